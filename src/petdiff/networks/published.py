@@ -1,0 +1,240 @@
+"""The U-Net of the published 3-D DDPM, with its layer names, so that its checkpoints load.
+
+Residual U-Net of Dhariwal & Nichol 2021 (arXiv 2105.05233, section 3) with 3-D convolutions, no
+attention, scale-shift GroupNorm, and residual blocks that change the resolution. Two quirks: the
+resolution changes on the two inner axes only, so that the first spatial axis, the axial one, keeps
+its full length through the whole net; and the decoder narrows one level early (see Architecture).
+
+Shapes: b batch, c channel, then [axial, inner, inner].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+GROUPS = 32
+Resampling = Literal["none", "down", "up"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """All that the tensor shapes of a checkpoint say about its network; by default, the published.
+
+    multipliers          width of each encoder level, in units of `channels`
+    decoder_multipliers  width of each block of the decoder, coarsest level first. The published net
+                         takes the next finer level's width from the second block of a level on,
+                         where the usual layout keeps the level's own
+    in_channels          the noisy volume and the measured one
+    out_channels         ε, and the variance where it is learned
+    """
+
+    channels: int = 128
+    multipliers: tuple[int, ...] = (1, 1, 2, 3, 4)
+    decoder_multipliers: tuple[int, ...] = (4, 3, 3, 3, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1)
+    residual_blocks: int = 2
+    in_channels: int = 2
+    out_channels: int = 2
+
+    @property
+    def learned_variance(self) -> bool:
+        return self.out_channels == self.in_channels
+
+    @property
+    def inner_multiple(self) -> int:
+        """What the lengths of the two inner axes must be multiples of."""
+        return int(2 ** (len(self.multipliers) - 1))
+
+
+class PublishedUNet(nn.Module):
+    """ε, and the variance where it is learned, from a noisy volume and the measured one.
+
+    forward(x, timestep): x [b, in_channels, axial, inner, inner] holds the noisy volume first, then
+    the measured one; timestep [b], from 0 to 999. Returns [b, out_channels, axial, inner, inner].
+    The axial length is free; the inner ones must be multiples of `architecture.inner_multiple`.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = a = architecture
+        self.time_embed = nn.Sequential(
+            nn.Linear(a.channels, 4 * a.channels),
+            nn.SiLU(),
+            nn.Linear(4 * a.channels, 4 * a.channels),
+        )
+
+        def block(c_in: int, c_out: int, resampling: Resampling = "none") -> ResBlock:
+            return ResBlock(c_in, c_out, 4 * a.channels, resampling)
+
+        widths = [a.channels * multiplier for multiplier in a.multipliers]
+        c = widths[0]
+        self.input_blocks = nn.ModuleList([Stage(_conv3(a.in_channels, c))])
+        skips = [c]
+        for level, width in enumerate(widths):
+            if level > 0:
+                self.input_blocks.append(Stage(block(c, c, "down")))
+                skips.append(c)
+            for _ in range(a.residual_blocks):
+                self.input_blocks.append(Stage(block(c, width)))
+                c = width
+                skips.append(c)
+
+        self.middle_block = Stage(block(c, c), block(c, c))
+
+        self.output_blocks = nn.ModuleList()
+        for i, multiplier in enumerate(a.decoder_multipliers, start=1):
+            blocks = [block(c + skips.pop(), a.channels * multiplier)]
+            c = a.channels * multiplier
+            if i % (a.residual_blocks + 1) == 0 and skips:
+                blocks.append(block(c, c, "up"))
+            self.output_blocks.append(Stage(*blocks))
+
+        self.out = nn.Sequential(nn.GroupNorm(GROUPS, c), nn.SiLU(), _conv3(c, a.out_channels))
+
+    def forward(self, x: Tensor, timestep: Tensor) -> Tensor:
+        multiple = self.architecture.inner_multiple
+        if x.shape[-1] % multiple or x.shape[-2] % multiple:
+            raise ValueError(f"inner axes {tuple(x.shape[-2:])} must be multiples of {multiple}")
+        embedding = self.time_embed(timestep_embedding(timestep, self.architecture.channels))
+        skips = []
+        for stage in self.input_blocks:
+            x = stage(x, embedding)
+            skips.append(x)
+        x = self.middle_block(x, embedding)
+        for stage in self.output_blocks:
+            x = stage(torch.cat([x, skips.pop()], dim=1), embedding)
+        return self.out(x)  # type: ignore[no-any-return]
+
+
+class Stage(nn.Sequential):
+    """Layers in a row; those that look at the time embedding get it."""
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # type: ignore[override]
+        for layer in self:
+            x = layer(x, embedding) if isinstance(layer, ResBlock) else layer(x)
+        return x
+
+
+class ResBlock(nn.Module):
+    """Two 3 × 3 × 3 convolutions; time enters as scale and shift of the second GroupNorm."""
+
+    def __init__(self, c_in: int, c_out: int, c_embedding: int, resampling: Resampling) -> None:
+        super().__init__()
+        self.resampling = resampling
+        self.in_layers = nn.Sequential(nn.GroupNorm(GROUPS, c_in), nn.SiLU(), _conv3(c_in, c_out))
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(c_embedding, 2 * c_out))
+        # Index 2 is dropout in the published layout; it has no weights and was trained with rate 0.
+        self.out_layers = nn.Sequential(
+            nn.GroupNorm(GROUPS, c_out), nn.SiLU(), nn.Identity(), _conv3(c_out, c_out)
+        )
+        self.skip_connection = nn.Identity() if c_in == c_out else nn.Conv3d(c_in, c_out, 1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        norm, activation, conv = self.in_layers
+        h = conv(_resample(activation(norm(x)), self.resampling))
+        x = _resample(x, self.resampling)
+        scale, shift = self.emb_layers(embedding)[:, :, None, None, None].chunk(2, dim=1)
+        norm, *rest = self.out_layers
+        h = norm(h) * (1 + scale) + shift
+        for layer in rest:
+            h = layer(h)
+        return self.skip_connection(x) + h  # type: ignore[no-any-return]
+
+
+def _conv3(c_in: int, c_out: int) -> nn.Conv3d:
+    return nn.Conv3d(c_in, c_out, 3, padding=1)
+
+
+def _resample(x: Tensor, resampling: Resampling) -> Tensor:
+    if resampling == "down":
+        return F.avg_pool3d(x, (1, 2, 2))
+    if resampling == "up":
+        return F.interpolate(x, scale_factor=(1.0, 2.0, 2.0), mode="nearest")
+    return x
+
+
+def timestep_embedding(timestep: Tensor, width: int) -> Tensor:
+    """Cosines, then sines, of timestep [b] at frequencies from 1 down to 1/10000: [b, width]."""
+    half = width // 2
+    exponent = torch.arange(half, dtype=torch.float32, device=timestep.device) / half
+    angle = timestep[:, None].float() * torch.exp(-math.log(10000) * exponent)
+    return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
+def read_architecture(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
+    """The architecture that tensors of these names and shapes belong to.
+
+    Raises ValueError, naming the first tensor that does not fit, where they belong to another.
+    """
+    channels, in_channels = _conv_shape("input_blocks.0.0.weight", shapes)[:2]
+    out_channels = _conv_shape("out.2.weight", shapes)[0]
+    if in_channels % 2 or out_channels not in (in_channels // 2, in_channels):
+        raise ValueError(
+            f"tensor out.2.weight answers {out_channels} channels to {in_channels}: not ε, nor ε "
+            "and its variance, from a noisy and a measured volume"
+        )
+    decoder = _decoder_widths(shapes)
+    # The names show where a level ends: there a second, upsampling block follows the first.
+    ends = [i for i in range(len(decoder)) if f"output_blocks.{i}.1.in_layers.0.weight" in shapes]
+    per_level = 1 + ends[0] if ends else len(decoder)
+    if per_level < 2 or len(decoder) % per_level:
+        raise ValueError(
+            f"tensors output_blocks.*: {len(decoder)} blocks do not make levels of {per_level}"
+        )
+    encoder = [
+        _conv_shape(f"input_blocks.{i}.0.in_layers.2.weight", shapes)[0]
+        for i in range(1, len(decoder), per_level)
+    ]
+    if channels % GROUPS or any(width % channels for width in encoder + decoder):
+        raise ValueError(
+            f"tensors input_blocks.*, output_blocks.*: widths {encoder}, {decoder} not multiples "
+            f"of the first, {channels}, or that not of the {GROUPS} groups of GroupNorm"
+        )
+    architecture = Architecture(
+        channels=channels,
+        multipliers=tuple(width // channels for width in encoder),
+        decoder_multipliers=tuple(width // channels for width in decoder),
+        residual_blocks=per_level - 1,
+        in_channels=in_channels,
+        out_channels=out_channels,
+    )
+    _refuse_misfit(architecture, shapes)
+    return architecture
+
+
+def _decoder_widths(shapes: Mapping[str, tuple[int, ...]]) -> list[int]:
+    widths = [_conv_shape("output_blocks.0.0.in_layers.2.weight", shapes)[0]]
+    while (name := f"output_blocks.{len(widths)}.0.in_layers.2.weight") in shapes:
+        widths.append(_conv_shape(name, shapes)[0])
+    return widths
+
+
+def _refuse_misfit(architecture: Architecture, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    with torch.device("meta"):
+        expected = PublishedUNet(architecture).state_dict()
+    for name, tensor in expected.items():
+        found, needed = _shape_of(name, shapes), tuple(tensor.shape)
+        if found != needed:
+            raise ValueError(f"tensor {name} has shape {found}, this layout needs {needed}")
+    for name in shapes:
+        if name not in expected:
+            raise ValueError(f"tensor {name} has no place in this layout")
+
+
+def _conv_shape(name: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    shape = _shape_of(name, shapes)
+    if len(shape) != 5:
+        raise ValueError(f"tensor {name} has shape {shape}, not that of a 3-D convolution")
+    return shape
+
+
+def _shape_of(name: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    if name not in shapes:
+        raise ValueError(f"tensor {name} is missing")
+    return tuple(shapes[name])
