@@ -1,0 +1,110 @@
+"""One scan's counts: Poisson, with attenuation, scatter, randoms and imperfect normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from petdiff.clinic.projector import ParallelProjector
+from petdiff.clinic.resolution import BlurredProjector, gaussian_matrix
+
+FloatArray = NDArray[np.float32]
+SCATTER_FWHM_MM = 200.0  # width that single scatter adds across the bins
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """Counts and what the reconstruction is told of how they came about.
+
+    counts          [angle, bin, tof, k]
+    multiplicative  [angle, bin, 1, k], expected trues per activity · mm
+    additive        [angle, bin, tof, k], expected scatter and randoms
+    """
+
+    counts: FloatArray
+    multiplicative: FloatArray
+    additive: FloatArray
+
+
+def acquire(
+    activity: FloatArray,
+    mu_per_cm: FloatArray,
+    model: BlurredProjector,
+    *,
+    generator: np.random.Generator,
+    counts_per_activity_mm: ArrayLike = 1.0,
+    expected_trues: float | None = None,
+    scatter_fraction: float = 0.0,
+    randoms_fraction: float = 0.0,
+    normalisation_error: float = 0.0,
+) -> Acquisition:
+    """Scan activity [i, j, k] through attenuation mu_per_cm [i, j, k] at 511 keV.
+
+    counts_per_activity_mm  expected counts of one bin per unit of its strip integral before
+                            attenuation: a number, or one per slice k (axial sensitivity)
+    expected_trues          if given, scales counts_per_activity_mm so that the whole scan expects
+                            that many unscattered coincidences
+    scatter_fraction        scatter / (trues + scatter), as NEMA NU 2 defines it
+    randoms_fraction        randoms / (trues + scatter + randoms)
+    normalisation_error     standard deviation of each bin's relative efficiency error, which the
+                            reconstruction does not know of
+    """
+    multiplicative = attenuation_factors(mu_per_cm, model.projector)
+    multiplicative *= np.asarray(counts_per_activity_mm, np.float32)
+    trues = model.forward(activity) * multiplicative
+    if expected_trues is not None:
+        scale = np.float32(expected_trues / trues.sum(dtype=np.float64))
+        trues *= scale
+        multiplicative *= scale
+    additive = _additive(trues, model.projector.voxel_mm, scatter_fraction, randoms_fraction)
+    expected = trues + additive
+    if normalisation_error:
+        # An efficiency belongs to a line of response, whatever its time of flight.
+        error = generator.standard_normal(multiplicative.shape, dtype=np.float32)
+        expected *= np.exp(normalisation_error * error)
+    counts = generator.poisson(expected).astype(np.float32)
+    return Acquisition(counts, multiplicative, additive)
+
+
+def attenuation_factors(mu_per_cm: FloatArray, projector: ParallelProjector) -> FloatArray:
+    """Share of annihilation pairs that leave the body, exp(-∫mu), as [angle, bin, 1, k]."""
+    integral = projector.without_tof().forward(mu_per_cm) / 10  # mm → cm
+    factors: FloatArray = np.exp(-integral, out=integral)
+    return factors
+
+
+def thin(
+    counts: FloatArray, factors: Sequence[float], generator: np.random.Generator
+) -> FloatArray:
+    """Counts at dose reduction factors ≥ 1, ascending, as if shorter scans cut from a longer one.
+
+    Each event of a dose is kept for the next lower one by chance (binomial), so the doses are
+    nested and each is Poisson. counts [angle, bin, tof, k] → [angle, bin, tof, factor, k].
+    """
+    if list(factors) != sorted(factors) or min(factors) < 1:
+        raise ValueError(f"dose reduction factors must be ascending and at least 1, got {factors}")
+    thinned = np.empty((*counts.shape[:-1], len(factors), counts.shape[-1]), np.float32)
+    left, kept_share = counts.astype(np.int64), 1.0
+    for position, factor in enumerate(factors):
+        left = generator.binomial(left, 1 / factor / kept_share)
+        kept_share = 1 / factor
+        thinned[..., position, :] = left
+    return thinned
+
+
+def _additive(
+    trues: FloatArray, bin_mm: float, scatter_fraction: float, randoms_fraction: float
+) -> FloatArray:
+    """Expected scatter, a broad blur of the trues over bins and views, and randoms, uniform."""
+    n_bins = trues.shape[1]
+    ratio = scatter_fraction / (1 - scatter_fraction)
+    spread = gaussian_matrix(n_bins, SCATTER_FWHM_MM / bin_mm, reflect=True)
+    mean_view = trues.mean(axis=0).reshape(n_bins, -1)
+    scatter = ratio * (spread @ mean_view).reshape(1, *trues.shape[1:])
+    per_slice = trues.sum(axis=(0, 1, 2)) / (1 - scatter_fraction)
+    randoms = per_slice * randoms_fraction / (1 - randoms_fraction) / trues[..., 0].size
+    additive: FloatArray = np.broadcast_to(scatter + randoms, trues.shape).astype(np.float32)
+    return additive
