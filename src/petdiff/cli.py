@@ -1,0 +1,253 @@
+"""The command line: one function a verb, its options and nothing else.
+
+Only the standard library and typer are imported here, so that `petdiff --help` answers at once;
+each verb imports what it needs (petdiff.verbs, torch) when it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Literal
+
+import typer
+
+from petdiff.errors import PetdiffError, UsageError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Denoise whole-body PET with 3-D diffusion models. For research, not a medical device.",
+)
+
+Scan = Annotated[
+    Path,
+    typer.Argument(metavar="IN", help="DICOM folder, file or zip; .nii, .nii.gz; published .npz"),
+]
+Out = Annotated[
+    Path, typer.Option("--output", "-o", help="New folder for the results", show_default=False)
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but results and errors")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")]
+Seed = Annotated[int, typer.Option(min=0, help="Same seed, same result")]
+Series = Annotated[
+    str | None, typer.Option(metavar="UID", help="Which series, where IN holds several")
+]
+Units = Annotated[
+    Literal["suv", "bqml"] | None, typer.Option(help="What the values are, where IN does not say")
+]
+SuvFactor = Annotated[
+    float | None, typer.Option(metavar="F", help="SUV per stored unit, where IN gives none")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON")]
+
+
+@app.command()
+def denoise(
+    scan: Scan,
+    output: Out,
+    model: Annotated[
+        str, typer.Option(help="A shipped model's name, or a .safetensors")
+    ] = "flow3d",
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="More steps: more texture, fewer dB (default: the model's)"),
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Scans to draw; from 2 on their spread is written")
+    ] = 1,
+    seed: Seed = 0,
+    device: Device = "auto",
+    series: Series = None,
+    units: Units = None,
+    suv_factor: SuvFactor = None,
+    voxel_size: Annotated[
+        str | None,
+        typer.Option(metavar="X,Y,Z", help="Work at this size in mm (default: the model's)"),
+    ] = None,
+    to: Annotated[
+        Literal["dicom", "nifti"] | None,
+        typer.Option(help="Form of the result (default: that of IN)"),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Denoise a PET scan: the scan in its own form, its uncertainty, a picture and a record."""
+    from petdiff.verbs.denoise import Request, denoise_file
+
+    request = Request(
+        scan, model, steps, samples, seed, device, series, units, suv_factor,
+        _millimetres(voxel_size), to,
+    )  # fmt: skip
+    for path in denoise_file(request, output, quiet=quiet):
+        typer.echo(path)
+
+
+@app.command()
+def simulate(
+    output: Out,
+    scanner: Annotated[
+        str, typer.Option(help="quadra, uexplorer, vision600, discovery-mi")
+    ] = "quadra",
+    tracer: Annotated[str, typer.Option(help="fdg, psma, dotatate, fapi")] = "fdg",
+    dose: Annotated[
+        str, typer.Option(metavar="F,…", help="Dose reduction factors of the low-dose scans")
+    ] = "4,20,100",
+    patients: Annotated[int, typer.Option(min=1)] = 1,
+    seed: Seed = 0,
+    no_lesions: Annotated[bool, typer.Option("--no-lesions", help="Healthy patients")] = False,
+    voxel_size: Annotated[
+        float | None,
+        typer.Option(metavar="MM", min=0.5, help="Voxel size (default: the scanner's)"),
+    ] = None,
+    extent: Annotated[str, typer.Option(help="total-body, torso, head-neck, …")] = "total-body",
+    quiet: Quiet = False,
+) -> None:
+    """Simulate patients, their full-dose and low-dose scans, and the truth behind them."""
+    from petdiff.verbs.simulate import Study, simulate_patients
+
+    study = Study(
+        scanner, tracer, _factors(dose), patients, seed, not no_lesions, voxel_size, extent
+    )
+    for path in simulate_patients(study, output, quiet=quiet):
+        typer.echo(path)
+
+
+@app.command()
+def evaluate(
+    output: Out,
+    reference: Annotated[Path, typer.Option(help="The scan to compare with, or the truth")],
+    test: Annotated[Path, typer.Option(help="The scan to judge")],
+    low: Annotated[Path | None, typer.Option(help="The scan that was denoised")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Label volume: a bias for each region")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measure how close a scan is to a reference: PSNR, SSIM, NRMSE, noise, regional activity."""
+    from petdiff.verbs.evaluate import evaluate_pair
+
+    typer.echo(evaluate_pair(reference, test, low, labels, output, quiet=quiet))
+
+
+@app.command()
+def suv(
+    scan: Scan,
+    series: Series = None,
+    units: Units = None,
+    suv_factor: SuvFactor = None,
+    json: Json = False,
+) -> None:
+    """Show the SUV factor of a scan, the rule that gave it and what other rules would give."""
+    from petdiff.verbs.suv import explain_suv
+
+    typer.echo(explain_suv(scan, series, units, suv_factor, as_json=json))
+
+
+@app.command()
+def info(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="A scan or a model; none: this machine")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Describe a scan, a model, or this installation with its devices and shipped models."""
+    from petdiff.verbs.info import describe
+
+    typer.echo(describe(file, as_json=json))
+
+
+@app.command()
+def convert(
+    published: Annotated[Path, typer.Argument(metavar="FILE.pt", help="Published checkpoint")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="New .safetensors file", show_default=False)
+    ],
+) -> None:
+    """Turn a published guided-diffusion checkpoint into a model file that petdiff can run."""
+    from petdiff.methods.convert import convert as convert_checkpoint
+    from petdiff.outputs import whole_file
+
+    with whole_file(output) as unfinished:
+        convert_checkpoint(published, unfinished)
+    typer.echo(output)
+
+
+@app.command()
+def demo(
+    output: Out = Path("petdiff-demo"),
+    seed: Seed = 0,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Simulate a total-body scan at 1/20 of the dose, denoise it and name the pictures."""
+    from petdiff.verbs.demo import run_demo
+
+    for path in run_demo(output, seed, device, quiet=quiet):
+        typer.echo(path)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code; every failure is one line on stderr."""
+    try:
+        app(arguments, prog_name="petdiff", standalone_mode=False)
+    except PetdiffError as problem:
+        return _fail(str(problem), problem.exit_code)
+    except typer.TyperException as problem:
+        return _fail(f"{problem.format_message()} (petdiff --help lists verbs and options)", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted; nothing was left half-written", 130)
+    except MemoryError:
+        return _fail("out of memory: close other programs, or take a coarser --voxel-size", 1)
+    except Exception as problem:
+        if os.environ.get("PETDIFF_TRACEBACK"):
+            raise
+        named = f"{type(problem).__name__}: {problem}"
+        return _fail(f"{named} (PETDIFF_TRACEBACK=1 shows where)", 1)
+    return 0
+
+
+def main() -> None:
+    """The `petdiff` program."""
+    signal.signal(signal.SIGTERM, _stop)
+    sys.exit(run(sys.argv[1:]))
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Let a polite kill unwind like Ctrl-C, so that unfinished outputs are removed."""
+    raise KeyboardInterrupt
+
+
+def _fail(message: str, exit_code: int) -> int:
+    one_line = " ".join(message.split())
+    print(f"petdiff: {one_line}", file=sys.stderr)
+    return exit_code
+
+
+def _millimetres(text: str | None) -> tuple[float, float, float] | None:
+    """Three sizes from "1.65,1.65,2", or one for all three."""
+    if text is None:
+        return None
+    sizes = _numbers(text, "--voxel-size")
+    if len(sizes) not in (1, 3) or not all(0.2 <= size <= 50 for size in sizes):
+        raise UsageError(f"--voxel-size {text}: give one size or three, X,Y,Z, 0.2 to 50 mm each")
+    x, y, z = sizes * 3 if len(sizes) == 1 else sizes
+    return x, y, z
+
+
+def _factors(text: str) -> tuple[float, ...]:
+    factors = _numbers(text, "--dose")
+    if not all(factor >= 1 for factor in factors):
+        raise UsageError(f"--dose {text}: a dose reduction factor is 1 or more, 20 for 1/20")
+    return factors
+
+
+def _numbers(text: str, option: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} {text}: give numbers with commas between them") from None
