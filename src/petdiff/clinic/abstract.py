@@ -1,0 +1,178 @@
+"""Abstract bodies: random smooth shapes that teach edges, contrasts and textures, not anatomy.
+
+A network trained on anatomies alone expects them. These bodies have a skin, cold and hot organs, shells,
+tubes and foci in number, size, uptake and texture far beyond any patient's. All lengths are in voxels, so
+one body stands for any voxel size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, zoom
+
+Volume = NDArray[np.float32]
+
+_MU_TISSUE, _MU_LUNG, _MU_BONE = 0.097, 0.030, 0.155  # per cm at 511 keV
+
+
+@dataclass(frozen=True)
+class AbstractBody:
+    """activity [i, j, k] relative to the background's 1; mu_per_cm [i, j, k]."""
+
+    activity: Volume
+    mu_per_cm: Volume
+
+
+def draw_body(rng: np.random.Generator, shape: tuple[int, int, int]) -> AbstractBody:
+    """A body that fills most of the field, drawn anew from `rng`."""
+    where = _warped_coordinates(rng, shape)
+    skin = _skin(rng, where, shape)
+    body = _soft(skin)
+    activity = np.where(skin < -rng.uniform(0, 4), 1.0, rng.uniform(0.15, 0.6)).astype(np.float32)
+    mu = np.full(shape, _MU_TISSUE, dtype=np.float32)
+    spread = rng.uniform(0.4, 1.3)
+    uptakes = np.exp(rng.normal(0, spread, size=rng.integers(15, 120)))
+    if rng.random() < 0.4:
+        uptakes[uptakes > np.quantile(uptakes, 0.9)] *= rng.uniform(1, 12)
+    folds = _folds(rng, shape)
+    for uptake in uptakes:
+        _add_organ(rng, activity, mu, where, folds, float(uptake))
+    for _ in range(rng.poisson(8)):
+        contrast = float(np.exp(rng.uniform(np.log(1.3), np.log(30))))
+        _add_focus(rng, activity, where, contrast)
+    activity *= _texture(rng, shape)
+    return AbstractBody(activity * body, mu * body)
+
+
+def _warped_coordinates(
+    rng: np.random.Generator, shape: tuple[int, int, int]
+) -> NDArray[np.float32]:
+    """Voxel indices [3, i, j, k], bent by a smooth random displacement of a few voxels."""
+    indices = np.indices(shape, dtype=np.float32)
+    coarse = [max(4, round(n / rng.uniform(8, 24))) for n in shape]
+    bend = [_resize(rng.normal(0, 1, coarse), shape) for _ in range(3)]
+    return indices + np.float32(rng.uniform(0.5, 3.5)) * np.stack(bend)
+
+
+def _skin(
+    rng: np.random.Generator, where: NDArray[np.float32], shape: tuple[int, int, int]
+) -> Volume:
+    """Distance to the skin in voxels, negative inside: a trunk, sometimes with arms beside it."""
+    ni, nj, nk = shape
+    slant = rng.normal(0, 0.15, size=2)
+    z = where[2] - nk / 2
+    x = where[0] - ni / 2 - slant[0] * z
+    y = where[1] - nj / 2 - slant[1] * z
+    a, b = rng.uniform(0.22, 0.45) * ni, rng.uniform(0.22, 0.45) * nj
+    taper = 1 + rng.normal(0, 0.1) * z / nk
+    power = rng.uniform(1.8, 3.2)
+    radius = (np.abs(x / a) ** power + np.abs(y / b) ** power) ** (1 / power)
+    skin = (radius - taper) * min(a, b)
+    if rng.random() < 0.3:
+        arm = rng.uniform(0.05, 0.09) * ni
+        for side in (-1, 1):
+            reach = np.hypot(x - side * (a + arm + 2), y - rng.normal(0, 0.1) * nj)
+            skin = np.minimum(skin, reach - arm)
+    return np.asarray(skin, dtype=np.float32)
+
+
+def _add_organ(
+    rng: np.random.Generator,
+    activity: Volume,
+    mu: Volume,
+    where: NDArray[np.float32],
+    folds: Volume,
+    uptake: float,
+) -> None:
+    """Blend one ellipsoid, shell, tube or folded mass into `activity` and `mu`, in place."""
+    shape = np.array(activity.shape)
+    centre = rng.uniform(0.15, 0.85, 3) * shape
+    radii = np.exp(rng.uniform(np.log(1.5), np.log(0.22 * shape[0]), 3))
+    tube = rng.random() < 0.25
+    if tube:
+        radii[:2] = rng.uniform(1.0, 4.0)
+        radii[2] = rng.uniform(8, 40)
+    box = _box(centre, float(radii.max()) + 8, activity.shape)
+    if box is None:
+        return
+    offset = where[(slice(None), *box)] - centre.astype(np.float32)[:, None, None, None]
+    turned = np.tensordot(_rotation(rng), offset, axes=1)
+    scaled = turned / radii.astype(np.float32)[:, None, None, None]
+    distance = (np.sqrt((scaled**2).sum(0)) - 1) * np.float32(np.sort(radii)[:2].mean())
+    inside = _soft(distance)
+    kind = rng.random()
+    if not tube and kind < 0.2:
+        inside = inside - _soft(distance + rng.uniform(1.5, 4.0))  # hollow, with a wall
+    elif kind < 0.4:
+        inside = inside * folds[box]
+    activity[box] += inside * (uptake - activity[box])
+    density = rng.choice([_MU_LUNG, _MU_BONE, _MU_TISSUE], p=[0.08, 0.17, 0.75])
+    mu[box] += inside * (density - mu[box])
+
+
+def _add_focus(
+    rng: np.random.Generator, activity: Volume, where: NDArray[np.float32], contrast: float
+) -> None:
+    """Add a small hot focus, `contrast` times what lies around it."""
+    shape = activity.shape
+    centre = rng.uniform(0.2, 0.8, 3) * np.array(shape)
+    radius = float(np.exp(rng.uniform(np.log(0.6), np.log(5.0))))
+    box = _box(centre, radius + 8, shape)
+    if box is None:
+        return
+    offset = where[(slice(None), *box)] - centre.astype(np.float32)[:, None, None, None]
+    stretch = np.exp(rng.normal(0, 0.25, 3)).astype(np.float32)[:, None, None, None]
+    inside = _soft(np.sqrt(((offset / stretch) ** 2).sum(0)) - radius)
+    around = float(activity[tuple(np.minimum(centre.astype(int), np.array(shape) - 1))])
+    activity[box] += inside * (contrast - 1) * max(around, 0.2)
+
+
+def _texture(rng: np.random.Generator, shape: tuple[int, int, int]) -> Volume:
+    """A smooth log-normal field of mean near 1."""
+    coarse = [max(3, round(n / rng.uniform(3, 20))) for n in shape]
+    strength = rng.choice([0.0, rng.uniform(0.02, 0.35)])
+    field = _resize(rng.normal(0, 1, coarse), shape)
+    return np.exp(np.float32(strength) * field)
+
+
+def _folds(rng: np.random.Generator, shape: tuple[int, int, int]) -> Volume:
+    """Winding sheets of 0 and 1 a few voxels thick, as a cortex or bowel has."""
+    thickness = rng.uniform(1.0, 3.0)
+    field = gaussian_filter(rng.normal(0, 1, shape).astype(np.float32), thickness)
+    return _soft(field / np.float32(field.std()) * np.float32(2 * thickness))
+
+
+def _resize(field: NDArray[np.float64], shape: tuple[int, int, int]) -> Volume:
+    factors = [n / m for n, m in zip(shape, field.shape, strict=True)]
+    out = zoom(
+        gaussian_filter(field.astype(np.float32), 0.5),
+        factors,
+        order=1,
+        grid_mode=True,
+        mode="nearest",
+    )
+    return np.asarray(out / max(float(out.std()), 1e-6), dtype=np.float32)
+
+
+def _soft(distance: NDArray[np.floating]) -> Volume:
+    """Occupancy of a voxel from the signed distance to an edge in voxels (negative inside)."""
+    return np.clip(0.5 - distance, 0, 1).astype(np.float32)
+
+
+def _box(
+    centre: NDArray[np.float64], reach: float, shape: tuple[int, ...]
+) -> tuple[slice, slice, slice] | None:
+    low = np.maximum(np.floor(centre - reach), 0).astype(int)
+    high = np.minimum(np.ceil(centre + reach) + 1, shape).astype(int)
+    if (high <= low).any():
+        return None
+    i, j, k = (slice(a, b) for a, b in zip(low, high, strict=True))
+    return i, j, k
+
+
+def _rotation(rng: np.random.Generator) -> NDArray[np.float32]:
+    q, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    return np.asarray(q, dtype=np.float32)

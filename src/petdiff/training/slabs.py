@@ -1,0 +1,133 @@
+"""Training supply: short slabs, drawn and scanned on the fly, far more various than any clinic.
+
+A slab is drawn, then applied: `draw_protocol` and the body come from `numpy.random.default_rng([seed,
+index])`, so a slab is the same bytes for the same seed and index in whatever process it is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, zoom
+
+from petdiff.clinic.abstract import draw_body
+from petdiff.clinic.acquisition import acquire, thin
+from petdiff.clinic.projector import ParallelProjector
+from petdiff.clinic.reconstruction import osem
+from petdiff.clinic.resolution import BlurredProjector, Resolution
+
+Volume = NDArray[np.float32]
+
+TRANSAXIAL, SLICES = 96, 56  # voxels
+LOWS = 3  # low-dose scans of each slab
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a slab is scanned; lengths in voxels, for a slab has no millimetres of its own.
+
+    fwhm, axial_fwhm   the scanner's resolution
+    psf_share          the width the reconstruction models, relative to the true one (0: none)
+    counts_per_voxel   unscattered coincidences at full dose, per voxel of the slab
+    factors            dose reductions of the low-dose scans, ascending
+    post_fwhm          filter after reconstruction, the same at every dose
+    zoom               finer grid on which the image is stored, as scanners interpolate
+    """
+
+    fwhm: float
+    axial_fwhm: float
+    psf_share: float
+    views: int
+    subsets: int
+    iterations: int
+    scatter_fraction: float
+    randoms_fraction: float
+    counts_per_voxel: float
+    factors: tuple[float, ...]
+    post_fwhm: float
+    zoom: float
+
+
+@dataclass(frozen=True)
+class Slab:
+    """full and lows [i, j, k] in the same arbitrary unit of activity; truth on their grid."""
+
+    protocol: Protocol
+    truth: Volume
+    full: Volume
+    lows: tuple[Volume, ...]
+
+
+def draw_protocol(rng: np.random.Generator) -> Protocol:
+    """A scanner and its settings, each property drawn over more than the range of real ones."""
+    fwhm = float(np.exp(rng.uniform(np.log(0.8), np.log(2.6))))
+    subsets = int(rng.choice([6, 8, 9, 12]))
+    updates = float(np.exp(rng.uniform(np.log(16), np.log(72))))
+    factors = np.exp(rng.uniform(np.log(1.35), np.log(200), LOWS))
+    return Protocol(
+        fwhm=fwhm,
+        axial_fwhm=fwhm * float(rng.uniform(0.5, 1.3)),
+        psf_share=float(rng.choice([0.0, rng.uniform(0.6, 1.1)], p=[0.25, 0.75])),
+        views=72,
+        subsets=subsets,
+        iterations=max(1, round(updates / subsets)),
+        scatter_fraction=float(rng.uniform(0.0, 0.4)),
+        randoms_fraction=float(rng.uniform(0.0, 0.4)),
+        counts_per_voxel=float(np.exp(rng.uniform(np.log(15), np.log(700)))),
+        factors=tuple(sorted(float(f) for f in factors)),
+        post_fwhm=float(rng.choice([0.0, rng.uniform(0.5, 2.5)])),
+        zoom=float(rng.choice([1.0, rng.uniform(1.05, 1.6)], p=[0.7, 0.3])),
+    )
+
+
+def make_slab(seed: int, index: int) -> Slab:
+    """Slab `index` of the endless supply `seed`."""
+    rng = np.random.default_rng([seed, index])
+    protocol = draw_protocol(rng)
+    body = draw_body(rng, (TRANSAXIAL, TRANSAXIAL, SLICES))
+    return scan_slab(rng, protocol, body.activity, body.mu_per_cm)
+
+
+def scan_slab(
+    rng: np.random.Generator, protocol: Protocol, activity: Volume, mu_per_cm: Volume
+) -> Slab:
+    """Scan activity and mu_per_cm [i, i, k] at full dose and at each of the protocol's factors."""
+    n, _, slices = activity.shape
+    # A real body is about 100 voxels of 4 mm wide: that sets how much attenuation a voxel means.
+    projector = ParallelProjector(n, 4.0 * 96 / n, protocol.views, subsets=protocol.subsets)
+
+    def seen_with(share: float) -> BlurredProjector:
+        mm = share * projector.voxel_mm
+        resolution = Resolution(protocol.fwhm * mm, protocol.axial_fwhm * mm)
+        return BlurredProjector(projector, resolution, n_slices=slices, slice_mm=projector.voxel_mm)
+
+    acquisition = acquire(
+        activity,
+        mu_per_cm,
+        seen_with(1.0),
+        generator=rng,
+        expected_trues=protocol.counts_per_voxel * activity.size,
+        scatter_fraction=protocol.scatter_fraction,
+        randoms_fraction=protocol.randoms_fraction,
+    )
+    factors = (1.0, *protocol.factors)
+    images = osem(
+        thin(acquisition.counts, factors, rng),
+        seen_with(protocol.psf_share),
+        iterations=protocol.iterations,
+        multiplicative=acquisition.multiplicative,
+        additive=acquisition.additive,
+        exposures=[1 / f for f in factors],
+    )
+    full, *lows = (_store(image, protocol) for image in np.moveaxis(images, 2, 0))
+    return Slab(protocol, _store(activity, protocol, post_filter=False), full, tuple(lows))
+
+
+def _store(image: Volume, protocol: Protocol, *, post_filter: bool = True) -> Volume:
+    if post_filter and protocol.post_fwhm:
+        image = gaussian_filter(image, protocol.post_fwhm / 2.355)
+    if protocol.zoom != 1:
+        image = zoom(image, protocol.zoom, order=1, grid_mode=True, mode="nearest")
+    return np.ascontiguousarray(image, dtype=np.float32)
