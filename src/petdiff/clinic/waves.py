@@ -1,0 +1,53 @@
+"""Smooth random fields as sums of plane waves: the same value at a point whatever grid asks for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Axes = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Waves:
+    """A zero-mean field Σ amplitude · cos(k · r + phase).
+
+    k_per_mm [m, 3] in radians per mm, amplitude [m], phase [m] in radians.
+    """
+
+    k_per_mm: NDArray[np.float64]
+    amplitude: NDArray[np.float64]
+    phase: NDArray[np.float64]
+
+    @classmethod
+    def random(
+        cls, rng: np.random.Generator, count: int, wavelength_mm: tuple[float, float], sd: float
+    ) -> Waves:
+        """`count` waves in isotropic directions, wavelengths log-uniform in the range, with
+        standard deviation `sd` over all positions."""
+        direction = rng.standard_normal((count, 3))
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        low, high = np.log(wavelength_mm)
+        wavelength = np.exp(rng.uniform(low, high, count))
+        return cls(
+            k_per_mm=direction * (2 * np.pi / wavelength)[:, None],
+            amplitude=np.full(count, sd * np.sqrt(2 / count)),
+            phase=rng.uniform(0, 2 * np.pi, count),
+        )
+
+    def on(self, axes_mm: Axes) -> NDArray[Any]:
+        """The field on the grid spanned by three 1-D axes, float32 [i, j, k].
+
+        A plane wave is a product of one factor per axis, so the sum over waves is a matrix product.
+        """
+        ex, ey, ez = (
+            np.exp(1j * np.outer(axis, k)) for axis, k in zip(axes_mm, self.k_per_mm.T, strict=True)
+        )
+        ex = ex * (self.amplitude * np.exp(1j * self.phase))
+        xy = (ex[:, None, :] * ey[None, :, :]).reshape(-1, len(self.phase)).astype(np.complex64)
+        left = np.concatenate([xy.real, -xy.imag], axis=1)
+        right = np.concatenate([ez.real, ez.imag], axis=1).astype(np.float32)
+        return (left @ right.T).reshape(len(ex), len(ey), len(ez))
