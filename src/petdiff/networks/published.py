@@ -101,7 +101,8 @@ class PublishedUNet(nn.Module):
         multiple = self.architecture.inner_multiple
         if x.shape[-1] % multiple or x.shape[-2] % multiple:
             raise ValueError(f"inner axes {tuple(x.shape[-2:])} must be multiples of {multiple}")
-        embedding = self.time_embed(timestep_embedding(timestep, self.architecture.channels))
+        angles = timestep_embedding(timestep, self.architecture.channels)
+        embedding = self.time_embed(angles.to(x.dtype))
         skips = []
         for stage in self.input_blocks:
             x = stage(x, embedding)

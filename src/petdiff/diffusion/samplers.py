@@ -1,0 +1,178 @@
+"""Samplers: from unit noise to a clean volume, asking a denoiser at each σ of a schedule.
+
+All take (denoiser, noise, sigmas, *, generator=None, callback=None). `sigmas` is 1-D, falls
+strictly and ends in 0; its first entry may be ∞. `callback(x=, i=, sigma=, denoised=)` sees each
+step. The deterministic ones take a generator too, and leave it alone, so that all are called alike.
+
+One identity carries them: with the noise n = (x − x0)/σ that x holds by the denoiser's estimate, x
+at any other level is x0 + σ'·n. At σ = ∞ the state is n itself, and the same step holds there.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from petdiff.diffusion.denoiser import Denoiser, VarianceDenoiser, variance_range
+
+
+class Callback(Protocol):
+    """Sees the state x at level sigma of step i, and the denoiser's answer."""
+
+    def __call__(self, *, x: Tensor, i: int, sigma: Tensor, denoised: Tensor) -> None: ...
+
+
+@torch.no_grad()
+def sample_euler(
+    denoiser: Denoiser,
+    noise: Tensor,
+    sigmas: Tensor,
+    *,
+    generator: torch.Generator | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Euler's method on dx/dσ = (x − D)/σ; deterministic. Karras et al. 2022, eq. 3."""
+    x = _start(noise, sigmas)
+    for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
+        denoised = denoiser(x, sigma)
+        if callback is not None:
+            callback(x=x, i=i, sigma=sigma, denoised=denoised)
+        x = denoised + sigma_next * _noise_in(x, denoised, sigma)
+    return x
+
+
+@torch.no_grad()
+def sample_heun(
+    denoiser: Denoiser,
+    noise: Tensor,
+    sigmas: Tensor,
+    *,
+    generator: torch.Generator | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Heun's second-order method, asking twice a step; deterministic. Karras et al. 2022, alg. 1.
+
+    The step from ∞, over which no slope can be averaged, and the one to 0 are Euler's.
+    """
+    x = _start(noise, sigmas)
+    for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
+        denoised = denoiser(x, sigma)
+        if callback is not None:
+            callback(x=x, i=i, sigma=sigma, denoised=denoised)
+        slope = _noise_in(x, denoised, sigma)
+        ahead = denoised + sigma_next * slope
+        if sigma_next > 0 and not sigma.isinf():
+            slope_ahead = _noise_in(ahead, denoiser(ahead, sigma_next), sigma_next)
+            ahead = x + (sigma_next - sigma) * (slope + slope_ahead) / 2
+        x = ahead
+    return x
+
+
+@torch.no_grad()
+def sample_dpmpp_2m(
+    denoiser: Denoiser,
+    noise: Tensor,
+    sigmas: Tensor,
+    *,
+    generator: torch.Generator | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """DPM-Solver++(2M), second order, asking once a step; deterministic.
+
+    Lu et al. 2022 (arXiv 2211.01095), alg. 2: Euler's step towards x0 extrapolated, along −log σ,
+    to the middle of the step. The first step has nothing to extrapolate from, the one to 0 no middle.
+    """
+    x = _start(noise, sigmas)
+    previous: tuple[Tensor, Tensor] | None = None
+    for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
+        denoised = denoiser(x, sigma)
+        if callback is not None:
+            callback(x=x, i=i, sigma=sigma, denoised=denoised)
+        ahead = denoised
+        if previous is not None and sigma_next > 0:
+            sigma_before, denoised_before = previous
+            reach = (sigma / sigma_next).log() / (2 * (sigma_before / sigma).log())
+            ahead = denoised + reach * (denoised - denoised_before)
+        x = ahead + sigma_next * _noise_in(x, ahead, sigma)
+        previous = sigma, denoised
+    return x
+
+
+@torch.no_grad()
+def sample_ddim(
+    denoiser: Denoiser,
+    noise: Tensor,
+    sigmas: Tensor,
+    *,
+    eta: float = 0.0,
+    generator: torch.Generator | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """DDIM: Euler's step with `eta` of DDPM's fresh noise. Song et al. 2021, eqs. 12 and 16."""
+    x = _start(noise, sigmas)
+    for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
+        denoised = denoiser(x, sigma)
+        if callback is not None:
+            callback(x=x, i=i, sigma=sigma, denoised=denoised)
+        fresh_variance = eta**2 * variance_range(sigma, sigma_next)[0]
+        kept = (sigma_next**2 - fresh_variance).sqrt()
+        x = denoised + kept * _noise_in(x, denoised, sigma)
+        if fresh_variance > 0:
+            x = x + fresh_variance.sqrt() * unit_noise(x, generator)
+    return x
+
+
+@torch.no_grad()
+def sample_ancestral(
+    denoiser: Denoiser,
+    noise: Tensor,
+    sigmas: Tensor,
+    *,
+    generator: torch.Generator | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """DDPM's ancestral sampler, from the posterior of each step. Ho et al. 2020, alg. 2 and eq. 7.
+
+    A VarianceDenoiser says how far each step scatters; any other's do as if its x0 were certain.
+    """
+    x = _start(noise, sigmas)
+    for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
+        if isinstance(denoiser, VarianceDenoiser):
+            denoised, variance = denoiser.with_variance(x, sigma, sigma_next)
+        else:
+            denoised, variance = denoiser(x, sigma), variance_range(sigma, sigma_next)[0]
+        if callback is not None:
+            callback(x=x, i=i, sigma=sigma, denoised=denoised)
+        x = denoised + sigma_next**2 / sigma * _noise_in(x, denoised, sigma)
+        if sigma_next > 0:
+            x = x + variance.sqrt() * unit_noise(x, generator)
+    return x
+
+
+def unit_noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Unit Gaussian noise of this shape, dtype and device, from a generator that was passed in.
+
+    It is drawn where the generator lives, so that one seed gives the same noise to every device.
+    """
+    if generator is None:
+        raise ValueError(
+            "this sampler draws noise: pass generator=torch.Generator().manual_seed(…)"
+        )
+    return torch.randn(like.shape, generator=generator, device=generator.device).to(like)
+
+
+def _start(noise: Tensor, sigmas: Tensor) -> Tensor:
+    """The state at sigmas[0]: noise scaled to it, or the noise itself where it is infinite."""
+    if sigmas.ndim != 1 or len(sigmas) < 2 or sigmas[-1] != 0 or not (sigmas.diff() < 0).all():
+        raise ValueError(
+            f"sigmas must fall strictly from a first level to 0, got {sigmas.tolist()}"
+        )
+    return noise if sigmas[0].isinf() else sigmas[0] * noise
+
+
+def _noise_in(x: Tensor, denoised: Tensor, sigma: Tensor) -> Tensor:
+    """The unit noise that x holds where x0 is `denoised`; at σ = ∞, x itself."""
+    return x if sigma.isinf() else (x - denoised) / sigma
