@@ -223,6 +223,7 @@ def test_stored_suv_of_other_kinds(units: str, suv_type: str, body: float) -> No
         ({"DecayCorrection": None}, "DecayCorrection"),
         ({"DecayCorrection": "NONE"}, "ActualFrameDuration"),
         ({"CorrectedImage": ["ATTN"]}, "DECY"),
+        ({"CorrectedImage": None}, "ATTN"),
         ({"RescaleIntercept": -5}, "RescaleIntercept"),
     ],
 )

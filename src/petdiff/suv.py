@@ -108,6 +108,8 @@ def suv_from_headers(slices: Sequence[SliceHeader]) -> SUVResult:
     """
     _require_one_calibration(slices)
     header = slices[0]
+    if "ATTN" not in (header.corrections or ()):
+        raise refuse(header, "CorrectedImage (0028,0051) is absent or lacks ATTN")
     if header.rescale_intercept != 0:
         raise refuse(header, f"RescaleIntercept (0028,1052) is {header.rescale_intercept:g}, not 0")
     if header.units in ("GML", "CM2ML"):
@@ -226,8 +228,8 @@ def _bqml_per_stored(slices: Sequence[SliceHeader]) -> Factor:
         if not all(s.philips_bqml_factor for s in slices):
             raise refuse(
                 header,
-                "Units (0054,1001) is CNTS, and neither the factor to SUV (7053,1000) nor the one to "
-                "Bq/ml (7053,1009) is there",
+                "Units (0054,1001) is CNTS, and neither the factor to SUV (7053,1000) nor the one "
+                "to Bq/ml (7053,1009) is there",
             )
         return np.array([s.philips_bqml_factor for s in slices], dtype=np.float64)
     if header.units == "CPS":

@@ -99,8 +99,9 @@ class SliceHeader:
 
 def refuse(header: SliceHeader, why: str) -> InputRefused:
     """The error for a header that gives no SUV, with the way out."""
+    options = "--suv-factor F" if header.units else "--units bqml --suv-factor F"
     return InputRefused(
-        f"no SUV from {header.name}: {why}; if you know the factor, give --suv-factor F "
+        f"no SUV from {header.name}: {why}; if you know the factor, give {options} "
         "(SUV = stored value × F)"
     )
 

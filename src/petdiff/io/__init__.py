@@ -1,0 +1,109 @@
+"""Files in and out: DICOM series, NIfTI volumes and the published .npz, as PETImage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from petdiff.errors import InputRefused, UsageError
+from petdiff.image import PETImage
+from petdiff.io.derivation import Derivation
+
+if TYPE_CHECKING:
+    from petdiff.suv import SUVResult
+
+__all__ = ["Derivation", "read", "read_suv", "write"]
+
+Units = Literal["suv", "bqml"]
+_NIFTI = (".nii", ".nii.gz")
+
+
+def read(
+    path: str | Path,
+    *,
+    series: str | None = None,
+    units: Units | None = None,
+    suv_factor: float | None = None,
+) -> PETImage:
+    """Read a PET scan: a DICOM folder, file or zip, a .nii or .nii.gz, or the published .npz.
+
+    A folder or a zip is searched through all its levels for the one PET series; a single DICOM file
+    stands for its series in its own folder. `series` is the SeriesInstanceUID to take where there
+    are several. `units` and `suv_factor` (SUV = stored value × factor) overrule the header; NIfTI
+    and .npz are SUV unless they are given. Raises InputRefused, naming file, tag and remedy.
+    """
+    path = _existing(path)
+    _check_options(units, suv_factor)
+    if _suffix(path) in (*_NIFTI, ".npz"):
+        if series is not None:
+            raise UsageError(f"--series is for DICOM; {path.name} holds one image")
+        if path.suffix == ".npz":
+            from petdiff.io.npz import read_npz
+
+            return read_npz(path, units, suv_factor)
+        from petdiff.io.nifti import read_nifti
+
+        return read_nifti(path, units, suv_factor)
+    from petdiff.io.dicom_read import read_dicom
+
+    return read_dicom(path, series, units, suv_factor)
+
+
+def read_suv(
+    path: str | Path,
+    *,
+    series: str | None = None,
+    units: Units | None = None,
+    suv_factor: float | None = None,
+) -> SUVResult:
+    """The SUV factor of a scan and the rule behind it, from headers alone. Arguments as in read."""
+    path = _existing(path)
+    _check_options(units, suv_factor)
+    if _suffix(path) in (*_NIFTI, ".npz"):
+        from petdiff.io.stored_units import suv_without_header
+
+        return suv_without_header(path.name, units, suv_factor)
+    from petdiff.io.dicom_read import read_dicom_suv
+
+    return read_dicom_suv(path, series, units, suv_factor)
+
+
+def write(image: PETImage, path: str | Path, derivation: Derivation | None = None) -> None:
+    """Write a scan in the form that `path` names: .nii or .nii.gz, or else a folder of DICOM.
+
+    NIfTI holds float32 in the unit of the NIfTI file that the scan was read from, and SUV where it
+    was read from another form. DICOM is a derived series of the one that was read; `derivation`
+    says what made it. Raises UsageError where `path` exists or DICOM has no source to derive from.
+    """
+    path = Path(path)
+    if _suffix(path) in _NIFTI:
+        from petdiff.io.nifti import write_nifti
+
+        write_nifti(image, path)
+    else:
+        from petdiff.io.dicom_write import write_series
+
+        write_series(image, path, derivation or Derivation())
+
+
+def _existing(path: str | Path) -> Path:
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise InputRefused(f"{path} does not exist")
+    return path
+
+
+def _suffix(path: Path) -> str:
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
+
+
+def _check_options(units: str | None, suv_factor: float | None) -> None:
+    if units not in (None, "suv", "bqml"):
+        raise UsageError(f"--units is {units!r}, not suv or bqml")
+    if suv_factor is None:
+        return
+    if not 0 < suv_factor < float("inf"):
+        raise UsageError(f"--suv-factor is {suv_factor}, not a positive number")
+    if units == "suv" and suv_factor != 1:
+        raise UsageError(f"--units suv and --suv-factor {suv_factor:g} contradict each other")

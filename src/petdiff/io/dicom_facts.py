@@ -1,0 +1,85 @@
+"""What a PET header says about the scan: the fields for SUV, and the facts worth recording."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pydicom import Dataset
+
+from petdiff.suv_header import GE_SCAN_DATETIME, PHILIPS_BQML_FACTOR, PHILIPS_SUV_FACTOR
+
+_OF_THE_IMAGE = (
+    "Units", "SUVType", "DecayCorrection", "CorrectedImage", "PatientWeight", "PatientSize",
+    "PatientSex", "StudyDate", "SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime",
+    "AcquisitionDateTime", "TimezoneOffsetFromUTC", "FrameReferenceTime", "ActualFrameDuration",
+    "RescaleIntercept", "PixelSpacing", "SliceThickness", "DoseCalibrationFactor",
+)  # fmt: skip
+_OF_THE_TRACER = (
+    "RadionuclideTotalDose",
+    "RadionuclideHalfLife",
+    "RadiopharmaceuticalStartDateTime",
+    "RadiopharmaceuticalStartTime",
+)
+# (group, element within the creator's block, creator)
+_PRIVATE = {
+    GE_SCAN_DATETIME: (0x0009, 0x0D, "GEMS_PETD_01"),
+    PHILIPS_SUV_FACTOR: (0x7053, 0x00, "Philips PET Private Group"),
+    PHILIPS_BQML_FACTOR: (0x7053, 0x09, "Philips PET Private Group"),
+}
+
+
+def header_fields(header: Dataset) -> dict[str, Any]:
+    """The attributes that SliceHeader.from_fields reads, by keyword."""
+    tracer = (header.get("RadiopharmaceuticalInformationSequence") or [Dataset()])[0]
+    fields = {keyword: header.get(keyword) for keyword in _OF_THE_IMAGE}
+    fields |= {keyword: tracer.get(keyword) for keyword in _OF_THE_TRACER}
+    fields |= {keyword: _private(header, *where) for keyword, where in _PRIVATE.items()}
+    return fields
+
+
+def acquisition_facts(headers: Sequence[Dataset]) -> dict[str, Any]:
+    """What a record of the run should hold; nothing that names a patient. JSON-able."""
+    first = headers[0]
+    tracer = (first.get("RadiopharmaceuticalInformationSequence") or [Dataset()])[0]
+    durations_s = [
+        float(h.ActualFrameDuration) / 1000 for h in headers if h.get("ActualFrameDuration")
+    ]
+    warnings = []
+    if first.get("NumberOfSlices") and int(first.NumberOfSlices) != len(headers):
+        warnings.append(
+            f"NumberOfSlices (0054,0081) is {first.NumberOfSlices} and {len(headers)} are here: "
+            "the scan may be cut short"
+        )
+    if first.get("LossyImageCompression") == "01":
+        warnings.append("LossyImageCompression (0028,2110) is 01: the values were changed by it")
+    return {
+        "format": "dicom",
+        "series_uid": str(first.get("SeriesInstanceUID", "")),
+        "series_description": _text(first, "SeriesDescription"),
+        "manufacturer": _text(first, "Manufacturer"),
+        "scanner": _text(first, "ManufacturerModelName"),
+        "reconstruction": _text(first, "ReconstructionMethod"),
+        "patient_position": _text(first, "PatientPosition"),
+        "corrections": [str(c) for c in first.get("CorrectedImage") or ()],
+        "tracer": _text(tracer, "Radiopharmaceutical"),
+        "frame_duration_s": float(np.median(durations_s)) if durations_s else None,
+        "warnings": warnings,
+    }
+
+
+def _text(header: Dataset, keyword: str) -> str | None:
+    return str(header.get(keyword) or "") or None
+
+
+def _private(header: Dataset, group: int, element: int, creator: str) -> Any:
+    """A vendor's element, in its creator's block or, where the creator was stripped, in (gggg,10xx)."""
+    try:
+        found = header.private_block(group, creator)[element]
+    except KeyError:
+        found = header.get((group, 0x1000 + element))
+        if found is None or (group, 0x0010) in header:
+            return None
+    value = found.value
+    return value.decode("ascii", "replace") if isinstance(value, bytes) else value

@@ -1,0 +1,183 @@
+"""Where DICOM slices lie: their order, and the affine from voxel to millimetres.
+
+Position along the stack comes from ImagePositionPatient
+projected on the slices' normal (DICOM PS3.3 C.7.6.2.1.1), never from file names, InstanceNumber or
+SliceLocation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from petdiff.errors import InputRefused
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_SAME_MM = 0.01
+# Positions are often rounded to 0.1 mm: a slice may lie off its place by that, and no more.
+_MOST_OFF = 0.05
+
+
+@dataclass(frozen=True)
+class SlicePlane:
+    """The plane of one slice, in DICOM's patient coordinates (LPS, mm)."""
+
+    name: str
+    position_mm: NDArray[np.float64]  # centre of the first pixel
+    along_row: NDArray[np.float64]  # direction in which the column index grows
+    along_column: NDArray[np.float64]
+    row_spacing_mm: float  # between rows
+    column_spacing_mm: float
+    rows: int
+    columns: int
+    thickness_mm: float | None = None
+
+    @property
+    def normal(self) -> NDArray[np.float64]:
+        """The direction in which slices are stacked."""
+        return np.cross(self.along_row, self.along_column)
+
+    @property
+    def height_mm(self) -> float:
+        """Position along the normal."""
+        return float(self.position_mm @ self.normal)
+
+
+def plane_of(name: str, header: Dataset) -> SlicePlane:
+    """The plane that a slice's header describes; raises InputRefused where it does not."""
+    if int(header.get("NumberOfFrames") or 1) > 1:
+        raise InputRefused(f"{name} is multi-frame (0028,0008), which is not supported: split it")
+    orientation = _numbers(name, header, "ImageOrientationPatient", 6)
+    row_spacing_mm, column_spacing_mm = _numbers(name, header, "PixelSpacing", 2)
+    rows, columns = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
+    if not rows or not columns:
+        raise InputRefused(f"{name} has no Rows (0028,0010) or Columns (0028,0011): truncated?")
+    thickness = header.get("SliceThickness")
+    return SlicePlane(
+        name=name,
+        position_mm=_numbers(name, header, "ImagePositionPatient", 3),
+        along_row=orientation[:3],
+        along_column=orientation[3:],
+        row_spacing_mm=float(row_spacing_mm),
+        column_spacing_mm=float(column_spacing_mm),
+        rows=rows,
+        columns=columns,
+        thickness_mm=float(thickness) if thickness else None,
+    )
+
+
+def _numbers(name: str, header: Dataset, keyword: str, count: int) -> NDArray[np.float64]:
+    try:
+        values = np.array([float(value) for value in header[keyword].value])
+    except (KeyError, TypeError, ValueError):
+        values = np.array([])
+    if len(values) != count or not np.isfinite(values).all():
+        raise InputRefused(f"{name} has no usable {keyword}, so its place is unknown: truncated?")
+    return values
+
+
+def stack_order(planes: Sequence[SlicePlane]) -> list[int]:
+    """The planes' indices from the bottom of the stack to its top.
+
+    Raises InputRefused where planes differ in form, lie twice at one place, or leave a gap.
+    """
+    _require_one_form(planes)
+    order = sorted(range(len(planes)), key=lambda n: planes[n].height_mm)
+    _require_even_spacing([planes[n] for n in order])
+    return order
+
+
+def stack_affine(planes: Sequence[SlicePlane]) -> NDArray[np.float64]:
+    """The RAS+ affine of [i, j, k] = [column, row, slice], for planes from bottom to top."""
+    first, last = planes[0], planes[-1]
+    affine = np.eye(4)
+    affine[:3, 0] = first.along_row * first.column_spacing_mm
+    affine[:3, 1] = first.along_column * first.row_spacing_mm
+    if len(planes) > 1:
+        affine[:3, 2] = (last.position_mm - first.position_mm) / (len(planes) - 1)
+    else:
+        affine[:3, 2] = first.normal * (first.thickness_mm or first.row_spacing_mm)
+    affine[:3, 3] = first.position_mm
+    return _LPS_TO_RAS @ affine
+
+
+def _require_one_form(planes: Sequence[SlicePlane]) -> None:
+    first = planes[0]
+    axes = np.stack([first.along_row, first.along_column])
+    if not np.allclose(axes @ axes.T, np.eye(2), atol=1e-3):
+        raise InputRefused(
+            f"{first.name}: ImageOrientationPatient (0020,0037) is no pair of directions at right "
+            "angles"
+        )
+    if first.row_spacing_mm <= 0 or first.column_spacing_mm <= 0:
+        raise InputRefused(f"{first.name}: PixelSpacing (0028,0030) is not positive")
+    for plane in planes[1:]:
+        for what, same in (
+            ("Rows, Columns", (plane.rows, plane.columns) == (first.rows, first.columns)),
+            (
+                "PixelSpacing (0028,0030)",
+                np.allclose(
+                    (plane.row_spacing_mm, plane.column_spacing_mm),
+                    (first.row_spacing_mm, first.column_spacing_mm),
+                    rtol=1e-4,
+                ),
+            ),
+            (
+                "ImageOrientationPatient (0020,0037)",
+                np.allclose(np.stack([plane.along_row, plane.along_column]), axes, atol=1e-4),
+            ),
+        ):
+            if not same:
+                raise InputRefused(
+                    f"{plane.name} and {first.name} differ in {what}: not one volume"
+                )
+
+
+def _require_even_spacing(planes: Sequence[SlicePlane]) -> None:
+    """Refuse duplicates, gaps and uneven steps, by name."""
+    heights = np.array([plane.height_mm for plane in planes])
+    steps = np.diff(heights)
+    twice = np.flatnonzero(steps < _SAME_MM)
+    if len(twice):
+        raise InputRefused(_duplicates(planes, heights, twice))
+    if len(steps) == 0:
+        return
+    step = float(np.median(steps))
+    missing = np.rint(steps / step) - 1
+    gaps = np.flatnonzero(missing > 0)
+    if len(gaps) and np.all(np.abs(steps / step - 1 - missing) < 0.1):
+        raise InputRefused(
+            f"{int(missing.sum())} slices are missing: "
+            + "; ".join(
+                f"{int(missing[n])} between {heights[n]:.2f} mm ({planes[n].name}) and "
+                f"{heights[n + 1]:.2f} mm ({planes[n + 1].name})"
+                for n in gaps[:5]
+            )
+        )
+    positions = np.array([plane.position_mm for plane in planes])
+    even = np.linspace(positions[0], positions[-1], len(planes))
+    off_mm = np.linalg.norm(positions - even, axis=1)
+    worst = int(np.argmax(off_mm))
+    if off_mm[worst] > max(_MOST_OFF * step, _SAME_MM):
+        raise InputRefused(
+            f"slices are not evenly spaced: steps of {steps.min():.3f} to {steps.max():.3f} mm, "
+            f"and {planes[worst].name} lies {off_mm[worst]:.3f} mm off its place"
+        )
+
+
+def _duplicates(
+    planes: Sequence[SlicePlane], heights: NDArray[np.float64], twice: NDArray[np.intp]
+) -> str:
+    distinct = len(planes) - len(twice)
+    if distinct > 1 and len(planes) % distinct == 0:
+        return (
+            f"{len(planes)} slices lie at {distinct} positions: a dynamic or gated series has "
+            f"{len(planes) // distinct} frames, and one is wanted"
+        )
+    return "slices lie twice at one position: " + "; ".join(
+        f"{planes[n].name} and {planes[n + 1].name} at {heights[n]:.2f} mm" for n in twice[:5]
+    )

@@ -1,0 +1,145 @@
+"""A PET series of DICOM files as a PETImage, each slice by its own slope."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import pixel_array
+
+from petdiff.errors import InputRefused
+from petdiff.image import PETImage
+from petdiff.io.dicom_facts import acquisition_facts, header_fields
+from petdiff.io.dicom_geometry import SlicePlane, plane_of, stack_affine, stack_order
+from petdiff.io.dicom_series import Series, pet_series, read_dataset, unjudged
+from petdiff.io.entries import Entry
+from petdiff.suv import SUVResult, given_factor, stored_as_suv, suv_from_headers
+from petdiff.suv_header import SliceHeader
+
+# Decoders that the extra `dicom` installs; others exist only under licences that we do not ship.
+_BY_EXTRA = ("JPEG 2000", "JPEG-LS", "RLE", "High-Throughput")
+
+
+@dataclass(frozen=True)
+class DicomSource:
+    """The headers that a derived series starts from, without pixels, one a slice k."""
+
+    headers: tuple[Dataset, ...]
+
+
+@dataclass(frozen=True)
+class _Slice:
+    entry: Entry
+    header: Dataset
+    plane: SlicePlane
+
+
+def read_dicom(
+    path: Path, series_uid: str | None, units: str | None, suv_factor: float | None
+) -> PETImage:
+    """Read the one PET series of a folder, zip or file; arguments as in petdiff.io.read."""
+    with pet_series(path, series_uid) as series:
+        stack = _stack(series)
+        suv = _suv(stack, units, suv_factor)
+        volume = _volume(stack, suv)
+    factor = np.asarray(suv.factor, dtype=np.float64)
+    headers = tuple(s.header for s in stack)
+    return PETImage(
+        suv=volume,
+        affine=stack_affine([s.plane for s in stack]),
+        stored_per_suv=1 / factor if factor.ndim else 1 / float(factor),
+        unit=suv.unit,
+        facts={"suv": suv.as_dict(), **acquisition_facts(headers)},
+        source=DicomSource(headers),
+    )
+
+
+def read_dicom_suv(
+    path: Path, series_uid: str | None, units: str | None, suv_factor: float | None
+) -> SUVResult:
+    """The SUV factor alone, without reading pixels."""
+    with pet_series(path, series_uid) as series:
+        return _suv(_stack(series), units, suv_factor)
+
+
+def _stack(series: Series) -> list[_Slice]:
+    """The series' slices from the bottom of the stack to its top."""
+    slices = []
+    for entry in series.entries:
+        header = read_dataset(entry, stop_before_pixels=True)
+        assert header is not None, "the series holds DICOM files only"
+        slices.append(_Slice(entry, header, plane_of(entry.name, header)))
+    return [slices[n] for n in stack_order([s.plane for s in slices])]
+
+
+def _suv(stack: Sequence[_Slice], units: str | None, suv_factor: float | None) -> SUVResult:
+    """The factor by the caller's word, or else by the headers; never without ATTN."""
+    headers = [SliceHeader.from_fields(header_fields(s.header), s.entry.name) for s in stack]
+    for header in headers:
+        if header.corrections is not None and "ATTN" not in header.corrections:
+            raise InputRefused(
+                f"{header.name} is not attenuation corrected: CorrectedImage (0028,0051) is "
+                f"{', '.join(header.corrections)}; give the series that is"
+            )
+    stored = headers[0].units
+    if units == "suv":
+        return stored_as_suv(stored or "GML")
+    if suv_factor is not None and (stored or units):
+        return given_factor(stored or "BQML", suv_factor)
+    if units == "bqml":
+        headers = [replace(header, units="BQML") for header in headers]
+    return suv_from_headers(headers)
+
+
+def _volume(stack: Sequence[_Slice], suv: SUVResult) -> NDArray[np.float32]:
+    """SUV [i, j, k] = [column, row, slice]."""
+    plane = stack[0].plane
+    # Slices are filled one after the other in memory, and the view has them as its last axis.
+    volume = np.empty((len(stack), plane.rows, plane.columns), dtype=np.float32)
+    factors = np.broadcast_to(np.asarray(suv.factor, dtype=np.float64), len(stack))
+    for k, s in enumerate(stack):
+        volume[k] = _stored_values(s.entry) * factors[k]
+        if not np.isfinite(volume[k]).all():
+            raise InputRefused(f"{s.entry.name} holds NaN or infinite values, which no scan has")
+    return volume.transpose(2, 1, 0)
+
+
+def _stored_values(entry: Entry) -> NDArray[np.float64]:
+    """A slice's values in its stored unit, float64 [row, column]."""
+    dataset = read_dataset(entry)
+    if dataset is None or "PixelData" not in dataset:
+        raise InputRefused(f"{entry.name} has no PixelData (7FE0,0010): truncated?")
+    if not str(dataset.get("PhotometricInterpretation")).startswith("MONOCHROME"):
+        raise InputRefused(f"{entry.name}: PhotometricInterpretation (0028,0004) is not MONOCHROME")
+    scale: dict[str, float] = {}
+    for keyword, otherwise in (("RescaleSlope", None), ("RescaleIntercept", 0.0)):
+        value = dataset.get(keyword, otherwise)
+        try:
+            scale[keyword] = float(value)
+        except (TypeError, ValueError):
+            raise InputRefused(f"{entry.name}: {keyword} is {value!r}, not a number") from None
+    return _pixels(entry, dataset) * scale["RescaleSlope"] + scale["RescaleIntercept"]
+
+
+def _pixels(entry: Entry, dataset: Dataset) -> NDArray[Any]:
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if syntax is not None and syntax.is_compressed and not get_decoder(syntax).is_available:
+        remedy = (
+            "pip install 'petdiff[dicom]'"
+            if syntax.name.startswith(_BY_EXTRA)
+            else "unpack the files with dcmtk's dcmdjpeg or gdcmconv --raw"
+        )
+        raise InputRefused(f"{entry.name} is compressed by {syntax.name} (0002,0010): {remedy}")
+    try:
+        with unjudged():
+            return pixel_array(dataset)
+    except Exception as problem:  # each decoder raises its own kinds
+        raise InputRefused(
+            f"{entry.name}: PixelData (7FE0,0010) cannot be decoded, truncated? ({problem})"
+        ) from problem

@@ -1,0 +1,152 @@
+"""Finding the PET series among the files of a folder, a zip, or beside one DICOM file."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydicom import Dataset, config, dcmread
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import MediaStorageDirectoryStorage, PositronEmissionTomographyImageStorage
+
+from petdiff.errors import InputRefused
+from petdiff.io.entries import Entry, entries_of, folder_entries
+
+_SCANNED = (
+    "SOPClassUID",
+    "Modality",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "SeriesDescription",
+    "CorrectedImage",
+)
+
+
+@dataclass
+class Series:
+    """The files of one DICOM series, and what names it to a person."""
+
+    uid: str
+    modality: str
+    sop_class: str
+    number: str
+    description: str
+    attenuation_corrected: bool
+    entries: list[Entry] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        note = "" if self.attenuation_corrected else ", not attenuation corrected"
+        return (
+            f"{self.uid} (number {self.number or 'none'}, "
+            f"{self.description or 'no description'!r}, {len(self.entries)} slices{note})"
+        )
+
+
+@contextmanager
+def pet_series(path: Path, uid: str | None) -> Iterator[Series]:
+    """The one PET series at `path`; its entries can be opened within the block.
+
+    Raises InputRefused where there is none, or more than one and no uid to choose by.
+    """
+    if path.is_file() and not zipfile.is_zipfile(path):
+        # A single file stands for the series it belongs to: one slice is no scan.
+        header = read_header(Entry(path.name, lambda: path.open("rb")))
+        if header is None:
+            raise InputRefused(f"{path.name} is no DICOM, zip, .nii, .nii.gz or .npz file")
+        neighbours = folder_entries(path.parent, recursive=False)
+        yield _choose(path, _scan(neighbours), uid or str(header.SeriesInstanceUID))
+        return
+    with entries_of(path) as entries:
+        yield _choose(path, _scan(entries), uid)
+
+
+def _choose(path: Path, found: Sequence[Series], uid: str | None) -> Series:
+    if uid is not None:
+        found = [series for series in found if series.uid == uid]
+        if not found:
+            raise InputRefused(f"{path.name} holds no series {uid}: leave out --series to see all")
+    if not found:
+        raise InputRefused(f"{path.name} holds no DICOM file")
+    pet = [s for s in found if s.sop_class == PositronEmissionTomographyImageStorage]
+    if not pet:
+        there = "; ".join(f"{s.modality or 'no modality'}: {s}" for s in found)
+        raise InputRefused(
+            f"{path.name} holds no series of single-frame PET images "
+            f"(SOP class {PositronEmissionTomographyImageStorage}), only {there}"
+        )
+    if len(pet) > 1:
+        raise InputRefused(
+            f"{path.name} holds {len(pet)} PET series, choose one with --series UID: "
+            + "; ".join(str(s) for s in pet)
+        )
+    if pet[0].modality != "PT":
+        raise InputRefused(f"{path.name}: Modality (0008,0060) is {pet[0].modality!r}, not PT")
+    return pet[0]
+
+
+def _scan(entries: Sequence[Entry]) -> list[Series]:
+    found: dict[str, Series] = {}
+    for entry in entries:
+        header = read_header(entry)
+        if header is None:
+            continue
+        uid = str(header.SeriesInstanceUID)
+        series = found.setdefault(
+            uid,
+            Series(
+                uid,
+                str(header.get("Modality", "")),
+                str(header.get("SOPClassUID", "")),
+                str(header.get("SeriesNumber") or ""),
+                str(header.get("SeriesDescription") or ""),
+                "ATTN" in (header.get("CorrectedImage") or ()),
+            ),
+        )
+        series.entries.append(entry)
+    return list(found.values())
+
+
+def read_header(entry: Entry) -> Dataset | None:
+    """What names a file's series; None for a file that is no DICOM, or a DICOMDIR."""
+    header = read_dataset(entry, stop_before_pixels=True, specific_tags=list(_SCANNED))
+    if header is None:
+        return None
+    if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+        return None
+    if not header.get("SeriesInstanceUID") or not header.get("SOPClassUID"):
+        raise InputRefused(
+            f"{entry.name} is DICOM and has no SeriesInstanceUID (0020,000E): truncated? "
+            "Remove it or get it again"
+        )
+    return header
+
+
+def read_dataset(entry: Entry, **how: Any) -> Dataset | None:
+    """A DICOM file; None where it is none. Raises InputRefused where it breaks off."""
+    try:
+        with entry.open() as file, unjudged():
+            return dcmread(file, **how)
+    except InvalidDicomError:
+        return None
+    except InputRefused:
+        raise
+    except Exception as problem:  # pydicom raises a dozen kinds on damaged files
+        raise InputRefused(
+            f"{entry.name} breaks off as DICOM ({problem}): truncated? Remove it, or get it again"
+        ) from problem
+
+
+@contextmanager
+def unjudged() -> Iterator[None]:
+    """Let pydicom take and give back values that break a VR's rules: real headers hold many."""
+    settings = config.settings
+    before = settings.reading_validation_mode, settings.writing_validation_mode
+    settings.reading_validation_mode = settings.writing_validation_mode = config.IGNORE
+    try:
+        yield
+    finally:
+        settings.reading_validation_mode, settings.writing_validation_mode = before
