@@ -74,7 +74,7 @@ def _text(header: Dataset, keyword: str) -> str | None:
 
 
 def _private(header: Dataset, group: int, element: int, creator: str) -> Any:
-    """A vendor's element, in its creator's block or, where the creator was stripped, in (gggg,10xx)."""
+    """A vendor's element, in its creator's block or, with the creator stripped, in (gggg,10xx)."""
     try:
         found = header.private_block(group, creator)[element]
     except KeyError:
