@@ -34,15 +34,18 @@ def acquire(
     mu_per_cm: FloatArray,
     model: BlurredProjector,
     *,
-    generator: np.random.Generator,
+    generator: np.random.Generator | Sequence[np.random.Generator],
     counts_per_activity_mm: ArrayLike = 1.0,
     expected_trues: float | None = None,
     scatter_fraction: float = 0.0,
     randoms_fraction: float = 0.0,
     normalisation_error: float = 0.0,
+    acceptance: ArrayLike = 0.0,
 ) -> Acquisition:
     """Scan activity [i, j, k] through attenuation mu_per_cm [i, j, k] at 511 keV.
 
+    generator               one for the stack, or one per slice: then the noise of a slice is the
+                            same whatever stack it is scanned in
     counts_per_activity_mm  expected counts of one bin per unit of its strip integral before
                             attenuation: a number, or one per slice k (axial sensitivity)
     expected_trues          if given, scales counts_per_activity_mm so that the whole scan expects
@@ -51,8 +54,9 @@ def acquire(
     randoms_fraction        randoms / (trues + scatter + randoms)
     normalisation_error     standard deviation of each bin's relative efficiency error, which the
                             reconstruction does not know of
+    acceptance              sine of the greatest obliquity of the lines, a number or one per slice
     """
-    multiplicative = attenuation_factors(mu_per_cm, model.projector)
+    multiplicative = attenuation_factors(mu_per_cm, model.projector, acceptance)
     multiplicative *= np.asarray(counts_per_activity_mm, np.float32)
     trues = model.forward(activity) * multiplicative
     if expected_trues is not None:
@@ -61,23 +65,30 @@ def acquire(
         multiplicative *= scale
     additive = _additive(trues, model.projector.voxel_mm, scatter_fraction, randoms_fraction)
     expected = trues + additive
-    if normalisation_error:
-        # An efficiency belongs to a line of response, whatever its time of flight.
-        error = generator.standard_normal(multiplicative.shape, dtype=np.float32)
-        expected *= np.exp(normalisation_error * error)
-    counts = generator.poisson(expected).astype(np.float32)
-    return Acquisition(counts, multiplicative, additive)
+    return Acquisition(_poisson(expected, generator, normalisation_error), multiplicative, additive)
 
 
-def attenuation_factors(mu_per_cm: FloatArray, projector: ParallelProjector) -> FloatArray:
-    """Share of annihilation pairs that leave the body, exp(-∫mu), as [angle, bin, 1, k]."""
+def attenuation_factors(
+    mu_per_cm: FloatArray, projector: ParallelProjector, acceptance: ArrayLike = 0.0
+) -> FloatArray:
+    """Share of annihilation pairs that leave the body, as [angle, bin, 1, k].
+
+    exp(-∫mu) for lines in the slice; lines aslant by θ cross 1/cos θ times as much. Their mean
+    is taken over the lines' solid angle, uniform in sin θ up to `acceptance`, with mu as it is in
+    the slice.
+    """
     integral = projector.without_tof().forward(mu_per_cm) / 10  # mm → cm
-    factors: FloatArray = np.exp(-integral, out=integral)
+    factors: FloatArray = np.zeros_like(integral)
+    for node, weight in zip(*np.polynomial.legendre.leggauss(3), strict=True):
+        sine = np.asarray(acceptance, np.float64) * (node + 1) / 2
+        factors += np.float32(weight / 2) * np.exp(-integral / np.sqrt(1 - sine**2, dtype="f4"))
     return factors
 
 
 def thin(
-    counts: FloatArray, factors: Sequence[float], generator: np.random.Generator
+    counts: FloatArray,
+    factors: Sequence[float],
+    generator: np.random.Generator | Sequence[np.random.Generator],
 ) -> FloatArray:
     """Counts at dose reduction factors ≥ 1, ascending, as if shorter scans cut from a longer one.
 
@@ -87,12 +98,39 @@ def thin(
     if list(factors) != sorted(factors) or min(factors) < 1:
         raise ValueError(f"dose reduction factors must be ascending and at least 1, got {factors}")
     thinned = np.empty((*counts.shape[:-1], len(factors), counts.shape[-1]), np.float32)
-    left, kept_share = counts.astype(np.int64), 1.0
-    for position, factor in enumerate(factors):
-        left = generator.binomial(left, 1 / factor / kept_share)
-        kept_share = 1 / factor
-        thinned[..., position, :] = left
+    shares = 1 / np.asarray(factors, float)
+    for stream, part in _streams(generator, counts.shape[-1]):
+        left = counts[..., part].astype(np.int64)
+        for position, kept in enumerate(shares / np.array([1, *shares[:-1]])):
+            if kept < 1:
+                left = stream.binomial(left, kept)
+            thinned[..., position, part] = left
     return thinned
+
+
+def _poisson(
+    expected: FloatArray,
+    generator: np.random.Generator | Sequence[np.random.Generator],
+    normalisation_error: float,
+) -> FloatArray:
+    counts = np.empty_like(expected)
+    for stream, part in _streams(generator, expected.shape[-1]):
+        mean = expected[..., part]
+        if normalisation_error:
+            # An efficiency belongs to a line of response, whatever its time of flight.
+            lines = (*mean.shape[:2], 1, mean.shape[-1])
+            mean = mean * np.exp(normalisation_error * stream.standard_normal(lines, np.float32))
+        counts[..., part] = stream.poisson(mean)
+    return counts
+
+
+def _streams(
+    generator: np.random.Generator | Sequence[np.random.Generator], n_slices: int
+) -> list[tuple[np.random.Generator, slice]]:
+    """Each generator with the slices that it draws for."""
+    if isinstance(generator, np.random.Generator):
+        return [(generator, slice(None))]
+    return [(stream, slice(k, k + 1)) for k, stream in zip(range(n_slices), generator, strict=True)]
 
 
 def _additive(

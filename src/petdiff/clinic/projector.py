@@ -23,6 +23,7 @@ Array = Any
 FWHM_PER_SIGMA = float(np.sqrt(8 * np.log(2)))
 TOF_BINS_PER_FWHM = 2.0  # binning then widens the time-of-flight kernel by less than 6 %
 TOF_CUT_SIGMA = 3.0
+CACHED_BELOW = 20_000_000  # pixels × views × time bins: matrices of about 100 MB at most
 
 
 class ParallelProjector:
@@ -61,7 +62,9 @@ class ParallelProjector:
         self.sinogram_shape = (n_angles, self.n_bins, self.n_tof)
         self.in_field = _in_field(self.shape, self.n_bins)
         key = (self.shape, n_angles, subsets, self.n_bins, tof_fwhm_px)
-        self._forward_blocks, self._back_blocks = _blocks(*key)
+        small = np.count_nonzero(self.in_field) * n_angles * self.n_tof < CACHED_BELOW
+        build = _cached_blocks if small else _blocks
+        self._forward_blocks, self._back_blocks = build(*key)
         self._device: Any = None
 
     def without_tof(self) -> ParallelProjector:
@@ -163,7 +166,6 @@ def _pixel_centres(shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray
     return i.ravel(), j.ravel()
 
 
-@lru_cache(maxsize=8)
 def _blocks(
     shape: tuple[int, int], n_angles: int, subsets: int, n_bins: int, tof_fwhm_px: float | None
 ) -> tuple[tuple[sparse.csr_matrix, ...], tuple[sparse.csr_matrix, ...]]:
@@ -173,6 +175,9 @@ def _blocks(
     edges = _tof_edges_px(n_bins, tof_fwhm_px)
     forward = tuple(_block(shape, pixels, views, n_bins, edges, tof_fwhm_px) for views in angles)
     return forward, tuple(block.T.tocsr() for block in forward)
+
+
+_cached_blocks = lru_cache(maxsize=8)(_blocks)
 
 
 def _block(

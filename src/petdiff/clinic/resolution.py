@@ -17,22 +17,33 @@ from scipy.special import ive
 
 from petdiff.clinic.projector import FWHM_PER_SIGMA, Array, ParallelProjector
 
+PENETRATION_MM = 12.5  # of 511 keV photons in scintillators as dense as LSO or BGO
+
 
 @dataclass(frozen=True)
 class Resolution:
-    """Full widths at half maximum in mm: transaxial on the axis, axial, and the growth off axis.
+    """Full widths at half maximum in mm: transaxial on the axis, and axial.
 
-    At a distance s from the axis the transaxial width is hypot(fwhm_mm, parallax · s).
+    Lines at a distance s from the axis enter the crystals aslant, which adds
+    12.5 mm · s / hypot(s, ring_radius_mm) in quadrature (Moses, NIM A 2011,
+    doi 10.1016/j.nima.2010.11.092); an infinite ring has none of this.
     """
 
     fwhm_mm: float
     axial_fwhm_mm: float
-    parallax: float = 0.0
+    ring_radius_mm: float = float("inf")
+
+    def at(self, s_mm: ArrayLike) -> NDArray[np.float64]:
+        """Transaxial width across a line at a distance s_mm from the axis."""
+        s = np.abs(np.asarray(s_mm, float))
+        parallax_mm = PENETRATION_MM * s / np.hypot(s, self.ring_radius_mm)
+        width_mm: NDArray[np.float64] = np.hypot(self.fwhm_mm, parallax_mm)
+        return width_mm
 
     def widened(self, fwhm_mm: float) -> Resolution:
         """With a further Gaussian blur of that width, the same in all directions."""
         transaxial, axial = np.hypot([self.fwhm_mm, self.axial_fwhm_mm], fwhm_mm)
-        return Resolution(float(transaxial), float(axial), self.parallax)
+        return Resolution(float(transaxial), float(axial), self.ring_radius_mm)
 
 
 class BlurredProjector:
@@ -54,8 +65,7 @@ class BlurredProjector:
         self.resolution = resolution
         voxel_mm, n_bins = projector.voxel_mm, projector.n_bins
         s_mm = (np.arange(n_bins) - (n_bins - 1) / 2) * voxel_mm
-        bin_fwhm_mm = np.hypot(resolution.fwhm_mm, resolution.parallax * s_mm)
-        self._bins = projector.as_array(gaussian_matrix(n_bins, bin_fwhm_mm / voxel_mm))
+        self._bins = projector.as_array(gaussian_matrix(n_bins, resolution.at(s_mm) / voxel_mm))
         axial = gaussian_matrix(n_slices, resolution.axial_fwhm_mm / slice_mm, reflect=True)
         self._slices = projector.as_array(axial)
 

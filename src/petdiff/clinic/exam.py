@@ -1,0 +1,97 @@
+"""How long a scanner looks at each slice of a patient, and how much it counts of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from petdiff.clinic.isotopes import F18, Isotope
+from petdiff.clinic.scanners import Scanner
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What was injected, into whom, and how long before the scan; SUV is by body weight."""
+
+    injected_bq: float
+    weight_kg: float
+    uptake_s: float
+    isotope: Isotope = F18
+
+    def bqml_per_suv(self) -> float:
+        """Activity concentration that SUV 1 stands for at the start of the scan."""
+        left = float(self.isotope.left(self.uptake_s))
+        return self.injected_bq * left / (self.weight_kg * 1000)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """For each slice: counts per Bq in air, sine of the greatest obliquity, over the whole scan.
+
+    Counts are decay-corrected to the start of the scan, as SUV is: activity that has decayed by
+    the time its bed is reached counts less.
+    """
+
+    counts_per_bq: NDArray[np.float64]
+    acceptance: NDArray[np.float64]
+
+
+def coverage(scanner: Scanner, z_mm: ArrayLike, isotope: Isotope) -> Coverage:
+    """What a scan of the slices z_mm, from the feet to the head, collects of each.
+
+    Beds are placed evenly with at least the scanner's overlap; one suffices where the slices fit
+    in the field.
+    """
+    z = np.asarray(z_mm, float)
+    if scanner.motion == "continuous":
+        return _continuous(scanner, z, isotope)
+    counts, oblique = np.zeros_like(z), np.zeros_like(z)
+    for number, centre_mm in enumerate(_bed_centres(scanner, z)):
+        offset = z - centre_mm
+        start_s = number * scanner.bed_seconds
+        lived_s = _decayed_seconds(isotope, start_s, start_s + scanner.bed_seconds)
+        collected = scanner.cps_per_bq(offset) * lived_s
+        counts += collected
+        oblique += collected * scanner.acceptance(offset)
+    return _of_isotope(counts, oblique, isotope)
+
+
+def _bed_centres(scanner: Scanner, z_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    field_mm = scanner.axial_field_mm
+    low, high = z_mm.min(), z_mm.max()
+    surplus = max(0.0, (high - low) - field_mm)
+    step_mm = field_mm * (1 - scanner.overlap)
+    # The last slices of a field see next to nothing, so a long scan reaches past its ends.
+    beds = 1 + int(np.ceil(surplus / step_mm - 1e-9))
+    middle, pitch = (low + high) / 2, min(step_mm, surplus / max(beds - 1, 1) + 1e-9)
+    centres: NDArray[np.float64] = middle + (np.arange(beds) - (beds - 1) / 2) * pitch
+    return centres
+
+
+def _continuous(scanner: Scanner, z_mm: NDArray[np.float64], isotope: Isotope) -> Coverage:
+    field_mm = scanner.axial_field_mm
+    offsets = np.linspace(-field_mm / 2, field_mm / 2, 2001)
+    seconds_per_mm = scanner.bed_seconds / field_mm
+    start_s = (z_mm - z_mm.min()) * seconds_per_mm
+    lived_s = _decayed_seconds(isotope, start_s, start_s + scanner.bed_seconds)
+    rate = scanner.cps_per_bq(offsets)
+    counts = rate.mean() * lived_s
+    mean_acceptance = float((rate * scanner.acceptance(offsets)).sum() / rate.sum())
+    return _of_isotope(counts, counts * mean_acceptance, isotope)
+
+
+def _of_isotope(
+    counts: NDArray[np.float64], oblique: NDArray[np.float64], isotope: Isotope
+) -> Coverage:
+    # NEMA measures sensitivity per Bq of 18F.
+    share = isotope.positron_share / F18.positron_share
+    return Coverage(counts * share, oblique / np.maximum(counts, 1e-30))
+
+
+def _decayed_seconds(isotope: Isotope, start_s: ArrayLike, end_s: ArrayLike) -> NDArray[np.float64]:
+    """∫ exp(-λt) dt between two times since the start of the scan."""
+    mean_life_s = isotope.half_life_s / np.log(2)
+    lived: NDArray[np.float64] = mean_life_s * (isotope.left(start_s) - isotope.left(end_s))
+    return lived
