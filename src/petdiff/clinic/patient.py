@@ -1,90 +1,17 @@
-"""A virtual patient as a description: drawn from a seed, kept as JSON, rendered by `anatomy`."""
+"""Draws virtual patients: body, study, lesions, each from its own random stream."""
 
 from __future__ import annotations
 
-import zlib
-from typing import Literal
-
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from petdiff.clinic.anatomy.balance import activity_scale, coarse_phantom, fatness_for_weight
+from petdiff.clinic.description import Lengths, Lesion, Patient, Vector, stream
+from petdiff.clinic.lesions import draw_lesions
 from petdiff.clinic.tracers import Tracer, draw_uptake, get_tracer
+from petdiff.clinic.waves import FloatArray
 from petdiff.errors import UsageError
 
-Vector = tuple[float, float, float]
-Sex = Literal["male", "female"]
-
-
-class Record(BaseModel):
-    """What every description shares: frozen, and a misspelt field is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Lesion(Record):
-    """A focus of uptake; radius_mm is that of the sphere of equal volume, suv its mean."""
-
-    centre_mm: Vector
-    radius_mm: float
-    suv: float
-    organ: str
-    shape: Literal["round", "lobed", "cold-centre"] = "round"
-    seed: int = 0
-
-
-class Lengths(Record):
-    """Of legs (soles to hip), trunk (hip to C7) and head with neck, in mm."""
-
-    legs: float
-    trunk: float
-    head: float
-
-
-class Patient(Record):
-    """Everything that makes one patient and one tracer study, in patient millimetres and SUV.
-
-    width, depth, head   scales of the trunk and the head against the reference body
-    fatness              thickness of subcutaneous fat against the reference body
-    volume, shift_mm     organs' volume ratio and displacement against the reference body
-    uptake               SUV per tissue, before `activity_scale`
-    activity_scale       makes the mean SUV of the body equal to what was not excreted
-    """
-
-    seed: int
-    tracer: str
-    extent: str
-    sex: Sex
-    height_mm: float
-    weight_kg: float
-    arms: Literal["up", "down"]
-    lengths_mm: Lengths
-    width: float
-    depth: float
-    head: float
-    fatness: float
-    volume: dict[str, float]
-    shift_mm: dict[str, Vector]
-    uptake: dict[str, float]
-    variants: tuple[str, ...]
-    injected_mbq: float
-    uptake_min: float
-    excreted_fraction: float
-    activity_scale: float = 1.0
-    lesions: tuple[Lesion, ...] = ()
-
-    @property
-    def bmi(self) -> float:
-        return self.weight_kg / (self.height_mm / 1000) ** 2
-
-    def stream(self, name: str) -> np.random.Generator:
-        """The random stream that belongs to one part of this patient, whatever else is drawn."""
-        return stream(self.seed, name)
-
-
-def stream(seed: int, name: str) -> np.random.Generator:
-    """A random stream of its own for each name, so that one draw never moves another."""
-    return np.random.default_rng([seed, zlib.crc32(name.encode())])
-
+__all__ = ["EXTENTS", "Lesion", "Patient", "draw_patient"]
 
 # Reference volumes, woman over man (ICRP 89 masses), and spread of the logarithm between adults.
 ORGAN_VOLUME: dict[str, tuple[float, float]] = {
@@ -118,16 +45,12 @@ def draw_patient(
     `lesions=False`. Raises UsageError for an unknown tracer or extent."""
     if extent not in EXTENTS:
         raise UsageError(f"unknown extent {extent!r}: choose one of {', '.join(EXTENTS)}")
-    study = get_tracer(tracer)
-    patient = _with_study(_draw_body(seed, tracer, extent), study)
-    from petdiff.clinic.anatomy.balance import balanced
-
-    patient = balanced(patient)
-    if lesions:
-        from petdiff.clinic.lesions import draw_lesions
-
-        patient = patient.model_copy(update={"lesions": draw_lesions(patient)})
-    return patient
+    patient = _with_study(_draw_body(seed, tracer, extent), get_tracer(tracer))
+    patient = patient.model_copy(update={"fatness": fatness_for_weight(patient)})
+    grid, coarse = coarse_phantom(patient)
+    patient = patient.model_copy(update={"activity_scale": activity_scale(patient, grid, coarse)})
+    found = draw_lesions(patient, grid, coarse.labels) if lesions else ()
+    return patient.model_copy(update={"lesions": found})
 
 
 def _draw_body(seed: int, tracer: str, extent: str) -> Patient:
@@ -136,7 +59,7 @@ def _draw_body(seed: int, tracer: str, extent: str) -> Patient:
     height = float(np.clip(rng.normal(1630 if female else 1760, 67), 1420, 1980))
     bmi = float(np.clip(24.8 * np.exp(rng.normal(0, 0.17)), 16.5, 42))
     head = 270 * float(np.exp(rng.normal(-0.035 if female else 0, 0.03)))
-    trunk_share = float(rng.normal(0.379 if female else 0.379, 0.012))
+    trunk_share = float(rng.normal(0.379, 0.012))
     trunk = (height - head) * trunk_share
     stature = height / 1760
     width = stature**0.8 * (bmi / 23.5) ** 0.28 * float(np.exp(rng.normal(0, 0.035)))
@@ -171,7 +94,7 @@ def _draw_body(seed: int, tracer: str, extent: str) -> Patient:
     )
 
 
-def _vector(values: np.ndarray) -> Vector:
+def _vector(values: FloatArray) -> Vector:
     x, y, z = (float(v) for v in values)
     return x, y, z
 

@@ -1,4 +1,4 @@
-"""Smooth random fields as sums of plane waves: the same value at a point whatever grid asks for it."""
+"""Smooth random fields as sums of plane waves: a point has its value whatever grid asks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Axes = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+FloatArray = NDArray[np.floating[Any]]
+Axes = tuple[FloatArray, FloatArray, FloatArray]
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,9 @@ class Waves:
     k_per_mm [m, 3] in radians per mm, amplitude [m], phase [m] in radians.
     """
 
-    k_per_mm: NDArray[np.float64]
-    amplitude: NDArray[np.float64]
-    phase: NDArray[np.float64]
+    k_per_mm: FloatArray
+    amplitude: FloatArray
+    phase: FloatArray
 
     @classmethod
     def random(
@@ -38,16 +39,17 @@ class Waves:
             phase=rng.uniform(0, 2 * np.pi, count),
         )
 
-    def on(self, axes_mm: Axes) -> NDArray[Any]:
+    def on(self, axes_mm: Axes) -> FloatArray:
         """The field on the grid spanned by three 1-D axes, float32 [i, j, k].
 
-        A plane wave is a product of one factor per axis, so the sum over waves is a matrix product.
+        A plane wave is a product of one factor per axis, so the sum over waves is one matrix product.
         """
         ex, ey, ez = (
-            np.exp(1j * np.outer(axis, k)) for axis, k in zip(axes_mm, self.k_per_mm.T, strict=True)
+            np.exp(1j * np.outer(axis, k)).astype(np.complex64)
+            for axis, k in zip(axes_mm, self.k_per_mm.T, strict=True)
         )
-        ex = ex * (self.amplitude * np.exp(1j * self.phase))
-        xy = (ex[:, None, :] * ey[None, :, :]).reshape(-1, len(self.phase)).astype(np.complex64)
-        left = np.concatenate([xy.real, -xy.imag], axis=1)
-        right = np.concatenate([ez.real, ez.imag], axis=1).astype(np.float32)
-        return (left @ right.T).reshape(len(ex), len(ey), len(ez))
+        ex *= (self.amplitude * np.exp(1j * self.phase)).astype(np.complex64)
+        # Re(a·b) = Re a Re b − Im a Im b: complex numbers side by side as pairs of real ones.
+        xy = (ex[:, None, :] * ey[None, :, :]).reshape(-1, len(self.phase)).view(np.float32)
+        field: FloatArray = xy @ np.conj(ez).view(np.float32).T
+        return field.reshape(len(ex), len(ey), len(ez))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from petdiff.clinic.anatomy.frame import Frame, turn
 from petdiff.clinic.anatomy.structure import Structure, rippled
-from petdiff.clinic.anatomy.thorax import dome, rib_cage
+from petdiff.clinic.anatomy.thorax import dome
 from petdiff.clinic.implicit import Grown, Loft, Shape, Tube, Union, Within, Without
 
 
@@ -32,31 +32,31 @@ def cavity(frame: Frame) -> Loft:
     return Loft(2, knots)
 
 
-def abdomen(frame: Frame) -> list[Structure]:
-    """Everything between diaphragm and pelvic inlet, and the bowel."""
+def abdomen(frame: Frame, cage: Shape, wall: Shape) -> list[Structure]:
+    """Everything between diaphragm and pelvic inlet, and the bowel; `wall` is the trunk's inside."""
     return [
-        *_fat(frame),
+        *_fat(frame, cage),
         *_kidneys(frame),
-        *_bowel(frame),
-        *_stomach(frame),
+        *_bowel(frame, wall),
+        *_stomach(frame, wall),
         *_pancreas(frame),
-        *_spleen(frame),
-        *_liver(frame),
+        *_spleen(frame, wall),
+        *_liver(frame, wall),
     ]
 
 
-def _fat(frame: Frame) -> list[Structure]:
-    cage = Grown(rib_cage(frame), -3)
+def _fat(frame: Frame, cage: Shape) -> list[Structure]:
+    inner = Grown(cage, -3)
     return [
         Structure("visceral_fat", cavity(frame), "fat", "fat", 0.08),
         *(
-            Structure("visceral_fat", Within(dome(frame, side), cage), "fat", "fat", 0.08)
+            Structure("visceral_fat", Within(dome(frame, side), inner), "fat", "fat", 0.08)
             for side in (1, -1)
         ),
     ]
 
 
-def _liver(frame: Frame) -> list[Structure]:
+def _liver(frame: Frame, wall: Shape) -> list[Structure]:
     place = frame.organ("liver", (45, 10, 1225))
     # Sections across x, from the left tip to the right flank: x, then centre and radii in (y, z).
     lobes = place.loft(
@@ -73,7 +73,7 @@ def _liver(frame: Frame) -> list[Structure]:
             (129, -8, 1196, 20, 20, 26, 22, 2),
         ],
     )
-    body = Within(lobes, Grown(_wall(frame), -5))
+    body = Within(lobes, Grown(wall, -5))
     shape = rippled(frame.patient, "liver", body, 2.5, 60)
     bladder = frame.organ("gallbladder", (48, 50, 1160))
     return [
@@ -85,18 +85,13 @@ def _liver(frame: Frame) -> list[Structure]:
     ]  # fmt: skip
 
 
-def _wall(frame: Frame) -> Shape:
-    """The inside of the trunk's wall at any height."""
-    return Union([rib_cage(frame), cavity(frame)], 8)
-
-
-def _spleen(frame: Frame) -> list[Structure]:
+def _spleen(frame: Frame, wall: Shape) -> list[Structure]:
     place = frame.organ("spleen", (-96, -40, 1232))
     shape = Without(
         place.ellipsoid((-96, -40, 1232), (27, 44, 54), turn(x=-28, z=-30)),
         place.ellipsoid((-62, -16, 1228), (24, 36, 60), turn(x=-28, z=-30)),
     )
-    inside = Within(shape, Grown(_wall(frame), -4))
+    inside = Within(shape, Grown(wall, -4))
     return [
         Structure("spleen", rippled(frame.patient, "spleen", inside, 2, 40), "spleen", texture=0.05)
     ]
@@ -168,32 +163,32 @@ def _kidneys(frame: Frame) -> list[Structure]:
     return found
 
 
-def _stomach(frame: Frame) -> list[Structure]:
+def _stomach(frame: Frame, wall: Shape) -> list[Structure]:
     place = frame.organ("stomach", (-52, 22, 1225))
     line = [(-58, -8, 1254), (-62, 6, 1236), (-58, 30, 1210), (-40, 48, 1184), (-14, 52, 1172), (14, 42, 1176),
             (26, 32, 1180)]  # fmt: skip
     radii = np.array([30, 36, 33, 26, 21, 15, 11.0])
-    shape = Within(Union([place.tube(line, radii)], 0), Grown(_wall(frame), -4))
-    wall = rippled(frame.patient, "stomach", shape, 2, 40)
+    shape = Within(Union([place.tube(line, radii)], 0), Grown(wall, -4))
+    outer = rippled(frame.patient, "stomach", shape, 2, 40)
     return [
-        Structure("stomach", wall, "stomach", texture=0.15),
-        Structure("stomach_contents", Grown(wall, -4.5), "stomach_contents", texture=0.1),
+        Structure("stomach", outer, "stomach", texture=0.15),
+        Structure("stomach_contents", Grown(outer, -4.5), "stomach_contents", texture=0.1),
     ]
 
 
-def _bowel(frame: Frame) -> list[Structure]:
+def _bowel(frame: Frame, wall: Shape) -> list[Structure]:
     duodenum = frame.organ("duodenum", (30, 20, 1160)).tube(
         [(26, 32, 1180), (46, 22, 1178), (52, 10, 1160), (48, 6, 1130), (28, 6, 1122), (-4, 12, 1128),
          (-26, 22, 1144)], [11, 12, 12, 12, 11.5, 11, 11])  # fmt: skip
     return [
-        *_small_bowel(frame),
+        *_small_bowel(frame, wall),
         Structure(
             "duodenum",
             rippled(frame.patient, "duodenum", duodenum, 1.2, 20),
             "duodenum",
             texture=0.2,
         ),
-        *_colon(frame),
+        *_colon(frame, wall),
     ]
 
 
@@ -214,13 +209,13 @@ def winding(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
     return steps
 
 
-def _small_bowel(frame: Frame) -> list[Structure]:
+def _small_bowel(frame: Frame, wall: Shape) -> list[Structure]:
     rng = frame.patient.stream("small bowel")
     count = 170
     ball = winding(rng, count)
     line = frame.point(ball * (84, 44, 82) + (-4, 24, 1050))
     radius = 11.5 + 2.0 * np.sin(np.arange(count) * 0.9) + rng.normal(0, 0.6, count)
-    tube = Within(Tube(line, radius), Grown(cavity(frame), -3))
+    tube = Within(Tube(line, radius), Grown(wall, -3))
     found = [
         Structure("small_bowel", tube, "small_bowel", texture=0.3, grain_mm=(30, 120)),
         Structure("small_bowel_contents", Grown(tube, -5), "bowel_contents", texture=0.2),
@@ -228,7 +223,7 @@ def _small_bowel(frame: Frame) -> list[Structure]:
     return found
 
 
-def _colon(frame: Frame) -> list[Structure]:
+def _colon(frame: Frame, wall: Shape) -> list[Structure]:
     rng = frame.patient.stream("colon")
     line = np.array(
         [
@@ -246,7 +241,7 @@ def _colon(frame: Frame) -> list[Structure]:
     radius = calibre * (
         1 + 0.11 * np.sin(np.arange(len(dense)) * 2.1) + rng.normal(0, 0.03, len(dense))
     )
-    tube = Within(Tube(dense, radius), Grown(_wall(frame), -2))
+    tube = Within(Tube(dense, radius), Grown(wall, -2))
     rectum = frame.organ("rectum", (0, -52, 920)).tube(
         [(0, -54, 950), (0, -62, 925), (0, -54, 895), (0, -46, 865)], [16, 18, 16, 10]
     )

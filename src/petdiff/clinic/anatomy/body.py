@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from petdiff.clinic.anatomy.frame import Frame
 from petdiff.clinic.anatomy.structure import Structure
-from petdiff.clinic.implicit import Ellipsoid, Grown, Loft, Shape, Tube, Union
+from petdiff.clinic.implicit import Ellipsoid, Grown, Loft, Shape, Shared, Tube, Union
 
 SKIN_MM = 2.0
 
@@ -158,7 +158,7 @@ def breast(frame: Frame, side: int, fat: float) -> Ellipsoid:
 
 def layers(frame: Frame) -> list[Structure]:
     """Skin, subcutaneous fat and muscle, each filling what lies inside it."""
-    skin = body_outline(frame, "skin")
+    skin = Shared(body_outline(frame, "skin"))
     lean = body_outline(frame, "lean")
     return [
         Structure("skin", skin, "skin", texture=0.08),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from petdiff.clinic.implicit import Ellipsoid, Loft, Tube
-from petdiff.clinic.patient import Patient
+from petdiff.clinic.description import Patient
 
 HIP_MM, NECK_MM, VERTEX_MM = 925.0, 1490.0, 1760.0  # reference heights above the soles
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 _SIDES = ("right", "left")
 
 STRUCTURE_NAMES: tuple[str, ...] = (
@@ -35,3 +37,6 @@ STRUCTURE_NAMES: tuple[str, ...] = (
     "colon_contents", "rectum", "urinary_bladder_wall", "urinary_bladder", "prostate",
     "seminal_vesicles", "testes", "uterus", "ovaries", "lesion",
 )  # fmt: skip
+
+NAMES = MappingProxyType(dict(enumerate(STRUCTURE_NAMES, start=1)))
+LABELS = MappingProxyType({name: label for label, name in NAMES.items()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from petdiff.clinic.implicit import Rippled, Shape
-from petdiff.clinic.patient import Patient
+from petdiff.clinic.description import Patient
 from petdiff.clinic.waves import Waves
 
 # Linear attenuation at 511 keV, per cm.
@@ -28,6 +28,7 @@ class Structure:
     texture   relative standard deviation of uptake within the structure
     grain_mm  wavelengths of that texture
     factor    uptake against the tissue's, for parts of one tissue that differ
+    suv       uptake of its own, whatever the tissue's
     """
 
     name: str
@@ -37,6 +38,7 @@ class Structure:
     texture: float = 0.06
     grain_mm: tuple[float, float] = (12.0, 60.0)
     factor: float = 1.0
+    suv: float | None = None
 
 
 def rippled(patient: Patient, name: str, shape: Shape, sd_mm: float, grain_mm: float) -> Shape:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from petdiff.clinic.anatomy.frame import Frame, turn
+from petdiff.clinic.anatomy.frame import Frame
 from petdiff.clinic.anatomy.skeleton import chest_wall, spine_y
 from petdiff.clinic.anatomy.structure import Structure, rippled
 from petdiff.clinic.implicit import Ellipsoid, Grown, Loft, Shape, Tube, Union, Within, Without
@@ -13,8 +13,8 @@ HEART_MM = (-28.0, 26.0, 1312.0)
 
 
 def thorax(frame: Frame) -> list[Structure]:
-    """Everything inside the rib cage above the diaphragm."""
-    return _lungs(frame) + _heart(frame) + _vessels(frame) + _tubes(frame)
+    """Heart, vessels, airways and oesophagus."""
+    return _heart(frame) + _vessels(frame) + _tubes(frame)
 
 
 def rib_cage(frame: Frame) -> Loft:
@@ -42,8 +42,8 @@ def dome(frame: Frame, side: int) -> Shape:
     return Ellipsoid((x, y - 2, low), (78 * w, 104 * d, z - low))
 
 
-def _lungs(frame: Frame) -> list[Structure]:
-    cage = rib_cage(frame)
+def lungs(frame: Frame, cage: Shape) -> list[Structure]:
+    """Mediastinum and lungs, which fill the rib cage above the diaphragm."""
     middle = frame.organ("mediastinum", (0, -10, 1380))
     found = [Structure("mediastinum", Within(Grown(middle.loft(2, [
         (1200, 0, -10, 60, 60, 90, 100, 2.2),
@@ -185,6 +185,3 @@ def _tubes(frame: Frame) -> list[Structure]:
             "esophagus", Tube(line(*gullet), [8, 7, 7, 8, 8.5, 9]), "oesophagus", texture=0.1
         ),
     ]
-
-
-__all__ = ["dome", "heart_turn", "rib_cage", "thorax", "turn"]
