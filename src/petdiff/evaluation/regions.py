@@ -1,0 +1,71 @@
+"""Where to look: blocks of a few millimetres, and the body without the air around it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Spacing = tuple[float, float, float]
+_AIR_SHARE = 0.12  # of typical uptake: below it lies air, above it fat and lung
+_SMOOTHING_MM = 4.0
+
+
+def block_sums(
+    volume: NDArray[np.floating[Any]], edges: list[NDArray[np.intp]]
+) -> NDArray[np.float64]:
+    """Sums over the blocks that start at `edges` along each axis, in float64."""
+    sums: NDArray[Any] = volume
+    for axis, starts in enumerate(edges):  # the contiguous axis last: five times faster
+        sums = np.add.reduceat(sums, starts, axis=axis, dtype=np.float64)
+    return sums
+
+
+def block_edges(
+    shape: tuple[int, ...], spacing_mm: Spacing, block_mm: float
+) -> list[NDArray[np.intp]]:
+    """First index of each block of about `block_mm`, by axis; the last block may be short."""
+    steps = [max(round(block_mm / size), 1) for size in spacing_mm]
+    return [np.arange(0, n, step) for n, step in zip(shape, steps, strict=True)]
+
+
+def block_volumes(shape: tuple[int, ...], edges: list[NDArray[np.intp]]) -> NDArray[np.float64]:
+    """How many voxels each block holds."""
+    x, y, z = (np.diff(starts, append=n) for starts, n in zip(edges, shape, strict=True))
+    return np.asarray(x[:, None, None] * y[:, None] * z, dtype=np.float64)
+
+
+def typical_uptake(smooth: NDArray[np.floating[Any]]) -> float:
+    """(Σv / Σ√v)² over positive values: the uptake of ordinary tissue, at any scale.
+
+    Air hardly counts, and neither do a few very hot organs, which would carry a plain mean away.
+    """
+    positive = np.maximum(smooth, 0).astype(np.float64)
+    roots = np.sqrt(positive).sum()
+    return float((positive.sum() / roots) ** 2) if roots > 0 else 0.0
+
+
+def body_mask(suv: NDArray[np.float32], spacing_mm: Spacing) -> NDArray[np.bool_]:
+    """The body: where the scan, smoothed by a Gaussian of σ = 4 mm, is clearly more than air."""
+    from scipy.ndimage import gaussian_filter
+
+    smooth = gaussian_filter(suv, [_SMOOTHING_MM / size for size in spacing_mm], mode="nearest")
+    return np.asarray(smooth > _AIR_SHARE * typical_uptake(smooth))
+
+
+def body_box(suv: NDArray[np.float32], spacing_mm: Spacing) -> tuple[slice, slice, slice]:
+    """The box of the body with 10 mm of margin, found on blocks of 8 mm; all where all is air."""
+    edges = block_edges(suv.shape, spacing_mm, 8.0)
+    means = block_sums(suv, edges) / block_volumes(suv.shape, edges)
+    body = means > _AIR_SHARE * typical_uptake(means)
+    box = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        n, margin = suv.shape[axis], round(10 / spacing_mm[axis])
+        # Two blocks of 8 mm: a lone bright block of noise in the air is no body.
+        filled = np.flatnonzero(body.sum(axis=others) >= min(2, body.size))
+        ends = np.append(edges[axis], n)
+        first, last = (ends[filled[0]], ends[filled[-1] + 1]) if len(filled) else (0, n)
+        box.append(slice(max(int(first) - margin, 0), min(int(last) + margin, n)))
+    return box[0], box[1], box[2]

@@ -1,0 +1,211 @@
+"""preview.png: what was measured, what came out, what changed and how sure it is, at one glance.
+
+Maximum-intensity projections as readers of PET know them: inverted grey, patient's right on the
+left, true proportions, the SUV window stated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.evaluation.regions import Spacing, body_box
+from petdiff.image import PETImage
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Picture = NDArray[np.float32]
+_CORONAL, _SAGITTAL = 1, 0  # the RAS axis that a projection looks along
+_WIDEST_IN, _HIGHEST_IN, _DPI = 12.5, 6.4, 160
+_GAP_IN, _HEAD_IN, _FOOT_IN = 0.14, 0.9, 0.8
+_VIEW_GAP_MM = 8.0
+_INK, _FAINT = "#1c2733", "#7a8794"
+_RESEARCH = "For research, not a medical device"
+
+
+@dataclass(frozen=True)
+class _View:
+    """One projection, rows from the head down."""
+
+    picture: Picture
+    height_mm: float
+    width_mm: float
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """Views side by side that share a caption, colours and their bar."""
+
+    caption: str
+    views: list[_View]
+    colours: str
+    window: tuple[float, float]
+    unit: str
+
+    @property
+    def width_mm(self) -> float:
+        return sum(view.width_mm + _VIEW_GAP_MM for view in self.views) - _VIEW_GAP_MM
+
+
+def write_preview(
+    path: Path,
+    measured: PETImage,
+    denoised: PETImage,
+    spread: NDArray[np.float32] | None = None,
+    *,
+    title: str,
+    note: str = "",
+) -> None:
+    """Draw the projections of a scan before and after denoising as a PNG.
+
+    measured, denoised  on one grid
+    spread              standard deviation in SUV [i, j, k] where several samples were drawn
+    title, note         model, steps and seed; a second, fainter line
+    """
+    spacing_mm = _ras_spacing_mm(denoised)
+    box = body_box(_ras(denoised.suv, denoised.affine), spacing_mm)
+    before = _ras(measured.suv, measured.affine)[box]
+    after = _ras(denoised.suv, denoised.affine)[box]
+    change = after - before
+    grey = (0.0, suv_window(after.max(axis=_CORONAL)))
+
+    def views(volume: Picture) -> list[_View]:
+        axes = (_CORONAL, _SAGITTAL) if spread is None else (_CORONAL,)
+        return [_view(volume.max(axis=axis), axis, spacing_mm) for axis in axes]
+
+    panels = [
+        _Panel("measured", views(before), "Greys", grey, "SUV"),
+        _Panel("denoised", views(after), "Greys", grey, "SUV"),
+        _changed(_view(_extreme(change), _CORONAL, spacing_mm)),
+    ]
+    if spread is not None:
+        panels.append(_spread(views(_ras(spread, denoised.affine)[box])))
+    _draw(panels, title, note).savefig(path, dpi=_DPI)
+
+
+def suv_window(picture: Picture) -> float:
+    """Upper end of the grey scale: SUV 10, as whole bodies are read, where that shows the scan."""
+    high = float(np.quantile(picture, 0.995))
+    return 10.0 if 4 <= high <= 80 else _round_up(high)
+
+
+def _changed(view: _View) -> _Panel:
+    limit = _round_up(float(np.quantile(np.abs(view.picture), 0.995)))
+    return _Panel("change", [view], "RdBu_r", (-limit, limit), "ΔSUV, the largest on each ray")
+
+
+def _spread(views: list[_View]) -> _Panel:
+    top = _round_up(float(np.quantile(views[0].picture, 0.995)))
+    return _Panel("spread of the samples", views, "hot", (0.0, top), "SUV, 1 standard deviation")
+
+
+def _extreme(change: Picture) -> Picture:
+    """The largest change on each ray, with its sign: a lost lesion cannot hide behind noise."""
+    high, low = change.max(axis=_CORONAL), change.min(axis=_CORONAL)
+    extreme: Picture = np.where(high > -low, high, low)
+    return extreme
+
+
+def _view(projection: Picture, axis: int, spacing_mm: Spacing) -> _View:
+    """[x or y, z] → rows from the head down, with the right or the front at the viewer's left."""
+    picture = projection[::-1, ::-1].T
+    across_mm = spacing_mm[0 if axis == _CORONAL else 1]
+    return _View(picture, picture.shape[0] * spacing_mm[2], picture.shape[1] * across_mm)
+
+
+def _draw(panels: list[_Panel], title: str, note: str) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    height_mm = max(view.height_mm for panel in panels for view in panel.views)
+    in_per_mm = min(
+        _HIGHEST_IN / height_mm,
+        (_WIDEST_IN - _GAP_IN * (len(panels) + 1)) / sum(panel.width_mm for panel in panels),
+    )
+    height_in = _HEAD_IN + height_mm * in_per_mm + _FOOT_IN
+    width_in = sum(panel.width_mm * in_per_mm + _GAP_IN for panel in panels) + _GAP_IN
+    figure = Figure(figsize=(max(width_in, 5.0), height_in), facecolor="white")
+    FigureCanvasAgg(figure)
+
+    left_in = _GAP_IN
+    for panel in panels:
+        _show(figure, panel, left_in, in_per_mm)
+        left_in += panel.width_mm * in_per_mm + _GAP_IN
+
+    def write(text: str, from_top_in: float, **looks: Any) -> None:
+        figure.text(_GAP_IN / figure.get_figwidth(), 1 - from_top_in / height_in, text, **looks)
+
+    write(title, 0.25, size=13, weight="bold", color=_INK, va="center")
+    write(note, 0.48, size=8.5, color=_FAINT, va="center")
+    write(_RESEARCH, height_in - 0.13, size=8, color=_FAINT, va="center")
+    return figure
+
+
+def _show(figure: Figure, panel: _Panel, left_in: float, in_per_mm: float) -> None:
+    """Draw a panel's views from `left_in` on, its caption above and its colour bar below."""
+    figure_in = (figure.get_figwidth(), figure.get_figheight())
+
+    def axes(left: float, bottom: float, width: float, height: float) -> Axes:
+        (w, h) = figure_in
+        return figure.add_axes((left / w, bottom / h, width / w, height / h))
+
+    view_left_in = left_in
+    for view in panel.views:
+        width_in, height_in = view.width_mm * in_per_mm, view.height_mm * in_per_mm
+        place = axes(view_left_in, _FOOT_IN, width_in, height_in)
+        shown = place.imshow(
+            view.picture,
+            cmap=panel.colours,
+            vmin=panel.window[0],
+            vmax=panel.window[1],
+            aspect="auto",  # the axes have the true proportions
+            interpolation="bilinear",
+        )
+        place.set_axis_off()
+        view_left_in += width_in + _VIEW_GAP_MM * in_per_mm
+
+    width_in = panel.width_mm * in_per_mm
+    middle_in = left_in + width_in / 2
+    top_in = _FOOT_IN + height_in + 0.12
+    figure.text(
+        middle_in / figure_in[0], top_in / figure_in[1], panel.caption,
+        size=10, color=_INK, ha="center", va="center",
+    )  # fmt: skip
+    bar_in = min(0.8 * width_in, 2.4)
+    bar = axes(middle_in - bar_in / 2, _FOOT_IN - 0.16, bar_in, 0.07)
+    figure.colorbar(shown, cax=bar, orientation="horizontal")
+    bar.tick_params(labelsize=7.5, length=2, pad=2, colors=_INK)
+    bar.set_xlabel(panel.unit, size=8, color=_INK, labelpad=2)
+    bar.locator_params(nbins=5)
+
+
+def _ras(volume: NDArray[np.float32], affine: NDArray[np.float64]) -> Picture:
+    """The volume seen along the patient's nearest axes: right, anterior, superior (a view)."""
+    import nibabel
+
+    orientation = nibabel.orientations.io_orientation(affine)
+    turned: Picture = nibabel.orientations.apply_orientation(volume, orientation)
+    return turned
+
+
+def _ras_spacing_mm(image: PETImage) -> Spacing:
+    import nibabel
+
+    target = nibabel.orientations.io_orientation(image.affine)[:, 0]
+    x, y, z = (image.spacing_mm[int(np.flatnonzero(target == axis)[0])] for axis in range(3))
+    return x, y, z
+
+
+def _round_up(value: float) -> float:
+    """The next of 1, 1.5, 2, 3, 4, 5, 6, 8, 10 … at any scale; 1 for nothing."""
+    if not value > 0:
+        return 1.0
+    scale = 10.0 ** np.floor(np.log10(value))
+    steps = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
+    return float(scale * next(step for step in steps if step >= 0.999 * value / scale))
