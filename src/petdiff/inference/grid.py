@@ -22,31 +22,30 @@ Affine = NDArray[np.float64]
 _BAND = 32  # rows of a matrix that are applied at once
 
 
-def resample(
-    volume: Tensor, affine: Affine, spacing_mm: Sequence[float], *, antialias: bool = True
-) -> tuple[Tensor, Affine]:
+def resample(volume: Tensor, affine: Affine, spacing_mm: Sequence[float]) -> tuple[Tensor, Affine]:
     """Bring a volume [..., i, j, k] to voxels of `spacing_mm`; returns it with its affine.
 
-    The new grid has the old one's axes and centre and covers all of its voxels.
+    The new grid has the old one's axes and centre and covers all of its voxels. Detail too fine for
+    it is averaged.
     """
     i, j, k = volume.shape[-3:]
     shape, target = regrid((i, j, k), affine, spacing_mm)
-    return resample_like(volume, affine, shape, target, antialias=antialias), target
+    return resample_like(volume, affine, target, shape, antialias=True), target
 
 
 def resample_like(
     volume: Tensor,
     affine: Affine,
-    shape: Sequence[int],
     target: Affine,
+    shape: Sequence[int],
     *,
-    antialias: bool = True,
+    antialias: bool = False,
 ) -> Tensor:
-    """Bring a volume [..., i, j, k] to the grid of `shape` and `target` affine, in its own dtype.
+    """Bring a volume [..., i, j, k] to the grid of `target` affine and `shape`, in its own dtype.
 
-    Both grids must have parallel axes. Beyond the edge the volume goes on as at the edge.
-    antialias  average where the new grid is coarser; without it, samples are taken between voxels,
-               which brings a volume that was refined before back to what it was
+    Both grids must have parallel axes. Beyond the edge the volume goes on as at the edge. It is read
+    at points, which brings what `resample` refined back to what it was; `antialias` averages
+    instead where the target is coarser.
     """
     step, start = _between(affine, target)
     # Coarser axes first: what is left for the others is then smaller.
