@@ -43,8 +43,8 @@ def resample_like(
 ) -> Tensor:
     """Bring a volume [..., i, j, k] to the grid of `target` affine and `shape`, in its own dtype.
 
-    Both grids must have parallel axes. Beyond the edge the volume goes on as at the edge. It is read
-    at points, which brings what `resample` refined back to what it was; `antialias` averages
+    Both grids must have parallel axes. Beyond the edge the volume goes on as at the edge. It is
+    read at points, which brings what `resample` refined back to what it was; `antialias` averages
     instead where the target is coarser.
     """
     step, start = _between(affine, target)
