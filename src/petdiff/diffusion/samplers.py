@@ -83,7 +83,7 @@ def sample_dpmpp_2m(
     """DPM-Solver++(2M), second order, asking once a step; deterministic.
 
     Lu et al. 2022 (arXiv 2211.01095), alg. 2: Euler's step towards x0 extrapolated, along −log σ,
-    to the middle of the step. The first step has nothing to extrapolate from, the one to 0 no middle.
+    to the middle of the step. The first has nothing to extrapolate from, the one to 0 no middle.
     """
     x = _start(noise, sigmas)
     previous: tuple[Tensor, Tensor] | None = None

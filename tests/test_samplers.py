@@ -1,0 +1,261 @@
+"""Samplers against Gaussian data, for which the denoiser, the path and the answer are known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from petdiff.diffusion import samplers
+from petdiff.diffusion.denoiser import Denoiser, VarianceDenoiser, variance_range
+from petdiff.diffusion.samplers import (
+    sample_ancestral,
+    sample_ddim,
+    sample_dpmpp_2m,
+    sample_euler,
+    sample_heun,
+)
+from petdiff.diffusion.schedules import flow_sigmas, karras_sigmas
+
+MEAN, SPREAD = 0.3, 0.5  # of the data
+Sampler = Callable[..., Tensor]
+Moments = Callable[..., tuple[float, float]]
+DETERMINISTIC = [sample_euler, sample_heun, sample_dpmpp_2m, sample_ddim]
+ALL = [*DETERMINISTIC, sample_ancestral]
+
+
+class Gaussian:
+    """The exact denoiser of x0 ~ N(MEAN, SPREAD²)."""
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        if sigma.isinf():
+            return torch.full_like(x, MEAN)
+        return (SPREAD**2 * x + sigma**2 * MEAN) / (SPREAD**2 + sigma**2)
+
+
+class GaussianThatKnowsItsVariance(Gaussian):
+    """With the exact variance of each step, which that of x0 given x widens."""
+
+    def with_variance(self, x: Tensor, sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]:
+        of_x0 = SPREAD**2 if sigma.isinf() else SPREAD**2 * sigma**2 / (SPREAD**2 + sigma**2)
+        pull = 1 - (sigma_next / sigma) ** 2
+        variance = variance_range(sigma, sigma_next)[0] + pull**2 * of_x0
+        return self(x, sigma), variance.expand_as(x)
+
+
+def where_the_path_ends(noise: Tensor, sigma_first: float) -> Tensor:
+    """Along the probability flow of Gaussian data, (x − mean) / √(spread² + σ²) never changes."""
+    if math.isinf(sigma_first):
+        return MEAN + SPREAD * noise
+    return MEAN + (sigma_first * noise - MEAN) * SPREAD / math.hypot(SPREAD, sigma_first)
+
+
+def unit_normal(n: int, seed: int = 0) -> Tensor:
+    return torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.fixture
+def moments(monkeypatch: pytest.MonkeyPatch) -> Moments:
+    """Exact mean and spread of what a sampler draws, without drawing.
+
+    On Gaussian data the result is a constant plus a sum of the noises, each times a weight. Voxel k
+    is given the k-th noise as 1 and all others as 0, which singles out its weight; the last voxel
+    is given none, which leaves the constant.
+    """
+
+    def of(
+        denoiser: Denoiser, sampler: Sampler, sigmas: Tensor, **options: float
+    ) -> tuple[float, float]:
+        noises = iter(torch.eye(len(sigmas), len(sigmas) + 1, dtype=torch.float64))
+        monkeypatch.setattr(samplers, "unit_noise", lambda like, generator: next(noises))
+        *weighted, constant = sampler(denoiser, next(noises), sigmas, **options).tolist()
+        return constant, math.dist(weighted, [constant] * len(weighted))
+
+    return of
+
+
+def slope_of_error(sampler: Sampler, schedule: Callable[[int], Tensor]) -> float:
+    """By how many powers of the step size the error falls, between 128 and 512 steps."""
+    noise = torch.linspace(-2, 2, 9, dtype=torch.float64)
+
+    def error(steps: int) -> float:
+        sigmas = schedule(steps)
+        exact = where_the_path_ends(noise, float(sigmas[0]))
+        return float((sampler(Gaussian(), noise, sigmas) - exact).abs().max())
+
+    return math.log(error(128) / error(512)) / math.log(4)
+
+
+def squares_from_3(steps: int) -> Tensor:
+    """Dense towards 0, so that the last step, always of first order, does not show."""
+    return 3 * torch.linspace(1, 0, steps + 1, dtype=torch.float64) ** 2
+
+
+@pytest.mark.parametrize(
+    ("sampler", "order"), [(sample_euler, 1), (sample_heun, 2), (sample_dpmpp_2m, 2)]
+)
+def test_order_of_convergence(sampler: Sampler, order: int) -> None:
+    assert slope_of_error(sampler, squares_from_3) == pytest.approx(order, abs=0.08)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "order"), [(sample_euler, 1), (sample_heun, 2), (sample_dpmpp_2m, 2)]
+)
+def test_start_at_infinity_costs_no_order(sampler: Sampler, order: int) -> None:
+    """But a logarithm: its steps halve, third … σ, the first of them however fine the schedule."""
+    slope = slope_of_error(sampler, lambda steps: flow_sigmas(steps, SPREAD))
+    assert order - 0.15 < slope < order + 0.05
+
+
+@pytest.mark.parametrize("sampler", ALL)
+def test_from_infinity_mean_and_spread_become_those_of_the_data(
+    sampler: Sampler, moments: Moments
+) -> None:
+    mean, spread = moments(Gaussian(), sampler, flow_sigmas(200, SPREAD))
+    assert mean == pytest.approx(MEAN, rel=1e-12)
+    assert spread == pytest.approx(SPREAD, rel=0.015)
+
+
+@pytest.mark.parametrize("sampler", ALL)
+def test_from_a_finite_sigma_what_its_noise_lacked_of_the_data_is_missing(
+    sampler: Sampler, moments: Moments
+) -> None:
+    """The start holds σ·noise and no data. What that lacks shrinks along the path to `left` of it,
+    and twice where fresh noise takes the place of the start's."""
+    left = SPREAD / math.hypot(SPREAD, 3)
+    if sampler is sample_ancestral:
+        left = left**2
+    mean, spread = moments(Gaussian(), sampler, squares_from_3(200))
+    assert mean == pytest.approx(MEAN * (1 - left), rel=0.002)
+    assert spread == pytest.approx(SPREAD * math.sqrt(1 - left**2), rel=0.02)
+
+
+@pytest.mark.parametrize("eta", [0.3, 1.0])
+def test_fresh_noise_of_ddim_keeps_the_spread(eta: float, moments: Moments) -> None:
+    mean, spread = moments(Gaussian(), sample_ddim, flow_sigmas(200, SPREAD), eta=eta)
+    assert mean == pytest.approx(MEAN, rel=1e-12)
+    assert spread == pytest.approx(SPREAD, rel=0.015)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_ancestral_is_exact_in_any_number_of_steps_where_the_variance_is(
+    steps: int, moments: Moments
+) -> None:
+    """Its last step answers the mean of x0 given x, which has spread²/√(spread² + σ²) of spread."""
+    sigmas = flow_sigmas(steps, SPREAD)
+    mean, spread = moments(GaussianThatKnowsItsVariance(), sample_ancestral, sigmas)
+    assert mean == pytest.approx(MEAN, rel=1e-12)
+    assert spread == pytest.approx(SPREAD**2 / math.hypot(SPREAD, sigmas[-2]), rel=1e-12)
+
+
+def test_ancestral_asks_a_variance_denoiser_for_the_variance() -> None:
+    assert isinstance(GaussianThatKnowsItsVariance(), VarianceDenoiser)
+    assert not isinstance(Gaussian(), VarianceDenoiser)
+
+
+def test_ancestral_with_certain_x0_is_ddim_with_all_its_noise() -> None:
+    noise, sigmas = unit_normal(50), karras_sigmas(7, 0.01, 20.0)
+    ancestral, ddim = (
+        sampler(Gaussian(), noise, sigmas, generator=torch.Generator().manual_seed(3), **options)
+        for sampler, options in [(sample_ancestral, {}), (sample_ddim, {"eta": 1.0})]
+    )
+    torch.testing.assert_close(ancestral, ddim, rtol=1e-12, atol=1e-12)
+
+
+def test_ddim_without_fresh_noise_is_euler() -> None:
+    noise, sigmas = unit_normal(50), flow_sigmas(5, SPREAD)
+    ddim, euler = (sampler(Gaussian(), noise, sigmas) for sampler in (sample_ddim, sample_euler))
+    torch.testing.assert_close(ddim, euler, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("sampler", ALL)
+def test_one_step_from_infinity_is_regression(sampler: Sampler) -> None:
+    asked: list[tuple[Tensor, Tensor]] = []
+
+    def denoiser(x: Tensor, sigma: Tensor) -> Tensor:
+        asked.append((x, sigma))
+        return torch.full_like(x, 7.0)
+
+    noise = unit_normal(5)
+    x = sampler(denoiser, noise, flow_sigmas(1, SPREAD))
+    assert torch.equal(x, torch.full_like(noise, 7.0))
+    [(x_asked, sigma_asked)] = asked
+    assert torch.equal(x_asked, noise)
+    assert sigma_asked.isinf()
+
+
+@pytest.mark.parametrize("sampler", [sample_euler, sample_ddim, sample_ancestral])
+def test_starting_at_infinity_is_the_limit_of_starting_ever_higher(sampler: Sampler) -> None:
+    noise = unit_normal(50)
+    levels = torch.tensor([0.9, 0.4, 0.1, 0.0], dtype=torch.float64)
+    from_infinity, from_very_high = (
+        sampler(
+            Gaussian(),
+            noise,
+            torch.cat([torch.tensor([first], dtype=torch.float64), levels]),
+            generator=torch.Generator().manual_seed(3),
+        )
+        for first in (math.inf, 1e7)
+    )
+    torch.testing.assert_close(from_infinity, from_very_high, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("sampler", ALL)
+def test_dtype_and_shape_are_kept(sampler: Sampler) -> None:
+    noise = torch.zeros(1, 1, 2, 3, 4)
+    x = sampler(Gaussian(), noise, flow_sigmas(3, SPREAD), generator=torch.Generator())
+    assert x.shape == noise.shape
+    assert x.dtype == torch.float32
+
+
+@pytest.mark.parametrize("sampler", ALL)
+def test_callback_sees_every_step(sampler: Sampler) -> None:
+    seen: list[dict[str, Any]] = []
+    sigmas = karras_sigmas(4, 0.1, 5.0)
+    noise = unit_normal(3)
+    x = sampler(
+        Gaussian(),
+        noise,
+        sigmas,
+        generator=torch.Generator(),
+        callback=lambda **step: seen.append(step),
+    )
+    assert [step["i"] for step in seen] == [0, 1, 2, 3]
+    assert [step["sigma"] for step in seen] == list(sigmas[:-1])
+    torch.testing.assert_close(seen[0]["x"], 5.0 * noise)
+    torch.testing.assert_close(seen[-1]["denoised"], x)
+
+
+@pytest.mark.parametrize("options", [{}, {"eta": 0.5}])
+def test_fresh_noise_comes_from_the_generator_alone(options: dict[str, float]) -> None:
+    sampler = sample_ddim if options else sample_ancestral
+    noise, sigmas = unit_normal(20), karras_sigmas(4, 0.1, 5.0)
+
+    def run(seed: int) -> Tensor:
+        torch.manual_seed(torch.seed() % 2**31)
+        generator = torch.Generator().manual_seed(seed)
+        return sampler(Gaussian(), noise, sigmas, generator=generator, **options)
+
+    assert torch.equal(run(1), run(1))
+    assert not torch.equal(run(1), run(2))
+    with pytest.raises(ValueError, match="generator"):
+        sampler(Gaussian(), noise, sigmas, **options)
+
+
+def test_ancestral_draws_once_for_each_step_but_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: Iterator[Tensor] = iter([torch.ones(3), 2 * torch.ones(3)])
+    monkeypatch.setattr(samplers, "unit_noise", lambda like, generator: next(drawn))
+    sample_ancestral(Gaussian(), torch.zeros(3), karras_sigmas(3, 0.1, 5.0))
+    assert next(drawn, None) is None
+
+
+@pytest.mark.parametrize(
+    "sigmas", [[1.0, 0.5], [0.0], [1.0, 1.0, 0.0], [0.5, 1.0, 0.0], [math.nan, 0.0], [[1.0, 0.0]]]
+)
+def test_schedule_that_does_not_fall_to_zero_is_refused(sigmas: Any) -> None:
+    with pytest.raises(ValueError, match="sigmas must fall"):
+        sample_euler(Gaussian(), torch.zeros(1), torch.tensor(sigmas))
