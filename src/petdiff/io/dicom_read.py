@@ -70,11 +70,7 @@ def read_dicom_suv(
 
 def _stack(series: Series) -> list[_Slice]:
     """The series' slices from the bottom of the stack to its top."""
-    slices = []
-    for entry in series.entries:
-        header = read_dataset(entry, stop_before_pixels=True)
-        assert header is not None, "the series holds DICOM files only"
-        slices.append(_Slice(entry, header, plane_of(entry.name, header)))
+    slices = [_Slice(entry, header, plane_of(entry.name, header)) for entry, header in series.files]
     return [slices[n] for n in stack_order([s.plane for s in slices])]
 
 

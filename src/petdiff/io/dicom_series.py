@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pydicom import Dataset, config, dcmread
 from pydicom.errors import InvalidDicomError
@@ -16,33 +15,24 @@ from pydicom.uid import MediaStorageDirectoryStorage, PositronEmissionTomography
 from petdiff.errors import InputRefused
 from petdiff.io.entries import Entry, entries_of, folder_entries
 
-_SCANNED = (
-    "SOPClassUID",
-    "Modality",
-    "SeriesInstanceUID",
-    "SeriesNumber",
-    "SeriesDescription",
-    "CorrectedImage",
-)
-
 
 @dataclass
 class Series:
-    """The files of one DICOM series, and what names it to a person."""
+    """The files of one DICOM series with their headers, which hold all but the pixels."""
 
     uid: str
-    modality: str
-    sop_class: str
-    number: str
-    description: str
-    attenuation_corrected: bool
-    entries: list[Entry] = field(default_factory=list)
+    files: list[tuple[Entry, Dataset]] = field(default_factory=list)
+
+    def __getitem__(self, keyword: str) -> str:
+        """An attribute that is the same in all files, as text; empty where it is absent."""
+        return str(self.files[0][1].get(keyword) or "")
 
     def __str__(self) -> str:
-        note = "" if self.attenuation_corrected else ", not attenuation corrected"
+        corrected = "ATTN" in (self.files[0][1].get("CorrectedImage") or ())
         return (
-            f"{self.uid} (number {self.number or 'none'}, "
-            f"{self.description or 'no description'!r}, {len(self.entries)} slices{note})"
+            f"{self.uid} (number {self['SeriesNumber'] or 'none'}, "
+            f"{self['SeriesDescription'] or 'no description'!r}, {len(self.files)} slices"
+            f"{'' if corrected else ', not attenuation corrected'})"
         )
 
 
@@ -71,9 +61,9 @@ def _choose(path: Path, found: Sequence[Series], uid: str | None) -> Series:
             raise InputRefused(f"{path.name} holds no series {uid}: leave out --series to see all")
     if not found:
         raise InputRefused(f"{path.name} holds no DICOM file")
-    pet = [s for s in found if s.sop_class == PositronEmissionTomographyImageStorage]
+    pet = [s for s in found if s["SOPClassUID"] == PositronEmissionTomographyImageStorage]
     if not pet:
-        there = "; ".join(f"{s.modality or 'no modality'}: {s}" for s in found)
+        there = "; ".join(f"{s['Modality'] or 'no modality'}: {s}" for s in found)
         raise InputRefused(
             f"{path.name} holds no series of single-frame PET images "
             f"(SOP class {PositronEmissionTomographyImageStorage}), only {there}"
@@ -83,8 +73,8 @@ def _choose(path: Path, found: Sequence[Series], uid: str | None) -> Series:
             f"{path.name} holds {len(pet)} PET series, choose one with --series UID: "
             + "; ".join(str(s) for s in pet)
         )
-    if pet[0].modality != "PT":
-        raise InputRefused(f"{path.name}: Modality (0008,0060) is {pet[0].modality!r}, not PT")
+    if pet[0]["Modality"] != "PT":
+        raise InputRefused(f"{path.name}: Modality (0008,0060) is {pet[0]['Modality']!r}, not PT")
     return pet[0]
 
 
@@ -95,24 +85,13 @@ def _scan(entries: Sequence[Entry]) -> list[Series]:
         if header is None:
             continue
         uid = str(header.SeriesInstanceUID)
-        series = found.setdefault(
-            uid,
-            Series(
-                uid,
-                str(header.get("Modality", "")),
-                str(header.get("SOPClassUID", "")),
-                str(header.get("SeriesNumber") or ""),
-                str(header.get("SeriesDescription") or ""),
-                "ATTN" in (header.get("CorrectedImage") or ()),
-            ),
-        )
-        series.entries.append(entry)
+        found.setdefault(uid, Series(uid)).files.append((entry, header))
     return list(found.values())
 
 
 def read_header(entry: Entry) -> Dataset | None:
-    """What names a file's series; None for a file that is no DICOM, or a DICOMDIR."""
-    header = read_dataset(entry, stop_before_pixels=True, specific_tags=list(_SCANNED))
+    """All of a DICOM file but its pixels; None for a file that is no DICOM, or a DICOMDIR."""
+    header = read_dataset(entry, stop_before_pixels=True)
     if header is None:
         return None
     if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
@@ -125,11 +104,11 @@ def read_header(entry: Entry) -> Dataset | None:
     return header
 
 
-def read_dataset(entry: Entry, **how: Any) -> Dataset | None:
+def read_dataset(entry: Entry, *, stop_before_pixels: bool = False) -> Dataset | None:
     """A DICOM file; None where it is none. Raises InputRefused where it breaks off."""
     try:
         with entry.open() as file, unjudged():
-            return dcmread(file, **how)
+            return dcmread(file, stop_before_pixels=stop_before_pixels)
     except InvalidDicomError:
         return None
     except InputRefused:

@@ -1,0 +1,160 @@
+"""A derived PET series: the source's headers, new pixels, and a note of what made them.
+
+What is copied, renewed or dropped follows DICOM PS3.3 (General Image, PET Image: C.7.6.1, C.8.9.4);
+docs/reference/dicom.md lists it. Values stay in the source's unit and the timing tags untouched:
+whatever computes SUV from the source computes the same from the derived series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.valuerep import format_number_as_ds
+
+from petdiff.errors import PetdiffError, UsageError
+from petdiff.image import PETImage
+from petdiff.io.derivation import Derivation
+from petdiff.io.dicom_read import DicomSource
+from petdiff.io.dicom_series import unjudged
+from petdiff.outputs import whole_folder
+
+_LARGEST = 32767  # of 16-bit signed; −32768 is left out, so that the scale is symmetric
+
+# True of the source's pixels only: ranges, windows, lookup tables, previews, signatures, checksums.
+_DROPPED = (
+    "SmallestPixelValueInSeries", "LargestPixelValueInSeries", "PixelPaddingValue",
+    "PixelPaddingRangeLimit", "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation",
+    "VOILUTFunction", "VOILUTSequence", "ModalityLUTSequence", "RescaleType",
+    "RealWorldValueMappingSequence", "IconImageSequence", "DigitalSignaturesSequence",
+    "MACParametersSequence", "ReferencedImageEvidenceSequence", "DerivationCodeSequence",
+    "DataSetTrailingPadding",
+)  # fmt: skip
+
+
+_RENEWED = (
+    "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "ImageType",
+    "InstanceCreationDate", "InstanceCreationTime", "ContentDate", "ContentTime",
+    "ContentQualification", "BurnedInAnnotation", "DerivationDescription", "SourceImageSequence",
+    "ContributingEquipmentSequence", "SamplesPerPixel", "PhotometricInterpretation",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "SmallestImagePixelValue",
+    "LargestImagePixelValue", "RescaleSlope", "RescaleIntercept",
+)  # fmt: skip
+
+
+def write_series(image: PETImage, folder: Path, derivation: Derivation) -> None:
+    """Write `image` as a PET series derived from the DICOM series that it was read from.
+
+    One file a slice, 16-bit signed with a slope of its own: a value comes back within half of
+    max|value| / 32767 of its slice. Raises UsageError without a DICOM source.
+    """
+    if not isinstance(image.source, DicomSource):
+        raise UsageError(
+            f"{folder} would be DICOM, and the scan was not read from DICOM, so it has no headers "
+            "to derive from: write .nii.gz"
+        )
+    headers = image.source.headers
+    if image.suv.shape != (headers[0].Columns, headers[0].Rows, len(headers)):
+        raise UsageError(f"the image is {image.suv.shape}, not on the grid of its DICOM source")
+    per_suv = np.broadcast_to(np.asarray(image.stored_per_suv, dtype=np.float64), len(headers))
+    series_uid, now = generate_uid(prefix=None), datetime.now()
+    with whole_folder(folder) as unfinished, unjudged():
+        for k, header in enumerate(headers):
+            stored = image.suv[:, :, k].T.astype(np.float64) * per_suv[k]
+            if not np.isfinite(stored).all():
+                raise PetdiffError(
+                    f"{folder} is not written: slice {k} holds NaN or infinite values"
+                )
+            derived = _derived(header, derivation, series_uid, now)
+            if "InstanceNumber" not in derived:
+                derived.InstanceNumber = k + 1
+            _set_pixels(derived, stored)
+            derived.save_as(unfinished / f"{k + 1:05d}.dcm", enforce_file_format=True)
+
+
+def _derived(source: Dataset, derivation: Derivation, series_uid: str, now: datetime) -> Dataset:
+    """The source's header as that of a new image in a new series of the same study."""
+    derived = Dataset(dict(source.items()))
+    # Elements are shared with the source: what is set anew below must be taken out first.
+    for keyword in (*_DROPPED, *_RENEWED):
+        if keyword in derived:
+            delattr(derived, keyword)
+    derived.SOPInstanceUID = generate_uid(prefix=None)
+    derived.SeriesInstanceUID = series_uid
+    derived.SeriesNumber = int(source.get("SeriesNumber") or 0) + 1000
+    description = str(source.get("SeriesDescription") or "")
+    derived.SeriesDescription = (derivation.series_prefix + description)[:64].strip()
+    # Value 2 is PRIMARY for PET, derived or not (PS3.3 C.8.9.4.1.1).
+    derived.ImageType = ["DERIVED", "PRIMARY", *_own_values(source.get("ImageType")), "DENOISED"]
+    derived.InstanceCreationDate = derived.ContentDate = f"{now:%Y%m%d}"
+    derived.InstanceCreationTime = derived.ContentTime = f"{now:%H%M%S.%f}"
+    derived.ContentQualification = "RESEARCH"
+    derived.BurnedInAnnotation = "NO"
+    derived.DerivationDescription = derivation.description[:1024]
+    derived.SourceImageSequence = [_source_image(source)]
+    equipment = source.get("ContributingEquipmentSequence") or []
+    derived.ContributingEquipmentSequence = [*equipment, _equipment(derivation, now)]
+    derived.file_meta = FileMetaDataset()
+    derived.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    derived.file_meta.ImplementationVersionName = f"PETDIFF {derivation.version}"[:16]
+    return derived
+
+
+def _own_values(image_type: str | Sequence[str] | None) -> list[str]:
+    """What the source's ImageType says beyond its two standard values."""
+    values = [image_type] if isinstance(image_type, str) else list(image_type or [])
+    return [value for value in values[2:] if value and value != "DENOISED"]
+
+
+def _set_pixels(derived: Dataset, stored: NDArray[np.float64]) -> None:
+    """Quantise [row, column] to 16-bit signed with the finest slope that holds this slice."""
+    # The slope is used as it is written: DS has 16 characters, not the precision of a float.
+    slope_text = format_number_as_ds(float(np.abs(stored).max()) / _LARGEST or 1.0)
+    pixels = np.rint(stored / float(slope_text)).clip(-_LARGEST, _LARGEST).astype("<i2")
+    derived.SamplesPerPixel = 1
+    derived.PhotometricInterpretation = "MONOCHROME2"
+    derived.BitsAllocated = derived.BitsStored = 16
+    derived.HighBit = 15
+    derived.PixelRepresentation = 1
+    derived.add_new(0x00280106, "SS", int(pixels.min()))
+    derived.add_new(0x00280107, "SS", int(pixels.max()))
+    derived.RescaleSlope = slope_text
+    derived.RescaleIntercept = "0"
+    derived.add_new(0x7FE00010, "OW", pixels.tobytes().ljust(2 * pixels.size, b"\0"))
+
+
+def _source_image(source: Dataset) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = source.SOPClassUID
+    item.ReferencedSOPInstanceUID = source.SOPInstanceUID
+    item.SpatialLocationsPreserved = "YES"
+    item.PurposeOfReferenceCodeSequence = [
+        _code("121322", "Source image for image processing operation")
+    ]
+    return item
+
+
+def _equipment(derivation: Derivation, now: datetime) -> Dataset:
+    item = Dataset()
+    item.Manufacturer = "petdiff"
+    item.ManufacturerModelName = derivation.model[:64]
+    item.SoftwareVersions = derivation.version[:64]
+    item.ContributionDateTime = f"{now:%Y%m%d%H%M%S.%f}"
+    weights = f"; weights sha256 {derivation.weights_sha256}" if derivation.weights_sha256 else ""
+    item.ContributionDescription = f"For research, not a medical device{weights}"
+    item.PurposeOfReferenceCodeSequence = [_code("109102", "Processing Equipment")]
+    return item
+
+
+def _code(value: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue = value
+    item.CodingSchemeDesignator = "DCM"
+    item.CodeMeaning = meaning
+    return item
