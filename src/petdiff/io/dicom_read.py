@@ -17,7 +17,7 @@ from petdiff.errors import InputRefused
 from petdiff.image import PETImage
 from petdiff.io.dicom_facts import acquisition_facts, header_fields
 from petdiff.io.dicom_geometry import SlicePlane, plane_of, stack_affine, stack_order
-from petdiff.io.dicom_series import Series, pet_series, read_dataset, unjudged
+from petdiff.io.dicom_series import Series, pet_series, read_dataset
 from petdiff.io.entries import Entry
 from petdiff.suv import SUVResult, given_factor, stored_as_suv, suv_from_headers
 from petdiff.suv_header import SliceHeader
@@ -48,14 +48,15 @@ def read_dicom(
         stack = _stack(series)
         suv = _suv(stack, units, suv_factor)
         volume = _volume(stack, suv)
+        headers = tuple(s.header for s in stack)
+        facts = {"suv": suv.as_dict(), **acquisition_facts(headers)}
     factor = np.asarray(suv.factor, dtype=np.float64)
-    headers = tuple(s.header for s in stack)
     return PETImage(
         suv=volume,
         affine=stack_affine([s.plane for s in stack]),
         stored_per_suv=1 / factor if factor.ndim else 1 / float(factor),
         unit=suv.unit,
-        facts={"suv": suv.as_dict(), **acquisition_facts(headers)},
+        facts=facts,
         source=DicomSource(headers),
     )
 
@@ -133,8 +134,7 @@ def _pixels(entry: Entry, dataset: Dataset) -> NDArray[Any]:
         )
         raise InputRefused(f"{entry.name} is compressed by {syntax.name} (0002,0010): {remedy}")
     try:
-        with unjudged():
-            return pixel_array(dataset)
+        return pixel_array(dataset)
     except Exception as problem:  # each decoder raises its own kinds
         raise InputRefused(
             f"{entry.name}: PixelData (7FE0,0010) cannot be decoded, truncated? ({problem})"

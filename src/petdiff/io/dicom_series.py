@@ -38,7 +38,7 @@ class Series:
 
 @contextmanager
 def pet_series(path: Path, uid: str | None) -> Iterator[Series]:
-    """The one PET series at `path`; its entries can be opened within the block.
+    """The one PET series at `path`; its files can be opened within the block.
 
     Raises InputRefused where there is none, or more than one and no uid to choose by.
     """
@@ -48,9 +48,10 @@ def pet_series(path: Path, uid: str | None) -> Iterator[Series]:
         if header is None:
             raise InputRefused(f"{path.name} is no DICOM, zip, .nii, .nii.gz or .npz file")
         neighbours = folder_entries(path.parent, recursive=False)
-        yield _choose(path, _scan(neighbours), uid or str(header.SeriesInstanceUID))
+        with unjudged():
+            yield _choose(path, _scan(neighbours), uid or str(header.SeriesInstanceUID))
         return
-    with entries_of(path) as entries:
+    with entries_of(path) as entries, unjudged():
         yield _choose(path, _scan(entries), uid)
 
 
@@ -107,7 +108,7 @@ def read_header(entry: Entry) -> Dataset | None:
 def read_dataset(entry: Entry, *, stop_before_pixels: bool = False) -> Dataset | None:
     """A DICOM file; None where it is none. Raises InputRefused where it breaks off."""
     try:
-        with entry.open() as file, unjudged():
+        with entry.open() as file:
             return dcmread(file, stop_before_pixels=stop_before_pixels)
     except InvalidDicomError:
         return None
