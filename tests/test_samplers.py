@@ -259,3 +259,23 @@ def test_ancestral_draws_once_for_each_step_but_the_last(monkeypatch: pytest.Mon
 def test_schedule_that_does_not_fall_to_zero_is_refused(sigmas: Any) -> None:
     with pytest.raises(ValueError, match="sigmas must fall"):
         sample_euler(Gaussian(), torch.zeros(1), torch.tensor(sigmas))
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize(
+    ("sampler", "name"),
+    [(sample_dpmpp_2m, "EDMDPMSolverMultistepScheduler"), (sample_euler, "EDMEulerScheduler")],
+)
+def test_equals_that_of_diffusers(sampler: Sampler, name: str) -> None:
+    diffusers = pytest.importorskip("diffusers")
+    scheduler = getattr(diffusers, name)(sigma_min=0.01, sigma_max=50.0, sigma_data=0.5)
+    scheduler.set_timesteps(8)
+    noise = unit_normal(20).float()
+    x = 50.0 * noise
+    for sigma, timestep in zip(scheduler.sigmas, scheduler.timesteps, strict=False):
+        skip = 0.5**2 / (sigma**2 + 0.5**2)
+        out = sigma * 0.5 / (sigma**2 + 0.5**2).sqrt()
+        x = scheduler.step((Gaussian()(x, sigma) - skip * x) / out, timestep, x).prev_sample
+    torch.testing.assert_close(
+        sampler(Gaussian(), noise, karras_sigmas(8, 0.01, 50.0)), x, rtol=1e-4, atol=1e-5
+    )
