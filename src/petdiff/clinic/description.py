@@ -46,6 +46,7 @@ class Patient(Record):
     """Everything that makes one patient and one tracer study, in patient millimetres and SUV.
 
     width, depth, head   scales of the trunk and the head against the reference body
+    build                thickness of the limbs and, half as much, of the trunk, fat aside
     fatness              thickness of subcutaneous fat against the reference body
     volume, shift_mm     organs' volume ratio and displacement against the reference body
     uptake               SUV per tissue, before `activity_scale`
@@ -63,6 +64,7 @@ class Patient(Record):
     width: float
     depth: float
     head: float
+    build: float
     fatness: float
     volume: dict[str, float]
     shift_mm: dict[str, Vector]

@@ -83,6 +83,7 @@ def _draw_body(seed: int, tracer: str, extent: str) -> Patient:
         width=width * (0.95 if female else 1.0),
         depth=depth * (0.97 if female else 1.0),
         head=float(np.exp(rng.normal(-0.035 if female else 0, 0.025))),
+        build=float(np.exp(rng.normal(-0.015 if female else 0.03, 0.03))),
         fatness=1.0,
         volume=volume,
         shift_mm=shift,

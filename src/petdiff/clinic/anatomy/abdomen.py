@@ -32,10 +32,9 @@ def cavity(frame: Frame) -> Loft:
     return Loft(2, knots)
 
 
-def abdomen(frame: Frame, cage: Shape, wall: Shape) -> list[Structure]:
+def abdomen(frame: Frame, wall: Shape) -> list[Structure]:
     """Everything between diaphragm and pelvic inlet, and the bowel; `wall` is the trunk's inside."""
     return [
-        *_fat(frame, cage),
         *_kidneys(frame),
         *_bowel(frame, wall),
         *_stomach(frame, wall),
@@ -45,7 +44,8 @@ def abdomen(frame: Frame, cage: Shape, wall: Shape) -> list[Structure]:
     ]
 
 
-def _fat(frame: Frame, cage: Shape) -> list[Structure]:
+def abdominal_fat(frame: Frame, cage: Shape) -> list[Structure]:
+    """What fills the abdomen where no organ lies, the space under the diaphragm included."""
     inner = Grown(cage, -3)
     return [
         Structure("visceral_fat", cavity(frame), "fat", "fat", 0.08),
@@ -81,7 +81,7 @@ def _liver(frame: Frame, wall: Shape) -> list[Structure]:
         Structure("portal_vein_and_splenic_vein",
                   place.tube([(14, 2, 1190), (34, 6, 1212), (62, 2, 1226)], [7, 6.5, 5]), "blood"),
         Structure("gallbladder",
-                  bladder.tube([(40, 34, 1172), (50, 52, 1158), (54, 62, 1148)], [8, 14, 15]), "gallbladder"),
+                  bladder.tube([(40, 34, 1172), (50, 52, 1158), (54, 62, 1148)], [9, 18, 20]), "gallbladder"),
     ]  # fmt: skip
 
 
@@ -108,15 +108,15 @@ def _pancreas(frame: Frame) -> list[Structure]:
         (-72, -24, 1222),
     ]
     shape = rippled(
-        frame.patient, "pancreas", place.tube(line, [15, 15, 10.5, 11.5, 11, 8.5]), 1.8, 20
+        frame.patient, "pancreas", place.tube(line, [20, 19, 15, 15, 15, 12]), 1.8, 20
     )
     found = [Structure("pancreas", shape, "pancreas", texture=0.1)]
     for side, word, z in ((1, "right", 1216), (-1, "left", 1218)):
         gland = frame.organ(f"adrenal_{word}", (side * 38, -32, z))
         wings = Union(
             [
-                gland.tube([(side * 36, -26, z + 10), (side * 34, -40, z - 8)], [3.6, 3]),
-                gland.tube([(side * 36, -26, z + 10), (side * 46, -42, z - 8)], [3.6, 3]),
+                gland.tube([(side * 36, -26, z + 10), (side * 34, -40, z - 8)], [5.0, 3.6]),
+                gland.tube([(side * 36, -26, z + 10), (side * 46, -42, z - 8)], [5.0, 3.6]),
             ],
             2,
         )
@@ -154,9 +154,9 @@ def _kidneys(frame: Frame) -> list[Structure]:
             Structure(f"{name}_pelvis", pelvis, "kidney_pelvis", texture=0.1),
             Structure(
                 f"ureter_{word}",
-                Tube(np.array(path), 2.6),
+                Tube(np.array(path), 2.0),
                 "ureter",
-                texture=0.7,
+                texture=1.2,
                 grain_mm=(40, 120),
             ),
         ]
@@ -211,10 +211,10 @@ def winding(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
 
 def _small_bowel(frame: Frame, wall: Shape) -> list[Structure]:
     rng = frame.patient.stream("small bowel")
-    count = 170
+    count = 250
     ball = winding(rng, count)
-    line = frame.point(ball * (84, 44, 82) + (-4, 24, 1050))
-    radius = 11.5 + 2.0 * np.sin(np.arange(count) * 0.9) + rng.normal(0, 0.6, count)
+    line = frame.point(ball * (90, 48, 88) + (-4, 26, 1052))
+    radius = 12.0 + 2.0 * np.sin(np.arange(count) * 0.9) + rng.normal(0, 0.6, count)
     tube = Within(Tube(line, radius), Grown(wall, -3))
     found = [
         Structure("small_bowel", tube, "small_bowel", texture=0.3, grain_mm=(30, 120)),
@@ -237,7 +237,7 @@ def _colon(frame: Frame, wall: Shape) -> list[Structure]:
     line = line + rng.normal(0, 5, line.shape)
     dense = _resample(frame.point(line), 9.0)
     s = np.linspace(0, 1, len(dense))
-    calibre = np.interp(s, [0, 0.15, 0.5, 0.62, 1], [26, 25, 20, 15.5, 15])
+    calibre = np.interp(s, [0, 0.15, 0.5, 0.62, 1], [24, 23, 18, 14.5, 14.5])
     radius = calibre * (
         1 + 0.11 * np.sin(np.arange(len(dense)) * 2.1) + rng.normal(0, 0.03, len(dense))
     )

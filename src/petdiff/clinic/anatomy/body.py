@@ -114,6 +114,9 @@ def body_outline(frame: Frame, layer: str) -> Shape:
         parts.append(_limb(frame, arm_line(frame), side, fat))
         if frame.patient.sex == "female":
             parts.append(breast(frame, side, fat))
+    if frame.patient.sex == "male":
+        parts.append(Ellipsoid(frame.point((0, 66, 818)), np.array([38.0, 28, 36])))
+        parts.append(Tube(frame.point(np.array([(0, 78, 872), (0, 96, 838), (0, 98, 805)])), [16, 15, 14]))
     return Union(parts, blend_mm=28.0)
 
 
@@ -122,21 +125,22 @@ def _trunk(frame: Frame, fat: float) -> Loft:
     width, depth = frame.across(z)
     if frame.patient.sex == "female":
         half = half * np.interp(z, *FEMALE_WIDTH)
+    build = 1 + (frame.patient.build - 1) * 0.5
     belly = 1 + 0.7 * np.exp(-(((z - 1080) / 90) ** 2))
-    grow = padding * (fat - 1.0 * 0) - padding
+    grow = 0.85 * padding * (fat - 1)
     knots = np.zeros((len(z), 8))
     knots[:, 0] = frame.z(z)
-    knots[:, 3] = knots[:, 4] = np.maximum(half * width + grow, 2)
-    knots[:, 5] = np.maximum(back * depth + grow, 2)
-    knots[:, 6] = np.maximum(front * depth + grow * np.where(fat > 0, belly, 1), 2)
+    knots[:, 3] = knots[:, 4] = np.maximum(half * width * build + grow, 2)
+    knots[:, 5] = np.maximum(back * depth * build + grow, 2)
+    knots[:, 6] = np.maximum(front * depth * build + grow * np.where(fat > 0, belly, 1), 2)
     knots[:, 7] = power
     return Loft(2, knots)
 
 
 def _limb(frame: Frame, line: NDArray[np.float64], side: int, fat: float) -> Tube:
     points = frame.point(line[:, :3] * (side, 1, 1))
-    thick = np.sqrt(frame.patient.width * frame.patient.depth)
-    radius = line[:, 3] * thick + line[:, 4] * (fat - 1)
+    thick = np.sqrt(frame.patient.width * frame.patient.depth) * frame.patient.build
+    radius = line[:, 3] * thick + 0.85 * line[:, 4] * (fat - 1)
     return Tube(_refine(points), _refine(np.maximum(radius, 3)[:, None])[:, 0])
 
 

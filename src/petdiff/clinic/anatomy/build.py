@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import lru_cache
 from types import MappingProxyType
 
-from petdiff.clinic.anatomy.abdomen import abdomen, cavity
+from petdiff.clinic.anatomy.abdomen import abdomen, abdominal_fat, cavity
 from petdiff.clinic.anatomy.body import layers
 from petdiff.clinic.anatomy.frame import Frame
 from petdiff.clinic.anatomy.grid import Grid
 from petdiff.clinic.anatomy.head import head
+from petdiff.clinic.anatomy.limbs import limbs
 from petdiff.clinic.anatomy.pelvis import pelvis
-from petdiff.clinic.anatomy.skeleton import bones
+from petdiff.clinic.anatomy.spine import back_muscles, chest, spine
 from petdiff.clinic.anatomy.structure import Structure
 from petdiff.clinic.anatomy.thorax import lungs, rib_cage, thorax
 from petdiff.clinic.implicit import Shared, Triple, Union
@@ -42,10 +43,14 @@ def _structures(description: str) -> tuple[Structure, ...]:
     return (
         *layers(frame),
         *lungs(frame, cage),
-        *bones(frame),
+        *abdominal_fat(frame, cage),
+        *back_muscles(frame),
+        *spine(frame),
+        *chest(frame),
+        *limbs(frame),
         *thorax(frame),
         *head(frame),
-        *abdomen(frame, cage, wall),
+        *abdomen(frame, wall),
         *pelvis(frame),
     )
 

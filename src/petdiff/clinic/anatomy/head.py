@@ -23,15 +23,15 @@ class WhiteMatter:
 
     brain: Shape
     folds: Waves
-    cortex_mm: float = 4.0
-    furrow_mm: float = 15.0
+    cortex_mm: float = 4.2
+    furrow_mm: float = 24.0
 
     @property
     def bounds(self) -> Bounds:
         return self.brain.bounds
 
     def distance(self, at: Samples) -> NDArray[Any]:
-        furrow = np.exp(-((self.folds.on(at.axes_mm) / np.float32(0.28)) ** 2))
+        furrow = np.exp(-((self.folds.on(at.axes_mm) / np.float32(0.36)) ** 2))
         return self.brain.distance(at) + self.cortex_mm + np.float32(self.furrow_mm) * furrow
 
 
@@ -74,7 +74,7 @@ def _face(frame: Frame) -> list[Structure]:
                   "gas", "gas"),
         Structure("pharynx", place.tube([(0, 8, 1610), (0, 2, 1570), (0, 4, 1530)], [8, 7, 7]),
                   "pharynx"),
-        Structure("tongue", place.ellipsoid((0, 48, 1566), (22, 28, 19)), "tongue", texture=0.12),
+        Structure("tongue", place.ellipsoid((0, 48, 1565), (25, 34, 23)), "tongue", texture=0.12),
     ]  # fmt: skip
     for side in (1, -1):
         found += [
@@ -94,7 +94,7 @@ def _brain(frame: Frame) -> list[Structure]:
     upper = place.ellipsoid((0, 2, 1676), (66, 83, 58))
     cerebrum = Union([Within(whole, upper), place.ellipsoid((0, 24, 1638), (54, 50, 30))], 8)
     rng = frame.patient.stream("cortex")
-    folds = Waves.random(rng, 60, (24, 34), 0.7)
+    folds = Waves.random(rng, 60, (19, 27), 0.7)
     found = [
         Structure("cerebrum_grey", Grown(cerebrum, -1), "grey_matter", texture=0.07),
         Structure("cerebrum_white", WhiteMatter(cerebrum, folds), "white_matter", texture=0.05),
@@ -124,8 +124,8 @@ def _glands(frame: Frame) -> list[Structure]:
         under = frame.organ(f"submandibular_{word}", (side * 30, 40, 1542))
         shape = Union(
             [
-                parotid.ellipsoid((side * 60, 10, 1582), (9, 17, 23)),
-                parotid.ellipsoid((side * 51, -6, 1576), (10, 10, 17)),
+                parotid.ellipsoid((side * 60, 10, 1582), (10, 19, 25)),
+                parotid.ellipsoid((side * 51, -6, 1576), (11, 11, 19)),
             ],
             8,
         )
@@ -133,7 +133,7 @@ def _glands(frame: Frame) -> list[Structure]:
             Structure(f"parotid_gland_{word}", rippled(frame.patient, f"parotid_{word}", shape, 1.2, 25),
                       "parotid", texture=0.08),
             Structure(f"submandibular_gland_{word}",
-                      under.ellipsoid((side * 30, 40, 1542), (10, 17, 13)), "submandibular", texture=0.08),
+                      under.ellipsoid((side * 30, 40, 1542), (11, 19, 15)), "submandibular", texture=0.08),
             Structure("sublingual_glands",
                       frame.organ("face", (0, 60, 1590)).ellipsoid((side * 12, 62, 1552), (5, 13, 5)),
                       "sublingual"),

@@ -7,7 +7,7 @@ from types import MappingProxyType
 _SIDES = ("right", "left")
 
 STRUCTURE_NAMES: tuple[str, ...] = (
-    "skin", "subcutaneous_fat", "muscle", "visceral_fat", "mediastinum",
+    "skin", "subcutaneous_fat", "muscle", "iliopsoas_right", "iliopsoas_left", "visceral_fat", "mediastinum",
     "skull", "cerebrospinal_fluid", "cerebrum_grey", "cerebrum_white", "cerebellum", "brainstem",
     "deep_nuclei", "ventricles", "pituitary", "eyes", "lacrimal_glands", "airway", "pharynx",
     "tongue", "tonsils",

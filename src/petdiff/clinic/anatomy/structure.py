@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from petdiff.clinic.implicit import Rippled, Shape
+from petdiff.clinic.implicit import Grown, Rippled, Shape
 from petdiff.clinic.description import Patient
 from petdiff.clinic.waves import Waves
 
@@ -45,3 +45,13 @@ def rippled(patient: Patient, name: str, shape: Shape, sd_mm: float, grain_mm: f
     """The shape with this patient's own smooth dents and bumps."""
     rng = patient.stream(f"ripple {name}")
     return Rippled(shape, Waves.random(rng, 10, (grain_mm * 0.7, grain_mm * 1.6), sd_mm))
+
+
+def bone(
+    name: str, shape: Shape, cortex_mm: float, marrow: str = "marrow", factor: float = 1.0
+) -> list[Structure]:
+    """A bone: a cortex of that thickness around marrow with that tissue's uptake."""
+    return [
+        Structure(name, shape, "cortical_bone", "cortical", 0.05),
+        Structure(name, Grown(shape, -cortex_mm), marrow, "marrow", 0.08, factor=factor),
+    ]

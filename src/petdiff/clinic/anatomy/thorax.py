@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from petdiff.clinic.anatomy.frame import Frame
-from petdiff.clinic.anatomy.skeleton import chest_wall, spine_y
+from petdiff.clinic.anatomy.spine import chest_wall, spine_y
 from petdiff.clinic.anatomy.structure import Structure, rippled
 from petdiff.clinic.implicit import Ellipsoid, Grown, Loft, Shape, Tube, Union, Within, Without
 
-HEART_MM = (-28.0, 26.0, 1312.0)
+HEART_MM = (-24.0, 24.0, 1321.0)
 
 
 def thorax(frame: Frame) -> list[Structure]:
@@ -87,20 +87,20 @@ def _heart(frame: Frame) -> list[Structure]:
     place = frame.organ("heart", HEART_MM)
     t = heart_turn()
     axis = t[:, 2]
-    lv = np.array(HEART_MM) + (-14, 8, -6)
-    base = lv - 38 * axis
-    wall = place.ellipsoid(lv, (32, 32, 50), t)
-    cavity = place.ellipsoid(lv - 7 * axis, (21.5, 21.5, 44), t)
-    open_base = place.ellipsoid(base - 14 * axis, (40, 40, 26), t)
-    right = place.ellipsoid(np.array(HEART_MM) + (16, 16, -14), (33, 22, 40), t)
+    lv = np.array(HEART_MM) + (-18, 6, -6)
+    base = lv - 45 * axis
+    wall = place.ellipsoid(lv, (38, 38, 58), t)
+    cavity = place.ellipsoid(lv - 6 * axis, (26.5, 26.5, 48), t)
+    open_base = place.ellipsoid(base - 14 * axis, (46, 46, 28), t)
+    right = place.ellipsoid(np.array(HEART_MM) + (22, 20, -16), (40, 28, 50), t)
     found = [
-        Structure("heart", place.ellipsoid(np.array(HEART_MM) + (0, 4, -4), (60, 50, 58)), "fat", "fat",
+        Structure("heart", place.ellipsoid(np.array(HEART_MM) + (0, 2, -4), (70, 58, 66)), "fat", "fat",
                   factor=1.5),
         Structure("heart_ventricle_right", Grown(right, 3), "myocardium", factor=0.45, texture=0.1),
         Structure("heart_ventricle_right", right, "blood", texture=0.03),
-        Structure("heart_atrium_right", place.ellipsoid(np.array(HEART_MM) + (46, -2, 12), (24, 24, 32)),
+        Structure("heart_atrium_right", place.ellipsoid(np.array(HEART_MM) + (54, -2, 10), (28, 28, 37)),
                   "blood", texture=0.03),
-        Structure("heart_atrium_left", place.ellipsoid(np.array(HEART_MM) + (22, -34, 22), (34, 21, 25)),
+        Structure("heart_atrium_left", place.ellipsoid(np.array(HEART_MM) + (24, -38, 20), (39, 25, 29)),
                   "blood", texture=0.03),
         Structure("heart_myocardium", Without(wall, open_base), "myocardium", texture=0.14, grain_mm=(30, 80)),
         Structure("heart_ventricle_left", Without(cavity, open_base), "blood", texture=0.03),
