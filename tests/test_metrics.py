@@ -1,0 +1,195 @@
+"""Metrics against closed forms and scikit-image; baselines against problems with a known answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.ndimage import distance_transform_edt, gaussian_filter
+
+from petdiff.evaluation.activity import activity_change
+from petdiff.evaluation.baselines import best_gaussian, best_non_local_means, gaussian
+from petdiff.evaluation.metrics import (
+    Volume,
+    compare,
+    nmae,
+    noise_level,
+    nrmse,
+    psnr,
+    region_bias,
+    ssim_map,
+)
+from petdiff.evaluation.regions import block_edges, block_sums, body_box, body_mask
+
+MM = (2.0, 2.0, 3.0)
+
+
+def phantom(noise: float = 0.0, shape: tuple[int, int, int] = (40, 36, 30)) -> Volume:
+    """An ellipsoid of SUV 1 with a hot ball of SUV 20, in air."""
+    index = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij"))
+    body = (index**2).sum(0) < 0.6
+    hot = ((index - 0.2) ** 2).sum(0) < 0.03
+    suv = gaussian_filter(body + 19.0 * hot, 1.0)
+    grain = np.random.default_rng(0).normal(size=shape) * np.sqrt(suv + 0.01)
+    return np.asarray(suv + noise * grain, dtype=np.float32)
+
+
+def test_psnr_of_a_known_error() -> None:
+    reference = phantom()
+    mask = np.ones(reference.shape, dtype=bool)
+    off = reference + np.float32(0.1)
+    assert psnr(reference, off, 10.0, mask) == pytest.approx(40.0, abs=1e-3)
+    assert psnr(reference, reference, 10.0, mask) is None
+    assert nrmse(reference, off, mask) == pytest.approx(0.1 / reference.mean(), rel=1e-4)
+    assert nmae(reference, off, mask) == pytest.approx(0.1 / reference.mean(), rel=1e-4)
+
+
+def test_errors_outside_the_mask_do_not_count() -> None:
+    reference = phantom()
+    off = reference.copy()
+    off[0] += 5
+    mask = np.ones(reference.shape, dtype=bool)
+    mask[0] = False
+    assert nrmse(reference, off, mask) == 0
+    assert psnr(reference, off, 10.0, mask) is None
+
+
+def test_conventions_differ_as_their_definitions_say() -> None:
+    reference, test = phantom(), phantom(noise=0.1)
+    body = body_mask(reference, MM)
+    found = compare(reference, test, body)
+    top = float(reference.max())
+    assert top > 16
+    gap = found["psnr_published_db"] - found["psnr_clip16_db"]
+    assert gap == pytest.approx(20 * np.log10(top / 16), abs=1e-4)
+    cut = np.minimum(test, 16) - np.minimum(reference, 16)
+    expected = 10 * np.log10(16**2 / np.mean(cut.astype(float) ** 2))
+    assert found["psnr_clip16_whole_db"] == pytest.approx(expected, abs=1e-4)
+    json.dumps(found, allow_nan=False)
+
+
+def test_ssim_and_psnr_are_those_of_scikit_image() -> None:
+    metrics = pytest.importorskip("skimage.metrics")
+    reference, test = phantom(), phantom(noise=0.2)
+    similarity = ssim_map(reference, test, 16.0)
+    assert similarity is not None
+    _, full = metrics.structural_similarity(reference, test, data_range=16.0, full=True)
+    np.testing.assert_allclose(similarity, full, atol=1e-6)
+    whole = np.ones(reference.shape, dtype=bool)
+    expected = metrics.peak_signal_noise_ratio(reference, test, data_range=7.0)
+    assert psnr(reference, test, 7.0, whole) == pytest.approx(expected, abs=1e-3)
+
+
+def test_thin_scan_has_no_ssim() -> None:
+    flat = np.ones((20, 20, 1), dtype=np.float32)
+    assert ssim_map(flat, flat, 16.0) is None
+    assert compare(flat, flat * 2, flat > 0)["ssim"] is None
+
+
+def test_noise_level_of_white_noise() -> None:
+    """For white noise of standard deviation s, |v - G∗v| has mean s·√(2/π)·√(1 - 2g0 + g2)."""
+    rng = np.random.default_rng(1)
+    v = 1.0 + 0.05 * rng.standard_normal((60, 60, 60))
+    suv = np.expm1(v).astype(np.float32)
+    x = np.arange(-8, 9)
+    g = np.exp(-(x**2) / 8)
+    g /= g.sum()
+    left = 1 - 2 * g[8] ** 3 + (g**2).sum() ** 3
+    expected = 0.05 * np.sqrt(2 / np.pi) * np.sqrt(left)
+    assert noise_level(suv, (1.65, 1.65, 1.65)) == pytest.approx(expected, rel=0.01)
+
+
+def test_noise_level_falls_with_smoothing_and_needs_a_body() -> None:
+    grainy = phantom(noise=0.3)
+    smooth = gaussian(grainy, MM, 6.0)
+    high, low = noise_level(grainy, MM), noise_level(smooth, MM)
+    assert high is not None
+    assert low is not None
+    assert low < 0.7 * high
+    assert noise_level(np.zeros((8, 8, 8), dtype=np.float32), MM) is None
+
+
+def test_region_bias_names_each_region() -> None:
+    reference = np.ones((4, 4, 4), dtype=np.float32)
+    labels = np.zeros((4, 4, 4), dtype=np.uint8)
+    labels[:2], labels[3] = 1, 7
+    test = np.where(labels == 7, 0.9, 1.0).astype(np.float32)
+    found = region_bias(reference, test, labels, {1: "liver"})
+    assert list(found) == ["liver", "label 7"]
+    assert found["liver"]["bias"] == 0
+    assert found["label 7"]["bias"] == pytest.approx(-0.1)
+    assert found["label 7"]["voxels"] == 16
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 7, 1), (40, 36, 30), (13, 8, 9)])
+def test_blocks_lose_nothing(shape: tuple[int, int, int]) -> None:
+    volume = np.random.default_rng(2).random(shape, dtype=np.float32)
+    edges = block_edges(shape, MM, 8.0)
+    sums = block_sums(volume, edges)
+    assert sums.sum() == pytest.approx(volume.sum(dtype=np.float64), rel=1e-12)
+    assert sums[0, 0, 0] == pytest.approx(volume[:4, :4, :3].sum(dtype=np.float64), rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 1000.0])
+def test_body_is_found_at_any_scale(scale: float) -> None:
+    suv = np.float32(scale) * phantom(noise=0.1)
+    truth = phantom() > 0.5
+    body = body_mask(suv, MM)
+    assert (body & truth).sum() > 0.99 * truth.sum()
+    assert distance_transform_edt(~truth, sampling=MM)[body].max() < 10
+
+
+def test_body_box_leaves_air_out_and_body_in() -> None:
+    suv = np.pad(phantom(noise=0.1), ((20, 0), (0, 0), (0, 20)))
+    i, j, k = body_box(suv, MM)
+    assert 18 <= i.start <= 22
+    assert (i.stop, j, k.start) == (60, slice(0, 36), 0)
+    assert 28 <= k.stop <= 34
+
+
+def test_air_alone_has_no_body() -> None:
+    air = np.zeros((9, 9, 9), dtype=np.float32)
+    assert not body_mask(air, MM).any()
+    assert air[body_box(air, MM)].shape == air.shape
+
+
+def test_activity_change_by_how_hot_a_region_is() -> None:
+    before = phantom()
+    after = np.where(before > 2, before * np.float32(0.9), before)
+    found = activity_change(before, after, MM)
+    assert found["relative_change"] == pytest.approx(after.sum() / before.sum() - 1, abs=1e-5)
+    hottest, coolest = found["by_suv"][-1], found["by_suv"][0]
+    assert hottest["relative_change"] == pytest.approx(-0.1, abs=0.005)
+    assert coolest["relative_change"] == pytest.approx(0, abs=1e-6)
+    assert sum(band["volume_ml"] for band in found["by_suv"]) == pytest.approx(518.4, abs=0.5)
+    json.dumps(activity_change(before * 0, after * 0, MM), allow_nan=False)
+
+
+def test_best_gaussian_finds_the_width_that_undoes_a_sharpening() -> None:
+    sharp = phantom()
+    reference = gaussian(sharp, MM, 7.0)
+    body = body_mask(reference, MM)
+    assert best_gaussian(sharp, reference, MM, body).strength == pytest.approx(7.0, abs=0.1)
+    assert best_gaussian(sharp, sharp, MM, body).strength == 0
+
+
+def test_baselines_come_closer_to_the_truth() -> None:
+    truth, low = phantom(), phantom(noise=0.3)
+    body = body_mask(truth, MM)
+    for best in (best_gaussian(low, truth, MM, body), best_non_local_means(low, truth, body)):
+        assert best.strength > 0
+        assert nrmse(truth, best.suv, body) < nrmse(truth, low, body)
+
+
+@pytest.mark.real
+def test_real_scans_lie_in_the_band_of_real_noise(test_data: Path) -> None:
+    import nibabel
+
+    for path in sorted(test_data.glob("sts_fdg/*/PET_image.nii.gz")):
+        image = nibabel.load(path)
+        suv = image.get_fdata(dtype=np.float32)
+        level = noise_level(suv, tuple(float(s) for s in image.header.get_zooms()))
+        assert level is not None
+        assert 0.01 < level < 0.3, path
