@@ -98,14 +98,27 @@ def thin(
     if list(factors) != sorted(factors) or min(factors) < 1:
         raise ValueError(f"dose reduction factors must be ascending and at least 1, got {factors}")
     thinned = np.empty((*counts.shape[:-1], len(factors), counts.shape[-1]), np.float32)
-    shares = 1 / np.asarray(factors, float)
+    kept = np.divide([1, *factors[:-1]], factors)
     for stream, part in _streams(generator, counts.shape[-1]):
         left = counts[..., part].astype(np.int64)
-        for position, kept in enumerate(shares / np.array([1, *shares[:-1]])):
-            if kept < 1:
-                left = stream.binomial(left, kept)
+        for position, chance in enumerate(kept):
+            if chance < 1:
+                left = _keep(left, chance, stream)
             thinned[..., position, part] = left
     return thinned
+
+
+def _keep(
+    counts: NDArray[np.int64], chance: float, stream: np.random.Generator
+) -> NDArray[np.int64]:
+    """Each event kept with that chance. Equal counts are drawn in a row, which is many times
+    faster: the generator prepares each binomial distribution once."""
+    flat = counts.ravel()
+    order = np.argsort(flat, kind="stable")
+    order = order[np.searchsorted(flat, 1, sorter=order) :]
+    left = np.zeros_like(flat)
+    left[order] = stream.binomial(flat[order], chance)
+    return left.reshape(counts.shape)
 
 
 def _poisson(

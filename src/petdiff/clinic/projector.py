@@ -115,7 +115,7 @@ class ParallelProjector:
         flat = image.reshape(self.shape[0] * self.shape[1], -1)
         blocks = self._forward_blocks if subset is None else [self._forward_blocks[subset]]
         parts = [(block @ flat).reshape(-1, *self.sinogram_shape[1:], *rest) for block in blocks]
-        return _concatenate(parts) * self.voxel_mm
+        return concatenate(parts) * self.voxel_mm
 
     def back(self, sinogram: Array, subset: int | None = None) -> Array:
         """The adjoint of `forward`: sinogram [angle, bin, tof, ..., k] → image [i, j, ..., k]."""
@@ -257,11 +257,12 @@ def _as_torch(block: sparse.csr_matrix, device: Any) -> Any:
     return torch.sparse_csr_tensor(starts, columns, weights, size=block.shape).to(device)
 
 
-def _concatenate(parts: list[Array]) -> Array:
+def concatenate(parts: list[Array], axis: int = 0) -> Array:
+    """numpy's or torch's, as the parts are."""
     if len(parts) == 1:
         return parts[0]
     if isinstance(parts[0], np.ndarray):
-        return np.concatenate(parts)
+        return np.concatenate(parts, axis)
     import torch
 
-    return torch.cat(parts)
+    return torch.cat(parts, axis)

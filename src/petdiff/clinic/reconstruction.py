@@ -33,7 +33,8 @@ def osem(
     """
     projector = model.projector
     factor = multiplicative[..., None, :]
-    background = additive[..., None, :]
+    # A bin that expects nothing holds nothing; the floor only keeps 0/0 from being NaN.
+    background = additive[..., None, :].clip(min=1e-12)
     exposure = projector.as_array(exposures)[:, None]
     sensitivities = [
         _sensitivity(model, factor[projector.views(m)], m) for m in range(projector.subsets)
@@ -46,8 +47,7 @@ def osem(
             expected *= factor[views]
             expected += background[views]
             expected *= exposure
-            # A bin that expects nothing holds nothing; the floor only keeps 0/0 from being NaN.
-            ratio = counts[views] / expected.clip(min=1e-20)
+            ratio = counts[views] / expected
             ratio *= factor[views]
             image *= model.back(ratio, m)
             image /= sensitivities[m]
@@ -71,8 +71,9 @@ def _first_guess(
 ) -> Array:
     """Uniform in the field, at the level that the counts call for."""
     volumes, slices = counts.shape[-2:]
-    trues = counts.sum() - (background * exposure).sum()
+    events = float(counts.sum())
+    trues = events - float(background.sum()) * float(exposure.sum())
     field = projector.as_array(projector.in_field)[:, :, None, None]
     total = sum(float((s * field).sum()) for s in sensitivities) * float(exposure.sum())
-    level = max(float(trues), 1e-3 * float(counts.sum())) / total
+    level = max(trues, 1e-3 * events) / total
     return level * field * projector.ones((1, 1, volumes, slices))

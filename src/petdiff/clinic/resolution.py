@@ -9,13 +9,15 @@ doi 10.1109/TMI.2006.876171). Along the axis the blur acts on the slices of the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ive
 
-from petdiff.clinic.projector import FWHM_PER_SIGMA, Array, ParallelProjector
+from petdiff.clinic.projector import FWHM_PER_SIGMA, Array, ParallelProjector, concatenate
+
+BAND_ROWS = 32
+_Band = tuple[slice, Array]  # columns, and the matrix that takes them to one band of rows
 
 PENETRATION_MM = 12.5  # of 511 keV photons in scintillators as dense as LSO or BGO
 
@@ -65,7 +67,9 @@ class BlurredProjector:
         self.resolution = resolution
         voxel_mm, n_bins = projector.voxel_mm, projector.n_bins
         s_mm = (np.arange(n_bins) - (n_bins - 1) / 2) * voxel_mm
-        self._bins = projector.as_array(gaussian_matrix(n_bins, resolution.at(s_mm) / voxel_mm))
+        bins = gaussian_matrix(n_bins, resolution.at(s_mm) / voxel_mm)
+        self._bins = _bands(bins, projector)
+        self._bins_back = _bands(bins.T, projector)
         axial = gaussian_matrix(n_slices, resolution.axial_fwhm_mm / slice_mm, reflect=True)
         self._slices = projector.as_array(axial)
 
@@ -76,7 +80,7 @@ class BlurredProjector:
 
     def back(self, sinogram: Array, subset: int | None = None) -> Array:
         """The adjoint of `forward`."""
-        return self.projector.back(_along_bins(self._bins.T, sinogram), subset) @ self._slices
+        return self.projector.back(_along_bins(self._bins_back, sinogram), subset) @ self._slices
 
 
 def gaussian_matrix(n: int, fwhm_px: ArrayLike, *, reflect: bool = False) -> NDArray[np.float32]:
@@ -99,7 +103,19 @@ def gaussian_matrix(n: int, fwhm_px: ArrayLike, *, reflect: bool = False) -> NDA
     return np.where(matrix > 1e-9, matrix, 0).astype(np.float32)
 
 
-def _along_bins(matrix: Array, sinogram: Array) -> Array:
+def _bands(matrix: NDArray[np.float32], projector: ParallelProjector) -> list[_Band]:
+    """The matrix in bands of output rows, each without the columns that are zero for it."""
+    bands = []
+    for start in range(0, len(matrix), BAND_ROWS):
+        rows = matrix[start : start + BAND_ROWS]
+        used = np.flatnonzero(rows.any(axis=0))
+        columns = slice(int(used[0]), int(used[-1]) + 1)
+        bands.append((columns, projector.as_array(rows[:, columns])))
+    return bands
+
+
+def _along_bins(bands: list[_Band], sinogram: Array) -> Array:
     n_angles, n_bins = sinogram.shape[:2]
-    blurred: Any = matrix @ sinogram.reshape(n_angles, n_bins, -1)
-    return blurred.reshape(sinogram.shape)
+    flat = sinogram.reshape(n_angles, n_bins, -1)
+    parts = [matrix @ flat[:, columns] for columns, matrix in bands]
+    return concatenate(parts, axis=1).reshape(sinogram.shape)

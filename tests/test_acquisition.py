@@ -1,0 +1,136 @@
+"""Counts: their statistics, and what attenuation, scatter and randoms add up to."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from petdiff.clinic.acquisition import acquire, attenuation_factors, thin
+from petdiff.clinic.projector import ParallelProjector
+from petdiff.clinic.resolution import BlurredProjector, Resolution
+
+N, VOXEL_MM, SLICES = 32, 6.0, 4
+
+
+@pytest.fixture(scope="module")
+def model() -> BlurredProjector:
+    projector = ParallelProjector(N, VOXEL_MM, 12, subsets=3, tof_fwhm_mm=60.0)
+    return BlurredProjector(projector, Resolution(6, 6), n_slices=SLICES, slice_mm=VOXEL_MM)
+
+
+@pytest.fixture(scope="module")
+def cylinder() -> np.ndarray:
+    x = (np.arange(N) - (N - 1) / 2) * VOXEL_MM
+    body = x[:, None] ** 2 + x**2 < 70**2
+    return np.repeat(body[..., None], SLICES, axis=2).astype(np.float32)
+
+
+def test_counts_are_poisson_and_stay_so_when_thinned(
+    model: BlurredProjector, cylinder: np.ndarray
+) -> None:
+    rng = np.random.default_rng(0)
+    scans = []
+    for _ in range(40):
+        scanned = acquire(cylinder, 0.096 * cylinder, model, generator=rng, expected_trues=2e5)
+        scans.append(thin(scanned.counts, [1, 4, 20], rng))
+    counts = np.stack(scans)  # [scan, angle, bin, tof, factor, k]
+    mean, variance = counts.mean(axis=0), counts.var(axis=0, ddof=1)
+    for position, factor in enumerate([1, 4, 20]):
+        m, v = mean[..., position, :], variance[..., position, :]
+        assert v.sum() / m.sum() == pytest.approx(1, abs=0.02)
+        assert m.sum() == pytest.approx(2e5 / factor, rel=0.005)
+
+
+def test_lower_doses_are_subsets_of_higher_ones(
+    model: BlurredProjector, cylinder: np.ndarray
+) -> None:
+    rng = np.random.default_rng(0)
+    scanned = acquire(cylinder, 0 * cylinder, model, generator=rng, expected_trues=1e5)
+    thinned = thin(scanned.counts, [1, 2, 4, 10, 20, 50, 100], rng)
+    np.testing.assert_array_equal(thinned[..., 0, :], scanned.counts)
+    assert (np.diff(thinned, axis=3) <= 0).all()
+    np.testing.assert_array_equal(thinned, thinned.round())
+
+
+def test_thinned_doses_are_correlated_as_subsets_are() -> None:
+    """cov(kept, all) of a binomial subset of a Poisson number equals the mean kept."""
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(8.0, (40, 50, 40, 1)).astype(np.float32)
+    thinned = thin(counts, [1, 4], rng)[..., 0].reshape(-1, 2)
+    covariance = np.cov(thinned.T)
+    assert covariance[0, 1] == pytest.approx(2.0, rel=0.05)
+    assert covariance[1, 1] == pytest.approx(2.0, rel=0.05)
+
+
+@pytest.mark.parametrize("factors", [[4, 1], [0.5, 2]])
+def test_factors_out_of_order_or_below_one_are_refused(factors: list[float]) -> None:
+    with pytest.raises(ValueError, match="ascending"):
+        thin(np.ones((1, 1, 1, 1), np.float32), factors, np.random.default_rng(0))
+
+
+def test_water_attenuates_by_the_exponential_of_its_chord(cylinder: np.ndarray) -> None:
+    projector = ParallelProjector(N, VOXEL_MM, 4)
+    factors = attenuation_factors(0.096 * cylinder, projector)[:, N // 2, 0, 0]
+    chord_cm = projector.forward(cylinder)[:, N // 2, 0, 0] / 10
+    np.testing.assert_allclose(factors, np.exp(-0.096 * chord_cm), rtol=1e-5)
+
+
+def test_slanted_lines_are_attenuated_more(cylinder: np.ndarray) -> None:
+    """The mean over lines uniform in the sine of their obliquity, against fine quadrature."""
+    projector = ParallelProjector(N, VOXEL_MM, 4)
+    flat = attenuation_factors(0.096 * cylinder, projector)
+    slanted = attenuation_factors(0.096 * cylinder, projector, acceptance=0.9)
+    sine = (np.arange(2000) + 0.5) / 2000 * 0.9
+    length = -np.log(flat[0, N // 2, 0, 0])
+    assert slanted[0, N // 2, 0, 0] == pytest.approx(
+        np.exp(-length / np.sqrt(1 - sine**2)).mean(), rel=0.01
+    )
+
+
+def test_fractions_are_those_of_nema(model: BlurredProjector, cylinder: np.ndarray) -> None:
+    scanned = acquire(
+        cylinder,
+        0.096 * cylinder,
+        model,
+        generator=np.random.default_rng(0),
+        expected_trues=1e6,
+        scatter_fraction=0.4,
+        randoms_fraction=0.3,
+    )
+    additive = scanned.additive.sum()
+    trues_and_scatter = 1e6 / 0.6
+    assert additive == pytest.approx(trues_and_scatter / 0.7 - 1e6, rel=1e-3)
+    assert scanned.counts.sum() == pytest.approx(trues_and_scatter / 0.7, rel=0.005)
+
+
+def test_a_slice_has_its_noise_whatever_stack_it_is_in(
+    model: BlurredProjector, cylinder: np.ndarray
+) -> None:
+    def streams(first: int, last: int) -> list[np.random.Generator]:
+        return [np.random.default_rng([7, k]) for k in range(first, last)]
+
+    pair = BlurredProjector(model.projector, Resolution(6, 1e-3), n_slices=2, slice_mm=VOXEL_MM)
+    whole = BlurredProjector(
+        model.projector, Resolution(6, 1e-3), n_slices=SLICES, slice_mm=VOXEL_MM
+    )
+    options = {"counts_per_activity_mm": 0.05, "normalisation_error": 0.02}
+    all_of_it = acquire(cylinder, 0 * cylinder, whole, generator=streams(0, SLICES), **options)
+    part = acquire(
+        cylinder[..., 1:3], 0 * cylinder[..., 1:3], pair, generator=streams(1, 3), **options
+    )
+    np.testing.assert_array_equal(part.counts, all_of_it.counts[..., 1:3])
+
+
+def test_normalisation_error_spreads_the_mean_of_each_line(model: BlurredProjector) -> None:
+    bright = np.ones((N, N, SLICES), np.float32)
+    scanned = acquire(
+        bright,
+        0 * bright,
+        model,
+        generator=np.random.default_rng(0),
+        expected_trues=4e9,
+        normalisation_error=0.05,
+    )
+    expected = model.forward(bright) * scanned.multiplicative
+    per_line = scanned.counts.sum(axis=2) / np.maximum(expected.sum(axis=2), 1e-9)
+    assert per_line[:, 8:-8].std() == pytest.approx(0.05, rel=0.05)
