@@ -1,8 +1,8 @@
 """Abstract bodies: random smooth shapes that teach edges, contrasts and textures, not anatomy.
 
-A network trained on anatomies alone expects them. These bodies have a skin, cold and hot organs, shells,
-tubes and foci in number, size, uptake and texture far beyond any patient's. All lengths are in voxels, so
-one body stands for any voxel size.
+A network trained on anatomies alone expects them. These bodies have a skin, cold and hot organs,
+shells, tubes and foci in number, size, uptake and texture far beyond any patient's. All lengths are
+in voxels, so one body stands for any voxel size.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _texture(rng: np.random.Generator, shape: tuple[int, int, int]) -> Volume:
     coarse = [max(3, round(n / rng.uniform(3, 20))) for n in shape]
     strength = rng.choice([0.0, rng.uniform(0.02, 0.35)])
     field = _resize(rng.normal(0, 1, coarse), shape)
-    return np.exp(np.float32(strength) * field)
+    return np.asarray(np.exp(np.float32(strength) * field), dtype=np.float32)
 
 
 def _folds(rng: np.random.Generator, shape: tuple[int, int, int]) -> Volume:
@@ -159,7 +159,7 @@ def _resize(field: NDArray[np.float64], shape: tuple[int, int, int]) -> Volume:
 
 def _soft(distance: NDArray[np.floating]) -> Volume:
     """Occupancy of a voxel from the signed distance to an edge in voxels (negative inside)."""
-    return np.clip(0.5 - distance, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(0.5 - distance, 0, 1), dtype=np.float32)
 
 
 def _box(

@@ -1,20 +1,28 @@
-"""flow3d, the default: one small network from the posterior mean (asked once) to samples (a few times).
+"""flow3d, the default: one small network, asked once for a mean, a few times for samples.
 
 It denoises r, the ratio to local activity (`local_activity.py`), with Gaussian noise of standard
-deviation σ in r. Preconditioning as Karras et al. 2022 (EDM), table 1, with two changes: the noisy guess
-enters as its Wiener estimate, which vanishes at σ = ∞, so that there the network is plain regression;
-and a gate returns the measured scan where it can be trusted.
+deviation σ in r. Preconditioning as Karras et al. 2022 (EDM), table 1, with two changes: the noisy
+guess enters as its Wiener estimate, which vanishes at σ = ∞, so that there the network is plain
+regression; and a gate returns the measured scan where it can be trusted.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from petdiff.methods.local_activity import LocalActivity, local_activity
+from petdiff.diffusion.denoiser import Denoiser
+from petdiff.diffusion.samplers import Callback, sample_euler
+from petdiff.diffusion.schedules import flow_sigmas
+from petdiff.errors import UsageError
+from petdiff.methods.local_activity import LocalActivity, local_activity, noise_ratio
 from petdiff.networks.unet import UNet
+
+if TYPE_CHECKING:
+    from petdiff.methods.model import Contract
 
 SIGMA_DATA = 0.3  # standard deviation of the full-dose scan's r in the body, over training slabs
 PURE_NOISE_SHARE = (
@@ -22,10 +30,21 @@ PURE_NOISE_SHARE = (
 )
 
 # What differs between presets is the network's size alone.
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {"widths": (16, 32, 48), "blocks": (1, 1, 1)},
     "default": {"widths": (48, 96, 128), "blocks": (1, 1, 2)},
 }
+
+
+# The network's say grows with the scan's noise: at this noise of the ratio, half of it. A scan with
+# hardly any noise is then handed back but for a trace, however hot it is.
+_TRUSTED_NOISE = 0.1
+_GATE_REACH = 1.25  # so that the gate can shut out the measured scan where noise is high
+_STRUCTURE_ERROR = 0.05  # mean squared error in r that remains however noisy a scan is, roughly
+
+# Voxel sizes in mm that the training slabs stand for, and how unequal the sides of a voxel may be.
+VOXEL_MM = (1.0, 6.0)
+ANISOTROPY = 2.0
 
 
 @dataclass
@@ -34,35 +53,76 @@ class Flow3D:
 
     network: UNet
     sigma_data: float = SIGMA_DATA
+    default_steps: ClassVar[int] = 1
 
     @classmethod
     def create(cls, preset: str = "default") -> Flow3D:
-        return cls(UNet(4, 2, **PRESETS[preset]))
+        """With fresh weights."""
+        if preset not in PRESETS:
+            raise UsageError(f"preset {preset!r} of flow3d: unknown; use {' or '.join(PRESETS)}")
+        return cls(UNet(5, 2, **PRESETS[preset]))
+
+    @classmethod
+    def from_contract(cls, contract: Contract) -> Flow3D:
+        """As a weights file describes it, its weights still to be loaded."""
+        return cls(UNet(**contract.architecture), **contract.process)
+
+    @property
+    def multiple(self) -> int:
+        """Axes of a tile must be multiples of it."""
+        return self.network.multiple
+
+    @property
+    def halo(self) -> int:
+        """What a tile must carry around its core for its answer to be that of the whole."""
+        return self.network.radius
+
+    def working_voxel_mm(self, voxel_mm: tuple[float, float, float]) -> tuple[float, float, float]:
+        """The scan's own voxels; refined or coarsened only where training saw no such size."""
+        low, high = VOXEL_MM
+        clipped = [min(max(mm, low), high) for mm in voxel_mm]
+        i, j, k = (min(mm, ANISOTROPY * min(clipped)) for mm in clipped)
+        return i, j, k
 
     def bind(self, y: Tensor, dtype: torch.dtype = torch.float32) -> LocalActivity:
         """The scan y [..., i, j, k] in SUV, made ready for `denoise`."""
         return local_activity(y, dtype)
 
-    def denoise(self, x: Tensor | None, sigma: Tensor, fields: Tensor) -> Tensor:
-        """Expected r [b, 1, i, j, k], given x = r + σ·noise and the scan's fields [b, 3, i, j, k].
+    def sample(
+        self,
+        denoiser: Denoiser,
+        noise: Tensor,
+        steps: int,
+        generator: torch.Generator,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Euler along the straight path from pure noise; one step is the posterior mean."""
+        sigmas = flow_sigmas(steps, self.sigma_data)
+        return sample_euler(denoiser, noise, sigmas, generator=generator, callback=callback)
 
-        x may be None where σ = ∞; sigma is [b] (σ = ∞ allowed sample by sample).
+    def denoise(self, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
+        """Expected r [b, 1, i, j, k], given x = r + σ·noise and the scan's fields [b, 4, i, j, k].
+
+        sigma is [b]; where it is ∞, x is not looked at (but must be finite).
         """
         keep, correct, wiener, t = (
             c.view(-1, 1, 1, 1, 1) for c in preconditioning(sigma, self.sigma_data)
         )
-        x = torch.zeros_like(fields[:, :1]) if x is None else x
         seen = torch.cat([fields, (wiener * x).to(fields.dtype)], dim=1)
         gate, change = self.network(seen, t.flatten()).float().split(1, dim=1)
-        measured = torch.sigmoid(2 * gate) * fields[:, :1]
-        return keep * x + (1 - keep) * measured + correct * change
+        noise = noise_ratio(fields[:, 3:4].float())
+        strength = noise / (noise + _TRUSTED_NOISE)
+        measured = (1 - strength * _GATE_REACH * torch.sigmoid(gate)) * fields[:, :1]
+        r: Tensor = keep * x + (1 - keep) * measured + correct * strength * change
+        return r
 
 
 def preconditioning(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(c_skip, c_out, c_in, t) for σ in (0, ∞], each of sigma's shape.
 
-    c_skip = σd²/(σ²+σd²) and c_out = σ·σd/√(σ²+σd²) are EDM's; c_in = σd/(σ²+σd²) makes c_in·x the Wiener
-    estimate of r from x alone, over σd; t = σ/(σ+σd) is the flow's time. All are finite at σ = ∞.
+    c_skip = σd²/(σ²+σd²) and c_out = σ·σd/√(σ²+σd²) are EDM's; c_in = σd/(σ²+σd²) makes c_in·x the
+    Wiener estimate of r from x alone, over σd; t = σ/(σ+σd) is the flow's time. All are finite at
+    σ = ∞.
     """
     t = torch.where(sigma.isinf(), 1.0, sigma / (sigma + sigma_data))
     signal = torch.where(sigma.isinf(), 0.0, sigma_data / (sigma + sigma_data))  # 1 - t, exactly
@@ -85,11 +145,11 @@ def loss(
     """Denoising loss of a batch, a scalar.
 
     r       ratio of the full-dose scan [b, 1, i, j, k]
-    fields  of the low-dose scan [b, 3, i, j, k]
+    fields  of the low-dose scan [b, 4, i, j, k]
     weight  of each voxel [b, 1, i, j, k]
 
-    EDM's weight 1/c_out² makes every σ count alike; each patch is divided by the root of its own noise
-    power, so that scans of little noise count too.
+    EDM's weight 1/c_out² makes every σ count alike. Each patch is divided by about the error that a
+    good answer leaves, its noise power where that is small, so that scans of little noise count.
     """
     b = len(r)
     time = torch.rand(b, generator=generator).clamp(0.02, 0.98).to(r)
@@ -101,6 +161,8 @@ def loss(
     sigma = torch.where(pure, torch.inf, sigma)
     _, c_out, _, _ = preconditioning(sigma, method.sigma_data)
     error = (method.denoise(x, sigma, fields) - r).square()
-    noise_power = (weight * (fields[:, :1] - r).square()).mean(dim=(1, 2, 3, 4))
-    per_patch = (weight * error).mean(dim=(1, 2, 3, 4)) / c_out.square()
-    return (per_patch / (noise_power + 1e-4).sqrt()).mean()
+    volume = (1, 2, 3, 4)
+    per_patch = (weight * error).mean(volume) * (method.sigma_data / c_out).square()
+    noise_power = (weight * (fields[:, :1] - r).square()).mean(volume) + 1e-5
+    structure = _STRUCTURE_ERROR * weight.mean(volume)
+    return (per_patch * (1 / noise_power + 1 / structure)).mean()

@@ -2,10 +2,10 @@
 
 A network that sees SUV saturates at the highest uptake of its training. A network that sees the
 ratio r = x / s − 1, where s is a smooth positive field computed from the measured scan y, knows no
-scale: y times two gives s times two and the same r, hence an answer times two. Since s is known, the
-mean of r gives the mean of x without the bias of a logarithm or a root.
+scale: y times two gives s times two and the same r, hence an answer times two. Since s is known,
+the mean of r gives the mean of x without the bias of a logarithm or a root.
 
-Arrays are [..., i, j, k]; widths are in voxels.
+Arrays are [i, j, k] of a whole scan; widths are in voxels.
 """
 
 from __future__ import annotations
@@ -25,13 +25,12 @@ _LOG_NOISE_CENTRE = -1.0  # about the middle of log noise over doses 1 … 1/200
 class LocalActivity:
     """A scan seen through its own local activity.
 
-    near      Gaussian-smoothed scan [..., i, j, k], SUV
-    activity  the positive field s [..., i, j, k], SUV
-    fields    what the network sees of the scan [..., 3, i, j, k], free of scale: the ratio y/s − 1,
-              the log of s against its surroundings, and the log of the local noise
+    activity  the positive field s [i, j, k], SUV
+    fields    what the network sees of the scan [4, i, j, k], free of scale: the ratio y/s − 1, the
+              log of s against its surroundings, the log of the noise around each voxel, and the log
+              of the whole scan's noise, the same everywhere
     """
 
-    near: Tensor
     activity: Tensor
     fields: Tensor
 
@@ -41,37 +40,48 @@ class LocalActivity:
 
 
 def level(y: Tensor) -> Tensor:
-    """A scan's own unit of activity: (mean √y)², hardly moved by one hot organ; shape [..., 1, 1, 1]."""
-    return y.clamp(min=0).sqrt().mean(dim=(-3, -2, -1), keepdim=True).square()
+    """A scan's own unit of activity: (mean √y)², hardly moved by one hot organ."""
+    return y.clamp(min=0).sqrt().mean().square()
 
 
 def local_activity(y: Tensor, dtype: torch.dtype = torch.float32) -> LocalActivity:
-    """See the scan y [..., i, j, k] (SUV, any scale, at least one positive voxel) in its own ratio."""
+    """See the scan y [i, j, k] (SUV, any scale, at least one positive voxel) in its own ratio."""
     positive = y.clamp(min=0)
-    near = gaussian(positive, NEAR)
-    s = near + _FAR_SHARE * gaussian(positive, FAR) + _FLOOR * level(y)
+    s = gaussian(positive, NEAR) + _FAR_SHARE * gaussian(positive, FAR) + _FLOOR * level(y)
     ratio = y / s - 1
-    fields = torch.empty((*y.shape[:-3], 3, *y.shape[-3:]), dtype=dtype, device=y.device)
-    fields.select(-4, 0).copy_(ratio)
-    noise = gaussian(ratio.square_(), CONTEXT).clamp_(min=1e-8).log_().mul_(0.5)
-    fields.select(-4, 2).copy_(noise.sub_(_LOG_NOISE_CENTRE))
-    del noise, ratio
+    fields = torch.empty((4, *y.shape), dtype=dtype, device=y.device)
+    fields[0] = ratio
+    log_noise = gaussian(ratio.square_(), CONTEXT).clamp_(min=1e-8).log_().mul_(0.5)
+    fields[2] = log_noise.sub_(_LOG_NOISE_CENTRE)
+    fields[3] = scan_noise(log_noise, s)
+    del log_noise, ratio
     log_s = s.log()
-    fields.select(-4, 1).copy_(log_s - gaussian(log_s, CONTEXT))
-    return LocalActivity(near, s, fields)
+    fields[1] = log_s - gaussian(log_s, CONTEXT)
+    return LocalActivity(s, fields)
+
+
+def scan_noise(log_noise: Tensor, s: Tensor) -> Tensor:
+    """Median of the local log noise in the body: structure is here and there, noise everywhere."""
+    sparse = (slice(None, None, 2),) * 3
+    log_noise, s = log_noise[sparse], s[sparse]
+    return log_noise[s >= 0.5 * s.mean()].median()
+
+
+def noise_ratio(log_noise: Tensor) -> Tensor:
+    """Standard deviation of the ratio's noise, from the third or fourth of the fields."""
+    return (log_noise + _LOG_NOISE_CENTRE).exp()
 
 
 def gaussian(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian filter over the last three axes, σ in voxels, reflected at the ends.
+    """Gaussian filter of a volume [i, j, k], σ in voxels, reflected at the ends.
 
     Each axis is one matrix product with the filter's (banded) matrix: dense arithmetic, and still
     many times faster than a sliding kernel on any device.
     """
-    i, j, k = x.shape[-3:]
+    i, j, k = x.shape
     x = x @ _filter_matrix(k, sigma, x).T
     x = _filter_matrix(j, sigma, x) @ x
-    flat = x.reshape(-1, i, j * k)
-    return (_filter_matrix(i, sigma, x) @ flat).reshape(x.shape)
+    return (_filter_matrix(i, sigma, x) @ x.reshape(i, j * k)).reshape(x.shape)
 
 
 def _filter_matrix(n: int, sigma: float, like: Tensor) -> Tensor:

@@ -1,14 +1,16 @@
 """The default network: a small U-Net with no layer that looks at a whole tile.
 
 Nothing here takes a statistic over space (no GroupNorm, attention or pooling to a point), so an
-output voxel depends only on the inputs within `radius`, and tiles that carry that much halo leave no
-trace. The volume enters by pixel-unshuffle, so that the first and dearest level runs at half
-resolution. Shape legend: b batch, c channels, and one letter for each axis.
+output voxel depends only on the inputs within `radius`, and tiles that carry that much halo leave
+no trace. The volume enters by pixel-unshuffle, so that the first and dearest level runs at half
+resolution. Shapes: b batch, c channels, then the axes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +24,7 @@ class UNet(nn.Module):
 
     in_channels, out_channels  of the full-resolution volume
     widths                     channels at 1/2, 1/4, 1/8 … of the resolution
-    blocks                     residual blocks at each level, on the way down and again on the way up
+    blocks                     residual blocks at each level, on the way down and again going up
     dims                       3 for volumes, 2 for slices
     """
 
@@ -49,46 +51,48 @@ class UNet(nn.Module):
         )
         self.stem = conv(in_channels * cells, widths[0], 3, padding=1)
         self.down_blocks = nn.ModuleList(
-            _stage(w, n, embedding, dims) for w, n in zip(widths, blocks)
+            _Stage(width, n, embedding, dims) for width, n in zip(widths, blocks, strict=True)
         )
         self.downs = nn.ModuleList(
-            conv(fine, coarse, 2, stride=2) for fine, coarse in zip(widths, widths[1:])
+            conv(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths)
         )
-        self.ups = nn.ModuleList(conv(coarse, fine, 1) for fine, coarse in zip(widths, widths[1:]))
+        self.ups = nn.ModuleList(conv(coarse, fine, 1) for fine, coarse in pairwise(widths))
         self.up_blocks = nn.ModuleList(
-            _stage(w, n, embedding, dims) for w, n in zip(widths[:-1], blocks[:-1])
+            _Stage(width, n, embedding, dims)
+            for width, n in zip(widths[:-1], blocks[:-1], strict=True)
         )
         self.head = conv(widths[0], out_channels * cells, 3, padding=1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        _silence(self.head)
 
     @property
     def multiple(self) -> int:
         """Every axis of the input must be a multiple of this many voxels."""
-        return 2 ** len(self.blocks)
+        return 1 << len(self.blocks)
 
     @property
     def radius(self) -> int:
-        """How many voxels away, along an axis, an input can still matter; a multiple of `multiple`."""
-        *upper, bottom = (2 * n * 2 ** (level + 1) for level, n in enumerate(self.blocks))
+        """Voxels beyond a tile's faces that its answer can depend on; a multiple of `multiple`.
+
+        The tile's faces lie at multiples of `multiple`. A convolution reaches one cell of its level,
+        a residual block has two convolutions.
+        """
+        *upper, bottom = (2 * n << (level + 1) for level, n in enumerate(self.blocks))
         reach = 2 * 2 + 2 * sum(upper) + bottom  # stem and head, the levels twice, the bottom once
         return -(-reach // self.multiple) * self.multiple
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """[b, in_channels, *axes] and a noise level t in [0, 1] of shape [b] → [b, out_channels, *axes]."""
+        """[b, in_channels, *axes] and a noise level t [b] in [0, 1] → [b, out_channels, *axes]."""
         emb = self.embed(_fourier(t).to(x.dtype))
         x = self.stem(unshuffle(x))
         skips = []
-        for level, stage in enumerate(self.down_blocks):
-            for block in stage:
-                x = block(x, emb)
-            if level < len(self.downs):
-                skips.append(x)
-                x = self.downs[level](x)
-        for up, stage, skip in zip(reversed(self.ups), reversed(self.up_blocks), reversed(skips)):
-            x = skip + F.interpolate(up(x), scale_factor=2.0, mode="nearest")
-            for block in stage:
-                x = block(x, emb)
+        for stage, down in zip(self.down_blocks, self.downs, strict=False):
+            x = stage(x, emb)
+            skips.append(x)
+            x = down(x)
+        x = self.down_blocks[-1](x, emb)
+        for level in reversed(range(len(skips))):
+            up = F.interpolate(self.ups[level](x), scale_factor=2.0, mode="nearest")
+            x = self.up_blocks[level](skips[level] + up, emb)
         return shuffle(self.head(x), self.dims)
 
 
@@ -101,15 +105,26 @@ class Block(nn.Module):
         self.conv_in = conv(width, width, 3, padding=1)
         self.film = nn.Linear(embedding, 2 * width)
         self.conv_out = conv(width, width, 3, padding=1)
-        nn.init.zeros_(self.film.weight)
-        nn.init.zeros_(self.film.bias)
-        nn.init.zeros_(self.conv_out.weight)
-        nn.init.zeros_(self.conv_out.bias)
+        _silence(self.film)
+        _silence(self.conv_out)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         scale, shift = self.film(emb).chunk(2, dim=1)
         h = channel_norm(self.conv_in(x), 1 + scale, shift)
-        return x + self.conv_out(F.silu(h, inplace=True))
+        out: Tensor = x + self.conv_out(F.silu(h, inplace=True))
+        return out
+
+
+class _Stage(nn.ModuleList):
+    """The blocks of one level, one after another."""
+
+    def __init__(self, width: int, blocks: int, embedding: int, dims: int) -> None:
+        super().__init__(Block(width, embedding, dims) for _ in range(blocks))
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        for block in self:
+            x = block(x, emb)
+        return x
 
 
 def channel_norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -125,7 +140,7 @@ def channel_norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def unshuffle(x: Tensor) -> Tensor:
-    """[b, c, *axes] → [b, c·2^d, *axes/2]: each 2^d cell of voxels becomes channels (channels last)."""
+    """[b, c, *axes] → [b, c·2^d, *axes/2]: each cell of voxels becomes channels, stored last."""
     b, c, *axes = x.shape
     d = len(axes)
     x = x.reshape(b, c, *(n for axis in axes for n in (axis // 2, 2)))
@@ -148,9 +163,11 @@ def _fourier(t: Tensor) -> Tensor:
     return torch.cat([t[:, None], octaves.sin(), octaves.cos()], dim=1)
 
 
-def _conv(dims: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
+def _conv(dims: int) -> Any:
     return {2: nn.Conv2d, 3: nn.Conv3d}[dims]
 
 
-def _stage(width: int, blocks: int, embedding: int, dims: int) -> nn.ModuleList:
-    return nn.ModuleList(Block(width, embedding, dims) for _ in range(blocks))
+def _silence(layer: nn.Module) -> None:
+    """Zero a layer, so that training starts from the network without it."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)

@@ -23,7 +23,7 @@ _MAX_WEIGHT = 10.0
 
 @dataclass(frozen=True)
 class _Pair:
-    """One low-dose scan of a slab beside its full-dose ratio; tensors [i, j, k] and [3, i, j, k]."""
+    """A slab's low-dose scan, its full-dose scan as r [i, j, k], and every voxel's weight."""
 
     low: LocalActivity
     r: Tensor
@@ -31,7 +31,7 @@ class _Pair:
 
 
 class SlabPatches(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
-    """An endless stream of (r, fields, weight) patches: [1, *PATCH], [3, *PATCH], [1, *PATCH].
+    """An endless stream of (r, fields, weight) patches: [1, *PATCH], [4, *PATCH], [1, *PATCH].
 
     seed   names the supply; worker w of n makes the slabs w, w + n, w + 2n … after `start`
     make   (seed, index) → Slab
@@ -84,7 +84,7 @@ def _patch(rng: np.random.Generator, pair: _Pair) -> tuple[Tensor, Tensor, Tenso
     cut = cut.flip(flips) if flips else cut
     if rng.random() < 0.5:
         cut = cut.transpose(1, 2)
-    return cut[:1].contiguous(), cut[1:4].contiguous(), cut[4:].contiguous()
+    return cut[:1].contiguous(), cut[1:-1].contiguous(), cut[-1:].contiguous()
 
 
 def _where(rng: np.random.Generator, weight: Tensor) -> tuple[slice, slice, slice]:

@@ -1,7 +1,7 @@
 """Training supply: short slabs, drawn and scanned on the fly, far more various than any clinic.
 
-A slab is drawn, then applied: `draw_protocol` and the body come from `numpy.random.default_rng([seed,
-index])`, so a slab is the same bytes for the same seed and index in whatever process it is made.
+Everything about a slab comes from `numpy.random.default_rng([seed, index])`, so it is the same
+bytes for the same seed and index in whatever process it is made.
 """
 
 from __future__ import annotations
@@ -14,13 +14,19 @@ from scipy.ndimage import gaussian_filter, zoom
 
 from petdiff.clinic.abstract import draw_body
 from petdiff.clinic.acquisition import acquire, thin
+from petdiff.clinic.anatomy.grid import Grid
+from petdiff.clinic.anatomy.render import render
+from petdiff.clinic.patient import draw_patient
 from petdiff.clinic.projector import ParallelProjector
 from petdiff.clinic.reconstruction import osem
 from petdiff.clinic.resolution import BlurredProjector, Resolution
+from petdiff.clinic.tracers import TRACERS
 
 Volume = NDArray[np.float32]
 
 TRANSAXIAL, SLICES = 96, 56  # voxels
+SHAPE = (TRANSAXIAL, TRANSAXIAL, SLICES)
+PATIENT_SHARE = 0.5  # of the slabs; the others are abstract bodies
 LOWS = 3  # low-dose scans of each slab
 
 
@@ -83,11 +89,32 @@ def draw_protocol(rng: np.random.Generator) -> Protocol:
 
 
 def make_slab(seed: int, index: int) -> Slab:
-    """Slab `index` of the endless supply `seed`."""
+    """Slab `index` of the endless supply `seed`: an abstract body or a part of a patient."""
     rng = np.random.default_rng([seed, index])
     protocol = draw_protocol(rng)
-    body = draw_body(rng, (TRANSAXIAL, TRANSAXIAL, SLICES))
-    return scan_slab(rng, protocol, body.activity, body.mu_per_cm)
+    if rng.random() < PATIENT_SHARE:
+        activity, mu_per_cm = _part_of_a_patient(rng)
+    else:
+        body = draw_body(rng, SHAPE)
+        activity, mu_per_cm = body.activity, body.mu_per_cm
+    return scan_slab(rng, protocol, activity, mu_per_cm)
+
+
+def _part_of_a_patient(rng: np.random.Generator) -> tuple[Volume, Volume]:
+    """Activity and attenuation of a short stretch of a patient, at a voxel size of its own."""
+    patient = draw_patient(int(rng.integers(2**31)), tracer=str(rng.choice(list(TRACERS))))
+    i = j = float(np.exp(rng.uniform(np.log(2.0), np.log(5.5))))
+    k = i * float(np.exp(rng.uniform(np.log(0.6), np.log(1.6))))
+    top_mm = sum(patient.lengths_mm.model_dump().values())
+    low_mm = rng.uniform(0.25 * top_mm, max(0.3 * top_mm, top_mm - SLICES * k))
+    centre_mm = rng.normal(0, 40, 2)
+    corner = (centre_mm[0] - i * TRANSAXIAL / 2, centre_mm[1] - j * TRANSAXIAL / 2, low_mm)
+    phantom = render(patient, Grid(SHAPE, (i, j, k), corner))
+    activity = phantom.activity_suv
+    if rng.random() < 0.5:  # uptakes that no tracer has
+        changed = np.exp(rng.normal(0, 0.6, 256)).astype(np.float32)
+        activity = activity * changed[phantom.labels]
+    return activity, phantom.mu_per_cm
 
 
 def scan_slab(

@@ -1,0 +1,228 @@
+"""Denoise one scan: resample, leave out air, ask the model tile by tile, put everything back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from petdiff.errors import InputRefused, UsageError
+from petdiff.image import PETImage
+from petdiff.inference.device import describe_device, resolve_device, resolve_precision
+from petdiff.inference.grid import Affine, resample, resample_like
+from petdiff.inference.tiled import TiledDenoiser
+from petdiff.methods.local_activity import NEAR, gaussian, level
+from petdiff.methods.model import Model, load_model
+
+Tick = Callable[[int, int], None]
+
+AIR_BLOCK = 8  # voxels; air is told from body by the mean of such cubes
+AIR_LEVEL = 0.1  # a cube below this share of the scan's level, and with no neighbour above, is air
+SAMPLING_STEPS = 4  # where several samples are asked for, and no number of steps
+
+
+@dataclass(frozen=True)
+class Result:
+    """image: the denoised scan; uncertainty: one standard deviation in SUV, where samples > 1."""
+
+    image: PETImage
+    uncertainty: PETImage | None
+    record: dict[str, Any]
+
+
+def denoise(
+    image: PETImage,
+    model: str | Model = "flow3d",
+    *,
+    steps: int | None = None,
+    samples: int = 1,
+    seed: int = 0,
+    device: str = "auto",
+    voxel_mm: tuple[float, float, float] | None = None,
+    precision: str = "auto",
+    tile: int | None = None,
+    callback: Tick | None = None,
+) -> Result:
+    """What a full-dose scan would have shown.
+
+    steps      how often the model is asked per sample (default: the model's; 4 if samples > 1)
+    samples    from 2 on, their mean is the image and their standard deviation the uncertainty
+    seed       of the noise that sampling starts from; the same bytes for the same seed
+    voxel_mm   work at this voxel size (default: the scan's own, where the model can)
+    precision  auto, float32 or bfloat16, of the network's arithmetic
+    tile       voxels a side of a tile's core (default: as large as memory allows)
+    callback   called with (tiles done, tiles in all)
+
+    Raises InputRefused for a scan with NaN, infinite values or no activity, UsageError for options
+    that cannot be met.
+    """
+    start = time.perf_counter()
+    if samples < 1 or (steps is not None and steps < 1):
+        raise UsageError(f"steps and samples must be at least 1, got {steps} and {samples}")
+    _require_finite(image)
+    place = resolve_device(device)
+    dtype = resolve_precision(precision, place)
+    loaded = load_model(model) if isinstance(model, str) else model
+    steps = steps or (SAMPLING_STEPS if samples > 1 else loaded.method.default_steps)
+    if samples > 1 and steps == 1:
+        raise UsageError(
+            "one step always gives the same answer: for several samples use --steps 2 or more"
+        )
+
+    working_mm = voxel_mm or loaded.method.working_voxel_mm(image.spacing_mm)
+    y, affine = _on_grid(image, working_mm, place)
+    body = _Body.find(y, loaded.method.multiple)
+    record: dict[str, Any] = {
+        "model": {"name": loaded.name, "sha256": loaded.sha256, **loaded.contract.model_dump()},
+        "device": describe_device(place),
+        "precision": str(dtype).removeprefix("torch."),
+        "steps": steps,
+        "samples": samples,
+        "seed": seed,
+        "working_voxel_mm": list(working_mm),
+        "working_shape": list(y.shape),
+    }
+    if body is None:  # nothing but zeros: there is nothing to denoise
+        record["air_share"] = 1.0
+        return Result(
+            image, image.with_suv(np.zeros_like(image.suv)) if samples > 1 else None, record
+        )
+
+    mean, spread, tiling = _run(loaded, y, body, dtype, steps, samples, seed, tile, callback)
+    denoised = _back(mean, y, affine, image)
+    uncertainty = None
+    if spread is not None:
+        uncertainty = image.with_suv(_resampled(spread, affine, image).clamp(min=0).cpu().numpy())
+    record |= tiling | {
+        "air_share": round(1 - float(body.voxels().sum()) / y.numel(), 4),
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+    return Result(denoised, uncertainty, record)
+
+
+@dataclass(frozen=True)
+class _Body:
+    """Where a scan is not air: a box of voxels, and which of the cubes in it hold body."""
+
+    box: tuple[slice, slice, slice]
+    blocks: Tensor  # bool, one per cube of the box
+
+    @classmethod
+    def find(cls, y: Tensor, multiple: int) -> _Body | None:
+        """None where nothing is positive."""
+        if not bool((y > 0).any()):
+            return None
+        side = max(AIR_BLOCK, multiple)
+        cubes = F.avg_pool3d(_pad(y, side)[None], side)
+        hot = cubes > AIR_LEVEL * level(y)
+        near_hot = F.max_pool3d(hot.float(), 3, stride=1, padding=1)[0] > 0
+        where = near_hot.nonzero()
+        low, high = where.amin(0).tolist(), (where.amax(0) + 1).tolist()
+        spans = [slice(a, b) for a, b in zip(low, high, strict=True)]
+        i, j, k = (slice(s.start * side, s.stop * side) for s in spans)
+        return cls((i, j, k), near_hot[tuple(spans)])
+
+    def voxels(self) -> Tensor:
+        """The cubes as a mask of the box's voxels."""
+        mask = self.blocks
+        for axis, span in enumerate(self.box):
+            side = (span.stop - span.start) // mask.shape[axis]
+            mask = mask.repeat_interleave(side, dim=axis)
+        return mask
+
+
+def _run(
+    model: Model,
+    y: Tensor,
+    body: _Body,
+    dtype: torch.dtype,
+    steps: int,
+    samples: int,
+    seed: int,
+    tile: int | None,
+    callback: Tick | None,
+) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
+    """Mean and spread over the samples on y's grid, and how the volume was cut."""
+    method = model.method
+    air = gaussian(y.clamp(min=0), NEAR)
+    scan = _pad(y, max(AIR_BLOCK, method.multiple))[body.box]
+    bound = method.bind(scan, dtype)
+    inside = body.voxels()
+    asked = TiledDenoiser(method, bound.fields, inside, dtype, tile, callback, steps * samples)
+    lowest = scan.clamp(max=0)
+    mean, squares = torch.zeros_like(scan), torch.zeros_like(scan) if samples > 1 else None
+    for n in range(samples):
+        generator = torch.Generator().manual_seed(seed + n)
+        noise = _noise(scan, steps, generator)
+        x = method.sample(asked, noise, steps, generator, None)
+        drawn = torch.maximum(bound.decode(x), lowest)
+        gap = drawn - mean  # Welford's running mean and sum of squares
+        mean += gap / (n + 1)
+        if squares is not None:
+            squares += gap * (drawn - mean)
+    spread = None if squares is None else (squares / (samples - 1)).sqrt()
+    return (
+        _paste(air, mean, inside, body.box),
+        (None if spread is None else _paste(torch.zeros_like(air), spread, inside, body.box)),
+        asked.describe(),
+    )
+
+
+def _noise(scan: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    """Unit noise for the whole volume, drawn on the CPU; none where a single step ignores it."""
+    if steps == 1:
+        return torch.zeros(1, device=scan.device).expand(scan.shape)
+    return torch.randn(scan.shape, generator=generator).to(scan.device)
+
+
+def _paste(whole: Tensor, part: Tensor, inside: Tensor, box: tuple[slice, slice, slice]) -> Tensor:
+    """`whole` with `part` where `inside`; the box may reach beyond the volume's far faces."""
+    target = whole[box]
+    i, j, k = target.shape
+    target.copy_(torch.where(inside[:i, :j, :k], part[:i, :j, :k], target))
+    return whole
+
+
+def _pad(y: Tensor, multiple: int) -> Tensor:
+    """Mirror the far faces until every axis is a multiple, so that the network's grid fits."""
+    for axis, n in enumerate(y.shape):
+        if n % multiple:
+            mirrored = torch.cat([torch.arange(n), torch.arange(n - 1, -1, -1)])
+            index = mirrored.repeat(1 + multiple // n)[: -(-n // multiple) * multiple]
+            y = y.index_select(axis, index.to(y.device))
+    return y
+
+
+def _on_grid(
+    image: PETImage, voxel_mm: tuple[float, float, float], device: torch.device
+) -> tuple[Tensor, Affine]:
+    volume = torch.from_numpy(np.ascontiguousarray(image.suv)).to(device)
+    if np.allclose(voxel_mm, image.spacing_mm, rtol=1e-3):
+        return volume, image.affine
+    return resample(volume, image.affine, voxel_mm)
+
+
+def _back(denoised: Tensor, y: Tensor, affine: Affine, image: PETImage) -> PETImage:
+    """To the scan's own grid. The change alone is resampled, so that resampling costs no detail."""
+    if affine is image.affine:
+        return image.with_suv(denoised.cpu().numpy())
+    change = _resampled(denoised - y, affine, image).cpu().numpy()
+    return image.with_suv(np.maximum(image.suv + change, np.minimum(image.suv, 0)))
+
+
+def _resampled(volume: Tensor, affine: Affine, image: PETImage) -> Tensor:
+    if affine is image.affine:
+        return volume
+    return resample_like(volume, affine, image.affine, image.suv.shape)
+
+
+def _require_finite(image: PETImage) -> None:
+    if not np.isfinite(image.suv).all():
+        where = tuple(int(n) for n in np.argwhere(~np.isfinite(image.suv))[0])
+        raise InputRefused(f"the scan holds NaN or infinite values, the first at voxel {where}")

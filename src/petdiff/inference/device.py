@@ -1,0 +1,65 @@
+"""Where to compute, and how much memory that place has."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from petdiff.errors import UsageError
+
+GIB = 2**30
+
+
+def resolve_device(name: str) -> torch.device:
+    """auto, cpu, cuda, cuda:N or mps → a device that is there.
+
+    Raises UsageError where it is not: there is no silent fallback to another one.
+    """
+    if name == "auto":
+        best = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
+        return torch.device(best)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"--device {name}: unknown; use auto, cpu, cuda, cuda:N or mps")
+    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(_has_mps())}[device.type]
+    if (device.index or 0) >= count:
+        raise UsageError(f"--device {name}: not available here ({count} such devices); use auto")
+    return device
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """auto, float32 or bfloat16 → the network's dtype; auto takes bfloat16 where it is fast."""
+    if name == "auto":
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        if device.type == "cpu":
+            fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return torch.bfloat16 if fast else torch.float32
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if name not in dtypes:
+        raise UsageError(f"precision {name}: unknown; use auto, {' or '.join(dtypes)}")
+    return dtypes[name]
+
+
+def memory_budget(device: torch.device) -> int:
+    """Bytes that the tiles of a network may take there."""
+    if device.type == "cuda":
+        return int(0.8 * torch.cuda.mem_get_info(device)[0])
+    available: int = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(2 * GIB, available // 2)
+
+
+def describe_device(device: torch.device) -> str:
+    """Its name, for the record."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    if device.type == "cpu":
+        return f"cpu ({torch.get_num_threads()} threads)"
+    return str(device)
+
+
+def _has_mps() -> bool:
+    return torch.backends.mps.is_available()

@@ -1,0 +1,208 @@
+"""A trained model: its method and the contract that travels in the header of its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from petdiff.diffusion.denoiser import Denoiser
+from petdiff.diffusion.samplers import Callback
+from petdiff.errors import InputRefused, UsageError
+
+HEADER_KEY = "petdiff"
+SHIPPED = resources.files("petdiff") / "weights"
+
+
+class Contract(BaseModel):
+    """What a model is made of and promises, as stored in the header of its weights.
+
+    method        a key of `methods()`
+    architecture  arguments that rebuild the network
+    process       arguments of the diffusion process
+    training      what it was trained on, for how long, and with which measured scores
+    licence       of the weights
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    method: str
+    architecture: dict[str, Any]
+    process: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    licence: str = "Apache-2.0"
+
+
+class BoundScan(Protocol):
+    """A whole scan in a method's domain.
+
+    fields  what the network sees of the scan [c, i, j, k]
+    """
+
+    fields: Tensor
+
+    def decode(self, x: Tensor) -> Tensor:
+        """The domain [i, j, k] → SUV."""
+        ...
+
+
+class Method(Protocol):
+    """What inference needs of a method; `flow3d` and `ddpm3d` are such.
+
+    multiple        every axis of a tile must be a multiple of this many voxels
+    halo            voxels around a tile's core that its answer may depend on
+    blend           voxels over which overlapping tiles are blended, where the network takes
+                    statistics of a tile, so that no halo is exact; 0 where the halo is
+    default_tile    largest tile (i, j, k) the network may see, None: whatever memory allows
+    default_steps   how often it asks, if not told
+    """
+
+    network: nn.Module
+    multiple: int
+    halo: int
+    default_steps: ClassVar[int]
+
+    def working_voxel_mm(self, voxel_mm: tuple[float, float, float]) -> tuple[float, float, float]:
+        """The voxel size at which a scan of this voxel size is denoised."""
+        ...
+
+    def bind(self, y: Tensor, dtype: torch.dtype) -> BoundScan:
+        """The scan y [i, j, k] in SUV, made ready for `denoise`."""
+        ...
+
+    def denoise(self, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
+        """Expected x0 of tiles [b, 1, i, j, k] in the domain, given x = x0 + sigma · noise."""
+        ...
+
+    def sample(
+        self,
+        denoiser: Denoiser,
+        noise: Tensor,
+        steps: int,
+        generator: torch.Generator,
+        callback: Callback | None,
+    ) -> Tensor:
+        """Run the method's sampler over a whole volume of the domain."""
+        ...
+
+
+@dataclass
+class Model:
+    """A method with trained weights.
+
+    name    as it was asked for
+    sha256  of the weights' file
+    """
+
+    method: Any
+    contract: Contract
+    name: str
+    sha256: str
+
+    @property
+    def network(self) -> nn.Module:
+        network: nn.Module = self.method.network
+        return network
+
+    @torch.inference_mode()
+    def denoise(self, x: Tensor, sigma: float, y: Tensor) -> Tensor:
+        """D(x, σ, y) in the method's domain for whole small volumes x and y [i, j, k], y in SUV.
+
+        Every axis must be a multiple of `method.multiple`.
+        """
+        bound = self.method.bind(y, torch.float32)
+        levels = torch.tensor([sigma], device=y.device)
+        answer: Tensor = self.method.denoise(x[None, None], levels, bound.fields[None])
+        return answer[0, 0]
+
+
+def methods() -> dict[str, Any]:
+    """The methods whose weights can be loaded, by name."""
+    from petdiff.methods.ddpm3d import DDPM3D
+    from petdiff.methods.flow3d import Flow3D
+
+    return {"flow3d": Flow3D, "ddpm3d": DDPM3D}
+
+
+def shipped_models() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(
+        f.name.removesuffix(".safetensors")
+        for f in SHIPPED.iterdir()
+        if f.name.endswith(".safetensors")
+    )
+
+
+def load_model(name_or_file: str | Path) -> Model:
+    """Load a shipped model by name, or a .safetensors file; weights are data, nothing is unpickled.
+
+    Raises UsageError where there is no such model, InputRefused where the file is not one.
+    """
+    path = _find(str(name_or_file))
+    contract = read_contract(path)
+    method = methods()[contract.method].from_contract(contract)
+    with safe_open(path, framework="pt") as file:
+        weights = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+    try:
+        method.network.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise InputRefused(f"{path}: weights do not fit their own contract: {reason}") from error
+    method.network.eval().requires_grad_(False)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Model(method, contract, str(name_or_file), digest)
+
+
+def read_contract(path: Path) -> Contract:
+    """The contract in a weights file's header; InputRefused where there is none to be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = (file.metadata() or {}).get(HEADER_KEY)
+    except (SafetensorError, OSError) as error:
+        hint = "; for a published checkpoint run: petdiff convert FILE.pt -o FILE.safetensors"
+        raise InputRefused(f"{path}: not a safetensors file ({error}){hint}") from error
+    if header is None:
+        raise InputRefused(
+            f"{path}: safetensors, but not a petdiff model (no contract in its header)"
+        )
+    try:
+        contract = Contract.model_validate_json(header)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "contract"
+        raise InputRefused(f"{path}: unreadable contract ({where}: {first['msg']})") from error
+    if contract.method not in methods():
+        known = ", ".join(methods())
+        raise InputRefused(f"{path}: method {contract.method!r} is not known here; known: {known}")
+    return contract
+
+
+def save_model(path: Path, network: nn.Module, contract: Contract, dtype: torch.dtype) -> None:
+    """Write weights and contract aside, then rename to `path`."""
+    weights = {key: value.to(dtype).contiguous() for key, value in network.state_dict().items()}
+    aside = path.with_name(f".{path.name}.part")
+    with aside.open("wb") as file:
+        file.write(save(weights, metadata={HEADER_KEY: contract.model_dump_json()}))
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def _find(name: str) -> Path:
+    shipped = Path(str(SHIPPED)) / f"{name}.safetensors"
+    if shipped.is_file():
+        return shipped
+    path = Path(name)
+    if path.is_file():
+        return path
+    names = ", ".join(shipped_models()) or "none"
+    raise UsageError(f"--model {name}: neither a shipped model ({names}) nor a file")

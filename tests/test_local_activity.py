@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from petdiff.methods.local_activity import gaussian, local_activity, noise_ratio
+
+
+@pytest.fixture
+def scan() -> torch.Tensor:
+    """Warm background with a hot sphere and Gaussian noise of 10 % of the background."""
+    generator = torch.Generator().manual_seed(1)
+    i, j, k = torch.meshgrid(*[torch.arange(n) for n in (40, 36, 44)], indexing="ij")
+    y = torch.ones(40, 36, 44)
+    y[(i - 20) ** 2 + (j - 18) ** 2 + (k - 20) ** 2 < 36] = 30.0
+    return (y + 0.1 * torch.randn(y.shape, generator=generator)).clamp(min=0)
+
+
+@pytest.mark.parametrize("sigma", [0.7, 2.0, 6.0])
+def test_gaussian_agrees_with_scipy(sigma: float) -> None:
+    x = torch.rand(9, 30, 17, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = gaussian_filter(x.numpy(), sigma, mode="reflect", truncate=4.0)
+    np.testing.assert_allclose(gaussian(x, sigma).numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("factor", [0.01, 2.0, 1000.0])
+def test_fields_do_not_know_the_scale(scan: torch.Tensor, factor: float) -> None:
+    torch.testing.assert_close(
+        local_activity(factor * scan).fields, local_activity(scan).fields, atol=1e-4, rtol=1e-4
+    )
+
+
+def test_activity_scales_with_the_scan(scan: torch.Tensor) -> None:
+    torch.testing.assert_close(
+        local_activity(7 * scan).activity, 7 * local_activity(scan).activity, rtol=1e-5, atol=0
+    )
+
+
+def test_decoding_the_measured_ratio_gives_back_the_scan(scan: torch.Tensor) -> None:
+    seen = local_activity(scan)
+    torch.testing.assert_close(seen.decode(seen.fields[0]), scan, atol=1e-5, rtol=1e-5)
+
+
+def test_scan_noise_is_that_of_the_background_whatever_the_hot_organ(scan: torch.Tensor) -> None:
+    seen = local_activity(scan)
+    # White noise of 0.1, less what the smoothed scan shares of it, over 1 + its far share.
+    kept = 1 - 2 / (2 * np.pi * 2.0**2) ** 1.5 + 1 / (4 * np.pi * 2.0**2) ** 1.5
+    assert noise_ratio(seen.fields[3]).mean().item() == pytest.approx(
+        0.1 / 1.03 * np.sqrt(kept), rel=0.15
+    )
+    assert seen.fields[3].unique().numel() == 1
+
+
+def test_activity_is_positive_where_nothing_was_measured() -> None:
+    y = torch.zeros(24, 24, 24)
+    y[:4] = 1.0
+    seen = local_activity(y)
+    assert (seen.activity > 0).all()
+    assert seen.fields.isfinite().all()

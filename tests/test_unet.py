@@ -1,0 +1,66 @@
+import pytest
+import torch
+from torch.nn.functional import pixel_unshuffle
+
+from petdiff.networks.unet import UNet, channel_norm, shuffle, unshuffle
+
+
+def awake(net: UNet) -> UNet:
+    """A network whose silent layers speak, as after training."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return net
+
+
+@pytest.mark.parametrize("blocks", [(1, 1, 1), (1, 2)])
+def test_a_tile_depends_on_no_input_beyond_the_radius(blocks: tuple[int, ...]) -> None:
+    net = awake(UNet(1, 1, widths=[4] * len(blocks), blocks=blocks, dims=2)).double()
+    side = 2 * net.radius + 5 * net.multiple
+    x = torch.zeros(1, 1, side, side, dtype=torch.float64, requires_grad=True)
+    start = net.radius + 2 * net.multiple
+    stop = start + net.multiple
+    net(x, torch.ones(1, dtype=torch.float64))[0, 0, start:stop, start:stop].sum().backward()
+    assert x.grad is not None
+    reached = x.grad[0, 0].abs().sum(0).nonzero().flatten()
+    assert start - net.radius <= reached.min() < start - net.radius + net.multiple
+    assert stop + net.radius - net.multiple <= reached.max() < stop + net.radius
+
+
+def test_unshuffle_is_pixel_unshuffle_in_two_dimensions() -> None:
+    x = torch.randn(2, 3, 6, 4)
+    assert torch.equal(unshuffle(x), pixel_unshuffle(x, 2))
+
+
+@pytest.mark.parametrize("axes", [(4, 6), (4, 6, 2)])
+def test_shuffle_undoes_unshuffle(axes: tuple[int, ...]) -> None:
+    x = torch.randn(2, 3, *axes)
+    assert torch.equal(shuffle(unshuffle(x), len(axes)), x)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_channel_norm_is_the_formula(batch: int) -> None:
+    x = 3 + 2 * torch.randn(batch, 8, 2, 3, 4)
+    scale, shift = torch.randn(batch, 8), torch.randn(batch, 8)
+    per_channel = (batch, 8, 1, 1, 1)
+    centred = x - x.mean(1, keepdim=True)
+    expected = centred / (x.var(1, keepdim=True, unbiased=False) + 1e-5).sqrt()
+    expected = expected * scale.view(per_channel) + shift.view(per_channel)
+    torch.testing.assert_close(channel_norm(x, scale, shift), expected)
+
+
+def test_a_fresh_network_answers_zero() -> None:
+    net = UNet(2, 1, widths=(8, 8), blocks=(1, 1))
+    assert (net(torch.randn(1, 2, 8, 8, 8), torch.rand(1)) == 0).all()
+
+
+def test_the_noise_level_changes_the_answer() -> None:
+    net = awake(UNet(1, 1, widths=(8,), blocks=(1,)))
+    x = torch.randn(1, 1, 8, 8, 8)
+    assert (net(x, torch.zeros(1)) - net(x, torch.ones(1))).abs().max() > 1e-3
+
+
+def test_levels_and_blocks_must_match() -> None:
+    with pytest.raises(ValueError, match="one number of blocks per level"):
+        UNet(1, 1, widths=(8, 8), blocks=(1,))
