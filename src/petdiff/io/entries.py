@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
 from typing import BinaryIO
 
 from petdiff.errors import InputRefused
@@ -72,8 +72,8 @@ def check_archive(archive: zipfile.ZipFile, name: str) -> None:
     if len(members) > _MOST_ENTRIES:
         raise InputRefused(f"{name} holds {len(members)} entries, more than {_MOST_ENTRIES}")
     for member in members:
-        parts = PurePosixPath(member.filename.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0:1]:
+        inside = PureWindowsPath(member.filename)  # knows either slash, and drives
+        if inside.drive or inside.root or ".." in inside.parts:
             raise InputRefused(f"{name} holds {member.filename!r}, a path that leads out of it")
         if member.flag_bits & 0x1:
             raise InputRefused(f"{name} is encrypted: unpack it and give the folder")
