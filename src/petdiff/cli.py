@@ -118,6 +118,25 @@ def simulate(
 
 
 @app.command()
+def train(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="flow3d")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the run", show_default=False)
+    ],
+    data: Annotated[str, typer.Option(metavar="DIR|clinic")] = "clinic",
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE.toml", help="Settings that differ from the recipe")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a model on simulated scans; the run can be stopped and resumed."""
+    from petdiff.verbs.train import train_model
+
+    typer.echo(train_model(method, output, data, config, resume=resume, quiet=quiet))
+
+
+@app.command()
 def evaluate(
     output: Out,
     reference: Annotated[Path, typer.Option(help="The scan to compare with, or the truth")],

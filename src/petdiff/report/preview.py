@@ -6,6 +6,7 @@ left, true proportions, the SUV window stated.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,22 @@ def write_preview(
     ]
     if spread is not None:
         panels.append(_spread(views(_ras(spread, denoised.affine)[box])))
+    _draw(panels, title, note).savefig(path, dpi=_DPI)
+
+
+def write_scans(path: Path, scans: Mapping[str, PETImage], *, title: str, note: str = "") -> None:
+    """Draw coronal projections of scans on one grid side by side, by caption, in one SUV window."""
+    first = next(iter(scans.values()))
+    spacing_mm = _ras_spacing_mm(first)
+    box = body_box(_ras(first.suv, first.affine), spacing_mm)
+    projections = {
+        name: _ras(image.suv, image.affine)[box].max(axis=_CORONAL) for name, image in scans.items()
+    }
+    grey = (0.0, suv_window(next(iter(projections.values()))))
+    panels = [
+        _Panel(name, [_view(projection, _CORONAL, spacing_mm)], "Greys", grey, "SUV")
+        for name, projection in projections.items()
+    ]
     _draw(panels, title, note).savefig(path, dpi=_DPI)
 
 

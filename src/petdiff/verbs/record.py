@@ -20,11 +20,16 @@ def run_record(**parts: Any) -> dict[str, Any]:
         "notice": NOTICE,
         "petdiff": __version__,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
+        "versions": package_versions(),
         "machine": platform.platform(),
         **parts,
         "peak_memory_bytes": peak_memory_bytes(),
     }
+
+
+def package_versions() -> dict[str, str]:
+    """Of Python and of the packages that results depend on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 
 def peak_memory_bytes() -> dict[str, int | None]:
