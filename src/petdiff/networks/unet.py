@@ -77,8 +77,11 @@ class UNet(nn.Module):
         a residual block has two convolutions.
         """
         *upper, bottom = (2 * n << (level + 1) for level, n in enumerate(self.blocks))
-        reach = 2 * 2 + 2 * sum(upper) + bottom  # stem and head, the levels twice, the bottom once
-        return -(-reach // self.multiple) * self.multiple
+        reach = 2  # the head; from there back to the input
+        for level, width in enumerate(upper):
+            reach = _round_up(reach + width, 4 << level)  # a coarser cell is seen whole
+        reach += bottom + sum(upper) + 2
+        return _round_up(reach, self.multiple)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """[b, in_channels, *axes] and a noise level t [b] in [0, 1] → [b, out_channels, *axes]."""
@@ -161,6 +164,10 @@ def shuffle(x: Tensor, dims: int) -> Tensor:
 def _fourier(t: Tensor) -> Tensor:
     octaves = torch.pi * t[:, None] * 2.0 ** torch.arange(_EMBEDDING_OCTAVES, device=t.device)
     return torch.cat([t[:, None], octaves.sin(), octaves.cos()], dim=1)
+
+
+def _round_up(n: int, multiple: int) -> int:
+    return -(-n // multiple) * multiple
 
 
 def _conv(dims: int) -> Any:

@@ -1,0 +1,163 @@
+"""The promises of inference, kept by a small network of random weights, whatever it learned."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from petdiff.errors import InputRefused, UsageError
+from petdiff.image import PETImage
+from petdiff.inference.denoise import denoise
+from petdiff.methods.flow3d import Flow3D
+from petdiff.methods.model import Contract, Model
+from petdiff.networks.unet import UNet
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    """A tiny flow3d whose layers all speak."""
+    method = Flow3D(UNet(5, 2, widths=(8, 8, 8), blocks=(1, 1, 1)))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in method.network.parameters():
+            parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    method.network.eval().requires_grad_(False)
+    return Model(method, Contract(method="flow3d", architecture={}), "random", "0" * 64)
+
+
+def scan(shape: tuple[int, int, int], voxel_mm: tuple[float, float, float] = (2, 2, 2)) -> PETImage:
+    """A noisy warm ellipsoid in air with a hot spot."""
+    rng = np.random.default_rng(5)
+    where = np.indices(shape).T / np.array(shape)
+    body = (((where - 0.5) ** 2).sum(-1).T < 0.18).astype(np.float32)
+    hot = (((where - 0.4) ** 2).sum(-1).T < 0.003).astype(np.float32)
+    suv = (body + 20 * hot) * rng.gamma(4, 1 / 4, shape)
+    return PETImage(suv.astype(np.float32), np.diag([*voxel_mm, 1.0]))
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("tile", [16, 32])
+def test_tiles_leave_no_trace(model: Model, tile: int, steps: int) -> None:
+    image = scan((30, 27, 60))
+    options = {"steps": steps, "seed": 3, "precision": "float32"}
+    whole = denoise(image, model, **options).image.suv
+    tiled = denoise(image, model, tile=tile, **options).image.suv
+    assert np.abs(tiled - whole).max() < 1e-5 * np.abs(whole).max()
+    assert np.abs(whole - image.suv).max() > 0.1  # the network did something
+
+
+def test_same_seed_same_bytes(model: Model) -> None:
+    image = scan((24, 24, 24))
+    first, again = (denoise(image, model, steps=2, seed=7).image.suv for _ in range(2))
+    other = denoise(image, model, steps=2, seed=8).image.suv
+    assert first.tobytes() == again.tobytes()
+    assert first.tobytes() != other.tobytes()
+
+
+@pytest.mark.parametrize("factor", [0.01, 2.0, 50.0])
+def test_a_scan_times_a_factor_gives_the_answer_times_it(model: Model, factor: float) -> None:
+    image = scan((32, 32, 32))
+    once = denoise(image, model, precision="float32").image.suv
+    scaled = denoise(
+        image.with_suv(image.suv * np.float32(factor)), model, precision="float32"
+    ).image.suv
+    np.testing.assert_allclose(scaled, factor * once, rtol=1e-3, atol=1e-4 * factor)
+
+
+@pytest.mark.parametrize(
+    ("shape", "voxel_mm"),
+    [
+        ((40, 40, 1), (2.0, 2.0, 2.0)),
+        ((27, 30, 48), (4.0, 4.0, 3.3)),
+        ((1, 1, 1), (4.0, 4.0, 4.0)),
+        ((30, 30, 12), (1.65, 1.65, 5.0)),
+        ((30, 30, 30), (0.5, 0.5, 0.5)),
+    ],
+)
+def test_any_size_and_voxel_comes_back_on_its_own_grid(
+    model: Model, shape: tuple[int, int, int], voxel_mm: tuple[float, float, float]
+) -> None:
+    image = scan(shape, voxel_mm)
+    image = image.with_suv(image.suv + 0.1)
+    result = denoise(image, model)
+    assert result.image.suv.shape == shape
+    assert np.isfinite(result.image.suv).all()
+    np.testing.assert_array_equal(result.image.affine, image.affine)
+
+
+def test_nothing_is_pushed_below_zero_or_below_what_was_measured(model: Model) -> None:
+    image = scan((24, 24, 24))
+    assert denoise(image, model).image.suv.min() >= 0
+    negative = image.with_suv(image.suv - 0.05)
+    answer = denoise(negative, model).image.suv
+    assert (answer >= np.minimum(negative.suv, 0) - 1e-6).all()
+
+
+def test_an_empty_scan_stays_empty(model: Model) -> None:
+    image = PETImage(np.zeros((16, 16, 16), np.float32), np.eye(4))
+    result = denoise(image, model, steps=2, samples=2)
+    assert not result.image.suv.any()
+    assert result.uncertainty is not None
+    assert not result.uncertainty.suv.any()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_no_numbers_are_refused(model: Model, bad: float) -> None:
+    suv = scan((16, 16, 16)).suv.copy()
+    suv[3, 4, 5] = bad
+    with pytest.raises(InputRefused, match=r"voxel \(3, 4, 5\)"):
+        denoise(PETImage(suv, np.eye(4)), model)
+
+
+def test_spread_is_the_standard_deviation_of_the_samples(model: Model) -> None:
+    image = scan((24, 24, 24))
+    result = denoise(image, model, steps=2, samples=3, seed=10)
+    drawn = np.stack([denoise(image, model, steps=2, seed=10 + n).image.suv for n in range(3)])
+    assert result.uncertainty is not None
+    np.testing.assert_allclose(result.image.suv, drawn.mean(0), atol=2e-4)
+    inside = result.uncertainty.suv > 0
+    np.testing.assert_allclose(
+        result.uncertainty.suv[inside], drawn.std(0, ddof=1)[inside], atol=2e-4
+    )
+    assert inside.any()
+
+
+def test_several_samples_of_one_step_are_refused(model: Model) -> None:
+    with pytest.raises(UsageError, match="use --steps 2 or more"):
+        denoise(scan((16, 16, 16)), model, steps=1, samples=2)
+
+
+def test_out_of_memory_halves_the_tile_and_says_so(
+    model: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = scan((32, 32, 64))
+    whole = denoise(image, model, precision="float32").image.suv
+    ask = model.method.denoise
+
+    def too_much(x: torch.Tensor, sigma: torch.Tensor, fields: torch.Tensor) -> torch.Tensor:
+        if fields[0, 0].numel() > 32 * 32 * 63:
+            raise torch.OutOfMemoryError("no room")
+        answer: torch.Tensor = ask(x, sigma, fields)
+        return answer
+
+    monkeypatch.setattr(model.method, "denoise", too_much)
+    monkeypatch.setattr(type(model.method), "halo", 8, raising=False)
+    result = denoise(image, model, precision="float32")
+    assert "tile halved to" in capsys.readouterr().err
+    assert result.record["tile"] < [32, 32, 64] or result.record["tile"][2] < 64
+    assert np.abs(result.image.suv - whole).max() < 0.5 * np.abs(whole).max()
+
+
+def test_progress_reaches_its_end(model: Model) -> None:
+    seen: list[tuple[int, int]] = []
+    denoise(scan((48, 24, 24)), model, steps=2, tile=24, callback=lambda n, m: seen.append((n, m)))
+    assert seen[-1][0] == seen[-1][1]
+    assert [n for n, _ in seen] == list(range(1, len(seen) + 1))
+
+
+def test_record_says_what_was_done(model: Model) -> None:
+    record = denoise(scan((16, 16, 16)), model, steps=2, seed=4).record
+    assert (record["steps"], record["samples"], record["seed"]) == (2, 1, 4)
+    assert record["device"].startswith("cpu")
+    assert record["model"]["method"] == "flow3d"
