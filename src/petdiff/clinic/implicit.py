@@ -105,7 +105,7 @@ class Ellipsoid:
 
     centre_mm: ArrayLike
     radii_mm: ArrayLike
-    turn: NDArray[np.float64] | None = None
+    turn: FloatArray | None = None
 
     @cached_property
     def bounds(self) -> Bounds:
@@ -122,7 +122,7 @@ class Ellipsoid:
             t = self.turn.astype(np.float32)
             x, y, z = offset
             offset = [x * t[0, n] + y * t[1, n] + z * t[2, n] for n in (0, 1, 2)]
-        near = np.zeros_like(offset[0])
+        near: FloatArray = np.zeros_like(offset[0])
         steep = np.full_like(offset[0], 1e-12)
         for u, r in zip(offset, radii, strict=True):
             u *= 1 / r
@@ -130,9 +130,9 @@ class Ellipsoid:
             near += u
             u *= 1 / r**2
             steep += u
-        near = np.sqrt(near, out=near)
+        np.sqrt(near, out=near)
         # Far inside the first-order formula loses its meaning; the largest radius bounds it.
-        below: FloatArray = (near - 1) * radii.max()
+        below = (near - 1) * radii.max()
         near *= near - 1
         near /= np.sqrt(steep, out=steep)
         np.maximum(near, below, out=near)

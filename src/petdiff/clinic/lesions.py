@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from petdiff.clinic.anatomy.frame import Frame
 from petdiff.clinic.anatomy.grid import Grid
-from petdiff.clinic.anatomy.names import LABELS, NAMES
+from petdiff.clinic.anatomy.names import NAMES
 from petdiff.clinic.anatomy.structure import Structure
 from petdiff.clinic.description import Lesion, Patient, Vector
 from petdiff.clinic.implicit import Bounds, Samples, Shape, box
@@ -174,7 +174,7 @@ def _vector(values: FloatArray) -> Vector:
 
 @dataclass(frozen=True, eq=False)
 class Focus:
-    """A ball, or a lobed one, about a point of the grid itself: the body's warp does not move it."""
+    """A ball, or a lobed one, about a point of the grid: the body's warp does not move it."""
 
     centre_mm: Vector
     radius_mm: float

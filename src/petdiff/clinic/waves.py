@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.floating[Any]]
+Range = tuple[float, float]
 Axes = tuple[FloatArray, FloatArray, FloatArray]
 
 
@@ -24,9 +25,7 @@ class Waves:
     phase: FloatArray
 
     @classmethod
-    def random(
-        cls, rng: np.random.Generator, count: int, wavelength_mm: tuple[float, float], sd: float
-    ) -> Waves:
+    def random(cls, rng: np.random.Generator, count: int, wavelength_mm: Range, sd: float) -> Waves:
         """`count` waves in isotropic directions, wavelengths log-uniform in the range, with
         standard deviation `sd` over all positions."""
         direction = rng.standard_normal((count, 3))
@@ -39,10 +38,23 @@ class Waves:
             phase=rng.uniform(0, 2 * np.pi, count),
         )
 
+    @classmethod
+    def shear(
+        cls, rng: np.random.Generator, count: int, wavelength_mm: Range, sd: float
+    ) -> tuple[Waves, Waves, Waves]:
+        """The x, y and z components of a random displacement that, to first order, changes no
+        volume: every wave moves points across its own direction, so that the divergence is zero.
+        """
+        waves = cls.random(rng, count, wavelength_mm, sd * np.sqrt(3))
+        across = np.cross(waves.k_per_mm, rng.standard_normal((count, 3)))
+        across *= (waves.amplitude / np.linalg.norm(across, axis=1))[:, None]
+        x, y, z = (cls(waves.k_per_mm, amplitude, waves.phase) for amplitude in across.T)
+        return x, y, z
+
     def on(self, axes_mm: Axes) -> FloatArray:
         """The field on the grid spanned by three 1-D axes, float32 [i, j, k].
 
-        A plane wave is a product of one factor per axis, so the sum over waves is one matrix product.
+        A plane wave is a product of one factor per axis, so their sum is one matrix product.
         """
         ex, ey, ez = (
             np.exp(1j * np.outer(axis, k)).astype(np.complex64)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
-from numpy.typing import NDArray
 
 from petdiff.clinic.anatomy.frame import Frame
 from petdiff.clinic.anatomy.structure import Structure
 from petdiff.clinic.implicit import Ellipsoid, Grown, Loft, Shape, Shared, Tube, Union
+from petdiff.clinic.waves import FloatArray
 
 SKIN_MM = 2.0
+PADDING = 0.85  # of the thicknesses below, at a fatness of 1
 
 # Height, half width, depth to the back, depth to the front, exponent, mean subcutaneous fat;
 # the outline of a man of 1760 mm and 73 kg.
@@ -47,9 +50,10 @@ TRUNK = np.array(
         (1760, 3, 4, 5, 2.0, 4),
     ]
 )
+# Height and width of a woman's trunk against a man's.
 FEMALE_WIDTH = (
-    [838, 940, 1040, 1100, 1250, 1400, 1480],
-    [1.08, 1.08, 1.03, 0.95, 0.95, 0.92, 0.92],
+    [838, 940, 1040, 1100, 1250, 1400, 1490, 1530],
+    [1.08, 1.08, 1.03, 0.95, 0.95, 0.92, 0.92, 1.0],
 )
 
 # x, y, z, radius, fat; right side, the left mirrors it.
@@ -99,24 +103,22 @@ ARM_UP = np.array(
 )
 
 
-def arm_line(frame: Frame) -> NDArray[np.float64]:
+def arm_line(frame: Frame) -> FloatArray:
     """The arm's reference points as this patient holds it."""
     return ARM_UP if frame.patient.arms == "up" else ARM_DOWN
 
 
-def body_outline(frame: Frame, layer: str) -> Shape:
-    """The surface of the skin (`layer="skin"`) or of the muscle beneath the fat (`"lean"`)."""
+def body_outline(frame: Frame, layer: Literal["skin", "lean"]) -> Shape:
+    """The surface of the skin, or of the muscle beneath the fat."""
     fat = frame.patient.fatness if layer == "skin" else 0.0
     parts: list[Shape] = [_trunk(frame, fat)]
     for side in (1, -1):
-        parts.append(_limb(frame, np.concatenate([LEG]), side, fat))
-        parts.append(_limb(frame, FOOT, side, fat))
-        parts.append(_limb(frame, arm_line(frame), side, fat))
-        if frame.patient.sex == "female":
-            parts.append(breast(frame, side, fat))
-    if frame.patient.sex == "male":
-        parts.append(Ellipsoid(frame.point((0, 66, 818)), np.array([38.0, 28, 36])))
-        parts.append(Tube(frame.point(np.array([(0, 78, 872), (0, 96, 838), (0, 98, 805)])), [16, 15, 14]))
+        parts += [_limb(frame, line, side, fat) for line in (LEG, FOOT, arm_line(frame))]
+    if frame.patient.sex == "female":
+        parts += [_breast(frame, side, fat) for side in (1, -1)]
+    else:
+        parts.append(frame.ellipsoid((0, 66, 818), (38, 28, 36)))
+        parts.append(frame.tube([(0, 78, 872), (0, 96, 838), (0, 98, 805)], [16, 15, 14]))
     return Union(parts, blend_mm=28.0)
 
 
@@ -126,46 +128,51 @@ def _trunk(frame: Frame, fat: float) -> Loft:
     if frame.patient.sex == "female":
         half = half * np.interp(z, *FEMALE_WIDTH)
     build = 1 + (frame.patient.build - 1) * 0.5
-    belly = 1 + 0.7 * np.exp(-(((z - 1080) / 90) ** 2))
-    grow = 0.85 * padding * (fat - 1)
+    grow = PADDING * padding * (fat - 1)
+    # Fat gathers on the belly, but where there is none the belly is no hollow.
+    belly = 1 + 0.7 * np.exp(-(((z - 1080) / 90) ** 2)) if fat > 0 else 1.0
     knots = np.zeros((len(z), 8))
     knots[:, 0] = frame.z(z)
     knots[:, 3] = knots[:, 4] = np.maximum(half * width * build + grow, 2)
     knots[:, 5] = np.maximum(back * depth * build + grow, 2)
-    knots[:, 6] = np.maximum(front * depth * build + grow * np.where(fat > 0, belly, 1), 2)
+    knots[:, 6] = np.maximum(front * depth * build + grow * belly, 2)
     knots[:, 7] = power
     return Loft(2, knots)
 
 
-def _limb(frame: Frame, line: NDArray[np.float64], side: int, fat: float) -> Tube:
-    points = frame.point(line[:, :3] * (side, 1, 1))
+def _limb(frame: Frame, line: FloatArray, side: int, fat: float) -> Tube:
     thick = np.sqrt(frame.patient.width * frame.patient.depth) * frame.patient.build
-    radius = line[:, 3] * thick + 0.85 * line[:, 4] * (fat - 1)
-    return Tube(_refine(points), _refine(np.maximum(radius, 3)[:, None])[:, 0])
+    radius = line[:, 3] * thick + PADDING * line[:, 4] * (fat - 1)
+    points = frame.point(line[:, :3] * (side, 1, 1))
+    return Tube(_rounded(points), _rounded(np.maximum(radius, 3)[:, None])[:, 0])
 
 
-def _refine(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same line with a point between each two, rounded at the corners."""
+def _rounded(points: FloatArray) -> FloatArray:
+    """The same line with a point between each two, and its corners cut."""
     middle = (points[:-1] + points[1:]) / 2
     smooth = points.copy()
     smooth[1:-1] = (middle[:-1] + 2 * points[1:-1] + middle[1:]) / 4
-    out = np.empty((2 * len(points) - 1, points.shape[1]))
-    out[::2], out[1::2] = smooth, middle
-    return out
+    line = np.empty((2 * len(points) - 1, points.shape[1]))
+    line[::2], line[1::2] = smooth, middle
+    return line
 
 
-def breast(frame: Frame, side: int, fat: float) -> Ellipsoid:
-    size = 0.8 + 0.25 * fat
-    centre = frame.point((74 * side, 84, 1300))
-    return Ellipsoid(centre, np.array([52, 40, 52]) * size if fat else np.array([20.0, 10, 20]))
+def _breast(frame: Frame, side: int, fat: float) -> Ellipsoid:
+    if fat == 0:
+        return frame.ellipsoid((74, 84, 1300), (20, 10, 20), side)
+    return frame.ellipsoid((74, 84, 1300), (52, 40, 52), side, 0.8 + 0.25 * fat)
 
 
 def layers(frame: Frame) -> list[Structure]:
     """Skin, subcutaneous fat and muscle, each filling what lies inside it."""
     skin = Shared(body_outline(frame, "skin"))
     lean = body_outline(frame, "lean")
-    return [
+    found = [
         Structure("skin", skin, "skin", texture=0.08),
         Structure("subcutaneous_fat", Grown(skin, -SKIN_MM), "fat", "fat", 0.08),
         Structure("muscle", lean, "muscle", texture=0.1, grain_mm=(15, 90)),
     ]
+    if frame.patient.sex == "female":
+        glands = [frame.ellipsoid((74, 100, 1300), (30, 20, 30), side) for side in (1, -1)]
+        found.append(Structure("breast_glands", Union(glands), "breast", texture=0.2))
+    return found

@@ -5,18 +5,21 @@ from __future__ import annotations
 from functools import lru_cache
 from types import MappingProxyType
 
-from petdiff.clinic.anatomy.abdomen import abdomen, abdominal_fat, cavity
+from petdiff.clinic.anatomy.abdomen import abdomen, abdominal_fat, cavity, kidneys
 from petdiff.clinic.anatomy.body import layers
+from petdiff.clinic.anatomy.bowel import bowel
+from petdiff.clinic.anatomy.brain import brain
 from petdiff.clinic.anatomy.frame import Frame
 from petdiff.clinic.anatomy.grid import Grid
 from petdiff.clinic.anatomy.head import head
 from petdiff.clinic.anatomy.limbs import limbs
 from petdiff.clinic.anatomy.pelvis import pelvis
-from petdiff.clinic.anatomy.spine import back_muscles, chest, spine
+from petdiff.clinic.anatomy.spine import back_muscles, brown_fat, chest, spine
 from petdiff.clinic.anatomy.structure import Structure
 from petdiff.clinic.anatomy.thorax import lungs, rib_cage, thorax
-from petdiff.clinic.implicit import Shared, Triple, Union
+from petdiff.clinic.anatomy.vessels import vessels
 from petdiff.clinic.description import Patient
+from petdiff.clinic.implicit import Shared, Triple, Union
 
 # Reference heights between which each extent lies.
 EXTENT_MM = MappingProxyType(
@@ -45,11 +48,16 @@ def _structures(description: str) -> tuple[Structure, ...]:
         *lungs(frame, cage),
         *abdominal_fat(frame, cage),
         *back_muscles(frame),
+        *brown_fat(frame),
         *spine(frame),
         *chest(frame),
         *limbs(frame),
         *thorax(frame),
+        *vessels(frame),
         *head(frame),
+        *brain(frame),
+        *kidneys(frame),
+        *bowel(frame, wall),
         *abdomen(frame, wall),
         *pelvis(frame),
     )

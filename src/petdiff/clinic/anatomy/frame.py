@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from petdiff.clinic.description import Patient
 from petdiff.clinic.implicit import Ellipsoid, Loft, Tube
 from petdiff.clinic.waves import FloatArray
-from petdiff.clinic.description import Patient
 
 HIP_MM, NECK_MM, VERTEX_MM = 925.0, 1490.0, 1760.0  # reference heights above the soles
 
@@ -34,7 +34,8 @@ class Frame:
         head_scale = lengths.head / (VERTEX_MM - NECK_MM)
         top = neck + lengths.head
         values = [-VERTEX_MM * hip / HIP_MM, 0.0, hip, neck, top, top + VERTEX_MM * head_scale]
-        return np.interp(np.asarray(z_mm, float), known, values)
+        heights: FloatArray = np.interp(np.asarray(z_mm, float), known, values)
+        return heights
 
     def across(self, z_mm: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Scales of width and depth at a reference height: the trunk's, the head's, or between."""
@@ -93,7 +94,8 @@ class Place:
     scale: FloatArray
 
     def point(self, p_mm: ArrayLike) -> FloatArray:
-        return self.to_mm + self.scale * (np.asarray(p_mm, float) - self.centre_mm)
+        moved: FloatArray = self.to_mm + self.scale * (np.asarray(p_mm, float) - self.centre_mm)
+        return moved
 
     def ellipsoid(
         self, centre_mm: ArrayLike, radii_mm: ArrayLike, turn: FloatArray | None = None
@@ -106,7 +108,7 @@ class Place:
         return Tube(self.point(line_mm), np.asarray(radius_mm, float) * np.cbrt(self.scale.prod()))
 
     def loft(self, axis: int, knots: ArrayLike) -> Loft:
-        table = np.array(knots, float)
+        table: FloatArray = np.array(knots, float)
         u, v = (n for n in (0, 1, 2) if n != axis)
         for column, n in ((0, axis), (1, u), (2, v)):
             table[:, column] = self.to_mm[n] + self.scale[n] * (
@@ -123,4 +125,5 @@ def turn(*, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> FloatArray:
     rx = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
     ry = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
     rz = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
-    return rz @ ry @ rx
+    rotation: FloatArray = rz @ ry @ rx
+    return rotation

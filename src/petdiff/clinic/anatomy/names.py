@@ -7,7 +7,8 @@ from types import MappingProxyType
 _SIDES = ("right", "left")
 
 STRUCTURE_NAMES: tuple[str, ...] = (
-    "skin", "subcutaneous_fat", "muscle", "iliopsoas_right", "iliopsoas_left", "visceral_fat", "mediastinum",
+    "skin", "subcutaneous_fat", "breast_glands", "muscle", "iliopsoas_right", "iliopsoas_left",
+    "visceral_fat", "brown_fat", "mediastinum",
     "skull", "cerebrospinal_fluid", "cerebrum_grey", "cerebrum_white", "cerebellum", "brainstem",
     "deep_nuclei", "ventricles", "pituitary", "eyes", "lacrimal_glands", "airway", "pharynx",
     "tongue", "tonsils",
@@ -25,7 +26,8 @@ STRUCTURE_NAMES: tuple[str, ...] = (
       for side in _SIDES),
     *(f"lung_{side}" for side in _SIDES),
     "trachea", "esophagus", "heart", "heart_myocardium", "heart_ventricle_left",
-    "heart_ventricle_right", "heart_atrium_left", "heart_atrium_right", "aorta",
+    "heart_ventricle_right", "heart_atrium_left", "heart_atrium_right", "pulmonary_vessels",
+    "aorta",
     "pulmonary_artery", "superior_vena_cava", "inferior_vena_cava", "brachiocephalic_vessels",
     *(f"iliac_artery_{side}" for side in _SIDES),
     *(f"iliac_vena_{side}" for side in _SIDES),

@@ -12,12 +12,13 @@ from petdiff.clinic.anatomy.build import structures
 from petdiff.clinic.anatomy.grid import Grid
 from petdiff.clinic.anatomy.names import LABELS
 from petdiff.clinic.anatomy.structure import MU_PER_CM, Structure
+from petdiff.clinic.description import Patient
 from petdiff.clinic.implicit import Samples, Slices
 from petdiff.clinic.lesions import lesion_structures
-from petdiff.clinic.description import Patient
 from petdiff.clinic.waves import FloatArray, Waves
 
 SLAB_VOXELS = 2_000_000  # painted at a time, which bounds the memory
+WARP_SD_MM = 4.0  # of the displacement along each axis
 UNDER_THE_SKIN_MM = 0.6  # how deep below the surface everything but the skin stays
 
 
@@ -98,8 +99,7 @@ def _blend(
 
 def _samples(patient: Patient, grid: Grid) -> Samples:
     """The grid's points, displaced by the patient's own warp of the whole body."""
-    rng = patient.stream("warp")
-    moves = [Waves.random(rng, 8, (160, 420), 3.0) for _ in range(3)]
+    moves = Waves.shear(patient.stream("warp"), 14, (150, 420), WARP_SD_MM)
     straight = grid.axes_mm
     x, y, z = (move.on(straight) for move in moves)
     x += straight[0].astype(np.float32)[:, None, None]

@@ -24,9 +24,27 @@ VERTEBRAE = (
 
 def spine_y(z_mm: ArrayLike) -> FloatArray:
     """Depth of the vertebral bodies' centres: cervical and lumbar lordosis, thoracic kyphosis."""
-    z = [890, 930, 975, 1018, 1060, 1110, 1160, 1210, 1270, 1340, 1400, 1450, 1480, 1530, 1570, 1600]
+    z = [
+        890,
+        930,
+        975,
+        1018,
+        1060,
+        1110,
+        1160,
+        1210,
+        1270,
+        1340,
+        1400,
+        1450,
+        1480,
+        1530,
+        1570,
+        1600,
+    ]
     y = [-72, -84, -74, -40, -18, -14, -22, -38, -54, -66, -66, -52, -38, -20, -14, -14]
-    return np.interp(np.asarray(z_mm, float), z, y)
+    depth: FloatArray = np.interp(np.asarray(z_mm, float), z, y)
+    return depth
 
 
 def chest_wall(z_mm: float) -> tuple[float, float, float]:
@@ -43,7 +61,7 @@ def back_muscles(frame: Frame) -> list[Structure]:
     heights = np.linspace(960, 1230, 12)
     line = np.stack([0 * heights, spine_y(heights) - 34, heights], axis=1)
     thick = frame.patient.width
-    along = [frame.tube(line + (x, 0, 0), 26, thick=thick) for x in (-30, 0, 30)]
+    along = [frame.tube(line + np.array((x, 0, 0)), 26, thick=thick) for x in (-30, 0, 30)]
     found = [Structure("muscle", Union(along, 10), "muscle", texture=0.1)]
     z = [1185, 1150, 1100, 1050, 1000, 960, 930, 895]
     x = [30, 36, 42, 48, 58, 72, 88, 100]
@@ -121,6 +139,18 @@ def chest(frame: Frame) -> list[Structure]:
         ],
     )
     return found + bone("sternum", plate, 1.5)
+
+
+def brown_fat(frame: Frame) -> list[Structure]:
+    """Where adults keep brown fat: above the collar bones and beside the thoracic spine."""
+    depots: list[Shape] = []
+    collar = [(30, -2, 1505), (48, -8, 1478), (74, -10, 1456), (118, -14, 1428)]
+    for side in (1, -1):
+        depots.append(frame.tube(collar, [6, 8, 8, 6], side))
+        for top in THORACIC[:-1]:
+            beside = (27, float(spine_y(top)) - 16, float(top) - 8)
+            depots.append(frame.ellipsoid(beside, (5, 5, 6), side))
+    return [Structure("brown_fat", Union(depots), "brown_fat", "fat", 0.4, (15, 60))]
 
 
 def _rib_line(start_mm: float, fall_mm: float, reach: float) -> FloatArray:

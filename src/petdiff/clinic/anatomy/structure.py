@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from petdiff.clinic.implicit import Grown, Rippled, Shape
 from petdiff.clinic.description import Patient
+from petdiff.clinic.implicit import Grown, Rippled, Shape
 from petdiff.clinic.waves import Waves
 
 # Linear attenuation at 511 keV, per cm.
