@@ -193,6 +193,12 @@ def test_stacks_that_are_no_volume_are_refused(tmp_path: Path, breaking: Any, na
         read(save(breaking(pet_slices()), tmp_path))
 
 
+def test_every_other_slice_is_suspicious(tmp_path: Path) -> None:
+    image = read(save(pet_slices()[::2], tmp_path))
+    assert any("every other" in warning for warning in image.facts["warnings"])
+    assert any("NumberOfSlices" in warning for warning in image.facts["warnings"])
+
+
 def test_positions_rounded_to_a_tenth_are_even(tmp_path: Path) -> None:
     def rounded(k: int, ds: Dataset) -> None:
         ds.ImagePositionPatient = [0, 0, round(k * 2.027, 1)]
@@ -213,7 +219,7 @@ def test_positions_rounded_to_a_tenth_are_even(tmp_path: Path) -> None:
         ({"ImagePositionPatient": None}, "ImagePositionPatient"),
         ({"PixelSpacing": None}, "PixelSpacing"),
         ({"RescaleSlope": None}, "RescaleSlope"),
-        ({"RescaleSlope": "nan"}, "NaN"),
+        ({"RescaleSlope": "1e400"}, "NaN"),
         ({"PixelData": None}, "PixelData"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "PhotometricInterpretation"),
     ],

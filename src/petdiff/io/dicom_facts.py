@@ -43,13 +43,12 @@ def acquisition_facts(headers: Sequence[Dataset]) -> dict[str, Any]:
     """What a record of the run should hold; nothing that names a patient. JSON-able."""
     first = headers[0]
     tracer = (first.get("RadiopharmaceuticalInformationSequence") or [Dataset()])[0]
-    durations_s = [
-        float(h.ActualFrameDuration) / 1000 for h in headers if h.get("ActualFrameDuration")
-    ]
+    durations_s = [number_or_none(h, "ActualFrameDuration") or 0.0 for h in headers]
     warnings = []
-    if first.get("NumberOfSlices") and int(first.NumberOfSlices) != len(headers):
+    declared = number_or_none(first, "NumberOfSlices")
+    if declared and declared != len(headers):
         warnings.append(
-            f"NumberOfSlices (0054,0081) is {first.NumberOfSlices} and {len(headers)} are here: "
+            f"NumberOfSlices (0054,0081) is {declared:g} and {len(headers)} are here: "
             "the scan may be cut short"
         )
     if first.get("LossyImageCompression") == "01":
@@ -64,9 +63,18 @@ def acquisition_facts(headers: Sequence[Dataset]) -> dict[str, Any]:
         "patient_position": _text(first, "PatientPosition"),
         "corrections": [str(c) for c in first.get("CorrectedImage") or ()],
         "tracer": _text(tracer, "Radiopharmaceutical"),
-        "frame_duration_s": float(np.median(durations_s)) if durations_s else None,
+        "frame_duration_s": float(np.median(durations_s)) / 1000 or None,
         "warnings": warnings,
     }
+
+
+def number_or_none(header: Dataset, keyword: str) -> float | None:
+    """A number that may be absent, empty or damaged, where nothing depends on it."""
+    try:
+        number = float(header[keyword].value)
+    except (KeyError, TypeError, ValueError):
+        return None
+    return number if np.isfinite(number) else None
 
 
 def _text(header: Dataset, keyword: str) -> str | None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from petdiff.errors import InputRefused
+from petdiff.io.dicom_facts import number_or_none
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SAME_MM = 0.01
@@ -49,14 +50,13 @@ class SlicePlane:
 
 def plane_of(name: str, header: Dataset) -> SlicePlane:
     """The plane that a slice's header describes; raises InputRefused where it does not."""
-    if int(header.get("NumberOfFrames") or 1) > 1:
+    if (number_or_none(header, "NumberOfFrames") or 1) > 1:
         raise InputRefused(f"{name} is multi-frame (0028,0008), which is not supported: split it")
     orientation = _numbers(name, header, "ImageOrientationPatient", 6)
     row_spacing_mm, column_spacing_mm = _numbers(name, header, "PixelSpacing", 2)
-    rows, columns = int(header.get("Rows") or 0), int(header.get("Columns") or 0)
+    rows, columns = (int(number_or_none(header, word) or 0) for word in ("Rows", "Columns"))
     if not rows or not columns:
         raise InputRefused(f"{name} has no Rows (0028,0010) or Columns (0028,0011): truncated?")
-    thickness = header.get("SliceThickness")
     return SlicePlane(
         name=name,
         position_mm=_numbers(name, header, "ImagePositionPatient", 3),
@@ -66,7 +66,7 @@ def plane_of(name: str, header: Dataset) -> SlicePlane:
         column_spacing_mm=float(column_spacing_mm),
         rows=rows,
         columns=columns,
-        thickness_mm=float(thickness) if thickness else None,
+        thickness_mm=number_or_none(header, "SliceThickness"),
     )
 
 
@@ -103,6 +103,20 @@ def stack_affine(planes: Sequence[SlicePlane]) -> NDArray[np.float64]:
         affine[:3, 2] = first.normal * (first.thickness_mm or first.row_spacing_mm)
     affine[:3, 3] = first.position_mm
     return _LPS_TO_RAS @ affine
+
+
+def stack_warnings(planes: Sequence[SlicePlane]) -> list[str]:
+    """What is odd about a stack and yet no reason to refuse it; planes from bottom to top."""
+    thickness_mm = planes[0].thickness_mm
+    if len(planes) < 2 or not thickness_mm:
+        return []
+    step_mm = (planes[-1].height_mm - planes[0].height_mm) / (len(planes) - 1)
+    if step_mm < 1.5 * thickness_mm:
+        return []
+    return [
+        f"slices lie {step_mm:.2f} mm apart and are {thickness_mm:.2f} mm thick (0018,0050): "
+        "every other one may be missing"
+    ]
 
 
 def _require_one_form(planes: Sequence[SlicePlane]) -> None:

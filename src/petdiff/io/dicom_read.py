@@ -16,7 +16,13 @@ from pydicom.pixels.utils import pixel_array
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
 from petdiff.io.dicom_facts import acquisition_facts, header_fields
-from petdiff.io.dicom_geometry import SlicePlane, plane_of, stack_affine, stack_order
+from petdiff.io.dicom_geometry import (
+    SlicePlane,
+    plane_of,
+    stack_affine,
+    stack_order,
+    stack_warnings,
+)
 from petdiff.io.dicom_series import Series, pet_series, read_dataset
 from petdiff.io.entries import Entry
 from petdiff.suv import SUVResult, given_factor, stored_as_suv, suv_from_headers
@@ -50,6 +56,7 @@ def read_dicom(
         volume = _volume(stack, suv)
         headers = tuple(s.header for s in stack)
         facts = {"suv": suv.as_dict(), **acquisition_facts(headers)}
+        facts["warnings"] += stack_warnings([s.plane for s in stack])
     factor = np.asarray(suv.factor, dtype=np.float64)
     return PETImage(
         suv=volume,
@@ -71,8 +78,20 @@ def read_dicom_suv(
 
 def _stack(series: Series) -> list[_Slice]:
     """The series' slices from the bottom of the stack to its top."""
-    slices = [_Slice(entry, header, plane_of(entry.name, header)) for entry, header in series.files]
+    slices = []
+    for entry, header in series.files:
+        _require_readable(entry, header)
+        slices.append(_Slice(entry, header, plane_of(entry.name, header)))
     return [slices[n] for n in stack_order([s.plane for s in slices])]
+
+
+def _require_readable(entry: Entry, header: Dataset) -> None:
+    """Decode every element now: pydicom does so on first use, which would be minutes later."""
+    try:
+        for _ in header.iterall():
+            pass
+    except Exception as problem:  # pydicom raises a dozen kinds
+        raise InputRefused(f"{entry.name} has a damaged header: {problem}") from problem
 
 
 def _suv(stack: Sequence[_Slice], units: str | None, suv_factor: float | None) -> SUVResult:
@@ -125,16 +144,18 @@ def _stored_values(entry: Entry) -> NDArray[np.float64]:
 
 
 def _pixels(entry: Entry, dataset: Dataset) -> NDArray[Any]:
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
-    if syntax is not None and syntax.is_compressed and not get_decoder(syntax).is_available:
-        remedy = (
-            "pip install 'petdiff[dicom]'"
-            if syntax.name.startswith(_BY_EXTRA)
-            else "unpack the files with dcmtk's dcmdjpeg or gdcmconv --raw"
-        )
-        raise InputRefused(f"{entry.name} is compressed by {syntax.name} (0002,0010): {remedy}")
     try:
+        syntax = dataset.file_meta.TransferSyntaxUID
+        if syntax.is_compressed and not get_decoder(syntax).is_available:
+            remedy = (
+                "pip install 'petdiff[dicom]'"
+                if syntax.name.startswith(_BY_EXTRA)
+                else "unpack the files with dcmtk's dcmdjpeg or gdcmconv --raw"
+            )
+            raise InputRefused(f"{entry.name} is compressed by {syntax.name} (0002,0010): {remedy}")
         return pixel_array(dataset)
+    except InputRefused:
+        raise
     except Exception as problem:  # each decoder raises its own kinds
         raise InputRefused(
             f"{entry.name}: PixelData (7FE0,0010) cannot be decoded, truncated? ({problem})"

@@ -95,12 +95,20 @@ def read_header(entry: Entry) -> Dataset | None:
     header = read_dataset(entry, stop_before_pixels=True)
     if header is None:
         return None
-    if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
-        return None
-    if not header.get("SeriesInstanceUID") or not header.get("SOPClassUID"):
+    try:
+        if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+            return None
+        named = all(
+            header.get(f"{what}UID") for what in ("SOPClass", "SOPInstance", "SeriesInstance")
+        )
+        for keyword in ("Modality", "SeriesNumber", "SeriesDescription", "CorrectedImage"):
+            header.get(keyword)  # decoded on first use
+    except Exception as problem:  # pydicom raises a dozen kinds on damaged values
+        raise InputRefused(f"{entry.name} has a damaged header: {problem}") from problem
+    if not named:
         raise InputRefused(
-            f"{entry.name} is DICOM and has no SeriesInstanceUID (0020,000E): truncated? "
-            "Remove it or get it again"
+            f"{entry.name} is DICOM and lacks SOPClassUID (0008,0016), SOPInstanceUID (0008,0018) "
+            "or SeriesInstanceUID (0020,000E): truncated? Remove it, or get it again"
         )
     return header
 
@@ -112,6 +120,8 @@ def read_dataset(entry: Entry, *, stop_before_pixels: bool = False) -> Dataset |
             return dcmread(file, stop_before_pixels=stop_before_pixels)
     except InvalidDicomError:
         return None
+    except PermissionError as problem:
+        raise InputRefused(f"{entry.name} cannot be opened: {problem.strerror}") from problem
     except InputRefused:
         raise
     except Exception as problem:  # pydicom raises a dozen kinds on damaged files

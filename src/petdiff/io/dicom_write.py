@@ -21,6 +21,7 @@ from pydicom.valuerep import format_number_as_ds
 from petdiff.errors import PetdiffError, UsageError
 from petdiff.image import PETImage
 from petdiff.io.derivation import Derivation
+from petdiff.io.dicom_facts import number_or_none
 from petdiff.io.dicom_read import DicomSource
 from petdiff.io.dicom_series import unjudged
 from petdiff.outputs import whole_folder
@@ -80,14 +81,14 @@ def write_series(image: PETImage, folder: Path, derivation: Derivation) -> None:
 
 def _derived(source: Dataset, derivation: Derivation, series_uid: str, now: datetime) -> Dataset:
     """The source's header as that of a new image in a new series of the same study."""
-    derived = Dataset(dict(source.items()))
+    derived = Dataset({tag: element for tag, element in source.items() if tag.group > 2})
     # Elements are shared with the source: what is set anew below must be taken out first.
     for keyword in (*_DROPPED, *_RENEWED):
         if keyword in derived:
             delattr(derived, keyword)
     derived.SOPInstanceUID = generate_uid(prefix=None)
     derived.SeriesInstanceUID = series_uid
-    derived.SeriesNumber = int(source.get("SeriesNumber") or 0) + 1000
+    derived.SeriesNumber = int(number_or_none(source, "SeriesNumber") or 0) + 1000
     description = str(source.get("SeriesDescription") or "")
     derived.SeriesDescription = (derivation.series_prefix + description)[:64].strip()
     # Value 2 is PRIMARY for PET, derived or not (PS3.3 C.8.9.4.1.1).

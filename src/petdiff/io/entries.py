@@ -46,7 +46,7 @@ def entries_of(path: Path) -> Iterator[list[Entry]]:
             yield [
                 _zip_entry(archive, member, path.name)
                 for member in sorted(archive.infolist(), key=lambda m: m.filename)
-                if not member.is_dir()
+                if member.filename and not member.is_dir()
             ]
     except (zipfile.BadZipFile, zlib.error, NotImplementedError) as problem:
         raise InputRefused(f"{path.name} is not a sound zip: {problem}") from problem

@@ -11,6 +11,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel import imageglobals
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from petdiff.io.deflate import write_gzip
 from petdiff.io.stored_units import suv_without_header
 from petdiff.outputs import whole_file
 
-_MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
+_MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # of NIfTI's codes for space: metres, microns; else mm
 _MOST_VOXELS = 1 << 31  # ten times the largest total-body scan
 _PIECE_BYTES = 4 << 20
 
@@ -38,7 +39,7 @@ class NiftiSource:
 def read_nifti(path: Path, units: str | None, suv_factor: float | None) -> PETImage:
     """Read a 3-D NIfTI-1 or -2 volume; it is SUV unless the caller says otherwise."""
     try:
-        file = nib.load(path, mmap=False)
+        file = _loaded(path)
         values = _values(path, file)
     except (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, zlib.error) as problem:
         raise InputRefused(f"{path.name} is no sound NIfTI: truncated? ({problem})") from problem
@@ -56,6 +57,15 @@ def read_nifti(path: Path, units: str | None, suv_factor: float | None) -> PETIm
         facts={"format": "nifti", "suv": suv.as_dict(), "warnings": warnings},
         source=NiftiSource(file.header, affine),
     )
+
+
+def _loaded(path: Path) -> Any:
+    """nibabel's image; what it puts right in odd headers it would tell stderr, a line each."""
+    before, imageglobals.logger.disabled = imageglobals.logger.disabled, True
+    try:
+        return nib.load(path, mmap=False)
+    finally:
+        imageglobals.logger.disabled = before
 
 
 def _values(path: Path, file: Any) -> NDArray[np.float32]:
@@ -80,9 +90,8 @@ def _values(path: Path, file: Any) -> NDArray[np.float32]:
 
 
 def _affine_mm(path: Path, file: Any) -> tuple[NDArray[np.float64], list[str]]:
-    unit = file.header.get_xyzt_units()[0]
     affine = np.array(file.affine, dtype=np.float64)
-    affine[:3] *= _MM_PER_UNIT[unit]
+    affine[:3] *= _MM_PER_UNIT.get(int(file.header["xyzt_units"]) & 7, 1.0)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise InputRefused(f"{path.name} has an affine that cannot be inverted: {affine.tolist()}")
     coded = file.header["sform_code"] > 0 or file.header["qform_code"] > 0
