@@ -43,10 +43,10 @@ def test_decoding_the_measured_ratio_gives_back_the_scan(scan: torch.Tensor) -> 
 
 def test_scan_noise_is_that_of_the_background_whatever_the_hot_organ(scan: torch.Tensor) -> None:
     seen = local_activity(scan)
-    # White noise of 0.1, less what the smoothed scan shares of it, over 1 + its far share.
-    kept = 1 - 2 / (2 * np.pi * 2.0**2) ** 1.5 + 1 / (4 * np.pi * 2.0**2) ** 1.5
+    # White noise of 0.1, less what a Gaussian of σ 1 keeps of it, over 1 + the far share.
+    kept = 1 - 2 / (2 * np.pi) ** 1.5 + 1 / (4 * np.pi) ** 1.5
     assert noise_ratio(seen.fields[3]).mean().item() == pytest.approx(
-        0.1 / 1.03 * np.sqrt(kept), rel=0.15
+        0.1 / 1.03 * np.sqrt(kept), rel=0.1
     )
     assert seen.fields[3].unique().numel() == 1
 

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-NEAR, FAR, CONTEXT = 2.0, 6.0, 4.0  # Gaussian σ in voxels: of s, of its far share, of the fields
+# Gaussian σ in voxels: of s, of its far share, of what the fields compare with, and of what noise
+# is measured against. The last is so fine that little texture passes for noise.
+NEAR, FAR, CONTEXT, FINE = 2.0, 6.0, 4.0, 1.0
 _FAR_SHARE = 0.03
 _FLOOR = 1e-3  # of the scan's level, keeps s positive where nothing was measured
-_LOG_NOISE_CENTRE = -1.0  # about the middle of log noise over doses 1 … 1/200: centres a field
+_LOG_NOISE_CENTRE = -1.9  # about the middle of log noise over doses 1 … 1/200: centres a field
 
 
 @dataclass
@@ -48,13 +50,13 @@ def local_activity(y: Tensor, dtype: torch.dtype = torch.float32) -> LocalActivi
     """See the scan y [i, j, k] (SUV, any scale, at least one positive voxel) in its own ratio."""
     positive = y.clamp(min=0)
     s = gaussian(positive, NEAR) + _FAR_SHARE * gaussian(positive, FAR) + _FLOOR * level(y)
-    ratio = y / s - 1
     fields = torch.empty((4, *y.shape), dtype=dtype, device=y.device)
-    fields[0] = ratio
-    log_noise = gaussian(ratio.square_(), CONTEXT).clamp_(min=1e-8).log_().mul_(0.5)
+    fields[0] = y / s - 1
+    rough = (y - gaussian(y, FINE)).div_(s).square_()
+    log_noise = gaussian(rough, CONTEXT).clamp_(min=1e-10).log_().mul_(0.5)
     fields[2] = log_noise.sub_(_LOG_NOISE_CENTRE)
     fields[3] = scan_noise(log_noise, s)
-    del log_noise, ratio
+    del log_noise, rough
     log_s = s.log()
     fields[1] = log_s - gaussian(log_s, CONTEXT)
     return LocalActivity(s, fields)
@@ -68,7 +70,7 @@ def scan_noise(log_noise: Tensor, s: Tensor) -> Tensor:
 
 
 def noise_ratio(log_noise: Tensor) -> Tensor:
-    """Standard deviation of the ratio's noise, from the third or fourth of the fields."""
+    """Standard deviation of the ratio's finest noise, from the third or fourth of the fields."""
     return (log_noise + _LOG_NOISE_CENTRE).exp()
 
 

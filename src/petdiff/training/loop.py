@@ -60,7 +60,8 @@ def train(
         first = _restore(run / "checkpoint.pt", recipe, method, average, optimizer, generator)
     run.mkdir(parents=True, exist_ok=True)
     supply = SlabPatches(recipe.seed, start=first * recipe.batch // PATCHES_PER_SLAB)
-    batches = iter(DataLoader(supply, recipe.batch, num_workers=workers, prefetch_factor=8))
+    ahead = 8 if workers else None
+    batches = iter(DataLoader(supply, recipe.batch, num_workers=workers, prefetch_factor=ahead))
 
     start, recent = time.monotonic(), []
     with (run / "log.jsonl").open("a") as log:

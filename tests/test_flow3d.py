@@ -1,0 +1,106 @@
+import pytest
+import torch
+
+from petdiff.errors import UsageError
+from petdiff.methods.flow3d import Flow3D, loss, preconditioning
+from petdiff.methods.local_activity import local_activity
+
+SIGMA_DATA = 0.3
+
+
+def test_preconditioning_is_edms() -> None:
+    sigma = torch.tensor([1e-3, 0.1, 0.3, 5.0, 1e3], dtype=torch.float64)
+    c_skip, c_out, c_in, t = preconditioning(sigma, SIGMA_DATA)
+    total = sigma**2 + SIGMA_DATA**2
+    torch.testing.assert_close(c_skip, SIGMA_DATA**2 / total)
+    torch.testing.assert_close(c_out, sigma * SIGMA_DATA / total.sqrt())
+    torch.testing.assert_close(c_in, SIGMA_DATA / total)
+    torch.testing.assert_close(t, sigma / (sigma + SIGMA_DATA))
+
+
+def test_at_infinite_sigma_the_guess_has_no_weight() -> None:
+    c_skip, c_out, c_in, t = preconditioning(torch.tensor([torch.inf]), SIGMA_DATA)
+    assert (c_skip.item(), c_in.item(), t.item()) == (0, 0, 1)
+    assert c_out.item() == pytest.approx(SIGMA_DATA)
+
+
+def test_what_is_left_to_the_network_has_unit_variance() -> None:
+    generator = torch.Generator().manual_seed(0)
+    r = SIGMA_DATA * torch.randn(200_000, generator=generator)
+    for sigma in (0.05, 0.3, 2.0):
+        x = r + sigma * torch.randn(r.shape, generator=generator)
+        c_skip, c_out, _, _ = preconditioning(torch.tensor(sigma), SIGMA_DATA)
+        assert ((r - c_skip * x) / c_out).std().item() == pytest.approx(1, abs=0.01)
+
+
+def scan(noise: float) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(2)
+    return (1 + noise * torch.randn(16, 16, 16, generator=generator)).clamp(min=0)
+
+
+def test_a_scan_without_noise_is_handed_back_whatever_the_network_says() -> None:
+    method = Flow3D.create("tiny")
+    torch.nn.init.ones_(method.network.head.bias)
+    changes = []
+    for noise in (1e-4, 0.5):
+        fields = local_activity(scan(noise)).fields[None]
+        answer = method.denoise(torch.zeros(1, 1, 16, 16, 16), torch.tensor([torch.inf]), fields)
+        changes.append((answer - fields[:, :1]).abs().max().item())
+    assert changes[0] < 1e-3
+    assert changes[1] > 0.1
+
+
+def test_at_infinite_sigma_the_guess_is_not_looked_at() -> None:
+    method = Flow3D.create("tiny")
+    fields = local_activity(scan(0.3)).fields[None]
+    sigma = torch.tensor([torch.inf])
+    answers = [method.denoise(x * torch.ones(1, 1, 16, 16, 16), sigma, fields) for x in (0.0, 9.0)]
+    assert torch.equal(*answers)
+
+
+def test_loss_of_a_perfect_answer_is_zero() -> None:
+    method = Flow3D.create("tiny")
+    fields = local_activity(scan(0.3)).fields[None]
+    measured = fields[:, :1]
+    weight = torch.ones_like(measured)
+    method.denoise = lambda x, sigma, fields: fields[:, :1]  # type: ignore[method-assign]
+    generator = torch.Generator().manual_seed(0)
+    assert loss(method, measured, fields, weight, generator).item() == pytest.approx(0, abs=1e-9)
+
+
+def test_loss_learns() -> None:
+    torch.manual_seed(0)
+    method = Flow3D.create("tiny")
+    fields = local_activity(scan(0.5)).fields[None]
+    r, weight = torch.zeros_like(fields[:, :1]), torch.ones_like(fields[:, :1])
+    optimizer = torch.optim.Adam(method.network.parameters(), lr=3e-3)
+
+    def ask() -> torch.Tensor:
+        return loss(method, r, fields, weight, torch.Generator().manual_seed(1))
+
+    before = ask().item()
+    for _ in range(20):
+        optimizer.zero_grad()
+        ask().backward()
+        optimizer.step()
+    assert ask().item() < 0.3 * before
+
+
+@pytest.mark.parametrize(
+    ("voxel_mm", "working_mm"),
+    [
+        ((1.65, 1.65, 1.65), (1.65, 1.65, 1.65)),
+        ((1.65, 1.65, 5.0), (1.65, 1.65, 3.3)),
+        ((0.5, 0.5, 0.5), (1.0, 1.0, 1.0)),
+        ((8.0, 4.0, 4.0), (6.0, 4.0, 4.0)),
+    ],
+)
+def test_voxels_are_changed_only_where_training_saw_no_such_size(
+    voxel_mm: tuple[float, float, float], working_mm: tuple[float, float, float]
+) -> None:
+    assert Flow3D.create("tiny").working_voxel_mm(voxel_mm) == pytest.approx(working_mm)
+
+
+def test_an_unknown_preset_names_the_known() -> None:
+    with pytest.raises(UsageError, match="tiny or default"):
+        Flow3D.create("huge")
