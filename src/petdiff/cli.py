@@ -17,6 +17,8 @@ import typer
 
 from petdiff.errors import PetdiffError, UsageError
 
+_INTERRUPTED = 130  # as shells count: 128 and SIGINT's number
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -213,13 +215,13 @@ def demo(
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; every failure is one line on stderr."""
     try:
-        app(arguments, prog_name="petdiff", standalone_mode=False)
+        outcome = app(arguments, prog_name="petdiff", standalone_mode=False)
     except PetdiffError as problem:
         return _fail(str(problem), problem.exit_code)
     except typer.TyperException as problem:
         return _fail(f"{problem.format_message()} (petdiff --help lists verbs and options)", 2)
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted; nothing was left half-written", 130)
+    except KeyboardInterrupt:
+        outcome = _INTERRUPTED
     except MemoryError:
         return _fail("out of memory: close other programs, or take a coarser --voxel-size", 1)
     except Exception as problem:
@@ -227,6 +229,8 @@ def run(arguments: list[str]) -> int:
             raise
         named = f"{type(problem).__name__}: {problem}"
         return _fail(f"{named} (PETDIFF_TRACEBACK=1 shows where)", 1)
+    if outcome == _INTERRUPTED:  # typer turns Ctrl-C inside a verb into this value
+        return _fail("interrupted; nothing was left half-written", _INTERRUPTED)
     return 0
 
 

@@ -155,7 +155,7 @@ def _record(request: Request, image: PETImage, result: Result, form: str) -> dic
 def title(record: dict[str, Any]) -> str:
     """The run in a few words: model, steps, samples, seed."""
     steps, samples = record["steps"], record["samples"]
-    words = [record["model"]["name"], f"{steps} step{'s' * (steps > 1)}"]
+    words = [Path(record["model"]["name"]).name, f"{steps} step{'s' * (steps > 1)}"]
     if samples > 1:
         words.append(f"mean of {samples} samples")
     return " · ".join([*words, f"seed {record['seed']}"])

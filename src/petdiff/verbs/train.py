@@ -42,7 +42,7 @@ def train_model(
     path = run / "model.safetensors"
     path.unlink(missing_ok=True)
     with whole_file(path) as unfinished:
-        _save(trained, recipe, unfinished)
+        save_trained(trained, recipe, unfinished)
     return path
 
 
@@ -64,7 +64,8 @@ def _recipe(config: Path | None) -> Recipe:
     return Recipe(**chosen)
 
 
-def _save(trained: Flow3D, recipe: Recipe, path: Path) -> None:
+def save_trained(trained: Flow3D, recipe: Recipe, path: Path) -> None:
+    """Write a network that `recipe` built as a model file."""
     import torch
 
     from petdiff.methods.flow3d import PRESETS
