@@ -119,6 +119,18 @@ def test_gallium_counts_less_and_blurs_more_than_fluorine() -> None:
     assert results[1].full[18, 14, 7] < 0.97 * results[0].full[18, 14, 7]
 
 
+def test_torch_reconstructs_the_same_counts_to_the_same_images() -> None:
+    pytest.importorskip("torch")
+    suv, mu = body(4)
+    scanner = get_scanner("vision600")
+    ours, theirs = (
+        scan(suv, mu, VOXEL_MM, scanner, EXAM, dose_factors=[4], seed=0, device=device)
+        for device in (None, "cpu")
+    )
+    assert theirs.prompts == ours.prompts
+    np.testing.assert_allclose(theirs.lows[4], ours.lows[4], rtol=2e-3, atol=1e-3)
+
+
 def test_progress_counts_slices() -> None:
     suv, mu = body(10)
     said: list[tuple[int, int]] = []

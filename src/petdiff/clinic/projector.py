@@ -9,6 +9,7 @@ and k is carried along, so several volumes can be projected at once.
 
 from __future__ import annotations
 
+import warnings
 from functools import lru_cache
 from typing import Any
 
@@ -97,6 +98,11 @@ class ParallelProjector:
         import torch
 
         return torch.from_numpy(array).to(self._device)
+
+    def as_numpy(self, array: Array) -> NDArray[np.float32]:
+        """The way back from `as_array`."""
+        values: NDArray[np.float32] = array if self._device is None else array.cpu().numpy()
+        return values
 
     def ones(self, shape: tuple[int, ...]) -> Array:
         """Ones, where the projector's arrays live."""
@@ -254,7 +260,13 @@ def _as_torch(block: sparse.csr_matrix, device: Any) -> Any:
     starts, columns, weights = (
         torch.from_numpy(part) for part in (block.indptr, block.indices, block.data)
     )
-    return torch.sparse_csr_tensor(starts, columns, weights, size=block.shape).to(device)
+    with warnings.catch_warnings():
+        # torch calls its compressed sparse tensors beta; all that is asked of them is a product.
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
+        matrix = torch.sparse_csr_tensor(
+            starts, columns, weights, size=block.shape, check_invariants=False
+        )
+    return matrix.to(device)
 
 
 def concatenate(parts: list[Array], axis: int = 0) -> Array:

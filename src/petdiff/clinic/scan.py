@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +55,7 @@ def scan(
     dose_factors: Sequence[float],
     seed: int,
     threads: int = 1,
+    device: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scan:
     """Scan a patient whose axis is k, feet first.
@@ -63,6 +63,8 @@ def scan(
     suv, mu_per_cm  [i, j, k], uptake and attenuation at 511 keV, on the grid of the images
     voxel_mm        size along i, j, k; i and j must agree
     dose_factors    dose reduction factors above 1 of the low-dose images, nested in the full scan
+    threads         stacks scanned at a time
+    device          torch device that reconstructs; None: scipy on the CPU. Counts are the same
     progress        called with the slices done and the slices to do
 
     Raises UsageError for a dose factor ≤ 1 or oblong pixels, InputRefused for a body wider than
@@ -72,30 +74,27 @@ def scan(
     box = _body_box(suv, mu_per_cm)
     factors = [1.0, *sorted(set(dose_factors))]
     projector = _projector(scanner, suv[box].shape, voxel_mm[0])
-    z_mm = np.arange(suv.shape[2]) * voxel_mm[2]
-    seen = coverage(scanner, z_mm, exam.isotope)
-    images = np.zeros((len(factors), *suv.shape), np.float32)
-    job = partial(
-        _scan_stack,
-        suv[box],
-        mu_per_cm[box],
-        voxel_mm,
-        scanner,
-        exam,
-        projector,
-        seen,
-        factors,
-        seed,
+    room = _Room(
+        suv=suv[box],
+        mu_per_cm=mu_per_cm[box],
+        voxel_mm=voxel_mm,
+        scanner=scanner,
+        exam=exam,
+        seen=coverage(scanner, np.arange(suv.shape[2]) * voxel_mm[2], exam.isotope),
+        projector=projector,
+        reconstructing=projector if device is None else projector.to(device),
+        factors=factors,
+        seed=seed,
     )
-    prompts, done = 0.0, 0
+    images = np.zeros((len(factors), *suv.shape), np.float32)
+    prompts = 0.0
     with ThreadPoolExecutor(threads) as pool:
         stacks = _stacks(projector, suv.shape[2])
-        for stack, (image, events) in zip(stacks, pool.map(job, stacks), strict=True):
+        for stack, (image, events) in zip(stacks, pool.map(room.scan, stacks), strict=True):
             images[(slice(None), *box[:2], stack)] = image
             prompts += events
-            done = stack.stop
             if progress:
-                progress(done, suv.shape[2])
+                progress(stack.stop, suv.shape[2])
     if scanner.filter_fwhm_mm:
         sigma = scanner.filter_fwhm_mm / FWHM_PER_SIGMA / np.asarray(voxel_mm)
         for image in images:
@@ -104,57 +103,80 @@ def scan(
     return Scan(full, dict(zip(factors[1:], lows, strict=True)), prompts)
 
 
-def _scan_stack(
-    suv: FloatArray,
-    mu_per_cm: FloatArray,
-    voxel_mm: tuple[float, float, float],
-    scanner: Scanner,
-    exam: Exam,
-    projector: ParallelProjector,
-    seen: Coverage,
-    factors: Sequence[float],
-    seed: int,
-    stack: slice,
-) -> tuple[FloatArray, float]:
-    """Images [dose, i, j, k] of one stack of slices, and its prompt events."""
-    resolution = scanner.resolution
-    # NEMA resolution was measured with 18F and holds its range already.
-    extra_mm = np.sqrt(max(exam.isotope.range_fwhm_mm**2 - F18.range_fwhm_mm**2, 0))
-    sigma_slices = resolution.axial_fwhm_mm / FWHM_PER_SIGMA / voxel_mm[2]
-    halo = int(np.ceil(HALO_SIGMA * sigma_slices))
-    near = _grown(stack, halo, suv.shape[2])
-    wide = _grown(near, halo, suv.shape[2])
+@dataclass(frozen=True, eq=False)
+class _Room:
+    """A patient on a scanner's bed, ready to be scanned stack by stack."""
 
-    def seen_with(sharpness: Resolution, part: slice) -> BlurredProjector:
-        n_slices = part.stop - part.start
-        return BlurredProjector(projector, sharpness, n_slices=n_slices, slice_mm=voxel_mm[2])
+    suv: FloatArray
+    mu_per_cm: FloatArray
+    voxel_mm: tuple[float, float, float]
+    scanner: Scanner
+    exam: Exam
+    seen: Coverage
+    projector: ParallelProjector
+    reconstructing: ParallelProjector
+    factors: Sequence[float]
+    seed: int
 
-    pixel_ml_per_mm = voxel_mm[0] * voxel_mm[2] / 1000  # one integral step along a strip
-    counts_per_suv_mm = seen.counts_per_bq[wide] * exam.bqml_per_suv() * pixel_ml_per_mm
-    acquired = acquire(
-        suv[..., wide],
-        mu_per_cm[..., wide],
-        seen_with(resolution.widened(float(extra_mm)), wide),
-        generator=[np.random.default_rng([seed, k]) for k in range(wide.start, wide.stop)],
-        counts_per_activity_mm=counts_per_suv_mm / len(projector.angles_rad),
-        scatter_fraction=scanner.scatter_fraction,
-        randoms_fraction=scanner.randoms_fraction,
-        normalisation_error=NORMALISATION_ERROR,
-        acceptance=seen.acceptance[wide],
-    )
-    acquired = _slices(acquired, slice(near.start - wide.start, near.stop - wide.start))
-    streams = [np.random.default_rng([seed, k, 1]) for k in range(near.start, near.stop)]
-    images = osem(
-        thin(acquired.counts, factors, streams),
-        seen_with(resolution, near),
-        iterations=scanner.iterations,
-        multiplicative=acquired.multiplicative,
-        additive=acquired.additive,
-        exposures=[1 / factor for factor in factors],
-    )
-    core = slice(stack.start - near.start, stack.stop - near.start)
-    events = float(acquired.counts[..., core].sum(dtype=np.float64))
-    return np.moveaxis(images[..., core], 2, 0), events
+    def scan(self, stack: slice) -> tuple[FloatArray, float]:
+        """Images [dose, i, j, k] of a stack of slices, and its prompt events."""
+        sigma_slices = self.scanner.axial_fwhm_mm / FWHM_PER_SIGMA / self.voxel_mm[2]
+        halo = int(np.ceil(HALO_SIGMA * sigma_slices))
+        near = _grown(stack, halo, self.suv.shape[2])
+        acquired = self._acquire(near, _grown(near, halo, self.suv.shape[2]))
+        images = self._reconstruct(acquired, near)
+        core = slice(stack.start - near.start, stack.stop - near.start)
+        events = float(acquired.counts[..., core].sum(dtype=np.float64))
+        return np.moveaxis(images[..., core], 2, 0), events
+
+    def _acquire(self, near: slice, wide: slice) -> Acquisition:
+        """Counts of the slices `near`, blurred from those of `wide`."""
+        # NEMA resolution was measured with 18F and holds its positrons' range already.
+        range_mm = self.exam.isotope.range_fwhm_mm
+        further_mm = float(np.sqrt(max(range_mm**2 - F18.range_fwhm_mm**2, 0)))
+        sharpness = self.scanner.resolution.widened(further_mm)
+        pixel_ml_per_mm = self.voxel_mm[0] * self.voxel_mm[2] / 1000  # of a strip's length
+        counts_per_suv_mm = (
+            self.seen.counts_per_bq[wide] * self.exam.bqml_per_suv() * pixel_ml_per_mm
+        )
+        acquired = acquire(
+            self.suv[..., wide],
+            self.mu_per_cm[..., wide],
+            self._seen_with(sharpness, self.projector, wide),
+            generator=[np.random.default_rng([self.seed, k]) for k in _indices(wide)],
+            counts_per_activity_mm=counts_per_suv_mm / len(self.projector.angles_rad),
+            scatter_fraction=self.scanner.scatter_fraction,
+            randoms_fraction=self.scanner.randoms_fraction,
+            normalisation_error=NORMALISATION_ERROR,
+            acceptance=self.seen.acceptance[wide],
+        )
+        kept = slice(near.start - wide.start, near.stop - wide.start)
+        return Acquisition(
+            acquired.counts[..., kept],
+            acquired.multiplicative[..., kept],
+            acquired.additive[..., kept],
+        )
+
+    def _reconstruct(self, acquired: Acquisition, near: slice) -> FloatArray:
+        """Images [i, j, dose, k]."""
+        streams = [np.random.default_rng([self.seed, k, 1]) for k in _indices(near)]
+        projector = self.reconstructing
+        images = osem(
+            projector.as_array(thin(acquired.counts, self.factors, streams)),
+            self._seen_with(self.scanner.resolution, projector, near),
+            iterations=self.scanner.iterations,
+            multiplicative=projector.as_array(acquired.multiplicative),
+            additive=projector.as_array(acquired.additive),
+            exposures=[1 / factor for factor in self.factors],
+        )
+        return projector.as_numpy(images)
+
+    def _seen_with(
+        self, sharpness: Resolution, projector: ParallelProjector, part: slice
+    ) -> BlurredProjector:
+        return BlurredProjector(
+            projector, sharpness, n_slices=part.stop - part.start, slice_mm=self.voxel_mm[2]
+        )
 
 
 def _check(
@@ -215,7 +237,5 @@ def _grown(part: slice, by: int, n_slices: int) -> slice:
     return slice(max(0, part.start - by), min(n_slices, part.stop + by))
 
 
-def _slices(acquired: Acquisition, part: slice) -> Acquisition:
-    return Acquisition(
-        acquired.counts[..., part], acquired.multiplicative[..., part], acquired.additive[..., part]
-    )
+def _indices(part: slice) -> range:
+    return range(part.start, part.stop)
