@@ -1,0 +1,99 @@
+"""A published guided-diffusion checkpoint (.pt) as a model file: weights alone, and their contract.
+
+A .pt file is a pickle, which may run code when it is read. It is read with `weights_only=True`, so
+that nothing but tensors and plain containers comes out of it.
+"""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from petdiff.errors import InputRefused, UsageError
+from petdiff.methods.ddpm3d import Process, contract
+from petdiff.methods.model import save_model
+from petdiff.networks.published import PublishedUNet, read_architecture
+
+_ANCHOR = "input_blocks.0.0.weight"  # whatever stands before it stands before every name
+
+
+def convert(pt_path: str | Path, out_path: str | Path) -> dict[str, Any]:
+    """Write the checkpoint's weights and contract to `out_path`, and say what was read.
+
+    Averaged weights (EMA) are preferred where the file holds both. Raises UsageError where there is
+    no such file, InputRefused where it holds no weights of the published layout.
+    """
+    path = Path(pt_path)
+    found, weights = _weights_in(_load(path), path)
+    try:
+        architecture = read_architecture({name: tuple(w.shape) for name, w in weights.items()})
+    except ValueError as error:
+        raise InputRefused(f"{path}: not the published 3-D DDPM's layout: {error}") from error
+    with torch.device("meta"):
+        network = PublishedUNet(architecture)
+    network.load_state_dict(weights, assign=True)
+    made = contract(network, Process(), origin=f"{path.name}{f', {found}' if found else ''}")
+    save_model(Path(out_path), network, made, torch.float32)
+    return {
+        "found_under": found,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "learned_variance": architecture.learned_variance,
+        **made.model_dump(),
+    }
+
+
+def _load(path: Path) -> Any:
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what matters in them becomes the refusal below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputRefused(
+            f"{path}: holds pickled objects beside weights, or is no checkpoint; none of it was "
+            "run. Save the network's state_dict() alone"
+        ) from error
+    except OSError:
+        raise
+    except Exception as error:  # broken bytes provoke any kind
+        raise InputRefused(f"{path}: not a PyTorch checkpoint, or cut short") from error
+
+
+def _weights_in(loaded: Any, path: Path) -> tuple[str, dict[str, Tensor]]:
+    """Where in the file the network's tensors are, and they by their own names."""
+    candidates = list(_candidates(loaded, ""))
+    if not candidates:
+        raise InputRefused(
+            f"{path}: no tensor named {_ANCHOR}, so not a checkpoint of the published 3-D DDPM"
+        )
+    found, holder, prefix = max(candidates, key=lambda c: "ema" in f"{c[0]}{c[2]}".lower())
+    weights = {
+        name.removeprefix(prefix): value
+        for name, value in holder.items()
+        if name.startswith(prefix)
+    }
+    for name, value in weights.items():
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            raise InputRefused(f"{path}: {prefix}{name} is not a tensor of weights")
+        if not value.isfinite().all():
+            raise InputRefused(f"{path}: tensor {prefix}{name} holds NaN or infinite values")
+    return f"{found}{prefix}".rstrip("."), weights
+
+
+def _candidates(
+    loaded: Any, place: str, depth: int = 3
+) -> Iterator[tuple[str, Mapping[str, Any], str]]:
+    """(place, mapping, prefix of its names) of every network that the nested mappings hold."""
+    if not isinstance(loaded, Mapping) or depth == 0:
+        return
+    for name, value in loaded.items():
+        if isinstance(name, str) and (name == _ANCHOR or name.endswith(f".{_ANCHOR}")):
+            yield place, loaded, name.removesuffix(_ANCHOR)
+        yield from _candidates(value, f"{place}{name}.", depth - 1)
