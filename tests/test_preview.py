@@ -1,0 +1,87 @@
+"""The picture of a run: true proportions, the right side on the left, a window that is stated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from petdiff.image import PETImage
+from petdiff.report.preview import suv_window, write_preview, write_scans
+
+AFFINE = np.diag([2.0, 2.0, 4.0, 1.0])
+
+
+def marked(shape: tuple[int, int, int] = (30, 20, 40)) -> NDArray[np.float32]:
+    """SUV 1 in a box, with a hot spot at the patient's right, front and top."""
+    suv = np.zeros(shape, dtype=np.float32)
+    suv[4:-4, 4:-4, 4:-4] = 1
+    suv[-8:-5, -8:-5, -8:-5] = 9
+    return suv
+
+
+def pixels(path: Path) -> NDArray[np.float64]:
+    image = pytest.importorskip("matplotlib.image")
+    return np.asarray(image.imread(path)[..., :3].mean(axis=-1))
+
+
+def dark_centre(picture: NDArray[np.float64]) -> tuple[float, float]:
+    """Row and column of the dark pixels' middle, as shares of the picture."""
+    rows, columns = np.nonzero(picture < 0.25)
+    return float(rows.mean() / picture.shape[0]), float(columns.mean() / picture.shape[1])
+
+
+def test_right_is_on_the_left_and_the_head_is_up(tmp_path: Path) -> None:
+    """One picture from every storage order of one patient, and the spot where a reader looks."""
+    pictures = []
+    for flips in ((1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1)):
+        affine = AFFINE @ np.diag([*flips, 1.0])
+        image = PETImage(
+            np.ascontiguousarray(marked()[:: flips[0], :: flips[1], :: flips[2]]), affine
+        )
+        write_scans(tmp_path / "p.png", {"": image}, title="", note="")
+        pictures.append(pixels(tmp_path / "p.png"))
+    for picture in pictures[1:]:
+        np.testing.assert_array_equal(picture, pictures[0])
+    height = pictures[0].shape[0]
+    body = pictures[0][int(0.1 * height) : int(0.8 * height)]
+    row, column = dark_centre(body)
+    assert row < 0.4
+    assert column < 0.45
+
+
+def test_proportions_are_those_of_the_patient(tmp_path: Path) -> None:
+    """A cube in mm is a square in pixels, however thick the slices are."""
+    suv = np.zeros((50, 50, 25), dtype=np.float32)
+    suv[10:40, 10:40, 5:20] = 8
+    write_scans(tmp_path / "p.png", {"": PETImage(suv, AFFINE)}, title="")
+    picture = pixels(tmp_path / "p.png")
+    rows, columns = np.nonzero(picture[150:-150] < 0.5)
+    tall, wide = np.ptp(rows) + 1, np.ptp(columns) + 1
+    assert tall / wide == pytest.approx(1.0, abs=0.03)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (27, 30, 1), (30, 20, 40)])
+@pytest.mark.parametrize("spread", [False, True])
+def test_any_scan_makes_a_picture(
+    tmp_path: Path, shape: tuple[int, int, int], spread: bool
+) -> None:
+    for scale in (0.0, 1e4):
+        image = PETImage(np.full(shape, scale, dtype=np.float32), AFFINE)
+        half = np.abs(image.suv) / 2 if spread else None
+        write_preview(tmp_path / "p.png", image, image, half, title="t", note="n")
+        assert pixels(tmp_path / "p.png").std() > 0
+
+
+def test_window_is_suv_10_unless_that_would_hide_the_scan() -> None:
+    whole_body, quiet, counts = (np.full((9, 9), v, dtype=np.float32) for v in (22, 0.7, 17000))
+    assert (suv_window(whole_body), suv_window(quiet), suv_window(counts)) == (10, 0.8, 20000)
+
+
+def test_same_scan_same_bytes(tmp_path: Path) -> None:
+    image = PETImage(marked(), AFFINE)
+    for name in ("a.png", "b.png"):
+        write_preview(tmp_path / name, image, image, title="t")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
