@@ -34,6 +34,9 @@ class Process(BaseModel):
     x0_range    to which each predicted x0 is clipped
     clip_suv    SUV that is 1 in the network's domain; hotter voxels are clipped to it
     voxel_mm    isotropic voxels
+    axes        where the voxel axes i, j, k run in the patient. The publication shows k and that i is
+                the wider of the others; their directions are taken to be those of DICOM's columns
+                and rows
     slab        voxels along k, the axial axis, that the network sees at once
     overlap     voxels over which neighbouring slabs are blended
     field       voxels along i and j that the network was trained with; narrower scans lie in air
@@ -47,6 +50,7 @@ class Process(BaseModel):
     x0_range: tuple[float, float] = (-1.0, 1.0)
     clip_suv: float = 16.0
     voxel_mm: float = 1.65
+    axes: str = "LPS"
     slab: int = 96
     overlap: int = 10
     field: tuple[int, int] = (288, 192)
