@@ -34,9 +34,9 @@ class Process(BaseModel):
     x0_range    to which each predicted x0 is clipped
     clip_suv    SUV that is 1 in the network's domain; hotter voxels are clipped to it
     voxel_mm    isotropic voxels
-    axes        where the voxel axes i, j, k run in the patient. The publication shows k and that i is
-                the wider of the others; their directions are taken to be those of DICOM's columns
-                and rows
+    axes        where voxel axes i, j, k run in the patient. The publication shows that k is axial
+                and i the wider of the others; their directions are taken to be those of DICOM's
+                columns and rows
     slab        voxels along k, the axial axis, that the network sees at once
     overlap     voxels over which neighbouring slabs are blended
     field       voxels along i and j that the network was trained with; narrower scans lie in air
