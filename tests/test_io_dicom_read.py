@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -246,6 +247,17 @@ def test_truncated_file_is_refused_by_name(tmp_path: Path, kept: float) -> None:
     file.write_bytes(content[: int(kept * len(content))])
     with pytest.raises(InputRefused, match=r"10\.dcm"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_damaged_bytes_are_read_or_refused_and_nothing_else(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    file = save(pet_slices(np.ones((2, 3, 3), dtype=np.int16)), tmp_path) / "10.dcm"
+    content = np.frombuffer(file.read_bytes(), dtype=np.uint8).copy()
+    content[rng.integers(132, len(content), 4)] = rng.integers(0, 256, 4)
+    file.write_bytes(content.tobytes())
+    with contextlib.suppress(InputRefused):
+        assert np.isfinite(read(tmp_path).suv).all()
 
 
 def test_empty_folder_and_strange_file_are_refused(tmp_path: Path) -> None:

@@ -15,6 +15,9 @@ from pydicom.uid import MediaStorageDirectoryStorage, PositronEmissionTomography
 from petdiff.errors import InputRefused
 from petdiff.io.entries import Entry, entries_of, folder_entries
 
+_IDENTITY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
+_NAMING = ("Modality", "SeriesNumber", "SeriesDescription", "CorrectedImage")
+
 
 @dataclass
 class Series:
@@ -98,14 +101,12 @@ def read_header(entry: Entry) -> Dataset | None:
     try:
         if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
             return None
-        named = all(
-            header.get(f"{what}UID") for what in ("SOPClass", "SOPInstance", "SeriesInstance")
-        )
-        for keyword in ("Modality", "SeriesNumber", "SeriesDescription", "CorrectedImage"):
+        complete = all(header.get(keyword) for keyword in _IDENTITY)
+        for keyword in _NAMING:
             header.get(keyword)  # decoded on first use
     except Exception as problem:  # pydicom raises a dozen kinds on damaged values
         raise InputRefused(f"{entry.name} has a damaged header: {problem}") from problem
-    if not named:
+    if not complete:
         raise InputRefused(
             f"{entry.name} is DICOM and lacks SOPClassUID (0008,0016), SOPInstanceUID (0008,0018) "
             "or SeriesInstanceUID (0020,000E): truncated? Remove it, or get it again"
