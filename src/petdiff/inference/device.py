@@ -49,7 +49,7 @@ def memory_budget(device: torch.device) -> int:
     if device.type == "cuda":
         return int(0.8 * torch.cuda.mem_get_info(device)[0])
     available: int = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(2 * GIB, available // 2)
+    return min(5 * GIB // 2, available // 2)
 
 
 def describe_device(device: torch.device) -> str:

@@ -13,8 +13,8 @@ from petdiff.errors import PetdiffError
 from petdiff.inference.device import GIB, memory_budget
 from petdiff.inference.tiling import Shape, halve, largest_read, tiles
 
-# Peak bytes of the default network per voxel of a tile and byte of its arithmetic, measured
-# (benchmarks/memory.py).
+# Peak bytes of the default network per voxel of a tile and byte of its arithmetic: resident memory
+# grew by 40 to 57 over tiles of 2 to 5 million voxels in bfloat16 and float32.
 BYTES_PER_VOXEL = 60
 
 

@@ -1,0 +1,5 @@
+"""`python -m petdiff` is `petdiff`."""
+
+from petdiff.cli import main
+
+main()
