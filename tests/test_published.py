@@ -83,6 +83,15 @@ def test_first_axis_keeps_its_length_and_may_have_any() -> None:
             assert network(x, torch.tensor([0, 999])).shape == x.shape
 
 
+def test_bfloat16_gives_the_same_to_its_precision() -> None:
+    torch.manual_seed(0)
+    network = PublishedUNet(SMALL)
+    x, t = torch.randn(1, 2, 3, 4, 6), torch.tensor([500.0])
+    with torch.no_grad():
+        exact, rounded = network(x, t), network.bfloat16()(x.bfloat16(), t).float()
+    assert (rounded - exact).norm() < 0.02 * exact.norm()
+
+
 def test_inner_axes_that_cannot_be_halved_are_refused() -> None:
     with pytest.raises(ValueError, match="multiples of 2"):
         PublishedUNet(SMALL)(torch.zeros(1, 2, 3, 4, 5), torch.tensor([0]))

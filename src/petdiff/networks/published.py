@@ -154,7 +154,10 @@ def _conv3(c_in: int, c_out: int) -> nn.Conv3d:
 
 def _resample(x: Tensor, resampling: Resampling) -> Tensor:
     if resampling == "down":
-        return F.avg_pool3d(x, (1, 2, 2))
+        # The first axis takes no part, so pooling is 2-D; in 3-D the CPU has none for bfloat16.
+        b, c, axial, *inner = x.shape
+        pooled = F.avg_pool2d(x.reshape(b, c * axial, *inner), 2)
+        return pooled.reshape(b, c, axial, *pooled.shape[2:])
     if resampling == "up":
         return F.interpolate(x, scale_factor=(1.0, 2.0, 2.0), mode="nearest")
     return x
