@@ -34,7 +34,7 @@ def sample_euler(
     generator: torch.Generator | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Euler's method on dx/dσ = (x − D)/σ; deterministic. Karras et al. 2022, eq. 3."""
+    """Euler's method on dx/dσ = (x − D)/σ; deterministic. Karras et al. 2022, eqs. 1, 3."""
     x = _start(noise, sigmas)
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         denoised = denoiser(x, sigma)
