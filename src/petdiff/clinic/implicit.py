@@ -122,8 +122,9 @@ class Ellipsoid:
             t = self.turn.astype(np.float32)
             x, y, z = offset
             offset = [x * t[0, n] + y * t[1, n] + z * t[2, n] for n in (0, 1, 2)]
-        near: FloatArray = np.zeros_like(offset[0])
-        steep = np.full_like(offset[0], 1e-12)
+        # At the centre both vanish; a trace of each makes their ratio the largest radius there.
+        near: FloatArray = np.full_like(offset[0], 1e-8)
+        steep = np.full_like(offset[0], 1e-8 / radii.max() ** 2)
         for u, r in zip(offset, radii, strict=True):
             u *= 1 / r
             u *= u
@@ -131,11 +132,8 @@ class Ellipsoid:
             u *= 1 / r**2
             steep += u
         np.sqrt(near, out=near)
-        # Far inside the first-order formula loses its meaning; the largest radius bounds it.
-        below = (near - 1) * radii.max()
         near *= near - 1
         near /= np.sqrt(steep, out=steep)
-        np.maximum(near, below, out=near)
         return near
 
 
@@ -228,6 +226,10 @@ class Loft:
         )
 
     @cached_property
+    def _mean_radius(self) -> float:
+        return float(np.asarray(self.knots, float)[:, 3:7].mean())
+
+    @cached_property
     def bounds(self) -> Bounds:
         knots = np.asarray(self.knots, float)
         u, v = (n for n in (0, 1, 2) if n != self.axis)
@@ -257,8 +259,9 @@ class Loft:
         ratio = np.power(np.abs(u, out=u), power, out=u)
         ratio += np.power(np.abs(v, out=v), power, out=v)
         np.power(ratio, np.divide(1, power, out=power), out=ratio)
-        # radial / ratio is the section's radius in this direction; on the axis both vanish.
-        radial += np.float32(1e-2)
+        # radial / ratio is the section's radius in this direction; on the axis both vanish, and a
+        # trace of each makes it the mean one.
+        radial += np.float32(1e-4 * self._mean_radius)
         ratio += np.float32(1e-4)
         radial *= 1 - np.divide(1, ratio, out=ratio)
         radial *= flatten.take(row)

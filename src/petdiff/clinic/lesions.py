@@ -105,7 +105,7 @@ def draw_lesions(patient: Patient, grid: Grid, labels: NDArray[np.uint8]) -> tup
     """
     rng = patient.stream("lesions")
     disease = DISEASES[patient.tracer]
-    count = int(min(rng.geometric(0.18) - 1, 40)) if rng.uniform() < 0.9 else 0
+    count = min(int(rng.geometric(0.15)), 40) if rng.uniform() < 0.85 else 0
     # One patient's disease favours some kinds of site: weights drawn about the population's.
     weights = np.array(list(disease.sites.values())) * rng.gamma(0.7, 1.0, len(disease.sites))
     weights /= weights.sum()

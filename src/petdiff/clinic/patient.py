@@ -7,35 +7,50 @@ import numpy as np
 from petdiff.clinic.anatomy.balance import activity_scale, coarse_phantom, fatness_for_weight
 from petdiff.clinic.description import Lengths, Lesion, Patient, Vector, stream
 from petdiff.clinic.lesions import draw_lesions
-from petdiff.clinic.tracers import Tracer, draw_uptake, get_tracer
-from petdiff.clinic.waves import FloatArray
+from petdiff.clinic.study import Study, draw_study
+from petdiff.clinic.tracers import get_tracer
 from petdiff.errors import UsageError
 
 __all__ = ["EXTENTS", "Lesion", "Patient", "draw_patient"]
 
-# Reference volumes, woman over man (ICRP 89 masses), and spread of the logarithm between adults.
+EXTENTS = ("total-body", "torso", "head-neck", "thorax", "abdomen", "pelvis")
+
+# Mean height (mm), its standard deviation, and lengths and widths against the reference body
+# (ICRP 89: man 1760 mm and 73 kg, woman 1630 mm and 60 kg).
+HEIGHT_MM = {"male": (1760.0, 70.0), "female": (1630.0, 65.0)}
+HEAD = {"male": 1.0, "female": 0.965}
+WIDTH = {"male": 1.0, "female": 0.95}
+DEPTH = {"male": 1.0, "female": 0.97}
+BUILD = {"male": 1.03, "female": 0.985}
+LEAN = {"male": 1.0, "female": 0.86}
+BMI_MEDIAN, BMI_SPREAD = 24.8, 0.17
+HEAD_MM, TRUNK_SHARE = 270.0, 0.379
+
+# Organs' volumes, woman over man (ICRP 89 masses), and spread of the logarithm between adults of
+# one size.
 ORGAN_VOLUME: dict[str, tuple[float, float]] = {
-    "brain": (1300 / 1450, 0.08),
+    "brain": (1300 / 1450, 0.07),
     "heart": (620 / 840, 0.12),
-    "liver": (1400 / 1800, 0.15),
+    "liver": (1400 / 1800, 0.14),
     "spleen": (130 / 150, 0.25),
-    "kidney_right": (275 / 310, 0.14),
-    "kidney_left": (275 / 310, 0.14),
+    "kidney_right": (275 / 310, 0.13),
+    "kidney_left": (275 / 310, 0.13),
     "pancreas": (120 / 140, 0.18),
-    "stomach": (0.92, 0.25),
-    "gallbladder": (0.83, 0.35),
+    "stomach": (370 / 400, 0.25),
+    "small_bowel": (880 / 1000, 0.15),
+    "colon": (680 / 670, 0.2),
+    "gallbladder": (56 / 68, 0.35),
     "thyroid": (17 / 20, 0.25),
-    "adrenal_right": (0.93, 0.2),
-    "adrenal_left": (0.93, 0.2),
-    "parotid_right": (0.82, 0.18),
-    "parotid_left": (0.82, 0.18),
-    "submandibular_right": (0.84, 0.18),
-    "submandibular_left": (0.84, 0.18),
-    "bladder": (1.0, 0.5),
+    "adrenal_right": (13 / 14, 0.2),
+    "adrenal_left": (13 / 14, 0.2),
+    "parotid_right": (41 / 50, 0.18),
+    "parotid_left": (41 / 50, 0.18),
+    "submandibular_right": (21 / 25, 0.18),
+    "submandibular_left": (21 / 25, 0.18),
     "prostate": (1.0, 0.3),
     "uterus": (1.0, 0.3),
 }
-EXTENTS = ("total-body", "torso", "head-neck", "thorax", "abdomen", "pelvis")
+SIZE_INDEPENDENT = ("brain", "prostate", "uterus")
 
 
 def draw_patient(
@@ -45,7 +60,8 @@ def draw_patient(
     `lesions=False`. Raises UsageError for an unknown tracer or extent."""
     if extent not in EXTENTS:
         raise UsageError(f"unknown extent {extent!r}: choose one of {', '.join(EXTENTS)}")
-    patient = _with_study(_draw_body(seed, tracer, extent), get_tracer(tracer))
+    study = draw_study(get_tracer(tracer), stream(seed, "study"))
+    patient = _draw_body(seed, tracer, extent, study)
     patient = patient.model_copy(update={"fatness": fatness_for_weight(patient)})
     grid, coarse = coarse_phantom(patient)
     patient = patient.model_copy(update={"activity_scale": activity_scale(patient, grid, coarse)})
@@ -53,77 +69,58 @@ def draw_patient(
     return patient.model_copy(update={"lesions": found})
 
 
-def _draw_body(seed: int, tracer: str, extent: str) -> Patient:
+def _draw_body(seed: int, tracer: str, extent: str, study: Study) -> Patient:
     rng = stream(seed, "body")
-    female = tracer != "psma" and bool(rng.uniform() < 0.5)
-    height = float(np.clip(rng.normal(1630 if female else 1760, 67), 1420, 1980))
-    bmi = float(np.clip(24.8 * np.exp(rng.normal(0, 0.17)), 16.5, 42))
-    head = 270 * float(np.exp(rng.normal(-0.035 if female else 0, 0.03)))
-    trunk_share = float(rng.normal(0.379, 0.012))
-    trunk = (height - head) * trunk_share
-    stature = height / 1760
-    width = stature**0.8 * (bmi / 23.5) ** 0.28 * float(np.exp(rng.normal(0, 0.035)))
-    depth = stature**0.6 * (bmi / 23.5) ** 0.38 * float(np.exp(rng.normal(0, 0.045)))
-    lean = stature**1.5 * (bmi / 23.5) ** 0.3
-    volume, shift = {}, {}
-    for name, (ratio, spread) in ORGAN_VOLUME.items():
-        z = float(np.clip(rng.standard_normal(), -2.2, 2.2))
-        size = 1.0 if name in ("brain", "bladder") else lean / (0.86 if female else 1.0)
-        volume[name] = float((ratio if female else 1.0) * size**0.6 * np.exp(spread * z))
-        shift[name] = _vector(rng.normal(0, 4, 3))
+    # PSMA is given to men; the other tracers to both.
+    sex = "female" if tracer != "psma" and rng.uniform() < 0.5 else "male"
+    height = float(np.clip(rng.normal(*HEIGHT_MM[sex]), 1420, 1980))
+    bmi = float(np.clip(BMI_MEDIAN * np.exp(rng.normal(0, BMI_SPREAD)), 16.5, 42))
+    weight = bmi * (height / 1000) ** 2
+    stature, plump = height / HEIGHT_MM["male"][0], bmi / 23.5
+    head_mm = HEAD_MM * HEAD[sex] * _spread(rng, 0.03)
+    trunk_mm = (height - head_mm) * float(rng.normal(TRUNK_SHARE, 0.012))
+    volume, shift = _draw_organs(rng, sex, stature**1.5 * plump**0.3 / LEAN[sex])
+    volume["bladder"] = study.bladder
     return Patient(
         seed=seed,
         tracer=tracer,
         extent=extent,
-        sex="female" if female else "male",
+        sex="female" if sex == "female" else "male",
         height_mm=height,
-        weight_kg=bmi * (height / 1000) ** 2,
+        weight_kg=weight,
         arms="up" if rng.uniform() < 0.5 else "down",
-        lengths_mm=Lengths(legs=height - head - trunk, trunk=trunk, head=head),
-        width=width * (0.95 if female else 1.0),
-        depth=depth * (0.97 if female else 1.0),
-        head=float(np.exp(rng.normal(-0.035 if female else 0, 0.025))),
-        build=float(np.exp(rng.normal(-0.015 if female else 0.03, 0.03))),
+        lengths_mm=Lengths(legs=height - head_mm - trunk_mm, trunk=trunk_mm, head=head_mm),
+        width=stature**0.8 * plump**0.28 * WIDTH[sex] * _spread(rng, 0.035),
+        depth=stature**0.6 * plump**0.38 * DEPTH[sex] * _spread(rng, 0.045),
+        head=HEAD[sex] * _spread(rng, 0.025),
+        build=BUILD[sex] * _spread(rng, 0.03),
         fatness=1.0,
         volume=volume,
         shift_mm=shift,
-        uptake={},
-        variants=(),
-        injected_mbq=0.0,
-        uptake_min=60.0,
-        excreted_fraction=0.0,
+        uptake=study.uptake,
+        variants=study.variants,
+        injected_mbq=study.injected_mbq_per_kg * weight,
+        uptake_min=study.uptake_min,
+        excreted_fraction=study.excreted_fraction,
     )
 
 
-def _vector(values: FloatArray) -> Vector:
-    x, y, z = (float(v) for v in values)
-    return x, y, z
+def _draw_organs(
+    rng: np.random.Generator, sex: str, lean: float
+) -> tuple[dict[str, float], dict[str, Vector]]:
+    """Every organ's volume ratio, larger in larger bodies, and its displacement in mm."""
+    volume: dict[str, float] = {}
+    shift: dict[str, Vector] = {}
+    for name, (woman_over_man, spread) in ORGAN_VOLUME.items():
+        z = float(np.clip(rng.standard_normal(), -2.2, 2.2))
+        size = 1.0 if name in SIZE_INDEPENDENT else lean**0.6
+        volume[name] = (
+            (woman_over_man if sex == "female" else 1.0) * size * float(np.exp(spread * z))
+        )
+        x, y, z = (float(v) for v in rng.normal(0, 4, 3))
+        shift[name] = (x, y, z)
+    return volume, shift
 
 
-def _with_study(patient: Patient, tracer: Tracer) -> Patient:
-    """Adds dose, timing, uptake and physiological variants."""
-    rng = patient.stream("study")
-    uptake = draw_uptake(tracer, rng)
-    variants = []
-    per_kg = max(0.5, rng.normal(*tracer.injected_mbq_per_kg))
-    if tracer.label == "18F-FDG":
-        if rng.uniform() < 0.4:
-            variants.append("fasting-myocardium")
-            uptake["myocardium"] = float(rng.uniform(1.0, 1.8))
-        if rng.uniform() < 0.07:
-            variants.append("brown-fat")
-            uptake["brown_fat"] = float(np.clip(np.exp(rng.normal(1.6, 0.5)), 2, 14))
-        if rng.uniform() < 0.15:
-            variants.append("hot-bowel")
-            factor = float(rng.uniform(2.5, 7))
-            for tissue in ("colon", "bowel_contents", "rectum"):
-                uptake[tissue] *= factor
-    return patient.model_copy(
-        update={
-            "uptake": uptake,
-            "variants": tuple(variants),
-            "injected_mbq": float(per_kg * patient.weight_kg),
-            "uptake_min": float(np.clip(rng.normal(64, 6), 45, 100)),
-            "excreted_fraction": float(np.clip(rng.normal(*tracer.excreted), 0.02, 0.45)),
-        }
-    )
+def _spread(rng: np.random.Generator, sd: float) -> float:
+    return float(np.exp(rng.normal(0, sd)))

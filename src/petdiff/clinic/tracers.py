@@ -7,7 +7,8 @@ drawn population looks like a clinical one; they are not measurements of this pr
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Literal
 
@@ -21,14 +22,14 @@ Uptake = tuple[float, float]  # median SUV, standard deviation of log SUV
 
 @dataclass(frozen=True)
 class Tracer:
-    """half_life_min of the isotope; injected_mbq_per_kg (mean, sd); excreted fraction voided before
-    the scan (mean, sd); uptake per tissue."""
+    """injected_mbq_per_kg and excreted (the fraction voided before the scan) are mean and standard
+    deviation over patients; uptake is per tissue."""
 
     label: str
     half_life_min: float
     injected_mbq_per_kg: tuple[float, float]
     excreted: tuple[float, float]
-    uptake: MappingProxyType[str, Uptake] = field(default_factory=lambda: MappingProxyType({}))
+    uptake: MappingProxyType[str, Uptake]
 
 
 # Tissues that follow another one where a tracer says nothing of its own.
@@ -263,7 +264,11 @@ def get_tracer(name: str) -> Tracer:
     try:
         return TRACERS[name]
     except KeyError:
-        raise UsageError(f"unknown tracer {name!r}: choose one of {', '.join(TRACERS)}") from None
+        near = get_close_matches(name, TRACERS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UsageError(
+            f"unknown tracer {name!r}: {hint}choose one of {', '.join(TRACERS)}"
+        ) from None
 
 
 def median_uptake(tracer: Tracer, tissue: str) -> Uptake:
