@@ -67,8 +67,8 @@ def _glands(frame: Frame) -> list[Structure]:
     for side, word in SIDES:
         parotid = frame.organ(f"parotid_{word}", (side * 58, 4, 1580))
         lobes: list[Shape] = [
-            parotid.ellipsoid((side * 60, 10, 1582), (10, 19, 25)),
-            parotid.ellipsoid((side * 51, -6, 1576), (11, 11, 19)),
+            parotid.ellipsoid((side * 60, 10, 1582), (9.6, 18.2, 24)),
+            parotid.ellipsoid((side * 51, -6, 1576), (10.5, 10.5, 18)),
         ]
         cheek = rippled(frame.patient, f"parotid_{word}", Union(lobes, 8), 1.2, 25)
         jaw = frame.organ(f"submandibular_{word}", (side * 30, 40, 1542))

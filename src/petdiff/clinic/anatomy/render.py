@@ -56,7 +56,7 @@ def render(patient: Patient, grid: Grid) -> Phantom:
 
 
 def _paint(patient: Patient, painted: Sequence[Structure], grid: Grid, onto: Phantom) -> None:
-    samples = _samples(patient, grid)
+    samples = displaced(patient, grid)
     softness = np.float32(1 / np.cbrt(np.prod(grid.voxel_mm)))
     outline = painted[0].shape
     for structure in painted:
@@ -97,7 +97,7 @@ def _blend(
     onto.labels[here][cover > 0.5] = LABELS[structure.name]
 
 
-def _samples(patient: Patient, grid: Grid) -> Samples:
+def displaced(patient: Patient, grid: Grid) -> Samples:
     """The grid's points, displaced by the patient's own warp of the whole body."""
     moves = Waves.shear(patient.stream("warp"), 14, (150, 420), WARP_SD_MM)
     straight = grid.axes_mm
