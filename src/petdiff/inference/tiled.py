@@ -12,6 +12,7 @@ from torch import Tensor
 from petdiff.errors import PetdiffError
 from petdiff.inference.device import GIB, memory_budget
 from petdiff.inference.tiling import Shape, halve, largest_read, tiles
+from petdiff.methods.model import BoundScan
 
 # Peak bytes of the default network per voxel of a tile and byte of its arithmetic: resident memory
 # grew by 40 to 57 over tiles of 2 to 5 million voxels in bfloat16 and float32.
@@ -21,7 +22,7 @@ BYTES_PER_VOXEL = 60
 class TiledDenoiser:
     """denoiser(x, sigma) → x0 over a volume [i, j, k] in the method's domain.
 
-    fields    of the whole scan [c, i, j, k], in the network's dtype
+    bound     the whole scan in that domain, its fields in the network's dtype
     inside    bool [i, j, k]: tiles without body are not asked, and air is given x0 = 0
     tile      voxels a side of a tile's core; None: as large as the memory budget allows
     callback  called with (tiles done, tiles in all) over `calls` calls
@@ -30,15 +31,15 @@ class TiledDenoiser:
     def __init__(
         self,
         method: Any,
-        fields: Tensor,
+        bound: BoundScan,
         inside: Tensor,
         dtype: torch.dtype,
         tile: int | None,
         callback: Callable[[int, int], None] | None,
         calls: int,
     ) -> None:
-        self.method, self.fields, self.inside, self.dtype = method, fields, inside, dtype
-        self.network = method.network.to(fields.device, dtype, memory_format=torch.channels_last_3d)
+        self.method, self.bound, self.inside, self.dtype = method, bound, inside, dtype
+        method.network.to(inside.device, dtype, memory_format=torch.channels_last_3d)
         self.callback, self.calls, self.done = callback, calls, 0
         i, j, k = inside.shape
         self.shape: Shape = (i, j, k)
@@ -76,15 +77,19 @@ class TiledDenoiser:
         cut = list(tiles(self.shape, self.core, self.method.halo, self.method.multiple))
         for n, tile in enumerate(cut):
             if self.inside[tile.core].any():
-                seen = x[tile.read][None, None], level, self.fields[(slice(None), *tile.read)][None]
+                seen = (
+                    x[tile.read][None, None],
+                    level,
+                    self.bound.fields[(slice(None), *tile.read)][None],
+                )
                 x0[tile.core] = self.method.denoise(*seen)[0, 0][tile.inner]
             if self.callback is not None:
                 self.callback(self.done * len(cut) + n + 1, self.calls * len(cut))
         self.done += 1
-        return x0.mul_(self.inside)
+        return self.bound.settle(x0.mul_(self.inside))
 
     def _fit(self) -> None:
-        budget = memory_budget(self.fields.device)
+        budget = memory_budget(self.inside.device)
         while self._predicted_bytes(self.core) > budget:
             smaller = halve(self.core, self.method.multiple)
             if smaller is None:

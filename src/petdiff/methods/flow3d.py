@@ -18,7 +18,14 @@ from petdiff.diffusion.denoiser import Denoiser
 from petdiff.diffusion.samplers import Callback, sample_euler
 from petdiff.diffusion.schedules import flow_sigmas
 from petdiff.errors import UsageError
-from petdiff.methods.local_activity import LocalActivity, local_activity, noise_ratio
+from petdiff.methods.local_activity import (
+    NEAR,
+    LocalActivity,
+    gaussian,
+    keep_activity,
+    local_activity,
+    noise_ratio,
+)
 from petdiff.networks.unet import UNet
 
 if TYPE_CHECKING:
@@ -36,10 +43,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-# The network's say grows with the scan's noise: at this noise of the ratio, half of it. A scan with
-# hardly any noise is then handed back but for a trace, however hot it is.
+# The network's say grows with the scan's noise; at this noise of the ratio it is half of its most.
+# A scan with hardly any noise is handed back but for a trace, however hot it is. The same factor
+# scales σ_data: less is left unknown of r where the scan is known well.
 _TRUSTED_NOISE = 0.1
 _GATE_REACH = 1.25  # so that the gate can shut out the measured scan where noise is high
+_MAX_WEIGHT = 10.0
 _STRUCTURE_ERROR = 0.05  # mean squared error in r that remains however noisy a scan is, roughly
 
 # Voxel sizes in mm that the training slabs stand for, and how unequal the sides of a voxel may be.
@@ -105,19 +114,23 @@ class Flow3D:
 
         sigma is [b]; where it is ∞, x is not looked at (but must be finite).
         """
-        keep, correct, wiener, t = (
-            c.view(-1, 1, 1, 1, 1) for c in preconditioning(sigma, self.sigma_data)
-        )
-        seen = torch.cat([fields, (wiener * x).to(fields.dtype)], dim=1)
-        gate, change = self.network(seen, t.flatten()).float().split(1, dim=1)
-        noise = noise_ratio(fields[:, 3:4].float())
+        noise = noise_ratio(fields[:, 3, 0, 0, 0].float())
         strength = noise / (noise + _TRUSTED_NOISE)
+        _, _, c_in, t = preconditioning(sigma, self.sigma_data)
+        c_skip, c_out, _, _ = preconditioning(sigma, self.sigma_data * strength)
+        strength, c_in, c_skip, c_out = (
+            c.view(-1, 1, 1, 1, 1) for c in (strength, c_in, c_skip, c_out)
+        )
+        seen = torch.cat([fields, (c_in * x).to(fields.dtype)], dim=1)
+        gate, change = self.network(seen, t).float().split(1, dim=1)
         measured = (1 - strength * _GATE_REACH * torch.sigmoid(gate)) * fields[:, :1]
-        r: Tensor = keep * x + (1 - keep) * measured + correct * strength * change
+        r: Tensor = c_skip * x + (1 - c_skip) * measured + c_out * change
         return r
 
 
-def preconditioning(sigma: Tensor, sigma_data: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def preconditioning(
+    sigma: Tensor, sigma_data: Tensor | float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(c_skip, c_out, c_in, t) for σ in (0, ∞], each of sigma's shape.
 
     c_skip = σd²/(σ²+σd²) and c_out = σ·σd/√(σ²+σd²) are EDM's; c_in = σd/(σ²+σd²) makes c_in·x the
@@ -139,17 +152,20 @@ def loss(
     method: Flow3D,
     r: Tensor,
     fields: Tensor,
-    weight: Tensor,
+    activity: Tensor,
     generator: torch.Generator,
 ) -> Tensor:
     """Denoising loss of a batch, a scalar.
 
-    r       ratio of the full-dose scan [b, 1, i, j, k]
-    fields  of the low-dose scan [b, 4, i, j, k]
-    weight  of each voxel [b, 1, i, j, k]
+    r         ratio of the full-dose scan [b, 1, i, j, k]
+    fields    of the low-dose scan [b, 4, i, j, k]
+    activity  of the low-dose scan, over its mean [b, 1, i, j, k]
 
-    EDM's weight 1/c_out² makes every σ count alike. Each patch is divided by about the error that a
-    good answer leaves, its noise power where that is small, so that scans of little noise count.
+    A voxel's weight is its activity: between absolute error, where only hot organs would count, and
+    relative error, where all would count alike.
+
+    Each patch is divided by about the error that a good answer leaves, which is bounded by the
+    scan's noise power, by σ², and by how well structure can be told: so every dose and σ counts.
     """
     b = len(r)
     time = torch.rand(b, generator=generator).clamp(0.02, 0.98).to(r)
@@ -159,10 +175,12 @@ def loss(
     per_sample = (-1, 1, 1, 1, 1)
     x = torch.where(pure.view(per_sample), 0.0, r + sigma.view(per_sample) * noise)
     sigma = torch.where(pure, torch.inf, sigma)
-    _, c_out, _, _ = preconditioning(sigma, method.sigma_data)
-    error = (method.denoise(x, sigma, fields) - r).square()
+    near = gaussian(activity * (1 + fields[:, :1]), NEAR)
+    answer = keep_activity(method.denoise(x, sigma, fields), activity, near)
+    error = (answer - r).square()
+    weight = activity.clamp(max=_MAX_WEIGHT)
     volume = (1, 2, 3, 4)
-    per_patch = (weight * error).mean(volume) * (method.sigma_data / c_out).square()
+    per_patch = (weight * error).mean(volume)
     noise_power = (weight * (fields[:, :1] - r).square()).mean(volume) + 1e-5
-    structure = _STRUCTURE_ERROR * weight.mean(volume)
-    return (per_patch * (1 / noise_power + 1 / structure)).mean()
+    elsewhere = (1 / _STRUCTURE_ERROR + 1 / sigma.square()) / weight.mean(volume)
+    return (per_patch * (1 / noise_power + elsewhere)).mean()

@@ -20,6 +20,7 @@ from torch import Tensor
 NEAR, FAR, CONTEXT, FINE = 2.0, 6.0, 4.0, 1.0
 _FAR_SHARE = 0.03
 _FLOOR = 1e-3  # of the scan's level, keeps s positive where nothing was measured
+_LEEWAY = 0.05  # of s, within which `keep_activity` lets go: bounds the factor where x is near zero
 _LOG_NOISE_CENTRE = -1.9  # about the middle of log noise over doses 1 … 1/200: centres a field
 
 
@@ -27,14 +28,20 @@ _LOG_NOISE_CENTRE = -1.9  # about the middle of log noise over doses 1 … 1/200
 class LocalActivity:
     """A scan seen through its own local activity.
 
+    near      the smoothed scan [i, j, k], SUV
     activity  the positive field s [i, j, k], SUV
     fields    what the network sees of the scan [4, i, j, k], free of scale: the ratio y/s − 1, the
               log of s against its surroundings, the log of the noise around each voxel, and the log
               of the whole scan's noise, the same everywhere
     """
 
+    near: Tensor
     activity: Tensor
     fields: Tensor
+
+    def settle(self, r: Tensor) -> Tensor:
+        """r [i, j, k] with the scan's own regional activity."""
+        return keep_activity(r, self.activity, self.near)
 
     def decode(self, r: Tensor) -> Tensor:
         """Ratio → SUV."""
@@ -49,7 +56,8 @@ def level(y: Tensor) -> Tensor:
 def local_activity(y: Tensor, dtype: torch.dtype = torch.float32) -> LocalActivity:
     """See the scan y [i, j, k] (SUV, any scale, at least one positive voxel) in its own ratio."""
     positive = y.clamp(min=0)
-    s = gaussian(positive, NEAR) + _FAR_SHARE * gaussian(positive, FAR) + _FLOOR * level(y)
+    near = gaussian(positive, NEAR)
+    s = near + _FAR_SHARE * gaussian(positive, FAR) + _FLOOR * level(y)
     fields = torch.empty((4, *y.shape), dtype=dtype, device=y.device)
     fields[0] = y / s - 1
     rough = (y - gaussian(y, FINE)).div_(s).square_()
@@ -59,7 +67,17 @@ def local_activity(y: Tensor, dtype: torch.dtype = torch.float32) -> LocalActivi
     del log_noise, rough
     log_s = s.log()
     fields[1] = log_s - gaussian(log_s, CONTEXT)
-    return LocalActivity(s, fields)
+    return LocalActivity(near, s, fields)
+
+
+def keep_activity(r: Tensor, s: Tensor, near: Tensor) -> Tensor:
+    """Scale x = s (1 + r) so that, smoothed as `near` is, it shows the same activity as the scan.
+
+    Over a few voxels a scan's activity is measured well, even at a low dose: what a network knows
+    better is how it is distributed among them. All [..., i, j, k]; to first order in the change.
+    """
+    smoothed = gaussian(s * (1 + r), NEAR).clamp(min=0)
+    return (1 + r) * (near + _LEEWAY * s) / (smoothed + _LEEWAY * s) - 1
 
 
 def scan_noise(log_noise: Tensor, s: Tensor) -> Tensor:
@@ -75,15 +93,16 @@ def noise_ratio(log_noise: Tensor) -> Tensor:
 
 
 def gaussian(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian filter of a volume [i, j, k], σ in voxels, reflected at the ends.
+    """Gaussian filter of volumes [..., i, j, k], σ in voxels, reflected at the ends.
 
     Each axis is one matrix product with the filter's (banded) matrix: dense arithmetic, and still
     many times faster than a sliding kernel on any device.
     """
-    i, j, k = x.shape
-    x = x @ _filter_matrix(k, sigma, x).T
-    x = _filter_matrix(j, sigma, x) @ x
-    return (_filter_matrix(i, sigma, x) @ x.reshape(i, j * k)).reshape(x.shape)
+    i, j, k = x.shape[-3:]
+    with torch.autocast(x.device.type, enabled=False):  # a sum of many voxels needs full precision
+        x = x @ _filter_matrix(k, sigma, x).T
+        x = _filter_matrix(j, sigma, x) @ x
+        return (_filter_matrix(i, sigma, x) @ x.flatten(-2)).reshape(x.shape)
 
 
 def _filter_matrix(n: int, sigma: float, like: Tensor) -> Tensor:

@@ -50,6 +50,10 @@ class BoundScan(Protocol):
 
     fields: Tensor
 
+    def settle(self, x0: Tensor) -> Tensor:
+        """The network's answer [i, j, k] with what must hold for the volume as a whole."""
+        ...
+
     def decode(self, x: Tensor) -> Tensor:
         """The domain [i, j, k] → SUV."""
         ...
@@ -122,7 +126,8 @@ class Model:
         bound = self.method.bind(y, torch.float32)
         levels = torch.tensor([sigma], device=y.device)
         answer: Tensor = self.method.denoise(x[None, None], levels, bound.fields[None])
-        return answer[0, 0]
+        settled: Tensor = bound.settle(answer[0, 0])
+        return settled
 
 
 def methods() -> dict[str, Any]:

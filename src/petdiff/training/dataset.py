@@ -18,20 +18,19 @@ PATCH = (64, 64, 48)
 POOL = 48  # slabs kept at hand, so that a batch mixes bodies and scanners
 PATCHES_PER_SLAB = 60  # taken, on average, before a slab makes room for a new one
 HOT_SHARE = 0.3  # of the patches are centred on voxels chosen by their activity
-_MAX_WEIGHT = 10.0
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """A slab's low-dose scan, its full-dose scan as r [i, j, k], and every voxel's weight."""
+    """A slab's low-dose scan, its activity over its mean, and its full-dose scan as r [i, j, k]."""
 
     low: LocalActivity
+    activity: Tensor
     r: Tensor
-    weight: Tensor
 
 
 class SlabPatches(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
-    """An endless stream of (r, fields, weight) patches: [1, *PATCH], [4, *PATCH], [1, *PATCH].
+    """An endless stream of (r, fields, activity) patches: [1, *PATCH], [4, *PATCH], [1, *PATCH].
 
     seed   names the supply; worker w of n makes the slabs w, w + n, w + 2n … after `start`
     make   (seed, index) → Slab
@@ -70,16 +69,13 @@ class SlabPatches(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
 def _pair(low: np.ndarray, full: np.ndarray) -> _Pair:
     domain = local_activity(torch.from_numpy(low))
     s = domain.activity
-    r = torch.from_numpy(full) / s - 1
-    # Between absolute (s²) and relative error (1): hot organs lead, cold ones still count.
-    weight = (s / s.mean()).clamp(max=_MAX_WEIGHT)
-    return _Pair(domain, r, weight)
+    return _Pair(domain, s / s.mean(), torch.from_numpy(full) / s - 1)
 
 
 def _patch(rng: np.random.Generator, pair: _Pair) -> tuple[Tensor, Tensor, Tensor]:
     """A random cut, flipped and turned, all tensors alike."""
-    stack = torch.cat([pair.r[None], pair.low.fields, pair.weight[None]])
-    cut = stack[(slice(None), *_where(rng, pair.weight))]
+    stack = torch.cat([pair.r[None], pair.low.fields, pair.activity[None]])
+    cut = stack[(slice(None), *_where(rng, pair.activity))]
     flips = [axis + 1 for axis in range(3) if rng.random() < 0.5]
     cut = cut.flip(flips) if flips else cut
     if rng.random() < 0.5:
@@ -87,11 +83,11 @@ def _patch(rng: np.random.Generator, pair: _Pair) -> tuple[Tensor, Tensor, Tenso
     return cut[:1].contiguous(), cut[1:-1].contiguous(), cut[-1:].contiguous()
 
 
-def _where(rng: np.random.Generator, weight: Tensor) -> tuple[slice, slice, slice]:
+def _where(rng: np.random.Generator, activity: Tensor) -> tuple[slice, slice, slice]:
     """Slices of a patch around a voxel of the body, or of a hot place."""
-    shape = np.array(weight.shape)
+    shape = np.array(activity.shape)
     tries = rng.integers(0, shape, size=(256, 3))
-    chance = weight[tuple(torch.from_numpy(tries.T))].numpy().astype(np.float64)
+    chance = activity[tuple(torch.from_numpy(tries.T))].numpy().astype(np.float64)
     if rng.random() >= HOT_SHARE:
         chance = (chance > 0.1).astype(np.float64)
     total = chance.sum()
