@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -26,6 +28,10 @@ def model() -> Model:
     return Model(method, Contract(method="flow3d", architecture={}), "random", "0" * 64)
 
 
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
 def scan(shape: tuple[int, int, int], voxel_mm: tuple[float, float, float] = (2, 2, 2)) -> PETImage:
     """A noisy warm ellipsoid in air with a hot spot."""
     rng = np.random.default_rng(5)
@@ -40,7 +46,7 @@ def scan(shape: tuple[int, int, int], voxel_mm: tuple[float, float, float] = (2,
 @pytest.mark.parametrize("tile", [16, 32])
 def test_tiles_leave_no_trace(model: Model, tile: int, steps: int) -> None:
     image = scan((30, 27, 60))
-    options = {"steps": steps, "seed": 3, "precision": "float32"}
+    options: dict[str, Any] = {"steps": steps, "precision": "float32"}
     whole = denoise(image, model, **options).image.suv
     tiled = denoise(image, model, tile=tile, **options).image.suv
     assert np.abs(tiled - whole).max() < 1e-5 * np.abs(whole).max()
@@ -49,8 +55,8 @@ def test_tiles_leave_no_trace(model: Model, tile: int, steps: int) -> None:
 
 def test_same_seed_same_bytes(model: Model) -> None:
     image = scan((24, 24, 24))
-    first, again = (denoise(image, model, steps=2, seed=7).image.suv for _ in range(2))
-    other = denoise(image, model, steps=2, seed=8).image.suv
+    first, again = (denoise(image, model, steps=2, generator=seeded(7)).image.suv for _ in range(2))
+    other = denoise(image, model, steps=2, generator=seeded(8)).image.suv
     assert first.tobytes() == again.tobytes()
     assert first.tobytes() != other.tobytes()
 
@@ -112,8 +118,11 @@ def test_values_that_are_no_numbers_are_refused(model: Model, bad: float) -> Non
 
 def test_spread_is_the_standard_deviation_of_the_samples(model: Model) -> None:
     image = scan((24, 24, 24))
-    result = denoise(image, model, steps=2, samples=3, seed=10)
-    drawn = np.stack([denoise(image, model, steps=2, seed=10 + n).image.suv for n in range(3)])
+    result = denoise(image, model, steps=2, samples=3, generator=seeded(1))
+    one_after_another = seeded(1)
+    drawn = np.stack(
+        [denoise(image, model, steps=2, generator=one_after_another).image.suv for _ in range(3)]
+    )
     assert result.uncertainty is not None
     np.testing.assert_allclose(result.image.suv, drawn.mean(0), atol=2e-4)
     inside = result.uncertainty.suv > 0
@@ -157,7 +166,7 @@ def test_progress_reaches_its_end(model: Model) -> None:
 
 
 def test_record_says_what_was_done(model: Model) -> None:
-    record = denoise(scan((16, 16, 16)), model, steps=2, seed=4).record
+    record = denoise(scan((16, 16, 16)), model, steps=2, generator=seeded(4)).record
     assert (record["steps"], record["samples"], record["seed"]) == (2, 1, 4)
     assert record["device"].startswith("cpu")
     assert record["model"]["method"] == "flow3d"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,13 +18,14 @@ from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
 from petdiff.inference.device import describe_device, resolve_device, resolve_precision
 from petdiff.inference.grid import Affine, resample, resample_like
+from petdiff.inference.slabs import SlabDenoiser
 from petdiff.inference.tiled import TiledDenoiser
 from petdiff.methods.local_activity import NEAR, gaussian, level
-from petdiff.methods.model import Model, load_model
+from petdiff.methods.model import BoundScan, Model, load_model
 
 Tick = Callable[[int, int], None]
 
-AIR_BLOCK = 8  # voxels; air is told from body by the mean of such cubes
+AIR_CUBE = 8  # voxels; air is told from body by the mean of such cubes
 AIR_LEVEL = 0.1  # a cube below this share of the scan's level, and with no neighbour above, is air
 SAMPLING_STEPS = 4  # where several samples are asked for, and no number of steps
 
@@ -42,7 +45,7 @@ def denoise(
     *,
     steps: int | None = None,
     samples: int = 1,
-    seed: int = 0,
+    generator: torch.Generator | None = None,
     device: str = "auto",
     voxel_mm: tuple[float, float, float] | None = None,
     precision: str = "auto",
@@ -53,7 +56,8 @@ def denoise(
 
     steps      how often the model is asked per sample (default: the model's; 4 if samples > 1)
     samples    from 2 on, their mean is the image and their standard deviation the uncertainty
-    seed       of the noise that sampling starts from; the same bytes for the same seed
+    generator  of the noise that sampling starts from, on the CPU (default: of seed 0); the same
+               bytes for the same seed
     voxel_mm   work at this voxel size (default: the scan's own, where the model can)
     precision  auto, float32 or bfloat16, of the network's arithmetic
     tile       voxels a side of a tile's core (default: as large as memory allows)
@@ -66,6 +70,7 @@ def denoise(
     if samples < 1 or (steps is not None and steps < 1):
         raise UsageError(f"steps and samples must be at least 1, got {steps} and {samples}")
     _require_finite(image)
+    generator = generator or torch.Generator().manual_seed(0)
     place = resolve_device(device)
     dtype = resolve_precision(precision, place)
     loaded = load_model(model) if isinstance(model, str) else model
@@ -84,7 +89,7 @@ def denoise(
         "precision": str(dtype).removeprefix("torch."),
         "steps": steps,
         "samples": samples,
-        "seed": seed,
+        "seed": generator.initial_seed(),
         "working_voxel_mm": list(working_mm),
         "working_shape": list(y.shape),
     }
@@ -94,7 +99,8 @@ def denoise(
             image, image.with_suv(np.zeros_like(image.suv)) if samples > 1 else None, record
         )
 
-    mean, spread, tiling = _run(loaded, y, body, dtype, steps, samples, seed, tile, callback)
+    ask = partial(_denoiser, loaded.method, dtype=dtype, tile=tile, callback=callback)
+    mean, spread, tiling = _draw(loaded.method, y, body, ask, dtype, steps, samples, generator)
     denoised = _back(mean, y, affine, image)
     uncertainty = None
     if spread is not None:
@@ -108,77 +114,81 @@ def denoise(
 
 @dataclass(frozen=True)
 class _Body:
-    """Where a scan is not air: a box of voxels, and which of the cubes in it hold body."""
+    """Where a scan is not air, in cubes of `multiple` voxels: a box of voxels, and its cubes."""
 
     box: tuple[slice, slice, slice]
-    blocks: Tensor  # bool, one per cube of the box
+    cubes: Tensor  # bool, one per cube of the box
+    multiple: int
 
     @classmethod
     def find(cls, y: Tensor, multiple: int) -> _Body | None:
         """None where nothing is positive."""
         if not bool((y > 0).any()):
             return None
-        side = max(AIR_BLOCK, multiple)
-        cubes = F.avg_pool3d(_pad(y, side)[None], side)
-        hot = cubes > AIR_LEVEL * level(y)
+        side = math.lcm(AIR_CUBE, multiple)
+        hot = F.avg_pool3d(_pad(y, side)[None], side) > AIR_LEVEL * level(y)
         near_hot = F.max_pool3d(hot.float(), 3, stride=1, padding=1)[0] > 0
         where = near_hot.nonzero()
         low, high = where.amin(0).tolist(), (where.amax(0) + 1).tolist()
         spans = [slice(a, b) for a, b in zip(low, high, strict=True)]
-        i, j, k = (slice(s.start * side, s.stop * side) for s in spans)
-        return cls((i, j, k), near_hot[tuple(spans)])
+        i, j, k = (slice(span.start * side, span.stop * side) for span in spans)
+        return cls((i, j, k), near_hot[tuple(spans)], side)
 
     def voxels(self) -> Tensor:
         """The cubes as a mask of the box's voxels."""
-        mask = self.blocks
-        for axis, span in enumerate(self.box):
-            side = (span.stop - span.start) // mask.shape[axis]
-            mask = mask.repeat_interleave(side, dim=axis)
+        mask = self.cubes
+        for axis in range(3):
+            mask = mask.repeat_interleave(self.multiple, dim=axis)
         return mask
 
 
-def _run(
-    model: Model,
+def _denoiser(
+    method: Any,
+    bound: BoundScan,
+    inside: Tensor,
+    calls: int,
+    *,
+    dtype: torch.dtype,
+    tile: int | None,
+    callback: Tick | None,
+) -> TiledDenoiser | SlabDenoiser:
+    """The method as a denoiser of the whole volume, cut as its network allows."""
+    if method.blend:
+        return SlabDenoiser(method, bound.fields, tile, callback, calls)
+    return TiledDenoiser(method, bound, inside, dtype, tile, callback, calls)
+
+
+def _draw(
+    method: Any,
     y: Tensor,
     body: _Body,
+    ask: Callable[[BoundScan, Tensor, int], TiledDenoiser | SlabDenoiser],
     dtype: torch.dtype,
     steps: int,
     samples: int,
-    seed: int,
-    tile: int | None,
-    callback: Tick | None,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
     """Mean and spread over the samples on y's grid, and how the volume was cut."""
-    method = model.method
     air = gaussian(y.clamp(min=0), NEAR)
-    scan = _pad(y, max(AIR_BLOCK, method.multiple))[body.box]
+    scan = _pad(y, body.multiple)[body.box]
     bound = method.bind(scan, dtype)
     inside = body.voxels()
-    asked = TiledDenoiser(method, bound, inside, dtype, tile, callback, steps * samples)
+    asked = ask(bound, inside, steps * samples)
     lowest = scan.clamp(max=0)
     mean, squares = torch.zeros_like(scan), torch.zeros_like(scan) if samples > 1 else None
     for n in range(samples):
-        generator = torch.Generator().manual_seed(seed + n)
-        noise = _noise(scan, steps, generator)
+        noise = torch.randn(scan.shape, generator=generator).to(scan)
         x = method.sample(asked, noise, steps, generator, None)
         drawn = torch.maximum(bound.decode(x), lowest)
         gap = drawn - mean  # Welford's running mean and sum of squares
         mean += gap / (n + 1)
         if squares is not None:
             squares += gap * (drawn - mean)
-    spread = None if squares is None else (squares / (samples - 1)).sqrt()
-    return (
-        _paste(air, mean, inside, body.box),
-        (None if spread is None else _paste(torch.zeros_like(air), spread, inside, body.box)),
-        asked.describe(),
-    )
-
-
-def _noise(scan: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-    """Unit noise for the whole volume, drawn on the CPU; none where a single step ignores it."""
-    if steps == 1:
-        return torch.zeros(1, device=scan.device).expand(scan.shape)
-    return torch.randn(scan.shape, generator=generator).to(scan.device)
+    image = _paste(air, mean, inside, body.box)
+    if squares is None:
+        return image, None, asked.describe()
+    spread = (squares / (samples - 1)).sqrt()
+    return image, _paste(torch.zeros_like(y), spread, inside, body.box), asked.describe()
 
 
 def _paste(whole: Tensor, part: Tensor, inside: Tensor, box: tuple[slice, slice, slice]) -> Tensor:

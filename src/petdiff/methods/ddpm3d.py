@@ -68,6 +68,10 @@ class ClippedScan:
     excess_suv: Tensor
     clip_suv: float
 
+    def settle(self, x0: Tensor) -> Tensor:
+        """Nothing has to hold for the volume as a whole."""
+        return x0
+
     def decode(self, x: Tensor) -> Tensor:
         """The domain [i, j, k] → SUV, with what was clipped put back on top.
 

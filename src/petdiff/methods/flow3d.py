@@ -63,6 +63,7 @@ class Flow3D:
     network: UNet
     sigma_data: float = SIGMA_DATA
     default_steps: ClassVar[int] = 1
+    blend: ClassVar[int] = 0
 
     @classmethod
     def create(cls, preset: str = "default") -> Flow3D:

@@ -62,17 +62,17 @@ class BoundScan(Protocol):
 class Method(Protocol):
     """What inference needs of a method; `flow3d` and `ddpm3d` are such.
 
-    multiple        every axis of a tile must be a multiple of this many voxels
-    halo            voxels around a tile's core that its answer may depend on
-    blend           voxels over which overlapping tiles are blended, where the network takes
-                    statistics of a tile, so that no halo is exact; 0 where the halo is
-    default_tile    largest tile (i, j, k) the network may see, None: whatever memory allows
-    default_steps   how often it asks, if not told
+    multiple       every axis of a tile must be a multiple of this many voxels
+    halo           voxels around a tile's core that its answer may depend on
+    blend          0; or, where the network takes statistics of all it sees, so that no halo is
+                   exact, the voxels over which its slabs are blended
+    default_steps  how often it asks, if not told
     """
 
     network: nn.Module
     multiple: int
     halo: int
+    blend: int
     default_steps: ClassVar[int]
 
     def working_voxel_mm(self, voxel_mm: tuple[float, float, float]) -> tuple[float, float, float]:

@@ -95,6 +95,8 @@ def _load(request: Request, image: PETImage, progress: Progress) -> Model:
 
 
 def _denoise(request: Request, image: PETImage, model: Model, tick: Any) -> Result:
+    import torch
+
     from petdiff.inference.denoise import denoise
 
     return denoise(
@@ -102,7 +104,7 @@ def _denoise(request: Request, image: PETImage, model: Model, tick: Any) -> Resu
         model,
         steps=request.steps,
         samples=request.samples,
-        seed=request.seed,
+        generator=torch.Generator().manual_seed(request.seed),
         device=request.device,
         voxel_mm=request.voxel_mm,
         callback=tick,
@@ -130,7 +132,8 @@ def _preview(request: Request, image: PETImage, result: Result, path: Path) -> N
 
     spread = None if result.uncertainty is None else result.uncertainty.suv
     device = result.record["device"]
-    note = f"{request.scan.name} · {grid_text(image)} · stored {image.unit} · {device}"
+    name = image.facts.get("series_description") or request.scan.name
+    note = f"{name} · {grid_text(image)} · stored {image.unit} · {device}"
     write_preview(path, image, result.image, spread, title=title(result.record), note=note)
 
 
