@@ -27,6 +27,7 @@ _WIDEST_IN, _HIGHEST_IN, _DPI = 12.5, 6.4, 160
 _GAP_IN, _HEAD_IN, _FOOT_IN = 0.14, 0.9, 0.8
 _VIEW_GAP_MM = 8.0
 _INK, _FAINT = "#1c2733", "#7a8794"
+_CHANGE = ("#0b3c78", "#4f93c8", "#ffffff", "#e07b5f", "#8c1420")  # less, none, more
 _RESEARCH = "For research, not a medical device"
 
 
@@ -41,11 +42,11 @@ class _View:
 
 @dataclass(frozen=True)
 class _Panel:
-    """Views side by side that share a caption, colours and their bar."""
+    """Views side by side that share a caption, colours (a map's name or its stops) and a bar."""
 
     caption: str
     views: list[_View]
-    colours: str
+    colours: str | tuple[str, ...]
     window: tuple[float, float]
     unit: str
 
@@ -114,7 +115,7 @@ def suv_window(picture: Picture) -> float:
 
 def _changed(view: _View) -> _Panel:
     limit = _round_up(float(np.quantile(np.abs(view.picture), 0.995)))
-    return _Panel("change", [view], "RdBu_r", (-limit, limit), "ΔSUV, the largest on each ray")
+    return _Panel("change", [view], _CHANGE, (-limit, limit), "ΔSUV, the largest on each ray")
 
 
 def _spread(views: list[_View]) -> _Panel:
@@ -166,19 +167,23 @@ def _draw(panels: list[_Panel], title: str, note: str) -> Figure:
 
 def _show(figure: Figure, panel: _Panel, left_in: float, in_per_mm: float) -> None:
     """Draw a panel's views from `left_in` on, its caption above and its colour bar below."""
+    from matplotlib.colors import LinearSegmentedColormap
+
     figure_in = (figure.get_figwidth(), figure.get_figheight())
 
     def axes(left: float, bottom: float, width: float, height: float) -> Axes:
         (w, h) = figure_in
         return figure.add_axes((left / w, bottom / h, width / w, height / h))
 
+    stops = panel.colours
+    cmap = stops if isinstance(stops, str) else LinearSegmentedColormap.from_list("", stops)
     view_left_in = left_in
     for view in panel.views:
         width_in, height_in = view.width_mm * in_per_mm, view.height_mm * in_per_mm
         place = axes(view_left_in, _FOOT_IN, width_in, height_in)
         shown = place.imshow(
             view.picture,
-            cmap=panel.colours,
+            cmap=cmap,
             vmin=panel.window[0],
             vmax=panel.window[1],
             aspect="auto",  # the axes have the true proportions
