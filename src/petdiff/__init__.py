@@ -1,3 +1,44 @@
-"""petdiff: denoise whole-body PET with 3-D diffusion models. For research, not a medical device."""
+"""petdiff: denoise whole-body PET with 3-D diffusion models. For research, not a medical device.
+
+image = petdiff.read("scan/")                   # DICOM, NIfTI or npz → SUV
+result = petdiff.denoise(image)                 # image, uncertainty, record
+petdiff.write(result.image, "denoised.nii.gz")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from petdiff.image import PETImage as PETImage
+    from petdiff.inference.denoise import Result as Result
+    from petdiff.inference.denoise import denoise as denoise
+    from petdiff.io import read as read
+    from petdiff.io import write as write
+    from petdiff.methods.model import Model as Model
+    from petdiff.methods.model import load_model as load_model
 
 __version__ = "0.1.0"
+
+# Found on first use: `import petdiff` costs nothing, and only what computes imports torch.
+_HOMES = {
+    "PETImage": "petdiff.image",
+    "read": "petdiff.io",
+    "write": "petdiff.io",
+    "denoise": "petdiff.inference.denoise",
+    "Result": "petdiff.inference.denoise",
+    "load_model": "petdiff.methods.model",
+    "Model": "petdiff.methods.model",
+}
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'petdiff' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])
