@@ -167,6 +167,7 @@ def loss(
 
     Each patch is divided by about the error that a good answer leaves, which is bounded by the
     scan's noise power, by σ², and by how well structure can be told: so every dose and σ counts.
+    The logarithm, as decibels do, keeps one hopeless patch from outweighing the rest.
     """
     b = len(r)
     time = torch.rand(b, generator=generator).clamp(0.02, 0.98).to(r)
@@ -184,4 +185,4 @@ def loss(
     per_patch = (weight * error).mean(volume)
     noise_power = (weight * (fields[:, :1] - r).square()).mean(volume) + 1e-5
     elsewhere = (1 / _STRUCTURE_ERROR + 1 / sigma.square()) / weight.mean(volume)
-    return (per_patch * (1 / noise_power + elsewhere)).mean()
+    return (per_patch * (1 / noise_power + elsewhere)).log1p().mean()
