@@ -27,6 +27,7 @@ Volume = NDArray[np.float32]
 TRANSAXIAL, SLICES = 96, 56  # voxels
 SHAPE = (TRANSAXIAL, TRANSAXIAL, SLICES)
 PATIENT_SHARE = 0.5  # of the slabs; the others are abstract bodies
+FIRST_SEED = 1_000_000  # of training patients: those below are left for tests
 LOWS = 3  # low-dose scans of each slab
 
 
@@ -102,7 +103,9 @@ def make_slab(seed: int, index: int) -> Slab:
 
 def _part_of_a_patient(rng: np.random.Generator) -> tuple[Volume, Volume]:
     """Activity and attenuation of a short stretch of a patient, at a voxel size of its own."""
-    patient = draw_patient(int(rng.integers(2**31)), tracer=str(rng.choice(list(TRACERS))))
+    patient = draw_patient(
+        int(rng.integers(FIRST_SEED, 2**31)), tracer=str(rng.choice(list(TRACERS)))
+    )
     i = j = float(np.exp(rng.uniform(np.log(2.0), np.log(5.5))))
     k = i * float(np.exp(rng.uniform(np.log(0.6), np.log(1.6))))
     top_mm = sum(patient.lengths_mm.model_dump().values())
