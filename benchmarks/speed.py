@@ -2,8 +2,8 @@
 
     python benchmarks/speed.py [--shape 192,288,520] [--steps 1]
 
-Makes a body-shaped scan of 1.65 mm voxels, runs `petdiff denoise` on it in a process of its own, and
-prints the stages. Then it times the network alone on one large tile, and the machine's own 3-D
+Makes a body-shaped scan of 1.65 mm voxels, runs `petdiff denoise` on it in a process of its own,
+and prints the stages. Then it times the network alone on one large tile, and the machine's own 3-D
 convolutions at the network's widths, and prints the ratio of the two rates.
 """
 
@@ -102,7 +102,9 @@ def main() -> None:
     dtype = resolve_precision("auto", torch.device("cpu"))
     rate, per_voxel = network_rate(dtype)
     ceiling = convolution_rate(dtype)
-    print(f"network        {rate / 1e9:6.0f} GFLOP/s, {per_voxel / 1e3:.0f} kFLOP per voxel, {dtype}")
+    print(
+        f"network        {rate / 1e9:6.0f} GFLOP/s, {per_voxel / 1e3:.0f} kFLOP per voxel, {dtype}"
+    )
     print(f"convolutions   {ceiling / 1e9:6.0f} GFLOP/s")
     print(f"ratio          {rate / ceiling:6.2f}")
 
