@@ -145,10 +145,15 @@ def _place(
     if kind == "node":
         return _node(patient, grid, labels, rng)
     starts = LOCAL[patient.tracer] if kind == "local" else SITES[kind]
-    chosen = [label for label, name in NAMES.items() if name.startswith(starts)]
-    where = np.argwhere(np.isin(labels, chosen))
-    if len(where) == 0:
+    present = np.bincount(labels.ravel(), minlength=max(NAMES) + 1)
+    chosen = [
+        label
+        for label, name in NAMES.items()
+        if present[label] and name.startswith(starts) and not name.endswith("_contents")
+    ]
+    if not chosen:
         return None
+    where = np.argwhere(labels == rng.choice(chosen))
     voxel = where[rng.integers(len(where))]
     centre = np.array(grid.origin_mm) + (voxel + rng.uniform(-0.5, 0.5, 3)) * grid.voxel_mm
     return NAMES[int(labels[tuple(voxel)])], _vector(centre)

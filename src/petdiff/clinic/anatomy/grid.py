@@ -49,7 +49,7 @@ class Grid:
         """The smallest grid of whole voxels that holds a box, centred on it."""
         shape, origin = [], []
         for low, high, voxel in zip(low_mm, high_mm, voxel_mm, strict=True):
-            count = int(np.ceil((high - low) / voxel))
+            count = int(np.ceil((high - low) / voxel - 1e-6))
             shape.append(count)
             origin.append((low + high) / 2 - (count - 1) / 2 * voxel)
         return cls((shape[0], shape[1], shape[2]), voxel_mm, (origin[0], origin[1], origin[2]))

@@ -42,7 +42,13 @@ def render(patient: Patient, grid: Grid) -> Phantom:
     Edges are soft over one voxel, as if each voxel were filled in proportion to what covers it.
     A voxel has the same values whatever grid it belongs to (to rounding).
     """
-    painted = (*structures(patient), *lesion_structures(patient))
+    return paint(patient, [*structures(patient), *lesion_structures(patient)], grid)
+
+
+def paint(
+    patient: Patient, painted: Sequence[Structure], grid: Grid, warp_sd_mm: float = WARP_SD_MM
+) -> Phantom:
+    """Structures painted one over the other with the patient's uptake, the first as the outline."""
     phantom = Phantom(
         np.zeros(grid.shape, np.float32),
         np.zeros(grid.shape, np.float32),
@@ -51,13 +57,13 @@ def render(patient: Patient, grid: Grid) -> Phantom:
     step = max(8, SLAB_VOXELS // (grid.shape[0] * grid.shape[1]))
     for start in range(0, grid.shape[2], step):
         stop = min(start + step, grid.shape[2])
-        _paint(patient, painted, grid.slab(start, stop), phantom.slab(start, stop))
+        samples = displaced(patient, grid.slab(start, stop), warp_sd_mm)
+        _paint(patient, painted, samples, phantom.slab(start, stop))
     return phantom
 
 
-def _paint(patient: Patient, painted: Sequence[Structure], grid: Grid, onto: Phantom) -> None:
-    samples = displaced(patient, grid)
-    softness = np.float32(1 / np.cbrt(np.prod(grid.voxel_mm)))
+def _paint(patient: Patient, painted: Sequence[Structure], samples: Samples, onto: Phantom) -> None:
+    softness = np.float32(1 / np.cbrt(np.prod(samples.step_mm)))
     outline = painted[0].shape
     for structure in painted:
         here = samples.near(structure.shape.bounds)
@@ -97,9 +103,9 @@ def _blend(
     onto.labels[here][cover > 0.5] = LABELS[structure.name]
 
 
-def displaced(patient: Patient, grid: Grid) -> Samples:
+def displaced(patient: Patient, grid: Grid, warp_sd_mm: float = WARP_SD_MM) -> Samples:
     """The grid's points, displaced by the patient's own warp of the whole body."""
-    moves = Waves.shear(patient.stream("warp"), 14, (150, 420), WARP_SD_MM)
+    moves = Waves.shear(patient.stream("warp"), 14, (150, 420), warp_sd_mm)
     straight = grid.axes_mm
     x, y, z = (move.on(straight) for move in moves)
     x += straight[0].astype(np.float32)[:, None, None]
