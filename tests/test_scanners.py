@@ -61,6 +61,16 @@ def test_one_bed_where_the_patient_fits_counts_sensitivity_times_time() -> None:
     np.testing.assert_allclose(seen.acceptance, scanner.acceptance(z_mm - 500), rtol=1e-6)
 
 
+def test_a_body_longer_than_a_long_field_is_scanned_in_the_same_time() -> None:
+    scanner = replace(get_scanner("quadra"), axial_field_mm=1000, max_ring_difference_mm=200)
+    stable = replace(F18, half_life_s=1e12)
+    longer = coverage(scanner, np.arange(0, 1201, 10.0), stable).counts_per_bq
+    # Two beds of half the time each: the middle, which both see, gets what one bed gives it.
+    in_one_bed = coverage(scanner, np.arange(0, 901, 10.0), stable).counts_per_bq
+    assert longer[60] == pytest.approx(in_one_bed[45], rel=1e-6)
+    assert longer.min() > 0.3 * longer.max()
+
+
 def test_beds_overlap_so_that_no_slice_is_left_out() -> None:
     scanner = get_scanner("discovery-mi")
     z_mm = np.arange(0, 1000, 3.0)

@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from petdiff.clinic.isotopes import F18, Isotope
 from petdiff.clinic.scanners import Scanner
 
+PAST_THE_END = 0.1  # of the axial field
+
 
 @dataclass(frozen=True)
 class Exam:
@@ -41,33 +43,34 @@ class Coverage:
 def coverage(scanner: Scanner, z_mm: ArrayLike, isotope: Isotope) -> Coverage:
     """What a scan of the slices z_mm, from the feet to the head, collects of each.
 
-    Beds are placed evenly with at least the scanner's overlap; one suffices where the slices fit
-    in the field.
+    One bed where the slices fit in the field; else beds evenly placed, overlapping by at least
+    the scanner's share and reaching past the ends, where a field sees little. Scanners made for a
+    single bed share its time among the beds that a longer body needs.
     """
     z = np.asarray(z_mm, float)
     if scanner.motion == "continuous":
         return _continuous(scanner, z, isotope)
     counts, oblique = np.zeros_like(z), np.zeros_like(z)
-    for number, centre_mm in enumerate(_bed_centres(scanner, z)):
-        offset = z - centre_mm
-        start_s = number * scanner.bed_seconds
-        lived_s = _decayed_seconds(isotope, start_s, start_s + scanner.bed_seconds)
-        collected = scanner.cps_per_bq(offset) * lived_s
+    centres_mm = _bed_centres(scanner, z)
+    seconds = scanner.bed_seconds / (len(centres_mm) if scanner.motion == "single" else 1)
+    for number, centre_mm in enumerate(centres_mm):
+        offset_mm = z - centre_mm
+        lived_s = _decayed_seconds(isotope, number * seconds, (number + 1) * seconds)
+        collected = scanner.cps_per_bq(offset_mm) * lived_s
         counts += collected
-        oblique += collected * scanner.acceptance(offset)
+        oblique += collected * scanner.acceptance(offset_mm)
     return _of_isotope(counts, oblique, isotope)
 
 
 def _bed_centres(scanner: Scanner, z_mm: NDArray[np.float64]) -> NDArray[np.float64]:
     field_mm = scanner.axial_field_mm
-    low, high = z_mm.min(), z_mm.max()
-    surplus = max(0.0, (high - low) - field_mm)
     step_mm = field_mm * (1 - scanner.overlap)
-    # The last slices of a field see next to nothing, so a long scan reaches past its ends.
-    beds = 1 + int(np.ceil(surplus / step_mm - 1e-9))
-    middle, pitch = (low + high) / 2, min(step_mm, surplus / max(beds - 1, 1) + 1e-9)
-    centres: NDArray[np.float64] = middle + (np.arange(beds) - (beds - 1) / 2) * pitch
-    return centres
+    surplus_mm = float(np.ptp(z_mm)) - field_mm
+    beds = 1 + max(0, int(np.ceil(surplus_mm / step_mm)))
+    pitch_mm = min(step_mm, (surplus_mm + 2 * PAST_THE_END * field_mm) / max(beds - 1, 1))
+    middle_mm = (z_mm.min() + z_mm.max()) / 2
+    centres_mm: NDArray[np.float64] = middle_mm + (np.arange(beds) - (beds - 1) / 2) * pitch_mm
+    return centres_mm
 
 
 def _continuous(scanner: Scanner, z_mm: NDArray[np.float64], isotope: Isotope) -> Coverage:

@@ -37,9 +37,9 @@ class Scanner:
     voxel_mm                         image grid (i, j, k)
     iterations, subsets              of OSEM with the point spread of the scanner
     filter_fwhm_mm                   Gaussian filter of the images
-    motion, bed_seconds, overlap     one bed or several, that long each and overlapping by that
-                                     share of the axial field; or continuous, each slice passing
-                                     through the field in that time
+    motion, bed_seconds, overlap     a single bed for that long; beds of that length each, which
+                                     overlap by that share of the axial field; or continuous, each
+                                     slice passing through the field in that time
     """
 
     label: str
@@ -56,7 +56,7 @@ class Scanner:
     iterations: int
     subsets: int
     filter_fwhm_mm: float
-    motion: Literal["beds", "continuous"]
+    motion: Literal["single", "beds", "continuous"]
     bed_seconds: float
     overlap: float
 
@@ -105,7 +105,7 @@ SCANNERS: dict[str, Scanner] = {
         iterations=4,
         subsets=5,
         filter_fwhm_mm=0.0,
-        motion="beds",
+        motion="single",
         bed_seconds=600,
         overlap=0.3,
     ),
@@ -125,8 +125,8 @@ SCANNERS: dict[str, Scanner] = {
         iterations=3,
         subsets=10,
         filter_fwhm_mm=0.0,
-        motion="beds",
-        bed_seconds=300,
+        motion="single",
+        bed_seconds=200,
         overlap=0.3,
     ),
     # van Sluis et al., J Nucl Med 2019, doi 10.2967/jnumed.118.215418.
@@ -144,7 +144,7 @@ SCANNERS: dict[str, Scanner] = {
         voxel_mm=(1.65, 1.65, 2.0),
         iterations=4,
         subsets=5,
-        filter_fwhm_mm=2.0,
+        filter_fwhm_mm=3.0,
         motion="continuous",
         bed_seconds=190,
         overlap=0.0,
