@@ -92,6 +92,24 @@ def test_any_size_and_voxel_comes_back_on_its_own_grid(
     np.testing.assert_array_equal(result.image.affine, image.affine)
 
 
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
+@pytest.mark.parametrize("flipped", [(), (0,), (1, 2)])
+def test_how_a_scan_is_stored_does_not_matter(
+    model: Model, axes: tuple[int, int, int], flipped: tuple[int, ...]
+) -> None:
+    image = scan((24, 20, 30), (2, 2, 3))
+    affine = image.affine[:, [*axes, 3]].copy()
+    suv = image.suv.transpose(axes)
+    for axis in flipped:
+        affine[:3, 3] += affine[:3, axis] * (suv.shape[axis] - 1)
+        affine[:3, axis] *= -1
+        suv = np.flip(suv, axis)
+    stored = PETImage(np.ascontiguousarray(suv), affine)
+    answer = denoise(stored, model, steps=2).image.suv
+    expected = denoise(image, model, steps=2).image.suv.transpose(axes)
+    np.testing.assert_array_equal(answer, np.flip(expected, flipped))
+
+
 def test_nothing_is_pushed_below_zero_or_below_what_was_measured(model: Model) -> None:
     image = scan((24, 24, 24))
     assert denoise(image, model).image.suv.min() >= 0

@@ -18,6 +18,7 @@ from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
 from petdiff.inference.device import describe_device, resolve_device, resolve_precision
 from petdiff.inference.grid import Affine, resample, resample_like
+from petdiff.inference.orientation import turned, turned_back
 from petdiff.inference.slabs import SlabDenoiser
 from petdiff.inference.tiled import TiledDenoiser
 from petdiff.methods.local_activity import NEAR, gaussian, level
@@ -27,7 +28,6 @@ Tick = Callable[[int, int], None]
 
 AIR_CUBE = 8  # voxels; air is told from body by the mean of such cubes
 AIR_LEVEL = 0.1  # a cube below this share of the scan's level, and with no neighbour above, is air
-SAMPLING_STEPS = 4  # where several samples are asked for, and no number of steps
 
 
 @dataclass(frozen=True)
@@ -72,17 +72,19 @@ def denoise(
     _require_finite(image)
     generator = generator or torch.Generator().manual_seed(0)
     place = resolve_device(device)
-    dtype = resolve_precision(precision, place)
     loaded = load_model(model) if isinstance(model, str) else model
-    steps = steps or (SAMPLING_STEPS if samples > 1 else loaded.method.default_steps)
+    method = loaded.method
+    dtype = resolve_precision(method.precision if precision == "auto" else precision, place)
+    steps = steps or (method.sampling_steps if samples > 1 else method.default_steps)
     if samples > 1 and steps == 1:
         raise UsageError(
             "one step always gives the same answer: for several samples use --steps 2 or more"
         )
 
-    working_mm = voxel_mm or loaded.method.working_voxel_mm(image.spacing_mm)
-    y, affine = _on_grid(image, working_mm, place)
-    body = _Body.find(y, loaded.method.multiple)
+    scan = turned(image, method.axes)
+    working_mm = voxel_mm or method.working_voxel_mm(scan.spacing_mm)
+    y, affine = _on_grid(scan, working_mm, place)
+    body = _Body.find(y, method.multiple)
     record: dict[str, Any] = {
         "model": {"name": loaded.name, "sha256": loaded.sha256, **loaded.contract.model_dump()},
         "device": describe_device(place),
@@ -99,14 +101,15 @@ def denoise(
             image, image.with_suv(np.zeros_like(image.suv)) if samples > 1 else None, record
         )
 
-    ask = partial(_denoiser, loaded.method, dtype=dtype, tile=tile, callback=callback)
-    mean, spread, tiling = _draw(loaded.method, y, body, ask, dtype, steps, samples, generator)
-    denoised = _back(mean, y, affine, image)
+    ask = partial(_denoiser, method, dtype=dtype, tile=tile, callback=callback)
+    mean, spread, tiling = _draw(method, y, body, ask, dtype, steps, samples, generator)
+    denoised = turned_back(_back(mean, y, affine, scan), image)
     uncertainty = None
     if spread is not None:
-        uncertainty = image.with_suv(_resampled(spread, affine, image).clamp(min=0).cpu().numpy())
+        on_grid = _resampled(spread, affine, scan).clamp(min=0).cpu().numpy()
+        uncertainty = turned_back(scan.with_suv(on_grid), image)
     record |= tiling | {
-        "air_share": round(1 - float(body.voxels().sum()) / y.numel(), 4),
+        "air_share": round(1 - body.share(y), 4),
         "seconds": round(time.perf_counter() - start, 3),
     }
     return Result(denoised, uncertainty, record)
@@ -133,6 +136,11 @@ class _Body:
         spans = [slice(a, b) for a, b in zip(low, high, strict=True)]
         i, j, k = (slice(span.start * side, span.stop * side) for span in spans)
         return cls((i, j, k), near_hot[tuple(spans)], side)
+
+    def share(self, y: Tensor) -> float:
+        """Of the volume's voxels."""
+        i, j, k = y[self.box].shape
+        return float(self.voxels()[:i, :j, :k].sum()) / y.numel()
 
     def voxels(self) -> Tensor:
         """The cubes as a mask of the box's voxels."""

@@ -87,7 +87,9 @@ class DDPM3D:
 
     network: PublishedUNet
     process: Process = Process()  # noqa: RUF009, frozen
+    precision: ClassVar[str] = "float32"  # as trained: what bfloat16 costs was not measured
     default_steps: ClassVar[int] = 1000
+    sampling_steps: ClassVar[int] = 1000
     halo: ClassVar[int] = 0
 
     @classmethod
@@ -104,6 +106,11 @@ class DDPM3D:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise InputRefused(f"contract of ddpm3d: {where}: {first['msg']}") from error
+
+    @property
+    def axes(self) -> str:
+        """Where the voxel axes run that the network has learnt to expect."""
+        return self.process.axes
 
     @property
     def multiple(self) -> int:

@@ -62,7 +62,10 @@ class Flow3D:
 
     network: UNet
     sigma_data: float = SIGMA_DATA
+    axes: ClassVar[str] = "RAS"
+    precision: ClassVar[str] = "auto"
     default_steps: ClassVar[int] = 1
+    sampling_steps: ClassVar[int] = 4
     blend: ClassVar[int] = 0
 
     @classmethod

@@ -66,14 +66,19 @@ class Method(Protocol):
     halo           voxels around a tile's core that its answer may depend on
     blend          0; or, where the network takes statistics of all it sees, so that no halo is
                    exact, the voxels over which its slabs are blended
-    default_steps  how often it asks, if not told
+    axes           where i, j and k run in the patient for the network: three of R/L, A/P, S/I
+    precision      auto, or what its network should run in
+    default_steps  how often it asks, if not told; sampling_steps where several samples are drawn
     """
 
     network: nn.Module
     multiple: int
     halo: int
     blend: int
+    axes: str
+    precision: ClassVar[str]
     default_steps: ClassVar[int]
+    sampling_steps: ClassVar[int]
 
     def working_voxel_mm(self, voxel_mm: tuple[float, float, float]) -> tuple[float, float, float]:
         """The voxel size at which a scan of this voxel size is denoised."""
