@@ -8,7 +8,7 @@ import pytest
 from petdiff.clinic.anatomy import structures
 from petdiff.clinic.anatomy.structure import MU_PER_CM
 from petdiff.clinic.patient import Patient, draw_patient
-from petdiff.clinic.study import draw_study
+from petdiff.clinic.physiology import draw_physiology
 from petdiff.clinic.tracers import TRACERS, draw_uptake, get_tracer, median_uptake
 from petdiff.errors import UsageError
 
@@ -53,7 +53,7 @@ def test_tracers_differ_as_they_should() -> None:
 
 
 def test_physiological_variants_occur_and_change_the_uptake() -> None:
-    fdg = [draw_study(get_tracer("fdg"), np.random.default_rng(seed)) for seed in range(150)]
+    fdg = [draw_physiology(get_tracer("fdg"), np.random.default_rng(seed)) for seed in range(150)]
     assert {variant for study in fdg for variant in study.variants} == {
         "fasting-myocardium", "brown-fat", "hot-bowel", "stimulated-marrow", "full-bladder"
     }  # fmt: skip
@@ -65,7 +65,7 @@ def test_physiological_variants_occur_and_change_the_uptake() -> None:
 
 
 def test_glucose_variants_belong_to_fdg_alone() -> None:
-    psma = [draw_study(get_tracer("psma"), np.random.default_rng(seed)) for seed in range(60)]
+    psma = [draw_physiology(get_tracer("psma"), np.random.default_rng(seed)) for seed in range(60)]
     assert {variant for study in psma for variant in study.variants} == {"full-bladder"}
 
 

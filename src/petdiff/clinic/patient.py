@@ -7,7 +7,7 @@ import numpy as np
 from petdiff.clinic.anatomy.balance import activity_scale, coarse_phantom, fatness_for_weight
 from petdiff.clinic.description import Lengths, Lesion, Patient, Vector, stream
 from petdiff.clinic.lesions import draw_lesions
-from petdiff.clinic.study import Study, draw_study
+from petdiff.clinic.physiology import Physiology, draw_physiology
 from petdiff.clinic.tracers import get_tracer
 from petdiff.errors import UsageError
 
@@ -60,7 +60,7 @@ def draw_patient(
     `lesions=False`. Raises UsageError for an unknown tracer or extent."""
     if extent not in EXTENTS:
         raise UsageError(f"unknown extent {extent!r}: choose one of {', '.join(EXTENTS)}")
-    study = draw_study(get_tracer(tracer), stream(seed, "study"))
+    study = draw_physiology(get_tracer(tracer), stream(seed, "study"))
     patient = _draw_body(seed, tracer, extent, study)
     patient = patient.model_copy(update={"fatness": fatness_for_weight(patient)})
     grid, coarse = coarse_phantom(patient)
@@ -69,7 +69,7 @@ def draw_patient(
     return patient.model_copy(update={"lesions": found})
 
 
-def _draw_body(seed: int, tracer: str, extent: str, study: Study) -> Patient:
+def _draw_body(seed: int, tracer: str, extent: str, study: Physiology) -> Patient:
     rng = stream(seed, "body")
     # PSMA is given to men; the other tracers to both.
     sex = "female" if tracer != "psma" and rng.uniform() < 0.5 else "male"
