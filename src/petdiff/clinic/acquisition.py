@@ -111,8 +111,8 @@ def thin(
 def _keep(
     counts: NDArray[np.int64], chance: float, stream: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Each event kept with that chance. Equal counts are drawn in a row, which is many times
-    faster: the generator prepares each binomial distribution once."""
+    """Each event kept with that chance. Equal counts are drawn in a row, because the generator
+    then prepares each binomial distribution only once."""
     flat = counts.ravel()
     # numpy sorts 16-bit numbers by radix, in linear time.
     order = np.argsort(flat.astype(np.uint16) if flat.max() < 2**16 else flat, kind="stable")
