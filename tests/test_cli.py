@@ -317,3 +317,36 @@ def test_evaluate_refuses_scans_on_different_grids(run: Run, scan: Path, tmp_pat
     assert done.code == 3
     assert one_line(done.err)
     assert not (tmp_path / "out").exists()
+
+
+def test_simulated_patient_has_all_its_files_and_can_be_scanned_again(
+    run: Run, tmp_path: Path
+) -> None:
+    from petdiff.io import read
+
+    options = ("--extent", "head-neck", "--voxel-size", 8, "--dose", "4,20", "--quiet")
+    for name, more in (("a", ()), ("b", ()), ("twin", ("--no-lesions",))):
+        done = run("simulate", "-o", tmp_path / name, *options, *more)
+        assert (done.code, done.out, done.err) == (0, f"{tmp_path / name}\n", "")
+    scans = ["full.nii.gz", "low_drf20.nii.gz", "low_drf4.nii.gz", "truth.nii.gz"]
+    others = ["labels.json", "labels.nii.gz", "lesions.json", "preview.png", "scan.json"]
+    assert sorted(entry.name for entry in (tmp_path / "a").iterdir()) == sorted(scans + others)
+    for name in [*scans, "labels.nii.gz"]:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    truth, full = read(tmp_path / "a" / "truth.nii.gz"), read(tmp_path / "a" / "full.nii.gz")
+    np.testing.assert_array_equal(truth.affine, full.affine)
+    assert full.suv.sum() == pytest.approx(truth.suv.sum(), rel=0.1)
+    labels = read(tmp_path / "a" / "labels.nii.gz").suv
+    names = json.loads((tmp_path / "a" / "labels.json").read_text("utf-8"))
+    assert {str(int(label)) for label in np.unique(labels)} - {"0"} == set(names)
+    assert json.loads((tmp_path / "twin" / "lesions.json").read_text("utf-8")) == {"lesions": []}
+
+
+def test_several_patients_have_a_folder_each(run: Run, tmp_path: Path) -> None:
+    options = ("--extent", "head-neck", "--voxel-size", 10, "--dose", "10", "--patients", 2)
+    done = run("simulate", "-o", tmp_path / "cohort", *options, "--quiet")
+    assert done.code == 0
+    folders = [tmp_path / "cohort" / f"patient_000{n}" for n in (0, 1)]
+    assert done.out.split() == [str(folder) for folder in folders]
+    first, second = (folder / "truth.nii.gz" for folder in folders)
+    assert first.read_bytes() != second.read_bytes()
