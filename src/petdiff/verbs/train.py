@@ -67,7 +67,7 @@ def _recipe(config: Path | None) -> Recipe:
 def save_trained(trained: Flow3D, recipe: Recipe, path: Path) -> None:
     """Write a network that `recipe` built as a model file.
 
-    In half precision: its rounding is a hundredth of bfloat16's, in which the network runs.
+    In half precision: its rounding is an eighth of bfloat16's, in which the network runs.
     """
     import torch
 
