@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from petdiff.clinic.study import simulate as simulate
     from petdiff.image import PETImage as PETImage
     from petdiff.inference.denoise import Result as Result
     from petdiff.inference.denoise import denoise as denoise
@@ -30,6 +31,7 @@ _HOMES = {
     "Result": "petdiff.inference.denoise",
     "load_model": "petdiff.methods.model",
     "Model": "petdiff.methods.model",
+    "simulate": "petdiff.clinic.study",
 }
 __all__ = ["__version__", *_HOMES]
 
