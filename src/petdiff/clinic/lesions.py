@@ -59,7 +59,7 @@ DISEASES = MappingProxyType(
 SITES = MappingProxyType(
     {
         "bone": ("vertebrae_T", "vertebrae_L", "hip", "sacrum", "rib", "femur", "sternum",
-                 "scapula", "humerus"),
+                 "scapula"),
         "liver": ("liver",),
         "lung": ("lung",),
         "peritoneum": ("visceral_fat",),
@@ -153,10 +153,13 @@ def _place(
     ]
     if not chosen:
         return None
-    where = np.argwhere(labels == rng.choice(chosen))
+    organ = int(rng.choice(chosen))
+    where = np.argwhere(labels == organ)
+    if NAMES[organ].startswith("femur"):  # red marrow, where metastases settle, is at its top
+        where = where[where[:, 2] >= np.quantile(where[:, 2], 0.7)]
     voxel = where[rng.integers(len(where))]
     centre = np.array(grid.origin_mm) + (voxel + rng.uniform(-0.5, 0.5, 3)) * grid.voxel_mm
-    return NAMES[int(labels[tuple(voxel)])], _vector(centre)
+    return NAMES[organ], _vector(centre)
 
 
 def _node(

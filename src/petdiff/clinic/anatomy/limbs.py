@@ -33,7 +33,7 @@ def _shoulder(frame: Frame, side: int, word: str) -> list[Structure]:
     spine = [(85, -96, 1405), (130, -74, 1425), (158, -34, 1438 + up)]
     blade = Union(
         [
-            frame.ellipsoid((108, -88, 1370), (34, 5.5, 62), side, thick, leaning),
+            frame.ellipsoid((102, -82, 1370), (34, 5.5, 62), side, thick, leaning),
             frame.tube(spine, [5, 6, 8], side, thick),
             frame.ellipsoid((138, -45, 1395), (12, 14, 18), side, thick),
         ]
@@ -98,11 +98,12 @@ HIP_RING = (
 def _hip(frame: Frame, side: int, word: str) -> list[Structure]:
     wide = (1.06, 1, 1) if frame.patient.sex == "female" else (1, 1, 1)
     thick = frame.girth * 0.98
-    tubes = [
-        frame.tube(np.array(line) * wide, radius, side, thick)
-        for line, radius in (*HIP_WING, *HIP_RING)
-    ]
-    return bone(f"hip_{word}", Union(tubes, 5), 2.0)
+    wing, ring = (
+        [frame.tube(np.array(line) * wide, radius, side, thick) for line, radius in tubes]
+        for tubes in (HIP_WING, HIP_RING)
+    )
+    # The wide blend closes the wing between its tubes; the ring keeps its hole.
+    return bone(f"hip_{word}", Union([Union(wing, 20), Union(ring, 5)], 5), 2.0)
 
 
 def _thigh(frame: Frame, side: int, word: str) -> list[Structure]:
