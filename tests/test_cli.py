@@ -324,7 +324,7 @@ def test_simulated_patient_has_all_its_files_and_can_be_scanned_again(
 ) -> None:
     from petdiff.io import read
 
-    options = ("--extent", "head-neck", "--voxel-size", 8, "--dose", "4,20", "--quiet")
+    options = ("--extent", "head-neck", "--voxel-size", 12, "--dose", "4,20", "--quiet")
     for name, more in (("a", ()), ("b", ()), ("twin", ("--no-lesions",))):
         done = run("simulate", "-o", tmp_path / name, *options, *more)
         assert (done.code, done.out, done.err) == (0, f"{tmp_path / name}\n", "")
@@ -343,7 +343,7 @@ def test_simulated_patient_has_all_its_files_and_can_be_scanned_again(
 
 
 def test_several_patients_have_a_folder_each(run: Run, tmp_path: Path) -> None:
-    options = ("--extent", "head-neck", "--voxel-size", 10, "--dose", "10", "--patients", 2)
+    options = ("--extent", "head-neck", "--voxel-size", 12, "--dose", "10", "--patients", 2)
     done = run("simulate", "-o", tmp_path / "cohort", *options, "--quiet")
     assert done.code == 0
     folders = [tmp_path / "cohort" / f"patient_000{n}" for n in (0, 1)]
