@@ -350,3 +350,17 @@ def test_several_patients_have_a_folder_each(run: Run, tmp_path: Path) -> None:
     assert done.out.split() == [str(folder) for folder in folders]
     first, second = (folder / "truth.nii.gz" for folder in folders)
     assert first.read_bytes() != second.read_bytes()
+
+
+def test_demo_names_pictures_that_are_there(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import petdiff.verbs.demo as verb
+
+    monkeypatch.setattr(verb, "_VOXEL_MM", 12.0)
+    done = run("demo", "-o", tmp_path / "demo")
+    assert done.code == 0, done.err
+    pictures = [Path(line) for line in done.out.splitlines()]
+    assert [path.suffix for path in pictures] == [".png", ".png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
+    assert "against the full dose" in done.err
