@@ -20,7 +20,9 @@ from torch import Tensor
 NEAR, FAR, CONTEXT, FINE = 2.0, 6.0, 4.0, 1.0
 _FAR_SHARE = 0.03
 _FLOOR = 1e-3  # of the scan's level, keeps s positive where nothing was measured
-_LEEWAY = 0.05  # of s, within which `keep_activity` lets go: bounds the factor where x is near zero
+_LEEWAY = 0.005  # of s: keeps the factor of `keep_activity` finite where x is zero all around
+_MOST = 10.0  # bounds it
+_PASSES = 2  # each leaves a fraction of what was still missing
 _LOG_NOISE_CENTRE = -1.9  # about the middle of log noise over doses 1 … 1/200: centres a field
 
 
@@ -74,10 +76,13 @@ def keep_activity(r: Tensor, s: Tensor, near: Tensor) -> Tensor:
     """Scale x = s (1 + r) so that, smoothed as `near` is, it shows the same activity as the scan.
 
     Over a few voxels a scan's activity is measured well, even at a low dose: what a network knows
-    better is how it is distributed among them. All [..., i, j, k]; to first order in the change.
+    better is how it is distributed among them. All [..., i, j, k].
     """
-    smoothed = gaussian(s * (1 + r), NEAR).clamp(min=0)
-    return (1 + r) * (near + _LEEWAY * s) / (smoothed + _LEEWAY * s) - 1
+    for _ in range(_PASSES):
+        smoothed = gaussian(s * (1 + r), NEAR).clamp(min=0)
+        factor = (near + _LEEWAY * s) / (smoothed + _LEEWAY * s)
+        r = (1 + r) * factor.clamp(max=_MOST) - 1
+    return r
 
 
 def scan_noise(log_noise: Tensor, s: Tensor) -> Tensor:
