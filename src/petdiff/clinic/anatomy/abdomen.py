@@ -75,7 +75,7 @@ def _spleen(frame: Frame, wall: Shape) -> list[Structure]:
     place = frame.organ("spleen", (-96, -40, 1232))
     leaning = turn(x=-28, z=-30)
     bean = Without(
-        place.ellipsoid((-96, -40, 1232), (28.5, 46, 56), leaning),
+        place.ellipsoid((-96, -40, 1232), (27.5, 44.5, 54.5), leaning),
         place.ellipsoid((-60, -16, 1228), (24, 36, 60), leaning),
     )
     shape = rippled(frame.patient, "spleen", Within(bean, Grown(wall, -3)), 2, 40)
