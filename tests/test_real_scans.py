@@ -69,6 +69,8 @@ def test_the_nema_phantom_loses_noise_and_keeps_its_spheres(
         figures.append(list(csv.DictReader((out / "fit_results.csv").open())))
     before, after = figures
     assert float(after[0]["background_cov"]) < 0.5 * float(before[0]["background_cov"])
+    # Means within the spheres' true radii. Within half the maximum they fall further, for the
+    # maximum of a noisy sphere, and so the contour, is the noise's (docs/lab-book.md).
     for sphere in range(3):  # 37, 28 and 22 mm
-        a50 = [float(rows[sphere]["mean_a50"]) for rows in figures]
-        assert a50[1] == pytest.approx(a50[0], rel=0.05)
+        means = [float(rows[sphere]["mean"]) for rows in figures]
+        assert means[1] == pytest.approx(means[0], rel=0.03)
