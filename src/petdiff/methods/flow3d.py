@@ -19,6 +19,7 @@ from petdiff.diffusion.samplers import Callback, sample_euler
 from petdiff.diffusion.schedules import flow_sigmas
 from petdiff.errors import UsageError
 from petdiff.methods.local_activity import (
+    FINE,
     NEAR,
     LocalActivity,
     gaussian,
@@ -180,8 +181,9 @@ def loss(
     per_sample = (-1, 1, 1, 1, 1)
     x = torch.where(pure.view(per_sample), 0.0, r + sigma.view(per_sample) * noise)
     sigma = torch.where(pure, torch.inf, sigma)
-    near = gaussian(activity * (1 + fields[:, :1]), NEAR)
-    answer = keep_activity(method.denoise(x, sigma, fields), activity, near)
+    scan = activity * (1 + fields[:, :1])
+    smoothed = {width: gaussian(scan, width) for width in (NEAR, FINE)}
+    answer = keep_activity(method.denoise(x, sigma, fields), activity, smoothed, fields[:, 3:4])
     error = (answer - r).square()
     weight = activity.clamp(max=_MAX_WEIGHT)
     volume = (1, 2, 3, 4)

@@ -10,6 +10,7 @@ Arrays are [i, j, k] of a whole scan; widths are in voxels.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +23,8 @@ _FAR_SHARE = 0.03
 _FLOOR = 1e-3  # of the scan's level, keeps s positive where nothing was measured
 _LEEWAY = 0.005  # of s: keeps the factor of `keep_activity` finite where x is zero all around
 _MOST = 10.0  # bounds it
-_PASSES = 2  # each leaves a fraction of what was still missing
+_PASSES = (NEAR, NEAR, FINE, FINE)  # each leaves a fraction of what was still missing
+_FINE_NOISE = 0.45  # noise of a scan whose activity is known half as finely
 _LOG_NOISE_CENTRE = -1.9  # about the middle of log noise over doses 1 … 1/200: centres a field
 
 
@@ -30,20 +32,20 @@ _LOG_NOISE_CENTRE = -1.9  # about the middle of log noise over doses 1 … 1/200
 class LocalActivity:
     """A scan seen through its own local activity.
 
-    near      the smoothed scan [i, j, k], SUV
+    smoothed  the scan [i, j, k] in SUV, smoothed by Gaussians of σ NEAR and FINE
     activity  the positive field s [i, j, k], SUV
     fields    what the network sees of the scan [4, i, j, k], free of scale: the ratio y/s − 1, the
               log of s against its surroundings, the log of the noise around each voxel, and the log
               of the whole scan's noise, the same everywhere
     """
 
-    near: Tensor
+    smoothed: dict[float, Tensor]
     activity: Tensor
     fields: Tensor
 
     def settle(self, r: Tensor) -> Tensor:
         """r [i, j, k] with the scan's own regional activity."""
-        return keep_activity(r, self.activity, self.near)
+        return keep_activity(r, self.activity, self.smoothed, self.fields[3])
 
     def decode(self, r: Tensor) -> Tensor:
         """Ratio → SUV."""
@@ -58,30 +60,35 @@ def level(y: Tensor) -> Tensor:
 def local_activity(y: Tensor, dtype: torch.dtype = torch.float32) -> LocalActivity:
     """See the scan y [i, j, k] (SUV, any scale, at least one positive voxel) in its own ratio."""
     positive = y.clamp(min=0)
-    near = gaussian(positive, NEAR)
-    s = near + _FAR_SHARE * gaussian(positive, FAR) + _FLOOR * level(y)
+    smoothed = {sigma: gaussian(positive, sigma) for sigma in (NEAR, FINE)}
+    s = smoothed[NEAR] + _FAR_SHARE * gaussian(positive, FAR) + _FLOOR * level(y)
     fields = torch.empty((4, *y.shape), dtype=dtype, device=y.device)
     fields[0] = y / s - 1
-    rough = (y - gaussian(y, FINE)).div_(s).square_()
+    rough = (y - smoothed[FINE]).div_(s).square_()
     log_noise = gaussian(rough, CONTEXT).clamp_(min=1e-10).log_().mul_(0.5)
     fields[2] = log_noise.sub_(_LOG_NOISE_CENTRE)
     fields[3] = scan_noise(log_noise, s)
     del log_noise, rough
     log_s = s.log()
     fields[1] = log_s - gaussian(log_s, CONTEXT)
-    return LocalActivity(near, s, fields)
+    return LocalActivity(smoothed, s, fields)
 
 
-def keep_activity(r: Tensor, s: Tensor, near: Tensor) -> Tensor:
-    """Scale x = s (1 + r) so that, smoothed as `near` is, it shows the same activity as the scan.
+def keep_activity(
+    r: Tensor, s: Tensor, smoothed: Mapping[float, Tensor], log_noise: Tensor
+) -> Tensor:
+    """Scale x = s (1 + r) so that, smoothed as the scan was, it shows the same activity.
 
     Over a few voxels a scan's activity is measured well, even at a low dose: what a network knows
-    better is how it is distributed among them. All [..., i, j, k].
+    better is how it is distributed among them. How few depends on the scan's noise (the fourth of
+    the fields), so that FINE is weighed by it. All [..., i, j, k].
     """
-    for _ in range(_PASSES):
-        smoothed = gaussian(s * (1 + r), NEAR).clamp(min=0)
-        factor = (near + _LEEWAY * s) / (smoothed + _LEEWAY * s)
-        r = (1 + r) * factor.clamp(max=_MOST) - 1
+    fine = 1 / (1 + (noise_ratio(log_noise.float()) / _FINE_NOISE) ** 8)
+    for sigma in _PASSES:
+        shown = gaussian(s * (1 + r), sigma).clamp(min=0)
+        factor = (smoothed[sigma] + _LEEWAY * s) / (shown + _LEEWAY * s)
+        factor = factor.clamp(max=_MOST)
+        r = (1 + r) * (factor if sigma == NEAR else factor**fine) - 1
     return r
 
 
