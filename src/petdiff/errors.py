@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class PetdiffError(Exception):
-    """Something went wrong while running (exit code 1). The message says what, where and what to do."""
+    """Something went wrong while running (exit code 1); says what, where and what to do."""
 
     exit_code = 1
 

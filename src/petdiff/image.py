@@ -45,8 +45,8 @@ class PETImage:
             raise ValueError(f"suv must be float32, got {self.suv.dtype}")
         if self.affine.shape != (4, 4):
             raise ValueError(f"affine must be 4 × 4, got {self.affine.shape}")
-        if np.ndim(self.stored_per_suv) == 1 and len(self.stored_per_suv) != self.suv.shape[2]:
-            raise ValueError("stored_per_suv needs one factor per slice k")
+        if np.shape(self.stored_per_suv) not in ((), self.suv.shape[2:]):
+            raise ValueError("stored_per_suv is one factor, or one per slice k")
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

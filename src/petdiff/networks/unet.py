@@ -73,8 +73,8 @@ class UNet(nn.Module):
     def radius(self) -> int:
         """Voxels beyond a tile's faces that its answer can depend on; a multiple of `multiple`.
 
-        The tile's faces lie at multiples of `multiple`. A convolution reaches one cell of its level,
-        a residual block has two convolutions.
+        The tile's faces lie at multiples of `multiple`. A convolution reaches one cell of its
+        level, a residual block has two convolutions.
         """
         *upper, bottom = (2 * n << (level + 1) for level, n in enumerate(self.blocks))
         reach = 2  # the head; from there back to the input
