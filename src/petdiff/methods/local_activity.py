@@ -45,7 +45,7 @@ class LocalActivity:
 
     def settle(self, r: Tensor) -> Tensor:
         """r [i, j, k] with the scan's own regional activity."""
-        return keep_activity(r, self.activity, self.smoothed, self.fields[3])
+        return keep_activity(r, self.activity, self.smoothed, self.fields[3, 0, 0, 0])
 
     def decode(self, r: Tensor) -> Tensor:
         """Ratio → SUV."""
