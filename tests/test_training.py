@@ -45,7 +45,7 @@ def test_a_scanned_slab_keeps_its_activity_and_its_noise_grows_as_dose_falls() -
     i, j, _ = np.indices((48, 48, 6))
     inside = ((i - 23.5) ** 2 + (j - 23.5) ** 2 < 18**2).astype(np.float32)
     protocol = Protocol(
-        fwhm=1.5, axial_fwhm=1.2, psf_share=1.0, views=36, subsets=6, iterations=4,
+        fwhm=1.5, axial_fwhm=1.2, psf_share=1.0, tof_fwhm=0.0, subsets=6, iterations=4,
         scatter_fraction=0.2, randoms_fraction=0.2, counts_per_voxel=200, factors=(4.0, 50.0),
         post_fwhm=0.0, zoom=1.0,
     )  # fmt: skip
