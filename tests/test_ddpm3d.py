@@ -12,7 +12,7 @@ from petdiff.diffusion import samplers
 from petdiff.diffusion.denoiser import VarianceDenoiser
 from petdiff.diffusion.schedules import sigmas_of
 from petdiff.errors import InputRefused, UsageError
-from petdiff.inference.slabs import SlabDenoiser, append_blended, slab_starts
+from petdiff.inference.windows import WindowDenoiser, weighted_spans, window_starts
 from petdiff.methods.ddpm3d import DDPM3D, Process
 from petdiff.methods.model import Contract
 from petdiff.networks.published import Architecture, PublishedUNet
@@ -75,25 +75,38 @@ def test_narrow_scans_lie_in_air_as_noisy_as_they() -> None:
     assert (measured[:30] == 0).all()
 
 
-def test_slabs_lie_where_the_published_code_puts_them() -> None:
-    assert slab_starts(520, 96, 10) == [0, 86, 172, 258, 344, 424]
+def test_windows_lie_where_the_published_code_puts_slabs() -> None:
+    assert window_starts(520, 96, 10) == [0, 86, 172, 258, 344, 424]
 
 
 @pytest.mark.parametrize("length", [1, 96, 97, 181, 182, 183, 1100])
-def test_slabs_cover_any_length_and_overlap_enough(length: int) -> None:
-    starts = slab_starts(length, 96, 10)
+def test_windows_cover_any_length_and_overlap_enough(length: int) -> None:
+    starts = window_starts(length, 96, 10)
     assert starts[0] == 0
     assert starts[-1] + 96 >= length
     assert all(0 < after - before <= 86 for before, after in pairwise(starts))
 
 
-def test_blending_ramps_over_the_last_voxels_done() -> None:
+@pytest.mark.parametrize("length", [38, 37])
+def test_blending_ramps_over_the_last_voxels_done(length: int) -> None:
     """As published: the weight of the j-th of ten is j/9, also where the overlap is longer."""
-    for start in (10, 7):
-        blended = append_blended(torch.zeros(20), torch.ones(15), start, overlap=10)
-        ramp = torch.arange(10) / 9
-        expected = torch.cat([torch.zeros(10), ramp, torch.ones(start + 15 - 20)])
-        torch.testing.assert_close(blended, expected)
+    (first, weight_first), (last, weight_last) = weighted_spans(length, 24, 10)
+    blended = torch.zeros(length)
+    blended[last] += weight_last
+    expected = torch.cat([torch.zeros(14), torch.arange(10) / 9, torch.ones(length - 24)])
+    torch.testing.assert_close(blended, expected)
+    blended[first] += weight_first
+    torch.testing.assert_close(blended, torch.ones(length))
+
+
+@pytest.mark.parametrize("overlap", [0, 1, 4])
+@pytest.mark.parametrize("length", [5, 12, 13, 30, 41])
+def test_weights_add_up_to_one_everywhere(length: int, overlap: int) -> None:
+    total = torch.zeros(length)
+    for span, weight in weighted_spans(length, 12, overlap):
+        assert (weight >= 0).all()
+        total[span] += weight
+    torch.testing.assert_close(total, torch.ones(length))
 
 
 @pytest.mark.parametrize("slab", [6, 8, 40])
@@ -101,7 +114,7 @@ def test_slabs_leave_no_trace_where_the_network_takes_no_statistics(slab: int) -
     method = stubbed()
     y, x, sigma = volume(4, 4, 30), volume(4, 4, 30, seed=1), sigmas_of(SMALL_FIELD.alphas_bar)[400]
     fields = method.bind(y).fields
-    slabs = SlabDenoiser(method, fields, slab, None, calls=1)
+    slabs = WindowDenoiser(method, fields, torch.float32, slab, None, calls=1)
     whole = method.denoise(x[None, None], sigma[None], fields[None])[0, 0]
     torch.testing.assert_close(slabs(x, sigma), whole)
 
@@ -109,7 +122,9 @@ def test_slabs_leave_no_trace_where_the_network_takes_no_statistics(slab: int) -
 def test_slabs_know_the_variance_and_report_progress() -> None:
     method, ticks = stubbed(), []
     fields = method.bind(volume(4, 4, 18)).fields
-    slabs = SlabDenoiser(method, fields, None, lambda *tick: ticks.append(tick), calls=2)
+    slabs = WindowDenoiser(
+        method, fields, torch.float32, None, lambda *tick: ticks.append(tick), calls=2
+    )
     assert isinstance(slabs, VarianceDenoiser)
     sigma, sigma_next = torch.tensor([2.0, 1.0], dtype=torch.float64)
     x0, variance = slabs.with_variance(volume(4, 4, 18), sigma, sigma_next)
@@ -117,7 +132,7 @@ def test_slabs_know_the_variance_and_report_progress() -> None:
     assert x0.shape == variance.shape == (4, 4, 18)
     torch.testing.assert_close(variance, torch.full_like(variance, 1 - 1 / 4))
     assert ticks == [(n, 6) for n in range(1, 7)]
-    assert slabs.describe() == {"tile": [4, 4, 8], "halo": 0, "blend": 3}
+    assert slabs.describe() == {"tile": [4, 4, 8], "halo": 0, "blend": [3, 3, 3]}
 
 
 def test_slab_is_halved_when_memory_runs_out(capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,10 +145,11 @@ def test_slab_is_halved_when_memory_runs_out(capsys: pytest.CaptureFixture[str])
         return enough(x, timestep)
 
     method.network.forward = forward  # type: ignore[method-assign]
-    slabs = SlabDenoiser(method, method.bind(volume(4, 4, 30)).fields, None, None, calls=1)
+    fields = method.bind(volume(4, 4, 30)).fields
+    slabs = WindowDenoiser(method, fields, torch.float32, None, None, calls=1)
     slabs(volume(4, 4, 30), torch.tensor(1.0))
-    assert slabs.slab == 12
-    assert "slab halved to 12" in capsys.readouterr().err
+    assert slabs.window == [4, 4, 12]
+    assert "window cut to 12" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("steps", [1, 3])
@@ -147,7 +163,7 @@ def test_same_seed_same_bytes(steps: int) -> None:
     def run(seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(4, 4, 12, generator=generator)
-        slabs = SlabDenoiser(method, bound.fields, None, None, calls=steps)
+        slabs = WindowDenoiser(method, bound.fields, torch.float32, None, None, calls=steps)
         return bound.decode(method.sample(slabs, noise, steps, generator))
 
     assert torch.equal(run(1), run(1))
@@ -184,7 +200,7 @@ def test_whole_method_gives_the_published_codes_ancestral_sample(
     monkeypatch.setattr(samplers, "unit_noise", lambda like, generator: next(noises))
     method = DDPM3D(published_network, Process(field=(32, 32)))
     bound = method.bind(16 * to_ijk(reference["y"]))
-    slabs = SlabDenoiser(method, bound.fields, None, None, calls=10)
+    slabs = WindowDenoiser(method, bound.fields, torch.float32, None, None, calls=10)
     x0 = method.sample(slabs, next(noises), 10, torch.Generator())
     expected = to_ijk(reference["ancestral10_out"])
     assert (x0 - expected).norm() < 1e-4 * expected.norm()

@@ -19,8 +19,8 @@ from petdiff.image import PETImage
 from petdiff.inference.device import describe_device, resolve_device, resolve_precision
 from petdiff.inference.grid import Affine, resample, resample_like
 from petdiff.inference.orientation import turned, turned_back
-from petdiff.inference.slabs import SlabDenoiser
 from petdiff.inference.tiled import TiledDenoiser
+from petdiff.inference.windows import WindowDenoiser
 from petdiff.methods.local_activity import NEAR, gaussian, level
 from petdiff.methods.model import BoundScan, Model, load_model
 
@@ -76,6 +76,8 @@ def denoise(
     method = loaded.method
     dtype = resolve_precision(method.precision if precision == "auto" else precision, place)
     steps = steps or (method.sampling_steps if samples > 1 else method.default_steps)
+    if samples > 1 and method.sampling_steps == 1:
+        raise UsageError(f"--samples {samples}: {loaded.contract.method} always answers the same")
     if samples > 1 and steps == 1:
         raise UsageError(
             "one step always gives the same answer: for several samples use --steps 2 or more"
@@ -159,10 +161,10 @@ def _denoiser(
     dtype: torch.dtype,
     tile: int | None,
     callback: Tick | None,
-) -> TiledDenoiser | SlabDenoiser:
+) -> TiledDenoiser | WindowDenoiser:
     """The method as a denoiser of the whole volume, cut as its network allows."""
-    if method.blend:
-        return SlabDenoiser(method, bound.fields, tile, callback, calls)
+    if method.halo is None:
+        return WindowDenoiser(method, bound.fields, dtype, tile, callback, calls)
     return TiledDenoiser(method, bound, inside, dtype, tile, callback, calls)
 
 
@@ -170,7 +172,7 @@ def _draw(
     method: Any,
     y: Tensor,
     body: _Body,
-    ask: Callable[[BoundScan, Tensor, int], TiledDenoiser | SlabDenoiser],
+    ask: Callable[[BoundScan, Tensor, int], TiledDenoiser | WindowDenoiser],
     dtype: torch.dtype,
     steps: int,
     samples: int,

@@ -1,30 +1,41 @@
 """ddpm3d, the published one: a 3-D DDPM that sees the measured scan beside the noisy guess.
 
-Yu et al. 2025, doi 10.1007/s00259-025-07122-4. It works on SUV clipped at 16 and divided by 16, at
-1.65 mm, in axial slabs of 96 voxels. Its GroupNorm takes statistics of a whole slab, so that slabs
-cannot be cut without trace: they overlap and are blended, and what lies around a scan matters, so
-that narrow scans are set into air as wide as the network was trained with.
+Yu et al. 2025, doi 10.1007/s00259-025-07122-4. It works on SUV clipped at 16 and divided by 16. Its
+GroupNorm takes statistics of all it sees, so that no scan can be cut without trace: windows overlap
+and are blended. The published weights know 1.65 mm voxels and axial slabs of 96; what lies around a
+scan matters to them, so that narrow scans are set into air as wide as they were trained with. Those
+trained here know patches of scans of any voxel size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from petdiff.diffusion.denoiser import DDPMDenoiser, Denoiser, ddpm_start
+from petdiff.diffusion.losses import add_noise, ddpm_loss
 from petdiff.diffusion.samplers import Callback, sample_ancestral
 from petdiff.diffusion.schedules import ddpm_sigmas, linear_alphas_bar, respaced_timesteps
-from petdiff.errors import InputRefused, UsageError
+from petdiff.errors import UsageError
+from petdiff.methods.clipped_suv import CLIP_SUV, ClippedScan, clipped, clipped_scan
+from petdiff.methods.patches import OVERLAP, PATCH, own_voxel_mm
 from petdiff.networks.published import Architecture, PublishedUNet
 
 if TYPE_CHECKING:
     from petdiff.methods.model import Contract
+    from petdiff.training.objective import Objective
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {"channels": 8, "multipliers": (1, 2), "residual_blocks": 1},
+    "default": {"channels": 16, "residual_blocks": 1},
+    "paper": {"channels": 128},
+}
 
 
 class Process(BaseModel):
@@ -33,13 +44,15 @@ class Process(BaseModel):
     timesteps, beta_first, beta_last  of the linear schedule
     x0_range    to which each predicted x0 is clipped
     clip_suv    SUV that is 1 in the network's domain; hotter voxels are clipped to it
-    voxel_mm    isotropic voxels
+    voxel_mm    isotropic voxels; None: the scan's own, within the range of training
     axes        where voxel axes i, j, k run in the patient. The publication shows that k is axial
                 and i the wider of the others; their directions are taken to be those of DICOM's
                 columns and rows
-    slab        voxels along k, the axial axis, that the network sees at once
-    overlap     voxels over which neighbouring slabs are blended
+    tile        voxels along i and j that the network sees at once; None: all of them
+    slab        the same along k, the axial axis
+    overlap     voxels over which neighbours are blended
     field       voxels along i and j that the network was trained with; narrower scans lie in air
+    precision   of the network's arithmetic; what bfloat16 costs the published one was not measured
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,64 +61,81 @@ class Process(BaseModel):
     beta_first: float = 1e-4
     beta_last: float = 0.02
     x0_range: tuple[float, float] = (-1.0, 1.0)
-    clip_suv: float = 16.0
-    voxel_mm: float = 1.65
+    clip_suv: float = CLIP_SUV
+    voxel_mm: float | None = 1.65
     axes: str = "LPS"
+    tile: tuple[int, int] | None = None
     slab: int = 96
     overlap: int = 10
     field: tuple[int, int] = (288, 192)
+    precision: str = "float32"
+
+    @classmethod
+    def of_patches(cls, patch: tuple[int, int, int]) -> Process:
+        """As networks are trained here: on patches of scans at their own voxel size."""
+        i, j, k = patch
+        return cls(
+            voxel_mm=None,
+            axes="RAS",
+            tile=(i, j),
+            slab=k,
+            overlap=OVERLAP,
+            field=(0, 0),
+            precision="auto",
+        )
 
     @property
     def alphas_bar(self) -> Tensor:
         return linear_alphas_bar(self.timesteps, self.beta_first, self.beta_last)
 
 
-@dataclass(frozen=True)
-class ClippedScan:
-    """A scan in the network's domain, fields [1, i, j, k], and what clipping took off it."""
-
-    fields: Tensor
-    excess_suv: Tensor
-    clip_suv: float
-
-    def settle(self, x0: Tensor) -> Tensor:
-        """Nothing has to hold for the volume as a whole."""
-        return x0
-
-    def decode(self, x: Tensor) -> Tensor:
-        """The domain [i, j, k] → SUV, with what was clipped put back on top.
-
-        So uptake beyond the clip is kept as it was measured, noise included, and meets the denoised
-        scan without a step.
-        """
-        return x * self.clip_suv + self.excess_suv
-
-
 @dataclass
 class DDPM3D:
-    """The published network, its process and its sampler."""
+    """The published network, its process, its loss and its sampler."""
 
     network: PublishedUNet
-    process: Process = Process()  # noqa: RUF009, frozen
-    precision: ClassVar[str] = "float32"  # as trained: what bfloat16 costs was not measured
+    process: Process = field(default_factory=Process)
+    name: ClassVar[str] = "ddpm3d"
+    dims: ClassVar[int] = 3
+    presets: ClassVar[dict[str, dict[str, Any]]] = PRESETS
+    patch: ClassVar[tuple[int, int, int]] = PATCH
     default_steps: ClassVar[int] = 1000
     sampling_steps: ClassVar[int] = 1000
-    halo: ClassVar[int] = 0
+    halo: ClassVar[None] = None
 
     @classmethod
-    def from_contract(cls, contract: Contract) -> DDPM3D:
+    def create(cls, preset: str = "default") -> Self:
+        """With fresh weights, to be trained on patches."""
+        from petdiff.methods.model import preset_of
+
+        architecture = Architecture.scaled(
+            **preset_of(cls.name, cls.presets, preset), dims=cls.dims
+        )
+        return cls(PublishedUNet(architecture), Process.of_patches(cls.patch))
+
+    @classmethod
+    def from_contract(cls, contract: Contract) -> Self:
         """As a weights file describes it, its weights still to be loaded.
 
         Raises InputRefused, naming the entry, where the description makes no sense.
         """
-        try:
-            architecture = TypeAdapter(Architecture).validate_python(contract.architecture)
-            process = Process.model_validate(contract.process)
-            return cls(PublishedUNet(architecture), process)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise InputRefused(f"contract of ddpm3d: {where}: {first['msg']}") from error
+        from petdiff.methods.model import rebuilt
+
+        architecture = rebuilt(Architecture, contract.architecture, cls.name)
+        process = rebuilt(Process, contract.process, cls.name)
+        return cls(PublishedUNet(architecture), process)
+
+    def contract(self, training: dict[str, Any], licence: str = "Apache-2.0") -> Contract:
+        """What travels with the weights."""
+        from petdiff.methods.model import Contract
+
+        return Contract(
+            method=self.name,
+            architecture=asdict(self.network.architecture),
+            process=self.process.model_dump(),
+            training=training,
+            licence=licence,
+        )
 
     @property
     def axes(self) -> str:
@@ -113,27 +143,37 @@ class DDPM3D:
         return self.process.axes
 
     @property
+    def precision(self) -> str:
+        """What the network should run in."""
+        return self.process.precision
+
+    @property
     def multiple(self) -> int:
-        """Axes of a tile must be multiples of it."""
+        """Axes of a window must be multiples of it."""
         return self.network.architecture.inner_multiple
 
     @property
-    def blend(self) -> int:
-        """Voxels over which tiles are blended, as no halo makes them exact."""
-        return self.process.overlap
+    def window(self) -> tuple[int | None, int | None, int]:
+        """Voxels that the network sees at once."""
+        return (*(self.process.tile or (None, None)), self.process.slab)
+
+    @property
+    def overlap(self) -> tuple[int, int, int]:
+        """Voxels over which windows are blended, as no halo makes them exact."""
+        return (self.process.overlap,) * 3
 
     def working_voxel_mm(self, voxel_mm: tuple[float, float, float]) -> tuple[float, float, float]:
-        """The only voxel size that the network knows."""
+        """The only voxel size that the network knows, or the scan's own."""
+        if self.process.voxel_mm is None:
+            return own_voxel_mm(voxel_mm)
         return (self.process.voxel_mm,) * 3
 
     def bind(self, y: Tensor, dtype: torch.dtype = torch.float32) -> ClippedScan:
         """The scan y [i, j, k] in SUV, made ready for `denoise`."""
-        clip_suv = self.process.clip_suv
-        fields = (y.clamp(max=clip_suv) / clip_suv).to(dtype)[None]
-        return ClippedScan(fields, (y - clip_suv).clamp(min=0), clip_suv)
+        return clipped_scan(y, self.process.clip_suv, dtype)
 
     def denoise(self, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
-        """Expected x0 [b, 1, i, j, k] of single slabs, given x = x0 + σ·noise and their fields.
+        """Expected x0 [b, 1, i, j, k] of single windows, given x = x0 + σ·noise and their fields.
 
         sigma is [b]; i and j must be multiples of `multiple`.
         """
@@ -148,15 +188,13 @@ class DDPM3D:
         return DDPMDenoiser(network, self.process.alphas_bar, self.process.x0_range)
 
     def predict(self, x_t: Tensor, timestep: Tensor, fields: Tensor) -> Tensor:
-        """The network's raw answer [b, c, i, j, k] for single slabs; i and j as for `denoise`.
+        """The network's raw answer [b, c, i, j, k] for single windows; i and j as for `denoise`.
 
         Around a scan narrower than the trained field lies air, as noisy as x_t.
         """
         seen = torch.cat([x_t.to(fields.dtype), fields], dim=1)
         wide, middle = self._in_air(seen, timestep)
-        # The network's axes are axial, anterior–posterior, left–right: k, j, i.
-        answer = self.network(wide.transpose(2, 4), timestep).transpose(2, 4)
-        scan: Tensor = answer[middle].float()
+        scan: Tensor = self._ask(wide, timestep)[middle].float()
         return scan
 
     def sample(
@@ -174,6 +212,35 @@ class DDPM3D:
         sigmas = ddpm_sigmas(alphas_bar, respaced_timesteps(len(alphas_bar), steps))
         start = ddpm_start(noise, sigmas)
         return sample_ancestral(denoiser, start, sigmas, generator=generator, callback=callback)
+
+    @property
+    def trained(self) -> PublishedUNet:
+        """All that training changes."""
+        return self.network
+
+    def example(self, low: Tensor, full: Tensor) -> Tensor:
+        """A pair of scans [i, j, k] in SUV → what the loss sees of it [2, i, j, k]: full, low."""
+        return clipped(torch.stack([full, low]), self.process.clip_suv)
+
+    def objectives(self) -> list[Objective]:
+        """The one loss."""
+        from petdiff.training.objective import Objective
+
+        return [Objective(self.name, list(self.network.parameters()), self.loss)]
+
+    def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Nichol & Dhariwal's hybrid loss of examples [b, 2, i, j, k] at random timesteps."""
+        x0, y = batch.chunk(2, dim=1)
+        timestep = torch.randint(self.process.timesteps, (len(x0),), generator=generator)
+        noise = torch.randn(x0.shape, generator=generator).to(x0)
+        timestep, alphas_bar = timestep.to(x0.device), self.process.alphas_bar
+        output = self.predict(add_noise(x0, noise, timestep, alphas_bar), timestep, y)
+        return ddpm_loss(output, x0, noise, timestep, alphas_bar).total.mean()
+
+    def _ask(self, seen: Tensor, timestep: Tensor) -> Tensor:
+        # The network's axes are axial, anterior–posterior, left–right: k, j, i.
+        answer: Tensor = self.network(seen.transpose(2, 4), timestep).transpose(2, 4)
+        return answer
 
     def _in_air(self, seen: Tensor, timestep: Tensor) -> tuple[Tensor, tuple[Any, ...]]:
         """`seen` [b, 2, i, j, k] amid air that fills the trained field, and where it lies there."""
@@ -196,12 +263,4 @@ class DDPM3D:
 
 def contract(network: PublishedUNet, process: Process, origin: str) -> Contract:
     """What travels with converted weights. The licence is the published weights'."""
-    from petdiff.methods.model import Contract
-
-    return Contract(
-        method="ddpm3d",
-        architecture=asdict(network.architecture),
-        process=process.model_dump(),
-        training={"origin": origin},
-        licence="CC BY-NC-SA 4.0",
-    )
+    return DDPM3D(network, process).contract({"origin": origin}, licence="CC BY-NC-SA 4.0")

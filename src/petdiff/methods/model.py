@@ -7,10 +7,10 @@ import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -19,6 +19,10 @@ from petdiff.diffusion.denoiser import Denoiser
 from petdiff.diffusion.samplers import Callback
 from petdiff.errors import InputRefused, UsageError
 
+if TYPE_CHECKING:
+    from petdiff.training.objective import Objective
+
+Part = TypeVar("Part")
 HEADER_KEY = "petdiff"
 SHIPPED = resources.files("petdiff") / "weights"
 
@@ -60,25 +64,29 @@ class BoundScan(Protocol):
 
 
 class Method(Protocol):
-    """What inference needs of a method; `flow3d` and `ddpm3d` are such.
+    """What inference needs of a method, and, from `create` on, training; each file here is one.
 
     multiple       every axis of a tile must be a multiple of this many voxels
-    halo           voxels around a tile's core that its answer may depend on
-    blend          0; or, where the network takes statistics of all it sees, so that no halo is
-                   exact, the voxels over which its slabs are blended
+    halo           voxels around a tile's core that its answer may depend on; None: the network
+                   takes statistics of all it sees, so that it is asked window by window and these
+                   are blended (see WindowedMethod)
     axes           where i, j and k run in the patient for the network: three of R/L, A/P, S/I
     precision      auto, or what its network should run in
-    default_steps  how often it asks, if not told; sampling_steps where several samples are drawn
+    default_steps  how often it asks, if not told; sampling_steps where several samples are drawn,
+                   1 where all would be alike
+    trained        all that training changes: the network, and what is trained beside it
+    patch          voxels along i, j, k of the examples it is trained on
     """
 
     network: nn.Module
     multiple: int
-    halo: int
-    blend: int
+    halo: int | None
     axes: str
-    precision: ClassVar[str]
+    precision: str
     default_steps: ClassVar[int]
     sampling_steps: ClassVar[int]
+    trained: nn.Module
+    patch: tuple[int, int, int]
 
     def working_voxel_mm(self, voxel_mm: tuple[float, float, float]) -> tuple[float, float, float]:
         """The voxel size at which a scan of this voxel size is denoised."""
@@ -101,6 +109,28 @@ class Method(Protocol):
         callback: Callback | None,
     ) -> Tensor:
         """Run the method's sampler over a whole volume of the domain."""
+        ...
+
+    @classmethod
+    def create(cls, preset: str) -> Self:
+        """With fresh weights, of a size named in the method's PRESETS."""
+        ...
+
+    def example(self, low: Tensor, full: Tensor) -> Tensor:
+        """A whole pair [i, j, k] in SUV → all that the losses need of it, [c, i, j, k]."""
+        ...
+
+    def objectives(self) -> list[Objective]:
+        """The losses of batches of patches of examples, in the order in which they are lowered."""
+        ...
+
+    @classmethod
+    def from_contract(cls, contract: Contract) -> Self:
+        """As a weights file describes it, its weights still to be loaded."""
+        ...
+
+    def contract(self, training: dict[str, Any]) -> Contract:
+        """What travels with the weights, from which `from_contract` rebuilds the method."""
         ...
 
 
@@ -136,11 +166,41 @@ class Model:
 
 
 def methods() -> dict[str, Any]:
-    """The methods whose weights can be loaded, by name."""
+    """The methods there are, by name."""
+    from petdiff.methods.ddpm2d import DDPM2D
     from petdiff.methods.ddpm3d import DDPM3D
     from petdiff.methods.flow3d import Flow3D
+    from petdiff.methods.gan3d import GAN3D
+    from petdiff.methods.logunet import LogUNet
+    from petdiff.methods.unet3d import UNet3D
 
-    return {"flow3d": Flow3D, "ddpm3d": DDPM3D}
+    return {
+        "flow3d": Flow3D,
+        "ddpm3d": DDPM3D,
+        "ddpm2d": DDPM2D,
+        "unet3d": UNet3D,
+        "gan3d": GAN3D,
+        "logunet": LogUNet,
+    }
+
+
+def preset_of(method: str, presets: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
+    """The preset of this name; UsageError, naming those there are, where there is none."""
+    if name not in presets:
+        *others, last = presets
+        known = f"{', '.join(others)} or {last}"
+        raise UsageError(f"preset {name!r} of {method}: unknown; use {known}")
+    return presets[name]
+
+
+def rebuilt(kind: type[Part], given: dict[str, Any], method: str) -> Part:
+    """A part of a contract as `kind`; InputRefused, naming the entry, where it makes no sense."""
+    try:
+        return TypeAdapter(kind).validate_python(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputRefused(f"contract of {method}: {where}: {first['msg']}") from error
 
 
 def shipped_models() -> list[str]:

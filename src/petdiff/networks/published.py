@@ -4,8 +4,9 @@ Residual U-Net of Dhariwal & Nichol 2021 (arXiv 2105.05233, section 3) with 3-D 
 attention, scale-shift GroupNorm, and residual blocks that change the resolution. Two quirks: the
 resolution changes on the two inner axes only, so that the first spatial axis, the axial one, keeps
 its full length through the whole net; and the decoder narrows one level early (see Architecture).
+So the same net in 2-D is the 3-D one without its axial axis.
 
-Shapes: b batch, c channel, then [axial, inner, inner].
+Shapes: b batch, c channel, then [axial, inner, inner], or in 2-D [inner, inner].
 """
 
 from __future__ import annotations
@@ -13,19 +14,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-GROUPS = 32
 Resampling = Literal["none", "down", "up"]
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """All that the tensor shapes of a checkpoint say about its network; by default, the published.
+    """All that the network is made of; by default, the published.
+
+    Tensor shapes tell it all but for `groups`, which is 32 wherever weights come from elsewhere.
 
     multipliers          width of each encoder level, in units of `channels`
     decoder_multipliers  width of each block of the decoder, coarsest level first. The published net
@@ -33,6 +35,8 @@ class Architecture:
                          where the usual layout keeps the level's own
     in_channels          the noisy volume and the measured one
     out_channels         ε, and the variance where it is learned
+    groups               of channels in each GroupNorm
+    dims                 3, or 2 for slices
     """
 
     channels: int = 128
@@ -41,6 +45,33 @@ class Architecture:
     residual_blocks: int = 2
     in_channels: int = 2
     out_channels: int = 2
+    groups: int = 32
+    dims: int = 3
+
+    @classmethod
+    def scaled(
+        cls,
+        channels: int,
+        multipliers: tuple[int, ...] = (1, 1, 2, 3, 4),
+        residual_blocks: int = 2,
+        **kept: int,
+    ) -> Architecture:
+        """The published layout, quirks and channels per group included, at another size."""
+        decoder: list[int] = []
+        for width, finer in zip(
+            multipliers[::-1], (*multipliers[-2::-1], multipliers[0]), strict=True
+        ):
+            decoder += [width] + [finer] * residual_blocks
+        published = cls()
+        per_group = published.channels // published.groups
+        return cls(
+            channels=channels,
+            multipliers=multipliers,
+            decoder_multipliers=tuple(decoder),
+            residual_blocks=residual_blocks,
+            groups=channels // per_group,
+            **kept,
+        )
 
     @property
     def learned_variance(self) -> bool:
@@ -57,7 +88,8 @@ class PublishedUNet(nn.Module):
 
     forward(x, timestep): x [b, in_channels, axial, inner, inner] holds the noisy volume first, then
     the measured one; timestep [b], from 0 to 999. Returns [b, out_channels, axial, inner, inner].
-    The axial length is free; the inner ones must be multiples of `architecture.inner_multiple`.
+    The axial length is free; the inner ones must be multiples of `architecture.inner_multiple`. In
+    2-D there is no axial axis. Fresh weights answer 0, as each residual block starts from nothing.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -70,11 +102,11 @@ class PublishedUNet(nn.Module):
         )
 
         def block(c_in: int, c_out: int, resampling: Resampling = "none") -> ResBlock:
-            return ResBlock(c_in, c_out, 4 * a.channels, resampling)
+            return ResBlock(a, c_in, c_out, resampling)
 
         widths = [a.channels * multiplier for multiplier in a.multipliers]
         c = widths[0]
-        self.input_blocks = nn.ModuleList([Stage(_conv3(a.in_channels, c))])
+        self.input_blocks = nn.ModuleList([Stage(_conv(a.dims, a.in_channels, c))])
         skips = [c]
         for level, width in enumerate(widths):
             if level > 0:
@@ -95,7 +127,9 @@ class PublishedUNet(nn.Module):
                 blocks.append(block(c, c, "up"))
             self.output_blocks.append(Stage(*blocks))
 
-        self.out = nn.Sequential(nn.GroupNorm(GROUPS, c), nn.SiLU(), _conv3(c, a.out_channels))
+        self.out = nn.Sequential(
+            nn.GroupNorm(a.groups, c), nn.SiLU(), _silent(_conv(a.dims, c, a.out_channels))
+        )
 
     def forward(self, x: Tensor, timestep: Tensor) -> Tensor:
         multiple = self.architecture.inner_multiple
@@ -123,24 +157,30 @@ class Stage(nn.Sequential):
 
 
 class ResBlock(nn.Module):
-    """Two 3 × 3 × 3 convolutions; time enters as scale and shift of the second GroupNorm."""
+    """Two convolutions of width 3; time enters as scale and shift of the second GroupNorm."""
 
-    def __init__(self, c_in: int, c_out: int, c_embedding: int, resampling: Resampling) -> None:
+    def __init__(self, a: Architecture, c_in: int, c_out: int, resampling: Resampling) -> None:
         super().__init__()
         self.resampling = resampling
-        self.in_layers = nn.Sequential(nn.GroupNorm(GROUPS, c_in), nn.SiLU(), _conv3(c_in, c_out))
-        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(c_embedding, 2 * c_out))
+        self.in_layers = nn.Sequential(
+            nn.GroupNorm(a.groups, c_in), nn.SiLU(), _conv(a.dims, c_in, c_out)
+        )
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(4 * a.channels, 2 * c_out))
         # Index 2 is dropout in the published layout; it has no weights and was trained with rate 0.
         self.out_layers = nn.Sequential(
-            nn.GroupNorm(GROUPS, c_out), nn.SiLU(), nn.Identity(), _conv3(c_out, c_out)
+            nn.GroupNorm(a.groups, c_out),
+            nn.SiLU(),
+            nn.Identity(),
+            _silent(_conv(a.dims, c_out, c_out)),
         )
-        self.skip_connection = nn.Identity() if c_in == c_out else nn.Conv3d(c_in, c_out, 1)
+        self.skip_connection = nn.Identity() if c_in == c_out else _conv(a.dims, c_in, c_out, 1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         norm, activation, conv = self.in_layers
         h = conv(_resample(activation(norm(x)), self.resampling))
         x = _resample(x, self.resampling)
-        scale, shift = self.emb_layers(embedding)[:, :, None, None, None].chunk(2, dim=1)
+        told = self.emb_layers(embedding)
+        scale, shift = told.view(*told.shape, *[1] * (x.ndim - 2)).chunk(2, dim=1)
         norm, *rest = self.out_layers
         h = norm(h) * (1 + scale) + shift
         for layer in rest:
@@ -148,19 +188,28 @@ class ResBlock(nn.Module):
         return self.skip_connection(x) + h  # type: ignore[no-any-return]
 
 
-def _conv3(c_in: int, c_out: int) -> nn.Conv3d:
-    return nn.Conv3d(c_in, c_out, 3, padding=1)
+def _conv(dims: int, c_in: int, c_out: int, width: int = 3) -> nn.Module:
+    layer: Any = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
+    made: nn.Module = layer(c_in, c_out, width, padding=width // 2)
+    return made
+
+
+def _silent(layer: nn.Module) -> nn.Module:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
 
 
 def _resample(x: Tensor, resampling: Resampling) -> Tensor:
+    if resampling == "none":
+        return x
+    if x.ndim == 5:  # the axial axis takes no part: slices are a batch
+        slices = x.movedim(2, 1)
+        resampled = _resample(slices.flatten(0, 1), resampling)
+        return resampled.reshape(*slices.shape[:2], *resampled.shape[1:]).movedim(1, 2)
     if resampling == "down":
-        # The first axis takes no part, so pooling is 2-D; in 3-D the CPU has none for bfloat16.
-        b, c, axial, *inner = x.shape
-        pooled = F.avg_pool2d(x.reshape(b, c * axial, *inner), 2)
-        return pooled.reshape(b, c, axial, *pooled.shape[2:])
-    if resampling == "up":
-        return F.interpolate(x, scale_factor=(1.0, 2.0, 2.0), mode="nearest")
-    return x
+        return F.avg_pool2d(x, 2)
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 def timestep_embedding(timestep: Tensor, width: int) -> Tensor:
@@ -195,10 +244,11 @@ def read_architecture(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
         _conv_shape(f"input_blocks.{i}.0.in_layers.2.weight", shapes)[0]
         for i in range(1, len(decoder), per_level)
     ]
-    if channels % GROUPS or any(width % channels for width in encoder + decoder):
+    groups = Architecture().groups
+    if channels % groups or any(width % channels for width in encoder + decoder):
         raise ValueError(
             f"tensors input_blocks.*, output_blocks.*: widths {encoder}, {decoder} not multiples "
-            f"of the first, {channels}, or that not of the {GROUPS} groups of GroupNorm"
+            f"of the first, {channels}, or that not of the {groups} groups of GroupNorm"
         )
     architecture = Architecture(
         channels=channels,

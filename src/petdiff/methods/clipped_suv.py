@@ -1,0 +1,44 @@
+"""The published domain: SUV clipped at 16 and divided by 16, what was clipped kept aside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+CLIP_SUV = 16.0
+
+
+@dataclass(frozen=True)
+class ClippedScan:
+    """A scan in the network's domain, fields [1, i, j, k], and what clipping took off it."""
+
+    fields: Tensor
+    excess_suv: Tensor
+    clip_suv: float
+
+    def settle(self, x0: Tensor) -> Tensor:
+        """Nothing has to hold for the volume as a whole."""
+        return x0
+
+    def decode(self, x: Tensor) -> Tensor:
+        """The domain [i, j, k] → SUV, with what was clipped put back on top.
+
+        So uptake beyond the clip is kept as it was measured, noise included, and meets the denoised
+        scan without a step.
+        """
+        return x * self.clip_suv + self.excess_suv
+
+
+def clipped_scan(
+    y: Tensor, clip_suv: float = CLIP_SUV, dtype: torch.dtype = torch.float32
+) -> ClippedScan:
+    """The scan y [i, j, k] in SUV, its fields in `dtype`."""
+    fields = clipped(y, clip_suv).to(dtype)[None]
+    return ClippedScan(fields, (y - clip_suv).clamp(min=0), clip_suv)
+
+
+def clipped(suv: Tensor, clip_suv: float = CLIP_SUV) -> Tensor:
+    """SUV → the domain, where clip_suv is 1."""
+    return suv.clamp(max=clip_suv) / clip_suv

@@ -1,0 +1,42 @@
+"""A 3-D patch discriminator: tells real full-dose scans from made ones, patch by patch.
+
+The PatchGAN of Isola et al. 2017 (pix2pix, arXiv 1611.07004, appendix 6.1.2) with 3-D convolutions
+and two halvings in place of three, so that a patch is 34 voxels a side. Its norm over a batch is
+replaced by spectral normalisation (Miyato et al. 2018, arXiv 1802.05957), which needs no statistics
+of patches that differ as much as a bladder and a lung do.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+
+class PatchDiscriminator(nn.Module):
+    """One answer for each patch of `receptive_field` voxels a side.
+
+    forward(measured, candidate), both [b, 1, i, j, k], every axis at least 16 voxels → [b, 1, …].
+    """
+
+    receptive_field = 34
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            _conv(2, channels, stride=2),
+            nn.LeakyReLU(0.2),
+            _conv(channels, 2 * channels, stride=2),
+            nn.LeakyReLU(0.2),
+            _conv(2 * channels, 4 * channels),
+            nn.LeakyReLU(0.2),
+            _conv(4 * channels, 1),
+        )
+
+    def forward(self, measured: Tensor, candidate: Tensor) -> Tensor:
+        answer: Tensor = self.layers(torch.cat([measured, candidate], dim=1))
+        return answer
+
+
+def _conv(c_in: int, c_out: int, stride: int = 1) -> nn.Module:
+    return spectral_norm(nn.Conv3d(c_in, c_out, 4, stride=stride, padding=1))
