@@ -23,7 +23,7 @@ OPTIONS = {
     "denoise": "output model steps samples seed device series units suv-factor voxel-size to quiet",
     "simulate": "output scanner tracer dose patients seed no-lesions voxel-size extent quiet",
     "train": "output data config resume quiet",
-    "evaluate": "output reference test low labels quiet",
+    "evaluate": "output reference test low labels names lesions resample quiet",
     "suv": "series units suv-factor json",
     "info": "json",
     "convert": "output",

@@ -145,14 +145,24 @@ def evaluate(
     test: Annotated[Path, typer.Option(help="The scan to judge")],
     low: Annotated[Path | None, typer.Option(help="The scan that was denoised")] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="Label volume: a bias for each region")
+        Path | None, typer.Option(help="Label volume: organs are measured one by one")
     ] = None,
+    names: Annotated[
+        Path | None, typer.Option(help="Names of the labels (default: the .json beside them)")
+    ] = None,
+    lesions: Annotated[
+        Path | None, typer.Option(help="lesions.json, or a volume with a label for each lesion")
+    ] = None,
+    resample: Annotated[
+        bool, typer.Option("--resample", help="Bring scans and labels to the reference's grid")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure how close a scan is to a reference: PSNR, SSIM, NRMSE, noise, regional activity."""
-    from petdiff.verbs.evaluate import evaluate_pair
+    """Measure how close a scan is to a reference: whole image, organs, lesions, noise, texture."""
+    from petdiff.verbs.evaluate import Pair, evaluate_pair
 
-    typer.echo(evaluate_pair(reference, test, low, labels, output, quiet=quiet))
+    pair = Pair(reference, test, low, labels, names, lesions, resample)
+    typer.echo(evaluate_pair(pair, output, quiet=quiet))
 
 
 @app.command()

@@ -5,57 +5,62 @@ Numbers of different papers differ in just these, so every convention has a name
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.evaluation.activity import relative_change
 from petdiff.evaluation.regions import Spacing
+from petdiff.evaluation.slabs import Slab, over_slabs
 
 Volume = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+Sums = NDArray[np.float64]
 
 CLIP_SUV = 16.0  # of the published code
 _SSIM_WINDOW = 7  # voxels, scikit-image's own
+_SSIM_REACH = _SSIM_WINDOW // 2
 _NOISE_VOXEL_MM = 1.65
+_NOISE_SIGMA = 2.0  # voxels
+_NOISE_REACH = 8  # voxels: where scipy cuts that Gaussian off
 
 
 def compare(
     reference: Volume, test: Volume, body: Mask, *, ssim_range: float = CLIP_SUV
-) -> dict[str, Any]:
+) -> dict[str, float | None]:
     """Every whole-image metric of a scan in SUV against a reference on its grid; JSON-able.
 
     psnr_db             peak: the reference's maximum; over the body, and the whole volume
-    psnr_clip16_db      both clipped at SUV 16, peak 16
-    psnr_published_db   both clipped at SUV 16, peak the maximum before clipping
-    ssim                scikit-image in 3-D, data range 16
-    nrmse, nmae         over the body, relative to the reference's mean there
+    psnr_clip16_db      both clipped to SUV 0…16, peak 16
+    psnr_published_db   both clipped to SUV 0…16, peak the reference's maximum before clipping
+    nrmse, nmae         relative to the reference's mean over the same voxels
+    ssim                mean over the body of scikit-image's map in 3-D, data range 16
+    ssim_whole          scikit-image's own number, which leaves out 3 voxels at each edge
+    ssim_published_whole  the same, both clipped to SUV 0…16
+    activity_change     of the body's summed SUV
+
+    None stands for what does not exist: the PSNR of equal scans, the SSIM of a thin one. The sums
+    are taken slab by slab; the functions below give the same from the whole volume.
     """
-    whole = np.ones(reference.shape, dtype=bool)
+    planes = reference.shape[2]
     top = float(reference.max())
-    cut_reference, cut_test = (np.minimum(image, CLIP_SUV) for image in (reference, test))
-    similarity = ssim_map(reference, test, ssim_range)
-    return {
-        "psnr_db": psnr(reference, test, top, body),
-        "psnr_whole_db": psnr(reference, test, top, whole),
-        "psnr_clip16_db": psnr(cut_reference, cut_test, CLIP_SUV, body),
-        "psnr_clip16_whole_db": psnr(cut_reference, cut_test, CLIP_SUV, whole),
-        "psnr_published_db": psnr(cut_reference, cut_test, top, body),
-        "psnr_published_whole_db": psnr(cut_reference, cut_test, top, whole),
-        "ssim": None if similarity is None else float(similarity[body].mean()),
-        "ssim_whole": None if similarity is None else float(similarity.mean()),
-        "nrmse": nrmse(reference, test, body),
-        "nmae": nmae(reference, test, body),
-        "activity_change": relative_change(_total(reference, body), _total(test, body)),
-    }
+    parts = over_slabs(lambda slab: _slab_errors(slab, reference, test, body), planes)
+    errors = np.sum(parts, axis=0)
+    found: dict[str, float | None] = {}
+    for end, sums in zip(("", "_whole"), errors, strict=True):
+        voxels, total, _, squares, absolute, clipped_squares = sums.tolist()
+        found[f"psnr{end}_db"] = _decibel(top, squares / voxels)
+        found[f"psnr_clip16{end}_db"] = _decibel(CLIP_SUV, clipped_squares / voxels)
+        found[f"psnr_published{end}_db"] = _decibel(top, clipped_squares / voxels)
+        found[f"nrmse{end}"] = float(np.sqrt(squares / voxels) / (total / voxels))
+        found[f"nmae{end}"] = absolute / total
+    found |= _similarities(reference, test, body, ssim_range)
+    _, before, after, *_ = errors[0].tolist()
+    return found | {"activity_change": relative_change(before, after)}
 
 
 def psnr(reference: Volume, test: Volume, peak: float, mask: Mask) -> float | None:
     """10·log10(peak² / mean squared error) in dB over a mask; None for equal images."""
-    error = _mean_square(reference, test, mask)
-    return float(10 * np.log10(peak**2 / error)) if error > 0 else None
+    return _decibel(peak, _mean_square(reference, test, mask))
 
 
 def nrmse(reference: Volume, test: Volume, mask: Mask) -> float:
@@ -91,30 +96,72 @@ def noise_level(suv: Volume, spacing_mm: Spacing) -> float | None:
     """
     from scipy.ndimage import gaussian_filter
 
-    v = np.log1p(np.maximum(_at_noise_voxels(suv, spacing_mm), 0))
-    smooth = gaussian_filter(v, 2.0)
-    count = int((smooth > 0.1).sum())
-    return float(np.abs(v - smooth).sum(dtype=np.float64) / count) if count else None
+    volume = _at_noise_voxels(suv, spacing_mm)
+
+    def grain(slab: Slab) -> tuple[float, int]:
+        v = np.log1p(np.maximum(volume[..., slab.read], 0))
+        smooth = gaussian_filter(v, _NOISE_SIGMA)[..., slab.inner]
+        difference = np.abs(v[..., slab.inner] - smooth).sum(dtype=np.float64)
+        return float(difference), int((smooth > 0.1).sum())
+
+    parts = over_slabs(grain, volume.shape[2], _NOISE_REACH)
+    count = sum(part[1] for part in parts)
+    return sum(part[0] for part in parts) / count if count else None
 
 
-def region_bias(
-    reference: Volume, test: Volume, labels: NDArray[np.integer[Any]], names: Mapping[int, str]
-) -> dict[str, dict[str, float | None]]:
-    """Mean SUV of each labelled region in both images, and its relative change; label 0 is none."""
-    size = int(labels.max()) + 1
-    flat = labels.ravel()
-    count = np.bincount(flat, minlength=size)
-    sums = [np.bincount(flat, image.ravel(), size) for image in (reference, test)]
-    regions = {}
-    for label in np.flatnonzero(count[1:]) + 1:
-        before, after = (float(total[label] / count[label]) for total in sums)
-        regions[names.get(int(label), f"label {label}")] = {
-            "voxels": int(count[label]),
-            "reference_suv": before,
-            "test_suv": after,
-            "bias": relative_change(before, after),
-        }
-    return regions
+def _slab_errors(slab: Slab, reference: Volume, test: Volume, body: Mask) -> Sums:
+    """The sums of `_error_sums` over a slab's body, and over all of it."""
+    images = [image[..., slab.write] for image in (reference, test)]
+    inside = body[..., slab.write]
+    return np.stack([_error_sums(*(i[where] for i in images)) for where in (inside, ...)])
+
+
+def _error_sums(reference: Volume, test: Volume) -> Sums:
+    """Voxels, Σ reference, Σ test, Σ error², Σ |error|, and Σ error² of the clipped images."""
+    first, second = (np.ravel(image).astype(np.float64) for image in (reference, test))
+    error = second - first
+    cut = np.clip(second, 0, CLIP_SUV) - np.clip(first, 0, CLIP_SUV)
+    squares, clipped_squares = np.dot(error, error), np.dot(cut, cut)
+    absolute = np.abs(error).sum()
+    return np.array([first.size, first.sum(), second.sum(), squares, absolute, clipped_squares])
+
+
+def _similarities(
+    reference: Volume, test: Volume, body: Mask, data_range: float
+) -> dict[str, float | None]:
+    names = ("ssim", "ssim_whole", "ssim_published_whole")
+    if min(reference.shape) < _SSIM_WINDOW:
+        return dict.fromkeys(names)
+    parts = over_slabs(
+        lambda slab: _slab_similarities(slab, reference, test, body, data_range),
+        reference.shape[2],
+        _SSIM_REACH,
+    )
+    sums, counts = np.sum(parts, axis=0)
+    return {n: float(s / c) if c else None for n, s, c in zip(names, sums, counts, strict=True)}
+
+
+def _slab_similarities(
+    slab: Slab, reference: Volume, test: Volume, body: Mask, data_range: float
+) -> Sums:
+    """Sums of the SSIM over the body, the volume, and the volume of the clipped images; counts."""
+    images = [np.ascontiguousarray(image[..., slab.read]) for image in (reference, test)]
+    clipped = [np.clip(image, 0, CLIP_SUV) for image in images]
+    similarity = ssim_map(images[0], images[1], data_range)
+    assert similarity is not None  # slabs are as thick as the volume, or 40 planes
+    unchanged = all(np.array_equal(a, b) for a, b in zip(images, clipped, strict=True))
+    published = similarity if unchanged else ssim_map(clipped[0], clipped[1], data_range)
+    assert published is not None
+    edge = slice(_SSIM_REACH, -_SSIM_REACH)
+    first = max(slab.write.start, _SSIM_REACH) - slab.read.start
+    last = min(slab.write.stop, reference.shape[2] - _SSIM_REACH) - slab.read.start
+    whole = (edge, edge, slice(first, last))
+    chosen = (
+        similarity[..., slab.inner][body[..., slab.write]],
+        similarity[whole],
+        published[whole],
+    )
+    return np.array([[v.sum(dtype=np.float64) for v in chosen], [v.size for v in chosen]])
 
 
 def _at_noise_voxels(suv: Volume, spacing_mm: Spacing) -> Volume:
@@ -129,6 +176,10 @@ def _at_noise_voxels(suv: Volume, spacing_mm: Spacing) -> Volume:
     return np.asarray(resampled.numpy())
 
 
+def _decibel(peak: float, mean_square: float) -> float | None:
+    return float(10 * np.log10(peak**2 / mean_square)) if mean_square > 0 and peak > 0 else None
+
+
 def _mean_square(reference: Volume, test: Volume, mask: Mask) -> float:
     error = np.subtract(test[mask], reference[mask], dtype=np.float64)
     return float(np.dot(error, error) / error.size) if error.size else 0.0
@@ -136,7 +187,3 @@ def _mean_square(reference: Volume, test: Volume, mask: Mask) -> float:
 
 def _mean(image: Volume, mask: Mask) -> float:
     return float(image[mask].mean(dtype=np.float64))
-
-
-def _total(image: Volume, mask: Mask) -> float:
-    return float(image[mask].sum(dtype=np.float64))

@@ -1,16 +1,19 @@
-"""Where to look: blocks of a few millimetres, and the body without the air around it."""
+"""Where to look: blocks of a few millimetres, spheres, and the body without the air around it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Spacing = tuple[float, float, float]
+Box = tuple[slice, slice, slice]
 Blocks = NDArray[np.float64]
 _AIR_SHARE = 0.12  # of typical uptake: below it lies air, above it fat and lung
 _SMOOTHING_MM = 4.0
+_LINES = 8, 32  # least and most, across a voxel, along which a sphere's share is measured
 
 
 def block_sums(volume: NDArray[np.floating[Any]], edges: list[NDArray[np.intp]]) -> Blocks:
@@ -55,7 +58,7 @@ def body_mask(suv: NDArray[np.float32], spacing_mm: Spacing) -> NDArray[np.bool_
     return np.asarray(smooth > _AIR_SHARE * typical_uptake(smooth))
 
 
-def body_box(suv: NDArray[np.float32], spacing_mm: Spacing) -> tuple[slice, slice, slice]:
+def body_box(suv: NDArray[np.float32], spacing_mm: Spacing) -> Box:
     """The box of the body with 10 mm of margin, found on blocks of 8 mm; all where all is air."""
     edges = block_edges(suv.shape, spacing_mm, 8.0)
     means = block_sums(suv, edges) / block_volumes(suv.shape, edges)
@@ -70,3 +73,66 @@ def body_box(suv: NDArray[np.float32], spacing_mm: Spacing) -> tuple[slice, slic
         first, last = (ends[filled[0]], ends[filled[-1] + 1]) if len(filled) else (0, n)
         box.append(slice(max(int(first) - margin, 0), min(int(last) + margin, n)))
     return box[0], box[1], box[2]
+
+
+def sphere_weights(
+    shape: tuple[int, ...], spacing_mm: Spacing, centre: Sequence[float], radius_mm: float
+) -> tuple[Box, NDArray[np.float64]]:
+    """The share of each voxel that lies in a sphere, and the box of voxels that the shares are for.
+
+    `centre` is a voxel index, not always whole. The box is cut off where the volume ends; it is
+    empty where the sphere lies outside. Along the first axis the shares are exact, across it they
+    are sums over lines, at least 8 × 8 per voxel.
+    """
+    box, lower = [], []
+    for n, size, at in zip(shape, spacing_mm, centre, strict=True):
+        reach = radius_mm / size + 0.5
+        first, last = max(int(np.ceil(at - reach)), 0), min(int(np.floor(at + reach)) + 1, n)
+        box.append(slice(first, max(last, first)))
+        lower.append((np.arange(first, max(last, first)) - 0.5 - at) * size)
+    lines = int(np.clip(np.ceil(20 * max(spacing_mm) / radius_mm), *_LINES))
+    steps = (np.arange(lines) + 0.5) / lines
+    y, z = (np.add.outer(lower[axis], steps * spacing_mm[axis]).ravel() for axis in (1, 2))
+    half_chord = np.sqrt(np.maximum(radius_mm**2 - np.add.outer(y**2, z**2), 0))
+    x = lower[0][:, None, None]
+    chord = np.minimum(x + spacing_mm[0], half_chord) - np.maximum(x, -half_chord)
+    split = (len(lower[0]), len(lower[1]), lines, len(lower[2]), lines)
+    shares = np.maximum(chord, 0).reshape(split).mean(axis=(2, 4)) / spacing_mm[0]
+    return (box[0], box[1], box[2]), shares
+
+
+def inscribed_sphere(
+    mask: NDArray[np.bool_], spacing_mm: Spacing
+) -> tuple[tuple[int, int, int], float]:
+    """The voxel of a region that is furthest from its edge, and how far in mm.
+
+    The volume's own border counts as edge. The first such voxel where several are equally far.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    depth = distance_transform_edt(np.pad(mask, 1), sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
+    i, j, k = np.unravel_index(int(depth.argmax()), mask.shape)
+    return (int(i), int(j), int(k)), float(depth[i, j, k])
+
+
+def ball(
+    shape: tuple[int, ...], spacing_mm: Spacing, centre: Sequence[float], radius_mm: float
+) -> NDArray[np.bool_]:
+    """The voxels whose centres lie within a radius of a voxel index."""
+    squares = [
+        ((np.arange(n) - at) * size) ** 2
+        for n, at, size in zip(shape, centre, spacing_mm, strict=True)
+    ]
+    x, y, z = squares
+    return np.asarray(x[:, None, None] + y[:, None] + z <= radius_mm**2)
+
+
+def grown(box: Box, shape: tuple[int, ...], spacing_mm: Spacing, margin_mm: float) -> Box:
+    """A box with a margin around it, within the volume."""
+    wide = [
+        slice(max(cut.start - steps, 0), min(cut.stop + steps, n))
+        for cut, n, steps in zip(
+            box, shape, (int(np.ceil(margin_mm / size)) for size in spacing_mm), strict=True
+        )
+    ]
+    return wide[0], wide[1], wide[2]

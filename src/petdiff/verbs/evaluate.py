@@ -2,109 +2,154 @@
 
 from __future__ import annotations
 
-import json
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from petdiff.errors import InputRefused
-from petdiff.image import PETImage
 from petdiff.outputs import whole_folder, write_json
 from petdiff.progress import Progress
 from petdiff.verbs.record import run_record
 
-_HEADLINE = ("psnr_db", "psnr_whole_db", "ssim", "nrmse", "nmae", "activity_change", "noise_level")
+if TYPE_CHECKING:
+    from petdiff.evaluation.protocol import Case, Row
+    from petdiff.image import PETImage
+
+_HEADLINE = (
+    "psnr_db",
+    "psnr_whole_db",
+    "psnr_clip16_whole_db",
+    "psnr_published_whole_db",
+    "ssim",
+    "ssim_whole",
+    "nrmse",
+    "nmae",
+    "activity_change",
+    "noise_level",
+)
+_LIVER = ("cov_30mm_sphere", "nps_distance", "nps_shape_distance")
+_MOST_LINES = 15
 
 
-def evaluate_pair(
-    reference: Path,
-    test: Path,
-    low: Path | None,
-    labels: Path | None,
-    output: Path,
-    *,
-    quiet: bool = False,
-) -> str:
-    """Write metrics.json into the new folder `output`; returns a table of it for a person.
+@dataclass(frozen=True)
+class Pair:
+    """What was asked for, as on the command line."""
+
+    reference: Path
+    test: Path
+    low: Path | None = None
+    labels: Path | None = None
+    names: Path | None = None
+    lesions: Path | None = None
+    resample: bool = False
+
+
+def evaluate_pair(pair: Pair, output: Path, *, quiet: bool = False) -> str:
+    """Write metrics.json and metrics.csv into the new folder `output`; returns tables to read.
 
     With the low-dose scan, that scan and its best Gaussian filter are judged too. Raises
-    InputRefused where the scans are not on one grid.
+    InputRefused where the scans are not on one grid, a lesion lies outside it, or the reference is
+    empty.
     """
-    from petdiff.io import read
+    from petdiff.evaluation.protocol import measure_scan
 
     progress = Progress(quiet)
     with whole_folder(output) as folder:
         with progress.stage("reading"):
-            paths = {"reference": reference, "test": test} | ({"low": low} if low else {})
-            images = {name: read(path) for name, path in paths.items()}
-            regions, names = _labels(labels) if labels else (None, {})
-        truth = images.pop("reference")
-        _require_one_grid(truth, {**images, **({"labels": regions} if regions else {})}, paths)
-        with progress.stage("measuring"):
-            label_array = None if regions is None else regions.suv.round().astype(np.int64)
-            results = _measure(truth, images, label_array, names)
-        record = {"files": {name: str(path) for name, path in paths.items()}, "results": results}
+            case, scans = _read(pair, progress)
+        results: dict[str, Sequence[Row]] = {"reference": case.figures}
+        extra: dict[str, dict[str, float]] = {}
+        for name, image in scans.items():
+            with progress.stage(name):
+                results[name] = measure_scan(case, image.suv)
+        if "low" in scans:
+            with progress.stage("Gaussian"):
+                results["best Gaussian"], fwhm_mm = _gaussian(case, scans["low"])
+            extra["best Gaussian"] = {"fwhm_mm": fwhm_mm}
+        files = {k: str(v) for k, v in vars(pair).items() if isinstance(v, Path)}
+        nested = {name: _nested(rows) | extra.get(name, {}) for name, rows in results.items()}
+        record = {"files": files, "resampled": pair.resample, "results": nested}
         write_json(folder / "metrics.json", record | run_record(seconds=progress.seconds))
-    return _table(results)
+        _write_csv(folder / "metrics.csv", results)
+    return _tables(results)
 
 
-def _measure(
-    truth: PETImage,
-    images: dict[str, PETImage],
-    labels: NDArray[np.int64] | None,
-    names: dict[int, str],
-) -> dict[str, Any]:
-    from petdiff.evaluation.baselines import best_gaussian
-    from petdiff.evaluation.metrics import compare, noise_level, region_bias
-    from petdiff.evaluation.regions import body_mask
-
-    body = body_mask(truth.suv, truth.spacing_mm)
-    if not body.any():
-        raise InputRefused("the reference holds no activity, so nothing can be measured against it")
-    scans = {name: image.suv for name, image in images.items()}
-    extra: dict[str, Any] = {}
-    if "low" in scans:
-        gaussian = best_gaussian(scans["low"], truth.suv, truth.spacing_mm, body)
-        scans["best Gaussian"] = gaussian.suv
-        extra["best Gaussian"] = {"fwhm_mm": gaussian.strength}
-    results = {}
-    for name, suv in scans.items():
-        found = compare(truth.suv, suv, body)
-        found["noise_level"] = noise_level(suv, truth.spacing_mm)
-        found |= extra.get(name, {})
-        if labels is not None:
-            found["regions"] = region_bias(truth.suv, suv, labels, names)
-        results[name] = found
-    return results
-
-
-def _labels(path: Path) -> tuple[PETImage, dict[int, str]]:
-    """A label volume, and the names in the .json beside it where there is one."""
+def _read(pair: Pair, progress: Progress) -> tuple[Case, dict[str, PETImage]]:
+    from petdiff.evaluation.protocol import prepare
     from petdiff.io import read
+    from petdiff.verbs.evaluate_inputs import read_labels, read_lesions, read_names, read_on_grid
 
-    beside = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
-    names = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
-    return read(path), {int(label): str(name) for label, name in names.items()}
-
-
-def _require_one_grid(truth: PETImage, images: dict[str, Any], paths: dict[str, Path]) -> None:
-    for name, image in images.items():
-        same_shape = image.suv.shape == truth.suv.shape
-        if not same_shape or not np.allclose(image.affine, truth.affine, atol=1e-2):
-            raise InputRefused(
-                f"{paths.get(name, name)} has shape {image.suv.shape} and the reference "
-                f"{truth.suv.shape}, or another affine: bring both to one grid first"
+    grid = read(pair.reference)
+    paths = {"test": pair.test} | ({"low": pair.low} if pair.low else {})
+    scans = {n: read_on_grid(path, grid, resample=pair.resample) for n, path in paths.items()}
+    labels, names = None, {}
+    if pair.labels:
+        labels = read_labels(pair.labels, grid, resample=pair.resample)
+        names = read_names(pair.labels, pair.names)
+        if not names:
+            progress.say(
+                f"{pair.labels} has no names beside it: regions are called by their numbers, and "
+                "no liver is known (--names FILE.json gives names)"
             )
+    lesions = read_lesions(pair.lesions, grid, resample=pair.resample) if pair.lesions else []
+    return prepare(grid.suv, grid.spacing_mm, labels, names, lesions), scans
 
 
-def _table(results: dict[str, Any]) -> str:
-    rows = [("", *results)]
-    for key in _HEADLINE:
-        values = (found[key] for found in results.values())
-        rows.append((key, *("-" if value is None else f"{value:.4f}" for value in values)))
-    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+def _gaussian(case: Case, low: PETImage) -> tuple[Sequence[Row], float]:
+    from petdiff.evaluation.baselines import best_gaussian
+    from petdiff.evaluation.protocol import measure_scan
+
+    best = best_gaussian(low.suv, case.reference, case.spacing_mm, case.body)
+    return measure_scan(case, best.suv), best.strength
+
+
+def _nested(rows: Iterable[Row]) -> dict[str, Any]:
+    """Figures of the whole image by metric; those of regions by region and metric."""
+    found: dict[str, Any] = {}
+    for metric, region, value, _ in rows:
+        if region in ("body", "volume"):
+            found[metric] = value
+        else:
+            found.setdefault("regions", {}).setdefault(region, {})[metric] = value
+    return found
+
+
+def _write_csv(path: Path, results: Mapping[str, Iterable[Row]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("file", "metric", "region", "value", "unit"))
+        for name, rows in results.items():
+            for metric, region, value, unit in rows:
+                writer.writerow((name, metric, region, "" if value is None else value, unit))
+
+
+def _tables(results: Mapping[str, Iterable[Row]]) -> str:
+    """Three tables with a column a scan: the whole image, the regions' bias, the score."""
+    judged = {name: rows for name, rows in results.items() if name != "reference"}
+    by_key = {n: {(r.metric, r.region): r.value for r in rows} for n, rows in judged.items()}
+    keys = list(next(iter(by_key.values())))
+
+    def line(metric: str, region: str, title: str, scale: float = 1.0) -> tuple[str, ...]:
+        values = (found.get((metric, region)) for found in by_key.values())
+        return (title, *("-" if v is None else f"{scale * v:.4g}" for v in values))
+
+    whole = [line(m, r, m) for m, r in keys if m in _HEADLINE]
+    whole += [line(m, r, f"liver {m}") for m, r in keys if m in _LIVER]
+    whole += [line(m, r, f"{m} {r}") for m, r in keys if m == "challenge_score"]
+    blocks = [_block(("", *by_key), whole)]
+    regions = [(m, r) for m, r in keys if m in ("suv_mean_bias", "suv_max_bias", "suv_peak_bias")]
+    biases = [line(m, r, f"{r} {m.removesuffix('_bias')}", 100) for m, r in regions]
+    if biases:
+        blocks.append(_block(("bias in %", *by_key), biases[:_MOST_LINES]))
+        if len(biases) > _MOST_LINES:
+            blocks[-1] += f"\n({len(biases) - _MOST_LINES} more in metrics.csv)"
+    return "\n\n".join(blocks)
+
+
+def _block(head: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> str:
+    rows = [head, *lines]
+    widths = [max(len(row[n]) for row in rows) for n in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(w) if n == 0 else cell.rjust(w) for n, (cell, w) in enumerate(pairs))
         for pairs in (list(zip(row, widths, strict=True)) for row in rows)

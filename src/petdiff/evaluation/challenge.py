@@ -1,0 +1,140 @@
+"""A score like that of the ultra-low-dose PET challenge: what it weighs, as far as it is public.
+
+Public are the metrics and their weights (udpet-challenge.github.io, "Evaluation"): the whole image
+30 %, organs 35 %, lesions 35 %. Not public, and so chosen here, is how an error becomes points, and
+where in an organ it is measured. Scores compare scans that petdiff measured, with each other only.
+
+- an error counts 100 · (1 - |error|) points, from 0 up; SSIM counts 100 · SSIM
+- PSNR counts in proportion, 60 dB and more being 100 points; its peak is the reference's maximum
+- total lesion activity is summed over the voxels of at least 41 % of the region's maximum
+- grey levels are bins of 0.25 SUV
+- a part that a patient does not have (no lesion) leaves its weight to the others
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.evaluation.texture import grey_level_features
+
+Volume = NDArray[np.float32]
+Weights = Mapping[str, float]
+
+PARTS: Weights = MappingProxyType({"global": 30, "organs": 35, "lesions": 35})
+GLOBAL: Weights = MappingProxyType({"nrmse": 30, "psnr": 30, "ssim": 40})
+LOCAL: Weights = MappingProxyType(
+    {
+        "suv_max": 25,
+        "suv_mean": 20,
+        "activity": 15,
+        "psnr": 10,
+        "rms": 5,
+        "percentile_90": 5,
+        "median": 5,
+        "joint_average": 5,
+        "high_grey_level_run_emphasis": 5,
+        "zone_percentage": 5,
+    }
+)
+DOSES: Mapping[float, float] = MappingProxyType({4: 5, 10: 15, 20: 20, 50: 25, 100: 35})
+_FULL_MARKS_DB = 60.0
+
+
+@dataclass(frozen=True)
+class Score:
+    """Points from 0 to 100: of all, of each part, and of each metric of a part."""
+
+    total: float
+    parts: Mapping[str, float]
+    components: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """An organ's or a lesion's voxels in the reference and in the test, and which of them count."""
+
+    reference: Volume
+    test: Volume
+    mask: NDArray[np.bool_]
+
+
+def challenge_score(
+    nrmse: float,
+    psnr_db: float | None,
+    ssim: float | None,
+    organs: Sequence[Target],
+    lesions: Sequence[Target],
+) -> Score:
+    """The score of one scan; psnr_db None stands for equal scans. A metric that does not exist
+    (the SSIM of a thin scan) leaves its weight to the others."""
+    components: dict[str, dict[str, float]] = {
+        "global": {"nrmse": points(nrmse), "psnr": _psnr_points(psnr_db)}
+        | ({} if ssim is None else {"ssim": 100 * max(ssim, 0.0)})
+    }
+    for part, targets in (("organs", organs), ("lesions", lesions)):
+        if targets:
+            each = [_target_points(target) for target in targets]
+            components[part] = {name: float(np.mean([p[name] for p in each])) for name in LOCAL}
+    weights = {"global": GLOBAL, "organs": LOCAL, "lesions": LOCAL}
+    parts = {part: weighted_mean(found, weights[part]) for part, found in components.items()}
+    return Score(weighted_mean(parts, PARTS), parts, components)
+
+
+def over_doses(scores: Mapping[float, float]) -> float:
+    """One score from the scores at several dose factors, by the challenge's weights.
+
+    Where factors are missing, the others share their weight. Raises KeyError for a factor that the
+    challenge does not know.
+    """
+    total = sum(DOSES[factor] for factor in scores)
+    return sum(DOSES[factor] * score for factor, score in scores.items()) / total
+
+
+def points(error: float) -> float:
+    """100 for no error, 0 for one of 100 % or more."""
+    return 100 * max(0.0, 1 - abs(error))
+
+
+def weighted_mean(values: Mapping[str, float], weights: Weights) -> float:
+    """Mean by the weights of those that are there."""
+    total = sum(weights[name] for name in values)
+    return sum(weights[name] * value for name, value in values.items()) / total
+
+
+def _psnr_points(psnr_db: float | None) -> float:
+    return 100.0 if psnr_db is None else 100 * min(max(psnr_db / _FULL_MARKS_DB, 0.0), 1.0)
+
+
+def _target_points(target: Target) -> dict[str, float]:
+    before, after = (_figures(image, target.mask) for image in (target.reference, target.test))
+    found = {name: points(_relative_error(before[name], after[name])) for name in before}
+    inside, other = (image[target.mask] for image in (target.reference, target.test))
+    error = float(np.square(other - inside).mean(dtype=np.float64))
+    top = float(inside.max())
+    decibel = None if error == 0 else 10 * np.log10(top**2 / error) if top > 0 else -np.inf
+    return found | {"psnr": _psnr_points(decibel)}
+
+
+def _figures(image: Volume, mask: NDArray[np.bool_]) -> dict[str, float]:
+    values = image[mask].astype(np.float64)
+    top = float(values.max())
+    first_order = {
+        "suv_max": top,
+        "suv_mean": float(values.mean()),
+        "activity": float(values[values >= 0.41 * top].sum()),
+        "rms": float(np.sqrt(np.square(values).mean())),
+        "percentile_90": float(np.percentile(values, 90)),
+        "median": float(np.median(values)),
+    }
+    return first_order | grey_level_features(image, mask)
+
+
+def _relative_error(before: float, after: float) -> float:
+    if before == after:
+        return 0.0
+    return after / before - 1 if before > 0 else 1.0

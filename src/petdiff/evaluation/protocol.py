@@ -1,0 +1,193 @@
+"""Everything that is measured in one scan against one reference, as rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.errors import InputRefused
+from petdiff.evaluation.challenge import Score, Target, challenge_score
+from petdiff.evaluation.lesions import Lesion, measure_lesion, true_figures
+from petdiff.evaluation.metrics import compare, noise_level
+from petdiff.evaluation.organs import (
+    LIVER_SPHERE_MM,
+    Organ,
+    coefficient_of_variation,
+    deepest_sphere,
+    find_organs,
+    measure_organ,
+)
+from petdiff.evaluation.regions import Spacing, body_mask
+from petdiff.evaluation.texture import NoisePower, cubes_within, noise_power, spectral_distance
+
+Volume = NDArray[np.float32]
+
+_UNITS = {
+    "suv_mean": "SUV",
+    "suv_max": "SUV",
+    "suv_peak": "SUV",
+    "activity": "SUV·ml",
+    "volume_41_ml": "ml",
+    "volume_ml": "ml",
+    "nps_mean_frequency": "1/mm",
+}
+_CHALLENGE_ORGANS = ("liver", "kidney", "heart")
+
+
+class Row(NamedTuple):
+    """One figure: its metric, the region it is of, its value (None: does not exist), its unit."""
+
+    metric: str
+    region: str
+    value: float | None
+    unit: str
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A reference, and where to look in it: made once, used for every scan on its grid.
+
+    figures  what the reference itself measures, as `describe_scan` gives it
+    """
+
+    reference: Volume
+    spacing_mm: Spacing
+    body: NDArray[np.bool_]
+    organs: Sequence[Organ] = ()
+    lesions: Sequence[Lesion] = ()
+    figures: Sequence[Row] = field(default=())
+
+
+def prepare(
+    reference: Volume,
+    spacing_mm: Spacing,
+    labels: NDArray[np.int32] | None = None,
+    names: Mapping[int, str] | None = None,
+    lesions: Sequence[Lesion] = (),
+) -> Case:
+    """Find the body, the organs and the reference's own figures.
+
+    Raises InputRefused where the reference holds no activity.
+    """
+    body = body_mask(reference, spacing_mm)
+    if not body.any():
+        raise InputRefused(
+            "the reference holds no activity, so nothing can be measured against it: give a scan "
+            "that does"
+        )
+    organs = find_organs(labels, names or {}) if labels is not None else []
+    bare = Case(reference, spacing_mm, body, organs, lesions)
+    return Case(reference, spacing_mm, body, organs, lesions, describe_scan(bare, reference))
+
+
+def measure_scan(case: Case, suv: Volume) -> list[Row]:
+    """Every figure of a scan in SUV on the case's grid: its own, and against the reference.
+
+    A figure named …_bias is test / reference - 1, one named …_bias_to_truth the same against the
+    true uptake of a lesion where that is known.
+    """
+    whole = compare(case.reference, suv, case.body)
+    rows = [_whole_row(metric, value) for metric, value in whole.items()]
+    own = describe_scan(case, suv)
+    rows += own
+    rows += _biases(case.figures, own)
+    rows += _truth_biases(case, own)
+    rows += _spectral_rows(case, suv)
+    return rows + _score_rows(_score(case, suv, whole))
+
+
+def describe_scan(case: Case, suv: Volume) -> list[Row]:
+    """The figures of a scan that need no reference: grain, organs, liver, lesions."""
+    rows = [Row("noise_level", "volume", noise_level(suv, case.spacing_mm), "1")]
+    millilitre = float(np.prod(case.spacing_mm)) / 1000
+    for organ in case.organs:
+        volume_ml = float(organ.mask.sum()) * millilitre
+        rows += _rows({"volume_ml": volume_ml} | measure_organ(organ, suv), organ.name)
+    liver = _liver(case)
+    if liver is not None:
+        sphere, radius_mm = deepest_sphere(liver, case.spacing_mm)
+        fits = radius_mm == LIVER_SPHERE_MM
+        cov = coefficient_of_variation(suv[liver.box][sphere]) if fits else None
+        rows.append(Row("cov_30mm_sphere", liver.name, cov, "1"))
+        spectrum = _spectrum(case, suv)
+        if spectrum is not None and spectrum.variance > 0:
+            rows += _rows({"nps_mean_frequency": spectrum.mean_frequency_per_mm}, liver.name)
+    for lesion in case.lesions:
+        rows += _rows(measure_lesion(lesion, suv, case.spacing_mm), lesion.name)
+    return rows
+
+
+def _rows(figures: Mapping[str, float | None], region: str) -> list[Row]:
+    return [Row(name, region, value, _UNITS.get(name, "1")) for name, value in figures.items()]
+
+
+def _whole_row(metric: str, value: float | None) -> Row:
+    region = "volume" if "_whole" in metric else "body"
+    return Row(metric, region, value, "dB" if metric.endswith("_db") else "1")
+
+
+def _biases(reference: Sequence[Row], test: Sequence[Row]) -> list[Row]:
+    before = {(row.metric, row.region): row.value for row in reference}
+    return [
+        Row(f"{row.metric}_bias", row.region, _bias(before.get(row[:2]), row.value), "1")
+        for row in test
+        if row.metric != "volume_ml"
+    ]
+
+
+def _truth_biases(case: Case, test: Sequence[Row]) -> list[Row]:
+    found = {(row.metric, row.region): row.value for row in test}
+    return [
+        Row(f"{metric}_bias_to_truth", lesion.name, _bias(true, found[metric, lesion.name]), "1")
+        for lesion in case.lesions
+        for metric, true in true_figures(lesion).items()
+    ]
+
+
+def _bias(before: float | None, after: float | None) -> float | None:
+    return after / before - 1 if before and after is not None else None
+
+
+def _liver(case: Case) -> Organ | None:
+    return next((organ for organ in case.organs if organ.name.lower() == "liver"), None)
+
+
+def _spectrum(case: Case, suv: Volume) -> NoisePower | None:
+    """The noise power spectrum in the liver; None where there is no liver with room for a cube."""
+    liver = _liver(case)
+    cubes = cubes_within(liver.mask, case.spacing_mm) if liver else []
+    if not liver or not cubes:
+        return None
+    return noise_power(np.stack([suv[liver.box][cube] for cube in cubes]), case.spacing_mm)
+
+
+def _spectral_rows(case: Case, suv: Volume) -> list[Row]:
+    reference, test = _spectrum(case, case.reference), _spectrum(case, suv)
+    if reference is None or test is None or reference.variance == 0:
+        return []
+    whole, shape = spectral_distance(reference, test)
+    return _rows({"nps_distance": whole, "nps_shape_distance": shape}, "liver")
+
+
+def _score(case: Case, suv: Volume, whole: Mapping[str, float | None]) -> Score:
+    def target(organ: Organ, mask: NDArray[np.bool_]) -> Target:
+        return Target(case.reference[organ.box], suv[organ.box], mask)
+
+    chosen = [o for o in case.organs if o.name.lower().startswith(_CHALLENGE_ORGANS)]
+    organs = [target(organ, deepest_sphere(organ, case.spacing_mm)[0]) for organ in chosen]
+    lesions = [Target(case.reference[x.box], suv[x.box], x.core) for x in case.lesions]
+    nrmse = whole["nrmse"]
+    assert nrmse is not None  # the body holds activity, or `prepare` had refused it
+    return challenge_score(nrmse, whole["psnr_db"], whole["ssim"], organs, lesions)
+
+
+def _score_rows(score: Score) -> list[Row]:
+    rows = [Row("challenge_score", "all", score.total, "points")]
+    for part, components in score.components.items():
+        rows.append(Row("challenge_score", part, score.parts[part], "points"))
+        rows += [Row(f"challenge_{name}", part, x, "points") for name, x in components.items()]
+    return rows

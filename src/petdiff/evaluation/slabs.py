@@ -1,0 +1,47 @@
+"""Large volumes, slab by slab on every core: the same numbers as in one go, sooner."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
+
+T = TypeVar("T")
+_THICKNESS = 40  # planes: small enough for the caches, thick enough that the halo costs little
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Planes along the last axis.
+
+    read   the slab with its halo, cut off at the volume's ends
+    inner  the slab itself within what was read
+    write  the slab itself within the volume
+    """
+
+    read: slice
+    inner: slice
+    write: slice
+
+
+def slabs(planes: int, halo: int = 0) -> Iterator[Slab]:
+    """Cut `planes` into slabs of 40 or more, each read with `halo` planes of its neighbours.
+
+    A filter that reaches no further than the halo gives the inner planes as it would in the whole
+    volume, ends included: there the slab ends where the volume does.
+    """
+    count = max(planes // _THICKNESS, 1)
+    edges = [planes * n // count for n in range(count + 1)]
+    for start, stop in pairwise(edges):
+        first, last = max(start - halo, 0), min(stop + halo, planes)
+        yield Slab(slice(first, last), slice(start - first, stop - first), slice(start, stop))
+
+
+def over_slabs(work: Callable[[Slab], T], planes: int, halo: int = 0) -> list[T]:
+    """Do the work of each slab, on as many threads as there are cores (numpy and scipy let go of
+    Python's lock); results in order."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return list(pool.map(work, slabs(planes, halo)))

@@ -1,0 +1,129 @@
+"""Texture: how noise is spread over spatial frequencies, and three figures of grey levels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.evaluation.regions import Spacing
+
+FloatArray = NDArray[np.floating]
+
+CUBE_MM = 25.0
+GREY_LEVEL_SUV = 0.25  # bin width
+# Half of the 26 neighbours; the other half are the same pairs the other way round.
+_DIRECTIONS = [d for d in product((-1, 0, 1), repeat=3) if d > (0, 0, 0)]
+
+
+@dataclass(frozen=True, eq=False)
+class NoisePower:
+    """A noise power spectrum by spatial frequency, averaged over directions.
+
+    frequency_per_mm  mean distance from zero of each shell of frequencies
+    power             SUV²·mm³
+    shell_per_mm3     how much frequency space each shell takes: Σ power · shell is the variance
+    """
+
+    frequency_per_mm: NDArray[np.float64]
+    power: NDArray[np.float64]
+    shell_per_mm3: NDArray[np.float64]
+
+    @property
+    def variance(self) -> float:
+        """SUV²; equal to that of the values that the spectrum was taken from."""
+        return float((self.power * self.shell_per_mm3).sum())
+
+    @property
+    def mean_frequency_per_mm(self) -> float:
+        """Fine grain has a high one, blotches a low one."""
+        weights = self.power * self.shell_per_mm3
+        return float((self.frequency_per_mm * weights).sum() / weights.sum())
+
+
+def noise_power(cubes: FloatArray, spacing_mm: Spacing) -> NoisePower:
+    """The noise power spectrum of cubes [n, i, j, k] of one scan, each less its own mean.
+
+    NPS(f) = voxel volume / voxels · ⟨|DFT(cube - mean)|²⟩ (Siewerdsen 2002, eq. 8, in 3-D), so that
+    its integral over frequency is the variance within a cube. Of two scans that differ in noise
+    alone, give the cubes of their difference divided by √2.
+    """
+    _, *shape = cubes.shape
+    values = cubes - cubes.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float64)
+    squares = np.square(np.abs(np.fft.fftn(values, axes=(1, 2, 3)))).mean(axis=0)
+    spectrum = squares * np.prod(spacing_mm) / np.prod(shape)
+    axes = [np.fft.fftfreq(n, size) for n, size in zip(shape, spacing_mm, strict=True)]
+    distance = np.sqrt(sum(np.square(f) for f in np.meshgrid(*axes, indexing="ij")))
+    steps = [1 / (n * size) for n, size in zip(shape, spacing_mm, strict=True)]
+    shell = np.rint(distance / max(steps)).astype(int).ravel()
+    counts = np.bincount(shell).astype(np.float64)
+    filled = counts > 0
+    mean = [np.bincount(shell, v.ravel())[filled] / counts[filled] for v in (distance, spectrum)]
+    return NoisePower(mean[0], mean[1], counts[filled] * np.prod(steps))
+
+
+def spectral_distance(reference: NoisePower, test: NoisePower) -> tuple[float, float]:
+    """How far a scan's noise is from a reference's: in all, and in its distribution alone.
+
+    ∫|NPS_test - NPS_reference| over the reference's variance: 0 for equal noise, 1 where the test
+    has none. And half the integral of the difference of both spectra, each over its own variance:
+    from 0 (same texture, at whatever strength) to 1 (no frequency in common). Both spectra must
+    come from cubes of one size.
+    """
+    shell = reference.shell_per_mm3
+    whole = np.abs(test.power - reference.power) @ shell / reference.variance
+    if test.variance == 0:
+        return float(whole), 1.0
+    shares = test.power / test.variance - reference.power / reference.variance
+    return float(whole), float(np.abs(shares) @ shell / 2)
+
+
+def cubes_within(
+    mask: NDArray[np.bool_], spacing_mm: Spacing, side_mm: float = CUBE_MM
+) -> list[tuple[slice, slice, slice]]:
+    """Cubes of about `side_mm` that lie wholly in a region, each half a side from the next."""
+    sides = [max(round(side_mm / size), 2) for size in spacing_mm]
+    starts = [range(0, n - side + 1, side // 2) for n, side in zip(mask.shape, sides, strict=True)]
+    placed = (
+        tuple(slice(at, at + side) for at, side in zip(corner, sides, strict=True))
+        for corner in product(*starts)
+    )
+    return [(a, b, c) for a, b, c in placed if mask[a, b, c].all()]
+
+
+def grey_level_features(values: FloatArray, mask: NDArray[np.bool_]) -> dict[str, float]:
+    """Joint average, high grey level run emphasis and zone percentage of a region.
+
+    As the Image Biomarker Standardisation Initiative defines them (60VM, G3QZ, P30P), in 3-D, the
+    first two averaged over 13 directions. Grey levels are bins of 0.25 SUV from 0 up.
+    """
+    levels = np.floor(np.maximum(values, 0) / GREY_LEVEL_SUV).astype(np.int64) + 1
+    return levelled_features(np.where(mask, levels, 0))
+
+
+def levelled_features(levels: NDArray[np.int64]) -> dict[str, float]:
+    """The same of a volume of grey levels from 1 up, 0 outside the region."""
+    from scipy.ndimage import find_objects, label
+
+    padded = np.pad(levels, 1)
+    inner = (slice(1, -1),) * 3
+    here = padded[inner]
+    averages, emphases = [], []
+    for direction in _DIRECTIONS:
+        before = np.roll(padded, direction, axis=(0, 1, 2))[inner]
+        pairs = (here > 0) & (before > 0)
+        if pairs.any():  # each pair counts both ways round
+            averages.append(float((here[pairs] + before[pairs]).mean()) / 2)
+        # A run starts where its level does not go on from the voxel before.
+        starts = here[(here > 0) & (here != before)].astype(np.float64)
+        emphases.append(float(np.square(starts).mean()))
+    touching = np.ones((3, 3, 3))
+    boxes = enumerate(find_objects(levels), start=1)
+    zones = sum(label(levels[b] == n, structure=touching)[1] for n, b in boxes if b is not None)
+    return {
+        "joint_average": float(np.mean(averages)) if averages else float(here.max()),
+        "high_grey_level_run_emphasis": float(np.mean(emphases)),
+        "zone_percentage": zones / int((levels > 0).sum()),
+    }
