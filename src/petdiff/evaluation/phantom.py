@@ -1,0 +1,290 @@
+"""The NEMA NU 2 image quality phantom: contrast recovery, background variability, EARL's bands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.errors import InputRefused
+from petdiff.evaluation.regions import Spacing, ball, sphere_weights
+
+Volume = NDArray[np.float32]
+Index = tuple[float, float, float]
+
+DIAMETERS_MM = (37.0, 28.0, 22.0, 17.0, 13.0, 10.0)
+# Bands for spheres ten times as hot as the background, by diameter: mean within the 50 % contour,
+# and maximum (EANM Research Ltd, specifications of 2017 and 2019).
+EARL = MappingProxyType(
+    {
+        1: (
+            ((0.76, 0.89), (0.72, 0.85), (0.63, 0.78), (0.57, 0.73), (0.44, 0.60), (0.27, 0.43)),
+            ((0.95, 1.16), (0.91, 1.13), (0.83, 1.09), (0.73, 1.01), (0.59, 0.85), (0.34, 0.57)),
+        ),
+        2: (
+            ((0.85, 1.00), (0.82, 0.97), (0.80, 0.99), (0.76, 0.97), (0.63, 0.86), (0.39, 0.61)),
+            ((1.05, 1.29), (1.01, 1.26), (1.01, 1.32), (1.00, 1.38), (0.85, 1.22), (0.52, 0.88)),
+        ),
+    }
+)
+_SMOOTHING_MM = 2.5  # σ, while spheres are looked for
+_ONE_PLANE_MM = 10.0
+_RIM_MM = 3.0  # around a sphere, where its smoothed edge ends
+_AROUND_MM = 8.0  # of a sphere, where its hottest voxel may be
+_ROIS = 12  # in each of five slices
+_SLICES_MM = (-20.0, -10.0, 0.0, 10.0, 20.0)
+_FROM_EDGE_MM, _FROM_SPHERES_MM = 15.0, 3.0
+_CORE_MM = 10.0  # radius, in which the largest sphere shows its true activity
+
+
+@dataclass(frozen=True)
+class SphereFigures:
+    """One sphere.
+
+    centre                  voxel index
+    mean, maximum           of voxels whose centres lie within the true radius; near the sphere
+    mean_a50                of voxels above half way from background to maximum
+    contrast_percent        Q of NU 2, from a disc in the spheres' plane; None without a ratio
+    variability_percent     N of NU 2, over the background's 60 discs of that diameter
+    recovery_mean, _max     mean_a50 and maximum over the true activity
+    earl                    by version: whether the recoveries, mean and max, lie in its bands
+    """
+
+    diameter_mm: float
+    centre: Index
+    mean: float
+    maximum: float
+    mean_a50: float
+    contrast_percent: float | None
+    variability_percent: float
+    recovery_mean: float
+    recovery_max: float
+    earl: dict[int, dict[str, bool]]
+
+
+@dataclass(frozen=True)
+class PhantomFigures:
+    """The phantom: its background (mean of the 60 discs of 37 mm; standard deviation over mean of
+    the voxels of those in the spheres' slice), the activity that recoveries are relative to, and
+    the spheres from the largest to the smallest."""
+
+    background_mean: float
+    background_cov: float
+    sphere_activity: float
+    spheres: tuple[SphereFigures, ...]
+
+
+def measure_phantom(
+    volume: Volume,
+    spacing_mm: Spacing,
+    *,
+    ratio: float | None = None,
+    sphere_activity: float | None = None,
+) -> PhantomFigures:
+    """Find the six spheres and the background of a scan of the phantom, and measure them.
+
+    volume           [i, j, k] in any unit, the phantom's axis along k
+    ratio            of the spheres' activity to the background's as filled, for Q
+    sphere_activity  as filled, in the volume's unit; else the mean within 10 mm of the largest
+                     sphere's centre, which a 37 mm sphere shows at its true value
+
+    After NEMA NU 2-2018, section 7.4, but for the places of the background's discs, which are
+    found, not drawn: twelve points far from each other, 15 mm within the phantom's edge, clear of
+    spheres and lung insert. Raises InputRefused where six spheres in a warm background are not
+    found.
+    """
+    background = _typical(volume)
+    centres = find_spheres(volume, spacing_mm)
+    points = _background_points(volume, spacing_mm, centres, background)
+    slices = _slices(volume.shape[2], spacing_mm, centres)
+    largest = _Discs(DIAMETERS_MM[0], spacing_mm)
+    voxels = np.concatenate([largest.values(volume, point, slices[2]) for point in points])
+    warm = float(np.mean([largest.mean(volume, p, k) for k in slices for p in points]))
+    cov = float(voxels.std(dtype=np.float64) / voxels.mean(dtype=np.float64))
+    if sphere_activity is None:
+        core = ball(volume.shape, spacing_mm, centres[0], _CORE_MM)
+        sphere_activity = float(volume[core].mean(dtype=np.float64))
+    spheres = tuple(
+        _measure_sphere(
+            number, centre, volume, spacing_mm, warm, ratio, sphere_activity, points, slices
+        )
+        for number, centre in enumerate(centres)
+    )
+    return PhantomFigures(warm, cov, sphere_activity, spheres)
+
+
+def find_spheres(volume: Volume, spacing_mm: Spacing) -> list[Index]:
+    """Centres of the six spheres as voxel indices, the hottest in all, so the largest, first.
+
+    Hot parts of the smoothed scan in the plane of the hottest one; of each, the centroid of what
+    exceeds the background within 3 mm of the sphere. Raises InputRefused for fewer than six.
+    """
+    from scipy.ndimage import gaussian_filter, label, sum_labels
+
+    background = _typical(volume)
+    smooth = gaussian_filter(volume, [_SMOOTHING_MM / size for size in spacing_mm])
+    excess = smooth - background
+    phantom = smooth > background / 2
+    spread = 1.4826 * np.median(np.abs(excess[phantom])) if phantom.any() else 0.0
+    threshold = max(0.3 * background, 6 * float(spread))
+    parts, count = label(excess > threshold)
+    numbers = np.arange(1, count + 1)
+    heat = sum_labels(excess, parts, numbers) if count else np.zeros(0)
+    ranked = [int(n) for n in numbers[np.argsort(-heat)]]
+    found: list[Index] = []
+    for number in ranked:
+        if len(found) == len(DIAMETERS_MM):
+            break
+        start = np.argwhere(parts == number).mean(axis=0)
+        if not found or abs(start[2] - found[0][2]) * spacing_mm[2] <= _ONE_PLANE_MM:
+            diameter_mm = DIAMETERS_MM[len(found)]
+            found.append(_centroid(excess, spacing_mm, start, diameter_mm / 2 + _RIM_MM))
+    if len(found) < len(DIAMETERS_MM):
+        raise InputRefused(
+            f"{len(found)} hot spheres in one plane are found and the phantom has six: give a scan "
+            "of the NEMA image quality phantom with hot spheres and its axis along the slices"
+        )
+    return found
+
+
+def _typical(volume: Volume) -> float:
+    """The background's level: the median of the voxels that are clearly not air."""
+    top = float(np.percentile(volume, 99.5))
+    inside = volume[volume > 0.05 * top]
+    if top <= 0 or inside.size == 0:
+        raise InputRefused("the scan is empty: give one of the NEMA image quality phantom")
+    return float(np.median(inside))
+
+
+def _centroid(
+    excess: Volume, spacing_mm: Spacing, start: NDArray[np.float64], radius_mm: float
+) -> Index:
+    """Where the excess within a sphere about it balances, from a start near by."""
+    centre = start
+    for _ in range(20):
+        box, shares = sphere_weights(excess.shape, spacing_mm, centre.tolist(), radius_mm)
+        weights = np.maximum(excess[box], 0) * shares
+        index = np.meshgrid(*(np.arange(c.start, c.stop) for c in box), indexing="ij")
+        moved = np.array([(axis * weights).sum() for axis in index]) / weights.sum()
+        settled = np.abs(moved - centre).max() < 1e-3
+        centre = moved
+        if settled:
+            break
+    i, j, k = centre.tolist()
+    return i, j, k
+
+
+class _Discs:
+    """Discs of one diameter in an axial slice, with the share of each pixel that they cover."""
+
+    def __init__(self, diameter_mm: float, spacing_mm: Spacing) -> None:
+        self.radius_mm = diameter_mm / 2
+        self.spacing_mm = spacing_mm
+
+    def shares(
+        self, shape: tuple[int, ...], point: Sequence[float]
+    ) -> tuple[tuple[slice, slice], NDArray[np.float64]]:
+        """The pixels around a point [i, j], and their shares."""
+        fine = (np.arange(10) + 0.5) / 10 - 0.5
+        cuts, squares = [], []
+        for n, at, size in zip(shape[:2], point, self.spacing_mm[:2], strict=True):
+            reach = self.radius_mm / size + 0.5
+            first, last = max(int(np.ceil(at - reach)), 0), min(int(at + reach) + 1, n)
+            cuts.append(slice(first, last))
+            squares.append((np.add.outer(np.arange(first, last) - at, fine) * size).ravel() ** 2)
+        inside = np.add.outer(*squares) <= self.radius_mm**2
+        blocks = inside.reshape(len(squares[0]) // 10, 10, len(squares[1]) // 10, 10)
+        return (cuts[0], cuts[1]), blocks.mean(axis=(1, 3))
+
+    def mean(self, volume: Volume, point: Sequence[float], k: int) -> float:
+        cut, shares = self.shares(volume.shape, point)
+        return float((volume[(*cut, k)] * shares).sum() / shares.sum())
+
+    def values(self, volume: Volume, point: Sequence[float], k: int) -> Volume:
+        """The pixels at least half covered."""
+        cut, shares = self.shares(volume.shape, point)
+        return volume[(*cut, k)][shares >= 0.5]
+
+
+def _slices(planes: int, spacing_mm: Spacing, centres: Sequence[Index]) -> list[int]:
+    """The spheres' slice and those nearest to 1 and 2 cm on both sides."""
+    middle = round(float(np.mean([centre[2] for centre in centres])))
+    found = [middle + round(away / spacing_mm[2]) for away in _SLICES_MM]
+    if min(found) < 0 or max(found) >= planes:
+        raise InputRefused("the scan ends within 2 cm of the spheres, where background is measured")
+    return found
+
+
+def _background_points(
+    volume: Volume, spacing_mm: Spacing, centres: Sequence[Index], background: float
+) -> list[tuple[int, int]]:
+    """Twelve pixels [i, j] about which a disc of 37 mm lies in even background, far apart."""
+    from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter
+
+    plane = _slices(volume.shape[2], spacing_mm, centres)[2]
+    thick = volume[:, :, max(plane - 2, 0) : plane + 3].mean(axis=2)
+    smooth = gaussian_filter(thick, [3.0 / size for size in spacing_mm[:2]])
+    phantom = binary_fill_holes(smooth > background / 2)
+    warm = phantom & (smooth > 0.75 * background)
+    for centre, diameter_mm in zip(centres, DIAMETERS_MM, strict=True):
+        reach = diameter_mm / 2 + _FROM_SPHERES_MM
+        near = ball((*phantom.shape, 1), spacing_mm, (*centre[:2], 0.0), reach)
+        warm &= ~near[:, :, 0]
+    radius_mm = DIAMETERS_MM[0] / 2
+    edge, clear = (distance_transform_edt(m, sampling=spacing_mm[:2]) for m in (phantom, warm))
+    room = np.argwhere((edge >= radius_mm + _FROM_EDGE_MM) & (clear >= radius_mm))
+    if len(room) < _ROIS:
+        raise InputRefused("the background has no room for discs of 37 mm: is this the phantom?")
+    where_mm = room * spacing_mm[:2]
+    chosen = [int(np.argmax(np.linalg.norm(where_mm - where_mm.mean(axis=0), axis=1)))]
+    nearest = np.full(len(room), np.inf)
+    for _ in range(_ROIS - 1):
+        away = np.linalg.norm(where_mm - where_mm[chosen[-1]], axis=1)
+        nearest = np.minimum(nearest, away)
+        chosen.append(int(nearest.argmax()))
+    return [(int(i), int(j)) for i, j in room[chosen]]
+
+
+def _measure_sphere(
+    number: int,
+    centre: Index,
+    volume: Volume,
+    spacing_mm: Spacing,
+    background: float,
+    ratio: float | None,
+    activity: float,
+    points: Sequence[tuple[int, int]],
+    slices: Sequence[int],
+) -> SphereFigures:
+    diameter_mm = DIAMETERS_MM[number]
+    inside = ball(volume.shape, spacing_mm, centre, diameter_mm / 2)
+    around = volume[ball(volume.shape, spacing_mm, centre, diameter_mm / 2 + _AROUND_MM)]
+    maximum = float(around.max())
+    mean_a50 = float(around[around >= (maximum + background) / 2].mean(dtype=np.float64))
+    discs = _Discs(diameter_mm, spacing_mm)
+    hot = discs.mean(volume, centre[:2], slices[2])
+    warm = np.array([discs.mean(volume, point, k) for k in slices for point in points])
+    quality = None if ratio is None else float(100 * (hot / warm.mean() - 1) / (ratio - 1))
+    recoveries = {"mean": mean_a50 / activity, "max": maximum / activity}
+    verdict = {
+        version: {
+            name: band[number][0] <= value <= band[number][1]
+            for (name, value), band in zip(recoveries.items(), bands, strict=True)
+        }
+        for version, bands in EARL.items()
+    }
+    return SphereFigures(
+        diameter_mm,
+        centre,
+        float(volume[inside].mean(dtype=np.float64)),
+        maximum,
+        mean_a50,
+        quality,
+        float(100 * warm.std(ddof=1) / warm.mean()),
+        recoveries["mean"],
+        recoveries["max"],
+        verdict,
+    )
