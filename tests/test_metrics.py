@@ -10,7 +10,12 @@ import pytest
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from petdiff.evaluation.activity import activity_change
-from petdiff.evaluation.baselines import best_gaussian, best_non_local_means, gaussian
+from petdiff.evaluation.baselines import (
+    FWHM_PER_SIGMA,
+    best_gaussian,
+    best_non_local_means,
+    gaussian,
+)
 from petdiff.evaluation.metrics import (
     Volume,
     compare,
@@ -221,6 +226,30 @@ def test_best_gaussian_finds_the_width_that_undoes_a_sharpening() -> None:
     body = body_mask(reference, MM)
     assert best_gaussian(sharp, reference, MM, body).strength == pytest.approx(7.0, abs=0.1)
     assert best_gaussian(sharp, sharp, MM, body).strength == 0
+
+
+def test_filter_slab_by_slab_is_scipys() -> None:
+    volume = phantom(noise=0.3, shape=(12, 10, 130))
+    for fwhm_mm in (0.0, 4.0, 20.0):
+        sigma = [fwhm_mm / FWHM_PER_SIGMA / size for size in MM]
+        whole = gaussian_filter(volume, sigma, mode="nearest")
+        np.testing.assert_array_equal(gaussian(volume, MM, fwhm_mm), whole)
+
+
+def test_air_far_from_the_body_does_not_choose_the_filter() -> None:
+    """The search looks around the body only, and finds what a search in all would."""
+    truth, low = (np.pad(phantom(noise), 40) for noise in (0.0, 0.3))
+    body = body_mask(truth, MM)
+    cropped = best_gaussian(low, truth, MM, body)
+
+    def error(fwhm_mm: float) -> float:
+        sigma = [fwhm_mm / FWHM_PER_SIGMA / size for size in MM]
+        filtered = gaussian_filter(low, sigma, mode="nearest")
+        return float(np.square(filtered - truth)[body].mean(dtype=np.float64))
+
+    here = error(cropped.strength)
+    assert here == pytest.approx(np.square(cropped.suv - truth)[body].mean(dtype=np.float64))
+    assert all(here <= error(cropped.strength + step) for step in (-0.3, 0.3))
 
 
 def test_baselines_come_closer_to_the_truth() -> None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.evaluation.regions import Spacing
+from petdiff.evaluation.regions import Spacing, bounding_box, grown
+from petdiff.evaluation.slabs import smoothed
 
 Volume = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -32,8 +33,13 @@ def best_gaussian(low: Volume, reference: Volume, spacing_mm: Spacing, body: Mas
     """The Gaussian filter of least mean squared error over the body; strength is its FWHM in mm."""
     from scipy.optimize import minimize_scalar
 
+    # Nothing further from the body than the widest filter reaches can change it there.
+    reach_mm = 4 * _WIDEST_FWHM_MM / FWHM_PER_SIGMA + max(spacing_mm)
+    box = grown(bounding_box(body), body.shape, spacing_mm, reach_mm)
+    near, inside, wanted = low[box], body[box], reference[body]
+
     def error(fwhm_mm: float) -> float:
-        return _error(gaussian(low, spacing_mm, fwhm_mm), reference, body)
+        return _error(gaussian(near, spacing_mm, fwhm_mm)[inside], wanted)
 
     bounds = (0.0, _WIDEST_FWHM_MM)
     found = minimize_scalar(error, bounds=bounds, method="bounded", options={"xatol": 0.05})
@@ -43,10 +49,7 @@ def best_gaussian(low: Volume, reference: Volume, spacing_mm: Spacing, body: Mas
 
 def gaussian(suv: Volume, spacing_mm: Spacing, fwhm_mm: float) -> Volume:
     """A Gaussian filter of a width in mm, whatever the voxels; 0 changes nothing."""
-    from scipy.ndimage import gaussian_filter
-
-    sigma = [fwhm_mm / FWHM_PER_SIGMA / size for size in spacing_mm]
-    return np.asarray(gaussian_filter(suv, sigma, mode="nearest"))
+    return smoothed(suv, [fwhm_mm / FWHM_PER_SIGMA / size for size in spacing_mm])
 
 
 def best_non_local_means(
@@ -77,10 +80,10 @@ def best_non_local_means(
             preserve_range=True,
         )
         tried = Filtered(np.square(smooth).astype(np.float32), strength)
-        if _error(tried.suv, reference, body) < _error(best.suv, reference, body):
+        if _error(tried.suv[body], reference[body]) < _error(best.suv[body], reference[body]):
             best = tried
     return best
 
 
-def _error(suv: Volume, reference: Volume, body: Mask) -> float:
-    return float(np.square(suv[body] - reference[body]).mean(dtype=np.float64))
+def _error(values: Volume, wanted: Volume) -> float:
+    return float(np.square(values - wanted).mean(dtype=np.float64))

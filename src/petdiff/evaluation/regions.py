@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from petdiff.evaluation.slabs import smoothed
+
 Spacing = tuple[float, float, float]
 Box = tuple[slice, slice, slice]
 Blocks = NDArray[np.float64]
@@ -52,9 +54,7 @@ def typical_uptake(smooth: NDArray[np.floating[Any]]) -> float:
 
 def body_mask(suv: NDArray[np.float32], spacing_mm: Spacing) -> NDArray[np.bool_]:
     """The body: where the scan, smoothed by a Gaussian of σ = 4 mm, is clearly more than air."""
-    from scipy.ndimage import gaussian_filter
-
-    smooth = gaussian_filter(suv, [_SMOOTHING_MM / size for size in spacing_mm], mode="nearest")
+    smooth = smoothed(suv, [_SMOOTHING_MM / size for size in spacing_mm])
     return np.asarray(smooth > _AIR_SHARE * typical_uptake(smooth))
 
 
@@ -136,3 +136,13 @@ def grown(box: Box, shape: tuple[int, ...], spacing_mm: Spacing, margin_mm: floa
         )
     ]
     return wide[0], wide[1], wide[2]
+
+
+def bounding_box(mask: NDArray[np.bool_]) -> Box:
+    """The smallest box that holds all of a mask, which must not be empty."""
+    cuts = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        filled = np.flatnonzero(mask.any(axis=others))
+        cuts.append(slice(int(filled[0]), int(filled[-1]) + 1))
+    return cuts[0], cuts[1], cuts[2]
