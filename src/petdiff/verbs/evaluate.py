@@ -16,21 +16,6 @@ if TYPE_CHECKING:
     from petdiff.evaluation.protocol import Case, Row
     from petdiff.image import PETImage
 
-_HEADLINE = (
-    "psnr_db",
-    "psnr_whole_db",
-    "psnr_clip16_whole_db",
-    "psnr_published_whole_db",
-    "ssim",
-    "ssim_whole",
-    "nrmse",
-    "nmae",
-    "activity_change",
-    "noise_level",
-)
-_LIVER = ("cov_30mm_sphere", "nps_distance", "nps_shape_distance")
-_MOST_LINES = 15
-
 
 @dataclass(frozen=True)
 class Pair:
@@ -53,6 +38,7 @@ def evaluate_pair(pair: Pair, output: Path, *, quiet: bool = False) -> str:
     empty.
     """
     from petdiff.evaluation.protocol import measure_scan
+    from petdiff.verbs.evaluate_tables import tables
 
     progress = Progress(quiet)
     with whole_folder(output) as folder:
@@ -72,7 +58,7 @@ def evaluate_pair(pair: Pair, output: Path, *, quiet: bool = False) -> str:
         record = {"files": files, "resampled": pair.resample, "results": nested}
         write_json(folder / "metrics.json", record | run_record(seconds=progress.seconds))
         _write_csv(folder / "metrics.csv", results)
-    return _tables(results)
+    return tables(results)
 
 
 def _read(pair: Pair, progress: Progress) -> tuple[Case, dict[str, PETImage]]:
@@ -122,35 +108,3 @@ def _write_csv(path: Path, results: Mapping[str, Iterable[Row]]) -> None:
         for name, rows in results.items():
             for metric, region, value, unit in rows:
                 writer.writerow((name, metric, region, "" if value is None else value, unit))
-
-
-def _tables(results: Mapping[str, Iterable[Row]]) -> str:
-    """Three tables with a column a scan: the whole image, the regions' bias, the score."""
-    judged = {name: rows for name, rows in results.items() if name != "reference"}
-    by_key = {n: {(r.metric, r.region): r.value for r in rows} for n, rows in judged.items()}
-    keys = list(next(iter(by_key.values())))
-
-    def line(metric: str, region: str, title: str, scale: float = 1.0) -> tuple[str, ...]:
-        values = (found.get((metric, region)) for found in by_key.values())
-        return (title, *("-" if v is None else f"{scale * v:.4g}" for v in values))
-
-    whole = [line(m, r, m) for m, r in keys if m in _HEADLINE]
-    whole += [line(m, r, f"liver {m}") for m, r in keys if m in _LIVER]
-    whole += [line(m, r, f"{m} {r}") for m, r in keys if m == "challenge_score"]
-    blocks = [_block(("", *by_key), whole)]
-    regions = [(m, r) for m, r in keys if m in ("suv_mean_bias", "suv_max_bias", "suv_peak_bias")]
-    biases = [line(m, r, f"{r} {m.removesuffix('_bias')}", 100) for m, r in regions]
-    if biases:
-        blocks.append(_block(("bias in %", *by_key), biases[:_MOST_LINES]))
-        if len(biases) > _MOST_LINES:
-            blocks[-1] += f"\n({len(biases) - _MOST_LINES} more in metrics.csv)"
-    return "\n\n".join(blocks)
-
-
-def _block(head: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> str:
-    rows = [head, *lines]
-    widths = [max(len(row[n]) for row in rows) for n in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(w) if n == 0 else cell.rjust(w) for n, (cell, w) in enumerate(pairs))
-        for pairs in (list(zip(row, widths, strict=True)) for row in rows)
-    )

@@ -1,0 +1,79 @@
+"""What `petdiff evaluate` shows a person: the whole image, lesions, organs, a column a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from petdiff.evaluation.protocol import Row
+
+Figures = Mapping[tuple[str, str], float | None]
+
+_WHOLE = (
+    "psnr_db",
+    "psnr_whole_db",
+    "psnr_clip16_whole_db",
+    "psnr_published_whole_db",
+    "ssim",
+    "ssim_whole",
+    "nrmse",
+    "nmae",
+    "activity_change",
+    "noise_level",
+    "cov_30mm_sphere",
+    "nps_distance",
+    "nps_shape_distance",
+    "challenge_score",
+)
+_IMAGE = ("body", "volume", "all")
+_MOST_LINES = 12
+
+
+def tables(results: Mapping[str, Sequence[Row]]) -> str:
+    """The tables of all scans but the reference, in words and columns."""
+    found = {n: {(r.metric, r.region): r.value for r in rows} for n, rows in results.items()}
+    reference = found.pop("reference")
+    scans = list(found.values())
+    keys = [key for metric in _WHOLE for key in scans[0] if key[0] == metric]
+    whole = [
+        (metric if region in _IMAGE else f"{metric}, {region}", *_cells(scans, metric, region))
+        for metric, region in keys
+    ]
+    blocks = [_block(("", *found), whole)]
+    lesions = [region for metric, region in scans[0] if metric == "suv_peak"]
+    organs = [region for metric, region in scans[0] if metric == "volume_ml"]
+    organs.sort(key=lambda region: -_activity(reference, region))
+    for title, regions, metrics in (
+        ("lesions, bias in %", lesions, ("suv_mean", "suv_max", "suv_peak")),
+        ("organs, bias in %", organs, ("suv_mean", "suv_max")),
+    ):
+        head = (title, *(f"{scan} {m.removeprefix('suv_')}" for scan in found for m in metrics))
+        lines = [(region, *_biases(scans, region, metrics)) for region in regions[:_MOST_LINES]]
+        if lines:
+            left = len(regions) - len(lines)
+            blocks.append(_block(head, lines) + (f"\n{left} more in metrics.csv" if left else ""))
+    return "\n\n".join(blocks)
+
+
+def _activity(figures: Figures, region: str) -> float:
+    return (figures["suv_mean", region] or 0.0) * (figures["volume_ml", region] or 0.0)
+
+
+def _cells(scans: Sequence[Figures], metric: str, region: str) -> list[str]:
+    values = [figures.get((metric, region)) for figures in scans]
+    return ["-" if value is None else f"{value:.4g}" for value in values]
+
+
+def _biases(scans: Sequence[Figures], region: str, metrics: Sequence[str]) -> list[str]:
+    values = [figures.get((f"{metric}_bias", region)) for figures in scans for metric in metrics]
+    return ["-" if value is None else f"{100 * value:+.1f}" for value in values]
+
+
+def _block(head: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> str:
+    rows = [head, *lines]
+    widths = [max(len(row[n]) for row in rows) for n in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(w) if n == 0 else cell.rjust(w) for n, (cell, w) in enumerate(pairs))
+        for pairs in (list(zip(row, widths, strict=True)) for row in rows)
+    )
