@@ -1,0 +1,249 @@
+"""Finding people's own pairs: which files of a folder are one patient's full- and low-dose scans.
+
+A scan's name says its dose, whatever else it says: `full.nii.gz`, `low_drf20/`, `Full_dose`,
+`1-20 dose`, `2.886 x 600 WB D20`, `DRF_20`, `normal` (the last five are what the ultra-low-dose PET
+challenge's folders are called). The folder that holds such scans is the patient. The published
+3-D DDPM's .npz names no dose: it holds low and full dose in one array.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from petdiff.errors import InputRefused
+from petdiff.io.npz import holds_pair
+
+UNSTATED = 0.0  # the dose reduction factor of a low-dose scan whose name does not say it
+
+_SUFFIXES = (".nii.gz", ".nii", ".npz")
+_FULL = re.compile(r"(?:(?P<before>.*) )?(?:full|normal|standard|reference|ref)(?: ?dose)?")
+_LOW = re.compile(
+    r"(?:(?P<before>.*?) )??(?:low(?: ?dose)? )?"
+    r"(?:(?:drf|d) ?(?P<drf>\d+(?:\.\d+)?)|1 (?P<part>\d+) ?dose|dose 1 (?P<after>\d+))"
+)
+_BARE = re.compile(
+    r"1 (?P<part>\d+)"
+)  # `1-20` alone; behind other words it may be a patient's name
+_MOST_NAMED = 20  # patients, in one error
+_UNDERSTOOD = (
+    "understood are (a) a folder per patient with full.* and low_drfN.* (NIfTI, or DICOM folders); "
+    "(b) a folder per patient with DICOM folders such as Full_dose or normal beside 1-20 dose, D20 "
+    "or DRF_20; (c) SUBJECT.npz whose arr_0 is [2, i, j, k], low dose then full"
+)
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """One patient's scans.
+
+    patient  names the patient, once in a data set: the folder below the data's own
+    full     the full-dose scan
+    lows     the low-dose scans by dose reduction factor; UNSTATED where no name says it
+
+    A file that is `full` and among `lows` holds both, as the published .npz does.
+    """
+
+    patient: str
+    full: Path
+    lows: dict[float, Path]
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """A scan with a name that tells its dose; `before` is what a file's name says before it."""
+
+    path: Path
+    folder: Path
+    before: str
+    factor: float
+
+
+def find_pairs(folder: Path, *, say: Callable[[str], object] | None = None) -> list[PairFiles]:
+    """All patients under `folder` that have a full-dose scan and a low-dose one, in name order.
+
+    say  is told which layout was recognised, and of each patient that is left out for want of a
+         scan. Without it nothing may be left out: such patients raise InputRefused.
+
+    Files of other names (`truth.nii.gz`, `labels.nii.gz`) are passed over. Raises InputRefused
+    where nothing is understood, or two scans of a patient name the same dose.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputRefused(f"{folder} is not a folder: give the one that holds the patients")
+    scans, pair_files = _look(folder, frozenset())
+    patients = {**_patients(folder, scans), **_in_one_file(folder, pair_files)}
+    whole = {name: doses for name, doses in patients.items() if 1.0 in doses and len(doses) > 1}
+    lacking = [
+        f"{name} has no {'low' if 1.0 in doses else 'full'}-dose scan ({_names(doses)})"
+        for name, doses in sorted(patients.items())
+        if name not in whole
+    ]
+    if not whole:
+        raise InputRefused(f"{folder} holds no pairs: {_there(folder, lacking)}; {_UNDERSTOOD}")
+    if lacking and say is None:
+        raise InputRefused(
+            f"{len(lacking)} patients lack a scan: {_listed(lacking)}; complete or remove them"
+        )
+    if say is not None:
+        say(f"{folder}: {_recognised(whole, pair_files)}")
+        for line in lacking:
+            say(f"{line}: left out")
+    return [
+        PairFiles(name, doses[1.0], {f: path for f, path in sorted(doses.items()) if f != 1.0})
+        for name, doses in sorted(whole.items())
+    ]
+
+
+def dose_in_name(name: str) -> tuple[str, float] | None:
+    """What a scan's name says before its dose, and its dose reduction factor (1: full dose).
+
+    None where the name tells no dose.
+    """
+    words = re.sub(r"[\s_-]+", " ", name.lower()).strip()
+    if found := _FULL.fullmatch(words):
+        return found["before"] or "", 1.0
+    if found := _LOW.fullmatch(words):
+        factor = float(found["drf"] or found["part"] or found["after"])
+        return (found["before"] or "", factor) if factor >= 1 else None
+    if found := _BARE.fullmatch(words):
+        return "", float(found["part"])
+    return None
+
+
+def _look(folder: Path, above: frozenset[Path]) -> tuple[list[_Scan], list[Path]]:
+    """The scans under a folder whose names tell a dose, and the files that hold a pair each."""
+    scans: list[_Scan] = []
+    pair_files: list[Path] = []
+    above |= {folder.resolve()}
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):  # what file managers leave behind
+            continue
+        if entry.is_dir():
+            if entry.resolve() in above:  # a link that leads back up
+                continue
+            inner_scans, inner_pairs = _look(entry, above)
+            dose = dose_in_name(entry.name)
+            if dose is not None and not inner_scans and not inner_pairs:
+                # Folder names such as `2.886 x 150 WB D4` differ in more than the dose.
+                scans.append(_Scan(_only_file(entry), folder, "", dose[1]))
+            scans += inner_scans
+            pair_files += inner_pairs
+        elif stem := _stem(entry):
+            if entry.suffix == ".npz" and holds_pair(entry):
+                pair_files.append(entry)
+            elif dose := dose_in_name(stem):
+                scans.append(_Scan(entry, folder, *dose))
+    return scans, pair_files
+
+
+def _stem(path: Path) -> str | None:
+    """The name without the suffix of an image, None for other files."""
+    name = path.name
+    return next((name[: -len(s)] for s in _SUFFIXES if name.lower().endswith(s)), None)
+
+
+def _only_file(folder: Path) -> Path:
+    """The one image file in a folder named after a dose; the folder itself where it is DICOM."""
+    images = [entry for entry in sorted(folder.iterdir()) if _stem(entry)]
+    return images[0] if len(images) == 1 else folder
+
+
+def _patients(root: Path, scans: Sequence[_Scan]) -> dict[str, dict[float, Path]]:
+    """Scans by patient and factor. A folder is a patient, or holds files named after several."""
+    by_folder: defaultdict[Path, list[_Scan]] = defaultdict(list)
+    for scan in scans:
+        by_folder[scan.folder].append(scan)
+    patients: dict[str, dict[float, Path]] = {}
+    for folder, inside in by_folder.items():
+        name = folder.relative_to(root).as_posix() if folder != root else root.resolve().name
+        by_name: defaultdict[str, list[_Scan]] = defaultdict(list)
+        for scan in inside:
+            by_name[scan.before].append(scan)
+        whole = all(len({s.factor == 1 for s in several}) == 2 for several in by_name.values())
+        if whole or len({s.factor for s in inside}) < len(inside):
+            for before, several in by_name.items():
+                patient = f"{name}/{before}" if before else name
+                patients[patient] = _by_factor(patient, several)
+        else:
+            patients[name] = _by_factor(name, inside)
+    return patients
+
+
+def _by_factor(patient: str, scans: Sequence[_Scan]) -> dict[float, Path]:
+    found: dict[float, Path] = {}
+    for scan in scans:
+        if scan.factor in found:
+            raise InputRefused(
+                f"{patient} has two scans of one dose, {found[scan.factor].name} and "
+                f"{scan.path.name}: keep one"
+            )
+        found[scan.factor] = scan.path
+    return found
+
+
+def _in_one_file(root: Path, files: Sequence[Path]) -> dict[str, dict[float, Path]]:
+    """Patients of the published layout; a dose may stand in the name, or in a folder's above it."""
+    patients: dict[str, dict[float, Path]] = {}
+    for file in files:
+        parts = [*file.relative_to(root).parts[:-1], _stem(file) or ""]
+        factor, names = UNSTATED, []
+        for part in parts:
+            dose = dose_in_name(part)
+            factor = dose[1] if dose else factor
+            names += [part] if dose is None else [dose[0]] if dose[0] else []
+        patient = "/".join(names) or root.resolve().name
+        doses = patients.setdefault(patient, {})
+        if factor in doses:
+            raise InputRefused(
+                f"{file} and {doses[factor]} are one patient's at one dose: keep one"
+            )
+        doses[factor] = file
+        doses.setdefault(1.0, file)
+    return patients
+
+
+def _recognised(whole: dict[str, dict[float, Path]], pair_files: Sequence[Path]) -> str:
+    """One line: how many patients, in which layout, at which doses."""
+    layouts: Counter[str] = Counter()
+    doses: Counter[float] = Counter()
+    for files in whole.values():
+        doses.update(factor for factor in files if factor != 1)
+        full = files[1.0]
+        if full in pair_files:
+            layouts["(c) the published .npz, low and full dose in one file"] += 1
+        elif re.fullmatch(r"full(\.nii|\.nii\.gz|\.npz)?", full.name):
+            layouts["(a) full and low_drfN"] += 1
+        else:
+            layouts["(b) the challenge's names"] += 1
+    count = ", ".join(f"{dose_text(factor)} ({doses[factor]})" for factor in sorted(doses))
+    kinds = "; ".join(f"{number} patients as {layout}" for layout, number in layouts.items())
+    return f"{kinds}; {count}"
+
+
+def dose_text(factor: float) -> str:
+    """A dose for a person: 1/20 dose."""
+    return "dose not stated" if factor == UNSTATED else f"1/{factor:g} dose"
+
+
+def _names(doses: dict[float, Path]) -> str:
+    return ", ".join(path.name for path in doses.values())
+
+
+def _listed(lines: Sequence[str]) -> str:
+    more = len(lines) - _MOST_NAMED
+    return "; ".join(lines[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _there(folder: Path, lacking: Sequence[str]) -> str:
+    if lacking:
+        return _listed(lacking)
+    names = [f"{e.name}/" if e.is_dir() else e.name for e in _visible(folder)]
+    return f"found {_listed(names)}" if names else "it is empty"
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    return (entry for entry in sorted(folder.iterdir()) if not entry.name.startswith("."))
