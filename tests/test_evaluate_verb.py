@@ -12,6 +12,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from petdiff import cli
+from petdiff.evaluation.lesions import sphere_lesion
 from petdiff.evaluation.protocol import measure_scan, prepare
 from petdiff.image import PETImage
 from petdiff.io import write
@@ -248,6 +249,28 @@ def test_labels_and_names_that_are_none_are_refused(folder: Path, evaluate: Eval
     assert "does not exist" in refused(evaluate(*labels), folder)
     (folder / "odd.json").write_text('["liver"]')
     assert "label and name" in refused(evaluate(*labels), folder)
+
+
+def test_names_need_labels(folder: Path, evaluate: Evaluate) -> None:
+    code, _, err = evaluate("--names", folder / "labels.json")
+    assert code == 2
+    assert "--labels" in err
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("shape", [(20, 20, 1), (1, 9, 9), (3, 3, 3)])
+def test_thin_scans_are_measured_as_far_as_they_can(shape: tuple[int, int, int]) -> None:
+    reference = np.full(shape, 2.0, dtype=np.float32)
+    labels = np.ones(shape, dtype=np.int32)
+    centre = [(n - 1) * 1.5 for n in shape]
+    lesion = sphere_lesion("lesion 1", centre, 1.2, shape, np.diag([3.0, 3, 3, 1]), suv=2.0)
+    case = prepare(reference, (3.0, 3.0, 3.0), labels, {1: "liver"}, [lesion])
+    rows = {(r.metric, r.region): r.value for r in measure_scan(case, 1.5 * reference)}
+    assert rows["suv_mean_bias", "liver"] == pytest.approx(0.5)
+    assert rows["suv_peak_bias", "lesion 1"] == pytest.approx(0.5)
+    assert rows["suv_mean_bias_to_truth", "lesion 1"] == pytest.approx(0.5)
+    assert rows["ssim", "body"] is None
+    assert rows["cov_30mm_sphere", "liver"] is None
 
 
 def test_case_is_made_once_for_many_scans() -> None:

@@ -175,6 +175,8 @@ def test_organs_by_name_or_number() -> None:
     found = measure_organ(organs[0], suv)
     assert found == {"suv_mean": pytest.approx(35.5), "suv_max": 71}
     assert measure_organ(organs[1], suv) == {"suv_mean": 172, "suv_max": 172}
+    twins = find_organs(labels, {1: "lung", 7: "lung"})
+    assert [organ.name for organ in twins] == ["lung label 1", "lung label 7"]
 
 
 def test_sphere_is_placed_where_an_organ_is_deepest() -> None:

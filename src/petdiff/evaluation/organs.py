@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -25,14 +26,20 @@ class Organ:
 
 
 def find_organs(labels: NDArray[np.int32], names: Mapping[int, str]) -> list[Organ]:
-    """An organ for each label above 0; one without a name is called by its number."""
+    """An organ for each label above 0.
+
+    One without a name is called by its number; a name of several labels carries the number too.
+    """
     from scipy.ndimage import find_objects
 
-    return [
-        Organ(names.get(number, f"label {number}"), box, labels[box] == number)
-        for number, box in enumerate(find_objects(labels), start=1)
-        if box is not None
-    ]
+    boxes = {n: box for n, box in enumerate(find_objects(labels), start=1) if box is not None}
+    uses = Counter(names.get(number, "") for number in boxes)
+
+    def title(number: int) -> str:
+        name = names.get(number, "")
+        return name if uses[name] == 1 and name else f"{name} label {number}".strip()
+
+    return [Organ(title(number), box, labels[box] == number) for number, box in boxes.items()]
 
 
 def measure_organ(organ: Organ, suv: Volume) -> dict[str, float]:

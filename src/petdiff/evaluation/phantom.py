@@ -91,7 +91,7 @@ def measure_phantom(
     sphere_activity  as filled, in the volume's unit; else the mean within 10 mm of the largest
                      sphere's centre, which a 37 mm sphere shows at its true value
 
-    After NEMA NU 2-2018, section 7.4, but for the places of the background's discs, which are
+    After NEMA NU 2-2018, section 7, but for the places of the background's discs, which are
     found, not drawn: twelve points far from each other, 15 mm within the phantom's edge, clear of
     spheres and lung insert. Raises InputRefused where six spheres in a warm background are not
     found.

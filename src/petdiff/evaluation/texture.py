@@ -46,7 +46,7 @@ class NoisePower:
 def noise_power(cubes: FloatArray, spacing_mm: Spacing) -> NoisePower:
     """The noise power spectrum of cubes [n, i, j, k] of one scan, each less its own mean.
 
-    NPS(f) = voxel volume / voxels · ⟨|DFT(cube - mean)|²⟩ (Siewerdsen 2002, eq. 8, in 3-D), so that
+    NPS(f) = voxel volume / voxels · ⟨|DFT(cube - mean)|²⟩ (Siewerdsen 2002, in 3-D), so that
     its integral over frequency is the variance within a cube. Of two scans that differ in noise
     alone, give the cubes of their difference divided by √2.
     """

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from petdiff.errors import UsageError
 from petdiff.outputs import whole_folder, write_json
 from petdiff.progress import Progress
 from petdiff.verbs.record import run_record
@@ -35,11 +36,13 @@ def evaluate_pair(pair: Pair, output: Path, *, quiet: bool = False) -> str:
 
     With the low-dose scan, that scan and its best Gaussian filter are judged too. Raises
     InputRefused where the scans are not on one grid, a lesion lies outside it, or the reference is
-    empty.
+    empty; UsageError for names without labels.
     """
     from petdiff.evaluation.protocol import measure_scan
     from petdiff.verbs.evaluate_tables import tables
 
+    if pair.names and not pair.labels:
+        raise UsageError("--names says what labels mean: give the label volume too, --labels FILE")
     progress = Progress(quiet)
     with whole_folder(output) as folder:
         with progress.stage("reading"):
