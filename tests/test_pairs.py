@@ -89,17 +89,7 @@ def test_names_tell_the_dose(name: str, before: str, factor: float) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "Subject_1-6",
-        "070722_2_20220707_163946",
-        "truth",
-        "labels",
-        "20",
-        "patient2",
-        "abnormal",
-        "drf0.5",
-        "low",
-    ],
+    ["Subject_1-6", "070722_2_20220707", "truth", "labels", "20", "abnormal", "drf0.5", "low"],
 )
 def test_other_names_tell_none(name: str) -> None:
     assert dose_in_name(name) is None
@@ -255,7 +245,7 @@ L = low_dose(F, 20, 0)
         ({"low_drf20": L / 20}, r"not scaled up to full dose: multiply it by 20"),
         ({"low_drf20": L * 1.7}, "1.7 times the activity"),
         ({"low_drf20": L[:, :, ::-1].copy()}, "another patient, turned"),
-        ({"low_drf20": low_dose(full_dose(7))}, "another patient, turned"),
+        ({"low_drf20": low_dose(full_dose(11))}, "another patient, turned"),
         ({"full": L, "low_drf20": F}, "no noisier than full dose"),
         ({"low_drf4": L}, "are one scan"),
     ],
@@ -274,6 +264,7 @@ def test_what_would_spoil_the_training_is_refused(
         ({"low_drf20": L * 1.2}, "1.2 times the activity"),
         ({"full": F * 5, "low_drf20": L * 5}, "mean SUV of the body is 3.9"),
         ({"low_drf4": low_dose(F, 90)}, "doses mixed up"),
+        ({"low_drf20": low_dose(full_dose(5))}, "correlates with full dose by 0.8"),
         ({"full": F.clip(0, 1.5), "low_drf20": L.clip(0, 1.5)}, "clipped"),
     ],
 )
