@@ -6,16 +6,32 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test install clean
+VIEWER := src/petdiff/report/viewer
 
-demo: $(BIN)/petdiff
+.PHONY: demo test install viewer clean
+
+demo: install
 	rm -rf demo
 	$(BIN)/petdiff demo -o demo
 
-test: .venv/installed-for-tests
+test: .venv/installed-for-tests viewer
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
 
-install: $(BIN)/petdiff
+install: $(BIN)/petdiff viewer
+
+# NiiVue for the pages that runs write: pinned, and checked against the hashes in package-lock.json.
+viewer:
+	@$(MAKE) --no-print-directory $(VIEWER)/niivue.js \
+	  || echo "note: npm could not fetch NiiVue, so report.html will hold pictures and no 3-D viewer"
+
+$(VIEWER)/niivue.js: $(VIEWER)/package.json $(VIEWER)/package-lock.json $(VIEWER)/niivue.LICENSE
+	mkdir -p build/viewer
+	cp $(VIEWER)/package.json $(VIEWER)/package-lock.json build/viewer/
+	npm ci --prefix build/viewer --ignore-scripts --no-audit --no-fund --loglevel=error
+	{ echo "@niivue/niivue"; echo; cat $(VIEWER)/niivue.LICENSE; cd build/viewer/node_modules; \
+	  find . -mindepth 2 -maxdepth 3 -iname 'license*' -not -path './@niivue/*' | sort | while read -r file; do \
+	    printf '\n\n%s\n\n' "$$(dirname "$$file" | cut -c3-)"; cat "$$file"; done; } > $(VIEWER)/niivue.licences.txt
+	cp build/viewer/node_modules/@niivue/niivue/dist/niivue.umd.js $@
 
 # torch first and pinned: anything else that asks for "torch" then finds the tested one in place.
 $(BIN)/petdiff: pyproject.toml constraints.txt

@@ -22,7 +22,7 @@ from petdiff.image import PETImage
 OPTIONS = {
     "denoise": "output model steps samples seed device series units suv-factor voxel-size to quiet",
     "simulate": "output scanner tracer dose patients seed no-lesions voxel-size extent quiet",
-    "train": "output data config resume quiet",
+    "train": "output data preset config resume device quiet",
     "evaluate": "output reference test low labels names lesions resample quiet",
     "suv": "series units suv-factor json",
     "info": "json",
@@ -51,12 +51,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from petdiff.methods.flow3d import Flow3D
-    from petdiff.training.loop import Recipe
-    from petdiff.verbs.train import save_trained
+    from petdiff.methods.model import save_model
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_trained(Flow3D.create("tiny"), Recipe(preset="tiny"), path)
+    method = Flow3D.create("tiny")
+    save_model(path, method.network, method.contract({}), torch.float16)
     return path
 
 
@@ -157,7 +157,7 @@ def test_denoised_scan_appears_whole_with_its_record(
     out = tmp_path / "out"
     done = run("denoise", scan, "-o", out, "--model", model, "--quiet")
     assert (done.code, done.err) == (0, "")
-    names = ["denoised.nii.gz", "preview.png", "run.json"]
+    names = ["denoised.nii.gz", "preview.png", "report.html", "run.json"]
     assert done.out.split() == [str(out / name) for name in names]
     assert sorted(entry.name for entry in out.iterdir()) == names
     before, after = read(scan), read(out / "denoised.nii.gz")
@@ -167,7 +167,7 @@ def test_denoised_scan_appears_whole_with_its_record(
     assert record["options"]["seed"] == 0
     assert len(record["denoising"]["model"]["sha256"]) == 64
     assert record["input"]["suv"]["rule"]
-    assert set(record["seconds"]) == {"reading", "denoising", "writing", "preview"}
+    assert set(record["seconds"]) == {"reading", "denoising", "writing", "preview", "page"}
     assert record["peak_memory_bytes"]["main"] > 1e7
     change = after.suv.sum(dtype=float) / before.suv.sum(dtype=float) - 1
     assert record["activity"]["relative_change"] == pytest.approx(change, abs=1e-6)

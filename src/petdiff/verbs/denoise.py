@@ -52,7 +52,7 @@ def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list
                 suv_factor=request.suv_factor,
             )
         form = _form(request, image)
-        require_free(output, 4 * image.suv.size * (1 if request.samples == 1 else 2) + 8_000_000)
+        require_free(output, 4 * image.suv.size * (1 if request.samples == 1 else 2) + 40_000_000)
         model = _load(request, image, progress)
         with progress.stage("denoising") as tick:
             result = _denoise(request, image, model, tick)
@@ -61,6 +61,9 @@ def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list
         record = _record(request, image, result, form)
         with progress.stage("preview"):
             _preview(request, image, result, folder / "preview.png")
+        with progress.stage("page"):
+            so_far = run_record(**record, seconds=dict(progress.seconds))
+            _page(request, image, result, so_far, folder, progress)
         write_json(folder / "run.json", record | run_record(seconds=progress.seconds))
         names = sorted(entry.name for entry in folder.iterdir())
     return [Path(output) / name for name in names]
@@ -132,9 +135,32 @@ def _preview(request: Request, image: PETImage, result: Result, path: Path) -> N
 
     spread = None if result.uncertainty is None else result.uncertainty.suv
     device = result.record["device"]
-    name = image.facts.get("series_description") or request.scan.name
-    note = f"{name} · {grid_text(image)} · stored {image.unit} · {device}"
+    note = f"{request.scan.resolve().name} · {grid_text(image)} · stored {image.unit} · {device}"
     write_preview(path, image, result.image, spread, title=title(result.record), note=note)
+
+
+def _page(
+    request: Request,
+    image: PETImage,
+    result: Result,
+    record: dict[str, Any],
+    folder: Path,
+    progress: Progress,
+) -> None:
+    from petdiff.report.page import WITHOUT_VIEWER, has_viewer, write_page
+
+    if not has_viewer():
+        progress.say(f"note    {WITHOUT_VIEWER}")
+    write_page(
+        folder / "report.html",
+        image,
+        result.image,
+        None if result.uncertainty is None else result.uncertainty.suv,
+        name=request.scan.resolve().name,
+        title=title(result.record),
+        record=record,
+        picture=folder / "preview.png",
+    )
 
 
 def _record(request: Request, image: PETImage, result: Result, form: str) -> dict[str, Any]:

@@ -1,0 +1,64 @@
+"""What a reader of a run must know before trusting it, from its record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_NOTABLE_CHANGE = 0.02
+_NOTABLE_VOLUME_ML = 10.0  # a smaller region's activity changes with the noise that is taken away
+_AIR_SUV = 0.1  # regions below it are air and noise
+
+
+def notices(record: Mapping[str, Any]) -> list[str]:
+    """Sentences for what is off or limited in a run, the gravest first; `record` as in run.json."""
+    scan, run = record["input"], record["denoising"]
+    suv = scan.get("suv") or {}
+    found = [*suv.get("warnings", ()), *scan.get("warnings", ())]
+    found = [f"Header: {warning}" for warning in found]
+    return [*_activity(record["activity"]), *found, *_grid(scan, run), *_model(run["model"])]
+
+
+def _activity(activity: Mapping[str, Any]) -> list[str]:
+    limit = f"more than the {_NOTABLE_CHANGE:.0%} that are expected"
+    found = []
+    whole = activity["relative_change"]
+    if whole is not None and abs(whole) > _NOTABLE_CHANGE:
+        found.append(f"Activity of the whole scan changed by {whole:+.1%}, {limit}.")
+    for band in activity["by_suv"]:
+        change, low, high = band["relative_change"], band["suv_from"], band["suv_to"]
+        counts = (low or 0) >= _AIR_SUV and band["volume_ml"] >= _NOTABLE_VOLUME_ML
+        if counts and change is not None and abs(change) > _NOTABLE_CHANGE:
+            where = f"SUV {low:g} to {high:g}" if high is not None else f"SUV {low:g} and more"
+            found.append(
+                f"Activity of the regions of {where} ({band['volume_ml']:,.0f} ml) changed by "
+                f"{change:+.1%}, {limit}."
+            )
+    return found
+
+
+def _grid(scan: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
+    own, worked = scan["spacing_mm"], run["working_voxel_mm"]
+    if all(abs(a - b) <= 0.01 * a for a, b in zip(sorted(own), sorted(worked), strict=True)):
+        return []
+    return [
+        f"Denoised on voxels of {millimetres(worked)} and resampled from and to the scan's own "
+        f"{millimetres(own)}."
+    ]
+
+
+def _model(model: Mapping[str, Any]) -> list[str]:
+    found = []
+    data = str(model.get("training", {}).get("data") or "")
+    if data == "clinic":
+        found.append("The model was trained on simulated scans only; for research only.")
+    elif not data:
+        found.append("The model does not say what it was trained on; for research only.")
+    if "NC" in str(model["licence"]).upper().split("-"):
+        found.append(f"The model's licence, {model['licence']}, forbids commercial use.")
+    return found
+
+
+def millimetres(sizes: list[float]) -> str:
+    """A voxel size for a person."""
+    return " × ".join(f"{size:.4g}" for size in sizes) + " mm"

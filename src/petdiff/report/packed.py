@@ -1,0 +1,161 @@
+"""Volumes small enough to travel inside a web page, and how coarse that made them.
+
+The box of the body is kept, turned so that the axes run to the patient's right, front and head, and
+rounded to whole steps of SUV in int16, deflated. Where that is too much for the page the steps grow
+first, up to a twentieth of an SUV, and then the voxels, averaged two by two by two.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.evaluation.regions import Box, Spacing, body_box
+from petdiff.image import PETImage
+
+Volume = NDArray[np.float32]
+_FINEST = 1000  # steps below the scan's maximum, at least; and SUV 0.01 for a scan that has more
+_USUAL_STEP_SUV = 0.01
+_INT16 = 32767
+_COARSER = ((1, 1), (1, 2), (1, 5), (2, 1), (2, 2), (2, 5), (3, 5), (4, 5))  # (voxels, times step)
+_SAMPLED = 8  # every so many slices are packed to foretell the size of all
+_LEVEL = 6
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Volumes on one grid, ready for a page.
+
+    volumes     by name: base64 of deflated little-endian int16 [x, y, z], x fastest; SUV = q · step
+    shape       voxels to the right, front and head
+    spacing_mm  of these voxels
+    step_suv    of the rounding, so that a value is the file's within half of it
+    block       voxels of the file, a side, that one of these is the mean of
+    to_file     voxel of the page → voxel index in the file: float64 [3, 4]
+    to_mm       voxel index in the file → mm, RAS+: the image's affine
+    """
+
+    volumes: Mapping[str, str]
+    shape: tuple[int, int, int]
+    spacing_mm: Spacing
+    step_suv: float
+    block: int
+    to_file: NDArray[np.float64]
+    to_mm: NDArray[np.float64]
+
+    def geometry(self) -> dict[str, Any]:
+        """All but the volumes, JSON-able."""
+        return {
+            "shape": list(self.shape),
+            "spacing_mm": list(self.spacing_mm),
+            "step_suv": self.step_suv,
+            "block": self.block,
+            "to_file": self.to_file.tolist(),
+            "to_mm": self.to_mm.tolist(),
+        }
+
+
+def pack(volumes: Mapping[str, Volume], grid: PETImage, budget_bytes: int) -> Packed:
+    """Pack volumes [i, j, k] in SUV on the grid of `grid` into about `budget_bytes` of base64.
+
+    The body, whose box is kept, is looked for in `grid`.
+    """
+    orientation = nibabel.orientations.io_orientation(grid.affine)
+    turned = {name: _turned(volume, orientation) for name, volume in volumes.items()}
+    spacing_mm = _turned_spacing(grid, orientation)
+    box = body_box(_turned(grid.suv, orientation), spacing_mm)
+    kept = {name: volume[box] for name, volume in turned.items()}
+    finest = finest_step(max(float(np.abs(volume).max()) for volume in kept.values()))
+    for block, times in _COARSER:
+        step = finest * times
+        if _foretold_bytes(kept, block, step) <= budget_bytes:
+            break
+    blocks = {name: _averaged(volume, block) for name, volume in kept.items()}
+    x, y, z = next(iter(blocks.values())).shape
+    return Packed(
+        {name: _text(_quantised(volume, step)) for name, volume in blocks.items()},
+        (x, y, z),
+        (spacing_mm[0] * block, spacing_mm[1] * block, spacing_mm[2] * block),
+        step,
+        block,
+        _to_file(orientation, grid.suv.shape, box, block),
+        grid.affine,
+    )
+
+
+def finest_step(largest_suv: float) -> float:
+    """The step of 1, 2 or 5 times a power of ten at which `largest_suv` fits into an int16.
+
+    It is SUV 0.01, unless the scan is so hot that it must be, or so faint that it should be, other.
+    """
+    if largest_suv <= 0:
+        return _USUAL_STEP_SUV
+    wanted = max(min(_USUAL_STEP_SUV, largest_suv / _FINEST), largest_suv / _INT16)
+    scale = 10.0 ** np.floor(np.log10(wanted))
+    times = next(times for times in (1, 2, 5, 10) if times >= wanted / scale * (1 - 1e-9))
+    return float(f"{times * scale:.1g}")
+
+
+def _foretold_bytes(volumes: Mapping[str, Volume], block: int, step: float) -> float:
+    """Length of the base64 of all volumes, from every eighth layer of blocks."""
+    total = 0.0
+    for volume in volumes.values():
+        layers = max(volume.shape[2] // block, 1)
+        chosen = range(0, layers, _SAMPLED)
+        sample = [_averaged(volume[..., k * block : (k + 1) * block], block) for k in chosen]
+        deflated = zlib.compress(_bytes(_quantised(np.concatenate(sample, axis=2), step)), _LEVEL)
+        total += len(deflated) * layers / len(chosen)
+    return total * 4 / 3
+
+
+def _turned(volume: Volume, orientation: NDArray[np.float64]) -> Volume:
+    turned: Volume = nibabel.orientations.apply_orientation(volume, orientation)
+    return turned
+
+
+def _turned_spacing(grid: PETImage, orientation: NDArray[np.float64]) -> Spacing:
+    x, y, z = (grid.spacing_mm[int(np.flatnonzero(orientation[:, 0] == a)[0])] for a in range(3))
+    return x, y, z
+
+
+def _averaged(volume: Volume, block: int) -> Volume:
+    """Means of cubes of `block` voxels; what does not fill a cube at the far ends is left out."""
+    if block == 1:
+        return volume
+    n = [max(size // block, 1) for size in volume.shape]
+    sides = [min(block, size) for size in volume.shape]
+    whole = volume[tuple(slice(a * b) for a, b in zip(n, sides, strict=True))]
+    cubes = whole.reshape(n[0], sides[0], n[1], sides[1], n[2], sides[2])
+    return np.asarray(cubes.mean(axis=(1, 3, 5)), dtype=np.float32)
+
+
+def _quantised(volume: Volume, step: float) -> NDArray[np.int16]:
+    steps = np.rint(volume / np.float32(step)).clip(-_INT16, _INT16)
+    return np.asarray(steps, dtype="<i2")
+
+
+def _bytes(steps: NDArray[np.int16]) -> bytes:
+    return steps.tobytes(order="F")
+
+
+def _text(steps: NDArray[np.int16]) -> str:
+    return base64.b64encode(zlib.compress(_bytes(steps), _LEVEL)).decode("ascii")
+
+
+def _to_file(
+    orientation: NDArray[np.float64], shape: tuple[int, ...], box: Box, block: int
+) -> NDArray[np.float64]:
+    """Voxel of the turned, cut and averaged volume → index in the file, of a block its middle."""
+    to_file: NDArray[np.float64] = np.zeros((3, 4))
+    for source, (target, sign) in enumerate(orientation):
+        first = box[int(target)].start + (block - 1) / 2
+        to_file[source, int(target)] = sign * block
+        to_file[source, 3] = first if sign > 0 else shape[source] - 1 - first
+    return to_file

@@ -1,0 +1,224 @@
+"""report.html: a run as one file that opens in a browser, without a network.
+
+Measured, denoised, difference and spread side by side in a viewer with one crosshair, what is off
+about the run, and its record as a table. NiiVue draws the slices; it is fetched when petdiff is
+installed or built (`make viewer`), and a page made without it shows the projections only.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from html import escape
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.image import PETImage
+from petdiff.report.notices import millimetres, notices
+from petdiff.report.packed import Packed, pack
+
+LARGEST_PAGE_BYTES = 25_000_000
+_PAGE_WITHOUT_VOLUMES_BYTES = 4_000_000
+_PARTS = resources.files("petdiff") / "report" / "viewer"
+WITHOUT_VIEWER = (
+    "report.html holds pictures only, as this installation lacks the 3-D viewer, NiiVue: run "
+    "`make viewer` in the source checkout (it needs npm), or install petdiff from a wheel."
+)
+
+
+def has_viewer() -> bool:
+    """Whether NiiVue lies in this installation."""
+    return _PARTS.joinpath("niivue.js").is_file()
+
+
+def write_page(
+    path: Path,
+    measured: PETImage,
+    denoised: PETImage,
+    spread: NDArray[np.float32] | None = None,
+    *,
+    name: str,
+    title: str,
+    record: Mapping[str, Any],
+    picture: Path,
+) -> None:
+    """Write a run as one web page.
+
+    measured, denoised  on one grid
+    spread              standard deviation in SUV [i, j, k] where several samples were drawn
+    name, title         the scan's file name; model, steps and seed
+    record              as run.json holds it; of it, nothing that could name a patient is shown
+    picture             the PNG of projections, shown where there is no viewer and in print
+    """
+    packed = None
+    if has_viewer():
+        volumes = {"measured": measured.suv, "denoised": denoised.suv}
+        if spread is not None:
+            volumes["spread"] = spread
+        packed = pack(volumes, denoised, LARGEST_PAGE_BYTES - _PAGE_WITHOUT_VOLUMES_BYTES)
+    scripts = [_part("niivue.js"), _part("mip.js"), _part("viewer.js")] if packed else []
+    warnings = notices(record) + ([] if packed else [WITHOUT_VIEWER])
+    page = Template(_part("page.html")).substitute(
+        policy=_policy(scripts),
+        style=_part("page.css"),
+        name=escape(name),
+        title=escape(title),
+        grid=escape(_grid(record)),
+        notices="\n".join(f"<li>{escape(warning)}</li>" for warning in warnings),
+        viewer=_part("viewer.html") if packed else "",
+        coarseness=escape(_coarseness(packed)) if packed else "",
+        picture=base64.b64encode(picture.read_bytes()).decode("ascii"),
+        record=_table(record_rows(record)),
+        activity=_activity_table(record["activity"]),
+        finished=escape(str(record["finished"])),
+        petdiff=escape(str(record["petdiff"])),
+        data=_data(packed, measured, denoised, spread) if packed else "",
+        scripts="\n".join(f"<script>{script}</script>" for script in scripts),
+        licences=_licences() if packed else "",
+    )
+    path.write_text(page, encoding="utf-8", newline="\n")
+
+
+def record_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The record for a person: what ran, on what, how SUV was got and how long it took.
+
+    Left out: the folder the scan lay in, series UID and description, dates, weight and dose.
+    """
+    scan, run = record["input"], record["denoising"]
+    model, suv = run["model"], scan.get("suv") or {}
+    seconds = record.get("seconds") or {}
+    rows = [
+        ("model", Path(model["name"]).name),
+        ("weights, SHA-256", model["sha256"]),
+        ("method and licence", f"{model['method']}; {model['licence']}"),
+        ("trained on", _training(model.get("training", {}))),
+        ("asked", f"{run['steps']} step(s), {run['samples']} sample(s), seed {run['seed']}"),
+        ("device", f"{run['device']}; {run['precision']}"),
+        ("worked on", _working(run)),
+        ("stored unit", str(scan["unit"])),
+        ("SUV rule", f"{suv.get('rule')}: {suv.get('reason')}"),
+        ("SUV per stored value", _factor(suv.get("factor"))),
+        *((key, str(scan[key])) for key in ("manufacturer", "scanner", "tracer") if scan.get(key)),
+        ("time", ", ".join(f"{stage} {time:.1f} s" for stage, time in seconds.items())),
+        ("peak memory", _memory(record.get("peak_memory_bytes") or {})),
+        ("versions", ", ".join(f"{k} {v}" for k, v in record["versions"].items())),
+    ]
+    return [(key, value) for key, value in rows if value]
+
+
+def _training(training: Mapping[str, Any]) -> str:
+    data = training.get("data")
+    steps = training.get("recipe", {}).get("steps")
+    what = "simulated scans (the virtual clinic)" if data == "clinic" else str(data or "not said")
+    return what + (f", {steps:,} steps" if steps else "")
+
+
+def _working(run: Mapping[str, Any]) -> str:
+    shape = " × ".join(str(n) for n in run["working_shape"])
+    return f"{shape} voxels of {millimetres(run['working_voxel_mm'])}"
+
+
+def _factor(factor: Any) -> str:
+    if factor is None:
+        return ""
+    low, high = float(np.min(factor)), float(np.max(factor))
+    return f"{low:.6g}" if low == high else f"{low:.6g} … {high:.6g}, by slice"
+
+
+def _memory(peak: Mapping[str, int | None]) -> str:
+    return ", ".join(f"{where} {held / 2**30:.1f} GiB" for where, held in peak.items() if held)
+
+
+def _grid(record: Mapping[str, Any]) -> str:
+    shape = " × ".join(str(n) for n in record["input"]["shape"])
+    return f"{shape} voxels of {millimetres(record['input']['spacing_mm'])}"
+
+
+def _coarseness(packed: Packed) -> str:
+    kept = f"Values are the files' voxels rounded to steps of SUV {packed.step_suv:g}"
+    if packed.block > 1:
+        n = packed.block
+        kept = (
+            f"To keep this page small its voxels are means of {n} × {n} × {n} of the files', so "
+            f"that a value is not that of one voxel; steps of SUV {packed.step_suv:g}"
+        )
+    return f"{kept}. Air far from the body is left out."
+
+
+def _table(rows: Iterable[tuple[str, str]]) -> str:
+    cells = (f"<tr><th scope=row>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows)
+    return "\n".join(cells)
+
+
+def _activity_table(activity: Mapping[str, Any]) -> str:
+    rows = [("whole scan", "", "", "", _percent(activity["relative_change"]))]
+    for band in activity["by_suv"]:
+        low, high = band["suv_from"], band["suv_to"]
+        where = f"below {high:g}" if low is None else f"{low:g} and more"
+        if low is not None and high is not None:
+            where = f"{low:g} to {high:g}"
+        means = (f"{band['mean_suv_before']:.3g}", f"{band['mean_suv_after']:.3g}")
+        volume = f"{band['volume_ml']:,.0f}"
+        rows.append((f"SUV {where}", volume, *means, _percent(band["relative_change"])))
+    return "\n".join(
+        f"<tr><th scope=row>{escape(row[0])}</th>"
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+
+
+def _percent(change: float | None) -> str:
+    return "" if change is None else f"{change:+.1%}"
+
+
+def _data(
+    packed: Packed,
+    measured: PETImage,
+    denoised: PETImage,
+    spread: NDArray[np.float32] | None,
+) -> str:
+    """The volumes and how to read them, as blocks that no browser runs."""
+    change = denoised.suv - measured.suv
+    windows = {"suv": _top(denoised.suv), "change": _top(np.abs(change))}
+    if spread is not None:
+        windows["spread"] = _top(spread)
+    geometry = json.dumps(packed.geometry() | {"auto": windows}).replace("<", "\\u003c")
+    blocks = [f'<script type="application/json" id="geometry">{geometry}</script>']
+    blocks += [
+        f'<script type="text/plain" class="volume" data-name="{name}">{text}</script>'
+        for name, text in packed.volumes.items()
+    ]
+    return "\n".join(blocks)
+
+
+def _top(volume: NDArray[np.float32]) -> float:
+    """Where a window should end: what one in two hundred of the columns of voxels exceed."""
+    top = float(np.quantile(volume.max(axis=1), 0.995))
+    return float(f"{top:.2g}") if top > 0 else 1.0
+
+
+def _policy(scripts: Iterable[str]) -> str:
+    """A content security policy: these scripts and no other, and no network at all."""
+    digests = (hashlib.sha256(script.encode("utf-8")).digest() for script in scripts)
+    allowed = " ".join(f"'sha256-{base64.b64encode(d).decode('ascii')}'" for d in digests)
+    return (
+        f"default-src 'none'; script-src {allowed or chr(39) + 'none' + chr(39)}; "
+        "style-src 'unsafe-inline'; img-src data: blob:; font-src data:; connect-src data:"
+    )
+
+
+def _licences() -> str:
+    text = escape(_part("niivue.licences.txt"))
+    return f"<details><summary>Licences of the viewer</summary><pre>{text}</pre></details>"
+
+
+def _part(name: str) -> str:
+    return _PARTS.joinpath(name).read_text(encoding="utf-8")
