@@ -158,5 +158,7 @@ def weighted_spans(length: int, window: int, overlap: int) -> list[tuple[slice, 
 
 def window_starts(length: int, window: int, overlap: int) -> list[int]:
     """Where windows start that cover `length` and overlap by `overlap`, the last by more."""
-    last = max(length - window, 0)
+    if length <= window:
+        return [0]
+    last = length - window
     return [*range(0, last, window - overlap), last]

@@ -86,4 +86,4 @@ class GAN3D(UNet3D):
 
 def least_squares(verdict: Tensor, wanted: float) -> Tensor:
     """LSGAN's loss of a verdict, eqs. 2 and 9 with labels 0 and 1: a scalar."""
-    return (verdict.float() - wanted).square().mean()
+    return (verdict - wanted).square().mean()

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -18,9 +18,6 @@ from torch import Tensor, nn
 from petdiff.diffusion.denoiser import Denoiser
 from petdiff.diffusion.samplers import Callback
 from petdiff.errors import InputRefused, UsageError
-
-if TYPE_CHECKING:
-    from petdiff.training.objective import Objective
 
 Part = TypeVar("Part")
 HEADER_KEY = "petdiff"
@@ -64,7 +61,9 @@ class BoundScan(Protocol):
 
 
 class Method(Protocol):
-    """What inference needs of a method, and, from `create` on, training; each file here is one.
+    """What inference needs of a method, each of which is a file beside this one.
+
+    What training needs of it is Trainable (petdiff.training.objective).
 
     multiple       every axis of a tile must be a multiple of this many voxels
     halo           voxels around a tile's core that its answer may depend on; None: the network
@@ -74,8 +73,6 @@ class Method(Protocol):
     precision      auto, or what its network should run in
     default_steps  how often it asks, if not told; sampling_steps where several samples are drawn,
                    1 where all would be alike
-    trained        all that training changes: the network, and what is trained beside it
-    patch          voxels along i, j, k of the examples it is trained on
     """
 
     network: nn.Module
@@ -85,8 +82,6 @@ class Method(Protocol):
     precision: str
     default_steps: ClassVar[int]
     sampling_steps: ClassVar[int]
-    trained: nn.Module
-    patch: tuple[int, int, int]
 
     def working_voxel_mm(self, voxel_mm: tuple[float, float, float]) -> tuple[float, float, float]:
         """The voxel size at which a scan of this voxel size is denoised."""
@@ -116,21 +111,9 @@ class Method(Protocol):
         """With fresh weights, of a size named in the method's PRESETS."""
         ...
 
-    def example(self, low: Tensor, full: Tensor) -> Tensor:
-        """A whole pair [i, j, k] in SUV → all that the losses need of it, [c, i, j, k]."""
-        ...
-
-    def objectives(self) -> list[Objective]:
-        """The losses of batches of patches of examples, in the order in which they are lowered."""
-        ...
-
     @classmethod
     def from_contract(cls, contract: Contract) -> Self:
         """As a weights file describes it, its weights still to be loaded."""
-        ...
-
-    def contract(self, training: dict[str, Any]) -> Contract:
-        """What travels with the weights, from which `from_contract` rebuilds the method."""
         ...
 
 

@@ -34,7 +34,10 @@ class PatchDiscriminator(nn.Module):
         )
 
     def forward(self, measured: Tensor, candidate: Tensor) -> Tensor:
-        answer: Tensor = self.layers(torch.cat([measured, candidate], dim=1))
+        seen = torch.cat([measured, candidate], dim=1)
+        # In half precision the gradient of spectral normalisation overflows.
+        with torch.autocast(seen.device.type, enabled=False):
+            answer: Tensor = self.layers(seen.float())
         return answer
 
 

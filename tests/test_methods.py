@@ -1,0 +1,200 @@
+"""What every method of the comparison must do: learn a pair, denoise any scan, come back whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import petdiff
+from petdiff.errors import InputRefused, UsageError
+from petdiff.methods.model import Contract, Model, load_model, methods, save_model
+
+COMPARED = ["ddpm3d", "ddpm2d", "unet3d", "gan3d", "logunet"]
+ASKED_ONCE = ["unet3d", "gan3d", "logunet"]
+STEPS = {"ddpm3d": 200, "ddpm2d": 200, "unet3d": 40, "gan3d": 40, "logunet": 60}
+
+
+def pair(slices: int) -> tuple[Tensor, Tensor]:
+    """A body of SUV 6 with two hot organs [16, 16, slices], measured badly and well."""
+    full = torch.zeros(16, 16, slices)
+    i, j = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
+    full[(i - 7.5) ** 2 + (j - 7.5) ** 2 < 36] = 6
+    full[5:8, 5:8, slices // 4 : slices // 2 + 1] = 10
+    full[9:11, 6:10, : slices // 2] = 14
+    noise = torch.randn(full.shape, generator=torch.Generator().manual_seed(0))
+    return (full + 2.5 * full.sqrt() * noise).clamp(min=0), full
+
+
+def pair_for(name: str) -> tuple[Tensor, Tensor]:
+    return pair(2 if name in ("ddpm3d", "ddpm2d") else 16)
+
+
+def as_image(suv: Tensor) -> petdiff.PETImage:
+    return petdiff.PETImage(suv.numpy(), np.diag([4.0, 4.0, 4.0, 1.0]))
+
+
+def as_model(method: Any) -> Model:
+    method.network.eval()
+    return Model(method, method.contract({"steps": 0}), method.name, "")
+
+
+def awake(network: nn.Module) -> nn.Module:
+    """With weights where fresh ones are 0."""
+    generator = torch.Generator().manual_seed(3)
+    for parameter in network.parameters():
+        if not parameter.any():
+            parameter.data = 0.05 * torch.randn(parameter.shape, generator=generator)
+    return network
+
+
+def rmse(x: Any, y: Tensor) -> float:
+    return float((torch.as_tensor(x) - y).square().mean().sqrt())
+
+
+def trained(name: str) -> tuple[Model, list[float]]:
+    """The tiny preset after a few steps on one pair, and its losses."""
+    torch.manual_seed(0)
+    method = methods()[name].create("tiny")
+    batch = method.example(*pair_for(name))[None]
+    rate, steps, losses = 8e-3 if name.startswith("ddpm") else 3e-3, STEPS[name], []
+    objectives = method.objectives()
+    optimizers = [torch.optim.Adam(o.parameters, rate, (0.9, 0.99)) for o in objectives]
+    generator = torch.Generator().manual_seed(0)
+    for step in range(steps):
+        for objective, optimizer in zip(objectives, optimizers, strict=True):
+            optimizer.param_groups[0]["lr"] = rate * min(1, 2 * (steps - step) / steps)
+            optimizer.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16):
+                loss = objective.loss(batch, generator)
+            loss.backward()
+            nn.utils.clip_grad_norm_(objective.parameters, 1.0)
+            optimizer.step()
+            if objective is objectives[0]:
+                losses.append(loss.item())
+    return as_model(method), losses
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_it_learns_a_pair_and_then_denoises_it(name: str) -> None:
+    low, full = pair_for(name)
+    model, losses = trained(name)
+    assert np.mean(losses[-10:]) < np.mean(losses[:10]) / 2
+    denoised = petdiff.denoise(as_image(low), model, steps=30 if "ddpm" in name else 1)
+    print(name, losses[0], np.mean(losses[:10]), np.mean(losses[-10:]), rmse(low, full), rmse(denoised.image.suv, full))
+    assert rmse(denoised.image.suv, full) < 0.8 * rmse(low, full)
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_saved_and_loaded_it_gives_the_same(name: str, tmp_path: Path) -> None:
+    low, _ = pair(5)
+    method = methods()[name].create("tiny")
+    awake(method.network)
+    made = as_model(method)
+    save_model(tmp_path / "it.safetensors", method.network, made.contract, torch.float32)
+    loaded = load_model(tmp_path / "it.safetensors")
+    assert loaded.contract.licence == "Apache-2.0"
+    one, other = (
+        petdiff.denoise(as_image(low), m, steps=2 if "ddpm" in name else 1) for m in (made, loaded)
+    )
+    np.testing.assert_array_equal(one.image.suv, other.image.suv)
+    assert rmse(one.image.suv, low) > 0
+
+
+@pytest.mark.parametrize("shape", [(13, 7, 5), (9, 11, 1), (1, 1, 1)])
+@pytest.mark.parametrize("name", COMPARED)
+def test_any_size_is_denoised(name: str, shape: tuple[int, int, int]) -> None:
+    method = methods()[name].create("tiny")
+    awake(method.network)
+    suv = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    answer = petdiff.denoise(as_image(suv), as_model(method), steps=2 if "ddpm" in name else 1)
+    assert answer.image.suv.shape == shape
+    assert np.isfinite(answer.image.suv).all()
+
+
+@pytest.mark.parametrize("name", ASKED_ONCE)
+def test_fresh_weights_give_the_scan_back_however_hot(name: str) -> None:
+    suv = pair(16)[0] / 4
+    suv[8, 8, 8] = 100
+    answer = petdiff.denoise(as_image(suv), as_model(methods()[name].create("tiny")))
+    assert torch.from_numpy(answer.image.suv).max() == pytest.approx(100, rel=1e-5)
+    torch.testing.assert_close(torch.from_numpy(answer.image.suv), suv, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_a_hot_voxel_is_not_clipped_on_the_way(name: str) -> None:
+    suv = pair(16)[0] / 4
+    suv[8, 8, 8] = 100
+    bound = methods()[name].create("tiny").bind(suv, torch.float32)
+    decoded = bound.decode(bound.settle(bound.fields[0]))
+    torch.testing.assert_close(decoded, suv, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_an_example_is_both_scans_in_the_domain_of_bind(name: str) -> None:
+    method = methods()[name].create("tiny")
+    low, full = pair(5)
+    x0, y = method.example(low, full)
+    torch.testing.assert_close(x0, method.bind(full, torch.float32).fields[0])
+    torch.testing.assert_close(y, method.bind(low, torch.float32).fields[0])
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_objectives_train_all_there_is_and_each_its_own(name: str) -> None:
+    method = methods()[name].create("tiny")
+    parameters = [p for objective in method.objectives() for p in objective.parameters]
+    assert {id(p) for p in parameters} == {id(p) for p in method.trained.parameters()}
+    assert len(parameters) == len({id(p) for p in parameters})
+    saved = {id(p) for p in method.network.parameters()}
+    assert saved <= {id(p) for p in method.trained.parameters()}
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_loss_hangs_on_nothing_but_its_generator(name: str) -> None:
+    torch.manual_seed(0)
+    method = methods()[name].create("tiny")
+    batch = method.example(*pair(16))[None]
+
+    def ask() -> float:
+        torch.manual_seed(int(torch.randint(99, ())))
+        generator = torch.Generator().manual_seed(1)
+        return float(method.objectives()[0].loss(batch, generator).detach())
+
+    # The discriminator's power iteration goes on at each call.
+    assert ask() == pytest.approx(ask(), rel=0.05 if name == "gan3d" else 1e-7)
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_an_unknown_preset_names_the_known(name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name}.*tiny, default or paper"):
+        methods()[name].create("huge")
+
+
+@pytest.mark.parametrize("part", ["architecture", "process"])
+@pytest.mark.parametrize("name", COMPARED)
+def test_contract_that_makes_no_sense_is_refused_by_entry(name: str, part: str) -> None:
+    made = methods()[name].create("tiny").contract({})
+    broken = Contract(**made.model_dump() | {part: {"channels": "many", "features": "many"}})
+    with pytest.raises(InputRefused, match=f"{name}: (channels|features)"):
+        methods()[name].from_contract(broken)
+
+
+@pytest.mark.parametrize("name", ASKED_ONCE)
+def test_what_answers_once_draws_no_samples(name: str) -> None:
+    model = as_model(methods()[name].create("tiny"))
+    with pytest.raises(UsageError, match="--steps 2"):
+        petdiff.denoise(as_image(pair(8)[0]), model, steps=2)
+    with pytest.raises(UsageError, match="--samples 2"):
+        petdiff.denoise(as_image(pair(8)[0]), model, samples=2)
+
+
+@pytest.mark.parametrize("name", COMPARED)
+def test_a_scan_is_denoised_at_its_own_voxel_size(name: str) -> None:
+    method = methods()[name].create("tiny")
+    assert method.axes == "RAS"
+    assert method.working_voxel_mm((1.65, 1.65, 5.0)) == pytest.approx((1.65, 1.65, 3.3))
+    assert method.working_voxel_mm((4.0, 4.0, 4.0)) == (4, 4, 4)
