@@ -157,6 +157,13 @@ def test_the_published_npz_holds_both(tmp_path: Path) -> None:
     assert "low-dose scan was read" in low.facts["warnings"][1]
 
 
+def test_a_broken_npz_is_not_passed_over(tmp_path: Path) -> None:
+    patient(tmp_path / "a")
+    (tmp_path / "s1.npz").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(InputRefused, match=r"s1\.npz is not a sound \.npz"):
+        find_pairs(tmp_path)
+
+
 def test_published_subjects_at_several_doses_are_one_patient(tmp_path: Path) -> None:
     full = full_dose()
     for factor in (4, 20):
@@ -313,10 +320,7 @@ def test_a_renamed_copy_is_found_in_another_form(tmp_path: Path) -> None:
 
 
 def test_twenty_lines_are_enough(tmp_path: Path) -> None:
-    pairs = []
-    for n in range(23):
-        pairs.append(patient(tmp_path / f"p{n:02d}", n))
-        pairs[-1].full.write_bytes(b"")
+    pairs = [PairFiles(f"p{n:02d}", tmp_path / f"{n}.nii", {}) for n in range(23)]
     with pytest.raises(InputRefused) as refusal:
         check_pairs(pairs)
     lines = str(refusal.value).splitlines()

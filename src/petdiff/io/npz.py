@@ -23,7 +23,7 @@ _PARTS = ("low-dose", "full-dose")
 
 
 def holds_pair(path: Path) -> bool:
-    """Whether `arr_0` is a pair, from its header alone; False for what is no sound .npz."""
+    """Whether `arr_0` is a pair, from its header alone; False where there is no arr_0."""
     try:
         with zipfile.ZipFile(path) as archive, archive.open("arr_0.npy") as array:
             version = np.lib.format.read_magic(array)
@@ -31,8 +31,10 @@ def holds_pair(path: Path) -> bool:
             shape, _, _ = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(
                 array
             )
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError):
+    except KeyError:
         return False
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError) as problem:
+        raise InputRefused(f"{path} is not a sound .npz: {problem}") from problem
     return len(shape) == 4 and shape[0] == 2
 
 

@@ -119,7 +119,7 @@ def _findings(
     for factor in (1.0, *files.lows):
         name = f"{files.patient}, {'full dose' if factor == 1 else dose_text(factor)}"
         try:
-            image = (
+            scan = summarise(
                 _read_full(files, units, suv_factor)
                 if factor == 1
                 else read(files.lows[factor], units=units, suv_factor=suv_factor)
@@ -127,7 +127,7 @@ def _findings(
         except InputRefused as problem:
             yield Finding(UNREADABLE, f"{name}: {problem}")
             continue
-        scans[factor] = scan = summarise(image)
+        scans[factor] = scan
         yield from check_scan(name, scan)
         if factor != 1 and 1.0 in scans:
             yield from check_pair(name, scan, scans[1.0], factor, tolerance_mm)
