@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -77,7 +78,7 @@ def write_page(
         picture=base64.b64encode(picture.read_bytes()).decode("ascii"),
         record=_table(record_rows(record)),
         activity=_activity_table(record["activity"]),
-        finished=escape(str(record["finished"])),
+        finished=escape(_moment(record["finished"])),
         petdiff=escape(str(record["petdiff"])),
         data=_data(packed, measured, denoised, spread) if packed else "",
         scripts="\n".join(f"<script>{script}</script>" for script in scripts),
@@ -139,6 +140,10 @@ def _memory(peak: Mapping[str, int | None]) -> str:
 def _grid(record: Mapping[str, Any]) -> str:
     shape = " × ".join(str(n) for n in record["input"]["shape"])
     return f"{shape} voxels of {millimetres(record['input']['spacing_mm'])}"
+
+
+def _moment(iso: str) -> str:
+    return f"{datetime.fromisoformat(iso):%Y-%m-%d %H:%M %Z}"
 
 
 def _coarseness(packed: Packed) -> str:

@@ -36,8 +36,9 @@ window.Projector = class {
     return program;
   }
 
-  // Layer by layer, since a volume in float32 is twice as large as it came.
-  texture(steps, stepSuv) {
+  // Layer by layer, since a volume in float32 is twice as large as it came. A signed image is not
+  // interpolated: between voxels its noise would cancel, in a pattern of its own.
+  texture(steps, stepSuv, isSigned) {
     const gl = this.gl;
     const [nx, ny, nz] = this.shape;
     const texture = gl.createTexture();
@@ -51,8 +52,9 @@ window.Projector = class {
     for (const axis of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T, gl.TEXTURE_WRAP_R]) {
       gl.texParameteri(gl.TEXTURE_3D, axis, gl.CLAMP_TO_EDGE);
     }
-    gl.texParameteri(gl.TEXTURE_3D, gl.TEXTURE_MIN_FILTER, gl.LINEAR);
-    gl.texParameteri(gl.TEXTURE_3D, gl.TEXTURE_MAG_FILTER, gl.LINEAR);
+    const filter = isSigned ? gl.NEAREST : gl.LINEAR;
+    gl.texParameteri(gl.TEXTURE_3D, gl.TEXTURE_MIN_FILTER, filter);
+    gl.texParameteri(gl.TEXTURE_3D, gl.TEXTURE_MAG_FILTER, filter);
     return texture;
   }
 

@@ -115,9 +115,9 @@
   async function addViewer(image) {
     const viewer = new niivue.Niivue({
       backColor: [1, 1, 1, 1],
-      crosshairColor: [0.1, 0.45, 0.85, 0.75],
+      crosshairColor: [0.1, 0.45, 0.85, 0.8],
       fontColor: [0.35, 0.4, 0.45, 1],
-      crosshairWidth: 1.5,
+      crosshairWidth: 1,
       crosshairWidthUnit: "screenPixels",
       crosshairGap: 8,
       fontMinPx: 12,
@@ -209,7 +209,7 @@
       const box = image.turning.parentElement.getBoundingClientRect();
       const sharp = Math.min(window.devicePixelRatio || 1, 2);
       [image.turning.width, image.turning.height] = [Math.round(box.width * sharp), Math.round(box.height * sharp)];
-      image.texture ??= projector.texture(image.steps, step);
+      image.texture ??= projector.texture(image.steps, step, image.window()[0] < 0);
       image.ramps ??= projector.ramp(colours(RAMPS[image.ramp]));
       projector.draw({ texture: image.texture, ramp: image.ramps }, angle, image.window(), image.turning);
     }
