@@ -59,6 +59,22 @@ def test_scaled_target_loses_the_scale() -> None:
     assert found["joint_average"] < 100
 
 
+def test_activity_leaves_out_the_cool_and_the_percentile_the_hottest() -> None:
+    before = np.arange(101, dtype=np.float32).reshape(101, 1, 1)
+    mask = np.ones(before.shape, dtype=bool)
+    cooler, hotter = before.copy(), before.copy()
+    cooler[30] = 25  # below 41 % of the maximum
+    hotter[93] = 94  # above the 90th percentile
+    found = [
+        challenge_score(0, None, 1, [Target(before, after, mask)], []).components["organs"]
+        for after in (cooler, hotter)
+    ]
+    assert found[0]["activity"] == 100
+    assert found[0]["suv_mean"] == pytest.approx(100 * (1 - 5 / 5050))
+    assert found[1]["percentile_90"] == 100
+    assert found[1]["activity"] < 100
+
+
 def test_points_end_at_zero_and_a_missing_part_leaves_its_weight() -> None:
     assert [points(e) for e in (0, 0.25, -0.25, 1, 7)] == [100, 75, 75, 0, 0]
     assert challenge_score(0, None, 1, [target(5)], []).components["organs"]["suv_max"] == 0

@@ -217,6 +217,18 @@ def test_labels_of_another_grid_take_the_nearest_voxel(folder: Path, evaluate: E
     assert millilitres == pytest.approx((labels.suv == 2).sum() * 0.036)
 
 
+def test_moved_labels_are_never_mixed(folder: Path, evaluate: Evaluate) -> None:
+    from petdiff.io import read
+
+    moved = AFFINE.copy()
+    moved[:3, 3] += 0.4 * AFFINE[:3, 0]
+    tens = 10 * read(folder / "labels.nii.gz").suv
+    write(PETImage(tens, moved), folder / "moved.nii.gz")
+    assert evaluate("--labels", folder / "moved.nii.gz", "--resample", "--quiet")[0] == 0
+    results = json.loads((folder / "out" / "metrics.json").read_text("utf-8"))["results"]
+    assert set(results["reference"]["regions"]) == {"label 10", "label 20"}
+
+
 def test_empty_reference_is_refused(folder: Path, evaluate: Evaluate) -> None:
     (folder / "full.nii.gz").unlink()
     write(PETImage(np.zeros(SHAPE, dtype=np.float32), AFFINE), folder / "full.nii.gz")

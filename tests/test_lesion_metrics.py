@@ -112,6 +112,13 @@ def test_peak_finds_the_hot_end_and_stays_in_the_lesion() -> None:
     assert measure_lesion(lesion, suv, mm)["suv_peak"] == pytest.approx(expected, rel=1e-6)
 
 
+def test_peak_of_an_even_scan_is_even_at_the_edge_of_the_field_too() -> None:
+    at = (AFFINE @ [0, 17, 15, 1])[:3]
+    lesion = sphere_lesion("lesion 1", at, 5.0, SHAPE, AFFINE)
+    found = measure_lesion(lesion, np.full(SHAPE, 5.0, dtype=np.float32), MM)
+    assert found["suv_peak"] == pytest.approx(5)
+
+
 def test_scaled_scan_has_scaled_figures_and_the_same_contour() -> None:
     rng = np.random.default_rng(0)
     suv = (8 * np.exp(-distance_mm((20, 17, 15)) / 6) + rng.random(SHAPE)).astype(np.float32)

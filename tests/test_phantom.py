@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 from scipy.ndimage import gaussian_filter
+from scipy.optimize import brentq
 from scipy.special import erf
 
 from petdiff.errors import InputRefused
@@ -55,17 +56,21 @@ def phantom(ratio: float = 10.0, fine: int = 4) -> np.ndarray:
     return np.asarray(volume, dtype=np.float32)
 
 
-def blurred_ball(radius: float, sigma: float, dimensions: int) -> float:
-    """Mean of a ball of 1 after a Gaussian, within its radius (3) or the disc through it (2)."""
+def blurred_ball(
+    radius: float, sigma: float, dimensions: int, within: float | None = None
+) -> float:
+    """Mean of a ball of 1 after a Gaussian, within a radius, its own if none is given, of the ball
+    (dimensions 3) or of the disc through its centre (2)."""
+    end = radius if within is None else within
+    total, _ = quad(lambda r: r ** (dimensions - 1) * profile(r, radius, sigma), 1e-6, end)
+    return dimensions * total / end**dimensions
+
+
+def profile(r: float, radius: float, sigma: float) -> float:
     root = sigma * np.sqrt(2)
-
-    def profile(r: float) -> float:
-        near, far = (np.exp(-(((r + s * radius) / root) ** 2)) for s in (-1, 1))
-        edges = (erf((r + radius) / root) - erf((r - radius) / root)) / 2
-        return float(edges - (near - far) * sigma / (r * np.sqrt(2 * np.pi)))
-
-    total, _ = quad(lambda r: r ** (dimensions - 1) * profile(r), 1e-6, radius)
-    return dimensions * total / radius**dimensions
+    near, far = (np.exp(-(((r + s * radius) / root) ** 2)) for s in (-1, 1))
+    edges = (erf((r + radius) / root) - erf((r - radius) / root)) / 2
+    return float(edges - (near - far) * sigma / (r * np.sqrt(2 * np.pi)))
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +112,12 @@ def test_blurred_phantom_loses_what_the_closed_form_says(sharp: np.ndarray) -> N
         quality = 100 * blurred_ball(radius, discs, 2)
         assert sphere.contrast_percent == pytest.approx(quality, rel=0.01 if large else 0.06)
         assert sphere.recovery_max == pytest.approx(sphere.maximum / 10)
+        level = (top - 1) / 18  # half way from background to maximum, of a ball of 1
+        half = brentq(
+            lambda r, *args: profile(r, *args[:2]) - args[2], 1, 25, (radius, voxels, level)
+        )
+        a50 = 1 + 9 * blurred_ball(radius, voxels, 3, half)
+        assert sphere.mean_a50 == pytest.approx(a50, rel=0.01 if large else 0.06)
 
 
 def test_background_varies_as_the_mean_of_a_disc_of_white_noise(sharp: np.ndarray) -> None:
