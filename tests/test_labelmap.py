@@ -8,13 +8,9 @@ import numpy as np
 import pytest
 
 from petdiff.clinic.anatomy import NAMES, Grid
-from petdiff.clinic.labelmap import (
-    LabelMap,
-    draw_labelled_patient,
-    read_names,
-    render_labels,
-    structure_names,
-)
+from petdiff.clinic.labelfile import read_names
+from petdiff.clinic.labelmap import LabelMap, draw_labelled_patient, render_labels
+from petdiff.clinic.labelnames import structure_names, unknown_labels
 from petdiff.errors import InputRefused
 
 LABEL = {name: label for label, name in NAMES.items()}
@@ -57,11 +53,20 @@ def test_body_is_guessed_around_the_labels(two_organs: LabelMap) -> None:
     assert phantom.labels[15, 13, 10] == LABEL["muscle"]
 
 
-def test_unnamed_and_unknown_labels_are_refused(two_organs: LabelMap) -> None:
-    with pytest.raises(InputRefused, match="label 7 has no name"):
-        structure_names(LabelMap(two_organs.labels, AFFINE, {1: "liver"}))
-    with pytest.raises(InputRefused, match=r"unknown structure 'livr'.*did you mean liver"):
-        structure_names(LabelMap(two_organs.labels, AFFINE, {1: "livr", 7: "spleen"}))
+def test_unnamed_and_unknown_labels_become_soft_tissue_and_are_told() -> None:
+    present = {1: "livr", 2: "flux_capacitor", 3: "", 4: "Left Lung", 5: "Vertebrae T1"}
+    assert structure_names(present) == {
+        1: "muscle", 2: "muscle", 3: "muscle", 4: "muscle", 5: "vertebrae_T1"
+    }  # fmt: skip
+    told = unknown_labels(present)
+    assert list(told) == [1, 2, 3, 4]
+    assert told[1] == "livr (did you mean liver?)"
+    assert told[2] == "flux_capacitor"
+
+
+def test_a_map_of_unknown_labels_only_is_refused() -> None:
+    with pytest.raises(InputRefused, match="none of the 2 labels has a name that is known"):
+        structure_names({1: "a", 2: "b"})
 
 
 @pytest.mark.parametrize(

@@ -2,134 +2,74 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from petdiff.clinic.anatomy.grid import Grid
-from petdiff.clinic.anatomy.names import LABELS
+from petdiff.clinic.anatomy.names import NAMES
 from petdiff.clinic.anatomy.render import Phantom, paint
 from petdiff.clinic.anatomy.structure import Structure
-from petdiff.clinic.description import Patient
+from petdiff.clinic.description import Patient, Vector
 from petdiff.clinic.implicit import Bounds, Samples, Shared, Triple, box
+from petdiff.clinic.labelnames import made_of, reach_the_skin, structure_names
 from petdiff.clinic.lesions import draw_lesions, lesion_structures
 from petdiff.clinic.patient import draw_patient
 from petdiff.clinic.waves import FloatArray
-from petdiff.errors import InputRefused
 
-# What foreign names start with → our structure. Our own names need no entry.
-ALIASES = {
-    "lung_upper_lobe_left": "lung_left", "lung_lower_lobe_left": "lung_left",
-    "lung_upper_lobe_right": "lung_right", "lung_middle_lobe_right": "lung_right",
-    "lung_lower_lobe_right": "lung_right", "kidney_cyst_left": "kidney_left",
-    "kidney_cyst_right": "kidney_right", "vertebrae_S1": "sacrum",
-    "pulmonary_vein": "pulmonary_artery", "brachiocephalic": "brachiocephalic_vessels",
-    "subclavian": "brachiocephalic_vessels", "common_carotid": "brachiocephalic_vessels",
-    "atrial_appendage_left": "heart_atrium_left", "gluteus": "muscle", "autochthon": "muscle",
-    "brain": "cerebrum_grey", "costal_cartilages": "muscle", "body": "muscle",
-    "body_trunc": "muscle", "body_extremities": "muscle", "skeletal_muscle": "muscle",
-    "torso_fat": "visceral_fat",
+# What lymph nodes of each station lie beside; the stations that are not here get none.
+NODES_BESIDE = {
+    "cervical_node": "thyroid", "supraclavicular_node": "clavicula", "mediastinal_node": "trachea",
+    "hilar_node": "pulmonary", "mesenteric_node": "small_bowel",
+    "retroperitoneal_node": "inferior_vena_cava", "iliac_node": "iliac",
 }  # fmt: skip
-# Structures by what their names start with: tissue, material, factor. The first that fits counts.
-MADE_OF: tuple[tuple[str, tuple[str, str, float]], ...] = (
-    ("skin", ("skin", "soft", 1.0)),
-    ("subcutaneous_fat", ("fat", "fat", 1.0)),
-    ("visceral_fat", ("fat", "fat", 1.0)),
-    ("lung", ("lung", "lung", 1.0)),
-    ("trachea", ("gas", "gas", 1.0)),
-    ("airway", ("gas", "gas", 1.0)),
-    ("rib", ("marrow", "marrow", 0.75)),
-    *((name, ("marrow", "marrow", 1.0)) for name in ("vertebrae", "sacrum", "hip", "sternum")),
-    *((name, ("marrow", "marrow", 0.6)) for name in ("clavicula", "scapula", "skull")),
-    *((name, ("yellow_marrow", "marrow", 1.0)) for name in ("femur", "humerus", "tibia", "fibula",
-      "patella", "foot", "radius", "ulna", "hand")),
-    *((name, ("blood", "soft", 1.0)) for name in ("aorta", "pulmonary", "superior", "inferior",
-      "brachio", "iliac", "portal", "heart_ventricle", "heart_atrium")),
-    ("heart", ("myocardium", "soft", 0.5)),  # unsegmented: wall and blood together
-    ("kidney", ("kidney_cortex", "soft", 1.0)),
-    ("ureter", ("ureter", "soft", 1.0)),
-    ("urinary_bladder_wall", ("muscle", "soft", 1.0)),
-    ("urinary_bladder", ("bladder", "soft", 1.0)),
-    ("cerebrum_grey", ("grey_matter", "soft", 1.0)),
-    ("cerebrum_white", ("white_matter", "soft", 1.0)),
-    ("deep_nuclei", ("deep_grey", "soft", 1.0)),
-    ("parotid", ("parotid", "soft", 1.0)),
-    ("submandibular", ("submandibular", "soft", 1.0)),
-    ("adrenal", ("adrenal", "soft", 1.0)),
-    ("thyroid", ("thyroid", "soft", 1.0)),
-    ("esophagus", ("oesophagus", "soft", 1.0)),
-    ("seminal", ("seminal_vesicle", "soft", 1.0)),
-    ("testes", ("testis", "soft", 1.0)),
-    ("ovaries", ("ovary", "soft", 1.0)),
-    *((name, (name, "soft", 1.0)) for name in ("liver", "spleen", "pancreas", "stomach",
-      "gallbladder", "duodenum", "small_bowel", "colon", "rectum", "prostate", "uterus",
-      "cerebellum", "brainstem", "pituitary", "spinal_cord", "tongue", "pharynx")),
-)  # fmt: skip
+NODE_FROM_MM = (6.0, 16.0)  # the middle of a node, from the surface of that structure
+NODES_GROW_IN = ("muscle", "visceral_fat", "mediastinum")
 COVER_MM, FAT_MM = 14.0, 8.0  # soft tissue assumed around what is labelled, and fat around that
+CLOSING_MM = 9.0  # half of the gaps between labels that count as soft tissue too
 
 
 @dataclass(frozen=True, eq=False)
 class LabelMap:
-    """labels [i, j, k], integers; affine, voxel index → mm in RAS+; names of the labels but 0."""
+    """labels [i, j, k], integers, in any orientation; affine, voxel index → mm in RAS+; names of
+    the labels but 0."""
 
     labels: NDArray[np.integer]
     affine: NDArray[np.float64]
     names: Mapping[int, str]
 
     def grid(self, voxel_mm: Triple) -> Grid:
-        """The grid that covers it."""
+        """The grid along the patient's axes that covers the map, and the body around it sideways.
+
+        In the map's own millimetres: images on this grid lie over the CT that was segmented.
+        """
         low, high = np.array(_corners(self.labels.shape, self.affine))
         half = np.abs(self.affine[:3, :3]).sum(axis=1) / 2
-        return Grid.around(*box(low - half, high + half), voxel_mm)
+        body = np.array(self.structures[0].shape.bounds)
+        margin = (Mask.MARGIN - 1) * half * 2  # of those bounds, all but a voxel of air
+        sides = np.array([1, 1, 0])
+        low, high = low - half, high + half
+        low = np.where(sides, np.minimum(low, body[0] + margin), low)
+        high = np.where(sides, np.maximum(high, body[1] - margin), high)
+        return Grid.around(*box(low, high), voxel_mm)
 
+    @cached_property
+    def present(self) -> dict[int, str]:
+        """The names of the labels that occur; "" for one without a name."""
+        return {int(n): self.names.get(int(n), "") for n in np.unique(self.labels) if n}
 
-def read_names(path: Path) -> dict[int, str]:
-    """Label names from JSON ({"1": "spleen"}) or from lines "1,spleen" (comma, tab or blank).
+    @cached_property
+    def structures(self) -> list[Structure]:
+        """What the map's labels stand for, in painting order, within the body assumed around them.
 
-    Raises InputRefused where the file holds neither.
-    """
-    try:
-        text = path.read_text()
-        if path.suffix == ".json":
-            return {int(label): str(name) for label, name in json.loads(text).items()}
-        rows = csv.reader(text.replace("\t", ",").replace(" ", ",").splitlines())
-        return {int(row[0]): row[1] for row in rows if row}
-    except (OSError, ValueError, IndexError, AttributeError) as error:
-        raise InputRefused(
-            f"{path}: no label names to be read ({error}): give JSON such as "
-            '{"1": "spleen"}, or a line "1,spleen" per label'
-        ) from None
-
-
-def structure_names(label_map: LabelMap) -> dict[int, str]:
-    """Our name for each label present; InputRefused for a label with no name, or one unknown."""
-    found = {}
-    for label in (int(n) for n in np.unique(label_map.labels) if n):
-        name = label_map.names.get(label)
-        if name is None:
-            raise InputRefused(f"label {label} has no name: add it to the names file")
-        found[label] = _known(name)
-    return found
-
-
-def _known(name: str) -> str:
-    if name in LABELS:
-        return name
-    for start, ours in ALIASES.items():
-        if name.startswith(start):
-            return ours
-    near = get_close_matches(name, [*LABELS, *ALIASES], n=1)
-    hint = f"did you mean {near[0]}?" if near else "use TotalSegmentator's class names"
-    raise InputRefused(f"unknown structure {name!r} in the names file: {hint}")
+        Raises InputRefused where no label has a known name.
+        """
+        return labelled_structures(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,26 +121,63 @@ def _corners(shape: tuple[int, ...], affine: NDArray[np.float64]) -> Bounds:
 
 def labelled_structures(label_map: LabelMap) -> list[Structure]:
     """The label map's regions, within the body assumed around them."""
-    voxel_mm = np.linalg.norm(label_map.affine[:3, :3], axis=0)
-    away = ndimage.distance_transform_edt(label_map.labels == 0, sampling=voxel_mm)
-    lean = ndimage.binary_fill_holes(ndimage.binary_closing(away < COVER_MM, iterations=3))
-    assert lean is not None
-    body = ndimage.distance_transform_edt(~lean, sampling=voxel_mm) < FAT_MM
+    ours = structure_names(label_map.present)
+    labels, affine = _continued(label_map)
+    lean, body = _body(labels, affine, guessed=not reach_the_skin(label_map.present))
     painted = [
-        Structure("subcutaneous_fat", Shared(Mask(body, label_map.affine)), "fat", "fat", 0.08),
-        Structure("muscle", Mask(lean, label_map.affine), "muscle", texture=0.1),
+        Structure("subcutaneous_fat", Shared(Mask(body, affine)), "fat", "fat", 0.08),
+        Structure("muscle", Mask(lean, affine), "muscle", texture=0.1),
     ]
-    ours = structure_names(label_map)
     for name in dict.fromkeys(ours.values()):
-        inside = np.isin(
-            label_map.labels, [label for label, known in ours.items() if known == name]
-        )
-        tissue, material, factor = next(
-            (made for start, made in MADE_OF if name.startswith(start)), ("muscle", "soft", 1.0)
-        )
-        mask = Mask(inside, label_map.affine)
-        painted.append(Structure(name, mask, tissue, material, 0.08, factor=factor))
+        inside = np.isin(labels, [label for label, known in ours.items() if known == name])
+        tissue, material, factor = made_of(name)
+        painted.append(Structure(name, Mask(inside, affine), tissue, material, 0.08, factor=factor))
     return painted
+
+
+def _continued(label_map: LabelMap) -> tuple[NDArray[np.integer], NDArray[np.float64]]:
+    """The labels with room for the body at the sides; above and below, where an image ends but the
+    body does not, the last slices are repeated."""
+    affine = label_map.affine.copy()
+    voxel_mm = np.linalg.norm(affine[:3, :3], axis=0)
+    room = np.ceil((COVER_MM + CLOSING_MM + FAT_MM) / voxel_mm).astype(int)
+    axial = _axial(affine)
+    room[axial] = 0
+    labels = np.pad(label_map.labels, [(n, n) for n in room])
+    room[axial] = Mask.MARGIN
+    more = [(0, 0)] * 3
+    more[axial] = (Mask.MARGIN, Mask.MARGIN)
+    labels = np.pad(labels, more, mode="edge")
+    affine[:3, 3] -= affine[:3, :3] @ room
+    return labels, affine
+
+
+def _axial(affine: NDArray[np.float64]) -> int:
+    """The array's axis that runs along the patient."""
+    return int(np.argmax(np.abs(affine[2, :3]) / np.linalg.norm(affine[:3, :3], axis=0)))
+
+
+def _body(
+    labels: NDArray[np.integer], affine: NDArray[np.float64], *, guessed: bool
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Lean tissue and whole body: all that is labelled, or what is guessed around it."""
+    voxel_mm = np.linalg.norm(affine[:3, :3], axis=0)
+    in_slices = ndimage.generate_binary_structure(3, 1)
+    in_slices[tuple(slice(None) if n == _axial(affine) else 1 for n in range(3))] = False
+    in_slices[1, 1, 1] = True
+
+    def mm_from(what: NDArray[np.bool_]) -> FloatArray:
+        return np.asarray(ndimage.distance_transform_edt(~what, sampling=voxel_mm), np.float32)
+
+    def filled(what: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return np.asarray(ndimage.binary_fill_holes(what, structure=in_slices), bool)
+
+    if not guessed:
+        lean = filled(labels != 0)
+        return lean, lean
+    wide = filled(mm_from(labels != 0) < COVER_MM + CLOSING_MM)
+    lean = mm_from(~wide) > CLOSING_MM  # dilated and eroded: gaps between organs are closed
+    return lean, mm_from(lean) < FAT_MM
 
 
 def draw_labelled_patient(
@@ -216,7 +193,30 @@ def draw_labelled_patient(
         return patient
     grid = label_map.grid((6.0, 6.0, 6.0))
     labels = render_labels(patient, label_map, grid).labels
-    return patient.model_copy(update={"lesions": draw_lesions(patient, grid, labels)})
+    found = draw_lesions(patient, grid, labels, node=_node_beside)
+    return patient.model_copy(update={"lesions": found})
+
+
+def _node_beside(
+    station: str, grid: Grid, labels: NDArray[np.uint8], rng: np.random.Generator
+) -> Vector | None:
+    """A place for a lymph node of that station, in what lies beside its vessel or organ."""
+    beside = NODES_BESIDE.get(station)
+    if beside is None:
+        return None
+    named = [label for label, name in NAMES.items() if name.startswith(beside)]
+    soft = [label for label, name in NAMES.items() if name in NODES_GROW_IN]
+    there = np.isin(labels, named)
+    if not there.any():
+        return None
+    away_mm = ndimage.distance_transform_edt(~there, sampling=grid.voxel_mm)
+    near = (away_mm > NODE_FROM_MM[0]) & (away_mm < NODE_FROM_MM[1]) & np.isin(labels, soft)
+    places = np.argwhere(near)
+    if not len(places):
+        return None
+    voxel = places[rng.integers(len(places))] + rng.uniform(-0.5, 0.5, 3)
+    x, y, z = (float(v) for v in np.array(grid.origin_mm) + voxel * grid.voxel_mm)
+    return x, y, z
 
 
 def render_labels(patient: Patient, label_map: LabelMap, grid: Grid) -> Phantom:
@@ -224,5 +224,5 @@ def render_labels(patient: Patient, label_map: LabelMap, grid: Grid) -> Phantom:
 
     Outside the labels the body is guessed: soft tissue within 14 mm of a label, then 8 mm of fat.
     """
-    painted = [*labelled_structures(label_map), *lesion_structures(patient)]
+    painted = [*label_map.structures, *lesion_structures(patient)]
     return paint(patient, painted, grid, warp_sd_mm=0.0)

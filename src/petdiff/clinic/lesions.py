@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -17,6 +18,7 @@ from petdiff.clinic.description import Lesion, Patient, Vector
 from petdiff.clinic.implicit import Bounds, Samples, Shape, box
 from petdiff.clinic.waves import FloatArray, Waves
 
+PlaceNode = Callable[[str, Grid, NDArray[np.uint8], np.random.Generator], Vector | None]
 RADIUS_MM = (2.0, 30.0)
 COLD_SHARE, COLD_SUV = 0.55, 0.2  # a cold centre's radius and uptake, against the lesion's
 
@@ -98,10 +100,13 @@ STATION_SHARE = MappingProxyType(
 )
 
 
-def draw_lesions(patient: Patient, grid: Grid, labels: NDArray[np.uint8]) -> tuple[Lesion, ...]:
+def draw_lesions(
+    patient: Patient, grid: Grid, labels: NDArray[np.uint8], *, node: PlaceNode | None = None
+) -> tuple[Lesion, ...]:
     """The patient's lesions within its extent, from a stream of their own; none is possible.
 
-    `labels` on `grid` show where each structure is.
+    `labels` on `grid` show where each structure is. `node` places a lymph node of a station; None
+    places it by the frame of a drawn body.
     """
     rng = patient.stream("lesions")
     disease = DISEASES[patient.tracer]
@@ -113,7 +118,7 @@ def draw_lesions(patient: Patient, grid: Grid, labels: NDArray[np.uint8]) -> tup
     found = []
     for _ in range(count):
         kind = str(rng.choice(list(disease.sites), p=weights))
-        place = _place(patient, kind, grid, labels, rng)
+        place = _place(patient, kind, grid, labels, rng, node)
         suv = np.exp(typical + disease.spread[1] * rng.standard_normal())
         radius = np.exp(rng.normal(np.log(6.5), 0.5))
         limit = 12.0 if kind in ("bone", "node") else RADIUS_MM[1]
@@ -139,11 +144,19 @@ def _form(rng: np.random.Generator) -> Literal["round", "lobed", "cold-centre"]:
 
 
 def _place(
-    patient: Patient, kind: str, grid: Grid, labels: NDArray[np.uint8], rng: np.random.Generator
+    patient: Patient,
+    kind: str,
+    grid: Grid,
+    labels: NDArray[np.uint8],
+    rng: np.random.Generator,
+    node: PlaceNode | None,
 ) -> tuple[str, Vector] | None:
     """Name and centre of a place of that kind, None where the extent has none."""
     if kind == "node":
-        return _node(patient, grid, labels, rng)
+        share = np.array(STATION_SHARE[patient.tracer])
+        station = str(rng.choice(list(STATIONS), p=share / share.sum()))
+        centre = (node or _by_frame(patient))(station, grid, labels, rng)
+        return None if centre is None else (station, centre)
     starts = LOCAL[patient.tracer] if kind == "local" else SITES[kind]
     present = np.bincount(labels.ravel(), minlength=max(NAMES) + 1)
     chosen = [
@@ -162,17 +175,20 @@ def _place(
     return NAMES[organ], _vector(centre)
 
 
-def _node(
-    patient: Patient, grid: Grid, labels: NDArray[np.uint8], rng: np.random.Generator
-) -> tuple[str, Vector] | None:
-    share = np.array(STATION_SHARE[patient.tracer])
-    name = str(rng.choice(list(STATIONS), p=share / share.sum()))
-    point, scatter = STATIONS[name]
-    side = rng.choice([-1, 1])
-    centre = Frame(patient).point(np.array(point) * (side, 1, 1)) + rng.normal(0, scatter, 3)
-    voxel = np.rint((centre - grid.origin_mm) / grid.voxel_mm).astype(int)
-    inside = bool(np.all((voxel >= 0) & (voxel < labels.shape)))
-    return (name, _vector(centre)) if inside and labels[tuple(voxel)] > 0 else None
+def _by_frame(patient: Patient) -> PlaceNode:
+    """Places nodes about their station's reference point in the patient's body."""
+
+    def place(
+        station: str, grid: Grid, labels: NDArray[np.uint8], rng: np.random.Generator
+    ) -> Vector | None:
+        point, scatter = STATIONS[station]
+        side = rng.choice([-1, 1])
+        centre = Frame(patient).point(np.array(point) * (side, 1, 1)) + rng.normal(0, scatter, 3)
+        voxel = np.rint((centre - grid.origin_mm) / grid.voxel_mm).astype(int)
+        inside = bool(np.all((voxel >= 0) & (voxel < labels.shape)))
+        return _vector(centre) if inside and labels[tuple(voxel)] > 0 else None
+
+    return place
 
 
 def _vector(values: FloatArray) -> Vector:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 import numpy as np
 
 from petdiff.clinic.anatomy.balance import activity_scale, coarse_phantom, fatness_for_weight
@@ -59,7 +61,9 @@ def draw_patient(
     """A patient for a seed: the same description every time, and the same but for its lesions with
     `lesions=False`. Raises UsageError for an unknown tracer or extent."""
     if extent not in EXTENTS:
-        raise UsageError(f"unknown extent {extent!r}: choose one of {', '.join(EXTENTS)}")
+        near = get_close_matches(extent.lower(), EXTENTS, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UsageError(f"unknown extent {extent!r}: {hint}choose one of {', '.join(EXTENTS)}")
     study = draw_physiology(get_tracer(tracer), stream(seed, "study"))
     patient = _draw_body(seed, tracer, extent, study)
     patient = patient.model_copy(update={"fatness": fatness_for_weight(patient)})

@@ -264,7 +264,7 @@ def get_tracer(name: str) -> Tracer:
     try:
         return TRACERS[name]
     except KeyError:
-        near = get_close_matches(name, TRACERS, n=1)
+        near = get_close_matches(name.lower(), TRACERS, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}? " if near else ""
         raise UsageError(
             f"unknown tracer {name!r}: {hint}choose one of {', '.join(TRACERS)}"
