@@ -94,6 +94,17 @@ def test_variational_term_leaves_epsilon_alone_and_trains_the_variance() -> None
     assert (of_v[1] != 0).all()
 
 
+def test_a_volume_of_slices_costs_what_its_slices_cost() -> None:
+    """In 2-D as in 3-D: the mean over the slices as samples is the volume's own loss."""
+    x0, noise = normal(2, 1, 3, 4, 5), normal(2, 1, 3, 4, 5, seed=1)
+    output, timestep = 0.3 * normal(2, 2, 3, 4, 5, seed=2), torch.tensor([3, 700])
+    of_volumes = ddpm_loss(output, x0, noise, timestep, ALPHAS_BAR)
+    slices = (volume.movedim(-1, 1).flatten(0, 1) for volume in (output, x0, noise))
+    of_slices = ddpm_loss(*slices, timestep.repeat_interleave(5), ALPHAS_BAR)
+    for of_volume, of_slice in zip(of_volumes, of_slices, strict=True):
+        torch.testing.assert_close(of_slice.view(2, 5).mean(1), of_volume)
+
+
 @pytest.mark.real
 def test_losses_equal_the_published_codes(
     published_network: PublishedUNet, reference: dict[str, Tensor]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -98,6 +99,37 @@ def test_bfloat16_gives_the_same_to_its_precision() -> None:
     with torch.no_grad():
         exact, rounded = network(x, t), network.bfloat16()(x.bfloat16(), t).float()
     assert (rounded - exact).norm() < 0.02 * exact.norm()
+
+
+def test_in_two_dimensions_it_is_the_same_net_for_a_volume_of_one_slice() -> None:
+    """Where the axial axis has one voxel, the middle of each 3-D kernel is all that is used."""
+    torch.manual_seed(0)
+    solid = awake(PublishedUNet(SMALL))
+    flat = PublishedUNet(replace(SMALL, dims=2))
+    flat.load_state_dict(
+        {
+            name: w[:, :, w.shape[2] // 2] if w.ndim == 5 else w
+            for name, w in solid.state_dict().items()
+        }
+    )
+    x, t = torch.randn(2, 2, 1, 4, 6), torch.tensor([3, 700])
+    with torch.no_grad():
+        torch.testing.assert_close(flat(x[:, :, 0], t), solid(x, t)[:, :, 0], rtol=1e-4, atol=1e-5)
+
+
+def test_scaled_to_its_own_size_it_is_the_published_one() -> None:
+    assert Architecture.scaled(128) == Architecture()
+
+
+def test_scaling_keeps_the_channels_of_a_group() -> None:
+    quarter = Architecture.scaled(32)
+    assert quarter == replace(Architecture(), channels=32, groups=8)
+    assert Architecture.scaled(16, (1, 2), 1).decoder_multipliers == (2, 1, 1, 1)
+
+
+def test_fresh_weights_answer_nothing() -> None:
+    x = torch.randn(1, 2, 3, 4, 6)
+    assert not PublishedUNet(SMALL)(x, torch.tensor([5])).any()
 
 
 def test_inner_axes_that_cannot_be_halved_are_refused() -> None:
