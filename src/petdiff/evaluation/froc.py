@@ -1,0 +1,105 @@
+"""Free-response ROC: how many lesions are found against how many foci are not lesions.
+
+A lesion's score is that of the best focus on it, -inf where there is none; false foci have scores
+of their own (Bunch 1978; Chakraborty 1989). Foci of one score are taken in together or not at all,
+so ties never flatter a curve, and the curve is a staircase: nothing is interpolated that no
+threshold reaches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from petdiff.errors import UsageError
+from petdiff.evaluation.statistics import Interval
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Froc:
+    """Points of the curve, from the strictest threshold to the least; the first is (0, 0).
+
+    A focus counts where its score is the threshold or above.
+    """
+
+    threshold: Values
+    false_per_scan: Values
+    sensitivity: Values
+
+    def threshold_at(self, false_per_scan: float) -> float:
+        """The least threshold with so many false foci per scan or fewer."""
+        return float(self.threshold[self._last(false_per_scan)])
+
+    def sensitivity_at(self, false_per_scan: float) -> float:
+        """Share of the lesions found at that threshold."""
+        return float(self.sensitivity[self._last(false_per_scan)])
+
+    def area(self, false_per_scan: float) -> float:
+        """Mean sensitivity from 0 to so many false foci per scan; 1 is perfect."""
+        if false_per_scan <= 0:
+            raise UsageError(f"area up to {false_per_scan} false foci a scan: give more than 0")
+        ends = np.minimum(np.append(self.false_per_scan[1:], np.inf), false_per_scan)
+        widths = np.maximum(ends - self.false_per_scan, 0)
+        return float((widths * self.sensitivity).sum() / false_per_scan)
+
+    def _last(self, false_per_scan: float) -> int:
+        return int(np.searchsorted(self.false_per_scan, false_per_scan, side="right")) - 1
+
+
+def froc(lesion_scores: Sequence[ArrayLike], false_scores: Sequence[ArrayLike]) -> Froc:
+    """The curve of several scans; each list holds the scores of one scan, which may be none.
+
+    Raises UsageError where there is no lesion at all, or the lists are of different scans.
+    """
+    if len(lesion_scores) != len(false_scores):
+        raise UsageError(
+            f"lesions of {len(lesion_scores)} scans, false foci of {len(false_scores)}: "
+            "give both of every scan"
+        )
+    lesions, false = _sorted(lesion_scores), _sorted(false_scores)
+    if not lesions.size:
+        raise UsageError("no scan has a lesion: sensitivity has no meaning")
+    finite = np.concatenate([lesions[np.isfinite(lesions)], false])
+    threshold = np.append(np.inf, np.unique(finite)[::-1])
+    return Froc(
+        threshold,
+        _at_or_above(false, threshold) / len(false_scores),
+        _at_or_above(lesions, threshold) / len(lesions),
+    )
+
+
+def area_interval(
+    lesion_scores: Sequence[ArrayLike],
+    false_scores: Sequence[ArrayLike],
+    *,
+    false_per_scan: float,
+    generator: np.random.Generator,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+) -> Interval:
+    """Area of the curve with a percentile bootstrap interval over patients: lesions of one patient
+    are not independent, so patients are drawn, not lesions. Draws without a lesion are left out."""
+    value = froc(lesion_scores, false_scores).area(false_per_scan)
+    areas = []
+    for _ in range(resamples):
+        drawn = generator.integers(len(lesion_scores), size=len(lesion_scores))
+        lesions = [lesion_scores[n] for n in drawn]
+        if any(np.size(one) for one in lesions):
+            areas.append(froc(lesions, [false_scores[n] for n in drawn]).area(false_per_scan))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(areas, [tail, 1 - tail])
+    return Interval(value, float(low), float(high))
+
+
+def _sorted(scores: Sequence[ArrayLike]) -> Values:
+    joined = np.concatenate([np.ravel(np.asarray(one, float)) for one in scores] or [np.empty(0)])
+    return np.asarray(np.sort(joined))
+
+
+def _at_or_above(ascending: Values, threshold: Values) -> NDArray[np.intp]:
+    return len(ascending) - np.searchsorted(ascending, threshold, side="left")

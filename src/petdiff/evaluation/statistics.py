@@ -1,0 +1,163 @@
+"""Statistics of a comparison: intervals, paired tests with their effects, agreement, many tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from petdiff.errors import UsageError
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and the ends of its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Test minus reference over patients.
+
+    mean           difference, with Student's interval
+    t_p            of Student's paired test
+    wilcoxon_p     of the signed-rank test, which outliers do not sway; zeros left out
+    cohen_d        mean difference in its standard deviations (d_z)
+    rank_biserial  (W+ - W-) / (W+ + W-): 1 where every patient gains (Kerby 2014)
+    """
+
+    n: int
+    mean: Interval
+    t_p: float
+    wilcoxon_p: float
+    cohen_d: float
+    rank_biserial: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Bland & Altman (1999): bias and limits of agreement, each with its own interval."""
+
+    n: int
+    bias: Interval
+    lower: Interval
+    upper: Interval
+
+
+def bootstrap(
+    values: ArrayLike,
+    *,
+    generator: np.random.Generator,
+    statistic: Callable[..., Any] = np.mean,
+    method: Literal["BCa", "percentile"] = "BCa",
+    resamples: int = 2000,
+    confidence: float = 0.95,
+) -> Interval:
+    """A statistic of the values with its bootstrap interval (Efron 1987), as scipy draws it.
+
+    statistic  called with (values, axis=…)
+
+    Values that are all the same have an interval of no width. Raises UsageError for fewer than two.
+    """
+    from scipy import stats
+
+    sample = _sample(values)
+    value = float(statistic(sample, axis=0))
+    if np.ptp(sample) == 0:
+        return Interval(value, value, value)
+    found = stats.bootstrap(
+        (sample,),
+        statistic,
+        axis=0,
+        n_resamples=resamples,
+        confidence_level=confidence,
+        method=method,
+        random_state=generator,
+    ).confidence_interval
+    return Interval(value, float(found.low), float(found.high))
+
+
+def paired(reference: ArrayLike, test: ArrayLike, *, confidence: float = 0.95) -> Paired:
+    """Compare two methods on the same patients. Raises UsageError for fewer than two patients,
+    or lists of different lengths."""
+    from scipy import stats
+
+    difference = _difference(reference, test)
+    n, mean, spread = len(difference), float(difference.mean()), float(difference.std(ddof=1))
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread / np.sqrt(n)
+    changed = difference[difference != 0]
+    ranks = stats.rankdata(np.abs(changed))
+    signed = float((ranks * np.sign(changed)).sum() / ranks.sum()) if changed.size else 0.0
+    alike = spread <= 1e-12 * abs(mean)  # to rounding, one difference for all
+    return Paired(
+        n=n,
+        mean=Interval(mean, mean - half, mean + half),
+        t_p=float(mean == 0) if alike else float(stats.ttest_1samp(difference, 0).pvalue),
+        wilcoxon_p=float(stats.wilcoxon(changed).pvalue) if changed.size else 1.0,
+        cohen_d=np.copysign(np.inf, mean) if alike and mean else mean / spread if spread else 0.0,
+        rank_biserial=signed,
+    )
+
+
+def bland_altman(
+    reference: ArrayLike, test: ArrayLike, *, percent: bool = False, confidence: float = 0.95
+) -> Agreement:
+    """Bias and 95 % limits of agreement of test against reference, with intervals.
+
+    percent  of the reference, as for a reference that is the truth
+
+    The limits' variance is s²(1/n + z²/(2(n - 1))) (Bland & Altman 1999, 2.2, before rounding).
+    """
+    from scipy import stats
+
+    difference = _difference(reference, test)
+    if percent:
+        if np.any(np.asarray(reference) == 0):
+            raise UsageError("a reference of 0 has no per cent: compare the differences themselves")
+        difference = 100 * difference / np.asarray(reference, float)
+    n, bias, spread = len(difference), float(difference.mean()), float(difference.std(ddof=1))
+    z = float(stats.norm.ppf(0.975))
+    t = float(stats.t.ppf((1 + confidence) / 2, n - 1))
+    of_bias = t * spread / np.sqrt(n)
+    of_limit = t * spread * np.sqrt(1 / n + z**2 / (2 * (n - 1)))
+    lower, upper = bias - z * spread, bias + z * spread
+    return Agreement(
+        n=n,
+        bias=Interval(bias, bias - of_bias, bias + of_bias),
+        lower=Interval(lower, lower - of_limit, lower + of_limit),
+        upper=Interval(upper, upper - of_limit, upper + of_limit),
+    )
+
+
+def holm(p_values: ArrayLike) -> Values:
+    """p-values adjusted for their number (Holm 1979): keeps the chance of any false finding."""
+    p = np.asarray(p_values, float)
+    order = np.argsort(p)
+    stepped = (len(p) - np.arange(len(p))) * p[order]
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1)
+    return adjusted
+
+
+def _difference(reference: ArrayLike, test: ArrayLike) -> Values:
+    a, b = np.asarray(reference, float), np.asarray(test, float)
+    if a.shape != b.shape or a.ndim != 1:
+        raise UsageError(f"paired values of shapes {a.shape} and {b.shape}: give one list each")
+    return _sample(b - a)
+
+
+def _sample(values: ArrayLike) -> Values:
+    sample = np.asarray(values, float)
+    if sample.ndim != 1 or len(sample) < 2:
+        raise UsageError(f"values of shape {sample.shape}: give a list of two or more")
+    if not np.isfinite(sample).all():
+        raise UsageError("a value is not finite: leave such cases out and say how many")
+    return sample

@@ -1,0 +1,91 @@
+"""Intervals, paired tests and agreement against closed forms, scipy and their own coverage."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from petdiff.errors import UsageError
+from petdiff.evaluation.statistics import bland_altman, bootstrap, holm, paired
+
+
+def test_bootstrap_of_a_mean_is_close_to_students_interval() -> None:
+    sample = np.random.default_rng(0).normal(3, 2, 200)
+    half = stats.t.ppf(0.975, 199) * sample.std(ddof=1) / np.sqrt(200)
+    methods: tuple[Literal["BCa", "percentile"], ...] = ("BCa", "percentile")
+    for method in methods:
+        generator = np.random.default_rng(1)
+        found = bootstrap(sample, generator=generator, method=method, resamples=20_000)
+        assert found.value == sample.mean()
+        assert found.low == pytest.approx(sample.mean() - half, abs=0.06 * half)
+        assert found.high == pytest.approx(sample.mean() + half, abs=0.06 * half)
+
+
+def test_bootstrap_of_equal_values_has_no_width() -> None:
+    found = bootstrap([2.0, 2.0, 2.0], generator=np.random.default_rng(0))
+    assert (found.low, found.high) == (2.0, 2.0)
+
+
+def test_paired_tests_are_those_of_scipy() -> None:
+    rng = np.random.default_rng(2)
+    a = rng.normal(10, 2, 30)
+    b = a + rng.normal(0.5, 1, 30)
+    found = paired(a, b)
+    t = stats.ttest_rel(b, a)
+    assert found.t_p == pytest.approx(t.pvalue)
+    assert found.wilcoxon_p == pytest.approx(stats.wilcoxon(b, a).pvalue)
+    low, high = t.confidence_interval()
+    assert (found.mean.low, found.mean.high) == pytest.approx((low, high))
+    assert found.cohen_d == pytest.approx(t.statistic / np.sqrt(30))
+    # scipy's statistic is the smaller rank sum; both add up to n(n + 1)/2.
+    smaller, total = stats.wilcoxon(b, a).statistic, 30 * 31 / 2
+    assert found.rank_biserial == pytest.approx((total - 2 * smaller) / total)
+
+
+def test_paired_of_one_and_the_same() -> None:
+    same = paired([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
+    assert (same.t_p, same.wilcoxon_p, same.cohen_d, same.rank_biserial) == (1, 1, 0, 0)
+    shifted = paired([1.0, 2.0, 4.0], [3.0, 4.0, 6.0])
+    assert (shifted.t_p, shifted.cohen_d, shifted.rank_biserial) == (0, np.inf, 1)
+
+
+def test_limits_of_agreement_hold_95_percent_and_their_intervals_cover() -> None:
+    rng = np.random.default_rng(3)
+    n, runs, covered = 40, 600, np.zeros(3)
+    truth = 0.5 + 2 * np.array([0, -stats.norm.ppf(0.975), stats.norm.ppf(0.975)])
+    for _ in range(runs):
+        reference = rng.normal(5, 3, n)
+        found = bland_altman(reference, reference + rng.normal(0.5, 2, n))
+        for k, one in enumerate((found.bias, found.lower, found.upper)):
+            covered[k] += one.low <= truth[k] <= one.high
+    # 95 % within four standard deviations of 600 draws
+    np.testing.assert_allclose(covered / runs, 0.95, atol=0.036)
+
+
+def test_agreement_in_per_cent_of_the_reference() -> None:
+    found = bland_altman([10.0, 20.0, 40.0], [9.0, 18.0, 36.0], percent=True)
+    assert found.bias.value == pytest.approx(-10)
+    assert found.lower.value == pytest.approx(found.upper.value)
+    with pytest.raises(UsageError, match="reference of 0"):
+        bland_altman([0.0, 1.0], [1.0, 1.0], percent=True)
+
+
+def test_holm_is_the_closure_of_bonferroni() -> None:
+    """An adjusted p is the largest Bonferroni p of any set of hypotheses that holds its own."""
+    p = np.random.default_rng(4).uniform(0, 0.4, 6)
+    sets = [s for k in range(1, 7) for s in combinations(range(6), k)]
+    closed = [max(min(1, len(s) * p[list(s)].min()) for s in sets if i in s) for i in range(6)]
+    np.testing.assert_allclose(holm(p), closed)
+    np.testing.assert_allclose(holm([0.01]), [0.01])
+
+
+@pytest.mark.parametrize("wrong", [[1.0], [1.0, np.nan], [[1.0, 2.0]]])
+def test_what_has_no_statistics_is_refused(wrong: list[float]) -> None:
+    with pytest.raises(UsageError):
+        bootstrap(wrong, generator=np.random.default_rng(0))
+    with pytest.raises(UsageError):
+        paired(wrong, wrong)
