@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from petdiff.clinic.study import rescan as rescan
     from petdiff.clinic.study import simulate as simulate
     from petdiff.image import PETImage as PETImage
     from petdiff.inference.denoise import Result as Result
@@ -32,6 +33,7 @@ _HOMES = {
     "load_model": "petdiff.methods.model",
     "Model": "petdiff.methods.model",
     "simulate": "petdiff.clinic.study",
+    "rescan": "petdiff.clinic.study",
 }
 __all__ = ["__version__", *_HOMES]
 

@@ -92,29 +92,88 @@ def denoise(
 @app.command()
 def simulate(
     output: Out,
+    tracer: Annotated[
+        str | None,
+        typer.Option(
+            help="fdg, psma, dotatate, fapi", show_default="fdg", rich_help_panel="Patient"
+        ),
+    ] = None,
+    extent: Annotated[
+        str | None,
+        typer.Option(
+            help="torso, head-neck, thorax, abdomen, pelvis, total-body",
+            show_default="total-body",
+            rich_help_panel="Patient",
+        ),
+    ] = None,
+    no_lesions: Annotated[
+        bool,
+        typer.Option("--no-lesions", help="The same without lesions", rich_help_panel="Patient"),
+    ] = False,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Same seed, same patient", show_default="0", rich_help_panel="Patient"
+        ),
+    ] = None,
+    patients: Annotated[
+        int, typer.Option(min=1, help="Of the seeds that follow", rich_help_panel="Patient")
+    ] = 1,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Label map with the anatomy", rich_help_panel="Patient from a file"
+        ),
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Names of its labels, JSON or table (default: the .json beside it, or its header)",
+            rich_help_panel="Patient from a file",
+        ),
+    ] = None,
+    again: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="scan.json",
+            help="Scan that patient again; what is not given is as it was",
+            rich_help_panel="Patient from a file",
+        ),
+    ] = None,
     scanner: Annotated[
-        str, typer.Option(help="quadra, uexplorer, vision600, discovery-mi")
-    ] = "quadra",
-    tracer: Annotated[str, typer.Option(help="fdg, psma, dotatate, fapi")] = "fdg",
+        str | None,
+        typer.Option(
+            help="quadra, uexplorer, vision600, discovery-mi",
+            show_default="quadra",
+            rich_help_panel="Scan",
+        ),
+    ] = None,
     dose: Annotated[
-        str, typer.Option(metavar="F,…", help="Dose reduction factors of the low-dose scans")
-    ] = "4,20,100",
-    patients: Annotated[int, typer.Option(min=1)] = 1,
-    seed: Seed = 0,
-    no_lesions: Annotated[bool, typer.Option("--no-lesions", help="Healthy patients")] = False,
+        str | None,
+        typer.Option(
+            metavar="F,…",
+            help="Dose reduction factors of the low-dose scans",
+            show_default="4,20,100",
+            rich_help_panel="Scan",
+        ),
+    ] = None,
     voxel_size: Annotated[
         float | None,
-        typer.Option(metavar="MM", min=0.5, help="Voxel size (default: the scanner's)"),
+        typer.Option(
+            metavar="MM", help="Of all images (default: the scanner's)", rich_help_panel="Scan"
+        ),
     ] = None,
-    extent: Annotated[str, typer.Option(help="total-body, torso, head-neck, …")] = "total-body",
     quiet: Quiet = False,
 ) -> None:
     """Simulate patients, their full-dose and low-dose scans, and the truth behind them."""
     from petdiff.verbs.simulate import Study, simulate_patients
 
     study = Study(
-        scanner, tracer, _factors(dose), patients, seed, not no_lesions, voxel_size, extent
-    )
+        scanner, tracer, None if dose is None else _factors(dose), patients, seed, not no_lesions,
+        voxel_size, extent, labels, names, again,
+    )  # fmt: skip
     for path in simulate_patients(study, output, quiet=quiet):
         typer.echo(path)
 

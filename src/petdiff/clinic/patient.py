@@ -60,10 +60,7 @@ def draw_patient(
 ) -> Patient:
     """A patient for a seed: the same description every time, and the same but for its lesions with
     `lesions=False`. Raises UsageError for an unknown tracer or extent."""
-    if extent not in EXTENTS:
-        near = get_close_matches(extent.lower(), EXTENTS, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise UsageError(f"unknown extent {extent!r}: {hint}choose one of {', '.join(EXTENTS)}")
+    get_extent(extent)
     study = draw_physiology(get_tracer(tracer), stream(seed, "study"))
     patient = _draw_body(seed, tracer, extent, study)
     patient = patient.model_copy(update={"fatness": fatness_for_weight(patient)})
@@ -71,6 +68,15 @@ def draw_patient(
     patient = patient.model_copy(update={"activity_scale": activity_scale(patient, grid, coarse)})
     found = draw_lesions(patient, grid, coarse.labels) if lesions else ()
     return patient.model_copy(update={"lesions": found})
+
+
+def get_extent(name: str) -> str:
+    """The extent of that name, as given; UsageError names those there are."""
+    if name in EXTENTS:
+        return name
+    near = get_close_matches(name.lower(), EXTENTS, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UsageError(f"unknown extent {name!r}: {hint}choose one of {', '.join(EXTENTS)}")
 
 
 def _draw_body(seed: int, tracer: str, extent: str, study: Physiology) -> Patient:

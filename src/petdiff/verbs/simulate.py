@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from petdiff.errors import UsageError
 from petdiff.image import PETImage
 from petdiff.outputs import whole_folder, write_json
-from petdiff.progress import Progress
+from petdiff.progress import Progress, Tick
 from petdiff.verbs.record import run_record
 
 if TYPE_CHECKING:
+    from petdiff.clinic.scanrecord import ScanRecord
     from petdiff.clinic.study import Simulation
 
 
 @dataclass(frozen=True)
 class Study:
-    """What was asked for, as on the command line."""
+    """What was asked for, as on the command line; None is what was not said.
 
-    scanner: str = "quadra"
-    tracer: str = "fdg"
-    dose_factors: tuple[float, ...] = (4.0, 20.0, 100.0)
+    again  the scan.json of the patient to scan again
+    """
+
+    scanner: str | None = None
+    tracer: str | None = None
+    dose_factors: tuple[float, ...] | None = None
     patients: int = 1
-    seed: int = 0
+    seed: int | None = None
     lesions: bool = True
     voxel_mm: float | None = None
-    extent: str = "total-body"
+    extent: str | None = None
+    labels: Path | None = None
+    names: Path | None = None
+    again: Path | None = None
 
 
 def simulate_patients(study: Study, output: Path, *, quiet: bool = False) -> list[Path]:
@@ -36,52 +44,86 @@ def simulate_patients(study: Study, output: Path, *, quiet: bool = False) -> lis
 
     Returns the folders. All of it appears whole or not at all.
     """
+    record = None if study.again is None else _record(study, study.again)
     progress = Progress(quiet)
+    first = study.seed or 0
     with whole_folder(output) as folder:
         if study.patients == 1:
-            _simulate_patient(study, study.seed, folder, progress)
+            _simulate_patient(study, record, first, folder, progress)
             return [Path(output)]
         names = [f"patient_{n:04d}" for n in range(study.patients)]
         for n, name in enumerate(names):
             (folder / name).mkdir()
-            progress.say(f"patient {n + 1} of {study.patients}, seed {study.seed + n}")
-            _simulate_patient(study, study.seed + n, folder / name, progress)
+            progress.say(f"patient {n + 1} of {study.patients}, seed {first + n}")
+            _simulate_patient(study, None, first + n, folder / name, progress)
     return [Path(output) / name for name in names]
 
 
-def _simulate_patient(study: Study, seed: int, folder: Path, progress: Progress) -> None:
-    from petdiff.clinic.study import simulate
+def _record(study: Study, path: Path) -> ScanRecord:
+    """The record to scan again from; UsageError where the options ask for another patient."""
+    from petdiff.clinic.scanrecord import read_record
 
+    record = read_record(path)
+    for option, given, recorded in (
+        ("--tracer", study.tracer, record.patient.tracer),
+        ("--seed", study.seed, record.seed),
+    ):
+        if given not in (None, recorded):
+            raise UsageError(
+                f"{option} {given} contradicts --from {path}, whose patient has {recorded}: leave "
+                "it out, or simulate a new patient without --from"
+            )
+    if study.patients != 1:
+        raise UsageError(f"--patients {study.patients} contradicts --from {path}, which is of one")
+    if study.names is not None:
+        raise UsageError(f"--names contradicts --from {path}, which has the names: leave it out")
+    return record
+
+
+def _simulate_patient(
+    study: Study, record: ScanRecord | None, seed: int, folder: Path, progress: Progress
+) -> None:
     with progress.stage("scan") as tick:
-        simulation = simulate(
-            seed,
-            scanner=study.scanner,
-            tracer=study.tracer,
-            dose_factors=study.dose_factors,
-            lesions=study.lesions,
-            voxel_mm=study.voxel_mm,
-            extent=study.extent,
-            progress=tick,
-        )
-    patient, scanner = simulation.patient, simulation.scanner
-    progress.say(
-        f"{patient.sex}, {patient.weight_kg:.0f} kg, {patient.injected_mbq:.0f} MBq "
-        f"{study.tracer}, {len(patient.lesions)} lesions · {scanner.label}"
-    )
+        simulation = _simulation(study, record, seed, tick)
+    _tell(simulation, progress)
     scans = {"truth": simulation.truth, "full": simulation.full}
     scans |= {f"low_drf{factor:g}": low for factor, low in simulation.lows.items()}
     with progress.stage("writing"):
         _write(folder, simulation, scans)
     with progress.stage("picture"):
-        _picture(folder / "preview.png", simulation, seed, scans)
-    record = {
-        "study": asdict(study),
-        "seed": seed,
-        "patient": patient.model_dump(),
-        "scanner": asdict(scanner),
+        _picture(folder / "preview.png", simulation, scans)
+    content = simulation.record.model_dump(mode="json") | {
+        "unknown_labels": simulation.unknown_labels,
         "prompts": simulation.prompts,
     }
-    write_json(folder / "scan.json", record | run_record(seconds=progress.seconds))
+    write_json(folder / "scan.json", content | run_record(seconds=progress.seconds))
+
+
+def _simulation(study: Study, record: ScanRecord | None, seed: int, tick: Tick) -> Simulation:
+    from petdiff.clinic.study import rescan, simulate
+
+    given = {
+        name: value
+        for name in ("scanner", "dose_factors", "voxel_mm", "extent", "labels")
+        if (value := getattr(study, name)) is not None
+    }
+    if record is not None:
+        return rescan(record, lesions=study.lesions, progress=tick, **given)
+    if study.tracer is not None:
+        given["tracer"] = study.tracer
+    return simulate(seed, lesions=study.lesions, names=study.names, progress=tick, **given)
+
+
+def _tell(simulation: Simulation, progress: Progress) -> None:
+    patient, labels = simulation.patient, simulation.record.labels
+    who = patient.sex if labels is None else f"anatomy of {Path(labels.path).name}"
+    progress.say(
+        f"{who}, {patient.weight_kg:.0f} kg, {patient.injected_mbq:.0f} MBq {patient.tracer}, "
+        f"{len(patient.lesions)} lesions · {simulation.scanner.label}"
+    )
+    if simulation.unknown_labels:
+        told = ", ".join(f"{label} {name}" for label, name in simulation.unknown_labels.items())
+        progress.say(f"labels not known, taken as soft tissue: {told}")
 
 
 def _write(folder: Path, simulation: Simulation, scans: dict[str, PETImage]) -> None:
@@ -97,13 +139,18 @@ def _write(folder: Path, simulation: Simulation, scans: dict[str, PETImage]) -> 
     write_json(folder / "lesions.json", {"lesions": lesions})
 
 
-def _picture(path: Path, simulation: Simulation, seed: int, scans: dict[str, PETImage]) -> None:
+def _picture(path: Path, simulation: Simulation, scans: dict[str, PETImage]) -> None:
     from petdiff.report.preview import write_scans
 
-    tracer = simulation.patient.tracer.upper()
-    title = f"virtual patient {seed} · {tracer} · {simulation.scanner.label}"
+    patient, labels = simulation.patient, simulation.record.labels
+    title = (
+        f"virtual patient {patient.seed} · {patient.tracer.upper()} · {simulation.scanner.label}"
+    )
+    note = "simulated, not a real patient"
+    if labels is not None:
+        note = f"simulated in the anatomy of {Path(labels.path).name}, not a real scan"
     shown = {_caption(name): image for name, image in scans.items()}
-    write_scans(path, shown, title=title, note="simulated, not a real patient")
+    write_scans(path, shown, title=title, note=note)
 
 
 def _caption(name: str) -> str:
