@@ -88,6 +88,19 @@ def test_stacks_leave_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.abs(cut - whole)[10:22, 10:22].max() < 0.02 * noise
 
 
+def test_a_part_of_a_longer_scan_collects_what_the_whole_collects_of_it() -> None:
+    suv, mu = body(12)
+    scanner = get_scanner("vision600")
+    seen = coverage(scanner, np.arange(40) * VOXEL_MM[2], F18)
+    parts = [
+        scan(suv, mu, VOXEL_MM, scanner, EXAM, dose_factors=[], seed=0, seen=part)
+        for part in (seen.part(0, 12), seen.part(20, 32))
+    ]
+    later_s = 20 * VOXEL_MM[2] * scanner.bed_seconds / scanner.axial_field_mm
+    fading = parts[1].prompts / parts[0].prompts
+    assert fading == pytest.approx(0.5 ** (later_s / F18.half_life_s), rel=0.003)
+
+
 def test_lower_doses_are_noisier_by_the_root_of_the_factor() -> None:
     suv, mu = body()
     images = scanned(suv, mu, dose_factors=(4, 16))

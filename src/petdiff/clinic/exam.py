@@ -39,6 +39,10 @@ class Coverage:
     counts_per_bq: NDArray[np.float64]
     acceptance: NDArray[np.float64]
 
+    def part(self, start: int, stop: int) -> Coverage:
+        """Slices start to stop."""
+        return Coverage(self.counts_per_bq[start:stop], self.acceptance[start:stop])
+
 
 def coverage(scanner: Scanner, z_mm: ArrayLike, isotope: Isotope) -> Coverage:
     """What a scan of the slices z_mm, from the feet to the head, collects of each.

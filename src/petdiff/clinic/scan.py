@@ -54,6 +54,7 @@ def scan(
     *,
     dose_factors: Sequence[float],
     seed: int,
+    seen: Coverage | None = None,
     threads: int = 1,
     device: str | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -63,6 +64,8 @@ def scan(
     suv, mu_per_cm  [i, j, k], uptake and attenuation at 511 keV, on the grid of the images
     voxel_mm        size along i, j, k; i and j must agree
     dose_factors    dose reduction factors above 1 of the low-dose images, nested in the full scan
+    seen            what the exam collects of each slice, where these are a part of a longer scan;
+                    default: the slices are all that is scanned
     threads         stacks scanned at a time
     device          torch device that reconstructs; None: scipy on the CPU. Counts are the same
     progress        called with the slices done and the slices to do
@@ -73,14 +76,15 @@ def scan(
     _check(suv, voxel_mm, scanner, dose_factors)
     box = _body_box(suv, mu_per_cm)
     factors = [1.0, *sorted(set(dose_factors))]
-    projector = _projector(scanner, suv[box].shape, voxel_mm[0])
+    body = np.asarray(np.logical_or(suv[box], mu_per_cm[box])).any(axis=2)
+    projector = _projector(scanner, body, voxel_mm[0])
     room = _Room(
         suv=suv[box],
         mu_per_cm=mu_per_cm[box],
         voxel_mm=voxel_mm,
         scanner=scanner,
         exam=exam,
-        seen=coverage(scanner, np.arange(suv.shape[2]) * voxel_mm[2], exam.isotope),
+        seen=seen or coverage(scanner, np.arange(suv.shape[2]) * voxel_mm[2], exam.isotope),
         projector=projector,
         reconstructing=projector if device is None else projector.to(device),
         factors=factors,
@@ -95,8 +99,9 @@ def scan(
             prompts += events
             if progress:
                 progress(stack.stop, suv.shape[2])
-    if scanner.filter_fwhm_mm:
-        sigma = scanner.filter_fwhm_mm / FWHM_PER_SIGMA / np.asarray(voxel_mm)
+    if any(scanner.filter_fwhm_mm):
+        transaxial, axial = scanner.filter_fwhm_mm
+        sigma = np.array([transaxial, transaxial, axial]) / FWHM_PER_SIGMA / voxel_mm
         for image in images:
             gaussian_filter(image, sigma, output=image)
     full, *lows = images
@@ -211,17 +216,22 @@ def _body_box(suv: FloatArray, mu_per_cm: FloatArray) -> tuple[slice, slice, sli
     return span(i), span(j), slice(None)
 
 
-def _projector(scanner: Scanner, shape: tuple[int, ...], pixel_mm: float) -> ParallelProjector:
-    """Just enough views: time of flight bounds how far an event can be carried along a slanted
-    line, so neighbouring views may be as far apart as a pixel is at the reach of its kernel."""
+def _projector(scanner: Scanner, body: NDArray[np.bool_], pixel_mm: float) -> ParallelProjector:
+    """Just enough views and bins for the pixels [i, j] that hold any of the body.
+
+    Time of flight bounds how far an event can be carried along a slanted line, so neighbouring
+    views may be as far apart as a pixel is at the reach of its kernel.
+    """
     views = np.pi * scanner.tof_fwhm_mm / pixel_mm
     per_subset = max(4, int(np.ceil(views / scanner.subsets)))
+    i, j = np.nonzero(body)
+    radius = np.hypot(i - (body.shape[0] - 1) / 2, j - (body.shape[1] - 1) / 2).max()
     return ParallelProjector(
-        (shape[0], shape[1]),
+        (body.shape[0], body.shape[1]),
         pixel_mm,
         per_subset * scanner.subsets,
         subsets=scanner.subsets,
-        n_bins=int(np.ceil(np.hypot(shape[0], shape[1]))) + 2,
+        n_bins=2 * (int(np.ceil(radius)) + AIR_PIXELS),
         tof_fwhm_mm=scanner.tof_fwhm_mm,
     )
 

@@ -36,7 +36,7 @@ class Scanner:
     randoms_fraction                 randoms / prompts in a clinical scan
     voxel_mm                         image grid (i, j, k)
     iterations, subsets              of OSEM with the point spread of the scanner
-    filter_fwhm_mm                   Gaussian filter of the images
+    filter_fwhm_mm                   Gaussian filter of the images: transaxial, axial
     motion, bed_seconds, overlap     a single bed for that long; beds of that length each, which
                                      overlap by that share of the axial field; or continuous, each
                                      slice passing through the field in that time
@@ -55,7 +55,7 @@ class Scanner:
     voxel_mm: tuple[float, float, float]
     iterations: int
     subsets: int
-    filter_fwhm_mm: float
+    filter_fwhm_mm: tuple[float, float]
     motion: Literal["single", "beds", "continuous"]
     bed_seconds: float
     overlap: float
@@ -104,7 +104,7 @@ SCANNERS: dict[str, Scanner] = {
         voxel_mm=(1.65, 1.65, 1.65),
         iterations=4,
         subsets=5,
-        filter_fwhm_mm=0.0,
+        filter_fwhm_mm=(0.0, 0.0),
         motion="single",
         bed_seconds=600,
         overlap=0.3,
@@ -124,7 +124,7 @@ SCANNERS: dict[str, Scanner] = {
         voxel_mm=(1.667, 1.667, 2.886),
         iterations=3,
         subsets=10,
-        filter_fwhm_mm=0.0,
+        filter_fwhm_mm=(0.0, 0.0),
         motion="single",
         bed_seconds=420,
         overlap=0.3,
@@ -144,7 +144,7 @@ SCANNERS: dict[str, Scanner] = {
         voxel_mm=(1.65, 1.65, 2.0),
         iterations=4,
         subsets=5,
-        filter_fwhm_mm=3.0,
+        filter_fwhm_mm=(3.0, 3.0),
         motion="continuous",
         bed_seconds=190,
         overlap=0.0,
@@ -164,7 +164,9 @@ SCANNERS: dict[str, Scanner] = {
         voxel_mm=(2.73, 2.73, 2.79),
         iterations=3,
         subsets=16,
-        filter_fwhm_mm=5.0,
+        # GE's filters are two: a Gaussian within slices, and weights 1-4-1 ("standard") over three
+        # of them, whose variance, a third of a slice's thickness squared, is that of this width.
+        filter_fwhm_mm=(5.0, 3.8),
         motion="beds",
         bed_seconds=120,
         overlap=0.25,
