@@ -105,7 +105,8 @@ def written(folder: Path, name: str = "scan.nii") -> tuple[Path, PETImage, PETIm
 
 def unpacked(packed: Packed, name: str) -> NDArray[np.float64]:
     stored = zlib.decompress(base64.b64decode(packed.volumes[name]))
-    steps = np.frombuffer(stored, dtype="<i2").reshape(packed.shape, order="F")
+    low, high = np.frombuffer(stored, dtype=np.uint8).reshape(2, -1)
+    steps = (low + high.astype(np.int8).astype(int) * 256).reshape(packed.shape, order="F")
     return np.asarray(steps * packed.step_suv)
 
 
@@ -205,7 +206,7 @@ def opened(
         pytest.skip("no Chromium here")
     folder = tmp_path_factory.mktemp("page")
     path, measured, denoised = written(folder, EVIL)
-    with Chromium(folder / "profile", *SOFTWARE_GL) as browser:
+    with Chromium(folder / "profile", *SOFTWARE_GL, size=(1000, 700)) as browser:
         browser.open(path)
         browser.wait("document.body.dataset.state === 'drawn'")
         yield browser, measured, denoised

@@ -55,7 +55,7 @@ def test_right_is_on_the_left_and_the_head_is_up(tmp_path: Path) -> None:
 def test_proportions_are_those_of_the_patient(tmp_path: Path) -> None:
     """A cube in mm is a square in pixels, however thick the slices are."""
     suv = np.zeros((50, 50, 25), dtype=np.float32)
-    suv[10:40, 10:40, 5:20] = 8
+    suv[10:40, 10:40, 5:20] = 16
     write_scans(tmp_path / "p.png", {"": PETImage(suv, AFFINE)}, title="")
     picture = pixels(tmp_path / "p.png")
     rows, columns = np.nonzero(picture[150:-150] < 0.5)
@@ -75,9 +75,14 @@ def test_any_scan_makes_a_picture(
         assert pixels(tmp_path / "p.png").std() > 0
 
 
-def test_window_is_suv_10_unless_that_would_hide_the_scan() -> None:
-    whole_body, quiet, counts = (np.full((9, 9), v, dtype=np.float32) for v in (22, 0.7, 17000))
-    assert (suv_window(whole_body), suv_window(quiet), suv_window(counts)) == (10, 0.8, 20000)
+def test_window_shows_ordinary_tissue_and_is_one_that_readers_know() -> None:
+    """A body in air, with a brain and a bladder that must not choose the window."""
+    for level, window in ((2, 5), (4, 10), (9, 20), (0.3, 4), (17000, 200000)):
+        projection = np.zeros((40, 60), dtype=np.float32)
+        projection[10:30, 5:55] = level
+        projection[18:22, 50:55] = 10 * level
+        assert suv_window(projection) == window
+    assert suv_window(np.zeros((4, 4), dtype=np.float32)) == 1
 
 
 def test_same_scan_same_bytes(tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ _LEVEL = 6
 class Packed:
     """Volumes on one grid, ready for a page.
 
-    volumes     by name: base64 of deflated little-endian int16 [x, y, z], x fastest; SUV = q · step
+    volumes     by name: base64 of deflated int16 [x, y, z], x fastest, all low bytes before all
+                high ones, which packs a fifth smaller; SUV = int16 · step
     shape       voxels to the right, front and head
     spacing_mm  of these voxels
     step_suv    of the rounding, so that a value is the file's within half of it
@@ -142,7 +143,7 @@ def _quantised(volume: Volume, step: float) -> NDArray[np.int16]:
 
 
 def _bytes(steps: NDArray[np.int16]) -> bytes:
-    return steps.tobytes(order="F")
+    return steps.ravel(order="F").view(np.uint8).reshape(-1, 2).T.tobytes()
 
 
 def _text(steps: NDArray[np.int16]) -> str:

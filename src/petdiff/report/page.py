@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 from petdiff.image import PETImage
 from petdiff.report.notices import millimetres, notices
 from petdiff.report.packed import Packed, pack
+from petdiff.report.preview import coronal_projection, suv_window
 
 LARGEST_PAGE_BYTES = 25_000_000
-_PAGE_WITHOUT_VOLUMES_BYTES = 4_000_000
+_PAGE_WITHOUT_VOLUMES_BYTES = 3_500_000
 _PARTS = resources.files("petdiff") / "report" / "viewer"
 WITHOUT_VIEWER = (
     "report.html holds pictures only, as this installation lacks the 3-D viewer, NiiVue: run "
@@ -192,7 +193,8 @@ def _data(
 ) -> str:
     """The volumes and how to read them, as blocks that no browser runs."""
     change = denoised.suv - measured.suv
-    windows = {"suv": _top(denoised.suv), "change": _top(np.abs(change))}
+    shown = suv_window(coronal_projection(denoised))
+    windows = {"shown": shown, "suv": _top(denoised.suv), "change": _top(np.abs(change))}
     if spread is not None:
         windows["spread"] = _top(spread)
     geometry = json.dumps(packed.geometry() | {"auto": windows}).replace("<", "\\u003c")

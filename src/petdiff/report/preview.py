@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.evaluation.regions import Spacing, body_box
+from petdiff.evaluation.regions import Spacing, body_box, typical_uptake
 from petdiff.image import PETImage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+SUV_WINDOWS = (5.0, 10.0, 20.0)
 Picture = NDArray[np.float32]
 _CORONAL, _SAGITTAL = 1, 0  # the RAS axis that a projection looks along
 _WIDEST_IN, _HIGHEST_IN, _DPI = 12.5, 6.4, 160
@@ -107,10 +108,24 @@ def write_scans(path: Path, scans: Mapping[str, PETImage], *, title: str, note: 
     _draw(panels, title, note).savefig(path, dpi=_DPI)
 
 
-def suv_window(picture: Picture) -> float:
-    """Upper end of the grey scale: SUV 10, as whole bodies are read, where that shows the scan."""
-    high = float(np.quantile(picture, 0.995))
-    return 10.0 if 4 <= high <= 80 else _round_up(high)
+def coronal_projection(image: PETImage) -> Picture:
+    """The largest SUV on each ray from front to back, of the body's box."""
+    turned = _ras(image.suv, image.affine)
+    projection: Picture = turned[body_box(turned, _ras_spacing_mm(image))].max(axis=_CORONAL)
+    return projection
+
+
+def suv_window(projection: Picture) -> float:
+    """Upper end of the grey scale: SUV 5, 10 or 20, as whole bodies are read, where that shows it.
+
+    Of the three the nearest to 2.5 times what a quarter of the body's rays exceed: torso and liver
+    then lie in the middle greys, whatever the bladder or the brain take up.
+    """
+    body = projection[projection > 0.12 * typical_uptake(projection)]
+    ordinary = float(np.quantile(body, 0.75)) if body.size else 0.0
+    if not 1 <= ordinary <= 40:
+        return _round_up(float(np.quantile(projection, 0.995)))
+    return min(SUV_WINDOWS, key=lambda top: abs(np.log(top / (2.5 * ordinary))))
 
 
 def _changed(view: _View) -> _Panel:

@@ -1,4 +1,4 @@
-"""`petdiff denoise`: a scan file in; the denoised scan, its spread, a picture and a record out."""
+"""`petdiff denoise`: a scan file in; the denoised scan, its spread, pictures and a record out."""
 
 from __future__ import annotations
 

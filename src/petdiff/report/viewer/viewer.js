@@ -31,11 +31,7 @@
   let angle = 0;
   let playing = null;
   const at = shape.map((n) => Math.floor(n / 2));
-  const tops = { suv: defaultTop(geometry.auto.suv), change: geometry.auto.change / 2, spread: 1 };
-
-  function defaultTop(auto) {
-    return auto < 1 || auto > 100 ? auto : [5, 10].find((top) => auto <= 2.5 * top) || 20;
-  }
+  const tops = { suv: geometry.auto.shown, change: geometry.auto.change / 2, spread: 1 };
 
   function trouble(text) {
     $("trouble").textContent = text;
@@ -43,10 +39,14 @@
     $("viewer").hidden = true;
   }
 
+  // All low bytes come before all high ones.
   async function unpack(text) {
     const deflated = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
     const stream = new Blob([deflated]).stream().pipeThrough(new DecompressionStream("deflate"));
-    return new Int16Array(await new Response(stream).arrayBuffer());
+    const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+    const steps = new Int16Array(bytes.length / 2);
+    for (let i = 0; i < steps.length; i++) steps[i] = bytes[i] | (bytes[i + steps.length] << 8);
+    return steps;
   }
 
   // NIfTI-1, as NiiVue reads it; the axes are the patient's, so that slices are the file's own.
