@@ -1,6 +1,7 @@
 "use strict";
 // A rotating projection: of every ray the largest value, of a difference the one furthest from zero.
-// One WebGL2 context draws all images in turn; each is copied to a canvas of its own.
+// It has a row for each slice and is enlarged afterwards: between voxels noise would cancel, and
+// draw a pattern of its own. One WebGL2 context draws all images in turn; each is copied to a canvas of its own.
 window.Projector = class {
   constructor(shape, spacing) {
     this.shape = shape;
@@ -36,9 +37,8 @@ window.Projector = class {
     return program;
   }
 
-  // Layer by layer, since a volume in float32 is twice as large as it came. A signed image is not
-  // interpolated: between voxels its noise would cancel, in a pattern of its own.
-  texture(steps, stepSuv, isSigned) {
+  // Layer by layer, since a volume in float32 is twice as large as it came.
+  texture(steps, stepSuv) {
     const gl = this.gl;
     const [nx, ny, nz] = this.shape;
     const texture = gl.createTexture();
@@ -52,9 +52,8 @@ window.Projector = class {
     for (const axis of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T, gl.TEXTURE_WRAP_R]) {
       gl.texParameteri(gl.TEXTURE_3D, axis, gl.CLAMP_TO_EDGE);
     }
-    const filter = isSigned ? gl.NEAREST : gl.LINEAR;
-    gl.texParameteri(gl.TEXTURE_3D, gl.TEXTURE_MIN_FILTER, filter);
-    gl.texParameteri(gl.TEXTURE_3D, gl.TEXTURE_MAG_FILTER, filter);
+    gl.texParameteri(gl.TEXTURE_3D, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
+    gl.texParameteri(gl.TEXTURE_3D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
     return texture;
   }
 
@@ -80,10 +79,11 @@ window.Projector = class {
     const gl = this.gl;
     const { width, height } = target;
     if (!width || !height) return;
-    this.canvas.width = width;
-    this.canvas.height = height;
-    gl.viewport(0, 0, width, height);
-    const { halfWidth, halfHeight } = this.frame(width, height);
+    const rays = Math.ceil(Math.max(this.size[0], this.size[1]) / this.step);
+    this.canvas.width = rays;
+    this.canvas.height = this.shape[2];
+    gl.viewport(0, 0, rays, this.shape[2]);
+    const [halfWidth, halfHeight] = [(rays * this.step) / 2, this.size[2] / 2];
     const put = (name) => gl.getUniformLocation(this.program, name);
     gl.activeTexture(gl.TEXTURE0);
     gl.bindTexture(gl.TEXTURE_3D, image.texture);
@@ -98,7 +98,14 @@ window.Projector = class {
     gl.uniform2f(put("range"), low, high);
     gl.uniform1i(put("is_signed"), low < 0 ? 1 : 0);
     gl.drawArrays(gl.TRIANGLE_STRIP, 0, 4);
-    target.getContext("2d").drawImage(this.canvas, 0, 0);
+    const { scale } = this.frame(width, height);
+    const [across, down] = [(2 * halfWidth) / scale, (2 * halfHeight) / scale];
+    const paper = target.getContext("2d");
+    paper.fillStyle = image.empty;
+    paper.fillRect(0, 0, width, height);
+    paper.imageSmoothingEnabled = low >= 0;
+    paper.imageSmoothingQuality = "high";
+    paper.drawImage(this.canvas, (width - across) / 2, (height - down) / 2, across, down);
   }
 
   // The voxel of the largest magnitude on the ray through a place (0 to 1 across and down).

@@ -209,9 +209,10 @@
       const box = image.turning.parentElement.getBoundingClientRect();
       const sharp = Math.min(window.devicePixelRatio || 1, 2);
       [image.turning.width, image.turning.height] = [Math.round(box.width * sharp), Math.round(box.height * sharp)];
-      image.texture ??= projector.texture(image.steps, step, image.window()[0] < 0);
+      image.texture ??= projector.texture(image.steps, step);
       image.ramps ??= projector.ramp(colours(RAMPS[image.ramp]));
-      projector.draw({ texture: image.texture, ramp: image.ramps }, angle, image.window(), image.turning);
+      const empty = `rgb(${RAMPS[image.ramp][image.ramp === "change" ? 2 : 0]})`;
+      projector.draw({ texture: image.texture, ramp: image.ramps, empty }, angle, image.window(), image.turning);
     }
   }
 
@@ -219,6 +220,7 @@
     view = chosen;
     [...$("views").children].forEach((button, i) => button.setAttribute("aria-pressed", i === view));
     $("play").hidden = view !== 4;
+    $("columns").classList.toggle("low", view === 3);
     if (view !== 4) play(false);
     for (const image of images) {
       image.slices.hidden = view === 4;
