@@ -29,9 +29,13 @@ from petdiff.clinic.anatomy.grid import Grid
 from petdiff.clinic.anatomy.render import render
 from petdiff.clinic.description import Patient
 from petdiff.clinic.exam import Exam, coverage
+from petdiff.clinic.iq_phantom import DIAMETERS_MM, image_quality_phantom, recoveries
+from petdiff.clinic.isotopes import F18
 from petdiff.clinic.patient import draw_patient
 from petdiff.clinic.scan import scan
-from petdiff.clinic.scanners import Scanner, get_scanner
+from petdiff.clinic.scanners import SCANNERS, Scanner, get_scanner
+from petdiff.image import PETImage
+from petdiff.io import write
 
 DOSES = (4, 10, 20, 50, 100)
 METRIC_MM = 1.65
@@ -135,6 +139,52 @@ def noise(options: argparse.Namespace) -> None:
         print(line)
 
 
+EARL_MEAN = {
+    1: ((0.76, 0.89), (0.72, 0.85), (0.63, 0.78), (0.57, 0.73), (0.44, 0.60), (0.27, 0.43)),
+    2: ((0.85, 1.00), (0.82, 0.97), (0.80, 0.99), (0.76, 0.97), (0.63, 0.86), (0.39, 0.61)),
+}
+EARL_MAX = {
+    1: ((0.95, 1.16), (0.91, 1.13), (0.83, 1.09), (0.73, 1.01), (0.59, 0.85), (0.34, 0.57)),
+    2: ((1.05, 1.29), (1.01, 1.26), (1.01, 1.32), (1.00, 1.38), (0.85, 1.22), (0.52, 0.88)),
+}
+BQML = Exam(injected_bq=1000.0, weight_kg=1.0, uptake_s=0.0)  # 1 Bq/ml stands for SUV 1
+
+
+def phantom(options: argparse.Namespace) -> None:
+    scanner = get_scanner(options.scanner)
+    made = image_quality_phantom(scanner.voxel_mm)
+    seen = coverage(scanner, np.arange(made.mu_per_cm.shape[2]) * scanner.voxel_mm[2], F18)
+    if scanner.motion == "continuous":
+        print(f"each slice is seen for {scanner.bed_seconds:.0f} s")
+    image = scan(
+        made.activity_bqml,
+        made.mu_per_cm,
+        scanner.voxel_mm,
+        scanner,
+        BQML,
+        dose_factors=[],
+        seed=options.seed,
+        seen=seen,
+    ).full
+    found = np.array(recoveries(image, made))
+    print("mm        " + "".join(f"{diameter:7.0f}" for diameter in DIAMETERS_MM))
+    for name, values in zip(("mean", "A50 mean", "max"), found.T, strict=True):
+        print(f"{name:<10}" + "".join(f"{value:7.3f}" for value in values))
+    for version in (1, 2):
+        for name, bands, values in (
+            ("A50 mean", EARL_MEAN[version], found[:, 1]),
+            ("max", EARL_MAX[version], found[:, 2]),
+        ):
+            verdict = [
+                "in" if low <= value <= high else "low" if value < low else "high"
+                for (low, high), value in zip(bands, values, strict=True)
+            ]
+            print(f"EARL-{version} {name:<9}" + "".join(f"{word:>7}" for word in verdict))
+    if options.output:
+        affine = np.diag([*scanner.voxel_mm, 1.0])
+        write(PETImage(image, affine), options.output)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     verbs = parser.add_subparsers(required=True)
@@ -145,6 +195,11 @@ def main() -> None:
     verb.add_argument("--blocks", type=int, default=4)
     verb.add_argument("--quantiles", type=Path)
     verb.set_defaults(run=noise)
+    verb = verbs.add_parser("phantom")
+    verb.add_argument("scanner", choices=SCANNERS)
+    verb.add_argument("--seed", type=int, default=0)
+    verb.add_argument("--output", type=Path, help="NIfTI file of the scan, in Bq/ml")
+    verb.set_defaults(run=phantom)
     options = parser.parse_args()
     options.run(options)
 

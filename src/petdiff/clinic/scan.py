@@ -76,7 +76,7 @@ def scan(
     _check(suv, voxel_mm, scanner, dose_factors)
     box = _body_box(suv, mu_per_cm)
     factors = [1.0, *sorted(set(dose_factors))]
-    body = np.asarray(np.logical_or(suv[box], mu_per_cm[box])).any(axis=2)
+    body = np.asarray(np.logical_or(suv[box], mu_per_cm[box]).any(axis=2))
     projector = _projector(scanner, body, voxel_mm[0])
     room = _Room(
         suv=suv[box],
