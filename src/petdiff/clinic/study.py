@@ -188,7 +188,7 @@ def _scanned(
         phantom.mu_per_cm,
         grid.voxel_mm,
         machine,
-        _exam(patient),
+        exam_of(patient),
         dose_factors=[factor for factor in record.dose_factors if factor > 1],
         seed=record.seed,
         threads=os.cpu_count() or 1,
@@ -215,7 +215,8 @@ def _rendered(
     return grid, render_labels(patient, label_map, grid)
 
 
-def _exam(patient: Patient) -> Exam:
+def exam_of(patient: Patient) -> Exam:
+    """What the patient was injected with, and when."""
     return Exam(
         patient.injected_mbq * 1e6,
         patient.weight_kg,

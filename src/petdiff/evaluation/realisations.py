@@ -1,0 +1,211 @@
+"""Bias and variance of a method: one patient scanned again and again, each time with other noise.
+
+One image cannot tell an error that every scan repeats from one that the next scan would not have.
+The ensemble is met one image at a time and kept as two sums (Welford 1962), never as a stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.errors import UsageError
+from petdiff.image import PETImage
+
+Volume = NDArray[np.float32]
+Labels = NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class RegionError:
+    """Bias and noise of one region, relative to its true mean SUV; 0.05 is 5 %.
+
+    bias            of the mean over realisations, with its standard error
+    repeatability   standard deviation of the region's mean from scan to scan
+    cov             within one image: its voxels' standard deviation over the region's mean,
+                    averaged over realisations; structure counts as well as noise
+    ensemble_noise  root mean square, over voxels, of each voxel's standard deviation over
+                    realisations: noise alone
+    voxel_bias      root mean square of each voxel's bias, less what the finite number of
+                    realisations adds to it
+    """
+
+    name: str
+    voxels: int
+    true_suv: float
+    bias: float
+    bias_error: float
+    repeatability: float
+    cov: float
+    ensemble_noise: float
+    voxel_bias: float
+
+
+@dataclass(frozen=True, eq=False)
+class BiasAndVariance:
+    """Maps in SUV [i, j, k] over `count` realisations, and the regions' figures.
+
+    bias      mean over realisations less the truth
+    variance  over realisations, unbiased (n - 1), SUV²
+    """
+
+    count: int
+    bias: Volume
+    variance: Volume
+    regions: list[RegionError] = field(default_factory=list)
+
+
+class Ensemble:
+    """Mean and variance of images met one at a time, in float64 and without cancellation."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._mean: NDArray[np.float64] | None = None
+        self._squares: NDArray[np.float64] | None = None
+
+    def add(self, image: Volume) -> None:
+        """Raises UsageError for an image of another shape."""
+        if self._mean is None or self._squares is None:
+            self._mean = np.zeros(image.shape)
+            self._squares = np.zeros(image.shape)
+        if image.shape != self._mean.shape:
+            raise UsageError(f"a realisation of shape {image.shape} among {self._mean.shape}")
+        self.count += 1
+        off = image - self._mean
+        self._mean += off / self.count
+        self._squares += off * (image - self._mean)
+
+    def mean(self) -> NDArray[np.float64]:
+        """Raises UsageError where no image was added."""
+        if self._mean is None:
+            raise UsageError("no realisation: a mean needs at least one")
+        return self._mean
+
+    def variance(self) -> NDArray[np.float64]:
+        """Unbiased. Raises UsageError for fewer than two images."""
+        if self._squares is None or self.count < 2:
+            raise UsageError(f"{self.count} realisation: a variance needs at least two")
+        return self._squares / (self.count - 1)
+
+
+def bias_and_variance(
+    images: Iterable[Volume], truth: Volume, labels: Labels, names: Mapping[int, str]
+) -> BiasAndVariance:
+    """Of a method's images of one patient in other noise (20 or more), against the truth in SUV.
+
+    labels  regions, as in `names`; label 0 is none, and regions without uptake are left out
+    """
+    ensemble = Ensemble()
+    means, spreads = [], []  # [realisation][label]
+    flat = labels.ravel()
+    voxels = np.bincount(flat)
+    for image in images:
+        ensemble.add(image)
+        mean, spread = _by_label(image, flat, voxels)
+        means.append(mean)
+        spreads.append(spread)
+    bias, variance = ensemble.mean() - truth, ensemble.variance()
+    true, _ = _by_label(truth, flat, voxels)
+    mean, deviation = np.mean(means, axis=0), np.std(means, axis=0, ddof=1)
+    noise_power, _ = _by_label(variance, flat, voxels)
+    bias_power, _ = _by_label(bias**2, flat, voxels)
+    regions = [
+        RegionError(
+            name=names.get(int(n), f"label {n}"),
+            voxels=int(voxels[n]),
+            true_suv=float(true[n]),
+            bias=float(mean[n] / true[n] - 1),
+            bias_error=float(deviation[n] / np.sqrt(len(means)) / true[n]),
+            repeatability=float(deviation[n] / true[n]),
+            cov=float(np.mean([s[n] / m[n] for s, m in zip(spreads, means, strict=True)])),
+            ensemble_noise=float(np.sqrt(noise_power[n]) / true[n]),
+            # The mean of n images still has their noise, of power variance / n.
+            voxel_bias=float(
+                np.sqrt(max(bias_power[n] - noise_power[n] / len(means), 0)) / true[n]
+            ),
+        )
+        for n in np.flatnonzero(voxels)
+        if n and true[n] > 0
+    ]
+    return BiasAndVariance(
+        ensemble.count, bias.astype(np.float32), variance.astype(np.float32), regions
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Rescanned:
+    """One virtual patient, ready to be scanned with any noise; volumes lie on one grid."""
+
+    truth: PETImage
+    labels: NDArray[np.uint8]
+    names: dict[int, str]
+    scans: Iterator[PETImage]
+
+
+def rescan(
+    seed: int,
+    count: int,
+    *,
+    dose_factor: float = 20.0,
+    scanner: str = "quadra",
+    tracer: str = "fdg",
+    lesions: bool = True,
+    voxel_mm: float | None = None,
+    extent: str = "total-body",
+    threads: int = 1,
+) -> Rescanned:
+    """The patient of `seed`, scanned `count` times at 1/dose_factor (1: full dose).
+
+    `scans` are made as they are asked for. The n-th has the noise of the stream n of the seed, so
+    a longer ensemble begins with the shorter one. Raises UsageError for unknown names.
+    """
+    from petdiff.clinic.anatomy.build import patient_grid
+    from petdiff.clinic.anatomy.names import NAMES
+    from petdiff.clinic.anatomy.render import render
+    from petdiff.clinic.patient import draw_patient
+    from petdiff.clinic.scan import scan
+    from petdiff.clinic.scanners import get_scanner
+    from petdiff.clinic.study import exam_of
+
+    machine = get_scanner(scanner)
+    patient = draw_patient(seed, tracer=tracer, lesions=lesions, extent=extent)
+    grid = patient_grid(patient, (voxel_mm,) * 3 if voxel_mm else machine.voxel_mm)
+    phantom = render(patient, grid)
+
+    def scans() -> Iterator[PETImage]:
+        for noise in np.random.SeedSequence([seed, 1]).generate_state(count, np.uint32):
+            found = scan(
+                phantom.activity_suv,
+                phantom.mu_per_cm,
+                grid.voxel_mm,
+                machine,
+                exam_of(patient),
+                dose_factors=[dose_factor] if dose_factor > 1 else [],
+                seed=int(noise),
+                threads=threads,
+            )
+            suv = found.lows[dose_factor] if dose_factor > 1 else found.full
+            yield PETImage(suv, grid.affine)
+
+    present = (int(label) for label in np.unique(phantom.labels) if label)
+    return Rescanned(
+        PETImage(phantom.activity_suv, grid.affine),
+        phantom.labels,
+        {label: NAMES[label] for label in present},
+        scans(),
+    )
+
+
+def _by_label(
+    image: NDArray[np.floating[Any]], flat: Labels, voxels: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation over the voxels of each label; empty labels give 0."""
+    values = image.ravel().astype(np.float64)
+    n = np.maximum(voxels, 1)
+    mean = np.bincount(flat, values, len(voxels)) / n
+    square = np.bincount(flat, np.square(values - mean[flat]), len(voxels)) / n
+    return mean, np.sqrt(square)
