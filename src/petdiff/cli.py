@@ -180,21 +180,30 @@ def simulate(
 
 @app.command()
 def train(
-    method: Annotated[str, typer.Argument(metavar="METHOD", help="flow3d")],
+    method: Annotated[
+        str, typer.Argument(metavar="METHOD", help="flow3d, ddpm3d, ddpm2d, unet3d, gan3d, logunet")
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the run", show_default=False)
     ],
-    data: Annotated[str, typer.Option(metavar="DIR|clinic")] = "clinic",
+    data: Annotated[
+        str, typer.Option(metavar="DIR|clinic", help="Your own pairs, or simulated scans")
+    ] = "clinic",
+    preset: Annotated[
+        str | None, typer.Option(help="Size of the network: tiny, default, paper")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE.toml", help="Settings that differ from the recipe")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Train a model on simulated scans; the run can be stopped and resumed."""
-    from petdiff.verbs.train import train_model
+    """Train a model on simulated scans or on your own pairs; can be stopped and resumed."""
+    from petdiff.verbs.train import Request, train_model
 
-    typer.echo(train_model(method, output, data, config, resume=resume, quiet=quiet))
+    request = Request(method, data, preset, config, device, resume)
+    typer.echo(train_model(request, output, quiet=quiet))
 
 
 @app.command()

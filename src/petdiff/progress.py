@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
-Tick = Callable[[int, int], None]
 _SECONDS_BETWEEN_LINES = 10.0
+
+
+class Tick(Protocol):
+    """Told what is done of how much, and perhaps how it goes, as often as one likes."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None: ...
 
 
 class Progress:
@@ -28,7 +34,7 @@ class Progress:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Tick]:
-        """Time a stage; yields `tick(done, total)`, to be called as often as one likes."""
+        """Time a stage; yields a Tick."""
         start = time.perf_counter()
         shown = sys.stderr.isatty() and not self.quiet
         with _bar(name) if shown else self._lines(name) as tick:
@@ -40,11 +46,11 @@ class Progress:
     def _lines(self, name: str) -> Iterator[Tick]:
         said = time.perf_counter()
 
-        def tick(done: int, total: int) -> None:
+        def tick(done: int, total: int, note: str = "") -> None:
             nonlocal said
             if time.perf_counter() - said > _SECONDS_BETWEEN_LINES:
                 said = time.perf_counter()
-                self.say(f"{name} {done}/{total}")
+                self.say(f"{name} {done}/{total}  {note}".rstrip())
 
         yield tick
 
@@ -53,10 +59,23 @@ class Progress:
 def _bar(name: str) -> Iterator[Tick]:
     """A bar that vanishes when its stage ends."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as RichProgress
 
-    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn(name), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
     with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task(name, total=None, note="")
+
+        def tick(done: int, total: int, note: str = "") -> None:
+            bar.update(task, completed=done, total=total, note=note)
+
+        yield tick

@@ -31,6 +31,7 @@ from petdiff.networks.unet import UNet
 
 if TYPE_CHECKING:
     from petdiff.methods.model import Contract
+    from petdiff.training.objective import Objective
 
 SIGMA_DATA = 0.3  # standard deviation of the full-dose scan's r in the body, over training slabs
 PURE_NOISE_SHARE = (
@@ -67,7 +68,7 @@ class Flow3D:
     precision: ClassVar[str] = "auto"
     default_steps: ClassVar[int] = 1
     sampling_steps: ClassVar[int] = 4
-    blend: ClassVar[int] = 0
+    patch: ClassVar[tuple[int, int, int]] = (64, 64, 48)
 
     @classmethod
     def create(cls, preset: str = "default") -> Flow3D:
@@ -80,6 +81,40 @@ class Flow3D:
     def from_contract(cls, contract: Contract) -> Flow3D:
         """As a weights file describes it, its weights still to be loaded."""
         return cls(UNet(**contract.architecture), **contract.process)
+
+    def contract(self, training: dict[str, Any]) -> Contract:
+        """What travels with the weights."""
+        from petdiff.methods.model import Contract
+
+        return Contract(
+            method="flow3d",
+            architecture=self.network.architecture(),
+            process={"sigma_data": self.sigma_data},
+            training=training,
+        )
+
+    @property
+    def trained(self) -> UNet:
+        """All that training changes."""
+        return self.network
+
+    def example(self, low: Tensor, full: Tensor) -> Tensor:
+        """A pair of scans [i, j, k] → [6, i, j, k]: r, the low-dose scan's fields, its activity.
+
+        The activity is over its mean.
+        """
+        domain = local_activity(low)
+        s = domain.activity
+        return torch.cat([(full / s - 1)[None], domain.fields, (s / s.mean())[None]])
+
+    def objectives(self) -> list[Objective]:
+        """The one loss."""
+        from petdiff.training.objective import Objective
+
+        def denoising(batch: Tensor, generator: torch.Generator) -> Tensor:
+            return loss(self, batch[:, :1], batch[:, 1:5], batch[:, 5:], generator)
+
+        return [Objective("flow3d", list(self.network.parameters()), denoising)]
 
     @property
     def multiple(self) -> int:

@@ -64,6 +64,18 @@ class UNet(nn.Module):
         self.head = conv(widths[0], out_channels * cells, 3, padding=1)
         _silence(self.head)
 
+    def architecture(self) -> dict[str, Any]:
+        """Arguments that rebuild this network."""
+        cells = 2**self.dims
+        return {
+            "in_channels": self.stem.in_channels // cells,
+            "out_channels": self.head.out_channels // cells,
+            "widths": tuple(conv.out_channels for conv in (self.stem, *self.downs)),
+            "blocks": self.blocks,
+            "dims": self.dims,
+            "embedding": self.embed[0].out_features,
+        }
+
     @property
     def multiple(self) -> int:
         """Every axis of the input must be a multiple of this many voxels."""

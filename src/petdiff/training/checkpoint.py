@@ -1,24 +1,69 @@
-"""Training checkpoints: whole or not at all, and read without unpickling."""
+"""Training checkpoints: whole or not at all, never unpickled; the last three and the best."""
 
 from __future__ import annotations
 
+import errno
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from petdiff.errors import InputRefused
+from petdiff.errors import InputRefused, PetdiffError
+
+_KEPT = 3
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """A folder of checkpoints named after their steps."""
+
+    folder: Path
+
+    def save(self, step: int, state: dict[str, Any], best: int | None) -> None:
+        """Write the state of `step`; keep the last three, and that of step `best`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(self._path(step), state)
+        steps = self.steps()
+        for old in steps[:-_KEPT]:
+            if old != best:
+                self._path(old).unlink()
+
+    def steps(self) -> list[int]:
+        """Of the checkpoints there are, ascending."""
+        return sorted(int(path.stem.split("-")[1]) for path in self.folder.glob("step-*.pt"))
+
+    def load(self, step: int) -> dict[str, Any]:
+        """The state of a step; InputRefused where its file is something else."""
+        return load_checkpoint(self._path(step))
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}.pt"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` (tensors and plain values) aside, then rename it to `path`."""
+    """Write `state` (tensors and plain values) aside, then rename it to `path`.
+
+    Raises PetdiffError where the disk is full; what `path` held before is then untouched.
+    """
     aside = path.with_name(f".{path.name}.part")
-    with aside.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        with aside.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except (OSError, RuntimeError) as problem:  # torch turns the one into the other
+        aside.unlink(missing_ok=True)
+        cause = problem.__context__ if isinstance(problem, RuntimeError) else problem
+        if not (isinstance(cause, OSError) and cause.errno in _FULL_DISK):
+            raise
+        raise PetdiffError(
+            f"the disk is full, so {path} was not written; the checkpoints before it are intact: "
+            "make room, then go on with --resume"
+        ) from problem
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -27,6 +72,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputRefused(
-            f"{path}: not a training checkpoint ({type(error).__name__}); remove it to start anew"
+            f"{path}: not a training checkpoint ({type(error).__name__}); remove it, and --resume "
+            "goes on from the one before"
         ) from error
     return state

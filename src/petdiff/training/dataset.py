@@ -1,97 +1,144 @@
-"""Training patches: cut from slabs, in the domain of the method, deterministic per worker."""
+"""Training patches: patch p is the same for the same seed, in whatever process it is cut, and when.
+
+Slabs, short scans in low- and full-dose pairs, are numbered without end. Patch p is cut from one
+of the `pool` slabs that end at number p // per_slab, which its own random numbers choose; so the
+supply needs no state, and a run resumes at any patch.
+"""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
 
-from petdiff.methods.local_activity import LocalActivity, local_activity
-from petdiff.training.slabs import Slab, make_slab
+from petdiff.errors import PetdiffError
+from petdiff.methods.local_activity import NEAR, gaussian
+from petdiff.training.store import Entry, Store
 
-PATCH = (64, 64, 48)
-POOL = 48  # slabs kept at hand, so that a batch mixes bodies and scanners
-PATCHES_PER_SLAB = 60  # taken, on average, before a slab makes room for a new one
-HOT_SHARE = 0.3  # of the patches are centred on voxels chosen by their activity
+Volume = NDArray[np.float32]
+Patch = tuple[int, int, int]
+
+_BODY = 0.1  # of a scan's mean activity: above it lies the body
+_COARSE = 4  # voxels a side of the cells that patches are centred on
+
+
+class Pairs(Protocol):
+    """A full-dose scan and low-dose scans of it on one grid [i, j, k]."""
+
+    full: Volume
+    lows: Sequence[Volume]
 
 
 @dataclass(frozen=True)
-class _Pair:
-    """A slab's low-dose scan, its activity over its mean, and its full-dose scan as r [i, j, k]."""
+class SlabMaker:
+    """Makes numbered slabs into a store, each as examples in the method's own domain.
 
-    low: LocalActivity
-    activity: Tensor
-    r: Tensor
-
-
-class SlabPatches(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
-    """An endless stream of (r, fields, activity) patches: [1, *PATCH], [4, *PATCH], [1, *PATCH].
-
-    seed   names the supply; worker w of n makes the slabs w, w + n, w + 2n … after `start`
-    make   (seed, index) → Slab
+    draw     index → Pairs
+    example  (low, full) [i, j, k] → [c, i, j, k], what the method's loss needs
+    patch    the least that a slab must measure; thinner ones are mirrored at their far faces
     """
 
-    def __init__(
-        self, seed: int, start: int = 0, make: Callable[[int, int], Slab] = make_slab
-    ) -> None:
-        self.seed, self.start, self.make = seed, start, make
+    store: Store
+    draw: Callable[[int], Pairs]
+    example: Callable[[Tensor, Tensor], Tensor]
+    patch: Patch
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        worker = get_worker_info()
-        index, stride = (
-            (self.start, 1)
-            if worker is None
-            else (
-                self.start + worker.id,
-                worker.num_workers,
-            )
-        )
-        rng = np.random.default_rng([self.seed, index, 1])
-        choose = random.Random(index)
-        pool: list[list[_Pair]] = []
-        while True:
-            pairs = [
-                _pair(low, slab.full) for slab in [self.make(self.seed, index)] for low in slab.lows
-            ]
-            index += stride
-            if len(pool) == POOL:
-                pool.pop(choose.randrange(POOL))
-            pool.append(pairs)
-            for _ in range(PATCHES_PER_SLAB):
-                yield _patch(rng, choose.choice(choose.choice(pool)))
+    def make(self, index: int) -> None:
+        """Draw slab `index` and store it; PetdiffError where it holds NaN or infinite values."""
+        pairs = self.draw(index)
+        full = self._large_enough(pairs.full)
+        lows = [self._large_enough(low) for low in pairs.lows]
+        examples = np.stack([self.example(low, full).float().numpy() for low in lows])
+        if not np.isfinite(examples).all():
+            raise PetdiffError(f"slab {index} of the training supply holds NaN or infinite values")
+        uptake = np.stack([coarse_uptake(low) for low in lows])
+        self.store.put(slab_name(index), {"examples": examples, "uptake": uptake}, {})
+
+    def _large_enough(self, volume: Volume) -> Tensor:
+        missing = [max(0, n - m) for n, m in zip(self.patch, volume.shape, strict=True)]
+        padded = np.pad(volume, [(0, n) for n in missing], mode="symmetric")
+        return torch.from_numpy(np.ascontiguousarray(padded, dtype=np.float32))
 
 
-def _pair(low: np.ndarray, full: np.ndarray) -> _Pair:
-    domain = local_activity(torch.from_numpy(low))
-    s = domain.activity
-    return _Pair(domain, s / s.mean(), torch.from_numpy(full) / s - 1)
+@dataclass(frozen=True)
+class Patches:
+    """Cuts patches from stored slabs.
+
+    entry      slab index → its entry; may wait for it to be made
+    pool       slabs that a patch may come from
+    per_slab   patches taken, on average, before a slab makes room for a new one
+    hot_share  of the patches are centred on voxels chosen by their activity
+    """
+
+    entry: Callable[[int], Entry]
+    seed: int
+    patch: Patch
+    pool: int
+    per_slab: int
+    hot_share: float
+
+    def window(self, p: int) -> range:
+        """Numbers of the slabs that patch p may be cut from."""
+        return slab_window(p, self.pool, self.per_slab)
+
+    def cut(self, p: int) -> Tensor:
+        """Patch p [c, *patch]: a place, a dose, flips and a turn that depend on (seed, p) alone."""
+        rng = np.random.default_rng([self.seed, 1, p])
+        window = self.window(p)
+        entry = self.entry(int(rng.integers(window.start, window.stop)))
+        examples = entry.arrays["examples"]
+        low = int(rng.integers(len(examples)))
+        where = self._where(rng, entry.arrays["uptake"][low], examples.shape[2:])
+        cut = torch.from_numpy(np.array(examples[low][(slice(None), *where)]))
+        flips = [axis + 1 for axis in range(3) if rng.random() < 0.5]
+        cut = cut.flip(flips) if flips else cut
+        if rng.random() < 0.5 and self.patch[0] == self.patch[1]:
+            cut = cut.transpose(1, 2)
+        return cut.contiguous()
+
+    def _where(
+        self, rng: np.random.Generator, uptake: Volume, shape: tuple[int, ...]
+    ) -> tuple[slice, ...]:
+        """Slices of a patch around a voxel of the body, or of a hot place."""
+        hot = rng.random() < self.hot_share
+        chance = uptake.astype(np.float64) if hot else (uptake > _BODY).astype(np.float64)
+        flat = chance.ravel() if chance.any() else np.ones(chance.size)
+        cell = np.unravel_index(rng.choice(flat.size, p=flat / flat.sum()), uptake.shape)
+        centre = np.array(cell) * _COARSE + rng.integers(0, _COARSE, 3)
+        first = np.clip(centre - np.array(self.patch) // 2, 0, np.array(shape) - self.patch)
+        return tuple(slice(int(a), int(a) + n) for a, n in zip(first, self.patch, strict=True))
 
 
-def _patch(rng: np.random.Generator, pair: _Pair) -> tuple[Tensor, Tensor, Tensor]:
-    """A random cut, flipped and turned, all tensors alike."""
-    stack = torch.cat([pair.r[None], pair.low.fields, pair.activity[None]])
-    cut = stack[(slice(None), *_where(rng, pair.activity))]
-    flips = [axis + 1 for axis in range(3) if rng.random() < 0.5]
-    cut = cut.flip(flips) if flips else cut
-    if rng.random() < 0.5:
-        cut = cut.transpose(1, 2)
-    return cut[:1].contiguous(), cut[1:-1].contiguous(), cut[-1:].contiguous()
+def slab_window(p: int, pool: int, per_slab: int) -> range:
+    """Numbers of the `pool` slabs that patch p may be cut from; fewer at the start."""
+    last = p // per_slab
+    return range(max(0, last - pool + 1), last + 1)
 
 
-def _where(rng: np.random.Generator, activity: Tensor) -> tuple[slice, slice, slice]:
-    """Slices of a patch around a voxel of the body, or of a hot place."""
-    shape = np.array(activity.shape)
-    tries = rng.integers(0, shape, size=(256, 3))
-    chance = activity[tuple(torch.from_numpy(tries.T))].numpy().astype(np.float64)
-    if rng.random() >= HOT_SHARE:
-        chance = (chance > 0.1).astype(np.float64)
-    total = chance.sum()
-    centre = tries[rng.choice(len(tries), p=chance / total)] if total > 0 else shape // 2
-    low = np.clip(centre - np.array(PATCH) // 2, 0, shape - np.array(PATCH))
-    i, j, k = (slice(int(a), int(a) + n) for a, n in zip(low, PATCH, strict=True))
-    return i, j, k
+def coarse_uptake(low: Tensor) -> Volume:
+    """Activity of a scan [i, j, k], smoothed, over its mean, at every fourth voxel."""
+    smooth = gaussian(low.clamp(min=0), NEAR)
+    mean = smooth.mean().clamp(min=torch.finfo(smooth.dtype).tiny)
+    uptake: Volume = np.ascontiguousarray((smooth / mean)[(slice(None, None, _COARSE),) * 3])
+    return uptake
+
+
+def slab_name(index: int) -> str:
+    """Of its entry in the store."""
+    return f"slab-{index:08d}"
+
+
+def without_networks(method: Any) -> Any:
+    """A copy of the method that is cheap to send to other processes: its settings alone."""
+    import copy
+
+    bare = copy.copy(method)
+    for name, value in vars(bare).items():
+        if isinstance(value, torch.nn.Module):
+            setattr(bare, name, None)
+    return bare

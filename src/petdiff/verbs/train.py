@@ -1,89 +1,254 @@
-"""`petdiff train`: a model from the virtual clinic's scans, resumable, ending in a model file."""
+"""`petdiff train`: a model from simulated scans or from one's own pairs, ending in a model file."""
 
 from __future__ import annotations
 
-import tomllib
-from dataclasses import asdict, fields
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from petdiff.errors import UsageError
+from petdiff import __version__
+from petdiff.errors import InputRefused, UsageError
 from petdiff.outputs import whole_file
 from petdiff.progress import Progress
+from petdiff.training.recipe import Recipe, nearest, read_recipe, settle
 
 if TYPE_CHECKING:
-    from petdiff.methods.flow3d import Flow3D
-    from petdiff.training.loop import Recipe
+    from petdiff.training.journal import Tick
+    from petdiff.training.loop import State
+    from petdiff.training.pairs import PairFiles
+    from petdiff.training.ranks import Ranks
+    from petdiff.training.store import Store
+
+CLINIC = "clinic"
+_MUCH_WAITING = 0.2  # of the time: then it is said how to wait less
+_WATCHED_TICKS = 10
 
 
-def train_model(
-    method: str, run: Path, data: str, config: Path | None, *, resume: bool, quiet: bool = False
-) -> Path:
-    """Train in the folder `run`, which keeps a log and a checkpoint; returns the model's file.
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, as on the command line."""
 
-    config  TOML with fields of petdiff.training.loop.Recipe
-    resume  go on from the checkpoint in `run`; without it, `run` must be new or empty
+    method: str
+    data: str = CLINIC
+    preset: str | None = None
+    config: Path | None = None
+    device: str = "auto"
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where examples come from, and which scans are held out.
+
+    identity  names it in checkpoints; a run goes on only with the same
+    record    says it in the model's contract, without names of patients
     """
-    if method != "flow3d":
-        raise UsageError(f"train {method}: flow3d is the method that can be trained so far")
-    if data != "clinic":
-        raise UsageError(f"--data {data}: clinic, the simulated scans, is the data there is so far")
-    if not resume and run.is_dir() and any(run.iterdir()):
-        raise UsageError(f"{run} is not empty: give --resume to go on there, or name a new folder")
-    recipe = _recipe(config)
-    from petdiff.training.loop import train
 
-    progress = Progress(quiet)
-
-    def report(step: int, loss: float, seconds: float) -> None:
-        progress.say(f"step {step}/{recipe.steps}  loss {loss:.4f}  {seconds:.0f} s")
-
-    trained = train(recipe, run, resume=resume, report=report)
-    path = run / "model.safetensors"
-    path.unlink(missing_ok=True)
-    with whole_file(path) as unfinished:
-        save_trained(trained, recipe, unfinished)
-    return path
+    identity: dict[str, Any]
+    record: dict[str, Any]
+    train: list[PairFiles]
+    held_out: list[PairFiles]
 
 
-def _recipe(config: Path | None) -> Recipe:
-    from petdiff.training.loop import Recipe
+def train_model(request: Request, run: Path, *, quiet: bool = False) -> Path:
+    """Train in the folder `run`, which keeps log, checkpoints and pictures; returns the model file.
 
-    if config is None:
-        return Recipe()
+    Under torchrun every process calls this with the same arguments; the first alone writes.
+    """
+    method, recipe = _prepare(request, run)
+    from petdiff.training.ranks import join_ranks, leave_ranks
+
+    ranks = join_ranks(request.device)
+    progress = Progress(quiet or not ranks.first)
     try:
-        chosen: dict[str, Any] = tomllib.loads(config.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as problem:
-        raise UsageError(f"--config {config}: {problem}") from problem
-    known = {field.name: field.type for field in fields(Recipe)}
-    for name, value in chosen.items():
-        if name not in known:
-            raise UsageError(f"--config {config}: {name} is unknown; there are {', '.join(known)}")
-        if type(value).__name__ != known[name] and (type(value), known[name]) != (int, "float"):
-            raise UsageError(f"--config {config}: {name} must be {known[name]}, not {value!r}")
-    return Recipe(**chosen)
+        data = _find_data(request.data, recipe, progress)
+        settle(run, {"method": request.method, "data": data.identity}, recipe, write=ranks.first)
+        state = _train(method, recipe, data, run, ranks, progress)
+        path = run / "model.safetensors"
+        if ranks.first:
+            _save(method, recipe, data, state, path)
+            shutil.rmtree(run / "supply", ignore_errors=True)
+        return path
+    finally:
+        leave_ranks()
 
 
-def save_trained(trained: Flow3D, recipe: Recipe, path: Path) -> None:
-    """Write a network that `recipe` built as a model file.
+def _prepare(request: Request, run: Path) -> tuple[Any, Recipe]:
+    """A fresh method and the recipe; UsageError, before anything is written, for what cannot be."""
+    recipe = read_recipe(request.config, preset=request.preset)
+    import torch
 
-    In half precision: its rounding is an eighth of bfloat16's, in which the network runs.
+    from petdiff.methods.model import methods
+
+    known = methods()
+    if request.method not in known:
+        raise UsageError(f"train {request.method}: no such method{nearest(request.method, known)}")
+    if not request.resume and run.is_dir() and any(run.iterdir()) and _is_first():
+        raise UsageError(f"{run} is not empty: give --resume to go on there, or name a new folder")
+    torch.manual_seed(recipe.seed)
+    return known[request.method].create(recipe.preset), recipe
+
+
+def _find_data(name: str, recipe: Recipe, progress: Progress) -> Data:
+    if name == CLINIC:
+        identity = {"kind": CLINIC}
+        return Data(identity, identity, [], [])
+    if not Path(name).is_dir():
+        raise UsageError(f"--data {name}: neither a folder of pairs nor {CLINIC}")
+    from petdiff.training.pairs import find_pairs, split
+
+    pairs = find_pairs(Path(name), say=progress.say)
+    train, held_out = pairs, list[PairFiles]()
+    if recipe.validate_every:
+        if len(pairs) < 2:
+            raise InputRefused(
+                f"{name} holds one patient, and a model is validated on others than it was trained "
+                "on: add patients, or set validate_every = 0 in --config to train without"
+            )
+        train, held_out = split(pairs, recipe.held_out, recipe.seed)
+    names = {
+        kind: [files.patient for files in part]
+        for kind, part in (("train", train), ("held_out", held_out))
+    }
+    record = {"kind": "pairs", "patients": len(train), "held_out_patients": len(held_out)}
+    return Data({"kind": "pairs", **names}, record, train, held_out)
+
+
+def _train(
+    method: Any, recipe: Recipe, data: Data, run: Path, ranks: Ranks, progress: Progress
+) -> State:
+    from petdiff.training.checkpoint import Checkpoints
+    from petdiff.training.dataset import Patches, SlabMaker, slab_window, without_networks
+    from petdiff.training.loop import train
+    from petdiff.training.store import Store
+    from petdiff.training.supply import Supply
+    from petdiff.training.validation import Validation
+
+    store = Store(run / "supply")
+    first = max(Checkpoints(run / "checkpoints").steps(), default=0)
+    unfinished = first < recipe.steps
+    held_out: list[str] = []
+    bare = without_networks(method)
+    draw: Any = None
+    if unfinished:
+        if ranks.first:  # it writes, the others then find what it wrote
+            store.sweep()
+            _store_scans(store, bare, recipe, data, progress, check=first == 0)
+        ranks.wait()
+        draw, held_out = _store_scans(store, bare, recipe, data, Progress(quiet=True))
+    supply = Supply(
+        SlabMaker(store, draw, bare.example, bare.patch),
+        slab_window(first * recipe.batch, recipe.pool, recipe.patches_per_slab).start,
+        (recipe.workers or _spare_cores()) if unfinished else 0,
+        ranks.rank,
+        ranks.world,
+    )
+    patches = Patches(
+        supply, recipe.seed, bare.patch, recipe.pool, recipe.patches_per_slab, recipe.hot_share
+    )
+    validation = Validation(store, held_out, recipe.validation_steps)
+    waits = _Waits(progress)
+    try:
+        with progress.stage("training") as show:
+
+            def report(tick: Tick) -> None:
+                show(tick.step, recipe.steps, _in_words(tick))
+                waits.watch(tick)
+
+            return train(
+                method, recipe, patches, validation, run, ranks,
+                drop_before=supply.drop_before, report=report,
+            )  # fmt: skip
+    finally:
+        supply.close()
+
+
+def _store_scans(
+    store: Store, method: Any, recipe: Recipe, data: Data, progress: Progress, check: bool = False
+) -> tuple[Any, list[str]]:
+    """Write the scans that are needed and not there yet: how slabs are drawn; held-out entries."""
+    scans = recipe.validation_scans if recipe.validate_every else 0
+    if not data.train:
+        from petdiff.training.slabs import make_slab
+        from petdiff.training.validation import store_clinic
+
+        with progress.stage("held-out scans") as tick:
+            held_out = store_clinic(store, scans, tick)
+        return partial(make_slab, recipe.seed), held_out
+    from petdiff.training.pairs import check_pairs
+    from petdiff.training.scans import BOX_MARGIN, ScanBoxes, store_pairs
+
+    if check:
+        with progress.stage("checking pairs") as tick:
+            for warning in check_pairs([*data.train, *data.held_out], progress=tick):
+                progress.say(f"warning {warning}")
+    with progress.stage("reading pairs") as tick:
+        names = store_pairs(store, [*data.train, *data.held_out[:scans]], method, tick)
+    shape = tuple(n + BOX_MARGIN for n in method.patch)
+    train = names[: len(data.train)]
+    return ScanBoxes(store, train, recipe.seed, shape), names[len(train) :]
+
+
+def _save(method: Any, recipe: Recipe, data: Data, state: State, path: Path) -> None:
+    """Write the model file.
+
+    In half precision: its rounding is an eighth of bfloat16's, in which networks run.
     """
     import torch
 
-    from petdiff.methods.flow3d import PRESETS
-    from petdiff.methods.model import Contract, save_model
+    from petdiff.methods.model import save_model
 
-    network = trained.network
-    cells = 2**network.dims
-    contract = Contract(
-        method="flow3d",
-        architecture={
-            "in_channels": network.stem.weight.shape[1] // cells,
-            "out_channels": network.head.weight.shape[0] // cells,
-            **PRESETS[recipe.preset],
-        },
-        process={"sigma_data": trained.sigma_data},
-        training={"data": "clinic", "recipe": asdict(recipe)},
+    of_step = state.best or state.step
+    contract = method.contract(
+        {
+            "petdiff": __version__,
+            "data": data.record,
+            "step": of_step,
+            "steps": state.step,
+            "patches": state.step * recipe.batch,
+            "seconds": round(state.seconds, 1),
+            "psnr_db": state.scores.get(of_step),
+            "recipe": asdict(recipe),
+        }
     )
-    save_model(path, network, contract, torch.float16)
+    path.unlink(missing_ok=True)
+    with whole_file(path) as unfinished:
+        save_model(unfinished, method.network, contract, torch.float16)
+
+
+class _Waits:
+    """Says once, after the first slabs, that training waits for its supply, and what helps."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.shares: list[float] = []
+
+    def watch(self, tick: Tick) -> None:
+        self.shares = [*self.shares, tick.waited][-_WATCHED_TICKS:]
+        mean = sum(self.shares) / len(self.shares)
+        if len(self.shares) == _WATCHED_TICKS and mean > _MUCH_WAITING:
+            self.progress.say(
+                f"warning {mean:.0%} of the time is spent waiting for training slabs: more "
+                "workers, or a larger patches_per_slab in a new run, would help"
+            )
+            self.watch = lambda tick: None  # type: ignore[method-assign]
+
+
+def _in_words(tick: Tick) -> str:
+    losses = " ".join(
+        f"loss {value:.4f}" if len(tick.loss) == 1 else f"{name} {value:.4f}"
+        for name, value in tick.loss.items()
+    )
+    return f"{losses} · {tick.voxels_per_s / 1e6:.2f} Mvoxel/s · waited {tick.waited:.0%}"
+
+
+def _spare_cores() -> int:
+    """Processes that make slabs, for each that trains on this machine: one core is left to it."""
+    return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1)
+
+
+def _is_first() -> bool:
+    return int(os.environ.get("RANK", 0)) == 0

@@ -1,0 +1,93 @@
+"""Arrays on disk that many processes read at once: memory maps that appear whole or not at all.
+
+An entry is a folder with one `.npy` file an array and its facts in `entry.json`. It is written
+under a hidden name and renamed; of two processes that write the same entry, the first wins.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.errors import PetdiffError
+
+_FACTS = "entry.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Memory-mapped arrays by name, and JSON-able facts."""
+
+    arrays: dict[str, NDArray[Any]]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of entries."""
+
+    folder: Path
+
+    def put(self, name: str, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:
+        """Write an entry, unless it is there. PetdiffError where the disk is full."""
+        aside = self.folder / f".{name}.{os.getpid()}"
+        try:
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+            for key, array in arrays.items():
+                np.save(aside / f"{key}.npy", array)
+            text = json.dumps({"arrays": list(arrays), "facts": dict(facts)}, allow_nan=False)
+            (aside / _FACTS).write_text(text, encoding="utf-8")
+            aside.rename(self.folder / name)
+        except OSError as problem:
+            shutil.rmtree(aside, ignore_errors=True)
+            if problem.errno in (errno.EEXIST, errno.ENOTEMPTY):
+                return  # the same entry, made by another process
+            if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise PetdiffError(
+                    f"{self.folder}: the disk is full; make room, then go on with --resume"
+                ) from problem
+            raise
+
+    def get(self, name: str) -> Entry | None:
+        """The entry, or None where there is none (yet)."""
+        try:
+            content = json.loads((self.folder / name / _FACTS).read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        folder = self.folder / name
+        arrays = {key: np.load(folder / f"{key}.npy", mmap_mode="r") for key in content["arrays"]}
+        return Entry(arrays, content["facts"])
+
+    def __contains__(self, name: str) -> bool:
+        return (self.folder / name / _FACTS).is_file()
+
+    def names(self) -> list[str]:
+        """Of all entries, sorted."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(f.name for f in self.folder.iterdir() if not f.name.startswith("."))
+
+    def drop(self, name: str) -> None:
+        """Remove an entry; maps of it that are open stay readable (not so on Windows)."""
+        hidden = self.folder / f".{name}.dropped"
+        try:
+            (self.folder / name).rename(hidden)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(hidden, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what killed processes left half-written."""
+        if self.folder.is_dir():
+            for left in self.folder.glob(".*"):
+                shutil.rmtree(left, ignore_errors=True)
