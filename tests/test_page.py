@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -195,6 +196,27 @@ def test_without_the_viewer_the_page_says_so(
     assert "script-src 'none'" in text
     assert "<script" not in text
     assert base64.b64encode(PNG).decode() in text
+
+
+@pytest.mark.parametrize("viewer", [False, True])
+def test_a_run_without_the_viewer_says_so(
+    viewer: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from petdiff.progress import Progress
+    from petdiff.verbs import denoise
+
+    shown: list[dict[str, Any]] = []
+    monkeypatch.setattr(page_module, "has_viewer", lambda: viewer)
+    monkeypatch.setattr(page_module, "write_page", lambda *_, **names: shown.append(names))
+    result = SimpleNamespace(
+        image=scan(),
+        uncertainty=None,
+        record={"model": {"name": "m"}, "steps": 1, "samples": 1, "seed": 0},
+    )
+    request = denoise.Request(Path("/data/DOE JOHN/scan.nii"))
+    denoise._page(request, scan(), result, {}, Path("/out"), Progress())
+    assert ("make viewer" in capsys.readouterr().err) is not viewer
+    assert shown[0]["name"] == "scan.nii"
 
 
 @pytest.fixture(scope="module")
