@@ -170,6 +170,16 @@ def test_same_seed_same_bytes(steps: int) -> None:
     assert not torch.equal(run(1), run(2))
 
 
+def test_contracts_of_before_patches_mean_what_they_meant() -> None:
+    before = {
+        "timesteps": 1000, "beta_first": 1e-4, "beta_last": 0.02, "x0_range": [-1, 1],
+        "clip_suv": 16, "voxel_mm": 1.65, "axes": "LPS", "slab": 96, "overlap": 10,
+        "field": [288, 192],
+    }  # fmt: skip
+    assert Process.model_validate(before) == Process()
+    assert stubbed(Process()).window == (None, None, 96)
+
+
 def test_more_steps_than_the_model_has_are_refused() -> None:
     method = stubbed()
     with pytest.raises(UsageError, match="1000"):

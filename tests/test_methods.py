@@ -79,6 +79,14 @@ def trained(name: str) -> tuple[Model, list[float]]:
     return as_model(method), losses
 
 
+@pytest.mark.parametrize("name", ["unet3d", "gan3d"])
+def test_paper_is_the_published_net_less_a_channel_in_and_one_out(name: str) -> None:
+    with torch.device("meta"):
+        network = methods()[name].create("paper").network
+    one_in, one_out = 27 * 128, 27 * 128 + 1
+    assert sum(p.numel() for p in network.parameters()) == 206_964_610 - one_in - one_out
+
+
 @pytest.mark.parametrize("name", COMPARED)
 def test_it_learns_a_pair_and_then_denoises_it(name: str) -> None:
     low, full = pair_for(name)

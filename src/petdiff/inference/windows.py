@@ -68,7 +68,7 @@ class WindowDenoiser:
         ]
         self.callback, self.calls, self.done = callback, calls, 0
         self.adapter: Any = method.adapter(self._ask)
-        method.network.to(fields.device, dtype)
+        _place(method.network, fields.device, dtype)
 
     @torch.inference_mode()
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -133,6 +133,15 @@ class WindowDenoiser:
         """The largest window that fits the network and `wanted`, and in which overlaps fit."""
         multiple = self.method.multiple
         return max(wanted // multiple, -(-2 * overlap // multiple), 1) * multiple
+
+
+def _place(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    network.to(device, dtype)
+    if dtype != torch.float32:  # on a CPU up to 30 % faster then, and no faster in float32
+        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+        for parameter in network.parameters():
+            if parameter.ndim in formats:
+                parameter.data = parameter.data.to(memory_format=formats[parameter.ndim])
 
 
 def weighted_spans(length: int, window: int, overlap: int) -> list[tuple[slice, Tensor]]:

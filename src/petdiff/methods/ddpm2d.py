@@ -15,9 +15,13 @@ from torch import Tensor
 from petdiff.methods.ddpm3d import DDPM3D
 from petdiff.methods.patches import PATCH
 
+# Measured: parameters; FLOP per voxel and step.
 PRESETS: dict[str, dict[str, Any]] = {
+    # 39,746; 25 k
     "tiny": {"channels": 8, "multipliers": (1, 2), "residual_blocks": 1},
+    # 2,012,570; 186 k
     "default": {"channels": 24, "residual_blocks": 1},
+    # 77,194,114; 7.6 M
     "paper": {"channels": 128},
 }
 

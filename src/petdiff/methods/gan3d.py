@@ -20,9 +20,13 @@ from petdiff.networks.discriminator import PatchDiscriminator
 if TYPE_CHECKING:
     from petdiff.training.objective import Objective
 
+# Measured: parameters of generator and discriminator; FLOP per voxel.
 PRESETS: dict[str, dict[str, Any]] = {
+    # 97,489 and 11,805; 71 k
     "tiny": {"channels": 8, "multipliers": (1, 2), "residual_blocks": 1},
+    # 2,390,577 and 44,089; 240 k
     "default": {"channels": 16, "residual_blocks": 1},
+    # 206,957,697 and 2,646,465; 22.2 M
     "paper": {"channels": 128},
 }
 _DISCRIMINATOR_SHARE = 2  # of the generator's width: pix2pix has 64 channels, the generator 128

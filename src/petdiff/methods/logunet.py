@@ -19,9 +19,13 @@ from petdiff.networks.plain_unet import PlainArchitecture, PlainUNet
 if TYPE_CHECKING:
     from petdiff.methods.model import Contract
 
+# Measured: parameters; FLOP per voxel.
 PRESETS: dict[str, dict[str, Any]] = {
+    # 97,497; 29 k
     "tiny": {"features": 8, "levels": 2},
+    # 1,606,257; 133 k
     "default": {"features": 16, "levels": 3},
+    # 1,606,257; 133 k
     "paper": {"features": 16, "levels": 3},
 }
 

@@ -18,9 +18,13 @@ from petdiff.networks.published import Architecture, PublishedUNet
 if TYPE_CHECKING:
     from petdiff.methods.model import Contract
 
+# Measured: parameters; FLOP per voxel.
 PRESETS: dict[str, dict[str, Any]] = {
+    # 97,489; 71 k
     "tiny": {"channels": 8, "multipliers": (1, 2), "residual_blocks": 1},
+    # 2,390,577; 240 k
     "default": {"channels": 16, "residual_blocks": 1},
+    # 206,957,697; 22.2 M
     "paper": {"channels": 128},
 }
 
