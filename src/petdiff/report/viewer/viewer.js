@@ -336,6 +336,7 @@
 
   async function start() {
     const volumes = {};
+    $("trouble").textContent = "The viewer is unpacking the images …";
     for (const block of document.querySelectorAll("script.volume")) {
       volumes[block.dataset.name] = await unpack(block.textContent);
       block.remove();
