@@ -209,8 +209,8 @@ def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
     """Move an exponential average of weights on by one step."""
     for slow, fast in zip(average.parameters(), network.parameters(), strict=True):
         slow.lerp_(fast, 1 - decay)
-    for slow, fast in zip(average.buffers(), network.buffers(), strict=True):
-        slow.copy_(fast)
+    for kept, new in zip(average.buffers(), network.buffers(), strict=True):
+        kept.copy_(new)
 
 
 def _placed(trained: nn.Module, ranks: Ranks) -> nn.Module:

@@ -52,7 +52,7 @@ class Store:
             shutil.rmtree(aside, ignore_errors=True)
             if problem.errno in (errno.EEXIST, errno.ENOTEMPTY):
                 return  # the same entry, made by another process
-            if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+            if problem.errno in (None, errno.ENOSPC, errno.EDQUOT):  # numpy's short writes: None
                 raise PetdiffError(
                     f"{self.folder}: the disk is full; make room, then go on with --resume"
                 ) from problem

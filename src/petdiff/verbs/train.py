@@ -101,7 +101,7 @@ def _find_data(name: str, recipe: Recipe, progress: Progress) -> Data:
     from petdiff.training.pairs import find_pairs, split
 
     pairs = find_pairs(Path(name), say=progress.say)
-    train, held_out = pairs, list[PairFiles]()
+    train, held_out = pairs, pairs[:0]
     if recipe.validate_every:
         if len(pairs) < 2:
             raise InputRefused(
