@@ -27,6 +27,7 @@ from petdiff.methods.local_activity import (
     local_activity,
     noise_ratio,
 )
+from petdiff.methods.patches import own_voxel_mm
 from petdiff.networks.unet import UNet
 
 if TYPE_CHECKING:
@@ -52,10 +53,6 @@ _TRUSTED_NOISE = 0.1
 _GATE_REACH = 1.25  # so that the gate can shut out the measured scan where noise is high
 _MAX_WEIGHT = 10.0
 _STRUCTURE_ERROR = 0.05  # mean squared error in r that remains however noisy a scan is, roughly
-
-# Voxel sizes in mm that the training slabs stand for, and how unequal the sides of a voxel may be.
-VOXEL_MM = (1.0, 6.0)
-ANISOTROPY = 2.0
 
 
 @dataclass
@@ -128,10 +125,7 @@ class Flow3D:
 
     def working_voxel_mm(self, voxel_mm: tuple[float, float, float]) -> tuple[float, float, float]:
         """The scan's own voxels; refined or coarsened only where training saw no such size."""
-        low, high = VOXEL_MM
-        clipped = [min(max(mm, low), high) for mm in voxel_mm]
-        i, j, k = (min(mm, ANISOTROPY * min(clipped)) for mm in clipped)
-        return i, j, k
+        return own_voxel_mm(voxel_mm)
 
     def bind(self, y: Tensor, dtype: torch.dtype = torch.float32) -> LocalActivity:
         """The scan y [..., i, j, k] in SUV, made ready for `denoise`."""
