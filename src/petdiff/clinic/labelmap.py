@@ -49,13 +49,14 @@ class LabelMap:
         In the map's own millimetres: images on this grid lie over the CT that was segmented.
         """
         low, high = np.array(_corners(self.labels.shape, self.affine))
-        half = np.abs(self.affine[:3, :3]).sum(axis=1) / 2
+        size = np.abs(self.affine[:3, :3]).sum(axis=1)  # of a voxel
+        low, high = low - size / 2, high + size / 2
         body = np.array(self.structures[0].shape.bounds)
-        margin = (Mask.MARGIN - 1) * half * 2  # of those bounds, all but a voxel of air
-        sides = np.array([1, 1, 0])
-        low, high = low - half, high + half
-        low = np.where(sides, np.minimum(low, body[0] + margin), low)
-        high = np.where(sides, np.maximum(high, body[1] - margin), high)
+        air = (Mask.MARGIN - 1) * size  # in those bounds, but for a voxel of it
+        # By whole voxels of the map, so that a grid of their size fits theirs.
+        more = np.ceil(np.maximum(0, [low - body[0] - air, body[1] - air - high]) / size - 1e-6)
+        more[:, 2] = 0
+        low, high = low - more[0] * size, high + more[1] * size
         return Grid.around(*box(low, high), voxel_mm)
 
     @cached_property
@@ -167,7 +168,9 @@ def _body(
     in_slices[1, 1, 1] = True
 
     def mm_from(what: NDArray[np.bool_]) -> FloatArray:
-        return np.asarray(ndimage.distance_transform_edt(~what, sampling=voxel_mm), np.float32)
+        # From the surface, which lies half a voxel beyond the last centre.
+        away = ndimage.distance_transform_edt(~what, sampling=voxel_mm) - voxel_mm.mean() / 2
+        return np.asarray(away, np.float32)
 
     def filled(what: NDArray[np.bool_]) -> NDArray[np.bool_]:
         return np.asarray(ndimage.binary_fill_holes(what, structure=in_slices), bool)

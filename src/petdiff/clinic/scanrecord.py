@@ -7,6 +7,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from petdiff.clinic.description import Patient
@@ -114,8 +115,8 @@ def read_record(path: str | Path) -> ScanRecord:
 def _within(name: str, what: Any, ranges: dict[str, tuple[float, float]]) -> None:
     for field, (low, high) in ranges.items():
         value = getattr(what, field)
-        if not low <= value <= high:
-            raise ValueError(f"{name}.{field} is {value:g}, not {low:g} to {high:g}")
+        if not all(low <= one <= high for one in np.ravel(value)):
+            raise ValueError(f"{name}.{field} is {value}, not {low:g} to {high:g}")
 
 
 def _refuse(constant: str) -> NoReturn:
