@@ -17,10 +17,11 @@ from petdiff.evaluation.lesion_study import (
     Twins,
     lesion_study,
     read_case,
+    readable_part,
     summarise,
 )
 
-SHAPE, MM = (48, 40, 44), 3.0
+SHAPE, MM = (48, 40, 70), 3.0  # 3.5 cm longer at either end than what is read of it
 LESIONS = (
     Lesion(centre_mm=(-30.0, -20.0, -20.0), radius_mm=6.0, suv=5.0, organ="liver"),
     Lesion(centre_mm=(30.0, 20.0, 20.0), radius_mm=9.0, suv=3.0, organ="liver"),
@@ -143,3 +144,20 @@ def test_miss_rates_count_the_lesions_of_all_patients() -> None:
     )
     missed = [r.value for r in strict if r.metric == "miss_rate"]
     assert missed == [pytest.approx(1 / 3)]
+
+
+def test_air_and_the_ends_of_the_scan_are_not_read() -> None:
+    """Neither foci nor lesions there count, whichever way the scan lies in memory."""
+    end_mm = (0.0, 0.0, 80.0)
+    lesion = Lesion(centre_mm=end_mm, radius_mm=6.0, suv=5.0, organ="liver")
+    air = balls(ORGAN)
+    air[:10] = 0
+    fake = balls(ORGAN, (end_mm, 6.0, 5.0), ((-63.0, 0.0, 0.0), 5.0, 4.0))
+    spikes = np.where(air > 0, fake, np.where(fake > 1, fake, 0)).astype(np.float32)
+    turned = affine()[:, [2, 0, 1, 3]]
+    for axes, place in (((0, 1, 2), affine()), ((2, 0, 1), turned)):
+        truth, shown = (np.ascontiguousarray(v.transpose(axes)) for v in (air, spikes))
+        twins = Twins(shown, shown)
+        found = read_case(Case("a", place, [lesion], Twins(truth, truth), twins, {}))[0]
+        assert (found.lesions, found.false) == ((), ())
+        assert readable_part(truth, place).sum() == readable_part(air, affine()).sum() > 0

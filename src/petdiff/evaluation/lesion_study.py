@@ -1,8 +1,9 @@
 """Lesions lost, foci invented: every patient scanned with and without lesions, noise seeds alike.
 
 The scan with lesions says what is found. The scan without them says what is false: whatever the
-true uptake does not show. How many false foci a full-dose scan has anyway is the zero point, and
-lesions count as lost at an equal rate of false foci, not at an equal threshold.
+true uptake does not show; air and the scan's ends are not read. How many false foci a full-dose
+scan has anyway is the zero point, and lesions count as lost at an equal rate of false foci, not at
+an equal threshold.
 """
 
 from __future__ import annotations
@@ -10,17 +11,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from petdiff.clinic.description import Lesion
 from petdiff.evaluation.foci import SAME_PLACE_MM, Affine, Foci, Volume, find_foci, unexplained
 from petdiff.evaluation.froc import Froc, area_interval, froc
+from petdiff.evaluation.regions import body_mask
 
 SIZES_MM = (10.0, 15.0, 25.0)  # edges of the diameter's bins
 CONTRASTS = (2.0, 4.0, 8.0)  # of the bins of uptake over what was there without the lesion
 FALSE_PER_SCAN = 1.0
+END_MM = 50.0  # of each end of the scan
 ALL = "all"
 _EXPLAINING_SCORE = 1.0  # faint foci of a reference explain too
 _BALLS = 7  # points across a lesion, to average what was there without it
@@ -56,9 +60,9 @@ class Reading:
     """What the detector makes of one patient by one method: numbers only, JSON-able but for the
     infinite score of a lesion that has no focus.
 
-    lesions   score of each lesion, -inf where nothing was found; in the case's order
+    lesions   score of each lesion of the readable part, -inf where nothing was found
     sizes, contrasts  each lesion's stratum
-    false     scores of the foci of the scan without lesions that the truth does not show
+    false     scores of the readable foci of the scan without lesions that the truth lacks
     invented  those of them that the full-dose scan without lesions does not show either
     """
 
@@ -103,19 +107,26 @@ def read_case(case: Case) -> list[Reading]:
     """One reading a method, that of the full-dose scan ("full", dose 1) first."""
     truth = find_foci(case.truth.without, case.affine, least_score=_EXPLAINING_SCORE)
     shown = find_foci(case.full.without, case.affine, least_score=_EXPLAINING_SCORE)
-    sizes = tuple(_bin(2 * lesion.radius_mm, SIZES_MM, "mm") for lesion in case.lesions)
-    contrasts = tuple(_bin(_contrast(case, lesion), CONTRASTS, ":1") for lesion in case.lesions)
+    readable = readable_part(case.truth.without, case.affine)
+
+    def read(without: Foci) -> Foci:
+        return without[_at(readable, case.affine, without.position_mm) > 0]
+
+    lesions = [one for one in case.lesions if _at(readable, case.affine, one.centre_mm).all()]
+    sizes = tuple(_bin(2 * lesion.radius_mm, SIZES_MM, "mm") for lesion in lesions)
+    contrasts = tuple(_bin(_contrast(case, lesion), CONTRASTS, ":1") for lesion in lesions)
     readings = []
     for (method, dose), twins in {("full", 1.0): case.full, **case.scans}.items():
         without = find_foci(twins.without, case.affine)
-        false = without[unexplained(without, truth)]
+        false = read(without)
+        false = false[unexplained(false, truth)]
         invented = false[unexplained(false, shown)]
         readings.append(
             Reading(
                 case.patient,
                 method,
                 dose,
-                lesion_scores(find_foci(twins.with_lesions, case.affine), without, case.lesions),
+                lesion_scores(find_foci(twins.with_lesions, case.affine), without, lesions),
                 sizes,
                 contrasts,
                 tuple(map(float, false.score)),
@@ -123,6 +134,18 @@ def read_case(case: Case) -> list[Reading]:
             )
         )
     return readings
+
+
+def readable_part(truth: Volume, affine: Affine) -> NDArray[np.bool_]:
+    """Voxels where a reader would heed a focus: in the body, and off the ends of the scan, where a
+    scanner sees next to nothing and every image is full of spikes."""
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    part = body_mask(truth, (float(spacing[0]), float(spacing[1]), float(spacing[2])))
+    axis = int(np.argmax(np.abs(affine[2, :3]) / spacing))  # feet to head
+    ends = min(round(END_MM / spacing[axis]), truth.shape[axis] // 2)
+    along = np.moveaxis(part, axis, 0)  # a view
+    along[:ends], along[len(along) - ends :] = False, False
+    return part
 
 
 def lesion_scores(found: Foci, without: Foci, lesions: Sequence[Lesion]) -> tuple[float, ...]:
@@ -234,10 +257,13 @@ def _contrast(case: Case, lesion: Lesion) -> float:
     return lesion.suv / max(before, 1e-6)
 
 
-def _at(suv: Volume, affine: Affine, points_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    index = (points_mm - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
-    nearest = np.clip(np.rint(index).astype(np.intp), 0, np.array(suv.shape) - 1)
-    return np.asarray(suv[tuple(nearest.T)], dtype=float)
+def _at(volume: NDArray[Any], affine: Affine, points_mm: ArrayLike) -> NDArray[np.float64]:
+    """Values of the voxels nearest to points [n, 3] in mm."""
+    index = (np.atleast_2d(np.asarray(points_mm, float)) - affine[:3, 3]) @ np.linalg.inv(
+        affine[:3, :3]
+    ).T
+    nearest = np.clip(np.rint(index).astype(np.intp), 0, np.array(volume.shape) - 1)
+    return np.asarray(volume[tuple(nearest.T)], dtype=float)
 
 
 def _bin(value: float, edges: Sequence[float], unit: str) -> str:
