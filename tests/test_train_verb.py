@@ -1,0 +1,123 @@
+"""`petdiff train` from a folder of pairs to a model that denoises."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from petdiff import cli
+from petdiff.image import PETImage
+
+CONFIG = """
+preset = "tiny"
+steps = 2
+warmup = 1
+validate_every = 1
+"""
+
+
+def write_patient(folder: Path, seed: int) -> None:
+    """An ellipsoid with hot spots, at full dose and at 1/20 of its counts."""
+    from petdiff.io import write
+
+    rng = np.random.default_rng(seed)
+    place = np.indices((40, 36, 44)) - np.array([20, 18, 22])[:, None, None, None]
+    half = np.array([16, 12, 19])[:, None, None, None]
+    truth = 0.02 + 0.9 * (((place / half) ** 2).sum(0) < 1)
+    for _ in range(4):
+        away = place - rng.uniform(-8, 8, 3)[:, None, None, None]
+        truth = truth + ((away**2).sum(0) < rng.uniform(4, 30)) * rng.uniform(0.5, 3)
+    full = rng.poisson(300 * truth)
+    low = rng.binomial(full, 0.05)
+    affine = np.diag([-4.0, -4.0, 4.0, 1.0])
+    folder.mkdir(parents=True)
+    write(PETImage((full / 300).astype(np.float32), affine), folder / "full.nii.gz")
+    write(PETImage((low / 15).astype(np.float32), affine), folder / "low_drf20.nii.gz")
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cohort")
+    for seed in range(3):
+        write_patient(folder / f"patient{seed}", seed)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("config") / "recipe.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+def test_own_pairs_become_a_model_that_denoises(
+    cohort: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    train = ["train", "flow3d", "-o", str(run), "--data", str(cohort), "--config", str(config)]
+    assert cli.run([*train, "--device", "cpu"]) == 0
+    printed = capsys.readouterr()
+    model = run / "model.safetensors"
+    assert printed.out.split() == [str(model)]
+    assert "3 patients" in printed.err
+
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    [validated] = [line for line in lines if "psnr_db" in line and line["step"] == 1]
+    assert set(validated["psnr_db"]["model"]) == {"20"}
+    pictures = sorted(path.name for path in (run / "validation").iterdir())
+    assert pictures == ["step-00000001.png", "step-00000002.png"]
+    assert not (run / "supply").exists()
+
+    from petdiff.methods.model import read_contract
+
+    record = read_contract(model).training
+    assert record["data"] == {"kind": "pairs", "patients": 2, "held_out_patients": 1}
+    assert (record["steps"], record["patches"]) == (2, 4)
+    assert record["psnr_db"]["model"]["20"] > 0
+    assert record["recipe"]["preset"] == "tiny"
+    assert "patient" not in json.dumps(record["recipe"]), "no names of patients leave the run"
+
+    low = cohort / "patient0" / "low_drf20.nii.gz"
+    assert cli.run(["denoise", str(low), "-o", str(tmp_path / "out"), "--model", str(model)]) == 0
+    assert (tmp_path / "out" / "denoised.nii.gz").is_file()
+
+    weights = model.read_bytes()
+    assert cli.run([*train, "--resume", "--quiet"]) == 0  # finished: nothing is left to do
+    assert model.read_bytes() == weights
+    capsys.readouterr()
+    assert cli.run([*train, "--resume", "--preset", "default"]) == 2
+    assert "preset was 'tiny', is 'default'" in capsys.readouterr().err
+    assert cli.run(train) == 2
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_one_patient_is_refused_and_nothing_is_written(
+    cohort: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = tmp_path / "alone"
+    shutil.copytree(cohort / "patient0", alone / "patient0")
+    arguments = ["train", "flow3d", "-o", str(tmp_path / "run"), "--data", str(alone)]
+    assert cli.run([*arguments, "--config", str(config)]) == 3
+    assert "one patient" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["flow4d"], "did you mean flow3d?"),
+        (["flow3d", "--preset", "huge"], "huge"),
+        (["flow3d", "--data", "nowhere"], "neither a folder of pairs nor clinic"),
+        (["flow3d", "--device", "abacus"], "abacus"),
+    ],
+)
+def test_what_cannot_be_trained_exits_2_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    assert cli.run(["train", *arguments, "-o", str(tmp_path / "run")]) == 2
+    assert says in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
