@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from petdiff.evaluation.foci import Affine, Volume, find_foci, shell_mm, unexplained
+from petdiff.evaluation.foci import Affine, Foci, Volume, find_foci, shell_mm, unexplained
 
 MM = (2.0, 2.0, 3.0)
 CENTRE = np.array([61.3, 58.9, 70.4])
@@ -139,3 +139,18 @@ def test_unexplained_are_foci_that_the_reference_lacks_or_shows_weakly() -> None
     assert not unexplained(both, both).any()
     assert not unexplained(one, both).any()
     assert unexplained(both, both[np.zeros(len(both), dtype=bool)]).all()
+
+
+def test_a_focus_within_a_reference_s_own_radius_is_explained_and_one_outside_is_not() -> None:
+    def one(at_mm: float, radius_mm: float, contrast: float) -> Foci:
+        column = np.array([1.0])
+        return Foci(np.array([[at_mm, 0, 0]]), radius_mm * column, contrast * column, column,
+                    column, column)  # fmt: skip
+
+    wide = one(0, 11.3, 4)
+    assert unexplained(one(11, 4, 7), wide).tolist() == [False]
+    assert unexplained(one(12, 4, 7), wide).tolist() == [True]
+    assert unexplained(one(11, 4, 9), wide).tolist() == [True]  # more than twice as strong
+    assert unexplained(one(11, 3, 7), wide).tolist() == [True]  # another scale altogether
+    assert unexplained(one(5.9, 4, 1), one(0, 4, 1)).tolist() == [False]
+    assert unexplained(one(6.1, 4, 1), one(0, 4, 1)).tolist() == [True]

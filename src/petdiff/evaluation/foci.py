@@ -92,28 +92,26 @@ def find_foci(
 
 
 def unexplained(foci: Foci, reference: Foci) -> NDArray[np.bool_]:
-    """Which foci a reference does not show: none of its foci at the same place, of a radius within
-    a factor 3, has half the contrast.
+    """Which foci a reference does not show: no focus of it has the same place, a radius within a
+    factor 3 and half the contrast. The same place is within either's radius, or 6 mm.
 
     Find the reference's with a low `least_score`, for its faint foci explain as well.
     """
     from scipy.spatial import cKDTree
 
+    alone = np.ones(len(foci), dtype=bool)
     if not len(foci) or not len(reference):
-        return np.ones(len(foci), dtype=bool)
-    reach = np.maximum(foci.radius_mm, SAME_PLACE_MM)
-    nearby = cKDTree(reference.position_mm).query_ball_point(foci.position_mm, reach)
-    return np.array(
-        [
-            not np.any(
-                (reference.contrast_suv[near] >= contrast / 2)
-                & (np.abs(np.log(reference.radius_mm[near] / radius)) < np.log(3))
-            )
-            for near, contrast, radius in zip(
-                nearby, foci.contrast_suv, foci.radius_mm, strict=True
-            )
-        ]
-    )
+        return alone
+    farthest = np.maximum(3 * foci.radius_mm, SAME_PLACE_MM)
+    nearby = cKDTree(reference.position_mm).query_ball_point(foci.position_mm, farthest)
+    for n, near in enumerate(nearby):
+        apart = np.linalg.norm(reference.position_mm[near] - foci.position_mm[n], axis=1)
+        radius, other = foci.radius_mm[n], reference.radius_mm[near]
+        explains = apart <= np.maximum(np.maximum(radius, other), SAME_PLACE_MM)
+        explains &= np.abs(np.log(other / radius)) < np.log(3)
+        explains &= reference.contrast_suv[near] >= foci.contrast_suv[n] / 2
+        alone[n] = not explains.any()
+    return alone
 
 
 @dataclass(frozen=True, eq=False)
