@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import re
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,13 @@ def test_what_cannot_be_is_refused_by_name(tmp_path: Path, text: str, says: str)
     with pytest.raises(UsageError, match=r"recipe\.toml") as raised:
         read_recipe(written(tmp_path, text))
     assert says in str(raised.value)
+
+
+def test_the_reference_lists_every_setting_with_its_default() -> None:
+    page = Path(__file__).parents[1] / "docs" / "reference" / "training.md"
+    rows = re.findall(r"^\| `(\w+)` \| (\S+) \|", page.read_text(encoding="utf-8"), re.MULTILINE)
+    listed = {name: value.strip("`") for name, value in rows}
+    assert listed == {name: json.dumps(value) for name, value in asdict(Recipe()).items()}
 
 
 def test_resuming_with_other_settings_names_them(tmp_path: Path) -> None:

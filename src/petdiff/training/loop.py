@@ -70,7 +70,7 @@ def train(
     where none was validated. Raises PetdiffError where a loss is not finite.
     """
     _require_share(recipe, ranks)
-    trained = _placed(method.trained, ranks)
+    trained = placed(method.trained, ranks)
     average = copy.deepcopy(method.network)
     objectives = method.objectives()
     optimizers = [torch.optim.Adam(o.parameters, betas=_BETAS) for o in objectives]
@@ -213,7 +213,7 @@ def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
         kept.copy_(new)
 
 
-def _placed(trained: nn.Module, ranks: Ranks) -> nn.Module:
+def placed(trained: nn.Module, ranks: Ranks) -> nn.Module:
     """On the device, with the same weights in each process, channels stored last."""
     trained = trained.to(ranks.device).train()
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
