@@ -18,6 +18,8 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import resource
+import time
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +295,41 @@ def organs(options: argparse.Namespace) -> None:
     print(f"all       {inside}/{total} = {100 * inside / total:.1f} %")
 
 
+def cost(options: argparse.Namespace) -> None:
+    """Seconds of the clock and of the processor, and the peak memory of the process so far."""
+    scanner = get_scanner(options.scanner)
+    marks = [(time.perf_counter(), time.process_time())]
+
+    def mark(what: str) -> None:
+        marks.append((time.perf_counter(), time.process_time()))
+        wall, cpu = (after - before for before, after in zip(marks[-2], marks[-1], strict=True))
+        peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(f"{what:<7} {wall:7.1f} s wall {cpu:7.1f} s CPU, peak {peak_gib:.2f} GiB", flush=True)
+
+    patient = draw_patient(options.seed, tracer="fdg", extent=options.extent)
+    mark("draw")
+    grid = patient_grid(
+        patient, (options.voxel_size,) * 3 if options.voxel_size else scanner.voxel_mm
+    )
+    if options.slices:
+        start = max(0, (grid.shape[2] - options.slices) // 2)
+        grid = grid.slab(start, min(start + options.slices, grid.shape[2]))
+    phantom = render(patient, grid)
+    mark("render")
+    images = scan(
+        phantom.activity_suv,
+        phantom.mu_per_cm,
+        grid.voxel_mm,
+        scanner,
+        exam_of(patient),
+        dose_factors=options.doses,
+        seed=options.seed,
+        threads=options.threads,
+    )
+    mark("scan")
+    print(f"{grid.shape} voxels of {grid.voxel_mm} mm, {1 + len(images.lows)} doses")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     verbs = parser.add_subparsers(required=True)
@@ -319,6 +356,15 @@ def main() -> None:
     verb.add_argument("--seed", type=int, default=1000)
     verb.add_argument("--voxel-size", type=float, default=4.0)
     verb.set_defaults(run=organs)
+    verb = verbs.add_parser("cost")
+    verb.add_argument("scanner", choices=SCANNERS)
+    verb.add_argument("--seed", type=int, default=1000)
+    verb.add_argument("--extent", default="total-body")
+    verb.add_argument("--slices", type=int, help="only that many in the middle")
+    verb.add_argument("--voxel-size", type=float)
+    verb.add_argument("--doses", type=float, nargs="*", default=[2, 4, 10, 20, 50, 100])
+    verb.add_argument("--threads", type=int, default=2)
+    verb.set_defaults(run=cost)
     options = parser.parse_args()
     options.run(options)
 

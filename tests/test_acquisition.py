@@ -103,6 +103,27 @@ def test_fractions_are_those_of_nema(model: BlurredProjector, cylinder: np.ndarr
     assert scanned.counts.sum() == pytest.approx(trues_and_scatter / 0.7, rel=0.005)
 
 
+def test_bins_about_the_body_hold_their_part_of_the_fields_randoms(
+    model: BlurredProjector, cylinder: np.ndarray
+) -> None:
+    """A field twice as wide as the bins spreads the randoms over twice the lines, and over twice
+    the time of flight."""
+    options = {"expected_trues": 1e6, "randoms_fraction": 0.3}
+    held = [
+        acquire(
+            cylinder,
+            0 * cylinder,
+            model,
+            generator=np.random.default_rng(0),
+            field_mm=field_mm,
+            **options,
+        ).additive.sum()
+        for field_mm in (None, 2 * N * VOXEL_MM)
+    ]
+    assert held[0] == pytest.approx(1e6 * 0.3 / 0.7, rel=1e-3)
+    assert held[1] == pytest.approx(held[0] / 4, rel=1e-3)
+
+
 def test_a_slice_has_its_noise_whatever_stack_it_is_in(
     model: BlurredProjector, cylinder: np.ndarray
 ) -> None:

@@ -39,6 +39,7 @@ def acquire(
     expected_trues: float | None = None,
     scatter_fraction: float = 0.0,
     randoms_fraction: float = 0.0,
+    field_mm: float | None = None,
     normalisation_error: float = 0.0,
     acceptance: ArrayLike = 0.0,
 ) -> Acquisition:
@@ -51,7 +52,10 @@ def acquire(
     expected_trues          if given, scales counts_per_activity_mm so that the whole scan expects
                             that many unscattered coincidences
     scatter_fraction        scatter / (trues + scatter), as NEMA NU 2 defines it
-    randoms_fraction        randoms / (trues + scatter + randoms)
+    randoms_fraction        randoms / (trues + scatter + randoms), over the scanner's whole field
+    field_mm                diameter of that field: randoms are uniform across it and, with time of
+                            flight, as far along each line; those beyond the bins are not counted.
+                            None: the bins hold them all
     normalisation_error     standard deviation of each bin's relative efficiency error, which the
                             reconstruction does not know of
     acceptance              sine of the greatest obliquity of the lines, a number or one per slice
@@ -63,7 +67,9 @@ def acquire(
         scale = np.float32(expected_trues / trues.sum(dtype=np.float64))
         trues *= scale
         multiplicative *= scale
-    additive = _additive(trues, model.projector.voxel_mm, scatter_fraction, randoms_fraction)
+    additive = _additive(
+        trues, model.projector, scatter_fraction, randoms_fraction, _randoms_share(model, field_mm)
+    )
     expected = trues + additive
     return Acquisition(_poisson(expected, generator, normalisation_error), multiplicative, additive)
 
@@ -147,16 +153,30 @@ def _streams(
     return [(stream, slice(k, k + 1)) for k, stream in zip(range(n_slices), generator, strict=True)]
 
 
+def _randoms_share(model: BlurredProjector, field_mm: float | None) -> float:
+    """The part of the field's randoms that falls into the bins of a projector made for a body."""
+    if field_mm is None:
+        return 1.0
+    projector = model.projector
+    share = min(1.0, projector.n_bins * projector.voxel_mm / field_mm)
+    return share if projector.tof_fwhm_mm is None else share**2
+
+
 def _additive(
-    trues: FloatArray, bin_mm: float, scatter_fraction: float, randoms_fraction: float
+    trues: FloatArray,
+    projector: ParallelProjector,
+    scatter_fraction: float,
+    randoms_fraction: float,
+    randoms_share: float,
 ) -> FloatArray:
     """Expected scatter, a broad blur of the trues over bins and views, and randoms, uniform."""
     n_bins = trues.shape[1]
     ratio = scatter_fraction / (1 - scatter_fraction)
-    spread = gaussian_matrix(n_bins, SCATTER_FWHM_MM / bin_mm, reflect=True)
+    spread = gaussian_matrix(n_bins, SCATTER_FWHM_MM / projector.voxel_mm, reflect=True)
     mean_view = trues.mean(axis=0).reshape(n_bins, -1)
     scatter = ratio * (spread @ mean_view).reshape(1, *trues.shape[1:])
     per_slice = trues.sum(axis=(0, 1, 2)) / (1 - scatter_fraction)
     randoms = per_slice * randoms_fraction / (1 - randoms_fraction) / trues[..., 0].size
+    randoms *= randoms_share
     additive: FloatArray = np.broadcast_to(scatter + randoms, trues.shape).astype(np.float32)
     return additive

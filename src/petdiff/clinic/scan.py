@@ -152,6 +152,7 @@ class _Room:
             counts_per_activity_mm=counts_per_suv_mm / len(self.projector.angles_rad),
             scatter_fraction=self.scanner.scatter_fraction,
             randoms_fraction=self.scanner.randoms_fraction,
+            field_mm=self.scanner.transaxial_field_mm,
             normalisation_error=NORMALISATION_ERROR,
             acceptance=self.seen.acceptance[wide],
         )
