@@ -251,7 +251,8 @@ def liver(options: argparse.Namespace) -> None:
 
 
 # Mean volume in ml of man and woman (ICRP 89 masses; of the lungs, at rest), and the relative
-# standard deviation between adults, with who measured it or None where it is assumed.
+# standard deviation between adults. Measured on CT: liver and spleen (Jasper, J Clin Diagn Res
+# 2019, doi 10.7860/JCDR/2019/41932.13038), kidneys (Kwon, Korean J Nephrol 2008); others assumed.
 ORGANS: dict[str, tuple[tuple[str, ...], float, float, float]] = {
     "brain": (("cerebrum", "cerebellum", "brainstem", "deep_nuclei"), 1450, 1300, 0.10),
     "liver": (("liver",), 1800, 1400, 0.17),
