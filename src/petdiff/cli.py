@@ -203,7 +203,9 @@ def train(
     from petdiff.verbs.train import Request, train_model
 
     request = Request(method, data, preset, config, device, resume)
-    typer.echo(train_model(request, output, quiet=quiet))
+    path = train_model(request, output, quiet=quiet)
+    if int(os.environ.get("RANK", 0)) == 0:  # of torchrun's processes
+        typer.echo(path)
 
 
 @app.command()
