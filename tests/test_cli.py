@@ -25,7 +25,7 @@ OPTIONS = {
     "simulate": "output tracer extent no-lesions seed patients labels names from scanner dose "
     "voxel-size quiet",
     "train": "output data preset config resume device quiet",
-    "evaluate": "output reference test low labels names lesions resample quiet",
+    "evaluate": "output reference test low labels names lesions resample workers quiet",
     "suv": "series units suv-factor json",
     "info": "json",
     "convert": "output",

@@ -211,8 +211,14 @@ def train(
 @app.command()
 def evaluate(
     output: Out,
-    reference: Annotated[Path, typer.Option(help="The scan to compare with, or the truth")],
-    test: Annotated[Path, typer.Option(help="The scan to judge")],
+    cohort: Annotated[
+        Path | None,
+        typer.Argument(metavar="[COHORT.toml]", help="Methods, and the scans to judge them on"),
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="The scan to compare with, or the truth")
+    ] = None,
+    test: Annotated[Path | None, typer.Option(help="The scan to judge")] = None,
     low: Annotated[Path | None, typer.Option(help="The scan that was denoised")] = None,
     labels: Annotated[
         Path | None, typer.Option(help="Label volume: organs are measured one by one")
@@ -226,9 +232,24 @@ def evaluate(
     resample: Annotated[
         bool, typer.Option("--resample", help="Bring scans and labels to the reference's grid")
     ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes of a cohort", show_default="one a core")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Measure how close a scan is to a reference: whole image, organs, lesions, noise, texture."""
+    """Measure how close a scan is to a reference, or compare methods on a cohort of scans."""
+    if cohort is not None:
+        if reference or test or low or labels or names or lesions or resample:
+            raise UsageError("a cohort's file says all about its scans: give --workers at most")
+        from petdiff.verbs.evaluate_cohort import evaluate_cohort
+
+        for path in evaluate_cohort(cohort, output, workers=workers, quiet=quiet):
+            typer.echo(path)
+        return
+    if reference is None or test is None:
+        raise UsageError("give --reference FILE and --test FILE, or the TOML file of a cohort")
+    if workers is not None:
+        raise UsageError(f"--workers {workers}: is for a cohort; one scan is judged at once")
     from petdiff.verbs.evaluate import Pair, evaluate_pair
 
     pair = Pair(reference, test, low, labels, names, lesions, resample)

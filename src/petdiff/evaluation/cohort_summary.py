@@ -209,8 +209,8 @@ def _sentence(
     parts = [
         f"Against {one['rival']}: {one['mean_gain_db']:+.2f} dB on average, ahead in "
         f"{one['won']} of {one['conditions']} conditions ({one['significant']} significantly) "
-        f"and behind significantly in {one['lost_significantly']}; the worst is {_named(one['worst'])} with "
-        f"{one['worst']['gain_db']:+.2f} dB."
+        f"and behind significantly in {one['lost_significantly']}; the worst is "
+        f"{_named(one['worst'])} with {one['worst']['gain_db']:+.2f} dB."
         for one in counted
     ]
     least = _least_p(patients)

@@ -1,0 +1,280 @@
+"""report.html of a cohort: every method against every other, in one file that needs no network."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from html import escape
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from petdiff import __version__
+from petdiff.evaluation.cohort import FULL_DOSE, GAUSSIAN, MEASURED, OWN, Cohort
+from petdiff.evaluation.cohort_run import Done
+from petdiff.evaluation.cohort_summary import METRICS, OVERALL, UNRANKED, Metric, Table
+from petdiff.evaluation.snapshots import PROJECTION, SLICE, Grey
+from petdiff.report import comparison_plots as plots
+
+LARGEST_PAGE_BYTES = 15_000_000
+_MOST_CASES = 6
+_PICTURE_PX = 150  # across
+_REPORT = resources.files("petdiff") / "report"
+_TABLED = tuple(m for m in METRICS if m.name != "lesion_suv_peak_error")
+_PERCENT = ("lesion_suv_peak_bias", "liver_cov", "nrmse")
+
+
+@dataclass(frozen=True, eq=False)
+class _Case:
+    """A scan that is worth a look, and why."""
+
+    done: Done
+    dose: float
+    why: str
+    badness: float
+
+
+def write_comparison(
+    path: Path,
+    cohort: Cohort,
+    table: Table,
+    summary: Mapping[str, Any],
+    done: Sequence[Done],
+    *,
+    name: str,
+) -> None:
+    """Write a cohort's page.
+
+    summary  as `cohort_summary.summarise` gives it of the table
+    done     the units, whose pictures are shown
+    name     how the page is called: the cohort's file
+    """
+    readings = [reading for one in done for reading in one.readings]
+    curves = plots.froc_curves(readings, table) if readings else ""
+    page = Template(_part("comparison.html")).substitute(
+        style=_part("viewer/page.css") + _part("comparison.css"),
+        name=escape(name),
+        scope=escape(_scope(cohort, summary)),
+        finished=f"{datetime.now(UTC):%Y-%m-%d %H:%M UTC}",
+        petdiff=escape(__version__),
+        claims="\n".join(_claim(claim) for claim in summary["claims"]),
+        legend=escape(_legend(summary)),
+        tables="\n".join(_grid(metric, table, summary) for metric in _TABLED),
+        trends=plots.trends(table),
+        texture=plots.texture(table),
+        agreement=plots.agreement(_peaks(done), table),
+        froc=f"<h2>Lesions found against false foci</h2>{curves}" if curves else "",
+        cases="\n".join(_pictures(case, table.methods) for case in worst_cases(done, table)),
+    )
+    path.write_text(page, encoding="utf-8", newline="\n")
+
+
+def worst_cases(done: Sequence[Done], table: Table) -> list[_Case]:
+    """Scans to look at: a model's largest losses to the best Gaussian, and the lesions that a model
+    gets most wrong; in turn, worst first, no scan twice. Without a model, the filters' own."""
+    models = [m for m in table.methods if m not in (MEASURED, GAUSSIAN)] or list(table.methods)
+    losses, errors = [], []
+    for one in done:
+        losses += list(_losses(one, models))
+        errors += list(_lesion_errors(one, models))
+    ranked = [sorted(kind, key=lambda case: -case.badness) for kind in (losses, errors)]
+    chosen: dict[tuple[str, float], _Case] = {}
+    for n in range(max(map(len, ranked), default=0)):
+        for kind in ranked:
+            if n < len(kind) and len(chosen) < _MOST_CASES:
+                chosen.setdefault((kind[n].done.unit.name, kind[n].dose), kind[n])
+    return list(chosen.values())
+
+
+def _losses(one: Done, models: Sequence[str]) -> Iterator[_Case]:
+    psnr = {
+        (row.method, row.dose): row.value
+        for row in one.rows
+        if row.metric == "psnr_db" and row.value is not None
+    }
+    for (method, dose), value in psnr.items():
+        gaussian = psnr.get((GAUSSIAN, dose))
+        if method in models and method != GAUSSIAN and gaussian is not None:
+            gain = value - gaussian
+            yield _Case(one, dose, f"{method} {gain:+.2f} dB against the best Gaussian", -gain)
+
+
+def _lesion_errors(one: Done, models: Sequence[str]) -> Iterator[_Case]:
+    for row in one.rows:
+        if row.metric == "suv_peak_bias" and row.method in models and row.value is not None:
+            why = f"{row.method} changes SUVpeak of {row.region} by {row.value:+.0%}"
+            yield _Case(one, row.dose, why, abs(row.value))
+
+
+def _peaks(done: Sequence[Done]) -> list[plots.Peak]:
+    found = []
+    for one in done:
+        rows = [r for r in one.rows if r.metric == "suv_peak" and r.value is not None]
+        full = {row.region: row.value for row in rows if row.method == FULL_DOSE}
+        found += [
+            plots.Peak(row.method, row.dose, float(full[row.region] or 0), float(row.value or 0))
+            for row in rows
+            if row.method != FULL_DOSE and row.region in full
+        ]
+    return found
+
+
+def _scope(cohort: Cohort, summary: Mapping[str, Any]) -> str:
+    patients = summary["patients"]
+    people = f"{patients} patient{'s' if patients != 1 else ''}"
+    doses = f"{len({d for d in summary['means']['psnr_db'] if d != OVERALL})} doses"
+    if cohort.pairs is not None:
+        return f"{people} (own pairs), {doses}, {len(summary['methods'])} methods"
+    voxels = f"{cohort.voxel_mm:g} mm voxels" if cohort.voxel_mm else "the scanners' own voxels"
+    return (
+        f"{people} (simulated, seed {cohort.seed} on; {cohort.extent}; {voxels}) × "
+        f"{len(cohort.scanners)} scanners × {len(cohort.tracers)} tracers × {doses}: "
+        f"{summary['scans']} low-dose scans, {len(summary['methods'])} methods"
+    )
+
+
+def _claim(claim: Mapping[str, Any]) -> str:
+    looks = {True: "holds", False: "fails", None: "open"}[claim["holds"]]
+    title, sentence = escape(claim["title"]), escape(claim["sentence"])
+    return f'<p class="{looks}"><strong>{title}.</strong> {sentence}</p>'
+
+
+def _legend(summary: Mapping[str, Any]) -> str:
+    what = "Means over patients of what each patient has on average over scanners and tracers"
+    if summary["patients"] < 2:
+        return f"{what}. With one patient there are no intervals and no tests."
+    return (
+        f"{what}; below them 95 % intervals (bootstrap over patients). Bold: the best. Asterisk: "
+        "worse than it with p < 0.05 (Wilcoxon over patients, Holm over all pairs of methods). "
+        "Liver COV is not ranked: blurring alone lowers it."
+    )
+
+
+def _grid(metric: Metric, table: Table, summary: Mapping[str, Any]) -> str:
+    """One metric: methods down, doses across, all doses at the end."""
+    slots = [*(f"{dose:g}" for dose in table.doses), OVERALL]
+    means = summary["means"][metric.name]
+    if all(cell["mean"] is None for slot in slots for cell in means[slot].values()):
+        return ""
+    best = {slot: _best(metric, means[slot]) for slot in slots}
+    head = "".join(
+        f"<th{' class=overall' if s == OVERALL else ''}>{s if s == OVERALL else f'1/{s}'}</th>"
+        for s in slots
+    )
+    body = []
+    for method in table.methods:
+        cells = "".join(
+            _cell(metric, means[slot][method], slot, method, best[slot], summary) for slot in slots
+        )
+        body.append(f"<tr><th scope=row>{escape(method)}</th>{cells}</tr>")
+    unit = "%" if metric.name in _PERCENT else metric.unit.replace("1", "")
+    title = f"{metric.title}{f' ({unit})' if unit else ''}"
+    return (
+        f"<div><h3>{escape(title)}</h3><table><thead><tr><th></th>{head}</tr></thead>"
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def _best(metric: Metric, cells: Mapping[str, Mapping[str, Any]]) -> str | None:
+    known = {method: cell["mean"] for method, cell in cells.items() if cell["mean"] is not None}
+    if not known or metric.name in UNRANKED:
+        return None
+    sign = metric.better
+    return max(known, key=lambda m: sign * known[m] if sign else -abs(known[m]))
+
+
+def _cell(
+    metric: Metric,
+    cell: Mapping[str, Any],
+    slot: str,
+    method: str,
+    best: str | None,
+    summary: Mapping[str, Any],
+) -> str:
+    if cell["mean"] is None:
+        return "<td>–</td>"
+    classes = [*(["overall"] if slot == OVERALL else []), *(["best"] if method == best else [])]
+    low, high = cell["low"], cell["high"]
+    interval = (
+        "" if low is None else f"<small>{_shown(metric, low)} … {_shown(metric, high)}</small>"
+    )
+    star = "*" if _worse(summary["tests"][metric.name][slot], method, best) else ""
+    attribute = f' class="{" ".join(classes)}"' if classes else ""
+    return f"<td{attribute}>{_shown(metric, cell['mean'])}{star}{interval}</td>"
+
+
+def _worse(tests: Sequence[Mapping[str, Any]], method: str, best: str | None) -> bool:
+    return any(
+        {test["method"], test["against"]} == {method, best} and test["holm_p"] < 0.05
+        for test in tests
+    )
+
+
+def _shown(metric: Metric, value: float) -> str:
+    if metric.name in _PERCENT:
+        sign = "+" if metric.better == 0 and metric.name not in UNRANKED else ""
+        return f"{100 * value:{sign}.1f}"
+    if metric.name == "ssim":
+        return f"{value:.4f}"
+    return f"{value:.2f}"
+
+
+def _pictures(case: _Case, methods: Sequence[str]) -> str:
+    unit, place = case.done.unit, case.done.places[f"{case.dose:g}"]
+    where = (
+        unit.patient
+        if unit.scanner == OWN
+        else f"{unit.scanner}, {unit.tracer}, patient {unit.patient}"
+    )
+    title = f"{where}, 1/{case.dose:g} of the dose: {case.why}"
+    if place["lesion"]:
+        title += f"; ringed: {place['lesion']}"
+    figures = "".join(_figure(case, method, place) for method in (FULL_DOSE, *methods))
+    return (
+        f'<section class="case"><h3>{escape(title)}</h3><div class="row">{figures}</div></section>'
+    )
+
+
+def _figure(case: _Case, method: str, place: Mapping[str, Any]) -> str:
+    psnr = next(
+        (
+            row.value
+            for row in case.done.rows
+            if (row.metric, row.method, row.dose) == ("psnr_db", method, case.dose)
+        ),
+        None,
+    )
+    caption = f"{method}, {psnr:.2f} dB" if psnr is not None else method
+    shown = []
+    for kind in (PROJECTION, SLICE):
+        grey = case.done.picture(f"{case.dose:g}/{method}/{kind}")
+        down, across = np.array(grey.shape) * place["pixel_mm"]
+        height_px = round(_PICTURE_PX * down / across)
+        ring = ""
+        if kind == SLICE and place["at"]:
+            y, x = place["at"]
+            ring = f'<span class="ring" style="top:{100 * y:.1f}%;left:{100 * x:.1f}%"></span>'
+        shown.append(
+            f'<div class="picture" style="width:{_PICTURE_PX}px;height:{height_px}px">'
+            f'<img alt="{escape(f"{method}, {kind}")}" src="data:image/png;base64,{_png(grey)}">'
+            f"{ring}</div>"
+        )
+    return f"<figure><figcaption>{escape(caption)}</figcaption>{''.join(shown)}</figure>"
+
+
+def _png(grey: Grey) -> str:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(grey, "L").save(file, format="PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _part(name: str) -> str:
+    return _REPORT.joinpath(name).read_text(encoding="utf-8")

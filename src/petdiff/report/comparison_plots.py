@@ -1,0 +1,241 @@
+"""The plots of a cohort's page, each an SVG that stands inside the page, without script or font."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.evaluation.cohort import FULL_DOSE, MEASURED
+from petdiff.evaluation.cohort_summary import Condition, Table
+from petdiff.evaluation.froc import froc
+from petdiff.evaluation.lesion_study import Reading
+from petdiff.evaluation.statistics import bland_altman
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe & Ito's colours, told apart by colour-blind readers, black last.
+_COLOURS = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f6a2a", "#1c2733",
+)  # fmt: skip
+_MEASURED_COLOUR, _INK, _FAINT = "#8a949e", "#1c2733", "#64707c"
+_MOST_POINTS = 600
+_MOST_FALSE = 4.0  # foci per scan: how far FROC curves are drawn
+
+
+class Peak(NamedTuple):
+    """A lesion's SUVpeak: at full dose, and as a method shows it at a dose."""
+
+    method: str
+    dose: float
+    full: float
+    shown: float
+
+
+def trends(table: Table) -> str:
+    """PSNR and lesion bias by dose, scanner and tracer: means over patients."""
+    metrics = (("psnr_db", "PSNR (dB)", 1.0), ("lesion_suv_peak_bias", "SUVpeak bias (%)", 100.0))
+    shown = [m for m in metrics if np.isfinite(table.values[m[0]]).any()]
+    scanners = tuple(dict.fromkeys(c.scanner for c in table.conditions))
+    tracers = tuple(dict.fromkeys(c.tracer for c in table.conditions))
+    figure = _figure(12.6, 2.9 * len(shown))
+    grid = figure.subplots(len(shown), 3, sharey="row", squeeze=False)
+    for row, (metric, label, scale) in enumerate(shown):
+        axes = grid[row]
+        _lines(axes[0], table, metric, scale)
+        _dots(axes[1], table, metric, scale, scanners, lambda c: c.scanner)
+        _dots(axes[2], table, metric, scale, tracers, lambda c: c.tracer)
+        axes[0].set_ylabel(label)
+        if metric != "psnr_db":
+            for one in axes:
+                one.axhline(0, color=_FAINT, lw=0.7, zorder=0)
+    _legend(figure, grid[0][0])
+    return _svg(figure, "trends")
+
+
+def texture(table: Table) -> str:
+    """The perception–distortion plane: PSNR against the distance of the noise's spectrum."""
+    if not np.isfinite(table.values["nps_distance"]).any():
+        return _nothing("No liver with room for the cubes in which noise is measured.")
+    figure = _figure(7.2, 3.8)
+    axes = figure.subplots()
+    for method in table.methods:
+        x = [_mean(table, "nps_distance", method, _dose(dose)) for dose in table.doses]
+        y = [_mean(table, "psnr_db", method, _dose(dose)) for dose in table.doses]
+        sizes = 16 + 60 / np.sqrt(np.arange(1, len(x) + 1))
+        colour = _colour(table, method)
+        axes.plot(x, y, "-", color=colour, lw=0.9, alpha=0.6)
+        axes.scatter(x, y, s=sizes, color=colour, label=method, edgecolor="white", lw=0.5)
+    axes.set_xlabel("distance of the liver's noise spectrum (0: as at full dose; 1: no noise)")
+    axes.set_ylabel("PSNR (dB)")
+    axes.set_xlim(left=0)
+    _legend(figure, axes)
+    return _svg(figure, "texture")
+
+
+def agreement(peaks: Sequence[Peak], table: Table) -> str:
+    """Bland and Altman's plot of each method: change of SUVpeak against its mean."""
+    methods = [m for m in table.methods if sum(p.method == m for p in peaks) >= 2]
+    if not methods:
+        return _nothing("Fewer than two lesions were measured.")
+    columns = min(len(methods), 5)
+    rows = -(-len(methods) // columns)
+    figure = _figure(2.52 * columns, 2.6 * rows)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    doses = np.log([p.dose for p in peaks])
+    for axes, method in zip(grid, methods, strict=False):
+        mine = [p for p in peaks if p.method == method and p.full > 0]
+        full, shown = (np.array([getattr(p, name) for p in mine]) for name in ("full", "shown"))
+        found = bland_altman(full, shown, percent=True)
+        drawn = slice(None, None, max(len(mine) // _MOST_POINTS, 1))
+        colours = np.log([p.dose for p in mine])
+        points = axes.scatter(
+            ((full + shown) / 2)[drawn], (100 * (shown / full - 1))[drawn], s=9, lw=0, alpha=0.75,
+            c=colours[drawn], cmap="viridis_r", vmin=doses.min(), vmax=max(doses.max(), 0.01),
+        )  # fmt: skip
+        for value, style in ((found.bias, "-"), (found.lower, "--"), (found.upper, "--")):
+            axes.axhline(value.value, color=_INK, lw=0.9, ls=style)
+            axes.axhspan(value.low, value.high, color=_FAINT, alpha=0.12, lw=0)
+        axes.set_title(
+            f"{method}\n{found.bias.value:+.1f} % "
+            f"[{found.lower.value:+.1f}, {found.upper.value:+.1f}], n = {found.n}",
+            size=8.5, color=_INK,
+        )  # fmt: skip
+        axes.set_xscale("log")
+    for axes in grid[len(methods) :]:
+        axes.set_axis_off()
+    grid[0].set_ylabel("change of SUVpeak (%)")
+    figure.supxlabel("mean of SUVpeak at full dose and as shown", size=8.5, color=_INK)
+    levels = sorted({p.dose for p in peaks})
+    bar = figure.colorbar(points, ax=list(grid), ticks=np.log(levels), pad=0.01, aspect=30)
+    bar.ax.set_yticklabels([f"1/{dose:g}" for dose in levels], size=8)
+    bar.outline.set_visible(False)
+    return _svg(figure, "agreement")
+
+
+def froc_curves(readings: Sequence[Reading], table: Table) -> str:
+    """Sensitivity against false foci per scan, a panel a dose, full dose in each."""
+    doses = table.doses
+    columns = min(len(doses), 4)
+    rows = -(-len(doses) // columns)
+    figure = _figure(3.1 * columns, 2.7 * rows)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, dose in zip(grid, doses, strict=False):
+        for method in (FULL_DOSE, *table.methods):
+            at = 1.0 if method == FULL_DOSE else dose
+            mine = [r for r in readings if r.method == method and r.dose == at]
+            if not any(len(reading.lesions) for reading in mine):
+                continue
+            curve = froc([r.lesions for r in mine], [r.false for r in mine])
+            full = method == FULL_DOSE
+            axes.step(
+                curve.false_per_scan, curve.sensitivity, where="post", lw=1.2, label=method,
+                color=_INK if full else _colour(table, method), ls=":" if full else "-",
+            )  # fmt: skip
+        axes.set_title(f"1/{dose:g} of the dose", size=9, color=_INK)
+        axes.set_xlim(0, _MOST_FALSE)
+        axes.set_ylim(0, 1.02)
+    for axes in grid[len(doses) :]:
+        axes.set_axis_off()
+    grid[0].set_ylabel("lesions found")
+    figure.supxlabel("false foci per scan", size=8.5, color=_INK)
+    _legend(figure, grid[0])
+    return _svg(figure, "froc")
+
+
+def _lines(axes: Axes, table: Table, metric: str, scale: float) -> None:
+    doses = range(len(table.doses))
+    for method in table.methods:
+        values = [scale * _mean(table, metric, method, _dose(dose)) for dose in table.doses]
+        axes.plot(
+            doses, values, "o-", ms=3.5, lw=1.2, color=_colour(table, method), label=method
+        )  # fmt: skip
+    axes.set_xticks(list(doses), [f"1/{dose:g}" for dose in table.doses])
+    axes.set_xlabel("dose")
+
+
+def _dots(
+    axes: Axes,
+    table: Table,
+    metric: str,
+    scale: float,
+    groups: Sequence[str],
+    group_of: Callable[[Condition], str],
+) -> None:
+    """Methods side by side within each group; names are no scale, so no lines."""
+    offsets = np.linspace(-0.3, 0.3, len(table.methods)) if len(table.methods) > 1 else [0.0]
+    for offset, method in zip(offsets, table.methods, strict=True):
+        values = [
+            scale * _mean(table, metric, method, lambda c, group=group: group_of(c) == group)
+            for group in groups
+        ]
+        x = np.arange(len(groups)) + offset
+        axes.plot(x, values, "o", ms=4.5, color=_colour(table, method))
+    axes.set_xticks(range(len(groups)), groups)
+    axes.set_xlim(-0.5, len(groups) - 0.5)
+    for edge in np.arange(len(groups) - 1) + 0.5:
+        axes.axvline(edge, color="#dde3e8", lw=0.8)
+
+
+def _mean(table: Table, metric: str, method: str, keep: Callable[[Condition], bool]) -> float:
+    values: NDArray[np.float64] = table.of(metric, method, keep)
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
+def _dose(dose: float) -> Callable[[Condition], bool]:
+    return lambda condition: condition.dose == dose
+
+
+def _colour(table: Table, method: str) -> str:
+    if method == MEASURED:
+        return _MEASURED_COLOUR
+    others = [name for name in table.methods if name != MEASURED]
+    return _COLOURS[others.index(method) % len(_COLOURS)]
+
+
+def _figure(width_in: float, height_in: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width_in, height_in), layout="constrained", facecolor="white")
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8.5)
+
+
+def _nothing(why: str) -> str:
+    return f'<p class="faint">{why}</p>'
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """The figure as an element of a page, with ids of its own and words as text."""
+    import matplotlib
+
+    look: dict[str, Any] = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": name,
+        "font.family": "sans-serif",
+        "font.size": 8.5,
+    }
+    for axes in figure.axes:
+        axes.tick_params(labelsize=8, colors=_INK, length=2.5)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[:].set_color("#b9c3cc")
+        axes.xaxis.label.set(size=8.5, color=_INK)
+        axes.yaxis.label.set(size=8.5, color=_INK)
+    file = io.StringIO()
+    with matplotlib.rc_context(look):
+        unsaid = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(file, format="svg", metadata=unsaid)
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r'(\bid="|url\(#|xlink:href="#)', rf"\g<1>{name}-", text)
+    return text.replace("<svg ", '<svg class="plot" role="img" ', 1)
