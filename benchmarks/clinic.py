@@ -82,10 +82,10 @@ def noise_sums(suv: np.ndarray, voxel_mm: tuple[float, ...], core_mm: float) -> 
     return float(residual.sum(dtype=np.float64)), float((smooth[core] > 0.1).sum())
 
 
-def patient_noise(seed: int, scanner: Scanner, blocks: int) -> dict[str, Any]:
+def patient_noise(seed: int, scanner: Scanner, blocks: int, offset: float) -> dict[str, Any]:
     """The metric of one patient at each dose, pooled over short blocks from end to end.
 
-    Blocks are as far apart as they are many; where the first one lies differs between patients.
+    offset  in 0…1, how far into its share of the length each block lies
     """
     patient = draw_patient(seed, tracer="fdg")
     whole = scanned_grid(patient, scanner)
@@ -94,7 +94,7 @@ def patient_noise(seed: int, scanner: Scanner, blocks: int) -> dict[str, Any]:
     length = int(np.ceil((BLOCK_MM + 2 * REACH_MM) / slice_mm))
     sums = np.zeros((1 + len(DOSES), 2))
     for number in range(blocks):
-        share = (number + (seed * 0.618034) % 1) / blocks
+        share = (number + offset) / blocks
         start = int(share * (whole.shape[2] - length))
         phantom = render(patient, whole.slab(start, start + length))
         images = scan(
@@ -104,7 +104,7 @@ def patient_noise(seed: int, scanner: Scanner, blocks: int) -> dict[str, Any]:
             scanner,
             exam,
             dose_factors=DOSES,
-            seed=seed * 100 + number,
+            seed=seed + 1000 * number,
             seen=seen.part(start, start + length),
         )
         for row, image in enumerate((images.full, *(images.lows[dose] for dose in DOSES))):
@@ -121,8 +121,10 @@ def patient_noise(seed: int, scanner: Scanner, blocks: int) -> dict[str, Any]:
 def noise(options: argparse.Namespace) -> None:
     scanner = get_scanner(options.scanner)
     rows = []
-    for seed in range(options.seed, options.seed + options.patients):
-        rows.append(patient_noise(seed, scanner, options.blocks))
+    for number in range(options.patients):
+        # Offsets evenly spread over the patients, neighbours apart (7 divides no round number).
+        offset = (7 * number % options.patients + 0.5) / options.patients
+        rows.append(patient_noise(options.seed + number, scanner, options.blocks, offset))
         print(json.dumps(rows[-1]), flush=True)
     real: dict[str, dict[str, str]] = {}
     if options.quantiles:
@@ -135,10 +137,12 @@ def noise(options: argparse.Namespace) -> None:
         sums = np.array([row["sums"][name] for row in rows])
         values = sums[:, 0] / sums[:, 1]
         low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
-        line = f"{name:>4}  simulated {middle:.4f} ({low:.4f} - {high:.4f})"
+        pooled = float(sums[:, 0].sum() / sums[:, 1].sum())
+        line = f"{name:>4}  pooled {pooled:.4f}, patients {middle:.4f} ({low:.4f} - {high:.4f})"
         if name in real:
             one = {key: float(real[name][key]) for key in ("0.05", "0.5", "0.95")}
-            inside = "inside" if one["0.05"] <= middle <= one["0.95"] else "OUTSIDE"
+            verdicts = (one["0.05"] <= value <= one["0.95"] for value in (pooled, middle))
+            inside = ", ".join("inside" if verdict else "OUTSIDE" for verdict in verdicts)
             line += f"  real {one['0.5']:.4f} ({one['0.05']:.4f} - {one['0.95']:.4f})  {inside}"
         print(line)
 
