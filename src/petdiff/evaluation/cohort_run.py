@@ -126,7 +126,7 @@ def _finished(
     count = min(workers, len(left))
     with _environment(_ONE_THREAD):
         pool = ProcessPoolExecutor(
-            count, mp_context=multiprocessing.get_context("spawn"), initializer=_begin
+            count, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent
         )
         try:
             jobs = {pool.submit(_do, cohort, unit, rows, work): unit for unit in left}
@@ -145,15 +145,12 @@ def _finished(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin() -> None:
-    """In a new process: one thread, and an end when the one that started it has ended."""
-    import torch
-
-    torch.set_num_threads(1)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+def _end_with_parent() -> None:
+    """In a new process: let it end when the one that started it has ended, however that ended."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
-def _die_with_parent() -> None:
+def _wait_for_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

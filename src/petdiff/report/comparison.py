@@ -152,7 +152,7 @@ def _legend(summary: Mapping[str, Any]) -> str:
     return (
         f"{what}; below them 95 % intervals (bootstrap over patients). Bold: the best. Asterisk: "
         "worse than it with p < 0.05 (Wilcoxon over patients, Holm over all pairs of methods). "
-        "Liver COV is not ranked: blurring alone lowers it."
+        "Liver COV and time are not ranked: blurring lowers the one, doing nothing the other."
     )
 
 
@@ -218,7 +218,7 @@ def _worse(tests: Sequence[Mapping[str, Any]], method: str, best: str | None) ->
 
 def _shown(metric: Metric, value: float) -> str:
     if metric.name in _PERCENT:
-        sign = "+" if metric.better == 0 and metric.name not in UNRANKED else ""
+        sign = "+" if metric.name == "lesion_suv_peak_bias" else ""
         return f"{100 * value:{sign}.1f}"
     if metric.name == "ssim":
         return f"{value:.4f}"

@@ -72,9 +72,10 @@ def texture(table: Table) -> str:
         colour = _colour(table, method)
         axes.plot(x, y, "-", color=colour, lw=0.9, alpha=0.6)
         axes.scatter(x, y, s=sizes, color=colour, label=method, edgecolor="white", lw=0.5)
-    axes.set_xlabel("distance of the liver's noise spectrum (0: as at full dose; 1: no noise)")
+    axes.axvline(1, color=_FAINT, lw=0.7, ls=":", zorder=0)
+    axes.set_xlabel("distance of the liver's noise spectrum from full dose (1: that of no noise)")
     axes.set_ylabel("PSNR (dB)")
-    axes.set_xlim(left=0)
+    _plain_log(axes)
     _legend(figure, axes)
     return _svg(figure, "texture")
 
@@ -107,7 +108,7 @@ def agreement(peaks: Sequence[Peak], table: Table) -> str:
             f"[{found.lower.value:+.1f}, {found.upper.value:+.1f}], n = {found.n}",
             size=8.5, color=_INK,
         )  # fmt: skip
-        axes.set_xscale("log")
+        _plain_log(axes)
     for axes in grid[len(methods) :]:
         axes.set_axis_off()
     grid[0].set_ylabel("change of SUVpeak (%)")
@@ -134,10 +135,17 @@ def froc_curves(readings: Sequence[Reading], table: Table) -> str:
                 continue
             curve = froc([r.lesions for r in mine], [r.false for r in mine])
             full = method == FULL_DOSE
+            # The last point's sensitivity stays, however many false foci more are let in.
+            end = max(_MOST_FALSE, float(curve.false_per_scan[-1]))
             axes.step(
-                curve.false_per_scan, curve.sensitivity, where="post", lw=1.2, label=method,
-                color=_INK if full else _colour(table, method), ls=":" if full else "-",
-            )  # fmt: skip
+                np.append(curve.false_per_scan, end),
+                np.append(curve.sensitivity, curve.sensitivity[-1]),
+                where="post",
+                lw=1.2,
+                label=method,
+                color=_INK if full else _colour(table, method),
+                ls=":" if full else "-",
+            )
         axes.set_title(f"1/{dose:g} of the dose", size=9, color=_INK)
         axes.set_xlim(0, _MOST_FALSE)
         axes.set_ylim(0, 1.02)
@@ -198,6 +206,16 @@ def _colour(table: Table, method: str) -> str:
         return _MEASURED_COLOUR
     others = [name for name in table.methods if name != MEASURED]
     return _COLOURS[others.index(method) % len(_COLOURS)]
+
+
+def _plain_log(axes: Axes) -> None:
+    """A logarithmic x axis with 1, 2, 5 … written out."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _figure(width_in: float, height_in: float) -> Figure:
