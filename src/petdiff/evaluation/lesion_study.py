@@ -17,7 +17,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from petdiff.clinic.description import Lesion
-from petdiff.evaluation.foci import SAME_PLACE_MM, Affine, Foci, Volume, find_foci, unexplained
+from petdiff.evaluation.foci import (
+    LEAST_SCORE,
+    SAME_PLACE_MM,
+    Affine,
+    Foci,
+    Volume,
+    find_foci,
+    unexplained,
+)
 from petdiff.evaluation.froc import Froc, area_interval, froc
 from petdiff.evaluation.regions import body_mask
 
@@ -26,7 +34,7 @@ CONTRASTS = (2.0, 4.0, 8.0)  # of the bins of uptake over what was there without
 FALSE_PER_SCAN = 1.0
 END_MM = 50.0  # of each end of the scan
 ALL = "all"
-_EXPLAINING_SCORE = 1.0  # faint foci of a reference explain too
+_EXPLAINING_SCORE = LEAST_SCORE / 2  # half the contrast explains: see `unexplained`
 _BALLS = 7  # points across a lesion, to average what was there without it
 
 
