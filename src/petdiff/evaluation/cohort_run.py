@@ -44,13 +44,17 @@ _ONE_THREAD = {
 
 @dataclass(frozen=True, eq=False)
 class Done:
-    """A unit that is done, as its files hold it; pictures are read when they are wanted."""
+    """A unit that is done. Rows and pictures of many units are too much to hold at once, so they
+    are read from its files whenever they are wanted."""
 
     unit: Unit
-    rows: list[CohortRow]
     readings: list[Reading]
     places: dict[str, Any]
     file: Path
+
+    @property
+    def rows(self) -> list[CohortRow]:
+        return [CohortRow(*row) for row in _content(self.file)["rows"]]
 
     def picture(self, name: str) -> Grey:
         """Of a name as in `Snapshots.pictures`."""
@@ -94,14 +98,18 @@ def run_cohort(
 
 def read_unit(file: Path, unit: Unit) -> Done:
     """A unit's file."""
-    content = json.loads(file.read_text(encoding="utf-8"))
+    content = _content(file)
     return Done(
         unit,
-        [CohortRow(*row) for row in content["rows"]],
         [reading_from_json(reading) for reading in content["readings"]],
         content["places"],
         file,
     )
+
+
+def _content(file: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content
 
 
 @contextmanager

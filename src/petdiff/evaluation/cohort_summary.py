@@ -163,7 +163,7 @@ def _claim(table: Table, champion: str, rivals: Sequence[str]) -> dict[str, Any]
     counted = []
     for rival, gain in gains.items():
         by_condition = [
-            {**condition._asdict(), "gain_db": float(gain_db), "p": next(adjusted)}
+            {**condition._asdict(), "gain_db": float(gain_db), "p": float(next(adjusted))}
             for condition, gain_db in zip(table.conditions, _nanmean(gain.T), strict=True)
         ]
         known = [one for one in by_condition if np.isfinite(one["gain_db"])]
@@ -272,7 +272,9 @@ def _mean(values: Values, generator: np.random.Generator) -> dict[str, Any]:
 
 def _wilcoxon_p(difference: Values) -> float:
     known = difference[np.isfinite(difference)]
-    return paired(np.zeros(len(known)), known).wilcoxon_p if len(known) > 1 else 1.0
+    if len(known) < 2:
+        return 1.0
+    return float(paired(np.zeros(len(known)), known).wilcoxon_p)
 
 
 def _metric_of(metric: str, region: str) -> str | None:

@@ -19,6 +19,7 @@ from petdiff import __version__
 from petdiff.evaluation.cohort import FULL_DOSE, GAUSSIAN, MEASURED, OWN, Cohort
 from petdiff.evaluation.cohort_run import Done
 from petdiff.evaluation.cohort_summary import METRICS, OVERALL, UNRANKED, Metric, Table
+from petdiff.evaluation.cohort_unit import CohortRow
 from petdiff.evaluation.snapshots import PROJECTION, SLICE, Grey
 from petdiff.report import comparison_plots as plots
 
@@ -79,10 +80,12 @@ def worst_cases(done: Sequence[Done], table: Table) -> list[_Case]:
     """Scans to look at: a model's largest losses to the best Gaussian, and the lesions that a model
     gets most wrong; in turn, worst first, no scan twice. Without a model, the filters' own."""
     models = [m for m in table.methods if m not in (MEASURED, GAUSSIAN)] or list(table.methods)
-    losses, errors = [], []
+    losses: list[_Case] = []
+    errors: list[_Case] = []
     for one in done:
-        losses += list(_losses(one, models))
-        errors += list(_lesion_errors(one, models))
+        rows = one.rows
+        losses += _losses(one, rows, models)
+        errors += _lesion_errors(one, rows, models)
     ranked = [sorted(kind, key=lambda case: -case.badness) for kind in (losses, errors)]
     chosen: dict[tuple[str, float], _Case] = {}
     for n in range(max(map(len, ranked), default=0)):
@@ -92,10 +95,10 @@ def worst_cases(done: Sequence[Done], table: Table) -> list[_Case]:
     return list(chosen.values())
 
 
-def _losses(one: Done, models: Sequence[str]) -> Iterator[_Case]:
+def _losses(one: Done, rows: Sequence[CohortRow], models: Sequence[str]) -> Iterator[_Case]:
     psnr = {
         (row.method, row.dose): row.value
-        for row in one.rows
+        for row in rows
         if row.metric == "psnr_db" and row.value is not None
     }
     for (method, dose), value in psnr.items():
@@ -105,8 +108,8 @@ def _losses(one: Done, models: Sequence[str]) -> Iterator[_Case]:
             yield _Case(one, dose, f"{method} {gain:+.2f} dB against the best Gaussian", -gain)
 
 
-def _lesion_errors(one: Done, models: Sequence[str]) -> Iterator[_Case]:
-    for row in one.rows:
+def _lesion_errors(one: Done, rows: Sequence[CohortRow], models: Sequence[str]) -> Iterator[_Case]:
+    for row in rows:
         if row.metric == "suv_peak_bias" and row.method in models and row.value is not None:
             why = f"{row.method} changes SUVpeak of {row.region} by {row.value:+.0%}"
             yield _Case(one, row.dose, why, abs(row.value))
@@ -235,21 +238,20 @@ def _pictures(case: _Case, methods: Sequence[str]) -> str:
     title = f"{where}, 1/{case.dose:g} of the dose: {case.why}"
     if place["lesion"]:
         title += f"; ringed: {place['lesion']}"
-    figures = "".join(_figure(case, method, place) for method in (FULL_DOSE, *methods))
+    psnr = {
+        row.method: row.value
+        for row in case.done.rows
+        if row.metric == "psnr_db" and row.dose == case.dose
+    }
+    figures = "".join(
+        _figure(case, method, psnr.get(method), place) for method in (FULL_DOSE, *methods)
+    )
     return (
         f'<section class="case"><h3>{escape(title)}</h3><div class="row">{figures}</div></section>'
     )
 
 
-def _figure(case: _Case, method: str, place: Mapping[str, Any]) -> str:
-    psnr = next(
-        (
-            row.value
-            for row in case.done.rows
-            if (row.metric, row.method, row.dose) == ("psnr_db", method, case.dose)
-        ),
-        None,
-    )
+def _figure(case: _Case, method: str, psnr: float | None, place: Mapping[str, Any]) -> str:
     caption = f"{method}, {psnr:.2f} dB" if psnr is not None else method
     shown = []
     for kind in (PROJECTION, SLICE):
