@@ -263,7 +263,7 @@ def test_claim_holds_only_where_every_condition_is_won() -> None:
     lost = claims(table_of(psnr, methods))[0]
     assert not lost["holds"]
     assert "does not have a higher PSNR" in lost["sentence"]
-    assert "the worst is quadra, fdg, 1/8 with -1.00 dB" in lost["sentence"]
+    assert "the worst is quadra, fdg, 1/8 with −1.00 dB" in lost["sentence"]
     assert [rival["won"] for rival in lost["rivals"]] == [5, 4, 5]
     assert lost["rivals"][1]["lost_significantly"] == 1
     json.dumps(lost, allow_nan=False)

@@ -132,5 +132,5 @@ def test_worst_cases_come_first_in_turn() -> None:
     table = Table(("gaussian", "flow3d"), (), (), {})
     cases = worst_cases(units, table)
     assert [case.done.unit.name for case in cases] == ["lossy", "cold", "good"]
-    assert cases[0].why == "flow3d -0.50 dB against the best Gaussian"
-    assert cases[1].why == "flow3d changes SUVpeak of lesion 1 (node) by -40%"
+    assert cases[0].why == "flow3d −0.50 dB against the best Gaussian"
+    assert cases[1].why == "flow3d changes SUVpeak of lesion 1 (node) by −40%"

@@ -221,7 +221,7 @@ def _sentence(
             f" With {patients} patient{'s' if patients > 1 else ''} no difference could have been "
             f"significant after correction for {tests} tests."
         )
-    return " ".join([head, *parts]) + power
+    return (" ".join([head, *parts]) + power).replace(" -", " \N{MINUS SIGN}")
 
 
 def _least_p(patients: int) -> float:

@@ -105,14 +105,20 @@ def _losses(one: Done, rows: Sequence[CohortRow], models: Sequence[str]) -> Iter
         gaussian = psnr.get((GAUSSIAN, dose))
         if method in models and method != GAUSSIAN and gaussian is not None:
             gain = value - gaussian
-            yield _Case(one, dose, f"{method} {gain:+.2f} dB against the best Gaussian", -gain)
+            why = f"{method} {_signed(f'{gain:+.2f}')} dB against the best Gaussian"
+            yield _Case(one, dose, why, -gain)
 
 
 def _lesion_errors(one: Done, rows: Sequence[CohortRow], models: Sequence[str]) -> Iterator[_Case]:
     for row in rows:
         if row.metric == "suv_peak_bias" and row.method in models and row.value is not None:
-            why = f"{row.method} changes SUVpeak of {row.region} by {row.value:+.0%}"
+            change = _signed(f"{row.value:+.0%}")
+            why = f"{row.method} changes SUVpeak of {row.region} by {change}"
             yield _Case(one, row.dose, why, abs(row.value))
+
+
+def _signed(number: str) -> str:
+    return number.replace("-", "\N{MINUS SIGN}")
 
 
 def _peaks(done: Sequence[Done]) -> list[plots.Peak]:
@@ -129,17 +135,21 @@ def _peaks(done: Sequence[Done]) -> list[plots.Peak]:
 
 
 def _scope(cohort: Cohort, summary: Mapping[str, Any]) -> str:
-    patients = summary["patients"]
-    people = f"{patients} patient{'s' if patients != 1 else ''}"
-    doses = f"{len({d for d in summary['means']['psnr_db'] if d != OVERALL})} doses"
+    people = _counted(summary["patients"], "patient")
+    doses = _counted(len(summary["means"]["psnr_db"]) - 1, "dose")
     if cohort.pairs is not None:
         return f"{people} (own pairs), {doses}, {len(summary['methods'])} methods"
     voxels = f"{cohort.voxel_mm:g} mm voxels" if cohort.voxel_mm else "the scanners' own voxels"
     return (
         f"{people} (simulated, seed {cohort.seed} on; {cohort.extent}; {voxels}) × "
-        f"{len(cohort.scanners)} scanners × {len(cohort.tracers)} tracers × {doses}: "
+        f"{_counted(len(cohort.scanners), 'scanner')} × "
+        f"{_counted(len(cohort.tracers), 'tracer')} × {doses}: "
         f"{summary['scans']} low-dose scans, {len(summary['methods'])} methods"
     )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _claim(claim: Mapping[str, Any]) -> str:
@@ -222,7 +232,7 @@ def _worse(tests: Sequence[Mapping[str, Any]], method: str, best: str | None) ->
 def _shown(metric: Metric, value: float) -> str:
     if metric.name in _PERCENT:
         sign = "+" if metric.name == "lesion_suv_peak_bias" else ""
-        return f"{100 * value:{sign}.1f}"
+        return _signed(f"{100 * value:{sign}.1f}")
     if metric.name == "ssim":
         return f"{value:.4f}"
     return f"{value:.2f}"
@@ -252,7 +262,7 @@ def _pictures(case: _Case, methods: Sequence[str]) -> str:
 
 
 def _figure(case: _Case, method: str, psnr: float | None, place: Mapping[str, Any]) -> str:
-    caption = f"{method}, {psnr:.2f} dB" if psnr is not None else method
+    caption = f"{method}, {psnr:.2f} dB" if psnr is not None else f"{method} dose"
     shown = []
     for kind in (PROJECTION, SLICE):
         grey = case.done.picture(f"{case.dose:g}/{method}/{kind}")
