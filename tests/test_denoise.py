@@ -19,7 +19,7 @@ from petdiff.networks.unet import UNet
 @pytest.fixture(scope="module")
 def model() -> Model:
     """A tiny flow3d whose layers all speak."""
-    method = Flow3D(UNet(5, 2, widths=(8, 8, 8), blocks=(1, 1, 1)))
+    method = Flow3D(UNet(5, 4, widths=(8, 8, 8), blocks=(1, 1, 1)))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in method.network.parameters():

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from petdiff.errors import UsageError
+from petdiff.errors import InputRefused, UsageError
 from petdiff.methods.flow3d import Flow3D, loss, preconditioning
-from petdiff.methods.local_activity import local_activity
+from petdiff.methods.local_activity import CHANNELS, local_activity
 
 SIGMA_DATA = 0.3
 
@@ -45,7 +45,7 @@ def test_a_scan_without_noise_is_handed_back_whatever_the_network_says() -> None
     for noise in (1e-4, 0.5):
         fields = local_activity(scan(noise)).fields[None]
         answer = method.denoise(torch.zeros(1, 1, 16, 16, 16), torch.tensor([torch.inf]), fields)
-        changes.append((answer - fields[:, :1]).abs().max().item())
+        changes.append((answer[:, :1] - fields[:, :1]).abs().max().item())
     assert changes[0] < 1e-3
     assert changes[1] > 0.1
 
@@ -63,7 +63,9 @@ def test_loss_of_a_perfect_answer_is_zero() -> None:
     fields = local_activity(scan(0.3)).fields[None]
     measured = fields[:, :1]
     activity = torch.ones_like(measured)
-    method.denoise = lambda x, sigma, fields: fields[:, :1]  # type: ignore[method-assign]
+    trust = torch.zeros_like(fields[:, 1:CHANNELS])
+    perfect = torch.cat([measured, trust], dim=1)
+    method.denoise = lambda x, sigma, fields: perfect  # type: ignore[method-assign]
     generator = torch.Generator().manual_seed(0)
     assert loss(method, measured, fields, activity, generator).item() == pytest.approx(0, abs=1e-9)
 
@@ -99,6 +101,16 @@ def test_voxels_are_changed_only_where_training_saw_no_such_size(
     voxel_mm: tuple[float, float, float], working_mm: tuple[float, float, float]
 ) -> None:
     assert Flow3D.create("tiny").working_voxel_mm(voxel_mm) == pytest.approx(working_mm)
+
+
+def test_a_model_of_another_version_is_refused() -> None:
+    contract = Flow3D.create("tiny").contract({})
+    assert Flow3D.from_contract(contract).network.architecture() == contract.architecture
+    older = contract.model_copy(
+        update={"architecture": contract.architecture | {"out_channels": 2}}
+    )
+    with pytest.raises(InputRefused, match="another version"):
+        Flow3D.from_contract(older)
 
 
 def test_an_unknown_preset_names_the_known() -> None:

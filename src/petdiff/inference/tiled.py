@@ -72,7 +72,7 @@ class TiledDenoiser:
         }
 
     def _ask(self, x: Tensor, sigma: Tensor) -> Tensor:
-        x0 = torch.zeros(self.shape, device=x.device)
+        answer: Tensor | None = None
         level = sigma.to(x.device, torch.float32).reshape(1)
         cut = list(tiles(self.shape, self.core, self.method.halo, self.method.multiple))
         for n, tile in enumerate(cut):
@@ -82,11 +82,16 @@ class TiledDenoiser:
                     level,
                     self.bound.fields[(slice(None), *tile.read)][None],
                 )
-                x0[tile.core] = self.method.denoise(*seen)[0, 0][tile.inner]
+                part = self.method.denoise(*seen)[0]
+                if answer is None:
+                    answer = torch.zeros((len(part), *self.shape), device=x.device)
+                answer[(slice(None), *tile.core)] = part[(slice(None), *tile.inner)]
             if self.callback is not None:
                 self.callback(self.done * len(cut) + n + 1, self.calls * len(cut))
         self.done += 1
-        return self.bound.settle(x0.mul_(self.inside))
+        if answer is None:  # nothing but air
+            return torch.zeros(self.shape, device=x.device)
+        return self.bound.settle(answer.mul_(self.inside))
 
     def _fit(self) -> None:
         budget = memory_budget(self.inside.device)

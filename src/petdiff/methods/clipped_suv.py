@@ -18,9 +18,9 @@ class ClippedScan:
     excess_suv: Tensor
     clip_suv: float
 
-    def settle(self, x0: Tensor) -> Tensor:
-        """Nothing has to hold for the volume as a whole."""
-        return x0
+    def settle(self, answer: Tensor) -> Tensor:
+        """x0 [i, j, k] of an answer [1, i, j, k]: nothing has to hold for the volume as a whole."""
+        return answer[0]
 
     def decode(self, x: Tensor) -> Tensor:
         """The domain [i, j, k] → SUV, with what was clipped put back on top.

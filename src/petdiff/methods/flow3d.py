@@ -3,7 +3,8 @@
 It denoises r, the ratio to local activity (`local_activity.py`), with Gaussian noise of standard
 deviation σ in r. Preconditioning as Karras et al. 2022 (EDM), table 1, with two changes: the noisy
 guess enters as its Wiener estimate, which vanishes at σ = ∞, so that there the network is plain
-regression; and a gate returns the measured scan where it can be trusted.
+regression; and a gate returns the measured scan where it can be trusted. Beside r it answers how
+far the scan's own activity is to be kept at fine scales, which `keep_activity` then does.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from torch import Tensor
 from petdiff.diffusion.denoiser import Denoiser
 from petdiff.diffusion.samplers import Callback, sample_euler
 from petdiff.diffusion.schedules import flow_sigmas
-from petdiff.errors import UsageError
+from petdiff.errors import InputRefused, UsageError
 from petdiff.methods.local_activity import (
-    FINE,
-    NEAR,
+    CHANNELS,
+    SMOOTHED,
     LocalActivity,
     gaussian,
     keep_activity,
@@ -46,12 +47,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-# The network's say grows with the scan's noise; at this noise of the ratio it is half of its most.
-# A scan with hardly any noise is handed back but for a trace, however hot it is. The same factor
+# The network's say grows with the noise to be expected; at this noise it is half of its most. A
+# scan with hardly any noise is handed back but for a trace, however hot it is. The same factor
 # scales σ_data: less is left unknown of r where the scan is known well.
 _TRUSTED_NOISE = 0.1
 _GATE_REACH = 1.25  # so that the gate can shut out the measured scan where noise is high
 _MAX_WEIGHT = 10.0
+_LEAST_NOISE_POWER = 1e-5
 _STRUCTURE_ERROR = 0.05  # mean squared error in r that remains however noisy a scan is, roughly
 
 
@@ -72,12 +74,18 @@ class Flow3D:
         """With fresh weights."""
         if preset not in PRESETS:
             raise UsageError(f"preset {preset!r} of flow3d: unknown; use {' or '.join(PRESETS)}")
-        return cls(UNet(5, 2, **PRESETS[preset]))
+        return cls(UNet(5, 1 + CHANNELS, **PRESETS[preset]))
 
     @classmethod
     def from_contract(cls, contract: Contract) -> Flow3D:
         """As a weights file describes it, its weights still to be loaded."""
-        return cls(UNet(**contract.architecture), **contract.process)
+        made = cls(UNet(**contract.architecture), **contract.process)
+        if contract.architecture.get("out_channels") != 1 + CHANNELS:
+            raise InputRefused(
+                f"contract of flow3d: architecture.out_channels: of another version of petdiff, "
+                f"whose network did not give {1 + CHANNELS} channels; train it anew"
+            )
+        return made
 
     def contract(self, training: dict[str, Any]) -> Contract:
         """What travels with the weights."""
@@ -144,22 +152,22 @@ class Flow3D:
         return sample_euler(denoiser, noise, sigmas, generator=generator, callback=callback)
 
     def denoise(self, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
-        """Expected r [b, 1, i, j, k], given x = r + σ·noise and the scan's fields [b, 4, i, j, k].
+        """Expected r, given x = r + σ·noise [b, 1, i, j, k] and the scan's fields [b, 4, i, j, k].
 
-        sigma is [b]; where it is ∞, x is not looked at (but must be finite).
+        sigma is [b]; where it is ∞, x is not looked at (but must be finite). The answer is
+        [b, CHANNELS, i, j, k]: r, and how far the scan itself is to be trusted, for `settle`.
         """
-        noise = noise_ratio(fields[:, 3, 0, 0, 0].float())
+        noise = noise_ratio(fields[:, 3:4].float())
         strength = noise / (noise + _TRUSTED_NOISE)
-        _, _, c_in, t = preconditioning(sigma, self.sigma_data)
-        c_skip, c_out, _, _ = preconditioning(sigma, self.sigma_data * strength)
-        strength, c_in, c_skip, c_out = (
-            c.view(-1, 1, 1, 1, 1) for c in (strength, c_in, c_skip, c_out)
-        )
+        level = sigma.view(-1, 1, 1, 1, 1)
+        _, _, c_in, t = preconditioning(level, self.sigma_data)
+        c_skip, c_out, _, _ = preconditioning(level, self.sigma_data * strength)
         seen = torch.cat([fields, (c_in * x).to(fields.dtype)], dim=1)
-        gate, change = self.network(seen, t).float().split(1, dim=1)
+        answer = self.network(seen, t.flatten()).float()
+        gate, change, trust = torch.split(answer, [1, 1, CHANNELS - 1], dim=1)
         measured = (1 - strength * _GATE_REACH * torch.sigmoid(gate)) * fields[:, :1]
-        r: Tensor = c_skip * x + (1 - c_skip) * measured + c_out * change
-        return r
+        r = c_skip * x + (1 - c_skip) * measured + c_out * change
+        return torch.cat([r, trust], dim=1)
 
 
 def preconditioning(
@@ -195,8 +203,8 @@ def loss(
     fields    of the low-dose scan [b, 4, i, j, k]
     activity  of the low-dose scan, over its mean [b, 1, i, j, k]
 
-    A voxel's weight is its activity: between absolute error, where only hot organs would count, and
-    relative error, where all would count alike.
+    A voxel's weight is its activity, between absolute and relative error, in one half of the loss,
+    and its square, so absolute error as PSNR has it, in the other.
 
     Each patch is divided by about the error that a good answer leaves, which is bounded by the
     scan's noise power, by σ², and by how well structure can be told: so every dose and σ counts.
@@ -211,12 +219,17 @@ def loss(
     x = torch.where(pure.view(per_sample), 0.0, r + sigma.view(per_sample) * noise)
     sigma = torch.where(pure, torch.inf, sigma)
     scan = activity * (1 + fields[:, :1])
-    smoothed = {width: gaussian(scan, width) for width in (NEAR, FINE)}
-    answer = keep_activity(method.denoise(x, sigma, fields), activity, smoothed, fields[:, 3:4])
-    error = (answer - r).square()
-    weight = activity.clamp(max=_MAX_WEIGHT)
-    volume = (1, 2, 3, 4)
-    per_patch = (weight * error).mean(volume)
-    noise_power = (weight * (fields[:, :1] - r).square()).mean(volume) + 1e-5
-    elsewhere = (1 / _STRUCTURE_ERROR + 1 / sigma.square()) / weight.mean(volume)
-    return (per_patch * (1 / noise_power + elsewhere)).log1p().mean()
+    smoothed = {width: gaussian(scan, width) for width in SMOOTHED}
+    answer = torch.split(method.denoise(x, sigma, fields), 1, dim=1)
+    error = (keep_activity(answer, activity, smoothed, fields[:, 3:4]) - r).square()
+    noise_power = (fields[:, :1] - r).square()
+    elsewhere = 1 / _STRUCTURE_ERROR + 1 / sigma.square()
+
+    def over_what_a_good_answer_leaves(weight: Tensor) -> Tensor:
+        error_left, noise = ((weight * each).mean((1, 2, 3, 4)) for each in (error, noise_power))
+        scale = weight.mean((1, 2, 3, 4))
+        return (error_left / scale * (1 / (noise / scale + _LEAST_NOISE_POWER) + elsewhere)).log1p()
+
+    between = over_what_a_good_answer_leaves(activity.clamp(max=_MAX_WEIGHT))
+    absolute = over_what_a_good_answer_leaves(activity.square())
+    return (between + absolute).mean() / 2

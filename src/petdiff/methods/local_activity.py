@@ -10,21 +10,30 @@ Arrays are [i, j, k] of a whole scan; widths are in voxels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-# Gaussian σ in voxels: of s, of its far share, of what the fields compare with, and of what noise
-# is measured against. The last is so fine that little texture passes for noise.
-NEAR, FAR, CONTEXT, FINE = 2.0, 6.0, 4.0, 1.0
+# Gaussian σ in voxels: of s, of its far share, of what the fields compare with, of what noise is
+# measured against (so fine that little texture passes for noise), and the finest of all.
+NEAR, FAR, CONTEXT, FINE, FINEST = 2.0, 6.0, 4.0, 1.0, 0.6
+SMOOTHED = (NEAR, FINE, FINEST)  # as which `keep_activity` looks at a scan
 _FAR_SHARE = 0.03
 _FLOOR = 1e-3  # of the scan's level, keeps s positive where nothing was measured
 _LEEWAY = 0.005  # of s: keeps the factor of `keep_activity` finite where x is zero all around
 _MOST = 10.0  # bounds it
-_PASSES = (NEAR, NEAR, FINE, FINE)  # each leaves a fraction of what was still missing
-_FINE_NOISE = 0.45  # noise of a scan whose activity is known half as finely
+# Passes of `keep_activity`, each of which leaves a fraction of what was still missing. The fine
+# ones are taken by half at this noise, unless the network knows better: it answers a trust for each
+_PASSES = (NEAR, NEAR, FINE, FINE, FINEST)
+_HALF_TRUSTED_NOISE = {FINE: 0.45, FINEST: 0.12}
+_STEEPNESS = 4.0  # of the trust's fall around that noise
+CHANNELS = 1 + len(_HALF_TRUSTED_NOISE)  # of an answer: r, and a trust for each fine σ
+# Relative noise falls with activity as a power between that of counts (0.5) and 0.2, over four
+# scanners and four tracers; where it is cold, it hardly rises.
+_NOISE_POWER, _MOST_LOG_NOISE = 0.4, 0.3
 _LOG_NOISE_CENTRE = -1.9  # about the middle of log noise over doses 1 … 1/200: centres a field
 
 
@@ -32,20 +41,20 @@ _LOG_NOISE_CENTRE = -1.9  # about the middle of log noise over doses 1 … 1/200
 class LocalActivity:
     """A scan seen through its own local activity.
 
-    smoothed  the scan [i, j, k] in SUV, smoothed by Gaussians of σ NEAR and FINE
+    smoothed  the scan [i, j, k] in SUV, smoothed by Gaussians of the σ of SMOOTHED
     activity  the positive field s [i, j, k], SUV
     fields    what the network sees of the scan [4, i, j, k], free of scale: the ratio y/s − 1, the
               log of s against its surroundings, the log of the noise around each voxel, and the log
-              of the whole scan's noise, the same everywhere
+              of the noise to be expected there
     """
 
     smoothed: dict[float, Tensor]
     activity: Tensor
     fields: Tensor
 
-    def settle(self, r: Tensor) -> Tensor:
-        """r [i, j, k] with the scan's own regional activity."""
-        return keep_activity(r, self.activity, self.smoothed, self.fields[3, 0, 0, 0])
+    def settle(self, answer: Tensor) -> Tensor:
+        """r [i, j, k] with the scan's own regional activity, from an answer [CHANNELS, i, j, k]."""
+        return keep_activity(answer.unbind(), self.activity, self.smoothed, self.fields[3])
 
     def decode(self, r: Tensor) -> Tensor:
         """Ratio → SUV."""
@@ -60,14 +69,14 @@ def level(y: Tensor) -> Tensor:
 def local_activity(y: Tensor, dtype: torch.dtype = torch.float32) -> LocalActivity:
     """See the scan y [i, j, k] (SUV, any scale, at least one positive voxel) in its own ratio."""
     positive = y.clamp(min=0)
-    smoothed = {sigma: gaussian(positive, sigma) for sigma in (NEAR, FINE)}
+    smoothed = {sigma: gaussian(positive, sigma) for sigma in SMOOTHED}
     s = smoothed[NEAR] + _FAR_SHARE * gaussian(positive, FAR) + _FLOOR * level(y)
     fields = torch.empty((4, *y.shape), dtype=dtype, device=y.device)
     fields[0] = y / s - 1
     rough = (y - smoothed[FINE]).div_(s).square_()
     log_noise = gaussian(rough, CONTEXT).clamp_(min=1e-10).log_().mul_(0.5)
     fields[2] = log_noise.sub_(_LOG_NOISE_CENTRE)
-    fields[3] = scan_noise(log_noise, s)
+    fields[3] = expected_noise(log_noise, s)
     del log_noise, rough
     log_s = s.log()
     fields[1] = log_s - gaussian(log_s, CONTEXT)
@@ -75,28 +84,42 @@ def local_activity(y: Tensor, dtype: torch.dtype = torch.float32) -> LocalActivi
 
 
 def keep_activity(
-    r: Tensor, s: Tensor, smoothed: Mapping[float, Tensor], log_noise: Tensor
+    answer: Sequence[Tensor], s: Tensor, smoothed: Mapping[float, Tensor], log_noise: Tensor
 ) -> Tensor:
-    """Scale x = s (1 + r) so that, smoothed as the scan was, it shows the same activity.
+    """Scale x = s (1 + r) so that, smoothed as the scan was, it shows the same activity; gives r.
 
     Over a few voxels a scan's activity is measured well, even at a low dose: what a network knows
-    better is how it is distributed among them. How few depends on the scan's noise (the fourth of
-    the fields), so that FINE is weighed by it. All [..., i, j, k].
+    better is how it is distributed among them. How few depends on the noise expected there (the
+    fourth of the fields) and on how far it reaches, which the network tells by its trust.
+
+    answer  r and the trusts, as log odds over what the noise lets expect; all [..., i, j, k]
     """
-    fine = 1 / (1 + (noise_ratio(log_noise.float()) / _FINE_NOISE) ** 8)
+    r, *trusts = answer
+    trust = dict(zip(_HALF_TRUSTED_NOISE, trusts, strict=True))
+    log_noise = log_noise.float() + _LOG_NOISE_CENTRE
     for sigma in _PASSES:
         shown = gaussian(s * (1 + r), sigma).clamp(min=0)
         factor = (smoothed[sigma] + _LEEWAY * s) / (shown + _LEEWAY * s)
         factor = factor.clamp(max=_MOST)
-        r = (1 + r) * (factor if sigma == NEAR else factor**fine) - 1
+        if sigma in trust:
+            expected = _STEEPNESS * (math.log(_HALF_TRUSTED_NOISE[sigma]) - log_noise)
+            factor = factor ** torch.sigmoid(expected + trust[sigma])
+        r = (1 + r) * factor - 1
     return r
 
 
-def scan_noise(log_noise: Tensor, s: Tensor) -> Tensor:
-    """Median of the local log noise in the body: structure is here and there, noise everywhere."""
+def expected_noise(log_noise: Tensor, s: Tensor) -> Tensor:
+    """Log noise that counts let expect at each voxel, from the scan's median and the activity.
+
+    The median, over the body, of the local log noise: structure is here and there, noise
+    everywhere. Hot organs have less of it, relative to their activity.
+    """
     sparse = (slice(None, None, 2),) * 3
-    log_noise, s = log_noise[sparse], s[sparse]
-    return log_noise[s >= 0.5 * s.mean()].median()
+    few = s[sparse]
+    body = few >= 0.5 * few.mean()
+    median = log_noise[sparse][body].median()
+    less = (s / few[body].median()).log_().mul_(_NOISE_POWER).clamp_(min=-_MOST_LOG_NOISE)
+    return median - less
 
 
 def noise_ratio(log_noise: Tensor) -> Tensor:

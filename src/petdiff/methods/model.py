@@ -51,8 +51,8 @@ class BoundScan(Protocol):
 
     fields: Tensor
 
-    def settle(self, x0: Tensor) -> Tensor:
-        """The network's answer [i, j, k] with what must hold for the volume as a whole."""
+    def settle(self, answer: Tensor) -> Tensor:
+        """x0 [i, j, k] with what must hold for the volume as a whole, from answers [c, i, j, k]."""
         ...
 
     def decode(self, x: Tensor) -> Tensor:
@@ -144,7 +144,7 @@ class Model:
         bound = self.method.bind(y, torch.float32)
         levels = torch.tensor([sigma], device=y.device)
         answer: Tensor = self.method.denoise(x[None, None], levels, bound.fields[None])
-        settled: Tensor = bound.settle(answer[0, 0])
+        settled: Tensor = bound.settle(answer[0])
         return settled
 
 
