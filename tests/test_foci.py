@@ -128,29 +128,47 @@ def test_the_focus_itself_hardly_reaches_its_shell() -> None:
 def test_unexplained_are_foci_that_the_reference_lacks_or_shows_weakly() -> None:
     place = affine_of()
     here, there = (distance_mm(at) < 7 for at in (CENTRE, beside(30, -20, 25)))
-    both = find_foci((1 + 4 * here + 4 * there).astype(np.float32), place)
-    one = find_foci((1 + 4 * here).astype(np.float32), place)
-    faint = find_foci((1 + 4 * here + 1.0 * there).astype(np.float32), place)
-    real = np.linalg.norm(both.position_mm - (CENTRE + place[:3, 3]), axis=1) < 10
+    both, one, faint, half = (
+        (1 + 4 * here + contrast * there).astype(np.float32) for contrast in (4, 0, 1.8, 2.2)
+    )
+    foci = find_foci(both, place)
+    real = np.linalg.norm(foci.position_mm - (CENTRE + place[:3, 3]), axis=1) < 10
     assert real.any()
     assert not real.all()
-    np.testing.assert_array_equal(unexplained(both, one), ~real)
-    np.testing.assert_array_equal(unexplained(both, faint), ~real)
-    assert not unexplained(both, both).any()
-    assert not unexplained(one, both).any()
-    assert unexplained(both, both[np.zeros(len(both), dtype=bool)]).all()
+    np.testing.assert_array_equal(unexplained(foci, one, place), ~real)
+    np.testing.assert_array_equal(unexplained(foci, faint, place), ~real)
+    assert not unexplained(foci, half, place).any()
+    assert not unexplained(foci, both, place).any()
+    assert unexplained(foci, np.ones_like(both), place).all()
 
 
-def test_a_focus_within_a_reference_s_own_radius_is_explained_and_one_outside_is_not() -> None:
-    def one(at_mm: float, radius_mm: float, contrast: float) -> Foci:
-        column = np.array([1.0])
-        return Foci(np.array([[at_mm, 0, 0]]), radius_mm * column, contrast * column, column,
-                    column, column)  # fmt: skip
+def test_a_focus_anywhere_along_a_vessel_is_explained_and_one_beside_it_is_not() -> None:
+    """The vessel has no focus of its own but at its ends, which lie outside of the scan."""
+    place, at = affine_of(), beside(0, 0, 20)
+    across = distance_mm(CENTRE)[:, :, [round(CENTRE[2] / MM[2])]]
+    vessel = np.repeat(1 + 3 * (across < 5), 50, axis=2).astype(np.float32)
+    spot = 2 * (distance_mm(at) < 5)
+    for beside_mm, expected in ((0, False), (5, False), (16, True)):
+        foci = find_foci(vessel + np.roll(spot, beside_mm // 2, axis=0).astype(np.float32), place)
+        wanted = at + place[:3, 3] + [beside_mm, 0, 0]
+        nearest = np.linalg.norm(foci.position_mm - wanted, axis=1).argmin()
+        assert np.linalg.norm(foci.position_mm[nearest] - wanted) < 6
+        assert unexplained(foci, vessel, place)[nearest] == expected
 
-    wide = one(0, 11.3, 4)
-    assert unexplained(one(11, 4, 7), wide).tolist() == [False]
-    assert unexplained(one(12, 4, 7), wide).tolist() == [True]
-    assert unexplained(one(11, 4, 9), wide).tolist() == [True]  # more than twice as strong
-    assert unexplained(one(11, 3, 7), wide).tolist() == [True]  # another scale altogether
-    assert unexplained(one(5.9, 4, 1), one(0, 4, 1)).tolist() == [False]
-    assert unexplained(one(6.1, 4, 1), one(0, 4, 1)).tolist() == [True]
+
+def test_near_is_within_the_radius_or_6_mm_and_scales_must_be_alike() -> None:
+    def focus(off_mm: float, radius_mm: float, contrast: float = 1.0) -> Foci:
+        position = (CENTRE + place[:3, 3] + [off_mm, 0, 0])[None]
+        return Foci(position, np.array([radius_mm]), *np.full((4, 1), contrast))
+
+    place = affine_of()
+    ball = np.where(distance_mm() < 4, 5, 1).astype(np.float32)
+    assert not unexplained(focus(0, 4), ball, place)[0]
+    assert not unexplained(focus(6, 4), ball, place)[0]
+    assert unexplained(focus(14, 4), ball, place)[0]
+    assert not unexplained(focus(14, 12), ball, place)[0]
+    assert unexplained(focus(6, 4), ball, place, same_place_mm=0)[0]
+    # At R = 11.3 mm, the smallest within a factor 3 of 32, a ball of r = 4 mm and contrast 4 has
+    # 4 (r/R)³ exp(3(1 - r²/R²)/2) = 0.66, less than half of 2.
+    assert unexplained(focus(0, 32, contrast=2), ball, place)[0]
+    assert not unexplained(focus(0, 4, contrast=2), ball, place)[0]

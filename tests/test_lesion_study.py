@@ -124,10 +124,17 @@ def test_lesions_count_as_lost_at_an_equal_rate_of_false_foci() -> None:
     ]
     rows = summarise(readings, generator=np.random.default_rng(0), resamples=10)
     full, scaled, noisy = (by_metric(rows, method) for method in ("full", "scaled", "noisy"))
-    # One false focus a scan: the full-dose threshold lies just above the second, at 9.
+    # One false focus a scan: each threshold lies just above its second.
     assert (full["found"], scaled["found"], noisy["found"]) == (3, 3, 1)
     assert (scaled["lost"], noisy["lost"], noisy["gained"]) == (0, 2, 0)
     assert (full["false_foci"], noisy["false_foci"], noisy["invented_foci"]) == (1, 2, 1)
+
+
+def test_no_false_focus_leaves_the_detector_s_own_threshold() -> None:
+    """Lesions must not set it: a faint focus of another method counts as it would beside any."""
+    readings = [reading("full", [50.0], []), reading("other", [50.0], [5.0, 4.5])]
+    rows = summarise(readings, generator=np.random.default_rng(0), resamples=10)
+    assert by_metric(rows, "other")["false_foci"] == 2
 
 
 def test_miss_rates_count_the_lesions_of_all_patients() -> None:

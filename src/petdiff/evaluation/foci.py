@@ -91,27 +91,29 @@ def find_foci(
     return _strongest(joined)
 
 
-def unexplained(foci: Foci, reference: Foci) -> NDArray[np.bool_]:
-    """Which foci a reference does not show: no focus of it has the same place, a radius within a
-    factor 3 and half the contrast. The same place is within either's radius, or 6 mm.
+def unexplained(
+    foci: Foci, reference: Volume, affine: Affine, *, same_place_mm: float = SAME_PLACE_MM
+) -> NDArray[np.bool_]:
+    """Which foci a reference image [i, j, k] does not show: nowhere near, at no radius within a
+    factor 3, does it have half the contrast. Near is within the focus's radius, or `same_place_mm`
+    where that is more; 0 asks for the very spot.
 
-    Find the reference's with a low `least_score`, for its faint foci explain as well.
+    The reference need have no focus of its own there: a vessel or a rib stands out all along, and
+    noise decides where along it a detector fires.
     """
-    from scipy.spatial import cKDTree
-
-    alone = np.ones(len(foci), dtype=bool)
-    if not len(foci) or not len(reference):
-        return alone
-    farthest = np.maximum(3 * foci.radius_mm, SAME_PLACE_MM)
-    nearby = cKDTree(reference.position_mm).query_ball_point(foci.position_mm, farthest)
-    for n, near in enumerate(nearby):
-        apart = np.linalg.norm(reference.position_mm[near] - foci.position_mm[n], axis=1)
-        radius, other = foci.radius_mm[n], reference.radius_mm[near]
-        explains = apart <= np.maximum(np.maximum(radius, other), SAME_PLACE_MM)
-        explains &= np.abs(np.log(other / radius)) < np.log(3)
-        explains &= reference.contrast_suv[near] >= foci.contrast_suv[n] / 2
-        alone[n] = not explains.any()
-    return alone
+    spacing = _spacing(affine)
+    box = body_box(reference, spacing)
+    off = (foci.position_mm - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
+    voxel = off - [span.start for span in box]
+    reach = np.maximum(foci.radius_mm, same_place_mm) if same_place_mm else np.zeros(len(foci))
+    shown = np.zeros(len(foci))
+    for radius, level in _scales(reference[box], spacing, RADII_MM):
+        like = np.abs(np.log(foci.radius_mm / radius)) < np.log(3)
+        for distance in np.unique(reach[like]):
+            here = like & (reach == distance)
+            highest = level.highest_near(voxel[here] / level.every, float(distance))
+            shown[here] = np.maximum(shown[here], highest)
+    return np.asarray(shown < foci.contrast_suv / 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +148,22 @@ class _Level:
         position = (where + off_centre[kept]) * self.every
         radii = np.full(len(where), radius)
         return Foci(position, radii, contrast[kept], background[kept], noise[kept], score[kept])
+
+    def highest_near(self, where: Values, reach_mm: float) -> Values:
+        """Greatest contrast within a distance of points in these voxels; the nearest voxel's, at
+        least, and nothing beyond the image."""
+        steps = [np.arange(-n, n + 1) for n in (reach_mm / self.spacing_mm).astype(int)]
+        ball = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 3)
+        ball = ball[np.linalg.norm(ball * self.spacing_mm, axis=1) <= reach_mm]
+        last = np.array(self.contrast.shape) - 1
+        middle = np.rint(where).astype(np.intp)
+        highest = np.zeros(len(where))
+        for step in ball:
+            at = middle + step
+            inside = np.all((at >= 0) & (at <= last), axis=1)
+            found = self.contrast[tuple(at[inside].T)]
+            highest[inside] = np.maximum(highest[inside], found)
+        return highest
 
     def _surroundings(self, where: NDArray[np.intp], shell: Values) -> tuple[Values, Values]:
         """Median of the uptake, and robust spread of the contrast, in a shell around each voxel."""

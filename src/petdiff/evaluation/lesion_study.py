@@ -26,7 +26,7 @@ from petdiff.evaluation.foci import (
     find_foci,
     unexplained,
 )
-from petdiff.evaluation.froc import Froc, area_interval, froc
+from petdiff.evaluation.froc import area_interval
 from petdiff.evaluation.regions import body_mask
 
 SIZES_MM = (10.0, 15.0, 25.0)  # edges of the diameter's bins
@@ -34,7 +34,6 @@ CONTRASTS = (2.0, 4.0, 8.0)  # of the bins of uptake over what was there without
 FALSE_PER_SCAN = 1.0
 END_MM = 50.0  # of each end of the scan
 ALL = "all"
-_EXPLAINING_SCORE = LEAST_SCORE / 2  # half the contrast explains: see `unexplained`
 _BALLS = 7  # points across a lesion, to average what was there without it
 
 
@@ -113,8 +112,6 @@ def lesion_study(
 
 def read_case(case: Case) -> list[Reading]:
     """One reading a method, that of the full-dose scan ("full", dose 1) first."""
-    truth = find_foci(case.truth.without, case.affine, least_score=_EXPLAINING_SCORE)
-    shown = find_foci(case.full.without, case.affine, least_score=_EXPLAINING_SCORE)
     readable = readable_part(case.truth.without, case.affine)
 
     def read(without: Foci) -> Foci:
@@ -127,14 +124,14 @@ def read_case(case: Case) -> list[Reading]:
     for (method, dose), twins in {("full", 1.0): case.full, **case.scans}.items():
         without = find_foci(twins.without, case.affine)
         false = read(without)
-        false = false[unexplained(false, truth)]
-        invented = false[unexplained(false, shown)]
+        false = false[unexplained(false, case.truth.without, case.affine)]
+        invented = false[unexplained(false, case.full.without, case.affine)]
         readings.append(
             Reading(
                 case.patient,
                 method,
                 dose,
-                lesion_scores(find_foci(twins.with_lesions, case.affine), without, lesions),
+                lesion_scores(twins, case.affine, lesions),
                 sizes,
                 contrasts,
                 tuple(map(float, false.score)),
@@ -156,10 +153,11 @@ def readable_part(truth: Volume, affine: Affine) -> NDArray[np.bool_]:
     return part
 
 
-def lesion_scores(found: Foci, without: Foci, lesions: Sequence[Lesion]) -> tuple[float, ...]:
+def lesion_scores(twins: Twins, affine: Affine, lesions: Sequence[Lesion]) -> tuple[float, ...]:
     """Score of the best focus on each lesion: no farther from its centre than its radius and a
-    scanner's resolution, and not there in the scan without lesions, where it is no lesion's."""
-    new = found[unexplained(found, without)]
+    scanner's resolution, and not at that spot in the scan without lesions, where it is none's."""
+    found = find_foci(twins.with_lesions, affine)
+    new = found[unexplained(found, twins.without, affine, same_place_mm=0)]
     scores = []
     for lesion in lesions:
         apart = np.linalg.norm(new.position_mm - np.array(lesion.centre_mm), axis=1)
@@ -184,11 +182,10 @@ def summarise(
     """
     groups = {key: list(group) for key, group in groupby(sorted(readings, key=_group), key=_group)}
     full = {reading.patient: reading for reading in groups["full", 1.0]}
-    curve = _curve(groups["full", 1.0])
-    usual = curve.threshold_at(false_per_scan)
+    usual = _threshold(groups["full", 1.0], false_per_scan)
     rows: list[Row] = []
     for (method, dose), group in groups.items():
-        threshold = _curve(group).threshold_at(false_per_scan)
+        threshold = _threshold(group, false_per_scan)
         for reading in group:
             counts = _counts(reading, full[reading.patient], threshold, usual)
             rows += [
@@ -248,8 +245,12 @@ def _of_all(
             yield "miss_rate", stratum, float(missed[here].mean())
 
 
-def _curve(group: Sequence[Reading]) -> Froc:
-    return froc([one.lesions for one in group], [one.false for one in group])
+def _threshold(group: Sequence[Reading], false_per_scan: float) -> float:
+    """The least that keeps to so many false foci a scan: just above the first one too many, and
+    the detector's own where there are not so many."""
+    false = np.sort(np.concatenate([np.array(one.false) for one in group]))[::-1]
+    allowed = int(false_per_scan * len(group))
+    return float(np.nextafter(false[allowed], np.inf)) if len(false) > allowed else LEAST_SCORE
 
 
 def _group(reading: Reading) -> tuple[str, float]:
