@@ -19,7 +19,7 @@ import pytest
 from scipy import stats
 
 import little_cohort
-from little_cohort import deadly, made_up_psnr, made_up_scans, slow_rows, wide_cohort
+from little_cohort import deadly, made_up_psnr, made_up_rows, made_up_scans, wide_cohort
 from petdiff.clinic import study
 from petdiff.errors import PetdiffError, UsageError
 from petdiff.evaluation import cohort_unit
@@ -110,14 +110,16 @@ def test_run_killed_in_the_middle_repeats_and_loses_no_row(tmp_path: Path) -> No
         time.sleep(0.01)
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
-    time.sleep(0.3)  # the processes it had started end by themselves
+    time.sleep(0.3)
     before = {file.name: file.stat().st_mtime_ns for file in rows.glob("*.json")}
     assert 5 <= len(before) < 32
+    time.sleep(0.7)  # the processes that it had started have ended with it
+    assert len(list(rows.glob("*.json"))) == len(before)
     (rows / ".half.json.part-1").write_text('{"unit"', encoding="utf-8")
 
     told: list[tuple[int, int]] = []
     done = run_cohort(
-        cohort, folder, workers=1, work=slow_rows, progress=lambda *now: told.append(now)
+        cohort, folder, workers=1, work=made_up_rows, progress=lambda *now: told.append(now)
     )
     assert told == [(n, 32) for n in range(len(before), 33)]
     after = {file.name: file.stat().st_mtime_ns for file in rows.glob("*.json")}
@@ -141,12 +143,12 @@ def test_folder_of_another_run_is_refused_and_the_change_named(tmp_path: Path) -
     (tmp_path / "run" / "cohort.json").write_text(json.dumps(identity(cohort)), encoding="utf-8")
     other = cohort.model_copy(update={"doses": (4.0, 20.0)})
     with pytest.raises(UsageError, match=r"doses was \[4\.0\], is \[4\.0, 20\.0\]") as raised:
-        run_cohort(other, tmp_path / "run", work=slow_rows)
+        run_cohort(other, tmp_path / "run", work=made_up_rows)
     assert "patients" not in str(raised.value)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(UsageError, match="is not a cohort's"):
-        run_cohort(cohort, tmp_path / "full", work=slow_rows)
+        run_cohort(cohort, tmp_path / "full", work=made_up_rows)
 
 
 def test_process_that_dies_is_an_error_that_says_how_to_go_on(tmp_path: Path) -> None:

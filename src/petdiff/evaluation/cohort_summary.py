@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from petdiff.evaluation.cohort import FULL_DOSE
 from petdiff.evaluation.cohort_run import Done
 from petdiff.evaluation.statistics import bootstrap, holm, paired
+from petdiff.training.pairs import UNSTATED
 
 Values = NDArray[np.float64]
 OVERALL = "overall"
@@ -219,7 +220,7 @@ def _sentence(
     if least * tests >= SIGNIFICANT:
         power = (
             f" With {patients} patient{'s' if patients > 1 else ''} no difference could have been "
-            f"significant after correction for {tests} tests."
+            f"significant after correction for {tests} test{'s' if tests > 1 else ''}."
         )
     return (" ".join([head, *parts]) + power).replace(" -", " \N{MINUS SIGN}")
 
@@ -302,8 +303,13 @@ def _at(dose: float) -> Callable[[Condition], bool]:
     return lambda condition: condition.dose == dose
 
 
+def fraction(dose: float) -> str:
+    """A dose in a table's head: 1/20."""
+    return "not stated" if dose == UNSTATED else f"1/{dose:g}"
+
+
 def _named(one: dict[str, Any]) -> str:
-    return f"{one['scanner']}, {one['tracer']}, 1/{one['dose']:g}"
+    return f"{one['scanner']}, {one['tracer']}, {fraction(one['dose'])}"
 
 
 def _listed(names: Sequence[str]) -> str:

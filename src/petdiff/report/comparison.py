@@ -18,7 +18,7 @@ import numpy as np
 from petdiff import __version__
 from petdiff.evaluation.cohort import FULL_DOSE, GAUSSIAN, MEASURED, OWN, Cohort
 from petdiff.evaluation.cohort_run import Done
-from petdiff.evaluation.cohort_summary import METRICS, OVERALL, UNRANKED, Metric, Table
+from petdiff.evaluation.cohort_summary import METRICS, OVERALL, UNRANKED, Metric, Table, fraction
 from petdiff.evaluation.cohort_unit import CohortRow
 from petdiff.evaluation.snapshots import PROJECTION, SLICE, Grey
 from petdiff.report import comparison_plots as plots
@@ -171,14 +171,14 @@ def _legend(summary: Mapping[str, Any]) -> str:
 
 def _grid(metric: Metric, table: Table, summary: Mapping[str, Any]) -> str:
     """One metric: methods down, doses across, all doses at the end."""
-    slots = [*(f"{dose:g}" for dose in table.doses), OVERALL]
+    heads = {f"{dose:g}": fraction(dose) for dose in table.doses}
+    slots = [*heads, OVERALL] if len(heads) > 1 else list(heads)
     means = summary["means"][metric.name]
     if all(cell["mean"] is None for slot in slots for cell in means[slot].values()):
         return ""
     best = {slot: _best(metric, means[slot]) for slot in slots}
     head = "".join(
-        f"<th{' class=overall' if s == OVERALL else ''}>{s if s == OVERALL else f'1/{s}'}</th>"
-        for s in slots
+        f"<th{' class=overall' if s == OVERALL else ''}>{heads.get(s, s)}</th>" for s in slots
     )
     body = []
     for method in table.methods:
@@ -245,7 +245,7 @@ def _pictures(case: _Case, methods: Sequence[str]) -> str:
         if unit.scanner == OWN
         else f"{unit.scanner}, {unit.tracer}, patient {unit.patient}"
     )
-    title = f"{where}, 1/{case.dose:g} of the dose: {case.why}"
+    title = f"{where}, dose {fraction(case.dose)}: {case.why}"
     if place["lesion"]:
         title += f"; ringed: {place['lesion']}"
     psnr = {

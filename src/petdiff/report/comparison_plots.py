@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.evaluation.cohort import FULL_DOSE, MEASURED
-from petdiff.evaluation.cohort_summary import Condition, Table
+from petdiff.evaluation.cohort_summary import Condition, Table, fraction
 from petdiff.evaluation.froc import froc
 from petdiff.evaluation.lesion_study import Reading
 from petdiff.evaluation.statistics import bland_altman
@@ -115,7 +115,7 @@ def agreement(peaks: Sequence[Peak], table: Table) -> str:
     figure.supxlabel("mean of SUVpeak at full dose and as shown", size=8.5, color=_INK)
     levels = sorted({p.dose for p in peaks})
     bar = figure.colorbar(points, ax=list(grid), ticks=np.log(levels), pad=0.01, aspect=30)
-    bar.ax.set_yticklabels([f"1/{dose:g}" for dose in levels], size=8)
+    bar.ax.set_yticklabels([fraction(dose) for dose in levels], size=8)
     bar.outline.set_visible(False)
     return _svg(figure, "agreement")
 
@@ -146,7 +146,7 @@ def froc_curves(readings: Sequence[Reading], table: Table) -> str:
                 color=_INK if full else _colour(table, method),
                 ls=":" if full else "-",
             )
-        axes.set_title(f"1/{dose:g} of the dose", size=9, color=_INK)
+        axes.set_title(f"dose {fraction(dose)}", size=9, color=_INK)
         axes.set_xlim(0, _MOST_FALSE)
         axes.set_ylim(0, 1.02)
     for axes in grid[len(doses) :]:
@@ -164,7 +164,7 @@ def _lines(axes: Axes, table: Table, metric: str, scale: float) -> None:
         axes.plot(
             doses, values, "o-", ms=3.5, lw=1.2, color=_colour(table, method), label=method
         )  # fmt: skip
-    axes.set_xticks(list(doses), [f"1/{dose:g}" for dose in table.doses])
+    axes.set_xticks(list(doses), [fraction(dose) for dose in table.doses])
     axes.set_xlabel("dose")
 
 
