@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -132,6 +133,7 @@ def _finished(
     if not left:
         return
     count = min(workers, len(left))
+    others = multiprocessing.active_children()
     with _environment(_ONE_THREAD):
         pool = ProcessPoolExecutor(
             count, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent
@@ -149,12 +151,19 @@ def _finished(
                 except PetdiffError as problem:
                     raise type(problem)(f"{jobs[job].name}: {problem}") from None
                 yield jobs[job]
+        except KeyboardInterrupt:  # a unit may take many minutes: do not wait for it
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.terminate()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _end_with_parent() -> None:
-    """In a new process: let it end when the one that started it has ended, however that ended."""
+    """In a new process: let it end when the one that started it has ended, however that ended, and
+    leave Ctrl-C to that one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
