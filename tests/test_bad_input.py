@@ -146,7 +146,7 @@ def unknown_method(path: Path) -> None:
 def weights_that_do_not_fit(path: Path) -> None:
     from safetensors.numpy import save_file
 
-    contract = '{"method": "flow3d", "architecture": {"in_channels": 5, "out_channels": 2}}'
+    contract = '{"method": "flow3d", "architecture": {"in_channels": 5, "out_channels": 4}}'
     save_file({"a": np.zeros(3, np.float32)}, path, metadata={"petdiff": contract})
 
 

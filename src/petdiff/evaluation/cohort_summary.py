@@ -233,7 +233,8 @@ def _least_p(patients: int) -> float:
 def _gains(table: Table, champion: str, rival: str) -> Values:
     """[patient, condition] in dB."""
     psnr = table.values["psnr_db"]
-    return psnr[table.methods.index(champion)] - psnr[table.methods.index(rival)]
+    gains: Values = psnr[table.methods.index(champion)] - psnr[table.methods.index(rival)]
+    return gains
 
 
 def _tests(by_method: dict[str, Values], metric: Metric) -> Iterator[dict[str, Any]]:
@@ -247,7 +248,7 @@ def _tests(by_method: dict[str, Values], metric: Metric) -> Iterator[dict[str, A
         if both.sum() >= 2:
             pairs.append((first, second))
             results.append(paired(a[both], b[both]))
-    adjusted = holm([result.wilcoxon_p for result in results]) if results else []
+    adjusted = holm([result.wilcoxon_p for result in results]) if results else np.empty(0)
     for (first, second), result, p in zip(pairs, results, adjusted, strict=True):
         yield {
             "method": second,

@@ -259,6 +259,6 @@ def reading_to_json(reading: Reading) -> dict[str, Any]:
 
 def reading_from_json(content: Mapping[str, Any]) -> Reading:
     """The way back of `reading_to_json`."""
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
     given["lesions"] = tuple(-np.inf if score is None else score for score in given["lesions"])
     return Reading(**given)

@@ -86,5 +86,6 @@ def _grey(plane: NDArray[np.float32], x_mm: float, z_mm: float) -> Grey:
     n, m = -(-plane.shape[0] // a), -(-plane.shape[1] // b)
     filled = np.pad(plane, ((0, n * a - plane.shape[0]), (0, m * b - plane.shape[1])), "edge")
     means = filled.reshape(n, a, m, b).mean(axis=(1, 3))
-    grey = 255 * (1 - np.clip(means / TOP_SUV, 0, 1))
-    return np.rint(grey).astype(np.uint8)[::-1, ::-1].T
+    grey = np.rint(255 * (1 - np.clip(means / TOP_SUV, 0, 1))).astype(np.uint8)
+    upright: Grey = grey[::-1, ::-1].T
+    return upright

@@ -202,7 +202,10 @@ def load_model(name_or_file: str | Path) -> Model:
     """
     path = _find(str(name_or_file))
     contract = read_contract(path)
-    method = methods()[contract.method].from_contract(contract)
+    try:
+        method = methods()[contract.method].from_contract(contract)
+    except InputRefused as error:
+        raise InputRefused(f"{path}: {error}") from error
     with safe_open(path, framework="pt") as file:
         weights = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
     try:

@@ -179,10 +179,7 @@ def _dots(
     """Methods side by side within each group; names are no scale, so no lines."""
     offsets = np.linspace(-0.3, 0.3, len(table.methods)) if len(table.methods) > 1 else [0.0]
     for offset, method in zip(offsets, table.methods, strict=True):
-        values = [
-            scale * _mean(table, metric, method, lambda c, group=group: group_of(c) == group)
-            for group in groups
-        ]
+        values = [scale * _mean(table, metric, method, _in(group_of, group)) for group in groups]
         x = np.arange(len(groups)) + offset
         axes.plot(x, values, "o", ms=4.5, color=_colour(table, method))
     axes.set_xticks(range(len(groups)), groups)
@@ -195,6 +192,10 @@ def _mean(table: Table, metric: str, method: str, keep: Callable[[Condition], bo
     values: NDArray[np.float64] = table.of(metric, method, keep)
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else float("nan")
+
+
+def _in(group_of: Callable[[Condition], str], group: str) -> Callable[[Condition], bool]:
+    return lambda condition: group_of(condition) == group
 
 
 def _dose(dose: float) -> Callable[[Condition], bool]:
@@ -250,7 +251,7 @@ def _svg(figure: Figure, name: str) -> str:
         axes.xaxis.label.set(size=8.5, color=_INK)
         axes.yaxis.label.set(size=8.5, color=_INK)
     file = io.StringIO()
-    with matplotlib.rc_context(look):
+    with matplotlib.rc_context(look):  # type: ignore[arg-type]
         unsaid = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(file, format="svg", metadata=unsaid)
     text = file.getvalue()
