@@ -62,6 +62,7 @@ class Little:
     network: nn.Module = field(default_factory=_filter)
     critic: nn.Module = field(default_factory=lambda: nn.Conv3d(1, 1, 1))
     patch: tuple[int, int, int] = (8, 8, 6)
+    pace_s: float = 0.0  # at least, of a chunk: a run that is to be killed must last
 
     @property
     def trained(self) -> nn.Module:
@@ -72,6 +73,7 @@ class Little:
 
     def objectives(self) -> list[Objective]:
         def error(batch: Tensor, generator: torch.Generator) -> Tensor:
+            time.sleep(self.pace_s)
             noise = torch.randn(batch[:, 1:].shape, generator=generator)
             return (self.network(batch[:, 1:] + 0.1 * noise) - batch[:, :1]).square().mean()
 
@@ -117,9 +119,10 @@ def train_little(
     return method, state
 
 
-def train_and_keep(run: Path) -> None:
+def train_and_keep(run: Path, pace_s: float = 0.0) -> None:
     """Train, and have the first process write the averaged weights as weights.pt."""
-    method, _ = train_little(run)
+    torch.manual_seed(RECIPE.seed)
+    method, _ = train_little(run, method=Little(pace_s=pace_s))
     if int(os.environ.get("RANK", 0)) == 0:
         torch.save(method.network.state_dict(), run / "weights.pt")
 
@@ -135,7 +138,7 @@ def train_killed(run: Path, kills: int) -> None:
     while not (run / "weights.pt").exists():
         child = os.fork()
         if child == 0:
-            train_and_keep(run)
+            train_and_keep(run, pace_s=0.02)
             os._exit(0)
         if died < kills:
             time.sleep(random_s.uniform(0.02, 0.25))

@@ -16,7 +16,7 @@ from petdiff.methods.model import Contract, Model, load_model, methods, save_mod
 
 COMPARED = ["ddpm3d", "ddpm2d", "unet3d", "gan3d", "logunet"]
 ASKED_ONCE = ["unet3d", "gan3d", "logunet"]
-STEPS = {"ddpm3d": 160, "ddpm2d": 160, "unet3d": 40, "gan3d": 50, "logunet": 100}
+STEPS = {"ddpm3d": 240, "ddpm2d": 160, "unet3d": 40, "gan3d": 50, "logunet": 100}
 
 
 def pair(slices: int) -> tuple[Tensor, Tensor]:
