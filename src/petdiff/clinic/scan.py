@@ -240,7 +240,9 @@ def _projector(scanner: Scanner, body: NDArray[np.bool_], pixel_mm: float) -> Pa
 def _stacks(projector: ParallelProjector, n_slices: int) -> list[slice]:
     slice_bytes = 4 * int(np.prod(projector.sinogram_shape))
     length = int(np.clip(STACK_BYTES // slice_bytes, 8, LONGEST_STACK))
-    length = int(np.ceil(n_slices / np.ceil(n_slices / length)))
+    # An even number of stacks: with an odd one, one of two cores would wait for the last.
+    count = 2 * int(np.ceil(n_slices / length / 2))
+    length = int(np.ceil(n_slices / count))
     return [slice(k, min(k + length, n_slices)) for k in range(0, n_slices, length)]
 
 
