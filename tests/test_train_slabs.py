@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from petdiff.training.slabs import Protocol, draw_protocol, scan_slab
+from petdiff.training import slabs
+from petdiff.training.slabs import KeptSlabs, Protocol, Slab, draw_protocol, scan_slab
+from petdiff.training.store import Store
 
 
 def test_a_scanned_slab_keeps_its_activity_and_its_noise_grows_as_dose_falls() -> None:
@@ -29,3 +33,25 @@ def test_protocols_range_over_dose_and_resolution() -> None:
     assert min(factors) < 1.6
     assert max(factors) > 150
     assert all(list(p.factors) == sorted(p.factors) for p in protocols)
+
+
+def test_a_kept_slab_is_scanned_once_and_comes_back_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scanned = []
+
+    def little(seed: int, index: int) -> Slab:
+        scanned.append((seed, index))
+        rng = np.random.default_rng([seed, index])
+        full, *lows = rng.random((4, 5, 5, 3)).astype(np.float32)
+        return Slab(draw_protocol(rng), full, full, tuple(lows))
+
+    monkeypatch.setattr(slabs, "make_slab", little)
+    first = KeptSlabs(Store(tmp_path), 3)(7)
+    again = KeptSlabs(Store(tmp_path), 3)(7)
+    KeptSlabs(Store(tmp_path), 4)(7)
+    assert scanned == [(3, 7), (4, 7)]
+    expected = little(3, 7)
+    for kept in (first, again):
+        assert np.array_equal(kept.full, expected.full)
+        assert np.array_equal(np.stack(kept.lows), np.stack(expected.lows))

@@ -214,15 +214,23 @@ def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
 
 
 def placed(trained: nn.Module, ranks: Ranks) -> nn.Module:
-    """On the device, with the same weights in each process, channels stored last."""
+    """On the device, with the same weights in each process, channels last where that is fast."""
     trained = trained.to(ranks.device).train()
+    _store_channels_last(trained, ranks.device)
+    ranks.share_weights(trained)
+    return trained
+
+
+def _store_channels_last(module: nn.Module, device: torch.device) -> None:
+    if device.type == "cpu" and not getattr(module, "channels_last_on_cpu", True):
+        return
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    for parameter in trained.parameters():
+    for parameter in module.parameters(recurse=False):
         if parameter.ndim in formats:
             stored: Any = parameter.detach().contiguous(memory_format=formats[parameter.ndim])
             parameter.data = stored
-    ranks.share_weights(trained)
-    return trained
+    for part in module.children():
+        _store_channels_last(part, device)
 
 
 def _all_state(

@@ -42,10 +42,11 @@ class Recipe:
     validation_scans: int = 3  # at most
     validation_steps: int = 10  # at most; a method asked less often by default is asked so
     workers: int = 0  # processes that make slabs, for each that trains; 0: one for every other core
+    kept_slabs: str = ""  # folder where simulated slabs are kept, for later runs to share
     tensorboard: bool = False  # curves in RUN/tensorboard as well
 
 
-FREE = ("save_every", "validate_every", "workers", "tensorboard")
+FREE = ("save_every", "validate_every", "workers", "kept_slabs", "tensorboard")
 
 _AT_LEAST_ONE = ("steps", "batch", "chunk", "pool", "patches_per_slab", "save_every")
 _NOT_NEGATIVE = ("seed", "validate_every", "validation_scans", "workers", "warmup")

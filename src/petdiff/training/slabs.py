@@ -21,6 +21,7 @@ from petdiff.clinic.projector import ParallelProjector
 from petdiff.clinic.reconstruction import osem
 from petdiff.clinic.resolution import BlurredProjector, Resolution
 from petdiff.clinic.tracers import TRACERS
+from petdiff.training.store import Store
 
 Volume = NDArray[np.float32]
 
@@ -105,6 +106,34 @@ def make_slab(seed: int, index: int) -> Slab:
         body = draw_body(rng, SHAPE)
         activity, mu_per_cm = body.activity, body.mu_per_cm
     return scan_slab(rng, protocol, activity, mu_per_cm)
+
+
+@dataclass(frozen=True)
+class KeptSlabs:
+    """index → full and lows of `make_slab`, kept in a store, so that each is scanned only once.
+
+    A store holds the slabs of any seeds, and runs of different methods can share it.
+    """
+
+    store: Store
+    seed: int
+
+    def __call__(self, index: int) -> KeptSlab:
+        name = f"clinic-{self.seed}-{index:08d}"
+        if name not in self.store:
+            slab = make_slab(self.seed, index)
+            self.store.put(name, {"full": slab.full, "lows": np.stack(slab.lows)}, {})
+        entry = self.store.get(name)
+        assert entry is not None
+        return KeptSlab(np.array(entry.arrays["full"]), tuple(np.array(entry.arrays["lows"])))
+
+
+@dataclass(frozen=True)
+class KeptSlab:
+    """What training needs of a slab."""
+
+    full: Volume
+    lows: tuple[Volume, ...]
 
 
 def _part_of_a_patient(rng: np.random.Generator) -> tuple[Volume, Volume]:

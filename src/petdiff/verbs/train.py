@@ -172,11 +172,14 @@ def _store_scans(
     """Write the scans that are needed and not there yet: how slabs are drawn; held-out entries."""
     scans = recipe.validation_scans if recipe.validate_every else 0
     if not data.train:
-        from petdiff.training.slabs import make_slab
+        from petdiff.training.slabs import KeptSlabs, make_slab
+        from petdiff.training.store import Store
         from petdiff.training.validation import store_clinic
 
         with progress.stage("held-out scans") as tick:
             held_out = store_clinic(store, scans, tick)
+        if recipe.kept_slabs:
+            return KeptSlabs(Store(Path(recipe.kept_slabs)), recipe.seed), held_out
         return partial(make_slab, recipe.seed), held_out
     from petdiff.training.pairs import check_pairs
     from petdiff.training.scans import BOX_MARGIN, ScanBoxes, store_pairs

@@ -1,0 +1,80 @@
+"""Trains each method for the same seconds on the same slabs, so that they can be compared.
+
+    OMP_NUM_THREADS=1 python benchmarks/equal_budget.py -o RUNS --seconds 1500 [--slabs 150] [METHOD ...]
+
+A step of each method is timed first, which sets its number of steps; every other setting is the same:
+so is the supply, `--slabs` virtual slabs of `--seed` that all methods see as often. They are kept in
+RUNS/slabs, scanned once. RUNS/METHOD then holds `model.safetensors`, whose contract says how many
+seconds its steps took. Two instances with different methods share two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from pathlib import Path
+
+import torch
+
+from petdiff.inference.device import resolve_device, resolve_precision
+from petdiff.methods.model import methods
+from petdiff.training.loop import gradients, placed
+from petdiff.training.ranks import Ranks
+from petdiff.training.recipe import Recipe
+from petdiff.verbs.train import Request, train_model
+
+BATCH = 2
+TIMED = 3  # steps, after one that warms up
+WARMUP_SHARE = 0.1  # of the steps: methods that are slow take few
+
+
+def seconds_a_step(name: str, preset: str) -> float:
+    """Forward, backward and nothing else, of a batch of uniform patches."""
+    ranks = Ranks(0, 1, resolve_device("cpu"))
+    method = methods()[name].create(preset)
+    placed(method.trained, ranks)
+    low = torch.rand(method.patch)
+    chunk = method.example(low, 0.5 + 0.5 * low)[None]
+    batch = [(n, chunk) for n in range(BATCH)]
+    dtype = resolve_precision("auto", ranks.device)
+    taken = []
+    for _ in range(1 + TIMED):
+        start = time.perf_counter()
+        gradients(method.objectives(), batch, Recipe(batch=BATCH), ranks, 0, dtype)
+        taken.append(time.perf_counter() - start)
+    return min(taken[1:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("methods", nargs="*", default=[])
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--seconds", type=float, default=1500)
+    parser.add_argument("--slabs", type=int, default=150)
+    parser.add_argument("--preset", default="default")
+    parser.add_argument("--seed", type=int, default=2026)
+    options = parser.parse_args()
+    for name in options.methods or list(methods()):
+        step_s = seconds_a_step(name, options.preset)
+        steps = max(1, round(options.seconds / step_s))
+        print(f"{name}: {step_s:.2f} s a step, so {steps} steps", flush=True)
+        settings = {
+            "preset": f'"{options.preset}"',
+            "seed": options.seed,
+            "steps": steps,
+            "batch": BATCH,
+            "warmup": round(WARMUP_SHARE * steps),
+            "pool": options.slabs,
+            "patches_per_slab": math.ceil(steps * BATCH / options.slabs),
+            "validate_every": steps,
+            "kept_slabs": f'"{options.output / "slabs"}"',
+        }
+        options.output.mkdir(parents=True, exist_ok=True)
+        recipe = options.output / f"{name}.toml"
+        recipe.write_text("".join(f"{key} = {value}\n" for key, value in settings.items()))
+        train_model(Request(name, config=recipe, device="cpu", resume=True), options.output / name)
+
+
+if __name__ == "__main__":
+    main()
