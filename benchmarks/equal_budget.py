@@ -1,11 +1,11 @@
 """Trains each method for the same seconds on the same slabs, so that they can be compared.
 
-    OMP_NUM_THREADS=1 python benchmarks/equal_budget.py -o RUNS --seconds 1500 [--slabs 150] [METHOD ...]
+    OMP_NUM_THREADS=1 python benchmarks/equal_budget.py -o RUNS --seconds 1200 [METHOD ...]
 
-A step of each method is timed first, which sets its number of steps; every other setting is the same:
-so is the supply, `--slabs` virtual slabs of `--seed` that all methods see as often. They are kept in
-RUNS/slabs, scanned once. RUNS/METHOD then holds `model.safetensors`, whose contract says how many
-seconds its steps took. Two instances with different methods share two cores.
+A step of each method is timed first, which sets its number of steps; every other setting is the
+same, and so is the supply: `--slabs` slabs of the virtual clinic, which all methods see as often.
+They are scanned once, into RUNS/slabs. RUNS/METHOD then holds `model.safetensors`, whose contract
+says how many seconds its steps took. Two instances with different methods share two cores.
 """
 
 from __future__ import annotations
