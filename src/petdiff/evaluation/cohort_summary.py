@@ -139,6 +139,7 @@ def summarise(table: Table, *, generator: np.random.Generator) -> dict[str, Any]
 CLAIMS = (
     ("ddpm3d", ("ddpm2d", "unet3d", "gan3d")),
     ("flow3d", ("gaussian",)),
+    ("flow3d", ("ddpm2d", "unet3d", "gan3d", "logunet", "ddpm3d")),
 )
 
 
