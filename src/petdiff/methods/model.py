@@ -31,6 +31,7 @@ class Contract(BaseModel):
     architecture  arguments that rebuild the network
     process       arguments of the diffusion process
     training      what it was trained on, for how long, and with which measured scores
+    limits        what the model was not made for, or is known to do badly
     licence       of the weights
     """
 
@@ -40,6 +41,7 @@ class Contract(BaseModel):
     architecture: dict[str, Any]
     process: dict[str, Any] = {}
     training: dict[str, Any] = {}
+    limits: str = ""
     licence: str = "Apache-2.0"
 
 
