@@ -85,24 +85,27 @@ def train(
     supply = load_batches(patches, recipe, ranks, state.step)
     clock = Clock(recipe.batch * math.prod(patches.patch))
     for step in range(state.step, recipe.steps):
+        if is_spent(recipe, state.seconds):
+            break
         with clock.waiting():
             batch = next(supply)
         losses = gradients(objectives, batch, recipe, ranks, step, dtype)
-        rate = learning_rate(recipe, step)
+        rate = learning_rate(recipe, step, state.seconds)
         for optimizer in optimizers:
             optimizer.param_groups[0]["lr"] = rate
             optimizer.step()
         follow(average, method.network, min(recipe.ema, (step + 1) / (step + 10)))
         state.step = step + 1
-        state.seconds += clock.step(losses)
+        state.seconds += ranks.mean(clock.step(losses)) if recipe.seconds else clock.step(losses)
+        last = state.step == recipe.steps or is_spent(recipe, state.seconds)
 
-        if state.step % _TICK == 0 or state.step == recipe.steps:
+        if state.step % _TICK == 0 or last:
             tick = clock.tick(state.step, state.seconds, rate)
             if journal is not None:
                 journal.line(asdict(tick))
                 if report is not None:
                     report(tick)
-        if _is_due(state.step, recipe.validate_every, recipe):
+        if _is_due(state.step, recipe.validate_every, last):
             picture = run / "validation" / f"step-{state.step:08d}.png"
             scores = validation.judge(method, average, ranks, picture)
             if scores is not None:
@@ -111,7 +114,7 @@ def train(
                 if journal is not None:
                     journal.line({"step": state.step, "psnr_db": asdict(scores)})
             clock.restart()
-        due = (_is_due(state.step, n, recipe) for n in (recipe.save_every, recipe.validate_every))
+        due = (_is_due(state.step, n, last) for n in (recipe.save_every, recipe.validate_every))
         if any(due):
             if ranks.first:
                 held = _all_state(state, trained, average, optimizers)
@@ -196,12 +199,22 @@ def noise_seed(seed: int, step: int, chunk: int) -> int:
     return int(np.random.SeedSequence([seed, 3, step, chunk]).generate_state(1)[0])
 
 
-def learning_rate(recipe: Recipe, step: int) -> float:
-    """A straight rise over the warm-up, then half a cosine down to zero at the last step's end."""
+def learning_rate(recipe: Recipe, step: int, seconds: float = 0.0) -> float:
+    """A straight rise over the warm-up, then half a cosine down to zero at the last step's end.
+
+    seconds  that training has taken; with a budget of them the cosine ends there if that is sooner
+    """
     if step < recipe.warmup:
         return recipe.rate * (step + 1) / recipe.warmup
     done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
+    if recipe.seconds:
+        done = min(1.0, max(done, seconds / recipe.seconds))
     return recipe.rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def is_spent(recipe: Recipe, seconds: float) -> bool:
+    """Whether a budget of seconds is used up; never, where there is none."""
+    return 0 < recipe.seconds <= seconds
 
 
 @torch.no_grad()
@@ -265,8 +278,8 @@ def _restore(
     return State(**held["state"])
 
 
-def _is_due(step: int, every: int, recipe: Recipe) -> bool:
-    return every > 0 and (step % every == 0 or step == recipe.steps)
+def _is_due(step: int, every: int, last: bool) -> bool:
+    return every > 0 and (step % every == 0 or last)
 
 
 def _require_share(recipe: Recipe, ranks: Ranks) -> None:

@@ -46,6 +46,12 @@ class Ranks:
         ):
             tensor.copy_(total.view(tensor.shape))
 
+    def mean(self, value: float) -> float:
+        """Of a number over the processes: the same one in each."""
+        total = torch.tensor([value], dtype=torch.float64, device=self.device)
+        self.add_up([total])
+        return float(total) / self.world
+
     def share_weights(self, module: nn.Module) -> None:
         """Give every process the weights of the first."""
         if self.world > 1:

@@ -23,6 +23,7 @@ class Recipe:
 
     # Steps
     steps: int = 10_000
+    seconds: float = 0.0  # of steps, after which training ends if that is sooner; 0: no such limit
     batch: int = 2  # patches a step, over all processes
     chunk: int = 1  # patches a process takes at once; the gradients of a batch's chunks add up
     rate: float = 1e-3  # learning rate after warm-up
@@ -117,6 +118,8 @@ def _require_possible(recipe: Recipe, where: str) -> None:
         for name in names:
             if getattr(recipe, name) < least:
                 raise UsageError(f"{where}: {name} = {getattr(recipe, name)} must be >= {least}")
+    if recipe.seconds < 0:
+        raise UsageError(f"{where}: seconds = {recipe.seconds} must be >= 0")
     if not (recipe.rate > 0 and recipe.clip > 0):
         raise UsageError(f"{where}: rate and clip must be above 0")
     if not (0 <= recipe.ema < 1 and 0 <= recipe.hot_share <= 1 and 0 < recipe.held_out < 1):

@@ -1,0 +1,42 @@
+"""The models that come with the package: each has a card, and denoises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import petdiff
+from petdiff.image import PETImage
+from petdiff.methods.model import SHIPPED, load_model, shipped_models
+
+MOST_BYTES = 10_000_000
+
+
+@pytest.mark.parametrize("name", shipped_models())
+def test_card_says_data_budget_limits_and_licence(name: str) -> None:
+    contract = load_model(name).contract
+    assert contract.method == name
+    assert "simulated" in contract.training["data"]
+    assert contract.training["steps"] > 0
+    assert sorted(contract.training["psnr_db"], key=float) == ["2", "4", "10", "20", "50", "100"]
+    assert "not evaluated on any pair of real scans" in contract.limits
+    assert contract.licence == "Apache-2.0"
+    assert Path(str(SHIPPED), f"{name}.safetensors").stat().st_size <= MOST_BYTES
+
+
+@pytest.mark.parametrize("name", shipped_models())
+def test_noise_in_a_warm_ball_is_reduced_and_its_activity_kept(name: str) -> None:
+    i, j, k = np.indices((48, 48, 32)) - np.array([23.5, 23.5, 15.5]).reshape(3, 1, 1, 1)
+    ball = (i**2 + j**2 + (1.5 * k) ** 2 < 18**2).astype(np.float32)
+    noise = np.random.default_rng(0).normal(0, 0.3, ball.shape).astype(np.float32)
+    scan = PETImage(2 * ball * (1 + noise), np.diag([4.0, 4.0, 4.0, 1.0]))
+    steps = 1 if load_model(name).method.default_steps == 1 else 50
+    answer = petdiff.denoise(
+        scan, model=name, steps=steps, generator=torch.Generator().manual_seed(0)
+    ).image.suv
+    core = i**2 + j**2 + (1.5 * k) ** 2 < 14**2
+    assert answer[core].std() < scan.suv[core].std()
+    assert answer[core].mean() == pytest.approx(2, rel=0.1)
