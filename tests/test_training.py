@@ -195,6 +195,19 @@ def test_learning_rate_rises_straight_and_falls_as_a_cosine() -> None:
     assert 0 < rates[-1] < 1e-5
 
 
+def test_a_budget_of_seconds_ends_a_run_and_lets_the_rate_fall(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, seconds=0.3, steps=1000, save_every=1000)
+    _, state = train_little(tmp_path, recipe, method=Little(pace_s=0.02))
+    assert 1 < state.step < 100
+    assert state.seconds >= 0.3
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [state.step]
+    assert [line["step"] for line in log(tmp_path)[1:]][-1] == state.step
+    _, again = train_little(tmp_path, recipe)
+    assert again == state
+    flat = Recipe(steps=10**9, warmup=0, rate=1.0, seconds=100.0)
+    assert [learning_rate(flat, 5, s) for s in (0, 50, 100, 200)] == pytest.approx([1, 0.5, 0, 0])
+
+
 def test_average_follows_the_weights() -> None:
     average, network = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
     nn.init.constant_(average.weight, 0.0)
