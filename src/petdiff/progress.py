@@ -68,14 +68,16 @@ def _bar(name: str) -> Iterator[Tick]:
     )
     from rich.progress import Progress as RichProgress
 
-    columns = (
+    quiet_work = (TextColumn(name), BarColumn(20), TimeElapsedColumn())
+    counted_work = (
         TextColumn(name), BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
     )  # fmt: skip
-    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with RichProgress(*quiet_work, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(name, total=None, note="")
 
         def tick(done: int, total: int, note: str = "") -> None:
+            bar.columns = counted_work
             bar.update(task, completed=done, total=total, note=note)
 
         yield tick

@@ -155,7 +155,7 @@ def _train(
         with progress.stage("training") as show:
 
             def report(tick: Tick) -> None:
-                show(tick.step, recipe.steps, _in_words(tick))
+                show(tick.step, _expected_steps(recipe, tick), _in_words(tick))
                 waits.watch(tick)
 
             return train(
@@ -238,6 +238,13 @@ class _Waits:
                 "workers, or a larger patches_per_slab in a new run, would help"
             )
             self.watch = lambda tick: None  # type: ignore[method-assign]
+
+
+def _expected_steps(recipe: Recipe, tick: Tick) -> int:
+    """All steps, or as many as the seconds will allow at this pace."""
+    if not recipe.seconds:
+        return recipe.steps
+    return min(recipe.steps, max(tick.step, round(tick.step * recipe.seconds / tick.seconds)))
 
 
 def _in_words(tick: Tick) -> str:
