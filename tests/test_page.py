@@ -168,6 +168,10 @@ def test_notices_name_what_is_off() -> None:
     kept = record(before, before)
     assert len(notices(kept)) == 1
     assert "simulated" in notices(kept)[0]
+    kept["denoising"]["model"]["training"] = {"data": {"kind": "clinic"}}
+    assert "simulated" in notices(kept)[0]
+    kept["denoising"]["model"]["limits"] = "Not for cats."
+    assert notices(kept) == ["Not for cats."]
     changed = record(before, before.with_suv(before.suv * 1.03), warnings=["no clock"])
     changed["denoising"]["working_voxel_mm"] = [1.65, 1.65, 1.65]
     changed["denoising"]["model"] |= {"training": {}, "licence": "CC-BY-NC-SA-4.0"}

@@ -48,9 +48,9 @@ def _grid(scan: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
 
 
 def _model(model: Mapping[str, Any]) -> list[str]:
-    found = []
+    found = [model["limits"]] if model.get("limits") else []
     data = str(model.get("training", {}).get("data") or "")
-    if data == "clinic":
+    if "clinic" in data and not found:
         found.append("The model was trained on simulated scans only; for research only.")
     elif not data:
         found.append("The model does not say what it was trained on; for research only.")
