@@ -3,15 +3,17 @@
     OMP_NUM_THREADS=1 python benchmarks/equal_budget.py -o RUNS --seconds 1200 [METHOD ...]
 
 Training ends when its seconds are spent, and the learning rate falls with them. Every other setting
-is the same, and so is the supply: `--slabs` slabs of the virtual clinic, seen equally often, which
-takes an estimate of how many steps there will be. They are scanned once, into RUNS/slabs.
-RUNS/METHOD then holds `model.safetensors`. Two instances share two cores.
+is the same, and so is the supply: `--slabs` slabs of the virtual clinic, or of one scanner and
+tracer of it, seen equally often, which takes an estimate of how many steps there will be. They are
+scanned once, before training, into RUNS/slabs. RUNS/METHOD then holds `model.safetensors`. Two
+instances, with other methods each, share two cores; and the scanning of slabs.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import random
 import time
 from pathlib import Path
 
@@ -21,7 +23,8 @@ from petdiff.inference.device import resolve_device, resolve_precision
 from petdiff.methods.model import methods
 from petdiff.training.loop import gradients, placed
 from petdiff.training.ranks import Ranks
-from petdiff.training.recipe import Recipe
+from petdiff.training.recipe import Recipe, read_recipe
+from petdiff.training.slabs import clinic_slabs
 from petdiff.verbs.train import Request, train_model
 
 BATCH = 2
@@ -47,6 +50,14 @@ def seconds_a_step(name: str, preset: str) -> float:
     return min(taken[1:])
 
 
+def scan_slabs(recipe: Recipe) -> None:
+    """All of them, in an order that another process, which does the same, is not likely to have."""
+    slabs = clinic_slabs(recipe)
+    for n, index in enumerate(random.sample(range(recipe.pool), recipe.pool)):
+        slabs(index)
+        print(f"slab {n + 1}/{recipe.pool}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("methods", nargs="*", default=[])
@@ -55,6 +66,8 @@ def main() -> None:
     parser.add_argument("--slabs", type=int, default=150)
     parser.add_argument("--preset", default="default")
     parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--scanner", default="", help="train on its scans alone, of --tracer")
+    parser.add_argument("--tracer", default="")
     options = parser.parse_args()
     for name in options.methods or list(methods()):
         step_s = seconds_a_step(name, options.preset)
@@ -72,10 +85,13 @@ def main() -> None:
             "patches_per_slab": math.ceil(steps * BATCH / options.slabs),
             "validate_every": 0,
             "kept_slabs": f'"{options.output / "slabs"}"',
+            "scanner": f'"{options.scanner}"',
+            "tracer": f'"{options.tracer}"',
         }
         options.output.mkdir(parents=True, exist_ok=True)
         recipe = options.output / f"{name}.toml"
         recipe.write_text("".join(f"{key} = {value}\n" for key, value in settings.items()))
+        scan_slabs(read_recipe(recipe))
         train_model(Request(name, config=recipe, device="cpu", resume=True), options.output / name)
 
 

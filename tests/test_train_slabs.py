@@ -1,12 +1,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from petdiff.training import slabs
-from petdiff.training.slabs import KeptSlabs, Protocol, Slab, draw_protocol, scan_slab
+from petdiff.training.slabs import (
+    FIRST_SEED,
+    LOWS,
+    ClinicalSlabs,
+    KeptSlabs,
+    Protocol,
+    Stretch,
+    draw_protocol,
+    scan_slab,
+)
 from petdiff.training.store import Store
 
 
@@ -35,23 +46,48 @@ def test_protocols_range_over_dose_and_resolution() -> None:
     assert all(list(p.factors) == sorted(p.factors) for p in protocols)
 
 
-def test_a_kept_slab_is_scanned_once_and_comes_back_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kept_slab_is_scanned_once_and_comes_back_the_same(tmp_path: Path) -> None:
     scanned = []
 
-    def little(seed: int, index: int) -> Slab:
-        scanned.append((seed, index))
-        rng = np.random.default_rng([seed, index])
-        full, *lows = rng.random((4, 5, 5, 3)).astype(np.float32)
-        return Slab(draw_protocol(rng), full, full, tuple(lows))
+    def little(index: int) -> Stretch:
+        scanned.append(index)
+        full, *lows = np.random.default_rng(index).random((4, 5, 5, 3)).astype(np.float32)
+        return Stretch(full, tuple(lows))
 
-    monkeypatch.setattr(slabs, "make_slab", little)
-    first = KeptSlabs(Store(tmp_path), 3)(7)
-    again = KeptSlabs(Store(tmp_path), 3)(7)
-    KeptSlabs(Store(tmp_path), 4)(7)
-    assert scanned == [(3, 7), (4, 7)]
-    expected = little(3, 7)
+    first = KeptSlabs(Store(tmp_path), "clinic-3", little)(7)
+    again = KeptSlabs(Store(tmp_path), "clinic-3", little)(7)
+    KeptSlabs(Store(tmp_path), "clinic-4", little)(7)
+    assert scanned == [7, 7]
+    expected = little(7)
     for kept in (first, again):
         assert np.array_equal(kept.full, expected.full)
         assert np.array_equal(np.stack(kept.lows), np.stack(expected.lows))
+
+
+def test_a_clinics_slabs_are_drawn_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+
+    def noted(seed: int, **settings: Any) -> SimpleNamespace:
+        drawn.append({"seed": seed, **settings})
+        image = SimpleNamespace(suv=np.zeros(1))
+        return SimpleNamespace(full=image, lows=dict.fromkeys(settings["dose_factors"], image))
+
+    monkeypatch.setattr(slabs, "simulate", noted)
+    supply = ClinicalSlabs(5, "vision600", "psma")
+    for index in (0, 0, *range(1, 20)):
+        assert len(supply(index).lows) == LOWS
+    assert drawn[0] == drawn[1]
+    assert len({settings["seed"] for settings in drawn}) == 20
+    assert len({settings["extent"] for settings in drawn}) == 4
+    assert min(settings["seed"] for settings in drawn) >= FIRST_SEED
+    assert {(settings["scanner"], settings["tracer"]) for settings in drawn} == {
+        ("vision600", "psma")
+    }
+
+
+def test_a_clinics_slab_is_its_scanners_scan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slabs, "CLINICAL_VOXEL_MM", (12.0, 12.1))
+    stretch = ClinicalSlabs(5, "quadra", "fdg")(0)
+    noise = [np.std(low - stretch.full) for low in stretch.lows]
+    assert len(noise) == LOWS
+    assert noise == sorted(noise)

@@ -30,8 +30,11 @@ _COARSE = 4  # voxels a side of the cells that patches are centred on
 class Pairs(Protocol):
     """A full-dose scan and low-dose scans of it on one grid [i, j, k]."""
 
-    full: Volume
-    lows: Sequence[Volume]
+    @property
+    def full(self) -> Volume: ...
+
+    @property
+    def lows(self) -> Sequence[Volume]: ...
 
 
 @dataclass(frozen=True)

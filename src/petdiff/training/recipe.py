@@ -32,6 +32,8 @@ class Recipe:
     clip: float = 1.0  # of the gradient's norm
 
     # Supply
+    scanner: str = ""  # of the virtual clinic's: its scans alone, not all that a clinic could do
+    tracer: str = ""  # of the virtual clinic's, with `scanner`
     pool: int = 48  # slabs at hand, so that a batch mixes bodies and scanners
     patches_per_slab: int = 60  # taken before a slab makes room for a new one
     hot_share: float = 0.3  # of the patches lie where the activity is
@@ -124,6 +126,8 @@ def _require_possible(recipe: Recipe, where: str) -> None:
         raise UsageError(f"{where}: rate and clip must be above 0")
     if not (0 <= recipe.ema < 1 and 0 <= recipe.hot_share <= 1 and 0 < recipe.held_out < 1):
         raise UsageError(f"{where}: ema, hot_share and held_out are shares, from 0 to below 1")
+    if bool(recipe.scanner) != bool(recipe.tracer):
+        raise UsageError(f"{where}: scanner and tracer are set together")
     if recipe.batch % recipe.chunk:
         raise UsageError(
             f"{where}: batch = {recipe.batch} is no multiple of chunk = {recipe.chunk}"

@@ -6,7 +6,10 @@ bytes for the same seed and index in whatever process it is made.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +23,10 @@ from petdiff.clinic.patient import draw_patient
 from petdiff.clinic.projector import ParallelProjector
 from petdiff.clinic.reconstruction import osem
 from petdiff.clinic.resolution import BlurredProjector, Resolution
+from petdiff.clinic.study import simulate
 from petdiff.clinic.tracers import TRACERS
+from petdiff.training.dataset import Pairs
+from petdiff.training.recipe import Recipe
 from petdiff.training.store import Store
 
 Volume = NDArray[np.float32]
@@ -34,6 +40,8 @@ VIEWS = 72  # without time of flight
 # Time of flight makes an event's place along its line known, so that noise no longer spreads over
 # the whole body. In voxels: 228 ps are 8.5 of 4 mm; few values, so that projectors are reused.
 TOF_FWHM = (0.0, 7.0, 12.0, 21.0)
+CLINICAL_VOXEL_MM = (3.0, 6.0)
+CLINICAL_EXTENTS = ("head-neck", "thorax", "abdomen", "pelvis")
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ def draw_protocol(rng: np.random.Generator) -> Protocol:
     tof_fwhm = float(rng.choice(TOF_FWHM))
     subsets = int(rng.choice([4, 6, 8]))
     updates = float(np.exp(rng.uniform(np.log(12), np.log(72 if tof_fwhm == 0 else 40))))
-    factors = np.exp(rng.uniform(np.log(1.35), np.log(200), LOWS))
+    factors = _draw_factors(rng)
     return Protocol(
         fwhm=fwhm,
         axial_fwhm=fwhm * float(rng.uniform(0.5, 1.3)),
@@ -90,10 +98,15 @@ def draw_protocol(rng: np.random.Generator) -> Protocol:
         scatter_fraction=float(rng.uniform(0.0, 0.4)),
         randoms_fraction=float(rng.uniform(0.0, 0.4)),
         counts_per_voxel=float(np.exp(rng.uniform(np.log(15), np.log(3000)))),
-        factors=tuple(sorted(float(f) for f in factors)),
+        factors=factors,
         post_fwhm=float(rng.choice([0.0, rng.uniform(0.5, 2.5)])),
         zoom=float(rng.choice([1.0, rng.uniform(1.05, 1.6)], p=[0.7, 0.3])),
     )
+
+
+def _draw_factors(rng: np.random.Generator) -> tuple[float, ...]:
+    factors = np.exp(rng.uniform(np.log(1.35), np.log(200), LOWS))
+    return tuple(sorted(float(f) for f in factors))
 
 
 def make_slab(seed: int, index: int) -> Slab:
@@ -109,31 +122,67 @@ def make_slab(seed: int, index: int) -> Slab:
 
 
 @dataclass(frozen=True)
-class KeptSlabs:
-    """index → full and lows of `make_slab`, kept in a store, so that each is scanned only once.
-
-    A store holds the slabs of any seeds, and runs of different methods can share it.
-    """
-
-    store: Store
-    seed: int
-
-    def __call__(self, index: int) -> KeptSlab:
-        name = f"clinic-{self.seed}-{index:08d}"
-        if name not in self.store:
-            slab = make_slab(self.seed, index)
-            self.store.put(name, {"full": slab.full, "lows": np.stack(slab.lows)}, {})
-        entry = self.store.get(name)
-        assert entry is not None
-        return KeptSlab(np.array(entry.arrays["full"]), tuple(np.array(entry.arrays["lows"])))
-
-
-@dataclass(frozen=True)
-class KeptSlab:
-    """What training needs of a slab."""
+class Stretch:
+    """A stretch of a patient at full and at low doses [i, j, k], SUV."""
 
     full: Volume
     lows: tuple[Volume, ...]
+
+
+@dataclass(frozen=True)
+class ClinicalSlabs:
+    """index → Stretch, of one scanner with one tracer as the clinic has them.
+
+    It is what a hospital's own pairs would be: nothing is drawn beyond the clinic's range but the
+    dose and the voxel size.
+    """
+
+    seed: int
+    scanner: str
+    tracer: str
+
+    def __call__(self, index: int) -> Stretch:
+        rng = np.random.default_rng([self.seed, index])
+        study = simulate(
+            int(rng.integers(FIRST_SEED, 2**31)),
+            scanner=self.scanner,
+            tracer=self.tracer,
+            dose_factors=_draw_factors(rng),
+            voxel_mm=float(np.exp(rng.uniform(*np.log(CLINICAL_VOXEL_MM)))),
+            extent=str(rng.choice(CLINICAL_EXTENTS)),
+        )
+        return Stretch(study.full.suv, tuple(low.suv for low in study.lows.values()))
+
+
+@dataclass(frozen=True)
+class KeptSlabs:
+    """index → Stretch with what `draw` gives, kept in a store, so that it is scanned only once.
+
+    A store holds slabs of any supply under its name, and runs of different methods can share it.
+    """
+
+    store: Store
+    name: str
+    draw: Callable[[int], Pairs]
+
+    def __call__(self, index: int) -> Stretch:
+        name = f"{self.name}-{index:08d}"
+        if name not in self.store:
+            slab = self.draw(index)
+            self.store.put(name, {"full": slab.full, "lows": np.stack(slab.lows)}, {})
+        entry = self.store.get(name)
+        assert entry is not None
+        return Stretch(np.array(entry.arrays["full"]), tuple(np.array(entry.arrays["lows"])))
+
+
+def clinic_slabs(recipe: Recipe) -> Callable[[int], Pairs]:
+    """The supply that a recipe asks of the virtual clinic."""
+    draw: Callable[[int], Pairs] = partial(make_slab, recipe.seed)
+    name = f"clinic-{recipe.seed}"
+    if recipe.scanner:
+        draw = ClinicalSlabs(recipe.seed, recipe.scanner, recipe.tracer)
+        name = f"{recipe.scanner}-{recipe.tracer}-{recipe.seed}"
+    return KeptSlabs(Store(Path(recipe.kept_slabs)), name, draw) if recipe.kept_slabs else draw
 
 
 def _part_of_a_patient(rng: np.random.Generator) -> tuple[Volume, Volume]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,10 +93,17 @@ def _prepare(request: Request, run: Path) -> tuple[Any, Recipe]:
 
 def _find_data(name: str, recipe: Recipe, progress: Progress) -> Data:
     if name == CLINIC:
+        if recipe.scanner:
+            from petdiff.clinic.scanners import get_scanner
+            from petdiff.clinic.tracers import get_tracer
+
+            get_scanner(recipe.scanner), get_tracer(recipe.tracer)
         identity = {"kind": CLINIC}
         return Data(identity, identity, [], [])
     if not Path(name).is_dir():
         raise UsageError(f"--data {name}: neither a folder of pairs nor {CLINIC}")
+    if recipe.scanner:
+        raise UsageError(f"scanner and tracer are the virtual clinic's, not those of {name}")
     from petdiff.training.pairs import find_pairs, split
 
     pairs = find_pairs(Path(name), say=progress.say)
@@ -172,15 +178,12 @@ def _store_scans(
     """Write the scans that are needed and not there yet: how slabs are drawn; held-out entries."""
     scans = recipe.validation_scans if recipe.validate_every else 0
     if not data.train:
-        from petdiff.training.slabs import KeptSlabs, make_slab
-        from petdiff.training.store import Store
+        from petdiff.training.slabs import clinic_slabs
         from petdiff.training.validation import store_clinic
 
         with progress.stage("held-out scans") as tick:
             held_out = store_clinic(store, scans, tick)
-        if recipe.kept_slabs:
-            return KeptSlabs(Store(Path(recipe.kept_slabs)), recipe.seed), held_out
-        return partial(make_slab, recipe.seed), held_out
+        return clinic_slabs(recipe), held_out
     from petdiff.training.pairs import check_pairs
     from petdiff.training.scans import BOX_MARGIN, ScanBoxes, store_pairs
 
