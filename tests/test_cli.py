@@ -297,6 +297,7 @@ def test_suv_and_info_print_text_and_json(run: Run, scan: Path, model: Path) -> 
     assert json.loads(run("info", scan, "--json").out)["shape"] == [20, 22, 24]
     assert json.loads(run("info", model, "--json").out)["method"] == "flow3d"
     assert "flow3d" in run("info", model).out
+    assert "simulated" in run("info", "flow3d").out
 
 
 def test_evaluate_measures_a_pair(run: Run, scan: Path, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def test_a_file_changes_the_recipe_and_an_option_the_file(tmp_path: Path) -> Non
         ("steps = 0", "steps = 0 must be >= 1"),
         ("batch = 3\nchunk = 2", "no multiple of chunk"),
         ("ema = 1.0", "ema"),
+        ('scanner = "quadra"', "scanner and tracer are set together"),
         ("steps = ", "recipe.toml"),
     ],
 )

@@ -121,3 +121,28 @@ def test_what_cannot_be_trained_exits_2_and_writes_nothing(
     assert cli.run(["train", *arguments, "-o", str(tmp_path / "run")]) == 2
     assert says in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("scanner", "tracer", "says"),
+    [("quadro", "fdg", "quadra"), ("quadra", "fbg", "fdg")],
+)
+def test_a_scanner_or_tracer_that_the_clinic_has_not_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], scanner: str, tracer: str, says: str
+) -> None:
+    config = tmp_path / "recipe.toml"
+    config.write_text(f'scanner = "{scanner}"\ntracer = "{tracer}"\n')
+    run = tmp_path / "run"
+    assert cli.run(["train", "flow3d", "-o", str(run), "--config", str(config)]) == 2
+    assert says in capsys.readouterr().err
+    assert not run.exists()
+
+
+def test_a_clinics_scanner_beside_ones_own_pairs_is_refused(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "recipe.toml"
+    config.write_text('scanner = "quadra"\ntracer = "fdg"\n')
+    arguments = ["train", "flow3d", "-o", str(tmp_path / "run"), "--data", str(cohort)]
+    assert cli.run([*arguments, "--config", str(config)]) == 2
+    assert "virtual clinic" in capsys.readouterr().err

@@ -276,7 +276,11 @@ def suv(
 @app.command()
 def info(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="A scan or a model; none: this machine")
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]",
+            help="A scan, a model file, or a shipped model's name; none: this machine",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

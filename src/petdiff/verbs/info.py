@@ -14,13 +14,19 @@ def describe(file: Path | None, *, as_json: bool = False) -> str:
     """The description as lines for a person, or as JSON."""
     if file is None:
         found = describe_installation()
-    elif file.suffix == ".safetensors":
+    elif file.suffix == ".safetensors" or _is_shipped(file):
         found = describe_model(file)
     else:
         found = describe_scan(file)
     if as_json:
         return json.dumps(found, indent=2, ensure_ascii=False)
     return "\n".join(_lines(found))
+
+
+def _is_shipped(file: Path) -> bool:
+    from petdiff.methods.model import shipped_models
+
+    return not file.exists() and str(file) in shipped_models()
 
 
 def describe_installation() -> dict[str, Any]:
@@ -40,7 +46,7 @@ def describe_installation() -> dict[str, Any]:
 
 
 def describe_model(path: Path) -> dict[str, Any]:
-    """The contract in a model file's header, its size and its hash."""
+    """The contract in a model's header, its size and its hash; of a file, or of a shipped name."""
     from petdiff.methods.model import load_model
 
     model = load_model(path)

@@ -97,7 +97,8 @@ def _find_data(name: str, recipe: Recipe, progress: Progress) -> Data:
             from petdiff.clinic.scanners import get_scanner
             from petdiff.clinic.tracers import get_tracer
 
-            get_scanner(recipe.scanner), get_tracer(recipe.tracer)
+            get_scanner(recipe.scanner)  # they refuse names that there are not
+            get_tracer(recipe.tracer)
         identity = {"kind": CLINIC}
         return Data(identity, identity, [], [])
     if not Path(name).is_dir():
