@@ -19,7 +19,7 @@ SCATTER_FWHM_MM = 200.0  # width that single scatter adds across the bins
 class Acquisition:
     """Counts and what the reconstruction is told of how they came about.
 
-    counts          [angle, bin, tof, k]
+    counts          [angle, bin, tof, k], or [angle, bin, tof, factor, k]
     multiplicative  [angle, bin, 1, k], expected trues per activity · mm
     additive        [angle, bin, tof, k], expected scatter and randoms
     """
@@ -42,6 +42,7 @@ def acquire(
     field_mm: float | None = None,
     normalisation_error: float = 0.0,
     acceptance: ArrayLike = 0.0,
+    factors: Sequence[float] | None = None,
 ) -> Acquisition:
     """Scan activity [i, j, k] through attenuation mu_per_cm [i, j, k] at 511 keV.
 
@@ -59,6 +60,9 @@ def acquire(
     normalisation_error     standard deviation of each bin's relative efficiency error, which the
                             reconstruction does not know of
     acceptance              sine of the greatest obliquity of the lines, a number or one per slice
+    factors                 dose reduction factors, ascending, at each of which counts are drawn.
+                            They are nested as those of `thin`, and quicker to draw; but those of
+                            the first dose then hang on which others there are
     """
     multiplicative = attenuation_factors(mu_per_cm, model.projector, acceptance)
     multiplicative *= np.asarray(counts_per_activity_mm, np.float32)
@@ -70,8 +74,10 @@ def acquire(
     additive = _additive(
         trues, model.projector, scatter_fraction, randoms_fraction, _randoms_share(model, field_mm)
     )
-    expected = trues + additive
-    return Acquisition(_poisson(expected, generator, normalisation_error), multiplicative, additive)
+    counts = _poisson(trues + additive, generator, normalisation_error, factors or (1.0,))
+    if factors is None:
+        counts = counts[..., 0, :]
+    return Acquisition(counts, multiplicative, additive)
 
 
 def attenuation_factors(
@@ -101,8 +107,7 @@ def thin(
     Each event of a dose is kept for the next lower one by chance (binomial), so the doses are
     nested and each is Poisson. counts [angle, bin, tof, k] → [angle, bin, tof, factor, k].
     """
-    if list(factors) != sorted(factors) or min(factors) < 1:
-        raise ValueError(f"dose reduction factors must be ascending and at least 1, got {factors}")
+    _require_ascending(factors)
     thinned = np.empty((*counts.shape[:-1], len(factors), counts.shape[-1]), np.float32)
     kept = np.divide([1, *factors[:-1]], factors)
     for stream, part in _streams(generator, counts.shape[-1]):
@@ -132,16 +137,30 @@ def _poisson(
     expected: FloatArray,
     generator: np.random.Generator | Sequence[np.random.Generator],
     normalisation_error: float,
+    factors: Sequence[float],
 ) -> FloatArray:
-    counts = np.empty_like(expected)
+    """Counts [angle, bin, tof, factor, k]: each dose has the events of the next lower one, and more
+    that are independent of them, so that all are Poisson, and nested."""
+    _require_ascending(factors)
+    shares = np.divide(1, factors)
+    further = (shares - np.append(shares[1:], 0)).astype(np.float32)
+    counts = np.empty((*expected.shape[:-1], len(factors), expected.shape[-1]), np.float32)
     for stream, part in _streams(generator, expected.shape[-1]):
         mean = expected[..., part]
         if normalisation_error:
             # An efficiency belongs to a line of response, whatever its time of flight.
             lines = (*mean.shape[:2], 1, mean.shape[-1])
             mean = mean * np.exp(normalisation_error * stream.standard_normal(lines, np.float32))
-        counts[..., part] = stream.poisson(mean)
+        events = np.zeros(mean.shape, np.float32)
+        for position in reversed(range(len(factors))):
+            events += stream.poisson(mean * further[position])
+            counts[..., position, part] = events
     return counts
+
+
+def _require_ascending(factors: Sequence[float]) -> None:
+    if list(factors) != sorted(factors) or min(factors) < 1:
+        raise ValueError(f"dose reduction factors must be ascending and at least 1, got {factors}")
 
 
 def _streams(

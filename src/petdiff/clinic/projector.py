@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import ndtr
 
-# numpy arrays on the CPU, torch tensors on the device the projector was moved to.
-Array = Any
+from petdiff.clinic.banded import Array, Banded
 
 FWHM_PER_SIGMA = float(np.sqrt(8 * np.log(2)))
 TOF_BINS_PER_FWHM = 2.0  # binning then widens the time-of-flight kernel by less than 6 %
+TOF_BAND_BINS = 4
+TOF_TAIL = 1e-5  # of a node's events: smaller shares go to the other bins
 NODES_PER_TOF_BIN = 3  # places along a line are told apart to a sixth of the kernel's width
 CACHED_BELOW = 3_000_000  # pixels × views: matrices of about 100 MB at most
 
@@ -61,9 +62,10 @@ class ParallelProjector:
         self.subsets = subsets
         self.n_bins = n_bins or max(self.shape)
         self.tof_fwhm_mm = tof_fwhm_mm
+        self._device: Any = None
         self.angles_rad = _angles_in_subset_order(n_angles, subsets)
-        self._timing = _timing(self.n_bins, tof_fwhm_mm and tof_fwhm_mm / self.voxel_mm)
-        self.n_tof, n_nodes = self._timing.shape
+        self._set_timing(_timing(self.n_bins, tof_fwhm_mm and tof_fwhm_mm / self.voxel_mm))
+        n_nodes = self._timing.shape[1]
         node_px = 1.0 if tof_fwhm_mm is None else _node_px(tof_fwhm_mm / self.voxel_mm)
         self.in_field = _in_field(self.shape, self.n_bins)
         small = np.count_nonzero(self.in_field) * n_angles < CACHED_BELOW
@@ -71,7 +73,14 @@ class ParallelProjector:
         self._forward_views, self._back_views = build(
             self.shape, n_angles, subsets, self.n_bins, n_nodes, round(node_px, 6)
         )
-        self._device: Any = None
+
+    def _set_timing(self, timing: NDArray[np.float32]) -> None:
+        """Take the nodes' shares [tof, node] and, with them, pixels to mm."""
+        self._timing = timing
+        self.n_tof = len(timing)
+        mm = timing * np.float32(self.voxel_mm)
+        self._timed = Banded(mm, TOF_BAND_BINS, self.as_array)
+        self._untimed = Banded(mm.T, TOF_BAND_BINS * NODES_PER_TOF_BIN, self.as_array)
 
     @property
     def sinogram_shape(self) -> tuple[int, int, int]:
@@ -82,8 +91,7 @@ class ParallelProjector:
         """The same views and bins, time-of-flight bins summed, as attenuation needs them."""
         twin = copy(self)
         twin.tof_fwhm_mm = None
-        twin.n_tof = 1
-        twin._timing = self._timing.sum(axis=0)[None]
+        twin._set_timing(self._timing.sum(axis=0)[None])
         return twin
 
     def to(self, device: Any) -> ParallelProjector:
@@ -92,7 +100,7 @@ class ParallelProjector:
         twin._forward_views = tuple(_as_torch(view, device) for view in self._forward_views)
         twin._back_views = tuple(_as_torch(view, device) for view in self._back_views)
         twin._device = device
-        twin._timing = twin.as_array(self._timing)
+        twin._set_timing(self._timing)
         return twin
 
     def as_array(self, values: Any) -> Array:
@@ -109,6 +117,13 @@ class ParallelProjector:
         values: NDArray[np.float32] = array if self._device is None else array.cpu().numpy()
         return values
 
+    def _empty(self, shape: tuple[int, ...]) -> Array:
+        if self._device is None:
+            return np.empty(shape, np.float32)
+        import torch
+
+        return torch.empty(shape, device=self._device)
+
     def ones(self, shape: tuple[int, ...]) -> Array:
         """Ones, where the projector's arrays live."""
         return self.as_array(np.ones(shape, np.float32))
@@ -124,9 +139,13 @@ class ParallelProjector:
         """Image [i, j, ..., k] → strip integrals [angle, bin, tof, ..., k], in image unit × mm."""
         rest = image.shape[2:]
         flat = image.reshape(self.shape[0] * self.shape[1], -1)
+        views = self._forward_views[self.views(subset)]
+        lines = self._empty((len(views), self.n_bins, self.n_tof, flat.shape[1]))
         # View by view: what one adds up before its time bins are told apart fits the cache.
-        parts = [self._timed(view @ flat) for view in self._forward_views[self.views(subset)]]
-        return concatenate(parts).reshape(-1, *self.sinogram_shape[1:], *rest) * self.voxel_mm
+        for view, seen in zip(views, lines, strict=True):
+            nodes = (view @ flat).reshape(self._timing.shape[1], -1)
+            seen[:] = (self._timed @ nodes).reshape(self.n_tof, self.n_bins, -1).swapaxes(0, 1)
+        return lines.reshape(*lines.shape[:3], *rest)
 
     def back(self, sinogram: Array, subset: int | None = None) -> Array:
         """The adjoint of `forward`: sinogram [angle, bin, tof, ..., k] → image [i, j, ..., k]."""
@@ -134,25 +153,14 @@ class ParallelProjector:
         lines = sinogram.reshape(*sinogram.shape[:3], -1)
         image = None
         for view, seen in zip(self._back_views[self.views(subset)], lines, strict=True):
-            part = view @ self._untimed(seen)
+            nodes = self._untimed @ seen.swapaxes(0, 1).reshape(self.n_tof, -1)
+            part = view @ nodes.reshape(-1, lines.shape[-1])
             if image is None:
                 image = part
             else:
                 image += part
         assert image is not None
-        return (image * self.voxel_mm).reshape(*self.shape, *rest)
-
-    def _timed(self, nodes: Array) -> Array:
-        """One view's [node · bin, column] → [bin · tof, column]."""
-        columns = nodes.shape[-1]
-        timed = self._timing @ nodes.reshape(self._timing.shape[1], -1)
-        return timed.reshape(self.n_tof, -1, columns).swapaxes(0, 1).reshape(-1, columns)
-
-    def _untimed(self, seen: Array) -> Array:
-        """The adjoint: one view's [bin, tof, column] → [node · bin, column]."""
-        columns = seen.shape[-1]
-        nodes = self._timing.T @ seen.swapaxes(0, 1).reshape(self.n_tof, -1)
-        return nodes.reshape(-1, columns)
+        return image.reshape(*self.shape, *rest)
 
 
 def _angles_in_subset_order(n_angles: int, subsets: int) -> NDArray[np.float64]:
@@ -182,9 +190,9 @@ def _timing(n_bins: int, tof_fwhm_px: float | None) -> NDArray[np.float32]:
     node_px = _node_px(tof_fwhm_px)
     nodes = (np.arange(count * NODES_PER_TOF_BIN) + 0.5) * node_px - count * width / 2
     sigma = np.sqrt((tof_fwhm_px / FWHM_PER_SIGMA) ** 2 - node_px**2 / 12)
-    timing: NDArray[np.float32] = np.diff(ndtr((edges[:, None] - nodes) / sigma), axis=0).astype(
-        "f4"
-    )
+    shares = np.diff(ndtr((edges[:, None] - nodes) / sigma), axis=0)
+    shares[shares < TOF_TAIL] = 0
+    timing: NDArray[np.float32] = (shares / shares.sum(axis=0)).astype(np.float32)
     return timing
 
 
@@ -271,14 +279,3 @@ def _as_torch(block: sparse.csr_matrix, device: Any) -> Any:
             starts, columns, weights, size=block.shape, check_invariants=False
         )
     return matrix.to(device)
-
-
-def concatenate(parts: list[Array], axis: int = 0) -> Array:
-    """numpy's or torch's, as the parts are."""
-    if len(parts) == 1:
-        return parts[0]
-    if isinstance(parts[0], np.ndarray):
-        return np.concatenate(parts, axis)
-    import torch
-
-    return torch.cat(parts, axis)

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ive
 
-from petdiff.clinic.projector import FWHM_PER_SIGMA, Array, ParallelProjector, concatenate
+from petdiff.clinic.banded import Array, Banded
+from petdiff.clinic.projector import FWHM_PER_SIGMA, ParallelProjector
 
 BAND_ROWS = 32
-_Band = tuple[slice, Array]  # columns, and the matrix that takes them to one band of rows
 
 PENETRATION_MM = 12.5  # of 511 keV photons in scintillators as dense as LSO or BGO
 
@@ -68,8 +68,8 @@ class BlurredProjector:
         voxel_mm, n_bins = projector.voxel_mm, projector.n_bins
         s_mm = (np.arange(n_bins) - (n_bins - 1) / 2) * voxel_mm
         bins = gaussian_matrix(n_bins, resolution.at(s_mm) / voxel_mm)
-        self._bins = _bands(bins, projector)
-        self._bins_back = _bands(bins.T, projector)
+        self._bins = Banded(bins, BAND_ROWS, projector.as_array)
+        self._bins_back = Banded(bins.T, BAND_ROWS, projector.as_array)
         axial = gaussian_matrix(n_slices, resolution.axial_fwhm_mm / slice_mm, reflect=True)
         self._slices = projector.as_array(axial)
 
@@ -103,19 +103,6 @@ def gaussian_matrix(n: int, fwhm_px: ArrayLike, *, reflect: bool = False) -> NDA
     return np.where(matrix > 1e-9, matrix, 0).astype(np.float32)
 
 
-def _bands(matrix: NDArray[np.float32], projector: ParallelProjector) -> list[_Band]:
-    """The matrix in bands of output rows, each without the columns that are zero for it."""
-    bands = []
-    for start in range(0, len(matrix), BAND_ROWS):
-        rows = matrix[start : start + BAND_ROWS]
-        used = np.flatnonzero(rows.any(axis=0))
-        columns = slice(int(used[0]), int(used[-1]) + 1)
-        bands.append((columns, projector.as_array(rows[:, columns])))
-    return bands
-
-
-def _along_bins(bands: list[_Band], sinogram: Array) -> Array:
-    n_angles, n_bins = sinogram.shape[:2]
-    flat = sinogram.reshape(n_angles, n_bins, -1)
-    parts = [matrix @ flat[:, columns] for columns, matrix in bands]
-    return concatenate(parts, axis=1).reshape(sinogram.shape)
+def _along_bins(blur: Banded, sinogram: Array) -> Array:
+    flat = sinogram.reshape(*sinogram.shape[:2], -1)
+    return (blur @ flat).reshape(sinogram.shape)

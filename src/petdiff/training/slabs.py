@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
 
 from petdiff.clinic.abstract import draw_body
-from petdiff.clinic.acquisition import acquire, thin
+from petdiff.clinic.acquisition import acquire
 from petdiff.clinic.anatomy.grid import Grid
 from petdiff.clinic.anatomy.render import render
 from petdiff.clinic.patient import draw_patient
@@ -224,6 +224,7 @@ def scan_slab(
         resolution = Resolution(protocol.fwhm * mm, protocol.axial_fwhm * mm)
         return BlurredProjector(projector, resolution, n_slices=slices, slice_mm=projector.voxel_mm)
 
+    factors = (1.0, *protocol.factors)
     acquisition = acquire(
         activity,
         mu_per_cm,
@@ -232,10 +233,10 @@ def scan_slab(
         expected_trues=protocol.counts_per_voxel * activity.size,
         scatter_fraction=protocol.scatter_fraction,
         randoms_fraction=protocol.randoms_fraction,
+        factors=factors,
     )
-    factors = (1.0, *protocol.factors)
     images = osem(
-        thin(acquisition.counts, factors, rng),
+        acquisition.counts,
         seen_with(protocol.psf_share),
         iterations=protocol.iterations,
         multiplicative=acquisition.multiplicative,
