@@ -40,11 +40,19 @@ def draw_body(rng: np.random.Generator, shape: tuple[int, int, int]) -> Abstract
     folds = _folds(rng, shape)
     for uptake in uptakes:
         _add_organ(rng, activity, mu, where, folds, float(uptake))
+    add_foci(rng, activity, where)
+    activity *= _texture(rng, shape)
+    return AbstractBody(activity * body, mu * body)
+
+
+def add_foci(rng: np.random.Generator, activity: Volume, where: NDArray[np.float32]) -> None:
+    """Add a few small hot foci to `activity` [i, j, k], in place.
+
+    where  coordinates in voxels [3, i, j, k] that their shapes follow
+    """
     for _ in range(rng.poisson(8)):
         contrast = float(np.exp(rng.uniform(np.log(1.3), np.log(30))))
         _add_focus(rng, activity, where, contrast)
-    activity *= _texture(rng, shape)
-    return AbstractBody(activity * body, mu * body)
 
 
 def _warped_coordinates(

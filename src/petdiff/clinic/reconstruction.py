@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from petdiff.clinic.projector import Array, ParallelProjector
+from petdiff.clinic.banded import Array
+from petdiff.clinic.projector import ParallelProjector
 from petdiff.clinic.resolution import BlurredProjector
 
 

@@ -34,6 +34,7 @@ class Request:
     data: str = CLINIC
     preset: str | None = None
     config: Path | None = None
+    init: str | None = None
     device: str = "auto"
     resume: bool = False
 
@@ -42,7 +43,7 @@ class Request:
 class Data:
     """Where examples come from, and which scans are held out.
 
-    identity  names it in checkpoints; a run goes on only with the same
+    identity  names it in the run's folder; a run goes on only with the same
     record    says it in the model's contract, without names of patients
     """
 
@@ -57,26 +58,30 @@ def train_model(request: Request, run: Path, *, quiet: bool = False) -> Path:
 
     Under torchrun every process calls this with the same arguments; the first alone writes.
     """
-    method, recipe = _prepare(request, run)
+    method, recipe, began = _prepare(request, run)
     from petdiff.training.ranks import join_ranks, leave_ranks
 
     ranks = join_ranks(request.device)
     progress = Progress(quiet or not ranks.first)
     try:
         data = _find_data(request.data, recipe, progress)
-        settle(run, {"method": request.method, "data": data.identity}, recipe, write=ranks.first)
+        identity = {"method": request.method, "data": data.identity, **began}
+        settle(run, identity, recipe, write=ranks.first)
         state = _train(method, recipe, data, run, ranks, progress)
         path = run / "model.safetensors"
         if ranks.first:
-            _save(method, recipe, data, state, path)
+            _save(method, recipe, {"data": data.record, **began}, state, path)
             shutil.rmtree(run / "supply", ignore_errors=True)
         return path
     finally:
         leave_ranks()
 
 
-def _prepare(request: Request, run: Path) -> tuple[Any, Recipe]:
-    """A fresh method and the recipe; UsageError, before anything is written, for what cannot be."""
+def _prepare(request: Request, run: Path) -> tuple[Any, Recipe, dict[str, Any]]:
+    """A method, the recipe, and which model's weights it begins with, if any.
+
+    UsageError, before anything is written, for what cannot be.
+    """
     recipe = read_recipe(request.config, preset=request.preset)
     import torch
 
@@ -88,7 +93,25 @@ def _prepare(request: Request, run: Path) -> tuple[Any, Recipe]:
     if not request.resume and run.is_dir() and any(run.iterdir()) and _is_first():
         raise UsageError(f"{run} is not empty: give --resume to go on there, or name a new folder")
     torch.manual_seed(recipe.seed)
-    return known[request.method].create(recipe.preset), recipe
+    method = known[request.method].create(recipe.preset)
+    return method, recipe, _begin_with(request.init, method, recipe) if request.init else {}
+
+
+def _begin_with(name: str, method: Any, recipe: Recipe) -> dict[str, Any]:
+    """Give the method that model's weights; says which they were."""
+    from petdiff.methods.model import load_model
+
+    model = load_model(name)
+    wanted = method.contract({})
+    for what in ("method", "architecture", "process"):
+        has, needs = getattr(model.contract, what), getattr(wanted, what)
+        if has != needs:
+            raise UsageError(
+                f"--init {name}: its {what} is {has}, not {needs}, which {wanted.method} has with "
+                f"preset {recipe.preset}"
+            )
+    method.network.load_state_dict(model.network.state_dict())
+    return {"init": {"model": Path(name).name, "sha256": model.sha256}}
 
 
 def _find_data(name: str, recipe: Recipe, progress: Progress) -> Data:
@@ -199,8 +222,8 @@ def _store_scans(
     return ScanBoxes(store, train, recipe.seed, shape), names[len(train) :]
 
 
-def _save(method: Any, recipe: Recipe, data: Data, state: State, path: Path) -> None:
-    """Write the model file.
+def _save(method: Any, recipe: Recipe, origin: dict[str, Any], state: State, path: Path) -> None:
+    """Write the model file; origin says what it was trained on and began with.
 
     In half precision: its rounding is an eighth of bfloat16's, in which networks run.
     """
@@ -212,7 +235,7 @@ def _save(method: Any, recipe: Recipe, data: Data, state: State, path: Path) -> 
     contract = method.contract(
         {
             "petdiff": __version__,
-            "data": data.record,
+            **origin,
             "step": of_step,
             "steps": state.step,
             "patches": state.step * recipe.batch,
