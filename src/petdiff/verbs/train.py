@@ -102,13 +102,12 @@ def _begin_with(name: str, method: Any, recipe: Recipe) -> dict[str, Any]:
     from petdiff.methods.model import load_model
 
     model = load_model(name)
-    wanted = method.contract({})
+    has, needs = (of.model_dump(mode="json") for of in (model.contract, method.contract({})))
     for what in ("method", "architecture", "process"):
-        has, needs = getattr(model.contract, what), getattr(wanted, what)
-        if has != needs:
+        if has[what] != needs[what]:
             raise UsageError(
-                f"--init {name}: its {what} is {has}, not {needs}, which {wanted.method} has with "
-                f"preset {recipe.preset}"
+                f"--init {name}: its {what} is {has[what]}, not {needs[what]}, which "
+                f"{needs['method']} has with preset {recipe.preset}"
             )
     method.network.load_state_dict(model.network.state_dict())
     return {"init": {"model": Path(name).name, "sha256": model.sha256}}
