@@ -95,6 +95,31 @@ def test_own_pairs_become_a_model_that_denoises(
     assert "--resume" in capsys.readouterr().err
 
 
+def test_a_training_begins_with_another_models_weights(cohort: Path, tmp_path: Path) -> None:
+    from petdiff.methods.model import load_model
+
+    config = tmp_path / "recipe.toml"
+    models = []
+    for rate, init in ((1e-2, []), (1e-7, ["--init", str(tmp_path / "run0.01/model.safetensors")])):
+        config.write_text(
+            f'preset = "tiny"\nsteps = 3\nwarmup = 1\nvalidate_every = 0\nrate = {rate}'
+        )
+        run = tmp_path / f"run{rate}"
+        train = ["train", "unet3d", "-o", str(run), "--data", str(cohort), "--config", str(config)]
+        assert cli.run([*train, *init, "--device", "cpu", "--quiet"]) == 0
+        models.append(load_model(run / "model.safetensors"))
+    first, tuned = models
+    fresh = type(first.method).create("tiny").network.state_dict()
+    weights = first.network.state_dict()
+    for name, weight in tuned.network.state_dict().items():
+        np.testing.assert_allclose(weight, weights[name], atol=1e-4)
+    assert any(abs(weight - fresh[name]).max() > 1e-3 for name, weight in weights.items())
+    assert tuned.contract.training["init"] == {
+        "model": "model.safetensors",
+        "sha256": first.sha256,
+    }
+
+
 def test_one_patient_is_refused_and_nothing_is_written(
     cohort: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,6 +138,9 @@ def test_one_patient_is_refused_and_nothing_is_written(
         (["flow3d", "--preset", "huge"], "huge"),
         (["flow3d", "--data", "nowhere"], "neither a folder of pairs nor clinic"),
         (["flow3d", "--device", "abacus"], "abacus"),
+        (["flow3d", "--init", "flow4d"], "flow4d"),
+        (["unet3d", "--init", "flow3d"], "its method is flow3d, not unet3d"),
+        (["flow3d", "--preset", "tiny", "--init", "flow3d"], "its architecture is"),
     ],
 )
 def test_what_cannot_be_trained_exits_2_and_writes_nothing(
