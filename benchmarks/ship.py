@@ -1,10 +1,10 @@
 """Turns trained models into shipped ones: writes their cards into their headers, and a page.
 
-    python benchmarks/ship.py runs equal-budget/summary.json
+    python benchmarks/ship.py runs equal-budget/summary.json default/summary.json
 
-Every RUNS/METHOD/model.safetensors goes to the package's weights with its scores in that comparison
-and its limits; flow3d aside, which was trained longer and is there: it gets its card anew. What is
-printed is the table of docs/reference/models.md.
+Every RUNS/METHOD/model.safetensors goes to the package's weights with its scores in the first
+comparison and its limits; flow3d aside, which was trained longer and is there: it gets its card
+anew, with its scores in the second. What is printed is the table of docs/reference/models.md.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ UNPROVEN = (
 BRIEF = "For comparison, not for use: trained for minutes on one CPU core. "
 
 
-def card(name: str, training: dict[str, Any], scores: dict[str, Any]) -> dict[str, Any]:
+def card(
+    name: str, training: dict[str, Any], scores: dict[str, Any], cohort: str
+) -> dict[str, Any]:
     """What the header says of the training: data, budget and scores by dose reduction factor."""
-    kept = ("petdiff", "steps", "patches", "seconds", "recipe", "note")
+    kept = ("petdiff", "steps", "patches", "seconds", "recipe", "init", "note")
     return {
         "data": DATA,
         **{key: training[key] for key in kept if key in training},
@@ -37,7 +39,7 @@ def card(name: str, training: dict[str, Any], scores: dict[str, Any]) -> dict[st
             for dose, cells in scores["psnr_db"].items()
             if dose != "overall"
         },
-        "scored_on": "benchmarks/equal-budget.toml",
+        "scored_on": f"benchmarks/{cohort}.toml",
     }
 
 
@@ -45,7 +47,7 @@ def row(name: str, path: Path, model: Any) -> str:
     """A line of the table: size, training and scores."""
     training = model.contract.training
     parameters = sum(p.numel() for p in model.network.parameters())
-    minutes = f"{training['seconds'] / 60:.0f}" if "seconds" in training else "see the lab book"
+    minutes = f"{training['seconds'] / 60:.0f}"
     scores = " | ".join(f"{value:.2f}" for value in training["psnr_db"].values())
     return (
         f"| `{name}` | {parameters:,} | {path.stat().st_size / 1e6:.1f} | {training['steps']:,} | "
@@ -56,16 +58,18 @@ def row(name: str, path: Path, model: Any) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path)
-    parser.add_argument("summary", type=Path)
+    parser.add_argument("equal_budget", type=Path)
+    parser.add_argument("default", type=Path)
     options = parser.parse_args()
-    scores = json.loads(options.summary.read_text(encoding="utf-8"))["means"]
     for name in methods():
         path = Path(str(SHIPPED)) / f"{name}.safetensors"
         default = name == "flow3d"
         model = load_model(path if default else options.runs / name / "model.safetensors")
-        scored = "flow3d-shipped" if default else name
+        summary = options.default if default else options.equal_budget
+        scores = json.loads(summary.read_text(encoding="utf-8"))["means"]
+        cohort = "default" if default else "equal-budget"
         told = {
-            "training": card(scored, model.contract.training, scores),
+            "training": card(name, model.contract.training, scores, cohort),
             "limits": UNPROVEN if default else BRIEF + UNPROVEN,
         }
         save_model(path, model.network, model.contract.model_copy(update=told), torch.float16)
