@@ -193,6 +193,20 @@ def test_other_grid_is_refused_with_the_way_out_and_resample_takes_it(
     assert record["results"]["test"]["nrmse"] < 0.02
 
 
+def test_voxels_that_drift_apart_along_the_scan_are_another_grid(
+    folder: Path, evaluate: Evaluate
+) -> None:
+    """2.009 for 2 mm: 3.6 mm off at the far end."""
+    (folder / "full.nii.gz").unlink()
+    for name, slice_mm in (("full", 2.0), ("drifting", 2.009), ("same", 2.00001)):
+        suv = np.ones((8, 8, 400), dtype=np.float32)
+        write(PETImage(suv, np.diag([4.0, 4.0, slice_mm, 1.0])), folder / f"{name}.nii.gz")
+    assert "--resample" in refused(evaluate("--quiet", test="drifting.nii.gz"), folder)
+    labels = ("--labels", folder / "drifting.nii.gz", "--quiet")
+    assert "--resample" in refused(evaluate(*labels, test="same.nii.gz"), folder)
+    assert evaluate("--quiet", test="same.nii.gz")[0] == 0
+
+
 def test_askew_scan_is_refused_even_with_resample(folder: Path, evaluate: Evaluate) -> None:
     turn = AFFINE.copy()
     turn[:2, :2] = [[-2.6, -1.5], [-1.5, 2.6]]
@@ -242,6 +256,11 @@ def test_empty_reference_is_refused(folder: Path, evaluate: Evaluate) -> None:
          "lesion 1 (lung_left)"),
         ('{"lesions": [{"centre_mm": [0, 0, 0], "radius_mm": 5}, {"radius_mm": 5}]}', "lesion 2"),
         ('{"lesions": [{"centre_mm": [0, 0, 0], "radius_mm": -5}]}', "lesion 1"),
+        ('[{"centre_mm": [0, NaN, 0], "radius_mm": 5}]', "lesion 1 lacks centre_mm"),
+        ('[{"centre_mm": [0, 0, 0], "radius_mm": Infinity}]', "200 at most"),
+        ('[{"centre_mm": [0, 0, 0], "radius_mm": 1e200}]', "200 at most"),
+        ('[{"centre_mm": [0, 0, 0], "radius_mm": 9, "suv": NaN}]', "suv of lesion 1 is nan"),
+        ('[{"centre_mm": [0, 0, 0], "radius_mm": 9, "suv": "hot"}]', "suv of lesion 1 is 'hot'"),
         ('{"spots": 3}', "no list"),
         ("not json", "not JSON"),
     ],
@@ -253,6 +272,24 @@ def test_lesions_that_cannot_be_measured_are_refused(
     err = refused(evaluate("--lesions", folder / "bad.json", "--quiet"), folder)
     assert word in err
     assert "bad.json" in err
+
+
+def test_a_folder_is_no_list_of_lesions(folder: Path, evaluate: Evaluate) -> None:
+    (folder / "x.json").mkdir()
+    err = refused(evaluate("--lesions", folder / "x.json", "--quiet"), folder)
+    assert "x.json cannot be read" in err
+
+
+@pytest.mark.parametrize("name", ["body", "volume"])
+def test_a_label_named_as_the_whole_image_stays_among_the_regions(
+    folder: Path, evaluate: Evaluate, name: str
+) -> None:
+    (folder / "labels.json").write_text(json.dumps({"1": name, "2": "liver"}))
+    assert evaluate("--labels", folder / "labels.nii.gz", "--quiet")[0] == 0
+    test = json.loads((folder / "out" / "metrics.json").read_text("utf-8"))["results"]["test"]
+    assert not {"volume_ml", "suv_mean", "suv_mean_bias", "suv_max"} & set(test)
+    assert test["regions"][name]["suv_mean_bias"] == pytest.approx(-0.1, abs=0.01)
+    assert {"psnr_db", "psnr_whole_db", "noise_level", "noise_level_bias"} < set(test)
 
 
 def test_labels_and_names_that_are_none_are_refused(folder: Path, evaluate: Evaluate) -> None:
@@ -283,6 +320,31 @@ def test_thin_scans_are_measured_as_far_as_they_can(shape: tuple[int, int, int])
     assert rows["suv_mean_bias_to_truth", "lesion 1"] == pytest.approx(0.5)
     assert rows["ssim", "body"] is None
     assert rows["cov_30mm_sphere", "liver"] is None
+
+
+def test_liver_has_one_name_whatever_its_case() -> None:
+    rng = np.random.default_rng(2)
+    reference = (2 + 0.2 * rng.standard_normal((16, 16, 16))).astype(np.float32)
+    labels = np.ones(reference.shape, dtype=np.int32)
+    case = prepare(reference, (3.0, 3.0, 3.0), labels, {1: "Liver"})
+    rows = measure_scan(case, 2 * reference)
+    regions = {row.region for row in rows if row.metric.startswith("nps_")}
+    assert regions == {"Liver"}
+    assert {"nps_mean_frequency", "nps_distance"} < {row.metric for row in rows}
+
+
+def test_nothing_is_relative_to_what_is_not_above_0() -> None:
+    """A reference that is negative in all, as a whole and in an organ."""
+    reference = np.full((40, 40, 40), -1.0, dtype=np.float32)
+    reference[14:26, 14:26, 14:26] = 4
+    labels = np.zeros(reference.shape, dtype=np.int32)
+    labels[:8], labels[16:24, 16:24, 16:24] = 1, 2
+    case = prepare(reference, (3.0, 3.0, 3.0), labels, {1: "cold", 2: "hot"})
+    rows = {(r.metric, r.region): r.value for r in measure_scan(case, 1.5 * reference)}
+    assert rows["suv_mean", "cold"] == -1.5
+    assert rows["suv_mean_bias", "cold"] is None
+    assert rows["suv_mean_bias", "hot"] == pytest.approx(0.5)
+    assert rows["nrmse_whole", "volume"] is None
 
 
 def test_case_is_made_once_for_many_scans() -> None:

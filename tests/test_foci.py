@@ -101,7 +101,8 @@ def test_what_has_no_focus_gives_none() -> None:
     for flat in (np.zeros((30, 30, 30)), np.ones((30, 30, 30)), np.ones((5, 40, 1))):
         assert len(find_foci(flat.astype(np.float32), affine_of())) == 0
     cold = np.where(distance_mm() < 12, 0, 1).astype(np.float32)
-    at = np.linalg.norm(find_foci(cold, affine_of()).position_mm - CENTRE, axis=1)
+    centre = CENTRE + affine_of()[:3, 3]
+    at = np.linalg.norm(find_foci(cold, affine_of()).position_mm - centre, axis=1)
     assert not np.any(at < 6)
 
 

@@ -157,6 +157,21 @@ def test_lesion_outside_the_field_is_refused_by_name() -> None:
     assert half_in.weights.sum() > 0
 
 
+def test_a_lesion_cut_by_the_field_is_not_compared_with_all_of_it() -> None:
+    for depth_mm, compared in ((9.0, True), (8.5, True), (6.0, False)):
+        centre = (0.0, 0.0, -46 - 1.5 + depth_mm)
+        lesion = sphere_lesion("lesion 1", centre, 9.0, SHAPE, AFFINE, suv=5.0)
+        missing = max(9 - depth_mm, 0)  # a cap of this height
+        cap = missing**2 * (27 - missing) / (4 * 9**3)
+        assert lesion.seen == pytest.approx(1 - cap, abs=0.005)
+        assert bool(true_figures(lesion)) == compared
+
+
+def test_a_small_lesion_in_the_field_is_all_seen() -> None:
+    at = (AFFINE @ [20.2, 17.1, 15.0, 1])[:3]
+    assert sphere_lesion("lesion 1", at, 0.1, SHAPE, AFFINE, suv=5.0).seen == 1
+
+
 def test_lesions_of_a_volume_are_its_labels_or_its_parts() -> None:
     labels = np.zeros(SHAPE, dtype=np.int32)
     labels[2:5, 2:5, 2:5], labels[20:22, 20:22, 20:22] = 4, 9

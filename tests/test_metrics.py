@@ -148,6 +148,15 @@ def test_scan_equals_itself_and_a_scaled_one_is_off_by_the_scale() -> None:
     assert louder["psnr_db"] == pytest.approx(gain, abs=1e-4)
 
 
+@pytest.mark.parametrize("mean", [0.0, -0.5])
+def test_no_error_is_relative_to_a_mean_that_is_not_above_0(mean: float) -> None:
+    reference = np.full((8, 8, 8), mean - 1, dtype=np.float32)
+    reference[:4] = mean + 1
+    found = compare(reference, reference + np.float32(0.1), reference > 0)
+    assert found["nrmse_whole"] is found["nmae_whole"] is None
+    assert found["nrmse"] == found["nmae"] == pytest.approx(0.1 / (mean + 1), rel=1e-5)
+
+
 def test_thin_scan_has_no_ssim() -> None:
     flat = np.ones((20, 20, 1), dtype=np.float32)
     assert ssim_map(flat, flat, 16.0) is None

@@ -54,6 +54,19 @@ class PETImage:
         a, b, c = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(a), float(b), float(c)
 
+    @property
+    def corners_mm(self) -> NDArray[np.float64]:
+        """Where the eight outermost voxels' centres lie [8, 3]."""
+        ends = np.array(np.meshgrid(*((0, n - 1) for n in self.suv.shape))).reshape(3, 8)
+        return np.asarray((self.affine[:3, :3] @ ends + self.affine[:3, 3:]).T, dtype=np.float64)
+
+    def shares_voxels(self, other: PETImage, tolerance_mm: float) -> bool:
+        """Whether another image has as many voxels, each within a tolerance of this one's."""
+        if self.suv.shape != other.suv.shape:
+            return False
+        apart_mm = np.linalg.norm(self.corners_mm - other.corners_mm, axis=1)
+        return bool((apart_mm <= tolerance_mm).all())
+
     def with_suv(self, suv: FloatArray) -> PETImage:
         """The same scan with other values on the same grid."""
         if suv.shape != self.suv.shape:

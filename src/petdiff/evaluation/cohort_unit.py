@@ -142,8 +142,7 @@ def _read(cohort: Cohort, unit: Unit) -> Scans:
     lows = {}
     for factor in factors:
         lows[factor], full = read_pair(unit.pair, factor)
-        same = lows[factor].suv.shape == full.suv.shape
-        if not (same and np.allclose(lows[factor].affine, full.affine, atol=0.1)):
+        if not lows[factor].shares_voxels(full, tolerance_mm=0.1):
             raise InputRefused(
                 f"{unit.patient}: the scan at 1/{factor:g} has other voxels than the full-dose "
                 "one: resample it, or take it out"

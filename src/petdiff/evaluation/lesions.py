@@ -16,6 +16,7 @@ Volume = NDArray[np.float32]
 PEAK_RADIUS_MM = 10 * (3 / (4 * np.pi)) ** (1 / 3)  # of 1 cm³
 _ISOCONTOUR = 0.41  # of SUVmax
 _AROUND_MM = 10.0  # how far an isocontour may leave its lesion
+_ALL_SEEN = 0.99  # of a lesion, from where on it may be compared with all of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +28,7 @@ class Lesion:
     weights    the share of each of these voxels that belongs to the lesion
     suv        its true uptake, where it is known and the same throughout
     volume_ml  of the lesion, all of it
+    seen       the share of it that lies in the field of view
     """
 
     name: str
@@ -34,6 +36,7 @@ class Lesion:
     weights: NDArray[np.float64]
     suv: float | None
     volume_ml: float
+    seen: float = 1.0
 
     @property
     def core(self) -> NDArray[np.bool_]:
@@ -58,13 +61,17 @@ def sphere_lesion(
     centre = np.linalg.solve(affine, [*centre_mm, 1.0])[:3]
     inner, shares = sphere_weights(shape, spacing_mm, centre.tolist(), radius_mm)
     volume_ml = 4 / 3 * np.pi * radius_mm**3 / 1000
-    if shares.sum() * a * b * c / 1000 < volume_ml / 2:
+    reaches = (centre + 0.5) * spacing_mm, (np.array(shape) - 0.5 - centre) * spacing_mm
+    # The shares of a small ball add up to its volume within some per cent only.
+    cut = bool((np.minimum(*reaches) < radius_mm).any())
+    seen = float(shares.sum()) * a * b * c / 1000 / volume_ml if cut else 1.0
+    if seen < 0.5 or not shares.any():
         at = ", ".join(f"{mm:.0f}" for mm in centre_mm)
         raise InputRefused(
             f"{name} at ({at}) mm lies outside the scan's field of view: take it off the list, "
             "or give the list that belongs to this scan"
         )
-    return _lesion(name, inner, shares, shape, spacing_mm, suv, volume_ml)
+    return _lesion(name, inner, shares, shape, spacing_mm, suv, volume_ml, seen)
 
 
 def labelled_lesions(labels: NDArray[np.int32], spacing_mm: Spacing) -> list[Lesion]:
@@ -116,8 +123,9 @@ def measure_lesion(lesion: Lesion, suv: Volume, spacing_mm: Spacing) -> dict[str
 
 
 def true_figures(lesion: Lesion) -> dict[str, float]:
-    """What a perfect scanner would measure in a lesion of known, even uptake; empty otherwise."""
-    if lesion.suv is None:
+    """What a perfect scanner would measure in a lesion of known, even uptake; empty otherwise,
+    and where the field of view cuts the lesion."""
+    if lesion.suv is None or lesion.seen < _ALL_SEEN:
         return {}
     return {
         "suv_mean": lesion.suv,
@@ -135,6 +143,7 @@ def _lesion(
     spacing_mm: Spacing,
     suv: float | None,
     volume_ml: float,
+    seen: float = 1.0,
 ) -> Lesion:
     # Two voxels more than the isocontour may take, to see whether it would go on.
     box = grown(inner, shape, spacing_mm, _AROUND_MM + 2 * max(spacing_mm))
@@ -142,7 +151,7 @@ def _lesion(
         (small.start - wide.start, wide.stop - small.stop)
         for small, wide in zip(inner, box, strict=True)
     ]
-    return Lesion(name, box, np.pad(shares, margins), suv, volume_ml)
+    return Lesion(name, box, np.pad(shares, margins), suv, volume_ml, seen)
 
 
 def _peak(values: NDArray[np.float64], core: NDArray[np.bool_], spacing_mm: Spacing) -> float:

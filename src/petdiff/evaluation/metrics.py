@@ -38,8 +38,9 @@ def compare(
     ssim_published_whole  the same, both clipped to SUV 0…16
     activity_change     of the body's summed SUV
 
-    None stands for what does not exist: the PSNR of equal scans, the SSIM of a thin one. The sums
-    are taken slab by slab; the functions below give the same from the whole volume.
+    None stands for what does not exist: the PSNR of equal scans, the SSIM of a thin one, NRMSE and
+    NMAE where the reference's mean is not above 0. The sums are taken slab by slab; the functions
+    below give the same from the whole volume.
     """
     planes = reference.shape[2]
     top = float(reference.max())
@@ -51,8 +52,9 @@ def compare(
         found[f"psnr{end}_db"] = _decibel(top, squares / voxels)
         found[f"psnr_clip16{end}_db"] = _decibel(CLIP_SUV, clipped_squares / voxels)
         found[f"psnr_published{end}_db"] = _decibel(top, clipped_squares / voxels)
-        found[f"nrmse{end}"] = float(np.sqrt(squares / voxels) / (total / voxels))
-        found[f"nmae{end}"] = absolute / total
+        exists = total > 0
+        found[f"nrmse{end}"] = float(np.sqrt(squares * voxels) / total) if exists else None
+        found[f"nmae{end}"] = absolute / total if exists else None
     found |= _similarities(reference, test, body, ssim_range)
     _, before, after, *_ = errors[0].tolist()
     return found | {"activity_change": relative_change(before, after)}

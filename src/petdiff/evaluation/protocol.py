@@ -74,7 +74,7 @@ def prepare(
     Raises InputRefused where the reference holds no activity.
     """
     body = body_mask(reference, spacing_mm)
-    if not body.any():
+    if not reference[body].sum(dtype=np.float64) > 0:
         raise InputRefused(
             "the reference holds no activity, so nothing can be measured against it: give a scan "
             "that does"
@@ -121,6 +121,11 @@ def describe_scan(case: Case, suv: Volume) -> list[Row]:
     return rows
 
 
+def of_whole_image(row: Row) -> bool:
+    """Whether a figure is of the whole image, and not of a label that is named body or volume."""
+    return row.region in ("body", "volume") and row.metric.removesuffix("_bias") not in _UNITS
+
+
 def _rows(figures: Mapping[str, float | None], region: str) -> list[Row]:
     return [Row(name, region, value, _UNITS.get(name, "1")) for name, value in figures.items()]
 
@@ -149,7 +154,9 @@ def _truth_biases(case: Case, test: Sequence[Row]) -> list[Row]:
 
 
 def _bias(before: float | None, after: float | None) -> float | None:
-    return after / before - 1 if before and after is not None else None
+    if before is None or after is None or before <= 0:
+        return None
+    return after / before - 1
 
 
 def _liver(case: Case) -> Organ | None:
@@ -166,11 +173,12 @@ def _spectrum(case: Case, suv: Volume) -> NoisePower | None:
 
 
 def _spectral_rows(case: Case, suv: Volume) -> list[Row]:
+    liver = _liver(case)
     reference, test = _spectrum(case, case.reference), _spectrum(case, suv)
-    if reference is None or test is None or reference.variance == 0:
+    if liver is None or reference is None or test is None or reference.variance == 0:
         return []
     whole, shape = spectral_distance(reference, test)
-    return _rows({"nps_distance": whole, "nps_shape_distance": shape}, "liver")
+    return _rows({"nps_distance": whole, "nps_shape_distance": shape}, liver.name)
 
 
 def _score(case: Case, suv: Volume, whole: Mapping[str, float | None]) -> Score:

@@ -79,13 +79,12 @@ def summarise(image: PETImage) -> Summary:
     """A scan's summary, for which its voxels are looked at once."""
     suv = image.suv
     edges = block_edges(suv.shape, image.spacing_mm, _BLOCK_MM)
-    ends = np.array(np.meshgrid(*((0, n - 1) for n in suv.shape))).reshape(3, 8)
     first = max((suv.shape[2] - _NOISE_PLANES) // 2, 0)
     # The metric resamples to 1.65 mm; told that the voxels are that already, it takes them as are.
     noise = noise_level(suv[:, :, first : first + _NOISE_PLANES], (1.65, 1.65, 1.65))
     return Summary(
         shape=suv.shape,
-        corners=(image.affine[:3, :3] @ ends + image.affine[:3, 3:]).T,
+        corners=image.corners_mm,
         means=block_sums(suv, edges) / block_volumes(suv.shape, edges),
         noise=noise,
         lowest=float(suv.min()),

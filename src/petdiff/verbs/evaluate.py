@@ -95,12 +95,14 @@ def _gaussian(case: Case, low: PETImage) -> tuple[Sequence[Row], float]:
 
 def _nested(rows: Iterable[Row]) -> dict[str, Any]:
     """Figures of the whole image by metric; those of regions by region and metric."""
+    from petdiff.evaluation.protocol import of_whole_image
+
     found: dict[str, Any] = {}
-    for metric, region, value, _ in rows:
-        if region in ("body", "volume"):
-            found[metric] = value
+    for row in rows:
+        if of_whole_image(row):
+            found[row.metric] = row.value
         else:
-            found.setdefault("regions", {}).setdefault(region, {})[metric] = value
+            found.setdefault("regions", {}).setdefault(row.region, {})[row.metric] = row.value
     return found
 
 

@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 Labels = NDArray[np.int32]
 
+_SAME_MM = 0.01  # how far apart voxels of one grid may lie
+_LARGEST_MM = 200.0  # radius: wider than most bodies
+
 
 def read_on_grid(path: Path, grid: PETImage, *, resample: bool) -> PETImage:
     """Read a scan that lies on a grid, or bring it there. Raises InputRefused otherwise."""
     from petdiff.io import read
 
     image = read(path)
-    if same_grid(image, grid):
+    if image.shares_voxels(grid, _SAME_MM):
         return image
     if not resample:
         raise _other_grid(path, image, grid)
@@ -35,7 +38,7 @@ def read_labels(path: Path, grid: PETImage, *, resample: bool) -> Labels:
     from petdiff.io import read
 
     image = read(path)
-    if not same_grid(image, grid):
+    if not image.shares_voxels(grid, _SAME_MM):
         if not resample:
             raise _other_grid(path, image, grid)
         image = _nearest(image, grid)
@@ -63,7 +66,8 @@ def read_names(labels: Path, names: Path | None) -> dict[int, str]:
 def read_lesions(path: Path, grid: PETImage, *, resample: bool) -> list[Lesion]:
     """Lesions of a list as `petdiff simulate` writes it, or of a volume of labels.
 
-    Raises InputRefused where a lesion of the list has no centre or radius, or lies outside.
+    Raises InputRefused where a lesion of the list has no centre or radius, an uptake that is no
+    number, or lies outside.
     """
     from petdiff.evaluation.lesions import labelled_lesions, sphere_lesion
 
@@ -84,29 +88,37 @@ def read_lesions(path: Path, grid: PETImage, *, resample: bool) -> list[Lesion]:
     return found
 
 
-def same_grid(image: PETImage, grid: PETImage) -> bool:
-    """Whether two images have the same voxels, to a hundredth of a millimetre."""
-    same_shape = image.suv.shape == grid.suv.shape
-    return same_shape and np.allclose(image.affine, grid.affine, atol=1e-2)
-
-
 def _entry(
     path: Path, number: int, entry: Any
 ) -> tuple[str, tuple[float, float, float], float, float | None]:
     try:
         x, y, z = (float(mm) for mm in entry["centre_mm"])
         radius_mm = float(entry["radius_mm"])
-        # The uptake of a lobed lesion, or of one with a cold centre, is not that of a ball of it.
-        even = entry.get("shape", "round") == "round" and entry.get("suv") is not None
-        suv = float(entry["suv"]) if even else None
-    except (KeyError, TypeError, ValueError, AttributeError):
-        radius_mm = 0.0
-    if not radius_mm > 0:
+    except (KeyError, TypeError, ValueError, OverflowError):
+        x = y = z = radius_mm = np.nan
+    if not (0 < radius_mm <= _LARGEST_MM and np.isfinite((x, y, z)).all()):
         raise InputRefused(
-            f"{path}: lesion {number} lacks centre_mm (three numbers) or radius_mm (above 0)"
+            f"{path}: lesion {number} lacks centre_mm (three numbers) or radius_mm (above 0, "
+            f"{_LARGEST_MM:g} at most)"
+        )
+    # The uptake of a lobed lesion, or of one with a cold centre, is not that of a ball of it.
+    even = entry.get("shape", "round") == "round" and entry.get("suv") is not None
+    suv = _number(entry["suv"]) if even else None
+    if even and suv is None:
+        raise InputRefused(
+            f"{path}: suv of lesion {number} is {entry['suv']!r}: give a number, or leave it out"
         )
     organ = entry.get("organ")
     return f"lesion {number}" + (f" ({organ})" if organ else ""), (x, y, z), radius_mm, suv
+
+
+def _number(given: Any) -> float | None:
+    """A finite number; None where it is something else."""
+    try:
+        number = float(given)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if np.isfinite(number) else None
 
 
 def _json(path: Path) -> Any:
@@ -114,7 +126,11 @@ def _json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputRefused(f"{path} does not exist: check the name") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as problem:
+    except OSError as problem:
+        raise InputRefused(
+            f"{path} cannot be read ({problem.strerror}): give a JSON file"
+        ) from None
+    except ValueError as problem:
         raise InputRefused(f"{path} is not JSON ({problem}): give one that is") from None
 
 
