@@ -69,8 +69,8 @@ def made_up_scans(seed: int = 0, twin: bool = True) -> Scans:
     labels = np.where(liver, 2, body).astype(np.int32)
     plain = np.where(liver, 2.5, np.where(body, 1.0, 0.0))
     lesions = (
-        Lesion(centre_mm=(30.0, 60.0, 40.0), radius_mm=8, suv=10, organ="node"),
-        Lesion(centre_mm=(80.0, 60.0, 30.0), radius_mm=7, suv=8, organ="node"),
+        Lesion(centre_mm=(30.0, 60.0, 85.0), radius_mm=8, suv=10, organ="node"),
+        Lesion(centre_mm=(80.0, 60.0, 65.0), radius_mm=7, suv=8, organ="node"),
         Lesion(centre_mm=(900.0, 60.0, 30.0), radius_mm=7, suv=8, organ="outside"),
     )
     hot = plain.copy()

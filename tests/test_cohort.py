@@ -86,6 +86,11 @@ def test_methods_may_be_a_table_and_a_model_a_file_beside_the_cohort(tmp_path: P
         ("doses = [4]\n[methods]\nflow3d = { steps = 0 }\n", "methods.flow3d.steps: "),
         ("doses = [4]\n[methods]\ngaussian = { steps = 4 }\n", "methods: gaussian: gaussian is a"),
         ('doses = [4]\n[methods]\nfull = { model = "flow3d" }\n', "methods: full: "),
+        ('doses = [4]\n[methods]\nfull = { model = "measured" }\n', "methods: full: "),
+        (
+            'doses = [4]\nmethods = ["one/flow3d.safetensors", "two/flow3d.safetensors"]\n',
+            "methods: a method is named twice",
+        ),
         ('pairs = "nowhere"\nmethods = ["measured"]\n', "pairs: "),
         ('pairs = "."\npatients = 2\nmethods = ["measured"]\n', "patients: is for simulated"),
         ("doses = [4\n", "is no TOML file"),
@@ -201,6 +206,8 @@ def test_unit_is_scanned_answered_by_every_method_and_measured(
         ("full", 1.0), *((m, d) for m in cohort.methods for d in (4.0, 20.0))
     }  # fmt: skip
     perfect = next(r for r in measured.readings if (r.method, r.dose) == ("flow3d", 20.0))
+    assert len(perfect.lesions) == 2
+    assert np.isfinite(perfect.lesions).all()
     assert perfect.lesions == measured.readings[0].lesions
     assert len(measured.snapshots.pictures) == 2 * 4 * 2
     assert measured.snapshots.places["4"]["lesion"].startswith("lesion ")
@@ -229,10 +236,8 @@ def test_summary_is_what_scipy_says_of_each_patients_mean() -> None:
     over_doses = psnr.mean(axis=2)
     cell = summary["means"]["psnr_db"]["overall"]["b"]
     assert cell["mean"] == pytest.approx(over_doses[1].mean())
-    drawn = stats.bootstrap(
-        (over_doses[1],), np.mean, n_resamples=2000, random_state=np.random.default_rng(9)
-    ).confidence_interval
-    assert (cell["low"], cell["high"]) == pytest.approx((drawn.low, drawn.high), abs=0.05)
+    students = stats.t.interval(0.95, 11, over_doses[1].mean(), stats.sem(over_doses[1]))
+    assert (cell["low"], cell["high"]) == pytest.approx(students)
     tests = summary["tests"]["psnr_db"]["overall"]
     raw = [
         stats.wilcoxon(over_doses[j] - over_doses[i]).pvalue for i, j in ((0, 1), (0, 2), (1, 2))
@@ -245,6 +250,40 @@ def test_summary_is_what_scipy_says_of_each_patients_mean() -> None:
     assert one_dose["difference"] == pytest.approx((psnr[1] - psnr[0])[:, 2].mean())
     assert summary["means"]["ssim"]["overall"]["a"]["mean"] is None
     json.dumps(summary, allow_nan=False)
+
+
+def test_means_of_many_patients_have_a_bootstraps_interval() -> None:
+    psnr = np.random.default_rng(5).normal(30.0, 1.0, (2, 40, 1))
+    summary = summarise(table_of(psnr, ("a", "b")), generator=np.random.default_rng(0))
+    cell = summary["means"]["psnr_db"]["overall"]["b"]
+    drawn = stats.bootstrap(
+        (psnr[1, :, 0],), np.mean, n_resamples=2000, random_state=np.random.default_rng(9)
+    ).confidence_interval
+    assert (cell["low"], cell["high"]) == pytest.approx((drawn.low, drawn.high), abs=0.05)
+
+
+def test_claim_against_what_has_no_psnr_is_not_judged() -> None:
+    psnr = np.full((2, 3, 2), 40.0)
+    psnr[1] = np.nan
+    found = claims(table_of(psnr, ("flow3d", "gaussian")))
+    assert all(claim["holds"] is None for claim in found)
+    assert any("no scan has a PSNR of both flow3d and gaussian" in c["sentence"] for c in found)
+
+
+def test_a_run_does_not_go_on_with_other_pairs(tmp_path: Path) -> None:
+    for patient in ("anna", "carl"):
+        for scan in ("full.nii.gz", "low_drf20.nii.gz"):
+            (tmp_path / patient).mkdir(exist_ok=True)
+            (tmp_path / patient / scan).write_bytes(b"scan")
+    cohort = read_cohort(write(tmp_path, 'pairs = "."\nmethods = ["measured"]\n'))
+    before = identity(cohort)
+    assert before["pair_bytes"]["anna"] == {"1": 4, "20": 4}
+    (tmp_path / "carl").rename(tmp_path / "bert")
+    assert identity(cohort) != before
+    (tmp_path / "bert").rename(tmp_path / "carl")
+    assert identity(cohort) == before
+    (tmp_path / "carl" / "full.nii.gz").write_bytes(b"another scan")
+    assert identity(cohort) != before
 
 
 def test_claim_holds_only_where_every_condition_is_won() -> None:

@@ -12,9 +12,14 @@ import pytest
 from little_cohort import made_up_scans
 from petdiff.evaluation.cohort import Cohort, Unit
 from petdiff.evaluation.cohort_run import Done, _do, read_unit
-from petdiff.evaluation.cohort_summary import Table, summarise, tabulate
+from petdiff.evaluation.cohort_summary import METRICS, Metric, Table, summarise, tabulate
 from petdiff.evaluation.cohort_unit import CohortRow, Measured, measure_scans
-from petdiff.report.comparison import LARGEST_PAGE_BYTES, worst_cases, write_comparison
+from petdiff.report.comparison import (
+    LARGEST_PAGE_BYTES,
+    _worse,
+    worst_cases,
+    write_comparison,
+)
 
 EVIL = "<script>alert(1)</script>.toml"
 
@@ -115,6 +120,23 @@ def test_lesion_is_where_the_ring_says(done: list[Done]) -> None:
     grey = done[0].picture("20/full/slice")
     down, across = (int(share * n) for share, n in zip(place["at"], grey.shape, strict=True))
     assert grey[down, across] < 60
+
+
+def test_worse_is_what_mean_and_ranks_both_say() -> None:
+    metric = next(m for m in METRICS if m.name == "psnr_db")
+    bias = next(m for m in METRICS if m.name == "lesion_suv_peak_bias")
+
+    def worse(metric: Metric, difference: float, ranks: float) -> bool:
+        test = {"method": "b", "against": "a", "holm_p": 0.01}
+        return _worse(
+            metric, [{**test, "difference": difference, "rank_biserial": ranks}], "b", "a"
+        )
+
+    assert worse(metric, -1, -0.8)
+    assert not worse(metric, -1, 0.7)  # one outlier makes the mean
+    assert not worse(metric, 1, 0.8)
+    assert worse(bias, 0.1, 0.8)
+    assert not worse(bias, -0.1, -0.8)
 
 
 def test_worst_cases_come_first_in_turn() -> None:

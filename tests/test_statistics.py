@@ -30,6 +30,11 @@ def test_bootstrap_of_equal_values_has_no_width() -> None:
     assert (found.low, found.high) == (2.0, 2.0)
 
 
+def test_bootstrap_of_values_equal_but_for_rounding_has_no_width() -> None:
+    found = bootstrap([30.0, 30.0, 30.0 + 4e-15], generator=np.random.default_rng(0))
+    assert found.low == found.high == found.value
+
+
 def test_paired_tests_are_those_of_scipy() -> None:
     rng = np.random.default_rng(2)
     a = rng.normal(10, 2, 30)

@@ -79,16 +79,17 @@ class Cohort(BaseModel):
     def _methods(cls, given: Any) -> Any:
         """A list of names is a table of them; a method without a model is called as its model."""
         if isinstance(given, list):
-            if len(set(map(str, given))) < len(given):
-                raise ValueError("a method is named twice: give [methods.NAME] tables")
-            given = {str(name): {} for name in given}
-        if not isinstance(given, dict):
+            given = [(str(name), {}) for name in given]
+        elif isinstance(given, dict):
+            given = list(given.items())
+        else:
             raise ValueError('give a list of names, or [methods.NAME] tables with model = "…"')
+        named = [Path(name).name.removesuffix(".safetensors") for name, _ in given]
+        if len(set(named)) < len(named):
+            raise ValueError("a method is named twice: give [methods.NAME] tables")
         return {
-            Path(name).name.removesuffix(".safetensors"): {"model": name, **asked}
-            if isinstance(asked, dict)
-            else asked
-            for name, asked in given.items()
+            short: {"model": name, **asked} if isinstance(asked, dict) else asked
+            for short, (name, asked) in zip(named, given, strict=True)
         }
 
     @field_validator("methods")
@@ -193,22 +194,38 @@ def units(cohort: Cohort) -> list[Unit]:
 
 
 def identity(cohort: Cohort) -> dict[str, Any]:
-    """What the rows depend on, JSON-able: the cohort, and the weights' digests."""
+    """What the rows depend on, JSON-able: the cohort, the weights' digests, the pairs' sizes."""
     files = {name: asked.model for name, asked in cohort.methods.items() if not asked.is_filter}
     digests = {
         name: hashlib.sha256(_weights(m).read_bytes()).hexdigest() for name, m in files.items()
     }
-    return {**cohort.model_dump(mode="json"), "weights_sha256": digests}
+    found = {**cohort.model_dump(mode="json"), "weights_sha256": digests}
+    if cohort.pairs is not None:
+        found["pair_bytes"] = {
+            files.patient: {f"{dose:g}": _bytes(scan) for dose, scan in _scans(files)}
+            for files in find_pairs(cohort.pairs)
+        }
+    return found
+
+
+def _scans(files: PairFiles) -> list[tuple[float, Path]]:
+    return [(1.0, files.full), *files.lows.items()]
+
+
+def _bytes(scan: Path) -> int:
+    """Of a file, or of all files of a folder."""
+    parts = scan.rglob("*") if scan.is_dir() else [scan]
+    return sum(part.stat().st_size for part in parts if part.is_file())
 
 
 def _found(name: str, asked: Asked, beside: Path) -> Asked:
     """A model file by its whole path, so that any process finds it."""
+    if name == FULL_DOSE:
+        raise ValueError(f"{name}: is what the reference is called; give another name")
     if asked.is_filter:
         if asked.steps or asked.samples > 1:
             raise ValueError(f"{name}: {asked.model} is a filter and takes no steps or samples")
         return asked
-    if name == FULL_DOSE:
-        raise ValueError(f"{name}: is what the reference is called; give another name")
     if _weights(asked.model).is_file():
         return asked
     file = beside / asked.model

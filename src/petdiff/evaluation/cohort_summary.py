@@ -24,6 +24,7 @@ from petdiff.training.pairs import UNSTATED
 Values = NDArray[np.float64]
 OVERALL = "overall"
 SIGNIFICANT = 0.05
+FEW = 15  # patients, below which a bootstrap's interval is too narrow and Student's is given
 
 
 class Metric(NamedTuple):
@@ -181,11 +182,15 @@ def _claim(table: Table, champion: str, rivals: Sequence[str]) -> dict[str, Any]
                 ),
                 "scans_won": int((gain > 0).sum()),
                 "scans": int(np.isfinite(gain).sum()),
-                "mean_gain_db": float(np.nanmean(overall)),
-                "worst": min(known, key=lambda one: one["gain_db"]),
+                "mean_gain_db": float(_nanmean(overall)),
+                "worst": min(known, key=lambda one: one["gain_db"], default=None),
                 "p": _wilcoxon_p(overall),
             }
         )
+    unknown = [one["rival"] for one in counted if not one["conditions"]]
+    if unknown:
+        said = f"Not judged: no scan has a PSNR of both {champion} and {_listed(unknown)}."
+        return {"title": title, "holds": None, "sentence": said, "rivals": []}
     holds = all(one["won"] == one["conditions"] for one in counted)
     proven = all(one["significant"] == one["conditions"] for one in counted)
     return {
@@ -269,7 +274,10 @@ def _mean(values: Values, generator: np.random.Generator) -> dict[str, Any]:
     if len(known) < 2:
         value = float(known[0]) if len(known) else None
         return {"n": len(known), "mean": value, "low": None, "high": None}
-    interval = bootstrap(known, generator=generator)
+    if len(known) < FEW:
+        interval = paired(np.zeros(len(known)), known).mean
+    else:
+        interval = bootstrap(known, generator=generator)
     return {"n": len(known), "mean": interval.value, "low": interval.low, "high": interval.high}
 
 

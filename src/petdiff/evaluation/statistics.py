@@ -65,13 +65,14 @@ def bootstrap(
 
     statistic  called with (values, axis=…)
 
-    Values that are all the same have an interval of no width. Raises UsageError for fewer than two.
+    Values that are all the same, to rounding, have an interval of no width. Raises UsageError for
+    fewer than two.
     """
     from scipy import stats
 
     sample = _sample(values)
     value = float(statistic(sample, axis=0))
-    if np.ptp(sample) == 0:
+    if np.ptp(sample) <= 1e-12 * abs(value):
         return Interval(value, value, value)
     found = stats.bootstrap(
         (sample,),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from petdiff import __version__
-from petdiff.evaluation.cohort import FULL_DOSE, GAUSSIAN, MEASURED, OWN, Cohort
+from petdiff.evaluation.cohort import FILTERS, FULL_DOSE, GAUSSIAN, OWN, Cohort
 from petdiff.evaluation.cohort_run import Done
 from petdiff.evaluation.cohort_summary import METRICS, OVERALL, UNRANKED, Metric, Table, fraction
 from petdiff.evaluation.cohort_unit import CohortRow
@@ -57,7 +57,8 @@ def write_comparison(
     name     how the page is called: the cohort's file
     """
     readings = [reading for one in done for reading in one.readings]
-    curves = plots.froc_curves(readings, table) if readings else ""
+    curves = plots.froc_curves(readings, table) if any(r.lesions for r in readings) else ""
+    worst = worst_cases(done, table, [m for m, asked in cohort.methods.items() if asked.is_filter])
     page = Template(_part("comparison.html")).substitute(
         style=_part("viewer/page.css") + _part("comparison.css"),
         name=escape(name),
@@ -71,15 +72,17 @@ def write_comparison(
         texture=plots.texture(table),
         agreement=plots.agreement(_peaks(done), table),
         froc=f"<h2>Lesions found against false foci</h2>{curves}" if curves else "",
-        cases="\n".join(_pictures(case, table.methods) for case in worst_cases(done, table)),
+        cases="\n".join(_pictures(case, table.methods) for case in worst),
     )
     path.write_text(page, encoding="utf-8", newline="\n")
 
 
-def worst_cases(done: Sequence[Done], table: Table) -> list[_Case]:
+def worst_cases(
+    done: Sequence[Done], table: Table, filters: Collection[str] = FILTERS
+) -> list[_Case]:
     """Scans to look at: a model's largest losses to the best Gaussian, and the lesions that a model
     gets most wrong; in turn, worst first, no scan twice. Without a model, the filters' own."""
-    models = [m for m in table.methods if m not in (MEASURED, GAUSSIAN)] or list(table.methods)
+    models = [m for m in table.methods if m not in filters] or list(table.methods)
     losses: list[_Case] = []
     errors: list[_Case] = []
     for one in done:
@@ -217,16 +220,21 @@ def _cell(
     interval = (
         "" if low is None else f"<small>{_shown(metric, low)} … {_shown(metric, high)}</small>"
     )
-    star = "*" if _worse(summary["tests"][metric.name][slot], method, best) else ""
+    star = "*" if _worse(metric, summary["tests"][metric.name][slot], method, best) else ""
     attribute = f' class="{" ".join(classes)}"' if classes else ""
     return f"<td{attribute}>{_shown(metric, cell['mean'])}{star}{interval}</td>"
 
 
-def _worse(tests: Sequence[Mapping[str, Any]], method: str, best: str | None) -> bool:
-    return any(
-        {test["method"], test["against"]} == {method, best} and test["holm_p"] < 0.05
-        for test in tests
-    )
+def _worse(
+    metric: Metric, tests: Sequence[Mapping[str, Any]], method: str, best: str | None
+) -> bool:
+    """Whether the test says so, by its mean and by its ranks: they need not agree."""
+    for test in tests:
+        if {test["method"], test["against"]} == {method, best} and test["holm_p"] < 0.05:
+            sign = metric.better or -1  # of a bias the sizes are compared
+            sign *= 1 if test["method"] == method else -1
+            return bool(sign * test["difference"] < 0 and sign * test["rank_biserial"] < 0)
+    return False
 
 
 def _shown(metric: Metric, value: float) -> str:

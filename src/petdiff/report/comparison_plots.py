@@ -42,6 +42,8 @@ def trends(table: Table) -> str:
     """PSNR and lesion bias by dose, scanner and tracer: means over patients."""
     metrics = (("psnr_db", "PSNR (dB)", 1.0), ("lesion_suv_peak_bias", "SUVpeak bias (%)", 100.0))
     shown = [m for m in metrics if np.isfinite(table.values[m[0]]).any()]
+    if not shown:
+        return _nothing("No scan has a PSNR, and none a lesion.")
     scanners = tuple(dict.fromkeys(c.scanner for c in table.conditions))
     tracers = tuple(dict.fromkeys(c.tracer for c in table.conditions))
     figure = _figure(12.6, 2.9 * len(shown))
@@ -82,6 +84,7 @@ def texture(table: Table) -> str:
 
 def agreement(peaks: Sequence[Peak], table: Table) -> str:
     """Bland and Altman's plot of each method: change of SUVpeak against its mean."""
+    peaks = [peak for peak in peaks if peak.full > 0]
     methods = [m for m in table.methods if sum(p.method == m for p in peaks) >= 2]
     if not methods:
         return _nothing("Fewer than two lesions were measured.")
@@ -91,7 +94,7 @@ def agreement(peaks: Sequence[Peak], table: Table) -> str:
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     doses = np.log([p.dose for p in peaks])
     for axes, method in zip(grid, methods, strict=False):
-        mine = [p for p in peaks if p.method == method and p.full > 0]
+        mine = [p for p in peaks if p.method == method]
         full, shown = (np.array([getattr(p, name) for p in mine]) for name in ("full", "shown"))
         found = bland_altman(full, shown, percent=True)
         drawn = slice(None, None, max(len(mine) // _MOST_POINTS, 1))
@@ -101,8 +104,8 @@ def agreement(peaks: Sequence[Peak], table: Table) -> str:
             c=colours[drawn], cmap="viridis_r", vmin=doses.min(), vmax=max(doses.max(), 0.01),
         )  # fmt: skip
         for value, style in ((found.bias, "-"), (found.lower, "--"), (found.upper, "--")):
+            # No bands: one lesion at several doses and on several scanners is not several lesions.
             axes.axhline(value.value, color=_INK, lw=0.9, ls=style)
-            axes.axhspan(value.low, value.high, color=_FAINT, alpha=0.12, lw=0)
         axes.set_title(
             f"{method}\n{found.bias.value:+.1f} % "
             f"[{found.lower.value:+.1f}, {found.upper.value:+.1f}], n = {found.n}",
