@@ -111,7 +111,7 @@ def train_little(
     try:
         state = train(
             method, recipe, patches, validation or Validation(store, [], 1), run, ranks,
-            drop_before=supply.drop_before,
+            announce=supply.announce, drop_before=supply.drop_before,
         )  # fmt: skip
     finally:
         supply.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ import torch
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
+from petdiff.inference import device
 from petdiff.inference.denoise import denoise
+from petdiff.inference.device import is_out_of_memory
 from petdiff.methods.flow3d import Flow3D
-from petdiff.methods.model import Contract, Model
+from petdiff.methods.model import Contract, Model, methods
 from petdiff.networks.unet import UNet
 
 
@@ -118,6 +121,13 @@ def test_nothing_is_pushed_below_zero_or_below_what_was_measured(model: Model) -
     assert (answer >= np.minimum(negative.suv, 0) - 1e-6).all()
 
 
+def test_a_scan_that_is_negative_but_for_a_few_voxels_is_denoised(model: Model) -> None:
+    suv = np.full((16, 16, 16), -1, np.float32)
+    suv[8, 8, 8] = 5
+    answer = denoise(PETImage(suv, np.eye(4)), model).image.suv
+    assert np.isfinite(answer).all()
+
+
 def test_an_empty_scan_stays_empty(model: Model) -> None:
     image = PETImage(np.zeros((16, 16, 16), np.float32), np.eye(4))
     result = denoise(image, model, steps=2, samples=2)
@@ -174,6 +184,75 @@ def test_out_of_memory_halves_the_tile_and_says_so(
     assert "tile halved to" in capsys.readouterr().err
     assert result.record["tile"] < [32, 32, 64] or result.record["tile"][2] < 64
     assert np.abs(result.image.suv - whole).max() < 0.5 * np.abs(whole).max()
+
+
+def test_out_of_memory_on_a_cpu_is_told_from_other_failures() -> None:
+    with pytest.raises(RuntimeError) as full:
+        torch.empty(2**58, dtype=torch.uint8)
+    assert is_out_of_memory(full.value)
+    assert is_out_of_memory(MemoryError())
+    with pytest.raises(RuntimeError) as other:
+        torch.zeros(2) @ torch.zeros(3)
+    assert not is_out_of_memory(other.value)
+
+
+def test_a_cpu_out_of_memory_halves_the_tile_too(
+    model: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask = model.method.denoise
+    failures = [lambda: torch.empty(2**58, dtype=torch.uint8)]
+
+    def too_much(*seen: torch.Tensor) -> torch.Tensor:
+        if failures:
+            failures.pop()()
+        answer: torch.Tensor = ask(*seen)
+        return answer
+
+    monkeypatch.setattr(model.method, "denoise", too_much)
+    denoise(scan((32, 32, 64)), model, precision="float32")
+    assert "tile halved to" in capsys.readouterr().err
+
+
+def test_a_bug_in_the_network_is_not_taken_for_a_lack_of_memory(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*seen: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(model.method, "denoise", broken)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        denoise(scan((16, 16, 16)), model, precision="float32")
+
+
+@pytest.mark.parametrize("name", ["flow3d", "unet3d"])
+def test_a_model_keeps_its_weights_whatever_precision_it_is_asked_in(name: str) -> None:
+    method = methods()[name].create("tiny")
+    for parameter in method.network.parameters():  # all layers speak, and none in bfloat16
+        torch.nn.init.normal_(parameter, std=0.1, generator=seeded(parameter.numel()))
+    method.network.eval().requires_grad_(False)
+    given = Model(method, method.contract({}), "random", "0" * 64)
+    weights = {key: value.clone() for key, value in method.network.state_dict().items()}
+    image = scan((16, 16, 16))
+    first = denoise(image, given, precision="float32").image.suv
+    coarse = denoise(image, given, precision="bfloat16").image.suv
+    again = denoise(image, given, precision="float32").image.suv
+    assert first.tobytes() == again.tobytes()
+    assert coarse.tobytes() != first.tobytes()
+    for key, value in given.network.state_dict().items():
+        assert torch.equal(value, weights[key])
+
+
+def test_the_memory_budget_is_half_of_what_is_available(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = tmp_path / "meminfo"
+    monkeypatch.setattr(device, "_MEMORY_FACTS", facts)
+    cpu = torch.device("cpu")
+    assert device.memory_budget(cpu) == device.GIB  # no such file: the system does not say
+    facts.write_text("MemTotal: 8388608 kB\nMemFree: 1024 kB\nMemAvailable: 3145728 kB\n")
+    assert device.memory_budget(cpu) == 3 * device.GIB // 2
+    facts.write_text("MemTotal: 8388608 kB\nMemFree: 1024 kB\n")
+    assert device.memory_budget(cpu) == device.GIB
 
 
 def test_progress_reaches_its_end(model: Model) -> None:

@@ -113,6 +113,14 @@ def test_a_model_of_another_version_is_refused() -> None:
         Flow3D.from_contract(older)
 
 
+@pytest.mark.parametrize("part", ["architecture", "process"])
+def test_an_unknown_entry_of_a_contract_is_refused_by_name(part: str) -> None:
+    made = Flow3D.create("tiny").contract({})
+    entries = getattr(made, part) | {"attention": True}
+    with pytest.raises(InputRefused, match="flow3d: attention"):
+        Flow3D.from_contract(made.model_copy(update={part: entries}))
+
+
 def test_an_unknown_preset_names_the_known() -> None:
     with pytest.raises(UsageError, match="tiny or default"):
         Flow3D.create("huge")

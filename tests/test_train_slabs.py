@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from petdiff.clinic.projector import _cached_views
+from petdiff.errors import InputRefused
 from petdiff.training import slabs
 from petdiff.training.slabs import (
     FIRST_SEED,
@@ -16,6 +18,7 @@ from petdiff.training.slabs import (
     Protocol,
     Stretch,
     draw_protocol,
+    make_slab,
     scan_slab,
 )
 from petdiff.training.store import Store
@@ -46,7 +49,9 @@ def test_protocols_range_over_dose_and_resolution() -> None:
     assert all(list(p.factors) == sorted(p.factors) for p in protocols)
 
 
-def test_a_kept_slab_is_scanned_once_and_comes_back_the_same(tmp_path: Path) -> None:
+def test_a_kept_slab_is_scanned_once_and_comes_back_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scanned = []
 
     def little(index: int) -> Stretch:
@@ -58,6 +63,9 @@ def test_a_kept_slab_is_scanned_once_and_comes_back_the_same(tmp_path: Path) -> 
     again = KeptSlabs(Store(tmp_path), "clinic-3", little)(7)
     KeptSlabs(Store(tmp_path), "clinic-4", little)(7)
     assert scanned == [7, 7]
+    monkeypatch.setattr(slabs, "SUPPLY", slabs.SUPPLY + 1)  # what a slab is has changed
+    KeptSlabs(Store(tmp_path), "clinic-3", little)(7)
+    assert scanned == [7, 7, 7]
     expected = little(7)
     for kept in (first, again):
         assert np.array_equal(kept.full, expected.full)
@@ -83,6 +91,61 @@ def test_a_clinics_slabs_are_drawn_by_number(monkeypatch: pytest.MonkeyPatch) ->
     assert {(settings["scanner"], settings["tracer"]) for settings in drawn} == {
         ("vision600", "psma")
     }
+    assert {settings["threads"] for settings in drawn} == {1}
+
+
+def test_a_patient_wider_than_the_bore_makes_room_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[int] = []
+
+    def narrow(seed: int, **settings: Any) -> SimpleNamespace:
+        tried.append(seed)
+        if len(tried) % 3:
+            raise InputRefused("the patient is wider than the bore")
+        image = SimpleNamespace(suv=np.full(1, seed))
+        return SimpleNamespace(full=image, lows=dict.fromkeys(settings["dose_factors"], image))
+
+    monkeypatch.setattr(slabs, "simulate", narrow)
+    supply = ClinicalSlabs(5, "quadra", "fdg")
+    stretches = [supply(7), supply(7)]
+    assert tried[:3] == tried[3:]
+    assert len(set(tried)) == 3
+    assert [int(stretch.full[0]) for stretch in stretches] == [tried[2]] * 2
+
+
+def test_a_supply_that_can_only_refuse_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **settings: Any) -> SimpleNamespace:
+        raise InputRefused("no patient fits")
+
+    monkeypatch.setattr(slabs, "simulate", refuse)
+    with pytest.raises(InputRefused, match="no patient fits"):
+        ClinicalSlabs(5, "quadra", "fdg")(0)
+
+
+def test_a_slab_is_the_same_bytes_for_the_same_seed_and_index(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(slabs, "TRANSAXIAL", 32)
+    monkeypatch.setattr(slabs, "SLICES", 8)
+    monkeypatch.setattr(slabs, "SHAPE", (32, 32, 8))
+
+    def contents(seed: int, index: int) -> bytes:
+        slab = make_slab(seed, index)
+        volumes = (slab.truth, slab.full, *slab.lows)
+        return b"".join(volume.tobytes() for volume in volumes)
+
+    numbers = [(3, index) for index in range(4)]  # bodies of both kinds are among them
+    first = [contents(*number) for number in numbers]
+    again = [contents(*number) for number in reversed(numbers)]
+    assert first == again[::-1]
+    assert len({*first, contents(4, 0)}) == 5
+
+
+def test_projectors_of_all_protocols_are_reused() -> None:
+    protocols = [draw_protocol(np.random.default_rng(seed)) for seed in range(200)]
+    kinds = {(slabs._views(p), p.subsets, p.tof_fwhm) for p in protocols}
+    assert len(kinds) <= _cached_views.cache_info().maxsize
 
 
 def test_a_clinics_slab_is_its_scanners_scan(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,11 +19,20 @@ from torch import Tensor, nn
 from little_training import RECIPE, Little, little_slab, train_little
 from petdiff.errors import InputRefused, PetdiffError, UsageError
 from petdiff.training.checkpoint import Checkpoints, load_checkpoint, save_checkpoint
-from petdiff.training.loop import follow, gradients, learning_rate, patch_numbers
+from petdiff.training.dataset import Patches
+from petdiff.training.loop import (
+    follow,
+    gradients,
+    learning_rate,
+    load_batches,
+    patch_numbers,
+)
 from petdiff.training.objective import Objective
 from petdiff.training.ranks import Ranks
 from petdiff.training.recipe import Recipe
 from petdiff.training.scans import Box
+from petdiff.training.store import Entry, Store
+from petdiff.training.supply import forget_failures
 
 LITTLE = Path(__file__).with_name("little_training.py")
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -254,6 +263,36 @@ def with_nan(index: int) -> Box:
 def test_nan_in_a_slab_is_one_clear_line(tmp_path: Path, workers: int) -> None:
     with pytest.raises(PetdiffError, match="slab 0 of the training supply holds NaN"):
         train_little(tmp_path, draw=with_nan, workers=workers)
+
+
+def test_failures_of_an_earlier_start_are_forgotten(tmp_path: Path) -> None:
+    with pytest.raises(PetdiffError, match="slab 0 of the training supply holds NaN"):
+        train_little(tmp_path, draw=with_nan, workers=1)
+    store = Store(tmp_path / "supply")
+    store.put("scan-0", {}, {})
+    assert store.names() == ["failed-0", "scan-0"]
+    forget_failures(store)
+    assert store.names() == ["scan-0"]
+
+
+def test_each_rank_announces_what_any_rank_may_need() -> None:
+    recipe = replace(RECIPE, patches_per_slab=3)
+    announced: list[list[int]] = []
+    for rank in range(2):
+        told: list[int] = []
+
+        def entry(index: int, told: list[int] = told) -> Entry:
+            assert index <= told[-1]
+            return Entry(
+                {"examples": np.ones((1, 2, 8, 8, 6)), "uptake": np.ones((1, 2, 2, 2))}, {}
+            )
+
+        patches = Patches(entry, 0, (8, 8, 6), recipe.pool, recipe.patches_per_slab, 0.0)
+        ranks = Ranks(rank, 2, torch.device("cpu"))
+        assert len(list(load_batches(patches, recipe, ranks, 0, told.append))) == recipe.steps
+        announced.append(told)
+    assert announced[0] == announced[1]
+    assert announced[0][-1] == (recipe.steps * recipe.batch - 1) // recipe.patches_per_slab
 
 
 def all_air(index: int) -> Box:

@@ -222,7 +222,7 @@ def _views(
     return tuple(view.T.tocsr() for view in back), back
 
 
-_cached_views = lru_cache(maxsize=8)(_views)
+_cached_views = lru_cache(maxsize=16)(_views)
 
 
 def _back_view(

@@ -67,20 +67,26 @@ class BlurredProjector:
         self.resolution = resolution
         voxel_mm, n_bins = projector.voxel_mm, projector.n_bins
         s_mm = (np.arange(n_bins) - (n_bins - 1) / 2) * voxel_mm
-        bins = gaussian_matrix(n_bins, resolution.at(s_mm) / voxel_mm)
-        self._bins = Banded(bins, BAND_ROWS, projector.as_array)
-        self._bins_back = Banded(bins.T, BAND_ROWS, projector.as_array)
-        axial = gaussian_matrix(n_slices, resolution.axial_fwhm_mm / slice_mm, reflect=True)
-        self._slices = projector.as_array(axial)
+        # None: a blur of no width.
+        self._bins = self._bins_back = self._slices = self._slices_back = None
+        if (fwhm_mm := resolution.at(s_mm)).any():
+            bins = gaussian_matrix(n_bins, fwhm_mm / voxel_mm)
+            self._bins = Banded(bins, BAND_ROWS, projector.as_array)
+            self._bins_back = Banded(bins.T, BAND_ROWS, projector.as_array)
+        if resolution.axial_fwhm_mm:
+            axial = gaussian_matrix(n_slices, resolution.axial_fwhm_mm / slice_mm, reflect=True)
+            self._slices = projector.as_array(axial)
+            self._slices_back = self._slices.T
 
     def forward(self, image: Array, subset: int | None = None) -> Array:
         """Image [i, j, ..., k] → blurred strip integrals [angle, bin, tof, ..., k]."""
-        sharp = self.projector.forward(image @ self._slices.T, subset)
+        sharp = self.projector.forward(_along_slices(self._slices_back, image), subset)
         return _along_bins(self._bins, sharp)
 
     def back(self, sinogram: Array, subset: int | None = None) -> Array:
         """The adjoint of `forward`."""
-        return self.projector.back(_along_bins(self._bins_back, sinogram), subset) @ self._slices
+        image = self.projector.back(_along_bins(self._bins_back, sinogram), subset)
+        return _along_slices(self._slices, image)
 
 
 def gaussian_matrix(n: int, fwhm_px: ArrayLike, *, reflect: bool = False) -> NDArray[np.float32]:
@@ -103,6 +109,14 @@ def gaussian_matrix(n: int, fwhm_px: ArrayLike, *, reflect: bool = False) -> NDA
     return np.where(matrix > 1e-9, matrix, 0).astype(np.float32)
 
 
-def _along_bins(blur: Banded, sinogram: Array) -> Array:
+def _along_slices(blur: Array | None, image: Array) -> Array:
+    if blur is None:
+        return image
+    return (image.reshape(-1, image.shape[-1]) @ blur).reshape(image.shape)
+
+
+def _along_bins(blur: Banded | None, sinogram: Array) -> Array:
+    if blur is None:
+        return sinogram
     flat = sinogram.reshape(*sinogram.shape[:2], -1)
     return (blur @ flat).reshape(sinogram.shape)

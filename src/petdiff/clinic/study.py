@@ -78,6 +78,7 @@ def simulate(
     extent: str = "total-body",
     labels: str | Path | None = None,
     names: str | Path | Mapping[int, str] | None = None,
+    threads: int | None = None,
     progress: Progress | None = None,
 ) -> Simulation:
     """Draw the patient of `seed` and scan them at full dose and at 1/factor of it.
@@ -92,6 +93,7 @@ def simulate(
                   uptake, injection and lesions, and images lie in the map's own millimetres
     names         names of its labels, TotalSegmentator's or ours: a mapping, a JSON file, or a
                   table of label and name (default: the .json beside the map, or its header)
+    threads       that scan, with the same result on any number (default: one for every core)
     progress      called with (slices done, slices in all)
 
     Raises UsageError for names and numbers that are not possible, InputRefused for a label map that
@@ -118,7 +120,7 @@ def simulate(
         voxel_mm=voxel_mm,
         labels=source,
     )
-    return _scanned(record, label_map, progress)
+    return _scanned(record, label_map, progress, threads)
 
 
 def rescan(
@@ -178,7 +180,10 @@ def _check(seed: int, dose_factors: Sequence[float], voxel_mm: float | None) -> 
 
 
 def _scanned(
-    record: ScanRecord, label_map: LabelMap | None, progress: Progress | None
+    record: ScanRecord,
+    label_map: LabelMap | None,
+    progress: Progress | None,
+    threads: int | None = None,
 ) -> Simulation:
     patient, machine = record.patient, record.scanner
     voxel_mm = (record.voxel_mm,) * 3 if record.voxel_mm else machine.voxel_mm
@@ -191,7 +196,7 @@ def _scanned(
         exam_of(patient),
         dose_factors=[factor for factor in record.dose_factors if factor > 1],
         seed=record.seed,
-        threads=os.cpu_count() or 1,
+        threads=threads or os.cpu_count() or 1,
         progress=progress,
     )
     return Simulation(

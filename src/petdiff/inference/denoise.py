@@ -131,7 +131,7 @@ class _Body:
         if not bool((y > 0).any()):
             return None
         side = math.lcm(AIR_CUBE, multiple)
-        hot = F.avg_pool3d(_pad(y, side)[None], side) > AIR_LEVEL * level(y)
+        hot = F.avg_pool3d(_pad(y.clamp(min=0), side)[None], side) > AIR_LEVEL * level(y)
         near_hot = F.max_pool3d(hot.float(), 3, stride=1, padding=1)[0] > 0
         where = near_hot.nonzero()
         low, high = where.amin(0).tolist(), (where.amax(0) + 1).tolist()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import copy
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from petdiff.errors import UsageError
 
 GIB = 2**30
+
+_MOST_BUDGET = 5 * GIB // 2
+_BUDGET_UNASKED = GIB  # where the system does not say what is available
+_MEMORY_FACTS = Path("/proc/meminfo")
 
 
 def resolve_device(name: str) -> torch.device:
@@ -48,8 +54,24 @@ def memory_budget(device: torch.device) -> int:
     """Bytes that the tiles of a network may take there."""
     if device.type == "cuda":
         return int(0.8 * torch.cuda.mem_get_info(device)[0])
-    available: int = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(5 * GIB // 2, available // 2)
+    available = _available_memory()
+    return _BUDGET_UNASKED if available is None else min(_MOST_BUDGET, available // 2)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an allocation failed; on a CPU torch raises a plain RuntimeError then."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
+def in_dtype(method: Any, dtype: torch.dtype) -> Any:
+    """The method, its network's weights of this dtype: a copy of both where they are of another."""
+    if all(parameter.dtype == dtype for parameter in method.network.parameters()):
+        return method
+    twin = copy.copy(method)
+    twin.network = copy.deepcopy(method.network).to(dtype)
+    return twin
 
 
 def describe_device(device: torch.device) -> str:
@@ -59,6 +81,16 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cpu":
         return f"cpu ({torch.get_num_threads()} threads)"
     return str(device)
+
+
+def _available_memory() -> int | None:
+    """Bytes that programs may still take, with what the system's caches would give up."""
+    try:
+        lines = _MEMORY_FACTS.read_text(encoding="ascii").splitlines()
+    except OSError:  # not Linux
+        return None
+    facts = dict(line.split(":", 1) for line in lines if ":" in line)
+    return int(facts["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in facts else None
 
 
 def _has_mps() -> bool:

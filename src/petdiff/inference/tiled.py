@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from petdiff.errors import PetdiffError
-from petdiff.inference.device import GIB, memory_budget
+from petdiff.inference.device import GIB, in_dtype, is_out_of_memory, memory_budget
 from petdiff.inference.tiling import Shape, halve, largest_read, tiles
 from petdiff.methods.model import BoundScan
 
@@ -38,8 +38,9 @@ class TiledDenoiser:
         callback: Callable[[int, int], None] | None,
         calls: int,
     ) -> None:
-        self.method, self.bound, self.inside, self.dtype = method, bound, inside, dtype
-        method.network.to(inside.device, dtype, memory_format=torch.channels_last_3d)
+        self.method = in_dtype(method, dtype)
+        self.method.network.to(inside.device, memory_format=torch.channels_last_3d)
+        self.bound, self.inside, self.dtype = bound, inside, dtype
         self.callback, self.calls, self.done = callback, calls, 0
         i, j, k = inside.shape
         self.shape: Shape = (i, j, k)
@@ -52,7 +53,9 @@ class TiledDenoiser:
         while True:
             try:
                 return self._ask(x, sigma)
-            except (torch.OutOfMemoryError, MemoryError) as error:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 smaller = halve(self.core, self.method.multiple)
                 if smaller is None:
                     raise PetdiffError(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from petdiff.diffusion.denoiser import Denoiser
@@ -57,6 +58,27 @@ _LEAST_NOISE_POWER = 1e-5
 _STRUCTURE_ERROR = 0.05  # mean squared error in r that remains however noisy a scan is, roughly
 
 
+class _Architecture(BaseModel):
+    """What the network is made of: the arguments of UNet."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    in_channels: int
+    out_channels: int
+    widths: tuple[int, ...]
+    blocks: tuple[int, ...]
+    dims: int = 3
+    embedding: int = 128
+
+
+class _Process(BaseModel):
+    """What Flow3D takes beside the network."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sigma_data: float = SIGMA_DATA
+
+
 @dataclass
 class Flow3D:
     """The denoiser D(x, σ, y) of r on tiles; `bind` makes the fields of a whole scan."""
@@ -79,13 +101,16 @@ class Flow3D:
     @classmethod
     def from_contract(cls, contract: Contract) -> Flow3D:
         """As a weights file describes it, its weights still to be loaded."""
-        made = cls(UNet(**contract.architecture), **contract.process)
-        if contract.architecture.get("out_channels") != 1 + CHANNELS:
+        from petdiff.methods.model import rebuilt
+
+        architecture = rebuilt(_Architecture, contract.architecture, "flow3d")
+        process = rebuilt(_Process, contract.process, "flow3d")
+        if architecture.out_channels != 1 + CHANNELS:
             raise InputRefused(
                 f"contract of flow3d: architecture.out_channels: of another version of petdiff, "
                 f"whose network did not give {1 + CHANNELS} channels; train it anew"
             )
-        return made
+        return cls(UNet(**architecture.model_dump()), process.sigma_data)
 
     def contract(self, training: dict[str, Any]) -> Contract:
         """What travels with the weights."""

@@ -59,11 +59,13 @@ def train(
     run: Path,
     ranks: Ranks,
     *,
+    announce: Callable[[int], None] | None = None,
     drop_before: Callable[[int], None] | None = None,
     report: Callable[[Tick], None] | None = None,
 ) -> State:
     """Train `method` in the folder `run`, from its newest checkpoint on if it has any.
 
+    announce     is told the newest slab that a step may need, before the step's patches are cut
     drop_before  is told the oldest slab that is still needed, after each checkpoint
 
     Afterwards `method.network` holds the averaged weights of the best validated step; of the last,
@@ -82,7 +84,7 @@ def train(
         place = {"processes": ranks.world, "device": str(ranks.device), "precision": str(dtype)}
         journal.line({"recipe": asdict(recipe), **place})
 
-    supply = load_batches(patches, recipe, ranks, state.step)
+    supply = load_batches(patches, recipe, ranks, state.step, announce)
     clock = Clock(recipe.batch * math.prod(patches.patch))
     for step in range(state.step, recipe.steps):
         if is_spent(recipe, state.seconds):
@@ -164,10 +166,18 @@ def gradients(
     return {objective.name: mean for objective, mean in zip(objectives, means, strict=True)}
 
 
-def load_batches(patches: Patches, recipe: Recipe, ranks: Ranks, first: int) -> Iterator[Batch]:
+def load_batches(
+    patches: Patches,
+    recipe: Recipe,
+    ranks: Ranks,
+    first: int,
+    announce: Callable[[int], None] | None = None,
+) -> Iterator[Batch]:
     """This process's chunks of each step from `first` on, cut ahead of need by a thread."""
 
     def load(step: int) -> Batch:
+        if announce is not None:  # of all ranks' patches: each rank makes slabs for the others
+            announce(patches.window((step + 1) * recipe.batch - 1).stop - 1)
         batch = []
         for c in range(ranks.rank, recipe.batch // recipe.chunk, ranks.world):
             chunk = torch.stack([patches.cut(p) for p in patch_numbers(recipe, step, c)])

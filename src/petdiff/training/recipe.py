@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import tomllib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
@@ -51,7 +52,9 @@ class Recipe:
 
 FREE = ("save_every", "validate_every", "workers", "kept_slabs", "tensorboard")
 
-_AT_LEAST_ONE = ("steps", "batch", "chunk", "pool", "patches_per_slab", "save_every")
+_AT_LEAST_ONE = (
+    "steps", "batch", "chunk", "pool", "patches_per_slab", "save_every", "validation_steps",
+)  # fmt: skip
 _NOT_NEGATIVE = ("seed", "validate_every", "validation_scans", "workers", "warmup")
 
 
@@ -120,8 +123,8 @@ def _require_possible(recipe: Recipe, where: str) -> None:
         for name in names:
             if getattr(recipe, name) < least:
                 raise UsageError(f"{where}: {name} = {getattr(recipe, name)} must be >= {least}")
-    if recipe.seconds < 0:
-        raise UsageError(f"{where}: seconds = {recipe.seconds} must be >= 0")
+    if not 0 <= recipe.seconds < math.inf:
+        raise UsageError(f"{where}: seconds = {recipe.seconds} must be >= 0 and finite")
     if not (recipe.rate > 0 and recipe.clip > 0):
         raise UsageError(f"{where}: rate and clip must be above 0")
     if not (0 <= recipe.ema < 1 and 0 <= recipe.hot_share <= 1 and 0 < recipe.held_out < 1):

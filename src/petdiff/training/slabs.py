@@ -25,6 +25,7 @@ from petdiff.clinic.reconstruction import osem
 from petdiff.clinic.resolution import BlurredProjector, Resolution
 from petdiff.clinic.study import simulate
 from petdiff.clinic.tracers import TRACERS
+from petdiff.errors import InputRefused
 from petdiff.training.dataset import Pairs
 from petdiff.training.recipe import Recipe
 from petdiff.training.store import Store
@@ -42,6 +43,8 @@ VIEWS = 72  # without time of flight
 TOF_FWHM = (0.0, 7.0, 12.0, 21.0)
 CLINICAL_VOXEL_MM = (3.0, 6.0)
 CLINICAL_EXTENTS = ("head-neck", "thorax", "abdomen", "pelvis")
+_PATIENTS_TRIED = 20  # until one fits the bore
+SUPPLY = 2  # to be raised with every change of what a slab is, so that kept ones are not mixed
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,14 @@ class ClinicalSlabs:
 
     def __call__(self, index: int) -> Stretch:
         rng = np.random.default_rng([self.seed, index])
+        for _ in range(_PATIENTS_TRIED):
+            try:
+                return self._scanned(rng)
+            except InputRefused as refused:  # wider than the bore: the next patient's turn
+                problem = refused
+        raise problem
+
+    def _scanned(self, rng: np.random.Generator) -> Stretch:
         study = simulate(
             int(rng.integers(FIRST_SEED, 2**31)),
             scanner=self.scanner,
@@ -150,6 +161,7 @@ class ClinicalSlabs:
             dose_factors=_draw_factors(rng),
             voxel_mm=float(np.exp(rng.uniform(*np.log(CLINICAL_VOXEL_MM)))),
             extent=str(rng.choice(CLINICAL_EXTENTS)),
+            threads=1,  # slabs are made by many processes at once
         )
         return Stretch(study.full.suv, tuple(low.suv for low in study.lows.values()))
 
@@ -158,7 +170,8 @@ class ClinicalSlabs:
 class KeptSlabs:
     """index → Stretch with what `draw` gives, kept in a store, so that it is scanned only once.
 
-    A store holds slabs of any supply under its name, and runs of different methods can share it.
+    A store holds slabs of any supply under its name and version, and runs of different methods can
+    share it.
     """
 
     store: Store
@@ -166,7 +179,7 @@ class KeptSlabs:
     draw: Callable[[int], Pairs]
 
     def __call__(self, index: int) -> Stretch:
-        name = f"{self.name}-{index:08d}"
+        name = f"{self.name}-v{SUPPLY}-{index:08d}"
         if name not in self.store:
             slab = self.draw(index)
             self.store.put(name, {"full": slab.full, "lows": np.stack(slab.lows)}, {})

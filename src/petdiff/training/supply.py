@@ -16,8 +16,9 @@ from multiprocessing.sharedctypes import Synchronized
 
 from petdiff.errors import InputRefused, PetdiffError
 from petdiff.training.dataset import SlabMaker, slab_name
-from petdiff.training.store import Entry
+from petdiff.training.store import Entry, Store
 
+_FAILED = "failed-"  # how entries are called that say why a process ended
 _AHEAD = 2  # slabs that each process makes beyond the newest that is needed
 _POLL_S = 0.02
 
@@ -49,8 +50,7 @@ class Supply:
 
     def __call__(self, index: int) -> Entry:
         """Slab `index`; PetdiffError where a process could not make it."""
-        with self._newest.get_lock():
-            self._newest.value = max(self._newest.value, index)
+        self.announce(index)
         while (entry := self.store.get(slab_name(index))) is None:
             if not self.processes:
                 self.maker.make(index)
@@ -58,6 +58,11 @@ class Supply:
             self._require_health()
             time.sleep(_POLL_S)
         return entry
+
+    def announce(self, index: int) -> None:
+        """Say that any rank may need the slabs up to `index`: our processes make some of them."""
+        with self._newest.get_lock():
+            self._newest.value = max(self._newest.value, index)
 
     def drop_before(self, index: int) -> None:
         """Remove the slabs that no patch will be cut from any more."""
@@ -75,7 +80,7 @@ class Supply:
     def _require_health(self) -> None:
         """Raise what a process of any rank left behind, or that one of ours is gone."""
         for name in self.store.names():
-            if name.startswith("failed-"):
+            if name.startswith(_FAILED):
                 facts = (self.store.get(name) or Entry({}, {})).facts
                 kind = InputRefused if facts.get("refused") else PetdiffError
                 raise kind(facts.get("problem", "a process that makes slabs failed"))
@@ -85,6 +90,13 @@ class Supply:
                     f"a process that makes training slabs ended with code {process.exitcode} "
                     "(killed for memory?): go on with --resume, with fewer workers"
                 )
+
+
+def forget_failures(store: Store) -> None:
+    """Remove what processes of an earlier start left behind, that a new start may go on."""
+    for name in store.names():
+        if name.startswith(_FAILED):
+            store.drop(name)
 
 
 def _make_slabs(
@@ -113,7 +125,7 @@ def _make_slabs(
         facts = {"problem": str(problem), "refused": isinstance(problem, InputRefused)}
         if not isinstance(problem, PetdiffError):
             facts["problem"] = f"making a training slab: {type(problem).__name__}: {problem}"
-        maker.store.put(f"failed-{number}", {}, facts)
+        maker.store.put(f"{_FAILED}{number}", {}, facts)
 
 
 class _single_threaded:

@@ -153,7 +153,7 @@ def _train(
     from petdiff.training.dataset import Patches, SlabMaker, slab_window, without_networks
     from petdiff.training.loop import train
     from petdiff.training.store import Store
-    from petdiff.training.supply import Supply
+    from petdiff.training.supply import Supply, forget_failures
     from petdiff.training.validation import Validation
 
     store = Store(run / "supply")
@@ -165,6 +165,7 @@ def _train(
     if unfinished:
         if ranks.first:  # it writes, the others then find what it wrote
             store.sweep()
+            forget_failures(store)
             _store_scans(store, bare, recipe, data, progress, check=first == 0)
         ranks.wait()
         draw, held_out = _store_scans(store, bare, recipe, data, Progress(quiet=True))
@@ -189,7 +190,7 @@ def _train(
 
             return train(
                 method, recipe, patches, validation, run, ranks,
-                drop_before=supply.drop_before, report=report,
+                announce=supply.announce, drop_before=supply.drop_before, report=report,
             )  # fmt: skip
     finally:
         supply.close()
