@@ -100,13 +100,12 @@ def test_a_training_begins_with_another_models_weights(cohort: Path, tmp_path: P
 
     config = tmp_path / "recipe.toml"
     models = []
-    for rate, init in ((1e-2, []), (1e-7, ["--init", str(tmp_path / "run0.01/model.safetensors")])):
-        config.write_text(
-            f'preset = "tiny"\nsteps = 3\nwarmup = 1\nvalidate_every = 0\nrate = {rate}'
-        )
+    for rate, init in ((1e-2, ""), (1e-7, tmp_path / "run0.01" / "model.safetensors")):
+        settings = ['preset = "tiny"', "steps = 3", "warmup = 1", "validate_every = 0"]
+        config.write_text("\n".join([*settings, f"rate = {rate}", f'init = "{init}"']))
         run = tmp_path / f"run{rate}"
         train = ["train", "unet3d", "-o", str(run), "--data", str(cohort), "--config", str(config)]
-        assert cli.run([*train, *init, "--device", "cpu", "--quiet"]) == 0
+        assert cli.run([*train, "--device", "cpu", "--quiet"]) == 0
         models.append(load_model(run / "model.safetensors"))
     first, tuned = models
     fresh = type(first.method).create("tiny").network.state_dict()
@@ -138,9 +137,6 @@ def test_one_patient_is_refused_and_nothing_is_written(
         (["flow3d", "--preset", "huge"], "huge"),
         (["flow3d", "--data", "nowhere"], "neither a folder of pairs nor clinic"),
         (["flow3d", "--device", "abacus"], "abacus"),
-        (["flow3d", "--init", "flow4d"], "flow4d"),
-        (["unet3d", "--init", "flow3d"], "its method is flow3d, not unet3d"),
-        (["flow3d", "--preset", "tiny", "--init", "flow3d"], "its architecture is"),
     ],
 )
 def test_what_cannot_be_trained_exits_2_and_writes_nothing(
@@ -174,3 +170,22 @@ def test_a_clinics_scanner_beside_ones_own_pairs_is_refused(
     arguments = ["train", "flow3d", "-o", str(tmp_path / "run"), "--data", str(cohort)]
     assert cli.run([*arguments, "--config", str(config)]) == 2
     assert "virtual clinic" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "init", "says"),
+    [
+        (["flow3d"], "flow4d", "flow4d"),
+        (["unet3d"], "flow3d", "its method is flow3d, not unet3d"),
+        (["flow3d", "--preset", "tiny"], "flow3d", "its architecture is"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], init: str, says: str
+) -> None:
+    config = tmp_path / "recipe.toml"
+    config.write_text(f'init = "{init}"')
+    run = tmp_path / "run"
+    assert cli.run(["train", *arguments, "-o", str(run), "--config", str(config)]) == 2
+    assert says in capsys.readouterr().err
+    assert not run.exists()

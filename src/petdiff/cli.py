@@ -198,10 +198,6 @@ def train(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE.toml", help="Settings that differ from the recipe")
     ] = None,
-    init: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|FILE", help="Model whose weights to begin with, to tune it"),
-    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
     quiet: Quiet = False,
@@ -209,7 +205,7 @@ def train(
     """Train a model on simulated scans or on your own pairs; can be stopped and resumed."""
     from petdiff.verbs.train import Request, train_model
 
-    request = Request(method, data, preset, config, init, device, resume)
+    request = Request(method, data, preset, config, device, resume)
     path = train_model(request, output, quiet=quiet)
     if int(os.environ.get("RANK", 0)) == 0:  # of torchrun's processes
         typer.echo(path)

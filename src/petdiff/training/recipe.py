@@ -20,6 +20,7 @@ class Recipe:
 
     preset: str = "default"  # size of the network
     seed: int = 0  # of weights, noise and supply
+    init: str = ""  # model whose weights to begin with, a shipped one's name or a file; "": random
     precision: str = "auto"  # of the convolutions: auto, float32 or bfloat16
 
     # Steps

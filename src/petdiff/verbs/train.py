@@ -34,7 +34,6 @@ class Request:
     data: str = CLINIC
     preset: str | None = None
     config: Path | None = None
-    init: str | None = None
     device: str = "auto"
     resume: bool = False
 
@@ -65,7 +64,7 @@ def train_model(request: Request, run: Path, *, quiet: bool = False) -> Path:
     progress = Progress(quiet or not ranks.first)
     try:
         data = _find_data(request.data, recipe, progress)
-        identity = {"method": request.method, "data": data.identity, **began}
+        identity = {"method": request.method, "data": data.identity, "weights": began.get("init")}
         settle(run, identity, recipe, write=ranks.first)
         state = _train(method, recipe, data, run, ranks, progress)
         path = run / "model.safetensors"
@@ -94,7 +93,7 @@ def _prepare(request: Request, run: Path) -> tuple[Any, Recipe, dict[str, Any]]:
         raise UsageError(f"{run} is not empty: give --resume to go on there, or name a new folder")
     torch.manual_seed(recipe.seed)
     method = known[request.method].create(recipe.preset)
-    return method, recipe, _begin_with(request.init, method, recipe) if request.init else {}
+    return method, recipe, _begin_with(recipe.init, method, recipe) if recipe.init else {}
 
 
 def _begin_with(name: str, method: Any, recipe: Recipe) -> dict[str, Any]:
@@ -106,7 +105,7 @@ def _begin_with(name: str, method: Any, recipe: Recipe) -> dict[str, Any]:
     for what in ("method", "architecture", "process"):
         if has[what] != needs[what]:
             raise UsageError(
-                f"--init {name}: its {what} is {has[what]}, not {needs[what]}, which "
+                f"init = {name}: its {what} is {has[what]}, not {needs[what]}, which "
                 f"{needs['method']} has with preset {recipe.preset}"
             )
     method.network.load_state_dict(model.network.state_dict())
