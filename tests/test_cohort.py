@@ -214,7 +214,9 @@ def test_unit_is_scanned_answered_by_every_method_and_measured(
 
 
 def test_reading_with_a_lesion_that_was_not_found_goes_through_json() -> None:
-    reading = Reading("p", "m", 4.0, (3.5, -np.inf), ("a", "b"), ("c", "d"), (4.0,), ())
+    channels = ((1.0, 2.0), (3.0, 4.0))
+    found = ((3.5, -np.inf), ("a", "b"), ("c", "d"), (4.0,), (), channels, channels)
+    reading = Reading("s", "p", "m", 4.0, *found)
     text = json.dumps(reading_to_json(reading), allow_nan=False)
     assert reading_from_json(json.loads(text)) == reading
 

@@ -14,6 +14,7 @@ from petdiff.evaluation.cohort import Cohort, Unit
 from petdiff.evaluation.cohort_run import Done, _do, read_unit
 from petdiff.evaluation.cohort_summary import METRICS, Metric, Table, summarise, tabulate
 from petdiff.evaluation.cohort_unit import CohortRow, Measured, measure_scans
+from petdiff.evaluation.lesion_summary import summarise_lesions
 from petdiff.report.comparison import (
     LARGEST_PAGE_BYTES,
     _worse,
@@ -73,7 +74,9 @@ def page(cohort: Cohort, done: list[Done], tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("page") / "report.html"
     table = tabulate(done, list(cohort.methods))
     summary = summarise(table, generator=np.random.default_rng(0))
-    write_comparison(path, cohort, table, summary, done, name=EVIL)
+    readings = [reading for one in done for reading in one.readings]
+    lesions = summarise_lesions(readings, generator=np.random.default_rng(0), resamples=20)
+    write_comparison(path, cohort, table, summary, lesions, done, name=EVIL)
     assert path.stat().st_size < LARGEST_PAGE_BYTES
     return path.read_text(encoding="utf-8")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from petdiff.errors import UsageError
-from petdiff.evaluation.froc import area_interval, froc
+from petdiff.evaluation.froc import froc
 
 LESIONS = [[9.0, 4.0], [7.0, -np.inf], []]
 FALSE = [[5.0], [6.0, 3.0], [2.0]]
@@ -53,25 +53,6 @@ def test_chance_gives_the_area_of_its_closed_form() -> None:
 def test_only_the_order_of_scores_counts() -> None:
     cubed = froc([np.power(one, 3) for one in LESIONS], [np.power(one, 3) for one in FALSE])
     assert cubed.area(1.0) == froc(LESIONS, FALSE).area(1.0)
-
-
-def test_interval_draws_patients_not_lesions() -> None:
-    """One patient's thirty lesions are one piece of evidence: of two unlike patients, a quarter of
-    the draws hold only the one and a quarter only the other."""
-    lesions, false = [[9.0] * 30, [-np.inf] * 30], [[1.0], [1.0]]
-    generator = np.random.default_rng(1)
-    found = area_interval(lesions, false, false_per_scan=1.0, generator=generator, resamples=400)
-    assert (found.value, found.low, found.high) == (0.5, 0.0, 1.0)
-
-
-def test_interval_covers_as_often_as_it_says() -> None:
-    rng, covered = np.random.default_rng(2), 0
-    for _ in range(60):
-        lesions = [rng.uniform(size=3) for _ in range(20)]
-        false = [rng.uniform(size=4) for _ in range(20)]
-        found = area_interval(lesions, false, false_per_scan=4.0, generator=rng, resamples=60)
-        covered += found.low <= 0.5 <= found.high
-    assert covered >= 50  # of 57 expected, four standard deviations
 
 
 def test_what_cannot_be_counted_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Twins with lesions lost and foci invented on purpose: the study must say so, and nothing else."""
+"""Twins with lesions lost and foci invented on purpose: they must be read so, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ import pytest
 from petdiff.clinic.description import Lesion
 from petdiff.evaluation.foci import Affine, Volume
 from petdiff.evaluation.lesion_study import (
+    CHANNELS,
     Case,
     Reading,
-    Row,
     Twins,
-    lesion_study,
+    channel_outputs,
     read_case,
     readable_part,
-    summarise,
 )
 
 SHAPE, MM = (48, 40, 70), 3.0  # 3.5 cm longer at either end than what is read of it
@@ -54,40 +53,36 @@ def case(patient: str = "a", **scans: Twins) -> Case:
     """A hot organ that is no lesion, and two lesions, at full dose without noise."""
     clean = Twins(balls(ORGAN, *PAINTED), balls(ORGAN))
     by_dose = {(method, 20.0): twins for method, twins in scans.items()}
-    return Case(patient, affine(), LESIONS, clean, clean, by_dose)
+    return Case("scan", patient, affine(), LESIONS, clean, clean, by_dose)
 
 
-def by_metric(rows: list[Row], method: str, patient: str = "a") -> dict[str, float]:
-    return {r.metric: r.value for r in rows if (r.patient, r.method) == (patient, method)}
-
-
-def study(*cases: Case) -> list[Row]:
-    return lesion_study(cases, generator=np.random.default_rng(0), resamples=20)
+def readings_of(shown: Case) -> dict[str, Reading]:
+    return {reading.method: reading for reading in read_case(shown)}
 
 
 def test_nothing_is_lost_or_invented_by_an_image_that_is_the_truth() -> None:
-    rows = by_metric(study(case()), "full")
-    assert (rows["lesions"], rows["found"], rows["lost"]) == (2, 2, 0)
-    assert (rows["false_foci"], rows["invented_foci"]) == (0, 0)  # the organ is no false focus
+    full = readings_of(case())["full"]
+    assert len(full.lesions) == 2
+    assert np.isfinite(full.lesions).all()
+    assert full.false == full.invented == ()  # the organ is no false focus
 
 
 def test_a_lesion_wiped_out_is_lost_and_a_focus_put_in_is_invented() -> None:
     wiped = Twins(balls(ORGAN, PAINTED[1]), balls(ORGAN))
     inventing = Twins(balls(ORGAN, *PAINTED, FAKE), balls(ORGAN, FAKE))
-    rows = study(case(wiped=wiped, inventing=inventing))
-    assert by_metric(rows, "wiped")["lost"] == 1
-    assert by_metric(rows, "wiped")["invented_foci"] == 0
-    readings = {reading.method: reading for reading in read_case(case(inventing=inventing))}
-    assert len(readings["inventing"].invented) == 1
-    assert readings["full"].false == ()
-    assert np.isfinite(readings["inventing"].lesions).all()
+    found = readings_of(case(wiped=wiped, inventing=inventing))
+    assert found["wiped"].lesions[0] == -np.inf
+    assert found["wiped"].lesions[1] == found["full"].lesions[1]
+    assert found["wiped"].invented == ()
+    assert len(found["inventing"].invented) == 1
+    assert np.isfinite(found["inventing"].lesions).all()
 
 
 def test_what_full_dose_shows_too_is_false_but_not_invented() -> None:
     """A focus of the full-dose scan's noise belongs to the scan, not to the method."""
     noisy = Twins(balls(ORGAN, *PAINTED, FAKE), balls(ORGAN, FAKE))
     clean = Twins(balls(ORGAN, *PAINTED), balls(ORGAN))
-    shown = Case("a", affine(), LESIONS, clean, noisy, {("kept", 20.0): noisy})
+    shown = Case("scan", "a", affine(), LESIONS, clean, noisy, {("kept", 20.0): noisy})
     for reading in read_case(shown):
         assert len(reading.false) == 1
         assert reading.invented == ()
@@ -98,7 +93,7 @@ def test_a_focus_that_is_there_without_the_lesion_finds_none() -> None:
     hidden = Lesion(centre_mm=ORGAN_MM, radius_mm=6.0, suv=6.0, organ="kidney_left")
     image = balls(ORGAN)
     same = Twins(image, image)
-    reading = read_case(Case("a", affine(), [hidden], same, same, {}))[0]
+    reading = read_case(Case("scan", "a", affine(), [hidden], same, same, {}))[0]
     assert reading.lesions == (-np.inf,)
 
 
@@ -109,48 +104,34 @@ def test_strata_are_by_size_and_by_what_was_there_before() -> None:
     json.dumps(asdict(reading))
 
 
-def reading(method: str, lesions: list[float], false: list[float], patient: str = "a") -> Reading:
-    strata = ("10 to 15 mm",) * len(lesions), ("2 to 4 :1",) * len(lesions)
-    dose = 1.0 if method == "full" else 20.0
-    return Reading(patient, method, dose, tuple(lesions), *strata, tuple(false), tuple(false[:1]))
+def test_channels_show_a_lesion_and_not_what_is_all_around_it() -> None:
+    clean = Twins(balls(ORGAN, *PAINTED), balls(ORGAN))
+    brighter = Twins(clean.with_lesions + 5, clean.without + 5)
+    found = readings_of(case(brighter=brighter))
+    absent, present = np.array(found["full"].absent), np.array(found["full"].present)
+    assert present.shape == absent.shape == (2, CHANNELS)
+    np.testing.assert_allclose(found["brighter"].present, present, atol=1e-5)
+    np.testing.assert_allclose(absent, 0, atol=1e-5)
+    # Each channel has unit norm; the first is a Gaussian: a matched filter of what is there.
+    assert (present[:, 0] > 10).all()
 
 
-def test_lesions_count_as_lost_at_an_equal_rate_of_false_foci() -> None:
-    """Scores ten times lower lose nothing, as long as their order is kept; more false foci do."""
-    readings = [
-        reading("full", [50.0, 30.0, 9.0], [20.0, 5.0]),
-        reading("scaled", [5.0, 3.0, 0.9], [2.0, 0.5]),
-        reading("noisy", [50.0, 30.0, 9.0], [40.0, 35.0, 5.0]),
-    ]
-    rows = summarise(readings, generator=np.random.default_rng(0), resamples=10)
-    full, scaled, noisy = (by_metric(rows, method) for method in ("full", "scaled", "noisy"))
-    # One false focus a scan: each threshold lies just above its second.
-    assert (full["found"], scaled["found"], noisy["found"]) == (3, 3, 1)
-    assert (scaled["lost"], noisy["lost"], noisy["gained"]) == (0, 2, 0)
-    assert (full["false_foci"], noisy["false_foci"], noisy["invented_foci"]) == (1, 2, 1)
-
-
-def test_no_false_focus_leaves_the_detector_s_own_threshold() -> None:
-    """Lesions must not set it: a faint focus of another method counts as it would beside any."""
-    readings = [reading("full", [50.0], []), reading("other", [50.0], [5.0, 4.5])]
-    rows = summarise(readings, generator=np.random.default_rng(0), resamples=10)
-    assert by_metric(rows, "other")["false_foci"] == 2
-
-
-def test_miss_rates_count_the_lesions_of_all_patients() -> None:
-    readings = [
-        reading("full", [9.0, 8.0], [1.0]),
-        reading("full", [7.0], [2.0, 7.5], patient="b"),
-    ]
-    rows = summarise(readings, generator=np.random.default_rng(0), resamples=10)
-    found = {(r.metric, r.stratum): r.value for r in rows if r.patient == "all"}
-    assert found["lesions", "10 to 15 mm, 2 to 4 :1"] == 3
-    assert found["sensitivity", "all"] == pytest.approx(1)
-    strict = summarise(
-        readings, generator=np.random.default_rng(0), resamples=10, false_per_scan=0.0001
-    )
-    missed = [r.value for r in strict if r.metric == "miss_rate"]
-    assert missed == [pytest.approx(1 / 3)]
+def test_channels_of_a_lesion_between_voxels_are_those_of_one_on_a_voxel() -> None:
+    at_voxel = (affine() @ [20, 20, 35, 1])[:3]
+    for shift in (0.0, 0.5 * MM):
+        centre = tuple(float(c) for c in at_voxel + shift)
+        lesion = Lesion(centre_mm=centre, radius_mm=8.0, suv=5.0, organ="liver")
+        i, j, k = np.indices(SHAPE)
+        mm = MM * np.stack([i, j, k], axis=-1) + affine()[:3, 3]
+        blob = np.exp(-((mm - centre) ** 2).sum(-1) / (2 * 5.0**2))
+        outputs = channel_outputs(blob.astype(np.float32), affine(), lesion)
+        width = 2 * 8.0 + 6.0
+        r = np.linspace(0, 60, 60001)
+        channel = np.exp(-np.pi * r**2 / width**2)
+        shell = 4 * np.pi * r**2 / MM**3 * (r[1] - r[0])
+        norm = np.sqrt((shell * channel**2).sum())
+        expected = (shell * channel * np.exp(-(r**2) / 50)).sum() / norm
+        assert outputs[0] == pytest.approx(expected, rel=0.01)
 
 
 def test_air_and_the_ends_of_the_scan_are_not_read() -> None:
@@ -165,6 +146,6 @@ def test_air_and_the_ends_of_the_scan_are_not_read() -> None:
     for axes, place in (((0, 1, 2), affine()), ((2, 0, 1), turned)):
         truth, shown = (np.ascontiguousarray(v.transpose(axes)) for v in (air, spikes))
         twins = Twins(shown, shown)
-        found = read_case(Case("a", place, [lesion], Twins(truth, truth), twins, {}))[0]
+        found = read_case(Case("scan", "a", place, [lesion], Twins(truth, truth), twins, {}))[0]
         assert (found.lesions, found.false) == ((), ())
         assert readable_part(truth, place).sum() == readable_part(air, affine()).sum() > 0

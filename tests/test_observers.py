@@ -10,6 +10,7 @@ from petdiff.errors import UsageError
 from petdiff.evaluation.observers import (
     auc,
     auc_of_snr,
+    cross_validated,
     difference_of_gaussians,
     hotelling_snr,
     hotelling_template,
@@ -134,3 +135,16 @@ def test_too_few_images_are_refused() -> None:
     rng = np.random.default_rng(9)
     with pytest.raises(UsageError, match="fewer channels"):
         observe(rng.random((8, 20)), rng.random((8, 20)), rng.random((5, 20)), generator=rng)
+
+
+def test_cross_validated_scores_are_by_templates_of_the_others() -> None:
+    rng = np.random.default_rng(8)
+    groups = [name for name in "abc" for _ in range(20)]
+    absent, present = rng.normal(size=(60, 2)), rng.normal(size=(60, 2)) + 1
+    with_signal, without = cross_validated(present, absent, groups)
+    others = [n for n, name in enumerate(groups) if name != "b"]
+    template = hotelling_template(present[others], absent[others])
+    np.testing.assert_allclose(with_signal[20:40], present[20:40] @ template)
+    np.testing.assert_allclose(without[20:40], absent[20:40] @ template)
+    with pytest.raises(UsageError, match="more images"):
+        cross_validated(present, absent, ["a"] * 60)

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from petdiff.errors import UsageError
-from petdiff.evaluation.statistics import bland_altman, bootstrap, holm, paired
+from petdiff.evaluation.statistics import bland_altman, bootstrap, grouped_interval, holm, paired
 
 
 def test_bootstrap_of_a_mean_is_close_to_students_interval() -> None:
@@ -94,3 +94,24 @@ def test_what_has_no_statistics_is_refused(wrong: list[float]) -> None:
         bootstrap(wrong, generator=np.random.default_rng(0))
     with pytest.raises(UsageError):
         paired(wrong, wrong)
+
+
+def test_grouped_interval_covers_as_often_as_it_says() -> None:
+    """Twenty groups of three cases that share most of their deviation."""
+    rng, covered = np.random.default_rng(2), 0
+    groups = [str(n // 3) for n in range(60)]
+    for _ in range(100):
+        values = np.repeat(rng.normal(size=20), 3) + 0.2 * rng.normal(size=60)
+        found = grouped_interval(
+            lambda drawn, values=values: float(values[drawn].mean()),
+            groups, generator=rng, resamples=200,
+        )  # fmt: skip
+        assert found is not None
+        covered += found[0] <= 0 <= found[1]
+    assert 83 <= covered <= 99  # 93 expected of so few groups, four standard deviations
+
+
+def test_grouped_interval_of_one_group_or_of_no_value_is_none() -> None:
+    rng = np.random.default_rng(0)
+    assert grouped_interval(lambda drawn: 1.0, ["a", "a"], generator=rng) is None
+    assert grouped_interval(lambda drawn: np.nan, ["a", "b"], generator=rng, resamples=5) is None

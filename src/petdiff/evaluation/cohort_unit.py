@@ -244,6 +244,7 @@ def _readings(scans: Scans, unit: Unit, read: Mapping[tuple[str, float], Twins])
     return lesion_study.read_case(
         lesion_study.Case(
             unit.name,
+            unit.patient,
             scans.full.affine,
             scans.lesions,
             Twins(scans.truth.suv, twin.truth.suv),
@@ -261,6 +262,11 @@ def reading_to_json(reading: Reading) -> dict[str, Any]:
 
 def reading_from_json(content: Mapping[str, Any]) -> Reading:
     """The way back of `reading_to_json`."""
-    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+    given: dict[str, Any] = {k: _frozen(v) for k, v in content.items()}
     given["lesions"] = tuple(-np.inf if score is None else score for score in given["lesions"])
     return Reading(**given)
+
+
+def _frozen(value: Any) -> Any:
+    """Lists as tuples, all the way down."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

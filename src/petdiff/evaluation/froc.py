@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from petdiff.errors import UsageError
-from petdiff.evaluation.statistics import Interval
 
 Values = NDArray[np.float64]
 
@@ -71,29 +70,6 @@ def froc(lesion_scores: Sequence[ArrayLike], false_scores: Sequence[ArrayLike]) 
         _at_or_above(false, threshold) / len(false_scores),
         _at_or_above(lesions, threshold) / len(lesions),
     )
-
-
-def area_interval(
-    lesion_scores: Sequence[ArrayLike],
-    false_scores: Sequence[ArrayLike],
-    *,
-    false_per_scan: float,
-    generator: np.random.Generator,
-    resamples: int = 1000,
-    confidence: float = 0.95,
-) -> Interval:
-    """Area of the curve with a percentile bootstrap interval over patients: lesions of one patient
-    are not independent, so patients are drawn, not lesions. Draws without a lesion are left out."""
-    value = froc(lesion_scores, false_scores).area(false_per_scan)
-    areas = []
-    for _ in range(resamples):
-        drawn = generator.integers(len(lesion_scores), size=len(lesion_scores))
-        lesions = [lesion_scores[n] for n in drawn]
-        if any(np.size(one) for one in lesions):
-            areas.append(froc(lesions, [false_scores[n] for n in drawn]).area(false_per_scan))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(areas, [tail, 1 - tail])
-    return Interval(value, float(low), float(high))
 
 
 def _sorted(scores: Sequence[ArrayLike]) -> Values:

@@ -1,16 +1,14 @@
-"""Lesions lost, foci invented: every patient scanned with and without lesions, noise seeds alike.
+"""Lesions and foci of one patient, scanned with and without lesions, noise seeds alike.
 
 The scan with lesions says what is found. The scan without them says what is false: whatever the
-true uptake does not show; air and the scan's ends are not read. How many false foci a full-dose
-scan has anyway is the zero point, and lesions count as lost at an equal rate of false foci, not at
-an equal threshold.
+true uptake does not show; air and the scan's ends are not read. What many scans make of it is
+`lesion_summary`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from petdiff.clinic.description import Lesion
 from petdiff.evaluation.foci import (
-    LEAST_SCORE,
     SAME_PLACE_MM,
     Affine,
     Foci,
@@ -26,14 +23,15 @@ from petdiff.evaluation.foci import (
     find_foci,
     unexplained,
 )
-from petdiff.evaluation.froc import area_interval
+from petdiff.evaluation.observers import laguerre_gauss
 from petdiff.evaluation.regions import body_mask
 
 SIZES_MM = (10.0, 15.0, 25.0)  # edges of the diameter's bins
 CONTRASTS = (2.0, 4.0, 8.0)  # of the bins of uptake over what was there without the lesion
-FALSE_PER_SCAN = 1.0
 END_MM = 50.0  # of each end of the scan
-ALL = "all"
+CHANNELS = 5
+_RESOLUTION_MM = 6.0  # by which a lesion's image is wider than the lesion
+_PATCH = 1.25  # half the side of an observer's patch, in widths of a lesion's image
 _BALLS = 7  # points across a lesion, to average what was there without it
 
 
@@ -49,11 +47,13 @@ class Twins:
 class Case:
     """A patient as every method shows it.
 
+    scan     what the scan is called, and `patient` whose it is: there may be several of one
     truth    what was scanned
     full     the full-dose scan, which others are held against
     scans    by method and dose reduction factor: the low-dose scan itself is a method too
     """
 
+    scan: str
     patient: str
     affine: Affine
     lesions: Sequence[Lesion]
@@ -71,8 +71,11 @@ class Reading:
     sizes, contrasts  each lesion's stratum
     false     scores of the readable foci of the scan without lesions that the truth lacks
     invented  those of them that the full-dose scan without lesions does not show either
+    present, absent   what a Hotelling observer's channels show of each lesion's place with the
+                      lesion and without it [lesion][channel]
     """
 
+    scan: str
     patient: str
     method: str
     dose: float
@@ -81,33 +84,8 @@ class Reading:
     contrasts: tuple[str, ...]
     false: tuple[float, ...]
     invented: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One number; `patient` and `stratum` are "all" for all of them together."""
-
-    patient: str
-    method: str
-    dose: float
-    metric: str
-    stratum: str
-    value: float
-
-
-def lesion_study(
-    cases: Iterable[Case],
-    *,
-    generator: np.random.Generator,
-    false_per_scan: float = FALSE_PER_SCAN,
-    resamples: int = 1000,
-) -> list[Row]:
-    """Read every case, one at a time, and sum up. See `read_case` and `summarise`, which a runner
-    of many cases calls by themselves: readings are small, images are not."""
-    readings = [reading for case in cases for reading in read_case(case)]
-    return summarise(
-        readings, generator=generator, false_per_scan=false_per_scan, resamples=resamples
-    )
+    present: tuple[tuple[float, ...], ...] = ()
+    absent: tuple[tuple[float, ...], ...] = ()
 
 
 def read_case(case: Case) -> list[Reading]:
@@ -128,6 +106,7 @@ def read_case(case: Case) -> list[Reading]:
         invented = false[unexplained(false, case.full.without, case.affine)]
         readings.append(
             Reading(
+                case.scan,
                 case.patient,
                 method,
                 dose,
@@ -136,6 +115,10 @@ def read_case(case: Case) -> list[Reading]:
                 contrasts,
                 tuple(map(float, false.score)),
                 tuple(map(float, invented.score)),
+                *(
+                    tuple(channel_outputs(one, case.affine, lesion) for lesion in lesions)
+                    for one in (twins.with_lesions, twins.without)
+                ),
             )
         )
     return readings
@@ -166,95 +149,27 @@ def lesion_scores(twins: Twins, affine: Affine, lesions: Sequence[Lesion]) -> tu
     return tuple(scores)
 
 
-def summarise(
-    readings: Sequence[Reading],
-    *,
-    generator: np.random.Generator,
-    false_per_scan: float = FALSE_PER_SCAN,
-    resamples: int = 1000,
-) -> list[Row]:
-    """Tidy rows of readings, the full-dose ones among them.
+def channel_outputs(suv: Volume, affine: Affine, lesion: Lesion) -> tuple[float, ...]:
+    """What Laguerre–Gauss channels as wide as a lesion's image show at its place, in SUV.
 
-    Each method at each dose has the threshold that gives it `false_per_scan` false foci a scan.
-    Of each patient:  lesions, found, lost and gained against full dose, false and invented foci
-    at the threshold of the full-dose scan (what a reader used to full dose would be shown).
-    Of all:  froc_area with _low and _high (over patients), sensitivity, miss_rate of each stratum.
+    What lies around it is taken off first, for a reader sees a lesion against its surroundings.
     """
-    groups = {key: list(group) for key, group in groupby(sorted(readings, key=_group), key=_group)}
-    full = {reading.patient: reading for reading in groups["full", 1.0]}
-    usual = _threshold(groups["full", 1.0], false_per_scan)
-    rows: list[Row] = []
-    for (method, dose), group in groups.items():
-        threshold = _threshold(group, false_per_scan)
-        for reading in group:
-            counts = _counts(reading, full[reading.patient], threshold, usual)
-            rows += [
-                Row(reading.patient, method, dose, metric, ALL, float(value))
-                for metric, value in counts.items()
-            ]
-        rows += [
-            Row(ALL, method, dose, metric, stratum, value)
-            for metric, stratum, value in _of_all(
-                group, threshold, false_per_scan, generator, resamples
-            )
-        ]
-    return rows
-
-
-def _counts(
-    reading: Reading, full: Reading, threshold: float, usual: float
-) -> dict[str, int | np.intp]:
-    found = np.array(reading.lesions) >= threshold
-    at_full = np.array(full.lesions) >= usual
-    return {
-        "lesions": len(found),
-        "found": found.sum(),
-        "lost": (at_full & ~found).sum(),
-        "gained": (found & ~at_full).sum(),
-        "false_foci": (np.array(reading.false) >= usual).sum(),
-        "invented_foci": (np.array(reading.invented) >= usual).sum(),
-    }
-
-
-def _of_all(
-    group: Sequence[Reading],
-    threshold: float,
-    false_per_scan: float,
-    generator: np.random.Generator,
-    resamples: int,
-) -> Iterator[tuple[str, str, float]]:
-    area = area_interval(
-        [one.lesions for one in group],
-        [one.false for one in group],
-        false_per_scan=false_per_scan,
-        generator=generator,
-        resamples=resamples,
+    width_mm = 2 * lesion.radius_mm + _RESOLUTION_MM
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    centre = np.linalg.solve(affine, [*lesion.centre_mm, 1.0])[:3]
+    start = np.maximum(np.ceil(centre - _PATCH * width_mm / spacing), 0).astype(int)
+    stop = np.floor(centre + _PATCH * width_mm / spacing).astype(int) + 1
+    patch = suv[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))].astype(float)
+    away_mm = [
+        (np.arange(n) - c) * mm
+        for n, c, mm in zip(patch.shape, centre - start, spacing, strict=True)
+    ]
+    x, y, z = np.meshgrid(*away_mm, indexing="ij", sparse=True)
+    around = x**2 + y**2 + z**2 > width_mm**2
+    channels = laguerre_gauss(
+        patch.shape, spacing.tolist(), width_mm=width_mm, count=CHANNELS, centre=centre - start
     )
-    yield "froc_area", ALL, area.value
-    yield "froc_area_low", ALL, area.low
-    yield "froc_area_high", ALL, area.high
-    missed = np.concatenate([np.array(one.lesions) < threshold for one in group])
-    yield "sensitivity", ALL, float(1 - missed.mean())
-    sizes = np.array([size for one in group for size in one.sizes])
-    contrasts = np.array([contrast for one in group for contrast in one.contrasts])
-    for size in np.unique(sizes):
-        for contrast in np.unique(contrasts[sizes == size]):
-            here = (sizes == size) & (contrasts == contrast)
-            stratum = f"{size}, {contrast}"
-            yield "lesions", stratum, float(here.sum())
-            yield "miss_rate", stratum, float(missed[here].mean())
-
-
-def _threshold(group: Sequence[Reading], false_per_scan: float) -> float:
-    """The least that keeps to so many false foci a scan: just above the first one too many, and
-    the detector's own where there are not so many."""
-    false = np.sort(np.concatenate([np.array(one.false) for one in group]))[::-1]
-    allowed = int(false_per_scan * len(group))
-    return float(np.nextafter(false[allowed], np.inf)) if len(false) > allowed else LEAST_SCORE
-
-
-def _group(reading: Reading) -> tuple[str, float]:
-    return reading.method, reading.dose
+    return tuple(float(v) for v in channels @ (patch - patch[around].mean()).ravel())
 
 
 def _contrast(case: Case, lesion: Lesion) -> float:

@@ -30,16 +30,23 @@ class Observed:
 
 
 def laguerre_gauss(
-    shape: Sequence[int], spacing_mm: Sequence[float], *, width_mm: float, count: int = 5
+    shape: Sequence[int],
+    spacing_mm: Sequence[float],
+    *,
+    width_mm: float,
+    count: int = 5,
+    centre: Sequence[float] | None = None,
 ) -> Values:
-    """Laguerre–Gauss channels [count, voxel] about the middle of a patch of 2 or 3 dimensions.
+    """Laguerre–Gauss channels [count, voxel] of a patch of 2 or 3 dimensions.
+
+    About `centre`, in voxels, or about the patch's middle.
 
     exp(-πr²/a²) L_n^(D/2 - 1)(2πr²/a²), the round functions that are orthogonal in D dimensions
     (Gallas & Barrett 2003 for D = 2); each of unit norm. a = width_mm: about the signal's width.
     """
     from scipy.special import eval_genlaguerre
 
-    r2 = sum(np.square(at) for at in _from_middle(shape, spacing_mm))
+    r2 = sum(np.square(at) for at in _away(shape, spacing_mm, centre))
     x = 2 * np.pi * np.asarray(r2).ravel() / width_mm**2
     channels = [np.exp(-x / 2) * eval_genlaguerre(n, len(shape) / 2 - 1, x) for n in range(count)]
     return _unit(np.array(channels))
@@ -60,7 +67,7 @@ def difference_of_gaussians(
     here in space, where each Gaussian is one again; each of unit norm.
     """
     dimensions = len(shape)
-    r2 = np.asarray(sum(np.square(at) for at in _from_middle(shape, spacing_mm))).ravel()
+    r2 = np.asarray(sum(np.square(at) for at in _away(shape, spacing_mm))).ravel()
 
     def bell(sigma_per_mm: float) -> Values:
         return np.asarray(sigma_per_mm**dimensions * np.exp(-2 * np.pi**2 * sigma_per_mm**2 * r2))
@@ -91,6 +98,24 @@ def observe(
         with_lesion,
         without,
     )
+
+
+def cross_validated(
+    present: Values, absent: Values, groups: Sequence[str]
+) -> tuple[Values, Values]:
+    """Scores of channel outputs [image, channel], each by a template that has not seen its group.
+
+    groups  whose each pair of images is: a patient's are left out together
+
+    Raises UsageError where the others are too few to learn from.
+    """
+    whose = np.asarray(groups)
+    scores = np.empty((2, len(whose)))
+    for group in np.unique(whose):
+        own = whose == group
+        template = hotelling_template(present[~own], absent[~own])
+        scores[0, own], scores[1, own] = present[own] @ template, absent[own] @ template
+    return scores[0], scores[1]
 
 
 def hotelling_template(present: Values, absent: Values) -> Values:
@@ -177,9 +202,12 @@ def _separation(present: Values, absent: Values) -> float:
     return float((present.mean() - absent.mean()) / spread)
 
 
-def _from_middle(shape: Sequence[int], spacing_mm: Sequence[float]) -> list[Values]:
-    """Distances in mm from the voxel n // 2 of each axis, ready to broadcast."""
-    axes = [(np.arange(n) - n // 2) * size for n, size in zip(shape, spacing_mm, strict=True)]
+def _away(
+    shape: Sequence[int], spacing_mm: Sequence[float], centre: Sequence[float] | None = None
+) -> list[Values]:
+    """Distances in mm along each axis from `centre` in voxels (n // 2), ready to broadcast."""
+    at = [n // 2 for n in shape] if centre is None else centre
+    axes = [(np.arange(n) - c) * mm for n, c, mm in zip(shape, at, spacing_mm, strict=True)]
     return list(np.meshgrid(*axes, indexing="ij", sparse=True))
 
 

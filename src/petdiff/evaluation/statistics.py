@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -84,6 +84,35 @@ def bootstrap(
         random_state=generator,
     ).confidence_interval
     return Interval(value, float(found.low), float(found.high))
+
+
+def grouped_interval(
+    statistic: Callable[[NDArray[np.intp]], float],
+    groups: Sequence[str],
+    *,
+    generator: np.random.Generator,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+) -> tuple[float, float] | None:
+    """Percentile bootstrap interval of a statistic of cases of which several belong together.
+
+    statistic  called with the indices of the cases drawn; NaN where it has no value
+    groups     whose each case is. Groups are drawn, not cases: those of one are not independent
+
+    None for one group, or where no draw has a value. With few groups the interval is too narrow.
+    """
+    names, group_of = np.unique(np.asarray(groups), return_inverse=True)
+    if len(names) < 2:
+        return None
+    cases = [np.flatnonzero(group_of == n) for n in range(len(names))]
+    draws = generator.integers(len(names), size=(resamples, len(names)))
+    values = np.array([statistic(np.concatenate([cases[n] for n in drawn])) for drawn in draws])
+    known = values[~np.isnan(values)]
+    if not known.size:
+        return None
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(known, [tail, 1 - tail])
+    return float(low), float(high)
 
 
 def paired(reference: ArrayLike, test: ArrayLike, *, confidence: float = 0.95) -> Paired:

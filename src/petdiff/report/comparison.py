@@ -20,8 +20,10 @@ from petdiff.evaluation.cohort import FILTERS, FULL_DOSE, GAUSSIAN, OWN, Cohort
 from petdiff.evaluation.cohort_run import Done
 from petdiff.evaluation.cohort_summary import METRICS, OVERALL, UNRANKED, Metric, Table, fraction
 from petdiff.evaluation.cohort_unit import CohortRow
+from petdiff.evaluation.lesion_summary import Row
 from petdiff.evaluation.snapshots import PROJECTION, SLICE, Grey
 from petdiff.report import comparison_plots as plots
+from petdiff.report.comparison_lesions import lesion_section
 
 LARGEST_PAGE_BYTES = 15_000_000
 _MOST_CASES = 6
@@ -46,6 +48,7 @@ def write_comparison(
     cohort: Cohort,
     table: Table,
     summary: Mapping[str, Any],
+    lesions: Sequence[Row],
     done: Sequence[Done],
     *,
     name: str,
@@ -53,11 +56,11 @@ def write_comparison(
     """Write a cohort's page.
 
     summary  as `cohort_summary.summarise` gives it of the table
+    lesions  as `summarise_lesions` gives it of all readings
     done     the units, whose pictures are shown
     name     how the page is called: the cohort's file
     """
     readings = [reading for one in done for reading in one.readings]
-    curves = plots.froc_curves(readings, table) if any(r.lesions for r in readings) else ""
     worst = worst_cases(done, table, [m for m, asked in cohort.methods.items() if asked.is_filter])
     page = Template(_part("comparison.html")).substitute(
         style=_part("viewer/page.css") + _part("comparison.css"),
@@ -71,7 +74,7 @@ def write_comparison(
         trends=plots.trends(table),
         texture=plots.texture(table),
         agreement=plots.agreement(_peaks(done), table),
-        froc=f"<h2>Lesions found against false foci</h2>{curves}" if curves else "",
+        lesions=lesion_section(lesions, readings, table),
         cases="\n".join(_pictures(case, table.methods) for case in worst),
     )
     path.write_text(page, encoding="utf-8", newline="\n")

@@ -14,7 +14,7 @@ from petdiff.evaluation.cohort import FULL_DOSE, MEASURED
 from petdiff.evaluation.cohort_summary import Condition, Table, fraction
 from petdiff.evaluation.froc import froc
 from petdiff.evaluation.lesion_study import Reading
-from petdiff.evaluation.statistics import bland_altman
+from petdiff.evaluation.statistics import Agreement, bland_altman
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,44 +83,65 @@ def texture(table: Table) -> str:
 
 
 def agreement(peaks: Sequence[Peak], table: Table) -> str:
-    """Bland and Altman's plot of each method: change of SUVpeak against its mean."""
+    """Bland and Altman's plot of each method: change of SUVpeak against its mean.
+
+    Bias and limits of agreement stand at the right, dose by dose: the change spreads the more, the
+    lower the dose, so limits of all doses together would be those of none. They have no bands: one
+    lesion on several scanners is not several lesions.
+    """
     peaks = [peak for peak in peaks if peak.full > 0]
     methods = [m for m in table.methods if sum(p.method == m for p in peaks) >= 2]
     if not methods:
         return _nothing("Fewer than two lesions were measured.")
+    levels = sorted({p.dose for p in peaks})
+    colour_of = _dose_colours(levels)
     columns = min(len(methods), 5)
     rows = -(-len(methods) // columns)
     figure = _figure(2.52 * columns, 2.6 * rows)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    doses = np.log([p.dose for p in peaks])
     for axes, method in zip(grid, methods, strict=False):
         mine = [p for p in peaks if p.method == method]
-        full, shown = (np.array([getattr(p, name) for p in mine]) for name in ("full", "shown"))
-        found = bland_altman(full, shown, percent=True)
-        drawn = slice(None, None, max(len(mine) // _MOST_POINTS, 1))
-        colours = np.log([p.dose for p in mine])
-        points = axes.scatter(
-            ((full + shown) / 2)[drawn], (100 * (shown / full - 1))[drawn], s=9, lw=0, alpha=0.75,
-            c=colours[drawn], cmap="viridis_r", vmin=doses.min(), vmax=max(doses.max(), 0.01),
-        )  # fmt: skip
-        for value, style in ((found.bias, "-"), (found.lower, "--"), (found.upper, "--")):
-            # No bands: one lesion at several doses and on several scanners is not several lesions.
-            axes.axhline(value.value, color=_INK, lw=0.9, ls=style)
-        axes.set_title(
-            f"{method}\n{found.bias.value:+.1f} % "
-            f"[{found.lower.value:+.1f}, {found.upper.value:+.1f}], n = {found.n}",
-            size=8.5, color=_INK,
-        )  # fmt: skip
+        every = max(len(mine) // _MOST_POINTS, 1)
+        for place, dose in enumerate(levels):
+            here = [p for p in mine if p.dose == dose]
+            if not here:
+                continue
+            full, shown = (np.array([getattr(p, name) for p in here]) for name in ("full", "shown"))
+            axes.scatter(
+                ((full + shown) / 2)[::every],
+                (100 * (shown / full - 1))[::every],
+                s=12, lw=0, alpha=0.75, color=colour_of[dose], label=fraction(dose),
+            )  # fmt: skip
+            if len(here) >= 2:
+                at = 0.97 - 0.05 * (len(levels) - 1 - place)
+                _limits(axes, bland_altman(full, shown, percent=True), at, colour_of[dose])
+        axes.axhline(0, color=_FAINT, lw=0.7, zorder=0)
+        axes.set_title(method, size=8.5, color=_INK)
         _plain_log(axes)
+    low, high = grid[0].get_xlim()
+    grid[0].set_xlim(low, high * (high / low) ** (0.055 * len(levels)))  # room for the limits
     for axes in grid[len(methods) :]:
         axes.set_axis_off()
     grid[0].set_ylabel("change of SUVpeak (%)")
     figure.supxlabel("mean of SUVpeak at full dose and as shown", size=8.5, color=_INK)
-    levels = sorted({p.dose for p in peaks})
-    bar = figure.colorbar(points, ax=list(grid), ticks=np.log(levels), pad=0.01, aspect=30)
-    bar.ax.set_yticklabels([fraction(dose) for dose in levels], size=8)
-    bar.outline.set_visible(False)
+    _legend(figure, grid[0])
     return _svg(figure, "agreement")
+
+
+def _limits(axes: Axes, found: Agreement, at: float, colour: Any) -> None:
+    """Bias and limits of one dose as a bar, `at` a share of the panel's width."""
+    reach = [[found.bias.value - found.lower.value], [found.upper.value - found.bias.value]]
+    axes.errorbar(
+        [at], [found.bias.value], yerr=reach, fmt="o", ms=3, lw=1.2, capsize=1.8, color=colour,
+        transform=axes.get_yaxis_transform(),
+    )  # fmt: skip
+
+
+def _dose_colours(levels: Sequence[float]) -> dict[float, Any]:
+    from matplotlib import colormaps
+
+    shades = np.linspace(0.25, 0.95, len(levels)) if len(levels) > 1 else [0.3]
+    return dict(zip(levels, colormaps["viridis_r"](shades), strict=True))
 
 
 def froc_curves(readings: Sequence[Reading], table: Table) -> str:
@@ -230,7 +251,9 @@ def _figure(width_in: float, height_in: float) -> Figure:
 
 def _legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8.5)
+    figure.legend(
+        handles, labels, loc="outside right upper", frameon=False, fontsize=8.5, markerscale=1.3
+    )
 
 
 def _nothing(why: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,9 @@ COLUMNS = ("patient", "scanner", "tracer", "dose", "method", "metric", "region",
 def evaluate_cohort(
     file: Path, output: Path, *, workers: int | None = None, quiet: bool = False
 ) -> list[Path]:
-    """Write rows.csv, summary.json and report.html into `output`; returns them.
+    """Write rows.csv, lesions.csv, summary.json and report.html into `output`; returns them.
+
+    lesions.csv is of cohorts with `lesions` alone.
 
     What a run that was stopped has done is kept there, and the same call goes on.
 
@@ -37,6 +39,7 @@ def evaluate_cohort(
     from petdiff.evaluation.cohort import identity, read_cohort
     from petdiff.evaluation.cohort_run import replaced, run_cohort
     from petdiff.evaluation.cohort_summary import summarise, tabulate
+    from petdiff.evaluation.lesion_summary import Row, summarise_lesions
     from petdiff.report.comparison import write_comparison
 
     cohort = read_cohort(file)
@@ -47,15 +50,21 @@ def evaluate_cohort(
         )
     with progress.stage("summary"):
         with replaced(output / "rows.csv") as aside:
-            _write_csv(aside, done)
+            _write_csv(aside, COLUMNS, _figures(done))
         table = tabulate(done, list(cohort.methods))
         summary = summarise(table, generator=np.random.default_rng(_SUMMARY_SEED))
         record = run_record(cohort=identity(cohort), seconds=progress.seconds)
         with replaced(output / "summary.json") as aside:
             write_json(aside, summary | record)
+        readings = [reading for one in done for reading in one.readings]
+        lesions = summarise_lesions(readings, generator=np.random.default_rng(_SUMMARY_SEED))
+        if lesions:
+            with replaced(output / "lesions.csv") as aside:
+                _write_csv(aside, Row._fields, lesions)
     with progress.stage("page"), replaced(output / "report.html") as aside:
-        write_comparison(aside, cohort, table, summary, done, name=file.name)
-    return [output / name for name in ("rows.csv", "summary.json", "report.html")]
+        write_comparison(aside, cohort, table, summary, lesions, done, name=file.name)
+    names = ("rows.csv", *(["lesions.csv"] if lesions else []), "summary.json", "report.html")
+    return [output / name for name in names]
 
 
 class _TimeLeft:
@@ -83,12 +92,15 @@ def _words(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
-def _write_csv(path: Path, done: Sequence[Done]) -> None:
+def _figures(done: Sequence[Done]) -> Iterator[tuple[Any, ...]]:
+    for one in done:
+        about = (one.unit.patient, one.unit.scanner, one.unit.tracer)
+        for dose, *row in one.rows:
+            yield *about, f"{dose:g}", *row
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for one in done:
-            about = (one.unit.patient, one.unit.scanner, one.unit.tracer)
-            for dose, method, metric, region, value, unit in one.rows:
-                shown: Any = "" if value is None else value
-                writer.writerow((*about, f"{dose:g}", method, metric, region, shown, unit))
+        writer.writerow(columns)
+        writer.writerows(["" if value is None else value for value in row] for row in rows)
