@@ -104,7 +104,7 @@ def train_little(
     window = slab_window(first * recipe.batch, recipe.pool, recipe.patches_per_slab)
     bare = without_networks(method)
     maker = SlabMaker(store, draw or partial(little_slab, recipe.seed), bare.example, bare.patch)
-    supply = Supply(maker, window.start, workers, ranks.rank, ranks.world)
+    supply = Supply(maker, window.start, workers, *ranks.before_and_all(workers))
     patches = Patches(
         supply, recipe.seed, bare.patch, recipe.pool, recipe.patches_per_slab, recipe.hot_share
     )

@@ -12,6 +12,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from petdiff import cli
+from petdiff.errors import InputRefused
 from petdiff.evaluation.lesions import sphere_lesion
 from petdiff.evaluation.protocol import measure_scan, prepare
 from petdiff.image import PETImage
@@ -320,6 +321,15 @@ def test_thin_scans_are_measured_as_far_as_they_can(shape: tuple[int, int, int])
     assert rows["suv_mean_bias_to_truth", "lesion 1"] == pytest.approx(0.5)
     assert rows["ssim", "body"] is None
     assert rows["cov_30mm_sphere", "liver"] is None
+
+
+def test_a_label_called_like_a_lesion_is_refused() -> None:
+    reference = np.full((9, 9, 9), 2.0, dtype=np.float32)
+    labels = np.ones(reference.shape, dtype=np.int32)
+    affine = np.diag([3.0, 3, 3, 1])
+    lesion = sphere_lesion("lesion 1", [12.0] * 3, 5.0, reference.shape, affine)
+    with pytest.raises(InputRefused, match="both called 'lesion 1'"):
+        prepare(reference, (3.0, 3.0, 3.0), labels, {1: "lesion 1"}, [lesion])
 
 
 def test_liver_has_one_name_whatever_its_case() -> None:

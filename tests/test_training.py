@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from little_training import RECIPE, Little, little_slab, train_little
 from petdiff.errors import InputRefused, PetdiffError, UsageError
 from petdiff.training.checkpoint import Checkpoints, load_checkpoint, save_checkpoint
-from petdiff.training.dataset import Patches
+from petdiff.training.dataset import Patches, SlabMaker
 from petdiff.training.loop import (
     follow,
     gradients,
@@ -32,7 +32,7 @@ from petdiff.training.ranks import Ranks
 from petdiff.training.recipe import Recipe
 from petdiff.training.scans import Box
 from petdiff.training.store import Entry, Store
-from petdiff.training.supply import forget_failures
+from petdiff.training.supply import Supply, forget_failures
 
 LITTLE = Path(__file__).with_name("little_training.py")
 ALONE = Ranks(0, 1, torch.device("cpu"))
@@ -293,6 +293,31 @@ def test_each_rank_announces_what_any_rank_may_need() -> None:
         announced.append(told)
     assert announced[0] == announced[1]
     assert announced[0][-1] == (recipe.steps * recipe.batch - 1) // recipe.patches_per_slab
+
+
+def test_ranks_with_unlike_numbers_of_workers_make_every_slab_between_them(tmp_path: Path) -> None:
+    """As on machines of unlike size: worker n of the first rank's and the second's takes its turn."""
+
+    class Third(Ranks):
+        def gather(self, part: dict[str, int]) -> dict[str, int]:
+            return {"0": 1, "1": 2, **part}
+
+    cpu = torch.device("cpu")
+    assert Third(2, 3, cpu).before_and_all(4) == (3, 7)
+    assert Ranks(0, 1, cpu).before_and_all(5) == (0, 5)
+    method = Little()
+    maker = SlabMaker(
+        Store(tmp_path), partial(little_slab, RECIPE.seed), method.example, method.patch
+    )
+    supplies = [Supply(maker, 0, 1, 0, 3), Supply(maker, 0, 2, 1, 3)]
+    try:
+        for supply in supplies:
+            supply.announce(5)
+        for index in range(6):
+            assert supplies[index % 2](index).arrays
+    finally:
+        for supply in supplies:
+            supply.close()
 
 
 def all_air(index: int) -> Box:

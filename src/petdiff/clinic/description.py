@@ -6,7 +6,7 @@ import zlib
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Vector = tuple[float, float, float]
 Sex = Literal["male", "female"]
@@ -31,7 +31,7 @@ class Lesion(Record):
     suv: float
     organ: str
     shape: Literal["round", "lobed", "cold-centre"] = "round"
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
 
 class Lengths(Record):
@@ -53,7 +53,7 @@ class Patient(Record):
     activity_scale       makes the mean SUV of the body equal to what was not excreted
     """
 
-    seed: int
+    seed: int = Field(ge=0)
     tracer: str
     extent: str
     sex: Sex

@@ -39,8 +39,7 @@ def compare(
     activity_change     of the body's summed SUV
 
     None stands for what does not exist: the PSNR of equal scans, the SSIM of a thin one, NRMSE and
-    NMAE where the reference's mean is not above 0. The sums are taken slab by slab; the functions
-    below give the same from the whole volume.
+    NMAE where the reference's mean is not above 0. The sums are taken slab by slab.
     """
     planes = reference.shape[2]
     top = float(reference.max())
@@ -63,17 +62,6 @@ def compare(
 def psnr(reference: Volume, test: Volume, peak: float, mask: Mask) -> float | None:
     """10·log10(peak² / mean squared error) in dB over a mask; None for equal images."""
     return _decibel(peak, _mean_square(reference, test, mask))
-
-
-def nrmse(reference: Volume, test: Volume, mask: Mask) -> float:
-    """Root mean squared error over a mask, relative to the reference's mean there."""
-    return float(np.sqrt(_mean_square(reference, test, mask)) / _mean(reference, mask))
-
-
-def nmae(reference: Volume, test: Volume, mask: Mask) -> float:
-    """Mean absolute error over a mask, relative to the reference's mean there."""
-    error = np.abs(np.subtract(test[mask], reference[mask], dtype=np.float64)).mean()
-    return float(error / _mean(reference, mask))
 
 
 def ssim_map(reference: Volume, test: Volume, data_range: float) -> Volume | None:
@@ -185,7 +173,3 @@ def _decibel(peak: float, mean_square: float) -> float | None:
 def _mean_square(reference: Volume, test: Volume, mask: Mask) -> float:
     error = np.subtract(test[mask], reference[mask], dtype=np.float64)
     return float(np.dot(error, error) / error.size) if error.size else 0.0
-
-
-def _mean(image: Volume, mask: Mask) -> float:
-    return float(image[mask].mean(dtype=np.float64))

@@ -71,7 +71,7 @@ def prepare(
 ) -> Case:
     """Find the body, the organs and the reference's own figures.
 
-    Raises InputRefused where the reference holds no activity.
+    Raises InputRefused where the reference holds no activity, or a label is called like a lesion.
     """
     body = body_mask(reference, spacing_mm)
     if not reference[body].sum(dtype=np.float64) > 0:
@@ -80,6 +80,10 @@ def prepare(
             "that does"
         )
     organs = find_organs(labels, names or {}) if labels is not None else []
+    if twice := {organ.name for organ in organs} & {lesion.name for lesion in lesions}:
+        raise InputRefused(
+            f"a label and a lesion are both called {min(twice)!r}: give the label another name"
+        )
     bare = Case(reference, spacing_mm, body, organs, lesions)
     return Case(reference, spacing_mm, body, organs, lesions, describe_scan(bare, reference))
 

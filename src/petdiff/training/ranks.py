@@ -68,6 +68,12 @@ class Ranks:
         dist.all_gather_object(parts, part)
         return {key: value for one in parts for key, value in one.items()}
 
+    def before_and_all(self, count: int) -> tuple[int, int]:
+        """Of things of which this process has `count`: those of the ranks before, and of all."""
+        counts = self.gather({str(self.rank): count})
+        ordered = [counts[str(rank)] for rank in range(self.world)]
+        return sum(ordered[: self.rank]), sum(ordered)
+
     def wait(self) -> None:
         """Until every process is here."""
         if self.world > 1:

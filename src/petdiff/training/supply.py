@@ -28,11 +28,12 @@ class Supply:
 
     first    the first slab that will be needed
     workers  processes started here, 0: slabs are made when they are asked for
-    rank, world  of the training processes, which share the work of making slabs
+    before, total  such processes that ranks before this one start, and that all of them do: they
+                   share the work
     """
 
     def __init__(
-        self, maker: SlabMaker, first: int, workers: int, rank: int = 0, world: int = 1
+        self, maker: SlabMaker, first: int, workers: int, before: int = 0, total: int | None = None
     ) -> None:
         self.maker = maker
         self.store = maker.store
@@ -40,7 +41,7 @@ class Supply:
         context = multiprocessing.get_context("spawn")  # forked children deadlock with threads
         self._newest: Synchronized[int] = context.Value("q", first)
         for n in range(workers):
-            turn = (rank * workers + n, world * workers)
+            turn = (before + n, total or workers)
             process = context.Process(
                 target=_make_slabs, args=(maker, first, *turn, self._newest), daemon=True
             )

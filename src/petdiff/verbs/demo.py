@@ -30,7 +30,7 @@ def run_demo(output: Path, seed: int, device: str, *, quiet: bool = False) -> li
 
 def _compare(folder: Path, low: Path, progress: Progress) -> None:
     """Draw the four scans side by side, and say how close each is to the full dose."""
-    from petdiff.evaluation.metrics import nrmse, psnr
+    from petdiff.evaluation.metrics import compare
     from petdiff.evaluation.regions import body_mask
     from petdiff.io import read
     from petdiff.report.preview import write_scans
@@ -47,6 +47,6 @@ def _compare(folder: Path, low: Path, progress: Progress) -> None:
     full = scans["full dose"]
     body = body_mask(full.suv, full.spacing_mm)
     for name in list(scans)[:2]:
-        decibel = psnr(full.suv, scans[name].suv, float(full.suv.max()), body)
-        error = nrmse(full.suv, scans[name].suv, body)
-        progress.say(f"{name:<20} PSNR {decibel:.2f} dB, NRMSE {error:.3f} against the full dose")
+        found = compare(full.suv, scans[name].suv, body)
+        figures = f"PSNR {found['psnr_db']:.2f} dB, NRMSE {found['nrmse']:.3f}"
+        progress.say(f"{name:<20} {figures} against the full dose")

@@ -168,12 +168,12 @@ def _train(
             _store_scans(store, bare, recipe, data, progress, check=first == 0)
         ranks.wait()
         draw, held_out = _store_scans(store, bare, recipe, data, Progress(quiet=True))
+    workers = (recipe.workers or _spare_cores()) if unfinished else 0
     supply = Supply(
         SlabMaker(store, draw, bare.example, bare.patch),
         slab_window(first * recipe.batch, recipe.pool, recipe.patches_per_slab).start,
-        (recipe.workers or _spare_cores()) if unfinished else 0,
-        ranks.rank,
-        ranks.world,
+        workers,
+        *ranks.before_and_all(workers),
     )
     patches = Patches(
         supply, recipe.seed, bare.patch, recipe.pool, recipe.patches_per_slab, recipe.hot_share
