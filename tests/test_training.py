@@ -296,7 +296,7 @@ def test_each_rank_announces_what_any_rank_may_need() -> None:
 
 
 def test_ranks_with_unlike_numbers_of_workers_make_every_slab_between_them(tmp_path: Path) -> None:
-    """As on machines of unlike size: worker n of the first rank's and the second's takes its turn."""
+    """As on machines of unlike size: one worker of the first rank, two of the second."""
 
     class Third(Ranks):
         def gather(self, part: dict[str, int]) -> dict[str, int]:
