@@ -1,12 +1,13 @@
 """The tables of docs/results.md, from what `petdiff evaluate COHORT.toml` wrote.
 
 petdiff evaluate benchmarks/results.toml -o results
-python benchmarks/results.py results/summary.json
+python benchmarks/results.py results
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -40,14 +41,54 @@ def table(summary: dict[str, Any], metric: str) -> str:
     return "\n".join(lines)
 
 
+LESIONS = {
+    "froc_area": ("Sensitivity up to one false focus a scan", 1, 2),
+    "miss_rate": ("Lesions missed, %", 100, 0),
+    "lost_rate": ("Lesions lost, of those found at full dose, %", 100, 0),
+    "invented_foci": ("Foci invented, a scan", 1, 2),
+    "hotelling_auc": ("AUC of a Hotelling observer", 1, 3),
+}
+
+
+def lesion_table(rows: list[dict[str, str]], metric: str) -> str:
+    """Methods down, doses across: values and their intervals, over all lesions."""
+    title, factor, digits = LESIONS[metric]
+    chosen = [row for row in rows if (row["metric"], row["stratum"]) == (metric, "all")]
+    cells = {(row["method"], row["dose"]): row for row in chosen}
+    doses = sorted({row["dose"] for row in rows}, key=float)
+
+    def shown(row: dict[str, str] | None) -> str:
+        if row is None:
+            return ""
+        value, low, high = (
+            f"{factor * float(row[key]):.{digits}f}" if row[key] else ""
+            for key in ("value", "low", "high")
+        )
+        return f"{value} ({low}…{high})" if low else value
+
+    heads = ["full dose" if float(dose) == 1 else f"1/{float(dose):g}" for dose in doses]
+    lines = [f"| {title} | {' | '.join(heads)} |", "|---" * (len(doses) + 1) + "|"]
+    lines += [
+        f"| {method} | {' | '.join(shown(cells.get((method, dose))) for dose in doses)} |"
+        for method in dict.fromkeys(row["method"] for row in chosen)
+    ]
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("summary", type=Path)
-    summary = json.loads(parser.parse_args().summary.read_text(encoding="utf-8"))
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     for claim in summary["claims"]:
         print(f"**{claim['title']}.** {claim['sentence']}\n")
     for metric in summary["metrics"]:
         print(table(summary, metric) + "\n")
+    if (folder / "lesions.csv").is_file():
+        with (folder / "lesions.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        for metric in LESIONS:
+            print(lesion_table(rows, metric) + "\n")
 
 
 if __name__ == "__main__":
