@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--slabs", type=int, default=150)
     parser.add_argument("--preset", default="default")
     parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--clinical-share", type=float, default=0.0, help="of the slabs")
     parser.add_argument("--scanner", default="", help="train on its scans alone, of --tracer")
     parser.add_argument("--tracer", default="")
     options = parser.parse_args()
@@ -85,6 +86,7 @@ def main() -> None:
             "patches_per_slab": math.ceil(steps * BATCH / options.slabs),
             "validate_every": 0,
             "kept_slabs": f'"{options.output / "slabs"}"',
+            "clinical_share": options.clinical_share,
             "scanner": f'"{options.scanner}"',
             "tracer": f'"{options.tracer}"',
         }

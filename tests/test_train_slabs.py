@@ -10,13 +10,16 @@ import pytest
 from petdiff.clinic.projector import _cached_views
 from petdiff.errors import InputRefused
 from petdiff.training import slabs
+from petdiff.training.recipe import Recipe
 from petdiff.training.slabs import (
     FIRST_SEED,
     LOWS,
     ClinicalSlabs,
     KeptSlabs,
+    MixedSlabs,
     Protocol,
     Stretch,
+    clinic_slabs,
     draw_protocol,
     make_slab,
     scan_slab,
@@ -92,6 +95,41 @@ def test_a_clinics_slabs_are_drawn_by_number(monkeypatch: pytest.MonkeyPatch) ->
         ("vision600", "psma")
     }
     assert {settings["threads"] for settings in drawn} == {1}
+    drawn.clear()
+    of_any = ClinicalSlabs(5)
+    for index in range(60):
+        of_any(index)
+    pairs = {(settings["scanner"], settings["tracer"]) for settings in drawn}
+    assert len(pairs) > 12  # of 16; all of them once is not to be expected of so few
+
+
+def test_supplies_are_mixed_by_number_and_share() -> None:
+    def named(name: str) -> Any:
+        return lambda index: (name, index)
+
+    half = MixedSlabs(3, 0.5, named("clinical"), named("various"))
+    drawn: list[Any] = [half(index) for index in range(400)]
+    assert drawn == [half(index) for index in range(400)]
+    assert [index for _, index in drawn] == list(range(400))
+    # 200 expected, four standard deviations
+    assert 160 <= sum(name == "clinical" for name, _ in drawn) <= 240
+    for share, name in ((0.0, "various"), (1.0, "clinical")):
+        only = MixedSlabs(3, share, named("clinical"), named("various"))
+        assert {drawn[0] for drawn in map(only, range(50))} == {name}  # type: ignore[index]
+
+
+def test_a_recipe_s_supply_keeps_each_kind_under_its_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that runs with another share take what is there."""
+    little = Stretch(np.ones((5, 5, 3), np.float32), (np.ones((5, 5, 3), np.float32),) * LOWS)
+    monkeypatch.setattr(slabs, "make_slab", lambda seed, index: little)
+    monkeypatch.setattr(ClinicalSlabs, "_scanned", lambda self, rng: little)
+    for share in (0.0, 1.0):
+        clinic_slabs(Recipe(seed=4, clinical_share=share, kept_slabs=str(tmp_path)))(0)
+    clinic_slabs(Recipe(seed=4, scanner="quadra", tracer="fdg", kept_slabs=str(tmp_path)))(0)
+    names = [f"{kind}-4-v{slabs.SUPPLY}-00000000" for kind in ("any-any", "clinic", "quadra-fdg")]
+    assert Store(tmp_path).names() == names
 
 
 def test_a_patient_wider_than_the_bore_makes_room_for_the_next(

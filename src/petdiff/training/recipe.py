@@ -36,6 +36,9 @@ class Recipe:
     # Supply
     scanner: str = ""  # of the virtual clinic's: its scans alone, not all that a clinic could do
     tracer: str = ""  # of the virtual clinic's, with `scanner`
+    clinical_share: float = (
+        0.5  # of the slabs are the clinic's scans, the others beyond any clinic's
+    )
     pool: int = 48  # slabs at hand, so that a batch mixes bodies and scanners
     patches_per_slab: int = 60  # taken before a slab makes room for a new one
     hot_share: float = 0.3  # of the patches lie where the activity is
@@ -128,6 +131,8 @@ def _require_possible(recipe: Recipe, where: str) -> None:
         raise UsageError(f"{where}: seconds = {recipe.seconds} must be >= 0 and finite")
     if not (recipe.rate > 0 and recipe.clip > 0):
         raise UsageError(f"{where}: rate and clip must be above 0")
+    if not 0 <= recipe.clinical_share <= 1:
+        raise UsageError(f"{where}: clinical_share is a share, from 0 to 1")
     if not (0 <= recipe.ema < 1 and 0 <= recipe.hot_share <= 1 and 0 < recipe.held_out < 1):
         raise UsageError(f"{where}: ema, hot_share and held_out are shares, from 0 to below 1")
     if bool(recipe.scanner) != bool(recipe.tracer):

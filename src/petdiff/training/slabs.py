@@ -23,6 +23,7 @@ from petdiff.clinic.patient import draw_patient
 from petdiff.clinic.projector import ParallelProjector
 from petdiff.clinic.reconstruction import osem
 from petdiff.clinic.resolution import BlurredProjector, Resolution
+from petdiff.clinic.scanners import SCANNERS
 from petdiff.clinic.study import simulate
 from petdiff.clinic.tracers import TRACERS
 from petdiff.errors import InputRefused
@@ -44,6 +45,7 @@ TOF_FWHM = (0.0, 7.0, 12.0, 21.0)
 CLINICAL_VOXEL_MM = (3.0, 6.0)
 CLINICAL_EXTENTS = ("head-neck", "thorax", "abdomen", "pelvis")
 _PATIENTS_TRIED = 20  # until one fits the bore
+_MIXING = 1  # tells the draws that choose between supplies from those of the slabs
 SUPPLY = 2  # to be raised with every change of what a slab is, so that kept ones are not mixed
 
 
@@ -134,15 +136,15 @@ class Stretch:
 
 @dataclass(frozen=True)
 class ClinicalSlabs:
-    """index → Stretch, of one scanner with one tracer as the clinic has them.
+    """index → Stretch, of one scanner with one tracer as the clinic has them, or of any ("").
 
-    It is what a hospital's own pairs would be: nothing is drawn beyond the clinic's range but the
+    It is what hospitals' own pairs would be: nothing is drawn beyond the clinic's range but the
     dose and the voxel size.
     """
 
     seed: int
-    scanner: str
-    tracer: str
+    scanner: str = ""
+    tracer: str = ""
 
     def __call__(self, index: int) -> Stretch:
         rng = np.random.default_rng([self.seed, index])
@@ -156,14 +158,28 @@ class ClinicalSlabs:
     def _scanned(self, rng: np.random.Generator) -> Stretch:
         study = simulate(
             int(rng.integers(FIRST_SEED, 2**31)),
-            scanner=self.scanner,
-            tracer=self.tracer,
+            scanner=self.scanner or str(rng.choice(list(SCANNERS))),
+            tracer=self.tracer or str(rng.choice(list(TRACERS))),
             dose_factors=_draw_factors(rng),
             voxel_mm=float(np.exp(rng.uniform(*np.log(CLINICAL_VOXEL_MM)))),
             extent=str(rng.choice(CLINICAL_EXTENTS)),
             threads=1,  # slabs are made by many processes at once
         )
         return Stretch(study.full.suv, tuple(low.suv for low in study.lows.values()))
+
+
+@dataclass(frozen=True)
+class MixedSlabs:
+    """index → what `clinical` gives, for a share of the indices, or else what `various` gives."""
+
+    seed: int
+    clinical_share: float
+    clinical: Callable[[int], Pairs]
+    various: Callable[[int], Pairs]
+
+    def __call__(self, index: int) -> Pairs:
+        chosen = np.random.default_rng([self.seed, index, _MIXING]).random()
+        return self.clinical(index) if chosen < self.clinical_share else self.various(index)
 
 
 @dataclass(frozen=True)
@@ -190,12 +206,18 @@ class KeptSlabs:
 
 def clinic_slabs(recipe: Recipe) -> Callable[[int], Pairs]:
     """The supply that a recipe asks of the virtual clinic."""
-    draw: Callable[[int], Pairs] = partial(make_slab, recipe.seed)
-    name = f"clinic-{recipe.seed}"
-    if recipe.scanner:
-        draw = ClinicalSlabs(recipe.seed, recipe.scanner, recipe.tracer)
-        name = f"{recipe.scanner}-{recipe.tracer}-{recipe.seed}"
-    return KeptSlabs(Store(Path(recipe.kept_slabs)), name, draw) if recipe.kept_slabs else draw
+
+    def kept(name: str, draw: Callable[[int], Pairs]) -> Callable[[int], Pairs]:
+        if not recipe.kept_slabs:
+            return draw
+        return KeptSlabs(Store(Path(recipe.kept_slabs)), f"{name}-{recipe.seed}", draw)
+
+    seed, scanner, tracer = recipe.seed, recipe.scanner, recipe.tracer
+    clinical = kept(f"{scanner or 'any'}-{tracer or 'any'}", ClinicalSlabs(seed, scanner, tracer))
+    if scanner:
+        return clinical
+    various = kept("clinic", partial(make_slab, seed))
+    return MixedSlabs(seed, recipe.clinical_share, clinical, various)
 
 
 def _part_of_a_patient(rng: np.random.Generator) -> tuple[Volume, Volume]:
