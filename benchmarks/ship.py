@@ -1,10 +1,11 @@
 """Turns trained models into shipped ones: writes their cards into their headers, and a page.
 
-    python benchmarks/ship.py runs equal-budget/summary.json default/summary.json
+    python benchmarks/ship.py equal-budget/summary.json runs/*/model.safetensors
+    python benchmarks/ship.py default/summary.json flow3d
 
-Every RUNS/METHOD/model.safetensors goes to the package's weights with its scores in the first
-comparison and its limits; flow3d aside, which was trained longer and is there: it gets its card
-anew, with its scores in the second. What is printed is the table of docs/reference/models.md.
+Every model, a file or a shipped one's name, goes to the package's weights with its limits and its
+scores in the comparison whose summary is given: benchmarks/FOLDER.toml, the summary's folder being
+called so. What is printed is the table of docs/reference/models.md.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Any
 
 import torch
 
-from petdiff.methods.model import SHIPPED, load_model, methods, save_model
+from petdiff.methods.model import SHIPPED, load_model, save_model
 
-DATA = "slabs of virtual patients and of abstract bodies, simulated; no patient data"
+DATA = "simulated scans of virtual patients and of abstract bodies; no patient data"
 UNPROVEN = (
     "Trained on simulated scans alone, and not evaluated on any pair of real scans: none could be "
     "had. For research, not for diagnosis. Can remove faint lesions."
@@ -57,23 +58,21 @@ def row(name: str, path: Path, model: Any) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", type=Path)
-    parser.add_argument("equal_budget", type=Path)
-    parser.add_argument("default", type=Path)
+    parser.add_argument("summary", type=Path)
+    parser.add_argument("models", nargs="+")
     options = parser.parse_args()
-    for name in methods():
-        path = Path(str(SHIPPED)) / f"{name}.safetensors"
-        default = name == "flow3d"
-        model = load_model(path if default else options.runs / name / "model.safetensors")
-        summary = options.default if default else options.equal_budget
-        scores = json.loads(summary.read_text(encoding="utf-8"))["means"]
-        cohort = "default" if default else "equal-budget"
+    cohort = options.summary.resolve().parent.name
+    scores = json.loads(options.summary.read_text(encoding="utf-8"))["means"]
+    for given in options.models:
+        model = load_model(given)
+        name = model.contract.method
         told = {
             "training": card(name, model.contract.training, scores, cohort),
-            "limits": UNPROVEN if default else BRIEF + UNPROVEN,
+            "limits": UNPROVEN if name == "flow3d" else BRIEF + UNPROVEN,
         }
+        path = Path(str(SHIPPED)) / f"{name}.safetensors"
         save_model(path, model.network, model.contract.model_copy(update=told), torch.float16)
-        print(row(name, path, load_model(path)))
+        print(row(name, path, load_model(name)))
 
 
 if __name__ == "__main__":
