@@ -79,6 +79,7 @@ def test_own_pairs_become_a_model_that_denoises(
     assert (record["steps"], record["patches"]) == (2, 4)
     assert record["psnr_db"]["model"]["20"] > 0
     assert record["recipe"]["preset"] == "tiny"
+    assert not {"kept_slabs", "workers", "init"} & set(record["recipe"]), "no paths, no machine"
     assert "patient" not in json.dumps(record["recipe"]), "no names of patients leave the run"
 
     low = cohort / "patient0" / "low_drf20.nii.gz"

@@ -86,14 +86,18 @@ def read_recipe(config: Path | None, **overrides: Any) -> Recipe:
     return recipe
 
 
+def shaping(recipe: Recipe) -> dict[str, Any]:
+    """The settings that shape a run: those that may not change when it resumes."""
+    return {name: value for name, value in asdict(recipe).items() if name not in FREE}
+
+
 def settle(run: Path, identity: dict[str, Any], recipe: Recipe, *, write: bool) -> None:
     """Keep in `run/config.json` what shapes the run, or compare with what is kept there.
 
     identity  names method and data, beside the recipe
     Raises UsageError, naming each setting, where the run was begun with others.
     """
-    shaping = {name: value for name, value in asdict(recipe).items() if name not in FREE}
-    now = {**identity, **shaping}
+    now = {**identity, **shaping(recipe)}
     path = run / "config.json"
     if not path.exists():
         if write:

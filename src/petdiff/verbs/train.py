@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from petdiff import __version__
 from petdiff.errors import InputRefused, UsageError
 from petdiff.outputs import whole_file
 from petdiff.progress import Progress
-from petdiff.training.recipe import Recipe, nearest, read_recipe, settle
+from petdiff.training.recipe import Recipe, nearest, read_recipe, settle, shaping
 
 if TYPE_CHECKING:
     from petdiff.training.journal import Tick
@@ -240,7 +240,7 @@ def _save(method: Any, recipe: Recipe, origin: dict[str, Any], state: State, pat
             "patches": state.step * recipe.batch,
             "seconds": round(state.seconds, 1),
             "psnr_db": state.scores.get(of_step),
-            "recipe": asdict(recipe),
+            "recipe": {k: v for k, v in shaping(recipe).items() if k != "init"},  # no one's paths
         }
     )
     path.unlink(missing_ok=True)
