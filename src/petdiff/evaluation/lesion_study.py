@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,15 @@ from petdiff.evaluation.foci import (
 from petdiff.evaluation.observers import laguerre_gauss
 from petdiff.evaluation.regions import body_mask
 
+
+def _bins(edges: Sequence[float], unit: str) -> tuple[str, ...]:
+    between = (f"{a:g} to {b:g} {unit}" for a, b in pairwise(edges))
+    return f"below {edges[0]:g} {unit}", *between, f"{edges[-1]:g} {unit} and above"
+
+
 SIZES_MM = (10.0, 15.0, 25.0)  # edges of the diameter's bins
 CONTRASTS = (2.0, 4.0, 8.0)  # of the bins of uptake over what was there without the lesion
+SIZE_BINS, CONTRAST_BINS = _bins(SIZES_MM, "mm"), _bins(CONTRASTS, ":1")
 END_MM = 50.0  # of each end of the scan
 CHANNELS = 5
 _RESOLUTION_MM = 6.0  # by which a lesion's image is wider than the lesion
@@ -96,8 +104,8 @@ def read_case(case: Case) -> list[Reading]:
         return without[_at(readable, case.affine, without.position_mm) > 0]
 
     lesions = [one for one in case.lesions if _at(readable, case.affine, one.centre_mm).all()]
-    sizes = tuple(_bin(2 * lesion.radius_mm, SIZES_MM, "mm") for lesion in lesions)
-    contrasts = tuple(_bin(_contrast(case, lesion), CONTRASTS, ":1") for lesion in lesions)
+    sizes = tuple(_bin(2 * lesion.radius_mm, SIZES_MM, SIZE_BINS) for lesion in lesions)
+    contrasts = tuple(_bin(_contrast(case, x), CONTRASTS, CONTRAST_BINS) for x in lesions)
     readings = []
     for (method, dose), twins in {("full", 1.0): case.full, **case.scans}.items():
         without = find_foci(twins.without, case.affine)
@@ -190,10 +198,5 @@ def _at(volume: NDArray[Any], affine: Affine, points_mm: ArrayLike) -> NDArray[n
     return np.asarray(volume[tuple(nearest.T)], dtype=float)
 
 
-def _bin(value: float, edges: Sequence[float], unit: str) -> str:
-    n = int(np.searchsorted(edges, value, side="right"))
-    if n == 0:
-        return f"below {edges[0]:g} {unit}"
-    if n == len(edges):
-        return f"{edges[-1]:g} {unit} and above"
-    return f"{edges[n - 1]:g} to {edges[n]:g} {unit}"
+def _bin(value: float, edges: Sequence[float], bins: Sequence[str]) -> str:
+    return bins[int(np.searchsorted(edges, value, side="right"))]

@@ -8,7 +8,7 @@ one patient nor the scans of one are independent.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, product
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from petdiff.errors import UsageError
 from petdiff.evaluation.foci import LEAST_SCORE
 from petdiff.evaluation.froc import froc
-from petdiff.evaluation.lesion_study import Reading
+from petdiff.evaluation.lesion_study import CONTRAST_BINS, SIZE_BINS, Reading
 from petdiff.evaluation.observers import auc, cross_validated
 from petdiff.evaluation.statistics import grouped_interval
 
@@ -116,13 +116,12 @@ def _measured(
     scans = len(group)
     yield "froc_area", ALL, scans, area
     yield "miss_rate", ALL, _count(every), share(missed, every)
-    strata = [
-        [f"{size}, {contrast}" for size, contrast in zip(one.sizes, one.contrasts, strict=True)]
-        for one in group
-    ]
-    for stratum in sorted({name for names in strata for name in names}):
-        here = [np.array([name == stratum for name in names], bool) for names in strata]
-        yield "miss_rate", stratum, _count(here), share(missed, here)
+    for size, contrast in product(SIZE_BINS, CONTRAST_BINS):
+        here = [
+            (np.array(one.sizes, str) == size) & (np.array(one.contrasts, str) == contrast)
+            for one in group
+        ]
+        yield "miss_rate", f"{size}, {contrast}", _count(here), share(missed, here)
     yield "lost_rate", ALL, _count(before), share(missed, before)
     not_before = [~b for b in before]
     yield "gained_rate", ALL, _count(not_before), share([~m for m in missed], not_before)
