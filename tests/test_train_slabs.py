@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from petdiff.clinic.projector import _cached_views
+from petdiff.clinic.scanners import SCANNERS
 from petdiff.errors import InputRefused
 from petdiff.training import slabs
 from petdiff.training.recipe import Recipe
@@ -101,6 +102,10 @@ def test_a_clinics_slabs_are_drawn_by_number(monkeypatch: pytest.MonkeyPatch) ->
         of_any(index)
     pairs = {(settings["scanner"], settings["tracer"]) for settings in drawn}
     assert len(pairs) > 12  # of 16; all of them once is not to be expected of so few
+    assert {scanner for scanner, _ in pairs} == set(SCANNERS) - {"mct-flow"}, "is held out"
+    drawn.clear()
+    ClinicalSlabs(5, "mct-flow", "fdg")(0)
+    assert drawn[0]["scanner"] == "mct-flow", "but for those who ask for it"
 
 
 def test_supplies_are_mixed_by_number_and_share() -> None:

@@ -145,7 +145,7 @@ def simulate(
     scanner: Annotated[
         str | None,
         typer.Option(
-            help="quadra, uexplorer, vision600, discovery-mi",
+            help="quadra, uexplorer, vision600, discovery-mi, mct-flow",
             show_default="quadra",
             rich_help_panel="Scan",
         ),

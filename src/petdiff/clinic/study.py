@@ -83,7 +83,7 @@ def simulate(
 ) -> Simulation:
     """Draw the patient of `seed` and scan them at full dose and at 1/factor of it.
 
-    scanner       quadra, uexplorer, vision600, discovery-mi
+    scanner       quadra, uexplorer, vision600, discovery-mi, mct-flow
     tracer        fdg, psma, dotatate, fapi
     dose_factors  dose reduction factors of the low-dose scans, 1 (the full dose) or more
     lesions       False: the same patient without them

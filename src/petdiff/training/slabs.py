@@ -44,6 +44,7 @@ VIEWS = 72  # without time of flight
 TOF_FWHM = (0.0, 7.0, 12.0, 21.0)
 CLINICAL_VOXEL_MM = (3.0, 6.0)
 CLINICAL_EXTENTS = ("head-neck", "thorax", "abdomen", "pelvis")
+SEEN_SCANNERS = [name for name, scanner in SCANNERS.items() if not scanner.held_out]
 _PATIENTS_TRIED = 20  # until one fits the bore
 _MIXING = 1  # tells the draws that choose between supplies from those of the slabs
 SUPPLY = 2  # to be raised with every change of what a slab is, so that kept ones are not mixed
@@ -158,7 +159,7 @@ class ClinicalSlabs:
     def _scanned(self, rng: np.random.Generator) -> Stretch:
         study = simulate(
             int(rng.integers(FIRST_SEED, 2**31)),
-            scanner=self.scanner or str(rng.choice(list(SCANNERS))),
+            scanner=self.scanner or str(rng.choice(SEEN_SCANNERS)),
             tracer=self.tracer or str(rng.choice(list(TRACERS))),
             dose_factors=_draw_factors(rng),
             voxel_mm=float(np.exp(rng.uniform(*np.log(CLINICAL_VOXEL_MM)))),
