@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # Gaussian σ in voxels: of s, of its far share, of what the fields compare with, of what noise is
@@ -35,6 +36,12 @@ CHANNELS = 1 + len(_HALF_TRUSTED_NOISE)  # of an answer: r, and a trust for each
 # scanners and four tracers; where it is cold, it hardly rises.
 _NOISE_POWER, _MOST_LOG_NOISE = 0.4, 0.3
 _LOG_NOISE_CENTRE = -1.9  # about the middle of log noise over doses 1 … 1/200: centres a field
+# Where anatomy is not: second differences along all three axes, and these once more. Root mean
+# square of white noise of 1 in these two bands, and in what a Gaussian of FINE takes away.
+_WINDOW = 8  # side in voxels: the noise is that of the middle one of such windows in the body
+_WHITE_SECOND, _WHITE_FOURTH = (6 / 16) ** 1.5, (70 / 256) ** 1.5
+_WHITE_FINE = math.sqrt(1 - 2 / (2 * math.pi) ** 1.5 + 1 / (4 * math.pi) ** 1.5)
+_COLOUR = 4.0  # how much more fine noise there is than white noise had, at most, as its log
 
 
 @dataclass
@@ -76,7 +83,7 @@ def local_activity(y: Tensor, dtype: torch.dtype = torch.float32) -> LocalActivi
     rough = (y - smoothed[FINE]).div_(s).square_()
     log_noise = gaussian(rough, CONTEXT).clamp_(min=1e-10).log_().mul_(0.5)
     fields[2] = log_noise.sub_(_LOG_NOISE_CENTRE)
-    fields[3] = expected_noise(log_noise, s)
+    fields[3] = expected_noise(y, log_noise, s)
     del log_noise, rough
     log_s = s.log()
     fields[1] = log_s - gaussian(log_s, CONTEXT)
@@ -108,18 +115,56 @@ def keep_activity(
     return r
 
 
-def expected_noise(log_noise: Tensor, s: Tensor) -> Tensor:
-    """Log noise that counts let expect at each voxel, from the scan's median and the activity.
+def expected_noise(y: Tensor, log_noise: Tensor, s: Tensor) -> Tensor:
+    """Log noise that counts let expect at each voxel, from the scan's own and the activity.
 
-    The median, over the body, of the local log noise: structure is here and there, noise
-    everywhere. Hot organs have less of it, relative to their activity.
+    The scan's is what its spectrum tells, or the median, over the body, of the local log noise if
+    that is less: structure is here and there, noise everywhere. Hot organs have less of it,
+    relative to their activity.
     """
     sparse = (slice(None, None, 2),) * 3
     few = s[sparse]
     body = few >= 0.5 * few.mean()
-    median = log_noise[sparse][body].median()
+    of_scan = log_noise[sparse][body].median()
+    spectral = spectral_noise(y, s)
+    if spectral is not None:
+        of_scan = torch.minimum(of_scan, spectral.log() - _LOG_NOISE_CENTRE)
     less = (s / few[body].median()).log_().mul_(_NOISE_POWER).clamp_(min=-_MOST_LOG_NOISE)
-    return median - less
+    return of_scan - less
+
+
+def spectral_noise(y: Tensor, s: Tensor) -> Tensor | None:
+    """Standard deviation of the fine noise of y / s, told from anatomy by its spectrum; a scalar.
+
+    Anatomy fades towards the highest frequencies much faster than noise. Where all three axes are
+    differenced twice, a scan has hardly anything but noise, and twice more even less. How much
+    smaller the second band is than the first tells how the noise is coloured, and so how much of it
+    there is at the lower frequencies where anatomy hides it. With q the ratio of the bands over
+    that of white noise, the fine noise is that of white noise with this first band times
+    exp(4 (1 - 1/q)): fitted to 750 simulated low-dose scans (lab book, 14).
+
+    y, s  the scan and its local activity [i, j, k]
+
+    None for a scan too thin to tell, or with no window in the body.
+    """
+    windows = []
+    for start in range(0, len(y) - _WINDOW - 3, _WINDOW):
+        second = _differenced_twice(y[start : start + _WINDOW + 4])
+        around = s[start + 2 : start + _WINDOW + 2, 2:-2, 2:-2]
+        if min(around.shape) < _WINDOW:
+            return None
+        bands = torch.stack([second[1:-1, 1:-1, 1:-1], _differenced_twice(second)]).div_(around)
+        windows.append(F.avg_pool3d(torch.cat([bands.square_(), around[None]]), _WINDOW).flatten(1))
+    if not windows:
+        return None
+    *powers, activity = torch.cat(windows, dim=1)
+    body = activity >= 0.5 * s.mean()
+    if not body.any():
+        return None
+    second, fourth = (power[body].clamp(min=1e-10).sqrt().median() for power in powers)
+    white = _WHITE_FOURTH / _WHITE_SECOND * second / fourth
+    fine: Tensor = _WHITE_FINE / _WHITE_SECOND * second * (_COLOUR * (1 - 1 / white)).exp()
+    return fine
 
 
 def noise_ratio(log_noise: Tensor) -> Tensor:
@@ -152,3 +197,11 @@ def _filter_matrix(n: int, sigma: float, like: Tensor) -> Tensor:
     matrix = torch.zeros(n, n, dtype=torch.float64)
     matrix.index_put_((rows, columns), taps.repeat(n), accumulate=True)
     return matrix.to(like)
+
+
+def _differenced_twice(x: Tensor) -> Tensor:
+    """-¼, ½, -¼ along every axis of [i, j, k], which lose two voxels each."""
+    for axis, n in enumerate(x.shape):
+        sides = x.narrow(axis, 0, n - 2) + x.narrow(axis, 2, n - 2)
+        x = x.narrow(axis, 1, n - 2) / 2 - sides / 4
+    return x
