@@ -41,7 +41,7 @@ _LOG_NOISE_CENTRE = -1.9  # about the middle of log noise over doses 1 … 1/200
 _WINDOW = 8  # side in voxels: the noise is that of the middle one of such windows in the body
 _WHITE_SECOND, _WHITE_FOURTH = (6 / 16) ** 1.5, (70 / 256) ** 1.5
 _WHITE_FINE = math.sqrt(1 - 2 / (2 * math.pi) ** 1.5 + 1 / (4 * math.pi) ** 1.5)
-_COLOUR = 4.0  # how much more fine noise there is than white noise had, at most, as its log
+_COLOUR, _COLOUR_POWER = 2.2, 0.65  # fitted to 750 simulated scans (lab book, 14)
 
 
 @dataclass
@@ -139,9 +139,9 @@ def spectral_noise(y: Tensor, s: Tensor) -> Tensor | None:
     Anatomy fades towards the highest frequencies much faster than noise. Where all three axes are
     differenced twice, a scan has hardly anything but noise, and twice more even less. How much
     smaller the second band is than the first tells how the noise is coloured, and so how much of it
-    there is at the lower frequencies where anatomy hides it. With q the ratio of the bands over
-    that of white noise, the fine noise is that of white noise with this first band times
-    exp(4 (1 - 1/q)): fitted to 750 simulated low-dose scans (lab book, 14).
+    there is at the lower frequencies where anatomy hides it: with q the ratio of the bands over
+    that of white noise, what white noise with this first band would have, times
+    exp(2.2 (log q)^0.65).
 
     y, s  the scan and its local activity [i, j, k]
 
@@ -162,8 +162,8 @@ def spectral_noise(y: Tensor, s: Tensor) -> Tensor | None:
     if not body.any():
         return None
     second, fourth = (power[body].clamp(min=1e-10).sqrt().median() for power in powers)
-    white = _WHITE_FOURTH / _WHITE_SECOND * second / fourth
-    fine: Tensor = _WHITE_FINE / _WHITE_SECOND * second * (_COLOUR * (1 - 1 / white)).exp()
+    colour = (_WHITE_FOURTH / _WHITE_SECOND * second / fourth).log().clamp(min=0)
+    fine: Tensor = _WHITE_FINE / _WHITE_SECOND * second * (_COLOUR * colour**_COLOUR_POWER).exp()
     return fine
 
 
