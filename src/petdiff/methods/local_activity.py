@@ -161,7 +161,7 @@ def spectral_noise(y: Tensor, s: Tensor) -> Tensor | None:
     body = activity >= 0.5 * s.mean()
     if not body.any():
         return None
-    second, fourth = (power[body].clamp(min=1e-10).sqrt().median() for power in powers)
+    second, fourth = (power[body].clamp(min=1e-14).sqrt().median() for power in powers)
     colour = (_WHITE_FOURTH / _WHITE_SECOND * second / fourth).log().clamp(min=0)
     fine: Tensor = _WHITE_FINE / _WHITE_SECOND * second * (_COLOUR * colour**_COLOUR_POWER).exp()
     return fine
