@@ -41,6 +41,7 @@ _LOG_NOISE_CENTRE = -1.9  # about the middle of log noise over doses 1 … 1/200
 _WINDOW = 8  # side in voxels: the noise is that of the middle one of such windows in the body
 _WHITE_SECOND, _WHITE_FOURTH = (6 / 16) ** 1.5, (70 / 256) ** 1.5
 _WHITE_FINE = math.sqrt(1 - 2 / (2 * math.pi) ** 1.5 + 1 / (4 * math.pi) ** 1.5)
+_MOST_ANATOMY = math.log(8)  # by which it can raise the local log noise
 _COLOUR, _COLOUR_POWER = 2.2, 0.65  # fitted to 750 simulated scans (lab book, 14)
 
 
@@ -118,9 +119,10 @@ def keep_activity(
 def expected_noise(y: Tensor, log_noise: Tensor, s: Tensor) -> Tensor:
     """Log noise that counts let expect at each voxel, from the scan's own and the activity.
 
-    The scan's is what its spectrum tells, or the median, over the body, of the local log noise if
-    that is less: structure is here and there, noise everywhere. Hot organs have less of it,
-    relative to their activity.
+    The scan's is what its spectrum tells, but no more than the median, over the body, of the local
+    noise, and no less than an eighth of it: of a scan that a filter or an interpolation has rid of
+    its highest frequencies the spectrum tells little. Hot organs have less noise, relative to their
+    activity.
     """
     sparse = (slice(None, None, 2),) * 3
     few = s[sparse]
@@ -128,7 +130,8 @@ def expected_noise(y: Tensor, log_noise: Tensor, s: Tensor) -> Tensor:
     of_scan = log_noise[sparse][body].median()
     spectral = spectral_noise(y, s)
     if spectral is not None:
-        of_scan = torch.minimum(of_scan, spectral.log() - _LOG_NOISE_CENTRE)
+        told = spectral.log() - _LOG_NOISE_CENTRE
+        of_scan = told.clamp(of_scan - _MOST_ANATOMY, of_scan)
     less = (s / few[body].median()).log_().mul_(_NOISE_POWER).clamp_(min=-_MOST_LOG_NOISE)
     return of_scan - less
 
