@@ -3,7 +3,16 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from petdiff.methods.local_activity import CHANNELS, gaussian, local_activity, noise_ratio
+from petdiff.clinic.exam import Exam
+from petdiff.clinic.scan import scan as simulated
+from petdiff.clinic.scanners import get_scanner
+from petdiff.methods.local_activity import (
+    CHANNELS,
+    gaussian,
+    local_activity,
+    noise_ratio,
+    spectral_noise,
+)
 
 
 @pytest.fixture
@@ -47,6 +56,73 @@ def test_scan_noise_is_that_of_the_background_whatever_the_hot_organ(scan: torch
     kept = 1 - 2 / (2 * np.pi) ** 1.5 + 1 / (4 * np.pi) ** 1.5
     expected = noise_ratio(seen.fields[3])
     assert expected.median().item() == pytest.approx(0.1 / 1.03 * np.sqrt(kept), rel=0.1)
+
+
+def texture(shape: tuple[int, int, int], spread: float) -> torch.Tensor:
+    """Anatomy as rough as the smallest organs in voxels of 4 to 6 mm."""
+    grain = gaussian(torch.randn(shape, generator=torch.Generator().manual_seed(5)), 1.5)
+    return (1 + spread * grain / grain.std()).clamp(min=0.2)
+
+
+def fine_noise(noise: torch.Tensor, activity: torch.Tensor) -> torch.Tensor:
+    """What there is of it at each voxel, noise alone being known."""
+    fine = (noise - gaussian(noise, 1.0)) / activity
+    return gaussian(fine.square(), 4.0).sqrt()
+
+
+@pytest.mark.parametrize("width", [0.0, 0.5, 0.8])
+def test_noise_of_any_colour_is_told_from_anatomy(width: float) -> None:
+    """Noise of 2 %, white or smoothed by a Gaussian, in six times as much fine anatomy."""
+    grain = torch.randn(40, 44, 36, generator=torch.Generator().manual_seed(2))
+    noise = gaussian(grain, width) if width else grain
+    noise = 0.02 * noise / noise.std()
+    y = texture((40, 44, 36), 0.4) + noise
+    seen = local_activity(y)
+    true = fine_noise(noise, seen.activity).median()
+    assert noise_ratio(seen.fields[2]).median() > 6 * true
+    told = spectral_noise(y, seen.activity)
+    assert told is not None
+    assert told.item() == pytest.approx(true.item(), rel=0.35)
+
+
+@pytest.mark.parametrize("dose", [2.0, 20.0])
+def test_noise_of_a_reconstructed_scan_is_told_from_anatomy(dose: float) -> None:
+    """Two scans of one body in 6 mm voxels: their difference is noise alone."""
+    x = (np.arange(32) - 15.5) * 6.0
+    inside = np.repeat((np.hypot(x[:, None], x) < 85)[..., None], 24, axis=2)
+    suv = 2 * inside * texture((32, 32, 24), 0.3).numpy()
+    first, second = (
+        torch.from_numpy(
+            simulated(
+                suv.astype(np.float32), 0.096 * inside.astype(np.float32), (6.0, 6.0, 6.0),
+                get_scanner("quadra"), Exam(injected_bq=250e6, weight_kg=75, uptake_s=3600),
+                dose_factors=[dose], seed=seed, threads=1,
+            ).lows[dose]
+        )
+        for seed in (0, 1)
+    )  # fmt: skip
+    seen = local_activity(first)
+    true = fine_noise((first - second) / np.sqrt(2), seen.activity)[inside].median()
+    local = noise_ratio(seen.fields[2])[inside].median()
+    told = spectral_noise(first, seen.activity)
+    assert told is not None
+    assert told.item() == pytest.approx(true.item(), rel=0.5)
+    assert local > 1.5 * told
+    assert noise_ratio(seen.fields[3])[inside].median() < 1.1 * told
+
+
+def test_without_noise_an_eighth_of_the_fine_structure_is_taken_for_it() -> None:
+    y = 1 + 0.5 * torch.arange(40.0).sin()[:, None, None].expand(40, 44, 36)
+    seen = local_activity(y)
+    told, local = (noise_ratio(seen.fields[n]).median() for n in (3, 2))
+    assert told.item() == pytest.approx(local.item() / 8, rel=0.1)
+
+
+def test_a_scan_too_thin_for_a_spectrum_has_its_noise_from_every_voxel(scan: torch.Tensor) -> None:
+    for thin in (scan[..., :11], scan[:11]):
+        seen = local_activity(thin)
+        assert spectral_noise(thin, seen.activity) is None
+        assert (seen.fields[3].median() - seen.fields[2].median()).abs() < 0.1
 
 
 def test_hot_organs_are_expected_to_have_less_noise(scan: torch.Tensor) -> None:
