@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--slabs", type=int, default=150)
     parser.add_argument("--preset", default="default")
     parser.add_argument("--seed", type=int, default=2026)
-    parser.add_argument("--clinical-share", type=float, default=0.0, help="of the slabs")
+    parser.add_argument("--clinical-share", type=float, default=0.5, help="of the slabs")
     parser.add_argument("--scanner", default="", help="train on its scans alone, of --tracer")
     parser.add_argument("--tracer", default="")
     options = parser.parse_args()
