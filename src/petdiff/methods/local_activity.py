@@ -42,7 +42,7 @@ _WINDOW = 8  # side in voxels: the noise is that of the middle one of such windo
 _WHITE_SECOND, _WHITE_FOURTH = (6 / 16) ** 1.5, (70 / 256) ** 1.5
 _WHITE_FINE = math.sqrt(1 - 2 / (2 * math.pi) ** 1.5 + 1 / (4 * math.pi) ** 1.5)
 _MOST_ANATOMY = math.log(8)  # by which it can raise the local log noise
-_COLOUR, _COLOUR_POWER = 2.2, 0.65  # fitted to 750 simulated scans (lab book, 14)
+_COLOUR, _COLOUR_POWER = 2.2, 0.65  # fitted to 736 simulated scans (lab book, 14)
 
 
 @dataclass
@@ -150,16 +150,14 @@ def spectral_noise(y: Tensor, s: Tensor) -> Tensor | None:
 
     None for a scan too thin to tell, or with no window in the body.
     """
+    if min(y.shape) < _WINDOW + 4:
+        return None
     windows = []
     for start in range(0, len(y) - _WINDOW - 3, _WINDOW):
         second = _differenced_twice(y[start : start + _WINDOW + 4])
         around = s[start + 2 : start + _WINDOW + 2, 2:-2, 2:-2]
-        if min(around.shape) < _WINDOW:
-            return None
         bands = torch.stack([second[1:-1, 1:-1, 1:-1], _differenced_twice(second)]).div_(around)
         windows.append(F.avg_pool3d(torch.cat([bands.square_(), around[None]]), _WINDOW).flatten(1))
-    if not windows:
-        return None
     *powers, activity = torch.cat(windows, dim=1)
     body = activity >= 0.5 * s.mean()
     if not body.any():
