@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from petdiff.clinic.patient import draw_patient
 from petdiff.clinic.projector import _cached_views
 from petdiff.clinic.scanners import SCANNERS
+from petdiff.clinic.scanrecord import ScanRecord
+from petdiff.clinic.tracers import TRACERS
 from petdiff.errors import InputRefused
 from petdiff.training import slabs
 from petdiff.training.recipe import Recipe
@@ -22,6 +25,7 @@ from petdiff.training.slabs import (
     Stretch,
     clinic_slabs,
     draw_protocol,
+    draw_scanner,
     make_slab,
     scan_slab,
 )
@@ -76,8 +80,22 @@ def test_a_kept_slab_is_scanned_once_and_comes_back_the_same(
         assert np.array_equal(np.stack(kept.lows), np.stack(expected.lows))
 
 
+def test_scanners_that_no_clinic_has_are_possible_and_each_another() -> None:
+    drawn = [draw_scanner(np.random.default_rng(n)) for n in range(100)]
+    others = [scanner for scanner in drawn if scanner not in SCANNERS.values()]
+    assert len(set(others)) == len(others)
+    tof_ps = [scanner.tof_ps for scanner in others]
+    assert min(tof_ps) < 210
+    assert max(tof_ps) > 550
+    patient = draw_patient(3)
+    scan = {"seed": 0, "patient": patient, "dose_factors": (4.0,), "voxel_mm": None, "labels": None}
+    for scanner in others:
+        ScanRecord(scanner=scanner, **scan)  # refuses what is no scanner
+
+
 def test_a_clinics_slabs_are_drawn_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
+    seen = set(SCANNERS) - {"mct-flow"}
 
     def noted(seed: int, **settings: Any) -> SimpleNamespace:
         drawn.append({"seed": seed, **settings})
@@ -100,9 +118,11 @@ def test_a_clinics_slabs_are_drawn_by_number(monkeypatch: pytest.MonkeyPatch) ->
     of_any = ClinicalSlabs(5)
     for index in range(60):
         of_any(index)
-    pairs = {(settings["scanner"], settings["tracer"]) for settings in drawn}
-    assert len(pairs) > 12  # of 16; all of them once is not to be expected of so few
-    assert {scanner for scanner, _ in pairs} == set(SCANNERS) - {"mct-flow"}, "is held out"
+    assert {settings["tracer"] for settings in drawn} == set(TRACERS)
+    used = {settings["scanner"] for settings in drawn}
+    assert {name for name, known in SCANNERS.items() if known in used} == seen, "one is held out"
+    others = [settings for settings in drawn if settings["scanner"] not in SCANNERS.values()]
+    assert 15 <= len(others) <= 45  # 30 expected, four standard deviations
     drawn.clear()
     ClinicalSlabs(5, "mct-flow", "fdg")(0)
     assert drawn[0]["scanner"] == "mct-flow", "but for those who ask for it"
