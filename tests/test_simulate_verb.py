@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 
 import petdiff
 from petdiff import cli
+from petdiff.clinic.scanners import SCANNERS
 from petdiff.clinic.scanrecord import read_record
 from petdiff.errors import InputRefused, UsageError
 
@@ -288,6 +290,15 @@ def test_python_refuses_what_the_command_line_does() -> None:
         petdiff.simulate(-1)
     with pytest.raises(UsageError, match="voxel size 0 mm"):
         petdiff.simulate(voxel_mm=0)
+
+
+def test_python_scans_with_a_scanner_of_ones_own(first: Path) -> None:
+    dull = replace(SCANNERS["quadra"], label="dull", filter_fwhm_mm=(30.0, 30.0))
+    dulled = petdiff.rescan(first / "scan.json", scanner=dull)
+    assert dulled.record.scanner == dull
+    assert petdiff.rescan(dulled.record).full.suv.tobytes() == dulled.full.suv.tobytes()
+    steps = [float(np.abs(np.diff(v)).mean()) for v in (dulled.full.suv, suv(first, "full"))]
+    assert steps[0] < 0.8 * steps[1]
 
 
 @pytest.mark.real

@@ -198,8 +198,13 @@ SCANNERS: dict[str, Scanner] = {
 }
 
 
-def get_scanner(name: str) -> Scanner:
-    """The scanner of that name; raises UsageError with the nearest name there is."""
+def get_scanner(name: str | Scanner) -> Scanner:
+    """The scanner of that name, or one of your own as it is.
+
+    Raises UsageError with the nearest name there is.
+    """
+    if isinstance(name, Scanner):
+        return name
     if name in SCANNERS:
         return SCANNERS[name]
     near = difflib.get_close_matches(name.lower(), SCANNERS, n=1, cutoff=0.0)[0]

@@ -83,7 +83,7 @@ def simulate(
 ) -> Simulation:
     """Draw the patient of `seed` and scan them at full dose and at 1/factor of it.
 
-    scanner       quadra, uexplorer, vision600, discovery-mi, mct-flow, or one of your own
+    scanner       quadra, uexplorer, vision600, discovery-mi, mct-flow, or a Scanner of your own
     tracer        fdg, psma, dotatate, fapi
     dose_factors  dose reduction factors of the low-dose scans, 1 (the full dose) or more
     lesions       False: the same patient without them
@@ -99,7 +99,7 @@ def simulate(
     Raises UsageError for names and numbers that are not possible, InputRefused for a label map that
     is none, has no names, or is wider than the scanner's bore.
     """
-    machine = scanner if isinstance(scanner, Scanner) else get_scanner(scanner)
+    machine = get_scanner(scanner)
     get_tracer(tracer)
     _check(seed, dose_factors, voxel_mm)
     if labels is None:
@@ -126,7 +126,7 @@ def simulate(
 def rescan(
     record: ScanRecord | str | Path,
     *,
-    scanner: str | None = None,
+    scanner: str | Scanner | None = None,
     dose_factors: Sequence[float] | None = None,
     lesions: bool = True,
     voxel_mm: float | None = None,
