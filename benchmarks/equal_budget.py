@@ -21,10 +21,10 @@ import torch
 
 from petdiff.inference.device import resolve_device, resolve_precision
 from petdiff.methods.model import methods
+from petdiff.training.clinic import clinic_slabs
 from petdiff.training.loop import gradients, placed
 from petdiff.training.ranks import Ranks
 from petdiff.training.recipe import Recipe, read_recipe
-from petdiff.training.slabs import clinic_slabs
 from petdiff.verbs.train import Request, train_model
 
 BATCH = 2

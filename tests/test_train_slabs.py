@@ -13,23 +13,19 @@ from petdiff.clinic.scanners import SCANNERS
 from petdiff.clinic.scanrecord import ScanRecord
 from petdiff.clinic.tracers import TRACERS
 from petdiff.errors import InputRefused
-from petdiff.training import slabs
+from petdiff.training import clinic, slabs, stretches
+from petdiff.training.clinic import KeptSlabs, MixedSlabs, clinic_slabs
 from petdiff.training.recipe import Recipe
 from petdiff.training.slabs import (
     FIRST_SEED,
     LOWS,
-    ClinicalSlabs,
-    KeptSlabs,
-    MixedSlabs,
     Protocol,
-    Stretch,
-    clinic_slabs,
     draw_protocol,
-    draw_scanner,
     make_slab,
     scan_slab,
 )
 from petdiff.training.store import Store
+from petdiff.training.stretches import Stretch, Stretches, draw_scanner
 
 
 def test_a_scanned_slab_keeps_its_activity_and_its_noise_grows_as_dose_falls() -> None:
@@ -71,7 +67,7 @@ def test_a_kept_slab_is_scanned_once_and_comes_back_the_same(
     again = KeptSlabs(Store(tmp_path), "clinic-3", little)(7)
     KeptSlabs(Store(tmp_path), "clinic-4", little)(7)
     assert scanned == [7, 7]
-    monkeypatch.setattr(slabs, "SUPPLY", slabs.SUPPLY + 1)  # what a slab is has changed
+    monkeypatch.setattr(clinic, "SUPPLY", clinic.SUPPLY + 1)  # what a slab is has changed
     KeptSlabs(Store(tmp_path), "clinic-3", little)(7)
     assert scanned == [7, 7, 7]
     expected = little(7)
@@ -102,8 +98,8 @@ def test_a_clinics_slabs_are_drawn_by_number(monkeypatch: pytest.MonkeyPatch) ->
         image = SimpleNamespace(suv=np.zeros(1))
         return SimpleNamespace(full=image, lows=dict.fromkeys(settings["dose_factors"], image))
 
-    monkeypatch.setattr(slabs, "simulate", noted)
-    supply = ClinicalSlabs(5, "vision600", "psma")
+    monkeypatch.setattr(stretches, "simulate", noted)
+    supply = Stretches(5, "vision600", "psma")
     for index in (0, 0, *range(1, 20)):
         assert len(supply(index).lows) == LOWS
     assert drawn[0] == drawn[1]
@@ -115,7 +111,7 @@ def test_a_clinics_slabs_are_drawn_by_number(monkeypatch: pytest.MonkeyPatch) ->
     }
     assert {settings["threads"] for settings in drawn} == {1}
     drawn.clear()
-    of_any = ClinicalSlabs(5)
+    of_any = Stretches(5)
     for index in range(60):
         of_any(index)
     assert {settings["tracer"] for settings in drawn} == set(TRACERS)
@@ -124,7 +120,7 @@ def test_a_clinics_slabs_are_drawn_by_number(monkeypatch: pytest.MonkeyPatch) ->
     others = [settings for settings in drawn if settings["scanner"] not in SCANNERS.values()]
     assert 15 <= len(others) <= 45  # 30 expected, four standard deviations
     drawn.clear()
-    ClinicalSlabs(5, "mct-flow", "fdg")(0)
+    Stretches(5, "mct-flow", "fdg")(0)
     assert drawn[0]["scanner"] == "mct-flow", "but for those who ask for it"
 
 
@@ -148,12 +144,12 @@ def test_a_recipe_s_supply_keeps_each_kind_under_its_own_name(
 ) -> None:
     """So that runs with another share take what is there."""
     little = Stretch(np.ones((5, 5, 3), np.float32), (np.ones((5, 5, 3), np.float32),) * LOWS)
-    monkeypatch.setattr(slabs, "make_slab", lambda seed, index: little)
-    monkeypatch.setattr(ClinicalSlabs, "_scanned", lambda self, rng: little)
+    monkeypatch.setattr(clinic, "make_slab", lambda seed, index: little)
+    monkeypatch.setattr(Stretches, "_scanned", lambda self, rng: little)
     for share in (0.0, 1.0):
         clinic_slabs(Recipe(seed=4, clinical_share=share, kept_slabs=str(tmp_path)))(0)
     clinic_slabs(Recipe(seed=4, scanner="quadra", tracer="fdg", kept_slabs=str(tmp_path)))(0)
-    names = [f"{kind}-4-v{slabs.SUPPLY}-00000000" for kind in ("any-any", "clinic", "quadra-fdg")]
+    names = [f"{kind}-4-v{clinic.SUPPLY}-00000000" for kind in ("any-any", "clinic", "quadra-fdg")]
     assert Store(tmp_path).names() == names
 
 
@@ -169,21 +165,21 @@ def test_a_patient_wider_than_the_bore_makes_room_for_the_next(
         image = SimpleNamespace(suv=np.full(1, seed))
         return SimpleNamespace(full=image, lows=dict.fromkeys(settings["dose_factors"], image))
 
-    monkeypatch.setattr(slabs, "simulate", narrow)
-    supply = ClinicalSlabs(5, "quadra", "fdg")
-    stretches = [supply(7), supply(7)]
+    monkeypatch.setattr(stretches, "simulate", narrow)
+    supply = Stretches(5, "quadra", "fdg")
+    scanned = [supply(7), supply(7)]
     assert tried[:3] == tried[3:]
     assert len(set(tried)) == 3
-    assert [int(stretch.full[0]) for stretch in stretches] == [tried[2]] * 2
+    assert [int(stretch.full[0]) for stretch in scanned] == [tried[2]] * 2
 
 
 def test_a_supply_that_can_only_refuse_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **settings: Any) -> SimpleNamespace:
         raise InputRefused("no patient fits")
 
-    monkeypatch.setattr(slabs, "simulate", refuse)
+    monkeypatch.setattr(stretches, "simulate", refuse)
     with pytest.raises(InputRefused, match="no patient fits"):
-        ClinicalSlabs(5, "quadra", "fdg")(0)
+        Stretches(5, "quadra", "fdg")(0)
 
 
 def test_a_slab_is_the_same_bytes_for_the_same_seed_and_index(
@@ -212,8 +208,8 @@ def test_projectors_of_all_protocols_are_reused() -> None:
 
 
 def test_a_clinics_slab_is_its_scanners_scan(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slabs, "CLINICAL_VOXEL_MM", (12.0, 12.1))
-    stretch = ClinicalSlabs(5, "quadra", "fdg")(0)
+    monkeypatch.setattr(stretches, "VOXEL_MM", (12.0, 12.1))
+    stretch = Stretches(5, "quadra", "fdg")(0)
     noise = [np.std(low - stretch.full) for low in stretch.lows]
     assert len(noise) == LOWS
     assert noise == sorted(noise)

@@ -1,4 +1,4 @@
-"""Training supply: short slabs, drawn and scanned on the fly, far more various than any clinic.
+"""Short slabs, drawn and scanned on the fly, far more various than any clinic's.
 
 Everything about a slab comes from `numpy.random.default_rng([seed, index])`, so it is the same
 bytes for the same seed and index in whatever process it is made.
@@ -6,10 +6,7 @@ bytes for the same seed and index in whatever process it is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +20,7 @@ from petdiff.clinic.patient import draw_patient
 from petdiff.clinic.projector import ParallelProjector
 from petdiff.clinic.reconstruction import osem
 from petdiff.clinic.resolution import BlurredProjector, Resolution
-from petdiff.clinic.scanners import SCANNERS, Scanner
-from petdiff.clinic.study import simulate
 from petdiff.clinic.tracers import TRACERS
-from petdiff.errors import InputRefused
-from petdiff.training.dataset import Pairs
-from petdiff.training.recipe import Recipe
-from petdiff.training.store import Store
 
 Volume = NDArray[np.float32]
 
@@ -42,13 +33,6 @@ VIEWS = 72  # without time of flight
 # Time of flight makes an event's place along its line known, so that noise no longer spreads over
 # the whole body. In voxels: 228 ps are 8.5 of 4 mm; few values, so that projectors are reused.
 TOF_FWHM = (0.0, 7.0, 12.0, 21.0)
-CLINICAL_VOXEL_MM = (3.0, 6.0)
-CLINICAL_EXTENTS = ("head-neck", "thorax", "abdomen", "pelvis")
-SEEN_SCANNERS = [name for name, scanner in SCANNERS.items() if not scanner.held_out]
-OTHER_SCANNERS = 0.5  # of the clinical slabs of any scanner: from those that no clinic has
-_PATIENTS_TRIED = 20  # until one fits the bore
-_MIXING = 1  # tells the draws that choose between supplies from those of the slabs
-SUPPLY = 3  # to be raised with every change of what a slab is, so that kept ones are not mixed
 
 
 @dataclass(frozen=True)
@@ -94,7 +78,7 @@ def draw_protocol(rng: np.random.Generator) -> Protocol:
     tof_fwhm = float(rng.choice(TOF_FWHM))
     subsets = int(rng.choice([4, 6, 8]))
     updates = float(np.exp(rng.uniform(np.log(12), np.log(72 if tof_fwhm == 0 else 40))))
-    factors = _draw_factors(rng)
+    factors = draw_factors(rng)
     return Protocol(
         fwhm=fwhm,
         axial_fwhm=fwhm * float(rng.uniform(0.5, 1.3)),
@@ -111,7 +95,8 @@ def draw_protocol(rng: np.random.Generator) -> Protocol:
     )
 
 
-def _draw_factors(rng: np.random.Generator) -> tuple[float, ...]:
+def draw_factors(rng: np.random.Generator) -> tuple[float, ...]:
+    """Dose reduction factors of the low-dose scans, ascending."""
     factors = np.exp(rng.uniform(np.log(1.35), np.log(200), LOWS))
     return tuple(sorted(float(f) for f in factors))
 
@@ -126,131 +111,6 @@ def make_slab(seed: int, index: int) -> Slab:
         body = draw_body(rng, SHAPE)
         activity, mu_per_cm = body.activity, body.mu_per_cm
     return scan_slab(rng, protocol, activity, mu_per_cm)
-
-
-def draw_scanner(rng: np.random.Generator) -> Scanner:
-    """A scanner of the clinic that is not held out, or one like it with properties of its own.
-
-    Those lie within what whole-body scanners of the last twenty years have, their protocols around
-    the clinic's, so that a network does not learn four scanners by heart.
-    """
-    known = SCANNERS[str(rng.choice(SEEN_SCANNERS))]
-    if rng.random() >= OTHER_SCANNERS:
-        return known
-
-    def between(low: float, high: float) -> float:
-        return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-
-    fwhm_mm = between(2.8, 6.0)
-    filter_fwhm_mm = float(rng.choice([0.0, rng.uniform(2.0, 7.0)], p=[0.3, 0.7]))
-    return replace(
-        known,
-        label=f"like {known.label}",
-        nema_cps_per_bq=known.nema_cps_per_bq * between(0.5, 1.5),
-        tof_ps=between(180, 650),
-        fwhm_mm=fwhm_mm,
-        axial_fwhm_mm=fwhm_mm * between(0.8, 1.25),
-        scatter_fraction=float(rng.uniform(0.28, 0.42)),
-        randoms_fraction=float(rng.uniform(0.2, 0.4)),
-        iterations=int(rng.integers(2, 5)),
-        subsets=int(rng.choice([5, 8, 10, 16, 20])),
-        filter_fwhm_mm=(filter_fwhm_mm, filter_fwhm_mm * between(0.7, 1.4)),
-        bed_seconds=known.bed_seconds * between(0.5, 2.0),
-    )
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """A stretch of a patient at full and at low doses [i, j, k], SUV."""
-
-    full: Volume
-    lows: tuple[Volume, ...]
-
-
-@dataclass(frozen=True)
-class ClinicalSlabs:
-    """index → Stretch, of one scanner with one tracer as the clinic has them, or of any ("").
-
-    It is what hospitals' own pairs would be: of one scanner, nothing is drawn beyond the clinic's
-    range but the dose and the voxel size. "Any" are those of `draw_scanner`.
-    """
-
-    seed: int
-    scanner: str = ""
-    tracer: str = ""
-
-    def __call__(self, index: int) -> Stretch:
-        rng = np.random.default_rng([self.seed, index])
-        for _ in range(_PATIENTS_TRIED):
-            try:
-                return self._scanned(rng)
-            except InputRefused as refused:  # wider than the bore: the next patient's turn
-                problem = refused
-        raise problem
-
-    def _scanned(self, rng: np.random.Generator) -> Stretch:
-        study = simulate(
-            int(rng.integers(FIRST_SEED, 2**31)),
-            scanner=self.scanner or draw_scanner(rng),
-            tracer=self.tracer or str(rng.choice(list(TRACERS))),
-            dose_factors=_draw_factors(rng),
-            voxel_mm=float(np.exp(rng.uniform(*np.log(CLINICAL_VOXEL_MM)))),
-            extent=str(rng.choice(CLINICAL_EXTENTS)),
-            threads=1,  # slabs are made by many processes at once
-        )
-        return Stretch(study.full.suv, tuple(low.suv for low in study.lows.values()))
-
-
-@dataclass(frozen=True)
-class MixedSlabs:
-    """index → what `clinical` gives, for a share of the indices, or else what `various` gives."""
-
-    seed: int
-    clinical_share: float
-    clinical: Callable[[int], Pairs]
-    various: Callable[[int], Pairs]
-
-    def __call__(self, index: int) -> Pairs:
-        chosen = np.random.default_rng([self.seed, index, _MIXING]).random()
-        return self.clinical(index) if chosen < self.clinical_share else self.various(index)
-
-
-@dataclass(frozen=True)
-class KeptSlabs:
-    """index → Stretch with what `draw` gives, kept in a store, so that it is scanned only once.
-
-    A store holds slabs of any supply under its name and version, and runs of different methods can
-    share it.
-    """
-
-    store: Store
-    name: str
-    draw: Callable[[int], Pairs]
-
-    def __call__(self, index: int) -> Stretch:
-        name = f"{self.name}-v{SUPPLY}-{index:08d}"
-        if name not in self.store:
-            slab = self.draw(index)
-            self.store.put(name, {"full": slab.full, "lows": np.stack(slab.lows)}, {})
-        entry = self.store.get(name)
-        assert entry is not None
-        return Stretch(np.array(entry.arrays["full"]), tuple(np.array(entry.arrays["lows"])))
-
-
-def clinic_slabs(recipe: Recipe) -> Callable[[int], Pairs]:
-    """The supply that a recipe asks of the virtual clinic."""
-
-    def kept(name: str, draw: Callable[[int], Pairs]) -> Callable[[int], Pairs]:
-        if not recipe.kept_slabs:
-            return draw
-        return KeptSlabs(Store(Path(recipe.kept_slabs)), f"{name}-{recipe.seed}", draw)
-
-    seed, scanner, tracer = recipe.seed, recipe.scanner, recipe.tracer
-    clinical = kept(f"{scanner or 'any'}-{tracer or 'any'}", ClinicalSlabs(seed, scanner, tracer))
-    if scanner:
-        return clinical
-    various = kept("clinic", partial(make_slab, seed))
-    return MixedSlabs(seed, recipe.clinical_share, clinical, various)
 
 
 def _part_of_a_patient(rng: np.random.Generator) -> tuple[Volume, Volume]:

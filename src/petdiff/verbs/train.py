@@ -201,7 +201,7 @@ def _store_scans(
     """Write the scans that are needed and not there yet: how slabs are drawn; held-out entries."""
     scans = recipe.validation_scans if recipe.validate_every else 0
     if not data.train:
-        from petdiff.training.slabs import clinic_slabs
+        from petdiff.training.clinic import clinic_slabs
         from petdiff.training.validation import store_clinic
 
         with progress.stage("held-out scans") as tick:

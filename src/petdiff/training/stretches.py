@@ -1,0 +1,92 @@
+"""Stretches of virtual patients as scanners give them: what a clinic's own pairs would be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from petdiff.clinic.scanners import SCANNERS, Scanner
+from petdiff.clinic.study import simulate
+from petdiff.clinic.tracers import TRACERS
+from petdiff.errors import InputRefused
+from petdiff.training.slabs import FIRST_SEED, Volume, draw_factors
+
+VOXEL_MM = (3.0, 6.0)
+EXTENTS = ("head-neck", "thorax", "abdomen", "pelvis")
+SEEN_SCANNERS = [name for name, scanner in SCANNERS.items() if not scanner.held_out]
+OTHER_SCANNERS = 0.5  # of the stretches of any scanner: from those that no clinic has
+_PATIENTS_TRIED = 20  # until one fits the bore
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A stretch of a patient at full and at low doses [i, j, k], SUV."""
+
+    full: Volume
+    lows: tuple[Volume, ...]
+
+
+def draw_scanner(rng: np.random.Generator) -> Scanner:
+    """A scanner of the clinic that is not held out, or one like it with properties of its own.
+
+    Those lie within what whole-body scanners of the last twenty years have, their protocols around
+    the clinic's, so that a network does not learn four scanners by heart.
+    """
+    known = SCANNERS[str(rng.choice(SEEN_SCANNERS))]
+    if rng.random() >= OTHER_SCANNERS:
+        return known
+
+    def between(low: float, high: float) -> float:
+        return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+    fwhm_mm = between(2.8, 6.0)
+    filter_fwhm_mm = float(rng.choice([0.0, rng.uniform(2.0, 7.0)], p=[0.3, 0.7]))
+    return replace(
+        known,
+        label=f"like {known.label}",
+        nema_cps_per_bq=known.nema_cps_per_bq * between(0.5, 1.5),
+        tof_ps=between(180, 650),
+        fwhm_mm=fwhm_mm,
+        axial_fwhm_mm=fwhm_mm * between(0.8, 1.25),
+        scatter_fraction=float(rng.uniform(0.28, 0.42)),
+        randoms_fraction=float(rng.uniform(0.2, 0.4)),
+        iterations=int(rng.integers(2, 5)),
+        subsets=int(rng.choice([5, 8, 10, 16, 20])),
+        filter_fwhm_mm=(filter_fwhm_mm, filter_fwhm_mm * between(0.7, 1.4)),
+        bed_seconds=known.bed_seconds * between(0.5, 2.0),
+    )
+
+
+@dataclass(frozen=True)
+class Stretches:
+    """index → Stretch, of one scanner with one tracer as the clinic has them, or of any ("").
+
+    It is what hospitals' own pairs would be: of one scanner, nothing is drawn beyond the clinic's
+    range but the dose and the voxel size. "Any" are those of `draw_scanner`.
+    """
+
+    seed: int
+    scanner: str = ""
+    tracer: str = ""
+
+    def __call__(self, index: int) -> Stretch:
+        rng = np.random.default_rng([self.seed, index])
+        for _ in range(_PATIENTS_TRIED):
+            try:
+                return self._scanned(rng)
+            except InputRefused as refused:  # wider than the bore: the next patient's turn
+                problem = refused
+        raise problem
+
+    def _scanned(self, rng: np.random.Generator) -> Stretch:
+        study = simulate(
+            int(rng.integers(FIRST_SEED, 2**31)),
+            scanner=self.scanner or draw_scanner(rng),
+            tracer=self.tracer or str(rng.choice(list(TRACERS))),
+            dose_factors=draw_factors(rng),
+            voxel_mm=float(np.exp(rng.uniform(*np.log(VOXEL_MM)))),
+            extent=str(rng.choice(EXTENTS)),
+            threads=1,  # slabs are made by many processes at once
+        )
+        return Stretch(study.full.suv, tuple(low.suv for low in study.lows.values()))
