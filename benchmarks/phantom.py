@@ -2,9 +2,9 @@
 
 python benchmarks/phantom.py SCAN [--suv-factor F]
 
-SCAN is what `petdiff denoise` reads. Printed are the background's coefficient of variation, how the
-means within the spheres' true radii change, and how many of the twelve recoveries lie within EARL
-2's bands.
+SCAN is what `petdiff denoise` reads; where its headers do not lead to SUV, give F, on which no
+figure depends. Printed are the background's coefficient of variation, how the means within the
+spheres' true radii change, and how many of the twelve recoveries lie within EARL 2's bands.
 """
 
 from __future__ import annotations
