@@ -26,7 +26,7 @@ def table(summary: dict[str, Any], metric: str) -> str:
     def shown(cell: dict[str, Any]) -> str:
         if cell["mean"] is None:
             return "–"
-        text = f"{factor * cell['mean']:.{digits}f}"
+        text = f"{round(factor * cell['mean'], digits) + 0.0:.{digits}f}"  # no -0.0
         if cell["low"] is not None:
             text += f" ({factor * cell['low']:.{digits}f}…{factor * cell['high']:.{digits}f})"
         return text
