@@ -26,9 +26,9 @@ def table(summary: dict[str, Any], metric: str) -> str:
     def shown(cell: dict[str, Any]) -> str:
         if cell["mean"] is None:
             return "–"
-        text = f"{round(factor * cell['mean'], digits) + 0.0:.{digits}f}"  # no -0.0
+        text = f"{factor * cell['mean']:z.{digits}f}"
         if cell["low"] is not None:
-            text += f" ({factor * cell['low']:.{digits}f}…{factor * cell['high']:.{digits}f})"
+            text += f" ({factor * cell['low']:z.{digits}f}…{factor * cell['high']:z.{digits}f})"
         return text
 
     title = summary["metrics"][metric]["title"] + ("" if unit == "1" else f", {unit}")
@@ -61,7 +61,7 @@ def lesion_table(rows: list[dict[str, str]], metric: str) -> str:
         if row is None:
             return ""
         value, low, high = (
-            f"{factor * float(row[key]):.{digits}f}" if row[key] else ""
+            f"{factor * float(row[key]):z.{digits}f}" if row[key] else ""
             for key in ("value", "low", "high")
         )
         return f"{value} ({low}…{high})" if low else value

@@ -119,6 +119,8 @@ def test_a_clinics_slabs_are_drawn_by_number(monkeypatch: pytest.MonkeyPatch) ->
     assert {name for name, known in SCANNERS.items() if known in used} == seen, "one is held out"
     others = [settings for settings in drawn if settings["scanner"] not in SCANNERS.values()]
     assert 15 <= len(others) <= 45  # 30 expected, four standard deviations
+    pairs = {(s["scanner"].label.removeprefix("like "), s["tracer"]) for s in drawn}
+    assert len(pairs) > 12  # of 16; all of them once is not to be expected of so few
     drawn.clear()
     Stretches(5, "mct-flow", "fdg")(0)
     assert drawn[0]["scanner"] == "mct-flow", "but for those who ask for it"

@@ -45,13 +45,18 @@ def draw_body(rng: np.random.Generator, shape: tuple[int, int, int]) -> Abstract
     return AbstractBody(activity * body, mu * body)
 
 
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """A number whose logarithm is uniform between those of `low` and `high`."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
 def add_foci(rng: np.random.Generator, activity: Volume, where: NDArray[np.float32]) -> None:
     """Add a few small hot foci to `activity` [i, j, k], in place.
 
     where  coordinates in voxels [3, i, j, k] that their shapes follow
     """
     for _ in range(rng.poisson(8)):
-        contrast = float(np.exp(rng.uniform(np.log(1.3), np.log(30))))
+        contrast = log_uniform(rng, 1.3, 30)
         _add_focus(rng, activity, where, contrast)
 
 
@@ -127,7 +132,7 @@ def _add_focus(
     """Add a small hot focus, `contrast` times what lies around it."""
     shape = activity.shape
     centre = rng.uniform(0.2, 0.8, 3) * np.array(shape)
-    radius = float(np.exp(rng.uniform(np.log(0.6), np.log(5.0))))
+    radius = log_uniform(rng, 0.6, 5.0)
     box = _box(centre, radius + 8, shape)
     if box is None:
         return

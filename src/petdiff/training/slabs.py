@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
 
-from petdiff.clinic.abstract import add_foci, draw_body
+from petdiff.clinic.abstract import add_foci, draw_body, log_uniform
 from petdiff.clinic.acquisition import acquire
 from petdiff.clinic.anatomy.grid import Grid
 from petdiff.clinic.anatomy.render import render
@@ -74,10 +74,10 @@ class Slab:
 
 def draw_protocol(rng: np.random.Generator) -> Protocol:
     """A scanner and its settings, each property drawn over more than the range of real ones."""
-    fwhm = float(np.exp(rng.uniform(np.log(0.5), np.log(2.6))))
+    fwhm = log_uniform(rng, 0.5, 2.6)
     tof_fwhm = float(rng.choice(TOF_FWHM))
     subsets = int(rng.choice([4, 6, 8]))
-    updates = float(np.exp(rng.uniform(np.log(12), np.log(72 if tof_fwhm == 0 else 40))))
+    updates = log_uniform(rng, 12, 72 if tof_fwhm == 0 else 40)
     factors = draw_factors(rng)
     return Protocol(
         fwhm=fwhm,
@@ -88,7 +88,7 @@ def draw_protocol(rng: np.random.Generator) -> Protocol:
         iterations=max(1, round(updates / subsets)),
         scatter_fraction=float(rng.uniform(0.0, 0.4)),
         randoms_fraction=float(rng.uniform(0.0, 0.4)),
-        counts_per_voxel=float(np.exp(rng.uniform(np.log(15), np.log(40_000)))),
+        counts_per_voxel=log_uniform(rng, 15, 40_000),
         factors=factors,
         post_fwhm=float(rng.choice([0.0, rng.uniform(0.5, 2.5)])),
         zoom=float(rng.choice([1.0, rng.uniform(1.05, 1.6)], p=[0.7, 0.3])),
@@ -118,8 +118,8 @@ def _part_of_a_patient(rng: np.random.Generator) -> tuple[Volume, Volume]:
     patient = draw_patient(
         int(rng.integers(FIRST_SEED, 2**31)), tracer=str(rng.choice(list(TRACERS)))
     )
-    i = j = float(np.exp(rng.uniform(np.log(1.6), np.log(6.5))))
-    k = i * float(np.exp(rng.uniform(np.log(0.6), np.log(1.6))))
+    i = j = log_uniform(rng, 1.6, 6.5)
+    k = i * log_uniform(rng, 0.6, 1.6)
     top_mm = sum(patient.lengths_mm.model_dump().values())
     low_mm = rng.uniform(0.25 * top_mm, max(0.3 * top_mm, top_mm - SLICES * k))
     centre_mm = rng.normal(0, 40, 2)

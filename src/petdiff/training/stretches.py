@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
+from petdiff.clinic.abstract import log_uniform
 from petdiff.clinic.scanners import SCANNERS, Scanner
 from petdiff.clinic.study import simulate
 from petdiff.clinic.tracers import TRACERS
@@ -37,9 +39,7 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
     if rng.random() >= OTHER_SCANNERS:
         return known
 
-    def between(low: float, high: float) -> float:
-        return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-
+    between = partial(log_uniform, rng)
     fwhm_mm = between(2.8, 6.0)
     filter_fwhm_mm = float(rng.choice([0.0, rng.uniform(2.0, 7.0)], p=[0.3, 0.7]))
     return replace(
@@ -85,7 +85,7 @@ class Stretches:
             scanner=self.scanner or draw_scanner(rng),
             tracer=self.tracer or str(rng.choice(list(TRACERS))),
             dose_factors=draw_factors(rng),
-            voxel_mm=float(np.exp(rng.uniform(*np.log(VOXEL_MM)))),
+            voxel_mm=log_uniform(rng, *VOXEL_MM),
             extent=str(rng.choice(EXTENTS)),
             threads=1,  # slabs are made by many processes at once
         )
