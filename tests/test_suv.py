@@ -236,3 +236,5 @@ def test_refuses_by_name_and_offers_a_way_out(changes: dict[str, Any], named: st
 def test_refuses_slices_of_two_calibrations() -> None:
     with pytest.raises(InputRefused, match="weight_kg"):
         suv({}, {"PatientWeight": 71})
+    with pytest.raises(InputRefused, match="units is absent, but BQML"):
+        suv({}, {"Units": None})

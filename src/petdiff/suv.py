@@ -127,7 +127,8 @@ def _require_one_calibration(slices: Sequence[SliceHeader]) -> None:
         for name in _CONSTANT:
             first, other = getattr(slices[0], name), getattr(header, name)
             if first != other:
-                raise refuse(header, f"{name} is {other}, but {first} in {slices[0].name}")
+                shown = other or "absent", first or "absent"
+                raise refuse(header, f"{name} is {shown[0]}, but {shown[1]} in {slices[0].name}")
 
 
 def _from_stored_suv(header: SliceHeader) -> SUVResult:
