@@ -16,6 +16,7 @@ from petdiff.training.slabs import FIRST_SEED, Volume, draw_factors
 
 VOXEL_MM = (3.0, 6.0)
 EXTENTS = ("head-neck", "thorax", "abdomen", "pelvis")
+FDG_IN_HEADS = 0.75  # of any tracer's stretches there: the others leave the folded cortex dark
 SEEN_SCANNERS = [name for name, scanner in SCANNERS.items() if not scanner.held_out]
 OTHER_SCANNERS = 0.5  # of the stretches of any scanner: from those that no clinic has
 _PATIENTS_TRIED = 20  # until one fits the bore
@@ -58,12 +59,19 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
     )
 
 
+def draw_tracer(rng: np.random.Generator, extent: str) -> str:
+    """Any tracer of the clinic, but in the head mostly FDG."""
+    if extent == "head-neck" and rng.random() < FDG_IN_HEADS:
+        return "fdg"
+    return str(rng.choice(list(TRACERS)))
+
+
 @dataclass(frozen=True)
 class Stretches:
     """index → Stretch, of one scanner with one tracer as the clinic has them, or of any ("").
 
     It is what hospitals' own pairs would be: of one scanner, nothing is drawn beyond the clinic's
-    range but the dose and the voxel size. "Any" are those of `draw_scanner`.
+    range but the dose and the voxel size. "Any" are those of `draw_scanner` and `draw_tracer`.
     """
 
     seed: int
@@ -80,13 +88,14 @@ class Stretches:
         raise problem
 
     def _scanned(self, rng: np.random.Generator) -> Stretch:
+        extent = str(rng.choice(EXTENTS))
         study = simulate(
             int(rng.integers(FIRST_SEED, 2**31)),
             scanner=self.scanner or draw_scanner(rng),
-            tracer=self.tracer or str(rng.choice(list(TRACERS))),
+            tracer=self.tracer or draw_tracer(rng, extent),
             dose_factors=draw_factors(rng),
             voxel_mm=log_uniform(rng, *VOXEL_MM),
-            extent=str(rng.choice(EXTENTS)),
+            extent=extent,
             threads=1,  # slabs are made by many processes at once
         )
         return Stretch(study.full.suv, tuple(low.suv for low in study.lows.values()))
