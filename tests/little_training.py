@@ -46,7 +46,7 @@ def little_slab(seed: int, index: int) -> Box:
     full, low, lower = (
         rng.poisson(counts * truth).astype(np.float32) / counts for counts in (100, 20, 5)
     )
-    return Box(full, (low, lower))
+    return Box(full, {5.0: low, 20.0: lower})
 
 
 def _filter() -> nn.Module:
@@ -68,7 +68,7 @@ class Little:
     def trained(self) -> nn.Module:
         return nn.ModuleList([self.network, self.critic])
 
-    def example(self, low: Tensor, full: Tensor) -> Tensor:
+    def example(self, low: Tensor, full: Tensor, dose: float | None = None) -> Tensor:
         return torch.stack([full, low])
 
     def objectives(self) -> list[Objective]:

@@ -178,11 +178,11 @@ def test_boxes_depend_on_seed_and_number_and_keep_low_and_full_dose_together(
     boxes = ScanBoxes(store, names, 0, (20, 20, 40))
     for index in range(8):
         box = boxes(index)
-        assert box.full.shape == box.lows[0].shape == (20, 20, 26)
+        assert box.full.shape == box.lows[10.0].shape == (20, 20, 26)
         assert box.full.tobytes() == boxes(index).full.tobytes()
         inside = box.full > 0.4
         assert inside.mean() > 0.05
-        assert box.lows[0][inside].mean() == pytest.approx(box.full[inside].mean(), rel=0.1)
+        assert box.lows[10.0][inside].mean() == pytest.approx(box.full[inside].mean(), rel=0.1)
     assert boxes(0).full.tobytes() != ScanBoxes(store, names, 1, (20, 20, 40))(0).full.tobytes()
 
 

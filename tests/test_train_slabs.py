@@ -39,9 +39,9 @@ def test_a_scanned_slab_keeps_its_activity_and_its_noise_grows_as_dose_falls() -
     )  # fmt: skip
     slab = scan_slab(rng, protocol, inside, 0.097 * inside)
     core = ((i - 23.5) ** 2 + (j - 23.5) ** 2) < 14**2
-    means = [image[core].mean() for image in (slab.full, *slab.lows)]
+    means = [image[core].mean() for image in (slab.full, *slab.lows.values())]
     assert means == pytest.approx([1, 1, 1], rel=0.02)
-    spreads = [image[core].std() for image in (slab.full, *slab.lows)]
+    spreads = [image[core].std() for image in (slab.full, *slab.lows.values())]
     assert spreads[0] < spreads[1] < spreads[2]
 
 
@@ -61,7 +61,7 @@ def test_a_kept_slab_is_scanned_once_and_comes_back_the_same(
     def little(index: int) -> Stretch:
         scanned.append(index)
         full, *lows = np.random.default_rng(index).random((4, 5, 5, 3)).astype(np.float32)
-        return Stretch(full, tuple(lows))
+        return Stretch(full, dict(zip((2.0, 5.5, 100.0), lows, strict=True)))
 
     first = KeptSlabs(Store(tmp_path), "clinic-3", little)(7)
     again = KeptSlabs(Store(tmp_path), "clinic-3", little)(7)
@@ -73,7 +73,8 @@ def test_a_kept_slab_is_scanned_once_and_comes_back_the_same(
     expected = little(7)
     for kept in (first, again):
         assert np.array_equal(kept.full, expected.full)
-        assert np.array_equal(np.stack(kept.lows), np.stack(expected.lows))
+        assert list(kept.lows) == list(expected.lows)
+        assert np.array_equal(list(kept.lows.values()), list(expected.lows.values()))
 
 
 def test_scanners_that_no_clinic_has_are_possible_and_each_another() -> None:
@@ -145,7 +146,8 @@ def test_a_recipe_s_supply_keeps_each_kind_under_its_own_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that runs with another share take what is there."""
-    little = Stretch(np.ones((5, 5, 3), np.float32), (np.ones((5, 5, 3), np.float32),) * LOWS)
+    ones = np.ones((5, 5, 3), np.float32)
+    little = Stretch(ones, dict.fromkeys((2.0, 5.5, 100.0), ones))
     monkeypatch.setattr(clinic, "make_slab", lambda seed, index: little)
     monkeypatch.setattr(Stretches, "_scanned", lambda self, rng: little)
     for share in (0.0, 1.0):
@@ -193,7 +195,7 @@ def test_a_slab_is_the_same_bytes_for_the_same_seed_and_index(
 
     def contents(seed: int, index: int) -> bytes:
         slab = make_slab(seed, index)
-        volumes = (slab.truth, slab.full, *slab.lows)
+        volumes = (slab.truth, slab.full, *slab.lows.values())
         return b"".join(volume.tobytes() for volume in volumes)
 
     numbers = [(3, index) for index in range(4)]  # bodies of both kinds are among them
@@ -212,6 +214,6 @@ def test_projectors_of_all_protocols_are_reused() -> None:
 def test_a_clinics_slab_is_its_scanners_scan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stretches, "VOXEL_MM", (12.0, 12.1))
     stretch = Stretches(5, "quadra", "fdg")(0)
-    noise = [np.std(low - stretch.full) for low in stretch.lows]
+    noise = [np.std(low - stretch.full) for low in stretch.lows.values()]
     assert len(noise) == LOWS
     assert noise == sorted(noise)

@@ -255,7 +255,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_says_so(small_disk: Path) ->
 
 def with_nan(index: int) -> Box:
     box = little_slab(0, index)
-    box.lows[1][3, 3, 3] = np.nan
+    box.lows[20.0][3, 3, 3] = np.nan
     return box
 
 
@@ -323,7 +323,7 @@ def test_ranks_with_unlike_numbers_of_workers_make_every_slab_between_them(tmp_p
 def all_air(index: int) -> Box:
     full = np.zeros((16, 14, 12), np.float32)
     full[0, 0, 0] = 1
-    return Box(full, (full,))
+    return Box(full, {2.0: full})
 
 
 def test_patches_of_air_are_handled(tmp_path: Path) -> None:

@@ -172,7 +172,9 @@ class DDPM3D:
             return own_voxel_mm(voxel_mm)
         return (self.process.voxel_mm,) * 3
 
-    def bind(self, y: Tensor, dtype: torch.dtype = torch.float32) -> ClippedScan:
+    def bind(
+        self, y: Tensor, dtype: torch.dtype = torch.float32, dose: float | None = None
+    ) -> ClippedScan:
         """The scan y [i, j, k] in SUV, made ready for `denoise`."""
         return clipped_scan(y, self.process.clip_suv, dtype)
 
@@ -222,7 +224,7 @@ class DDPM3D:
         """All that training changes."""
         return self.network
 
-    def example(self, low: Tensor, full: Tensor) -> Tensor:
+    def example(self, low: Tensor, full: Tensor, dose: float | None = None) -> Tensor:
         """A pair of scans [i, j, k] in SUV → what the loss sees of it [2, i, j, k]: full, low."""
         return clipped(torch.stack([full, low]), self.process.clip_suv)
 

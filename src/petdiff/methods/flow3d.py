@@ -4,7 +4,8 @@ It denoises r, the ratio to local activity (`local_activity.py`), with Gaussian 
 deviation σ in r. Preconditioning as Karras et al. 2022 (EDM), table 1, with two changes: the noisy
 guess enters as its Wiener estimate, which vanishes at σ = ∞, so that there the network is plain
 regression; and a gate returns the measured scan where it can be trusted. Beside r it answers how
-far the scan's own activity is to be kept at fine scales, which `keep_activity` then does.
+far the scan's own activity is to be kept at fine scales, which `keep_activity` then does. It can be
+told the scan's dose: how much noise the full-dose scan shares with it then need not be guessed.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from petdiff.diffusion.schedules import flow_sigmas
 from petdiff.errors import InputRefused, UsageError
 from petdiff.methods.local_activity import (
     CHANNELS,
+    FIELDS,
     SMOOTHED,
     LocalActivity,
+    add_counts,
     gaussian,
     keep_activity,
     local_activity,
@@ -40,6 +43,7 @@ SIGMA_DATA = 0.3  # standard deviation of the full-dose scan's r in the body, ov
 PURE_NOISE_SHARE = (
     0.6  # of the training patches: the one-step answer is the one most often asked for
 )
+TOLD_SHARE = 0.5  # of the training patches: their dose is told
 
 # What differs between presets is the network's size alone.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -96,7 +100,7 @@ class Flow3D:
         """With fresh weights."""
         if preset not in PRESETS:
             raise UsageError(f"preset {preset!r} of flow3d: unknown; use {' or '.join(PRESETS)}")
-        return cls(UNet(5, 1 + CHANNELS, **PRESETS[preset]))
+        return cls(UNet(FIELDS + 1, 1 + CHANNELS, **PRESETS[preset]))
 
     @classmethod
     def from_contract(cls, contract: Contract) -> Flow3D:
@@ -105,11 +109,13 @@ class Flow3D:
 
         architecture = rebuilt(_Architecture, contract.architecture, "flow3d")
         process = rebuilt(_Process, contract.process, "flow3d")
-        if architecture.out_channels != 1 + CHANNELS:
-            raise InputRefused(
-                f"contract of flow3d: architecture.out_channels: of another version of petdiff, "
-                f"whose network did not give {1 + CHANNELS} channels; train it anew"
-            )
+        ends = {"in_channels": FIELDS + 1, "out_channels": 1 + CHANNELS}
+        for end, channels in ends.items():
+            if getattr(architecture, end) != channels:
+                raise InputRefused(
+                    f"contract of flow3d: architecture.{end}: of another version of petdiff, "
+                    f"whose network did not have {channels} there; train it anew"
+                )
         return cls(UNet(**architecture.model_dump()), process.sigma_data)
 
     def contract(self, training: dict[str, Any]) -> Contract:
@@ -128,12 +134,12 @@ class Flow3D:
         """All that training changes."""
         return self.network
 
-    def example(self, low: Tensor, full: Tensor) -> Tensor:
-        """A pair of scans [i, j, k] → [6, i, j, k]: r, the low-dose scan's fields, its activity.
+    def example(self, low: Tensor, full: Tensor, dose: float | None = None) -> Tensor:
+        """A pair of scans [i, j, k] → [2 + FIELDS, i, j, k]: r, the low-dose scan's fields, s.
 
-        The activity is over its mean.
+        s, its activity, is over its mean.
         """
-        domain = local_activity(low)
+        domain = local_activity(low, dose=dose)
         s = domain.activity
         return torch.cat([(full / s - 1)[None], domain.fields, (s / s.mean())[None]])
 
@@ -142,7 +148,11 @@ class Flow3D:
         from petdiff.training.objective import Objective
 
         def denoising(batch: Tensor, generator: torch.Generator) -> Tensor:
-            return loss(self, batch[:, :1], batch[:, 1:5], batch[:, 5:], generator)
+            r, fields, activity = torch.split(batch, [1, FIELDS, 1], dim=1)
+            told = torch.rand(len(batch), generator=generator) < TOLD_SHARE
+            dose = fields[:, 4:] * told.to(fields).view(-1, 1, 1, 1, 1)
+            fields = torch.cat([fields[:, :4], dose], dim=1)
+            return loss(self, r, fields, activity, generator)
 
         return [Objective("flow3d", list(self.network.parameters()), denoising)]
 
@@ -160,9 +170,11 @@ class Flow3D:
         """The scan's own voxels; refined or coarsened only where training saw no such size."""
         return own_voxel_mm(voxel_mm)
 
-    def bind(self, y: Tensor, dtype: torch.dtype = torch.float32) -> LocalActivity:
-        """The scan y [..., i, j, k] in SUV, made ready for `denoise`."""
-        return local_activity(y, dtype)
+    def bind(
+        self, y: Tensor, dtype: torch.dtype = torch.float32, dose: float | None = None
+    ) -> LocalActivity:
+        """The scan y [i, j, k] in SUV, made ready for `denoise`."""
+        return local_activity(y, dtype, dose)
 
     def sample(
         self,
@@ -177,7 +189,7 @@ class Flow3D:
         return sample_euler(denoiser, noise, sigmas, generator=generator, callback=callback)
 
     def denoise(self, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
-        """Expected r, given x = r + σ·noise [b, 1, i, j, k] and the scan's fields [b, 4, i, j, k].
+        """Expected r, given x = r + σ·noise [b, 1, i, j, k] and the scan's fields [b, FIELDS, i, j, k].
 
         sigma is [b]; where it is ∞, x is not looked at (but must be finite). The answer is
         [b, CHANNELS, i, j, k]: r, and how far the scan itself is to be trusted, for `settle`.
@@ -225,7 +237,7 @@ def loss(
     """Denoising loss of a batch, a scalar.
 
     r         ratio of the full-dose scan [b, 1, i, j, k]
-    fields    of the low-dose scan [b, 4, i, j, k]
+    fields    of the low-dose scan [b, FIELDS, i, j, k]
     activity  of the low-dose scan, over its mean [b, 1, i, j, k]
 
     A voxel's weight is its activity, between absolute and relative error, in one half of the loss,
@@ -246,7 +258,8 @@ def loss(
     scan = activity * (1 + fields[:, :1])
     smoothed = {width: gaussian(scan, width) for width in SMOOTHED}
     answer = torch.split(method.denoise(x, sigma, fields), 1, dim=1)
-    error = (keep_activity(answer, activity, smoothed, fields[:, 3:4]) - r).square()
+    kept = keep_activity(answer, activity, smoothed, fields[:, 3:4])
+    error = (add_counts(kept, fields[:, :1], fields[:, 4:]) - r).square()
     noise_power = (fields[:, :1] - r).square()
     elsewhere = 1 / _STRUCTURE_ERROR + 1 / sigma.square()
 

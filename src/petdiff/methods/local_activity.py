@@ -32,6 +32,7 @@ _PASSES = (NEAR, NEAR, FINE, FINE, FINEST)
 _HALF_TRUSTED_NOISE = {FINE: 0.45, FINEST: 0.12}
 _STEEPNESS = 4.0  # of the trust's fall around that noise
 CHANNELS = 1 + len(_HALF_TRUSTED_NOISE)  # of an answer: r, and a trust for each fine σ
+FIELDS = 5  # of a scan
 # Relative noise falls with activity as a power between that of counts (0.5) and 0.2, over four
 # scanners and four tracers; where it is cold, it hardly rises.
 _NOISE_POWER, _MOST_LOG_NOISE = 0.4, 0.3
@@ -49,20 +50,26 @@ _COLOUR, _COLOUR_POWER = 2.2, 0.65  # fitted to 736 simulated scans (lab book, 1
 class LocalActivity:
     """A scan seen through its own local activity.
 
-    smoothed  the scan [i, j, k] in SUV, smoothed by Gaussians of the σ of SMOOTHED
+    scan      itself [i, j, k], SUV
+    smoothed  the scan, smoothed by Gaussians of the σ of SMOOTHED
     activity  the positive field s [i, j, k], SUV
-    fields    what the network sees of the scan [4, i, j, k], free of scale: the ratio y/s − 1, the
-              log of s against its surroundings, the log of the noise around each voxel, and the log
-              of the noise to be expected there
+    fields    what the network sees of the scan [FIELDS, i, j, k], free of scale: the ratio y/s − 1,
+              the log of s against its surroundings, the log of the noise around each voxel, the log
+              of the noise to be expected there, and `lacking`, the same everywhere
+    lacking   the share of the full dose's counts that the scan lacks, 19/20 at 1/20 dose; 0 where
+              its dose is not known
     """
 
+    scan: Tensor
     smoothed: dict[float, Tensor]
     activity: Tensor
     fields: Tensor
+    lacking: float = 0.0
 
     def settle(self, answer: Tensor) -> Tensor:
         """r [i, j, k] with the scan's own regional activity, from an answer [CHANNELS, i, j, k]."""
-        return keep_activity(answer.unbind(), self.activity, self.smoothed, self.fields[3])
+        r = keep_activity(answer.unbind(), self.activity, self.smoothed, self.fields[3])
+        return add_counts(r, self.scan / self.activity - 1, self.lacking) if self.lacking else r
 
     def decode(self, r: Tensor) -> Tensor:
         """Ratio → SUV."""
@@ -74,12 +81,18 @@ def level(y: Tensor) -> Tensor:
     return y.clamp(min=0).sqrt().mean().square()
 
 
-def local_activity(y: Tensor, dtype: torch.dtype = torch.float32) -> LocalActivity:
-    """See the scan y [i, j, k] (SUV, any scale, at least one positive voxel) in its own ratio."""
+def local_activity(
+    y: Tensor, dtype: torch.dtype = torch.float32, dose: float | None = None
+) -> LocalActivity:
+    """See the scan y [i, j, k] (SUV, any scale, at least one positive voxel) in its own ratio.
+
+    dose  reduction factor, 20 at 1/20 dose, if it is known
+    """
     positive = y.clamp(min=0)
     smoothed = {sigma: gaussian(positive, sigma) for sigma in SMOOTHED}
     s = smoothed[NEAR] + _FAR_SHARE * gaussian(positive, FAR) + _FLOOR * level(y)
-    fields = torch.empty((4, *y.shape), dtype=dtype, device=y.device)
+    lacking = 1 - 1 / dose if dose else 0.0
+    fields = torch.empty((FIELDS, *y.shape), dtype=dtype, device=y.device)
     fields[0] = y / s - 1
     rough = (y - smoothed[FINE]).div_(s).square_()
     log_noise = gaussian(rough, CONTEXT).clamp_(min=1e-10).log_().mul_(0.5)
@@ -88,7 +101,8 @@ def local_activity(y: Tensor, dtype: torch.dtype = torch.float32) -> LocalActivi
     del log_noise, rough
     log_s = s.log()
     fields[1] = log_s - gaussian(log_s, CONTEXT)
-    return LocalActivity(smoothed, s, fields)
+    fields[4] = lacking
+    return LocalActivity(y, smoothed, s, fields, lacking)
 
 
 def keep_activity(
@@ -114,6 +128,17 @@ def keep_activity(
             factor = factor ** torch.sigmoid(expected + trust[sigma])
         r = (1 + r) * factor - 1
     return r
+
+
+def add_counts(r: Tensor, measured: Tensor, lacking: Tensor | float) -> Tensor:
+    """The full-dose scan's ratio, where `r` is the expected one of the counts that are lacking.
+
+    A scan at a share f of the dose has that share of the full-dose scan's counts, noise and all:
+    full = f · low + (1 − f) · rest, as far as a reconstruction is linear, and of the rest no noise
+    is known. Where `lacking` = 1 − f is 0, for a dose that is not known, r is left as it is.
+    """
+    shared = 1 - torch.as_tensor(lacking).to(r)
+    return torch.where(shared < 1, r.lerp(measured, shared), r)
 
 
 def expected_noise(y: Tensor, log_noise: Tensor, s: Tensor) -> Tensor:

@@ -83,11 +83,13 @@ class LogUNet(Regressor):
         """Axes of a window must be multiples of it."""
         return self.network.multiple
 
-    def bind(self, y: Tensor, dtype: torch.dtype = torch.float32) -> LogScan:
+    def bind(
+        self, y: Tensor, dtype: torch.dtype = torch.float32, dose: float | None = None
+    ) -> LogScan:
         """The scan y [i, j, k] in SUV, made ready for `denoise`."""
         return LogScan(compressed(y)[None])
 
-    def example(self, low: Tensor, full: Tensor) -> Tensor:
+    def example(self, low: Tensor, full: Tensor, dose: float | None = None) -> Tensor:
         """A pair of scans [i, j, k] in SUV → what the loss sees of it [2, i, j, k]: full, low."""
         return compressed(torch.stack([full, low]))
 

@@ -69,11 +69,13 @@ class UNet3D(Regressor):
         """Axes of a window must be multiples of it."""
         return self.network.architecture.inner_multiple
 
-    def bind(self, y: Tensor, dtype: torch.dtype = torch.float32) -> ClippedScan:
+    def bind(
+        self, y: Tensor, dtype: torch.dtype = torch.float32, dose: float | None = None
+    ) -> ClippedScan:
         """The scan y [i, j, k] in SUV, made ready for `denoise`."""
         return clipped_scan(y)
 
-    def example(self, low: Tensor, full: Tensor) -> Tensor:
+    def example(self, low: Tensor, full: Tensor, dose: float | None = None) -> Tensor:
         """A pair of scans [i, j, k] in SUV → what the loss sees of it [2, i, j, k]: full, low."""
         return clipped(torch.stack([full, low]))
 

@@ -49,10 +49,12 @@ class KeptSlabs:
         name = f"{self.name}-v{SUPPLY}-{index:08d}"
         if name not in self.store:
             slab = self.draw(index)
-            self.store.put(name, {"full": slab.full, "lows": np.stack(slab.lows)}, {})
+            lows = np.stack(list(slab.lows.values()))
+            self.store.put(name, {"full": slab.full, "lows": lows}, {"doses": list(slab.lows)})
         entry = self.store.get(name)
         assert entry is not None
-        return Stretch(np.array(entry.arrays["full"]), tuple(np.array(entry.arrays["lows"])))
+        lows = zip(entry.facts["doses"], np.array(entry.arrays["lows"]), strict=True)
+        return Stretch(np.array(entry.arrays["full"]), dict(lows))
 
 
 def clinic_slabs(recipe: Recipe) -> Callable[[int], Pairs]:

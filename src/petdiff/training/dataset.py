@@ -7,7 +7,7 @@ supply needs no state, and a run resumes at any patch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,13 +28,16 @@ _COARSE = 4  # voxels a side of the cells that patches are centred on
 
 
 class Pairs(Protocol):
-    """A full-dose scan and low-dose scans of it on one grid [i, j, k]."""
+    """A full-dose scan and low-dose scans of it on one grid [i, j, k].
+
+    lows  by dose reduction factor, UNSTATED where it is not known
+    """
 
     @property
     def full(self) -> Volume: ...
 
     @property
-    def lows(self) -> Sequence[Volume]: ...
+    def lows(self) -> Mapping[float, Volume]: ...
 
 
 @dataclass(frozen=True)
@@ -42,24 +45,27 @@ class SlabMaker:
     """Makes numbered slabs into a store, each as examples in the method's own domain.
 
     draw     index → Pairs
-    example  (low, full) [i, j, k] → [c, i, j, k], what the method's loss needs
+    example  (low, full) [i, j, k] and the dose reduction factor → [c, i, j, k], what the method's
+             loss needs
     patch    the least that a slab must measure; thinner ones are mirrored at their far faces
     """
 
     store: Store
     draw: Callable[[int], Pairs]
-    example: Callable[[Tensor, Tensor], Tensor]
+    example: Callable[[Tensor, Tensor, float | None], Tensor]
     patch: Patch
 
     def make(self, index: int) -> None:
         """Draw slab `index` and store it; PetdiffError where it holds NaN or infinite values."""
         pairs = self.draw(index)
         full = self._large_enough(pairs.full)
-        lows = [self._large_enough(low) for low in pairs.lows]
-        examples = np.stack([self.example(low, full).float().numpy() for low in lows])
+        lows = {dose: self._large_enough(low) for dose, low in pairs.lows.items()}
+        examples = np.stack(
+            [self.example(low, full, dose or None).float().numpy() for dose, low in lows.items()]
+        )
         if not np.isfinite(examples).all():
             raise PetdiffError(f"slab {index} of the training supply holds NaN or infinite values")
-        uptake = np.stack([coarse_uptake(low) for low in lows])
+        uptake = np.stack([coarse_uptake(low) for low in lows.values()])
         self.store.put(slab_name(index), {"examples": examples, "uptake": uptake}, {})
 
     def _large_enough(self, volume: Volume) -> Tensor:

@@ -35,10 +35,10 @@ _COARSE = 4  # voxels a side of a cell of coarse_uptake
 
 @dataclass(frozen=True)
 class Box:
-    """A part of a full-dose scan and of its low-dose scans [i, j, k], SUV."""
+    """A part of a full-dose scan and, by dose reduction factor, of its low-dose scans [i, j, k]."""
 
     full: Volume
-    lows: tuple[Volume, ...]
+    lows: dict[float, Volume]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class ScanBoxes:
             for key in ("full", *entry.facts["lows"])
         )
         first, *others = (volume if bend is None else _bent(volume, bend) for volume in cut)
-        return Box(first, tuple(others))
+        return Box(first, dict(zip(entry.facts["lows"].values(), others, strict=True)))
 
     def _where(
         self, rng: np.random.Generator, uptake: Volume, shape: tuple[int, ...]

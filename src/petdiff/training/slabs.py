@@ -64,12 +64,15 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Slab:
-    """full and lows [i, j, k] in the same arbitrary unit of activity; truth on their grid."""
+    """full and lows [i, j, k] in the same arbitrary unit of activity; truth on their grid.
+
+    lows  by dose reduction factor
+    """
 
     protocol: Protocol
     truth: Volume
     full: Volume
-    lows: tuple[Volume, ...]
+    lows: dict[float, Volume]
 
 
 def draw_protocol(rng: np.random.Generator) -> Protocol:
@@ -175,7 +178,8 @@ def scan_slab(
         exposures=[1 / f for f in factors],
     )
     full, *lows = (_store(image, protocol) for image in np.moveaxis(images, 2, 0))
-    return Slab(protocol, _store(activity, protocol, post_filter=False), full, tuple(lows))
+    by_dose = dict(zip(protocol.factors, lows, strict=True))
+    return Slab(protocol, _store(activity, protocol, post_filter=False), full, by_dose)
 
 
 def _views(protocol: Protocol) -> int:

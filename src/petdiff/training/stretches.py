@@ -24,10 +24,10 @@ _PATIENTS_TRIED = 20  # until one fits the bore
 
 @dataclass(frozen=True)
 class Stretch:
-    """A stretch of a patient at full and at low doses [i, j, k], SUV."""
+    """A stretch of a patient at full dose and, by dose reduction factor, at low ones [i, j, k]."""
 
     full: Volume
-    lows: tuple[Volume, ...]
+    lows: dict[float, Volume]
 
 
 def draw_scanner(rng: np.random.Generator) -> Scanner:
@@ -98,4 +98,4 @@ class Stretches:
             extent=extent,
             threads=1,  # slabs are made by many processes at once
         )
-        return Stretch(study.full.suv, tuple(low.suv for low in study.lows.values()))
+        return Stretch(study.full.suv, {dose: low.suv for dose, low in study.lows.items()})
