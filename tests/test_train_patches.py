@@ -23,7 +23,7 @@ from petdiff.training.dataset import (
     slab_window,
     without_networks,
 )
-from petdiff.training.pairs import PairFiles
+from petdiff.training.pairs import UNSTATED, PairFiles
 from petdiff.training.scans import ScanBoxes, store_pairs, stored_image
 from petdiff.training.store import Store
 from petdiff.training.supply import Supply
@@ -59,7 +59,7 @@ def test_patches_are_cut_where_the_activity_is(tmp_path: Path) -> None:
         box = little_slab(0, index)
         full = np.zeros((40, 40, 40), np.float32)
         full[-4:, -4:, -4:] = 1
-        return type(box)(full, (full,))
+        return type(box)(full, {UNSTATED: full})
 
     supply = patches(tmp_path, corner)
     shares = [supply.cut(p)[0].mean().item() for p in range(40)]
@@ -69,7 +69,7 @@ def test_patches_are_cut_where_the_activity_is(tmp_path: Path) -> None:
 def test_low_and_full_dose_are_cut_flipped_and_turned_alike(tmp_path: Path) -> None:
     def alike(index: int) -> Any:
         box = little_slab(0, index)
-        return type(box)(box.full, (box.full,))
+        return type(box)(box.full, {UNSTATED: box.full})
 
     cuts = [patches(tmp_path, alike).cut(p) for p in range(12)]
     assert all(torch.equal(cut[0], cut[1]) for cut in cuts)
@@ -80,7 +80,7 @@ def test_low_and_full_dose_are_cut_flipped_and_turned_alike(tmp_path: Path) -> N
 def test_a_slab_smaller_than_a_patch_is_mirrored(tmp_path: Path) -> None:
     volume = np.arange(4, dtype=np.float32)[:, None, None] * np.ones((1, 9, 9), np.float32) + 1
     maker = SlabMaker(
-        Store(tmp_path), lambda index: type(little_slab(0, 0))(volume, (volume,)),
+        Store(tmp_path), lambda index: type(little_slab(0, 0))(volume, {UNSTATED: volume}),
         Little().example, (8, 8, 6),
     )  # fmt: skip
     maker.make(0)

@@ -63,6 +63,10 @@ def denoise(
     samples: Annotated[
         int, typer.Option(min=1, help="Scans to draw; from 2 on their spread is written")
     ] = 1,
+    dose: Annotated[
+        float | None,
+        typer.Option(metavar="N", help="Say that the scan is at 1/N of the full dose, if it is"),
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     series: Series = None,
@@ -82,7 +86,7 @@ def denoise(
     from petdiff.verbs.denoise import Request, denoise_file
 
     request = Request(
-        scan, model, steps, samples, seed, device, series, units, suv_factor,
+        scan, model, steps, samples, dose, seed, device, series, units, suv_factor,
         _millimetres(voxel_size), to,
     )  # fmt: skip
     for path in denoise_file(request, output, quiet=quiet):

@@ -39,13 +39,15 @@ Names = Annotated[tuple[str, ...], Field(min_length=1)]
 class Asked(BaseModel):
     """A method as it is asked: a filter, or a model with steps and samples as for denoise.
 
-    model  a filter's name, a shipped model's, or a model file's whole path
+    model      a filter's name, a shipped model's, or a model file's whole path
+    tell_dose  the model is told each scan's dose
     """
 
     model_config = _STRICT
     model: str
     steps: int | None = Field(default=None, ge=1)
     samples: int = Field(default=1, ge=1)
+    tell_dose: bool = False
 
     @property
     def is_filter(self) -> bool:
@@ -223,13 +225,16 @@ def _found(name: str, asked: Asked, beside: Path) -> Asked:
     if name == FULL_DOSE:
         raise ValueError(f"{name}: is what the reference is called; give another name")
     if asked.is_filter:
-        if asked.steps or asked.samples > 1:
-            raise ValueError(f"{name}: {asked.model} is a filter and takes no steps or samples")
+        if asked != Asked(model=asked.model):
+            raise ValueError(f"{name}: {asked.model} is a filter and takes no settings")
         return asked
-    if _weights(asked.model).is_file():
+    file = _weights(asked.model)
+    if file.is_file():
+        _require_tellable(name, asked, file)
         return asked
     file = beside / asked.model
     if file.is_file():
+        _require_tellable(name, asked, file)
         return asked.model_copy(update={"model": str(file)})
     from petdiff.methods.model import shipped_models
 
@@ -237,6 +242,15 @@ def _found(name: str, asked: Asked, beside: Path) -> Asked:
         f"{name}: {asked.model!r} is no filter ({', '.join(FILTERS)}), no shipped model "
         f'({", ".join(shipped_models())}) and no file: give model = "FILE.safetensors"'
     )
+
+
+def _require_tellable(name: str, asked: Asked, file: Path) -> None:
+    if asked.tell_dose:
+        from petdiff.methods.model import methods, read_contract
+
+        method = read_contract(file).method
+        if not methods()[method].can_be_told_dose:
+            raise ValueError(f"{name}: {method} cannot be told a dose: leave out tell_dose")
 
 
 def _weights(model: str) -> Path:

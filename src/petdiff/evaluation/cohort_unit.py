@@ -98,13 +98,13 @@ def measure_scans(scans: Scans, methods: Mapping[str, Asked], unit: Unit) -> Mea
         found: list[CohortRow] = []
         for name, asked in methods.items():
             start = time.perf_counter()
-            answer = _answer(asked, low, case, unit.seed)
+            answer = _answer(asked, low, dose, case, unit.seed)
             seconds = time.perf_counter() - start
             answers[name] = answer.suv
             measured = [*measure_scan(case, answer.suv), *_about(asked, answer, seconds)]
             found += [CohortRow(dose, name, *row) for row in measured]
             if scans.twin:
-                without = _twin_answer(asked, scans.twin.lows[dose], answer.strength, case, unit)
+                without = _twin_answer(asked, scans.twin, dose, answer.strength, case, unit)
                 read[name, dose] = Twins(answer.suv, without)
         rows += found
         shown = _worst(found, regions, scans.lesions)
@@ -153,7 +153,7 @@ def _read(cohort: Cohort, unit: Unit) -> Scans:
     return Scans(full, lows)
 
 
-def _answer(asked: Asked, low: PETImage, case: Case, seed: int) -> Filtered:
+def _answer(asked: Asked, low: PETImage, dose: float, case: Case, seed: int) -> Filtered:
     """What a method makes of a scan; filters get the best strength against the full-dose scan."""
     if asked.model == MEASURED:
         return Filtered(low.suv, 0.0)
@@ -161,29 +161,35 @@ def _answer(asked: Asked, low: PETImage, case: Case, seed: int) -> Filtered:
         return best_gaussian(low.suv, case.reference, case.spacing_mm, case.body)
     if asked.model == NON_LOCAL_MEANS:
         return best_non_local_means(low.suv, case.reference, case.body)
-    return Filtered(_denoised(asked, low, seed), float("nan"))
+    return Filtered(_denoised(asked, low, dose, seed), float("nan"))
 
 
 def _twin_answer(
-    asked: Asked, low: PETImage, strength: float, case: Case, unit: Unit
+    asked: Asked, twin: Scans, dose: float, strength: float, case: Case, unit: Unit
 ) -> NDArray[np.float32]:
     """The same method on the twin; a filter at the strength that the patient's scan has had."""
+    low = twin.lows[dose]
     if asked.model == GAUSSIAN:
         return gaussian(low.suv, case.spacing_mm, strength)
     if asked.model == NON_LOCAL_MEANS:
         chosen = (strength,) if strength else ()
         return best_non_local_means(low.suv, case.reference, case.body, chosen).suv
-    return _answer(asked, low, case, unit.seed).suv
+    return _answer(asked, low, dose, case, unit.seed).suv
 
 
-def _denoised(asked: Asked, low: PETImage, seed: int) -> NDArray[np.float32]:
+def _denoised(asked: Asked, low: PETImage, dose: float, seed: int) -> NDArray[np.float32]:
     import torch
 
     from petdiff.inference.denoise import denoise
 
     generator = torch.Generator().manual_seed(seed)
     return denoise(
-        low, _model(asked.model), steps=asked.steps, samples=asked.samples, generator=generator
+        low,
+        _model(asked.model),
+        steps=asked.steps,
+        samples=asked.samples,
+        dose=(dose or None) if asked.tell_dose else None,  # one's own pairs may not state theirs
+        generator=generator,
     ).image.suv
 
 

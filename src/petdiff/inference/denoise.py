@@ -45,6 +45,7 @@ def denoise(
     *,
     steps: int | None = None,
     samples: int = 1,
+    dose: float | None = None,
     generator: torch.Generator | None = None,
     device: str = "auto",
     voxel_mm: tuple[float, float, float] | None = None,
@@ -56,6 +57,8 @@ def denoise(
 
     steps      how often the model is asked per sample (default: the model's; 4 if samples > 1)
     samples    from 2 on, their mean is the image and their standard deviation the uncertainty
+    dose       the scan's dose reduction factor, 20 at 1/20 of the full dose, if it is known: models
+               that can be told (flow3d) then know how much noise a full-dose scan would have
     generator  of the noise that sampling starts from, on the CPU (default: of seed 0); the same
                bytes for the same seed
     voxel_mm   work at this voxel size (default: the scan's own, where the model can)
@@ -76,6 +79,8 @@ def denoise(
     method = loaded.method
     dtype = resolve_precision(method.precision if precision == "auto" else precision, place)
     steps = steps or (method.sampling_steps if samples > 1 else method.default_steps)
+    if dose is not None:
+        _require_dose(dose, loaded)
     if samples > 1 and method.sampling_steps == 1:
         raise UsageError(f"--samples {samples}: {loaded.contract.method} always answers the same")
     if samples > 1 and steps == 1:
@@ -93,6 +98,7 @@ def denoise(
         "precision": str(dtype).removeprefix("torch."),
         "steps": steps,
         "samples": samples,
+        "dose": dose,
         "seed": generator.initial_seed(),
         "working_voxel_mm": list(working_mm),
         "working_shape": list(y.shape),
@@ -104,7 +110,8 @@ def denoise(
         )
 
     ask = partial(_denoiser, method, dtype=dtype, tile=tile, callback=callback)
-    mean, spread, tiling = _draw(method, y, body, ask, dtype, steps, samples, generator)
+    bind = partial(method.bind, dtype=dtype, dose=dose)
+    mean, spread, tiling = _draw(method, y, body, bind, ask, steps, samples, generator)
     denoised = turned_back(_back(mean, y, affine, scan), image)
     uncertainty = None
     if spread is not None:
@@ -172,8 +179,8 @@ def _draw(
     method: Any,
     y: Tensor,
     body: _Body,
+    bind: Callable[[Tensor], BoundScan],
     ask: Callable[[BoundScan, Tensor, int], TiledDenoiser | WindowDenoiser],
-    dtype: torch.dtype,
     steps: int,
     samples: int,
     generator: torch.Generator,
@@ -181,7 +188,7 @@ def _draw(
     """Mean and spread over the samples on y's grid, and how the volume was cut."""
     air = gaussian(y.clamp(min=0), NEAR)
     scan = _pad(y, body.multiple)[body.box]
-    bound = method.bind(scan, dtype)
+    bound = bind(scan)
     inside = body.voxels()
     asked = ask(bound, inside, steps * samples)
     lowest = scan.clamp(max=0)
@@ -240,6 +247,15 @@ def _resampled(volume: Tensor, affine: Affine, image: PETImage) -> Tensor:
     if affine is image.affine:
         return volume
     return resample_like(volume, affine, image.affine, image.suv.shape)
+
+
+def _require_dose(dose: float, model: Model) -> None:
+    if not 1 < dose < math.inf:
+        raise UsageError(
+            f"--dose {dose:g} is no dose reduction factor: give a number above 1, 20 for 1/20"
+        )
+    if not model.method.can_be_told_dose:
+        raise UsageError(f"--dose {dose:g}: {model.contract.method} cannot be told a dose")
 
 
 def _require_finite(image: PETImage) -> None:

@@ -105,6 +105,7 @@ class DDPM3D:
     patch: ClassVar[tuple[int, int, int]] = PATCH
     default_steps: ClassVar[int] = 1000
     sampling_steps: ClassVar[int] = 1000
+    can_be_told_dose: ClassVar[bool] = False
     halo: ClassVar[None] = None
 
     @classmethod

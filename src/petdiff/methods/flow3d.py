@@ -93,6 +93,7 @@ class Flow3D:
     precision: ClassVar[str] = "auto"
     default_steps: ClassVar[int] = 1
     sampling_steps: ClassVar[int] = 4
+    can_be_told_dose: ClassVar[bool] = True
     patch: ClassVar[tuple[int, int, int]] = (64, 64, 48)
 
     @classmethod
@@ -189,9 +190,10 @@ class Flow3D:
         return sample_euler(denoiser, noise, sigmas, generator=generator, callback=callback)
 
     def denoise(self, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
-        """Expected r, given x = r + σ·noise [b, 1, i, j, k] and the scan's fields [b, FIELDS, i, j, k].
+        """Expected r, given x = r + σ·noise [b, 1, i, j, k] and the scan's fields.
 
-        sigma is [b]; where it is ∞, x is not looked at (but must be finite). The answer is
+        fields are [b, FIELDS, i, j, k], sigma is [b]; where it is ∞, x is not looked at (but must
+        be finite). The answer is
         [b, CHANNELS, i, j, k]: r, and how far the scan itself is to be trusted, for `settle`.
         """
         noise = noise_ratio(fields[:, 3:4].float())

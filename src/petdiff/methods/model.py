@@ -75,6 +75,7 @@ class Method(Protocol):
     precision      auto, or what its network should run in
     default_steps  how often it asks, if not told; sampling_steps where several samples are drawn,
                    1 where all would be alike
+    can_be_told_dose  whether `bind` looks at the dose
     """
 
     network: nn.Module
@@ -84,13 +85,17 @@ class Method(Protocol):
     precision: str
     default_steps: ClassVar[int]
     sampling_steps: ClassVar[int]
+    can_be_told_dose: ClassVar[bool]
 
     def working_voxel_mm(self, voxel_mm: tuple[float, float, float]) -> tuple[float, float, float]:
         """The voxel size at which a scan of this voxel size is denoised."""
         ...
 
-    def bind(self, y: Tensor, dtype: torch.dtype) -> BoundScan:
-        """The scan y [i, j, k] in SUV, made ready for `denoise`."""
+    def bind(self, y: Tensor, dtype: torch.dtype, dose: float | None = None) -> BoundScan:
+        """The scan y [i, j, k] in SUV, made ready for `denoise`.
+
+        dose  reduction factor, 20 at 1/20 dose; None: not known
+        """
         ...
 
     def denoise(self, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:

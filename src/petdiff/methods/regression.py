@@ -40,6 +40,7 @@ class Regressor:
     precision: ClassVar[str] = "auto"
     default_steps: ClassVar[int] = 1
     sampling_steps: ClassVar[int] = 1
+    can_be_told_dose: ClassVar[bool] = False
     halo: ClassVar[None] = None
 
     @property

@@ -23,7 +23,8 @@ def run_demo(output: Path, seed: int, device: str, *, quiet: bool = False) -> li
         study = Study(dose_factors=(_DOSE_FACTOR,), seed=seed, voxel_mm=_VOXEL_MM)
         simulate_patients(study, folder / "scan", quiet=quiet)
         low = folder / "scan" / f"low_drf{_DOSE_FACTOR:g}.nii.gz"
-        denoise_file(Request(low, seed=seed, device=device), folder / "denoised", quiet=quiet)
+        request = Request(low, dose=_DOSE_FACTOR, seed=seed, device=device)
+        denoise_file(request, folder / "denoised", quiet=quiet)
         _compare(folder, low, Progress(quiet))
     return [Path(output) / name for name in ("comparison.png", "denoised/preview.png")]
 

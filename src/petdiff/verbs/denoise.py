@@ -26,6 +26,7 @@ class Request:
     model: str = "flow3d"
     steps: int | None = None
     samples: int = 1
+    dose: float | None = None
     seed: int = 0
     device: str = "auto"
     series: str | None = None
@@ -109,6 +110,7 @@ def _denoise(request: Request, image: PETImage, model: Model, tick: Any) -> Resu
         model,
         steps=request.steps,
         samples=request.samples,
+        dose=request.dose,
         generator=torch.Generator().manual_seed(request.seed),
         device=request.device,
         voxel_mm=request.voxel_mm,
@@ -184,11 +186,13 @@ def _record(request: Request, image: PETImage, result: Result, form: str) -> dic
 
 
 def title(record: dict[str, Any]) -> str:
-    """The run in a few words: model, steps, samples, seed."""
+    """The run in a few words: model, steps, samples, dose if told, seed."""
     steps, samples = record["steps"], record["samples"]
     words = [Path(record["model"]["name"]).name, f"{steps} step{'s' * (steps > 1)}"]
     if samples > 1:
         words.append(f"mean of {samples} samples")
+    if record["dose"]:
+        words.append(f"told 1/{record['dose']:g} dose")
     return " · ".join([*words, f"seed {record['seed']}"])
 
 
