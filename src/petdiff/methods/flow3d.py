@@ -26,7 +26,6 @@ from petdiff.methods.local_activity import (
     FIELDS,
     SMOOTHED,
     LocalActivity,
-    add_counts,
     gaussian,
     keep_activity,
     local_activity,
@@ -53,8 +52,11 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 # The network's say grows with the noise to be expected; at this noise it is half of its most. A
-# scan with hardly any noise is handed back but for a trace, however hot it is. The same factor
-# scales σ_data: less is left unknown of r where the scan is known well.
+# scan with hardly any noise is handed back but for a trace, however hot it is. Where the dose is
+# told, its say is but over the counts that the scan lacks: a scan at a share f of the dose has that
+# share of the full-dose scan's counts, noise and all, so that full = f · low + (1 − f) · rest as
+# far as a reconstruction is linear, and of the rest no noise is known. The same factor scales
+# σ_data: less is left unknown of r where the scan is known well.
 _TRUSTED_NOISE = 0.1
 _GATE_REACH = 1.25  # so that the gate can shut out the measured scan where noise is high
 _MAX_WEIGHT = 10.0
@@ -193,11 +195,12 @@ class Flow3D:
         """Expected r, given x = r + σ·noise [b, 1, i, j, k] and the scan's fields.
 
         fields are [b, FIELDS, i, j, k], sigma is [b]; where it is ∞, x is not looked at (but must
-        be finite). The answer is
-        [b, CHANNELS, i, j, k]: r, and how far the scan itself is to be trusted, for `settle`.
+        be finite). The answer is [b, CHANNELS, i, j, k]: r, and how far the scan itself is to be
+        trusted, for `settle`.
         """
         noise = noise_ratio(fields[:, 3:4].float())
-        strength = noise / (noise + _TRUSTED_NOISE)
+        lacking = fields[:, 4:5].float()
+        strength = noise / (noise + _TRUSTED_NOISE) * lacking.where(lacking > 0, 1)
         level = sigma.view(-1, 1, 1, 1, 1)
         _, _, c_in, t = preconditioning(level, self.sigma_data)
         c_skip, c_out, _, _ = preconditioning(level, self.sigma_data * strength)
@@ -260,8 +263,7 @@ def loss(
     scan = activity * (1 + fields[:, :1])
     smoothed = {width: gaussian(scan, width) for width in SMOOTHED}
     answer = torch.split(method.denoise(x, sigma, fields), 1, dim=1)
-    kept = keep_activity(answer, activity, smoothed, fields[:, 3:4])
-    error = (add_counts(kept, fields[:, :1], fields[:, 4:]) - r).square()
+    error = (keep_activity(answer, activity, smoothed, fields[:, 3:4]) - r).square()
     noise_power = (fields[:, :1] - r).square()
     elsewhere = 1 / _STRUCTURE_ERROR + 1 / sigma.square()
 

@@ -50,26 +50,21 @@ _COLOUR, _COLOUR_POWER = 2.2, 0.65  # fitted to 736 simulated scans (lab book, 1
 class LocalActivity:
     """A scan seen through its own local activity.
 
-    scan      itself [i, j, k], SUV
-    smoothed  the scan, smoothed by Gaussians of the σ of SMOOTHED
+    smoothed  the scan [i, j, k] in SUV, smoothed by Gaussians of the σ of SMOOTHED
     activity  the positive field s [i, j, k], SUV
     fields    what the network sees of the scan [FIELDS, i, j, k], free of scale: the ratio y/s − 1,
               the log of s against its surroundings, the log of the noise around each voxel, the log
-              of the noise to be expected there, and `lacking`, the same everywhere
-    lacking   the share of the full dose's counts that the scan lacks, 19/20 at 1/20 dose; 0 where
-              its dose is not known
+              of the noise to be expected there, and, the same everywhere, the share of the full
+              dose's counts that the scan lacks: 19/20 at 1/20 dose, 0 where its dose is not known
     """
 
-    scan: Tensor
     smoothed: dict[float, Tensor]
     activity: Tensor
     fields: Tensor
-    lacking: float = 0.0
 
     def settle(self, answer: Tensor) -> Tensor:
         """r [i, j, k] with the scan's own regional activity, from an answer [CHANNELS, i, j, k]."""
-        r = keep_activity(answer.unbind(), self.activity, self.smoothed, self.fields[3])
-        return add_counts(r, self.scan / self.activity - 1, self.lacking) if self.lacking else r
+        return keep_activity(answer.unbind(), self.activity, self.smoothed, self.fields[3])
 
     def decode(self, r: Tensor) -> Tensor:
         """Ratio → SUV."""
@@ -91,7 +86,6 @@ def local_activity(
     positive = y.clamp(min=0)
     smoothed = {sigma: gaussian(positive, sigma) for sigma in SMOOTHED}
     s = smoothed[NEAR] + _FAR_SHARE * gaussian(positive, FAR) + _FLOOR * level(y)
-    lacking = 1 - 1 / dose if dose else 0.0
     fields = torch.empty((FIELDS, *y.shape), dtype=dtype, device=y.device)
     fields[0] = y / s - 1
     rough = (y - smoothed[FINE]).div_(s).square_()
@@ -101,8 +95,8 @@ def local_activity(
     del log_noise, rough
     log_s = s.log()
     fields[1] = log_s - gaussian(log_s, CONTEXT)
-    fields[4] = lacking
-    return LocalActivity(y, smoothed, s, fields, lacking)
+    fields[4] = 1 - 1 / dose if dose else 0
+    return LocalActivity(smoothed, s, fields)
 
 
 def keep_activity(
@@ -128,17 +122,6 @@ def keep_activity(
             factor = factor ** torch.sigmoid(expected + trust[sigma])
         r = (1 + r) * factor - 1
     return r
-
-
-def add_counts(r: Tensor, measured: Tensor, lacking: Tensor | float) -> Tensor:
-    """The full-dose scan's ratio, where `r` is the expected one of the counts that are lacking.
-
-    A scan at a share f of the dose has that share of the full-dose scan's counts, noise and all:
-    full = f · low + (1 − f) · rest, as far as a reconstruction is linear, and of the rest no noise
-    is known. Where `lacking` = 1 − f is 0, for a dose that is not known, r is left as it is.
-    """
-    shared = 1 - torch.as_tensor(lacking).to(r)
-    return torch.where(shared < 1, r.lerp(measured, shared), r)
 
 
 def expected_noise(y: Tensor, log_noise: Tensor, s: Tensor) -> Tensor:

@@ -53,8 +53,8 @@ class KeptSlabs:
             self.store.put(name, {"full": slab.full, "lows": lows}, {"doses": list(slab.lows)})
         entry = self.store.get(name)
         assert entry is not None
-        lows = dict(zip(entry.facts["doses"], np.array(entry.arrays["lows"]), strict=True))
-        return Stretch(np.array(entry.arrays["full"]), lows)
+        by_dose = zip(entry.facts["doses"], np.array(entry.arrays["lows"]), strict=True)
+        return Stretch(np.array(entry.arrays["full"]), dict(by_dose))
 
 
 def clinic_slabs(recipe: Recipe) -> Callable[[int], Pairs]:
