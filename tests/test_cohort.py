@@ -85,6 +85,8 @@ def test_methods_may_be_a_table_and_a_model_a_file_beside_the_cohort(tmp_path: P
         ("doses = [4]\n[methods]\nflow3d = { step = 4 }\n", "methods.flow3d.step: unknown"),
         ("doses = [4]\n[methods]\nflow3d = { steps = 0 }\n", "methods.flow3d.steps: "),
         ("doses = [4]\n[methods]\ngaussian = { steps = 4 }\n", "methods: gaussian: gaussian is a"),
+        ("doses = [4]\n[methods]\nlogunet = { tell_dose = true }\n", "methods: logunet: logunet c"),
+        ("doses = [4]\n[methods]\ngaussian = { tell_dose = true }\n", "methods: gaussian: "),
         ('doses = [4]\n[methods]\nfull = { model = "flow3d" }\n', "methods: full: "),
         ('doses = [4]\n[methods]\nfull = { model = "measured" }\n', "methods: full: "),
         (
@@ -178,7 +180,10 @@ def test_unit_is_scanned_answered_by_every_method_and_measured(
             names=scans.names, patient=SimpleNamespace(lesions=scans.lesions), truth=scans.truth,
         )  # fmt: skip
 
+    told: list[Any] = []
+
     def denoise(low: PETImage, model: Any, **options: Any) -> SimpleNamespace:
+        told.append(options["dose"])
         twin = scans.twin
         assert twin is not None
         ours = any(low is image for image in scans.lows.values())
@@ -188,7 +193,11 @@ def test_unit_is_scanned_answered_by_every_method_and_measured(
     monkeypatch.setattr(study, "rescan", lambda record, lesions: scans.twin)
     monkeypatch.setattr(cohort_unit, "_model", lambda name: name)
     monkeypatch.setattr("petdiff.inference.denoise.denoise", denoise)
-    cohort = Cohort(doses=(4, 20), lesions=True, methods=["measured", "gaussian", "flow3d"])  # type: ignore[arg-type]
+    methods: Any = {
+        "measured": {}, "gaussian": {}, "flow3d": {},
+        "told": {"model": "flow3d", "tell_dose": True},
+    }  # fmt: skip
+    cohort = Cohort(doses=(4, 20), lesions=True, methods=methods)
     unit = Unit("0003-quadra-fdg", "0003", "quadra", "fdg", 3)
     measured = measure_unit(cohort, unit)
     assert asked == [(3, "quadra")]
@@ -209,7 +218,8 @@ def test_unit_is_scanned_answered_by_every_method_and_measured(
     assert len(perfect.lesions) == 2
     assert np.isfinite(perfect.lesions).all()
     assert perfect.lesions == measured.readings[0].lesions
-    assert len(measured.snapshots.pictures) == 2 * 4 * 2
+    assert told == [None, None, 4, 4, None, None, 20, 20]  # the patient, and the twin
+    assert len(measured.snapshots.pictures) == 2 * 5 * 2
     assert measured.snapshots.places["4"]["lesion"].startswith("lesion ")
 
 

@@ -22,8 +22,8 @@ from petdiff.networks.unet import UNet
 @pytest.fixture(scope="module")
 def model() -> Model:
     """A tiny flow3d whose layers all speak."""
-    method = Flow3D(UNet(5, 4, widths=(8, 8, 8), blocks=(1, 1, 1)))
-    generator = torch.Generator().manual_seed(0)
+    method = Flow3D(UNet(6, 4, widths=(8, 8, 8), blocks=(1, 1, 1)))
+    generator = torch.Generator().manual_seed(1)  # 0 makes one that answers SUV 988 to 60
     with torch.no_grad():
         for parameter in method.network.parameters():
             parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
@@ -163,6 +163,32 @@ def test_spread_is_the_standard_deviation_of_the_samples(model: Model) -> None:
 def test_several_samples_of_one_step_are_refused(model: Model) -> None:
     with pytest.raises(UsageError, match="use --steps 2 or more"):
         denoise(scan((16, 16, 16)), model, steps=1, samples=2)
+
+
+@pytest.mark.parametrize("dose", [1.0, 0.0, -4.0, float("nan"), float("inf")])
+def test_what_is_no_dose_is_refused(model: Model, dose: float) -> None:
+    with pytest.raises(UsageError, match="no dose reduction factor"):
+        denoise(scan((16, 16, 16)), model, dose=dose)
+
+
+def test_a_method_that_cannot_be_told_a_dose_says_so() -> None:
+    told = {name for name, method in methods().items() if method.can_be_told_dose}
+    assert told == {"flow3d"}
+    regressor = methods()["logunet"].create("tiny")
+    model = Model(regressor, regressor.contract({}), "mine", "0" * 64)
+    with pytest.raises(UsageError, match="logunet cannot be told a dose"):
+        denoise(scan((16, 16, 16)), model, dose=4)
+
+
+def test_the_nearer_the_told_dose_is_to_the_full_one_the_nearer_the_answer_is_to_the_scan(
+    model: Model,
+) -> None:
+    image = scan((32, 32, 32))
+    answers = [denoise(image, model, dose=dose, precision="float32") for dose in (1.001, 2, 100)]
+    changes = [np.abs(answer.image.suv - image.suv).max() for answer in answers]
+    assert changes[0] < 0.02 * changes[2]
+    assert changes[0] < changes[1] < changes[2]
+    assert [answer.record["dose"] for answer in answers] == [1.001, 2, 100]
 
 
 def test_out_of_memory_halves_the_tile_and_says_so(

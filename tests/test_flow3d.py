@@ -1,9 +1,10 @@
+import numpy as np
 import pytest
 import torch
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.methods.flow3d import Flow3D, loss, preconditioning
-from petdiff.methods.local_activity import CHANNELS, local_activity
+from petdiff.methods.local_activity import CHANNELS, FIELDS, local_activity
 
 SIGMA_DATA = 0.3
 
@@ -48,6 +49,54 @@ def test_a_scan_without_noise_is_handed_back_whatever_the_network_says() -> None
         changes.append((answer[:, :1] - fields[:, :1]).abs().max().item())
     assert changes[0] < 1e-3
     assert changes[1] > 0.1
+
+
+@pytest.mark.parametrize("dose", [1.5, 4.0, 100.0])
+def test_a_told_scan_s_own_counts_are_kept_and_the_rest_is_what_the_network_expects(
+    dose: float,
+) -> None:
+    """full = f · low + (1 − f) · rest, where the network does not look at what it is told."""
+    torch.manual_seed(0)
+    method = Flow3D.create("tiny")
+    with torch.no_grad():
+        for parameter in method.network.parameters():
+            parameter.copy_(0.1 * torch.randn(parameter.shape))
+        method.network.stem.weight[:, 4 * 8 : 5 * 8] = 0
+    fields = local_activity(scan(0.5), dose=dose).fields[None]
+    unknown = torch.cat([fields[:, :4], torch.zeros_like(fields[:, 4:])], dim=1)
+    x, sigma = torch.zeros(1, 1, 16, 16, 16), torch.tensor([torch.inf])
+    told, rest = (method.denoise(x, sigma, each)[:, :1] for each in (fields, unknown))
+    torch.testing.assert_close(told, fields[:, :1] / dose + (1 - 1 / dose) * rest)
+    assert (rest - fields[:, :1]).abs().max() > 0.1
+
+
+def test_thinned_counts_share_noise_with_the_full_dose_as_the_told_dose_says() -> None:
+    """Of many thinnings of Poisson counts: the slope of the full scan's error on the low one's."""
+    rng = np.random.default_rng(0)
+    full = rng.poisson(40.0, 400_000)
+    for dose in (2, 4, 10):
+        low = rng.binomial(full, 1 / dose) * dose
+        slope = np.polyfit(low - 40.0, full - 40.0, 1)[0]
+        assert slope == pytest.approx(1 / dose, abs=0.005)
+
+
+def test_half_of_the_training_patches_are_told_their_dose() -> None:
+    method = Flow3D.create("tiny")
+    example = method.example(scan(0.4), scan(0.1), 4.0)
+    assert example.shape == (2 + FIELDS, 16, 16, 16)
+    assert example[FIELDS].unique().tolist() == [0.75]
+    assert method.example(scan(0.4), scan(0.1))[FIELDS].unique().tolist() == [0]
+    seen: list[float] = []
+
+    def noted(x: torch.Tensor, sigma: torch.Tensor, fields: torch.Tensor) -> torch.Tensor:
+        seen.extend(fields[:, 4].amax((1, 2, 3)).tolist())
+        return torch.cat([x, torch.zeros_like(fields[:, 1:CHANNELS])], dim=1)
+
+    method.denoise = noted  # type: ignore[method-assign]
+    [objective] = method.objectives()
+    objective.loss(example.expand(200, -1, -1, -1, -1), torch.Generator().manual_seed(0))
+    assert set(seen) == {0.0, 0.75}
+    assert 70 < sum(lacking > 0 for lacking in seen) < 130
 
 
 def test_at_infinite_sigma_the_guess_is_not_looked_at() -> None:
@@ -106,11 +155,12 @@ def test_voxels_are_changed_only_where_training_saw_no_such_size(
 def test_a_model_of_another_version_is_refused() -> None:
     contract = Flow3D.create("tiny").contract({})
     assert Flow3D.from_contract(contract).network.architecture() == contract.architecture
-    older = contract.model_copy(
-        update={"architecture": contract.architecture | {"out_channels": 2}}
-    )
-    with pytest.raises(InputRefused, match="another version"):
-        Flow3D.from_contract(older)
+    for end, channels in (("out_channels", 2), ("in_channels", 5)):
+        older = contract.model_copy(
+            update={"architecture": contract.architecture | {end: channels}}
+        )
+        with pytest.raises(InputRefused, match=f"{end}: of another version"):
+            Flow3D.from_contract(older)
 
 
 @pytest.mark.parametrize("part", ["architecture", "process"])

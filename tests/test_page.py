@@ -78,6 +78,7 @@ def record(before: PETImage, after: PETImage, **suv: Any) -> dict[str, Any]:
             "precision": "float32",
             "steps": 1,
             "samples": 2,
+            "dose": None,
             "seed": 0,
             "working_voxel_mm": list(before.spacing_mm),
             "working_shape": list(before.suv.shape),
@@ -215,7 +216,7 @@ def test_a_run_without_the_viewer_says_so(
     result = SimpleNamespace(
         image=scan(),
         uncertainty=None,
-        record={"model": {"name": "m"}, "steps": 1, "samples": 1, "seed": 0},
+        record={"model": {"name": "m"}, "steps": 1, "samples": 1, "dose": None, "seed": 0},
     )
     request = denoise.Request(Path("/data/DOE JOHN/scan.nii"))
     denoise._page(request, scan(), result, {}, Path("/out"), Progress())
