@@ -236,5 +236,10 @@ def test_refuses_by_name_and_offers_a_way_out(changes: dict[str, Any], named: st
 def test_refuses_slices_of_two_calibrations() -> None:
     with pytest.raises(InputRefused, match="weight_kg"):
         suv({}, {"PatientWeight": 71})
-    with pytest.raises(InputRefused, match="units is absent, but BQML"):
-        suv({}, {"Units": None})
+
+
+@pytest.mark.parametrize("slices", [({}, {"Units": None}), ({"Units": None}, {})])
+def test_a_slice_that_lacks_what_another_has_may_be_truncated(slices: Any) -> None:
+    with pytest.raises(InputRefused, match="lacks units, .* truncated") as refusal:
+        suv(*slices)
+    assert "--suv-factor" not in str(refusal.value)

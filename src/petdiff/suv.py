@@ -126,9 +126,14 @@ def _require_one_calibration(slices: Sequence[SliceHeader]) -> None:
     for header in slices[1:]:
         for name in _CONSTANT:
             first, other = getattr(slices[0], name), getattr(header, name)
+            if bool(first) != bool(other):
+                lacking, whole = (slices[0], header) if other else (header, slices[0])
+                raise InputRefused(
+                    f"{lacking.name} lacks {name}, which {whole.name} has: truncated? "
+                    "Remove it, or get it again"
+                )
             if first != other:
-                shown = other or "absent", first or "absent"
-                raise refuse(header, f"{name} is {shown[0]}, but {shown[1]} in {slices[0].name}")
+                raise refuse(header, f"{name} is {other}, but {first} in {slices[0].name}")
 
 
 def _from_stored_suv(header: SliceHeader) -> SUVResult:
