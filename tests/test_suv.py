@@ -240,6 +240,6 @@ def test_refuses_slices_of_two_calibrations() -> None:
 
 @pytest.mark.parametrize("slices", [({}, {"Units": None}), ({"Units": None}, {})])
 def test_a_slice_that_lacks_what_another_has_may_be_truncated(slices: Any) -> None:
-    with pytest.raises(InputRefused, match="lacks units, .* truncated") as refusal:
+    with pytest.raises(InputRefused, match=r"lacks units, .* truncated") as refusal:
         suv(*slices)
     assert "--suv-factor" not in str(refusal.value)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from petdiff.errors import InputRefused
 from petdiff.suv_decay import FIRST_TIME, FRAME_TIME, GE_TIME, SERIES_TIME, decay_of
 from petdiff.suv_header import SliceHeader, refuse
 
