@@ -38,13 +38,20 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but results an
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same result")]
 Series = Annotated[
-    str | None, typer.Option(metavar="UID", help="Which series, where IN holds several")
+    str | None,
+    typer.Option(
+        metavar="UID", help="Which series, where IN holds several", rich_help_panel="Scan"
+    ),
 ]
 Units = Annotated[
-    Literal["suv", "bqml"] | None, typer.Option(help="What the values are, where IN does not say")
+    Literal["suv", "bqml"] | None,
+    typer.Option(help="What the values are, where IN does not say", rich_help_panel="Scan"),
 ]
 SuvFactor = Annotated[
-    float | None, typer.Option(metavar="F", help="SUV per stored unit, where IN gives none")
+    float | None,
+    typer.Option(
+        metavar="F", help="SUV per stored unit, where IN gives none", rich_help_panel="Scan"
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON")]
 
@@ -54,18 +61,30 @@ def denoise(
     scan: Scan,
     output: Out,
     model: Annotated[
-        str, typer.Option(help="A shipped model's name, or a .safetensors")
+        str,
+        typer.Option(help="A shipped model's name, or a .safetensors", rich_help_panel="Model"),
     ] = "flow3d",
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="More steps: more texture, fewer dB (default: the model's)"),
+        typer.Option(
+            min=1,
+            help="More steps: more texture, fewer dB (default: the model's)",
+            rich_help_panel="Model",
+        ),
     ] = None,
     samples: Annotated[
-        int, typer.Option(min=1, help="Scans to draw; from 2 on their spread is written")
+        int,
+        typer.Option(
+            min=1,
+            help="Scans to draw; from 2 on their spread is written",
+            rich_help_panel="Model",
+        ),
     ] = 1,
     dose: Annotated[
         float | None,
-        typer.Option(metavar="N", help="Say that the scan is at 1/N of the full dose, if it is"),
+        typer.Option(
+            metavar="N", help="It is at 1/N of the full dose, if known", rich_help_panel="Scan"
+        ),
     ] = None,
     seed: Seed = 0,
     device: Device = "auto",
