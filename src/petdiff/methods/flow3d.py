@@ -55,7 +55,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 # scan with hardly any noise is handed back but for a trace, however hot it is. Where the dose is
 # told, its say is but over the counts that the scan lacks: a scan at a share f of the dose has that
 # share of the full-dose scan's counts, noise and all, so that full = f · low + (1 − f) · rest as
-# far as a reconstruction is linear, and of the rest no noise is known. The same factor scales
+# far as a reconstruction is linear, and of the rest no noise is known. The network itself sees only
+# that it is told: what is to be expected of the rest does not hang on how much of it there is, and
+# a network that knew took a low dose for much noise (lab book, 16). The same factor scales
 # σ_data: less is left unknown of r where the scan is known well.
 _TRUSTED_NOISE = 0.1
 _GATE_REACH = 1.25  # so that the gate can shut out the measured scan where noise is high
@@ -204,7 +206,8 @@ class Flow3D:
         level = sigma.view(-1, 1, 1, 1, 1)
         _, _, c_in, t = preconditioning(level, self.sigma_data)
         c_skip, c_out, _, _ = preconditioning(level, self.sigma_data * strength)
-        seen = torch.cat([fields, (c_in * x).to(fields.dtype)], dim=1)
+        told = (lacking > 0).to(fields.dtype)
+        seen = torch.cat([fields[:, :4], told, (c_in * x).to(fields.dtype)], dim=1)
         answer = self.network(seen, t.flatten()).float()
         gate, change, trust = torch.split(answer, [1, 1, CHANNELS - 1], dim=1)
         measured = (1 - strength * _GATE_REACH * torch.sigmoid(gate)) * fields[:, :1]
