@@ -56,9 +56,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 # told, its say is but over the counts that the scan lacks: a scan at a share f of the dose has that
 # share of the full-dose scan's counts, noise and all, so that full = f · low + (1 − f) · rest as
 # far as a reconstruction is linear, and of the rest no noise is known. The network itself sees only
-# that it is told: what is to be expected of the rest does not hang on how much of it there is, and
-# a network that knew took a low dose for much noise (lab book, 16). The same factor scales
-# σ_data: less is left unknown of r where the scan is known well.
+# that it is told: what is to be expected of the rest does not hang on how much of it there is. The
+# same factor scales σ_data: less is left unknown of r where the scan is known well.
 _TRUSTED_NOISE = 0.1
 _GATE_REACH = 1.25  # so that the gate can shut out the measured scan where noise is high
 _MAX_WEIGHT = 10.0
