@@ -164,7 +164,7 @@ def test_denoised_scan_appears_whole_with_its_record(
     from petdiff.io import read
 
     out = tmp_path / "out"
-    done = run("denoise", scan, "-o", out, "--model", model, "--quiet")
+    done = run("denoise", scan, "-o", out, "--model", model, "--dose", "4", "--quiet")
     assert (done.code, done.err) == (0, "")
     names = ["denoised.nii.gz", "preview.png", "report.html", "run.json"]
     assert done.out.split() == [str(out / name) for name in names]
@@ -174,6 +174,7 @@ def test_denoised_scan_appears_whole_with_its_record(
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert record["notice"] == "For research, not a medical device."
     assert record["options"]["seed"] == 0
+    assert record["options"]["dose"] == record["denoising"]["dose"] == 4
     assert len(record["denoising"]["model"]["sha256"]) == 64
     assert record["input"]["suv"]["rule"]
     assert set(record["seconds"]) == {"reading", "denoising", "writing", "preview", "page"}

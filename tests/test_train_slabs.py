@@ -25,7 +25,7 @@ from petdiff.training.slabs import (
     scan_slab,
 )
 from petdiff.training.store import Store
-from petdiff.training.stretches import Stretch, Stretches, draw_scanner
+from petdiff.training.stretches import Stretch, Stretches, draw_scanner, draw_tracer
 
 
 def test_a_scanned_slab_keeps_its_activity_and_its_noise_grows_as_dose_falls() -> None:
@@ -88,6 +88,17 @@ def test_scanners_that_no_clinic_has_are_possible_and_each_another() -> None:
     scan = {"seed": 0, "patient": patient, "dose_factors": (4.0,), "voxel_mm": None, "labels": None}
     for scanner in others:
         ScanRecord(scanner=scanner, **scan)  # refuses what is no scanner
+
+
+def test_heads_are_mostly_fdg_s_and_bodies_any_tracer_s() -> None:
+    rng = np.random.default_rng(0)
+    drawn = {
+        part: [draw_tracer(rng, part) for _ in range(4000)] for part in ("head-neck", "pelvis")
+    }
+    shares = {part: np.mean([tracer == "fdg" for tracer in drawn[part]]) for part in drawn}
+    assert shares["head-neck"] == pytest.approx(0.75 + 0.25 / 4, abs=0.03)
+    assert shares["pelvis"] == pytest.approx(0.25, abs=0.03)
+    assert set(drawn["head-neck"]) == set(drawn["pelvis"]) == set(TRACERS)
 
 
 def test_a_clinics_slabs_are_drawn_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
