@@ -91,6 +91,8 @@ def _load(request: Request, image: PETImage, progress: Progress) -> Model:
     progress.say(f"petdiff {__version__} · for research, not a medical device")
     progress.say(f"scan    {request.scan} · {grid_text(image)}")
     progress.say(f"suv     stored {image.unit} · rule: {suv.get('rule')} ({suv.get('reason')})")
+    if request.dose is not None:
+        progress.say(f"dose    1/{request.dose:g} of the full dose, as told")
     for warning in [*suv.get("warnings", ()), *image.facts.get("warnings", ())]:
         progress.say(f"warning {warning}")
     progress.say(f"model   {model.name} · sha256 {model.sha256[:12]} · {model.contract.licence}")
