@@ -255,7 +255,9 @@ def _require_dose(dose: float, model: Model) -> None:
             f"--dose {dose:g} is no dose reduction factor: give a number above 1, 20 for 1/20"
         )
     if not model.method.can_be_told_dose:
-        raise UsageError(f"--dose {dose:g}: {model.contract.method} cannot be told a dose; leave it out")
+        raise UsageError(
+            f"--dose {dose:g}: {model.contract.method} cannot be told a dose; leave it out"
+        )
 
 
 def _require_finite(image: PETImage) -> None:
