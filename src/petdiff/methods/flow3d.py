@@ -154,8 +154,8 @@ class Flow3D:
         def denoising(batch: Tensor, generator: torch.Generator) -> Tensor:
             r, fields, activity = torch.split(batch, [1, FIELDS, 1], dim=1)
             told = torch.rand(len(batch), generator=generator) < TOLD_SHARE
-            dose = fields[:, 4:] * told.to(fields).view(-1, 1, 1, 1, 1)
-            fields = torch.cat([fields[:, :4], dose], dim=1)
+            lacking = fields[:, 4:] * told.to(fields).view(-1, 1, 1, 1, 1)
+            fields = torch.cat([fields[:, :4], lacking], dim=1)
             return loss(self, r, fields, activity, generator)
 
         return [Objective("flow3d", list(self.network.parameters()), denoising)]

@@ -52,7 +52,7 @@ class LocalActivity:
 
     smoothed  the scan [i, j, k] in SUV, smoothed by Gaussians of the σ of SMOOTHED
     activity  the positive field s [i, j, k], SUV
-    fields    what the network sees of the scan [FIELDS, i, j, k], free of scale: the ratio y/s − 1,
+    fields    what flow3d looks at of the scan [FIELDS, i, j, k], free of scale: the ratio y/s − 1,
               the log of s against its surroundings, the log of the noise around each voxel, the log
               of the noise to be expected there, and, the same everywhere, the share of the full
               dose's counts that the scan lacks: 19/20 at 1/20 dose, 0 where its dose is not known
