@@ -60,7 +60,8 @@ def run_whole(scan: np.ndarray, steps: int) -> None:
 def network_rate(dtype: torch.dtype) -> tuple[float, float]:
     """FLOP/s of the default network on one tile, and its FLOP per voxel."""
     network = load_model("flow3d").network.to(dtype=dtype, memory_format=torch.channels_last_3d)
-    x, level = torch.randn(1, 5, *TILE, dtype=dtype), torch.ones(1)
+    channels = network.architecture()["in_channels"]
+    x, level = torch.randn(1, channels, *TILE, dtype=dtype), torch.ones(1)
     with torch.inference_mode():
         with FlopCounterMode(display=False) as counter:
             network(x, level)
