@@ -228,14 +228,11 @@ def _found(name: str, asked: Asked, beside: Path) -> Asked:
         if asked != Asked(model=asked.model):
             raise ValueError(f"{name}: {asked.model} is a filter and takes no settings")
         return asked
-    file = _weights(asked.model)
+    known = _weights(asked.model)
+    file = known if known.is_file() else beside / asked.model
     if file.is_file():
         _require_tellable(name, asked, file)
-        return asked
-    file = beside / asked.model
-    if file.is_file():
-        _require_tellable(name, asked, file)
-        return asked.model_copy(update={"model": str(file)})
+        return asked if file is known else asked.model_copy(update={"model": str(file)})
     from petdiff.methods.model import shipped_models
 
     raise ValueError(
