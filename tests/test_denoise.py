@@ -152,12 +152,35 @@ def test_spread_is_the_standard_deviation_of_the_samples(model: Model) -> None:
         [denoise(image, model, steps=2, generator=one_after_another).image.suv for _ in range(3)]
     )
     assert result.uncertainty is not None
-    np.testing.assert_allclose(result.image.suv, drawn.mean(0), atol=2e-4)
     inside = result.uncertainty.suv > 0
     np.testing.assert_allclose(
         result.uncertainty.suv[inside], drawn.std(0, ddof=1)[inside], atol=2e-4
     )
     assert inside.any()
+
+
+def test_beside_its_samples_flow3d_gives_the_posterior_mean(model: Model) -> None:
+    image = scan((24, 24, 24))
+    mean, sampled = (denoise(image, model, samples=n).image.suv for n in (1, 3))
+    np.testing.assert_array_equal(sampled, mean)
+
+
+def test_what_pure_noise_is_answered_is_asked_once_for_all_samples(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    answer = Flow3D.denoise
+
+    def counted(self: Flow3D, x: torch.Tensor, sigma: torch.Tensor, y: torch.Tensor) -> Any:
+        asked.append(sigma.item())
+        return answer(self, x, sigma, y)
+
+    done: list[tuple[int, int]] = []
+    monkeypatch.setattr(Flow3D, "denoise", counted)
+    denoise(scan((24, 24, 24)), model, steps=3, samples=4, callback=lambda *now: done.append(now))
+    assert sum(np.isinf(asked)) == 1
+    assert len(asked) == 1 + 4 * 2
+    assert done[-1] == (9, 9)
 
 
 def test_several_samples_of_one_step_are_refused(model: Model) -> None:

@@ -109,6 +109,23 @@ def test_at_infinite_sigma_the_guess_is_not_looked_at() -> None:
     assert torch.equal(*answers)
 
 
+@pytest.mark.parametrize("left", [0.07, 0.15, 0.25])
+def test_samples_of_a_gaussian_have_its_mean_and_spread(left: float) -> None:
+    """Its denoiser is known: E[r | x] of a Gaussian is linear in x."""
+    method, mean = Flow3D.create("tiny"), 0.4
+
+    def denoiser(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        if sigma.isinf():
+            return torch.full_like(x, mean)
+        return (left**2 * x + sigma**2 * mean) / (left**2 + sigma**2)
+
+    generator = torch.Generator().manual_seed(6)
+    noise = torch.randn(40_000, generator=generator)
+    drawn = method.sample(denoiser, noise, method.sampling_steps, generator)
+    assert drawn.mean().item() == pytest.approx(mean, abs=0.005)
+    assert drawn.std().item() == pytest.approx(left, rel=0.12)
+
+
 def test_loss_of_a_perfect_answer_is_zero() -> None:
     method = Flow3D.create("tiny")
     fields = local_activity(scan(0.3)).fields[None]

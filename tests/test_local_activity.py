@@ -159,6 +159,18 @@ def test_regional_activity_is_kept_whatever_the_network_changed(scan: torch.Tens
     assert (after / truth - 1).abs().max() < 0.04
 
 
+@pytest.mark.parametrize("trust", [-5.0, 5.0])
+def test_an_answer_of_both_signs_stays_bounded(scan: torch.Tensor, trust: float) -> None:
+    """Where they cancel, no factor may make of them what was not there."""
+    seen = local_activity(scan)
+    wild = 3 * torch.randn(scan.shape, generator=torch.Generator().manual_seed(4))
+    kept = seen.decode(seen.settle(answer_of(wild, trust)))
+    assert kept.min() >= 0
+    # Without negatives a voxel is at most what is smoothed there over the Gaussian's middle.
+    middle = 1 / (2 * torch.pi * 4) ** 1.5
+    assert (kept * middle <= 1.2 * seen.activity).all()
+
+
 def test_keeping_activity_leaves_the_measured_scan_alone(scan: torch.Tensor) -> None:
     seen = local_activity(scan)
     torch.testing.assert_close(

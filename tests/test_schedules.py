@@ -103,7 +103,7 @@ def test_karras_sigmas_are_even_in_their_root() -> None:
 
 
 def test_flow_sigmas_start_at_infinity_and_are_even_in_time() -> None:
-    sigmas = flow_sigmas(4, sigma_data=0.5)
+    sigmas = flow_sigmas(4, scale=0.5)
     assert sigmas[0].isinf()
     time = sigmas[1:] / (sigmas[1:] + 0.5)
     torch.testing.assert_close(time, torch.tensor([0.75, 0.5, 0.25, 0.0], dtype=torch.float64))

@@ -55,8 +55,9 @@ def denoise(
 ) -> Result:
     """What a full-dose scan would have shown.
 
-    steps      how often the model is asked per sample (default: the model's; 4 if samples > 1)
-    samples    from 2 on, their mean is the image and their standard deviation the uncertainty
+    steps      how often the model is asked per sample (default: the model's; 6 if samples > 1)
+    samples    from 2 on, their standard deviation is the uncertainty; the image is then the
+               posterior mean of a model that one step gives it (flow3d), else the samples' mean
     dose       the scan's dose reduction factor, 20 at 1/20 of the full dose, if it is known: models
                that can be told (flow3d) then know how much noise a full-dose scan would have
     generator  of the noise that sampling starts from, on the CPU (default: of seed 0); the same
@@ -185,25 +186,33 @@ def _draw(
     samples: int,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
-    """Mean and spread over the samples on y's grid, and how the volume was cut."""
+    """Image and spread of the samples on y's grid, and how the volume was cut."""
     air = gaussian(y.clamp(min=0), NEAR)
     scan = _pad(y, body.multiple)[body.box]
     bound = bind(scan)
     inside = body.voxels()
-    asked = ask(bound, inside, steps * samples)
+    knows_mean = method.default_steps == 1
+    calls = 1 + samples * (steps - 1) if knows_mean else samples * steps
+    asked = ask(bound, inside, calls)
     lowest = scan.clamp(max=0)
+
+    def sample(steps: int) -> Tensor:
+        noise = torch.randn(scan.shape, generator=generator).to(scan)
+        drawn = bound.decode(method.sample(asked, noise, steps, generator, None))
+        return torch.maximum(drawn, lowest)
+
     mean, squares = torch.zeros_like(scan), torch.zeros_like(scan) if samples > 1 else None
     for n in range(samples):
-        noise = torch.randn(scan.shape, generator=generator).to(scan)
-        x = method.sample(asked, noise, steps, generator, None)
-        drawn = torch.maximum(bound.decode(x), lowest)
+        drawn = sample(steps)
         gap = drawn - mean  # Welford's running mean and sum of squares
         mean += gap / (n + 1)
         if squares is not None:
             squares += gap * (drawn - mean)
-    image = _paste(air, mean, inside, body.box)
     if squares is None:
-        return image, None, asked.describe()
+        return _paste(air, mean, inside, body.box), None, asked.describe()
+    if knows_mean:
+        mean = sample(steps=1)
+    image = _paste(air, mean, inside, body.box)
     spread = (squares / (samples - 1)).sqrt()
     return image, _paste(torch.zeros_like(y), spread, inside, body.box), asked.describe()
 

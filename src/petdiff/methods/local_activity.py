@@ -109,8 +109,11 @@ def keep_activity(
     fourth of the fields) and on how far it reaches, which the network tells by its trust.
 
     answer  r and the trusts, as log odds over what the noise lets expect; all [..., i, j, k]
+
+    Where r says less than nothing, it says nothing: scaling what has both signs has no bound.
     """
     r, *trusts = answer
+    r = r.clamp(min=-1)
     trust = dict(zip(_HALF_TRUSTED_NOISE, trusts, strict=True))
     log_noise = log_noise.float() + _LOG_NOISE_CENTRE
     for sigma in _PASSES:

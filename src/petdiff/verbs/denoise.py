@@ -192,7 +192,7 @@ def title(record: dict[str, Any]) -> str:
     steps, samples = record["steps"], record["samples"]
     words = [Path(record["model"]["name"]).name, f"{steps} step{'s' * (steps > 1)}"]
     if samples > 1:
-        words.append(f"mean of {samples} samples")
+        words.append(f"{samples} samples")
     if record["dose"]:
         words.append(f"told 1/{record['dose']:g} dose")
     return " · ".join([*words, f"seed {record['seed']}"])
