@@ -187,7 +187,10 @@ def test_unit_is_scanned_answered_by_every_method_and_measured(
         twin = scans.twin
         assert twin is not None
         ours = any(low is image for image in scans.lows.values())
-        return SimpleNamespace(image=scans.full if ours else twin.full)
+        drawn = (
+            scans.full.with_suv(np.ones_like(scans.full.suv)) if options["samples"] > 1 else None
+        )
+        return SimpleNamespace(image=scans.full if ours else twin.full, uncertainty=drawn)
 
     monkeypatch.setattr(study, "simulate", simulate)
     monkeypatch.setattr(study, "rescan", lambda record, lesions: scans.twin)
@@ -195,7 +198,7 @@ def test_unit_is_scanned_answered_by_every_method_and_measured(
     monkeypatch.setattr("petdiff.inference.denoise.denoise", denoise)
     methods: Any = {
         "measured": {}, "gaussian": {}, "flow3d": {},
-        "told": {"model": "flow3d", "tell_dose": True},
+        "told": {"model": "flow3d", "tell_dose": True, "samples": 3},
     }  # fmt: skip
     cohort = Cohort(doses=(4, 20), lesions=True, methods=methods)
     unit = Unit("0003-quadra-fdg", "0003", "quadra", "fdg", 3)
@@ -210,6 +213,8 @@ def test_unit_is_scanned_answered_by_every_method_and_measured(
         whole = np.sqrt(np.mean(error.astype(float) ** 2)) / scans.full.suv.mean(dtype=float)
         assert found["measured", dose, "nrmse_whole", "volume"] == pytest.approx(whole, rel=1e-5)
         assert found["flow3d", dose, "suv_peak_bias", "lesion 2 (node)"] == 0
+        assert found["told", dose, "within_1_sd", "body"] == 1
+        assert ("flow3d", dose, "within_1_sd", "body") not in found
     assert not any("outside" in row.region for row in measured.rows)
     assert {(r.method, r.dose) for r in measured.readings} == {
         ("full", 1.0), *((m, d) for m in cohort.methods for d in (4.0, 20.0))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.optimize import minimize_scalar
+from scipy.stats import norm, t
 
 from petdiff.evaluation.activity import activity_change
 from petdiff.evaluation.baselines import (
@@ -20,6 +21,7 @@ from petdiff.evaluation.baselines import (
 from petdiff.evaluation.metrics import (
     Volume,
     compare,
+    coverage,
     noise_level,
     psnr,
     ssim_map,
@@ -154,6 +156,21 @@ def test_no_error_is_relative_to_a_mean_that_is_not_above_0(mean: float) -> None
     found = compare(reference, reference + np.float32(0.1), reference > 0)
     assert found["nrmse_whole"] is found["nmae_whole"] is None
     assert found["nrmse"] == found["nmae"] == pytest.approx(0.1 / (mean + 1), rel=1e-5)
+
+
+def test_coverage_is_that_of_gauss_and_of_student() -> None:
+    rng = np.random.default_rng(2)
+    shape = (40, 40, 40)
+    truth, sd = np.zeros(shape, np.float32), rng.uniform(0.5, 2, shape).astype(np.float32)
+    error = (sd * rng.normal(size=shape)).astype(np.float32)
+    everywhere = np.ones(shape, dtype=bool)
+    exact = coverage(truth, error, sd, everywhere)
+    eight = coverage(truth, error, sd * np.sqrt(rng.chisquare(7, shape) / 7), everywhere)
+    for n in (1, 2):
+        assert exact[f"within_{n}_sd"] == pytest.approx(1 - 2 * norm.sf(n), abs=0.005)
+        assert eight[f"within_{n}_sd"] == pytest.approx(1 - 2 * t.sf(n, 7), abs=0.005)
+    assert coverage(truth, error, sd / 2, everywhere)["error_over_sd"] == pytest.approx(2, rel=0.01)
+    assert coverage(truth, error, truth, everywhere)["error_over_sd"] is None
 
 
 def test_thin_scan_has_no_ssim() -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from petdiff.clinic.description import Lesion
 from petdiff.errors import InputRefused
 from petdiff.evaluation import lesion_study
-from petdiff.evaluation.baselines import Filtered, best_gaussian, best_non_local_means, gaussian
+from petdiff.evaluation.baselines import best_gaussian, best_non_local_means, gaussian
 from petdiff.evaluation.cohort import (
     FULL_DOSE,
     GAUSSIAN,
@@ -27,6 +27,7 @@ from petdiff.evaluation.cohort import (
 from petdiff.evaluation.lesion_study import Reading, Twins
 from petdiff.evaluation.lesions import Lesion as Region
 from petdiff.evaluation.lesions import sphere_lesion
+from petdiff.evaluation.metrics import coverage
 from petdiff.evaluation.protocol import Case, Row, measure_scan, prepare
 from petdiff.evaluation.snapshots import Snapshots, take
 from petdiff.image import PETImage
@@ -35,6 +36,15 @@ if TYPE_CHECKING:
     from petdiff.methods.model import Model
 
 Labels = NDArray[np.int32]
+Volume = NDArray[np.float32]
+
+
+class Answer(NamedTuple):
+    """What a method makes of a scan: SUV, a filter's strength, one standard deviation in SUV."""
+
+    suv: Volume
+    strength: float = 0.0
+    spread: Volume | None = None
 
 
 class CohortRow(NamedTuple):
@@ -101,7 +111,7 @@ def measure_scans(scans: Scans, methods: Mapping[str, Asked], unit: Unit) -> Mea
             answer = _answer(asked, low, dose, case, unit.seed)
             seconds = time.perf_counter() - start
             answers[name] = answer.suv
-            measured = [*measure_scan(case, answer.suv), *_about(asked, answer, seconds)]
+            measured = [*measure_scan(case, answer.suv), *_about(asked, answer, case, seconds)]
             found += [CohortRow(dose, name, *row) for row in measured]
             if scans.twin:
                 without = _twin_answer(asked, scans.twin, dose, answer.strength, case, unit)
@@ -153,20 +163,22 @@ def _read(cohort: Cohort, unit: Unit) -> Scans:
     return Scans(full, lows)
 
 
-def _answer(asked: Asked, low: PETImage, dose: float, case: Case, seed: int) -> Filtered:
+def _answer(asked: Asked, low: PETImage, dose: float, case: Case, seed: int) -> Answer:
     """What a method makes of a scan; filters get the best strength against the full-dose scan."""
     if asked.model == MEASURED:
-        return Filtered(low.suv, 0.0)
+        return Answer(low.suv)
     if asked.model == GAUSSIAN:
-        return best_gaussian(low.suv, case.reference, case.spacing_mm, case.body)
+        best = best_gaussian(low.suv, case.reference, case.spacing_mm, case.body)
+        return Answer(best.suv, best.strength)
     if asked.model == NON_LOCAL_MEANS:
-        return best_non_local_means(low.suv, case.reference, case.body)
-    return Filtered(_denoised(asked, low, dose, seed), float("nan"))
+        best = best_non_local_means(low.suv, case.reference, case.body)
+        return Answer(best.suv, best.strength)
+    return _denoised(asked, low, dose, seed)
 
 
 def _twin_answer(
     asked: Asked, twin: Scans, dose: float, strength: float, case: Case, unit: Unit
-) -> NDArray[np.float32]:
+) -> Volume:
     """The same method on the twin; a filter at the strength that the patient's scan has had."""
     low = twin.lows[dose]
     if asked.model == GAUSSIAN:
@@ -177,20 +189,22 @@ def _twin_answer(
     return _answer(asked, low, dose, case, unit.seed).suv
 
 
-def _denoised(asked: Asked, low: PETImage, dose: float, seed: int) -> NDArray[np.float32]:
+def _denoised(asked: Asked, low: PETImage, dose: float, seed: int) -> Answer:
     import torch
 
     from petdiff.inference.denoise import denoise
 
     generator = torch.Generator().manual_seed(seed)
-    return denoise(
+    result = denoise(
         low,
         _model(asked.model),
         steps=asked.steps,
         samples=asked.samples,
         dose=(dose or None) if asked.tell_dose else None,  # one's own pairs may not state theirs
         generator=generator,
-    ).image.suv
+    )
+    spread = result.uncertainty
+    return Answer(result.image.suv, spread=None if spread is None else spread.suv)
 
 
 @cache
@@ -201,8 +215,11 @@ def _model(name: str) -> Model:
     return load_model(name)
 
 
-def _about(asked: Asked, answer: Filtered, seconds: float) -> Iterator[Row]:
+def _about(asked: Asked, answer: Answer, case: Case, seconds: float) -> Iterator[Row]:
     yield Row("seconds", "all", seconds, "s")
+    if answer.spread is not None:
+        told = coverage(case.reference, answer.suv, answer.spread, case.body)
+        yield from (Row(metric, "body", value, "1") for metric, value in told.items())
     if asked.model == GAUSSIAN:
         yield Row("filter_strength", "all", answer.strength, "mm")
     elif asked.model == NON_LOCAL_MEANS:

@@ -79,6 +79,27 @@ def ssim_map(reference: Volume, test: Volume, data_range: float) -> Volume | Non
     return np.asarray(similarity, dtype=np.float32)
 
 
+def coverage(
+    reference: Volume, test: Volume, spread: Volume, mask: Mask
+) -> dict[str, float | None]:
+    """How well a scan's stated standard deviation `spread` tells its error, over a mask.
+
+    within_1_sd, within_2_sd   share of voxels whose error is within one or two of it; 0.683 and
+                               0.954 where errors are Gaussian and it is exact, 0.649 and 0.914
+                               (Student's t) where it is that of 8 samples
+    error_over_sd              root mean squares of the error and of the spread, their ratio; None
+                               where the spread is 0 throughout
+    """
+    error = np.abs(np.subtract(test[mask], reference[mask], dtype=np.float64))
+    sd = spread[mask].astype(np.float64)
+    power = np.dot(sd, sd)
+    return {
+        "within_1_sd": float((error <= sd).mean()),
+        "within_2_sd": float((error <= 2 * sd).mean()),
+        "error_over_sd": float(np.sqrt(np.dot(error, error) / power)) if power > 0 else None,
+    }
+
+
 def noise_level(suv: Volume, spacing_mm: Spacing) -> float | None:
     """How grainy a scan is: Σ|v - G∗v| / #(G∗v > 0.1), v = log1p(SUV), at 1.65 mm.
 
