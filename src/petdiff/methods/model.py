@@ -73,8 +73,9 @@ class Method(Protocol):
                    are blended (see WindowedMethod)
     axes           where i, j and k run in the patient for the network: three of R/L, A/P, S/I
     precision      auto, or what its network should run in
-    default_steps  how often it asks, if not told; sampling_steps where several samples are drawn,
-                   1 where all would be alike
+    default_steps  how often it asks, if not told, 1 where one step answers the posterior mean,
+                   whatever the noise; sampling_steps where several samples are drawn, 1 where all
+                   would be alike
     can_be_told_dose  whether `bind` looks at the dose
     """
 
