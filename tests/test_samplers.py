@@ -19,13 +19,19 @@ from petdiff.diffusion.samplers import (
     sample_euler,
     sample_heun,
 )
-from petdiff.diffusion.schedules import flow_sigmas, karras_sigmas
+from petdiff.diffusion.schedules import karras_sigmas
 
 MEAN, SPREAD = 0.3, 0.5  # of the data
 Sampler = Callable[..., Tensor]
 Moments = Callable[..., tuple[float, float]]
 DETERMINISTIC = [sample_euler, sample_heun, sample_dpmpp_2m, sample_ddim]
 ALL = [*DETERMINISTIC, sample_ancestral]
+
+
+def straight_path(steps: int) -> Tensor:
+    """σ = SPREAD · t / (1 − t), t even from 1 to 0: from ∞, as rectified flow goes."""
+    t = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+    return SPREAD * t / (1 - t)
 
 
 class Gaussian:
@@ -107,7 +113,7 @@ def test_order_of_convergence(sampler: Sampler, order: int) -> None:
 )
 def test_start_at_infinity_costs_no_order(sampler: Sampler, order: int) -> None:
     """But a logarithm: its steps halve, third … σ, the first of them however fine the schedule."""
-    slope = slope_of_error(sampler, lambda steps: flow_sigmas(steps, SPREAD))
+    slope = slope_of_error(sampler, straight_path)
     assert order - 0.15 < slope < order + 0.05
 
 
@@ -115,7 +121,7 @@ def test_start_at_infinity_costs_no_order(sampler: Sampler, order: int) -> None:
 def test_from_infinity_mean_and_spread_become_those_of_the_data(
     sampler: Sampler, moments: Moments
 ) -> None:
-    mean, spread = moments(Gaussian(), sampler, flow_sigmas(200, SPREAD))
+    mean, spread = moments(Gaussian(), sampler, straight_path(200))
     assert mean == pytest.approx(MEAN, rel=1e-12)
     assert spread == pytest.approx(SPREAD, rel=0.015)
 
@@ -136,7 +142,7 @@ def test_from_a_finite_sigma_what_its_noise_lacked_of_the_data_is_missing(
 
 @pytest.mark.parametrize("eta", [0.3, 1.0])
 def test_fresh_noise_of_ddim_keeps_the_spread(eta: float, moments: Moments) -> None:
-    mean, spread = moments(Gaussian(), sample_ddim, flow_sigmas(200, SPREAD), eta=eta)
+    mean, spread = moments(Gaussian(), sample_ddim, straight_path(200), eta=eta)
     assert mean == pytest.approx(MEAN, rel=1e-12)
     assert spread == pytest.approx(SPREAD, rel=0.015)
 
@@ -146,7 +152,7 @@ def test_ancestral_is_exact_in_any_number_of_steps_where_the_variance_is(
     steps: int, moments: Moments
 ) -> None:
     """Its last step answers the mean of x0 given x, which has spread²/√(spread² + σ²) of spread."""
-    sigmas = flow_sigmas(steps, SPREAD)
+    sigmas = straight_path(steps)
     mean, spread = moments(GaussianThatKnowsItsVariance(), sample_ancestral, sigmas)
     assert mean == pytest.approx(MEAN, rel=1e-12)
     assert spread == pytest.approx(SPREAD**2 / math.hypot(SPREAD, sigmas[-2]), rel=1e-12)
@@ -167,7 +173,7 @@ def test_ancestral_with_certain_x0_is_ddim_with_all_its_noise() -> None:
 
 
 def test_ddim_without_fresh_noise_is_euler() -> None:
-    noise, sigmas = unit_normal(50), flow_sigmas(5, SPREAD)
+    noise, sigmas = unit_normal(50), straight_path(5)
     ddim, euler = (sampler(Gaussian(), noise, sigmas) for sampler in (sample_ddim, sample_euler))
     torch.testing.assert_close(ddim, euler, rtol=1e-14, atol=1e-14)
 
@@ -181,7 +187,7 @@ def test_one_step_from_infinity_is_regression(sampler: Sampler) -> None:
         return torch.full_like(x, 7.0)
 
     noise = unit_normal(5)
-    x = sampler(denoiser, noise, flow_sigmas(1, SPREAD))
+    x = sampler(denoiser, noise, straight_path(1))
     assert torch.equal(x, torch.full_like(noise, 7.0))
     [(x_asked, sigma_asked)] = asked
     assert torch.equal(x_asked, noise)
@@ -207,7 +213,7 @@ def test_starting_at_infinity_is_the_limit_of_starting_ever_higher(sampler: Samp
 @pytest.mark.parametrize("sampler", ALL)
 def test_dtype_and_shape_are_kept(sampler: Sampler) -> None:
     noise = torch.zeros(1, 1, 2, 3, 4)
-    x = sampler(Gaussian(), noise, flow_sigmas(3, SPREAD), generator=torch.Generator())
+    x = sampler(Gaussian(), noise, straight_path(3), generator=torch.Generator())
     assert x.shape == noise.shape
     assert x.dtype == torch.float32
 

@@ -12,7 +12,6 @@ from torch import Tensor
 from petdiff.diffusion.schedules import (
     cosine_alphas_bar,
     ddpm_sigmas,
-    flow_sigmas,
     karras_sigmas,
     linear_alphas_bar,
     respaced_timesteps,
@@ -100,14 +99,6 @@ def test_karras_sigmas_are_even_in_their_root() -> None:
     assert sigmas[-1] == 0
     gaps = (sigmas[:-1] ** (1 / 3)).diff()
     torch.testing.assert_close(gaps, gaps[:1].expand_as(gaps))
-
-
-def test_flow_sigmas_start_at_infinity_and_are_even_in_time() -> None:
-    sigmas = flow_sigmas(4, scale=0.5)
-    assert sigmas[0].isinf()
-    time = sigmas[1:] / (sigmas[1:] + 0.5)
-    torch.testing.assert_close(time, torch.tensor([0.75, 0.5, 0.25, 0.0], dtype=torch.float64))
-    assert flow_sigmas(1, 0.5).tolist() == [math.inf, 0.0]
 
 
 @pytest.mark.oracle

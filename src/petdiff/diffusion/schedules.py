@@ -82,13 +82,3 @@ def karras_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float = 7
     )
     sigmas = ramp**rho
     return torch.cat([sigmas, sigmas.new_zeros(1)])
-
-
-def flow_sigmas(steps: int, scale: float) -> Tensor:
-    """σ = scale · t / (1 − t), t falling evenly from 1 to 0, so from ∞ to 0: [steps + 1].
-
-    The straight path of rectified flow, x_t = (1 − t)·x0 + t·scale·noise, divided by 1 − t. Liu et
-    al. 2022 (arXiv 2209.03003), eq. 1. One step asks once, at σ = ∞: plain regression.
-    """
-    t = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
-    return scale * t / (1 - t)
