@@ -7,7 +7,7 @@ against the reference itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,7 @@ FWHM_PER_SIGMA = 2.354820045
 _WIDEST_FWHM_MM = 20.0
 
 
-@dataclass(frozen=True)
-class Filtered:
+class Filtered(NamedTuple):
     """A filtered scan, and the strength that came closest to the reference."""
 
     suv: Volume

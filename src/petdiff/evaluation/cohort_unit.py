@@ -168,11 +168,9 @@ def _answer(asked: Asked, low: PETImage, dose: float, case: Case, seed: int) -> 
     if asked.model == MEASURED:
         return Answer(low.suv)
     if asked.model == GAUSSIAN:
-        best = best_gaussian(low.suv, case.reference, case.spacing_mm, case.body)
-        return Answer(best.suv, best.strength)
+        return Answer(*best_gaussian(low.suv, case.reference, case.spacing_mm, case.body))
     if asked.model == NON_LOCAL_MEANS:
-        best = best_non_local_means(low.suv, case.reference, case.body)
-        return Answer(best.suv, best.strength)
+        return Answer(*best_non_local_means(low.suv, case.reference, case.body))
     return _denoised(asked, low, dose, seed)
 
 

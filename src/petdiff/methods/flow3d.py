@@ -196,9 +196,8 @@ class Flow3D:
 
         Steps that end far above the width of what is left open would draw the mean, not samples.
         """
-        sigmas = torch.tensor([math.inf, 0.0], dtype=torch.float64)
-        if steps > 1:
-            sigmas = torch.cat([sigmas[:1], karras_sigmas(steps - 1, *SAMPLING_SIGMAS)])
+        falling = karras_sigmas(steps - 1, *SAMPLING_SIGMAS)
+        sigmas = torch.cat([falling.new_tensor([math.inf]), falling])
         return sample_dpmpp_2m(denoiser, noise, sigmas, generator=generator, callback=callback)
 
     def denoise(self, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
