@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from petdiff.clinic.counts import Generators, draw_poisson, draw_subset
 from petdiff.clinic.projector import ParallelProjector
 from petdiff.clinic.resolution import BlurredProjector, gaussian_matrix
 
@@ -19,9 +20,9 @@ SCATTER_FWHM_MM = 200.0  # width that single scatter adds across the bins
 class Acquisition:
     """Counts and what the reconstruction is told of how they came about.
 
-    counts          [angle, bin, tof, k], or [angle, bin, tof, factor, k]
+    counts          [angle, bin, tof, k], or [factor, angle, bin, tof, k]
     multiplicative  [angle, bin, 1, k], expected trues per activity · mm
-    additive        [angle, bin, tof, k], expected scatter and randoms
+    additive        [1, bin, tof, k], expected scatter and randoms, the same for every view
     """
 
     counts: FloatArray
@@ -34,7 +35,7 @@ def acquire(
     mu_per_cm: FloatArray,
     model: BlurredProjector,
     *,
-    generator: np.random.Generator | Sequence[np.random.Generator],
+    generator: Generators,
     counts_per_activity_mm: ArrayLike = 1.0,
     expected_trues: float | None = None,
     scatter_fraction: float = 0.0,
@@ -74,9 +75,13 @@ def acquire(
     additive = _additive(
         trues, model.projector, scatter_fraction, randoms_fraction, _randoms_share(model, field_mm)
     )
-    counts = _poisson(trues + additive, generator, normalisation_error, factors or (1.0,))
+    expected = trues + additive
+    if normalisation_error:
+        expected *= _efficiencies(expected.shape, generator, normalisation_error)
     if factors is None:
-        counts = counts[..., 0, :]
+        counts = draw_poisson(expected, generator)
+    else:
+        counts = _nested(expected, factors, generator)
     return Acquisition(counts, multiplicative, additive)
 
 
@@ -100,76 +105,51 @@ def attenuation_factors(
 def thin(
     counts: FloatArray,
     factors: Sequence[float],
-    generator: np.random.Generator | Sequence[np.random.Generator],
-) -> FloatArray:
+    generator: Generators,
+) -> list[FloatArray]:
     """Counts at dose reduction factors ≥ 1, ascending, as if shorter scans cut from a longer one.
 
     Each event of a dose is kept for the next lower one by chance (binomial), so the doses are
-    nested and each is Poisson. counts [angle, bin, tof, k] → [angle, bin, tof, factor, k].
+    nested and each is Poisson. counts and those of each factor: [angle, bin, tof, k].
     """
     _require_ascending(factors)
-    thinned = np.empty((*counts.shape[:-1], len(factors), counts.shape[-1]), np.float32)
-    kept = np.divide([1, *factors[:-1]], factors)
-    for stream, part in _streams(generator, counts.shape[-1]):
-        left = counts[..., part].astype(np.int64)
-        for position, chance in enumerate(kept):
-            if chance < 1:
-                left = _keep(left, chance, stream)
-            thinned[..., position, part] = left
+    thinned, left = [], counts
+    for chance in np.divide([1, *factors[:-1]], factors):
+        if chance < 1:
+            left = draw_subset(left, float(chance), generator)
+        thinned.append(left)
     return thinned
 
 
-def _keep(
-    counts: NDArray[np.int64], chance: float, stream: np.random.Generator
-) -> NDArray[np.int64]:
-    """Each event kept with that chance. Equal counts are drawn in a row, because the generator
-    then prepares each binomial distribution only once."""
-    flat = counts.ravel()
-    # numpy sorts 16-bit numbers by radix, in linear time.
-    order = np.argsort(flat.astype(np.uint16) if flat.max() < 2**16 else flat, kind="stable")
-    order = order[np.searchsorted(flat, 1, sorter=order) :]
-    left = np.zeros_like(flat)
-    left[order] = stream.binomial(flat[order], chance)
-    return left.reshape(counts.shape)
-
-
-def _poisson(
-    expected: FloatArray,
-    generator: np.random.Generator | Sequence[np.random.Generator],
-    normalisation_error: float,
-    factors: Sequence[float],
-) -> FloatArray:
-    """Counts [angle, bin, tof, factor, k]: each dose has the events of the next lower one, and more
+def _nested(expected: FloatArray, factors: Sequence[float], generator: Generators) -> FloatArray:
+    """Counts [factor, angle, bin, tof, k]: each dose has the events of the next lower one, and more
     that are independent of them, so that all are Poisson, and nested."""
     _require_ascending(factors)
     shares = np.divide(1, factors)
     further = (shares - np.append(shares[1:], 0)).astype(np.float32)
-    counts = np.empty((*expected.shape[:-1], len(factors), expected.shape[-1]), np.float32)
-    for stream, part in _streams(generator, expected.shape[-1]):
-        mean = expected[..., part]
-        if normalisation_error:
-            # An efficiency belongs to a line of response, whatever its time of flight.
-            lines = (*mean.shape[:2], 1, mean.shape[-1])
-            mean = mean * np.exp(normalisation_error * stream.standard_normal(lines, np.float32))
-        events = np.zeros(mean.shape, np.float32)
-        for position in reversed(range(len(factors))):
-            events += stream.poisson(mean * further[position])
-            counts[..., position, part] = events
+    counts = np.empty((len(factors), *expected.shape), np.float32)
+    events: FloatArray | float = 0.0
+    for position in reversed(range(len(factors))):
+        events = events + draw_poisson(expected * further[position], generator)
+        counts[position] = events
     return counts
+
+
+def _efficiencies(shape: tuple[int, ...], generator: Generators, error: float) -> FloatArray:
+    """Of each line of response, whatever its time of flight, as [angle, bin, 1, k]."""
+    angles, bins, _, slices = shape
+    if isinstance(generator, np.random.Generator):
+        drawn = generator.standard_normal((angles, bins, 1, slices), np.float32)
+    else:
+        each = [stream.standard_normal((angles, bins, 1), np.float32) for stream in generator]
+        drawn = np.stack(each, axis=-1)
+    efficiencies: FloatArray = np.exp(error * drawn)
+    return efficiencies
 
 
 def _require_ascending(factors: Sequence[float]) -> None:
     if list(factors) != sorted(factors) or min(factors) < 1:
         raise ValueError(f"dose reduction factors must be ascending and at least 1, got {factors}")
-
-
-def _streams(
-    generator: np.random.Generator | Sequence[np.random.Generator], n_slices: int
-) -> list[tuple[np.random.Generator, slice]]:
-    """Each generator with the slices that it draws for."""
-    if isinstance(generator, np.random.Generator):
-        return [(generator, slice(None))]
-    return [(stream, slice(k, k + 1)) for k, stream in zip(range(n_slices), generator, strict=True)]
 
 
 def _randoms_share(model: BlurredProjector, field_mm: float | None) -> float:
@@ -188,7 +168,8 @@ def _additive(
     randoms_fraction: float,
     randoms_share: float,
 ) -> FloatArray:
-    """Expected scatter, a broad blur of the trues over bins and views, and randoms, uniform."""
+    """Expected scatter, a broad blur of the trues over bins and views, and randoms, uniform, in
+    [1, bin, tof, k]: the same for every view."""
     n_bins = trues.shape[1]
     ratio = scatter_fraction / (1 - scatter_fraction)
     spread = gaussian_matrix(n_bins, SCATTER_FWHM_MM / projector.voxel_mm, reflect=True)
@@ -197,5 +178,5 @@ def _additive(
     per_slice = trues.sum(axis=(0, 1, 2)) / (1 - scatter_fraction)
     randoms = per_slice * randoms_fraction / (1 - randoms_fraction) / trues[..., 0].size
     randoms *= randoms_share
-    additive: FloatArray = np.broadcast_to(scatter + randoms, trues.shape).astype(np.float32)
+    additive: FloatArray = (scatter + randoms).astype(np.float32)
     return additive

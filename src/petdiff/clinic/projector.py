@@ -1,15 +1,14 @@
 """What a ring of detectors sees of a slice: line integrals in parallel strips, a sparse matrix.
 
-Slices are projected independently (rebinned data), so a whole stack costs one sparse-times-dense
-product, and the same line `matrix @ image` runs in scipy on a CPU and in torch on a GPU.
-
-Shapes: image [i, j, ..., k], sinogram [angle, bin, tof, ..., k]; every axis between the named ones
-and k is carried along, so several volumes can be projected at once.
+Slices are projected independently (rebinned data), so a view of a whole stack costs one sparse
+times dense product, and the same line `matrix @ image` runs in scipy on a CPU and in torch on a
+GPU. Shapes: image [i, j, k], view [bin, tof, k], sinogram [angle, bin, tof, k].
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from copy import copy
 from functools import lru_cache
 from typing import Any
@@ -23,7 +22,7 @@ from petdiff.clinic.banded import Array, Banded
 
 FWHM_PER_SIGMA = float(np.sqrt(8 * np.log(2)))
 TOF_BINS_PER_FWHM = 2.0  # binning then widens the time-of-flight kernel by less than 6 %
-TOF_BAND_BINS = 4
+TOF_BAND_BINS = 8
 TOF_TAIL = 1e-5  # of a node's events: smaller shares go to the other bins
 NODES_PER_TOF_BIN = 3  # places along a line are told apart to a sixth of the kernel's width
 CACHED_BELOW = 3_000_000  # pixels × views: matrices of about 100 MB at most
@@ -110,57 +109,50 @@ class ParallelProjector:
             return array
         import torch
 
-        return torch.from_numpy(array).to(self._device)
+        return torch.tensor(array, device=self._device)
 
     def as_numpy(self, array: Array) -> NDArray[np.float32]:
         """The way back from `as_array`."""
         values: NDArray[np.float32] = array if self._device is None else array.cpu().numpy()
         return values
 
-    def _empty(self, shape: tuple[int, ...]) -> Array:
-        if self._device is None:
-            return np.empty(shape, np.float32)
-        import torch
-
-        return torch.empty(shape, device=self._device)
-
     def ones(self, shape: tuple[int, ...]) -> Array:
         """Ones, where the projector's arrays live."""
         return self.as_array(np.ones(shape, np.float32))
 
-    def views(self, subset: int | None) -> slice:
-        """The part of the angle axis that a subset holds (all of it for None)."""
+    def stack(self, arrays: Iterable[Array]) -> Array:
+        """Arrays of one shape along a new first axis."""
+        if self._device is None:
+            return np.stack(list(arrays))
+        import torch
+
+        return torch.stack(list(arrays))
+
+    def views(self, subset: int | None = None) -> range:
+        """Where on the angle axis the views of a subset lie (None: all)."""
         per_subset = len(self.angles_rad) // self.subsets
-        return (
-            slice(None) if subset is None else slice(subset * per_subset, (subset + 1) * per_subset)
-        )
+        if subset is None:
+            return range(len(self.angles_rad))
+        return range(subset * per_subset, (subset + 1) * per_subset)
 
-    def forward(self, image: Array, subset: int | None = None) -> Array:
-        """Image [i, j, ..., k] → strip integrals [angle, bin, tof, ..., k], in image unit × mm."""
-        rest = image.shape[2:]
-        flat = image.reshape(self.shape[0] * self.shape[1], -1)
-        views = self._forward_views[self.views(subset)]
-        lines = self._empty((len(views), self.n_bins, self.n_tof, flat.shape[1]))
-        # View by view: what one adds up before its time bins are told apart fits the cache.
-        for view, seen in zip(views, lines, strict=True):
-            nodes = (view @ flat).reshape(self._timing.shape[1], -1)
-            seen[:] = (self._timed @ nodes).reshape(self.n_tof, self.n_bins, -1).swapaxes(0, 1)
-        return lines.reshape(*lines.shape[:3], *rest)
+    def forward(self, image: Array) -> Array:
+        """Image [i, j, k] → strip integrals [angle, bin, tof, k], in image unit × mm."""
+        return self.stack(self.forward_view(image, view) for view in self.views())
 
-    def back(self, sinogram: Array, subset: int | None = None) -> Array:
-        """The adjoint of `forward`: sinogram [angle, bin, tof, ..., k] → image [i, j, ..., k]."""
-        rest = sinogram.shape[3:]
-        lines = sinogram.reshape(*sinogram.shape[:3], -1)
-        image = None
-        for view, seen in zip(self._back_views[self.views(subset)], lines, strict=True):
-            nodes = self._untimed @ seen.swapaxes(0, 1).reshape(self.n_tof, -1)
-            part = view @ nodes.reshape(-1, lines.shape[-1])
-            if image is None:
-                image = part
-            else:
-                image += part
-        assert image is not None
-        return image.reshape(*self.shape, *rest)
+    def back(self, sinogram: Array) -> Array:
+        """The adjoint of `forward`: sinogram [angle, bin, tof, k] → image [i, j, k]."""
+        return sum(self.back_view(sinogram[view], view) for view in self.views())
+
+    def forward_view(self, image: Array, view: int) -> Array:
+        """Image [i, j, k] → one view's strip integrals [bin, tof, k]."""
+        pixels = image.reshape(self.shape[0] * self.shape[1], -1)
+        nodes = self._forward_views[view] @ pixels
+        return self._timed @ nodes.reshape(self.n_bins, -1, image.shape[2])
+
+    def back_view(self, lines: Array, view: int) -> Array:
+        """The adjoint of `forward_view`."""
+        nodes = (self._untimed @ lines).reshape(-1, lines.shape[2])
+        return (self._back_views[view] @ nodes).reshape(*self.shape, -1)
 
 
 def _angles_in_subset_order(n_angles: int, subsets: int) -> NDArray[np.float64]:
@@ -228,12 +220,12 @@ _cached_views = lru_cache(maxsize=16)(_views)
 def _back_view(
     in_field: NDArray[np.bool_], angle_rad: float, n_bins: int, n_nodes: int, node_px: float
 ) -> sparse.csr_matrix:
-    """What each pixel of the field shares with each line's nodes, [pixel, node · bin]."""
+    """What each pixel of the field shares with each line's nodes, [pixel, bin · node]."""
     x, y = (centre[in_field.ravel()] for centre in _pixel_centres(in_field.shape))
     c, s = np.cos(angle_rad), np.sin(angle_rad)
     bins, area = _strip_weights(x * c + y * s + n_bins / 2, abs(c), abs(s))
     node = np.floor((y * c - x * s) / node_px + n_nodes / 2).astype(np.int32)
-    column = np.clip(node, 0, n_nodes - 1)[:, None] * n_bins + bins
+    column = bins * n_nodes + np.clip(node, 0, n_nodes - 1)[:, None]
     area[area < 1e-6] = 0
     column[area == 0] = 0
     starts = np.concatenate([[0], np.cumsum(np.where(in_field.ravel(), 3, 0))])

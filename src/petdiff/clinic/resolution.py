@@ -9,6 +9,7 @@ doi 10.1109/TMI.2006.876171). Along the axis the blur acts on the slices of the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +18,7 @@ from scipy.special import ive
 from petdiff.clinic.banded import Array, Banded
 from petdiff.clinic.projector import FWHM_PER_SIGMA, ParallelProjector
 
-BAND_ROWS = 32
+BAND_ROWS = 16
 
 PENETRATION_MM = 12.5  # of 511 keV photons in scintillators as dense as LSO or BGO
 
@@ -51,8 +52,8 @@ class Resolution:
 class BlurredProjector:
     """A projector that sees with a finite resolution; `forward` and `back` stay adjoint.
 
-    Made for a stack of n_slices, slice_mm apart, on the last axis; several volumes on an axis
-    before it do not mix. The stack's ends reflect, so no counts are lost there.
+    Made for a stack of n_slices, slice_mm apart. The stack's ends reflect, so no counts are lost
+    there. Whoever goes view by view, as reconstruction does, blurs the slices once for all views.
     """
 
     def __init__(
@@ -78,14 +79,31 @@ class BlurredProjector:
             self._slices = projector.as_array(axial)
             self._slices_back = self._slices.T
 
-    def forward(self, image: Array, subset: int | None = None) -> Array:
-        """Image [i, j, ..., k] → blurred strip integrals [angle, bin, tof, ..., k]."""
-        sharp = self.projector.forward(_along_slices(self._slices_back, image), subset)
-        return _along_bins(self._bins, sharp)
+    def forward(self, image: Array) -> Array:
+        """Image [i, j, k] → blurred strip integrals [angle, bin, tof, k]."""
+        near = self.blur_slices(image)
+        views = self.projector.views()
+        return self.projector.stack(self.forward_view(near, view) for view in views)
 
-    def back(self, sinogram: Array, subset: int | None = None) -> Array:
+    def back(self, sinogram: Array) -> Array:
         """The adjoint of `forward`."""
-        image = self.projector.back(_along_bins(self._bins_back, sinogram), subset)
+        near = sum(self.back_view(sinogram[view], view) for view in self.projector.views())
+        return self.blur_slices_back(near)
+
+    def forward_view(self, image: Array, view: int) -> Array:
+        """Image [i, j, k], its slices blurred → one view [bin, tof, k]."""
+        return _along_bins(self._bins, self.projector.forward_view(image, view))
+
+    def back_view(self, lines: Array, view: int) -> Array:
+        """The adjoint of `forward_view`."""
+        return self.projector.back_view(_along_bins(self._bins_back, lines), view)
+
+    def blur_slices(self, image: Array) -> Array:
+        """Image [i, j, k] with the axial point spread."""
+        return _along_slices(self._slices_back, image)
+
+    def blur_slices_back(self, image: Array) -> Array:
+        """The adjoint of `blur_slices`."""
         return _along_slices(self._slices, image)
 
 
@@ -96,7 +114,13 @@ def gaussian_matrix(n: int, fwhm_px: ArrayLike, *, reflect: bool = False) -> NDA
     (Lindeberg, IEEE PAMI 1990): its variance is exactly t however narrow it is, it is positive,
     and it sums to one. What passes an end is lost, or comes back with `reflect`.
     """
-    variance = np.broadcast_to((np.asarray(fwhm_px, float) / FWHM_PER_SIGMA) ** 2, (n,))
+    widths = np.broadcast_to(np.asarray(fwhm_px, float), (n,))
+    return _gaussian_matrix(n, tuple(widths.tolist()), reflect)
+
+
+@lru_cache(maxsize=32)
+def _gaussian_matrix(n: int, fwhm_px: tuple[float, ...], reflect: bool) -> NDArray[np.float32]:
+    variance = (np.array(fwhm_px) / FWHM_PER_SIGMA) ** 2
     p, q = np.arange(n)[:, None], np.arange(n)[None, :]
     matrix = ive(np.abs(p - q), variance)
     if reflect:
@@ -106,7 +130,9 @@ def gaussian_matrix(n: int, fwhm_px: ArrayLike, *, reflect: bool = False) -> NDA
             if period:
                 matrix = matrix + ive(np.abs(p - q + shift), variance)
             matrix = matrix + ive(np.abs(p + q + 1 + shift), variance)
-    return np.where(matrix > 1e-9, matrix, 0).astype(np.float32)
+    blur: NDArray[np.float32] = np.where(matrix > 1e-9, matrix, 0).astype(np.float32)
+    blur.flags.writeable = False  # shared by all who ask for it
+    return blur
 
 
 def _along_slices(blur: Array | None, image: Array) -> Array:
@@ -115,8 +141,7 @@ def _along_slices(blur: Array | None, image: Array) -> Array:
     return (image.reshape(-1, image.shape[-1]) @ blur).reshape(image.shape)
 
 
-def _along_bins(blur: Banded | None, sinogram: Array) -> Array:
+def _along_bins(blur: Banded | None, view: Array) -> Array:
     if blur is None:
-        return sinogram
-    flat = sinogram.reshape(*sinogram.shape[:2], -1)
-    return (blur @ flat).reshape(sinogram.shape)
+        return view
+    return (blur @ view.reshape(view.shape[0], -1)).reshape(view.shape)

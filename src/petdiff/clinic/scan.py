@@ -132,7 +132,7 @@ class _Room:
         images = self._reconstruct(acquired, near)
         core = slice(stack.start - near.start, stack.stop - near.start)
         events = float(acquired.counts[..., core].sum(dtype=np.float64))
-        return np.moveaxis(images[..., core], 2, 0), events
+        return images[..., core], events
 
     def _acquire(self, near: slice, wide: slice) -> Acquisition:
         """Counts of the slices `near`, blurred from those of `wide`."""
@@ -164,11 +164,11 @@ class _Room:
         )
 
     def _reconstruct(self, acquired: Acquisition, near: slice) -> FloatArray:
-        """Images [i, j, dose, k]."""
+        """Images [dose, i, j, k]."""
         streams = [np.random.default_rng([self.seed, k, 1]) for k in _indices(near)]
         projector = self.reconstructing
         images = osem(
-            projector.as_array(thin(acquired.counts, self.factors, streams)),
+            [projector.as_array(part) for part in thin(acquired.counts, self.factors, streams)],
             self._seen_with(self.scanner.resolution, projector, near),
             iterations=self.scanner.iterations,
             multiplicative=projector.as_array(acquired.multiplicative),
@@ -224,7 +224,7 @@ def _projector(scanner: Scanner, body: NDArray[np.bool_], pixel_mm: float) -> Pa
     views may be as far apart as a pixel is at the reach of its kernel.
     """
     views = np.pi * scanner.tof_fwhm_mm / pixel_mm
-    per_subset = max(4, int(np.ceil(views / scanner.subsets)))
+    per_subset = max(4, round(views / scanner.subsets))
     i, j = np.nonzero(body)
     radius = np.hypot(i - (body.shape[0] - 1) / 2, j - (body.shape[1] - 1) / 2).max()
     return ParallelProjector(

@@ -15,7 +15,7 @@ from petdiff.training.slabs import make_slab
 from petdiff.training.store import Store
 from petdiff.training.stretches import Stretch, Stretches
 
-SUPPLY = 4  # to be raised with every change of what a slab is, so that kept ones are not mixed
+SUPPLY = 5  # to be raised with every change of what a slab is, so that kept ones are not mixed
 _MIXING = 1  # tells the draws that choose between supplies from those of the slabs
 
 

@@ -170,14 +170,14 @@ def scan_slab(
         factors=factors,
     )
     images = osem(
-        acquisition.counts,
+        list(acquisition.counts),
         seen_with(protocol.psf_share),
         iterations=protocol.iterations,
         multiplicative=acquisition.multiplicative,
         additive=acquisition.additive,
         exposures=[1 / f for f in factors],
     )
-    full, *lows = (_store(image, protocol) for image in np.moveaxis(images, 2, 0))
+    full, *lows = (_store(image, protocol) for image in images)
     by_dose = dict(zip(protocol.factors, lows, strict=True))
     return Slab(protocol, _store(activity, protocol, post_filter=False), full, by_dose)
 
