@@ -191,9 +191,6 @@ def simulate(
     quiet: Quiet = False,
 ) -> None:
     """Simulate patients, their full-dose and low-dose scans, and the truth behind them."""
-    # Stacks of slices are scanned side by side: matrix products that spread over the same cores
-    # get in their way, by 40 % on two of them. numpy reads this when it is first imported.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from petdiff.verbs.simulate import Study, simulate_patients
 
     study = Study(

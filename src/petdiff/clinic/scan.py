@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
+from threadpoolctl import threadpool_limits
 
 from petdiff.clinic.acquisition import Acquisition, acquire, thin
 from petdiff.clinic.exam import Coverage, Exam, coverage
@@ -92,7 +93,8 @@ def scan(
     )
     images = np.zeros((len(factors), *suv.shape), np.float32)
     prompts = 0.0
-    with ThreadPoolExecutor(threads) as pool:
+    # Matrix products that spread over the same cores as the stacks would double the time.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         stacks = _stacks(projector, suv.shape[2])
         for stack, (image, events) in zip(stacks, pool.map(room.scan, stacks), strict=True):
             images[(slice(None), *box[:2], stack)] = image

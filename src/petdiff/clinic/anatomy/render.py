@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from petdiff.clinic.anatomy.build import structures
 from petdiff.clinic.anatomy.grid import Grid
@@ -55,10 +56,11 @@ def paint(
         np.zeros(grid.shape, np.uint8),
     )
     step = max(8, SLAB_VOXELS // (grid.shape[0] * grid.shape[1]))
-    for start in range(0, grid.shape[2], step):
-        stop = min(start + step, grid.shape[2])
-        samples = displaced(patient, grid.slab(start, stop), warp_sd_mm)
-        _paint(patient, painted, samples, phantom.slab(start, stop))
+    with threadpool_limits(1, user_api="blas"):  # its products are too small to be shared
+        for start in range(0, grid.shape[2], step):
+            stop = min(start + step, grid.shape[2])
+            samples = displaced(patient, grid.slab(start, stop), warp_sd_mm)
+            _paint(patient, painted, samples, phantom.slab(start, stop))
     return phantom
 
 
