@@ -50,6 +50,15 @@ def test_decoding_the_measured_ratio_gives_back_the_scan(scan: torch.Tensor) -> 
     torch.testing.assert_close(seen.decode(seen.fields[0]), scan, atol=1e-5, rtol=1e-5)
 
 
+def test_spread_holds_a_fifth_of_the_local_noise(scan: torch.Tensor) -> None:
+    """Of white noise of 0.1, less what a Gaussian of σ 1 keeps of it, in the background."""
+    kept = 1 - 2 / (2 * np.pi) ** 1.5 + 1 / (4 * np.pi) ** 1.5
+    seen = local_activity(scan)
+    shared, both = (seen.spread(torch.full_like(scan, sd))[4:, 4:-4, :4] for sd in (0.0, 0.1))
+    assert shared.mean().item() == pytest.approx(0.2 * 0.1 * np.sqrt(kept), rel=0.05)
+    torch.testing.assert_close(both.square(), shared.square() + 0.1**2)
+
+
 def test_scan_noise_is_that_of_the_background_whatever_the_hot_organ(scan: torch.Tensor) -> None:
     seen = local_activity(scan)
     # White noise of 0.1, less what a Gaussian of σ 1 keeps of it, over 1 + the far share.

@@ -21,8 +21,9 @@ from petdiff.inference.grid import Affine, resample, resample_like
 from petdiff.inference.orientation import turned, turned_back
 from petdiff.inference.tiled import TiledDenoiser
 from petdiff.inference.windows import WindowDenoiser
+from petdiff.methods.bound_scan import BoundScan
 from petdiff.methods.local_activity import NEAR, gaussian, level
-from petdiff.methods.model import BoundScan, Model, load_model
+from petdiff.methods.model import Model, load_model
 
 Tick = Callable[[int, int], None]
 
@@ -213,7 +214,7 @@ def _draw(
     if knows_mean:
         mean = sample(steps=1)
     image = _paste(air, mean, inside, body.box)
-    spread = (squares / (samples - 1)).sqrt()
+    spread = bound.spread((squares / (samples - 1)).sqrt())
     return image, _paste(torch.zeros_like(y), spread, inside, body.box), asked.describe()
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from petdiff.errors import PetdiffError
 from petdiff.inference.device import GIB, in_dtype, is_out_of_memory, memory_budget
 from petdiff.inference.tiling import Shape, halve, largest_read, tiles
-from petdiff.methods.model import BoundScan
+from petdiff.methods.bound_scan import BoundScan
 
 # Peak bytes of the default network per voxel of a tile and byte of its arithmetic: resident memory
 # grew by 40 to 57 over tiles of 2 to 5 million voxels in bfloat16 and float32.

@@ -7,20 +7,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from petdiff.methods.bound_scan import BoundScan
+
 CLIP_SUV = 16.0
 
 
 @dataclass(frozen=True)
-class ClippedScan:
+class ClippedScan(BoundScan):
     """A scan in the network's domain, fields [1, i, j, k], and what clipping took off it."""
 
     fields: Tensor
     excess_suv: Tensor
     clip_suv: float
-
-    def settle(self, answer: Tensor) -> Tensor:
-        """x0 [i, j, k] of an answer [1, i, j, k]: nothing has to hold for the volume as a whole."""
-        return answer[0]
 
     def decode(self, x: Tensor) -> Tensor:
         """The domain [i, j, k] → SUV, with what was clipped put back on top.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from petdiff.methods.bound_scan import BoundScan
 from petdiff.methods.regression import Regressor, Windows
 from petdiff.networks.plain_unet import PlainArchitecture, PlainUNet
 
@@ -31,14 +32,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class LogScan:
+class LogScan(BoundScan):
     """A scan as sign · log(1 + |SUV|), fields [1, i, j, k]."""
 
     fields: Tensor
-
-    def settle(self, answer: Tensor) -> Tensor:
-        """x0 [i, j, k] of an answer [1, i, j, k]: nothing has to hold for the volume as a whole."""
-        return answer[0]
 
     def decode(self, x: Tensor) -> Tensor:
         """The domain [i, j, k] → SUV."""

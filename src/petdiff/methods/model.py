@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from petdiff.diffusion.denoiser import Denoiser
 from petdiff.diffusion.samplers import Callback
 from petdiff.errors import InputRefused, UsageError
+from petdiff.methods.bound_scan import BoundScan
 
 Part = TypeVar("Part")
 HEADER_KEY = "petdiff"
@@ -43,23 +44,6 @@ class Contract(BaseModel):
     training: dict[str, Any] = {}
     limits: str = ""
     licence: str = "Apache-2.0"
-
-
-class BoundScan(Protocol):
-    """A whole scan in a method's domain.
-
-    fields  what the network sees of the scan [c, i, j, k]
-    """
-
-    fields: Tensor
-
-    def settle(self, answer: Tensor) -> Tensor:
-        """x0 [i, j, k] with what must hold for the volume as a whole, from answers [c, i, j, k]."""
-        ...
-
-    def decode(self, x: Tensor) -> Tensor:
-        """The domain [i, j, k] → SUV."""
-        ...
 
 
 class Method(Protocol):
