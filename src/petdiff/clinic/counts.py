@@ -20,8 +20,9 @@ Generators = np.random.Generator | Sequence[np.random.Generator]
 
 OUTCOMES = 256  # of each tabulated distribution: 0 to 255
 ROWS = 256
-COARSE, FINE = 0.5, 1 / 64  # between tabulated means. Above 128, 11 standard deviations from the
-# last outcome, numpy draws
+# Between tabulated means: coarse steps to 128, where the last outcome is 11 standard deviations off
+# and from where on numpy draws, and fine ones from one coarse step to the next.
+COARSE, FINE = 0.5, 1 / 64
 BLOCK = 1 << 16  # numbers drawn at a time: what lies between fits the cache
 CHANCE_BITS = 24  # of 32 random bits, beside the 8 that choose an outcome
 

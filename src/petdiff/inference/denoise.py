@@ -197,14 +197,13 @@ def _draw(
     asked = ask(bound, inside, calls)
     lowest = scan.clamp(max=0)
 
-    def sample(steps: int) -> Tensor:
-        noise = torch.randn(scan.shape, generator=generator).to(scan)
+    def answer(noise: Tensor, steps: int) -> Tensor:
         drawn = bound.decode(method.sample(asked, noise, steps, generator, None))
         return torch.maximum(drawn, lowest)
 
     mean, squares = torch.zeros_like(scan), torch.zeros_like(scan) if samples > 1 else None
     for n in range(samples):
-        drawn = sample(steps)
+        drawn = answer(torch.randn(scan.shape, generator=generator).to(scan), steps)
         gap = drawn - mean  # Welford's running mean and sum of squares
         mean += gap / (n + 1)
         if squares is not None:
@@ -212,7 +211,7 @@ def _draw(
     if squares is None:
         return _paste(air, mean, inside, body.box), None, asked.describe()
     if knows_mean:
-        mean = sample(steps=1)
+        mean = answer(torch.zeros_like(scan), steps=1)  # which does not look at the noise
     image = _paste(air, mean, inside, body.box)
     spread = bound.spread((squares / (samples - 1)).sqrt())
     return image, _paste(torch.zeros_like(y), spread, inside, body.box), asked.describe()
