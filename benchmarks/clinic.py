@@ -330,6 +330,7 @@ def cost(options: argparse.Namespace) -> None:
         dose_factors=options.doses,
         seed=options.seed,
         threads=options.threads,
+        device=options.device,
     )
     mark("scan")
     print(f"{grid.shape} voxels of {grid.voxel_mm} mm, {1 + len(images.lows)} doses")
@@ -369,6 +370,7 @@ def main() -> None:
     verb.add_argument("--voxel-size", type=float)
     verb.add_argument("--doses", type=float, nargs="*", default=[2, 4, 10, 20, 50, 100])
     verb.add_argument("--threads", type=int, default=2)
+    verb.add_argument("--device", help="torch device that reconstructs, such as cuda")
     verb.set_defaults(run=cost)
     options = parser.parse_args()
     options.run(options)

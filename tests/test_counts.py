@@ -74,6 +74,13 @@ def test_nothing_comes_of_nothing() -> None:
     assert not draw_subset(nothing, 0.5, np.random.default_rng(0)).any()
 
 
+@pytest.mark.parametrize("wrong", [-0.1, np.nan])
+def test_means_that_are_none_are_refused(wrong: float) -> None:
+    mean = np.array([[1.0], [wrong]], np.float32)
+    with pytest.raises(ValueError, match="0 or more"):
+        draw_poisson(mean, np.random.default_rng(0))
+
+
 def test_a_columns_numbers_do_not_depend_on_the_others() -> None:
     mean = np.random.default_rng(0).uniform(0, 200, (BLOCK + 7, 3)).astype(np.float32)
     together = draw_poisson(mean, [np.random.default_rng([5, k]) for k in range(3)])

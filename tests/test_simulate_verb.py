@@ -323,3 +323,10 @@ def test_segmented_ct_is_scanned_on_its_own_grid(test_data: Path, tracer: str) -
         np.testing.assert_allclose(here, there, atol=1.5)
     bladder = made.full.suv[made.labels == label]
     assert np.median(bladder) == pytest.approx(made.patient.uptake["bladder"], rel=0.1)
+
+
+def test_torch_reconstructs_a_patient_as_numpy_does() -> None:
+    options = {"extent": "head-neck", "voxel_mm": 14.0, "dose_factors": [4]}
+    ours, theirs = (petdiff.simulate(3, device=device, **options) for device in (None, "cpu"))
+    assert theirs.prompts == ours.prompts
+    np.testing.assert_allclose(theirs.lows[4].suv, ours.lows[4].suv, rtol=2e-3, atol=1e-3)

@@ -65,7 +65,11 @@ def draw_poisson(mean: FloatArray, generators: Generators) -> FloatArray:
     """A Poisson number for each mean [..., k].
 
     generators  one, or one for each k, whose numbers then do not depend on the other k
+
+    Raises ValueError for means that are negative or no numbers.
     """
+    if mean.size and not mean.min() >= 0:
+        raise ValueError(f"Poisson means must be 0 or more, got {mean.min()}")
     return _in_blocks(_poisson, mean, generators)
 
 

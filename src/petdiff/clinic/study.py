@@ -79,6 +79,7 @@ def simulate(
     labels: str | Path | None = None,
     names: str | Path | Mapping[int, str] | None = None,
     threads: int | None = None,
+    device: str | None = None,
     progress: Progress | None = None,
 ) -> Simulation:
     """Draw the patient of `seed` and scan them at full dose and at 1/factor of it.
@@ -94,6 +95,8 @@ def simulate(
     names         names of its labels, TotalSegmentator's or ours: a mapping, a JSON file, or a
                   table of label and name (default: the .json beside the map, or its header)
     threads       that scan, with the same result on any number (default: one for every core)
+    device        torch device that reconstructs, such as cuda: images differ by rounding alone
+                  (default: the CPU, without torch)
     progress      called with (slices done, slices in all)
 
     Raises UsageError for names and numbers that are not possible, InputRefused for a label map that
@@ -120,7 +123,7 @@ def simulate(
         voxel_mm=voxel_mm,
         labels=source,
     )
-    return _scanned(record, label_map, progress, threads)
+    return _scanned(record, label_map, progress, threads, device)
 
 
 def rescan(
@@ -184,6 +187,7 @@ def _scanned(
     label_map: LabelMap | None,
     progress: Progress | None,
     threads: int | None = None,
+    device: str | None = None,
 ) -> Simulation:
     patient, machine = record.patient, record.scanner
     voxel_mm = (record.voxel_mm,) * 3 if record.voxel_mm else machine.voxel_mm
@@ -197,6 +201,7 @@ def _scanned(
         dose_factors=[factor for factor in record.dose_factors if factor > 1],
         seed=record.seed,
         threads=threads or os.cpu_count() or 1,
+        device=device,
         progress=progress,
     )
     return Simulation(
