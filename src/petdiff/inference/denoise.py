@@ -57,8 +57,9 @@ def denoise(
     """What a full-dose scan would have shown.
 
     steps      how often the model is asked per sample (default: the model's; 6 if samples > 1)
-    samples    from 2 on, their standard deviation is the uncertainty; the image is then the
-               posterior mean of a model that one step gives it (flow3d), else the samples' mean
+    samples    from 2 on, their standard deviation, with that of what they all share with the
+               scan (flow3d), is the uncertainty; the image is then the posterior mean of a model
+               that one step gives it (flow3d), else the samples' mean
     dose       the scan's dose reduction factor, 20 at 1/20 of the full dose, if it is known: models
                that can be told (flow3d) then know how much noise a full-dose scan would have
     generator  of the noise that sampling starts from, on the CPU (default: of seed 0); the same
@@ -187,7 +188,7 @@ def _draw(
     samples: int,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
-    """Image and spread of the samples on y's grid, and how the volume was cut."""
+    """Image and, of several samples, its uncertainty on y's grid, and how the volume was cut."""
     air = gaussian(y.clamp(min=0), NEAR)
     scan = _pad(y, body.multiple)[body.box]
     bound = bind(scan)

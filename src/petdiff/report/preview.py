@@ -135,7 +135,7 @@ def _changed(view: _View) -> _Panel:
 
 def _spread(views: list[_View]) -> _Panel:
     top = _round_up(float(np.quantile(views[0].picture, 0.995)))
-    return _Panel("spread of the samples", views, "hot", (0.0, top), "SUV, 1 standard deviation")
+    return _Panel("uncertainty", views, "hot", (0.0, top), "SUV, 1 standard deviation")
 
 
 def _extreme(change: Picture) -> Picture:
