@@ -5,12 +5,14 @@
     python benchmarks/clinic.py liver vision600 --patients 6
     python benchmarks/clinic.py organs --patients 40
     python benchmarks/clinic.py cost quadra --voxel-size 3.3
+    python benchmarks/clinic.py slabs --workers 2
 
 noise    the noise metric of FDG patients at full dose and below, beside quantiles of real scans
 phantom  recovery of the NEMA image-quality phantom's spheres, beside the bands of EARL
 liver    the coefficient of variation in a 30 mm sphere of the liver at full dose
 organs   volumes of drawn organs against the reference man and woman
 cost     seconds and peak memory of a total-body study
+slabs    seconds of the clock for a training slab, a full-dose and three low-dose scans
 """
 
 from __future__ import annotations
@@ -20,11 +22,14 @@ import csv
 import json
 import resource
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
+from threadpoolctl import threadpool_limits
 
 from petdiff.clinic.anatomy.build import patient_grid
 from petdiff.clinic.anatomy.grid import Grid
@@ -40,6 +45,7 @@ from petdiff.clinic.scan import scan
 from petdiff.clinic.scanners import SCANNERS, Scanner, get_scanner
 from petdiff.image import PETImage
 from petdiff.io import write
+from petdiff.training.slabs import SHAPE, make_slab
 
 DOSES = (4, 10, 20, 50, 100)
 METRIC_MM = 1.65
@@ -336,6 +342,20 @@ def cost(options: argparse.Namespace) -> None:
     print(f"{grid.shape} voxels of {grid.voxel_mm} mm, {1 + len(images.lows)} doses")
 
 
+def slab(index: int) -> None:
+    with threadpool_limits(1):
+        make_slab(0, index)
+
+
+def slabs(options: argparse.Namespace) -> None:
+    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
+        list(pool.map(slab, range(options.workers)))  # imports and tables, once
+        start = time.perf_counter()
+        list(pool.map(slab, range(options.workers, options.workers + options.number)))
+    seconds = (time.perf_counter() - start) / options.number
+    print(f"a slab of {' × '.join(map(str, SHAPE))} voxels in {seconds:.2f} s")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     verbs = parser.add_subparsers(required=True)
@@ -372,6 +392,10 @@ def main() -> None:
     verb.add_argument("--threads", type=int, default=2)
     verb.add_argument("--device", help="torch device that reconstructs, such as cuda")
     verb.set_defaults(run=cost)
+    verb = verbs.add_parser("slabs")
+    verb.add_argument("--workers", type=int, default=2)
+    verb.add_argument("--number", type=int, default=24)
+    verb.set_defaults(run=slabs)
     options = parser.parse_args()
     options.run(options)
 
