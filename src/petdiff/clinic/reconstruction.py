@@ -40,10 +40,10 @@ def osem(
     start = _first_guess(counts, background, exposures, sensitivities, projector)
     images = []
     for seen, exposure in zip(counts, exposures, strict=True):
-        image = start
+        image, exposed = start, [sensitivity * exposure for sensitivity in sensitivities]
         for subset in list(subsets) * iterations:
             step = _update(image, seen, model, multiplicative, background, subset)
-            image = image * step / (sensitivities[subset] * exposure)
+            image = image * step / exposed[subset]
         images.append(image)
     return projector.stack(images)
 
