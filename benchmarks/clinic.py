@@ -31,21 +31,21 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 from threadpoolctl import threadpool_limits
 
-from petdiff.clinic.anatomy.build import patient_grid
-from petdiff.clinic.anatomy.grid import Grid
-from petdiff.clinic.anatomy.names import NAMES
-from petdiff.clinic.anatomy.render import render
-from petdiff.clinic.description import Patient
-from petdiff.clinic.exam import Exam, coverage
-from petdiff.clinic.iq_phantom import DIAMETERS_MM, image_quality_phantom, recoveries
-from petdiff.clinic.isotopes import F18
-from petdiff.clinic.patient import draw_patient
-from petdiff.clinic.projector import FWHM_PER_SIGMA
-from petdiff.clinic.scan import scan
-from petdiff.clinic.scanners import SCANNERS, Scanner, get_scanner
 from petdiff.image import PETImage
 from petdiff.io import write
-from petdiff.training.slabs import SHAPE, make_slab
+from petdiff.simulation.anatomy.build import patient_grid
+from petdiff.simulation.anatomy.description import Patient
+from petdiff.simulation.anatomy.names import NAMES
+from petdiff.simulation.anatomy.render import render
+from petdiff.simulation.patient.draw import draw_patient
+from petdiff.simulation.phantom.image_quality import DIAMETERS_MM, image_quality_phantom, recoveries
+from petdiff.simulation.scanner.exam import Exam, coverage
+from petdiff.simulation.scanner.isotopes import F18
+from petdiff.simulation.scanner.projector import FWHM_PER_SIGMA
+from petdiff.simulation.scanner.scan import scan
+from petdiff.simulation.scanner.scanners import SCANNERS, Scanner, get_scanner
+from petdiff.simulation.shapes.grid import Grid
+from petdiff.training.supply.varied_slabs import SHAPE, make_slab
 
 DOSES = (4, 10, 20, 50, 100)
 METRIC_MM = 1.65

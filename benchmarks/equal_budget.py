@@ -19,13 +19,13 @@ from pathlib import Path
 
 import torch
 
-from petdiff.inference.device import resolve_device, resolve_precision
+from petdiff.commands.train import Request, train_model
+from petdiff.device import resolve_device, resolve_precision
 from petdiff.methods.model import methods
-from petdiff.training.clinic import clinic_slabs
 from petdiff.training.loop import gradients, placed
-from petdiff.training.ranks import Ranks
+from petdiff.training.process_group import Ranks
 from petdiff.training.recipe import Recipe, read_recipe
-from petdiff.verbs.train import Request, train_model
+from petdiff.training.supply.simulated import clinic_slabs
 
 BATCH = 2
 TIMED = 3  # steps, after one that warms up

@@ -20,7 +20,7 @@ import numpy as np
 import petdiff
 from petdiff.evaluation.baselines import best_gaussian, best_non_local_means
 from petdiff.evaluation.metrics import psnr
-from petdiff.evaluation.regions import body_mask
+from petdiff.volume.regions import body_mask
 
 LEAST_ML = 20.0
 

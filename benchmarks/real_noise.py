@@ -30,8 +30,8 @@ import petdiff
 from petdiff.evaluation.baselines import FWHM_PER_SIGMA, best_gaussian, gaussian
 from petdiff.evaluation.lesions import labelled_lesions, measure_lesion
 from petdiff.evaluation.metrics import psnr
-from petdiff.evaluation.regions import body_mask
 from petdiff.methods.local_activity import local_activity, noise_ratio
+from petdiff.volume.regions import body_mask
 
 Volume = NDArray[np.float32]
 

@@ -24,7 +24,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch.utils.flop_counter import FlopCounterMode
 
-from petdiff.inference.device import resolve_precision
+from petdiff.device import resolve_precision
 from petdiff.methods.model import load_model
 
 TILE = (96, 192, 192)  # voxels

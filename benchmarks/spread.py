@@ -12,7 +12,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
-from petdiff.clinic.scanners import SCANNERS
+from petdiff.simulation.scanner.scanners import SCANNERS
 
 METRICS = {
     "within_1_sd": ("Errors within one standard deviation, %", 100, 0),

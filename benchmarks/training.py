@@ -19,10 +19,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from petdiff.inference.device import describe_device, resolve_device, resolve_precision
+from petdiff.device import describe_device, resolve_device, resolve_precision
 from petdiff.methods.model import methods
 from petdiff.training.loop import gradients, placed
-from petdiff.training.ranks import Ranks
+from petdiff.training.process_group import Ranks
 from petdiff.training.recipe import Recipe
 
 WIDTHS = (48, 96, 128)  # of the default network's levels

@@ -11,8 +11,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from petdiff.clinic.study import rescan as rescan
-    from petdiff.clinic.study import simulate as simulate
     from petdiff.image import PETImage as PETImage
     from petdiff.inference.denoise import Result as Result
     from petdiff.inference.denoise import denoise as denoise
@@ -20,6 +18,8 @@ if TYPE_CHECKING:
     from petdiff.io import write as write
     from petdiff.methods.model import Model as Model
     from petdiff.methods.model import load_model as load_model
+    from petdiff.simulation.study import rescan as rescan
+    from petdiff.simulation.study import simulate as simulate
 
 __version__ = "0.1.0"
 
@@ -32,8 +32,8 @@ _HOMES = {
     "Result": "petdiff.inference.denoise",
     "load_model": "petdiff.methods.model",
     "Model": "petdiff.methods.model",
-    "simulate": "petdiff.clinic.study",
-    "rescan": "petdiff.clinic.study",
+    "simulate": "petdiff.simulation.study",
+    "rescan": "petdiff.simulation.study",
 }
 __all__ = ["__version__", *_HOMES]
 

@@ -1,7 +1,7 @@
 """The command line: one function a verb, its options and nothing else.
 
 Only the standard library and typer are imported here, so that `petdiff --help` answers at once;
-each verb imports what it needs (petdiff.verbs, torch) when it runs.
+each verb imports what it needs (petdiff.commands, torch) when it runs.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def denoise(
     quiet: Quiet = False,
 ) -> None:
     """Denoise a PET scan: the scan in its own form, its uncertainty, a picture and a record."""
-    from petdiff.verbs.denoise import Request, denoise_file
+    from petdiff.commands.denoise import Request, denoise_file
 
     request = Request(
         scan, model, steps, samples, dose, seed, device, series, units, suv_factor,
@@ -191,7 +191,7 @@ def simulate(
     quiet: Quiet = False,
 ) -> None:
     """Simulate patients, their full-dose and low-dose scans, and the truth behind them."""
-    from petdiff.verbs.simulate import Study, simulate_patients
+    from petdiff.commands.simulate import Study, simulate_patients
 
     study = Study(
         scanner, tracer, None if dose is None else _factors(dose), patients, seed, not no_lesions,
@@ -223,7 +223,7 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a model on simulated scans or on your own pairs; can be stopped and resumed."""
-    from petdiff.verbs.train import Request, train_model
+    from petdiff.commands.train import Request, train_model
 
     request = Request(method, data, preset, config, device, resume)
     path = train_model(request, output, quiet=quiet)
@@ -264,7 +264,7 @@ def evaluate(
     if cohort is not None:
         if reference or test or low or labels or names or lesions or resample:
             raise UsageError("a cohort's file says all about its scans: give --workers at most")
-        from petdiff.verbs.evaluate_cohort import evaluate_cohort
+        from petdiff.commands.evaluate_cohort import evaluate_cohort
 
         for path in evaluate_cohort(cohort, output, workers=workers, quiet=quiet):
             typer.echo(path)
@@ -273,7 +273,7 @@ def evaluate(
         raise UsageError("give --reference FILE and --test FILE, or the TOML file of a cohort")
     if workers is not None:
         raise UsageError(f"--workers {workers}: is for a cohort; one scan is judged at once")
-    from petdiff.verbs.evaluate import Pair, evaluate_pair
+    from petdiff.commands.evaluate import Pair, evaluate_pair
 
     pair = Pair(reference, test, low, labels, names, lesions, resample)
     typer.echo(evaluate_pair(pair, output, quiet=quiet))
@@ -288,7 +288,7 @@ def suv(
     json: Json = False,
 ) -> None:
     """Show the SUV factor of a scan, the rule that gave it and what other rules would give."""
-    from petdiff.verbs.suv import explain_suv
+    from petdiff.commands.suv import explain_suv
 
     typer.echo(explain_suv(scan, series, units, suv_factor, as_json=json))
 
@@ -305,7 +305,7 @@ def info(
     json: Json = False,
 ) -> None:
     """Describe a scan, a model, or this installation with its devices and shipped models."""
-    from petdiff.verbs.info import describe
+    from petdiff.commands.info import describe
 
     typer.echo(describe(file, as_json=json))
 
@@ -319,7 +319,7 @@ def convert(
 ) -> None:
     """Turn a published guided-diffusion checkpoint into a model file that petdiff can run."""
     from petdiff.methods.convert import convert as convert_checkpoint
-    from petdiff.outputs import whole_file
+    from petdiff.runs import whole_file
 
     with whole_file(output) as unfinished:
         convert_checkpoint(published, unfinished)
@@ -334,7 +334,7 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Simulate a total-body scan at 1/20 of the dose, denoise it and name the pictures."""
-    from petdiff.verbs.demo import run_demo
+    from petdiff.commands.demo import run_demo
 
     for path in run_demo(output, seed, device, quiet=quiet):
         typer.echo(path)

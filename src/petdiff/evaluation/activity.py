@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.evaluation.regions import Spacing, block_edges, block_sums, block_volumes
+from petdiff.volume.regions import Spacing, block_edges, block_sums, block_volumes
 
 _SUV_BANDS = (-np.inf, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, np.inf)
 _BLOCK_MM = 8.0

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.evaluation.regions import Spacing, bounding_box, grown
-from petdiff.evaluation.slabs import smoothed
+from petdiff.volume.regions import Spacing, bounding_box, grown
+from petdiff.volume.slabs import smoothed
 
 Volume = NDArray[np.float32]
 Mask = NDArray[np.bool_]

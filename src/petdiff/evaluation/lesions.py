@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
-from petdiff.evaluation.regions import Box, Spacing, grown, sphere_weights
+from petdiff.volume.regions import Box, Spacing, grown, sphere_weights
 
 Volume = NDArray[np.float32]
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.evaluation.activity import relative_change
-from petdiff.evaluation.regions import Spacing
-from petdiff.evaluation.slabs import Slab, over_slabs
+from petdiff.volume.regions import Spacing
+from petdiff.volume.slabs import Slab, over_slabs
 
 Volume = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -180,7 +180,7 @@ def _at_noise_voxels(suv: Volume, spacing_mm: Spacing) -> Volume:
         return suv
     import torch
 
-    from petdiff.inference.grid import resample
+    from petdiff.volume.resample import resample
 
     affine = np.diag([*spacing_mm, 1.0])
     resampled, _ = resample(torch.from_numpy(suv.copy()), affine, (_NOISE_VOXEL_MM,) * 3)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.evaluation.regions import Box, Spacing, ball, inscribed_sphere
+from petdiff.volume.regions import Box, Spacing, ball, inscribed_sphere
 
 Volume = NDArray[np.float32]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
-from petdiff.evaluation.regions import Spacing, ball, sphere_weights
+from petdiff.volume.regions import Spacing, ball, sphere_weights
 
 Volume = NDArray[np.float32]
 Index = tuple[float, float, float]

@@ -21,8 +21,8 @@ from petdiff.evaluation.organs import (
     find_organs,
     measure_organ,
 )
-from petdiff.evaluation.regions import Spacing, body_mask
 from petdiff.evaluation.texture import NoisePower, cubes_within, noise_power, spectral_distance
+from petdiff.volume.regions import Spacing, body_mask
 
 Volume = NDArray[np.float32]
 

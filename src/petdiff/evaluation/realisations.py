@@ -163,13 +163,13 @@ def rescan(
     `scans` are made as they are asked for. The n-th has the noise of the stream n of the seed, so
     a longer ensemble begins with the shorter one. Raises UsageError for unknown names.
     """
-    from petdiff.clinic.anatomy.build import patient_grid
-    from petdiff.clinic.anatomy.names import NAMES
-    from petdiff.clinic.anatomy.render import render
-    from petdiff.clinic.patient import draw_patient
-    from petdiff.clinic.scan import scan
-    from petdiff.clinic.scanners import get_scanner
-    from petdiff.clinic.study import exam_of
+    from petdiff.simulation.anatomy.build import patient_grid
+    from petdiff.simulation.anatomy.names import NAMES
+    from petdiff.simulation.anatomy.render import render
+    from petdiff.simulation.patient.draw import draw_patient
+    from petdiff.simulation.scanner.scan import scan
+    from petdiff.simulation.scanner.scanners import get_scanner
+    from petdiff.simulation.study import exam_of
 
     machine = get_scanner(scanner)
     patient = draw_patient(seed, tracer=tracer, lesions=lesions, extent=extent)

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.evaluation.regions import Spacing
+from petdiff.volume.regions import Spacing
 
 FloatArray = NDArray[np.floating]
 

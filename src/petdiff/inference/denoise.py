@@ -14,16 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from petdiff.device import describe_device, resolve_device, resolve_precision
 from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
-from petdiff.inference.device import describe_device, resolve_device, resolve_precision
-from petdiff.inference.grid import Affine, resample, resample_like
-from petdiff.inference.orientation import turned, turned_back
-from petdiff.inference.tiled import TiledDenoiser
-from petdiff.inference.windows import WindowDenoiser
-from petdiff.methods.bound_scan import BoundScan
+from petdiff.inference.blended_windows import WindowDenoiser
+from petdiff.inference.exact_tiles import TiledDenoiser
+from petdiff.methods.condition import BoundScan
 from petdiff.methods.local_activity import NEAR, gaussian, level
 from petdiff.methods.model import Model, load_model
+from petdiff.volume.orientation import turned, turned_back
+from petdiff.volume.resample import Affine, resample, resample_like
 
 Tick = Callable[[int, int], None]
 

@@ -10,7 +10,7 @@ from petdiff.image import PETImage
 from petdiff.io.derivation import Derivation
 
 if TYPE_CHECKING:
-    from petdiff.suv import SUVResult
+    from petdiff.suv.rules import SUVResult
 
 __all__ = ["Derivation", "read", "read_suv", "write"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset
 
-from petdiff.suv_header import GE_SCAN_DATETIME, PHILIPS_BQML_FACTOR, PHILIPS_SUV_FACTOR
+from petdiff.suv.header import GE_SCAN_DATETIME, PHILIPS_BQML_FACTOR, PHILIPS_SUV_FACTOR
 
 _OF_THE_IMAGE = (
     "Units", "SUVType", "DecayCorrection", "CorrectedImage", "PatientWeight", "PatientSize",

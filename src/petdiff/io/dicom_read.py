@@ -25,8 +25,8 @@ from petdiff.io.dicom_geometry import (
 )
 from petdiff.io.dicom_series import Series, pet_series, read_dataset
 from petdiff.io.entries import Entry
-from petdiff.suv import SUVResult, given_factor, stored_as_suv, suv_from_headers
-from petdiff.suv_header import SliceHeader
+from petdiff.suv.header import SliceHeader
+from petdiff.suv.rules import SUVResult, given_factor, stored_as_suv, suv_from_headers
 
 # Decoders that the extra `dicom` installs; others exist only under licences that we do not ship.
 _BY_EXTRA = ("JPEG 2000", "JPEG-LS", "RLE", "High-Throughput")

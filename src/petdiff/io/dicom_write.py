@@ -24,7 +24,7 @@ from petdiff.io.derivation import Derivation
 from petdiff.io.dicom_facts import number_or_none
 from petdiff.io.dicom_read import DicomSource
 from petdiff.io.dicom_series import unjudged
-from petdiff.outputs import whole_folder
+from petdiff.runs import whole_folder
 
 _LARGEST = 32767  # of 16-bit signed; −32768 is left out, so that the scale is symmetric
 

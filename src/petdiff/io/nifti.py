@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from petdiff import __version__
 from petdiff.errors import InputRefused, PetdiffError
 from petdiff.image import PETImage
-from petdiff.io.deflate import write_gzip
+from petdiff.io.parallel_gzip import write_gzip
 from petdiff.io.stored_units import suv_without_header
-from petdiff.outputs import whole_file
+from petdiff.runs import whole_file
 
 _MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # of NIfTI's codes for space: metres, microns; else mm
 _MOST_VOXELS = 1 << 31  # ten times the largest total-body scan

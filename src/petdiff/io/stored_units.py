@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from petdiff.errors import InputRefused
-from petdiff.suv import SUVResult, given_factor, stored_as_suv
+from petdiff.suv.rules import SUVResult, given_factor, stored_as_suv
 
 
 def suv_without_header(name: str, units: str | None, suv_factor: float | None) -> SUVResult:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from petdiff.methods.bound_scan import BoundScan
+from petdiff.methods.condition import BoundScan
 
 CLIP_SUV = 16.0
 

@@ -29,7 +29,7 @@ from petdiff.networks.published import Architecture, PublishedUNet
 
 if TYPE_CHECKING:
     from petdiff.methods.model import Contract
-    from petdiff.training.objective import Objective
+    from petdiff.methods.objective import Objective
 
 # Measured: parameters; FLOP per voxel and step.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -231,7 +231,7 @@ class DDPM3D:
 
     def objectives(self) -> list[Objective]:
         """The one loss."""
-        from petdiff.training.objective import Objective
+        from petdiff.methods.objective import Objective
 
         return [Objective(self.name, list(self.network.parameters()), self.loss)]
 

@@ -37,7 +37,7 @@ from petdiff.networks.unet import UNet
 
 if TYPE_CHECKING:
     from petdiff.methods.model import Contract
-    from petdiff.training.objective import Objective
+    from petdiff.methods.objective import Objective
 
 SIGMA_DATA = 0.3  # standard deviation of the full-dose scan's r in the body, over training slabs
 # The σ that samples pass on their way down from ∞: from above to below what scans leave open of r,
@@ -153,7 +153,7 @@ class Flow3D:
 
     def objectives(self) -> list[Objective]:
         """The one loss."""
-        from petdiff.training.objective import Objective
+        from petdiff.methods.objective import Objective
 
         def denoising(batch: Tensor, generator: torch.Generator) -> Tensor:
             r, fields, activity = torch.split(batch, [1, FIELDS, 1], dim=1)

@@ -18,7 +18,7 @@ from petdiff.methods.unet3d import UNet3D
 from petdiff.networks.discriminator import PatchDiscriminator
 
 if TYPE_CHECKING:
-    from petdiff.training.objective import Objective
+    from petdiff.methods.objective import Objective
 
 # Measured: parameters of generator and discriminator; FLOP per voxel.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -56,7 +56,7 @@ class GAN3D(UNet3D):
 
     def objectives(self) -> list[Objective]:
         """The generator's loss, then the discriminator's."""
-        from petdiff.training.objective import Objective
+        from petdiff.methods.objective import Objective
 
         made, judge = (list(part.parameters()) for part in (self.network, self._judge))
         return [

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from petdiff.methods.bound_scan import BoundScan
+from petdiff.methods.condition import BoundScan
 
 # Gaussian σ in voxels: of s, of its far share, of what the fields compare with, of what noise is
 # measured against (so fine that little texture passes for noise), and the finest of all.

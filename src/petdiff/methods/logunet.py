@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from petdiff.methods.bound_scan import BoundScan
+from petdiff.methods.condition import BoundScan
 from petdiff.methods.regression import Regressor, Windows
 from petdiff.networks.plain_unet import PlainArchitecture, PlainUNet
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from petdiff.diffusion.denoiser import Denoiser
 from petdiff.diffusion.samplers import Callback
 from petdiff.errors import InputRefused, UsageError
-from petdiff.methods.bound_scan import BoundScan
+from petdiff.methods.condition import BoundScan
 
 Part = TypeVar("Part")
 HEADER_KEY = "petdiff"
@@ -49,7 +49,7 @@ class Contract(BaseModel):
 class Method(Protocol):
     """What inference needs of a method, each of which is a file beside this one.
 
-    What training needs of it is Trainable (petdiff.training.objective).
+    What training needs of it is Trainable (petdiff.methods.objective).
 
     multiple       every axis of a tile must be a multiple of this many voxels
     halo           voxels around a tile's core that its answer may depend on; None: the network

@@ -16,7 +16,7 @@ from petdiff.errors import UsageError
 from petdiff.methods.patches import OVERLAP, PATCH, own_voxel_mm
 
 if TYPE_CHECKING:
-    from petdiff.training.objective import Objective
+    from petdiff.methods.objective import Objective
 
 
 class Windows(BaseModel):
@@ -105,7 +105,7 @@ class Regressor:
 
     def objectives(self) -> list[Objective]:
         """The one loss."""
-        from petdiff.training.objective import Objective
+        from petdiff.methods.objective import Objective
 
         return [Objective(self.name, list(self.network.parameters()), self.loss)]
 

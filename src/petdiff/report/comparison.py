@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from petdiff import __version__
-from petdiff.evaluation.cohort import FILTERS, FULL_DOSE, GAUSSIAN, OWN, Cohort
-from petdiff.evaluation.cohort_run import Done
-from petdiff.evaluation.cohort_summary import METRICS, OVERALL, UNRANKED, Metric, Table, fraction
-from petdiff.evaluation.cohort_unit import CohortRow
-from petdiff.evaluation.lesion_summary import Row
-from petdiff.evaluation.snapshots import PROJECTION, SLICE, Grey
+from petdiff.evaluation.cohort.definition import FILTERS, FULL_DOSE, GAUSSIAN, OWN, Cohort
+from petdiff.evaluation.cohort.run import Done
+from petdiff.evaluation.cohort.snapshots import PROJECTION, SLICE, Grey
+from petdiff.evaluation.cohort.summary import METRICS, OVERALL, UNRANKED, Metric, Table, fraction
+from petdiff.evaluation.cohort.unit import CohortRow
+from petdiff.evaluation.detection.lesion_summary import Row
 from petdiff.report import comparison_plots as plots
 from petdiff.report.comparison_lesions import lesion_section
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from petdiff.evaluation.cohort import FULL_DOSE
-from petdiff.evaluation.cohort_summary import Table, fraction
-from petdiff.evaluation.lesion_study import Reading
-from petdiff.evaluation.lesion_summary import ALL, FALSE_PER_SCAN, Row
+from petdiff.evaluation.cohort.definition import FULL_DOSE
+from petdiff.evaluation.cohort.summary import Table, fraction
+from petdiff.evaluation.detection.lesion_study import Reading
+from petdiff.evaluation.detection.lesion_summary import ALL, FALSE_PER_SCAN, Row
 from petdiff.report.comparison_plots import froc_curves
 
 _EXPLAINED = f"""Each patient was scanned with and without lesions. <em>Missed</em> and

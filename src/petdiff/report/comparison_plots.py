@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.evaluation.cohort import FULL_DOSE, MEASURED
-from petdiff.evaluation.cohort_summary import Condition, Table, fraction
-from petdiff.evaluation.froc import froc
-from petdiff.evaluation.lesion_study import Reading
+from petdiff.evaluation.cohort.definition import FULL_DOSE, MEASURED
+from petdiff.evaluation.cohort.summary import Condition, Table, fraction
+from petdiff.evaluation.detection.froc import froc
+from petdiff.evaluation.detection.lesion_study import Reading
 from petdiff.evaluation.statistics import Agreement, bland_altman
 
 if TYPE_CHECKING:

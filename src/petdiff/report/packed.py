@@ -17,8 +17,8 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.evaluation.regions import Box, Spacing, body_box
 from petdiff.image import PETImage
+from petdiff.volume.regions import Box, Spacing, body_box
 
 Volume = NDArray[np.float32]
 _FINEST = 1000  # steps below the scan's maximum, at least; and SUV 0.01 for a scan that has more

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.evaluation.regions import Spacing, body_box, typical_uptake
 from petdiff.image import PETImage
+from petdiff.volume.regions import Spacing, body_box, typical_uptake
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

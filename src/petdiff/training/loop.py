@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from petdiff.device import resolve_precision
 from petdiff.errors import PetdiffError, UsageError
-from petdiff.inference.device import resolve_precision
+from petdiff.methods.objective import Objective
 from petdiff.training.checkpoint import Checkpoints
-from petdiff.training.dataset import Patches
-from petdiff.training.journal import Clock, Journal, Tick
-from petdiff.training.objective import Objective
-from petdiff.training.ranks import Ranks
+from petdiff.training.log import Clock, Journal, Tick
+from petdiff.training.process_group import Ranks
 from petdiff.training.recipe import Recipe
+from petdiff.training.supply.patches import Patches
 from petdiff.training.validation import Validation, mean_psnr
 
 Batch = list[tuple[int, Tensor]]  # a process's chunks of a step: number, patches [n, c, i, j, k]

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from petdiff.data.array_store import Store
 from petdiff.evaluation.metrics import psnr
-from petdiff.evaluation.regions import body_mask
-from petdiff.training.ranks import Ranks
-from petdiff.training.scans import stored_image
-from petdiff.training.store import Store
+from petdiff.training.process_group import Ranks
+from petdiff.training.supply.own_scans import stored_image
+from petdiff.volume.regions import body_mask
 
 # Virtual patients below slabs.FIRST_SEED, so that none of them is trained on, in voxels so large
 # and stretches so short that they are soon scanned and denoised: (seed, scanner, tracer, extent).
@@ -118,7 +118,7 @@ def store_clinic(
     store: Store, scans: int, tick: Callable[[int, int], None] | None = None
 ) -> list[str]:
     """Simulate the first `scans` of the held-out patients, unless that is done; returns names."""
-    from petdiff.clinic.study import simulate
+    from petdiff.simulation.study import simulate
 
     names = []
     chosen = CLINIC[:scans]

@@ -1,0 +1,205 @@
+"""`petdiff denoise`: a scan file in; the denoised scan, its spread, pictures and a record out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from petdiff import __version__
+from petdiff.errors import UsageError
+from petdiff.image import PETImage
+from petdiff.progress import Progress
+from petdiff.records import run_record
+from petdiff.runs import require_free, whole_folder, write_json
+
+if TYPE_CHECKING:
+    from petdiff.inference.denoise import Result
+    from petdiff.methods.model import Model
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, as on the command line."""
+
+    scan: Path
+    model: str = "flow3d"
+    steps: int | None = None
+    samples: int = 1
+    dose: float | None = None
+    seed: int = 0
+    device: str = "auto"
+    series: str | None = None
+    units: Literal["suv", "bqml"] | None = None
+    suv_factor: float | None = None
+    voxel_mm: tuple[float, float, float] | None = None
+    to: Literal["dicom", "nifti"] | None = None
+
+
+def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list[Path]:
+    """Denoise one scan into the new folder `output`; returns the paths of what it holds.
+
+    The folder appears whole or not at all. Raises PetdiffError and its kinds.
+    """
+    from petdiff.io import read
+
+    progress = Progress(quiet)
+    with whole_folder(output) as folder:
+        with progress.stage("reading"):
+            image = read(
+                request.scan,
+                series=request.series,
+                units=request.units,
+                suv_factor=request.suv_factor,
+            )
+        form = _form(request, image)
+        require_free(output, 4 * image.suv.size * (1 if request.samples == 1 else 2) + 40_000_000)
+        model = _load(request, image, progress)
+        with progress.stage("denoising") as tick:
+            result = _denoise(request, image, model, tick)
+        with progress.stage("writing"):
+            _write(result, folder, form)
+        record = _record(request, image, result, form)
+        with progress.stage("preview"):
+            _preview(request, image, result, folder / "preview.png")
+        with progress.stage("page"):
+            so_far = run_record(**record, seconds=dict(progress.seconds))
+            _page(request, image, result, so_far, folder, progress)
+        write_json(folder / "run.json", record | run_record(seconds=progress.seconds))
+        names = sorted(entry.name for entry in folder.iterdir())
+    return [Path(output) / name for name in names]
+
+
+def _form(request: Request, image: PETImage) -> Literal["dicom", "nifti"]:
+    source = image.facts.get("format")
+    if request.to == "dicom" and source != "dicom":
+        raise UsageError(
+            f"--to dicom: {request.scan.name} is not DICOM, so there is no patient or study to "
+            "derive a series from; use --to nifti"
+        )
+    return request.to or ("dicom" if source == "dicom" else "nifti")
+
+
+def _load(request: Request, image: PETImage, progress: Progress) -> Model:
+    """Load the model, and say what will run on what before it does."""
+    from petdiff.device import describe_device, resolve_device
+    from petdiff.methods.model import load_model
+
+    device = describe_device(resolve_device(request.device))
+    model = load_model(request.model)
+    suv = image.facts.get("suv", {})
+    progress.say(f"petdiff {__version__} · for research, not a medical device")
+    progress.say(f"scan    {request.scan} · {grid_text(image)}")
+    progress.say(f"suv     stored {image.unit} · rule: {suv.get('rule')} ({suv.get('reason')})")
+    if request.dose is not None:
+        progress.say(f"dose    1/{request.dose:g} of the full dose, as told")
+    for warning in [*suv.get("warnings", ()), *image.facts.get("warnings", ())]:
+        progress.say(f"warning {warning}")
+    progress.say(f"model   {model.name} · sha256 {model.sha256[:12]} · {model.contract.licence}")
+    if model.contract.limits:
+        progress.say(f"limits  {model.contract.limits}")
+    progress.say(f"device  {device}")
+    return model
+
+
+def _denoise(request: Request, image: PETImage, model: Model, tick: Any) -> Result:
+    import torch
+
+    from petdiff.inference.denoise import denoise
+
+    return denoise(
+        image,
+        model,
+        steps=request.steps,
+        samples=request.samples,
+        dose=request.dose,
+        generator=torch.Generator().manual_seed(request.seed),
+        device=request.device,
+        voxel_mm=request.voxel_mm,
+        callback=tick,
+    )
+
+
+def _write(result: Result, folder: Path, form: Literal["dicom", "nifti"]) -> None:
+    from petdiff.io import Derivation, write
+
+    model = result.record["model"]
+    derivation = Derivation(
+        f"{title(result.record)}; petdiff {__version__}; for research, not a medical device",
+        model["name"],
+        model["sha256"],
+    )
+    name = "denoised" if form == "dicom" else "denoised.nii.gz"
+    write(result.image, folder / name, derivation)
+    if result.uncertainty is not None:
+        in_suv = replace(result.uncertainty, stored_per_suv=1.0, unit="GML", source=None)
+        write(in_suv, folder / "uncertainty.nii.gz")
+
+
+def _preview(request: Request, image: PETImage, result: Result, path: Path) -> None:
+    from petdiff.report.preview import write_preview
+
+    spread = None if result.uncertainty is None else result.uncertainty.suv
+    device = result.record["device"]
+    note = f"{request.scan.resolve().name} · {grid_text(image)} · stored {image.unit} · {device}"
+    write_preview(path, image, result.image, spread, title=title(result.record), note=note)
+
+
+def _page(
+    request: Request,
+    image: PETImage,
+    result: Result,
+    record: dict[str, Any],
+    folder: Path,
+    progress: Progress,
+) -> None:
+    from petdiff.report.page import WITHOUT_VIEWER, has_viewer, write_page
+
+    if not has_viewer():
+        progress.say(f"note    {WITHOUT_VIEWER}")
+    write_page(
+        folder / "report.html",
+        image,
+        result.image,
+        None if result.uncertainty is None else result.uncertainty.suv,
+        name=request.scan.resolve().name,
+        title=title(result.record),
+        record=record,
+        picture=folder / "preview.png",
+    )
+
+
+def _record(request: Request, image: PETImage, result: Result, form: str) -> dict[str, Any]:
+    from petdiff.evaluation.activity import activity_change
+
+    options = asdict(request) | {"scan": str(request.scan)}
+    return {
+        "options": options,
+        "input": {
+            "shape": list(image.suv.shape),
+            "spacing_mm": list(image.spacing_mm),
+            "unit": image.unit,
+            **image.facts,
+        },
+        "output_form": form,
+        "denoising": result.record,
+        "activity": activity_change(image.suv, result.image.suv, image.spacing_mm),
+    }
+
+
+def title(record: dict[str, Any]) -> str:
+    """The run in a few words: model, steps, samples, dose if told, seed."""
+    steps, samples = record["steps"], record["samples"]
+    words = [Path(record["model"]["name"]).name, f"{steps} step{'s' * (steps > 1)}"]
+    if samples > 1:
+        words.append(f"{samples} samples")
+    if record["dose"]:
+        words.append(f"told 1/{record['dose']:g} dose")
+    return " · ".join([*words, f"seed {record['seed']}"])
+
+
+def grid_text(image: PETImage) -> str:
+    """The grid for a person: 192 × 288 × 520 voxels of 1.65 × 1.65 × 1.65 mm."""
+    shape = " × ".join(str(n) for n in image.suv.shape)
+    size = " × ".join(f"{mm:.4g}" for mm in image.spacing_mm)
+    return f"{shape} voxels of {size} mm"

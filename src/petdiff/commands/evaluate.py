@@ -1,0 +1,115 @@
+"""`petdiff evaluate`: one scan judged against a reference, beside the scan it came from."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from petdiff.errors import UsageError
+from petdiff.progress import Progress
+from petdiff.records import run_record
+from petdiff.runs import whole_folder, write_json
+
+if TYPE_CHECKING:
+    from petdiff.evaluation.protocol import Case, Row
+    from petdiff.image import PETImage
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What was asked for, as on the command line."""
+
+    reference: Path
+    test: Path
+    low: Path | None = None
+    labels: Path | None = None
+    names: Path | None = None
+    lesions: Path | None = None
+    resample: bool = False
+
+
+def evaluate_pair(pair: Pair, output: Path, *, quiet: bool = False) -> str:
+    """Write metrics.json and metrics.csv into the new folder `output`; returns tables to read.
+
+    With the low-dose scan, that scan and its best Gaussian filter are judged too. Raises
+    InputRefused where the scans are not on one grid, a lesion lies outside it, or the reference is
+    empty; UsageError for names without labels.
+    """
+    from petdiff.commands.evaluate_tables import tables
+    from petdiff.evaluation.protocol import measure_scan
+
+    if pair.names and not pair.labels:
+        raise UsageError("--names says what labels mean: give the label volume too, --labels FILE")
+    progress = Progress(quiet)
+    with whole_folder(output) as folder:
+        with progress.stage("reading"):
+            case, scans = _read(pair, progress)
+        results: dict[str, Sequence[Row]] = {"reference": case.figures}
+        extra: dict[str, dict[str, float]] = {}
+        for name, image in scans.items():
+            with progress.stage(name):
+                results[name] = measure_scan(case, image.suv)
+        if "low" in scans:
+            with progress.stage("Gaussian"):
+                results["best Gaussian"], fwhm_mm = _gaussian(case, scans["low"])
+            extra["best Gaussian"] = {"fwhm_mm": fwhm_mm}
+        files = {k: str(v) for k, v in vars(pair).items() if isinstance(v, Path)}
+        nested = {name: _nested(rows) | extra.get(name, {}) for name, rows in results.items()}
+        record = {"files": files, "resampled": pair.resample, "results": nested}
+        write_json(folder / "metrics.json", record | run_record(seconds=progress.seconds))
+        _write_csv(folder / "metrics.csv", results)
+    return tables(results)
+
+
+def _read(pair: Pair, progress: Progress) -> tuple[Case, dict[str, PETImage]]:
+    from petdiff.commands.evaluate_inputs import read_labels, read_lesions, read_names, read_on_grid
+    from petdiff.evaluation.protocol import prepare
+    from petdiff.io import read
+
+    grid = read(pair.reference)
+    paths = {"test": pair.test} | ({"low": pair.low} if pair.low else {})
+    scans = {n: read_on_grid(path, grid, resample=pair.resample) for n, path in paths.items()}
+    labels, names = None, {}
+    if pair.labels:
+        labels = read_labels(pair.labels, grid, resample=pair.resample)
+        names = read_names(pair.labels, pair.names)
+        if not names:
+            progress.say(
+                f"{pair.labels} has no names beside it: regions are called by their numbers, and "
+                "no liver is known (--names FILE.json gives names)"
+            )
+    lesions = read_lesions(pair.lesions, grid, resample=pair.resample) if pair.lesions else []
+    return prepare(grid.suv, grid.spacing_mm, labels, names, lesions), scans
+
+
+def _gaussian(case: Case, low: PETImage) -> tuple[Sequence[Row], float]:
+    from petdiff.evaluation.baselines import best_gaussian
+    from petdiff.evaluation.protocol import measure_scan
+
+    best = best_gaussian(low.suv, case.reference, case.spacing_mm, case.body)
+    return measure_scan(case, best.suv), best.strength
+
+
+def _nested(rows: Iterable[Row]) -> dict[str, Any]:
+    """Figures of the whole image by metric; those of regions by region and metric."""
+    from petdiff.evaluation.protocol import of_whole_image
+
+    found: dict[str, Any] = {}
+    for row in rows:
+        if of_whole_image(row):
+            found[row.metric] = row.value
+        else:
+            found.setdefault("regions", {}).setdefault(row.region, {})[row.metric] = row.value
+    return found
+
+
+def _write_csv(path: Path, results: Mapping[str, Iterable[Row]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("file", "metric", "region", "value", "unit"))
+        for name, rows in results.items():
+            for metric, region, value, unit in rows:
+                writer.writerow((name, metric, region, "" if value is None else value, unit))

@@ -1,0 +1,106 @@
+"""`petdiff evaluate COHORT.toml`: every method on every scan, the rows, the summary, the page."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from petdiff.progress import Progress, Tick
+from petdiff.records import run_record
+from petdiff.runs import write_json
+
+if TYPE_CHECKING:
+    from petdiff.evaluation.cohort.run import Done
+
+_SUMMARY_SEED = 0
+COLUMNS = ("patient", "scanner", "tracer", "dose", "method", "metric", "region", "value", "unit")
+
+
+def evaluate_cohort(
+    file: Path, output: Path, *, workers: int | None = None, quiet: bool = False
+) -> list[Path]:
+    """Write rows.csv, lesions.csv, summary.json and report.html into `output`; returns them.
+
+    lesions.csv is of cohorts with `lesions` alone.
+
+    What a run that was stopped has done is kept there, and the same call goes on.
+
+    workers  processes (default: one for each core)
+
+    Raises UsageError for a file that is no cohort's and for a folder that is another run's.
+    """
+    import os
+
+    import numpy as np
+
+    from petdiff.evaluation.cohort.definition import identity, read_cohort
+    from petdiff.evaluation.cohort.run import replaced, run_cohort
+    from petdiff.evaluation.cohort.summary import summarise, tabulate
+    from petdiff.evaluation.detection.lesion_summary import Row, summarise_lesions
+    from petdiff.report.comparison import write_comparison
+
+    cohort = read_cohort(file)
+    progress = Progress(quiet)
+    with progress.stage("scans") as tick:
+        done = run_cohort(
+            cohort, output, workers=workers or os.cpu_count() or 1, progress=_TimeLeft(tick)
+        )
+    with progress.stage("summary"):
+        with replaced(output / "rows.csv") as aside:
+            _write_csv(aside, COLUMNS, _figures(done))
+        table = tabulate(done, list(cohort.methods))
+        summary = summarise(table, generator=np.random.default_rng(_SUMMARY_SEED))
+        record = run_record(cohort=identity(cohort), seconds=progress.seconds)
+        with replaced(output / "summary.json") as aside:
+            write_json(aside, summary | record)
+        readings = [reading for one in done for reading in one.readings]
+        lesions = summarise_lesions(readings, generator=np.random.default_rng(_SUMMARY_SEED))
+        if lesions:
+            with replaced(output / "lesions.csv") as aside:
+                _write_csv(aside, Row._fields, lesions)
+    with progress.stage("page"), replaced(output / "report.html") as aside:
+        write_comparison(aside, cohort, table, summary, lesions, done, name=file.name)
+    names = ("rows.csv", *(["lesions.csv"] if lesions else []), "summary.json", "report.html")
+    return [output / name for name in names]
+
+
+class _TimeLeft:
+    """Tells how long the units that are left will take, from those that this run has done."""
+
+    def __init__(self, tick: Tick) -> None:
+        self._tick = tick
+        self._start = time.perf_counter()
+        self._before: int | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._before is None:
+            self._before = done
+        here = done - self._before
+        note = ""
+        if here and done < total:
+            left_s = (time.perf_counter() - self._start) / here * (total - done)
+            note = f"about {_words(left_s)} left"
+        self._tick(done, total, note)
+
+
+def _words(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def _figures(done: Sequence[Done]) -> Iterator[tuple[Any, ...]]:
+    for one in done:
+        about = (one.unit.patient, one.unit.scanner, one.unit.tracer)
+        for dose, *row in one.rows:
+            yield *about, f"{dose:g}", *row
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(["" if value is None else value for value in row] for row in rows)

@@ -1,0 +1,175 @@
+"""What `petdiff evaluate` reads beside the scans: labels, their names, lesions; and one grid."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.errors import InputRefused
+from petdiff.image import PETImage
+
+if TYPE_CHECKING:
+    from petdiff.evaluation.lesions import Lesion
+
+Labels = NDArray[np.int32]
+
+_SAME_MM = 0.01  # how far apart voxels of one grid may lie
+_LARGEST_MM = 200.0  # radius: wider than most bodies
+
+
+def read_on_grid(path: Path, grid: PETImage, *, resample: bool) -> PETImage:
+    """Read a scan that lies on a grid, or bring it there. Raises InputRefused otherwise."""
+    from petdiff.io import read
+
+    image = read(path)
+    if image.shares_voxels(grid, _SAME_MM):
+        return image
+    if not resample:
+        raise _other_grid(path, image, grid)
+    return _resampled(path, image, grid)
+
+
+def read_labels(path: Path, grid: PETImage, *, resample: bool) -> Labels:
+    """Read a volume of whole numbers on a grid; `resample` takes the nearest voxel's."""
+    from petdiff.io import read
+
+    image = read(path)
+    if not image.shares_voxels(grid, _SAME_MM):
+        if not resample:
+            raise _other_grid(path, image, grid)
+        image = _nearest(image, grid)
+    labels = np.rint(image.suv)
+    if (np.abs(labels - image.suv) > 1e-3).any() or labels.min() < 0:
+        raise InputRefused(f"{path} holds other values than whole numbers from 0 up: give labels")
+    return labels.astype(np.int32)
+
+
+def read_names(labels: Path, names: Path | None) -> dict[int, str]:
+    """Names by label, from `names` or the .json beside the labels; empty where there is neither."""
+    beside = labels.with_name(labels.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    path = names or beside
+    if names is None and not beside.is_file():
+        return {}
+    content = _json(path)
+    try:
+        return {int(label): str(name) for label, name in content.items()}
+    except (AttributeError, ValueError):
+        raise InputRefused(
+            f'{path} is not a JSON object of label and name: write {{"1": "liver", …}}'
+        ) from None
+
+
+def read_lesions(path: Path, grid: PETImage, *, resample: bool) -> list[Lesion]:
+    """Lesions of a list as `petdiff simulate` writes it, or of a volume of labels.
+
+    Raises InputRefused where a lesion of the list has no centre or radius, an uptake that is no
+    number, or lies outside.
+    """
+    from petdiff.evaluation.lesions import labelled_lesions, sphere_lesion
+
+    if path.suffix != ".json":
+        return labelled_lesions(read_labels(path, grid, resample=resample), grid.spacing_mm)
+    content = _json(path)
+    entries = content.get("lesions") if isinstance(content, dict) else content
+    if not isinstance(entries, list):
+        raise InputRefused(f'{path} holds no list of lesions: write {{"lesions": [{{…}}]}}')
+    found = []
+    for number, entry in enumerate(entries, start=1):
+        name, centre_mm, radius_mm, suv = _entry(path, number, entry)
+        shape, affine = grid.suv.shape, grid.affine
+        try:
+            found.append(sphere_lesion(name, centre_mm, radius_mm, shape, affine, suv))
+        except InputRefused as problem:
+            raise InputRefused(f"{path}: {problem}") from None
+    return found
+
+
+def _entry(
+    path: Path, number: int, entry: Any
+) -> tuple[str, tuple[float, float, float], float, float | None]:
+    try:
+        x, y, z = (float(mm) for mm in entry["centre_mm"])
+        radius_mm = float(entry["radius_mm"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        x = y = z = radius_mm = np.nan
+    if not (0 < radius_mm <= _LARGEST_MM and np.isfinite((x, y, z)).all()):
+        raise InputRefused(
+            f"{path}: lesion {number} lacks centre_mm (three numbers) or radius_mm (above 0, "
+            f"{_LARGEST_MM:g} at most)"
+        )
+    # The uptake of a lobed lesion, or of one with a cold centre, is not that of a ball of it.
+    even = entry.get("shape", "round") == "round" and entry.get("suv") is not None
+    suv = _number(entry["suv"]) if even else None
+    if even and suv is None:
+        raise InputRefused(
+            f"{path}: suv of lesion {number} is {entry['suv']!r}: give a number, or leave it out"
+        )
+    organ = entry.get("organ")
+    return f"lesion {number}" + (f" ({organ})" if organ else ""), (x, y, z), radius_mm, suv
+
+
+def _number(given: Any) -> float | None:
+    """A finite number; None where it is something else."""
+    try:
+        number = float(given)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputRefused(f"{path} does not exist: check the name") from None
+    except OSError as problem:
+        raise InputRefused(
+            f"{path} cannot be read ({problem.strerror}): give a JSON file"
+        ) from None
+    except ValueError as problem:
+        raise InputRefused(f"{path} is not JSON ({problem}): give one that is") from None
+
+
+def _other_grid(path: Path, image: PETImage, grid: PETImage) -> InputRefused:
+    def words(one: PETImage) -> str:
+        shape = " × ".join(map(str, one.suv.shape))
+        return f"{shape} voxels of " + " × ".join(f"{mm:.4g}" for mm in one.spacing_mm) + " mm"
+
+    where = "" if words(image) != words(grid) else ", placed or turned otherwise"
+    return InputRefused(
+        f"{path} has {words(image)}, the reference {words(grid)}{where}: --resample brings it to "
+        "the reference's grid"
+    )
+
+
+def _resampled(path: Path, image: PETImage, grid: PETImage) -> PETImage:
+    import torch
+    from nibabel.orientations import aff2axcodes
+
+    from petdiff.volume.orientation import turned
+    from petdiff.volume.resample import resample_like
+
+    ready = turned(image, "".join(aff2axcodes(grid.affine)))
+    volume = torch.from_numpy(ready.suv)
+    try:
+        moved = resample_like(volume, ready.affine, grid.affine, grid.suv.shape, antialias=True)
+    except ValueError:
+        raise InputRefused(
+            f"{path} lies askew to the reference, and --resample does not rotate: register the "
+            "two first"
+        ) from None
+    return PETImage(moved.numpy(), grid.affine)
+
+
+def _nearest(image: PETImage, grid: PETImage) -> PETImage:
+    from scipy.ndimage import affine_transform
+
+    step = np.linalg.solve(image.affine, grid.affine)
+    moved = affine_transform(
+        image.suv, step[:3, :3], step[:3, 3], output_shape=grid.suv.shape, order=0
+    )
+    return PETImage(moved, grid.affine)

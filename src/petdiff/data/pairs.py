@@ -1,0 +1,164 @@
+"""People's own low- and full-dose pairs: found, read, checked, split; a pair in memory at a time.
+
+A network learns whatever it is given, so what is wrong with the data shows late, as a model that
+smooths lesions or shifts SUV. `check_pairs` looks at every scan once before that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+
+from petdiff.data.checks import (
+    ODD,
+    TWICE,
+    UNREADABLE,
+    Finding,
+    Summary,
+    check_order,
+    check_pair,
+    check_scan,
+    summarise,
+)
+from petdiff.data.layouts import UNSTATED, PairFiles, dose_text, find_pairs
+from petdiff.errors import InputRefused, UsageError
+from petdiff.image import PETImage
+from petdiff.io import Units, read
+
+__all__ = ["UNSTATED", "PairFiles", "check_pairs", "find_pairs", "read_pair", "split"]
+
+_MOST_LINES = 20
+
+
+def read_pair(
+    files: PairFiles, factor: float, *, units: Units | None = None, suv_factor: float | None = None
+) -> tuple[PETImage, PETImage]:
+    """One patient's low-dose scan at a dose reduction factor, and the full-dose scan.
+
+    `units` and `suv_factor` are as in petdiff.read. Raises UsageError for a factor that the patient
+    lacks, and what petdiff.read raises.
+    """
+    if factor not in files.lows:
+        doses = ", ".join(dose_text(f) for f in files.lows)
+        raise UsageError(f"{files.patient} has no scan at {dose_text(factor)}, only {doses}")
+    low = read(files.lows[factor], units=units, suv_factor=suv_factor)
+    return low, _read_full(files, units, suv_factor)
+
+
+def split(
+    pairs: Sequence[PairFiles], validation_share: float, seed: int
+) -> tuple[list[PairFiles], list[PairFiles]]:
+    """Patients for training and for validation, at least one of each; both in name order.
+
+    Each patient's rank follows from the seed and the name alone, so that one who joins later hardly
+    changes who validates. Raises InputRefused for fewer than two patients.
+    """
+    if not 0 < validation_share < 1:
+        raise UsageError(f"the validation share is {validation_share}, not between 0 and 1")
+    if len(pairs) < 2:
+        raise InputRefused(
+            f"{len(pairs)} patient(s) cannot be split into training and validation: two are needed"
+        )
+    count = min(max(round(len(pairs) * validation_share), 1), len(pairs) - 1)
+    ranked = sorted(
+        pairs, key=lambda files: hashlib.blake2b(f"{seed}/{files.patient}".encode()).digest()
+    )
+    return tuple(  # type: ignore[return-value]
+        sorted(part, key=lambda files: files.patient) for part in (ranked[count:], ranked[:count])
+    )
+
+
+def check_pairs(
+    pairs: Sequence[PairFiles],
+    *,
+    units: Units | None = None,
+    suv_factor: float | None = None,
+    tolerance_mm: float = 0.1,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[str]:
+    """Look at every scan before training; returns warnings, a line each.
+
+    Give all patients, those for validation too: no scan may be there twice.
+
+    tolerance_mm  by which the voxels of a pair may lie apart
+    progress      called with (patients done, patients in all)
+
+    Raises InputRefused with up to 20 lines, worst first, for what would spoil the training: a scan
+    that cannot be read or is there twice, lies on another grid than its partner, is no SUV, has
+    another amount of activity, shows something else, or is no noisier than at full dose.
+    """
+    if not pairs:
+        raise InputRefused("there are no pairs to check")
+    found: list[Finding] = []
+    seen: dict[bytes, str] = {}
+    for done, files in enumerate(pairs, 1):
+        found += _findings(files, units, suv_factor, tolerance_mm, seen)
+        if progress is not None:
+            progress(done, len(pairs))
+    if len(pairs) == 1:
+        line = f"{pairs[0].patient} is the only patient: none would be left to validate on"
+        found.append(Finding(ODD, line))
+    found.sort(key=lambda finding: finding.rank)
+    fatal = [finding.line for finding in found if finding.rank < ODD]
+    if fatal:
+        more = len(fatal) - _MOST_LINES
+        rest = [f"and {more} more"] if more > 0 else []
+        raise InputRefused("\n".join([*fatal[:_MOST_LINES], *rest]))
+    return [finding.line for finding in found]
+
+
+def _findings(
+    files: PairFiles,
+    units: Units | None,
+    suv_factor: float | None,
+    tolerance_mm: float,
+    seen: dict[bytes, str],
+) -> Iterator[Finding]:
+    """All about one patient; `seen` names the scans of the patients before by their digests."""
+    scans: dict[float, Summary] = {}
+    for factor in (1.0, *files.lows):
+        name = f"{files.patient}, {'full dose' if factor == 1 else dose_text(factor)}"
+        try:
+            scan = summarise(
+                _read_full(files, units, suv_factor)
+                if factor == 1
+                else read(files.lows[factor], units=units, suv_factor=suv_factor)
+            )
+        except InputRefused as problem:
+            yield Finding(UNREADABLE, f"{name}: {problem}")
+            continue
+        scans[factor] = scan
+        yield from check_scan(name, scan)
+        if factor != 1 and 1.0 in scans:
+            yield from check_pair(name, scan, scans[1.0], factor, tolerance_mm)
+    yield from _repeated(files.patient, scans, seen)
+    noises = {f: scan.noise for f, scan in scans.items() if scan.noise and f != UNSTATED}
+    yield from check_order(files.patient, noises)
+
+
+def _repeated(
+    patient: str, scans: dict[float, Summary], seen: dict[bytes, str]
+) -> Iterator[Finding]:
+    """Scans that another patient has, too, or that this one has at two low doses."""
+    low_doses: dict[bytes, str] = {}
+    for factor, scan in scans.items():
+        dose = "full dose" if factor == 1 else dose_text(factor)
+        if other := seen.get(scan.digest):
+            yield Finding(
+                TWICE,
+                f"{patient}, {dose}: voxel by voxel the same as {other}: remove one, or training "
+                "and validation may share it",
+            )
+        if factor != 1 and (other := low_doses.setdefault(scan.digest, dose)) != dose:
+            yield Finding(TWICE, f"{patient}: {other} and {dose} are one scan, voxel by voxel")
+    for factor, scan in scans.items():
+        dose = "full dose" if factor == 1 else dose_text(factor)
+        seen.setdefault(scan.digest, f"{patient}, {dose}")
+
+
+def _read_full(files: PairFiles, units: Units | None, suv_factor: float | None) -> PETImage:
+    if files.full in files.lows.values():
+        from petdiff.io.npz import FULL, read_npz
+
+        return read_npz(files.full, units, suv_factor, FULL)
+    return read(files.full, units=units, suv_factor=suv_factor)

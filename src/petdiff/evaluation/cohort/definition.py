@@ -1,0 +1,277 @@
+"""A cohort as its TOML file describes it: which scans are judged, and which methods answer them."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from petdiff.data.pairs import PairFiles, find_pairs
+from petdiff.errors import UsageError
+from petdiff.simulation.patient.draw import get_extent
+from petdiff.simulation.patient.tracers import get_tracer
+from petdiff.simulation.scanner.scanners import get_scanner
+from petdiff.training.recipe import nearest
+
+MEASURED, GAUSSIAN, NON_LOCAL_MEANS = "measured", "gaussian", "non-local-means"
+FILTERS = (MEASURED, GAUSSIAN, NON_LOCAL_MEANS)
+FULL_DOSE = "full"  # how the reference is called among the methods
+OWN = "own"  # scanner and tracer of one's own pairs, which do not say them
+
+_LARGEST_DOSE = 1000.0
+_STRICT = ConfigDict(frozen=True, extra="forbid")
+Names = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Asked(BaseModel):
+    """A method as it is asked: a filter, or a model with steps and samples as for denoise.
+
+    model      a filter's name, a shipped model's, or a model file's whole path
+    tell_dose  the model is told each scan's dose
+    """
+
+    model_config = _STRICT
+    model: str
+    steps: int | None = Field(default=None, ge=1)
+    samples: int = Field(default=1, ge=1)
+    tell_dose: bool = False
+
+    @property
+    def is_filter(self) -> bool:
+        return self.model in FILTERS
+
+
+class Cohort(BaseModel):
+    """Methods × scans. The scans are simulated, or one's own `pairs`.
+
+    seed       of the first patient; the others have those that follow
+    patients   each of them is scanned on every scanner with every tracer
+    doses      dose reduction factors; none for `pairs`: all that are there
+    lesions    also scan each patient's twin without lesions, which false foci need
+    methods    by the name that tables call them
+    """
+
+    model_config = _STRICT
+    methods: Annotated[dict[str, Asked], Field(min_length=1)]
+    pairs: Path | None = None
+    seed: int = Field(default=0, ge=0)
+    patients: int = Field(default=1, ge=1)
+    scanners: Names = ("quadra",)
+    tracers: Names = ("fdg",)
+    doses: tuple[float, ...] = ()
+    voxel_mm: float | None = Field(default=None, ge=0.5, le=50)
+    extent: str = "total-body"
+    lesions: bool = False
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _methods(cls, given: Any) -> Any:
+        """A list of names is a table of them; a method without a model is called as its model."""
+        if isinstance(given, list):
+            given = [(str(name), {}) for name in given]
+        elif isinstance(given, dict):
+            given = list(given.items())
+        else:
+            raise ValueError('give a list of names, or [methods.NAME] tables with model = "…"')
+        named = [Path(name).name.removesuffix(".safetensors") for name, _ in given]
+        if len(set(named)) < len(named):
+            raise ValueError("a method is named twice: give [methods.NAME] tables")
+        return {
+            short: {"model": name, **asked} if isinstance(asked, dict) else asked
+            for short, (name, asked) in zip(named, given, strict=True)
+        }
+
+    @field_validator("methods")
+    @classmethod
+    def _models(cls, given: dict[str, Asked], info: ValidationInfo) -> dict[str, Asked]:
+        beside = (info.context or {}).get("folder", Path())
+        return {name: _found(name, asked, beside) for name, asked in given.items()}
+
+    @field_validator("pairs")
+    @classmethod
+    def _folder(cls, given: Path | None, info: ValidationInfo) -> Path | None:
+        beside: Path = (info.context or {}).get("folder", Path())
+        if given is not None and not (beside / given).is_dir():
+            raise ValueError(f"{beside / given} is not a folder")
+        return None if given is None else (beside / given).resolve()
+
+    @field_validator("scanners", "tracers", "extent")
+    @classmethod
+    def _known(cls, given: Any, info: ValidationInfo) -> Any:
+        check: Any = {"scanners": get_scanner, "tracers": get_tracer, "extent": get_extent}
+        names = (given,) if isinstance(given, str) else given
+        _require_once(names)
+        for name in names:
+            try:
+                check[info.field_name](name)
+            except UsageError as problem:
+                raise ValueError(str(problem)) from None
+        return given
+
+    @field_validator("doses")
+    @classmethod
+    def _factors(cls, given: tuple[float, ...]) -> tuple[float, ...]:
+        for factor in given:
+            if not 1 < factor <= _LARGEST_DOSE:
+                raise ValueError(
+                    f"{factor:g} is no dose reduction factor: give numbers above 1, 20 for 1/20"
+                )
+        _require_once(given)
+        return tuple(sorted(given))
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        """UsageError would pass through pydantic without the key, so ValueErrors name it."""
+        simulated = {"patients", "scanners", "tracers", "voxel_mm", "extent", "lesions"}
+        if self.pairs is None:
+            if not self.doses:
+                raise ValueError("doses: missing; give dose reduction factors, as [4, 20, 100]")
+        elif clash := sorted(simulated & self.model_fields_set):
+            raise ValueError(f"{clash[0]}: is for simulated patients, and pairs are given")
+        return self
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The work that is done in one go: one patient on one scanner with one tracer, every dose.
+
+    name  also of its files
+    pair  of one's own; None: simulated
+    """
+
+    name: str
+    patient: str
+    scanner: str
+    tracer: str
+    seed: int
+    pair: PairFiles | None = None
+
+
+def read_cohort(path: Path) -> Cohort:
+    """Read and check a TOML file; relative paths in it are relative to it.
+
+    Raises UsageError with the file and the key that is missing, unknown or impossible.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist: give the TOML file of a cohort") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+        raise UsageError(f"{path} is no TOML file: {problem}") from None
+    try:
+        return Cohort.model_validate(content, context={"folder": path.resolve().parent})
+    except ValidationError as error:
+        raise UsageError(f"{path}: {_explained(error)}") from None
+
+
+def units(cohort: Cohort) -> list[Unit]:
+    """All the work of a cohort: first every condition of the first patient, then of the second.
+
+    Raises InputRefused where `pairs` holds none.
+    """
+    if cohort.pairs is not None:
+        return [
+            Unit(f"pair-{n:04d}", files.patient, OWN, OWN, cohort.seed + n, files)
+            for n, files in enumerate(find_pairs(cohort.pairs))
+        ]
+    return [
+        Unit(f"{seed:04d}-{scanner}-{tracer}", f"{seed:04d}", scanner, tracer, seed)
+        for seed in range(cohort.seed, cohort.seed + cohort.patients)
+        for scanner in cohort.scanners
+        for tracer in cohort.tracers
+    ]
+
+
+def identity(cohort: Cohort) -> dict[str, Any]:
+    """What the rows depend on, JSON-able: the cohort, the weights' digests, the pairs' sizes."""
+    files = {name: asked.model for name, asked in cohort.methods.items() if not asked.is_filter}
+    digests = {
+        name: hashlib.sha256(_weights(m).read_bytes()).hexdigest() for name, m in files.items()
+    }
+    found = {**cohort.model_dump(mode="json"), "weights_sha256": digests}
+    if cohort.pairs is not None:
+        found["pair_bytes"] = {
+            files.patient: {f"{dose:g}": _bytes(scan) for dose, scan in _scans(files)}
+            for files in find_pairs(cohort.pairs)
+        }
+    return found
+
+
+def _scans(files: PairFiles) -> list[tuple[float, Path]]:
+    return [(1.0, files.full), *files.lows.items()]
+
+
+def _bytes(scan: Path) -> int:
+    """Of a file, or of all files of a folder."""
+    parts = scan.rglob("*") if scan.is_dir() else [scan]
+    return sum(part.stat().st_size for part in parts if part.is_file())
+
+
+def _found(name: str, asked: Asked, beside: Path) -> Asked:
+    """A model file by its whole path, so that any process finds it."""
+    if name == FULL_DOSE:
+        raise ValueError(f"{name}: is what the reference is called; give another name")
+    if asked.is_filter:
+        if asked != Asked(model=asked.model):
+            raise ValueError(f"{name}: {asked.model} is a filter and takes no settings")
+        return asked
+    known = _weights(asked.model)
+    file = known if known.is_file() else beside / asked.model
+    if file.is_file():
+        _require_tellable(name, asked, file)
+        return asked if file is known else asked.model_copy(update={"model": str(file)})
+    from petdiff.methods.model import shipped_models
+
+    raise ValueError(
+        f"{name}: {asked.model!r} is no filter ({', '.join(FILTERS)}), no shipped model "
+        f'({", ".join(shipped_models())}) and no file: give model = "FILE.safetensors"'
+    )
+
+
+def _require_tellable(name: str, asked: Asked, file: Path) -> None:
+    if asked.tell_dose:
+        from petdiff.methods.model import methods, read_contract
+
+        method = read_contract(file).method
+        if not methods()[method].can_be_told_dose:
+            raise ValueError(f"{name}: {method} cannot be told a dose: leave out tell_dose")
+
+
+def _weights(model: str) -> Path:
+    """Where a shipped model's weights lie; else the name taken as a path."""
+    from petdiff.methods.model import SHIPPED
+
+    shipped = Path(str(SHIPPED)) / f"{model}.safetensors"
+    return shipped if shipped.is_file() else Path(model)
+
+
+def _require_once(names: Sequence[Any]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{name} is there twice")
+
+
+def _explained(error: ValidationError) -> str:
+    """The first thing that is wrong, its key before it."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    said = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        known = Asked.model_fields if len(first["loc"]) > 1 else Cohort.model_fields
+        said = f"unknown{nearest(str(first['loc'][-1]), known)}"
+    elif first["type"] != "value_error":
+        said = f"{said}, not {first['input']!r}" if first["type"] != "missing" else "missing"
+    return f"{key}: {said}" if key else said

@@ -1,0 +1,293 @@
+"""One unit of a cohort: scan one patient, ask every method, measure every answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.errors import InputRefused
+from petdiff.evaluation.baselines import best_gaussian, best_non_local_means, gaussian
+from petdiff.evaluation.cohort.definition import (
+    FULL_DOSE,
+    GAUSSIAN,
+    MEASURED,
+    NON_LOCAL_MEANS,
+    Asked,
+    Cohort,
+    Unit,
+)
+from petdiff.evaluation.cohort.snapshots import Snapshots, take
+from petdiff.evaluation.detection import lesion_study
+from petdiff.evaluation.detection.lesion_study import Reading, Twins
+from petdiff.evaluation.lesions import Lesion as Region
+from petdiff.evaluation.lesions import sphere_lesion
+from petdiff.evaluation.metrics import coverage
+from petdiff.evaluation.protocol import Case, Row, measure_scan, prepare
+from petdiff.image import PETImage
+from petdiff.simulation.anatomy.description import Lesion
+
+if TYPE_CHECKING:
+    from petdiff.methods.model import Model
+
+Labels = NDArray[np.int32]
+Volume = NDArray[np.float32]
+
+
+class Answer(NamedTuple):
+    """What a method makes of a scan: SUV, a filter's strength, one standard deviation in SUV."""
+
+    suv: Volume
+    strength: float = 0.0
+    spread: Volume | None = None
+
+
+class CohortRow(NamedTuple):
+    """One figure of one method's answer to one scan; dose is the reduction factor, 1 full dose."""
+
+    dose: float
+    method: str
+    metric: str
+    region: str
+    value: float | None
+    unit: str
+
+
+@dataclass(frozen=True, eq=False)
+class Scans:
+    """A patient's scans on one grid, and what is known of the patient.
+
+    truth, twin  for simulated patients; the twin has no lesions and is else the same
+    """
+
+    full: PETImage
+    lows: Mapping[float, PETImage]
+    labels: Labels | None = None
+    names: Mapping[int, str] = field(default_factory=dict)
+    lesions: Sequence[Lesion] = ()
+    truth: PETImage | None = None
+    twin: Scans | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """All that is kept of a unit: its rows, what the detector read, and small pictures."""
+
+    rows: list[CohortRow]
+    readings: list[Reading] = field(default_factory=list)
+    snapshots: Snapshots = field(default_factory=Snapshots)
+
+
+def measure_unit(cohort: Cohort, unit: Unit) -> Measured:
+    """Scan, answer and measure. The same unit gives the same figures, `seconds` aside.
+
+    Raises InputRefused for one's own pairs that cannot be read or lie on different grids.
+    """
+    scans = _read(cohort, unit) if unit.pair else _simulate(cohort, unit)
+    return measure_scans(scans, cohort.methods, unit)
+
+
+def measure_scans(scans: Scans, methods: Mapping[str, Asked], unit: Unit) -> Measured:
+    """Every method's answer to every low-dose scan, against the full-dose scan."""
+    full = scans.full
+    regions = list(_inside(scans.lesions, full))
+    case = prepare(full.suv, full.spacing_mm, scans.labels, scans.names, regions)
+    rows = [CohortRow(1.0, FULL_DOSE, *row) for row in case.figures]
+    snapshots = Snapshots()
+    read: dict[tuple[str, float], Twins] = {}
+    for asked in methods.values():  # so that no scan's time is that of loading a model
+        if not asked.is_filter:
+            _model(asked.model)
+    for dose, low in scans.lows.items():
+        answers = {FULL_DOSE: full.suv}
+        found: list[CohortRow] = []
+        for name, asked in methods.items():
+            start = time.perf_counter()
+            answer = _answer(asked, low, dose, case, unit.seed)
+            seconds = time.perf_counter() - start
+            answers[name] = answer.suv
+            measured = [*measure_scan(case, answer.suv), *_about(asked, answer, case, seconds)]
+            found += [CohortRow(dose, name, *row) for row in measured]
+            if scans.twin:
+                without = _twin_answer(asked, scans.twin, dose, answer.strength, case, unit)
+                read[name, dose] = Twins(answer.suv, without)
+        rows += found
+        shown = _worst(found, regions, scans.lesions)
+        snapshots |= take(answers, full, dose, shown)
+    return Measured(rows, _readings(scans, unit, read), snapshots)
+
+
+def _simulate(cohort: Cohort, unit: Unit) -> Scans:
+    from petdiff.simulation import study
+
+    simulation = study.simulate(
+        unit.seed,
+        scanner=unit.scanner,
+        tracer=unit.tracer,
+        dose_factors=cohort.doses,
+        voxel_mm=cohort.voxel_mm,
+        extent=cohort.extent,
+    )
+    twin = study.rescan(simulation.record, lesions=False) if cohort.lesions else None
+    return Scans(
+        simulation.full,
+        simulation.lows,
+        simulation.labels.astype(np.int32),
+        simulation.names,
+        simulation.patient.lesions,
+        simulation.truth,
+        Scans(twin.full, twin.lows, truth=twin.truth) if twin else None,
+    )
+
+
+def _read(cohort: Cohort, unit: Unit) -> Scans:
+    from petdiff.data.pairs import read_pair
+
+    assert unit.pair is not None
+    factors = [f for f in unit.pair.lows if not cohort.doses or f in cohort.doses]
+    if not factors:
+        raise InputRefused(f"{unit.patient} has none of the cohort's doses: {list(unit.pair.lows)}")
+    lows = {}
+    for factor in factors:
+        lows[factor], full = read_pair(unit.pair, factor)
+        if not lows[factor].shares_voxels(full, tolerance_mm=0.1):
+            raise InputRefused(
+                f"{unit.patient}: the scan at 1/{factor:g} has other voxels than the full-dose "
+                "one: resample it, or take it out"
+            )
+    return Scans(full, lows)
+
+
+def _answer(asked: Asked, low: PETImage, dose: float, case: Case, seed: int) -> Answer:
+    """What a method makes of a scan; filters get the best strength against the full-dose scan."""
+    if asked.model == MEASURED:
+        return Answer(low.suv)
+    if asked.model == GAUSSIAN:
+        return Answer(*best_gaussian(low.suv, case.reference, case.spacing_mm, case.body))
+    if asked.model == NON_LOCAL_MEANS:
+        return Answer(*best_non_local_means(low.suv, case.reference, case.body))
+    return _denoised(asked, low, dose, seed)
+
+
+def _twin_answer(
+    asked: Asked, twin: Scans, dose: float, strength: float, case: Case, unit: Unit
+) -> Volume:
+    """The same method on the twin; a filter at the strength that the patient's scan has had."""
+    low = twin.lows[dose]
+    if asked.model == GAUSSIAN:
+        return gaussian(low.suv, case.spacing_mm, strength)
+    if asked.model == NON_LOCAL_MEANS:
+        chosen = (strength,) if strength else ()
+        return best_non_local_means(low.suv, case.reference, case.body, chosen).suv
+    return _answer(asked, low, dose, case, unit.seed).suv
+
+
+def _denoised(asked: Asked, low: PETImage, dose: float, seed: int) -> Answer:
+    import torch
+
+    from petdiff.inference.denoise import denoise
+
+    generator = torch.Generator().manual_seed(seed)
+    result = denoise(
+        low,
+        _model(asked.model),
+        steps=asked.steps,
+        samples=asked.samples,
+        dose=(dose or None) if asked.tell_dose else None,  # one's own pairs may not state theirs
+        generator=generator,
+    )
+    spread = result.uncertainty
+    return Answer(result.image.suv, spread=None if spread is None else spread.suv)
+
+
+@cache
+def _model(name: str) -> Model:
+    """Loaded once a process."""
+    from petdiff.methods.model import load_model
+
+    return load_model(name)
+
+
+def _about(asked: Asked, answer: Answer, case: Case, seconds: float) -> Iterator[Row]:
+    yield Row("seconds", "all", seconds, "s")
+    if answer.spread is not None:
+        told = coverage(case.reference, answer.suv, answer.spread, case.body)
+        yield from (Row(metric, "body", value, "1") for metric, value in told.items())
+    if asked.model == GAUSSIAN:
+        yield Row("filter_strength", "all", answer.strength, "mm")
+    elif asked.model == NON_LOCAL_MEANS:
+        yield Row("filter_strength", "all", answer.strength, "1")
+
+
+def _inside(lesions: Sequence[Lesion], grid: PETImage) -> Iterator[Region]:
+    """The lesions that lie in the field of view; their names keep their place in the list."""
+    for number, lesion in enumerate(lesions, start=1):
+        suv = lesion.suv if lesion.shape == "round" else None
+        name = f"lesion {number} ({lesion.organ})"
+        try:
+            yield sphere_lesion(
+                name, lesion.centre_mm, lesion.radius_mm, grid.suv.shape, grid.affine, suv
+            )
+        except InputRefused:
+            continue
+
+
+def _worst(
+    rows: Sequence[CohortRow], regions: Sequence[Region], lesions: Sequence[Lesion]
+) -> tuple[str, tuple[float, float, float]] | None:
+    """The lesion whose SUVpeak a method errs on most, and where it is: what pictures show.
+
+    The measured scan is left out: its error is noise that everyone expects.
+    """
+    errors = {
+        abs(row.value): row.region
+        for row in rows
+        if row.metric == "suv_peak_bias" and row.value is not None and row.method != MEASURED
+    }
+    names = {region.name for region in regions}
+    if not errors or errors[max(errors)] not in names:
+        return None
+    name = errors[max(errors)]
+    return name, lesions[int(name.split()[1]) - 1].centre_mm
+
+
+def _readings(scans: Scans, unit: Unit, read: Mapping[tuple[str, float], Twins]) -> list[Reading]:
+    twin = scans.twin
+    if twin is None:
+        return []
+    assert scans.truth is not None
+    assert twin.truth is not None
+    return lesion_study.read_case(
+        lesion_study.Case(
+            unit.name,
+            unit.patient,
+            scans.full.affine,
+            scans.lesions,
+            Twins(scans.truth.suv, twin.truth.suv),
+            Twins(scans.full.suv, twin.full.suv),
+            read,
+        )
+    )
+
+
+def reading_to_json(reading: Reading) -> dict[str, Any]:
+    """JSON has no infinity: a lesion without a focus has the score None."""
+    scores = [score if np.isfinite(score) else None for score in reading.lesions]
+    return {**vars(reading), "lesions": scores}
+
+
+def reading_from_json(content: Mapping[str, Any]) -> Reading:
+    """The way back of `reading_to_json`."""
+    given: dict[str, Any] = {k: _frozen(v) for k, v in content.items()}
+    given["lesions"] = tuple(-np.inf if score is None else score for score in given["lesions"])
+    return Reading(**given)
+
+
+def _frozen(value: Any) -> Any:
+    """Lists as tuples, all the way down."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

@@ -1,0 +1,278 @@
+"""Foci of uptake: one fixed detector for every image, so that no method is read more kindly.
+
+A Laplacian of Gaussian at each scale (Lindeberg 1998) measures how far a ball stands out from what
+surrounds it. Its response is divided by what hides a focus there: the spread of the same response
+in a shell around it (a constant false alarm rate, as in radar), and a share of the background
+below which no reader calls a focus, noise or none. Hot organs give foci too: what is a false one
+is for a scan of the same patient without lesions to say (lesion_study).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.volume.regions import Spacing, body_box, typical_uptake
+
+Volume = NDArray[np.float32]
+Values = NDArray[np.float64]
+Affine = NDArray[np.float64]
+
+RADII_MM = tuple(2 * 2 ** (n / 2) for n in range(9))  # 2 … 32, a factor √2 apart
+LEAST_SCORE = 4.0
+FAINTEST_CONTRAST = 0.1  # of the background: weighs as one standard deviation of noise does
+AIR_SHARE = 0.25  # of typical uptake: a background below it counts as that much
+SAME_PLACE_MM = 6.0  # about a scanner's resolution
+
+# Response of a ball of uptake 1 at its centre, at its own scale σ = R/√3: 4πR³ G_σ(R).
+_BALL_RESPONSE = 4 * np.pi * 3**1.5 * (2 * np.pi * np.e) ** -1.5
+_SECOND_DERIVATIVE = np.array([-1, 16, -30, 16, -1]) / 12  # central, of fourth order
+_COARSE = 4.0  # σ in voxels from which every other plane is left out
+_SHELL_DIRECTIONS, _SHELL_RADII = 48, 3
+_FEW_POINTS = slice(None, None, 7)
+_TENTH_TO_TENTH = 2.563  # standard deviations between a normal variable's 10th and 90th percentile
+_AT_A_TIME = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class Foci:
+    """Foci of one image, the highest score first; every array has one entry per focus.
+
+    position_mm    [n, 3], RAS+
+    radius_mm      of the ball that the focus is most like
+    contrast_suv   how far it stands out: for a ball its SUV less that of its surroundings
+    background_suv median of the shell around it
+    noise_suv      spread of the contrast in that shell
+    score          contrast over the root of noise² + (a tenth of the background)²
+    """
+
+    position_mm: Values
+    radius_mm: Values
+    contrast_suv: Values
+    background_suv: Values
+    noise_suv: Values
+    score: Values
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    def __getitem__(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Foci:
+        return Foci(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+
+def find_foci(
+    suv: Volume,
+    affine: Affine,
+    *,
+    radii_mm: Sequence[float] = RADII_MM,
+    least_score: float = LEAST_SCORE,
+    faintest_contrast: float = FAINTEST_CONTRAST,
+) -> Foci:
+    """Every focus of an image [i, j, k] in SUV, on any grid, of the score or above.
+
+    radii_mm           tried; those below the largest voxel side are left out
+    least_score        0 or more
+    faintest_contrast  share of the background that weighs as noise
+    """
+    spacing = _spacing(affine)
+    box = body_box(suv, spacing)
+    inside = suv[box]
+    floor = AIR_SHARE * typical_uptake(inside)
+    found = []
+    for radius, level in _scales(inside, spacing, radii_mm):
+        at_scale = level.foci(radius, faintest_contrast, floor, least_score)
+        at_scale.position_mm[:] += [span.start for span in box]  # voxels of the scan as yet
+        found.append(at_scale)
+    joined = Foci(*(np.concatenate([getattr(one, f.name) for one in found]) for f in fields(Foci)))
+    joined.position_mm[:] = joined.position_mm @ affine[:3, :3].T + affine[:3, 3]
+    return _strongest(joined)
+
+
+def unexplained(
+    foci: Foci, reference: Volume, affine: Affine, *, same_place_mm: float = SAME_PLACE_MM
+) -> NDArray[np.bool_]:
+    """Which foci a reference image [i, j, k] does not show: nowhere near, at no radius within a
+    factor 3, does it have half the contrast. Near is within the focus's radius, or `same_place_mm`
+    where that is more; 0 asks for the very spot.
+
+    The reference need have no focus of its own there: a vessel or a rib stands out all along, and
+    noise decides where along it a detector fires.
+    """
+    spacing = _spacing(affine)
+    box = body_box(reference, spacing)
+    off = (foci.position_mm - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
+    voxel = off - [span.start for span in box]
+    reach = np.maximum(foci.radius_mm, same_place_mm) if same_place_mm else np.zeros(len(foci))
+    shown = np.zeros(len(foci))
+    for radius, level in _scales(reference[box], spacing, RADII_MM):
+        like = np.abs(np.log(foci.radius_mm / radius)) < np.log(3)
+        for distance in np.unique(reach[like]):
+            here = like & (reach == distance)
+            highest = level.highest_near(voxel[here] / level.every, float(distance))
+            shown[here] = np.maximum(shown[here], highest)
+    return np.asarray(shown < foci.contrast_suv / 2)
+
+
+@dataclass(frozen=True, eq=False)
+class _Level:
+    """A scan blurred to one scale, and how far each voxel stands out at it, in SUV.
+
+    every  planes of the scan per plane of these, by axis
+    """
+
+    blurred: Volume
+    contrast: Volume
+    spacing_mm: Values
+    every: NDArray[np.intp]
+
+    def foci(self, radius: float, faintest: float, floor: float, least_score: float) -> Foci:
+        """Local maxima of the contrast; positions in voxels of the scan."""
+        from scipy.ndimage import maximum_filter
+
+        # No score exceeds contrast / (faintest · floor): what cannot reach the least is left out.
+        peak = self.contrast > max(least_score * faintest * floor, 0)
+        peak &= self.contrast == maximum_filter(self.contrast, 3, mode="nearest")
+        where = np.argwhere(peak)
+        # A few points of the shell tell most of the grain from what may be a focus.
+        for points, least in ((_FEW_POINTS, least_score / 2), (slice(None), least_score)):
+            background, noise = self._surroundings(where, shell_mm(radius)[points])
+            off_centre, contrast = self._tops(where)
+            hidden = np.hypot(noise, faintest * np.maximum(background, floor))
+            # Where nothing hides a focus (no noise, no background), it is seen however faint.
+            score = contrast / np.maximum(hidden, 1e-9 * contrast.max(initial=1.0))
+            kept = score >= least
+            where = where[kept]
+        position = (where + off_centre[kept]) * self.every
+        radii = np.full(len(where), radius)
+        return Foci(position, radii, contrast[kept], background[kept], noise[kept], score[kept])
+
+    def highest_near(self, where: Values, reach_mm: float) -> Values:
+        """Greatest contrast within a distance of points in these voxels; the nearest voxel's, at
+        least, and nothing beyond the image."""
+        steps = [np.arange(-n, n + 1) for n in (reach_mm / self.spacing_mm).astype(int)]
+        ball = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 3)
+        ball = ball[np.linalg.norm(ball * self.spacing_mm, axis=1) <= reach_mm]
+        last = np.array(self.contrast.shape) - 1
+        middle = np.rint(where).astype(np.intp)
+        highest = np.zeros(len(where))
+        for step in ball:
+            at = middle + step
+            inside = np.all((at >= 0) & (at <= last), axis=1)
+            found = self.contrast[tuple(at[inside].T)]
+            highest[inside] = np.maximum(highest[inside], found)
+        return highest
+
+    def _surroundings(self, where: NDArray[np.intp], shell: Values) -> tuple[Values, Values]:
+        """Median of the uptake, and robust spread of the contrast, in a shell around each voxel."""
+        steps = np.rint(shell / self.spacing_mm).astype(np.intp)
+        ranks = [round(q * (len(steps) - 1)) for q in (0.1, 0.5, 0.9)]
+        shape = self.contrast.shape
+        values = np.empty((2, 3, len(where)))
+        for start in range(0, len(where), _AT_A_TIME):
+            part = slice(start, start + _AT_A_TIME)
+            index = np.zeros((len(where[part]), len(steps)), dtype=np.intp)
+            for axis, n in enumerate(shape):
+                at = np.clip(where[part, None, axis] + steps[:, axis], 0, n - 1)
+                index = index * n + at
+            for which, image in enumerate((self.blurred, self.contrast)):
+                ranked = np.partition(image.ravel()[index], ranks, axis=1)
+                values[which, :, part] = ranked[:, ranks].T
+        return values[0, 1], (values[1, 2] - values[1, 0]) / _TENTH_TO_TENTH
+
+    def _tops(self, where: NDArray[np.intp]) -> tuple[Values, Values]:
+        """Tops of the parabolas through voxels and their neighbours: how far from the voxel, in
+        voxels by axis, and how high."""
+        off = np.zeros(where.shape)
+        here = self.contrast[tuple(where.T)].astype(float)
+        height = here.copy()
+        for axis, n in enumerate(self.contrast.shape):
+            sides = []
+            for step in (-1, 1):
+                near = where.copy()
+                near[:, axis] = np.clip(near[:, axis] + step, 0, n - 1)
+                sides.append(self.contrast[tuple(near.T)].astype(float))
+            slope, bend = (sides[1] - sides[0]) / 2, sides[0] + sides[1] - 2 * here
+            bent = bend < 0
+            off[bent, axis] = np.clip(-slope[bent] / bend[bent], -0.5, 0.5)
+            height += off[:, axis] * slope / 2
+        return off, height
+
+
+def _scales(
+    suv: Volume, spacing_mm: Spacing, radii_mm: Sequence[float]
+) -> Iterator[tuple[float, _Level]]:
+    """The scan at each radius, from small to large; large ones on ever coarser grids."""
+    from scipy.ndimage import gaussian_filter
+
+    spacing = np.array(spacing_mm)
+    every = np.ones(3, dtype=np.intp)
+    image, reached = suv, 0.0
+    for radius in sorted(radii_mm):
+        if radius < max(spacing_mm):
+            continue
+        sigma = radius / np.sqrt(3)
+        skip = np.where(sigma >= _COARSE * spacing, 2, 1)
+        if reached == 0:
+            skip[:] = 1  # not blurred as yet: leaving out planes would alias
+        image = image[tuple(slice(None, None, int(s)) for s in skip)]
+        spacing, every = spacing * skip, every * skip
+        step = np.sqrt(sigma**2 - reached**2)
+        image = gaussian_filter(image, step / spacing, mode="nearest")
+        reached = sigma
+        yield radius, _Level(image, _stands_out(image, spacing, sigma), spacing, every)
+
+
+def _stands_out(blurred: Volume, spacing_mm: Values, sigma_mm: float) -> Volume:
+    """-σ²∇² of an image blurred by σ, scaled to the uptake of a ball of R = √3·σ."""
+    from scipy.ndimage import convolve1d
+
+    total = np.zeros_like(blurred)
+    for axis, size in enumerate(spacing_mm):
+        weights = -_SECOND_DERIVATIVE * (sigma_mm / size) ** 2 / _BALL_RESPONSE
+        total += convolve1d(blurred, weights, axis=axis, mode="nearest")
+    return total
+
+
+def shell_mm(radius_mm: float) -> Values:
+    """Points [144, 3] of the shell around a focus: 2 R + 4 mm to 3 R + 12 mm from its centre.
+
+    There the response to the focus itself is below a fiftieth of that at its centre.
+    """
+    n = np.arange(_SHELL_DIRECTIONS)
+    height = 1 - (2 * n + 1) / _SHELL_DIRECTIONS
+    turn = np.pi * (3 - np.sqrt(5)) * n  # the golden angle spreads points evenly on a sphere
+    flat = np.sqrt(1 - height**2)
+    directions = np.stack([flat * np.cos(turn), flat * np.sin(turn), height], axis=-1)
+    radii = np.linspace(2 * radius_mm + 4, 3 * radius_mm + 12, _SHELL_RADII)
+    points: Values = (radii[:, None, None] * directions).reshape(-1, 3)
+    return points
+
+
+def _strongest(foci: Foci) -> Foci:
+    """One focus a place: a stronger one takes in those that lie as near as the larger of the two
+    radii or twice the smaller, whichever is less (so a lesion within a hot organ stays)."""
+    from scipy.spatial import cKDTree
+
+    foci = foci[np.argsort(-foci.score, kind="stable")]
+    if not len(foci):
+        return foci
+    alive = np.ones(len(foci), dtype=bool)
+    nearby = cKDTree(foci.position_mm)
+    for n, (position, radius) in enumerate(zip(foci.position_mm, foci.radius_mm, strict=True)):
+        if not alive[n]:
+            continue
+        near = np.array(nearby.query_ball_point(position, 2 * radius))
+        near = near[(near > n) & alive[near]]
+        other = foci.radius_mm[near]
+        reach = np.minimum(np.maximum(other, radius), 2 * np.minimum(other, radius))
+        apart = np.linalg.norm(foci.position_mm[near] - position, axis=1)
+        alive[near[apart < reach]] = False
+    return foci[alive]
+
+
+def _spacing(affine: Affine) -> Spacing:
+    a, b, c = np.linalg.norm(affine[:3, :3], axis=0)
+    return float(a), float(b), float(c)

@@ -1,0 +1,108 @@
+"""Stomach, duodenum, small bowel and colon: winding tubes, each a wall around its contents."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.interpolate import CubicSpline
+
+from petdiff.simulation.anatomy.frame import Frame
+from petdiff.simulation.anatomy.structure import Structure, rippled
+from petdiff.simulation.shapes.random_fields import FloatArray
+from petdiff.simulation.shapes.signed_distance import Grown, Shape, Tube, Within
+
+
+def bowel(frame: Frame, wall: Shape) -> list[Structure]:
+    """All of it; `wall` is the inside of the trunk, which none of it leaves."""
+    return [
+        *_small_bowel(frame, wall),
+        *_duodenum(frame),
+        *_colon(frame, wall),
+        *_stomach(frame, wall),
+    ]
+
+
+def _stomach(frame: Frame, wall: Shape) -> list[Structure]:
+    place = frame.organ("stomach", (-52, 22, 1225))
+    line = [(-58, -8, 1254), (-62, 6, 1236), (-58, 30, 1210), (-40, 48, 1184), (-14, 52, 1172),
+            (14, 42, 1176), (26, 32, 1180)]  # fmt: skip
+    shape = Within(place.tube(line, [30, 36, 33, 26, 21, 15, 11]), Grown(wall, -4))
+    outer = rippled(frame.patient, "stomach", shape, 2, 40)
+    return [
+        Structure("stomach", outer, "stomach", texture=0.15),
+        Structure("stomach_contents", Grown(outer, -4.5), "stomach_contents", texture=0.1),
+    ]
+
+
+def _duodenum(frame: Frame) -> list[Structure]:
+    line = [(26, 32, 1180), (46, 22, 1178), (52, 10, 1160), (48, 6, 1130), (28, 6, 1122),
+            (-4, 12, 1128), (-26, 22, 1144)]  # fmt: skip
+    tube = frame.organ("duodenum", (30, 20, 1160)).tube(line, [11, 12, 12, 12, 11.5, 11, 11])
+    shape = rippled(frame.patient, "duodenum", tube, 1.2, 20)
+    return [Structure("duodenum", shape, "duodenum", texture=0.2)]
+
+
+def _small_bowel(frame: Frame, wall: Shape) -> list[Structure]:
+    rng = frame.patient.stream("small bowel")
+    count = 270
+    line = frame.point(wandering(rng, count) * (90, 48, 88) + (-4, 26, 1052))
+    size = np.cbrt(frame.patient.volume.get("small_bowel", 1.0))
+    radius = 12.8 + 2.0 * np.sin(np.arange(count) * 0.9) + rng.normal(0, 0.6, count)
+    tube = Within(Tube(line, radius * size), Grown(wall, -3))
+    return [
+        Structure("small_bowel", tube, "small_bowel", "soft", 0.3, (30, 120)),
+        Structure("small_bowel_contents", Grown(tube, -5), "bowel_contents", texture=0.2),
+    ]
+
+
+def wandering(rng: np.random.Generator, count: int) -> FloatArray:
+    """A random walk with inertia that stays inside the unit ball, [count, 3]."""
+    line = np.empty((count, 3))
+    position, heading = np.array([-0.3, 0.2, 0.8]), np.array([0.0, 0.3, -1.0])
+    for n in range(count):
+        inward = position * max(float(position @ position) - 0.35, 0.0)
+        heading = heading + rng.normal(0, 0.75, 3) - 3.3 * inward
+        heading /= np.linalg.norm(heading)
+        position = position + heading * 0.19
+        position /= max(1.0, float(np.linalg.norm(position)))
+        line[n] = position
+    return line
+
+
+# From the caecum up the right flank, across, down the left flank, and round the sigmoid.
+COLON_MM = (
+    (92, 18, 1010), (98, 12, 1040), (102, 4, 1080), (102, 2, 1120), (92, 18, 1142), (70, 46, 1130),
+    (40, 60, 1112), (6, 64, 1104), (-30, 62, 1116), (-62, 52, 1144), (-88, 22, 1186),
+    (-100, -8, 1196), (-106, -20, 1160), (-107, -20, 1120), (-106, -14, 1070), (-102, -2, 1030),
+    (-92, 10, 1000), (-70, 14, 980), (-44, 4, 985), (-24, -10, 1005), (-2, -24, 996),
+    (4, -44, 975), (0, -54, 950),
+)  # fmt: skip
+
+
+def _colon(frame: Frame, wall: Shape) -> list[Structure]:
+    rng = frame.patient.stream("colon")
+    way = np.array(COLON_MM, float)
+    way[3:-2] += rng.normal(0, 6, (len(way) - 5, 3))
+    way[5:9, 2] -= abs(rng.normal(0, 28))  # the transverse colon hangs more or less deep
+    line = _resampled(frame.point(way), step_mm=9.0)
+    share, beat = np.linspace(0, 1, len(line)), np.arange(len(line)) * 2.1
+    size = np.cbrt(frame.patient.volume.get("colon", 1.0))
+    calibre = np.interp(share, [0, 0.15, 0.5, 0.62, 1], [21, 20, 15.5, 13, 13]) * size
+    pouches = 1 + 0.11 * np.sin(beat) + rng.normal(0, 0.03, len(line))
+    tube = Within(Tube(line, calibre * pouches), Grown(wall, -2))
+    end = [(0, -54, 950), (0, -62, 925), (0, -54, 895), (0, -46, 865)]
+    rectum = frame.organ("rectum", (0, -52, 920)).tube(end, [16, 18, 16, 10])
+    return [
+        Structure("colon", tube, "colon", "soft", 0.4, (40, 150)),
+        Structure("colon_contents", Grown(tube, -4), "bowel_contents", "soft", 0.3, (30, 90)),
+        Structure("rectum", rectum, "rectum", texture=0.15),
+    ]
+
+
+def _resampled(points_mm: ArrayLike, step_mm: float) -> FloatArray:
+    """A smooth line through the points, with a point every step."""
+    points = np.asarray(points_mm, float)
+    length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+    at = np.linspace(0, length[-1], int(length[-1] / step_mm) + 1)
+    line: FloatArray = CubicSpline(length, points, axis=0)(at)
+    return line

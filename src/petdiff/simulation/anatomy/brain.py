@@ -1,0 +1,95 @@
+"""The brain: cerebrum with a folded cortex, deep nuclei, ventricles, cerebellum, brainstem."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from petdiff.simulation.anatomy.frame import Frame, turn
+from petdiff.simulation.anatomy.structure import Structure
+from petdiff.simulation.shapes.random_fields import FloatArray, Waves
+from petdiff.simulation.shapes.signed_distance import Bounds, Grown, Samples, Shape, Union, Within
+
+BRAIN_MM = (0.0, 2.0, 1665.0)
+
+
+@dataclass(frozen=True, eq=False)
+class WhiteMatter:
+    """What the cortex leaves of the cerebrum.
+
+    The cortex lines the surface and both sides of the midline, and follows furrows that reach deep
+    where a random field of one wavelength crosses zero: its zero surfaces are as winding as gyri.
+    """
+
+    cerebrum: Shape
+    folds: Waves
+    cortex_mm: float = 4.2
+    furrow_mm: float = 30.0
+    furrow_width: float = 0.5  # in standard deviations of the field
+
+    @property
+    def bounds(self) -> Bounds:
+        return self.cerebrum.bounds
+
+    def distance(self, at: Samples) -> FloatArray:
+        furrow = self.folds.on(at.axes_mm)
+        furrow *= np.float32(1 / self.furrow_width)
+        furrow *= -furrow
+        np.exp(furrow, out=furrow)
+        furrow *= np.float32(self.furrow_mm)
+        furrow += self.cerebrum.distance(at)
+        furrow += np.float32(self.cortex_mm)
+        midline = np.float32(self.cortex_mm) - np.abs(at.points[0])
+        np.maximum(furrow, midline, out=furrow)
+        return furrow
+
+
+def cranium(frame: Frame) -> Shape:
+    """The inside of the skull."""
+    place = frame.organ("brain", BRAIN_MM)
+    upper = place.ellipsoid((0, 2, 1668), (67, 85, 66))
+    back = place.ellipsoid((0, -34, 1628), (52, 42, 32))
+    front = place.ellipsoid((0, 20, 1640), (58, 58, 36))
+    return Union([upper, back, front], blend_mm=14)
+
+
+def brain(frame: Frame) -> list[Structure]:
+    """Grey and white matter, nuclei, ventricles, cerebellum, brainstem, pituitary."""
+    place = frame.organ("brain", BRAIN_MM)
+    upper = place.ellipsoid((0, 2, 1676), (66, 83, 58))
+    temporal = [place.ellipsoid((side * 36, 22, 1636), (22, 44, 24)) for side in (1, -1)]
+    frontal = place.ellipsoid((0, 42, 1648), (46, 34, 22))
+    cerebrum = Union([Within(cranium(frame), upper), frontal, *temporal], blend_mm=8)
+    folds = Waves.random(frame.patient.stream("cortex"), 60, (19, 27), 1.0)
+    stem = place.tube([(0, -2, 1648), (0, -12, 1625), (0, -16, 1602)], [14, 13, 7])
+    small = place.ellipsoid((0, -42, 1626), (48, 31, 24), turn(x=8))
+    split = place.ellipsoid((0, 2, 1700), (1.6, 76, 34))
+    return [
+        Structure("cerebrum_grey", Grown(cerebrum, -1), "grey_matter", texture=0.07),
+        Structure("cerebrum_white", WhiteMatter(cerebrum, folds), "white_matter", texture=0.05),
+        Structure("cerebrospinal_fluid", split, "cerebrospinal_fluid"),
+        Structure("cerebellum", small, "cerebellum", texture=0.08),
+        Structure("brainstem", stem, "brainstem"),
+        Structure("pituitary", place.ellipsoid((0, 16, 1628), (6, 5, 4)), "pituitary"),
+        *_deep(frame),
+    ]
+
+
+def _deep(frame: Frame) -> list[Structure]:
+    place = frame.organ("brain", BRAIN_MM)
+    nuclei: list[Shape] = []
+    horns: list[Shape] = []
+    for s in (1, -1):
+        caudate = [(s * 12, 30, 1676), (s * 16, 12, 1690), (s * 18, -10, 1690)]
+        horn = [(s * 7, 30, 1684), (s * 8, 4, 1694), (s * 16, -24, 1684), (s * 20, -44, 1674)]
+        nuclei += [
+            place.ellipsoid((s * 24, 16, 1670), (8, 19, 11), turn(z=s * -12)),  # putamen
+            place.ellipsoid((s * 12, -8, 1672), (9, 15, 10)),  # thalamus
+            place.tube(caudate, [6, 5, 4]),
+        ]
+        horns.append(place.tube(horn, [5, 5, 6, 4]))
+    return [
+        Structure("deep_nuclei", Union(nuclei), "deep_grey"),
+        Structure("ventricles", Union(horns), "cerebrospinal_fluid"),
+    ]

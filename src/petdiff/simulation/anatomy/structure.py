@@ -1,0 +1,57 @@
+"""A structure: a named shape with a tracer uptake and an attenuation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from petdiff.simulation.anatomy.description import Patient
+from petdiff.simulation.shapes.random_fields import Waves
+from petdiff.simulation.shapes.signed_distance import Grown, Rippled, Shape
+
+# Linear attenuation at 511 keV, per cm.
+MU_PER_CM = {
+    "soft": 0.097,
+    "fat": 0.090,
+    "lung": 0.030,
+    "cortical": 0.155,
+    "marrow": 0.110,
+    "gas": 0.0001,
+}
+
+
+@dataclass(frozen=True)
+class Structure:
+    """name      the label's name
+    shape     where it is, patient mm
+    tissue    key into the patient's uptake
+    material  key into MU_PER_CM
+    texture   relative standard deviation of uptake within the structure
+    grain_mm  wavelengths of that texture
+    factor    uptake against the tissue's, for parts of one tissue that differ
+    suv       uptake of its own, whatever the tissue's
+    """
+
+    name: str
+    shape: Shape
+    tissue: str
+    material: str = "soft"
+    texture: float = 0.06
+    grain_mm: tuple[float, float] = (12.0, 60.0)
+    factor: float = 1.0
+    suv: float | None = None
+
+
+def rippled(patient: Patient, name: str, shape: Shape, sd_mm: float, grain_mm: float) -> Shape:
+    """The shape with this patient's own smooth dents and bumps."""
+    rng = patient.stream(f"ripple {name}")
+    return Rippled(shape, Waves.random(rng, 10, (grain_mm * 0.7, grain_mm * 1.6), sd_mm))
+
+
+def bone(
+    name: str, shape: Shape, cortex_mm: float, marrow: str = "marrow", factor: float = 1.0
+) -> list[Structure]:
+    """A bone: a cortex of that thickness around marrow with that tissue's uptake."""
+    return [
+        Structure(name, shape, "cortical_bone", "cortical", 0.05),
+        Structure(name, Grown(shape, -cortex_mm), marrow, "marrow", 0.08, factor=factor),
+    ]

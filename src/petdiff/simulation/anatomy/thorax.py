@@ -1,0 +1,153 @@
+"""What the rib cage holds: lungs, heart, airways, oesophagus."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from petdiff.simulation.anatomy.frame import Frame
+from petdiff.simulation.anatomy.spine import chest_wall
+from petdiff.simulation.anatomy.structure import Structure, rippled
+from petdiff.simulation.shapes.random_fields import FloatArray
+from petdiff.simulation.shapes.signed_distance import (
+    Ellipsoid,
+    Grown,
+    Loft,
+    Shape,
+    Union,
+    Within,
+    Without,
+)
+
+SIDES = ((1, "right"), (-1, "left"))
+HEART_MM = np.array((-24.0, 24.0, 1325.0))
+DOME_MM = {1: 1292.0, -1: 1276.0}  # height of the diaphragm's right and left dome
+HILUM_MM = (40.0, -26.0, 1368.0)
+
+
+def rib_cage(frame: Frame) -> Loft:
+    """The inside of the rib cage, from its lower rim to the apices."""
+    z = np.linspace(1120, 1490, 38)
+    half, back, front = np.array([chest_wall(float(height)) for height in z]).T
+    width, depth = frame.across(z)
+    knots = np.zeros((len(z), 8))
+    knots[:, 0] = frame.z(z)
+    knots[:, 3] = knots[:, 4] = half * width
+    knots[:, 5], knots[:, 6] = back * depth, front * depth
+    knots[:, 7] = 2.3
+    return Loft(2, knots)
+
+
+def dome(frame: Frame, side: int) -> Shape:
+    """The space under one half of the diaphragm."""
+    x, y, top = frame.point((side * 66, 4, DOME_MM[side]))
+    low = float(frame.z(1130))
+    width, depth = frame.patient.width, frame.patient.depth
+    return Ellipsoid((x, y - 2, low), (78 * width, 104 * depth, top - low))
+
+
+def lungs(frame: Frame, cage: Shape) -> list[Structure]:
+    """Mediastinum and lungs, which fill the rib cage above the diaphragm."""
+    middle = frame.organ("mediastinum", (0, -10, 1380)).loft(
+        2,
+        [
+            (1200, 0, -10, 60, 60, 90, 100, 2.2),
+            (1280, 0, -10, 62, 62, 90, 100, 2.2),
+            (1400, 0, -10, 46, 46, 90, 100, 2.2),
+            (1470, 0, -10, 40, 40, 80, 80, 2.2),
+        ],
+    )
+    found = [Structure("mediastinum", Within(middle, cage), "fat", "soft", factor=1.8)]
+    for side, word in SIDES:
+        lobes = Without(Within(_lobes(frame, side, word), Grown(cage, -1)), dome(frame, side))
+        shape = rippled(frame.patient, f"lung_{word}", lobes, 1.5, 60)
+        found.append(Structure(f"lung_{word}", shape, "lung", "lung", 0.18, (15, 120)))
+        vessels = _lung_vessels(frame, side, word)
+        found.append(Structure("pulmonary_vessels", vessels, "blood", factor=0.8))
+    return found
+
+
+def _lobes(frame: Frame, side: int, word: str) -> Loft:
+    # Written for the right lung: x, then the radii towards the midline and the flank.
+    knots = [
+        (1170, 77, -22, 52, 54, 72, 68, 2.4),
+        (1230, 79, -14, 57, 56, 86, 90, 2.4),
+        (1300, 76, -10, 60, 60, 93, 99, 2.4),
+        (1350, 71, -12, 60, 58, 91, 91, 2.4),
+        (1400, 61, -16, 50, 52, 80, 73, 2.3),
+        (1440, 45, -22, 33, 37, 60, 50, 2.2),
+        (1470, 36, -26, 21, 23, 37, 29, 2.0),
+        (1488, 32, -28, 8, 8, 14, 12, 2.0),
+    ]
+    table = np.array(knots, float)
+    if side < 0:
+        table[:, 1] *= -1
+        table[:, [3, 4]] = table[:, [4, 3]]
+    return frame.organ(f"lung_{word}", (side * 70, -5, 1360)).loft(2, table)
+
+
+def _lung_vessels(frame: Frame, side: int, word: str) -> Shape:
+    """Branches that wander from the hilum towards the lung's surface, thinning on their way."""
+    rng = frame.patient.stream(f"vessels {word}")
+    ends = [(100, -70, 1260), (84, -20, 1440), (104, 40, 1330), (70, 56, 1290), (60, -78, 1400),
+            (110, -20, 1300), (80, -60, 1220), (70, 40, 1400)]  # fmt: skip
+    branches = []
+    for end in ends:
+        share = np.linspace(0, 1, 6)[:, None]
+        line = np.array(HILUM_MM) + share * (np.array(end) + rng.normal(0, 9, 3) - HILUM_MM)
+        line[1:] += rng.normal(0, 4, (5, 3))
+        branches.append(frame.tube(line, np.linspace(5.0, 1.2, 6), side))
+    return Union(branches)
+
+
+def heart_axes() -> FloatArray:
+    """The heart's axes as columns; the third points to the apex: left, forward, down."""
+    apex = np.array([-0.66, 0.58, -0.48])
+    apex /= np.linalg.norm(apex)
+    across = np.cross([0, 0, 1.0], apex)
+    across /= np.linalg.norm(across)
+    return np.stack([across, np.cross(apex, across), apex], axis=1)
+
+
+def thorax(frame: Frame) -> list[Structure]:
+    """Heart, airways and oesophagus."""
+    return [*_heart(frame), *_tubes(frame)]
+
+
+def _heart(frame: Frame) -> list[Structure]:
+    place = frame.organ("heart", HEART_MM)
+    axes = heart_axes()
+    apex = axes[:, 2]
+    lv = HEART_MM + np.array((-18, 6, -6))
+    sac = place.ellipsoid(HEART_MM + np.array((0, 2, -4)), (74, 61, 69))
+    right = place.ellipsoid(HEART_MM + np.array((22, 20, -16)), (44, 31, 54), axes)
+    wall = place.ellipsoid(lv, (43, 43, 64), axes)
+    cavity = place.ellipsoid(lv - 6 * apex, (27, 27, 49), axes)
+    valves = place.ellipsoid(lv - 66 * apex, (48, 48, 28), axes)  # the wall is open at its base
+    right_atrium = place.ellipsoid(HEART_MM + np.array((54, -2, 10)), (30, 30, 39))
+    left_atrium = place.ellipsoid(HEART_MM + np.array((22, -38, 20)), (41, 27, 31))
+    return [
+        Structure("heart", sac, "fat", "fat", factor=1.5),
+        Structure("heart_ventricle_right", Grown(right, 3), "myocardium", factor=0.45),
+        Structure("heart_ventricle_right", right, "blood", texture=0.03),
+        Structure("heart_atrium_right", right_atrium, "blood", texture=0.03),
+        Structure("heart_atrium_left", left_atrium, "blood", texture=0.03),
+        Structure("heart_myocardium", Without(wall, valves), "myocardium", "soft", 0.14, (30, 80)),
+        Structure("heart_ventricle_left", Without(cavity, valves), "blood", texture=0.03),
+    ]
+
+
+def _tubes(frame: Frame) -> list[Structure]:
+    airway = Union(
+        [
+            frame.tube([(0, 16, 1520), (0, 6, 1480), (2, -14, 1440), (2, -24, 1402)], 9.5),
+            frame.tube([(2, -24, 1402), (22, -28, 1385), (48, -30, 1366)], [8, 7.5, 5]),
+            frame.tube([(2, -24, 1402), (-22, -30, 1382), (-50, -32, 1362)], [7.5, 6.5, 5]),
+        ]
+    )
+    gullet = [(0, -6, 1520), (-2, -12, 1480), (-4, -34, 1420), (-2, -40, 1340), (-10, -30, 1270),
+              (-22, -14, 1240)]  # fmt: skip
+    return [
+        Structure("trachea", Grown(airway, 1.5), "muscle"),
+        Structure("trachea", airway, "gas", "gas"),
+        Structure("esophagus", frame.tube(gullet, [8, 7, 7, 8, 8.5, 9]), "oesophagus", texture=0.1),
+    ]

@@ -1,0 +1,160 @@
+"""Label maps from files: a NIfTI volume of whole numbers, and what each of them is called."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.errors import InputRefused
+from petdiff.simulation.anatomy.description import Record
+from petdiff.simulation.labels.label_map import LabelMap
+
+if TYPE_CHECKING:
+    from petdiff.image import PETImage
+
+MOST_LABELS = 1000
+FINE_MM = 1.5  # finer than any scanner resolves: such labels are thinned out to about this
+# TotalSegmentator keeps its names in the NIfTI header, as the Connectome Workbench does.
+_IN_HEADER = re.compile(r'<Label Key="(\d+)"[^>]*>\s*<!\[CDATA\[([^\]]*)\]\]>')
+_SEPARATORS = "\t;,"
+
+
+class LabelSource(Record):
+    """The file of a label map, its sha256, and the names that its labels were given."""
+
+    path: str
+    sha256: str
+    names: dict[int, str]
+
+
+def read_label_map(
+    path: str | Path, names: str | Path | Mapping[int, str] | None = None
+) -> tuple[LabelMap, LabelSource]:
+    """Read a label map of any orientation, and what is needed to find it again.
+
+    names  a mapping, or a file as for `read_names`; None: the .json beside the map, or the names
+           that TotalSegmentator wrote into its header
+
+    Raises InputRefused for a volume that holds no labels, and where no names are to be had.
+    """
+    from petdiff.io import read
+
+    path = Path(path).expanduser()
+    image = read(path)
+    labels = _labels(path, image)
+    named = dict(names) if isinstance(names, Mapping) else _names(path, image, names)
+    source = LabelSource(path=str(path.resolve()), sha256=sha256(path), names=named)
+    return _thinned(LabelMap(labels, image.affine, named)), source
+
+
+def read_again(source: LabelSource, moved_to: str | Path | None = None) -> LabelMap:
+    """The label map that was recorded, from its old place or from where it was moved to.
+
+    Raises InputRefused where the file is missing or no longer the same.
+    """
+    path = Path(moved_to or source.path).expanduser()
+    if not path.is_file():
+        raise InputRefused(
+            f"{path}, the patient's label map, is not there: put it back, or say with --labels "
+            "where it is now"
+        )
+    if sha256(path) != source.sha256:
+        raise InputRefused(
+            f"{path} is not the label map that the patient was made from (its sha256 differs): "
+            "give the old file, or simulate a new patient with --labels and without --from"
+        )
+    return read_label_map(path, source.names)[0]
+
+
+def read_names(path: Path) -> dict[int, str]:
+    """Label names from JSON ({"1": "spleen"}) or from a table of label and name, one a line.
+
+    Columns are parted by tabs, semicolons, commas or blanks; further columns and a line of
+    headings are passed over. Raises InputRefused where the file holds no names.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix.lower() == ".json":
+            found = {int(label): str(name) for label, name in json.loads(text).items()}
+        else:
+            found = _table(text)
+        if not found:
+            raise ValueError("it is empty")
+    except (OSError, ValueError, IndexError, AttributeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputRefused(
+            f"{path}: no label names to be read ({reason}): give JSON such as "
+            '{"1": "spleen"}, or a line "1,spleen" per label'
+        ) from None
+    return found
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _table(text: str) -> dict[int, str]:
+    lines = [line for line in text.splitlines() if line.strip()]
+    between = next((mark for mark in _SEPARATORS if lines and mark in lines[-1]), " ")
+    rows = [
+        [cell.strip() for cell in row]
+        for row in csv.reader(lines, delimiter=between, skipinitialspace=True)
+    ]
+    if rows and not rows[0][0].lstrip("+-").isdigit():
+        rows = rows[1:]  # headings
+    return {int(row[0]): row[1] for row in rows}
+
+
+def _names(path: Path, image: PETImage, names: str | Path | None) -> dict[int, str]:
+    beside = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    if names is not None or beside.is_file():
+        return read_names(Path(names or beside).expanduser())
+    extensions = getattr(getattr(image.source, "header", None), "extensions", [])
+    text = "".join(str(extension.get_content()) for extension in extensions)
+    found = {int(label): name for label, name in _IN_HEADER.findall(text)}
+    if not found:
+        raise InputRefused(
+            f"{path} comes without the names of its labels: give them with --names FILE (JSON "
+            f'such as {{"1": "liver"}}, or lines "1,liver") or in {beside.name} beside it'
+        )
+    return found
+
+
+def _labels(path: Path, image: PETImage) -> NDArray[np.int32]:
+    labels = np.rint(image.suv)
+    if not np.array_equal(labels, image.suv) or labels.min() < 0:
+        raise InputRefused(
+            f"{path} is no label map: it holds other values than whole numbers from 0 up"
+        )
+    if not labels.any():
+        raise InputRefused(f"{path} is an empty label map: every voxel is 0")
+    if labels.max() >= 1 << 16 or _different(labels) > MOST_LABELS:
+        raise InputRefused(f"{path} is no label map: it holds as many different values as a scan")
+    return labels.astype(np.int32)
+
+
+def _different(labels: NDArray[np.float32]) -> int:
+    return int(np.count_nonzero(np.bincount(labels.astype(np.uint16).ravel())))
+
+
+def _thinned(label_map: LabelMap) -> LabelMap:
+    """Every second or n-th voxel where voxels are much finer than FINE_MM."""
+    voxel_mm = np.linalg.norm(label_map.affine[:3, :3], axis=0)
+    steps = np.maximum(1, np.rint(FINE_MM / voxel_mm)).astype(int)
+    if (steps == 1).all():
+        return label_map
+    first = (steps - 1) // 2
+    i, j, k = (slice(int(f), None, int(n)) for f, n in zip(first, steps, strict=True))
+    moved = label_map.affine @ np.diag([*steps, 1.0])
+    moved[:3, 3] = label_map.affine[:3, 3] + label_map.affine[:3, :3] @ first
+    return LabelMap(np.ascontiguousarray(label_map.labels[i, j, k]), moved, label_map.names)

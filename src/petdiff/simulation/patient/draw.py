@@ -1,0 +1,136 @@
+"""Draws virtual patients: body, study, lesions, each from its own random stream."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+import numpy as np
+
+from petdiff.errors import UsageError
+from petdiff.simulation.anatomy.balance import activity_scale, coarse_phantom, fatness_for_weight
+from petdiff.simulation.anatomy.description import Lengths, Lesion, Patient, Vector, stream
+from petdiff.simulation.anatomy.lesions import draw_lesions
+from petdiff.simulation.patient.physiology import Physiology, draw_physiology
+from petdiff.simulation.patient.tracers import get_tracer
+
+__all__ = ["EXTENTS", "Lesion", "Patient", "draw_patient"]
+
+EXTENTS = ("total-body", "torso", "head-neck", "thorax", "abdomen", "pelvis")
+
+# Mean height (mm), its standard deviation, and lengths and widths against the reference body
+# (ICRP 89: man 1760 mm and 73 kg, woman 1630 mm and 60 kg).
+HEIGHT_MM = {"male": (1760.0, 70.0), "female": (1630.0, 65.0)}
+HEAD = {"male": 1.0, "female": 0.965}
+WIDTH = {"male": 1.0, "female": 0.95}
+DEPTH = {"male": 1.0, "female": 0.97}
+BUILD = {"male": 1.03, "female": 0.985}
+LEAN = {"male": 1.0, "female": 0.86}
+BMI_MEDIAN, BMI_SPREAD = 24.8, 0.17
+HEAD_MM, TRUNK_SHARE = 270.0, 0.379
+
+# Organs' volumes, woman over man (ICRP 89 masses), and spread of the logarithm between adults of
+# one size.
+ORGAN_VOLUME: dict[str, tuple[float, float]] = {
+    "brain": (1300 / 1450, 0.07),
+    "heart": (620 / 840, 0.12),
+    "liver": (1400 / 1800, 0.14),
+    "spleen": (130 / 150, 0.25),
+    "kidney_right": (275 / 310, 0.13),
+    "kidney_left": (275 / 310, 0.13),
+    "pancreas": (120 / 140, 0.18),
+    "stomach": (370 / 400, 0.25),
+    "small_bowel": (880 / 1000, 0.15),
+    "colon": (680 / 670, 0.2),
+    "gallbladder": (56 / 68, 0.35),
+    "thyroid": (17 / 20, 0.25),
+    "adrenal_right": (13 / 14, 0.2),
+    "adrenal_left": (13 / 14, 0.2),
+    "parotid_right": (41 / 50, 0.18),
+    "parotid_left": (41 / 50, 0.18),
+    "submandibular_right": (21 / 25, 0.18),
+    "submandibular_left": (21 / 25, 0.18),
+    "prostate": (1.0, 0.3),
+    "uterus": (1.0, 0.3),
+}
+SIZE_INDEPENDENT = ("brain", "prostate", "uterus")
+
+
+def draw_patient(
+    seed: int, *, tracer: str = "fdg", lesions: bool = True, extent: str = "total-body"
+) -> Patient:
+    """A patient for a seed: the same description every time, and the same but for its lesions with
+    `lesions=False`. Raises UsageError for an unknown tracer or extent."""
+    get_extent(extent)
+    study = draw_physiology(get_tracer(tracer), stream(seed, "study"))
+    patient = _draw_body(seed, tracer, extent, study)
+    patient = patient.model_copy(update={"fatness": fatness_for_weight(patient)})
+    grid, coarse = coarse_phantom(patient)
+    patient = patient.model_copy(update={"activity_scale": activity_scale(patient, grid, coarse)})
+    found = draw_lesions(patient, grid, coarse.labels) if lesions else ()
+    return patient.model_copy(update={"lesions": found})
+
+
+def get_extent(name: str) -> str:
+    """The extent of that name, as given; UsageError names those there are."""
+    if name in EXTENTS:
+        return name
+    near = get_close_matches(name.lower(), EXTENTS, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UsageError(f"unknown extent {name!r}: {hint}choose one of {', '.join(EXTENTS)}")
+
+
+def _draw_body(seed: int, tracer: str, extent: str, study: Physiology) -> Patient:
+    rng = stream(seed, "body")
+    # PSMA is given to men; the other tracers to both.
+    sex = "female" if tracer != "psma" and rng.uniform() < 0.5 else "male"
+    height = float(np.clip(rng.normal(*HEIGHT_MM[sex]), 1420, 1980))
+    bmi = float(np.clip(BMI_MEDIAN * np.exp(rng.normal(0, BMI_SPREAD)), 16.5, 42))
+    weight = bmi * (height / 1000) ** 2
+    stature, plump = height / HEIGHT_MM["male"][0], bmi / 23.5
+    head_mm = HEAD_MM * HEAD[sex] * _spread(rng, 0.03)
+    trunk_mm = (height - head_mm) * float(rng.normal(TRUNK_SHARE, 0.012))
+    volume, shift = _draw_organs(rng, sex, stature**1.5 * plump**0.3 / LEAN[sex])
+    volume["bladder"] = study.bladder
+    return Patient(
+        seed=seed,
+        tracer=tracer,
+        extent=extent,
+        sex="female" if sex == "female" else "male",
+        height_mm=height,
+        weight_kg=weight,
+        arms="up" if rng.uniform() < 0.5 else "down",
+        lengths_mm=Lengths(legs=height - head_mm - trunk_mm, trunk=trunk_mm, head=head_mm),
+        width=stature**0.8 * plump**0.28 * WIDTH[sex] * _spread(rng, 0.035),
+        depth=stature**0.6 * plump**0.38 * DEPTH[sex] * _spread(rng, 0.045),
+        head=HEAD[sex] * _spread(rng, 0.025),
+        build=BUILD[sex] * _spread(rng, 0.03),
+        fatness=1.0,
+        volume=volume,
+        shift_mm=shift,
+        uptake=study.uptake,
+        variants=study.variants,
+        injected_mbq=study.injected_mbq_per_kg * weight,
+        uptake_min=study.uptake_min,
+        excreted_fraction=study.excreted_fraction,
+    )
+
+
+def _draw_organs(
+    rng: np.random.Generator, sex: str, lean: float
+) -> tuple[dict[str, float], dict[str, Vector]]:
+    """Every organ's volume ratio, larger in larger bodies, and its displacement in mm."""
+    volume: dict[str, float] = {}
+    shift: dict[str, Vector] = {}
+    for name, (woman_over_man, spread) in ORGAN_VOLUME.items():
+        z = float(np.clip(rng.standard_normal(), -2.2, 2.2))
+        size = 1.0 if name in SIZE_INDEPENDENT else lean**0.6
+        volume[name] = (
+            (woman_over_man if sex == "female" else 1.0) * size * float(np.exp(spread * z))
+        )
+        x, y, z = (float(v) for v in rng.normal(0, 4, 3))
+        shift[name] = (x, y, z)
+    return volume, shift
+
+
+def _spread(rng: np.random.Generator, sd: float) -> float:
+    return float(np.exp(rng.normal(0, sd)))

@@ -1,0 +1,129 @@
+"""What scan.json keeps of a simulated scan: all it takes to make the same images again."""
+
+from __future__ import annotations
+
+import json
+from math import isfinite
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from petdiff.errors import InputRefused
+from petdiff.simulation.anatomy.description import Patient
+from petdiff.simulation.labels.label_file import LabelSource
+from petdiff.simulation.patient.draw import EXTENTS
+from petdiff.simulation.patient.tracers import FOLLOWS, TRACERS
+from petdiff.simulation.scanner.scanners import Scanner
+
+DOSE_FACTORS = (1.0, 1e6)
+VOXEL_MM = (0.5, 50.0)
+_HINT = "give a scan.json as petdiff simulate wrote it"
+# What each may be: the patient's and the scanner's numbers beyond these are nobody's.
+_PATIENT_RANGE = {
+    "weight_kg": (1, 500),
+    "height_mm": (300, 2500),
+    "injected_mbq": (1e-3, 1e5),
+    "uptake_min": (0, 1e4),
+    "activity_scale": (1e-3, 1e3),
+}
+_SCANNER_RANGE = {
+    "axial_field_mm": (10, 1e4),
+    "ring_radius_mm": (20, 1e4),
+    "max_ring_difference_mm": (1, 1e4),
+    "nema_cps_per_bq": (1e-6, 1),
+    "tof_ps": (1, 1e5),
+    "fwhm_mm": (0.1, 50),
+    "axial_fwhm_mm": (0.1, 50),
+    "scatter_fraction": (0, 0.95),
+    "randoms_fraction": (0, 0.95),
+    "iterations": (1, 1000),
+    "subsets": (1, 1000),
+    "filter_fwhm_mm": (0, 100),
+    "bed_seconds": (1, 1e6),
+    "overlap": (0, 0.95),
+}
+
+
+class ScanRecord(BaseModel):
+    """A simulated scan as a description.
+
+    seed          of the noise; the patient has one of their own
+    patient       anatomy, uptake, lesions, injection
+    scanner       geometry and protocol, whatever is known today by its name
+    dose_factors  dose reduction factors of the low-dose scans
+    voxel_mm      of all images; None: the scanner's
+    labels        the label map that the anatomy comes from; None: the patient is drawn
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    seed: int = Field(ge=0)
+    patient: Patient
+    scanner: Scanner
+    dose_factors: tuple[float, ...]
+    voxel_mm: float | None
+    labels: LabelSource | None
+
+    @model_validator(mode="after")
+    def _possible(self) -> ScanRecord:
+        _within("patient", self.patient, _PATIENT_RANGE)
+        _within("scanner", self.scanner, _SCANNER_RANGE)
+        for name, allowed in (("tracer", TRACERS), ("extent", EXTENTS)):
+            if getattr(self.patient, name) not in allowed:
+                raise ValueError(f"patient.{name} is not one of {', '.join(allowed)}")
+        tissues = {*TRACERS[self.patient.tracer].uptake, *FOLLOWS}
+        for tissue in sorted(tissues):
+            if not 0 <= self.patient.uptake.get(tissue, -1) < 1e4:
+                raise ValueError(f"patient.uptake.{tissue} is not an SUV")
+        for n, lesion in enumerate(self.patient.lesions):
+            if not (0 < lesion.radius_mm < 200 and 0 <= lesion.suv < 1e4):
+                raise ValueError(f"patient.lesions.{n} has no possible radius_mm and suv")
+        sizes = self.scanner.voxel_mm if self.voxel_mm is None else (self.voxel_mm,)
+        if not all(VOXEL_MM[0] <= mm <= VOXEL_MM[1] for mm in sizes):
+            raise ValueError(f"voxel_mm is not {VOXEL_MM[0]} to {VOXEL_MM[1]:g}")
+        if not all(DOSE_FACTORS[0] <= factor <= DOSE_FACTORS[1] for factor in self.dose_factors):
+            raise ValueError("dose_factors are not all 1 or more")
+        return self
+
+
+def read_record(path: str | Path) -> ScanRecord:
+    """The record that `petdiff simulate` wrote. Raises InputRefused where the file is no such one,
+    naming the field that is wrong."""
+    path = Path(path).expanduser()
+    try:
+        content = json.loads(
+            path.read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_finite
+        )
+    except OSError as problem:
+        raise InputRefused(f"{path} cannot be read ({problem.strerror}): {_HINT}") from None
+    except ValueError as problem:
+        raise InputRefused(f"{path} is not JSON ({problem}): {_HINT}") from None
+    if not isinstance(content, dict) or not {"patient", "scanner"} <= content.keys():
+        raise InputRefused(f"{path} is no record of a simulated scan: {_HINT}")
+    try:
+        return ScanRecord.model_validate(content)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        reason = first["msg"].removeprefix("Value error, ")
+        what = f"{where}: {reason}" if where else reason
+        raise InputRefused(f"{path} was changed into nonsense, {what}: {_HINT}") from None
+
+
+def _within(name: str, what: Any, ranges: dict[str, tuple[float, float]]) -> None:
+    for field, (low, high) in ranges.items():
+        value = getattr(what, field)
+        if not all(low <= one <= high for one in np.ravel(value)):
+            raise ValueError(f"{name}.{field} is {value}, not {low:g} to {high:g}")
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"it holds {constant}")
+
+
+def _finite(text: str) -> float:
+    if not isfinite(float(text)):
+        _refuse(text)
+    return float(text)

@@ -1,0 +1,182 @@
+"""One scan's counts: Poisson, with attenuation, scatter, randoms and imperfect normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from petdiff.simulation.scanner.counts import Generators, draw_poisson, draw_subset
+from petdiff.simulation.scanner.projector import ParallelProjector
+from petdiff.simulation.scanner.resolution import BlurredProjector, gaussian_matrix
+
+FloatArray = NDArray[np.float32]
+SCATTER_FWHM_MM = 200.0  # width that single scatter adds across the bins
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """Counts and what the reconstruction is told of how they came about.
+
+    counts          [angle, bin, tof, k], or [factor, angle, bin, tof, k]
+    multiplicative  [angle, bin, 1, k], expected trues per activity · mm
+    additive        [1, bin, tof, k], expected scatter and randoms, the same for every view
+    """
+
+    counts: FloatArray
+    multiplicative: FloatArray
+    additive: FloatArray
+
+
+def acquire(
+    activity: FloatArray,
+    mu_per_cm: FloatArray,
+    model: BlurredProjector,
+    *,
+    generator: Generators,
+    counts_per_activity_mm: ArrayLike = 1.0,
+    expected_trues: float | None = None,
+    scatter_fraction: float = 0.0,
+    randoms_fraction: float = 0.0,
+    field_mm: float | None = None,
+    normalisation_error: float = 0.0,
+    acceptance: ArrayLike = 0.0,
+    factors: Sequence[float] | None = None,
+) -> Acquisition:
+    """Scan activity [i, j, k] through attenuation mu_per_cm [i, j, k] at 511 keV.
+
+    generator               one for the stack, or one per slice: then the noise of a slice is the
+                            same whatever stack it is scanned in
+    counts_per_activity_mm  expected counts of one bin per unit of its strip integral before
+                            attenuation: a number, or one per slice k (axial sensitivity)
+    expected_trues          if given, scales counts_per_activity_mm so that the whole scan expects
+                            that many unscattered coincidences
+    scatter_fraction        scatter / (trues + scatter), as NEMA NU 2 defines it
+    randoms_fraction        randoms / (trues + scatter + randoms), over the scanner's whole field
+    field_mm                diameter of that field: randoms are uniform across it and, with time of
+                            flight, as far along each line; those beyond the bins are not counted.
+                            None: the bins hold them all
+    normalisation_error     standard deviation of each bin's relative efficiency error, which the
+                            reconstruction does not know of
+    acceptance              sine of the greatest obliquity of the lines, a number or one per slice
+    factors                 dose reduction factors, ascending, at each of which counts are drawn.
+                            They are nested as those of `thin`, and quicker to draw; but those of
+                            the first dose then hang on which others there are
+    """
+    multiplicative = attenuation_factors(mu_per_cm, model.projector, acceptance)
+    multiplicative *= np.asarray(counts_per_activity_mm, np.float32)
+    trues = model.forward(activity) * multiplicative
+    if expected_trues is not None:
+        scale = np.float32(expected_trues / trues.sum(dtype=np.float64))
+        trues *= scale
+        multiplicative *= scale
+    additive = _additive(
+        trues, model.projector, scatter_fraction, randoms_fraction, _randoms_share(model, field_mm)
+    )
+    expected = trues + additive
+    if normalisation_error:
+        expected *= _efficiencies(expected.shape, generator, normalisation_error)
+    if factors is None:
+        counts = draw_poisson(expected, generator)
+    else:
+        counts = _nested(expected, factors, generator)
+    return Acquisition(counts, multiplicative, additive)
+
+
+def attenuation_factors(
+    mu_per_cm: FloatArray, projector: ParallelProjector, acceptance: ArrayLike = 0.0
+) -> FloatArray:
+    """Share of annihilation pairs that leave the body, as [angle, bin, 1, k].
+
+    exp(-∫mu) for lines in the slice; lines aslant by θ cross 1/cos θ times as much. Their mean
+    is taken over the lines' solid angle, uniform in sin θ up to `acceptance`, with mu as it is in
+    the slice.
+    """
+    integral = projector.without_tof().forward(mu_per_cm) / 10  # mm → cm
+    factors: FloatArray = np.zeros_like(integral)
+    for node, weight in zip(*np.polynomial.legendre.leggauss(3), strict=True):
+        sine = np.asarray(acceptance, np.float64) * (node + 1) / 2
+        factors += np.float32(weight / 2) * np.exp(-integral / np.sqrt(1 - sine**2, dtype="f4"))
+    return factors
+
+
+def thin(
+    counts: FloatArray,
+    factors: Sequence[float],
+    generator: Generators,
+) -> list[FloatArray]:
+    """Counts at dose reduction factors ≥ 1, ascending, as if shorter scans cut from a longer one.
+
+    Each event of a dose is kept for the next lower one by chance (binomial), so the doses are
+    nested and each is Poisson. counts and those of each factor: [angle, bin, tof, k].
+    """
+    _require_ascending(factors)
+    thinned, left = [], counts
+    for chance in np.divide([1, *factors[:-1]], factors):
+        if chance < 1:
+            left = draw_subset(left, float(chance), generator)
+        thinned.append(left)
+    return thinned
+
+
+def _nested(expected: FloatArray, factors: Sequence[float], generator: Generators) -> FloatArray:
+    """Counts [factor, angle, bin, tof, k]: each dose has the events of the next lower one, and more
+    that are independent of them, so that all are Poisson, and nested."""
+    _require_ascending(factors)
+    shares = np.divide(1, factors)
+    further = (shares - np.append(shares[1:], 0)).astype(np.float32)
+    counts = np.empty((len(factors), *expected.shape), np.float32)
+    events: FloatArray | float = 0.0
+    for position in reversed(range(len(factors))):
+        events = events + draw_poisson(expected * further[position], generator)
+        counts[position] = events
+    return counts
+
+
+def _efficiencies(shape: tuple[int, ...], generator: Generators, error: float) -> FloatArray:
+    """Of each line of response, whatever its time of flight, as [angle, bin, 1, k]."""
+    angles, bins, _, slices = shape
+    if isinstance(generator, np.random.Generator):
+        drawn = generator.standard_normal((angles, bins, 1, slices), np.float32)
+    else:
+        each = [stream.standard_normal((angles, bins, 1), np.float32) for stream in generator]
+        drawn = np.stack(each, axis=-1)
+    efficiencies: FloatArray = np.exp(error * drawn)
+    return efficiencies
+
+
+def _require_ascending(factors: Sequence[float]) -> None:
+    if list(factors) != sorted(factors) or min(factors) < 1:
+        raise ValueError(f"dose reduction factors must be ascending and at least 1, got {factors}")
+
+
+def _randoms_share(model: BlurredProjector, field_mm: float | None) -> float:
+    """The part of the field's randoms that falls into the bins of a projector made for a body."""
+    if field_mm is None:
+        return 1.0
+    projector = model.projector
+    share = min(1.0, projector.n_bins * projector.voxel_mm / field_mm)
+    return share if projector.tof_fwhm_mm is None else share**2
+
+
+def _additive(
+    trues: FloatArray,
+    projector: ParallelProjector,
+    scatter_fraction: float,
+    randoms_fraction: float,
+    randoms_share: float,
+) -> FloatArray:
+    """Expected scatter, a broad blur of the trues over bins and views, and randoms, uniform, in
+    [1, bin, tof, k]: the same for every view."""
+    n_bins = trues.shape[1]
+    ratio = scatter_fraction / (1 - scatter_fraction)
+    spread = gaussian_matrix(n_bins, SCATTER_FWHM_MM / projector.voxel_mm, reflect=True)
+    mean_view = trues.mean(axis=0).reshape(n_bins, -1)
+    scatter = ratio * (spread @ mean_view).reshape(1, *trues.shape[1:])
+    per_slice = trues.sum(axis=(0, 1, 2)) / (1 - scatter_fraction)
+    randoms = per_slice * randoms_fraction / (1 - randoms_fraction) / trues[..., 0].size
+    randoms *= randoms_share
+    additive: FloatArray = (scatter + randoms).astype(np.float32)
+    return additive

@@ -1,0 +1,240 @@
+"""A study: a virtual patient drawn, rendered and scanned, from a seed to images in SUV."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.errors import UsageError
+from petdiff.image import PETImage
+from petdiff.simulation.anatomy.build import patient_grid
+from petdiff.simulation.anatomy.description import Patient
+from petdiff.simulation.anatomy.names import NAMES
+from petdiff.simulation.anatomy.render import Phantom, render
+from petdiff.simulation.labels.label_file import read_again, read_label_map
+from petdiff.simulation.labels.label_map import LabelMap, draw_labelled_patient, render_labels
+from petdiff.simulation.labels.label_names import unknown_labels
+from petdiff.simulation.patient.draw import draw_patient, get_extent
+from petdiff.simulation.patient.tracers import get_tracer
+from petdiff.simulation.scan_record import DOSE_FACTORS, VOXEL_MM, ScanRecord, read_record
+from petdiff.simulation.scanner.exam import Exam
+from petdiff.simulation.scanner.isotopes import ISOTOPES, Isotope
+from petdiff.simulation.scanner.scan import scan
+from petdiff.simulation.scanner.scanners import Scanner, get_scanner
+from petdiff.simulation.shapes.grid import Grid
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Simulation:
+    """What a simulated study gives; all volumes lie on one grid [i, j, k], RAS+, feet first.
+
+    record          patient, scanner, doses, seed: what `rescan` makes the same images from
+    truth           activity that was scanned, SUV
+    full            full-dose scan
+    lows            by dose reduction factor; their counts are part of the full scan's
+    labels          structures, as in `names`
+    prompts         events of the full-dose scan
+    unknown_labels  labels of a given label map that became soft tissue, for their names say nothing
+    """
+
+    record: ScanRecord
+    truth: PETImage
+    full: PETImage
+    lows: dict[float, PETImage]
+    labels: NDArray[np.uint8]
+    prompts: float
+    unknown_labels: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def patient(self) -> Patient:
+        return self.record.patient
+
+    @property
+    def scanner(self) -> Scanner:
+        return self.record.scanner
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """The names of the labels that occur."""
+        return {int(label): NAMES[int(label)] for label in np.unique(self.labels) if label}
+
+
+def simulate(
+    seed: int = 0,
+    *,
+    scanner: str | Scanner = "quadra",
+    tracer: str = "fdg",
+    dose_factors: Sequence[float] = (4, 20, 100),
+    lesions: bool = True,
+    voxel_mm: float | None = None,
+    extent: str = "total-body",
+    labels: str | Path | None = None,
+    names: str | Path | Mapping[int, str] | None = None,
+    threads: int | None = None,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> Simulation:
+    """Draw the patient of `seed` and scan them at full dose and at 1/factor of it.
+
+    scanner       quadra, uexplorer, vision600, discovery-mi, mct-flow, or a Scanner of your own
+    tracer        fdg, psma, dotatate, fapi
+    dose_factors  dose reduction factors of the low-dose scans, 1 (the full dose) or more
+    lesions       False: the same patient without them
+    voxel_mm      of all images, 0.5 to 50 (default: the scanner's)
+    extent        total-body, torso, head-neck, thorax, abdomen or pelvis of a drawn patient
+    labels        NIfTI label map to take the anatomy from instead; seed and tracer then decide on
+                  uptake, injection and lesions, and images lie in the map's own millimetres
+    names         names of its labels, TotalSegmentator's or ours: a mapping, a JSON file, or a
+                  table of label and name (default: the .json beside the map, or its header)
+    threads       that scan, with the same result on any number (default: one for every core)
+    device        torch device that reconstructs, such as cuda: images differ by rounding alone
+                  (default: the CPU, without torch)
+    progress      called with (slices done, slices in all)
+
+    Raises UsageError for names and numbers that are not possible, InputRefused for a label map that
+    is none, has no names, or is wider than the scanner's bore.
+    """
+    machine = get_scanner(scanner)
+    get_tracer(tracer)
+    _check(seed, dose_factors, voxel_mm)
+    if labels is None:
+        if names is not None:
+            raise UsageError("--names are those of a label map: give --labels too")
+        label_map = source = None
+        patient = draw_patient(seed, tracer=tracer, lesions=lesions, extent=extent)
+    else:
+        if extent != "total-body":
+            raise UsageError(f"--extent {extent} is for drawn patients; a label map has its own")
+        label_map, source = read_label_map(labels, names)
+        patient = draw_labelled_patient(seed, label_map, tracer=tracer, lesions=lesions)
+    record = ScanRecord(
+        seed=seed,
+        patient=patient,
+        scanner=machine,
+        dose_factors=tuple(float(factor) for factor in dose_factors),
+        voxel_mm=voxel_mm,
+        labels=source,
+    )
+    return _scanned(record, label_map, progress, threads, device)
+
+
+def rescan(
+    record: ScanRecord | str | Path,
+    *,
+    scanner: str | Scanner | None = None,
+    dose_factors: Sequence[float] | None = None,
+    lesions: bool = True,
+    voxel_mm: float | None = None,
+    extent: str | None = None,
+    labels: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Simulation:
+    """Scan the patient of an earlier simulation again; what is not given is as it was then.
+
+    record   a scan.json, or the `record` of a Simulation
+    lesions  False: their twin without lesions, who differs in nothing else
+    labels   where the patient's label map is now, if it was moved
+
+    The rest as for `simulate`. With nothing but the record the images are the same to the byte, on
+    the same machine and version.
+
+    Raises InputRefused for a file that is no record, and for a label map that is missing or
+    changed, UsageError as `simulate` does.
+    """
+    if not isinstance(record, ScanRecord):
+        record = read_record(record)
+    _check(record.seed, dose_factors or record.dose_factors, voxel_mm)
+    patient = record.patient if lesions else record.patient.model_copy(update={"lesions": ()})
+    if record.labels is None and labels is not None:
+        raise UsageError("--labels contradicts the record: its patient is drawn, not a label map's")
+    if extent is not None:
+        if record.labels is not None:
+            raise UsageError(f"--extent {extent} is for drawn patients; a label map has its own")
+        patient = patient.model_copy(update={"extent": get_extent(extent)})
+    changed = {
+        "patient": patient,
+        "scanner": record.scanner if scanner is None else get_scanner(scanner),
+        "voxel_mm": record.voxel_mm if voxel_mm is None else voxel_mm,
+    }
+    if dose_factors is not None:
+        changed["dose_factors"] = tuple(float(factor) for factor in dose_factors)
+    label_map = None if record.labels is None else read_again(record.labels, labels)
+    return _scanned(record.model_copy(update=changed), label_map, progress)
+
+
+def _check(seed: int, dose_factors: Sequence[float], voxel_mm: float | None) -> None:
+    if seed < 0:
+        raise UsageError(f"seed {seed}: give a whole number from 0 up")
+    for factor in dose_factors:
+        if not DOSE_FACTORS[0] <= factor <= DOSE_FACTORS[1]:
+            raise UsageError(
+                f"dose {factor:g}: a dose reduction factor is 1 or more, 20 for 1/20 of the dose"
+            )
+    if voxel_mm is not None and not VOXEL_MM[0] <= voxel_mm <= VOXEL_MM[1]:
+        raise UsageError(f"voxel size {voxel_mm:g} mm: give {VOXEL_MM[0]} to {VOXEL_MM[1]:g} mm")
+
+
+def _scanned(
+    record: ScanRecord,
+    label_map: LabelMap | None,
+    progress: Progress | None,
+    threads: int | None = None,
+    device: str | None = None,
+) -> Simulation:
+    patient, machine = record.patient, record.scanner
+    voxel_mm = (record.voxel_mm,) * 3 if record.voxel_mm else machine.voxel_mm
+    grid, phantom = _rendered(patient, label_map, voxel_mm)
+    scanned = scan(
+        phantom.activity_suv,
+        phantom.mu_per_cm,
+        grid.voxel_mm,
+        machine,
+        exam_of(patient),
+        dose_factors=[factor for factor in record.dose_factors if factor > 1],
+        seed=record.seed,
+        threads=threads or os.cpu_count() or 1,
+        device=device,
+        progress=progress,
+    )
+    return Simulation(
+        record,
+        truth=PETImage(phantom.activity_suv, grid.affine),
+        full=PETImage(scanned.full, grid.affine),
+        lows={factor: PETImage(low, grid.affine) for factor, low in scanned.lows.items()},
+        labels=phantom.labels,
+        prompts=scanned.prompts,
+        unknown_labels=unknown_labels(label_map.present) if label_map else {},
+    )
+
+
+def _rendered(
+    patient: Patient, label_map: LabelMap | None, voxel_mm: tuple[float, float, float]
+) -> tuple[Grid, Phantom]:
+    if label_map is None:
+        grid = patient_grid(patient, voxel_mm)
+        return grid, render(patient, grid)
+    grid = label_map.grid(voxel_mm)
+    return grid, render_labels(patient, label_map, grid)
+
+
+def exam_of(patient: Patient) -> Exam:
+    """What the patient was injected with, and when."""
+    return Exam(
+        patient.injected_mbq * 1e6,
+        patient.weight_kg,
+        patient.uptake_min * 60,
+        isotope=_isotope(get_tracer(patient.tracer).half_life_min),
+    )
+
+
+def _isotope(half_life_min: float) -> Isotope:
+    """The emitter whose half-life that is."""
+    return min(ISOTOPES.values(), key=lambda one: abs(one.half_life_s / 60 - half_life_min))

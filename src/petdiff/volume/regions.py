@@ -1,0 +1,148 @@
+"""Where to look: blocks of a few millimetres, spheres, and the body without the air around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.volume.slabs import smoothed
+
+Spacing = tuple[float, float, float]
+Box = tuple[slice, slice, slice]
+Blocks = NDArray[np.float64]
+_AIR_SHARE = 0.12  # of typical uptake: below it lies air, above it fat and lung
+_SMOOTHING_MM = 4.0
+_LINES = 8, 32  # least and most, across a voxel, along which a sphere's share is measured
+
+
+def block_sums(volume: NDArray[np.floating[Any]], edges: list[NDArray[np.intp]]) -> Blocks:
+    """Sums over the blocks that start at `edges` along each axis."""
+    ends = np.append(edges[0][1:], len(volume))
+    # A few planes at a time in their own precision, the rest in float64: four times faster.
+    sums: Blocks = np.stack([volume[a:b].sum(axis=0) for a, b in zip(edges[0], ends, strict=True)])
+    for axis in (1, 2):
+        sums = np.add.reduceat(sums, edges[axis], axis=axis, dtype=np.float64)
+    return sums
+
+
+def block_edges(
+    shape: tuple[int, ...], spacing_mm: Spacing, block_mm: float
+) -> list[NDArray[np.intp]]:
+    """First index of each block of about `block_mm`, by axis; the last block may be short."""
+    steps = [max(round(block_mm / size), 1) for size in spacing_mm]
+    return [np.arange(0, n, step) for n, step in zip(shape, steps, strict=True)]
+
+
+def block_volumes(shape: tuple[int, ...], edges: list[NDArray[np.intp]]) -> Blocks:
+    """How many voxels each block holds."""
+    x, y, z = (np.diff(starts, append=n) for starts, n in zip(edges, shape, strict=True))
+    return np.asarray(x[:, None, None] * y[:, None] * z, dtype=np.float64)
+
+
+def typical_uptake(smooth: NDArray[np.floating[Any]]) -> float:
+    """(Σv / Σ√v)² over positive values: the uptake of ordinary tissue, at any scale.
+
+    Air hardly counts, and neither do a few very hot organs, which would carry a plain mean away.
+    """
+    positive = np.maximum(smooth, 0).astype(np.float64)
+    roots = np.sqrt(positive).sum()
+    return float((positive.sum() / roots) ** 2) if roots > 0 else 0.0
+
+
+def body_mask(suv: NDArray[np.float32], spacing_mm: Spacing) -> NDArray[np.bool_]:
+    """The body: where the scan, smoothed by a Gaussian of σ = 4 mm, is clearly more than air."""
+    smooth = smoothed(suv, [_SMOOTHING_MM / size for size in spacing_mm])
+    return np.asarray(smooth > _AIR_SHARE * typical_uptake(smooth))
+
+
+def body_box(suv: NDArray[np.float32], spacing_mm: Spacing) -> Box:
+    """The box of the body with 10 mm of margin, found on blocks of 8 mm; all where all is air."""
+    edges = block_edges(suv.shape, spacing_mm, 8.0)
+    means = block_sums(suv, edges) / block_volumes(suv.shape, edges)
+    body = means > _AIR_SHARE * typical_uptake(means)
+    box = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        n, margin = suv.shape[axis], round(10 / spacing_mm[axis])
+        # Two blocks of 8 mm: a lone bright block of noise in the air is no body.
+        filled = np.flatnonzero(body.sum(axis=others) >= min(2, body.size))
+        ends = np.append(edges[axis], n)
+        first, last = (ends[filled[0]], ends[filled[-1] + 1]) if len(filled) else (0, n)
+        box.append(slice(max(int(first) - margin, 0), min(int(last) + margin, n)))
+    return box[0], box[1], box[2]
+
+
+def sphere_weights(
+    shape: tuple[int, ...], spacing_mm: Spacing, centre: Sequence[float], radius_mm: float
+) -> tuple[Box, NDArray[np.float64]]:
+    """The share of each voxel that lies in a sphere, and the box of voxels that the shares are for.
+
+    `centre` is a voxel index, not always whole. The box is cut off where the volume ends; it is
+    empty where the sphere lies outside. Along the first axis the shares are exact, across it they
+    are sums over lines, at least 8 × 8 per voxel.
+    """
+    box, lower = [], []
+    for n, size, at in zip(shape, spacing_mm, centre, strict=True):
+        reach = radius_mm / size + 0.5
+        first, last = max(int(np.ceil(at - reach)), 0), min(int(np.floor(at + reach)) + 1, n)
+        box.append(slice(first, max(last, first)))
+        lower.append((np.arange(first, max(last, first)) - 0.5 - at) * size)
+    lines = int(np.clip(np.ceil(20 * max(spacing_mm) / radius_mm), *_LINES))
+    steps = (np.arange(lines) + 0.5) / lines
+    y, z = (np.add.outer(lower[axis], steps * spacing_mm[axis]).ravel() for axis in (1, 2))
+    half_chord = np.sqrt(np.maximum(radius_mm**2 - np.add.outer(y**2, z**2), 0))
+    x = lower[0][:, None, None]
+    chord = np.minimum(x + spacing_mm[0], half_chord) - np.maximum(x, -half_chord)
+    split = (len(lower[0]), len(lower[1]), lines, len(lower[2]), lines)
+    shares = np.maximum(chord, 0).reshape(split).mean(axis=(2, 4)) / spacing_mm[0]
+    return (box[0], box[1], box[2]), shares
+
+
+def inscribed_sphere(
+    mask: NDArray[np.bool_], spacing_mm: Spacing
+) -> tuple[tuple[int, int, int], float]:
+    """The voxel of a region that is furthest from its edge, and how far in mm.
+
+    The volume's own border counts as edge. The first such voxel where several are equally far.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    depth = distance_transform_edt(np.pad(mask, 1), sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
+    i, j, k = np.unravel_index(int(depth.argmax()), mask.shape)
+    return (int(i), int(j), int(k)), float(depth[i, j, k])
+
+
+def ball(
+    shape: tuple[int, ...], spacing_mm: Spacing, centre: Sequence[float], radius_mm: float
+) -> NDArray[np.bool_]:
+    """The voxels whose centres lie within a radius of a voxel index."""
+    squares = [
+        ((np.arange(n) - at) * size) ** 2
+        for n, at, size in zip(shape, centre, spacing_mm, strict=True)
+    ]
+    x, y, z = squares
+    return np.asarray(x[:, None, None] + y[:, None] + z <= radius_mm**2)
+
+
+def grown(box: Box, shape: tuple[int, ...], spacing_mm: Spacing, margin_mm: float) -> Box:
+    """A box with a margin around it, within the volume."""
+    wide = [
+        slice(max(cut.start - steps, 0), min(cut.stop + steps, n))
+        for cut, n, steps in zip(
+            box, shape, (int(np.ceil(margin_mm / size)) for size in spacing_mm), strict=True
+        )
+    ]
+    return wide[0], wide[1], wide[2]
+
+
+def bounding_box(mask: NDArray[np.bool_]) -> Box:
+    """The smallest box that holds all of a mask, which must not be empty."""
+    cuts = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        filled = np.flatnonzero(mask.any(axis=others))
+        cuts.append(slice(int(filled[0]), int(filled[-1]) + 1))
+    return cuts[0], cuts[1], cuts[2]

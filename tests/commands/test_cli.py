@@ -1,0 +1,382 @@
+"""The command line: quick help, frozen options, right exit codes, one clear line, whole results."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+
+from petdiff import cli
+from petdiff.image import PETImage
+
+OPTIONS = {
+    "denoise": "output model steps samples dose seed device series units suv-factor "
+    "voxel-size to quiet",
+    "simulate": "output tracer extent no-lesions seed patients labels names from scanner dose "
+    "voxel-size quiet",
+    "train": "output data preset config resume device quiet",
+    "evaluate": "output reference test low labels names lesions resample workers quiet",
+    "suv": "series units suv-factor json",
+    "info": "json",
+    "convert": "output",
+    "demo": "output seed device quiet",
+}
+AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
+Run = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run one command line; gives back its exit code and what it printed."""
+
+    def call(*arguments: object) -> SimpleNamespace:
+        code = cli.run([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        return SimpleNamespace(code=code, out=printed.out, err=printed.err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny network with fresh weights, which is enough for everything but quality."""
+    import torch
+
+    from petdiff.methods.flow3d import Flow3D
+    from petdiff.methods.model import save_model
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    method = Flow3D.create("tiny")
+    save_model(path, method.network, method.contract({}), torch.float16)
+    return path
+
+
+@pytest.fixture(scope="session")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A noisy ball as NIfTI."""
+    from petdiff.io import write
+
+    rng = np.random.default_rng(0)
+    index = np.indices((20, 22, 24)) - np.array([10, 11, 12])[:, None, None, None]
+    suv = 2.0 * ((index**2).sum(0) < 80) + 0.1
+    noisy = (suv * rng.gamma(8, 1 / 8, suv.shape)).astype(np.float32)
+    path = tmp_path_factory.mktemp("scan") / "low.nii.gz"
+    write(PETImage(noisy, AFFINE), path)
+    return path
+
+
+def one_line(text: str) -> bool:
+    return text.startswith("petdiff: ") and text.count("\n") == 1
+
+
+def test_help_is_quick_and_leaves_torch_alone() -> None:
+    program = (
+        "import sys; from petdiff.cli import run; code = run(['--help']); "
+        "heavy = {'torch', 'numpy', 'matplotlib', 'pydicom'} & set(sys.modules); "
+        "print(heavy, file=sys.stderr); sys.exit(code or len(heavy))"
+    )
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        # Processor time: on a busy machine the clock on the wall says more of the others.
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        assert done.returncode == 0, done.stderr
+    assert "denoise" in done.stdout
+    assert min(seconds) < 0.5
+
+
+def test_options_are_frozen_and_few() -> None:
+    command = typer.main.get_command(cli.app)
+    found = {
+        name: " ".join(
+            parameter.opts[0].removeprefix("--")
+            for parameter in verb.params
+            if parameter.opts[0].startswith("--")
+        )
+        for name, verb in command.commands.items()  # type: ignore[attr-defined]
+    }
+    assert found == OPTIONS
+    for verb in command.commands.values():  # type: ignore[attr-defined]
+        panels = Counter(
+            getattr(option, "rich_help_panel", None)
+            for option in verb.params
+            # Beside --output and --quiet, which are the same everywhere.
+            if option.opts[0].startswith("--") and option.name not in ("output", "quiet")
+        )
+        # Where the help has panels, none of them is more than a glance.
+        assert max(panels.values(), default=0) <= (10 if len(panels) == 1 else 5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["frobnicate"], "No such command"),
+        (["denoise"], "Missing"),
+        (["denoise", "SCAN"], "--output"),
+        (["denoise", "SCAN", "-o", "NEW", "--frob"], "No such option"),
+        (["denoise", "SCAN", "-o", "NEW", "--samples", "0"], "--samples"),
+        (["denoise", "SCAN", "-o", "NEW", "--voxel-size", "2,2"], "0.2 to 50 mm"),
+        (["denoise", "SCAN", "-o", "NEW", "--voxel-size", "a"], "numbers with commas"),
+        (["denoise", "SCAN", "-o", "NEW", "--to", "dicom", "--model", "MODEL"], "not DICOM"),
+        (["denoise", "SCAN", "-o", "NEW", "--model", "nosuch"], "nosuch"),
+        (["denoise", "SCAN", "-o", "NEW", "--model", "MODEL", "--device", "abacus"], "abacus"),
+        (["denoise", "SCAN", "-o", "NEW", "--model", "MODEL", "--device", "cuda:99"], "cuda:99"),
+        (["denoise", "SCAN", "-o", "SCAN", "--model", "MODEL"], "exists"),
+        (["denoise", "SCAN", "-o", "NEW", "--units", "suv", "--suv-factor", "2"], "contradict"),
+        (["denoise", "SCAN", "-o", "NEW", "--series", "1.2.3"], "DICOM"),
+        (["simulate", "-o", "NEW", "--dose", "0.5"], "1 or more"),
+        (["simulate", "-o", "NEW", "--scanner", "mri"], "mri"),
+        (["simulate", "-o", "NEW", "--extent", "toe"], "toe"),
+        (["simulate", "-o", "NEW", "--tracer", "water"], "water"),
+        (["train", "magic", "-o", "NEW"], "magic"),
+        (["convert", "NEW.pt", "-o", "NEW.safetensors"], "no such file"),
+    ],
+)
+def test_wrong_usage_exits_2_with_one_line_and_writes_nothing(
+    run: Run, scan: Path, model: Path, tmp_path: Path, arguments: list[str], says: str
+) -> None:
+    real = {"SCAN": str(scan), "MODEL": str(model), "NEW": str(tmp_path / "new")}
+    done = run(*(real.get(argument, argument) for argument in arguments))
+    lines = [line for line in done.err.splitlines() if line.startswith("petdiff: ")]
+    assert (done.code, done.out, len(lines)) == (2, "", 1)
+    assert says in lines[0]
+    assert list(tmp_path.iterdir()) == []
+    assert [entry.name for entry in scan.parent.iterdir()] == [scan.name]
+
+
+def test_denoised_scan_appears_whole_with_its_record(
+    run: Run, scan: Path, model: Path, tmp_path: Path
+) -> None:
+    from petdiff.io import read
+
+    out = tmp_path / "out"
+    done = run("denoise", scan, "-o", out, "--model", model, "--dose", "4", "--quiet")
+    assert (done.code, done.err) == (0, "")
+    names = ["denoised.nii.gz", "preview.png", "report.html", "run.json"]
+    assert done.out.split() == [str(out / name) for name in names]
+    assert sorted(entry.name for entry in out.iterdir()) == names
+    before, after = read(scan), read(out / "denoised.nii.gz")
+    np.testing.assert_array_equal(after.affine, before.affine)
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    assert record["notice"] == "For research, not a medical device."
+    assert record["options"]["seed"] == 0
+    assert record["options"]["dose"] == record["denoising"]["dose"] == 4
+    assert len(record["denoising"]["model"]["sha256"]) == 64
+    assert record["input"]["suv"]["rule"]
+    assert set(record["seconds"]) == {"reading", "denoising", "writing", "preview", "page"}
+    assert record["peak_memory_bytes"]["main"] > 1e7
+    change = after.suv.sum(dtype=float) / before.suv.sum(dtype=float) - 1
+    assert record["activity"]["relative_change"] == pytest.approx(change, abs=1e-6)
+
+
+def test_what_runs_is_said_on_stderr_before_it_runs(
+    run: Run, scan: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import petdiff.inference.denoise as inference
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inference, "denoise", stop)
+    done = run("denoise", scan, "-o", tmp_path / "out", "--model", model, "--device", "cpu")
+    for part in ("suv     stored GML · rule:", f"model   {model} · sha256", "device  cpu"):
+        assert part in done.err
+
+
+def test_samples_bring_their_spread_and_the_same_seed_the_same_bytes(
+    run: Run, scan: Path, model: Path, tmp_path: Path
+) -> None:
+    options = ("--model", model, "--samples", 2, "--steps", 2, "--quiet")
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert run("denoise", scan, "-o", tmp_path / name, "--seed", seed, *options).code == 0
+    image, spread = (
+        [(tmp_path / name / file).read_bytes() for name in "abc"]
+        for file in ("denoised.nii.gz", "uncertainty.nii.gz")
+    )
+    assert image[0] == image[1] == image[2]  # the posterior mean, which no seed moves
+    assert spread[0] == spread[1]
+    assert spread[0] != spread[2]
+
+
+def test_interrupt_in_mid_run_exits_130_and_leaves_nothing(
+    run: Run, scan: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import petdiff.report.preview as preview
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(preview, "write_preview", stop)
+    done = run("denoise", scan, "-o", tmp_path / "out", "--model", model, "--quiet")
+    assert done.code == 130
+    assert one_line(done.err)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_in_mid_run_exits_130_and_leaves_nothing(
+    scan: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    program = (
+        "import signal, sys, time, petdiff.commands.denoise as verb\n"
+        # A shell that runs the tests in the background hands on a SIGINT that is ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "def slow(*_):\n"
+        "    print('working', flush=True)\n"
+        "    time.sleep(60)\n"
+        "verb._load = slow\n"
+        "from petdiff.cli import main\n"
+        f"sys.argv = ['petdiff', 'denoise', {str(scan)!r}, '-o', {str(tmp_path / 'out')!r}]\n"
+        "main()\n"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", program], stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"working\n"
+        assert len(list(tmp_path.iterdir())) == 1
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert one_line(err.decode().splitlines(keepends=True)[-1])
+    assert b"Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_disk_exits_1_and_leaves_nothing(
+    run: Run, scan: Path, model: Path, small_disk: Path
+) -> None:
+    done = run("denoise", scan, "-o", small_disk / "out", "--model", model, "--quiet")
+    assert (done.code, done.out) == (1, "")
+    assert one_line(done.err)
+    assert "make room" in done.err
+    assert list(small_disk.iterdir()) == []
+
+
+def test_read_only_disk_exits_1_before_the_work(
+    run: Run, scan: Path, model: Path, small_disk: Path
+) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    done = run("denoise", scan, "-o", small_disk / "out", "--model", model)
+    assert done.code == 1
+    assert one_line(done.err)
+    assert "Read-only" in done.err
+
+
+def test_a_bug_is_one_line_too_and_its_traceback_can_be_had(
+    run: Run, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import petdiff.io
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("by\nzero")
+
+    monkeypatch.setattr(petdiff.io, "read", broken)
+    done = run("denoise", scan, "-o", tmp_path / "out")
+    assert done.code == 1
+    assert one_line(done.err)
+    assert "ZeroDivisionError: by zero" in done.err
+    monkeypatch.setenv("PETDIFF_TRACEBACK", "1")
+    with pytest.raises(ZeroDivisionError):
+        run("denoise", scan, "-o", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_suv_and_info_print_text_and_json(run: Run, scan: Path, model: Path) -> None:
+    assert run("suv", scan).out.startswith("SUV = stored value")
+    assert json.loads(run("suv", scan, "--json").out)["factor"] == 1
+    assert json.loads(run("info", "--json").out)["notice"] == "For research, not a medical device."
+    assert json.loads(run("info", scan, "--json").out)["shape"] == [20, 22, 24]
+    assert json.loads(run("info", model, "--json").out)["method"] == "flow3d"
+    assert "flow3d" in run("info", model).out
+    assert "simulated" in run("info", "flow3d").out
+
+
+def test_evaluate_measures_a_pair(run: Run, scan: Path, tmp_path: Path) -> None:
+    from petdiff.io import read, write
+
+    image = read(scan)
+    louder = image.with_suv(image.suv * 1.1)
+    write(louder, tmp_path / "test.nii.gz")
+    done = run(
+        "evaluate", "--reference", scan, "--test", tmp_path / "test.nii.gz", "--low", scan,
+        "--quiet", "-o", tmp_path / "out",
+    )  # fmt: skip
+    assert (done.code, done.err) == (0, "")
+    results = json.loads((tmp_path / "out" / "metrics.json").read_text("utf-8"))["results"]
+    assert results["test"]["activity_change"] == pytest.approx(0.1, abs=1e-4)
+    assert results["low"]["nrmse"] == 0
+    assert results["best Gaussian"]["fwhm_mm"] == 0
+    assert "nrmse" in done.out
+
+
+def test_evaluate_refuses_scans_on_different_grids(run: Run, scan: Path, tmp_path: Path) -> None:
+    from petdiff.io import read, write
+
+    image = read(scan)
+    write(PETImage(image.suv[1:], AFFINE), tmp_path / "test.nii.gz")
+    options = ("--reference", scan, "--test", tmp_path / "test.nii.gz", "--quiet")
+    done = run("evaluate", *options, "-o", tmp_path / "out")
+    assert done.code == 3
+    assert one_line(done.err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_simulated_patient_has_all_its_files_and_can_be_scanned_again(
+    run: Run, tmp_path: Path
+) -> None:
+    from petdiff.io import read
+
+    options = ("--extent", "head-neck", "--voxel-size", 12, "--dose", "4,20", "--quiet")
+    for name, more in (("a", ()), ("b", ()), ("twin", ("--no-lesions",))):
+        done = run("simulate", "-o", tmp_path / name, *options, *more)
+        assert (done.code, done.out, done.err) == (0, f"{tmp_path / name}\n", "")
+    scans = ["full.nii.gz", "low_drf20.nii.gz", "low_drf4.nii.gz", "truth.nii.gz"]
+    others = ["labels.json", "labels.nii.gz", "lesions.json", "preview.png", "scan.json"]
+    assert sorted(entry.name for entry in (tmp_path / "a").iterdir()) == sorted(scans + others)
+    for name in [*scans, "labels.nii.gz"]:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    truth, full = read(tmp_path / "a" / "truth.nii.gz"), read(tmp_path / "a" / "full.nii.gz")
+    np.testing.assert_array_equal(truth.affine, full.affine)
+    assert full.suv.sum() == pytest.approx(truth.suv.sum(), rel=0.1)
+    labels = read(tmp_path / "a" / "labels.nii.gz").suv
+    names = json.loads((tmp_path / "a" / "labels.json").read_text("utf-8"))
+    assert {str(int(label)) for label in np.unique(labels)} - {"0"} == set(names)
+    assert json.loads((tmp_path / "twin" / "lesions.json").read_text("utf-8")) == {"lesions": []}
+
+
+def test_several_patients_have_a_folder_each(run: Run, tmp_path: Path) -> None:
+    options = ("--extent", "head-neck", "--voxel-size", 12, "--dose", "10", "--patients", 2)
+    done = run("simulate", "-o", tmp_path / "cohort", *options, "--quiet")
+    assert done.code == 0
+    folders = [tmp_path / "cohort" / f"patient_000{n}" for n in (0, 1)]
+    assert done.out.split() == [str(folder) for folder in folders]
+    first, second = (folder / "truth.nii.gz" for folder in folders)
+    assert first.read_bytes() != second.read_bytes()
+
+
+def test_demo_names_pictures_that_are_there(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import petdiff.commands.demo as verb
+
+    monkeypatch.setattr(verb, "_VOXEL_MM", 12.0)
+    done = run("demo", "-o", tmp_path / "demo")
+    assert done.code == 0, done.err
+    pictures = [Path(line) for line in done.out.splitlines()]
+    assert [path.suffix for path in pictures] == [".png", ".png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
+    assert "against the full dose" in done.err

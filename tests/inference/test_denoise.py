@@ -1,0 +1,319 @@
+"""The promises of inference, kept by a small network of random weights, whatever it learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from petdiff import device
+from petdiff.device import is_out_of_memory
+from petdiff.errors import InputRefused, UsageError
+from petdiff.image import PETImage
+from petdiff.inference.denoise import denoise
+from petdiff.methods.flow3d import Flow3D
+from petdiff.methods.model import Contract, Model, methods
+from petdiff.networks.unet import UNet
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    """A tiny flow3d whose layers all speak."""
+    method = Flow3D(UNet(6, 4, widths=(8, 8, 8), blocks=(1, 1, 1)))
+    generator = torch.Generator().manual_seed(1)  # 0 makes one that answers SUV 988 to 60
+    with torch.no_grad():
+        for parameter in method.network.parameters():
+            parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    method.network.eval().requires_grad_(False)
+    return Model(method, Contract(method="flow3d", architecture={}), "random", "0" * 64)
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def scan(shape: tuple[int, int, int], voxel_mm: tuple[float, float, float] = (2, 2, 2)) -> PETImage:
+    """A noisy warm ellipsoid in air with a hot spot."""
+    rng = np.random.default_rng(5)
+    where = np.indices(shape).T / np.array(shape)
+    body = (((where - 0.5) ** 2).sum(-1).T < 0.18).astype(np.float32)
+    hot = (((where - 0.4) ** 2).sum(-1).T < 0.003).astype(np.float32)
+    suv = (body + 20 * hot) * rng.gamma(4, 1 / 4, shape)
+    return PETImage(suv.astype(np.float32), np.diag([*voxel_mm, 1.0]))
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("tile", [16, 32])
+def test_tiles_leave_no_trace(model: Model, tile: int, steps: int) -> None:
+    image = scan((30, 27, 60))
+    options: dict[str, Any] = {"steps": steps, "precision": "float32"}
+    whole = denoise(image, model, **options).image.suv
+    tiled = denoise(image, model, tile=tile, **options).image.suv
+    assert np.abs(tiled - whole).max() < 1e-5 * np.abs(whole).max()
+    assert np.abs(whole - image.suv).max() > 0.1  # the network did something
+
+
+def test_same_seed_same_bytes(model: Model) -> None:
+    image = scan((24, 24, 24))
+    first, again = (denoise(image, model, steps=2, generator=seeded(7)).image.suv for _ in range(2))
+    other = denoise(image, model, steps=2, generator=seeded(8)).image.suv
+    assert first.tobytes() == again.tobytes()
+    assert first.tobytes() != other.tobytes()
+
+
+@pytest.mark.parametrize("factor", [0.01, 2.0, 50.0])
+def test_a_scan_times_a_factor_gives_the_answer_times_it(model: Model, factor: float) -> None:
+    image = scan((32, 32, 32))
+    once = denoise(image, model, precision="float32").image.suv
+    scaled = denoise(
+        image.with_suv(image.suv * np.float32(factor)), model, precision="float32"
+    ).image.suv
+    np.testing.assert_allclose(scaled, factor * once, rtol=1e-3, atol=1e-4 * factor)
+
+
+@pytest.mark.parametrize(
+    ("shape", "voxel_mm"),
+    [
+        ((40, 40, 1), (2.0, 2.0, 2.0)),
+        ((27, 30, 48), (4.0, 4.0, 3.3)),
+        ((1, 1, 1), (4.0, 4.0, 4.0)),
+        ((30, 30, 12), (1.65, 1.65, 5.0)),
+        ((30, 30, 30), (0.5, 0.5, 0.5)),
+    ],
+)
+def test_any_size_and_voxel_comes_back_on_its_own_grid(
+    model: Model, shape: tuple[int, int, int], voxel_mm: tuple[float, float, float]
+) -> None:
+    image = scan(shape, voxel_mm)
+    image = image.with_suv(image.suv + 0.1)
+    result = denoise(image, model)
+    assert result.image.suv.shape == shape
+    assert np.isfinite(result.image.suv).all()
+    np.testing.assert_array_equal(result.image.affine, image.affine)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
+@pytest.mark.parametrize("flipped", [(), (0,), (1, 2)])
+def test_how_a_scan_is_stored_does_not_matter(
+    model: Model, axes: tuple[int, int, int], flipped: tuple[int, ...]
+) -> None:
+    image = scan((24, 20, 30), (2, 2, 3))
+    affine = image.affine[:, [*axes, 3]].copy()
+    suv = image.suv.transpose(axes)
+    for axis in flipped:
+        affine[:3, 3] += affine[:3, axis] * (suv.shape[axis] - 1)
+        affine[:3, axis] *= -1
+        suv = np.flip(suv, axis)
+    stored = PETImage(np.ascontiguousarray(suv), affine)
+    answer = denoise(stored, model, steps=2).image.suv
+    expected = denoise(image, model, steps=2).image.suv.transpose(axes)
+    np.testing.assert_array_equal(answer, np.flip(expected, flipped))
+
+
+def test_nothing_is_pushed_below_zero_or_below_what_was_measured(model: Model) -> None:
+    image = scan((24, 24, 24))
+    assert denoise(image, model).image.suv.min() >= 0
+    negative = image.with_suv(image.suv - 0.05)
+    answer = denoise(negative, model).image.suv
+    assert (answer >= np.minimum(negative.suv, 0) - 1e-6).all()
+
+
+def test_a_scan_that_is_negative_but_for_a_few_voxels_is_denoised(model: Model) -> None:
+    suv = np.full((16, 16, 16), -1, np.float32)
+    suv[8, 8, 8] = 5
+    answer = denoise(PETImage(suv, np.eye(4)), model).image.suv
+    assert np.isfinite(answer).all()
+
+
+def test_an_empty_scan_stays_empty(model: Model) -> None:
+    image = PETImage(np.zeros((16, 16, 16), np.float32), np.eye(4))
+    result = denoise(image, model, steps=2, samples=2)
+    assert not result.image.suv.any()
+    assert result.uncertainty is not None
+    assert not result.uncertainty.suv.any()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_no_numbers_are_refused(model: Model, bad: float) -> None:
+    suv = scan((16, 16, 16)).suv.copy()
+    suv[3, 4, 5] = bad
+    with pytest.raises(InputRefused, match=r"voxel \(3, 4, 5\)"):
+        denoise(PETImage(suv, np.eye(4)), model)
+
+
+def test_spread_is_that_of_the_samples_and_of_what_they_share(model: Model) -> None:
+    image = scan((24, 24, 24))
+    options = {"steps": 2, "precision": "float32"}
+    result = denoise(image, model, samples=3, generator=seeded(1), **options)
+    one_after_another = seeded(1)
+    drawn = np.stack(
+        [denoise(image, model, generator=one_after_another, **options).image.suv for _ in range(3)]
+    )
+    assert result.uncertainty is not None
+    bound = model.method.bind(torch.from_numpy(image.suv))
+    expected = bound.spread(torch.from_numpy(drawn.std(0, ddof=1))).numpy()
+    inside = result.uncertainty.suv > 0
+    np.testing.assert_allclose(result.uncertainty.suv[inside], expected[inside], atol=2e-4)
+    assert inside.any()
+
+
+def test_beside_its_samples_flow3d_gives_the_posterior_mean(model: Model) -> None:
+    image = scan((24, 24, 24))
+    mean, sampled = (denoise(image, model, samples=n).image.suv for n in (1, 3))
+    np.testing.assert_array_equal(sampled, mean)
+
+
+def test_what_pure_noise_is_answered_is_asked_once_for_all_samples(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    answer = Flow3D.denoise
+
+    def counted(self: Flow3D, x: torch.Tensor, sigma: torch.Tensor, y: torch.Tensor) -> Any:
+        asked.append(sigma.item())
+        return answer(self, x, sigma, y)
+
+    done: list[tuple[int, int]] = []
+    monkeypatch.setattr(Flow3D, "denoise", counted)
+    denoise(scan((24, 24, 24)), model, steps=3, samples=4, callback=lambda *now: done.append(now))
+    assert sum(np.isinf(asked)) == 1
+    assert len(asked) == 1 + 4 * 2
+    assert done[-1] == (9, 9)
+
+
+def test_several_samples_of_one_step_are_refused(model: Model) -> None:
+    with pytest.raises(UsageError, match="use --steps 2 or more"):
+        denoise(scan((16, 16, 16)), model, steps=1, samples=2)
+
+
+@pytest.mark.parametrize("dose", [1.0, 0.0, -4.0, float("nan"), float("inf")])
+def test_what_is_no_dose_is_refused(model: Model, dose: float) -> None:
+    with pytest.raises(UsageError, match="no dose reduction factor"):
+        denoise(scan((16, 16, 16)), model, dose=dose)
+
+
+def test_a_method_that_cannot_be_told_a_dose_says_so() -> None:
+    told = {name for name, method in methods().items() if method.can_be_told_dose}
+    assert told == {"flow3d"}
+    regressor = methods()["logunet"].create("tiny")
+    model = Model(regressor, regressor.contract({}), "mine", "0" * 64)
+    with pytest.raises(UsageError, match="logunet cannot be told a dose"):
+        denoise(scan((16, 16, 16)), model, dose=4)
+
+
+def test_the_nearer_the_told_dose_is_to_the_full_one_the_nearer_the_answer_is_to_the_scan(
+    model: Model,
+) -> None:
+    image = scan((32, 32, 32))
+    answers = [denoise(image, model, dose=dose, precision="float32") for dose in (1.001, 2, 100)]
+    changes = [np.abs(answer.image.suv - image.suv).max() for answer in answers]
+    assert changes[0] < 0.02 * changes[2]
+    assert changes[0] < changes[1] < changes[2]
+    assert [answer.record["dose"] for answer in answers] == [1.001, 2, 100]
+
+
+def test_out_of_memory_halves_the_tile_and_says_so(
+    model: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = scan((32, 32, 64))
+    whole = denoise(image, model, precision="float32").image.suv
+    ask = model.method.denoise
+
+    def too_much(x: torch.Tensor, sigma: torch.Tensor, fields: torch.Tensor) -> torch.Tensor:
+        if fields[0, 0].numel() > 32 * 32 * 63:
+            raise torch.OutOfMemoryError("no room")
+        answer: torch.Tensor = ask(x, sigma, fields)
+        return answer
+
+    monkeypatch.setattr(model.method, "denoise", too_much)
+    monkeypatch.setattr(type(model.method), "halo", 8, raising=False)
+    result = denoise(image, model, precision="float32")
+    assert "tile halved to" in capsys.readouterr().err
+    assert result.record["tile"] < [32, 32, 64] or result.record["tile"][2] < 64
+    assert np.abs(result.image.suv - whole).max() < 0.5 * np.abs(whole).max()
+
+
+def test_out_of_memory_on_a_cpu_is_told_from_other_failures() -> None:
+    with pytest.raises(RuntimeError) as full:
+        torch.empty(2**58, dtype=torch.uint8)
+    assert is_out_of_memory(full.value)
+    assert is_out_of_memory(MemoryError())
+    with pytest.raises(RuntimeError) as other:
+        torch.zeros(2) @ torch.zeros(3)
+    assert not is_out_of_memory(other.value)
+
+
+def test_a_cpu_out_of_memory_halves_the_tile_too(
+    model: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask = model.method.denoise
+    failures = [lambda: torch.empty(2**58, dtype=torch.uint8)]
+
+    def too_much(*seen: torch.Tensor) -> torch.Tensor:
+        if failures:
+            failures.pop()()
+        answer: torch.Tensor = ask(*seen)
+        return answer
+
+    monkeypatch.setattr(model.method, "denoise", too_much)
+    denoise(scan((32, 32, 64)), model, precision="float32")
+    assert "tile halved to" in capsys.readouterr().err
+
+
+def test_a_bug_in_the_network_is_not_taken_for_a_lack_of_memory(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*seen: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(model.method, "denoise", broken)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        denoise(scan((16, 16, 16)), model, precision="float32")
+
+
+@pytest.mark.parametrize("name", ["flow3d", "unet3d"])
+def test_a_model_keeps_its_weights_whatever_precision_it_is_asked_in(name: str) -> None:
+    method = methods()[name].create("tiny")
+    for parameter in method.network.parameters():  # all layers speak, and none in bfloat16
+        torch.nn.init.normal_(parameter, std=0.1, generator=seeded(parameter.numel()))
+    method.network.eval().requires_grad_(False)
+    given = Model(method, method.contract({}), "random", "0" * 64)
+    weights = {key: value.clone() for key, value in method.network.state_dict().items()}
+    image = scan((16, 16, 16))
+    first = denoise(image, given, precision="float32").image.suv
+    coarse = denoise(image, given, precision="bfloat16").image.suv
+    again = denoise(image, given, precision="float32").image.suv
+    assert first.tobytes() == again.tobytes()
+    assert coarse.tobytes() != first.tobytes()
+    for key, value in given.network.state_dict().items():
+        assert torch.equal(value, weights[key])
+
+
+def test_the_memory_budget_is_half_of_what_is_available(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = tmp_path / "meminfo"
+    monkeypatch.setattr(device, "_MEMORY_FACTS", facts)
+    cpu = torch.device("cpu")
+    assert device.memory_budget(cpu) == device.GIB  # no such file: the system does not say
+    facts.write_text("MemTotal: 8388608 kB\nMemFree: 1024 kB\nMemAvailable: 3145728 kB\n")
+    assert device.memory_budget(cpu) == 3 * device.GIB // 2
+    facts.write_text("MemTotal: 8388608 kB\nMemFree: 1024 kB\n")
+    assert device.memory_budget(cpu) == device.GIB
+
+
+def test_progress_reaches_its_end(model: Model) -> None:
+    seen: list[tuple[int, int]] = []
+    denoise(scan((48, 24, 24)), model, steps=2, tile=24, callback=lambda n, m: seen.append((n, m)))
+    assert seen[-1][0] == seen[-1][1]
+    assert [n for n, _ in seen] == list(range(1, len(seen) + 1))
+
+
+def test_record_says_what_was_done(model: Model) -> None:
+    record = denoise(scan((16, 16, 16)), model, steps=2, generator=seeded(4)).record
+    assert (record["steps"], record["samples"], record["seed"]) == (2, 1, 4)
+    assert record["device"].startswith("cpu")
+    assert record["model"]["method"] == "flow3d"

@@ -1,0 +1,261 @@
+"""Derived DICOM series: the same scan to every reader, new only where it must be."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread
+
+from petdiff.errors import PetdiffError, UsageError
+from petdiff.image import PETImage
+from petdiff.io import Derivation, read, read_suv, write
+from support.dicom_factory import pet_slices, save
+
+UNTOUCHED = (
+    "StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "PatientName", "AccessionNumber",
+    "StudyDate", "StudyTime", "SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime",
+    "FrameReferenceTime", "ActualFrameDuration", "Units", "DecayCorrection", "CorrectedImage",
+    "RadiopharmaceuticalInformationSequence", "PatientWeight", "ImagePositionPatient",
+    "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "InstanceNumber", "Rows",
+    "Columns", "SeriesType", "NumberOfSlices", "LossyImageCompression", "PatientPosition",
+)  # fmt: skip
+
+
+def named_by_position(folder: Path) -> list[Path]:
+    files = folder.iterdir()
+    return sorted(files, key=lambda file: float(dcmread(file).ImagePositionPatient[2]))
+
+
+def by_position(folder: Path) -> list[Dataset]:
+    return [dcmread(file) for file in named_by_position(folder)]
+
+
+def stored(ds: Dataset) -> np.ndarray:
+    return ds.pixel_array * float(ds.RescaleSlope) + float(ds.RescaleIntercept)
+
+
+def assert_identity_within_half_a_step(source: Path, derived: Path) -> None:
+    before, after = by_position(source), by_position(derived)
+    assert len(before) == len(after)
+    for old, new in zip(before, after, strict=True):
+        step = float(new.RescaleSlope)
+        assert step == pytest.approx(np.abs(stored(old)).max() / 32767 or 1, rel=1e-6)
+        # SUV is float32 in between, which is good to 0.002 of a 16-bit step.
+        assert np.abs(stored(new) - stored(old)).max() <= 0.502 * step
+        for keyword in UNTOUCHED:
+            if keyword in old:
+                assert new[keyword].value == old[keyword].value, keyword
+
+
+def test_identity_comes_back_within_half_a_step(tmp_path: Path) -> None:
+    source = save(pet_slices(), tmp_path / "source")
+    write(read(source), tmp_path / "derived")
+    assert_identity_within_half_a_step(source, tmp_path / "derived")
+    np.testing.assert_array_equal(read(tmp_path / "derived").affine, read(source).affine)
+    original, derived = read_suv(source), read_suv(tmp_path / "derived")
+    assert (derived.factor, derived.rule) == (original.factor, original.rule)
+
+
+@pytest.fixture(
+    scope="module",
+    params=["sts_fdg/STS_035/dicom", "suv_dro/DRO_3_3/PT", "nema_iq/pet_recon_1"],
+)
+def real_pair(
+    request: pytest.FixtureRequest, test_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """A real series and what an identity denoiser writes of it."""
+    source, derived = test_data / request.param, tmp_path_factory.mktemp("real") / "derived"
+    write(read(source, units="bqml", suv_factor=1), derived)
+    return source, derived
+
+
+@pytest.mark.real
+def test_identity_of_real_series(real_pair: tuple[Path, Path]) -> None:
+    assert_identity_within_half_a_step(*real_pair)
+
+
+@pytest.mark.real
+@pytest.mark.oracle
+@pytest.mark.skipif(not shutil.which("dciodvfy"), reason="dciodvfy (dicom3tools) is not installed")
+def test_dciodvfy_finds_no_new_error(real_pair: tuple[Path, Path]) -> None:
+    source, derived = (named_by_position(folder) for folder in real_pair)
+    for n in (0, len(source) // 2, -1):
+        assert dciodvfy_errors(derived[n]) - dciodvfy_errors(source[n]) == set()
+
+
+def dciodvfy_errors(file: Path) -> set[str]:
+    report = subprocess.run(["dciodvfy", file], capture_output=True, text=True, check=False)
+    lines = (report.stdout + report.stderr).splitlines()
+    return {line for line in lines if line.startswith("Error")}
+
+
+def test_negative_values_and_empty_slices_survive(tmp_path: Path) -> None:
+    image = read(save(pet_slices(), tmp_path / "source"))
+    suv = image.suv.copy()
+    suv[:, :, 1] = -suv[:, :, 1]
+    suv[:, :, 2] = 0
+    suv[:, :, 3] *= 1000
+    write(image.with_suv(suv), tmp_path / "derived")
+    back = read(tmp_path / "derived").suv
+    step = np.abs(suv).max(axis=(0, 1)) / 32767
+    assert (np.abs(back - suv) <= 0.502 * step + 1e-12).all()
+
+
+def test_new_identity_and_provenance(tmp_path: Path) -> None:
+    slices = pet_slices(
+        WindowCenter=100, WindowWidth=50, SmallestImagePixelValue=0, SeriesDescription="x" * 64
+    )
+    by = Derivation("denoised by a test", "flow3d", "ab" * 32, series_prefix="low noise ")
+    write(read(save(slices, tmp_path / "source")), tmp_path / "derived", by)
+    derived = by_position(tmp_path / "derived")
+    assert len({ds.SOPInstanceUID for ds in derived}) == len(slices)
+    assert len({ds.SeriesInstanceUID for ds in derived}) == 1
+    assert derived[0].SeriesInstanceUID != slices[0].SeriesInstanceUID
+    for old, new in zip(slices, derived, strict=True):
+        assert list(new.ImageType) == ["DERIVED", "PRIMARY", "AXIAL", "DENOISED"]
+        assert new.SeriesNumber == 1003
+        assert new.SeriesDescription == "low noise " + "x" * 54
+        assert new.SourceImageSequence[0].ReferencedSOPInstanceUID == old.SOPInstanceUID
+        assert new.SourceImageSequence[0].PurposeOfReferenceCodeSequence[0].CodeValue == "121322"
+        equipment = new.ContributingEquipmentSequence[-1]
+        assert equipment.PurposeOfReferenceCodeSequence[0].CodeValue == "109102"
+        assert equipment.ManufacturerModelName == "flow3d"
+        assert "ab" * 32 in equipment.ContributionDescription
+        assert new.DerivationDescription == "denoised by a test"
+        assert (new.ContentQualification, new.BurnedInAnnotation) == ("RESEARCH", "NO")
+        assert "WindowCenter" not in new
+        assert new.LargestImagePixelValue == new.pixel_array.max()
+        assert new.file_meta.MediaStorageSOPInstanceUID == new.SOPInstanceUID
+
+
+def test_source_headers_stay_as_they_were(tmp_path: Path) -> None:
+    image = read(save(pet_slices(ContributingEquipmentSequence=[Dataset()]), tmp_path / "source"))
+    before = [header.to_json() for header in image.source.headers]
+    write(image, tmp_path / "derived")
+    assert [header.to_json() for header in image.source.headers] == before
+
+
+def test_philips_counts_keep_their_unit_and_their_factor(tmp_path: Path) -> None:
+    def philips(k: int, ds: Dataset) -> None:
+        block = ds.private_block(0x7053, "Philips PET Private Group", create=True)
+        block.add_new(0x00, "DS", "0.0005")
+
+    image = read(save(pet_slices(Units="CNTS", edit=philips), tmp_path / "source"))
+    write(image, tmp_path / "derived")
+    derived = by_position(tmp_path / "derived")[0]
+    assert derived.Units == "CNTS"
+    assert float(derived[0x7053, 0x1000].value) == 0.0005
+    back = read(tmp_path / "derived")
+    step = np.abs(image.suv).max(axis=(0, 1)) / 32767
+    assert (np.abs(back.suv - image.suv) <= 0.502 * step).all()
+
+
+def test_factor_a_slice_goes_both_ways(tmp_path: Path) -> None:
+    def beds(k: int, ds: Dataset) -> None:
+        ds.AcquisitionTime = f"11{10 * k:02d}00"
+
+    source = save(pet_slices(DecayCorrection="NONE", edit=beds), tmp_path / "source")
+    write(read(source), tmp_path / "derived")
+    assert_identity_within_half_a_step(source, tmp_path / "derived")
+
+
+def test_refuses_what_it_cannot_write(tmp_path: Path) -> None:
+    image = read(save(pet_slices(), tmp_path / "source"))
+    with pytest.raises(UsageError, match="headers"):
+        write(replace(image, source=None), tmp_path / "derived")
+    cropped = PETImage(image.suv[1:], image.affine, source=image.source)
+    with pytest.raises(UsageError, match="grid"):
+        write(cropped, tmp_path / "derived")
+    with pytest.raises(PetdiffError, match="NaN"):
+        write(image.with_suv(np.full_like(image.suv, np.nan)), tmp_path / "derived")
+    with pytest.raises(UsageError, match="not empty"):
+        write(image, tmp_path / "source")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
+
+
+def test_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = read(save(pet_slices(), tmp_path / "source"))
+    saved, calls = Dataset.save_as, iter(range(9))
+
+    def stopped(self: Dataset, *args: object, **kwargs: object) -> None:
+        if next(calls) == 3:
+            raise KeyboardInterrupt
+        saved(self, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Dataset, "save_as", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write(image, tmp_path / "derived")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path) -> Iterator[tuple[int, int]]:
+    """A PACS on loopback with an empty store: its DICOM and HTTP ports."""
+    server = shutil.which("Orthanc", path="/usr/sbin:/usr/bin:/usr/local/bin")
+    if not server or not shutil.which("storescu"):
+        pytest.skip("Orthanc or storescu (dcmtk) is not installed")
+    dicom_port, http_port = free_port(), free_port()
+    settings = {
+        "Name": "test",
+        "StorageDirectory": str(tmp_path / "store"),
+        "IndexDirectory": str(tmp_path / "store"),
+        "DicomPort": dicom_port,
+        "HttpPort": http_port,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "Plugins": [],
+    }
+    (tmp_path / "orthanc.json").write_text(json.dumps(settings))
+    process = subprocess.Popen(
+        [server, tmp_path / "orthanc.json"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        for _ in range(150):
+            try:
+                fetch(http_port, "system")
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield dicom_port, http_port
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def fetch(http_port: int, path: str) -> bytes:
+    with urllib.request.urlopen(f"http://127.0.0.1:{http_port}/{path}", timeout=10) as answer:
+        content: bytes = answer.read()
+        return content
+
+
+@pytest.mark.oracle
+def test_pixels_survive_a_pacs(tmp_path: Path, orthanc: tuple[int, int]) -> None:
+    dicom_port, http_port = orthanc
+    write(read(save(pet_slices(), tmp_path / "source")), tmp_path / "derived")
+    files = sorted((tmp_path / "derived").iterdir())
+    subprocess.run(["storescu", "127.0.0.1", str(dicom_port), *files], check=True)
+    (tmp_path / "back").mkdir()
+    for n, instance in enumerate(json.loads(fetch(http_port, "instances"))):
+        content = fetch(http_port, f"instances/{instance}/file")
+        (tmp_path / "back" / f"{n}.dcm").write_bytes(content)
+    sent, returned = by_position(tmp_path / "derived"), by_position(tmp_path / "back")
+    assert [ds.PixelData for ds in returned] == [ds.PixelData for ds in sent]
+    assert [ds.SOPInstanceUID for ds in returned] == [ds.SOPInstanceUID for ds in sent]
+    np.testing.assert_array_equal(read(tmp_path / "back").suv, read(tmp_path / "derived").suv)

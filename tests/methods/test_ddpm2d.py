@@ -1,0 +1,72 @@
+"""The DDPM in 2-D: each slice for itself, and the volume cut through none of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from petdiff.diffusion.schedules import sigmas_of
+from petdiff.inference.blended_windows import WindowDenoiser
+from petdiff.methods.ddpm2d import DDPM2D
+from petdiff.methods.ddpm3d import Process
+
+
+def method(slab: int) -> DDPM2D:
+    """With small windows, and seeded weights where fresh ones are 0."""
+    torch.manual_seed(0)
+    made = DDPM2D.create("tiny")
+    for parameter in made.network.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.1)
+    process = made.process.model_dump() | {"slab": slab, "tile": (8, 8), "overlap": 3}
+    return DDPM2D(made.network, Process(**process))
+
+
+def volume(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_each_slice_is_answered_as_if_it_were_alone() -> None:
+    it = method(slab=4)
+    x_t, fields = volume(2, 1, 8, 6, 5), volume(2, 1, 8, 6, 5, seed=1)
+    timestep = torch.tensor([3.0, 700.0])
+    with torch.no_grad():
+        together = it.predict(x_t, timestep, fields)
+        assert together.shape == (2, 2, 8, 6, 5)
+        for k in range(5):
+            one = slice(k, k + 1)
+            alone = it.predict(x_t[..., one], timestep, fields[..., one])
+            torch.testing.assert_close(together[..., one], alone)
+
+
+def test_the_network_sees_slices_as_the_3d_one_does_its_inner_axes() -> None:
+    """j, then i, as in ddpm3d, which sees k, j, i."""
+    it = method(slab=4)
+    seen: list[Tensor] = []
+    it.network.register_forward_pre_hook(lambda network, args: seen.append(args[0]))
+    x_t, fields = volume(1, 1, 8, 6, 5), volume(1, 1, 8, 6, 5, seed=1)
+    it.predict(x_t, torch.tensor([3.0]), fields)
+    for k in range(5):
+        torch.testing.assert_close(seen[0][k, 0], x_t[0, 0, :, :, k].T)
+        torch.testing.assert_close(seen[0][k, 1], fields[0, 0, :, :, k].T)
+
+
+def test_no_seam_between_slices_however_many_are_asked_at_once() -> None:
+    x, y = volume(12, 10, 7), volume(12, 10, 7, seed=1)
+    sigma = sigmas_of(method(1).process.alphas_bar)[300]
+    answers = []
+    for slab in (2, 4, 100):
+        it = method(slab)
+        asked = WindowDenoiser(it, it.bind(y).fields, torch.float32, None, None, 1)
+        answers.append(asked(x, sigma))
+    torch.testing.assert_close(answers[0], answers[2])
+    torch.testing.assert_close(answers[1], answers[2])
+
+
+def test_each_slice_is_trained_at_a_timestep_of_its_own() -> None:
+    it = method(slab=4)
+    timesteps: list[Tensor] = []
+    it.network.register_forward_pre_hook(lambda network, args: timesteps.append(args[1]))
+    it.loss(volume(2, 2, 8, 8, 6), torch.Generator().manual_seed(0))
+    assert timesteps[0].shape == (12,)
+    assert len(timesteps[0].unique()) > 6

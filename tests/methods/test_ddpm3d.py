@@ -1,0 +1,216 @@
+"""The published method: its domain, its axes, its air, its slabs, and the whole of it together."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from petdiff.diffusion import samplers
+from petdiff.diffusion.denoiser import VarianceDenoiser
+from petdiff.diffusion.schedules import sigmas_of
+from petdiff.errors import InputRefused, UsageError
+from petdiff.inference.blended_windows import WindowDenoiser, weighted_spans, window_starts
+from petdiff.methods.ddpm3d import DDPM3D, Process
+from petdiff.methods.model import Contract
+from petdiff.networks.published import Architecture, PublishedUNet
+
+SMALL_FIELD = Process(field=(4, 4), slab=8, overlap=3)
+
+
+class Stub(nn.Module):
+    """In place of the network: answers ε = 0.1·(noisy + measured), v = −1, and remembers."""
+
+    architecture = Architecture(multipliers=(1, 1), decoder_multipliers=(1,) * 6)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor, timestep: Tensor) -> Tensor:
+        self.seen.append(x)
+        epsilon = 0.1 * x.sum(dim=1, keepdim=True)
+        return torch.cat([epsilon, -torch.ones_like(epsilon)], dim=1)
+
+
+def stubbed(process: Process = SMALL_FIELD) -> DDPM3D:
+    return DDPM3D(Stub(), process)  # type: ignore[arg-type]
+
+
+def volume(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_domain_gives_every_value_back_however_hot() -> None:
+    y = torch.tensor([-0.5, 0.0, 3.0, 16.0, 60.0]).view(5, 1, 1)
+    bound = stubbed().bind(y)
+    assert bound.fields.flatten().tolist() == [-0.03125, 0.0, 0.1875, 1.0, 1.0]
+    torch.testing.assert_close(bound.decode(bound.fields[0]), y)
+
+
+def test_the_network_sees_noisy_then_measured_with_the_axial_axis_first() -> None:
+    method = stubbed()
+    x_t, fields = volume(1, 1, 4, 6, 3), volume(1, 1, 4, 6, 3, seed=1)
+    answer = method.predict(x_t, torch.tensor([500.0]), fields)
+    [seen] = method.network.seen  # type: ignore[union-attr]
+    assert torch.equal(seen, torch.cat([x_t, fields], dim=1).permute(0, 1, 4, 3, 2))
+    torch.testing.assert_close(answer[:, :1], 0.1 * (x_t + fields))
+
+
+def test_narrow_scans_lie_in_air_as_noisy_as_they() -> None:
+    method = stubbed(Process(field=(64, 60)))
+    x_t, fields = 9 + volume(1, 1, 4, 62, 20), 9 + volume(1, 1, 4, 62, 20)
+    answer = method.predict(x_t, torch.tensor([100.0]), fields)
+    torch.testing.assert_close(answer[:, :1], 0.1 * (x_t + fields))
+    [seen] = method.network.seen  # type: ignore[union-attr]
+    noisy, measured = seen[0].permute(0, 3, 2, 1)
+    assert noisy.shape == (64, 62, 20)
+    assert torch.equal(noisy[30:34], x_t[0, 0])
+    air = noisy[:30]
+    assert float(air.std()) == pytest.approx(
+        float((1 - method.process.alphas_bar[100]).sqrt()), rel=0.02
+    )
+    assert (measured[:30] == 0).all()
+
+
+def test_windows_lie_where_the_published_code_puts_slabs() -> None:
+    assert window_starts(520, 96, 10) == [0, 86, 172, 258, 344, 424]
+
+
+@pytest.mark.parametrize("length", [1, 96, 97, 181, 182, 183, 1100])
+def test_windows_cover_any_length_and_overlap_enough(length: int) -> None:
+    starts = window_starts(length, 96, 10)
+    assert starts[0] == 0
+    assert starts[-1] + 96 >= length
+    assert all(0 < after - before <= 86 for before, after in pairwise(starts))
+
+
+@pytest.mark.parametrize("length", [38, 37])
+def test_blending_ramps_over_the_last_voxels_done(length: int) -> None:
+    """As published: the weight of the j-th of ten is j/9, also where the overlap is longer."""
+    (first, weight_first), (last, weight_last) = weighted_spans(length, 24, 10)
+    blended = torch.zeros(length)
+    blended[last] += weight_last
+    expected = torch.cat([torch.zeros(14), torch.arange(10) / 9, torch.ones(length - 24)])
+    torch.testing.assert_close(blended, expected)
+    blended[first] += weight_first
+    torch.testing.assert_close(blended, torch.ones(length))
+
+
+@pytest.mark.parametrize("overlap", [0, 1, 4])
+@pytest.mark.parametrize("length", [5, 12, 13, 30, 41])
+def test_weights_add_up_to_one_everywhere(length: int, overlap: int) -> None:
+    total = torch.zeros(length)
+    for span, weight in weighted_spans(length, 12, overlap):
+        assert (weight >= 0).all()
+        total[span] += weight
+    torch.testing.assert_close(total, torch.ones(length))
+
+
+@pytest.mark.parametrize("slab", [6, 8, 40])
+def test_slabs_leave_no_trace_where_the_network_takes_no_statistics(slab: int) -> None:
+    method = stubbed()
+    y, x, sigma = volume(4, 4, 30), volume(4, 4, 30, seed=1), sigmas_of(SMALL_FIELD.alphas_bar)[400]
+    fields = method.bind(y).fields
+    slabs = WindowDenoiser(method, fields, torch.float32, slab, None, calls=1)
+    whole = method.denoise(x[None, None], sigma[None], fields[None])[0, 0]
+    torch.testing.assert_close(slabs(x, sigma), whole)
+
+
+def test_slabs_know_the_variance_and_report_progress() -> None:
+    method, ticks = stubbed(), []
+    fields = method.bind(volume(4, 4, 18)).fields
+    slabs = WindowDenoiser(
+        method, fields, torch.float32, None, lambda *tick: ticks.append(tick), calls=2
+    )
+    assert isinstance(slabs, VarianceDenoiser)
+    sigma, sigma_next = torch.tensor([2.0, 1.0], dtype=torch.float64)
+    x0, variance = slabs.with_variance(volume(4, 4, 18), sigma, sigma_next)
+    slabs(volume(4, 4, 18), sigma_next)
+    assert x0.shape == variance.shape == (4, 4, 18)
+    torch.testing.assert_close(variance, torch.full_like(variance, 1 - 1 / 4))
+    assert ticks == [(n, 6) for n in range(1, 7)]
+    assert slabs.describe() == {"tile": [4, 4, 8], "halo": 0, "blend": [3, 3, 3]}
+
+
+def test_slab_is_halved_when_memory_runs_out(capsys: pytest.CaptureFixture[str]) -> None:
+    method = stubbed(Process(field=(4, 4), slab=24, overlap=3))
+    enough = method.network.forward
+
+    def forward(x: Tensor, timestep: Tensor) -> Tensor:
+        if x.shape[2] > 12:
+            raise torch.OutOfMemoryError
+        return enough(x, timestep)
+
+    method.network.forward = forward  # type: ignore[method-assign]
+    fields = method.bind(volume(4, 4, 30)).fields
+    slabs = WindowDenoiser(method, fields, torch.float32, None, None, calls=1)
+    slabs(volume(4, 4, 30), torch.tensor(1.0))
+    assert slabs.window == [4, 4, 12]
+    assert "window cut to 12" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_same_seed_same_bytes(steps: int) -> None:
+    network = PublishedUNet(
+        Architecture(channels=32, multipliers=(1, 1), decoder_multipliers=(1,) * 6)
+    )
+    method = DDPM3D(network, SMALL_FIELD)
+    bound = method.bind(volume(4, 4, 12).abs())
+
+    def run(seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(4, 4, 12, generator=generator)
+        slabs = WindowDenoiser(method, bound.fields, torch.float32, None, None, calls=steps)
+        return bound.decode(method.sample(slabs, noise, steps, generator))
+
+    assert torch.equal(run(1), run(1))
+    assert not torch.equal(run(1), run(2))
+
+
+def test_contracts_of_before_patches_mean_what_they_meant() -> None:
+    before = {
+        "timesteps": 1000, "beta_first": 1e-4, "beta_last": 0.02, "x0_range": [-1, 1],
+        "clip_suv": 16, "voxel_mm": 1.65, "axes": "LPS", "slab": 96, "overlap": 10,
+        "field": [288, 192],
+    }  # fmt: skip
+    assert Process.model_validate(before) == Process()
+    assert stubbed(Process()).window == (None, None, 96)
+
+
+def test_more_steps_than_the_model_has_are_refused() -> None:
+    method = stubbed()
+    with pytest.raises(UsageError, match="1000"):
+        method.sample(lambda x, sigma: x, torch.zeros(1), 1001, torch.Generator())
+
+
+@pytest.mark.parametrize(
+    ("part", "entry"), [("architecture", {"channels": "many"}), ("process", {"slabs": 3})]
+)
+def test_contract_that_makes_no_sense_is_refused_by_entry(
+    part: str, entry: dict[str, object]
+) -> None:
+    contract = Contract(method="ddpm3d", **{"architecture": {}, "process": {}} | {part: entry})
+    with pytest.raises(InputRefused, match=next(iter(entry))):
+        DDPM3D.from_contract(contract)
+
+
+@pytest.mark.real
+def test_whole_method_gives_the_published_codes_ancestral_sample(
+    published_network: PublishedUNet, reference: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its axes [axial, …] turned into [i, j, k] and back."""
+
+    def to_ijk(x: Tensor) -> Tensor:
+        return x[0, 0].permute(2, 1, 0)
+
+    noises = iter(to_ijk(noise) for noise in reference["ancestral10_noises"])
+    monkeypatch.setattr(samplers, "unit_noise", lambda like, generator: next(noises))
+    method = DDPM3D(published_network, Process(field=(32, 32)))
+    bound = method.bind(16 * to_ijk(reference["y"]))
+    slabs = WindowDenoiser(method, bound.fields, torch.float32, None, None, calls=10)
+    x0 = method.sample(slabs, next(noises), 10, torch.Generator())
+    expected = to_ijk(reference["ancestral10_out"])
+    assert (x0 - expected).norm() < 1e-4 * expected.norm()

@@ -1,0 +1,195 @@
+import numpy as np
+import pytest
+import torch
+
+from petdiff.errors import InputRefused, UsageError
+from petdiff.methods.flow3d import Flow3D, loss, preconditioning
+from petdiff.methods.local_activity import CHANNELS, FIELDS, local_activity
+from petdiff.simulation.scanner.acquisition import thin
+
+SIGMA_DATA = 0.3
+
+
+def test_preconditioning_is_edms() -> None:
+    sigma = torch.tensor([1e-3, 0.1, 0.3, 5.0, 1e3], dtype=torch.float64)
+    c_skip, c_out, c_in, t = preconditioning(sigma, SIGMA_DATA)
+    total = sigma**2 + SIGMA_DATA**2
+    torch.testing.assert_close(c_skip, SIGMA_DATA**2 / total)
+    torch.testing.assert_close(c_out, sigma * SIGMA_DATA / total.sqrt())
+    torch.testing.assert_close(c_in, SIGMA_DATA / total)
+    torch.testing.assert_close(t, sigma / (sigma + SIGMA_DATA))
+
+
+def test_at_infinite_sigma_the_guess_has_no_weight() -> None:
+    c_skip, c_out, c_in, t = preconditioning(torch.tensor([torch.inf]), SIGMA_DATA)
+    assert (c_skip.item(), c_in.item(), t.item()) == (0, 0, 1)
+    assert c_out.item() == pytest.approx(SIGMA_DATA)
+
+
+def test_what_is_left_to_the_network_has_unit_variance() -> None:
+    generator = torch.Generator().manual_seed(0)
+    r = SIGMA_DATA * torch.randn(200_000, generator=generator)
+    for sigma in (0.05, 0.3, 2.0):
+        x = r + sigma * torch.randn(r.shape, generator=generator)
+        c_skip, c_out, _, _ = preconditioning(torch.tensor(sigma), SIGMA_DATA)
+        assert ((r - c_skip * x) / c_out).std().item() == pytest.approx(1, abs=0.01)
+
+
+def scan(noise: float) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(2)
+    return (1 + noise * torch.randn(16, 16, 16, generator=generator)).clamp(min=0)
+
+
+def test_a_scan_without_noise_is_handed_back_whatever_the_network_says() -> None:
+    method = Flow3D.create("tiny")
+    torch.nn.init.ones_(method.network.head.bias)
+    changes = []
+    for noise in (1e-4, 0.5):
+        fields = local_activity(scan(noise)).fields[None]
+        answer = method.denoise(torch.zeros(1, 1, 16, 16, 16), torch.tensor([torch.inf]), fields)
+        changes.append((answer[:, :1] - fields[:, :1]).abs().max().item())
+    assert changes[0] < 1e-3
+    assert changes[1] > 0.1
+
+
+@pytest.mark.parametrize("dose", [1.5, 4.0, 100.0])
+def test_a_told_scan_s_own_counts_are_kept_and_the_rest_is_what_the_network_expects(
+    dose: float,
+) -> None:
+    """full = f · low + (1 − f) · rest, where the network does not look at what it is told."""
+    torch.manual_seed(0)
+    method = Flow3D.create("tiny")
+    with torch.no_grad():
+        for parameter in method.network.parameters():
+            parameter.copy_(0.1 * torch.randn(parameter.shape))
+        method.network.stem.weight[:, 4 * 8 : 5 * 8] = 0
+    fields = local_activity(scan(0.5), dose=dose).fields[None]
+    unknown = torch.cat([fields[:, :4], torch.zeros_like(fields[:, 4:])], dim=1)
+    x, sigma = torch.zeros(1, 1, 16, 16, 16), torch.tensor([torch.inf])
+    told, rest = (method.denoise(x, sigma, each)[:, :1] for each in (fields, unknown))
+    torch.testing.assert_close(told, fields[:, :1] / dose + (1 - 1 / dose) * rest)
+    assert (rest - fields[:, :1]).abs().max() > 0.1
+
+
+def test_thinned_counts_share_noise_with_the_full_dose_as_the_told_dose_says() -> None:
+    """Of the clinic's thinning: the slope of the full scan's error on the low one's is 1/dose."""
+    rng = np.random.default_rng(0)
+    full = rng.poisson(40.0, (400, 1000, 1, 1)).astype(np.float32)
+    doses = (2, 4, 10)
+    for n, dose in enumerate(doses):
+        low = thin(full, doses, rng)[n] * dose
+        slope = np.polyfit((low - 40.0).ravel(), (full - 40.0).ravel(), 1)[0]
+        assert slope == pytest.approx(1 / dose, abs=0.005)
+
+
+def test_half_of_the_training_patches_are_told_their_dose() -> None:
+    method = Flow3D.create("tiny")
+    example = method.example(scan(0.4), scan(0.1), 4.0)
+    assert example.shape == (2 + FIELDS, 16, 16, 16)
+    assert example[FIELDS].unique().tolist() == [0.75]
+    assert method.example(scan(0.4), scan(0.1))[FIELDS].unique().tolist() == [0]
+    seen: list[float] = []
+
+    def noted(x: torch.Tensor, sigma: torch.Tensor, fields: torch.Tensor) -> torch.Tensor:
+        seen.extend(fields[:, 4].amax((1, 2, 3)).tolist())
+        return torch.cat([x, torch.zeros_like(fields[:, 1:CHANNELS])], dim=1)
+
+    method.denoise = noted  # type: ignore[method-assign]
+    [objective] = method.objectives()
+    objective.loss(example.expand(200, -1, -1, -1, -1), torch.Generator().manual_seed(0))
+    assert set(seen) == {0.0, 0.75}
+    assert 70 < sum(lacking > 0 for lacking in seen) < 130
+
+
+def test_at_infinite_sigma_the_guess_is_not_looked_at() -> None:
+    method = Flow3D.create("tiny")
+    fields = local_activity(scan(0.3)).fields[None]
+    sigma = torch.tensor([torch.inf])
+    answers = [method.denoise(x * torch.ones(1, 1, 16, 16, 16), sigma, fields) for x in (0.0, 9.0)]
+    assert torch.equal(*answers)
+
+
+@pytest.mark.parametrize("left", [0.02, 0.07, 0.15, 0.3])
+def test_samples_of_a_gaussian_have_its_mean_and_spread(left: float) -> None:
+    """Its denoiser is known: E[r | x] of a Gaussian is linear in x."""
+    method, mean = Flow3D.create("tiny"), 0.4
+
+    def denoiser(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        if sigma.isinf():
+            return torch.full_like(x, mean)
+        return (left**2 * x + sigma**2 * mean) / (left**2 + sigma**2)
+
+    generator = torch.Generator().manual_seed(6)
+    noise = torch.randn(40_000, generator=generator)
+    drawn = method.sample(denoiser, noise, method.sampling_steps, generator)
+    assert drawn.mean().item() == pytest.approx(mean, abs=0.005)
+    assert drawn.std().item() == pytest.approx(left, rel=0.1)
+
+
+def test_loss_of_a_perfect_answer_is_zero() -> None:
+    method = Flow3D.create("tiny")
+    fields = local_activity(scan(0.3)).fields[None]
+    measured = fields[:, :1]
+    activity = torch.ones_like(measured)
+    trust = torch.zeros_like(fields[:, 1:CHANNELS])
+    perfect = torch.cat([measured, trust], dim=1)
+    method.denoise = lambda x, sigma, fields: perfect  # type: ignore[method-assign]
+    generator = torch.Generator().manual_seed(0)
+    assert loss(method, measured, fields, activity, generator).item() == pytest.approx(0, abs=1e-9)
+
+
+def test_loss_learns() -> None:
+    torch.manual_seed(0)
+    method = Flow3D.create("tiny")
+    fields = local_activity(scan(0.5)).fields[None]
+    r, activity = torch.zeros_like(fields[:, :1]), torch.ones_like(fields[:, :1])
+    optimizer = torch.optim.Adam(method.network.parameters(), lr=3e-3)
+
+    def ask() -> torch.Tensor:
+        return loss(method, r, fields, activity, torch.Generator().manual_seed(1))
+
+    before = ask().item()
+    for _ in range(20):
+        optimizer.zero_grad()
+        ask().backward()
+        optimizer.step()
+    assert ask().item() < 0.5 * before
+
+
+@pytest.mark.parametrize(
+    ("voxel_mm", "working_mm"),
+    [
+        ((1.65, 1.65, 1.65), (1.65, 1.65, 1.65)),
+        ((1.65, 1.65, 5.0), (1.65, 1.65, 3.3)),
+        ((0.5, 0.5, 0.5), (1.0, 1.0, 1.0)),
+        ((8.0, 4.0, 4.0), (6.0, 4.0, 4.0)),
+    ],
+)
+def test_voxels_are_changed_only_where_training_saw_no_such_size(
+    voxel_mm: tuple[float, float, float], working_mm: tuple[float, float, float]
+) -> None:
+    assert Flow3D.create("tiny").working_voxel_mm(voxel_mm) == pytest.approx(working_mm)
+
+
+def test_a_model_of_another_version_is_refused() -> None:
+    contract = Flow3D.create("tiny").contract({})
+    assert Flow3D.from_contract(contract).network.architecture() == contract.architecture
+    for end, channels in (("out_channels", 2), ("in_channels", 5)):
+        older = contract.model_copy(
+            update={"architecture": contract.architecture | {end: channels}}
+        )
+        with pytest.raises(InputRefused, match=f"{end}: of another version"):
+            Flow3D.from_contract(older)
+
+
+@pytest.mark.parametrize("part", ["architecture", "process"])
+def test_an_unknown_entry_of_a_contract_is_refused_by_name(part: str) -> None:
+    made = Flow3D.create("tiny").contract({})
+    entries = getattr(made, part) | {"attention": True}
+    with pytest.raises(InputRefused, match="flow3d: attention"):
+        Flow3D.from_contract(made.model_copy(update={part: entries}))
+
+
+def test_an_unknown_preset_names_the_known() -> None:
+    with pytest.raises(UsageError, match="tiny or default"):
+        Flow3D.create("huge")

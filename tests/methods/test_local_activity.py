@@ -1,0 +1,195 @@
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from petdiff.methods.local_activity import (
+    CHANNELS,
+    gaussian,
+    local_activity,
+    noise_ratio,
+    spectral_noise,
+)
+from petdiff.simulation.scanner.exam import Exam
+from petdiff.simulation.scanner.scan import scan as simulated
+from petdiff.simulation.scanner.scanners import get_scanner
+
+
+@pytest.fixture
+def scan() -> torch.Tensor:
+    """Warm background with a hot sphere and Gaussian noise of 10 % of the background."""
+    generator = torch.Generator().manual_seed(1)
+    i, j, k = torch.meshgrid(*[torch.arange(n) for n in (40, 36, 44)], indexing="ij")
+    y = torch.ones(40, 36, 44)
+    y[(i - 20) ** 2 + (j - 18) ** 2 + (k - 20) ** 2 < 36] = 30.0
+    return (y + 0.1 * torch.randn(y.shape, generator=generator)).clamp(min=0)
+
+
+@pytest.mark.parametrize("sigma", [0.7, 2.0, 6.0])
+def test_gaussian_agrees_with_scipy(sigma: float) -> None:
+    x = torch.rand(9, 30, 17, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = gaussian_filter(x.numpy(), sigma, mode="reflect", truncate=4.0)
+    np.testing.assert_allclose(gaussian(x, sigma).numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("factor", [0.01, 2.0, 1000.0])
+def test_fields_do_not_know_the_scale(scan: torch.Tensor, factor: float) -> None:
+    torch.testing.assert_close(
+        local_activity(factor * scan).fields, local_activity(scan).fields, atol=1e-4, rtol=1e-4
+    )
+
+
+def test_activity_scales_with_the_scan(scan: torch.Tensor) -> None:
+    torch.testing.assert_close(
+        local_activity(7 * scan).activity, 7 * local_activity(scan).activity, rtol=1e-5, atol=0
+    )
+
+
+def test_decoding_the_measured_ratio_gives_back_the_scan(scan: torch.Tensor) -> None:
+    seen = local_activity(scan)
+    torch.testing.assert_close(seen.decode(seen.fields[0]), scan, atol=1e-5, rtol=1e-5)
+
+
+def test_spread_holds_a_fifth_of_the_local_noise(scan: torch.Tensor) -> None:
+    """Of white noise of 0.1, less what a Gaussian of σ 1 keeps of it, in the background."""
+    kept = 1 - 2 / (2 * np.pi) ** 1.5 + 1 / (4 * np.pi) ** 1.5
+    seen = local_activity(scan)
+    shared, both = (seen.spread(torch.full_like(scan, sd))[4:, 4:-4, :4] for sd in (0.0, 0.1))
+    assert shared.mean().item() == pytest.approx(0.2 * 0.1 * np.sqrt(kept), rel=0.05)
+    torch.testing.assert_close(both.square(), shared.square() + 0.1**2)
+
+
+def test_scan_noise_is_that_of_the_background_whatever_the_hot_organ(scan: torch.Tensor) -> None:
+    seen = local_activity(scan)
+    # White noise of 0.1, less what a Gaussian of σ 1 keeps of it, over 1 + the far share.
+    kept = 1 - 2 / (2 * np.pi) ** 1.5 + 1 / (4 * np.pi) ** 1.5
+    expected = noise_ratio(seen.fields[3])
+    assert expected.median().item() == pytest.approx(0.1 / 1.03 * np.sqrt(kept), rel=0.1)
+
+
+def texture(shape: tuple[int, int, int], spread: float) -> torch.Tensor:
+    """Anatomy as rough as the smallest organs in voxels of 4 to 6 mm."""
+    grain = gaussian(torch.randn(shape, generator=torch.Generator().manual_seed(5)), 1.5)
+    return (1 + spread * grain / grain.std()).clamp(min=0.2)
+
+
+def fine_noise(noise: torch.Tensor, activity: torch.Tensor) -> torch.Tensor:
+    """What there is of it at each voxel, noise alone being known."""
+    fine = (noise - gaussian(noise, 1.0)) / activity
+    return gaussian(fine.square(), 4.0).sqrt()
+
+
+@pytest.mark.parametrize("width", [0.0, 0.5, 0.8])
+def test_noise_of_any_colour_is_told_from_anatomy(width: float) -> None:
+    """Noise of 2 %, white or smoothed by a Gaussian, in six times as much fine anatomy."""
+    grain = torch.randn(40, 44, 36, generator=torch.Generator().manual_seed(2))
+    noise = gaussian(grain, width) if width else grain
+    noise = 0.02 * noise / noise.std()
+    y = texture((40, 44, 36), 0.4) + noise
+    seen = local_activity(y)
+    true = fine_noise(noise, seen.activity).median()
+    assert noise_ratio(seen.fields[2]).median() > 6 * true
+    told = spectral_noise(y, seen.activity)
+    assert told is not None
+    assert told.item() == pytest.approx(true.item(), rel=0.35)
+
+
+@pytest.mark.parametrize("dose", [2.0, 20.0])
+def test_noise_of_a_reconstructed_scan_is_told_from_anatomy(dose: float) -> None:
+    """Two scans of one body in 6 mm voxels: their difference is noise alone."""
+    x = (np.arange(32) - 15.5) * 6.0
+    inside = np.repeat((np.hypot(x[:, None], x) < 85)[..., None], 24, axis=2)
+    suv = 2 * inside * texture((32, 32, 24), 0.3).numpy()
+    first, second = (
+        torch.from_numpy(
+            simulated(
+                suv.astype(np.float32), 0.096 * inside.astype(np.float32), (6.0, 6.0, 6.0),
+                get_scanner("quadra"), Exam(injected_bq=250e6, weight_kg=75, uptake_s=3600),
+                dose_factors=[dose], seed=seed, threads=1,
+            ).lows[dose]
+        )
+        for seed in (0, 1)
+    )  # fmt: skip
+    seen = local_activity(first)
+    true = fine_noise((first - second) / np.sqrt(2), seen.activity)[inside].median()
+    local = noise_ratio(seen.fields[2])[inside].median()
+    told = spectral_noise(first, seen.activity)
+    assert told is not None
+    assert told.item() == pytest.approx(true.item(), rel=0.5)
+    assert local > 1.5 * told
+    assert noise_ratio(seen.fields[3])[inside].median() < 1.1 * told
+
+
+def test_without_noise_an_eighth_of_the_fine_structure_is_taken_for_it() -> None:
+    y = 1 + 0.5 * torch.arange(40.0).sin()[:, None, None].expand(40, 44, 36)
+    seen = local_activity(y)
+    told, local = (noise_ratio(seen.fields[n]).median() for n in (3, 2))
+    assert told.item() == pytest.approx(local.item() / 8, rel=0.1)
+
+
+def test_a_scan_too_thin_for_a_spectrum_has_its_noise_from_every_voxel(scan: torch.Tensor) -> None:
+    for thin in (scan[..., :11], scan[:11]):
+        seen = local_activity(thin)
+        assert spectral_noise(thin, seen.activity) is None
+        assert (seen.fields[3].median() - seen.fields[2].median()).abs() < 0.1
+
+
+def test_hot_organs_are_expected_to_have_less_noise(scan: torch.Tensor) -> None:
+    seen = local_activity(scan)
+    hot, warm = seen.activity.argmax(), (20, 18, 40)
+    less = noise_ratio(seen.fields[3]).flatten()[hot] / noise_ratio(seen.fields[3])[warm]
+    hotter = seen.activity.max() / seen.activity[warm]
+    assert hotter > 20
+    assert less.item() == pytest.approx(hotter.item() ** -0.4, rel=1e-3)
+
+
+def answer_of(r: torch.Tensor, trust: float = 0.0) -> torch.Tensor:
+    """r as the network answers it, with the same trust in the scan at every fine scale."""
+    return torch.stack([r, *[torch.full_like(r, trust)] * (CHANNELS - 1)])
+
+
+def test_a_trusted_scan_keeps_its_finest_activity_a_distrusted_one_its_regions() -> None:
+    y = 1 + torch.rand(32, 32, 32, generator=torch.Generator().manual_seed(3))
+    seen = local_activity(y)
+    flat = torch.zeros_like(y)  # all that the scan shows, but for its local activity, smoothed away
+    left = {
+        trust: (gaussian(seen.decode(seen.settle(answer_of(flat, trust))), 1.0) - gaussian(y, 1.0))
+        for trust in (-50.0, 50.0)
+    }
+    assert 3 * left[50.0].std() < left[-50.0].std()
+
+
+def test_regional_activity_is_kept_whatever_the_network_changed(scan: torch.Tensor) -> None:
+    seen = local_activity(scan)
+    wrong = 1.3 * (1 + gaussian(seen.fields[0], 0.8)) - 1  # smoother, and 30 % too hot
+    before, after = (gaussian(seen.decode(r), 4.0) for r in (wrong, seen.settle(answer_of(wrong))))
+    truth = gaussian(scan, 4.0)
+    assert ((before / truth - 1).abs() > 0.2).float().mean() > 0.9
+    assert (after / truth - 1).abs().max() < 0.04
+
+
+@pytest.mark.parametrize("trust", [-5.0, 5.0])
+def test_an_answer_of_both_signs_stays_bounded(scan: torch.Tensor, trust: float) -> None:
+    """Where they cancel, no factor may make of them what was not there."""
+    seen = local_activity(scan)
+    wild = 3 * torch.randn(scan.shape, generator=torch.Generator().manual_seed(4))
+    kept = seen.decode(seen.settle(answer_of(wild, trust)))
+    assert kept.min() >= 0
+    # Without negatives a voxel is at most what is smoothed there over the Gaussian's middle.
+    middle = 1 / (2 * torch.pi * 4) ** 1.5
+    assert (kept * middle <= 1.2 * seen.activity).all()
+
+
+def test_keeping_activity_leaves_the_measured_scan_alone(scan: torch.Tensor) -> None:
+    seen = local_activity(scan)
+    torch.testing.assert_close(
+        seen.settle(answer_of(seen.fields[0])), seen.fields[0], atol=1e-5, rtol=1e-5
+    )
+
+
+def test_activity_is_positive_where_nothing_was_measured() -> None:
+    y = torch.zeros(24, 24, 24)
+    y[:4] = 1.0
+    seen = local_activity(y)
+    assert (seen.activity > 0).all()
+    assert seen.fields.isfinite().all()

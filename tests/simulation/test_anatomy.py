@@ -1,0 +1,216 @@
+"""Virtual patients: replayed exactly, rendered alike on any grid, built like people."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from petdiff.errors import UsageError
+from petdiff.simulation.anatomy import NAMES, Grid, Phantom, patient_grid, render, structures
+from petdiff.simulation.anatomy.balance import fatness_for_weight
+from petdiff.simulation.anatomy.description import Lengths, Patient
+from petdiff.simulation.anatomy.render import displaced
+from petdiff.simulation.patient.draw import ORGAN_VOLUME, draw_patient
+
+LABEL = {name: label for label, name in NAMES.items()}
+MALE_ONLY = {"prostate", "seminal_vesicles", "testes"}
+FEMALE_ONLY = {"uterus", "ovaries", "breast_glands"}
+
+# Masses of the reference man and woman in grams, contents included where the label holds them
+# (ICRP Publication 89, 2002, table 2.8); all of a density within 5 % of 1 g/ml.
+ICRP_89_G = {
+    "brain": (1450, 1300),
+    "liver": (1800, 1400),
+    "spleen": (150, 130),
+    "kidney": (310, 275),
+    "pancreas": (140, 120),
+    "heart": (840, 620),
+    "stomach": (400, 370),
+    "gallbladder": (68, 56),
+    "thyroid_gland": (20, 17),
+    "parotid_gland": (50, 41),
+    "eyes": (15, 15),
+}
+PARTS = {
+    "brain": ("cerebrum", "cerebellum", "brainstem", "deep_nuclei"),
+    "heart": ("heart_",),  # wall and chambers, not the fat around them
+}
+
+
+@pytest.fixture(scope="module")
+def woman() -> Patient:
+    return draw_patient(1, lesions=False)
+
+
+@pytest.fixture(scope="module")
+def man() -> Patient:
+    return draw_patient(3, tracer="psma")
+
+
+def reference(patient: Patient, sex: str) -> Patient:
+    """The patient's random streams in a body of reference size, every organ of its mean volume."""
+    female = sex == "female"
+    height, weight = (1630.0, 60.0) if female else (1760.0, 73.0)
+    head = 270 * (0.965 if female else 1.0)
+    trunk = (height - head) * 0.379
+    stature = height / 1760
+    body = patient.model_copy(
+        update={
+            "sex": sex,
+            "height_mm": height,
+            "weight_kg": weight,
+            "lengths_mm": Lengths(legs=height - head - trunk, trunk=trunk, head=head),
+            "width": stature**0.8 * (0.95 if female else 1.0),
+            "depth": stature**0.6 * (0.97 if female else 1.0),
+            "head": 0.965 if female else 1.0,
+            "build": 0.985 if female else 1.03,
+            "volume": {name: ratio if female else 1.0 for name, (ratio, _) in ORGAN_VOLUME.items()},
+            "shift_mm": {},
+            "lesions": (),
+        }
+    )
+    return body.model_copy(update={"fatness": fatness_for_weight(body)})
+
+
+@pytest.fixture(scope="module")
+def references(woman: Patient) -> dict[str, tuple[Grid, Phantom]]:
+    return {sex: whole(reference(woman, sex), 4.0) for sex in ("male", "female")}
+
+
+def whole(patient: Patient, voxel_mm: float) -> tuple[Grid, Phantom]:
+    grid = patient_grid(patient, (voxel_mm, voxel_mm, voxel_mm))
+    return grid, render(patient, grid)
+
+
+def volume_ml(phantom: Phantom, grid: Grid, *starts: str) -> float:
+    labels = [label for label, name in NAMES.items() if name.startswith(starts)]
+    return float(np.isin(phantom.labels, labels).sum() * np.prod(grid.voxel_mm)) / 1000
+
+
+def test_same_seed_same_description_and_bytes(man: Patient) -> None:
+    again = draw_patient(3, tracer="psma")
+    assert again == man
+    grid = Grid((40, 30, 20), (6.0, 6.0, 6.0), (-120.0, -90.0, 1150.0))
+    a, b = render(man, grid), render(again, grid)
+    assert a.activity_suv.tobytes() == b.activity_suv.tobytes()
+    assert a.mu_per_cm.tobytes() == b.mu_per_cm.tobytes()
+    assert a.labels.tobytes() == b.labels.tobytes()
+
+
+def test_json_reproduces_the_images(man: Patient) -> None:
+    replayed = Patient.model_validate(json.loads(man.model_dump_json()))
+    assert replayed == man
+    grid = Grid((40, 30, 12), (6.0, 6.0, 6.0), (-120.0, -90.0, 1400.0))
+    np.testing.assert_array_equal(
+        render(replayed, grid).activity_suv, render(man, grid).activity_suv
+    )
+
+
+def test_other_seed_other_body(man: Patient, woman: Patient) -> None:
+    assert woman.sex == "female"
+    assert woman.height_mm != man.height_mm
+    assert set(woman.volume.values()).isdisjoint(man.volume.values())
+
+
+@pytest.mark.parametrize("start", [0, 7, 33])
+def test_slab_equals_crop_of_the_whole(man: Patient, start: int) -> None:
+    grid = Grid((44, 32, 48), (5.5, 5.5, 4.0), (-118.0, -85.0, 1080.0))
+    all_of_it, slab = render(man, grid), render(man, grid.slab(start, start + 9))
+    crop = all_of_it.slab(start, start + 9)
+    np.testing.assert_allclose(slab.activity_suv, crop.activity_suv, rtol=1e-3, atol=2e-3)
+    np.testing.assert_allclose(slab.mu_per_cm, crop.mu_per_cm, atol=1e-4)
+    assert np.mean(slab.labels != crop.labels) < 1e-3
+
+
+def test_activity_does_not_depend_on_the_voxel_size(man: Patient) -> None:
+    """Soft edges: coarse voxels hold what the fine ones in them hold."""
+    coarse = Grid((50, 40, 10), (4.0, 4.0, 4.0), (-98.0, -78.0, 1102.0))
+    fine = Grid((100, 80, 20), (2.0, 2.0, 2.0), (-99.0, -79.0, 1101.0))
+    a, b = render(man, coarse), render(man, fine)
+    assert a.activity_suv.mean() == pytest.approx(b.activity_suv.mean(), rel=0.02)
+    assert a.mu_per_cm.mean() == pytest.approx(b.mu_per_cm.mean(), rel=0.01)
+
+
+def test_every_structure_is_there(references: dict[str, tuple[Grid, Phantom]]) -> None:
+    for sex, missing in (("female", MALE_ONLY), ("male", FEMALE_ONLY)):
+        found = {NAMES[label] for label in np.unique(references[sex][1].labels) if label}
+        assert set(NAMES.values()) - found - missing <= {"lesion"}
+        assert not found & missing
+
+
+def test_there_are_about_sixty_structures_or_more() -> None:
+    assert len(NAMES) == len(set(NAMES.values())) >= 60
+
+
+def test_nothing_lies_outside_the_skin(man: Patient) -> None:
+    grid, phantom = whole(man, 6.0)
+    outline = structures(man)[0].shape.distance(displaced(man, grid))
+    assert not phantom.activity_suv[outline > 3.0].any()
+    assert np.all(phantom.labels[outline < -3.0] > 0)
+    organs = ~np.isin(phantom.labels, [0, LABEL["skin"], LABEL["subcutaneous_fat"]])
+    assert np.all(outline[organs] < 0)
+
+
+def test_body_weighs_what_it_should(woman: Patient) -> None:
+    grid, phantom = whole(woman, 6.0)
+    litres = volume_ml(phantom, grid, "") / 1000
+    assert litres == pytest.approx(woman.weight_kg, rel=0.03)
+
+
+def test_activity_in_the_body_is_the_dose_less_what_was_excreted(woman: Patient) -> None:
+    grid, phantom = whole(woman, 5.0)
+    held = phantom.activity_suv.sum(dtype=np.float64) * np.prod(grid.voxel_mm) * 1e-6
+    assert held / woman.weight_kg == pytest.approx(1 - woman.excreted_fraction, rel=0.02)
+
+
+@pytest.mark.parametrize("sex", ["male", "female"])
+def test_reference_bodies_have_the_organ_volumes_of_icrp_89(
+    references: dict[str, tuple[Grid, Phantom]], sex: str
+) -> None:
+    grid, phantom = references[sex]
+    for organ, grams in ICRP_89_G.items():
+        starts = PARTS.get(organ, (organ,))
+        expected = grams[sex == "female"]
+        assert volume_ml(phantom, grid, *starts) == pytest.approx(expected, rel=0.2), organ
+    muscle, fat = volume_ml(phantom, grid, "muscle"), volume_ml(phantom, grid, "subcut", "visceral")
+    assert muscle / 1000 == pytest.approx(29.0 if sex == "male" else 17.5, rel=0.15)
+    assert fat / 1000 == pytest.approx(18.2 if sex == "male" else 22.5, rel=0.15)
+
+
+def test_attenuation_is_that_of_the_tissues(man: Patient) -> None:
+    grid = Grid((60, 40, 30), (5.0, 5.0, 5.0), (-147.0, -97.0, 1280.0))
+    phantom = render(man, grid)
+    assert phantom.mu_per_cm.min() >= 0
+    assert phantom.mu_per_cm.max() <= 0.155
+    lung = phantom.mu_per_cm[phantom.labels == LABEL["lung_right"]]
+    assert np.median(lung) == pytest.approx(0.030, abs=1e-4)
+
+
+def test_cortex_is_hotter_than_white_matter_and_folded(woman: Patient) -> None:
+    patient = woman
+    top = patient.height_mm
+    grid = Grid((40, 48, 40), (4.0, 4.0, 4.0), (-78.0, -94.0, top - 180))
+    phantom = render(patient, grid)
+    grey, white = (phantom.labels == LABEL[f"cerebrum_{m}"] for m in ("grey", "white"))
+    assert phantom.activity_suv[grey].mean() > 1.8 * phantom.activity_suv[white].mean()
+    assert 0.6 < grey.sum() / white.sum() < 1.7
+
+
+def test_arms_are_where_the_description_says(man: Patient) -> None:
+    up, down = (man.model_copy(update={"arms": arms}) for arms in ("up", "down"))
+    reach_up, reach_down = (structures(p)[0].shape.bounds[1][2] for p in (up, down))
+    assert reach_up > man.height_mm + 80
+    assert reach_down < man.height_mm + 30
+
+
+def test_extent_bounds_the_grid(man: Patient) -> None:
+    torso = patient_grid(man.model_copy(update={"extent": "torso"}), (4.0, 4.0, 4.0))
+    body = patient_grid(man, (4.0, 4.0, 4.0))
+    assert torso.shape[2] < 0.8 * body.shape[2]
+
+
+def test_unknown_extent_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="unknown extent 'leg'"):
+        draw_patient(1, extent="leg")

@@ -1,0 +1,159 @@
+"""A training small enough for tests: networks of a few weights, slabs of noise, seconds in all.
+
+As a program, for what one process cannot show:
+
+    python little_training.py RUN          train, as torchrun does with several processes
+    python little_training.py RUN KILLS    train in a child that is killed KILLS times at random
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from petdiff.data.array_store import Store
+from petdiff.methods.objective import Objective
+from petdiff.training.checkpoint import Checkpoints
+from petdiff.training.loop import State, train
+from petdiff.training.process_group import join_ranks, leave_ranks
+from petdiff.training.recipe import Recipe
+from petdiff.training.supply.own_scans import Box
+from petdiff.training.supply.patches import Pairs, Patches, SlabMaker, slab_window, without_networks
+from petdiff.training.supply.workers import Supply
+from petdiff.training.validation import Validation
+
+RECIPE = Recipe(
+    steps=40, batch=4, warmup=4, rate=1e-2, pool=3, patches_per_slab=8, save_every=5,
+    validate_every=0, precision="float32",
+)  # fmt: skip
+
+
+def little_slab(seed: int, index: int) -> Box:
+    """A noisy gradient and two noisier doubles of it."""
+    rng = np.random.default_rng([seed, index])
+    truth = np.linspace(0.5, 2, 16, dtype=np.float32)[:, None, None] * np.ones((1, 14, 12))
+    full, low, lower = (
+        rng.poisson(counts * truth).astype(np.float32) / counts for counts in (100, 20, 5)
+    )
+    return Box(full, {5.0: low, 20.0: lower})
+
+
+def _filter() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv3d(1, 4, 3, padding=1), nn.SiLU(), nn.Dropout(0.1), nn.Conv3d(4, 1, 3, padding=1)
+    )
+
+
+@dataclass
+class Little:
+    """A filter with dropout that learns the full-dose scan, and a critic with a loss of its own."""
+
+    network: nn.Module = field(default_factory=_filter)
+    critic: nn.Module = field(default_factory=lambda: nn.Conv3d(1, 1, 1))
+    patch: tuple[int, int, int] = (8, 8, 6)
+    pace_s: float = 0.0  # at least, of a chunk: a run that is to be killed must last
+
+    @property
+    def trained(self) -> nn.Module:
+        return nn.ModuleList([self.network, self.critic])
+
+    def example(self, low: Tensor, full: Tensor, dose: float | None = None) -> Tensor:
+        return torch.stack([full, low])
+
+    def objectives(self) -> list[Objective]:
+        def error(batch: Tensor, generator: torch.Generator) -> Tensor:
+            time.sleep(self.pace_s)
+            noise = torch.randn(batch[:, 1:].shape, generator=generator)
+            return (self.network(batch[:, 1:] + 0.1 * noise) - batch[:, :1]).square().mean()
+
+        def criticism(batch: Tensor, generator: torch.Generator) -> Tensor:
+            return (self.critic(self.network(batch[:, 1:])) - batch[:, :1]).square().mean()
+
+        return [
+            Objective("error", list(self.network.parameters()), error),
+            Objective("criticism", list(self.critic.parameters()), criticism),
+        ]
+
+
+def train_little(
+    run: Path,
+    recipe: Recipe = RECIPE,
+    *,
+    method: Little | None = None,
+    draw: Callable[[int], Pairs] | None = None,
+    workers: int = 0,
+    validation: Validation | None = None,
+) -> tuple[Little, State]:
+    """Train in `run`; returns the method with its averaged weights, and the state."""
+    torch.manual_seed(recipe.seed)
+    method = method or Little()
+    ranks = join_ranks("cpu")
+    store = Store(run / "supply")
+    first = max(Checkpoints(run / "checkpoints").steps(), default=0)
+    window = slab_window(first * recipe.batch, recipe.pool, recipe.patches_per_slab)
+    bare = without_networks(method)
+    maker = SlabMaker(store, draw or partial(little_slab, recipe.seed), bare.example, bare.patch)
+    supply = Supply(maker, window.start, workers, *ranks.before_and_all(workers))
+    patches = Patches(
+        supply, recipe.seed, bare.patch, recipe.pool, recipe.patches_per_slab, recipe.hot_share
+    )
+    try:
+        state = train(
+            method, recipe, patches, validation or Validation(store, [], 1), run, ranks,
+            announce=supply.announce, drop_before=supply.drop_before,
+        )  # fmt: skip
+    finally:
+        supply.close()
+        leave_ranks()
+    return method, state
+
+
+def train_and_keep(run: Path, pace_s: float = 0.0) -> None:
+    """Train, and have the first process write the averaged weights as weights.pt."""
+    torch.manual_seed(RECIPE.seed)
+    method, _ = train_little(run, method=Little(pace_s=pace_s))
+    if int(os.environ.get("RANK", 0)) == 0:
+        torch.save(method.network.state_dict(), run / "weights.pt")
+
+
+def train_killed(run: Path, kills: int) -> None:
+    """Train in children, the first `kills` of which are killed at random moments of their work.
+
+    Forked, not started anew: that spares them the seconds of importing torch.
+    """
+    torch.optim.Adam([nn.Parameter(torch.zeros(1))])  # imports what the children will need
+    random_s = random.Random(0)
+    died = 0
+    while not (run / "weights.pt").exists():
+        child = os.fork()
+        if child == 0:
+            train_and_keep(run, pace_s=0.02)
+            os._exit(0)
+        if died < kills:
+            time.sleep(random_s.uniform(0.02, 0.25))
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        died += os.WIFSIGNALED(status)
+        if os.WIFEXITED(status) and os.WEXITSTATUS(status):
+            sys.exit("a child failed by itself")
+    print(f"killed {died}, checkpoints {Checkpoints(run / 'checkpoints').steps()}")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    folder = Path(sys.argv[1])
+    if len(sys.argv) > 2:
+        train_killed(folder, int(sys.argv[2]))
+    else:
+        train_and_keep(folder)

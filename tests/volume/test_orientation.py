@@ -1,0 +1,42 @@
+"""Turning a scan moves nothing in the patient."""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+
+import nibabel
+import numpy as np
+import pytest
+
+from petdiff.image import PETImage
+from petdiff.volume.orientation import turned, turned_back
+
+ALL_48 = [
+    "".join(letters) for pairs in permutations(["RL", "AP", "SI"]) for letters in product(*pairs)
+]
+OBLIQUE = PETImage(
+    np.arange(24, dtype=np.float32).reshape(2, 3, 4),
+    np.array(
+        [[0.1, 1.9, 0.2, -30.0], [-1.4, 0.2, 0.1, 11.0], [0.3, -0.1, -3.0, 7.0], [0, 0, 0, 1]]
+    ),
+    stored_per_suv=np.array([1.0, 2.0, 3.0, 4.0]),
+)
+
+
+@pytest.mark.parametrize("axes", ALL_48)
+def test_axes_run_as_asked_and_every_voxel_keeps_its_place(axes: str) -> None:
+    moved = turned(OBLIQUE, axes)
+    assert "".join(nibabel.aff2axcodes(moved.affine)) == axes
+    for index in np.ndindex(*moved.suv.shape):
+        where_mm = moved.affine @ [*index, 1]
+        i, j, k = np.linalg.solve(OBLIQUE.affine, where_mm)[:3].round().astype(int)
+        assert OBLIQUE.suv[i, j, k] == moved.suv[index]
+
+
+@pytest.mark.parametrize("axes", ["LPS", "SAR", "PIL"])
+def test_turned_back_it_is_the_source_with_other_values(axes: str) -> None:
+    moved = turned(OBLIQUE, axes)
+    back = turned_back(moved.with_suv(2 * moved.suv), OBLIQUE)
+    np.testing.assert_array_equal(back.suv, 2 * OBLIQUE.suv)
+    assert back.affine is OBLIQUE.affine
+    assert back.stored_per_suv is OBLIQUE.stored_per_suv
