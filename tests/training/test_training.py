@@ -34,7 +34,7 @@ from petdiff.training.supply.patches import Patches, SlabMaker
 from petdiff.training.supply.workers import Supply, forget_failures
 from support.little_training import RECIPE, Little, little_slab, train_little
 
-LITTLE = Path(__file__).with_name("little_training.py")
+LITTLE = Path(__file__).parents[1] / "support" / "little_training.py"
 ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
