@@ -35,7 +35,7 @@ def main() -> None:
     print(f"patient {seed}, {result.record['precision']}")
     print("  factor  worst, %  worst of bright, %  close, %  SUVmax, and as it should be")
     for factor in (*FACTORS, 100 / maximum):
-        scaled = petdiff.denoise(low.with_suv(low.suv * np.float32(factor))).image.suv
+        scaled = petdiff.denoise(low.with_values(low.suv * np.float32(factor))).image.suv
         change = np.abs(scaled / factor - once)
         relative = change[bright] / once[bright]
         print(

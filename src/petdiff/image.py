@@ -1,4 +1,4 @@
-"""PETImage: a PET volume in SUV, where it lies in the patient, and the way back to its stored unit.
+"""PETImage: a PET volume, where it lies in the patient, and the way back to its stored unit.
 
 Axis order, stated here once for the whole package: arrays are indexed [i, j, k] and `affine` takes
 (i, j, k, 1) to millimetres in RAS+ (right, anterior and superior are positive), as in NIfTI.
@@ -16,37 +16,103 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.floating[Any]]
 
+# What DICOM's Units (0054,1001) is called beside a number (PS3.3 C.8.9.1.1.3).
+_UNIT_NAMES = {
+    "": "stored values",
+    "1CM": "1/cm",
+    "BQML": "Bq/ml",
+    "CM2": "cm²",
+    "CM2ML": "cm²/ml",
+    "CNTS": "counts",
+    "CPS": "counts/s",
+    "GML": "g/ml",
+    "MGMINML": "mg/min/ml",
+    "MLG": "ml/g",
+    "MLMING": "ml/min/g",
+    "MLMINML": "ml/min/ml",
+    "MLML": "ml/ml",
+    "NONE": "stored values",
+    "PCNT": "%",
+    "PROPCNTS": "proportional to counts",
+    "PROPCPS": "proportional to counts/s",
+    "STDDEV": "standard deviations",
+    "UMOLMINML": "µmol/min/ml",
+    "UMOLML": "µmol/ml",
+}
 
-@dataclass(frozen=True, eq=False)
+
+class NoSUVError(ValueError):
+    """SUV was asked of an image whose values are in another unit."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class PETImage:
     """A PET volume.
 
-    suv             float32 [i, j, k], body-weight SUV in g/ml (negative values are kept)
-    affine          float64 4 × 4, voxel index → mm, RAS+
-    stored_per_suv  stored unit per SUV; a scalar, or one factor per slice k where the source's
-                    calibration differs by slice: stored = suv * stored_per_suv
-    unit            the stored unit, in DICOM's words: BQML, GML, CM2ML, CNTS, CPS
-    facts           acquisition facts and SUV provenance, JSON-able
-    source          what the reader keeps so that the writer can give back the same form
-                    (DICOM headers, a NIfTI header); opaque to everything but petdiff.io
+    values            float32 [i, j, k], body-weight SUV in g/ml where `in_suv`, else in the stored
+                      unit (negative values are kept)
+    affine            float64 4 × 4, voxel index → mm, RAS+
+    stored_per_value  the factor to the stored unit; a scalar, or one per slice k where the
+                      source's calibration differs by slice: stored = values * stored_per_value
+    unit              the stored unit, in DICOM's words: BQML, GML, CM2ML, CNTS, CPS; empty where
+                      the source does not name it
+    in_suv            False where the source gives no factor to SUV: `values` are then as stored
+    facts             acquisition facts and SUV provenance, JSON-able
+    source            what the reader keeps so that the writer can give back the same form
+                      (DICOM headers, a NIfTI header); opaque to everything but petdiff.io
     """
 
-    suv: NDArray[np.float32]
+    values: NDArray[np.float32]
     affine: NDArray[np.float64]
-    stored_per_suv: float | NDArray[np.float64] = 1.0
+    stored_per_value: float | NDArray[np.float64] = 1.0
     unit: str = "GML"
+    in_suv: bool = True
     facts: Mapping[str, Any] = field(default_factory=dict)
     source: Any = None
 
     def __post_init__(self) -> None:
-        if self.suv.ndim != 3 or 0 in self.suv.shape:
-            raise ValueError(f"suv must be a non-empty 3-D array, got shape {self.suv.shape}")
-        if self.suv.dtype != np.float32:
-            raise ValueError(f"suv must be float32, got {self.suv.dtype}")
+        if self.values.ndim != 3 or 0 in self.values.shape:
+            raise ValueError(f"values must be a non-empty 3-D array, not {self.values.shape}")
+        if self.values.dtype != np.float32:
+            raise ValueError(f"values must be float32, not {self.values.dtype}")
         if self.affine.shape != (4, 4):
-            raise ValueError(f"affine must be 4 × 4, got {self.affine.shape}")
-        if np.shape(self.stored_per_suv) not in ((), self.suv.shape[2:]):
-            raise ValueError("stored_per_suv is one factor, or one per slice k")
+            raise ValueError(f"affine must be 4 × 4, not {self.affine.shape}")
+        if np.shape(self.stored_per_value) not in ((), self.values.shape[2:]):
+            raise ValueError("stored_per_value is one factor, or one per slice k")
+
+    def __repr__(self) -> str:
+        """Describe the image in one line: shape, voxel size, unit and range, nothing personal."""
+        shape = " × ".join(str(n) for n in self.shape)
+        voxel = " × ".join(f"{mm:.4g}" for mm in self.spacing_mm)
+        low, high = float(self.values.min()), float(self.values.max())
+        return f"PETImage({shape} voxels of {voxel} mm, {low:.4g} to {high:.4g} {self.unit_name})"
+
+    @property
+    def suv(self) -> NDArray[np.float32]:
+        """The values as body-weight SUV. Raises NoSUVError where they are in another unit."""
+        if not self.in_suv:
+            raise NoSUVError(
+                f"the image holds {self.unit_name}, not SUV ({self.no_suv_reason}): use .values"
+            )
+        return self.values
+
+    @property
+    def no_suv_reason(self) -> str:
+        """Why there is no SUV; empty where there is."""
+        if self.in_suv:
+            return ""
+        return str(self.facts.get("suv", {}).get("reason") or "its source gives no factor")
+
+    @property
+    def unit_name(self) -> str:
+        """The unit of `values` as text beside a number: SUV, Bq/ml, counts."""
+        return "SUV" if self.in_suv else _UNIT_NAMES.get(self.unit, self.unit)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along i, j, k."""
+        i, j, k = self.values.shape
+        return i, j, k
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -56,19 +122,19 @@ class PETImage:
 
     @property
     def corners_mm(self) -> NDArray[np.float64]:
-        """Where the eight outermost voxels' centres lie [8, 3]."""
-        ends = np.array(np.meshgrid(*((0, n - 1) for n in self.suv.shape))).reshape(3, 8)
+        """Centres of the eight outermost voxels [8, 3] in mm."""
+        ends = np.array(np.meshgrid(*((0, n - 1) for n in self.shape))).reshape(3, 8)
         return np.asarray((self.affine[:3, :3] @ ends + self.affine[:3, 3:]).T, dtype=np.float64)
 
     def shares_voxels(self, other: PETImage, tolerance_mm: float) -> bool:
-        """Whether another image has as many voxels, each within a tolerance of this one's."""
-        if self.suv.shape != other.suv.shape:
+        """Say whether another image has as many voxels, each within a tolerance of this one's."""
+        if self.shape != other.shape:
             return False
         apart_mm = np.linalg.norm(self.corners_mm - other.corners_mm, axis=1)
         return bool((apart_mm <= tolerance_mm).all())
 
-    def with_suv(self, suv: FloatArray) -> PETImage:
-        """The same scan with other values on the same grid."""
-        if suv.shape != self.suv.shape:
-            raise ValueError(f"shape {suv.shape} is not this image's {self.suv.shape}")
-        return replace(self, suv=np.asarray(suv, dtype=np.float32))
+    def with_values(self, values: FloatArray) -> PETImage:
+        """Return the same scan with other values, in the same unit and on the same grid."""
+        if values.shape != self.shape:
+            raise ValueError(f"shape {values.shape} is not this image's {self.shape}")
+        return replace(self, values=np.asarray(values, dtype=np.float32))

@@ -309,7 +309,7 @@ def test_evaluate_measures_a_pair(run: Run, scan: Path, tmp_path: Path) -> None:
     from petdiff.io import read, write
 
     image = read(scan)
-    louder = image.with_suv(image.suv * 1.1)
+    louder = image.with_values(image.suv * 1.1)
     write(louder, tmp_path / "test.nii.gz")
     done = run(
         "evaluate", "--reference", scan, "--test", tmp_path / "test.nii.gz", "--low", scan,

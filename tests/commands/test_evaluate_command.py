@@ -157,7 +157,7 @@ def test_lesions_may_be_a_volume(folder: Path, evaluate: Evaluate) -> None:
     labels = read(folder / "labels.nii.gz")
     spots = np.zeros(SHAPE, dtype=np.float32)
     spots[10:12, 10:12, 10:12], spots[25:28, 20:22, 20:22] = 1, 1
-    write(labels.with_suv(spots), folder / "spots.nii.gz")
+    write(labels.with_values(spots), folder / "spots.nii.gz")
     assert evaluate("--lesions", folder / "spots.nii.gz", "--quiet")[0] == 0
     results = json.loads((folder / "out" / "metrics.json").read_text("utf-8"))["results"]
     found = [name for name in results["test"]["regions"] if name.startswith("lesion ")]

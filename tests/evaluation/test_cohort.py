@@ -188,7 +188,7 @@ def test_unit_is_scanned_answered_by_every_method_and_measured(
         assert twin is not None
         ours = any(low is image for image in scans.lows.values())
         drawn = (
-            scans.full.with_suv(np.ones_like(scans.full.suv)) if options["samples"] > 1 else None
+            scans.full.with_values(np.ones_like(scans.full.suv)) if options["samples"] > 1 else None
         )
         return SimpleNamespace(image=scans.full if ours else twin.full, uncertainty=drawn)
 

@@ -69,7 +69,7 @@ def test_a_scan_times_a_factor_gives_the_answer_times_it(model: Model, factor: f
     image = scan((32, 32, 32))
     once = denoise(image, model, precision="float32").image.suv
     scaled = denoise(
-        image.with_suv(image.suv * np.float32(factor)), model, precision="float32"
+        image.with_values(image.suv * np.float32(factor)), model, precision="float32"
     ).image.suv
     np.testing.assert_allclose(scaled, factor * once, rtol=1e-3, atol=1e-4 * factor)
 
@@ -88,7 +88,7 @@ def test_any_size_and_voxel_comes_back_on_its_own_grid(
     model: Model, shape: tuple[int, int, int], voxel_mm: tuple[float, float, float]
 ) -> None:
     image = scan(shape, voxel_mm)
-    image = image.with_suv(image.suv + 0.1)
+    image = image.with_values(image.suv + 0.1)
     result = denoise(image, model)
     assert result.image.suv.shape == shape
     assert np.isfinite(result.image.suv).all()
@@ -116,7 +116,7 @@ def test_how_a_scan_is_stored_does_not_matter(
 def test_nothing_is_pushed_below_zero_or_below_what_was_measured(model: Model) -> None:
     image = scan((24, 24, 24))
     assert denoise(image, model).image.suv.min() >= 0
-    negative = image.with_suv(image.suv - 0.05)
+    negative = image.with_values(image.suv - 0.05)
     answer = denoise(negative, model).image.suv
     assert (answer >= np.minimum(negative.suv, 0) - 1e-6).all()
 

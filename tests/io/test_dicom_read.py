@@ -81,7 +81,7 @@ def test_uncorrected_decay_gives_a_factor_a_slice(tmp_path: Path) -> None:
         ds.AcquisitionTime = "105000" if k < 2 else "110000"
 
     image = read(save(pet_slices(DecayCorrection="NONE", edit=beds), tmp_path))
-    factors = 1 / np.asarray(image.stored_per_suv)
+    factors = 1 / np.asarray(image.stored_per_value)
     assert factors.shape == (5,)
     assert factors[4] / factors[0] == pytest.approx(2 ** (600 / 6600))
 
@@ -136,7 +136,7 @@ def test_callers_word_overrules_the_header(tmp_path: Path) -> None:
     save(bare, tmp_path / "b")
     image = read(tmp_path / "a", suv_factor=0.5)
     assert image.suv[0, 0, 0] == pytest.approx(0.5 * pixel_of(slices, 0, 0, 0))
-    assert (image.stored_per_suv, image.unit) == (2.0, "BQML")
+    assert (image.stored_per_value, image.unit) == (2.0, "BQML")
     image = read(tmp_path / "b", units="bqml", suv_factor=1)
     assert image.suv[0, 0, 0] == pytest.approx(pixel_of(bare, 0, 0, 0))
     with pytest.raises(InputRefused, match="--units bqml --suv-factor"):

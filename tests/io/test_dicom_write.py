@@ -105,7 +105,7 @@ def test_negative_values_and_empty_slices_survive(tmp_path: Path) -> None:
     suv[:, :, 1] = -suv[:, :, 1]
     suv[:, :, 2] = 0
     suv[:, :, 3] *= 1000
-    write(image.with_suv(suv), tmp_path / "derived")
+    write(image.with_values(suv), tmp_path / "derived")
     back = read(tmp_path / "derived").suv
     step = np.abs(suv).max(axis=(0, 1)) / 32767
     assert (np.abs(back - suv) <= 0.502 * step + 1e-12).all()
@@ -177,7 +177,7 @@ def test_refuses_what_it_cannot_write(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="grid"):
         write(cropped, tmp_path / "derived")
     with pytest.raises(PetdiffError, match="NaN"):
-        write(image.with_suv(np.full_like(image.suv, np.nan)), tmp_path / "derived")
+        write(image.with_values(np.full_like(image.suv, np.nan)), tmp_path / "derived")
     with pytest.raises(UsageError, match="not empty"):
         write(image, tmp_path / "source")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]

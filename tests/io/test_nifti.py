@@ -169,7 +169,7 @@ def test_flat_affine_is_refused(tmp_path: Path) -> None:
 def test_nan_is_never_written(tmp_path: Path) -> None:
     image = read(saved(tmp_path / "scan.nii", values()))
     with pytest.raises(PetdiffError, match="NaN"):
-        write(image.with_suv(image.suv * np.nan), tmp_path / "out.nii")
+        write(image.with_values(image.suv * np.nan), tmp_path / "out.nii")
     with pytest.raises(UsageError, match="exists"):
         write(image, tmp_path / "scan.nii")
     assert [path.name for path in tmp_path.iterdir()] == ["scan.nii"]

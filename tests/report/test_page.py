@@ -8,7 +8,6 @@ import math
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -90,7 +89,7 @@ def record(before: PETImage, after: PETImage, **suv: Any) -> dict[str, Any]:
 
 def written(folder: Path, name: str = "scan.nii") -> tuple[Path, PETImage, PETImage]:
     measured, spread = scan(), np.abs(scan(5).suv)
-    denoised = measured.with_suv(measured.suv * 0.9 + 0.03)
+    denoised = measured.with_values(measured.suv * 0.9 + 0.03)
     (folder / "picture.png").write_bytes(PNG)
     write_page(
         folder / "report.html",
@@ -173,7 +172,7 @@ def test_notices_name_what_is_off() -> None:
     assert "simulated" in notices(kept)[0]
     kept["denoising"]["model"]["limits"] = "Not for cats."
     assert notices(kept) == ["Not for cats."]
-    changed = record(before, before.with_suv(before.suv * 1.03), warnings=["no clock"])
+    changed = record(before, before.with_values(before.suv * 1.03), warnings=["no clock"])
     changed["denoising"]["working_voxel_mm"] = [1.65, 1.65, 1.65]
     changed["denoising"]["model"] |= {"training": {}, "licence": "CC-BY-NC-SA-4.0"}
     said = notices(changed)
@@ -360,7 +359,7 @@ def test_without_webgl_the_page_shows_its_pictures(tmp_path: Path) -> None:
 def test_page_stays_small(tmp_path: Path) -> None:
     """A scan whose noise is too much for the budget is made coarser, and the page says so."""
     measured = scan(shape=(120, 120, 120))
-    hot = replace(measured, suv=measured.suv * 20)
+    hot = measured.with_values(measured.values * 20)
     (tmp_path / "p.png").write_bytes(PNG)
     budget = 2_000_000
     packed = pack({"measured": hot.suv}, hot, budget)

@@ -19,7 +19,7 @@ OBLIQUE = PETImage(
     np.array(
         [[0.1, 1.9, 0.2, -30.0], [-1.4, 0.2, 0.1, 11.0], [0.3, -0.1, -3.0, 7.0], [0, 0, 0, 1]]
     ),
-    stored_per_suv=np.array([1.0, 2.0, 3.0, 4.0]),
+    stored_per_value=np.array([1.0, 2.0, 3.0, 4.0]),
 )
 
 
@@ -36,7 +36,7 @@ def test_axes_run_as_asked_and_every_voxel_keeps_its_place(axes: str) -> None:
 @pytest.mark.parametrize("axes", ["LPS", "SAR", "PIL"])
 def test_turned_back_it_is_the_source_with_other_values(axes: str) -> None:
     moved = turned(OBLIQUE, axes)
-    back = turned_back(moved.with_suv(2 * moved.suv), OBLIQUE)
+    back = turned_back(moved.with_values(2 * moved.suv), OBLIQUE)
     np.testing.assert_array_equal(back.suv, 2 * OBLIQUE.suv)
     assert back.affine is OBLIQUE.affine
-    assert back.stored_per_suv is OBLIQUE.stored_per_suv
+    assert back.stored_per_value is OBLIQUE.stored_per_value

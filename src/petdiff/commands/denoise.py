@@ -53,7 +53,9 @@ def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list
                 suv_factor=request.suv_factor,
             )
         form = _form(request, image)
-        require_free(output, 4 * image.suv.size * (1 if request.samples == 1 else 2) + 40_000_000)
+        require_free(
+            output, 4 * image.values.size * (1 if request.samples == 1 else 2) + 40_000_000
+        )
         model = _load(request, image, progress)
         with progress.stage("denoising") as tick:
             result = _denoise(request, image, model, tick)
@@ -132,14 +134,14 @@ def _write(result: Result, folder: Path, form: Literal["dicom", "nifti"]) -> Non
     name = "denoised" if form == "dicom" else "denoised.nii.gz"
     write(result.image, folder / name, derivation)
     if result.uncertainty is not None:
-        in_suv = replace(result.uncertainty, stored_per_suv=1.0, unit="GML", source=None)
-        write(in_suv, folder / "uncertainty.nii.gz")
+        uncertainty = replace(result.uncertainty, stored_per_value=1.0, source=None)
+        write(uncertainty, folder / "uncertainty.nii.gz")
 
 
 def _preview(request: Request, image: PETImage, result: Result, path: Path) -> None:
     from petdiff.report.preview import write_preview
 
-    spread = None if result.uncertainty is None else result.uncertainty.suv
+    spread = None if result.uncertainty is None else result.uncertainty.values
     device = result.record["device"]
     note = f"{request.scan.resolve().name} · {grid_text(image)} · stored {image.unit} · {device}"
     write_preview(path, image, result.image, spread, title=title(result.record), note=note)
@@ -161,7 +163,7 @@ def _page(
         folder / "report.html",
         image,
         result.image,
-        None if result.uncertainty is None else result.uncertainty.suv,
+        None if result.uncertainty is None else result.uncertainty.values,
         name=request.scan.resolve().name,
         title=title(result.record),
         record=record,
@@ -176,14 +178,14 @@ def _record(request: Request, image: PETImage, result: Result, form: str) -> dic
     return {
         "options": options,
         "input": {
-            "shape": list(image.suv.shape),
+            "shape": list(image.shape),
             "spacing_mm": list(image.spacing_mm),
             "unit": image.unit,
             **image.facts,
         },
         "output_form": form,
         "denoising": result.record,
-        "activity": activity_change(image.suv, result.image.suv, image.spacing_mm),
+        "activity": activity_change(image.values, result.image.values, image.spacing_mm),
     }
 
 
@@ -200,6 +202,6 @@ def title(record: dict[str, Any]) -> str:
 
 def grid_text(image: PETImage) -> str:
     """The grid for a person: 192 × 288 × 520 voxels of 1.65 × 1.65 × 1.65 mm."""
-    shape = " × ".join(str(n) for n in image.suv.shape)
+    shape = " × ".join(str(n) for n in image.shape)
     size = " × ".join(f"{mm:.4g}" for mm in image.spacing_mm)
     return f"{shape} voxels of {size} mm"

@@ -62,11 +62,11 @@ def describe_scan(path: Path) -> dict[str, Any]:
     image = read(path)
     return {
         "file": str(path),
-        "shape": list(image.suv.shape),
+        "shape": list(image.shape),
         "spacing_mm": [round(size, 4) for size in image.spacing_mm],
         "affine": image.affine.round(4).tolist(),
         "unit": image.unit,
-        "suv_range": [float(image.suv.min()), float(image.suv.max())],
+        "suv_range": [float(image.values.min()), float(image.values.max())],
         **image.facts,
     }
 

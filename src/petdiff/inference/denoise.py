@@ -109,7 +109,7 @@ def denoise(
     if body is None:  # nothing but zeros: there is nothing to denoise
         record["air_share"] = 1.0
         return Result(
-            image, image.with_suv(np.zeros_like(image.suv)) if samples > 1 else None, record
+            image, image.with_values(np.zeros_like(image.values)) if samples > 1 else None, record
         )
 
     ask = partial(_denoiser, method, dtype=dtype, tile=tile, callback=callback)
@@ -119,7 +119,7 @@ def denoise(
     uncertainty = None
     if spread is not None:
         on_grid = _resampled(spread, affine, scan).clamp(min=0).cpu().numpy()
-        uncertainty = turned_back(scan.with_suv(on_grid), image)
+        uncertainty = turned_back(scan.with_values(on_grid), image)
     record |= tiling | {
         "air_share": round(1 - body.share(y), 4),
         "seconds": round(time.perf_counter() - start, 3),
@@ -239,7 +239,7 @@ def _pad(y: Tensor, multiple: int) -> Tensor:
 def _on_grid(
     image: PETImage, voxel_mm: tuple[float, float, float], device: torch.device
 ) -> tuple[Tensor, Affine]:
-    volume = torch.from_numpy(np.ascontiguousarray(image.suv)).to(device)
+    volume = torch.from_numpy(np.ascontiguousarray(image.values)).to(device)
     if np.allclose(voxel_mm, image.spacing_mm, rtol=1e-3):
         return volume, image.affine
     return resample(volume, image.affine, voxel_mm)
@@ -248,15 +248,15 @@ def _on_grid(
 def _back(denoised: Tensor, y: Tensor, affine: Affine, image: PETImage) -> PETImage:
     """To the scan's own grid. The change alone is resampled, so that resampling costs no detail."""
     if affine is image.affine:
-        return image.with_suv(denoised.cpu().numpy())
+        return image.with_values(denoised.cpu().numpy())
     change = _resampled(denoised - y, affine, image).cpu().numpy()
-    return image.with_suv(np.maximum(image.suv + change, np.minimum(image.suv, 0)))
+    return image.with_values(np.maximum(image.values + change, np.minimum(image.values, 0)))
 
 
 def _resampled(volume: Tensor, affine: Affine, image: PETImage) -> Tensor:
     if affine is image.affine:
         return volume
-    return resample_like(volume, affine, image.affine, image.suv.shape)
+    return resample_like(volume, affine, image.affine, image.shape)
 
 
 def _require_dose(dose: float, model: Model) -> None:
@@ -271,6 +271,6 @@ def _require_dose(dose: float, model: Model) -> None:
 
 
 def _require_finite(image: PETImage) -> None:
-    if not np.isfinite(image.suv).all():
-        where = tuple(int(n) for n in np.argwhere(~np.isfinite(image.suv))[0])
+    if not np.isfinite(image.values).all():
+        where = tuple(int(n) for n in np.argwhere(~np.isfinite(image.values))[0])
         raise InputRefused(f"the scan holds NaN or infinite values, the first at voxel {where}")

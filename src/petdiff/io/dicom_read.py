@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,9 @@ _BY_EXTRA = ("JPEG 2000", "JPEG-LS", "RLE", "High-Throughput")
 
 @dataclass(frozen=True)
 class DicomSource:
-    """The headers that a derived series starts from, without pixels, one a slice k."""
+    """The headers that a derived series starts from, without pixels, one per slice k."""
 
-    headers: tuple[Dataset, ...]
+    headers: tuple[Dataset, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ def read_dicom(
         facts["warnings"] += stack_warnings([s.plane for s in stack])
     factor = np.asarray(suv.factor, dtype=np.float64)
     return PETImage(
-        suv=volume,
+        values=volume,
         affine=stack_affine([s.plane for s in stack]),
-        stored_per_suv=1 / factor if factor.ndim else 1 / float(factor),
+        stored_per_value=1 / factor if factor.ndim else 1 / float(factor),
         unit=suv.unit,
         facts=facts,
         source=DicomSource(headers),

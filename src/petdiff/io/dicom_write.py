@@ -61,13 +61,13 @@ def write_series(image: PETImage, folder: Path, derivation: Derivation) -> None:
             "to derive from: write .nii.gz"
         )
     headers = image.source.headers
-    if image.suv.shape != (headers[0].Columns, headers[0].Rows, len(headers)):
-        raise UsageError(f"the image is {image.suv.shape}, not on the grid of its DICOM source")
-    per_suv = np.broadcast_to(np.asarray(image.stored_per_suv, dtype=np.float64), len(headers))
+    if image.shape != (headers[0].Columns, headers[0].Rows, len(headers)):
+        raise UsageError(f"the image is {image.shape}, not on the grid of its DICOM source")
+    per_value = np.broadcast_to(np.asarray(image.stored_per_value, dtype=np.float64), len(headers))
     series_uid, now = generate_uid(prefix=None), datetime.now()
     with whole_folder(folder) as unfinished, unjudged():
         for k, header in enumerate(headers):
-            stored = image.suv[:, :, k].T.astype(np.float64) * per_suv[k]
+            stored = image.values[:, :, k].T.astype(np.float64) * per_value[k]
             if not np.isfinite(stored).all():
                 raise PetdiffError(
                     f"{folder} is not written: slice {k} holds NaN or infinite values"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ _PIECE_BYTES = 4 << 20
 class NiftiSource:
     """The header of the file that was read, and the affine it gave (mm)."""
 
-    header: Any
+    header: Any = field(repr=False)
     affine: NDArray[np.float64]
 
 
@@ -50,9 +50,9 @@ def read_nifti(path: Path, units: str | None, suv_factor: float | None) -> PETIm
         raise InputRefused(f"{path.name} holds NaN or infinite values, which no scan has")
     affine, warnings = _affine_mm(path, file)
     return PETImage(
-        suv=values,
+        values=values,
         affine=affine,
-        stored_per_suv=1 / float(suv.factor),
+        stored_per_value=1 / float(suv.factor),
         unit=suv.unit,
         facts={"format": "nifti", "suv": suv.as_dict(), "warnings": warnings},
         source=NiftiSource(file.header, affine),
@@ -100,12 +100,12 @@ def _affine_mm(path: Path, file: Any) -> tuple[NDArray[np.float64], list[str]]:
 
 
 def write_nifti(image: PETImage, path: Path) -> None:
-    """Write float32 NIfTI: in its own unit and header where it was NIfTI, as SUV otherwise."""
-    if not np.isfinite(image.suv).all():
+    """Write float32 NIfTI: in its own unit and header where it was NIfTI, else `image.values`."""
+    if not np.isfinite(image.values).all():
         raise PetdiffError(f"{path.name} is not written: the image holds NaN or infinite values")
     header = _header(image)
-    per_suv = image.stored_per_suv if isinstance(image.source, NiftiSource) else 1.0
-    pieces = _pieces(header, image.suv, np.float32(per_suv))
+    per_value = image.stored_per_value if isinstance(image.source, NiftiSource) else 1.0
+    pieces = _pieces(header, image.values, np.float32(per_value))
     with whole_file(path) as unfinished, unfinished.open("wb") as file:
         if path.name.lower().endswith(".gz"):
             write_gzip(file, pieces)
@@ -122,21 +122,22 @@ def _header(image: PETImage) -> Any:
         header.set_sform(image.affine, code="scanner")
         header.set_qform(image.affine, code="scanner")
         header.set_xyzt_units("mm")
-        header["descrip"] = f"SUV, petdiff {__version__}, for research"[:79].encode()
-    header.set_data_shape(image.suv.shape)
+        unit = "SUV" if image.in_suv else image.unit or "unknown unit"
+        header["descrip"] = f"{unit}, petdiff {__version__}, for research"[:79].encode()
+    header.set_data_shape(image.shape)
     header.set_data_dtype(np.float32)
     header.set_slope_inter(1, 0)
     header["cal_min"] = header["cal_max"] = 0
     return header
 
 
-def _pieces(header: Any, suv: NDArray[np.float32], per_suv: np.float32) -> Iterator[bytes]:
+def _pieces(header: Any, values: NDArray[np.float32], per_value: np.float32) -> Iterator[bytes]:
     """The file's bytes: header, then the values with i fastest, a few slices at a time."""
     buffer = io.BytesIO()
     header.set_data_offset(0)  # nibabel then finds the smallest offset behind the extensions
     header.write_to(buffer)
     yield buffer.getvalue().ljust(header.get_data_offset(), b"\0")
-    slices = max(1, _PIECE_BYTES // (4 * suv.shape[0] * suv.shape[1]))
-    for k in range(0, suv.shape[2], slices):
-        slab = suv[:, :, k : k + slices] * per_suv
+    slices = max(1, _PIECE_BYTES // (4 * values.shape[0] * values.shape[1]))
+    for k in range(0, values.shape[2], slices):
+        slab = values[:, :, k : k + slices] * per_value
         yield slab.astype("<f4", copy=False).tobytes(order="F")

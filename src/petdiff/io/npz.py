@@ -66,9 +66,9 @@ def read_npz(path: Path, units: str | None, suv_factor: float | None, part: int 
     if not np.isfinite(values).all():
         raise InputRefused(f"{path.name} holds NaN or infinite values, which no scan has")
     return PETImage(
-        suv=values,
+        values=values,
         affine=np.diag([_SPACING_MM, _SPACING_MM, _SPACING_MM, 1.0]),
-        stored_per_suv=1 / float(suv.factor),
+        stored_per_value=1 / float(suv.factor),
         unit=suv.unit,
         facts={
             "format": "npz",

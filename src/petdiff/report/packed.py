@@ -71,7 +71,7 @@ def pack(volumes: Mapping[str, Volume], grid: PETImage, budget_bytes: int) -> Pa
     orientation = nibabel.orientations.io_orientation(grid.affine)
     turned = {name: _turned(volume, orientation) for name, volume in volumes.items()}
     spacing_mm = _turned_spacing(grid, orientation)
-    box = body_box(_turned(grid.suv, orientation), spacing_mm)
+    box = body_box(_turned(grid.values, orientation), spacing_mm)
     kept = {name: volume[box] for name, volume in turned.items()}
     finest = finest_step(max(float(np.abs(volume).max()) for volume in kept.values()))
     for block, times in _COARSER:
@@ -86,7 +86,7 @@ def pack(volumes: Mapping[str, Volume], grid: PETImage, budget_bytes: int) -> Pa
         (spacing_mm[0] * block, spacing_mm[1] * block, spacing_mm[2] * block),
         step,
         block,
-        _to_file(orientation, grid.suv.shape, box, block),
+        _to_file(orientation, grid.shape, box, block),
         grid.affine,
     )
 

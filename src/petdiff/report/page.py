@@ -61,7 +61,7 @@ def write_page(
     """
     packed = None
     if has_viewer():
-        volumes = {"measured": measured.suv, "denoised": denoised.suv}
+        volumes = {"measured": measured.values, "denoised": denoised.values}
         if spread is not None:
             volumes["spread"] = spread
         packed = pack(volumes, denoised, LARGEST_PAGE_BYTES - _PAGE_WITHOUT_VOLUMES_BYTES)
@@ -192,9 +192,9 @@ def _data(
     spread: NDArray[np.float32] | None,
 ) -> str:
     """The volumes and how to read them, as blocks that no browser runs."""
-    change = denoised.suv - measured.suv
+    change = denoised.values - measured.values
     shown = suv_window(coronal_projection(denoised))
-    windows = {"shown": shown, "suv": _top(denoised.suv), "change": _top(np.abs(change))}
+    windows = {"shown": shown, "suv": _top(denoised.values), "change": _top(np.abs(change))}
     if spread is not None:
         windows["spread"] = _top(spread)
     geometry = json.dumps(packed.geometry() | {"auto": windows}).replace("<", "\\u003c")

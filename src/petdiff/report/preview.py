@@ -72,9 +72,9 @@ def write_preview(
     title, note         model, steps and seed; a second, fainter line
     """
     spacing_mm = _ras_spacing_mm(denoised)
-    box = body_box(_ras(denoised.suv, denoised.affine), spacing_mm)
-    before = _ras(measured.suv, measured.affine)[box]
-    after = _ras(denoised.suv, denoised.affine)[box]
+    box = body_box(_ras(denoised.values, denoised.affine), spacing_mm)
+    before = _ras(measured.values, measured.affine)[box]
+    after = _ras(denoised.values, denoised.affine)[box]
     change = after - before
     grey = (0.0, suv_window(after.max(axis=_CORONAL)))
 
@@ -96,9 +96,10 @@ def write_scans(path: Path, scans: Mapping[str, PETImage], *, title: str, note: 
     """Draw coronal projections of scans on one grid side by side, by caption, in one SUV window."""
     first = next(iter(scans.values()))
     spacing_mm = _ras_spacing_mm(first)
-    box = body_box(_ras(first.suv, first.affine), spacing_mm)
+    box = body_box(_ras(first.values, first.affine), spacing_mm)
     projections = {
-        name: _ras(image.suv, image.affine)[box].max(axis=_CORONAL) for name, image in scans.items()
+        name: _ras(image.values, image.affine)[box].max(axis=_CORONAL)
+        for name, image in scans.items()
     }
     grey = (0.0, suv_window(next(iter(projections.values()))))
     panels = [
@@ -110,7 +111,7 @@ def write_scans(path: Path, scans: Mapping[str, PETImage], *, title: str, note: 
 
 def coronal_projection(image: PETImage) -> Picture:
     """The largest SUV on each ray from front to back, of the body's box."""
-    turned = _ras(image.suv, image.affine)
+    turned = _ras(image.values, image.affine)
     projection: Picture = turned[body_box(turned, _ras_spacing_mm(image))].max(axis=_CORONAL)
     return projection
 

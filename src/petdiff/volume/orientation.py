@@ -17,12 +17,14 @@ def turned(image: PETImage, axes: str) -> PETImage:
     """
     here = orientations.io_orientation(image.affine)
     turn = orientations.ornt_transform(here, orientations.axcodes2ornt(axes))
-    suv = np.ascontiguousarray(orientations.apply_orientation(image.suv, turn))
-    return PETImage(suv, image.affine @ orientations.inv_ornt_aff(turn, image.suv.shape))
+    values = np.ascontiguousarray(orientations.apply_orientation(image.values, turn))
+    affine = image.affine @ orientations.inv_ornt_aff(turn, image.shape)
+    return PETImage(values, affine, unit=image.unit, in_suv=image.in_suv)
 
 
 def turned_back(image: PETImage, source: PETImage) -> PETImage:
     """`source` with the values of `image`, which is `source` turned."""
     here, there = (orientations.io_orientation(scan.affine) for scan in (image, source))
     turn = orientations.ornt_transform(here, there)
-    return source.with_suv(np.ascontiguousarray(orientations.apply_orientation(image.suv, turn)))
+    values = orientations.apply_orientation(image.values, turn)
+    return source.with_values(np.ascontiguousarray(values))

@@ -1,0 +1,51 @@
+"""PETImage: one line of text without a patient, and no SUV where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from petdiff.image import NoSUVError, PETImage
+from petdiff.io import read
+from support.dicom_factory import pet_slices, save
+
+VALUES = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+AFFINE = np.diag([2.0, 3.0, 4.0, 1.0])
+
+
+def test_repr_is_one_line_without_the_patient(tmp_path: Path) -> None:
+    image = read(save(pet_slices(PatientName="Doe^Jane", PatientID="4711"), tmp_path))
+    text = repr(image)
+    assert text.startswith("PETImage(7 × 6 × 5 voxels of 2 × 3 × 4 mm, 0")
+    assert text.endswith(" SUV)")
+    assert "\n" not in text
+    assert len(text) < 100
+    assert "Doe" not in text
+    assert "4711" not in text
+    assert "Doe" not in repr(image.source)
+
+
+def test_values_without_suv_are_no_suv() -> None:
+    reason = "PatientWeight (0010,1030) is absent"
+    facts = {"suv": {"reason": reason}}
+    image = PETImage(VALUES, AFFINE, unit="BQML", in_suv=False, facts=facts)
+    assert image.unit_name == "Bq/ml"
+    assert repr(image) == "PETImage(2 × 3 × 4 voxels of 2 × 3 × 4 mm, 0 to 23 Bq/ml)"
+    with pytest.raises(NoSUVError, match="PatientWeight"):
+        _ = image.suv
+    assert not image.with_values(2 * VALUES).in_suv
+
+
+def test_values_in_suv_are_suv() -> None:
+    image = PETImage(VALUES, AFFINE, unit="BQML")
+    assert image.suv is image.values
+    assert (image.unit_name, image.no_suv_reason) == ("SUV", "")
+    assert image.shape == (2, 3, 4)
+
+
+def test_a_unit_that_no_table_knows_is_its_own_name() -> None:
+    image = PETImage(VALUES, AFFINE, unit="FURLONGS", in_suv=False)
+    assert image.unit_name == "FURLONGS"
+    assert PETImage(VALUES, AFFINE, unit="", in_suv=False).unit_name == "stored values"
