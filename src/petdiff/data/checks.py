@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.data.layouts import dose_text
-from petdiff.evaluation.metrics import noise_level
 from petdiff.image import PETImage
+from petdiff.volume.noise import NOISE_VOXEL_MM, noise_level
 from petdiff.volume.regions import (
     Blocks,
     block_edges,
@@ -81,7 +81,7 @@ def summarise(image: PETImage) -> Summary:
     edges = block_edges(suv.shape, image.spacing_mm, _BLOCK_MM)
     first = max((suv.shape[2] - _NOISE_PLANES) // 2, 0)
     # The metric resamples to 1.65 mm; told that the voxels are that already, it takes them as are.
-    noise = noise_level(suv[:, :, first : first + _NOISE_PLANES], (1.65, 1.65, 1.65))
+    noise = noise_level(suv[:, :, first : first + _NOISE_PLANES], (NOISE_VOXEL_MM,) * 3)
     return Summary(
         shape=suv.shape,
         corners=image.corners_mm,

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.evaluation.activity import relative_change
-from petdiff.volume.regions import Spacing
 from petdiff.volume.slabs import Slab, over_slabs
 
 Volume = NDArray[np.float32]
@@ -19,9 +18,6 @@ Sums = NDArray[np.float64]
 CLIP_SUV = 16.0  # of the published code
 _SSIM_WINDOW = 7  # voxels, scikit-image's own
 _SSIM_REACH = _SSIM_WINDOW // 2
-_NOISE_VOXEL_MM = 1.65
-_NOISE_SIGMA = 2.0  # voxels
-_NOISE_REACH = 8  # voxels: where scipy cuts that Gaussian off
 
 
 def compare(
@@ -100,26 +96,6 @@ def coverage(
     }
 
 
-def noise_level(suv: Volume, spacing_mm: Spacing) -> float | None:
-    """How grainy a scan is: Σ|v - G∗v| / #(G∗v > 0.1), v = log1p(SUV), at 1.65 mm.
-
-    G is a Gaussian of σ = 2 voxels. None where no voxel is above 0.1.
-    """
-    from scipy.ndimage import gaussian_filter
-
-    volume = _at_noise_voxels(suv, spacing_mm)
-
-    def grain(slab: Slab) -> tuple[float, int]:
-        v = np.log1p(np.maximum(volume[..., slab.read], 0))
-        smooth = gaussian_filter(v, _NOISE_SIGMA)[..., slab.inner]
-        difference = np.abs(v[..., slab.inner] - smooth).sum(dtype=np.float64)
-        return float(difference), int((smooth > 0.1).sum())
-
-    parts = over_slabs(grain, volume.shape[2], _NOISE_REACH)
-    count = sum(part[1] for part in parts)
-    return sum(part[0] for part in parts) / count if count else None
-
-
 def _slab_errors(slab: Slab, reference: Volume, test: Volume, body: Mask) -> Sums:
     """The sums of `_error_sums` over a slab's body, and over all of it."""
     images = [image[..., slab.write] for image in (reference, test)]
@@ -173,18 +149,6 @@ def _slab_similarities(
         published[whole],
     )
     return np.array([[v.sum(dtype=np.float64) for v in chosen], [v.size for v in chosen]])
-
-
-def _at_noise_voxels(suv: Volume, spacing_mm: Spacing) -> Volume:
-    if np.allclose(spacing_mm, _NOISE_VOXEL_MM, rtol=0.02):
-        return suv
-    import torch
-
-    from petdiff.volume.resample import resample
-
-    affine = np.diag([*spacing_mm, 1.0])
-    resampled, _ = resample(torch.from_numpy(suv.copy()), affine, (_NOISE_VOXEL_MM,) * 3)
-    return np.asarray(resampled.numpy())
 
 
 def _decibel(peak: float, mean_square: float) -> float | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from petdiff.errors import InputRefused
 from petdiff.evaluation.challenge import Score, Target, challenge_score
 from petdiff.evaluation.lesions import Lesion, measure_lesion, true_figures
-from petdiff.evaluation.metrics import compare, noise_level
+from petdiff.evaluation.metrics import compare
 from petdiff.evaluation.organs import (
     LIVER_SPHERE_MM,
     Organ,
@@ -22,6 +22,7 @@ from petdiff.evaluation.organs import (
     measure_organ,
 )
 from petdiff.evaluation.texture import NoisePower, cubes_within, noise_power, spectral_distance
+from petdiff.volume.noise import noise_level
 from petdiff.volume.regions import Spacing, body_mask
 
 Volume = NDArray[np.float32]

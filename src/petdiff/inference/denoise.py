@@ -20,8 +20,9 @@ from petdiff.image import PETImage
 from petdiff.inference.blended_windows import WindowDenoiser
 from petdiff.inference.exact_tiles import TiledDenoiser
 from petdiff.methods.condition import BoundScan
-from petdiff.methods.local_activity import NEAR, gaussian, level
+from petdiff.methods.local_activity import NEAR, level
 from petdiff.methods.model import Model, load_model
+from petdiff.volume.filters import gaussian_smooth
 from petdiff.volume.orientation import turned, turned_back
 from petdiff.volume.resample import Affine, resample, resample_like
 
@@ -189,7 +190,7 @@ def _draw(
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
     """Image and, of several samples, its uncertainty on y's grid, and how the volume was cut."""
-    air = gaussian(y.clamp(min=0), NEAR)
+    air = gaussian_smooth(y.clamp(min=0), NEAR)
     scan = _pad(y, body.multiple)[body.box]
     bound = bind(scan)
     inside = body.voxels()

@@ -27,13 +27,13 @@ from petdiff.methods.local_activity import (
     FIELDS,
     SMOOTHED,
     LocalActivity,
-    gaussian,
     keep_activity,
     local_activity,
     noise_ratio,
 )
 from petdiff.methods.patches import own_voxel_mm
 from petdiff.networks.unet import UNet
+from petdiff.volume.filters import gaussian_smooth
 
 if TYPE_CHECKING:
     from petdiff.methods.model import Contract
@@ -271,7 +271,7 @@ def loss(
     x = torch.where(pure.view(per_sample), 0.0, r + sigma.view(per_sample) * noise)
     sigma = torch.where(pure, torch.inf, sigma)
     scan = activity * (1 + fields[:, :1])
-    smoothed = {width: gaussian(scan, width) for width in SMOOTHED}
+    smoothed = {width: gaussian_smooth(scan, width) for width in SMOOTHED}
     answer = torch.split(method.denoise(x, sigma, fields), 1, dim=1)
     error = (keep_activity(answer, activity, smoothed, fields[:, 3:4]) - r).square()
     noise_power = (fields[:, :1] - r).square()

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from petdiff.methods.condition import BoundScan
+from petdiff.volume.filters import gaussian_smooth
 
 # Gaussian σ in voxels: of s, of its far share, of what the fields compare with, of what noise is
 # measured against (so fine that little texture passes for noise), and the finest of all.
@@ -93,17 +94,17 @@ def local_activity(
     dose  reduction factor, 20 at 1/20 dose, if it is known
     """
     positive = y.clamp(min=0)
-    smoothed = {sigma: gaussian(positive, sigma) for sigma in SMOOTHED}
-    s = smoothed[NEAR] + _FAR_SHARE * gaussian(positive, FAR) + _FLOOR * level(y)
+    smoothed = {sigma: gaussian_smooth(positive, sigma) for sigma in SMOOTHED}
+    s = smoothed[NEAR] + _FAR_SHARE * gaussian_smooth(positive, FAR) + _FLOOR * level(y)
     fields = torch.empty((FIELDS, *y.shape), dtype=dtype, device=y.device)
     fields[0] = y / s - 1
     rough = (y - smoothed[FINE]).div_(s).square_()
-    log_noise = gaussian(rough, CONTEXT).clamp_(min=1e-10).log_().mul_(0.5)
+    log_noise = gaussian_smooth(rough, CONTEXT).clamp_(min=1e-10).log_().mul_(0.5)
     fields[2] = log_noise.sub_(_LOG_NOISE_CENTRE)
     fields[3] = expected_noise(y, log_noise, s)
     del log_noise, rough
     log_s = s.log()
-    fields[1] = log_s - gaussian(log_s, CONTEXT)
+    fields[1] = log_s - gaussian_smooth(log_s, CONTEXT)
     fields[4] = 1 - 1 / dose if dose else 0
     return LocalActivity(smoothed, s, fields)
 
@@ -126,7 +127,7 @@ def keep_activity(
     trust = dict(zip(_HALF_TRUSTED_NOISE, trusts, strict=True))
     log_noise = log_noise.float() + _LOG_NOISE_CENTRE
     for sigma in _PASSES:
-        shown = gaussian(s * (1 + r), sigma).clamp(min=0)
+        shown = gaussian_smooth(s * (1 + r), sigma).clamp(min=0)
         factor = (smoothed[sigma] + _LEEWAY * s) / (shown + _LEEWAY * s)
         factor = factor.clamp(max=_MOST)
         if sigma in trust:
@@ -191,33 +192,6 @@ def spectral_noise(y: Tensor, s: Tensor) -> Tensor | None:
 def noise_ratio(log_noise: Tensor) -> Tensor:
     """Standard deviation of the ratio's finest noise, from the third or fourth of the fields."""
     return (log_noise + _LOG_NOISE_CENTRE).exp()
-
-
-def gaussian(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian filter of volumes [..., i, j, k], σ in voxels, reflected at the ends.
-
-    Each axis is one matrix product with the filter's (banded) matrix: dense arithmetic, and still
-    many times faster than a sliding kernel on any device.
-    """
-    i, j, k = x.shape[-3:]
-    with torch.autocast(x.device.type, enabled=False):  # a sum of many voxels needs full precision
-        x = x @ _filter_matrix(k, sigma, x).T
-        x = _filter_matrix(j, sigma, x) @ x
-        return (_filter_matrix(i, sigma, x) @ x.flatten(-2)).reshape(x.shape)
-
-
-def _filter_matrix(n: int, sigma: float, like: Tensor) -> Tensor:
-    """[n, n] matrix of a Gaussian truncated at 4 σ, the signal reflected about its end faces."""
-    radius = int(4 * sigma + 0.5)
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    taps = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    taps /= taps.sum()
-    rows = torch.arange(n).repeat_interleave(len(taps))
-    columns = (torch.arange(n)[:, None] + offsets.long()).reshape(-1) % (2 * n)
-    columns = torch.minimum(columns, 2 * n - 1 - columns)
-    matrix = torch.zeros(n, n, dtype=torch.float64)
-    matrix.index_put_((rows, columns), taps.repeat(n), accumulate=True)
-    return matrix.to(like)
 
 
 def _differenced_twice(x: Tensor) -> Tensor:

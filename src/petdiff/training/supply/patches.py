@@ -18,13 +18,14 @@ from torch import Tensor
 
 from petdiff.data.array_store import Entry, Store
 from petdiff.errors import PetdiffError
-from petdiff.methods.local_activity import NEAR, gaussian
+from petdiff.volume.filters import gaussian_smooth
 
 Volume = NDArray[np.float32]
 Patch = tuple[int, int, int]
 
 _BODY = 0.1  # of a scan's mean activity: above it lies the body
 _COARSE = 4  # voxels a side of the cells that patches are centred on
+_SMOOTHING = 2.0  # standard deviation in voxels of the Gaussian that averages noise in a cell
 
 
 class Pairs(Protocol):
@@ -131,7 +132,7 @@ def slab_window(p: int, pool: int, per_slab: int) -> range:
 
 def coarse_uptake(low: Tensor) -> Volume:
     """Activity of a scan [i, j, k], smoothed, over its mean, at every fourth voxel."""
-    smooth = gaussian(low.clamp(min=0), NEAR)
+    smooth = gaussian_smooth(low.clamp(min=0), _SMOOTHING)
     mean = smooth.mean().clamp(min=torch.finfo(smooth.dtype).tiny)
     uptake: Volume = np.ascontiguousarray((smooth / mean)[(slice(None, None, _COARSE),) * 3])
     return uptake
