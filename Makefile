@@ -1,6 +1,7 @@
 # make demo   simulate a low-dose scan, denoise it and show where the pictures are
 # make test   run every test, ruff and mypy among them
-# Both make .venv and install into it first; python3 ≥ 3.11 is all they need.
+# make docs   build the documentation as a site in build/site
+# All make .venv and install into it first; python3 ≥ 3.11 is all they need.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 VIEWER := src/petdiff/report/viewer
 
-.PHONY: demo test install viewer clean
+.PHONY: demo test docs install viewer clean
 
 demo: install
 	rm -rf demo
@@ -16,6 +17,13 @@ demo: install
 
 test: .venv/installed-for-tests viewer
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+docs: .venv/installed-for-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+.venv/installed-for-docs: $(BIN)/petdiff
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dicom,docs]'
+	touch $@
 
 install: $(BIN)/petdiff viewer
 
