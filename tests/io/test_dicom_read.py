@@ -185,7 +185,7 @@ def _other_size(slices: list[Dataset]) -> list[Dataset]:
         (_drop(1, 2), "missing: 2 between"),
         (_twice, r"twice.*17\.dcm"),
         (_shifted, r"17\.dcm.*1\.000 mm off"),
-        (_frames, "dynamic or gated"),
+        (_frames, "twice at one position, and no AcquisitionTime"),
         (_other_size, "Rows"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,45 @@ def pet_slices(
         if edit is not None:
             edit(k, ds)
         slices.append(ds)
+    return slices
+
+
+FRAME_SECONDS = (10.0, 20.0, 60.0)
+HALF_LIFE_S = 6600.0
+
+
+def dynamic_slices(
+    durations_s: Sequence[float] = FRAME_SECONDS,
+    *,
+    pixels: NDArray[np.integer[Any]] | None = None,
+    edit: Callable[[int, int, Dataset], None] | None = None,
+    **attributes: Any,
+) -> list[Dataset]:
+    """A dynamic series, frames one after the other from 10:50:00, each slice decay corrected to it.
+
+    `pixels` are [frame, slice, row, column]; `edit(frame, k, slice)` has the last word.
+    """
+    if pixels is None:
+        shape = (len(durations_s), 5, 6, 7)
+        pixels = np.random.default_rng(0).integers(0, 3000, shape, dtype=np.int16)
+    uids = [generate_uid() for _ in range(3)]
+    rate = np.log(2) / HALF_LIFE_S
+    slices, start_s = [], 0.0
+    for n, duration_s in enumerate(durations_s):
+        mean_moment_s = np.log(rate * duration_s / -np.expm1(-rate * duration_s)) / rate
+        begun = datetime(2024, 1, 2, 10, 50) + timedelta(seconds=start_s)
+        for k, ds in enumerate(pet_slices(pixels[n], **attributes)):
+            ds.SeriesInstanceUID, ds.StudyInstanceUID, ds.FrameOfReferenceUID = uids
+            ds.SeriesType, ds.NumberOfTimeSlices = ["DYNAMIC", "IMAGE"], len(durations_s)
+            ds.AcquisitionDate, ds.AcquisitionTime = f"{begun:%Y%m%d}", f"{begun:%H%M%S.%f}"
+            ds.FrameReferenceTime = round(1000 * (start_s + mean_moment_s), 3)
+            ds.ActualFrameDuration = int(1000 * duration_s)
+            ds.DecayFactor = round(float(np.exp(rate * (start_s + mean_moment_s))), 8)
+            ds.ImageIndex = ds.InstanceNumber = n * len(pixels[n]) + k + 1
+            if edit is not None:
+                edit(n, k, ds)
+            slices.append(ds)
+        start_s += duration_s
     return slices
 
 

@@ -32,7 +32,7 @@ def run_demo(output: Path, seed: int, device: str, *, quiet: bool = False) -> li
 def _compare(folder: Path, low: Path, progress: Progress) -> None:
     """Draw the four scans side by side, and say how close each is to the full dose."""
     from petdiff.evaluation.metrics import compare
-    from petdiff.io import read
+    from petdiff.io import read_static
     from petdiff.report.preview import write_scans
     from petdiff.volume.regions import body_mask
 
@@ -42,7 +42,7 @@ def _compare(folder: Path, low: Path, progress: Progress) -> None:
         "full dose": folder / "scan" / "full.nii.gz",
         "truth": folder / "scan" / "truth.nii.gz",
     }
-    scans = {name: read(path) for name, path in files.items()}
+    scans = {name: read_static(path) for name, path in files.items()}
     note = "simulated, not a real patient"
     write_scans(folder / "comparison.png", scans, title="petdiff demo", note=note)
     full = scans["full dose"]

@@ -41,12 +41,12 @@ def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list
 
     The folder appears whole or not at all. Raises PetdiffError and its kinds.
     """
-    from petdiff.io import read
+    from petdiff.io import read_static
 
     progress = Progress(quiet)
     with whole_folder(output) as folder:
         with progress.stage("reading"):
-            image = read(
+            image = read_static(
                 request.scan,
                 series=request.series,
                 units=request.units,

@@ -23,9 +23,9 @@ _LARGEST_MM = 200.0  # radius: wider than most bodies
 
 def read_on_grid(path: Path, grid: PETImage, *, resample: bool) -> PETImage:
     """Read a scan that lies on a grid, or bring it there. Raises InputRefused otherwise."""
-    from petdiff.io import read
+    from petdiff.io import read_static
 
-    image = read(path)
+    image = read_static(path)
     if image.shares_voxels(grid, _SAME_MM):
         return image
     if not resample:
@@ -35,9 +35,9 @@ def read_on_grid(path: Path, grid: PETImage, *, resample: bool) -> PETImage:
 
 def read_labels(path: Path, grid: PETImage, *, resample: bool) -> Labels:
     """Read a volume of whole numbers on a grid; `resample` takes the nearest voxel's."""
-    from petdiff.io import read
+    from petdiff.io import read_static
 
-    image = read(path)
+    image = read_static(path)
     if not image.shares_voxels(grid, _SAME_MM):
         if not resample:
             raise _other_grid(path, image, grid)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from petdiff import __version__
 from petdiff.records import NOTICE, package_versions
+
+if TYPE_CHECKING:
+    from petdiff.frames import PETFrames
 
 
 def describe(file: Path | None, *, as_json: bool = False) -> str:
@@ -56,19 +59,36 @@ def describe_model(path: Path) -> dict[str, Any]:
 
 
 def describe_scan(path: Path) -> dict[str, Any]:
-    """Grid, unit, range and acquisition of a scan."""
+    """Grid, frames, unit, range and acquisition of a scan."""
+    from petdiff.frames import PETFrames
     from petdiff.io import read
 
-    image = read(path)
+    scan = read(path)
+    frames = scan.frames if isinstance(scan, PETFrames) else (scan,)
+    image = frames[0]
     return {
         "file": str(path),
         "shape": list(image.shape),
         "spacing_mm": [round(size, 4) for size in image.spacing_mm],
         "affine": image.affine.round(4).tolist(),
         "unit": image.unit,
-        "suv_range": [float(image.values.min()), float(image.values.max())],
+        "suv_range": [
+            min(float(frame.values.min()) for frame in frames),
+            max(float(frame.values.max()) for frame in frames),
+        ],
         **image.facts,
+        **(frame_facts(scan) if isinstance(scan, PETFrames) else {}),
     }
+
+
+def frame_facts(scan: PETFrames) -> dict[str, Any]:
+    """Kind, number and times in seconds of a scan's frames; times that are unknown are left out."""
+    columns = {
+        name: [getattr(timing, name) for timing in scan.timings]
+        for name in ("start_s", "duration_s", "trigger_s")
+    }
+    known = {name: column for name, column in columns.items() if None not in column}
+    return {"frames": {"kind": scan.kind, "count": len(scan), **known}}
 
 
 def _lines(content: dict[str, Any], indent: str = "") -> list[str]:

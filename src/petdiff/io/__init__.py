@@ -1,4 +1,4 @@
-"""Files in and out: DICOM series, NIfTI volumes and the published .npz, as PETImage."""
+"""Files in and out: DICOM series, NIfTI and the published .npz, as PETImage or PETFrames."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from petdiff.errors import InputRefused, UsageError
+from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.io.derivation import Derivation
 
 if TYPE_CHECKING:
     from petdiff.suv.rules import SUVResult
 
-__all__ = ["Derivation", "read", "read_suv", "write"]
+__all__ = ["Derivation", "read", "read_static", "read_suv", "write"]
 
 Units = Literal["suv", "bqml"]
 _NIFTI = (".nii", ".nii.gz")
@@ -24,9 +25,10 @@ def read(
     series: str | None = None,
     units: Units | None = None,
     suv_factor: float | None = None,
-) -> PETImage:
+) -> PETImage | PETFrames:
     """Read a PET scan: a DICOM folder, file or zip, a .nii or .nii.gz, or the published .npz.
 
+    Returns PETFrames for a dynamic or gated scan, PETImage for any other.
     A folder or a zip is searched through all its levels for the one PET series; a single DICOM file
     stands for its series in its own folder. `series` is the SeriesInstanceUID to take where there
     are several. `units` and `suv_factor` (SUV = stored value × factor) overrule the header; NIfTI
@@ -49,6 +51,23 @@ def read(
     return read_dicom(path, series, units, suv_factor)
 
 
+def read_static(
+    path: str | Path,
+    *,
+    series: str | None = None,
+    units: Units | None = None,
+    suv_factor: float | None = None,
+) -> PETImage:
+    """Read a scan of one frame, as `read` does. Raises InputRefused for one of several frames."""
+    scan = read(path, series=series, units=units, suv_factor=suv_factor)
+    if isinstance(scan, PETFrames):
+        raise InputRefused(
+            f"{path} holds {len(scan)} {scan.kind} frames, and one volume is needed: "
+            "give a single frame, or the mean over them"
+        )
+    return scan
+
+
 def read_suv(
     path: str | Path,
     *,
@@ -68,8 +87,12 @@ def read_suv(
     return read_dicom_suv(path, series, units, suv_factor)
 
 
-def write(image: PETImage, path: str | Path, derivation: Derivation | None = None) -> None:
+def write(
+    image: PETImage | PETFrames, path: str | Path, derivation: Derivation | None = None
+) -> None:
     """Write a scan in the form that `path` names: .nii or .nii.gz, or else a folder of DICOM.
+
+    Several frames become one DICOM series with the times of its source.
 
     NIfTI holds float32 in the unit of the NIfTI file that the scan was read from, and SUV where it
     was read from another form. DICOM is a derived series of the one that was read; `derivation`
@@ -77,6 +100,8 @@ def write(image: PETImage, path: str | Path, derivation: Derivation | None = Non
     """
     path = Path(path)
     if _suffix(path) in _NIFTI:
+        if isinstance(image, PETFrames):
+            raise UsageError(f"{path.name}: several frames are written as DICOM only")
         from petdiff.io.nifti import write_nifti
 
         write_nifti(image, path)

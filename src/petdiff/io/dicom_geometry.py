@@ -18,7 +18,7 @@ from petdiff.errors import InputRefused
 from petdiff.io.dicom_facts import number_or_none
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_SAME_MM = 0.01
+SAME_MM = 0.01
 # Positions are often rounded to 0.1 mm: a slice may lie off its place by that, and no more.
 _MOST_OFF = 0.05
 
@@ -85,7 +85,7 @@ def stack_order(planes: Sequence[SlicePlane]) -> list[int]:
 
     Raises InputRefused where planes differ in form, lie twice at one place, or leave a gap.
     """
-    _require_one_form(planes)
+    require_one_form(planes)
     order = sorted(range(len(planes)), key=lambda n: planes[n].height_mm)
     _require_even_spacing([planes[n] for n in order])
     return order
@@ -119,7 +119,8 @@ def stack_warnings(planes: Sequence[SlicePlane]) -> list[str]:
     ]
 
 
-def _require_one_form(planes: Sequence[SlicePlane]) -> None:
+def require_one_form(planes: Sequence[SlicePlane]) -> None:
+    """Raise InputRefused unless all planes have the same size, pixel spacing and orientation."""
     first = planes[0]
     axes = np.stack([first.along_row, first.along_column])
     if not np.allclose(axes @ axes.T, np.eye(2), atol=1e-3):
@@ -155,9 +156,15 @@ def _require_even_spacing(planes: Sequence[SlicePlane]) -> None:
     """Refuse duplicates, gaps and uneven steps, by name."""
     heights = np.array([plane.height_mm for plane in planes])
     steps = np.diff(heights)
-    twice = np.flatnonzero(steps < _SAME_MM)
+    twice = np.flatnonzero(steps < SAME_MM)
     if len(twice):
-        raise InputRefused(_duplicates(planes, heights, twice))
+        raise InputRefused(
+            "slices lie twice at one position: "
+            + "; ".join(
+                f"{planes[n].name} and {planes[n + 1].name} at {heights[n]:.2f} mm"
+                for n in twice[:5]
+            )
+        )
     if len(steps) == 0:
         return
     step = float(steps.min())
@@ -176,22 +183,8 @@ def _require_even_spacing(planes: Sequence[SlicePlane]) -> None:
     even = np.linspace(positions[0], positions[-1], len(planes))
     off_mm = np.linalg.norm(positions - even, axis=1)
     worst = int(np.argmax(off_mm))
-    if off_mm[worst] > max(_MOST_OFF * step, _SAME_MM):
+    if off_mm[worst] > max(_MOST_OFF * step, SAME_MM):
         raise InputRefused(
             f"slices are not evenly spaced: steps of {steps.min():.3f} to {steps.max():.3f} mm, "
             f"and {planes[worst].name} lies {off_mm[worst]:.3f} mm off its place"
         )
-
-
-def _duplicates(
-    planes: Sequence[SlicePlane], heights: NDArray[np.float64], twice: NDArray[np.intp]
-) -> str:
-    distinct = len(planes) - len(twice)
-    if distinct > 1 and len(planes) % distinct == 0:
-        return (
-            f"{len(planes)} slices lie at {distinct} positions: a dynamic or gated series has "
-            f"{len(planes) // distinct} frames, and one is wanted"
-        )
-    return "slices lie twice at one position: " + "; ".join(
-        f"{planes[n].name} and {planes[n + 1].name} at {heights[n]:.2f} mm" for n in twice[:5]
-    )

@@ -1,4 +1,4 @@
-"""A PET series of DICOM files as a PETImage, each slice by its own slope."""
+"""A PET series of DICOM files as a PETImage, or as PETFrames, each slice by its own slope."""
 
 from __future__ import annotations
 
@@ -14,15 +14,11 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 
 from petdiff.errors import InputRefused
+from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.io.dicom_facts import acquisition_facts, header_fields
-from petdiff.io.dicom_geometry import (
-    SlicePlane,
-    plane_of,
-    stack_affine,
-    stack_order,
-    stack_warnings,
-)
+from petdiff.io.dicom_frames import FrameOrder, FrameSlice, frame_order
+from petdiff.io.dicom_geometry import plane_of, stack_affine, stack_warnings
 from petdiff.io.dicom_series import Series, pet_series, read_dataset
 from petdiff.io.entries import Entry
 from petdiff.suv.header import SliceHeader
@@ -40,32 +36,42 @@ class DicomSource:
 
 
 @dataclass(frozen=True)
-class _Slice:
+class _Slice(FrameSlice):
     entry: Entry
-    header: Dataset
-    plane: SlicePlane
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """A series' slices [frame][k], each frame from the bottom of the stack to its top."""
+
+    stacks: tuple[tuple[_Slice, ...], ...]
+    order: FrameOrder
+
+    @property
+    def slices(self) -> list[_Slice]:
+        return [s for stack in self.stacks for s in stack]
 
 
 def read_dicom(
     path: Path, series_uid: str | None, units: str | None, suv_factor: float | None
-) -> PETImage:
-    """Read the one PET series of a folder, zip or file; arguments as in petdiff.io.read."""
+) -> PETImage | PETFrames:
+    """Read the one PET series of a folder, zip or file; arguments as in petdiff.io.read.
+
+    All frames of a series are corrected to one time and have one factor to SUV.
+    """
     with pet_series(path, series_uid) as series:
-        stack = _stack(series)
-        suv = _suv(stack, units, suv_factor)
-        volume = _volume(stack, suv)
-        headers = tuple(s.header for s in stack)
-        facts = {"suv": suv.as_dict(), **acquisition_facts(headers)}
-        facts["warnings"] += stack_warnings([s.plane for s in stack])
-    factor = np.asarray(suv.factor, dtype=np.float64)
-    return PETImage(
-        values=volume,
-        affine=stack_affine([s.plane for s in stack]),
-        stored_per_value=1 / factor if factor.ndim else 1 / float(factor),
-        unit=suv.unit,
-        facts=facts,
-        source=DicomSource(headers),
-    )
+        scan = _scan_of(series)
+        suv = _suv(scan.slices, units, suv_factor)
+        facts = _facts(scan, suv)
+        factors = np.broadcast_to(np.asarray(suv.factor, dtype=np.float64), len(scan.slices))
+        by_frame = factors.reshape(len(scan.stacks), -1)
+        frames = [
+            _image(stack, suv.unit, factor, facts)
+            for stack, factor in zip(scan.stacks, by_frame, strict=True)
+        ]
+    if scan.order.kind is None:
+        return frames[0]
+    return PETFrames(tuple(frames), scan.order.timings, scan.order.kind, facts)
 
 
 def read_dicom_suv(
@@ -73,16 +79,41 @@ def read_dicom_suv(
 ) -> SUVResult:
     """The SUV factor alone, without reading pixels."""
     with pet_series(path, series_uid) as series:
-        return _suv(_stack(series), units, suv_factor)
+        return _suv(_scan_of(series).slices, units, suv_factor)
 
 
-def _stack(series: Series) -> list[_Slice]:
-    """The series' slices from the bottom of the stack to its top."""
+def _scan_of(series: Series) -> _Scan:
     slices = []
     for entry, header in series.files:
         _require_readable(entry, header)
-        slices.append(_Slice(entry, header, plane_of(entry.name, header)))
-    return [slices[n] for n in stack_order([s.plane for s in slices])]
+        times = SliceHeader.from_fields(header_fields(header), entry.name)
+        slices.append(_Slice(header, plane_of(entry.name, header), times, entry))
+    order = frame_order(slices)
+    return _Scan(tuple(tuple(slices[n] for n in frame) for frame in order.frames), order)
+
+
+def _facts(scan: _Scan, suv: SUVResult) -> dict[str, Any]:
+    stack = scan.stacks[0]
+    facts = {"suv": suv.as_dict(), **acquisition_facts([s.header for s in stack])}
+    facts["warnings"] += [*stack_warnings([s.plane for s in stack]), *scan.order.warnings]
+    if scan.order.kind is not None:
+        facts["frame_duration_s"] = None
+    return facts
+
+
+def _image(
+    stack: Sequence[_Slice], unit: str, factors: NDArray[np.float64], facts: dict[str, Any]
+) -> PETImage:
+    """One frame; factors [k] to SUV."""
+    same = bool((factors == factors[0]).all())
+    return PETImage(
+        values=_volume(stack, factors),
+        affine=stack_affine([s.plane for s in stack]),
+        stored_per_value=1 / float(factors[0]) if same else 1 / factors,
+        unit=unit,
+        facts=facts,
+        source=DicomSource(tuple(s.header for s in stack)),
+    )
 
 
 def _require_readable(entry: Entry, header: Dataset) -> None:
@@ -96,7 +127,7 @@ def _require_readable(entry: Entry, header: Dataset) -> None:
 
 def _suv(stack: Sequence[_Slice], units: str | None, suv_factor: float | None) -> SUVResult:
     """The factor by the caller's word, or else by the headers; never without ATTN."""
-    headers = [SliceHeader.from_fields(header_fields(s.header), s.entry.name) for s in stack]
+    headers = [s.times for s in stack]
     for header in headers:
         if header.corrections is not None and "ATTN" not in header.corrections:
             raise InputRefused(
@@ -113,12 +144,11 @@ def _suv(stack: Sequence[_Slice], units: str | None, suv_factor: float | None) -
     return suv_from_headers(headers)
 
 
-def _volume(stack: Sequence[_Slice], suv: SUVResult) -> NDArray[np.float32]:
+def _volume(stack: Sequence[_Slice], factors: NDArray[np.float64]) -> NDArray[np.float32]:
     """SUV [i, j, k] = [column, row, slice]."""
     plane = stack[0].plane
     # Slices are filled one after the other in memory, and the view has them as its last axis.
     volume = np.empty((len(stack), plane.rows, plane.columns), dtype=np.float32)
-    factors = np.broadcast_to(np.asarray(suv.factor, dtype=np.float64), len(stack))
     for k, s in enumerate(stack):
         volume[k] = _stored_values(s.entry) * factors[k]
         if not np.isfinite(volume[k]).all():

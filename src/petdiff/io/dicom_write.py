@@ -19,6 +19,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pydicom.valuerep import format_number_as_ds
 
 from petdiff.errors import PetdiffError, UsageError
+from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.io.derivation import Derivation
 from petdiff.io.dicom_facts import number_or_none
@@ -49,12 +50,36 @@ _RENEWED = (
 )  # fmt: skip
 
 
-def write_series(image: PETImage, folder: Path, derivation: Derivation) -> None:
-    """Write `image` as a PET series derived from the DICOM series that it was read from.
+def write_series(scan: PETImage | PETFrames, folder: Path, derivation: Derivation) -> None:
+    """Write `scan` as a PET series derived from the DICOM series that it was read from.
 
-    One file a slice, 16-bit signed with a slope of its own: a value comes back within half of
-    max|value| / 32767 of its slice. Raises UsageError without a DICOM source.
+    One file per slice and frame, 16-bit signed with a slope of its own: a value comes back within
+    half of max|value| / 32767 of its slice. Raises UsageError without a DICOM source.
     """
+    frames = scan.frames if isinstance(scan, PETFrames) else (scan,)
+    for frame in frames:
+        _require_source(frame, folder)
+    series_uid, now = generate_uid(prefix=None), datetime.now()
+    written = 0
+    with whole_folder(folder) as unfinished, unjudged():
+        for frame in frames:
+            headers = frame.source.headers
+            per_value = np.broadcast_to(np.asarray(frame.stored_per_value), len(headers))
+            for k, header in enumerate(headers):
+                stored = frame.values[:, :, k].T.astype(np.float64) * per_value[k]
+                if not np.isfinite(stored).all():
+                    raise PetdiffError(
+                        f"{folder} is not written: slice {k} holds NaN or infinite values"
+                    )
+                derived = _derived(header, derivation, series_uid, now)
+                written += 1
+                if "InstanceNumber" not in derived:
+                    derived.InstanceNumber = written
+                _set_pixels(derived, stored)
+                derived.save_as(unfinished / f"{written:05d}.dcm", enforce_file_format=True)
+
+
+def _require_source(image: PETImage, folder: Path) -> None:
     if not isinstance(image.source, DicomSource):
         raise UsageError(
             f"{folder} would be DICOM, and the scan was not read from DICOM, so it has no headers "
@@ -63,20 +88,6 @@ def write_series(image: PETImage, folder: Path, derivation: Derivation) -> None:
     headers = image.source.headers
     if image.shape != (headers[0].Columns, headers[0].Rows, len(headers)):
         raise UsageError(f"the image is {image.shape}, not on the grid of its DICOM source")
-    per_value = np.broadcast_to(np.asarray(image.stored_per_value, dtype=np.float64), len(headers))
-    series_uid, now = generate_uid(prefix=None), datetime.now()
-    with whole_folder(folder) as unfinished, unjudged():
-        for k, header in enumerate(headers):
-            stored = image.values[:, :, k].T.astype(np.float64) * per_value[k]
-            if not np.isfinite(stored).all():
-                raise PetdiffError(
-                    f"{folder} is not written: slice {k} holds NaN or infinite values"
-                )
-            derived = _derived(header, derivation, series_uid, now)
-            if "InstanceNumber" not in derived:
-                derived.InstanceNumber = k + 1
-            _set_pixels(derived, stored)
-            derived.save_as(unfinished / f"{k + 1:05d}.dcm", enforce_file_format=True)
 
 
 def _derived(source: Dataset, derivation: Derivation, series_uid: str, now: datetime) -> Dataset:

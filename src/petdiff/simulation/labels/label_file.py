@@ -45,10 +45,10 @@ def read_label_map(
 
     Raises InputRefused for a volume that holds no labels, and where no names are to be had.
     """
-    from petdiff.io import read
+    from petdiff.io import read_static
 
     path = Path(path).expanduser()
-    image = read(path)
+    image = read_static(path)
     labels = _labels(path, image)
     named = dict(names) if isinstance(names, Mapping) else _names(path, image, names)
     source = LabelSource(path=str(path.resolve()), sha256=sha256(path), names=named)

@@ -1,0 +1,276 @@
+"""The frames of a dynamic or gated PET series: which slice belongs to which, and when it was taken.
+
+A series has several frames where slices repeat at every position. At each position the slices are
+put in the order of their times, so that a scan over several beds in several passes is cut right,
+too: there the slices of one frame have different times.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from pydicom import Dataset
+
+from petdiff.errors import InputRefused
+from petdiff.frames import FrameTiming
+from petdiff.io.dicom_facts import number_or_none
+from petdiff.io.dicom_geometry import SAME_MM, SlicePlane, require_one_form, stack_order
+from petdiff.suv.decay import average_rate_time_s
+from petdiff.suv.header import SliceHeader
+
+_HALF_DAY = timedelta(hours=12)
+_NAMED = 5  # positions or files in a message
+
+Key = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class FrameSlice:
+    """What is needed to put one slice into its frame."""
+
+    header: Dataset
+    plane: SlicePlane
+    times: SliceHeader
+
+
+@dataclass(frozen=True)
+class FrameOrder:
+    """How a series is cut into frames.
+
+    frames   indices of the slices [frame][k], from the bottom of the stack to its top
+    timings  when each frame was measured, from the start of the first
+    kind     None for a static series, which is one frame
+    """
+
+    frames: tuple[tuple[int, ...], ...]
+    timings: tuple[FrameTiming, ...]
+    kind: Literal["dynamic", "gated"] | None
+    warnings: tuple[str, ...] = ()
+
+
+def frame_order(slices: Sequence[FrameSlice]) -> FrameOrder:
+    """Cut a series into frames, each an even stack of slices at the same positions.
+
+    Raises InputRefused, naming slices and positions, where slices repeat and nothing tells them
+    apart, where frames have different slices, or where one frame is no even stack.
+    """
+    planes = [s.plane for s in slices]
+    require_one_form(planes)
+    positions = _positions(planes)
+    count = max(len(position) for position in positions)
+    if count == 1:
+        return FrameOrder((tuple(stack_order(planes)),), (FrameTiming(),), None)
+    by, keys = _distinct_keys(slices, positions)
+    if any(len(position) != count for position in positions):
+        raise InputRefused(_uneven(slices, positions, by, keys))
+    if not by:
+        raise InputRefused(_repeated(slices, positions))
+    ordered = [sorted(position, key=lambda n: keys[n]) for position in positions]
+    frames = tuple(tuple(position[n] for position in ordered) for n in range(count))
+    stack_order([planes[n] for n in frames[0]])
+    kind = _kind(slices, by)
+    members = [[slices[n] for n in frame] for frame in frames]
+    return FrameOrder(frames, _timings(members), kind, tuple(_warnings(slices[0], count, by)))
+
+
+def _positions(planes: Sequence[SlicePlane]) -> list[list[int]]:
+    """The slices that lie at one position, by position from the bottom of the stack to its top."""
+    order = sorted(range(len(planes)), key=lambda n: planes[n].height_mm)
+    positions = [[order[0]]]
+    for before, here in pairwise(order):
+        if planes[here].height_mm - planes[before].height_mm < SAME_MM:
+            positions[-1].append(here)
+        else:
+            positions.append([here])
+    return positions
+
+
+def _distinct_keys(
+    slices: Sequence[FrameSlice], positions: Sequence[Sequence[int]]
+) -> tuple[str, list[Key]]:
+    """The first attributes that tell the slices at every position apart, and their values."""
+    acquired = _acquired_s([s.times.acquisition for s in slices])
+    reference = [s.times.frame_reference_s for s in slices]
+    trigger = [number_or_none(s.header, "TriggerTime") for s in slices]
+    candidates: list[tuple[str, list[Sequence[float | None]]]] = [
+        ("AcquisitionTime (0008,0032)", [acquired]),
+        ("FrameReferenceTime (0054,1300)", [reference]),
+        ("TriggerTime (0018,1060)", [trigger]),
+        ("AcquisitionTime (0008,0032) and TriggerTime (0018,1060)", [acquired, trigger]),
+        ("FrameReferenceTime (0054,1300) and TriggerTime (0018,1060)", [reference, trigger]),
+    ]
+    if _declared(slices[0].header):
+        # Numbers alone also differ between copies of one slice: they count in a series that says
+        # that it has several frames.
+        candidates += [
+            ("ImageIndex (0054,1330)", [_numbers(slices, "ImageIndex")]),
+            ("InstanceNumber (0020,0013)", [_numbers(slices, "InstanceNumber")]),
+        ]
+    for name, columns in candidates:
+        keys = [tuple(v for v in row if v is not None) for row in zip(*columns, strict=True)]
+        complete = all(len(key) == len(columns) for key in keys)
+        if complete and all(len({keys[n] for n in at}) == len(at) for at in positions):
+            return name, keys
+    return "", []
+
+
+def _acquired_s(moments: Sequence[datetime | None]) -> list[float | None]:
+    """Seconds since the first moment; a clock that passes midnight on one date goes on."""
+    known = [moment for moment in moments if moment is not None]
+    if not known:
+        return [None] * len(moments)
+    first = min(known)
+    if len({moment.date() for moment in known}) == 1 and max(known) - first > _HALF_DAY:
+        evening = [moment for moment in known if moment - first > _HALF_DAY]
+        first = min(evening)
+    day = timedelta(days=1)
+    return [
+        None
+        if moment is None
+        else (moment - first + (day if moment < first else timedelta())).total_seconds()
+        for moment in moments
+    ]
+
+
+def _numbers(slices: Sequence[FrameSlice], keyword: str) -> list[float | None]:
+    return [number_or_none(s.header, keyword) for s in slices]
+
+
+def _series_type(header: Dataset) -> str:
+    """The first value of SeriesType (0054,1000): STATIC, DYNAMIC, GATED, WHOLE BODY or none."""
+    value = header.get("SeriesType") or ""
+    return str(value if isinstance(value, str) else value[0]).upper()
+
+
+def _declared(header: Dataset) -> bool:
+    """Whether the series says that it has several frames."""
+    counts = ("NumberOfTimeSlices", "NumberOfTimeSlots", "NumberOfRRIntervals")
+    several = any((number_or_none(header, keyword) or 1) > 1 for keyword in counts)
+    return several or _series_type(header) in ("DYNAMIC", "GATED")
+
+
+def _kind(slices: Sequence[FrameSlice], by: str) -> Literal["dynamic", "gated"]:
+    gated = _series_type(slices[0].header) == "GATED" or by.startswith("TriggerTime")
+    return "gated" if gated else "dynamic"
+
+
+def _warnings(first: FrameSlice, count: int, by: str) -> list[str]:
+    found = []
+    declared = number_or_none(first.header, "NumberOfTimeSlices")
+    if declared and declared > 1 and declared != count:
+        found.append(
+            f"NumberOfTimeSlices (0054,0101) is {declared:g} and {count} frames are here: "
+            "the scan may be cut short"
+        )
+    if by.startswith(("ImageIndex", "InstanceNumber")):
+        found.append(f"no time tells the frames apart: they are in the order of {by}")
+    return found
+
+
+def _timings(frames: Sequence[Sequence[FrameSlice]]) -> tuple[FrameTiming, ...]:
+    """When each frame was measured, from the start of the first."""
+    starts = _starts_s(frames)
+    timings = []
+    for frame, start_s in zip(frames, starts, strict=True):
+        durations = [s.times.frame_duration_s for s in frame if s.times.frame_duration_s]
+        triggers = [number_or_none(s.header, "TriggerTime") for s in frame]
+        known = [trigger for trigger in triggers if trigger is not None]
+        timings.append(
+            FrameTiming(
+                start_s=start_s,
+                duration_s=float(np.median(durations)) if durations else None,
+                trigger_s=float(np.median(known)) / 1000 if known else None,
+            )
+        )
+    return tuple(timings)
+
+
+def _starts_s(frames: Sequence[Sequence[FrameSlice]]) -> list[float | None]:
+    """Start of each frame by the clock, or else by its reference time, from that of the first."""
+    every = [s for frame in frames for s in frame]
+    acquired = _acquired_s([s.times.acquisition for s in every])
+    by_clock = _least(acquired, frames)
+    by_reference = _least([_start_by_reference_s(s.times) for s in every], frames)
+    starts = by_clock if len(set(by_clock)) > 1 or None in by_reference else by_reference
+    known = [start for start in starts if start is not None]
+    if len(known) < len(starts):
+        return [None] * len(starts)
+    return [round(start - min(known), 6) for start in known]
+
+
+def _least(
+    values_s: Sequence[float | None], frames: Sequence[Sequence[FrameSlice]]
+) -> list[float | None]:
+    """The least value of each frame, of values in the order of the frames' slices."""
+    least: list[float | None] = []
+    at = 0
+    for frame in frames:
+        known = [value for value in values_s[at : at + len(frame)] if value is not None]
+        least.append(min(known) if known else None)
+        at += len(frame)
+    return least
+
+
+def _start_by_reference_s(times: SliceHeader) -> float | None:
+    """The start of a frame by FrameReferenceTime, which is that of its average count rate."""
+    reference_s, duration_s = times.frame_reference_s, times.frame_duration_s
+    if not reference_s or not duration_s:
+        return None
+    half_life_s = times.half_life_s or 0
+    middle_s = average_rate_time_s(duration_s, half_life_s) if half_life_s > 0 else duration_s / 2
+    return reference_s - middle_s
+
+
+def _repeated(slices: Sequence[FrameSlice], positions: Sequence[Sequence[int]]) -> str:
+    pairs = [position[:2] for position in positions if len(position) > 1][:_NAMED]
+    return (
+        "slices lie twice at one position, and no AcquisitionTime, FrameReferenceTime or "
+        "TriggerTime tells them apart as frames: "
+        + "; ".join(
+            f"{slices[a].plane.name} and {slices[b].plane.name} at "
+            f"{slices[a].plane.height_mm:.2f} mm"
+            for a, b in pairs
+        )
+    )
+
+
+def _uneven(
+    slices: Sequence[FrameSlice],
+    positions: Sequence[Sequence[int]],
+    by: str,
+    keys: Sequence[Key],
+) -> str:
+    """Why positions with different numbers of slices are no scan of frames; names what is missing.
+
+    Where a few positions alone repeat in a series that does not say that it has frames, the
+    repeated slices are the odd ones, else the missing.
+    """
+    count = max(len(position) for position in positions)
+    full = sum(len(position) == count for position in positions)
+    if not by or (not _declared(slices[0].header) and 2 * full < len(positions)):
+        return _repeated(slices, positions)
+    heights = [slices[position[0]].plane.height_mm for position in positions]
+    present = Counter(keys)
+    if len(present) == count:
+        lacking = []
+        for n, key in enumerate(sorted(present)):
+            here = {
+                p for p, position in enumerate(positions) if any(keys[m] == key for m in position)
+            }
+            missing = [f"{heights[p]:.2f}" for p in range(len(positions)) if p not in here]
+            if missing:
+                shown = ", ".join(missing[:_NAMED]) + (" …" if len(missing) > _NAMED else "")
+                lacking.append(f"frame {n + 1} lacks {len(missing)} at {shown} mm")
+        return f"slices are missing in {count} frames: " + "; ".join(lacking[:_NAMED])
+    short = [
+        f"{len(position)} slices at {height:.2f} mm"
+        for position, height in zip(positions, heights, strict=True)
+        if len(position) != count
+    ]
+    return f"slices are missing: {count} frames, but only " + "; ".join(short[:_NAMED])
