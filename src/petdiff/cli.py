@@ -319,10 +319,10 @@ def convert(
 ) -> None:
     """Turn a published guided-diffusion checkpoint into a model file that petdiff can run."""
     from petdiff.methods.convert import convert as convert_checkpoint
-    from petdiff.runs import whole_file
+    from petdiff.runs import require_absent
 
-    with whole_file(output) as unfinished:
-        convert_checkpoint(published, unfinished)
+    require_absent(output)
+    convert_checkpoint(published, output)
     typer.echo(output)
 
 

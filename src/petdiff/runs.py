@@ -45,11 +45,12 @@ def whole_folder(
     refuses; if the result was complete by then, the message says where it was kept.
     """
     final = absolute(destination)
-    exists = _exists(final)
-    if exists and not (final.is_dir() and _is_empty(final)):
+    exists = _exists(final) and not first_wins
+    if exists and not (final.is_dir() and is_empty(final)):
         raise UsageError(f"{destination} exists and is not empty: name another, or remove it")
     place = disk.place_entries if exists else disk.place_folder
-    with _aside(final, Path.mkdir, place, first_wins=first_wins, flush=flush) as unfinished:
+    folder = final if exists else _first_existing_parent(final)
+    with _aside(final, folder, Path.mkdir, place, flush=flush, first_wins=first_wins) as unfinished:
         yield unfinished
 
 
@@ -62,11 +63,24 @@ def whole_file(destination: str | Path, *, replace: bool = False) -> Iterator[Pa
     Raises as `whole_folder` does.
     """
     final = absolute(destination)
-    if not replace and _exists(final):
-        raise UsageError(f"{destination} exists: name another, or remove it")
+    if not replace:
+        require_absent(destination)
     place = partial(disk.place_file, replace=replace)
-    with _aside(final, Path.touch, place) as unfinished:
+    with _aside(final, _first_existing_parent(final), Path.touch, place) as unfinished:
         yield unfinished
+
+
+def require_absent(destination: str | Path) -> None:
+    """Raise UsageError where there is a file or folder of this name."""
+    if _exists(absolute(destination)):
+        raise UsageError(f"{destination} exists: name another, or remove it")
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed runs left half-written in a folder that no other run writes to."""
+    for entry in folder.iterdir():
+        if _UNFINISHED in entry.name:
+            disk.remove(entry)
 
 
 def require_free(destination: str | Path, needed_bytes: int) -> None:
@@ -132,15 +146,17 @@ def begin_or_resume(record: Path, identity: Mapping[str, Any], *, write: bool = 
 @contextmanager
 def _aside(
     final: Path,
+    folder: Path,
     create: Callable[[Path], None],
     place: Place,
     *,
-    first_wins: bool = False,
     flush: bool = True,
+    first_wins: bool = False,
 ) -> Iterator[Path]:
-    """Yield a hidden path on the disk of `final`, moved there by `place` when the block ends."""
-    # In the first folder that exists, so that a failed run leaves no new parents behind either.
-    folder = final if _is_folder(final) else _first_existing_parent(final)
+    """Yield a hidden path in `folder`, which `place` moves to `final` when the block ends.
+
+    `folder` exists already, so that a failed run leaves no new parents behind.
+    """
     unfinished = folder / f".{_stem(final)}{_UNFINISHED}{secrets.token_hex(4)}"
     try:
         _require_possible_names(folder, final)
@@ -177,8 +193,8 @@ def _explained(problem: Exception, final: Path, unfinished: Path) -> PetdiffErro
         return None
     if disk.is_disk_full(problem):
         return PetdiffError(
-            f"the disk of {unfinished.parent} is full, so {final.name} was not written: make room, "
-            "or name another place"
+            f"the disk of {unfinished.parent} is full, so {final.name} was not written"
+            f"{' and stays as it was' if _exists(final) else ''}: make room, or name another place"
         )
     if isinstance(problem, OSError) and str(problem.filename or "").startswith(str(unfinished)):
         return PetdiffError(f"cannot write {final}: {disk.reason(problem)}")
@@ -222,11 +238,7 @@ def _exists(path: Path) -> bool:
     return True
 
 
-def _is_folder(path: Path) -> bool:
-    return _exists(path) and path.is_dir()
-
-
-def _is_empty(folder: Path) -> bool:
+def is_empty(folder: Path) -> bool:
     """Return whether a folder holds nothing but what killed or other runs have not finished."""
     try:
         return all(_UNFINISHED in entry.name for entry in folder.iterdir())

@@ -91,7 +91,7 @@ def test_own_pairs_become_a_model_that_denoises(
     assert model.read_bytes() == weights
     capsys.readouterr()
     assert cli.run([*train, "--resume", "--preset", "default"]) == 2
-    assert "preset was 'tiny', is 'default'" in capsys.readouterr().err
+    assert 'preset was "tiny", is "default"' in capsys.readouterr().err
     assert cli.run(train) == 2
     assert "--resume" in capsys.readouterr().err
 

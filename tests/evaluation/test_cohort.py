@@ -122,7 +122,7 @@ def test_run_killed_in_the_middle_repeats_and_loses_no_row(tmp_path: Path) -> No
     assert 5 <= len(before) < 32
     time.sleep(0.7)  # the processes that it had started have ended with it
     assert len(list(rows.glob("*.json"))) == len(before)
-    (rows / ".half.json.part-1").write_text('{"unit"', encoding="utf-8")
+    (rows / ".half.json.unfinished-1").write_text('{"unit"', encoding="utf-8")
 
     told: list[tuple[int, int]] = []
     done = run_cohort(

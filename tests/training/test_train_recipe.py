@@ -61,9 +61,9 @@ def test_resuming_with_other_settings_names_them(tmp_path: Path) -> None:
     recipe = Recipe()
     settle(tmp_path, {"method": "flow3d"}, recipe, write=True)
     settle(tmp_path, {"method": "flow3d"}, replace(recipe, save_every=7, workers=3), write=True)
-    with pytest.raises(UsageError, match=r"rate was 0\.001, is 0\.5: go on as it was"):
+    with pytest.raises(UsageError, match=r"rate was 0\.001, is 0\.5: use the same"):
         settle(tmp_path, {"method": "flow3d"}, replace(recipe, rate=0.5), write=True)
-    with pytest.raises(UsageError, match="method was 'flow3d', is 'unet3d'"):
+    with pytest.raises(UsageError, match='method was "flow3d", is "unet3d"'):
         settle(tmp_path, {"method": "unet3d"}, recipe, write=True)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from petdiff.progress import Progress, Tick
 from petdiff.records import run_record
-from petdiff.runs import write_json
+from petdiff.runs import whole_file, write_json
 
 if TYPE_CHECKING:
     from petdiff.evaluation.cohort.run import Done
@@ -37,7 +37,7 @@ def evaluate_cohort(
     import numpy as np
 
     from petdiff.evaluation.cohort.definition import identity, read_cohort
-    from petdiff.evaluation.cohort.run import replaced, run_cohort
+    from petdiff.evaluation.cohort.run import run_cohort
     from petdiff.evaluation.cohort.summary import summarise, tabulate
     from petdiff.evaluation.detection.lesion_summary import Row, summarise_lesions
     from petdiff.report.comparison import write_comparison
@@ -49,20 +49,21 @@ def evaluate_cohort(
             cohort, output, workers=workers or os.cpu_count() or 1, progress=_TimeLeft(tick)
         )
     with progress.stage("summary"):
-        with replaced(output / "rows.csv") as aside:
-            _write_csv(aside, COLUMNS, _figures(done))
+        with whole_file(output / "rows.csv", replace=True) as unfinished:
+            _write_csv(unfinished, COLUMNS, _figures(done))
         table = tabulate(done, list(cohort.methods))
         summary = summarise(table, generator=np.random.default_rng(_SUMMARY_SEED))
         record = run_record(cohort=identity(cohort), seconds=progress.seconds)
-        with replaced(output / "summary.json") as aside:
-            write_json(aside, summary | record)
+        with whole_file(output / "summary.json", replace=True) as unfinished:
+            write_json(unfinished, summary | record)
         readings = [reading for one in done for reading in one.readings]
         lesions = summarise_lesions(readings, generator=np.random.default_rng(_SUMMARY_SEED))
         if lesions:
-            with replaced(output / "lesions.csv") as aside:
-                _write_csv(aside, Row._fields, lesions)
-    with progress.stage("page"), replaced(output / "report.html") as aside:
-        write_comparison(aside, cohort, table, summary, lesions, done, name=file.name)
+            with whole_file(output / "lesions.csv", replace=True) as unfinished:
+                _write_csv(unfinished, Row._fields, lesions)
+    page = output / "report.html"
+    with progress.stage("page"), whole_file(page, replace=True) as unfinished:
+        write_comparison(unfinished, cohort, table, summary, lesions, done, name=file.name)
     names = ("rows.csv", *(["lesions.csv"] if lesions else []), "summary.json", "report.html")
     return [output / name for name in names]
 

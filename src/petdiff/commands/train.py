@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from petdiff import __version__
 from petdiff.errors import InputRefused, UsageError
 from petdiff.progress import Progress
-from petdiff.runs import whole_file
 from petdiff.training.recipe import Recipe, nearest, read_recipe, settle, shaping
 
 if TYPE_CHECKING:
@@ -243,9 +242,7 @@ def _save(method: Any, recipe: Recipe, origin: dict[str, Any], state: State, pat
             "recipe": {k: v for k, v in shaping(recipe).items() if k != "init"},  # no one's paths
         }
     )
-    path.unlink(missing_ok=True)
-    with whole_file(path) as unfinished:
-        save_model(unfinished, method.network, contract, torch.float16)
+    save_model(path, method.network, contract, torch.float16)
 
 
 class _Waits:

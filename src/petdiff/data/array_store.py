@@ -6,9 +6,7 @@ under a hidden name and renamed; of two processes that write the same entry, the
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.errors import PetdiffError
+from petdiff.runs import whole_folder
 
 _FACTS = "entry.json"
 
@@ -38,25 +36,13 @@ class Store:
     folder: Path
 
     def put(self, name: str, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:
-        """Write an entry, unless it is there. PetdiffError where the disk is full."""
-        aside = self.folder / f".{name}.{os.getpid()}"
-        try:
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir(parents=True)
+        """Write an entry, unless another process wrote it. PetdiffError where the disk is full."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with whole_folder(self.folder / name, first_wins=True, flush=False) as unfinished:
             for key, array in arrays.items():
-                np.save(aside / f"{key}.npy", array)
+                np.save(unfinished / f"{key}.npy", array)
             text = json.dumps({"arrays": list(arrays), "facts": dict(facts)}, allow_nan=False)
-            (aside / _FACTS).write_text(text, encoding="utf-8")
-            aside.rename(self.folder / name)
-        except OSError as problem:
-            shutil.rmtree(aside, ignore_errors=True)
-            if problem.errno in (errno.EEXIST, errno.ENOTEMPTY):
-                return  # the same entry, made by another process
-            if problem.errno in (None, errno.ENOSPC, errno.EDQUOT):  # numpy's short writes: None
-                raise PetdiffError(
-                    f"{self.folder}: the disk is full; make room, then go on with --resume"
-                ) from problem
-            raise
+            (unfinished / _FACTS).write_text(text, encoding="utf-8")
 
     def get(self, name: str) -> Entry | None:
         """The entry, or None where there is none (yet)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -19,6 +18,7 @@ from petdiff.diffusion.denoiser import Denoiser
 from petdiff.diffusion.samplers import Callback
 from petdiff.errors import InputRefused, UsageError
 from petdiff.methods.condition import BoundScan
+from petdiff.runs import whole_file
 
 Part = TypeVar("Part")
 HEADER_KEY = "petdiff"
@@ -235,14 +235,10 @@ def read_contract(path: Path) -> Contract:
 
 
 def save_model(path: Path, network: nn.Module, contract: Contract, dtype: torch.dtype) -> None:
-    """Write weights and contract aside, then rename to `path`."""
+    """Write weights and contract to `path`, which appears whole or not at all."""
     weights = {key: value.to(dtype).contiguous() for key, value in network.state_dict().items()}
-    aside = path.with_name(f".{path.name}.part")
-    with aside.open("wb") as file:
-        file.write(save(weights, metadata={HEADER_KEY: contract.model_dump_json()}))
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    with whole_file(path, replace=True) as unfinished:
+        unfinished.write_bytes(save(weights, metadata={HEADER_KEY: contract.model_dump_json()}))
 
 
 def _find(name: str) -> Path:

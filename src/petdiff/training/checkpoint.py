@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from petdiff.errors import InputRefused, PetdiffError
+from petdiff.errors import InputRefused
+from petdiff.runs import whole_file
 
 _KEPT = 3
-_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -44,26 +42,12 @@ class Checkpoints:
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` (tensors and plain values) aside, then rename it to `path`.
+    """Write `state` (tensors and plain values) to `path`, which appears whole or not at all.
 
     Raises PetdiffError where the disk is full; what `path` held before is then untouched.
     """
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        with aside.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except (OSError, RuntimeError) as problem:  # torch turns the one into the other
-        aside.unlink(missing_ok=True)
-        cause = problem.__context__ if isinstance(problem, RuntimeError) else problem
-        if not (isinstance(cause, OSError) and cause.errno in _FULL_DISK):
-            raise
-        raise PetdiffError(
-            f"the disk is full, so {path} was not written; the checkpoints before it are intact: "
-            "make room, then go on with --resume"
-        ) from problem
+    with whole_file(path, replace=True) as unfinished, unfinished.open("wb") as file:
+        torch.save(state, file)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from petdiff.errors import UsageError
+from petdiff.runs import whole_file
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,13 @@ class Journal:
         if first == 0:
             self.path.unlink(missing_ok=True)
         elif self.path.is_file():
-            kept = [line for line in self.path.read_text().splitlines() if _is_before(line, first)]
-            aside = run / ".log.jsonl.part"
-            aside.write_text("".join(f"{line}\n" for line in kept))
-            aside.replace(self.path)
+            kept = [
+                line
+                for line in self.path.read_text(encoding="utf-8").splitlines()
+                if _is_before(line, first)
+            ]
+            with whole_file(self.path, replace=True) as unfinished:
+                unfinished.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     def line(self, content: Mapping[str, Any]) -> None:
         """Append a line; numbers of a line that names its step become points of curves."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import math
 import tomllib
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from petdiff.errors import UsageError
+from petdiff.runs import begin_or_resume
 
 
 @dataclass(frozen=True)
@@ -97,26 +97,7 @@ def settle(run: Path, identity: dict[str, Any], recipe: Recipe, *, write: bool) 
     identity  names method and data, beside the recipe
     Raises UsageError, naming each setting, where the run was begun with others.
     """
-    now = {**identity, **shaping(recipe)}
-    path = run / "config.json"
-    if not path.exists():
-        if write:
-            run.mkdir(parents=True, exist_ok=True)
-            aside = run / ".config.json.part"
-            aside.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
-            aside.replace(path)
-        return
-    was = json.loads(path.read_text(encoding="utf-8"))
-    changed = [
-        f"{name} was {was.get(name)!r}, is {now.get(name)!r}"
-        for name in {**was, **now}
-        if was.get(name) != now.get(name)
-    ]
-    if changed:
-        raise UsageError(
-            f"{run} was begun otherwise: {'; '.join(changed)}: go on as it was, or begin in a new "
-            "folder"
-        )
+    begin_or_resume(run / "config.json", {**identity, **shaping(recipe)}, write=write)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -32,6 +32,7 @@ from petdiff.evaluation.cohort.unit import (
     reading_to_json,
 )
 from petdiff.evaluation.detection.lesion_study import Reading
+from petdiff.runs import begin_or_resume, is_empty, remove_unfinished, whole_file
 
 Work = Callable[[Cohort, Unit], Measured]
 Tick = Callable[[int, int], None]
@@ -82,11 +83,10 @@ def run_cohort(
     process dies; what was done by then stays, and the same call goes on.
     """
     todo = units(cohort)
-    _settle(folder, identity(cohort))
+    _begin_or_resume(folder, identity(cohort))
     rows = folder / ROWS
     rows.mkdir(exist_ok=True)
-    for unfinished in rows.glob(".*.part-*"):
-        unfinished.unlink(missing_ok=True)
+    remove_unfinished(rows)
     left = [unit for unit in todo if not _file(rows, unit).exists()]
     tick = progress or (lambda done, total: None)
     tick(len(todo) - len(left), len(todo))
@@ -111,19 +111,6 @@ def read_unit(file: Path, unit: Unit) -> Done:
 def _content(file: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return content
-
-
-@contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """Yield a path aside that takes the name `path`, over what may be there, when all went well."""
-    aside = path.with_name(f".{path.name}.part-{os.getpid()}")
-    try:
-        yield aside
-        with aside.open("rb+") as file:
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _finished(
@@ -178,7 +165,10 @@ def _do(cohort: Cohort, unit: Unit, rows: Path, work: Work) -> None:
     measured = work(cohort, unit)
     file = _file(rows, unit)
     # The pictures first: where the rows are, the unit is done.
-    with replaced(file.with_suffix(".npz")) as aside, aside.open("wb") as pictures:
+    with (
+        whole_file(file.with_suffix(".npz"), replace=True) as unfinished,
+        unfinished.open("wb") as pictures,
+    ):
         np.savez_compressed(pictures, **_arrays(measured.snapshots))
     content = {
         "unit": unit.name,
@@ -186,8 +176,8 @@ def _do(cohort: Cohort, unit: Unit, rows: Path, work: Work) -> None:
         "readings": [reading_to_json(reading) for reading in measured.readings],
         "places": measured.snapshots.places,
     }
-    with replaced(file) as aside:
-        aside.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+    with whole_file(file, replace=True) as unfinished:
+        unfinished.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
 
 
 def _arrays(snapshots: Snapshots) -> dict[str, Any]:
@@ -198,27 +188,12 @@ def _file(rows: Path, unit: Unit) -> Path:
     return rows / f"{unit.name}.json"
 
 
-def _settle(folder: Path, now: Mapping[str, Any]) -> None:
+def _begin_or_resume(folder: Path, now: Mapping[str, Any]) -> None:
     """Begin a folder, or make sure that it is this run's."""
     path = folder / IDENTITY
-    if not path.exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UsageError(f"{folder} exists and is not a cohort's: name another, or remove it")
-        folder.mkdir(parents=True, exist_ok=True)
-        with replaced(path) as aside:
-            aside.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
-        return
-    was = json.loads(path.read_text(encoding="utf-8"))
-    changed = [
-        f"{key} was {json.dumps(was.get(key))}, is {json.dumps(now.get(key))}"
-        for key in {**was, **now}
-        if was.get(key) != now.get(key)
-    ]
-    if changed:
-        raise UsageError(
-            f"{folder} was begun otherwise: {'; '.join(changed)}: go on as it was, or give a new "
-            "folder"
-        )
+    if not path.exists() and folder.exists() and not (folder.is_dir() and is_empty(folder)):
+        raise UsageError(f"{folder} exists and is not a cohort's: name another, or remove it")
+    begin_or_resume(path, now)
 
 
 @contextmanager
