@@ -115,7 +115,7 @@ def text_file(folder: Path) -> Path:
         pytest.param(zip_bomb, "zip", id="zip bomb"),
         pytest.param(nifti(np.ones((9, 9, 9, 2))), "4 dimensions", id="NIfTI of 4 dimensions"),
         pytest.param(nifti(np.full((9, 9, 9), np.nan)), "NaN", id="NaN"),
-        pytest.param(nifti(np.full((9, 9, 9), np.inf)), "NaN or infinite", id="infinite"),
+        pytest.param(nifti(np.full((9, 9, 9), np.inf)), "729 infinite", id="infinite"),
         pytest.param(truncated_nifti, "truncated", id="truncated NIfTI"),
         pytest.param(text_file, r"scan\.dcm", id="a text file"),
         pytest.param(lambda folder: folder / "absent", "does not exist", id="nothing there"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +56,25 @@ def test_there_and_back_keeps_values_affine_and_codes(tmp_path: Path, suffix: st
     source.set_sform(OBLIQUE, code="mni")
     source.set_qform(OBLIQUE @ np.diag([1, 1, 1, 1]), code="aligned", strip_shears=True)
     source.header.set_xyzt_units("mm", "sec")
-    source.header["descrip"] = b"from the scanner"
-    source.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"kept " * 20))
     nib.save(source, tmp_path / f"in{suffix}")
     write(read(tmp_path / f"in{suffix}"), tmp_path / f"out{suffix}")
     before, after = nib.load(tmp_path / f"in{suffix}"), nib.load(tmp_path / f"out{suffix}")
     np.testing.assert_array_equal(after.get_fdata(), before.get_fdata())
-    for name in ("sform_code", "qform_code", "xyzt_units", "descrip", "srow_x", "quatern_b"):
+    for name in ("sform_code", "qform_code", "xyzt_units", "srow_x", "quatern_b"):
         assert np.all(after.header[name] == before.header[name]), name
     np.testing.assert_array_equal(after.header.get_zooms(), before.header.get_zooms())
-    assert after.header.extensions[0].get_content() == b"kept " * 20
+
+
+def test_free_text_of_the_source_is_left_out(tmp_path: Path) -> None:
+    """It may name the patient: converters put names and IDs into these fields and extensions."""
+    source = nib.Nifti1Image(values(), OBLIQUE)
+    for field in ("descrip", "aux_file", "intent_name", "db_name"):
+        source.header[field] = b"Doe^Jane 4711"
+    source.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"Doe^Jane " * 20))
+    nib.save(source, tmp_path / "in.nii")
+    assert (tmp_path / "in.nii").read_bytes().count(b"Doe") == 24
+    write(read(tmp_path / "in.nii"), tmp_path / "out.nii")
+    assert b"Doe" not in (tmp_path / "out.nii").read_bytes()
 
 
 def test_written_in_the_unit_it_came_in(tmp_path: Path) -> None:
@@ -89,7 +97,7 @@ def test_bqml_needs_a_factor(tmp_path: Path) -> None:
         read(path, units="suv", suv_factor=2)
     with pytest.raises(UsageError, match="--suv-factor"):
         read(path, suv_factor=-1)
-    with pytest.raises(UsageError, match="--series"):
+    with pytest.raises(UsageError, match="series is for DICOM"):
         read(path, series="1.2")
 
 
@@ -138,7 +146,7 @@ def test_last_dimensions_of_one_are_no_dimensions(tmp_path: Path) -> None:
         (values((3, 3, 3, 2)), "4 dimensions"),
         (values((3, 3)), "2 dimensions"),
         (np.full((2, 2, 2), np.nan, np.float32), "NaN"),
-        (np.full((2, 2, 2), np.inf, np.float32), "NaN or infinite"),
+        (np.full((2, 2, 2), np.inf, np.float32), "8 infinite"),
         (np.ones((2, 2, 2), np.complex64), "complex64"),
     ],
 )
@@ -188,29 +196,3 @@ def test_joined_pieces_are_one_gzip_file(tmp_path: Path) -> None:
     assert inflater.decompress(packed) == b"".join(pieces)
     assert inflater.eof
     assert inflater.unused_data == b""
-
-
-def test_npz_is_suv_on_an_assumed_grid(tmp_path: Path) -> None:
-    np.savez(tmp_path / "scan.npz", values().astype(np.float64))
-    image = read(tmp_path / "scan.npz")
-    np.testing.assert_array_equal(image.suv, values())
-    assert image.spacing_mm == pytest.approx((1.65, 1.65, 1.65))
-    assert "assumed" in image.facts["warnings"][0]
-    write(replace(image), tmp_path / "out.nii.gz")
-    np.testing.assert_array_equal(read(tmp_path / "out.nii.gz").suv, values())
-
-
-@pytest.mark.parametrize(
-    ("arrays", "named"),
-    [
-        ({"other": np.ones((2, 2, 2))}, "arr_0"),
-        ({"arr_0": np.ones((2, 2))}, "3-D"),
-        ({"arr_0": np.array([[["a"]]])}, "numbers"),
-        ({"arr_0": np.array([[[{}]]])}, "npz"),  # objects would be unpickled
-        ({"arr_0": np.full((2, 2, 2), np.nan)}, "NaN"),
-    ],
-)
-def test_npz_of_something_else_is_refused(tmp_path: Path, arrays: Any, named: str) -> None:
-    np.savez(tmp_path / "scan.npz", **arrays)
-    with pytest.raises(InputRefused, match=named):
-        read(tmp_path / "scan.npz")

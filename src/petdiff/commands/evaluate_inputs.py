@@ -35,17 +35,17 @@ def read_on_grid(path: Path, grid: PETImage, *, resample: bool) -> PETImage:
 
 def read_labels(path: Path, grid: PETImage, *, resample: bool) -> Labels:
     """Read a volume of whole numbers on a grid; `resample` takes the nearest voxel's."""
-    from petdiff.io import read_static
+    from petdiff.io.labels import read_label_volume
 
-    image = read_static(path)
-    if not image.shares_voxels(grid, _SAME_MM):
-        if not resample:
-            raise _other_grid(path, image, grid)
-        image = _nearest(image, grid)
-    labels = np.rint(image.suv)
-    if (np.abs(labels - image.suv) > 1e-3).any() or labels.min() < 0:
-        raise InputRefused(f"{path} holds other values than whole numbers from 0 up: give labels")
-    return labels.astype(np.int32)
+    volume = read_label_volume(path)
+    labels = volume.labels
+    # An image of the labels' grid that takes no memory.
+    placed = PETImage(np.broadcast_to(np.float32(0), labels.shape), volume.affine)
+    if placed.shares_voxels(grid, _SAME_MM):
+        return labels
+    if not resample:
+        raise _other_grid(path, placed, grid)
+    return _nearest(labels, volume.affine, grid)
 
 
 def read_names(labels: Path, names: Path | None) -> dict[int, str]:
@@ -165,11 +165,9 @@ def _resampled(path: Path, image: PETImage, grid: PETImage) -> PETImage:
     return PETImage(moved.numpy(), grid.affine)
 
 
-def _nearest(image: PETImage, grid: PETImage) -> PETImage:
+def _nearest(labels: Labels, affine: NDArray[np.float64], grid: PETImage) -> Labels:
     from scipy.ndimage import affine_transform
 
-    step = np.linalg.solve(image.affine, grid.affine)
-    moved = affine_transform(
-        image.suv, step[:3, :3], step[:3, 3], output_shape=grid.suv.shape, order=0
-    )
-    return PETImage(moved, grid.affine)
+    step = np.linalg.solve(affine, grid.affine)
+    moved = affine_transform(labels, step[:3, :3], step[:3, 3], output_shape=grid.shape, order=0)
+    return np.asarray(moved, np.int32)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
-from petdiff.volume.regions import Box, Spacing, grown, sphere_weights
+from petdiff.volume.regions import Box, Spacing, grown, label_boxes, sphere_weights
 
 Volume = NDArray[np.float32]
 
@@ -79,18 +79,16 @@ def labelled_lesions(labels: NDArray[np.int32], spacing_mm: Spacing) -> list[Les
 
     Raises InputRefused where there is none.
     """
-    from scipy.ndimage import find_objects, label
+    from scipy.ndimage import label
 
-    present = np.unique(labels[labels > 0])
-    if len(present) == 0:
+    boxes = label_boxes(labels)
+    if not boxes:
         raise InputRefused("the lesion volume holds no lesion: every voxel is 0")
-    if len(present) == 1:
-        labels, count = label(labels > 0, structure=np.ones((3, 3, 3)))
-        present = np.arange(1, count + 1)
-    boxes = find_objects(labels)
+    if len(boxes) == 1:
+        labels, _ = label(labels > 0, structure=np.ones((3, 3, 3)))
+        boxes = label_boxes(labels)
     found = []
-    for number in present.tolist():
-        box = boxes[number - 1]
+    for number, box in boxes.items():
         shares = (labels[box] == number).astype(np.float64)
         volume_ml = float(shares.sum() * np.prod(spacing_mm) / 1000)
         found.append(

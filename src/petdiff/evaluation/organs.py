@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.volume.regions import Box, Spacing, ball, inscribed_sphere
+from petdiff.volume.regions import Box, Spacing, ball, inscribed_sphere, label_boxes
 
 Volume = NDArray[np.float32]
 
@@ -30,9 +30,7 @@ def find_organs(labels: NDArray[np.int32], names: Mapping[int, str]) -> list[Org
 
     One without a name is called by its number; a name of several labels carries the number too.
     """
-    from scipy.ndimage import find_objects
-
-    boxes = {n: box for n, box in enumerate(find_objects(labels), start=1) if box is not None}
+    boxes = label_boxes(labels)
     uses = Counter(names.get(number, "") for number in boxes)
 
     def title(number: int) -> str:

@@ -9,6 +9,8 @@ from petdiff.errors import InputRefused, UsageError
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.io.derivation import Derivation
+from petdiff.io.forms import NIFTI, existing, form_of, suffix_of
+from petdiff.io.stored_units import suv_without_header
 
 if TYPE_CHECKING:
     from petdiff.suv.rules import SUVResult
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["Derivation", "read", "read_static", "read_suv", "write"]
 
 Units = Literal["suv", "bqml"]
-_NIFTI = (".nii", ".nii.gz")
 
 
 def read(
@@ -34,21 +35,22 @@ def read(
     are several. `units` and `suv_factor` (SUV = stored value × factor) overrule the header; NIfTI
     and .npz are SUV unless they are given. Raises InputRefused, naming file, tag and remedy.
     """
-    path = _existing(path)
+    path = existing(path)
     _check_options(units, suv_factor)
-    if _suffix(path) in (*_NIFTI, ".npz"):
-        if series is not None:
-            raise UsageError(f"--series is for DICOM; {path.name} holds one image")
-        if path.suffix == ".npz":
-            from petdiff.io.npz import read_npz
+    form = form_of(path)
+    if form == "dicom":
+        from petdiff.io.dicom_read import read_dicom
 
-            return read_npz(path, units, suv_factor)
-        from petdiff.io.nifti import read_nifti
+        return read_dicom(path, series, units, suv_factor)
+    if series is not None:
+        raise UsageError(f"series is for DICOM; {path.name} holds one image")
+    if form == "npz":
+        from petdiff.io.npz import read_npz
 
-        return read_nifti(path, units, suv_factor)
-    from petdiff.io.dicom_read import read_dicom
+        return read_npz(path, units, suv_factor)
+    from petdiff.io.nifti import read_nifti
 
-    return read_dicom(path, series, units, suv_factor)
+    return read_nifti(path, units, suv_factor)
 
 
 def read_static(
@@ -76,11 +78,9 @@ def read_suv(
     suv_factor: float | None = None,
 ) -> SUVResult:
     """The SUV factor of a scan and the rule behind it, from headers alone. Arguments as in read."""
-    path = _existing(path)
+    path = existing(path)
     _check_options(units, suv_factor)
-    if _suffix(path) in (*_NIFTI, ".npz"):
-        from petdiff.io.stored_units import suv_without_header
-
+    if form_of(path) != "dicom":
         return suv_without_header(path.name, units, suv_factor)
     from petdiff.io.dicom_read import read_dicom_suv
 
@@ -99,7 +99,7 @@ def write(
     says what made it. Raises UsageError where `path` exists or DICOM has no source to derive from.
     """
     path = Path(path)
-    if _suffix(path) in _NIFTI:
+    if suffix_of(path) in NIFTI:
         if isinstance(image, PETFrames):
             raise UsageError(f"{path.name}: several frames are written as DICOM only")
         from petdiff.io.nifti import write_nifti
@@ -109,18 +109,6 @@ def write(
         from petdiff.io.dicom_write import write_series
 
         write_series(image, path, derivation or Derivation())
-
-
-def _existing(path: str | Path) -> Path:
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise InputRefused(f"{path} does not exist")
-    return path
-
-
-def _suffix(path: Path) -> str:
-    name = path.name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
 
 
 def _check_options(units: str | None, suv_factor: float | None) -> None:

@@ -15,6 +15,7 @@ Box = tuple[slice, slice, slice]
 Blocks = NDArray[np.float64]
 _AIR_SHARE = 0.12  # of typical uptake: below it lies air, above it fat and lung
 _SMOOTHING_MM = 4.0
+_MOST_DENSE_LABEL = 1 << 16
 _LINES = 8, 32  # least and most, across a voxel, along which a sphere's share is measured
 
 
@@ -136,6 +137,19 @@ def grown(box: Box, shape: tuple[int, ...], spacing_mm: Spacing, margin_mm: floa
         )
     ]
     return wide[0], wide[1], wide[2]
+
+
+def label_boxes(labels: NDArray[np.int32]) -> dict[int, Box]:
+    """Return the bounding box of each label above 0, by label, in their order."""
+    from scipy.ndimage import find_objects
+
+    if int(labels.max(initial=0)) <= _MOST_DENSE_LABEL:
+        return {n: box for n, box in enumerate(find_objects(labels), 1) if box is not None}
+    # find_objects makes a list up to the highest label, so these are numbered anew.
+    present, places = np.unique(labels, return_inverse=True)
+    boxes = find_objects(places.reshape(labels.shape) + 1)
+    found = zip(present.tolist(), boxes, strict=True)
+    return {n: box for n, box in found if n > 0 and box is not None}
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> Box:

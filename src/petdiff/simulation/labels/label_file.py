@@ -8,19 +8,18 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
+from petdiff.io.forms import existing, stem_of
+from petdiff.io.labels import read_label_volume
 from petdiff.simulation.anatomy.description import Record
 from petdiff.simulation.labels.label_map import LabelMap
 
-if TYPE_CHECKING:
-    from petdiff.image import PETImage
-
 MOST_LABELS = 1000
+HIGHEST_LABEL = (1 << 16) - 1
 FINE_MM = 1.5  # finer than any scanner resolves: such labels are thinned out to about this
 # TotalSegmentator keeps its names in the NIfTI header, as the Connectome Workbench does.
 _IN_HEADER = re.compile(r'<Label Key="(\d+)"[^>]*>\s*<!\[CDATA\[([^\]]*)\]\]>')
@@ -45,14 +44,12 @@ def read_label_map(
 
     Raises InputRefused for a volume that holds no labels, and where no names are to be had.
     """
-    from petdiff.io import read_static
-
-    path = Path(path).expanduser()
-    image = read_static(path)
-    labels = _labels(path, image)
-    named = dict(names) if isinstance(names, Mapping) else _names(path, image, names)
+    path = existing(path)
+    volume = read_label_volume(path)
+    _require_labels(path, volume.labels)
+    named = dict(names) if isinstance(names, Mapping) else _names(path, volume.header_text, names)
     source = LabelSource(path=str(path.resolve()), sha256=sha256(path), names=named)
-    return _thinned(LabelMap(labels, image.affine, named)), source
+    return _thinned(LabelMap(volume.labels, volume.affine, named)), source
 
 
 def read_again(source: LabelSource, moved_to: str | Path | None = None) -> LabelMap:
@@ -115,13 +112,11 @@ def _table(text: str) -> dict[int, str]:
     return {int(row[0]): row[1] for row in rows}
 
 
-def _names(path: Path, image: PETImage, names: str | Path | None) -> dict[int, str]:
-    beside = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+def _names(path: Path, header_text: str, names: str | Path | None) -> dict[int, str]:
+    beside = path.with_name(stem_of(path) + ".json")
     if names is not None or beside.is_file():
         return read_names(Path(names or beside).expanduser())
-    extensions = getattr(getattr(image.source, "header", None), "extensions", [])
-    text = "".join(str(extension.get_content()) for extension in extensions)
-    found = {int(label): name for label, name in _IN_HEADER.findall(text)}
+    found = {int(label): name for label, name in _IN_HEADER.findall(header_text)}
     if not found:
         raise InputRefused(
             f"{path} comes without the names of its labels: give them with --names FILE (JSON "
@@ -130,21 +125,18 @@ def _names(path: Path, image: PETImage, names: str | Path | None) -> dict[int, s
     return found
 
 
-def _labels(path: Path, image: PETImage) -> NDArray[np.int32]:
-    labels = np.rint(image.suv)
-    if not np.array_equal(labels, image.suv) or labels.min() < 0:
-        raise InputRefused(
-            f"{path} is no label map: it holds other values than whole numbers from 0 up"
-        )
+def _require_labels(path: Path, labels: NDArray[np.int32]) -> None:
+    """Raise InputRefused for an empty map, and for values that look like those of a scan."""
     if not labels.any():
         raise InputRefused(f"{path} is an empty label map: every voxel is 0")
-    if labels.max() >= 1 << 16 or _different(labels) > MOST_LABELS:
+    highest = int(labels.max())
+    if highest > HIGHEST_LABEL:
+        raise InputRefused(
+            f"{path} has a label {highest}, and {HIGHEST_LABEL} is the highest that is taken: "
+            "number the labels from 1 up"
+        )
+    if np.count_nonzero(np.bincount(labels.ravel())) > MOST_LABELS:
         raise InputRefused(f"{path} is no label map: it holds as many different values as a scan")
-    return labels.astype(np.int32)
-
-
-def _different(labels: NDArray[np.float32]) -> int:
-    return int(np.count_nonzero(np.bincount(labels.astype(np.uint16).ravel())))
 
 
 def _thinned(label_map: LabelMap) -> LabelMap:

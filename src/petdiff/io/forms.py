@@ -1,0 +1,58 @@
+"""Which file form a path names, and whether it can be opened at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from petdiff.errors import InputRefused
+
+Form = Literal["nifti", "itk", "npz", "dicom"]
+
+NIFTI = (".nii", ".nii.gz")
+NIFTI_PAIR = (".hdr", ".hdr.gz", ".img", ".img.gz")
+ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+NPZ = (".npz",)
+
+
+def existing(path: str | Path) -> Path:
+    """Return the path with ~ expanded. Raises InputRefused where nothing is there."""
+    try:
+        found = Path(path).expanduser()
+        if found.exists():
+            return found
+    except (OSError, RuntimeError, ValueError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else problem
+        raise InputRefused(f"{path} cannot be opened ({reason}): check the name") from None
+    raise InputRefused(f"{found} does not exist")
+
+
+def suffix_of(path: Path) -> str:
+    """Return the suffix in lower case, .gz with the one before it."""
+    name = path.name.lower()
+    inner = Path(name.removesuffix(".gz")).suffix
+    return f"{inner}.gz" if name.endswith(".gz") and inner else path.suffix.lower()
+
+
+def stem_of(path: Path) -> str:
+    """Return the name without its suffix, .gz and the one before it taken as one."""
+    suffix = suffix_of(path)
+    return path.name[: len(path.name) - len(suffix)] if suffix else path.name
+
+
+def form_of(path: Path) -> Form:
+    """Return the form of an existing file by its name; "dicom" for a folder and for other names."""
+    suffix = suffix_of(path)
+    if path.is_dir():
+        return "dicom"
+    if suffix in (".img", ".img.gz") and not _has_header_file(path):
+        return "dicom"  # DICOM files are called .img, too
+    for form, suffixes in (("nifti", (*NIFTI, *NIFTI_PAIR)), ("itk", ITK), ("npz", NPZ)):
+        if suffix in suffixes:
+            return form  # type: ignore[return-value]
+    return "dicom"
+
+
+def _has_header_file(path: Path) -> bool:
+    stem = stem_of(path)
+    return any(path.with_name(stem + s).is_file() for s in (".hdr", ".HDR", ".hdr.gz", ".HDR.gz"))

@@ -1,0 +1,67 @@
+"""Voxel sizes and directions of volume files: unit conversion, and what cannot be a scan's."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.errors import InputRefused
+
+Affine = NDArray[np.float64]
+
+UNIT_MM = {"metres": 1000.0, "millimetres": 1.0, "micrometres": 0.001}
+_USUAL_MM = (0.2, 50.0)  # a mouse scanner's voxels to those of a coarse simulation
+_POSSIBLE_MM = (0.05, 100.0)
+_FARTHEST_MM = 1e5  # beyond it, float32 headers no longer place voxels to 0.01 mm
+
+
+def affine_in_mm(name: str, affine: Affine, unit: str | None) -> tuple[Affine, list[str]]:
+    """Return the affine in mm, and warnings.
+
+    unit  of the affine as the file states it (a key of UNIT_MM), or None where it states none: mm
+
+    Where voxels in the stated unit have sizes that no PET scan has and exactly one other unit gives
+    usual ones, that unit is taken, with a warning. Raises InputRefused for an affine that is not
+    finite or not invertible, and for voxel sizes outside 0.05 to 100 mm.
+    """
+    if not np.isfinite(affine).all():
+        raise InputRefused(f"{name} has an affine with NaN or infinite values: {affine.tolist()}")
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    stated = UNIT_MM[unit or "millimetres"]
+    factor, warnings = stated, []
+    if not _within(sizes * stated, _USUAL_MM):
+        others = [u for u, mm in UNIT_MM.items() if mm != stated and _within(sizes * mm, _USUAL_MM)]
+        if len(others) == 1:
+            factor = UNIT_MM[others[0]]
+            says = (
+                f"says that its voxels are {_times(sizes)} {unit}"
+                if unit
+                else (f"has voxels of {_times(sizes)} and names no unit")
+            )
+            warnings.append(f"{name} {says}, as no PET scan has: {others[0]} are assumed")
+    sizes_mm = sizes * factor
+    if not _within(sizes_mm, _POSSIBLE_MM):
+        raise InputRefused(
+            f"{name} has voxels of {_times(sizes_mm)} mm, as no PET scan has: correct the voxel "
+            "sizes in its header"
+        )
+    directions = affine[:3, :3] / sizes
+    if abs(np.linalg.det(directions)) < 1e-3:
+        raise InputRefused(f"{name} has an affine that cannot be inverted: {affine.tolist()}")
+    in_mm = affine.copy()
+    in_mm[:3] *= factor
+    in_mm[3] = 0, 0, 0, 1
+    if np.abs(in_mm[:3, 3]).max() > _FARTHEST_MM:
+        raise InputRefused(
+            f"{name} lies {np.abs(in_mm[:3, 3]).max():.3g} mm from its origin: correct the offsets "
+            "in its header"
+        )
+    return in_mm, warnings
+
+
+def _within(sizes: NDArray[np.float64], limits: tuple[float, float]) -> bool:
+    return bool((sizes >= limits[0] * 0.999).all() and (sizes <= limits[1] * 1.001).all())
+
+
+def _times(sizes: NDArray[np.float64]) -> str:
+    return " × ".join(f"{size:.4g}" for size in sizes)

@@ -1,0 +1,60 @@
+"""Label volumes: whole numbers on a grid, read exactly and without a unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.errors import InputRefused
+from petdiff.io.forms import existing, form_of
+
+_READ = ".nii, .nii.gz, .hdr/.img, .nrrd, .nhdr, .mha, .mhd or .npz"
+
+
+@dataclass(frozen=True, eq=False)
+class LabelVolume:
+    """Labels of a file.
+
+    labels       int32 [i, j, k], 0 and up
+    affine       float64 4 × 4, voxel index → mm, RAS+
+    header_text  what NIfTI extensions hold, as text: some programs keep label names there
+    warnings     of the file's geometry
+    """
+
+    labels: NDArray[np.int32]
+    affine: NDArray[np.float64]
+    header_text: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def read_label_volume(path: str | Path) -> LabelVolume:
+    """Read a label volume from NIfTI, NRRD, MetaImage or .npz.
+
+    Raises InputRefused for a file that is missing, damaged or not 3-D, and for values that are not
+    whole numbers from 0 to 2^31 - 1.
+    """
+    path = existing(path)
+    form = form_of(path)
+    if form == "npz":
+        from petdiff.io.npz import npz_affine, read_npz_labels
+
+        return LabelVolume(read_npz_labels(path), npz_affine())
+    if form == "nifti":
+        return _nifti(path)
+    raise InputRefused(f"{path} is no label volume that can be read: give {_READ}")
+
+
+def _nifti(path: Path) -> LabelVolume:
+    from petdiff.io.nifti_header import read_header
+    from petdiff.io.stored_values import read_label_values
+
+    file = read_header(path)
+    shape = file.stored.shape
+    if len(shape) != 3:
+        raise InputRefused(f"{path.name} has {len(shape)} dimensions {shape}: give a 3-D label map")
+    text = file.extensions.decode("utf-8", errors="replace")
+    labels = read_label_values(file.stored)
+    return LabelVolume(labels, file.affine, text, tuple(file.warnings))

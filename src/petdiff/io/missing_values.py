@@ -1,0 +1,69 @@
+"""NaN in a scan: air where a masking tool wrote it around the body, refused within the body."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.errors import InputRefused
+from petdiff.volume.regions import typical_uptake
+from petdiff.volume.slabs import smoothed
+
+_AIR_SHARE = 0.12  # of typical uptake, as for the body's mask
+_SMOOTHING_MM = 4.0
+
+
+def fill_air(
+    name: str, values: NDArray[np.float32], affine: NDArray[np.float64]
+) -> tuple[NDArray[np.bool_] | None, list[str]]:
+    """Set NaN outside the body to 0, in place.
+
+    Returns where NaN was (None: nowhere), and warnings. Raises InputRefused for infinite values,
+    for a scan of NaN alone, and for NaN within the body, with the number of voxels.
+    """
+    finite = np.isfinite(values)
+    if finite.all():
+        return None, []
+    nan = np.isnan(values)
+    infinite = values.size - int(finite.sum()) - int(nan.sum())
+    if infinite:
+        raise InputRefused(
+            f"{name} holds {infinite} infinite values, the first at voxel "
+            f"{_first(~finite & ~nan)}: mask or replace them (numpy.nan_to_num)"
+        )
+    count = int(nan.sum())
+    if count == values.size:
+        raise InputRefused(f"{name} holds nothing but NaN: there is no scan in it")
+    values[nan] = 0
+    within = nan & ~_outside(values, nan, affine)
+    if within.any():
+        raise InputRefused(
+            f"{name} holds NaN in {count} voxels, {int(within.sum())} of them within the body, the "
+            f"first at voxel {_first(within)}: no value can be made up for them; replace them "
+            "(fslmaths IN -nan OUT; numpy.nan_to_num), or get the scan before it was masked"
+        )
+    share = count / values.size
+    return nan, [
+        f"{name} holds NaN in {count} voxels ({share:.0%}), all outside the body: taken as air (0)"
+    ]
+
+
+def _outside(
+    values: NDArray[np.float32], nan: NDArray[np.bool_], affine: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Whatever is reached from the volume's lateral faces through air and NaN alone."""
+    from scipy.ndimage import label
+
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    smooth = smoothed(values, [_SMOOTHING_MM / size for size in sizes])
+    parts, _ = label(nan | (smooth <= _AIR_SHARE * typical_uptake(smooth)))
+    # A body cut off by the field of view is open above and below, not at the sides.
+    axial = int(np.argmax(np.abs(affine[2, :3]) / sizes))
+    lateral = [axis for axis in range(3) if axis != axial]
+    faces = [np.unique(parts.take((0, -1), axis=axis)) for axis in lateral]
+    reached = np.unique(np.concatenate(faces))
+    return np.asarray(np.isin(parts, reached[reached > 0]))
+
+
+def _first(where: NDArray[np.bool_]) -> tuple[int, ...]:
+    return tuple(int(n) for n in np.unravel_index(int(where.argmax()), where.shape))

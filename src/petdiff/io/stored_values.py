@@ -1,0 +1,189 @@
+"""Numbers of a volume file, read piece by piece.
+
+What a header declares is compared with what the file holds before memory is asked for, and memory
+is filled only as far as values are there. So a small file cannot take gigabytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.errors import InputRefused
+
+MOST_VOXELS = 1 << 31  # ten times the largest total-body scan
+MOST_LABEL = (1 << 31) - 1  # labels are int32
+# Deflate reaches a ratio of 1000; PET scans pack to 1/2 ... 1/20, label maps to 1/50 ... 1/500.
+# Volumes of few voxels are harmless whatever their ratio.
+_MOST_RATIO = 200
+_HARMLESS_VOXELS = {"scan": 1 << 26, "label map": 1 << 28}
+_PIECE_BYTES = 4 << 20
+_NOT_WHOLE = 1e-3  # labels may be off by the rounding of a slope
+
+# Raised by gzip, zlib and numpy for damaged content.
+DAMAGED = (OSError, EOFError, ValueError, zlib.error)
+
+
+@dataclass(frozen=True)
+class StoredValues:
+    """Where the values of a volume file lie, and what they are; known before any is read.
+
+    path    of the file with the values, plain or gzip
+    name    of the file in messages
+    offset  of the first value in bytes (after inflating)
+    shape   the first axis varies fastest
+    slope, intercept  value = stored number × slope + intercept
+    """
+
+    path: Path
+    name: str
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    @property
+    def declared_bytes(self) -> int:
+        """Size of the values as the header declares it."""
+        return prod(self.shape) * self.dtype.itemsize
+
+
+def open_inflated(path: Path) -> BinaryIO:
+    """Open a file for reading; one that is gzip by its first bytes is inflated."""
+    return cast(BinaryIO, gzip.open(path)) if _is_gzip(path) else path.open("rb")
+
+
+def read_scan_values(stored: StoredValues) -> tuple[NDArray[np.float32], list[str]]:
+    """Read the values as float32 of the stored shape, and warnings about the file.
+
+    Raises InputRefused for a file that declares more than it can hold, ends early or is damaged.
+    """
+    values, warnings = _read(stored, "scan", np.dtype(np.float32))
+    if (stored.slope, stored.intercept) != (1, 0):
+        with np.errstate(over="ignore", invalid="ignore"):
+            values *= np.float32(stored.slope)
+            values += np.float32(stored.intercept)
+    return values, warnings
+
+
+def read_label_values(stored: StoredValues) -> NDArray[np.int32]:
+    """Read whole numbers from 0 up as int32 of the stored shape.
+
+    Raises InputRefused as `read_scan_values` does, and for values that are no labels: negative,
+    above 2^31 - 1, not whole or not finite.
+    """
+    return _read(stored, "label map", np.dtype(np.int32))[0]
+
+
+def as_labels(name: str, values: NDArray[Any]) -> NDArray[np.int32]:
+    """Convert whole numbers from 0 to 2^31 - 1 to int32. Raises InputRefused for other values."""
+    if values.dtype.kind == "f":
+        whole = np.rint(values)
+        with np.errstate(invalid="ignore"):
+            off = ~(np.abs(whole - values) <= _NOT_WHOLE)
+    else:
+        whole, off = values, np.zeros(values.shape, bool)
+    wrong = off | (whole < 0) | (whole > MOST_LABEL)
+    if wrong.any():
+        raise InputRefused(
+            f"{name} is no label map: it holds {values[wrong].flat[0]:.10g}, and labels are whole "
+            f"numbers from 0 to {MOST_LABEL}"
+        )
+    return np.asarray(whole, np.int32)
+
+
+def _read(stored: StoredValues, kind: str, wanted: np.dtype[Any]) -> tuple[NDArray[Any], list[str]]:
+    require_plausible_size(stored, kind)
+    count = prod(stored.shape)
+    values = np.empty(count, wanted)
+    done = 0
+    try:
+        with open_inflated(stored.path) as file:
+            _skip(file, stored.offset)
+            for piece in _pieces(file, stored):
+                part = values[done : done + piece.size]
+                if wanted.kind == "i":
+                    part[:] = as_labels(stored.name, _scaled(stored, piece))
+                else:
+                    with np.errstate(over="ignore", invalid="ignore"):
+                        part[:] = piece
+                done += piece.size
+            warnings = _left_over(file, stored) if done == count else []
+    except DAMAGED as problem:
+        raise InputRefused(f"{stored.name} is damaged ({problem}): get it again") from problem
+    if done < count:
+        raise InputRefused(
+            f"{stored.name} is truncated: its header declares {count} values "
+            f"{'×'.join(map(str, stored.shape))}, and {done} are there; get it again"
+        )
+    return values.reshape(stored.shape, order="F"), warnings
+
+
+def require_plausible_size(stored: StoredValues, kind: str) -> None:
+    """Raise InputRefused where a file of this size cannot hold what its header declares."""
+    size = stored.path.stat().st_size
+    declared = stored.offset + stored.declared_bytes
+    shape = " × ".join(map(str, stored.shape))
+    if prod(stored.shape) > MOST_VOXELS:
+        raise InputRefused(f"{stored.name} declares {shape} voxels, more than any scan has")
+    if not _is_gzip(stored.path):
+        if declared > size:
+            raise InputRefused(
+                f"{stored.name} is truncated: it declares {shape} voxels of {stored.dtype}, "
+                f"{declared} bytes, and has {size}; get it again"
+            )
+        return
+    if prod(stored.shape) > _HARMLESS_VOXELS[kind] and declared > _MOST_RATIO * size:
+        raise InputRefused(
+            f"{stored.name} declares {shape} voxels, {declared >> 20} MiB, in a file of "
+            f"{size >> 10} KiB, and no {kind} packs so well: if it is sound, unpack it (gunzip)"
+        )
+
+
+def _scaled(stored: StoredValues, numbers: NDArray[Any]) -> NDArray[Any]:
+    if (stored.slope, stored.intercept) == (1, 0):
+        return numbers
+    return np.asarray(numbers * stored.slope + stored.intercept)
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def _skip(file: BinaryIO, count: int) -> None:
+    while count and (piece := file.read(min(count, _PIECE_BYTES))):
+        count -= len(piece)
+
+
+def _pieces(file: BinaryIO, stored: StoredValues) -> Iterator[NDArray[Any]]:
+    """The stored numbers, some MB at a time; ends early where the file does."""
+    size = stored.dtype.itemsize
+    left = stored.declared_bytes
+    rest = b""
+    while left > 0 and (new := file.read(min(left - len(rest), _PIECE_BYTES))):
+        piece = rest + new
+        whole = len(piece) // size * size
+        rest = piece[whole:]
+        left -= whole
+        yield np.frombuffer(piece[:whole], stored.dtype)
+
+
+def _left_over(file: BinaryIO, stored: StoredValues) -> list[str]:
+    """Read on to the end, which also checks gzip's checksum; a whole plane too many is told."""
+    plane = prod(stored.shape[:2]) * stored.dtype.itemsize
+    more = 0
+    while more < plane and (piece := file.read(min(plane, _PIECE_BYTES))):
+        more += len(piece)
+    if more < plane:
+        return []
+    return [f"{stored.name} holds more values than its header declares: the rest is ignored"]

@@ -1,0 +1,75 @@
+"""Voxel sizes: converted from the unit that is meant, refused where no scan has them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from petdiff.errors import InputRefused
+from petdiff.io import read, write
+from petdiff.io.geometry import affine_in_mm
+
+
+def saved(path: Path, size: float, unit: str) -> Path:
+    data = np.random.default_rng(0).uniform(0.5, 3, (5, 4, 3)).astype(np.float32)
+    image = nib.Nifti1Image(data, np.diag([-size, size, size, 1]))
+    image.header.set_xyzt_units(unit)
+    nib.save(image, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("size", "unit", "warned"),
+    [
+        (4.0, "mm", False),
+        (4.0, "unknown", False),
+        (0.004, "meter", False),
+        (4000.0, "micron", False),
+        (4.0, "micron", True),
+        (4.0, "meter", True),
+        (0.004, "mm", True),
+        (0.004, "unknown", True),
+        (4000.0, "mm", True),
+    ],
+)
+def test_voxels_of_4_mm_in_any_unit(tmp_path: Path, size: float, unit: str, warned: bool) -> None:
+    path = saved(tmp_path / "scan.nii", size, unit)
+    image = read(path)
+    assert image.spacing_mm == pytest.approx((4, 4, 4), rel=1e-6)
+    assert any("no PET scan" in w for w in image.facts["warnings"]) == warned
+    # What is written lies where the source lies for other programs, too.
+    write(image, tmp_path / "out.nii")
+    before, after = nib.load(path), nib.load(tmp_path / "out.nii")
+    np.testing.assert_array_equal(after.affine, before.affine)
+    assert after.header.get_xyzt_units() == before.header.get_xyzt_units()
+
+
+@pytest.mark.parametrize("size", [1e30, 1e-12, 1e12, 1e-6, 1e6])
+@pytest.mark.parametrize("unit", ["mm", "unknown", "meter"])
+def test_voxel_sizes_of_no_scan_are_refused(tmp_path: Path, size: float, unit: str) -> None:
+    with pytest.raises(InputRefused, match=r"no PET scan has|damaged|NaN or infinite"):
+        read(saved(tmp_path / "scan.nii", size, unit))
+
+
+@pytest.mark.parametrize("size", [0.1, 0.2, 0.4, 50, 60])
+def test_small_animals_and_coarse_grids_pass(size: float) -> None:
+    affine, warnings = affine_in_mm("scan", np.diag([size, size, size, 1.0]), "millimetres")
+    assert affine[0, 0] == size
+    assert warnings == []
+
+
+def test_an_affine_that_places_nothing_is_refused() -> None:
+    for wrong in (np.zeros((4, 4)), np.full((4, 4), np.nan), np.diag([2.0, 2, np.inf, 1])):
+        with pytest.raises(InputRefused, match=r"affine|voxels"):
+            affine_in_mm("scan", wrong, None)
+    flat = np.array([[2.0, 2, 0, 0], [0, 0, 2, 0], [0, 0, 0, 0], [0, 0, 0, 1]])
+    flat[2] = flat[0]
+    with pytest.raises(InputRefused, match="inverted"):
+        affine_in_mm("scan", flat, None)
+    far = np.diag([2.0, 2, 2, 1])
+    far[0, 3] = 1e20
+    with pytest.raises(InputRefused, match="offsets"):
+        affine_in_mm("scan", far, None)
