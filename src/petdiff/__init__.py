@@ -11,9 +11,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from petdiff.frames import PETFrames as PETFrames
     from petdiff.image import PETImage as PETImage
     from petdiff.inference.denoise import Result as Result
     from petdiff.inference.denoise import denoise as denoise
+    from petdiff.inference.frames import FramesResult as FramesResult
     from petdiff.io import read as read
     from petdiff.io import write as write
     from petdiff.methods.model import Model as Model
@@ -26,10 +28,12 @@ __version__ = "0.1.0"
 # Found on first use: `import petdiff` costs nothing, and only what computes imports torch.
 _HOMES = {
     "PETImage": "petdiff.image",
+    "PETFrames": "petdiff.frames",
     "read": "petdiff.io",
     "write": "petdiff.io",
     "denoise": "petdiff.inference.denoise",
     "Result": "petdiff.inference.denoise",
+    "FramesResult": "petdiff.inference.frames",
     "load_model": "petdiff.methods.model",
     "Model": "petdiff.methods.model",
     "simulate": "petdiff.simulation.study",

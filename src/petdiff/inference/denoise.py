@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -16,9 +16,11 @@ from torch import Tensor
 
 from petdiff.device import describe_device, resolve_device, resolve_precision
 from petdiff.errors import InputRefused, UsageError
+from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.inference.blended_windows import WindowDenoiser
 from petdiff.inference.exact_tiles import TiledDenoiser
+from petdiff.inference.frames import FramesResult, denoise_frames
 from petdiff.methods.condition import BoundScan
 from petdiff.methods.local_activity import NEAR, level
 from petdiff.methods.model import Model, load_model
@@ -41,8 +43,42 @@ class Result:
     record: dict[str, Any]
 
 
+@overload
 def denoise(
     image: PETImage,
+    model: str | Model = ...,
+    *,
+    steps: int | None = ...,
+    samples: int = ...,
+    dose: float | None = ...,
+    generator: torch.Generator | None = ...,
+    device: str = ...,
+    voxel_mm: tuple[float, float, float] | None = ...,
+    precision: str = ...,
+    tile: int | None = ...,
+    callback: Tick | None = ...,
+) -> Result: ...
+
+
+@overload
+def denoise(
+    image: PETFrames,
+    model: str | Model = ...,
+    *,
+    steps: int | None = ...,
+    samples: int = ...,
+    dose: float | None = ...,
+    generator: torch.Generator | None = ...,
+    device: str = ...,
+    voxel_mm: tuple[float, float, float] | None = ...,
+    precision: str = ...,
+    tile: int | None = ...,
+    callback: Tick | None = ...,
+) -> FramesResult: ...
+
+
+def denoise(
+    image: PETImage | PETFrames,
     model: str | Model = "flow3d",
     *,
     steps: int | None = None,
@@ -54,8 +90,10 @@ def denoise(
     precision: str = "auto",
     tile: int | None = None,
     callback: Tick | None = None,
-) -> Result:
+) -> Result | FramesResult:
     """What a full-dose scan would have shown.
+
+    A dynamic or gated scan is denoised frame by frame, each with its own noise level.
 
     steps      how often the model is asked per sample (default: the model's; 6 if samples > 1)
     samples    from 2 on, their standard deviation, with that of what they all share with the
@@ -68,25 +106,58 @@ def denoise(
     voxel_mm   work at this voxel size (default: the scan's own, where the model can)
     precision  auto, float32 or bfloat16, of the network's arithmetic
     tile       voxels a side of a tile's core (default: as large as memory allows)
-    callback   called with (tiles done, tiles in all)
+    callback   called with (tiles done, tiles in all); for a scan of frames with (frames done,
+               frames in all)
 
     Raises InputRefused for a scan with NaN, infinite values or no activity, UsageError for options
     that cannot be met.
     """
+    generator = generator or torch.Generator().manual_seed(0)
+    loaded = load_model(model) if isinstance(model, str) else model
+    one = partial(
+        _denoise_image,
+        model=loaded,
+        steps=steps,
+        samples=samples,
+        dose=dose,
+        generator=generator,
+        device=device,
+        voxel_mm=voxel_mm,
+        precision=precision,
+        tile=tile,
+    )
+    if isinstance(image, PETFrames):
+        return denoise_frames(image, partial(one, callback=None), callback)
+    return one(image, callback=callback)
+
+
+def _denoise_image(
+    image: PETImage,
+    *,
+    model: Model,
+    steps: int | None,
+    samples: int,
+    dose: float | None,
+    generator: torch.Generator,
+    device: str,
+    voxel_mm: tuple[float, float, float] | None,
+    precision: str,
+    tile: int | None,
+    callback: Tick | None,
+) -> Result:
+    """Denoise one volume; arguments as in `denoise`."""
     start = time.perf_counter()
     if samples < 1 or (steps is not None and steps < 1):
         raise UsageError(f"steps and samples must be at least 1, got {steps} and {samples}")
     _require_finite(image)
-    generator = generator or torch.Generator().manual_seed(0)
     place = resolve_device(device)
-    loaded = load_model(model) if isinstance(model, str) else model
-    method = loaded.method
+    method = model.method
     dtype = resolve_precision(method.precision if precision == "auto" else precision, place)
     steps = steps or (method.sampling_steps if samples > 1 else method.default_steps)
     if dose is not None:
-        _require_dose(dose, loaded)
+        _require_dose(dose, model)
     if samples > 1 and method.sampling_steps == 1:
-        raise UsageError(f"--samples {samples}: {loaded.contract.method} always answers the same")
+        raise UsageError(f"--samples {samples}: {model.contract.method} always answers the same")
     if samples > 1 and steps == 1:
         raise UsageError(
             "one step always gives the same answer: for several samples use --steps 2 or more"
@@ -97,7 +168,7 @@ def denoise(
     y, affine = _on_grid(scan, working_mm, place)
     body = _Body.find(y, method.multiple)
     record: dict[str, Any] = {
-        "model": {"name": loaded.name, "sha256": loaded.sha256, **loaded.contract.model_dump()},
+        "model": {"name": model.name, "sha256": model.sha256, **model.contract.model_dump()},
         "device": describe_device(place),
         "precision": str(dtype).removeprefix("torch."),
         "steps": steps,
@@ -190,7 +261,7 @@ def _draw(
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
     """Image and, of several samples, its uncertainty on y's grid, and how the volume was cut."""
-    air = gaussian_smooth(y.clamp(min=0), NEAR)
+    air = gaussian_smooth(y, NEAR).clamp_(min=0)
     scan = _pad(y, body.multiple)[body.box]
     bound = bind(scan)
     inside = body.voxels()

@@ -106,6 +106,9 @@ def local_activity(
     log_s = s.log()
     fields[1] = log_s - gaussian_smooth(log_s, CONTEXT)
     fields[4] = 1 - 1 / dose if dose else 0
+    if bool((y < 0).any()):
+        # Without its negative values noise adds activity: only what is left after smoothing is cut.
+        smoothed = {sigma: gaussian_smooth(y, sigma).clamp_(min=0) for sigma in SMOOTHED}
     return LocalActivity(smoothed, s, fields)
 
 

@@ -1,0 +1,95 @@
+"""Denoise a dynamic or gated scan: each frame is a scan of its own, with its own noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from petdiff.frames import PETFrames
+from petdiff.image import PETImage
+
+if TYPE_CHECKING:
+    from petdiff.inference.denoise import Result
+
+# Negative over positive values of a frame, above which it holds nothing but noise around zero. It
+# is 1 without any activity, and about 0.8 where noise is eight times the body's activity.
+_NOTHING_BUT_NOISE = 0.9
+
+
+@dataclass(frozen=True)
+class FramesResult:
+    """The denoised frames of a scan.
+
+    image        the denoised scan, frames and timings as in the source
+    uncertainty  one standard deviation per voxel, in the unit of the image; None with one sample
+    record       as of a single scan, with a row per frame under "frames"
+    """
+
+    image: PETFrames
+    uncertainty: PETFrames | None
+    record: dict[str, Any]
+
+
+def denoise_frames(
+    scan: PETFrames,
+    denoise_one: Callable[[PETImage], Result],
+    callback: Callable[[int, int], None] | None = None,
+) -> FramesResult:
+    """Denoise each frame by `denoise_one`; a frame without activity comes back unchanged.
+
+    callback  called with (frames done, frames in all)
+    """
+    results: list[Result] = []
+    rows = []
+    for n, (frame, timing) in enumerate(zip(scan.frames, scan.timings, strict=True)):
+        if callback is not None:
+            callback(n, len(scan))
+        empty = is_empty(frame)
+        result = denoise_one(_silent(frame) if empty else frame)
+        if empty:
+            result = _unchanged(frame, result)
+        results.append(result)
+        rows.append(
+            {
+                "frame": n + 1,
+                **asdict(timing),
+                "unchanged": empty,
+                "seconds": result.record.get("seconds", 0.0),
+                "air_share": result.record["air_share"],
+            }
+        )
+    if callback is not None:
+        callback(len(scan), len(scan))
+    uncertainties = [result.uncertainty for result in results]
+    known = [uncertainty for uncertainty in uncertainties if uncertainty is not None]
+    # What is the same for all frames stands once, taken from the frame that shows it best.
+    shown = next((r.record for r in results if "seconds" in r.record), results[0].record)
+    seconds = round(sum(row["seconds"] for row in rows), 3)
+    return FramesResult(
+        scan.with_frames([result.image for result in results]),
+        scan.with_frames(known) if len(known) == len(scan) else None,
+        {**shown, "seconds": seconds, "frames": rows},
+    )
+
+
+def is_empty(frame: PETImage) -> bool:
+    """Whether a frame holds no activity, as before the injection: zeros, or noise around zero."""
+    negative = -float(frame.values.sum(where=frame.values < 0, dtype=np.float64))
+    positive = float(frame.values.sum(where=frame.values > 0, dtype=np.float64))
+    return negative >= _NOTHING_BUT_NOISE * positive
+
+
+def _silent(frame: PETImage) -> PETImage:
+    return frame.with_values(np.zeros_like(frame.values))
+
+
+def _unchanged(frame: PETImage, result: Result) -> Result:
+    """The result for an empty frame: its own values, uncertain by their root mean square."""
+    uncertainty = result.uncertainty
+    if uncertainty is not None:
+        noise = float(np.sqrt(np.square(frame.values, dtype=np.float64).mean()))
+        uncertainty = uncertainty.with_values(np.full_like(frame.values, noise))
+    return replace(result, image=frame, uncertainty=uncertainty)
