@@ -228,7 +228,7 @@ WIDE = np.pad(np.ones((60, 4, 4)), 2)
         (3, no_names, r"bare\.nii\.gz comes without the names .*--names.*bare\.json"),
         (3, told("--labels", "absent.nii.gz"), r"absent\.nii\.gz does not exist"),
         (3, labels_of(organs() + 0.25), "no label map: .*whole numbers"),
-        (3, labels_of(-1.0 * organs()), "no label map: .*from 0 up"),
+        (3, labels_of(-1.0 * organs()), "no label map: .*from 0 to 2147483647"),
         (3, labels_of(RANGE), "no label map: .*different values as a scan"),
         (3, labels_of(RANGE * 100), "no label map: .*different values as a scan"),
         (3, labels_of(np.zeros((9, 9, 9))), "empty label map"),

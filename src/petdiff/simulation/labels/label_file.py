@@ -130,13 +130,15 @@ def _require_labels(path: Path, labels: NDArray[np.int32]) -> None:
     if not labels.any():
         raise InputRefused(f"{path} is an empty label map: every voxel is 0")
     highest = int(labels.max())
-    if highest > HIGHEST_LABEL:
+    dense = highest <= HIGHEST_LABEL
+    count = np.count_nonzero(np.bincount(labels.ravel())) if dense else len(np.unique(labels))
+    if count > MOST_LABELS:
+        raise InputRefused(f"{path} is no label map: it holds as many different values as a scan")
+    if not dense:
         raise InputRefused(
             f"{path} has a label {highest}, and {HIGHEST_LABEL} is the highest that is taken: "
             "number the labels from 1 up"
         )
-    if np.count_nonzero(np.bincount(labels.ravel())) > MOST_LABELS:
-        raise InputRefused(f"{path} is no label map: it holds as many different values as a scan")
 
 
 def _thinned(label_map: LabelMap) -> LabelMap:
