@@ -19,3 +19,7 @@ class InputRefused(PetdiffError):
     """The input cannot be used as it is, and guessing would be worse (exit code 3)."""
 
     exit_code = 3
+
+
+class SUVRefused(InputRefused):
+    """The scan can be read, but nothing leads from its stored values to SUV."""

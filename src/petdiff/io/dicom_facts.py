@@ -8,13 +8,18 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset
 
-from petdiff.suv.header import GE_SCAN_DATETIME, PHILIPS_BQML_FACTOR, PHILIPS_SUV_FACTOR
+from petdiff.suv.header import (
+    GE_SCAN_DATETIME,
+    PHILIPS_BQML_FACTOR,
+    PHILIPS_SUV_FACTOR,
+    values_of,
+)
 
 _OF_THE_IMAGE = (
     "Units", "SUVType", "DecayCorrection", "CorrectedImage", "PatientWeight", "PatientSize",
     "PatientSex", "StudyDate", "SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime",
     "AcquisitionDateTime", "TimezoneOffsetFromUTC", "FrameReferenceTime", "ActualFrameDuration",
-    "RescaleIntercept", "PixelSpacing", "SliceThickness", "DoseCalibrationFactor",
+    "RescaleSlope", "RescaleIntercept", "PixelSpacing", "SliceThickness", "DoseCalibrationFactor",
 )  # fmt: skip
 _OF_THE_TRACER = (
     "RadionuclideTotalDose",
@@ -31,8 +36,8 @@ _PRIVATE = {
 
 
 def header_fields(header: Dataset) -> dict[str, Any]:
-    """The attributes that SliceHeader.from_fields reads, by keyword."""
-    tracer = (header.get("RadiopharmaceuticalInformationSequence") or [Dataset()])[0]
+    """Return the attributes that SliceHeader.from_fields reads, by keyword."""
+    tracer = tracer_item(header)
     fields = {keyword: header.get(keyword) for keyword in _OF_THE_IMAGE}
     fields |= {keyword: tracer.get(keyword) for keyword in _OF_THE_TRACER}
     fields |= {keyword: _private(header, *where) for keyword, where in _PRIVATE.items()}
@@ -40,9 +45,9 @@ def header_fields(header: Dataset) -> dict[str, Any]:
 
 
 def acquisition_facts(headers: Sequence[Dataset]) -> dict[str, Any]:
-    """What a record of the run should hold; nothing that names a patient. JSON-able."""
+    """Return what a record of the run should hold; nothing that names a patient. JSON-able."""
     first = headers[0]
-    tracer = (first.get("RadiopharmaceuticalInformationSequence") or [Dataset()])[0]
+    tracer = tracer_item(first)
     durations_s = [number_or_none(h, "ActualFrameDuration") or 0.0 for h in headers]
     warnings = []
     declared = number_or_none(first, "NumberOfSlices")
@@ -61,11 +66,18 @@ def acquisition_facts(headers: Sequence[Dataset]) -> dict[str, Any]:
         "scanner": _text(first, "ManufacturerModelName"),
         "reconstruction": _text(first, "ReconstructionMethod"),
         "patient_position": _text(first, "PatientPosition"),
-        "corrections": [str(c) for c in first.get("CorrectedImage") or ()],
+        "corrections": values_of(first.get("CorrectedImage")),
         "tracer": _text(tracer, "Radiopharmaceutical"),
         "frame_duration_s": float(np.median(durations_s)) / 1000 or None,
         "warnings": warnings,
     }
+
+
+def tracer_item(header: Dataset) -> Dataset:
+    """Return the item of RadiopharmaceuticalInformationSequence, empty where there is none."""
+    sequence = header.get("RadiopharmaceuticalInformationSequence")
+    item = sequence[0] if isinstance(sequence, Sequence) and sequence else None
+    return item if isinstance(item, Dataset) else Dataset()
 
 
 def number_or_none(header: Dataset, keyword: str) -> float | None:

@@ -21,7 +21,7 @@ from petdiff.errors import InputRefused
 from petdiff.frames import FrameTiming
 from petdiff.io.dicom_facts import number_or_none
 from petdiff.io.dicom_geometry import SAME_MM, SlicePlane, require_one_form, stack_order
-from petdiff.suv.decay import average_rate_time_s
+from petdiff.suv.half_life import average_rate_time_s, plausible_frame
 from petdiff.suv.header import SliceHeader
 
 _HALF_DAY = timedelta(hours=12)
@@ -95,7 +95,7 @@ def _distinct_keys(
     slices: Sequence[FrameSlice], positions: Sequence[Sequence[int]]
 ) -> tuple[str, list[Key]]:
     """The first attributes that tell the slices at every position apart, and their values."""
-    acquired = _acquired_s([s.times.acquisition for s in slices])
+    acquired = _acquired_s([s.times.acquired for s in slices])
     reference = [s.times.frame_reference_s for s in slices]
     trigger = [number_or_none(s.header, "TriggerTime") for s in slices]
     candidates: list[tuple[str, list[Sequence[float | None]]]] = [
@@ -194,7 +194,7 @@ def _timings(frames: Sequence[Sequence[FrameSlice]]) -> tuple[FrameTiming, ...]:
 def _starts_s(frames: Sequence[Sequence[FrameSlice]]) -> list[float | None]:
     """Start of each frame by the clock, or else by its reference time, from that of the first."""
     every = [s for frame in frames for s in frame]
-    acquired = _acquired_s([s.times.acquisition for s in every])
+    acquired = _acquired_s([s.times.acquired for s in every])
     by_clock = _least(acquired, frames)
     by_reference = _least([_start_by_reference_s(s.times) for s in every], frames)
     starts = by_clock if len(set(by_clock)) > 1 or None in by_reference else by_reference
@@ -220,7 +220,7 @@ def _least(
 def _start_by_reference_s(times: SliceHeader) -> float | None:
     """The start of a frame by FrameReferenceTime, which is that of its average count rate."""
     reference_s, duration_s = times.frame_reference_s, times.frame_duration_s
-    if not reference_s or not duration_s:
+    if not reference_s or not duration_s or not plausible_frame(duration_s):
         return None
     half_life_s = times.half_life_s or 0
     middle_s = average_rate_time_s(duration_s, half_life_s) if half_life_s > 0 else duration_s / 2

@@ -14,6 +14,7 @@ from pydicom.uid import MediaStorageDirectoryStorage, PositronEmissionTomography
 
 from petdiff.errors import InputRefused
 from petdiff.io.entries import Entry, entries_of, folder_entries
+from petdiff.suv.header import values_of
 
 _IDENTITY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
 _NAMING = ("Modality", "SeriesNumber", "SeriesDescription", "CorrectedImage")
@@ -31,7 +32,7 @@ class Series:
         return str(self.files[0][1].get(keyword) or "")
 
     def __str__(self) -> str:
-        corrected = "ATTN" in (self.files[0][1].get("CorrectedImage") or ())
+        corrected = "ATTN" in values_of(self.files[0][1].get("CorrectedImage"))
         return (
             f"{self.uid} (number {self['SeriesNumber'] or 'none'}, "
             f"{self['SeriesDescription'] or 'no description'!r}, {len(self.files)} slices"

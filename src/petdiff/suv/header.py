@@ -1,31 +1,40 @@
 """What the SUV rules need of one PET slice's DICOM header, parsed and in stated units.
 
 Nothing here knows a file: fields come as a mapping from DICOM keywords to values or their text.
+No value raises: what cannot be parsed counts as missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
-from petdiff.errors import InputRefused
+from petdiff.errors import SUVRefused
+from petdiff.suv.clock import Clock, Stamp, parse_clock, parse_date, parse_datetime, parse_zone
 
 # Two vendors keep what SUV needs in private elements, which have no DICOM keyword of their own.
 GE_SCAN_DATETIME = "GEScanDateTime"  # (0009,100D), the time that GE corrects decay to
 PHILIPS_SUV_FACTOR = "PhilipsSUVScaleFactor"  # (7053,1000), counts → SUV
 PHILIPS_BQML_FACTOR = "PhilipsActivityConcentrationScaleFactor"  # (7053,1009), counts → Bq/ml
 
-# Anonymised headers may hold clock times and no date; then all times are put on one day.
-_NO_DATE = date(1900, 1, 1)
+NO_DAY = date(1900, 1, 1)  # for headers with clock times only
+
+_NOTHING = Stamp()
+_MOST_KG = 1000.0  # a weight above is in grams (IBSI manual)
+_LEAST_BQ = 1e6  # a dose below is in MBq (IBSI manual)
 
 
 @dataclass(frozen=True)
 class SliceHeader:
-    """One slice's SUV-relevant header fields; None where the header does not say."""
+    """One slice's SUV-relevant header fields; None where the header does not say.
+
+    zone is the time zone of the header's dates and clock times (0008,0201), as an offset from UTC;
+    notes say which fields had to be converted or repaired to be read.
+    """
 
     name: str
     units: str = ""
@@ -37,18 +46,22 @@ class SliceHeader:
     sex: str = ""
     dose_bq: float | None = None
     half_life_s: float | None = None
-    injection: datetime | None = None
-    injection_clock: time | None = None
-    series: datetime | None = None
-    acquisition: datetime | None = None
-    ge_scan: datetime | None = None
+    zone: timedelta | None = None
+    injection: Stamp = _NOTHING
+    injection_clock: Clock | None = None
+    study_day: date | None = None
+    series: Stamp = _NOTHING
+    acquisition: Stamp = _NOTHING
+    ge_scan: Stamp = _NOTHING
     frame_reference_s: float | None = None
     frame_duration_s: float | None = None
+    rescale_slope: float | None = None
     rescale_intercept: float = 0.0
     voxel_ml: float | None = None
     dose_calibration: float | None = None
     philips_suv_factor: float | None = None
     philips_bqml_factor: float | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any], name: str = "header") -> SliceHeader:
@@ -57,53 +70,84 @@ class SliceHeader:
         Odd units of real headers are put right here: a weight above 1000 is in grams, a size above
         3 in centimetres, a dose below 1e6 in MBq (IBSI manual for SUV computation).
         """
-        day = _first_date(fields, "AcquisitionDate", "SeriesDate", "StudyDate")
         weight, size = _number(fields, "PatientWeight"), _number(fields, "PatientSize")
         dose = _number(fields, "RadionuclideTotalDose")
-        zone = _text(fields, "TimezoneOffsetFromUTC")
-        corrections = fields.get("CorrectedImage")
-        if isinstance(corrections, str):
-            corrections = corrections.split("\\")
+        corrections = values_of(fields.get("CorrectedImage"))
         return cls(
             name=name,
             units=_text(fields, "Units").upper(),
             suv_type=_text(fields, "SUVType").upper(),
             decay_correction=_text(fields, "DecayCorrection").upper(),
-            corrections=tuple(str(c).strip().upper() for c in corrections) if corrections else None,
-            weight_kg=weight / 1000 if weight and weight > 1000 else weight,
+            corrections=tuple(c.upper() for c in corrections) or None,
+            weight_kg=weight / 1000 if weight and weight > _MOST_KG else weight,
             size_m=size / 100 if size and size > 3 else size,
             sex=_text(fields, "PatientSex").upper(),
-            dose_bq=dose * 1e6 if dose and dose < 1e6 else dose,
+            dose_bq=dose * 1e6 if dose and dose < _LEAST_BQ else dose,
             half_life_s=_number(fields, "RadionuclideHalfLife"),
-            injection=_datetime(_text(fields, "RadiopharmaceuticalStartDateTime"), zone),
-            injection_clock=_clock(_text(fields, "RadiopharmaceuticalStartTime")),
-            series=_moment(fields, "SeriesDate", "SeriesTime", day),
-            acquisition=_moment(fields, "AcquisitionDate", "AcquisitionTime", day)
-            or _datetime(_text(fields, "AcquisitionDateTime"), zone),
-            ge_scan=_datetime(_text(fields, GE_SCAN_DATETIME), zone),
+            zone=parse_zone(_text(fields, "TimezoneOffsetFromUTC")),
+            injection=parse_datetime(_text(fields, "RadiopharmaceuticalStartDateTime")),
+            injection_clock=parse_clock(_text(fields, "RadiopharmaceuticalStartTime")),
+            study_day=parse_date(_text(fields, "StudyDate")),
+            series=_stamp(fields, "SeriesDate", "SeriesTime"),
+            acquisition=_acquisition(fields),
+            ge_scan=parse_datetime(_text(fields, GE_SCAN_DATETIME)),
             frame_reference_s=_seconds(fields, "FrameReferenceTime"),
             frame_duration_s=_seconds(fields, "ActualFrameDuration"),
+            rescale_slope=_number(fields, "RescaleSlope"),
             rescale_intercept=_number(fields, "RescaleIntercept") or 0.0,
             voxel_ml=_voxel_ml(fields),
-            dose_calibration=_number(fields, "DoseCalibrationFactor"),
-            philips_suv_factor=_number(fields, PHILIPS_SUV_FACTOR),
-            philips_bqml_factor=_number(fields, PHILIPS_BQML_FACTOR),
+            dose_calibration=_factor(fields, "DoseCalibrationFactor"),
+            philips_suv_factor=_factor(fields, PHILIPS_SUV_FACTOR),
+            philips_bqml_factor=_factor(fields, PHILIPS_BQML_FACTOR),
+            notes=tuple(_notes(fields, weight, dose)),
         )
 
     @property
-    def has_dates(self) -> bool:
-        """False where the header holds clock times only."""
-        moments = [m for m in (self.series, self.acquisition) if m is not None]
-        return all(m.date() != _NO_DATE for m in moments)
+    def acquired(self) -> datetime | None:
+        """The start of the slice's frame by its own fields, not compared with any other slice's.
+
+        Without a date it is put on that of the series or the study, or else on a fixed one.
+        """
+        stamp = self.acquisition.in_zone(self.zone)
+        if stamp.clock is None:
+            return None
+        day = stamp.day or self.series.day or self.study_day or NO_DAY
+        return datetime.combine(day, stamp.clock.time)
 
 
-def refuse(header: SliceHeader, why: str) -> InputRefused:
-    """The error for a header that gives no SUV, with the way out."""
+def refuse(header: SliceHeader, why: str) -> SUVRefused:
+    """Return the error for a header that gives no SUV, with the way out."""
     options = "--suv-factor F" if header.units else "--units bqml --suv-factor F"
-    return InputRefused(
+    return SUVRefused(
         f"no SUV from {header.name}: {why}; if you know the factor, give {options} "
         "(SUV = stored value × F)"
     )
+
+
+def values_of(value: Any) -> list[str]:
+    """Return a field's values as a list of text, whether it holds none, one or several."""
+    if value is None:
+        return []
+    if isinstance(value, str):
+        value = value.split("\\")
+    elif not isinstance(value, Iterable) or isinstance(value, bytes):
+        value = [value]
+    found = (str(one).strip(" \0") for one in value)
+    return [one for one in found if one]
+
+
+def _notes(fields: Mapping[str, Any], weight: float | None, dose: float | None) -> list[str]:
+    """Say which numbers that SUV hangs on were converted or repaired."""
+    notes = []
+    if weight and weight > _MOST_KG:
+        notes.append(f"PatientWeight (0010,1030) is {weight:g}: taken as grams")
+    if dose and dose < _LEAST_BQ:
+        notes.append(f"RadionuclideTotalDose (0018,1074) is {dose:g}: taken as MBq")
+    for keyword in ("PatientWeight", "RadionuclideTotalDose", "RadionuclideHalfLife"):
+        text = _text(fields, keyword)
+        if "," in text and _number(fields, keyword) is not None:
+            notes.append(f"{keyword} is {text}: its comma is taken as a decimal point")
+    return notes
 
 
 def _text(fields: Mapping[str, Any], keyword: str) -> str:
@@ -112,12 +156,21 @@ def _text(fields: Mapping[str, Any], keyword: str) -> str:
 
 
 def _number(fields: Mapping[str, Any], keyword: str) -> float | None:
-    """The value as a float; None where it is absent, empty or not a finite number."""
+    """Return a finite float, also of 70,5; None where the value is absent, empty or no number."""
+    text = _text(fields, keyword)
+    if text.count(",") == 1 and "." not in text:
+        text = text.replace(",", ".")
     try:
-        number = float(_text(fields, keyword))
+        number = float(text) if "_" not in text else np.nan
     except ValueError:
         return None
     return number if np.isfinite(number) else None
+
+
+def _factor(fields: Mapping[str, Any], keyword: str) -> float | None:
+    """Return a factor between units; None where it is absent, or no plausible one."""
+    factor = _number(fields, keyword)
+    return factor if factor is not None and 1e-15 < factor < 1e15 else None
 
 
 def _seconds(fields: Mapping[str, Any], keyword: str) -> float | None:
@@ -126,72 +179,20 @@ def _seconds(fields: Mapping[str, Any], keyword: str) -> float | None:
 
 
 def _voxel_ml(fields: Mapping[str, Any]) -> float | None:
-    pixel, thickness = fields.get("PixelSpacing"), _number(fields, "SliceThickness")
-    if not pixel or not thickness:
-        return None
-    return float(pixel[0]) * float(pixel[1]) * thickness / 1000
+    pixel = values_of(fields.get("PixelSpacing"))
+    sides = [_number({"side": one}, "side") for one in pixel] + [_number(fields, "SliceThickness")]
+    known = [side for side in sides if side is not None and side > 0]
+    return float(np.prod(known)) / 1000 if len(sides) == len(known) == 3 else None
 
 
-def _first_date(fields: Mapping[str, Any], *keywords: str) -> date:
-    for keyword in keywords:
-        if (found := _date(_text(fields, keyword))) is not None:
-            return found
-    return _NO_DATE
+def _stamp(fields: Mapping[str, Any], day: str, clock: str) -> Stamp:
+    return Stamp(parse_date(_text(fields, day)), parse_clock(_text(fields, clock)))
 
 
-def _moment(
-    fields: Mapping[str, Any], date_keyword: str, time_keyword: str, otherwise: date
-) -> datetime | None:
-    clock = _clock(_text(fields, time_keyword))
-    if clock is None:
-        return None
-    return datetime.combine(_date(_text(fields, date_keyword)) or otherwise, clock)
-
-
-def _date(text: str) -> date | None:
-    """A DICOM DA, 20250131, or its older form, 2025.01.31 (PS3.5 6.2)."""
-    try:
-        return datetime.strptime(text.replace(".", "")[:8], "%Y%m%d").date()
-    except ValueError:
-        return None
-
-
-def _clock(text: str) -> time | None:
-    """A DICOM TM: HH, HHMM, HHMMSS or HHMMSS.FFFFFF, in its older form with colons (PS3.5 6.2)."""
-    whole, _, fraction = text.replace(":", "").partition(".")
-    if not whole.isdigit() or len(whole) not in (2, 4, 6):
-        return None
-    hour, minute, second = (int(whole[n : n + 2] or 0) for n in (0, 2, 4))
-    microsecond = int(fraction[:6].ljust(6, "0")) if fraction[:6].isdigit() else 0
-    try:
-        return time(hour, minute, min(second, 59), microsecond)  # TM allows a leap second, 60
-    except ValueError:
-        return None
-
-
-def _datetime(text: str, zone: str) -> datetime | None:
-    """A DICOM DT, in the time zone that the header's DA and TM are in.
-
-    An offset in the value matters only where the header says which zone its other times are in:
-    without TimezoneOffsetFromUTC all of them are local.
-    """
-    offset = ""
-    for sign in "+-":
-        if sign in text:
-            text, _, digits = text.partition(sign)
-            offset = sign + digits.strip()
-    day, clock = _date(text), _clock(text[8:].strip())
-    if day is None or clock is None:
-        return None
-    moment = datetime.combine(day, clock)
-    own, wanted = _zone(offset), _zone(zone)
-    if own is None or wanted is None:
-        return moment
-    return moment.replace(tzinfo=own).astimezone(wanted).replace(tzinfo=None)
-
-
-def _zone(offset: str) -> timezone | None:
-    if len(offset) != 5 or offset[0] not in "+-" or not offset[1:].isdigit():
-        return None
-    ahead = timedelta(hours=int(offset[1:3]), minutes=int(offset[3:5]))
-    return timezone(ahead if offset[0] == "+" else -ahead)
+def _acquisition(fields: Mapping[str, Any]) -> Stamp:
+    """The slice's own start: date and time, or AcquisitionDateTime where there is no time."""
+    stamp = _stamp(fields, "AcquisitionDate", "AcquisitionTime")
+    if stamp.clock is not None:
+        return stamp
+    whole = parse_datetime(_text(fields, "AcquisitionDateTime"))
+    return whole if whole.clock is not None else stamp

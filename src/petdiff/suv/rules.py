@@ -1,7 +1,7 @@
 """SUV from DICOM headers: one factor, SUV = stored value × factor, and why that one.
 
-The rules are those of the IBSI manual for SUV computation and of QIBA's vendor-neutral pseudo-code;
-every candidate that the headers allow is computed, so that a reader sees how far they lie apart.
+The rules are those of the IBSI manual for SUV computation and of QIBA's vendor-neutral pseudo-code.
+Every candidate that the headers allow is computed, so that a reader sees how far they lie apart.
 Pure functions over header fields: no file, no image.
 """
 
@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
-from petdiff.suv.decay import FIRST_TIME, FRAME_TIME, GE_TIME, SERIES_TIME, decay_of
+from petdiff.suv.decay import ADMINISTERED, UNCORRECTED, Decay, decay_of
 from petdiff.suv.header import SliceHeader, refuse
+from petdiff.suv.timing import FIRST_TIME, FRAME_TIME, GE_TIME, SAME, SERIES_TIME
 
 Factor = float | NDArray[np.float64]
 
@@ -25,8 +26,8 @@ REASONS = {
     "stored as SUV": "the stored values are body-weight SUV",
     "other SUV": "the stored values are SUV by another measure of the body than its weight",
     "Philips SUV factor": "units are CNTS, and Philips gives counts → SUV in (7053,1000)",
-    "administered": "DecayCorrection is ADMIN: the values refer to the time of injection",
-    "uncorrected": "DecayCorrection is NONE: each slice is corrected from injection to its own "
+    ADMINISTERED: "DecayCorrection is ADMIN: the values refer to the time of injection",
+    UNCORRECTED: "DecayCorrection is NONE: each slice is corrected from injection to its own "
     "start and within its frame",
     SERIES_TIME: "DecayCorrection is START, and the series starts no later than its first slice",
     GE_TIME: "DecayCorrection is START, and GE keeps that time in (0009,100D)",
@@ -35,8 +36,20 @@ REASONS = {
     FIRST_TIME: "DecayCorrection is START, and no clock says when that was: the earliest slice",
 }
 
-_LARGEST_SPREAD = 0.01
-_CONSTANT = ("units", "suv_type", "decay_correction", "weight_kg", "dose_bq", "half_life_s")
+# Attributes that are the same in all slices of one series, with the name that a person knows.
+_CONSTANT = {
+    "units": "Units (0054,1001)",
+    "suv_type": "SUVType (0054,1006)",
+    "decay_correction": "DecayCorrection (0054,1102)",
+    "weight_kg": "PatientWeight (0010,1030)",
+    "dose_bq": "RadionuclideTotalDose (0018,1074)",
+    "half_life_s": "RadionuclideHalfLife (0018,1075)",
+    "injection": "RadiopharmaceuticalStartDateTime (0018,1078)",
+    "injection_clock": "RadiopharmaceuticalStartTime (0018,1072)",
+    "zone": "TimezoneOffsetFromUTC (0008,0201)",
+}
+_PLAUSIBLE_BQ = (1.0, 1e12)
+_PLAUSIBLE_KG = (1e-3, 1000.0)
 
 
 @dataclass(frozen=True)
@@ -44,8 +57,8 @@ class SUVResult:
     """The factor from stored values to body-weight SUV (g/ml), and where it comes from.
 
     factor is a float, or float64 [slice] in the order of the headers where slices differ;
-    candidates holds every rule that the headers allow (the median over slices); spread is the
-    relative difference between the two accepted orders of the START rules.
+    candidates holds every reading that the headers allow (the median over slices); spread is the
+    largest relative difference from `factor` among those that are as admissible as the rule used.
     """
 
     unit: str
@@ -75,8 +88,30 @@ class SUVResult:
         }
 
 
+@dataclass(frozen=True)
+class WithoutSUV:
+    """Why the stored values of a scan lead to no SUV; `unit` is what they are in."""
+
+    unit: str
+    reason: str
+    warnings: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the same with the keys of SUVResult.as_dict, JSON-able."""
+        return {
+            "unit": self.unit,
+            "rule": None,
+            "reason": self.reason,
+            "factor": None,
+            "candidates": {},
+            "spread": 0.0,
+            "warnings": list(self.warnings),
+            "inputs": {},
+        }
+
+
 def explain(result: SUVResult) -> str:
-    """The result as lines of text, for a person."""
+    """Return the result as lines of text, for a person."""
     low, high = float(np.min(result.factor)), float(np.max(result.factor))
     shown = f"{low:.6g}" if low == high else f"{low:.6g} … {high:.6g} (differs by slice)"
     lines = [
@@ -86,33 +121,39 @@ def explain(result: SUVResult) -> str:
     if len(result.candidates) > 1:
         used = result.candidates[result.rule]
         lines.append("candidates:")
-        lines += [f"  {n:<22}{f:.6g}  {f / used - 1:+.2%}" for n, f in result.candidates.items()]
+        width = max(map(len, result.candidates)) + 2
+        lines += [
+            f"  {n:<{width}}{f:.6g}  {f / used - 1:+.2%}" for n, f in result.candidates.items()
+        ]
     lines += [f"{name}: {value}" for name, value in result.inputs.items() if value is not None]
     lines += [f"warning: {warning}" for warning in result.warnings]
     return "\n".join(lines)
 
 
 def given_factor(unit: str, factor: float) -> SUVResult:
-    """The caller's own factor, SUV = stored value × factor."""
+    """Return the result for the caller's own factor, SUV = stored value × factor."""
     return SUVResult(unit, "given", float(factor), {"given": float(factor)})
 
 
 def stored_as_suv(unit: str = "GML") -> SUVResult:
-    """For values that are body-weight SUV."""
+    """Return the result for values that are body-weight SUV."""
     return SUVResult(unit, "stored as SUV", 1.0, {"stored as SUV": 1.0})
 
 
 def suv_from_headers(slices: Sequence[SliceHeader]) -> SUVResult:
-    """The SUV factor of one PET series, from the headers of all its slices.
+    """Find the SUV factor of one PET series from the headers of all its slices.
 
-    Raises InputRefused, naming the attribute, where a rule lacks what it needs.
+    Raises SUVRefused, naming the attribute, where a rule lacks what it needs, and InputRefused
+    where the slices cannot be of one series.
     """
     _require_one_calibration(slices)
     header = slices[0]
     if "ATTN" not in (header.corrections or ()):
         raise refuse(header, "CorrectedImage (0028,0051) is absent or lacks ATTN")
-    if header.rescale_intercept != 0:
-        raise refuse(header, f"RescaleIntercept (0028,1052) is {header.rescale_intercept:g}, not 0")
+    for one in slices:
+        if one.rescale_intercept != 0:
+            shown = f"{one.rescale_intercept:g}"
+            raise refuse(one, f"RescaleIntercept (0028,1052) is {shown}, not 0")
     if header.units in ("GML", "CM2ML"):
         return _from_stored_suv(header)
     if header.units == "CNTS" and all(s.philips_suv_factor for s in slices):
@@ -125,20 +166,26 @@ def suv_from_headers(slices: Sequence[SliceHeader]) -> SUVResult:
 def _require_one_calibration(slices: Sequence[SliceHeader]) -> None:
     """Refuse slices that cannot be of one series: their factors would not belong together."""
     for header in slices[1:]:
-        for name in _CONSTANT:
+        for name, tag in _CONSTANT.items():
             first, other = getattr(slices[0], name), getattr(header, name)
             if bool(first) != bool(other):
                 lacking, whole = (slices[0], header) if other else (header, slices[0])
                 raise InputRefused(
-                    f"{lacking.name} lacks {name}, which {whole.name} has: truncated? "
+                    f"{lacking.name} lacks {tag}, which {whole.name} has: truncated? "
                     "Remove it, or get it again"
                 )
             if first != other:
-                raise refuse(header, f"{name} is {other}, but {first} in {slices[0].name}")
+                differing = f"{tag} is not the same as in {slices[0].name}"
+                if name == "units":
+                    raise InputRefused(f"{header.name}: {differing}, so it is not one volume")
+                raise refuse(header, differing)
 
 
 def _from_stored_suv(header: SliceHeader) -> SUVResult:
-    """GML and CM2ML: SUV already, by weight where SUVType (0054,1006) does not say otherwise."""
+    """Turn GML and CM2ML, which are SUV already, into SUV by body weight.
+
+    They are by body weight, or by body surface for CM2ML, where SUVType (0054,1006) is empty.
+    """
     suv_type = header.suv_type or ("BSA" if header.units == "CM2ML" else "BW")
     inputs = {**_inputs(header), "SUVType": suv_type}
     if suv_type == "BW":
@@ -157,6 +204,10 @@ def _from_stored_suv(header: SliceHeader) -> SUVResult:
         if suv_type != "BSA":
             shown = header.sex or "absent"
             warnings = (f"PatientSex (0010,0040) is {shown}: the mean of man and woman is used",)
+    if not body_kg > 0:
+        raise refuse(
+            header, f"weight and size (0010,1030, 0010,1020) give {suv_type} {body_kg:g} kg"
+        )
     factor = weight_kg / body_kg
     return SUVResult(
         header.units, "other SUV", factor, {"other SUV": factor}, 0.0, warnings, inputs
@@ -198,7 +249,7 @@ _BODY_MEASURES: dict[str, Callable[[float, float, str], float]] = {
 
 
 def _from_activity(slices: Sequence[SliceHeader]) -> SUVResult:
-    """Bq/ml times weight, over the dose left at the time that the values refer to."""
+    """Return Bq/ml times weight, over the dose left at the time that the values refer to."""
     header = slices[0]
     to_bqml = _bqml_per_stored(slices)
     corrections = header.corrections or ()
@@ -207,27 +258,38 @@ def _from_activity(slices: Sequence[SliceHeader]) -> SUVResult:
             header, "CorrectedImage (0028,0051) lacks DECY, and DecayCorrection is not NONE"
         )
     weight_g, dose_bq = 1000 * _weight_kg(header), header.dose_bq
-    if not dose_bq or dose_bq <= 0:
-        raise refuse(header, f"RadionuclideTotalDose (0018,1074) is {dose_bq or 'absent'}")
+    if dose_bq is None or not _PLAUSIBLE_BQ[0] <= dose_bq <= _PLAUSIBLE_BQ[1]:
+        shown = "absent" if dose_bq is None else f"{dose_bq:g} Bq"
+        raise refuse(header, f"RadionuclideTotalDose (0018,1074) is {shown}")
     decay = decay_of(slices)
     factors = {
         rule: to_bqml * weight_g / (dose_bq * left) for rule, left in decay.remaining.items()
     }
     typical = {rule: float(np.median(factor)) for rule, factor in factors.items()}
-    spread = abs(typical[decay.other] / typical[decay.rule] - 1)
-    warnings = list(decay.warnings)
-    if spread > _LARGEST_SPREAD:
-        warnings.append(
-            f"two accepted rules differ by {spread:.1%}: {decay.rule} gives "
-            f"{typical[decay.rule]:.6g} (used), {decay.other} {typical[decay.other]:.6g}"
-        )
-    inputs = {**_inputs(header), **decay.facts}
+    spread, doubt = _spread(decay, typical)
+    warnings = [*header.notes, *decay.warnings, *doubt]
+    certainty = "ambiguous" if doubt else "repaired or assumed" if warnings else "consistent"
+    inputs = {**_inputs(header), **decay.facts, "header": certainty}
     factor = _collapsed(np.asarray(factors[decay.rule], dtype=np.float64))
     return SUVResult(header.units, decay.rule, factor, typical, spread, tuple(warnings), inputs)
 
 
+def _spread(decay: Decay, typical: Mapping[str, float]) -> tuple[float, list[str]]:
+    """Return by how much admissible readings differ from the one used, and the warning for it."""
+    used = typical[decay.rule]
+    apart = {name: abs(typical[name] / used - 1) for name in decay.doubted}
+    farthest = max(apart, key=lambda name: apart[name], default=decay.rule)
+    spread = apart.get(farthest, 0.0)
+    if spread <= SAME:
+        return spread, []
+    return spread, [
+        f"readings of the header differ by {spread:.1%}: {decay.rule} gives {used:.6g} (used), "
+        f"{farthest} {typical[farthest]:.6g}"
+    ]
+
+
 def _bqml_per_stored(slices: Sequence[SliceHeader]) -> Factor:
-    """The factor from the stored unit to Bq/ml, for the units that have one."""
+    """Return the factor from the stored unit to Bq/ml, for the units that have one."""
     header = slices[0]
     if header.units == "BQML":
         return 1.0
@@ -243,7 +305,7 @@ def _bqml_per_stored(slices: Sequence[SliceHeader]) -> Factor:
         # Calibrated counts are Bq per voxel; others lack the scanner's calibration.
         if "DCAL" in (header.corrections or ()) and header.voxel_ml:
             return 1 / header.voxel_ml
-        if header.dose_calibration and header.dose_calibration > 0:
+        if header.dose_calibration:
             return header.dose_calibration
         raise refuse(
             header, "Units (0054,1001) is CPS, and DoseCalibrationFactor (0054,1322) is absent"
@@ -255,13 +317,15 @@ def _bqml_per_stored(slices: Sequence[SliceHeader]) -> Factor:
 
 
 def _weight_kg(header: SliceHeader) -> float:
-    if not header.weight_kg or header.weight_kg <= 0:
-        raise refuse(header, f"PatientWeight (0010,1030) is {header.weight_kg or 'absent'}")
-    return header.weight_kg
+    weight_kg = header.weight_kg
+    if weight_kg is None or not _PLAUSIBLE_KG[0] <= weight_kg <= _PLAUSIBLE_KG[1]:
+        shown = "absent" if weight_kg is None else f"{weight_kg:g} kg"
+        raise refuse(header, f"PatientWeight (0010,1030) is {shown}")
+    return weight_kg
 
 
 def _collapsed(factor: NDArray[np.float64]) -> Factor:
-    """One float where all slices agree."""
+    """Return one float where all slices agree."""
     first = float(factor.flat[0])
     return first if np.all(factor == first) else factor
 

@@ -1,0 +1,211 @@
+"""When the tracer was given, by every reading that a PET header admits.
+
+A nuclide with a half-life of 11.5 h or more needs the full date, and no clock time repairs that
+date. For all others a date that does not fit the scan is replaced by the time of day
+(IBSI manual for SUV computation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+from petdiff.suv.clock import Clock
+from petdiff.suv.half_life import (
+    LONG_LIVED_S,
+    MOST_HALF_LIVES,
+    change,
+    elapsed_limits_s,
+    plausible_frame,
+)
+from petdiff.suv.header import SliceHeader, refuse
+from petdiff.suv.scan_times import DAY, ScanTimes, zone_unknown
+
+INJECTION_DATETIME = "RadiopharmaceuticalStartDateTime (0018,1078)"
+INJECTION_TIME = "RadiopharmaceuticalStartTime (0018,1072)"
+
+_SAME_S = 1.0
+_ZONE_STEP_S = 900.0  # time zones differ by whole quarters of an hour
+_WIDEST_ZONES = timedelta(hours=14)
+
+
+@dataclass(frozen=True)
+class Injection:
+    """The injection, the field it is from, and by name the other moments that are admissible."""
+
+    moment: datetime
+    source: str
+    others: Mapping[str, datetime] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """One reading of the header; `day` is None where it gives a time of day only."""
+
+    source: str
+    clock: Clock
+    day: date | None = None
+
+    @property
+    def moment(self) -> datetime:
+        assert self.day is not None
+        return datetime.combine(self.day, self.clock.time)
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.clock.time if self.day is None else self.moment}"
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Which moments can be the injection of a scan that was measured at `scan`."""
+
+    scan: datetime
+    end: datetime | None  # of the latest slice's frame, if known
+    half_life_s: float
+
+    def admits(self, moment: datetime) -> bool:
+        """Say whether tracer that was given at `moment` can be in the scan."""
+        least_s, most_s = elapsed_limits_s(self.half_life_s)
+        elapsed_s = (self.scan - moment).total_seconds()
+        return least_s <= elapsed_s <= most_s and (self.end is None or moment < self.end)
+
+    def days(self, clock: Clock) -> list[datetime]:
+        """Return the admissible moments at a time of day, those before the scan first."""
+        same_day = datetime.combine(self.scan.date(), clock.time)
+        days = int(MOST_HALF_LIVES * self.half_life_s / 86_400) + 2
+        moments = [same_day + n * DAY for n in range(1, -days - 1, -1)]
+        return sorted(filter(self.admits, moments), key=lambda m: (m > self.scan, self.scan - m))
+
+
+def find_injection(
+    slices: Sequence[SliceHeader], scan: ScanTimes, anchor: datetime, half_life_s: float
+) -> Injection:
+    """Find when the tracer of a scan at `anchor` was given, its earliest slice as a rule.
+
+    Raises SUVRefused where the header does not say, or nothing that it says fits the scan.
+    """
+    header, notes = slices[0], list[str]()
+    readings = _readings(header, half_life_s, notes)
+    if not readings:
+        raise refuse(header, f"neither {INJECTION_DATETIME} nor {INJECTION_TIME} is there")
+    if half_life_s >= LONG_LIVED_S:
+        _require_dates(header, readings[0], scan, half_life_s)
+    window = _Window(anchor, _end(slices, scan), half_life_s)
+    found = [(r, r.moment) for r in readings if r.day is not None and window.admits(r.moment)]
+    if not found and half_life_s < LONG_LIVED_S:
+        found = [(r, moment) for r in readings for moment in window.days(r.clock)]
+        if found and readings[0].day is not None:
+            notes.append(
+                f"{readings[0]} does not fit the scan at {anchor}: its time of day is used"
+            )
+    if not found:
+        raise refuse(header, _misfit(readings[0], window))
+    (reading, moment), *others = found
+    notes += _doubts(reading, moment, scan, window)
+    named = {f"injection at {other}": other for _, other in others if other != moment}
+    return Injection(moment, reading.source, named, tuple(notes))
+
+
+def _end(slices: Sequence[SliceHeader], scan: ScanTimes) -> datetime | None:
+    """Return when the latest frame ended; None where the header does not say of every slice."""
+    ends = []
+    for s, start in zip(slices, scan.starts, strict=True):
+        if start is None or not s.frame_duration_s or not plausible_frame(s.frame_duration_s):
+            return None
+        ends.append(start + timedelta(seconds=s.frame_duration_s))
+    return max(ends)
+
+
+def _readings(header: SliceHeader, half_life_s: float, notes: list[str]) -> list[_Reading]:
+    """Return what the header's two fields may mean, the likeliest first."""
+    written, clock = header.injection, header.injection_clock
+    local = written.in_zone(header.zone)
+    if local.clock is None:
+        # A date without a time is completed by the time of the other field.
+        return [] if clock is None else [_Reading(INJECTION_TIME, clock, local.day)]
+    stated = _Reading(INJECTION_DATETIME, local.clock, local.day)
+    zone_is_open = written.has_offset and (header.zone is None or written.offset is None)
+    if clock is None:
+        if zone_is_open:
+            notes.append(zone_unknown(INJECTION_DATETIME, half_life_s))
+        return [stated]
+    if local.day is None:
+        return [_Reading(INJECTION_TIME, clock)]
+    if abs(_apart_s(clock, local.clock)) <= _SAME_S:
+        return [stated]
+    notes.append(f"{stated} and {INJECTION_TIME} {clock.time} disagree")
+    by_clock = [_Reading(INJECTION_TIME, clock, day) for day in _days_beside(stated, clock)]
+    if zone_is_open and _apart_s(clock, local.clock) % _ZONE_STEP_S == 0:
+        # The latter is in the scanner's time zone, as the former need not be (PS3.5 6.2, DT, TM).
+        return [*by_clock, stated]
+    if written.clock is not None and abs(_apart_s(clock, written.clock)) <= _SAME_S:
+        # Both state the same time of day; the offset beside it is an error of whatever wrote it.
+        return [_Reading(INJECTION_TIME, clock, written.day), stated]
+    return [stated, *by_clock]
+
+
+def _days_beside(stated: _Reading, clock: Clock) -> list[date]:
+    """Return the days on which a time of day is within 14 h of a full date and time."""
+    days = [stated.moment.date() + n * DAY for n in (0, -1, 1)]
+    return [
+        day
+        for day in days
+        if abs(datetime.combine(day, clock.time) - stated.moment) <= _WIDEST_ZONES
+    ]
+
+
+def _apart_s(one: Clock, other: Clock) -> float:
+    day = date(2000, 1, 1)
+    return (datetime.combine(day, one.time) - datetime.combine(day, other.time)).total_seconds()
+
+
+def _require_dates(
+    header: SliceHeader, reading: _Reading, scan: ScanTimes, half_life_s: float
+) -> None:
+    """Refuse a long-lived nuclide without the full date of its injection, or of the scan."""
+    hours = f"a half-life of {half_life_s / 3600:.1f} h"
+    if reading.day is None:
+        raise refuse(
+            header,
+            f"{INJECTION_DATETIME} gives no date, and with {hours} the time of day alone leaves "
+            "open on which day the tracer was given",
+        )
+    if not scan.dated:
+        raise refuse(header, f"it has no date, and with {hours} the day of the scan matters")
+
+
+def _doubts(reading: _Reading, moment: datetime, scan: ScanTimes, window: _Window) -> list[str]:
+    """Say what is uncertain about the reading that was chosen, and by how much."""
+    notes = []
+    off = change(reading.clock.precision_s, window.half_life_s)
+    if off > 0.01:
+        notes.append(
+            f"{reading.source} is given to {reading.clock.precision_s:g} s only, by which SUV may "
+            f"be off by {off:.1%}"
+        )
+    if not scan.day_is_sure and any(window.admits(moment + n * DAY) for n in (-1, 1)):
+        notes.append(
+            "AcquisitionDate (0008,0022) is absent, or SeriesDate (0008,0021) is days later: a day "
+            f"more or less would change SUV by {change(86_400, window.half_life_s):.0%}"
+        )
+    if moment > window.scan:
+        notes.append(
+            f"the injection at {moment} is after the start of the scan at {window.scan}: a dynamic "
+            "scan that starts first is assumed"
+        )
+    return notes
+
+
+def _misfit(reading: _Reading, window: _Window) -> str:
+    """Say why the likeliest reading cannot be the injection of the scan."""
+    least_s, most_s = elapsed_limits_s(window.half_life_s)
+    hours = f"{least_s / 3600:.2g} h to {most_s / 3600:.3g} h ({MOST_HALF_LIVES} half-lives)"
+    repair = ""
+    if window.half_life_s >= LONG_LIVED_S:
+        repair = "; with so long a half-life a date is not repaired by the time of day"
+    return (
+        f"the injection at {reading} does not fit the scan at {window.scan}, which must be "
+        f"{hours} later and end after it{repair}"
+    )

@@ -1,0 +1,170 @@
+"""One consistent story of a PET header's dates, clock times and time zones.
+
+A header states its times many times over, and anonymisers, archives and vendors spoil some of them.
+`timeline` puts the scan, the injection and the moment that decay is corrected to on one time axis,
+that of the scanner's own clock. What had to be repaired is a note, and every other reading that the
+header admits is kept beside the chosen one, so that their difference can be reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import median
+
+from petdiff.suv.half_life import (
+    average_rate_time_s,
+    change,
+    elapsed_limits_s,
+    plausible_frame,
+)
+from petdiff.suv.header import SliceHeader, refuse
+from petdiff.suv.injection import Injection, find_injection
+from petdiff.suv.scan_times import ScanTimes, scan_times
+
+SERIES_TIME = "series time"
+GE_TIME = "GE scan time"
+FRAME_TIME = "frame reference time"
+FIRST_TIME = "earliest acquisition"
+SERIES_TIME_LATER = "series time, its date set aside"
+
+# The order of the IBSI manual. Another in use asks the series time second to last.
+_ORDER = (SERIES_TIME, GE_TIME, FRAME_TIME, FIRST_TIME)
+SAME = 0.01  # relative change of SUV up to which two readings count as one
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The times of one PET series.
+
+    scan        starts of the slices, and the series' and vendor's times
+    injection   when the tracer was given
+    rule        which of `references` decay is corrected to
+    references  by rule, the moments that DecayCorrection START may mean
+    doubted     names of `references` that the header admits as well as `rule`
+    notes       what was repaired or assumed, and why
+    """
+
+    scan: ScanTimes
+    injection: Injection
+    rule: str
+    references: Mapping[str, datetime]
+    doubted: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def timeline(slices: Sequence[SliceHeader], half_life_s: float) -> Timeline:
+    """Bring all times of a series into one story.
+
+    Raises SUVRefused where the header lacks a time, or its times contradict each other beyond
+    repair.
+    """
+    scan = scan_times(slices, half_life_s)
+    anchor = scan.first or scan.series or scan.vendor
+    if anchor is None:
+        raise refuse(
+            slices[0], "neither AcquisitionTime (0008,0032) nor SeriesTime (0008,0031) is there"
+        )
+    injection = find_injection(slices, scan, anchor, half_life_s)
+    notes = [*scan.notes, *injection.notes]
+    found = _references(slices, scan, half_life_s, notes)
+    references = _admissible(found, injection, half_life_s, notes)
+    rule = _chosen(references, injection, half_life_s)
+    if rule is None:
+        raise refuse(
+            slices[0],
+            f"no time of the scan (0008,0031, 0008,0032) fits the injection at {injection.moment}",
+        )
+    if rule == FIRST_TIME:
+        notes.append("no clock says what decay is corrected to: the earliest slice is assumed")
+    doubted = _doubted(references, scan)
+    return Timeline(scan, injection, rule, references, doubted, tuple(notes))
+
+
+def _references(
+    slices: Sequence[SliceHeader], scan: ScanTimes, half_life_s: float, notes: list[str]
+) -> dict[str, datetime]:
+    found = {
+        SERIES_TIME: scan.series,
+        GE_TIME: scan.vendor,
+        FRAME_TIME: _time_by_frame(slices, scan, half_life_s, notes),
+        FIRST_TIME: scan.first,
+        SERIES_TIME_LATER: scan.series_later,
+    }
+    return {rule: moment for rule, moment in found.items() if moment is not None}
+
+
+def _time_by_frame(
+    slices: Sequence[SliceHeader], scan: ScanTimes, half_life_s: float, notes: list[str]
+) -> datetime | None:
+    """t_acq + T_ave − FrameReferenceTime: the frame's mean moment, less its distance to the start.
+
+    None unless every slice has what it takes and all agree to 1 % in activity. A reference time of
+    zero is a field left empty: no frame with a duration has its mean moment at the start.
+    """
+    first, starts_s = scan.first, list[float]()
+    if first is None:
+        return None
+    least_s, most_s = elapsed_limits_s(half_life_s)
+    for s, start in zip(slices, scan.starts, strict=True):
+        duration_s = s.frame_duration_s
+        if start is None or not s.frame_reference_s or not duration_s:
+            return None
+        if not plausible_frame(duration_s):
+            return None
+        mean_moment_s = average_rate_time_s(duration_s, half_life_s)
+        starts_s.append((start - first).total_seconds() + mean_moment_s - s.frame_reference_s)
+    start_s = median(starts_s)
+    apart = change(max(starts_s) - min(starts_s), half_life_s)
+    late = start_s > 0 and change(start_s, half_life_s) > SAME
+    if late or start_s < -(most_s - least_s):
+        notes.append(
+            f"FrameReferenceTime (0054,1300) of {slices[0].frame_reference_s:g} s is no time from "
+            "the start of a scan to the middle of this frame: it is not used"
+        )
+        return None
+    return None if apart > SAME else first + timedelta(seconds=start_s)
+
+
+def _admissible(
+    found: Mapping[str, datetime], injection: Injection, half_life_s: float, notes: list[str]
+) -> dict[str, datetime]:
+    """Leave out times that cannot be a reference for this injection."""
+    least_s, most_s = elapsed_limits_s(half_life_s)
+    kept = {}
+    for rule, moment in found.items():
+        if least_s <= (moment - injection.moment).total_seconds() <= most_s:
+            kept[rule] = moment
+        else:
+            notes.append(f"{rule} {moment} does not fit the injection: it is not used")
+    return kept
+
+
+def _chosen(
+    references: Mapping[str, datetime], injection: Injection, half_life_s: float
+) -> str | None:
+    """Return the first rule whose time is not before the injection, or is confirmed by another."""
+
+    def confirmed(rule: str) -> bool:
+        return any(
+            change((references[rule] - references[other]).total_seconds(), half_life_s) <= SAME
+            for other in references
+            if other != rule
+        )
+
+    rules = [rule for rule in _ORDER if rule in references]
+    sound = [r for r in rules if references[r] >= injection.moment or confirmed(r)]
+    return next(iter([*sound, *rules]), None)
+
+
+def _doubted(references: Mapping[str, datetime], scan: ScanTimes) -> tuple[str, ...]:
+    """Return the rules that count as readings of their own.
+
+    The earliest slice is only a guess where the frames or the vendor say what decay is corrected
+    to, and a series date that is days later is then that of a later reconstruction.
+    """
+    vendor = scan.vendor is not None and scan.first is not None and scan.vendor <= scan.first
+    known = FRAME_TIME in references or vendor
+    guesses = (FIRST_TIME, SERIES_TIME_LATER) if known else ()
+    return tuple(rule for rule in references if rule not in guesses)
