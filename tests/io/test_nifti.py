@@ -143,7 +143,7 @@ def test_last_dimensions_of_one_are_no_dimensions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "named"),
     [
-        (values((3, 3, 3, 2)), "4 dimensions"),
+        (values((3, 3, 3, 2, 2)), "5 dimensions"),
         (values((3, 3)), "2 dimensions"),
         (np.full((2, 2, 2), np.nan, np.float32), "NaN"),
         (np.full((2, 2, 2), np.inf, np.float32), "8 infinite"),

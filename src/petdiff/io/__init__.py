@@ -92,7 +92,8 @@ def write(
 ) -> None:
     """Write a scan in the form that `path` names: .nii or .nii.gz, or else a folder of DICOM.
 
-    Several frames become one DICOM series with the times of its source.
+    Several frames become one 4-D NIfTI with their times in a .json beside it, or one DICOM series
+    with the times of its source.
 
     NIfTI holds float32 in the unit of the NIfTI file that the scan was read from, and SUV where it
     was read from another form. DICOM is a derived series of the one that was read; `derivation`
@@ -100,8 +101,6 @@ def write(
     """
     path = Path(path)
     if suffix_of(path) in NIFTI:
-        if isinstance(image, PETFrames):
-            raise UsageError(f"{path.name}: several frames are written as DICOM only")
         from petdiff.io.nifti import write_nifti
 
         write_nifti(image, path)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,15 @@ from numpy.typing import NDArray
 
 from petdiff import __version__
 from petdiff.errors import InputRefused, PetdiffError
+from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.io.missing_values import fill_air
+from petdiff.io.nifti_frames import even_step_s, frame_timings, sidecar_of, timing_keys
 from petdiff.io.nifti_header import read_header
 from petdiff.io.parallel_gzip import write_gzip
 from petdiff.io.stored_units import suv_without_header
 from petdiff.io.stored_values import read_scan_values
-from petdiff.runs import whole_file
+from petdiff.runs import whole_file, write_json
 
 _PIECE_BYTES = 4 << 20
 # Free text of a source header: it may name the patient, and it does not describe the result.
@@ -41,55 +45,120 @@ class NiftiSource:
     nan: NDArray[np.bool_] | None = field(default=None, repr=False)
 
 
-def read_nifti(path: Path, units: str | None, suv_factor: float | None) -> PETImage:
-    """Read a 3-D NIfTI-1 or -2 volume; it is SUV unless the caller says otherwise."""
+def read_nifti(path: Path, units: str | None, suv_factor: float | None) -> PETImage | PETFrames:
+    """Read a 3-D or 4-D NIfTI-1 or -2 file; it is SUV unless the caller says otherwise."""
     file = read_header(path)
-    if len(file.stored.shape) != 3:
+    shape = file.stored.shape
+    if len(shape) > 4:
         raise InputRefused(
-            f"{path.name} has {len(file.stored.shape)} dimensions {file.stored.shape}, and one 3-D "
-            "volume is wanted: split it, or take the mean over frames"
+            f"{path.name} has {len(shape)} dimensions {shape}, and a volume or a scan of frames "
+            "has three or four: split it"
         )
     values, damage = read_scan_values(file.stored)
-    nan, missing = fill_air(path.name, values, file.affine)
+    volumes = [values] if len(shape) == 3 else [values[..., n] for n in range(shape[3])]
+    nan, missing = _fill_air(path.name, volumes, file.affine)
     suv = suv_without_header(path.name, units, suv_factor)
     if suv.factor != 1:
         values *= np.float32(suv.factor)
-    return PETImage(
-        values=values,
-        affine=file.affine,
-        stored_per_value=1 / float(suv.factor),
-        unit=suv.unit,
-        facts={
-            "format": "nifti",
-            "suv": suv.as_dict(),
-            "warnings": [*file.warnings, *damage, *missing],
-        },
-        source=NiftiSource(file.header, file.affine, nan),
+    facts: dict[str, Any] = {
+        "format": "nifti",
+        "suv": suv.as_dict(),
+        "warnings": [*file.warnings, *damage, *missing],
+    }
+    frames = tuple(
+        PETImage(
+            values=volume,
+            affine=file.affine,
+            stored_per_value=1 / float(suv.factor),
+            unit=suv.unit,
+            facts=facts,
+            source=NiftiSource(file.header, file.affine, absent),
+        )
+        for volume, absent in zip(volumes, nan, strict=True)
     )
+    if len(shape) == 3:
+        return frames[0]
+    timings, where, warnings = frame_timings(path, file.header, len(frames))
+    facts |= where
+    facts["warnings"] += warnings
+    gated = all(timing.trigger_s is not None for timing in timings)
+    return PETFrames(frames, timings, "gated" if gated else "dynamic", facts)
 
 
-def write_nifti(image: PETImage, path: Path) -> None:
-    """Write float32 NIfTI: in its own unit and header where it was NIfTI, else `image.values`.
+def _fill_air(
+    name: str, volumes: Sequence[NDArray[np.float32]], affine: NDArray[np.float64]
+) -> tuple[list[NDArray[np.bool_] | None], list[str]]:
+    """Set NaN in the air of each volume to 0, in place; where NaN was, and warnings."""
+    if len(volumes) == 1:
+        nan, warnings = fill_air(name, volumes[0], affine)
+        return [nan], warnings
+    found = [
+        fill_air(f"{name}, frame {n + 1},", volume, affine) for n, volume in enumerate(volumes)
+    ]
+    told = [warning for _, warnings in found for warning in warnings]
+    more = [f"{name} holds NaN in {len(told) - 1} more frames"] if len(told) > 1 else []
+    return [nan for nan, _ in found], [*told[:1], *more]
 
-    Voxels in which the source held NaN hold NaN again. Free text of the source's header and its
-    extensions are left out. Raises PetdiffError for an image with NaN or infinite values.
+
+def write_nifti(scan: PETImage | PETFrames, path: Path) -> None:
+    """Write float32 NIfTI: in its own unit and header where it was NIfTI, else `scan.values`.
+
+    Frames are written as one 4-D file, with their times in a BIDS sidecar (.json) beside it. Voxels
+    in which the source held NaN hold NaN again. Free text of the source's header and its extensions
+    are left out. Raises PetdiffError for an image with NaN or infinite values.
     """
-    if not np.isfinite(image.values).all():
+    frames = scan.frames if isinstance(scan, PETFrames) else (scan,)
+    if not all(np.isfinite(frame.values).all() for frame in frames):
         raise PetdiffError(f"{path.name} is not written: the image holds NaN or infinite values")
-    source = image.source if isinstance(image.source, NiftiSource) else None
-    same_grid = source is not None and np.array_equal(source.affine, image.affine)
-    header = _header(image, source if same_grid else None)
-    per_value = np.float32(image.stored_per_value if source else 1.0)
-    nan = source.nan if source is not None and same_grid else None
-    pieces = _pieces(header, image.values, per_value, nan)
-    with whole_file(path) as unfinished, unfinished.open("wb") as file:
-        if path.name.lower().endswith(".gz"):
-            write_gzip(file, pieces)
-        else:
-            file.writelines(pieces)
+    pieces = chain([_header_bytes(scan)], *(_pieces(frame) for frame in frames))
+    times = timing_keys(scan.timings) if isinstance(scan, PETFrames) else {}
+    with whole_file(path) as unfinished:
+        with unfinished.open("wb") as file:
+            if path.name.lower().endswith(".gz"):
+                write_gzip(file, pieces)
+            else:
+                file.writelines(pieces)
+        if times:
+            with whole_file(sidecar_of(path)) as sidecar:
+                write_json(sidecar, times)
 
 
-def _header(image: PETImage, source: NiftiSource | None) -> Any:
+def _own_source(image: PETImage) -> NiftiSource | None:
+    """The NIfTI source of an image that still lies on its grid."""
+    source = image.source
+    same = isinstance(source, NiftiSource) and np.array_equal(source.affine, image.affine)
+    return source if same else None
+
+
+def _header_bytes(scan: PETImage | PETFrames) -> bytes:
+    """The header of a file, padded to where its values begin."""
+    if isinstance(scan, PETFrames):
+        header = _header(scan.first)
+        _set_frames(header, scan)
+    else:
+        header = _header(scan)
+    buffer = io.BytesIO()
+    header.set_data_offset(0)  # nibabel then takes the smallest offset
+    header.write_to(buffer)
+    return buffer.getvalue().ljust(header.get_data_offset(), b"\0")
+
+
+def _set_frames(header: Any, scan: PETFrames) -> None:
+    """Set a header's shape to that of all frames; the frame distance as in the source, if any."""
+    shape = (*scan.first.shape, len(scan))
+    source = _own_source(scan.first)
+    if source is None:
+        header.set_data_shape(shape)
+        header.set_xyzt_units("mm", "sec")
+        header["pixdim"][4] = even_step_s(scan.timings) or 0  # 0: not the same for all frames
+        return
+    stored = tuple(int(n) for n in source.header.get_data_shape())
+    header.set_data_shape(stored if prod(stored) == prod(shape) else shape)
+    header["pixdim"][4:] = source.header["pixdim"][4:]
+
+
+def _header(image: PETImage) -> Any:
+    source = _own_source(image)
     if source is not None:
         header = source.header.as_byteswapped("<")
         header["magic"] = header.single_magic
@@ -117,20 +186,15 @@ def _written_unit(image: PETImage) -> str:
     return "SUV" if image.in_suv else image.unit or "unknown unit"
 
 
-def _pieces(
-    header: Any,
-    values: NDArray[np.float32],
-    per_value: np.float32,
-    nan: NDArray[np.bool_] | None,
-) -> Iterator[bytes]:
-    """The file's bytes: header, then the values with i fastest, a few slices at a time."""
-    buffer = io.BytesIO()
-    header.set_data_offset(0)  # nibabel then takes the smallest offset
-    header.write_to(buffer)
-    yield buffer.getvalue().ljust(header.get_data_offset(), b"\0")
+def _pieces(image: PETImage) -> Iterator[bytes]:
+    """The bytes of an image's values, i fastest, a few slices at a time."""
+    own = _own_source(image)
+    nan = None if own is None else own.nan
+    per_value = image.stored_per_value if isinstance(image.source, NiftiSource) else 1.0
+    values, factor = image.values, np.float32(per_value)
     slices = max(1, _PIECE_BYTES // (4 * values.shape[0] * values.shape[1]))
     for k in range(0, values.shape[2], slices):
-        piece = values[:, :, k : k + slices] * per_value
+        piece = values[:, :, k : k + slices] * factor
         if nan is not None:
             piece[nan[:, :, k : k + slices]] = np.nan
         yield piece.astype("<f4", copy=False).tobytes(order="F")

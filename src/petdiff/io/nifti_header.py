@@ -60,8 +60,7 @@ def read_header(path: Path) -> NiftiFile:
         affine, more = _affine(path, header)
     except (HeaderDataError, OverflowError, *DAMAGED) as problem:
         raise InputRefused(f"{path.name} has a damaged NIfTI header ({problem})") from problem
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
+    shape = shape[:3] + tuple(n for n in shape[3:] if n != 1)
     if len(shape) < 3 or min(shape) < 1:
         raise InputRefused(
             f"{path.name} has {len(shape)} dimensions {shape}, and a 3-D volume is wanted"

@@ -1,0 +1,113 @@
+"""When the frames of a 4-D NIfTI file were measured: by its BIDS sidecar, else by its header."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from petdiff.frames import FrameTiming
+from petdiff.io.forms import stem_of
+
+_SECONDS_PER_UNIT = {8: 1.0, 16: 1e-3, 24: 1e-6}  # of xyzt_units, its next three bits
+_MOST_SIDECAR_BYTES = 16 << 20
+
+
+def frame_timings(
+    path: Path, header: Any, count: int
+) -> tuple[tuple[FrameTiming, ...], dict[str, Any], list[str]]:
+    """Find the times of `count` frames of a NIfTI file.
+
+    The BIDS keys FrameTimesStart and FrameDuration (seconds) of the .json beside the file come
+    first, then the frame distance in pixdim where the header names its unit of time.
+
+    Returns the timings, facts on where they come from, and warnings.
+    """
+    sidecar = sidecar_of(path)
+    content, warnings = _content(sidecar)
+    starts, wrong_starts = _seconds(content, "FrameTimesStart", count, sidecar.name)
+    durations, wrong_durations = _seconds(content, "FrameDuration", count, sidecar.name)
+    triggers, wrong_triggers = _seconds(content, "FrameTriggerTime", count, sidecar.name)
+    warnings += [*wrong_starts, *wrong_durations, *wrong_triggers]
+    if starts or durations or triggers:
+        unknown: list[float | None] = [None] * count
+        rows = zip(starts or unknown, durations or unknown, triggers or unknown, strict=True)
+        return tuple(FrameTiming(*row) for row in rows), {"frame_times": sidecar.name}, warnings
+    step_s = _step_s(header)
+    if step_s is None:
+        warnings.append(
+            f"{path.name}: neither a sidecar nor the header says when its {count} frames were "
+            "measured"
+        )
+        return (FrameTiming(),) * count, {"frame_times": None}, warnings
+    timings = tuple(FrameTiming(round(n * step_s, 6), step_s) for n in range(count))
+    warnings.append(
+        f"{path.name}: its frames are taken to follow one another every {step_s:g} s, as the "
+        "header says; there is no sidecar with FrameTimesStart and FrameDuration"
+    )
+    return timings, {"frame_times": "pixdim"}, warnings
+
+
+def sidecar_of(path: Path) -> Path:
+    """The .json beside a NIfTI file."""
+    return path.with_name(stem_of(path) + ".json")
+
+
+def timing_keys(timings: Sequence[FrameTiming]) -> dict[str, list[float]]:
+    """The times as keys of a sidecar, in seconds; what is unknown is left out."""
+    columns = {
+        "FrameTimesStart": [timing.start_s for timing in timings],
+        "FrameDuration": [timing.duration_s for timing in timings],
+        "FrameTriggerTime": [timing.trigger_s for timing in timings],  # no key of BIDS
+    }
+    return {
+        key: [value for value in column if value is not None]
+        for key, column in columns.items()
+        if None not in column
+    }
+
+
+def even_step_s(timings: Sequence[FrameTiming]) -> float | None:
+    """The duration of all frames, where it is the same."""
+    durations = {timing.duration_s for timing in timings}
+    return durations.pop() if len(durations) == 1 else None
+
+
+def _content(sidecar: Path) -> tuple[Mapping[str, Any], list[str]]:
+    """The sidecar's keys; none, with a warning, where it is damaged."""
+    try:
+        if not sidecar.is_file():
+            return {}, []
+        if sidecar.stat().st_size > _MOST_SIDECAR_BYTES:
+            return {}, [f"{sidecar.name} is too large for a sidecar and was not read"]
+        content = json.loads(sidecar.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as problem:
+        return {}, [f"{sidecar.name} is no sound JSON and was not used ({problem})"]
+    if not isinstance(content, dict):
+        return {}, [f"{sidecar.name} holds no keys and was not used"]
+    return content, []
+
+
+def _seconds(
+    content: Mapping[str, Any], key: str, count: int, name: str
+) -> tuple[list[float] | None, list[str]]:
+    """One key's seconds by frame; None, with a warning, where they do not fit the frames."""
+    if key not in content:
+        return None, []
+    stored = content[key]
+    values = stored if isinstance(stored, list) else [stored]
+    numbers = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(numbers) != count or len(values) != count or not all(map(isfinite, numbers)):
+        return None, [f"{name}: {key} does not hold one number for each of {count} frames"]
+    return numbers, []
+
+
+def _step_s(header: Any) -> float | None:
+    """The distance between frames in the header, where it names a unit of time."""
+    unit = _SECONDS_PER_UNIT.get(int(header["xyzt_units"]) & 0x38)
+    shape = header.get_data_shape()
+    axis = next((axis for axis in range(3, len(shape)) if shape[axis] > 1), 3)
+    step = abs(float(header["pixdim"][axis + 1]))
+    return step * unit if unit and isfinite(step) and step > 0 else None
