@@ -15,16 +15,17 @@ from typing import Annotated, Literal
 
 import typer
 
+from petdiff import __version__, terminal
 from petdiff.errors import PetdiffError, UsageError
+from petdiff.terminal import print_result
 
+_WRONG_USAGE = 2
 _INTERRUPTED = 130  # as shells count: 128 and SIGINT's number
 
 app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Denoise whole-body PET with 3-D diffusion models. For research, not a medical device.",
 )
 
 Scan = Annotated[
@@ -34,7 +35,18 @@ Scan = Annotated[
 Out = Annotated[
     Path, typer.Option("--output", "-o", help="New folder for the results", show_default=False)
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but results and errors")]
+
+
+def _set_quiet(quiet: bool) -> bool:
+    if quiet:
+        terminal.be_quiet()
+    return quiet
+
+
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", callback=_set_quiet, help="Print nothing but results and errors"),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")]
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same result")]
 Series = Annotated[
@@ -54,6 +66,28 @@ SuvFactor = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print_result(f"petdiff {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _petdiff(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit"
+        ),
+    ] = False,
+) -> None:
+    """Denoise whole-body PET with 3-D diffusion models. For research, not a medical device."""
+    if context.invoked_subcommand is None:
+        context.get_help()  # prints it
+        raise typer.Exit(_WRONG_USAGE)
 
 
 @app.command()
@@ -109,7 +143,7 @@ def denoise(
         _millimetres(voxel_size), to,
     )  # fmt: skip
     for path in denoise_file(request, output, quiet=quiet):
-        typer.echo(path)
+        print_result(path)
 
 
 @app.command()
@@ -198,7 +232,7 @@ def simulate(
         voxel_size, extent, labels, names, again,
     )  # fmt: skip
     for path in simulate_patients(study, output, quiet=quiet):
-        typer.echo(path)
+        print_result(path)
 
 
 @app.command()
@@ -228,7 +262,7 @@ def train(
     request = Request(method, data, preset, config, device, resume)
     path = train_model(request, output, quiet=quiet)
     if int(os.environ.get("RANK", 0)) == 0:  # of torchrun's processes
-        typer.echo(path)
+        print_result(path)
 
 
 @app.command()
@@ -267,7 +301,7 @@ def evaluate(
         from petdiff.commands.evaluate_cohort import evaluate_cohort
 
         for path in evaluate_cohort(cohort, output, workers=workers, quiet=quiet):
-            typer.echo(path)
+            print_result(path)
         return
     if reference is None or test is None:
         raise UsageError("give --reference FILE and --test FILE, or the TOML file of a cohort")
@@ -276,7 +310,7 @@ def evaluate(
     from petdiff.commands.evaluate import Pair, evaluate_pair
 
     pair = Pair(reference, test, low, labels, names, lesions, resample)
-    typer.echo(evaluate_pair(pair, output, quiet=quiet))
+    print_result(evaluate_pair(pair, output, quiet=quiet))
 
 
 @app.command()
@@ -290,7 +324,7 @@ def suv(
     """Show the SUV factor of a scan, the rule that gave it and what other rules would give."""
     from petdiff.commands.suv import explain_suv
 
-    typer.echo(explain_suv(scan, series, units, suv_factor, as_json=json))
+    print_result(explain_suv(scan, series, units, suv_factor, as_json=json))
 
 
 @app.command()
@@ -307,7 +341,7 @@ def info(
     """Describe a scan, a model, or this installation with its devices and shipped models."""
     from petdiff.commands.info import describe
 
-    typer.echo(describe(file, as_json=json))
+    print_result(describe(file, as_json=json))
 
 
 @app.command()
@@ -323,7 +357,7 @@ def convert(
 
     require_absent(output)
     convert_checkpoint(published, output)
-    typer.echo(output)
+    print_result(output)
 
 
 @app.command()
@@ -337,19 +371,24 @@ def demo(
     from petdiff.commands.demo import run_demo
 
     for path in run_demo(output, seed, device, quiet=quiet):
-        typer.echo(path)
+        print_result(path)
 
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; every failure is one line on stderr."""
     try:
-        outcome = app(arguments, prog_name="petdiff", standalone_mode=False)
+        with terminal.log_to_stderr():
+            outcome = app(arguments, prog_name="petdiff", standalone_mode=False)
     except PetdiffError as problem:
         return _fail(str(problem), problem.exit_code)
     except typer.TyperException as problem:
-        return _fail(f"{problem.format_message()} (petdiff --help lists verbs and options)", 2)
+        message = problem.format_message()
+        return _fail(f"{message} (petdiff --help lists commands and options)", _WRONG_USAGE)
     except KeyboardInterrupt:
         outcome = _INTERRUPTED
+    except BrokenPipeError:  # `petdiff --help | head -1`
+        terminal.discard_results()
+        return 0
     except MemoryError:
         return _fail("out of memory: close other programs, or take a coarser --voxel-size", 1)
     except Exception as problem:
@@ -357,15 +396,21 @@ def run(arguments: list[str]) -> int:
             raise
         named = f"{type(problem).__name__}: {problem}"
         return _fail(f"{named} (PETDIFF_TRACEBACK=1 shows where)", 1)
-    if outcome == _INTERRUPTED:  # typer turns Ctrl-C inside a verb into this value
+    if outcome == _INTERRUPTED:  # typer turns Ctrl-C inside a command into this value
         return _fail("interrupted; nothing was left half-written", _INTERRUPTED)
-    return 0
+    return outcome if isinstance(outcome, int) else 0
 
 
 def main() -> None:
     """The `petdiff` program."""
-    signal.signal(signal.SIGTERM, _stop)
-    sys.exit(run(sys.argv[1:]))
+    terminal.prepare_streams()
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):  # the last two are of one system each
+        number = getattr(signal, name, None)
+        # What the caller ignores (nohup) stays ignored.
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
+    code = run(sys.argv[1:])
+    sys.exit(terminal.finish_results() or code)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -374,8 +419,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def _fail(message: str, exit_code: int) -> int:
-    one_line = " ".join(message.split())
-    print(f"petdiff: {one_line}", file=sys.stderr)
+    terminal.tell(f"petdiff: {terminal.one_line(message)}")
     return exit_code
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import typer
 
+import petdiff
 from petdiff import cli
 from petdiff.image import PETImage
 
@@ -99,6 +101,29 @@ def test_help_is_quick_and_leaves_torch_alone() -> None:
     assert min(seconds) < 0.5
 
 
+def test_bare_command_shows_the_help_and_no_error(run: Run) -> None:
+    done = run()
+    assert (done.code, done.err) == (2, "")
+    assert "denoise" in done.out
+    assert "train" in done.out
+
+
+def test_version_is_one_line(run: Run) -> None:
+    done = run("--version")
+    assert (done.code, done.out, done.err) == (0, f"petdiff {petdiff.__version__}\n", "")
+
+
+def test_shell_completion_knows_the_commands_and_options() -> None:
+    for words, expected in (("petdiff den", "denoise"), ("petdiff denoise --mod", "--model")):
+        env = {**os.environ, "_PETDIFF_COMPLETE": "complete_bash", "COMP_WORDS": words}
+        env["COMP_CWORD"] = str(len(words.split()) - 1)
+        program = "from petdiff.cli import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=env, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stdout.split()) == (0, [expected]), done.stderr
+
+
 def test_options_are_frozen_and_few() -> None:
     command = typer.main.get_command(cli.app)
     found = {
@@ -125,6 +150,8 @@ def test_options_are_frozen_and_few() -> None:
     ("arguments", "says"),
     [
         (["frobnicate"], "No such command"),
+        (["denoize"], "Did you mean 'denoise'"),
+        (["--frob"], "No such option"),
         (["denoise"], "Missing"),
         (["denoise", "SCAN"], "--output"),
         (["denoise", "SCAN", "-o", "NEW", "--frob"], "No such option"),
@@ -227,7 +254,7 @@ def test_interrupt_in_mid_run_exits_130_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_in_mid_run_exits_130_and_leaves_nothing(
     scan: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -254,6 +281,18 @@ def test_signal_in_mid_run_exits_130_and_leaves_nothing(
     assert one_line(err.decode().splitlines(keepends=True)[-1])
     assert b"Traceback" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_signal_that_the_caller_ignores_is_ignored(scan: Path, tmp_path: Path) -> None:
+    """As under nohup, when the terminal closes."""
+    program = (
+        "import os, signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "import petdiff.cli as cli\n"
+        "cli.run = lambda _: os.kill(os.getpid(), signal.SIGHUP) or 0\n"
+        "cli.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_full_disk_exits_1_and_leaves_nothing(

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from petdiff.methods.model import Model
 
 
+_FASTER = "fewer steps or samples, a GPU or the default model are faster"
+
+
 @dataclass(frozen=True)
 class Request:
     """What was asked for, as on the command line."""
@@ -57,17 +60,20 @@ def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list
             output, 4 * image.values.size * (1 if request.samples == 1 else 2) + 40_000_000
         )
         model = _load(request, image, progress)
-        with progress.stage("denoising") as tick:
+        with progress.stage("denoising", hint=_FASTER) as tick:
             result = _denoise(request, image, model, tick)
         with progress.stage("writing"):
             _write(result, folder, form)
         record = _record(request, image, result, form)
-        with progress.stage("preview"):
+        # From here on the result is on the disk: what only informs may fail without losing it.
+        with progress.stage("preview"), progress.optional(folder / "preview.png"):
             _preview(request, image, result, folder / "preview.png")
-        with progress.stage("page"):
+        with progress.stage("page"), progress.optional(folder / "report.html"):
             so_far = run_record(**record, seconds=dict(progress.seconds))
             _page(request, image, result, so_far, folder, progress)
-        write_json(folder / "run.json", record | run_record(seconds=progress.seconds))
+        missing = {"missing": progress.missing} if progress.missing else {}
+        whole = record | run_record(seconds=progress.seconds) | missing
+        write_json(folder / "run.json", whole)
         names = sorted(entry.name for entry in folder.iterdir())
     return [Path(output) / name for name in names]
 

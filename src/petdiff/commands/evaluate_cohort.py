@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from petdiff.progress import Progress, Tick
+from petdiff.progress import Progress
 from petdiff.records import run_record
 from petdiff.runs import whole_file, write_json
 
@@ -45,9 +44,7 @@ def evaluate_cohort(
     cohort = read_cohort(file)
     progress = Progress(quiet)
     with progress.stage("scans") as tick:
-        done = run_cohort(
-            cohort, output, workers=workers or os.cpu_count() or 1, progress=_TimeLeft(tick)
-        )
+        done = run_cohort(cohort, output, workers=workers or os.cpu_count() or 1, progress=tick)
     with progress.stage("summary"):
         with whole_file(output / "rows.csv", replace=True) as unfinished:
             _write_csv(unfinished, COLUMNS, _figures(done))
@@ -66,31 +63,6 @@ def evaluate_cohort(
         write_comparison(unfinished, cohort, table, summary, lesions, done, name=file.name)
     names = ("rows.csv", *(["lesions.csv"] if lesions else []), "summary.json", "report.html")
     return [output / name for name in names]
-
-
-class _TimeLeft:
-    """Tells how long the units that are left will take, from those that this run has done."""
-
-    def __init__(self, tick: Tick) -> None:
-        self._tick = tick
-        self._start = time.perf_counter()
-        self._before: int | None = None
-
-    def __call__(self, done: int, total: int) -> None:
-        if self._before is None:
-            self._before = done
-        here = done - self._before
-        note = ""
-        if here and done < total:
-            left_s = (time.perf_counter() - self._start) / here * (total - done)
-            note = f"about {_words(left_s)} left"
-        self._tick(done, total, note)
-
-
-def _words(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def _figures(done: Sequence[Done]) -> Iterator[tuple[Any, ...]]:

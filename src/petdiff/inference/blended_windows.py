@@ -8,7 +8,7 @@ draws other noise.)
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Callable
 from itertools import product
 from typing import Any, Protocol
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from petdiff.device import in_dtype, is_out_of_memory
 from petdiff.diffusion.denoiser import Denoiser
 from petdiff.errors import PetdiffError
+
+_log = logging.getLogger(__name__)
 
 
 class WindowedMethod(Protocol):
@@ -106,11 +108,9 @@ class WindowDenoiser:
             self.window[2] = smaller
             if x_t.device.type == "cuda":
                 torch.cuda.empty_cache()
-            print(
-                f"out of memory: window cut to {smaller} along k, which changes the result a "
-                "little",
-                file=sys.stderr,
-                flush=True,
+            _log.warning(
+                "out of memory: window cut to %d along k, which changes the result a little",
+                smaller,
             )
 
     def _blended(self, x_t: Tensor, timestep: Tensor) -> Tensor:

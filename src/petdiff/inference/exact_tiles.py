@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +13,8 @@ from petdiff.device import GIB, in_dtype, is_out_of_memory, memory_budget
 from petdiff.errors import PetdiffError
 from petdiff.methods.condition import BoundScan
 from petdiff.volume.chunks import Shape, halve, largest_read, tiles
+
+_log = logging.getLogger(__name__)
 
 # Peak bytes of the default network per voxel of a tile and byte of its arithmetic: resident memory
 # grew by 40 to 57 over tiles of 2 to 5 million voxels in bfloat16 and float32.
@@ -74,7 +76,7 @@ class TiledDenoiser:
                 self.core = smaller
             if x.device.type == "cuda":
                 torch.cuda.empty_cache()
-            print(f"out of memory: tile halved to {_times(smaller)}", file=sys.stderr, flush=True)
+            _log.warning("out of memory: tile halved to %s", _times(smaller))
 
     def describe(self) -> dict[str, Any]:
         """For the record."""

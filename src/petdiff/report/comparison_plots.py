@@ -15,6 +15,7 @@ from petdiff.evaluation.cohort.summary import Condition, Table, fraction
 from petdiff.evaluation.detection.froc import froc
 from petdiff.evaluation.detection.lesion_study import Reading
 from petdiff.evaluation.statistics import Agreement, bland_altman
+from petdiff.report.preview import literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +74,7 @@ def texture(table: Table) -> str:
         sizes = 16 + 60 / np.sqrt(np.arange(1, len(x) + 1))
         colour = _colour(table, method)
         axes.plot(x, y, "-", color=colour, lw=0.9, alpha=0.6)
-        axes.scatter(x, y, s=sizes, color=colour, label=method, edgecolor="white", lw=0.5)
+        axes.scatter(x, y, s=sizes, color=colour, label=literal(method), edgecolor="white", lw=0.5)
     axes.axvline(1, color=_FAINT, lw=0.7, ls=":", zorder=0)
     axes.set_xlabel("distance of the liver's noise spectrum from full dose (1: that of no noise)")
     axes.set_ylabel("PSNR (dB)")
@@ -116,7 +117,7 @@ def agreement(peaks: Sequence[Peak], table: Table) -> str:
                 at = 0.97 - 0.05 * (len(levels) - 1 - place)
                 _limits(axes, bland_altman(full, shown, percent=True), at, colour_of[dose])
         axes.axhline(0, color=_FAINT, lw=0.7, zorder=0)
-        axes.set_title(method, size=8.5, color=_INK)
+        axes.set_title(literal(method), size=8.5, color=_INK)
         _plain_log(axes)
     low, high = grid[0].get_xlim()
     grid[0].set_xlim(low, high * (high / low) ** (0.055 * len(levels)))  # room for the limits
@@ -166,7 +167,7 @@ def froc_curves(readings: Sequence[Reading], table: Table) -> str:
                 np.append(curve.sensitivity, curve.sensitivity[-1]),
                 where="post",
                 lw=1.2,
-                label=method,
+                label=literal(method),
                 color=_INK if full else _colour(table, method),
                 ls=":" if full else "-",
             )
@@ -186,7 +187,7 @@ def _lines(axes: Axes, table: Table, metric: str, scale: float) -> None:
     for method in table.methods:
         values = [scale * _mean(table, metric, method, _dose(dose)) for dose in table.doses]
         axes.plot(
-            doses, values, "o-", ms=3.5, lw=1.2, color=_colour(table, method), label=method
+            doses, values, "o-", ms=3.5, lw=1.2, color=_colour(table, method), label=literal(method)
         )  # fmt: skip
     axes.set_xticks(list(doses), [fraction(dose) for dose in table.doses])
     axes.set_xlabel("dose")

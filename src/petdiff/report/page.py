@@ -25,6 +25,7 @@ from petdiff.image import PETImage
 from petdiff.report.notices import millimetres, notices
 from petdiff.report.packed import Packed, pack
 from petdiff.report.preview import coronal_projection, suv_window
+from petdiff.terminal import one_line
 
 LARGEST_PAGE_BYTES = 25_000_000
 _PAGE_WITHOUT_VOLUMES_BYTES = 3_500_000
@@ -70,13 +71,13 @@ def write_page(
     page = Template(_part("page.html")).substitute(
         policy=_policy(scripts),
         style=_part("page.css"),
-        name=escape(name),
-        title=escape(title),
+        name=escape(one_line(name)),
+        title=escape(one_line(title)),
         grid=escape(_grid(record)),
         notices="\n".join(f"<li>{escape(warning)}</li>" for warning in warnings),
         viewer=_part("viewer.html") if packed else "",
         coarseness=escape(_coarseness(packed)) if packed else "",
-        picture=base64.b64encode(picture.read_bytes()).decode("ascii"),
+        picture=base64.b64encode(picture.read_bytes() if picture.is_file() else b"").decode(),
         record=_table(record_rows(record)),
         activity=_activity_table(record["activity"]),
         finished=escape(_moment(record["finished"])),
@@ -85,7 +86,8 @@ def write_page(
         scripts="\n".join(f"<script>{script}</script>" for script in scripts),
         licences=_licences() if packed else "",
     )
-    path.write_text(page, encoding="utf-8", newline="\n")
+    # The name of a file may hold bytes that are not UTF-8.
+    path.write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def record_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:

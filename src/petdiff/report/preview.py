@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.image import PETImage
+from petdiff.terminal import one_line
 from petdiff.volume.regions import Spacing, body_box, typical_uptake
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _GAP_IN, _HEAD_IN, _FOOT_IN = 0.14, 0.9, 0.8
 _VIEW_GAP_MM = 8.0
 _INK, _FAINT = "#1c2733", "#7a8794"
 _CHANGE = ("#0b3c78", "#4f93c8", "#ffffff", "#e07b5f", "#8c1420")  # less, none, more
+_LONGEST_TEXT = 160  # characters of a title or note
 _RESEARCH = "For research, not a medical device"
 
 
@@ -89,7 +91,7 @@ def write_preview(
     ]
     if spread is not None:
         panels.append(_spread(views(_ras(spread, denoised.affine)[box])))
-    _draw(panels, title, note).savefig(path, dpi=_DPI)
+    _save(panels, title, note, path)
 
 
 def write_scans(path: Path, scans: Mapping[str, PETImage], *, title: str, note: str = "") -> None:
@@ -106,7 +108,15 @@ def write_scans(path: Path, scans: Mapping[str, PETImage], *, title: str, note: 
         _Panel(name, [_view(projection, _CORONAL, spacing_mm)], "Greys", grey, "SUV")
         for name, projection in projections.items()
     ]
-    _draw(panels, title, note).savefig(path, dpi=_DPI)
+    _save(panels, title, note, path)
+
+
+def literal(text: str) -> str:
+    """Return text that matplotlib draws as it is: no formulas, no control characters, one line."""
+    shown = one_line(text)
+    if len(shown) > _LONGEST_TEXT:
+        shown = f"{shown[: _LONGEST_TEXT // 2]} … {shown[-_LONGEST_TEXT // 2 :]}"
+    return shown.replace("$", r"\$")
 
 
 def coronal_projection(image: PETImage) -> Picture:
@@ -153,6 +163,15 @@ def _view(projection: Picture, axis: int, spacing_mm: Spacing) -> _View:
     return _View(picture, picture.shape[0] * spacing_mm[2], picture.shape[1] * across_mm)
 
 
+def _save(panels: list[_Panel], title: str, note: str, path: Path) -> None:
+    """Draw with matplotlib's own settings, whatever a person has set for other figures."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        _draw(panels, title, note).savefig(path, dpi=_DPI, format="png")
+
+
 def _draw(panels: list[_Panel], title: str, note: str) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -173,7 +192,9 @@ def _draw(panels: list[_Panel], title: str, note: str) -> Figure:
         left_in += panel.width_mm * in_per_mm + _GAP_IN
 
     def write(text: str, from_top_in: float, **looks: Any) -> None:
-        figure.text(_GAP_IN / figure.get_figwidth(), 1 - from_top_in / height_in, text, **looks)
+        figure.text(
+            _GAP_IN / figure.get_figwidth(), 1 - from_top_in / height_in, literal(text), **looks
+        )
 
     write(title, 0.25, size=13, weight="bold", color=_INK, va="center")
     write(note, 0.48, size=8.5, color=_FAINT, va="center")
@@ -212,7 +233,7 @@ def _show(figure: Figure, panel: _Panel, left_in: float, in_per_mm: float) -> No
     middle_in = left_in + width_in / 2
     top_in = _FOOT_IN + height_in + 0.12
     figure.text(
-        middle_in / figure_in[0], top_in / figure_in[1], panel.caption,
+        middle_in / figure_in[0], top_in / figure_in[1], literal(panel.caption),
         size=10, color=_INK, ha="center", va="center",
     )  # fmt: skip
     bar_in = min(0.8 * width_in, 2.4)

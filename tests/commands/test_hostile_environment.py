@@ -1,0 +1,157 @@
+"""A finished run is not lost: odd names, closed or full streams, no home, no UTF-8."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+
+from petdiff import cli
+
+NAMES = ["denoised.nii.gz", "preview.png", "report.html", "run.json"]
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("scan") / "scan.nii.gz"
+    noisy = np.random.default_rng(0).gamma(4, 0.25, (16, 16, 16)).astype(np.float32)
+    nibabel.save(nibabel.Nifti1Image(noisy, np.diag([4.0, 4.0, 4.0, 1.0])), path)
+    return path
+
+
+def denoise(
+    scan: Path, out: Path, shell: str = "", **environment: str | None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run `petdiff denoise SCAN -o OUT` by a shell; `shell` follows the command."""
+    env = {**os.environ, "SCAN": str(scan), "OUT": str(out), "PYTHON": sys.executable}
+    for name, value in environment.items():
+        env.pop(name, None)
+        if value is not None:
+            env[name] = value
+    command = f'"$PYTHON" -m petdiff denoise "$SCAN" -o "$OUT" {shell}'
+    return subprocess.run(["bash", "-o", "pipefail", "-c", command], env=env, capture_output=True)
+
+
+def assert_whole(out: Path) -> None:
+    assert sorted(entry.name for entry in out.iterdir()) == NAMES
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    assert "missing" not in record
+    assert (out / "preview.png").read_bytes().startswith(b"\x89PNG")
+    assert nibabel.load(out / "denoised.nii.gz").get_fdata().std() > 0
+
+
+ODD_NAMES = [
+    b"a$^$b", b"$\\frac{$", b"caf\xe9", b"line\nfeed", b"\x1b]0;owned\x07\x1b[31m", b"-o", b"a b",
+    "日本語 σ → \u202e".encode(), b"x" * 240, b"<script>", b"%s{0}", b"[red]",
+]  # fmt: skip
+
+
+def test_odd_names_of_files_cost_nothing(scan: Path, tmp_path: Path) -> None:
+    pairs = []
+    for name in map(os.fsdecode, ODD_NAMES):
+        shutil.copy(scan, tmp_path / f"{name}.nii.gz")
+        pairs.append((tmp_path / f"{name}.nii.gz", tmp_path / name))
+    program = (
+        "import sys; from petdiff import cli, terminal; terminal.prepare_streams(); "
+        "runs = zip(sys.argv[1::2], sys.argv[2::2]); "
+        "sys.exit(max(cli.run(['denoise', scan, '-o', out]) for scan, out in runs))"
+    )
+    arguments = [str(path) for pair in pairs for path in pair]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True)
+    assert done.returncode == 0, done.stderr
+    for _, out in pairs:
+        assert_whole(out)
+    assert b"\x1b" not in done.stderr
+    assert "\u202e".encode() not in done.stderr
+    printed = b"".join(os.fsencode(out / file) + b"\n" for _, out in pairs for file in NAMES)
+    assert done.stdout == printed, "a script gets each path as it is"
+
+
+@pytest.mark.parametrize(
+    ("shell", "code"),
+    [
+        ("2>&-", 0), ("2>/dev/full", 0), ("2>&1 | head -c1", 0), ("<&- >&- 2>&-", 0),
+        ("| true", 0), (">/dev/full", 1), (">/dev/full 2>&1", 1),
+    ],
+)  # fmt: skip
+def test_streams_that_are_closed_full_or_not_read_cost_nothing(
+    scan: Path, tmp_path: Path, shell: str, code: int
+) -> None:
+    done = denoise(scan, tmp_path / "out", shell)
+    assert done.returncode == code, done.stderr
+    assert_whole(tmp_path / "out")
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+    if shell == ">/dev/full":
+        assert b"cannot print the result (No space left on device)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PYTHONIOENCODING": "ascii", "HOME": None, "USER": None, "TERM": None, "COLUMNS": "1"},
+        {
+            "HOME": "/proc/nowhere",
+            "MPLCONFIGDIR": "/proc/nowhere",
+            "PYTHONUTF8": "0",
+            "XDG_CACHE_HOME": "/proc/none",
+            "PYTHONCOERCECLOCALE": "0",
+            "LC_ALL": "C",
+        },
+    ],
+    ids=["no home, ASCII", "read-only home, locale C"],
+)
+def test_odd_environments_cost_nothing(
+    scan: Path, tmp_path: Path, environment: dict[str, str | None]
+) -> None:
+    done = denoise(scan, tmp_path / "out", **environment)
+    assert done.returncode == 0, done.stderr
+    assert_whole(tmp_path / "out")
+    assert b"warning" not in done.stderr.lower()
+    assert b"Matplotlib" not in done.stderr
+    assert b"16 x 16 x 16 voxels of 4 x 4 x 4 mm" in done.stderr
+
+
+def test_user_who_is_not_in_the_list_of_users_loses_nothing(scan: Path, tmp_path: Path) -> None:
+    """As in a container that runs under any number."""
+    program = (
+        "import os, pwd, sys\n"
+        "def unknown(*_): raise KeyError('getpwuid(): uid not found: 54321')\n"
+        "pwd.getpwuid = pwd.getpwnam = unknown\n"
+        "from petdiff.cli import main; main()"
+    )
+    arguments = ["denoise", str(scan), "-o", str(tmp_path / "out")]
+    env = {k: v for k, v in os.environ.items() if k not in ("HOME", "USER", "LOGNAME")}
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert_whole(tmp_path / "out")
+
+
+def test_failed_picture_and_page_are_told_and_recorded_and_the_result_is_whole(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise MemoryError("no\nroom")
+
+    monkeypatch.setattr("petdiff.report.preview.write_preview", broken)
+    monkeypatch.setattr("petdiff.report.page.write_page", broken)
+    out = tmp_path / "out"
+    assert cli.run(["denoise", str(scan), "-o", str(out)]) == 0
+    assert sorted(entry.name for entry in out.iterdir()) == ["denoised.nii.gz", "run.json"]
+    printed = capsys.readouterr()
+    assert "warning preview.png could not be made (MemoryError: no room)" in printed.err
+    assert printed.out.split() == [str(out / "denoised.nii.gz"), str(out / "run.json")]
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    assert record["missing"] == {
+        "preview.png": "MemoryError: no room", "report.html": "MemoryError: no room",
+    }  # fmt: skip
