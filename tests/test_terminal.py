@@ -93,7 +93,9 @@ def test_petdiff_logs_to_stderr_and_other_libraries_do_not(
         ours.warning("tile halved to %s\x1b", 3)
         ours.info("for your information")
         theirs.warning("invalid value for VR")
-        warnings.warn("deprecated", stacklevel=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn("deprecated", stacklevel=1)
         return capsys.readouterr().err
 
     with log_to_stderr():
