@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from petdiff.errors import UsageError
 
 GIB = 2**30
+PRECISION_VARIABLE = "PETDIFF_PRECISION"  # environment variable: what "auto" precision means
 
 _MOST_BUDGET = 5 * GIB // 2
 _BUDGET_UNASKED = GIB  # where the system does not say what is available
@@ -38,15 +40,22 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """auto, float32 or bfloat16 → the network's dtype; auto takes bfloat16 where it is fast."""
+    """Return the dtype of the network's arithmetic: `name` is auto, float32 or bfloat16.
+
+    auto is what the environment variable PETDIFF_PRECISION says; without it, bfloat16 where the
+    device computes it fast, float32 elsewhere. Raises UsageError for another name.
+    """
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    where = "precision"
+    if name == "auto" and os.environ.get(PRECISION_VARIABLE):
+        name, where = os.environ[PRECISION_VARIABLE], PRECISION_VARIABLE
     if name == "auto":
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         if device.type == "cpu":
             fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
         return torch.bfloat16 if fast else torch.float32
-    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
     if name not in dtypes:
-        raise UsageError(f"precision {name}: unknown; use auto, {' or '.join(dtypes)}")
+        raise UsageError(f"{where} {name}: unknown; use auto, {' or '.join(dtypes)}")
     return dtypes[name]
 
 

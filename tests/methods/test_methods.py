@@ -11,12 +11,17 @@ import torch
 from torch import Tensor, nn
 
 import petdiff
+from petdiff.device import resolve_precision
 from petdiff.errors import InputRefused, UsageError
 from petdiff.methods.model import Contract, Model, load_model, methods, save_model
 
 COMPARED = ["ddpm3d", "ddpm2d", "unet3d", "gan3d", "logunet"]
 ASKED_ONCE = ["unet3d", "gan3d", "logunet"]
-STEPS = {"ddpm3d": 240, "ddpm2d": 160, "unet3d": 40, "gan3d": 50, "logunet": 100}
+STEPS = {"ddpm3d": 120, "ddpm2d": 100, "unet3d": 40, "gan3d": 50, "logunet": 100}
+# Each bound lies well beyond the worst of three seeds in bfloat16 and in float32 on AVX2: the loss
+# left after training was at most 0.07, 0.07, 0.28, 0.51 and 0.13 of what it was before.
+LOSS_LEFT = {"ddpm3d": 0.2, "ddpm2d": 0.2, "unet3d": 0.5, "gan3d": 0.7, "logunet": 0.3}
+SIGMA = 0.4  # noise put on the full-dose scan, of which the DDPMs left at most 0.27
 
 
 def pair(slices: int) -> tuple[Tensor, Tensor]:
@@ -65,11 +70,12 @@ def trained(name: str) -> tuple[Model, list[float]]:
     objectives = method.objectives()
     optimizers = [torch.optim.Adam(o.parameters, rate, (0.9, 0.99)) for o in objectives]
     generator = torch.Generator().manual_seed(0)
+    dtype = resolve_precision("auto", torch.device("cpu"))
     for step in range(steps):
         for objective, optimizer in zip(objectives, optimizers, strict=True):
             optimizer.param_groups[0]["lr"] = rate * min(1, 2 * (steps - step) / steps)
             optimizer.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
                 loss = objective.loss(batch, generator)
             loss.backward()
             nn.utils.clip_grad_norm_(objective.parameters, 1.0)
@@ -87,13 +93,24 @@ def test_paper_is_the_published_net_less_a_channel_in_and_one_out(name: str) -> 
     assert sum(p.numel() for p in network.parameters()) == 206_964_610 - one_in - one_out
 
 
-@pytest.mark.parametrize("name", COMPARED)
-def test_it_learns_a_pair_and_then_denoises_it(name: str) -> None:
+@pytest.mark.parametrize("name", ASKED_ONCE)
+def test_a_regression_learns_a_pair_and_then_denoises_it(name: str) -> None:
     low, full = pair_for(name)
     model, losses = trained(name)
-    assert np.mean(losses[-10:]) < np.mean(losses[:10]) / 2
-    denoised = petdiff.denoise(as_image(low), model, steps=30 if "ddpm" in name else 1)
-    assert rmse(denoised.image.suv, full) < 0.9 * rmse(low, full)
+    assert np.mean(losses[-10:]) < LOSS_LEFT[name] * np.mean(losses[:10])
+    denoised = petdiff.denoise(as_image(low), model)
+    assert rmse(denoised.image.suv, full) < 0.8 * rmse(low, full)
+
+
+@pytest.mark.parametrize("name", ["ddpm3d", "ddpm2d"])
+def test_a_ddpm_learns_a_pair_and_then_takes_noise_off_it(name: str) -> None:
+    low, full = pair_for(name)
+    model, losses = trained(name)
+    assert np.mean(losses[-10:]) < LOSS_LEFT[name] * np.mean(losses[:10])
+    x0, _ = model.method.example(low, full)
+    noise = torch.randn(full.shape, generator=torch.Generator().manual_seed(1))
+    denoised = model.denoise(x0 + SIGMA * noise, SIGMA, low)
+    assert rmse(denoised, x0) < 0.45 * SIGMA
 
 
 @pytest.mark.parametrize("name", COMPARED)
