@@ -19,7 +19,7 @@ from pydicom.uid import CTImageStorage, JPEGLosslessSV1, RLELossless, generate_u
 
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
-from petdiff.io import read, read_suv
+from petdiff.io import read, read_in_suv, read_suv
 from support.dicom_factory import SPACING_MM, SUV_FACTOR, pet_slices, save, tracer
 
 OBLIQUE = (0.96, 0.28, 0.0, -0.168, 0.576, 0.8)
@@ -140,7 +140,8 @@ def test_callers_word_overrules_the_header(tmp_path: Path) -> None:
     image = read(tmp_path / "b", units="bqml", suv_factor=1)
     assert image.suv[0, 0, 0] == pytest.approx(pixel_of(bare, 0, 0, 0))
     with pytest.raises(InputRefused, match="--units bqml --suv-factor"):
-        read(tmp_path / "b")
+        read_suv(tmp_path / "b")
+    assert not read(tmp_path / "b").in_suv
 
 
 def test_facts_name_no_patient_and_are_json(tmp_path: Path) -> None:
@@ -213,13 +214,12 @@ def test_positions_rounded_to_a_tenth_are_even(tmp_path: Path) -> None:
     ("attributes", "named"),
     [
         ({"Modality": "CT", "SOPClassUID": CTImageStorage}, "CT"),
-        ({"CorrectedImage": ["DECY", "SCAT"]}, "attenuation"),
-        ({"Units": "PROPCNTS"}, "PROPCNTS"),
-        ({"PatientWeight": None}, "PatientWeight"),
         ({"NumberOfFrames": 2}, "multi-frame"),
         ({"ImagePositionPatient": None}, "ImagePositionPatient"),
         ({"PixelSpacing": None}, "PixelSpacing"),
         ({"RescaleSlope": None}, "RescaleSlope"),
+        ({"RescaleSlope": 0}, "RescaleSlope"),
+        ({"RescaleSlope": -1.5}, "RescaleSlope"),
         ({"RescaleSlope": "1e400"}, "NaN"),
         ({"PixelData": None}, "PixelData"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "PhotometricInterpretation"),
@@ -232,12 +232,101 @@ def test_headers_that_are_no_pet_scan_are_refused(
         read(save(pet_slices(**attributes), tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("attributes", "named", "unit"),
+    [
+        ({"CorrectedImage": ["DECY", "SCAT"]}, "attenuation", "Bq/ml"),
+        ({"CorrectedImage": "DECY"}, "attenuation", "Bq/ml"),
+        ({"Units": "PROPCNTS"}, "PROPCNTS", "proportional to counts"),
+        ({"Units": "CNTS"}, "7053,1000", "counts"),
+        ({"Units": None}, "Units", "stored values"),
+        ({"PatientWeight": None}, "PatientWeight", "Bq/ml"),
+        ({"DecayCorrection": None}, "DecayCorrection", "Bq/ml"),
+        ({"RadiopharmaceuticalInformationSequence": None}, "RadionuclideTotalDose", "Bq/ml"),
+        ({"AcquisitionTime": None, "SeriesTime": None}, "AcquisitionTime", "Bq/ml"),
+        ({"RescaleIntercept": 7}, "RescaleIntercept", "Bq/ml"),
+    ],
+)
+def test_without_suv_a_scan_is_read_in_its_own_unit(
+    tmp_path: Path, attributes: dict[str, Any], named: str, unit: str
+) -> None:
+    slices = pet_slices(**attributes)
+    image = read(save(slices, tmp_path))
+    assert not image.in_suv
+    assert image.unit_name == unit
+    assert named in image.no_suv_reason
+    assert image.stored_per_value == 1
+    intercept = attributes.get("RescaleIntercept", 0)
+    assert image.values[3, 2, 1] == pytest.approx(pixel_of(slices, 3, 2, 1) + intercept)
+    json.dumps(image.facts)
+    for ask in (read_suv, read_in_suv):
+        with pytest.raises(InputRefused, match=named):
+            ask(tmp_path)
+
+
+def test_suv_that_was_asked_for_is_not_left_out(tmp_path: Path) -> None:
+    save(pet_slices(CorrectedImage=["DECY"]), tmp_path)
+    with pytest.raises(InputRefused, match="attenuation"):
+        read(tmp_path, suv_factor=0.5)
+    with pytest.raises(InputRefused, match="attenuation"):
+        read(tmp_path, units="suv")
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "named"),
+    [
+        ("RescaleIntercept", 500_000, "RescaleIntercept"),
+        ("RescaleIntercept", -1, "RescaleIntercept"),
+        ("RescaleSlope", 0, "RescaleSlope"),
+        ("RescaleSlope", -2, "RescaleSlope"),
+        ("Units", "CNTS", "Units"),
+        ("Units", None, "Units"),
+    ],
+)
+@pytest.mark.parametrize("where", [0, 2, 4])
+def test_one_slice_of_another_scale_is_refused(
+    tmp_path: Path, keyword: str, value: Any, named: str, where: int
+) -> None:
+    def damage(k: int, ds: Dataset) -> None:
+        if k == where:
+            setattr(ds, keyword, value)
+
+    with pytest.raises(InputRefused, match=named):
+        read(save(pet_slices(edit=damage), tmp_path))
+
+
+def test_an_empty_slice_may_have_a_slope_of_zero(tmp_path: Path) -> None:
+    def empty(k: int, ds: Dataset) -> None:
+        if k == 4:
+            ds.RescaleSlope = 0
+            ds.PixelData = bytes(len(ds.PixelData))
+
+    image = read(save(pet_slices(edit=empty), tmp_path))
+    assert not image.values[..., 4].any()
+
+
+@pytest.mark.parametrize("value", ["ATTN", ["ATTN"], "ATTN\\DECY"])
+def test_corrections_are_words_however_many(tmp_path: Path, value: Any) -> None:
+    image = read(save(pet_slices(Units="GML", CorrectedImage=value), tmp_path))
+    assert image.facts["corrections"][0] == "ATTN"
+    assert len(image.facts["corrections"]) == (2 if "DECY" in value else 1)
+
+
+def test_a_tracer_sequence_that_is_text_counts_as_missing(tmp_path: Path) -> None:
+    def text(k: int, ds: Dataset) -> None:
+        del ds.RadiopharmaceuticalInformationSequence
+        ds.add_new(0x00540016, "LO", "FDG 350 MBq")
+
+    image = read(save(pet_slices(edit=text), tmp_path))
+    assert "RadionuclideTotalDose" in image.no_suv_reason
+
+
 def test_no_injection_time_is_refused(tmp_path: Path) -> None:
     def timeless(k: int, ds: Dataset) -> None:
         del tracer(ds).RadiopharmaceuticalStartDateTime, tracer(ds).RadiopharmaceuticalStartTime
 
     with pytest.raises(InputRefused, match=r"0018,1072.*--suv-factor"):
-        read(save(pet_slices(edit=timeless), tmp_path))
+        read_suv(save(pet_slices(edit=timeless), tmp_path))
 
 
 @pytest.mark.parametrize("kept", [0.2, 0.5, 0.9, 0.99])

@@ -98,7 +98,11 @@ def _load(request: Request, image: PETImage, progress: Progress) -> Model:
     suv = image.facts.get("suv", {})
     progress.say(f"petdiff {__version__} · for research, not a medical device")
     progress.say(f"scan    {request.scan} · {grid_text(image)}")
-    progress.say(f"suv     stored {image.unit} · rule: {suv.get('rule')} ({suv.get('reason')})")
+    if image.in_suv:
+        rule = f"rule: {suv.get('rule')} ({suv.get('reason')})"
+        progress.say(f"suv     stored {image.unit} · {rule}")
+    else:
+        progress.say(f"unit    {image.unit_name}, as stored · {image.no_suv_reason}")
     if request.dose is not None:
         progress.say(f"dose    1/{request.dose:g} of the full dose, as told")
     for warning in [*suv.get("warnings", ()), *image.facts.get("warnings", ())]:
@@ -187,6 +191,7 @@ def _record(request: Request, image: PETImage, result: Result, form: str) -> dic
             "shape": list(image.shape),
             "spacing_mm": list(image.spacing_mm),
             "unit": image.unit,
+            "values_in": image.unit_name,
             **image.facts,
         },
         "output_form": form,

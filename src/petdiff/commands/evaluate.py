@@ -67,9 +67,9 @@ def evaluate_pair(pair: Pair, output: Path, *, quiet: bool = False) -> str:
 def _read(pair: Pair, progress: Progress) -> tuple[Case, dict[str, PETImage]]:
     from petdiff.commands.evaluate_inputs import read_labels, read_lesions, read_names, read_on_grid
     from petdiff.evaluation.protocol import prepare
-    from petdiff.io import read_static
+    from petdiff.io import read_in_suv
 
-    grid = read_static(pair.reference)
+    grid = read_in_suv(pair.reference)
     paths = {"test": pair.test} | ({"low": pair.low} if pair.low else {})
     scans = {n: read_on_grid(path, grid, resample=pair.resample) for n, path in paths.items()}
     labels, names = None, {}

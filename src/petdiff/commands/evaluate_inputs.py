@@ -23,9 +23,9 @@ _LARGEST_MM = 200.0  # radius: wider than most bodies
 
 def read_on_grid(path: Path, grid: PETImage, *, resample: bool) -> PETImage:
     """Read a scan that lies on a grid, or bring it there. Raises InputRefused otherwise."""
-    from petdiff.io import read_static
+    from petdiff.io import read_in_suv
 
-    image = read_static(path)
+    image = read_in_suv(path)
     if image.shares_voxels(grid, _SAME_MM):
         return image
     if not resample:

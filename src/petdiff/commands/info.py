@@ -72,7 +72,8 @@ def describe_scan(path: Path) -> dict[str, Any]:
         "spacing_mm": [round(size, 4) for size in image.spacing_mm],
         "affine": image.affine.round(4).tolist(),
         "unit": image.unit,
-        "suv_range": [
+        "values_in": image.unit_name,
+        "suv_range" if image.in_suv else "range": [
             min(float(frame.values.min()) for frame in frames),
             max(float(frame.values.max()) for frame in frames),
         ],

@@ -23,7 +23,7 @@ from petdiff.data.checks import (
 from petdiff.data.layouts import UNSTATED, PairFiles, dose_text, find_pairs
 from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
-from petdiff.io import Units, read_static
+from petdiff.io import Units, read_in_suv
 
 __all__ = ["UNSTATED", "PairFiles", "check_pairs", "find_pairs", "read_pair", "split"]
 
@@ -41,7 +41,7 @@ def read_pair(
     if factor not in files.lows:
         doses = ", ".join(dose_text(f) for f in files.lows)
         raise UsageError(f"{files.patient} has no scan at {dose_text(factor)}, only {doses}")
-    low = read_static(files.lows[factor], units=units, suv_factor=suv_factor)
+    low = read_in_suv(files.lows[factor], units=units, suv_factor=suv_factor)
     return low, _read_full(files, units, suv_factor)
 
 
@@ -122,7 +122,7 @@ def _findings(
             scan = summarise(
                 _read_full(files, units, suv_factor)
                 if factor == 1
-                else read_static(files.lows[factor], units=units, suv_factor=suv_factor)
+                else read_in_suv(files.lows[factor], units=units, suv_factor=suv_factor)
             )
         except InputRefused as problem:
             yield Finding(UNREADABLE, f"{name}: {problem}")
@@ -161,4 +161,4 @@ def _read_full(files: PairFiles, units: Units | None, suv_factor: float | None) 
         from petdiff.io.npz import FULL, read_npz
 
         return read_npz(files.full, units, suv_factor, FULL)
-    return read_static(files.full, units=units, suv_factor=suv_factor)
+    return read_in_suv(files.full, units=units, suv_factor=suv_factor)

@@ -36,7 +36,12 @@ AIR_LEVEL = 0.1  # a cube below this share of the scan's level, and with no neig
 
 @dataclass(frozen=True)
 class Result:
-    """image: the denoised scan; uncertainty: one standard deviation in SUV, where samples > 1."""
+    """A denoised scan.
+
+    image        the denoised scan, in the unit of the measured one
+    uncertainty  one standard deviation per voxel in the same unit; None with one sample
+    record       what ran, JSON-able
+    """
 
     image: PETImage
     uncertainty: PETImage | None
@@ -109,11 +114,12 @@ def denoise(
     callback   called with (tiles done, tiles in all); for a scan of frames with (frames done,
                frames in all)
 
-    Raises InputRefused for a scan with NaN, infinite values or no activity, UsageError for options
-    that cannot be met.
+    Raises InputRefused for a scan with NaN or infinite values, and for one that is not in SUV where
+    the model needs SUV; UsageError for options that cannot be met.
     """
     generator = generator or torch.Generator().manual_seed(0)
     loaded = load_model(model) if isinstance(model, str) else model
+    _require_unit(image.first if isinstance(image, PETFrames) else image, loaded)
     one = partial(
         _denoise_image,
         model=loaded,
@@ -329,6 +335,14 @@ def _resampled(volume: Tensor, affine: Affine, image: PETImage) -> Tensor:
     if affine is image.affine:
         return volume
     return resample_like(volume, affine, image.affine, image.shape)
+
+
+def _require_unit(image: PETImage, model: Model) -> None:
+    if model.method.needs_suv and not image.in_suv:
+        raise InputRefused(
+            f"{model.contract.method} works on SUV, and the scan is in {image.unit_name}: use "
+            f"flow3d, which works in any unit ({image.no_suv_reason})"
+        )
 
 
 def _require_dose(dose: float, model: Model) -> None:

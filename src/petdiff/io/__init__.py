@@ -15,7 +15,7 @@ from petdiff.io.stored_units import suv_without_header
 if TYPE_CHECKING:
     from petdiff.suv.rules import SUVResult
 
-__all__ = ["Derivation", "read", "read_static", "read_suv", "write"]
+__all__ = ["Derivation", "read", "read_in_suv", "read_static", "read_suv", "write"]
 
 Units = Literal["suv", "bqml"]
 
@@ -33,7 +33,8 @@ def read(
     A folder or a zip is searched through all its levels for the one PET series; a single DICOM file
     stands for its series in its own folder. `series` is the SeriesInstanceUID to take where there
     are several. `units` and `suv_factor` (SUV = stored value × factor) overrule the header; NIfTI
-    and .npz are SUV unless they are given. Raises InputRefused, naming file, tag and remedy.
+    and .npz are SUV unless they are given. Where a DICOM header gives no SUV, the values are those
+    of its own unit (`in_suv` is False). Raises InputRefused, naming file, tag and remedy.
     """
     path = existing(path)
     _check_options(units, suv_factor)
@@ -70,6 +71,22 @@ def read_static(
     return scan
 
 
+def read_in_suv(
+    path: str | Path,
+    *,
+    series: str | None = None,
+    units: Units | None = None,
+    suv_factor: float | None = None,
+) -> PETImage:
+    """Read a scan of one frame, as `read` does, in SUV. Raises InputRefused where it has none."""
+    scan = read_static(path, series=series, units=units, suv_factor=suv_factor)
+    if not scan.in_suv:
+        raise InputRefused(
+            f"{path} is in {scan.unit_name}, and SUV is needed: {scan.no_suv_reason}"
+        )
+    return scan
+
+
 def read_suv(
     path: str | Path,
     *,
@@ -77,7 +94,10 @@ def read_suv(
     units: Units | None = None,
     suv_factor: float | None = None,
 ) -> SUVResult:
-    """The SUV factor of a scan and the rule behind it, from headers alone. Arguments as in read."""
+    """Find the SUV factor of a scan and the rule behind it, from headers alone.
+
+    Arguments as in read. Raises InputRefused where the header gives no SUV.
+    """
     path = existing(path)
     _check_options(units, suv_factor)
     if form_of(path) != "dicom":
@@ -95,9 +115,10 @@ def write(
     Several frames become one 4-D NIfTI with their times in a .json beside it, or one DICOM series
     with the times of its source.
 
-    NIfTI holds float32 in the unit of the NIfTI file that the scan was read from, and SUV where it
-    was read from another form. DICOM is a derived series of the one that was read; `derivation`
-    says what made it. Raises UsageError where `path` exists or DICOM has no source to derive from.
+    NIfTI holds float32 in the unit of the NIfTI file that the scan was read from, and
+    `image.values` where it was read from another form. DICOM is a derived series of the one that
+    was read; `derivation` says what made it. Raises UsageError where `path` exists or DICOM has no
+    source to derive from.
     """
     path = Path(path)
     if suffix_of(path) in NIFTI:

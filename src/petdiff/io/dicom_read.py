@@ -13,7 +13,7 @@ from pydicom import Dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 
-from petdiff.errors import InputRefused
+from petdiff.errors import InputRefused, SUVRefused
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.io.dicom_facts import acquisition_facts, header_fields
@@ -22,7 +22,13 @@ from petdiff.io.dicom_geometry import plane_of, stack_affine, stack_warnings
 from petdiff.io.dicom_series import Series, pet_series, read_dataset
 from petdiff.io.entries import Entry
 from petdiff.suv.header import SliceHeader
-from petdiff.suv.rules import SUVResult, given_factor, stored_as_suv, suv_from_headers
+from petdiff.suv.rules import (
+    SUVResult,
+    WithoutSUV,
+    given_factor,
+    stored_as_suv,
+    suv_from_headers,
+)
 
 # Decoders that the extra `dicom` installs; others exist only under licences that we do not ship.
 _BY_EXTRA = ("JPEG 2000", "JPEG-LS", "RLE", "High-Throughput")
@@ -61,13 +67,14 @@ def read_dicom(
     """
     with pet_series(path, series_uid) as series:
         scan = _scan_of(series)
-        suv = _suv(scan.slices, units, suv_factor)
+        suv = _suv_or_none(scan.slices, units, suv_factor)
         facts = _facts(scan, suv)
-        factors = np.broadcast_to(np.asarray(suv.factor, dtype=np.float64), len(scan.slices))
+        factor = suv.factor if isinstance(suv, SUVResult) else 1.0
+        factors = np.broadcast_to(np.asarray(factor, dtype=np.float64), len(scan.slices))
         by_frame = factors.reshape(len(scan.stacks), -1)
         frames = [
-            _image(stack, suv.unit, factor, facts)
-            for stack, factor in zip(scan.stacks, by_frame, strict=True)
+            _image(stack, suv, factors_k, facts)
+            for stack, factors_k in zip(scan.stacks, by_frame, strict=True)
         ]
     if scan.order.kind is None:
         return frames[0]
@@ -77,7 +84,7 @@ def read_dicom(
 def read_dicom_suv(
     path: Path, series_uid: str | None, units: str | None, suv_factor: float | None
 ) -> SUVResult:
-    """The SUV factor alone, without reading pixels."""
+    """Find the SUV factor alone, without reading pixels. Raises SUVRefused where there is none."""
     with pet_series(path, series_uid) as series:
         return _suv(_scan_of(series).slices, units, suv_factor)
 
@@ -92,9 +99,11 @@ def _scan_of(series: Series) -> _Scan:
     return _Scan(tuple(tuple(slices[n] for n in frame) for frame in order.frames), order)
 
 
-def _facts(scan: _Scan, suv: SUVResult) -> dict[str, Any]:
+def _facts(scan: _Scan, suv: SUVResult | WithoutSUV) -> dict[str, Any]:
     stack = scan.stacks[0]
     facts = {"suv": suv.as_dict(), **acquisition_facts([s.header for s in stack])}
+    if (intercept := stack[0].times.rescale_intercept) != 0:
+        facts["warnings"].append(f"RescaleIntercept (0028,1052) is {intercept:g} on every slice")
     facts["warnings"] += [*stack_warnings([s.plane for s in stack]), *scan.order.warnings]
     if scan.order.kind is not None:
         facts["frame_duration_s"] = None
@@ -102,15 +111,19 @@ def _facts(scan: _Scan, suv: SUVResult) -> dict[str, Any]:
 
 
 def _image(
-    stack: Sequence[_Slice], unit: str, factors: NDArray[np.float64], facts: dict[str, Any]
+    stack: Sequence[_Slice],
+    suv: SUVResult | WithoutSUV,
+    factors: NDArray[np.float64],
+    facts: dict[str, Any],
 ) -> PETImage:
-    """One frame; factors [k] to SUV."""
+    """Read one frame; factors [k] to SUV, or 1 where there is none."""
     same = bool((factors == factors[0]).all())
     return PETImage(
         values=_volume(stack, factors),
         affine=stack_affine([s.plane for s in stack]),
         stored_per_value=1 / float(factors[0]) if same else 1 / factors,
-        unit=unit,
+        unit=suv.unit,
+        in_suv=isinstance(suv, SUVResult),
         facts=facts,
         source=DicomSource(tuple(s.header for s in stack)),
     )
@@ -125,12 +138,25 @@ def _require_readable(entry: Entry, header: Dataset) -> None:
         raise InputRefused(f"{entry.name} has a damaged header: {problem}") from problem
 
 
+def _suv_or_none(
+    stack: Sequence[_Slice], units: str | None, suv_factor: float | None
+) -> SUVResult | WithoutSUV:
+    """Find the factor to SUV, or why there is none; raises where the caller asks for SUV."""
+    try:
+        return _suv(stack, units, suv_factor)
+    except SUVRefused as problem:
+        if suv_factor is not None or units == "suv":
+            raise
+        return WithoutSUV("BQML" if units == "bqml" else stack[0].times.units, str(problem))
+
+
 def _suv(stack: Sequence[_Slice], units: str | None, suv_factor: float | None) -> SUVResult:
-    """The factor by the caller's word, or else by the headers; never without ATTN."""
+    """Find the factor by the caller's word, or else by the headers; never without ATTN."""
     headers = [s.times for s in stack]
+    _require_one_scale(headers)
     for header in headers:
         if header.corrections is not None and "ATTN" not in header.corrections:
-            raise InputRefused(
+            raise SUVRefused(
                 f"{header.name} is not attenuation corrected: CorrectedImage (0028,0051) is "
                 f"{', '.join(header.corrections)}; give the series that is"
             )
@@ -144,8 +170,27 @@ def _suv(stack: Sequence[_Slice], units: str | None, suv_factor: float | None) -
     return suv_from_headers(headers)
 
 
+def _require_one_scale(headers: Sequence[SliceHeader]) -> None:
+    """Refuse a series whose slices do not all turn stored numbers into values the same way."""
+    first = headers[0]
+    for header in headers:
+        slope = header.rescale_slope
+        if slope is not None and slope < 0:
+            raise InputRefused(f"{header.name}: RescaleSlope (0028,1053) is {slope:g}, below 0")
+        if header.rescale_intercept != first.rescale_intercept:
+            raise InputRefused(
+                f"{header.name}: RescaleIntercept (0028,1052) is {header.rescale_intercept:g}, but "
+                f"{first.rescale_intercept:g} in {first.name}: one of them is damaged, get it again"
+            )
+        if header.units != first.units:
+            raise InputRefused(
+                f"{header.name}: Units (0054,1001) is {header.units or 'absent'}, but "
+                f"{first.units or 'absent'} in {first.name}: truncated, or not one volume"
+            )
+
+
 def _volume(stack: Sequence[_Slice], factors: NDArray[np.float64]) -> NDArray[np.float32]:
-    """SUV [i, j, k] = [column, row, slice]."""
+    """Read the values, stored × factor, as [i, j, k] = [column, row, slice]."""
     plane = stack[0].plane
     # Slices are filled one after the other in memory, and the view has them as its last axis.
     volume = np.empty((len(stack), plane.rows, plane.columns), dtype=np.float32)
@@ -157,7 +202,7 @@ def _volume(stack: Sequence[_Slice], factors: NDArray[np.float64]) -> NDArray[np
 
 
 def _stored_values(entry: Entry) -> NDArray[np.float64]:
-    """A slice's values in its stored unit, float64 [row, column]."""
+    """Read a slice's values in its stored unit, float64 [row, column]."""
     dataset = read_dataset(entry)
     if dataset is None or "PixelData" not in dataset:
         raise InputRefused(f"{entry.name} has no PixelData (7FE0,0010): truncated?")
@@ -170,7 +215,10 @@ def _stored_values(entry: Entry) -> NDArray[np.float64]:
             scale[keyword] = float(value)
         except (TypeError, ValueError):
             raise InputRefused(f"{entry.name}: {keyword} is {value!r}, not a number") from None
-    return _pixels(entry, dataset) * scale["RescaleSlope"] + scale["RescaleIntercept"]
+    pixels = _pixels(entry, dataset)
+    if scale["RescaleSlope"] == 0 and pixels.any():
+        raise InputRefused(f"{entry.name}: RescaleSlope (0028,1053) is 0, so its values are lost")
+    return pixels * scale["RescaleSlope"] + scale["RescaleIntercept"]
 
 
 def _pixels(entry: Entry, dataset: Dataset) -> NDArray[Any]:

@@ -106,6 +106,7 @@ class DDPM3D:
     default_steps: ClassVar[int] = 1000
     sampling_steps: ClassVar[int] = 1000
     can_be_told_dose: ClassVar[bool] = False
+    needs_suv: ClassVar[bool] = True
     halo: ClassVar[None] = None
 
     @classmethod

@@ -101,6 +101,7 @@ class Flow3D:
     default_steps: ClassVar[int] = 1
     sampling_steps: ClassVar[int] = 6
     can_be_told_dose: ClassVar[bool] = True
+    needs_suv: ClassVar[bool] = False
     patch: ClassVar[tuple[int, int, int]] = (64, 64, 48)
 
     @classmethod

@@ -61,6 +61,7 @@ class Method(Protocol):
                    whatever the noise; sampling_steps where several samples are drawn, 1 where all
                    would be alike
     can_be_told_dose  whether `bind` looks at the dose
+    needs_suv      whether its network was trained on SUV, so that no other unit can be given to it
     """
 
     network: nn.Module
@@ -71,6 +72,7 @@ class Method(Protocol):
     default_steps: ClassVar[int]
     sampling_steps: ClassVar[int]
     can_be_told_dose: ClassVar[bool]
+    needs_suv: ClassVar[bool]
 
     def working_voxel_mm(self, voxel_mm: tuple[float, float, float]) -> tuple[float, float, float]:
         """The voxel size at which a scan of this voxel size is denoised."""

@@ -41,6 +41,7 @@ class Regressor:
     default_steps: ClassVar[int] = 1
     sampling_steps: ClassVar[int] = 1
     can_be_told_dose: ClassVar[bool] = False
+    needs_suv: ClassVar[bool] = True
     halo: ClassVar[None] = None
 
     @property
