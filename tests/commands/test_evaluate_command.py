@@ -254,7 +254,7 @@ def test_empty_reference_is_refused(folder: Path, evaluate: Evaluate) -> None:
     ("content", "word"),
     [
         ('{"lesions": [{"centre_mm": [0, 0, 900], "radius_mm": 5, "organ": "lung_left"}]}',
-         "lesion 1 (lung_left)"),
+         "none of the 1 lesions lies in the scan's field of view"),
         ('{"lesions": [{"centre_mm": [0, 0, 0], "radius_mm": 5}, {"radius_mm": 5}]}', "lesion 2"),
         ('{"lesions": [{"centre_mm": [0, 0, 0], "radius_mm": -5}]}', "lesion 1"),
         ('[{"centre_mm": [0, NaN, 0], "radius_mm": 5}]', "lesion 1 lacks centre_mm"),
@@ -273,6 +273,19 @@ def test_lesions_that_cannot_be_measured_are_refused(
     err = refused(evaluate("--lesions", folder / "bad.json", "--quiet"), folder)
     assert word in err
     assert "bad.json" in err
+
+
+def test_lesions_outside_the_field_are_left_out_with_a_note(
+    folder: Path, evaluate: Evaluate
+) -> None:
+    content = json.loads((folder / "lesions.json").read_text())
+    content["lesions"].insert(1, {"centre_mm": [0, 0, 900], "radius_mm": 5, "organ": "brain"})
+    (folder / "more.json").write_text(json.dumps(content))
+    code, out, err = evaluate("--lesions", folder / "more.json")
+    assert code == 0
+    assert "1 lesions outside the field of view left out: lesion 2 (brain)" in err
+    assert "lesion 1 (muscle)" in out
+    assert "lesion 3 (liver)" in out  # names keep their place in the list
 
 
 def test_a_folder_is_no_list_of_lesions(folder: Path, evaluate: Evaluate) -> None:

@@ -73,6 +73,21 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_patients_own_list_of_lesions_serves_its_evaluation(
+    first: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The list holds the whole patient's lesions, and the scan shows the thorax."""
+    count = len(json.loads(bytes_of(first, "lesions.json"))["lesions"])
+    scan, lesions = str(first / "full.nii.gz"), str(first / "lesions.json")
+    command = ["evaluate", "--reference", scan, "--test", scan, "--lesions", lesions]
+    assert cli.run([*command, "-o", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr()
+    left_out = int(re.search(r"(\d+) lesions outside the field", printed.err)[1])
+    measured = len(re.findall(r"^lesion \d+ ", printed.out, re.MULTILINE))
+    assert left_out > 0
+    assert measured == count - left_out
+
+
 def test_the_record_makes_the_same_bytes_again(first: Path, tmp_path: Path) -> None:
     assert run("-o", tmp_path / "b", "--from", first / "scan.json", "--quiet") == 0
     for name in (*IMAGES, "lesions.json", "labels.json"):
@@ -235,7 +250,7 @@ WIDE = np.pad(np.ones((60, 4, 4)), 2)
         (3, labels_of(organs() + 50.0), "none of the 4 labels has a name that is known"),
         (3, labels_of(WIDE, np.diag([16.0, 16, 16, 1])), "mm wide and the field of .* 738 mm"),
         (2, lambda f: [*labels_of(organs())(f), "--extent", "torso"], "a label map has its own"),
-        (3, told("--from", "absent.json"), r"absent\.json cannot be read \(No such file"),
+        (3, told("--from", "absent.json"), r"absent\.json does not exist.*give a scan\.json"),
         (3, text_record("not json"), r"scan\.json is not JSON .*as petdiff simulate wrote it"),
         (3, text_record("[1, 2]"), "no record of a simulated scan"),
         (3, text_record('{"lesions": []}'), "no record of a simulated scan"),

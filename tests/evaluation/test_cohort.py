@@ -95,7 +95,7 @@ def test_methods_may_be_a_table_and_a_model_a_file_beside_the_cohort(tmp_path: P
         ),
         ('pairs = "nowhere"\nmethods = ["measured"]\n', "pairs: "),
         ('pairs = "."\npatients = 2\nmethods = ["measured"]\n', "patients: is for simulated"),
-        ("doses = [4\n", "is no TOML file"),
+        ("doses = [4\n", "is not TOML"),
     ],
 )
 def test_what_is_wrong_with_the_file_is_named(tmp_path: Path, text: str, named: str) -> None:

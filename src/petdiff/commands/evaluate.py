@@ -14,8 +14,11 @@ from petdiff.records import run_record
 from petdiff.runs import whole_folder, write_json
 
 if TYPE_CHECKING:
+    from petdiff.evaluation.lesions import Lesion
     from petdiff.evaluation.protocol import Case, Row
     from petdiff.image import PETImage
+
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def evaluate_pair(pair: Pair, output: Path, *, quiet: bool = False) -> str:
 
 
 def _read(pair: Pair, progress: Progress) -> tuple[Case, dict[str, PETImage]]:
-    from petdiff.commands.evaluate_inputs import read_labels, read_lesions, read_names, read_on_grid
+    from petdiff.commands.evaluate_inputs import read_labels, read_names, read_on_grid
     from petdiff.evaluation.protocol import prepare
     from petdiff.io import read_in_suv
 
@@ -81,8 +84,18 @@ def _read(pair: Pair, progress: Progress) -> tuple[Case, dict[str, PETImage]]:
                 f"{pair.labels} has no names beside it: regions are called by their numbers, and "
                 "no liver is known (--names FILE.json gives names)"
             )
-    lesions = read_lesions(pair.lesions, grid, resample=pair.resample) if pair.lesions else []
+    lesions = _lesions(pair.lesions, grid, pair.resample, progress) if pair.lesions else []
     return prepare(grid.suv, grid.spacing_mm, labels, names, lesions), scans
+
+
+def _lesions(path: Path, grid: PETImage, resample: bool, progress: Progress) -> list[Lesion]:
+    from petdiff.commands.evaluate_inputs import read_lesions
+
+    lesions, outside = read_lesions(path, grid, resample=resample)
+    if outside:
+        shown = ", ".join(outside[:_MOST_NAMED]) + (" …" if len(outside) > _MOST_NAMED else "")
+        progress.say(f"{path}: {len(outside)} lesions outside the field of view left out: {shown}")
+    return lesions
 
 
 def _gaussian(case: Case, low: PETImage) -> tuple[Sequence[Row], float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,9 @@ from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
+from petdiff.io.forms import stem_of
+from petdiff.io.json_files import read_json
+from petdiff.simulation.labels.label_file import read_names as label_names
 
 if TYPE_CHECKING:
     from petdiff.evaluation.lesions import Lesion
@@ -50,42 +52,41 @@ def read_labels(path: Path, grid: PETImage, *, resample: bool) -> Labels:
 
 def read_names(labels: Path, names: Path | None) -> dict[int, str]:
     """Names by label, from `names` or the .json beside the labels; empty where there is neither."""
-    beside = labels.with_name(labels.name.removesuffix(".gz").removesuffix(".nii") + ".json")
+    beside = labels.with_name(stem_of(labels) + ".json")
     path = names or beside
     if names is None and not beside.is_file():
         return {}
-    content = _json(path)
-    try:
-        return {int(label): str(name) for label, name in content.items()}
-    except (AttributeError, ValueError):
-        raise InputRefused(
-            f'{path} is not a JSON object of label and name: write {{"1": "liver", …}}'
-        ) from None
+    return label_names(path)
 
 
-def read_lesions(path: Path, grid: PETImage, *, resample: bool) -> list[Lesion]:
-    """Lesions of a list as `petdiff simulate` writes it, or of a volume of labels.
+def read_lesions(path: Path, grid: PETImage, *, resample: bool) -> tuple[list[Lesion], list[str]]:
+    """Read a list of lesions as `petdiff simulate` writes it, or a volume of labels.
 
-    Raises InputRefused where a lesion of the list has no centre or radius, an uptake that is no
-    number, or lies outside.
+    Returns the lesions that lie in the field of view, and the names of those that do not: lists
+    hold all lesions of a patient, and a scan shows part of the body. Raises InputRefused where a
+    lesion has no centre or radius or an uptake that is no number, and where none lies in the field.
     """
     from petdiff.evaluation.lesions import labelled_lesions, sphere_lesion
 
     if path.suffix != ".json":
-        return labelled_lesions(read_labels(path, grid, resample=resample), grid.spacing_mm)
-    content = _json(path)
+        return labelled_lesions(read_labels(path, grid, resample=resample), grid.spacing_mm), []
+    content = read_json(path)
     entries = content.get("lesions") if isinstance(content, dict) else content
     if not isinstance(entries, list):
         raise InputRefused(f'{path} holds no list of lesions: write {{"lesions": [{{…}}]}}')
-    found = []
+    found, outside = [], []
     for number, entry in enumerate(entries, start=1):
         name, centre_mm, radius_mm, suv = _entry(path, number, entry)
-        shape, affine = grid.suv.shape, grid.affine
         try:
-            found.append(sphere_lesion(name, centre_mm, radius_mm, shape, affine, suv))
-        except InputRefused as problem:
-            raise InputRefused(f"{path}: {problem}") from None
-    return found
+            found.append(sphere_lesion(name, centre_mm, radius_mm, grid.shape, grid.affine, suv))
+        except InputRefused:
+            outside.append(name)
+    if outside and not found:
+        raise InputRefused(
+            f"{path}: none of the {len(outside)} lesions lies in the scan's field of view: give "
+            "the list that belongs to this scan"
+        )
+    return found, outside
 
 
 def _entry(
@@ -119,19 +120,6 @@ def _number(given: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return number if np.isfinite(number) else None
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputRefused(f"{path} does not exist: check the name") from None
-    except OSError as problem:
-        raise InputRefused(
-            f"{path} cannot be read ({problem.strerror}): give a JSON file"
-        ) from None
-    except ValueError as problem:
-        raise InputRefused(f"{path} is not JSON ({problem}): give one that is") from None
 
 
 def _other_grid(path: Path, image: PETImage, grid: PETImage) -> InputRefused:

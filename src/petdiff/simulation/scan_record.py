@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from math import isfinite
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from petdiff.errors import InputRefused
+from petdiff.io.json_files import read_json
 from petdiff.simulation.anatomy.description import Patient
 from petdiff.simulation.labels.label_file import LabelSource
 from petdiff.simulation.patient.draw import EXTENTS
@@ -93,13 +92,9 @@ def read_record(path: str | Path) -> ScanRecord:
     naming the field that is wrong."""
     path = Path(path).expanduser()
     try:
-        content = json.loads(
-            path.read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_finite
-        )
-    except OSError as problem:
-        raise InputRefused(f"{path} cannot be read ({problem.strerror}): {_HINT}") from None
-    except ValueError as problem:
-        raise InputRefused(f"{path} is not JSON ({problem}): {_HINT}") from None
+        content = read_json(path, finite=True)
+    except InputRefused as problem:
+        raise InputRefused(f"{problem}; {_HINT}") from None
     if not isinstance(content, dict) or not {"patient", "scanner"} <= content.keys():
         raise InputRefused(f"{path} is no record of a simulated scan: {_HINT}")
     try:
@@ -117,13 +112,3 @@ def _within(name: str, what: Any, ranges: dict[str, tuple[float, float]]) -> Non
         value = getattr(what, field)
         if not all(low <= one <= high for one in np.ravel(value)):
             raise ValueError(f"{name}.{field} is {value}, not {low:g} to {high:g}")
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"it holds {constant}")
-
-
-def _finite(text: str) -> float:
-    if not isfinite(float(text)):
-        _refuse(text)
-    return float(text)

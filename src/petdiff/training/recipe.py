@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import math
-import tomllib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from petdiff.errors import UsageError
+from petdiff.io.json_files import read_toml
 from petdiff.runs import begin_or_resume
 
 
@@ -70,10 +70,7 @@ def read_recipe(config: Path | None, **overrides: Any) -> Recipe:
     where = "the recipe" if config is None else f"--config {config}"
     chosen: dict[str, Any] = {}
     if config is not None:
-        try:
-            chosen = tomllib.loads(config.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
-            raise UsageError(f"{where}: {problem}") from problem
+        chosen = read_toml(config)
     types = {field.name: str(field.type) for field in fields(Recipe)}
     for name, value in chosen.items():
         if name not in types:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from pydantic import (
 
 from petdiff.data.pairs import PairFiles, find_pairs
 from petdiff.errors import UsageError
+from petdiff.io.json_files import read_toml
 from petdiff.simulation.patient.draw import get_extent
 from petdiff.simulation.patient.tracers import get_tracer
 from petdiff.simulation.scanner.scanners import get_scanner
@@ -165,12 +165,7 @@ def read_cohort(path: Path) -> Cohort:
 
     Raises UsageError with the file and the key that is missing, unknown or impossible.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path} does not exist: give the TOML file of a cohort") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
-        raise UsageError(f"{path} is no TOML file: {problem}") from None
+    content = read_toml(path)
     try:
         return Cohort.model_validate(content, context={"folder": path.resolve().parent})
     except ValidationError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
 from petdiff.io.forms import existing, stem_of
+from petdiff.io.json_files import read_json, read_text
 from petdiff.io.labels import read_label_volume
 from petdiff.simulation.anatomy.description import Record
 from petdiff.simulation.labels.label_map import LabelMap
@@ -72,26 +72,32 @@ def read_again(source: LabelSource, moved_to: str | Path | None = None) -> Label
 
 
 def read_names(path: Path) -> dict[int, str]:
-    """Label names from JSON ({"1": "spleen"}) or from a table of label and name, one a line.
+    """Read label names from JSON ({"1": "spleen"}) or from a table, one label and name per line.
 
-    Columns are parted by tabs, semicolons, commas or blanks; further columns and a line of
-    headings are passed over. Raises InputRefused where the file holds no names.
+    Columns are separated by tabs, semicolons, commas or blanks; further columns and a line of
+    headings are ignored. Raises InputRefused where the file holds no names.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".json":
-            found = {int(label): str(name) for label, name in json.loads(text).items()}
+            content = read_json(path)
+            if not isinstance(content, dict):
+                raise ValueError("it is no object of label and name")
+            found = {int(label): printable(str(name)) for label, name in content.items()}
         else:
-            found = _table(text)
+            found = _table(read_text(path))
         if not found:
             raise ValueError("it is empty")
-    except (OSError, ValueError, IndexError, AttributeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
+    except (InputRefused, ValueError, IndexError, csv.Error) as error:
         raise InputRefused(
-            f"{path}: no label names to be read ({reason}): give JSON such as "
+            f"{path}: no label names can be read ({error}): give JSON such as "
             '{"1": "spleen"}, or a line "1,spleen" per label'
         ) from None
     return found
+
+
+def printable(name: str) -> str:
+    """Return a name with ? in place of characters that a terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in name)
 
 
 def sha256(path: Path) -> str:
@@ -109,14 +115,14 @@ def _table(text: str) -> dict[int, str]:
     ]
     if rows and not rows[0][0].lstrip("+-").isdigit():
         rows = rows[1:]  # headings
-    return {int(row[0]): row[1] for row in rows}
+    return {int(row[0]): printable(row[1]) for row in rows}
 
 
 def _names(path: Path, header_text: str, names: str | Path | None) -> dict[int, str]:
     beside = path.with_name(stem_of(path) + ".json")
     if names is not None or beside.is_file():
         return read_names(Path(names or beside).expanduser())
-    found = {int(label): name for label, name in _IN_HEADER.findall(header_text)}
+    found = {int(label): printable(name) for label, name in _IN_HEADER.findall(header_text)}
     if not found:
         raise InputRefused(
             f"{path} comes without the names of its labels: give them with --names FILE (JSON "

@@ -1,0 +1,71 @@
+"""JSON and TOML from files that people write: what cannot be read is refused in one line."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from functools import partial
+from math import isfinite
+from pathlib import Path
+from typing import Any, NoReturn
+
+from petdiff.errors import InputRefused, PetdiffError, UsageError
+
+_MOST_BYTES = 16 << 20  # lists of lists take 20 times as much memory
+
+
+def read_json(path: Path, *, finite: bool = False) -> Any:
+    """Read a JSON file; with `finite`, without NaN and without numbers beyond float64.
+
+    Raises InputRefused where the file is missing, no JSON or nested too deep.
+    """
+    if not finite:
+        return _parsed(path, "JSON", json.loads, InputRefused)
+    parse = partial(json.loads, parse_constant=_refuse, parse_float=_finite)
+    return _parsed(path, "JSON", parse, InputRefused)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file of settings. Raises UsageError where it is missing, no TOML or too deep."""
+    try:
+        content: dict[str, Any] = _parsed(path, "TOML", tomllib.loads, UsageError)
+    except InputRefused as problem:
+        raise UsageError(str(problem)) from None
+    return content
+
+
+def read_text(path: Path) -> str:
+    """Read a text file in UTF-8. Raises InputRefused where it is missing, large or no text."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise InputRefused(f"{path} does not exist: check the name") from None
+    except OSError as problem:
+        raise InputRefused(f"{path} cannot be read ({problem.strerror})") from None
+    if len(content) > _MOST_BYTES:
+        raise InputRefused(f"{path} has more than {_MOST_BYTES >> 20} MiB: give a text file")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise InputRefused(f"{path} is no text in UTF-8 ({problem.reason})") from None
+
+
+def _parsed(path: Path, kind: str, parse: Callable[[str], Any], error: type[PetdiffError]) -> Any:
+    text = read_text(path)
+    try:
+        return parse(text)
+    except RecursionError:
+        raise error(f"{path} is nested too deep: give {kind} of a few levels") from None
+    except ValueError as problem:
+        raise error(f"{path} is not {kind} ({problem}): give one that is") from None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"it holds {constant}")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if isfinite(number) else _refuse(text)
