@@ -6,12 +6,14 @@ import json
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from petdiff.errors import UsageError
 from petdiff.simulation.anatomy import NAMES, Grid, Phantom, patient_grid, render, structures
 from petdiff.simulation.anatomy.balance import fatness_for_weight
 from petdiff.simulation.anatomy.description import Lengths, Patient
-from petdiff.simulation.anatomy.render import displaced
+from petdiff.simulation.anatomy.frame import Frame
+from petdiff.simulation.anatomy.render import _texture, displaced
 from petdiff.simulation.patient.draw import ORGAN_VOLUME, draw_patient
 
 LABEL = {name: label for label, name in NAMES.items()}
@@ -214,3 +216,50 @@ def test_extent_bounds_the_grid(man: Patient) -> None:
 def test_unknown_extent_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="unknown extent 'leg'"):
         draw_patient(1, extent="leg")
+
+
+def test_breathing_blurs_the_dome_of_the_liver_and_nothing_far_from_it(man: Patient) -> None:
+    calm, deep = (man.model_copy(update={"breathing_mm": mm}) for mm in (0.0, 16.0))
+    grid = Grid((50, 40, 60), (4.0, 4.0, 4.0), (-20.0, -80.0, 1090.0))
+    held, breathing = render(calm, grid), render(deep, grid)
+    changed = np.abs(breathing.activity_suv - held.activity_suv).max(axis=(0, 1))
+    heights = grid.origin_mm[2] + 4.0 * np.arange(60)
+    top = heights[(held.labels == LABEL["liver"]).any(axis=(0, 1))].max()
+    assert changed[np.abs(heights - top) < 12].max() > 0.3
+    assert changed[heights < top - 160].max(initial=0) < 1e-3
+    # The edge is soft, but no activity comes or goes.
+    total = float(held.activity_suv.sum())
+    assert float(breathing.activity_suv.sum()) == pytest.approx(total, rel=0.01)
+
+
+def test_hands_have_fingers(woman: Patient) -> None:
+    down = woman.model_copy(update={"arms": "down"})
+    low, high = (float(Frame(down).z(z)) for z in (690, 760))
+    x = float(Frame(down).point((236.0, 0.0, 700.0))[0])
+    grid = Grid((40, 64, 28), (2.5, 2.5, 2.5), (x - 50, -60.0, low))
+    phantom = render(down, grid)
+    assert low + 28 * 2.5 == pytest.approx(high, abs=10)
+    fingers = [ndimage.label(phantom.labels[:, :, k] > 0)[1] for k in range(28)]
+    assert max(fingers) >= 4
+
+
+def test_fat_lies_between_the_muscles_of_the_thigh(woman: Patient) -> None:
+    lean = structures(woman)[2].shape
+    z = float(Frame(woman).z(720))
+    grid = Grid((110, 70, 4), (4.0, 4.0, 4.0), (-218.0, -138.0, z))
+    phantom = render(woman, grid)
+    inside = lean.distance(displaced(woman, grid)) < -4
+    fat, muscle = (phantom.labels[inside] == LABEL[n] for n in ("subcutaneous_fat", "muscle"))
+    assert 0.02 < fat.mean() < 0.4
+    assert muscle.mean() > 0.4
+
+
+def test_texture_is_no_pattern_of_a_few_waves(man: Patient) -> None:
+    """No single spatial frequency holds much of the texture's power."""
+    liver = next(s for s in structures(man) if s.name == "liver")
+    grid = Grid((64, 64, 64), (4.0, 4.0, 4.0), (-128.0, -128.0, 1000.0))
+    texture = _texture(man, liver, displaced(man, grid, 0.0)) - 1
+    window = np.hanning(64)
+    spectrum = np.abs(np.fft.rfftn(texture * np.multiply.outer(np.outer(window, window), window)))
+    peak = ndimage.uniform_filter(spectrum**2, 3).max() * 27  # a wave leaks into its neighbours
+    assert peak < 0.12 * 2 * (spectrum**2).sum()

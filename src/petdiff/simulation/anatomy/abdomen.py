@@ -23,7 +23,10 @@ def cavity(frame: Frame) -> Loft:
     """The abdominal and pelvic cavity below the ribs, filled with fat where no organ lies."""
     knots = np.array(
         [
-            (880, 0, -10, 40, 40, 40, 40, 2.2),
+            (856, 0, -12, 5, 5, 5, 5, 2.0),
+            (864, 0, -12, 24, 24, 24, 24, 2.0),
+            (880, 0, -10, 40, 40, 40, 40, 2.1),
+            (904, 0, -10, 54, 54, 50, 54, 2.2),
             (930, 0, -10, 66, 66, 56, 62, 2.3),
             (980, 0, -6, 84, 84, 56, 82, 2.4),
             (1040, 0, 0, 108, 108, 50, 80, 2.4),
@@ -43,7 +46,8 @@ def cavity(frame: Frame) -> Loft:
 def abdominal_fat(frame: Frame, cage: Shape) -> list[Structure]:
     """What fills the abdomen where no organ lies, the space under the diaphragm included."""
     domes = Union([Within(dome(frame, side), Grown(cage, -3)) for side in (1, -1)])
-    return [Structure("visceral_fat", Union([cavity(frame), domes]), "fat", "fat", 0.08)]
+    shape = rippled(frame.patient, "visceral_fat", Union([cavity(frame), domes]), 3, 40)
+    return [Structure("visceral_fat", shape, "fat", "fat", 0.08)]
 
 
 def abdomen(frame: Frame, wall: Shape) -> list[Structure]:
@@ -73,7 +77,7 @@ def _liver(frame: Frame, wall: Shape) -> list[Structure]:
     bladder = frame.organ("gallbladder", (48, 50, 1160))
     bile = bladder.tube([(38, 32, 1174), (50, 52, 1158), (56, 64, 1144)], [10, 20, 22])
     return [
-        Structure("liver", shape, "liver", texture=0.05, grain_mm=(12, 80)),
+        Structure("liver", shape, "liver", texture=0.05, grain_mm=(12, 80), breathes=True),
         Structure("portal_vein_and_splenic_vein", vein, "blood", texture=0.03),
         Structure("gallbladder", bile, "gallbladder"),
     ]
@@ -87,7 +91,7 @@ def _spleen(frame: Frame, wall: Shape) -> list[Structure]:
         place.ellipsoid((-60, -16, 1228), (24, 36, 60), leaning),
     )
     shape = rippled(frame.patient, "spleen", Within(bean, Grown(wall, -3)), 2, 40)
-    return [Structure("spleen", shape, "spleen", texture=0.05)]
+    return [Structure("spleen", shape, "spleen", texture=0.05, breathes=True)]
 
 
 def _pancreas(frame: Frame) -> list[Structure]:

@@ -120,14 +120,17 @@ def body_outline(frame: Frame, layer: Literal["skin", "lean"]) -> Shape:
     """The surface of the skin, or of the muscle beneath the fat."""
     fat = frame.patient.fatness if layer == "skin" else 0.0
     parts: list[Shape] = [_trunk(frame, fat)]
+    hands: list[Shape] = []
     for side in (1, -1):
-        parts += [_limb(frame, line, side, fat) for line in (LEG, FOOT, arm_line(frame))]
+        parts += [_limb(frame, line, side, fat) for line in (LEG, FOOT, arm_line(frame)[:-1])]
+        hands += _fingers(frame, side)
     if frame.patient.sex == "female":
         parts += [_breast(frame, side, fat) for side in (1, -1)]
     else:
         parts.append(frame.ellipsoid((0, 66, 818), (38, 28, 36)))
         parts.append(frame.tube([(0, 78, 872), (0, 96, 838), (0, 98, 805)], [16, 15, 14]))
-    return Union(parts, blend_mm=28.0)
+    # The wide blend that rounds armpits and groins would turn fingers into a mitten.
+    return Union([Union(parts, blend_mm=28.0), Union(hands, blend_mm=4.0)], blend_mm=14.0)
 
 
 def _trunk(frame: Frame, fat: float) -> Loft:
@@ -155,6 +158,26 @@ def _limb(frame: Frame, line: FloatArray, side: int, fat: float) -> Tube:
     return Tube(_rounded(points), _rounded(np.maximum(radius, 3)[:, None])[:, 0])
 
 
+def _fingers(frame: Frame, side: int) -> list[Shape]:
+    """Four fingers side by side and a thumb, as tubes from the palm's end."""
+    wrist, palm, tip = arm_line(frame)[-4, :3], arm_line(frame)[-2, :3], arm_line(frame)[-1, :3]
+    along = (tip - palm) / np.linalg.norm(tip - palm)
+    across = np.array([0.0, 1.0, 0.0])
+    found: list[Shape] = []
+    for place, length in zip((-24, -8, 8, 23), (66, 80, 84, 76), strict=True):
+        root = palm + place * across - 14 * along
+        line = [
+            root,
+            root + 0.5 * length * along,
+            root + (14 + length) * along + 0.3 * place * across,
+        ]
+        found.append(frame.tube(line, [9.5, 8, 6.5], side))
+    root = wrist + 0.55 * (palm - wrist)
+    thumb = [root + 16 * across, root + 34 * across + 28 * along, root + 40 * across + 62 * along]
+    found.append(frame.tube(thumb, [13, 11, 8], side))
+    return found
+
+
 def _rounded(points: FloatArray) -> FloatArray:
     """The same line with a point between each two, and its corners cut."""
     middle = (points[:-1] + points[1:]) / 2
@@ -174,7 +197,7 @@ def _breast(frame: Frame, side: int, fat: float) -> Ellipsoid:
 def layers(frame: Frame) -> list[Structure]:
     """Skin, subcutaneous fat and muscle, each filling what lies inside it."""
     skin = Shared(body_outline(frame, "skin"))
-    lean = body_outline(frame, "lean")
+    lean = Shared(body_outline(frame, "lean"))
     found = [
         Structure("skin", skin, "skin", texture=0.08),
         Structure("subcutaneous_fat", Grown(skin, -SKIN_MM), "fat", "fat", 0.08),

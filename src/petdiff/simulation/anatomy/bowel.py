@@ -45,23 +45,37 @@ def _duodenum(frame: Frame) -> list[Structure]:
 def _small_bowel(frame: Frame, wall: Shape) -> list[Structure]:
     rng = frame.patient.stream("small bowel")
     count = 270
-    line = frame.point(wandering(rng, count) * (90, 48, 88) + (-4, 26, 1052))
+    winding = rng.uniform(0.5, 0.95)
+    centre = np.array((-4, 26, 1052)) + rng.normal(0, (6, 3, 8))
+    spread = np.array((90, 48, 88)) * np.exp(rng.normal(0, 0.06, 3))
+    line = frame.point(wandering(rng, count, winding) * spread + centre)
     size = np.cbrt(frame.patient.volume.get("small_bowel", 1.0))
-    radius = 12.8 + 2.0 * np.sin(np.arange(count) * 0.9) + rng.normal(0, 0.6, count)
-    tube = Within(Tube(line, radius * size), Grown(wall, -3))
-    return [
-        Structure("small_bowel", tube, "small_bowel", "soft", 0.3, (30, 120)),
-        Structure("small_bowel_contents", Grown(tube, -5), "bowel_contents", texture=0.2),
-    ]
+    beat = rng.uniform(0.5, 1.3)
+    # Loops are distended here and collapsed there.
+    filling = np.interp(np.arange(count), np.linspace(0, count, 12), rng.normal(0, 1.4, 12))
+    radius = 12.8 + 1.6 * np.sin(np.arange(count) * beat) + filling + rng.normal(0, 0.6, count)
+    found: list[Structure] = []
+    # Jejunum, then ileum: two parts whose uptake differs from patient to patient.
+    for part in (slice(0, count // 2 + 1), slice(count // 2, count)):
+        tube = Within(Tube(line[part], np.maximum(radius[part], 8) * size), Grown(wall, -3))
+        factor = float(np.exp(rng.normal(-0.02, 0.22)))
+        found += [
+            Structure("small_bowel", tube, "small_bowel", "soft", 0.3, (30, 120), factor),
+            Structure("small_bowel_contents", Grown(tube, -5), "bowel_contents", texture=0.2),
+        ]
+    return found
 
 
-def wandering(rng: np.random.Generator, count: int) -> FloatArray:
-    """A random walk with inertia that stays inside the unit ball, [count, 3]."""
+def wandering(rng: np.random.Generator, count: int, winding: float = 0.75) -> FloatArray:
+    """Return a random walk with inertia that stays inside the unit ball, [count, 3].
+
+    winding  standard deviation of what turns each step, against the step's unit length
+    """
     line = np.empty((count, 3))
     position, heading = np.array([-0.3, 0.2, 0.8]), np.array([0.0, 0.3, -1.0])
     for n in range(count):
         inward = position * max(float(position @ position) - 0.35, 0.0)
-        heading = heading + rng.normal(0, 0.75, 3) - 3.3 * inward
+        heading = heading + rng.normal(0, winding, 3) - 3.3 * inward
         heading /= np.linalg.norm(heading)
         position = position + heading * 0.19
         position /= max(1.0, float(np.linalg.norm(position)))

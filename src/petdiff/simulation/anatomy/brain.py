@@ -20,29 +20,38 @@ class WhiteMatter:
 
     The cortex lines the surface and both sides of the midline, and follows furrows that reach deep
     where a random field of one wavelength crosses zero: its zero surfaces are as winding as gyri.
+    A furrow's cortex grows thinner with depth. Distances are those to the surfaces to first order,
+    so that its edges are as soft as those of other structures.
     """
 
     cerebrum: Shape
     folds: Waves
     cortex_mm: float = 4.2
-    furrow_mm: float = 30.0
-    furrow_width: float = 0.5  # in standard deviations of the field
+    furrow_mm: float = 32.0  # how deep furrows reach
+    furrow_half_mm: float = 4.6  # half the thickness of a furrow with its cortex, at the surface
 
     @property
     def bounds(self) -> Bounds:
         return self.cerebrum.bounds
 
     def distance(self, at: Samples) -> FloatArray:
+        outer = self.cerebrum.distance(at)
         furrow = self.folds.on(at.axes_mm)
-        furrow *= np.float32(1 / self.furrow_width)
-        furrow *= -furrow
-        np.exp(furrow, out=furrow)
-        furrow *= np.float32(self.furrow_mm)
-        furrow += self.cerebrum.distance(at)
-        furrow += np.float32(self.cortex_mm)
+        np.abs(furrow, out=furrow)
+        furrow *= np.float32(-1 / self._slope_per_mm)  # now minus the distance to the zero surface
+        furrow += np.float32(self.furrow_half_mm)
+        furrow += outer * np.float32(self.furrow_half_mm / self.furrow_mm)
+        outer += np.float32(self.cortex_mm)
+        np.maximum(furrow, outer, out=furrow)
         midline = np.float32(self.cortex_mm) - np.abs(at.points[0])
         np.maximum(furrow, midline, out=furrow)
         return furrow
+
+    @property
+    def _slope_per_mm(self) -> float:
+        """Root mean square of the field's gradient."""
+        square = (self.folds.amplitude**2)[:, None] * self.folds.k_per_mm**2
+        return float(np.sqrt(square.sum() / 2))
 
 
 def cranium(frame: Frame) -> Shape:
@@ -61,7 +70,7 @@ def brain(frame: Frame) -> list[Structure]:
     temporal = [place.ellipsoid((side * 36, 22, 1636), (22, 44, 24)) for side in (1, -1)]
     frontal = place.ellipsoid((0, 42, 1648), (46, 34, 22))
     cerebrum = Union([Within(cranium(frame), upper), frontal, *temporal], blend_mm=8)
-    folds = Waves.random(frame.patient.stream("cortex"), 60, (19, 27), 1.0)
+    folds = Waves.random(frame.patient.stream("cortex"), 60, (24, 36), 1.0)
     stem = place.tube([(0, -2, 1648), (0, -12, 1625), (0, -16, 1602)], [14, 13, 7])
     small = place.ellipsoid((0, -42, 1626), (48, 31, 24), turn(x=8))
     split = place.ellipsoid((0, 2, 1700), (1.6, 76, 34))

@@ -13,6 +13,7 @@ from petdiff.simulation.anatomy.description import Patient
 from petdiff.simulation.anatomy.frame import Frame
 from petdiff.simulation.anatomy.head import head
 from petdiff.simulation.anatomy.limbs import limbs
+from petdiff.simulation.anatomy.muscles import muscle_groups
 from petdiff.simulation.anatomy.pelvis import pelvis
 from petdiff.simulation.anatomy.spine import back_muscles, brown_fat, chest, spine
 from petdiff.simulation.anatomy.structure import Structure
@@ -43,8 +44,11 @@ def _structures(description: str) -> tuple[Structure, ...]:
     frame = Frame(Patient.model_validate_json(description))
     cage = Shared(rib_cage(frame))
     wall = Shared(Union([cage, cavity(frame)], blend_mm=8))
+    skin, fat, muscle, *glands = layers(frame)
     return (
-        *layers(frame),
+        *(skin, fat, muscle),
+        *muscle_groups(frame, muscle.shape),
+        *glands,
         *lungs(frame, cage),
         *abdominal_fat(frame, cage),
         *back_muscles(frame),

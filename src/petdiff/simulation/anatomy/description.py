@@ -50,6 +50,7 @@ class Patient(Record):
     fatness              thickness of subcutaneous fat against the reference body
     volume, shift_mm     organs' volume ratio and displacement against the reference body
     uptake               SUV per tissue, before `activity_scale`
+    breathing_mm         travel of the diaphragm, which a scan of minutes blurs; 0 holds the breath
     activity_scale       makes the mean SUV of the body equal to what was not excreted
     """
 
@@ -73,6 +74,7 @@ class Patient(Record):
     injected_mbq: float
     uptake_min: float
     excreted_fraction: float
+    breathing_mm: float = Field(default=0.0, ge=0, le=40)
     activity_scale: float = 1.0
     lesions: tuple[Lesion, ...] = ()
 

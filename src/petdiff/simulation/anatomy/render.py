@@ -11,15 +11,18 @@ from threadpoolctl import threadpool_limits
 
 from petdiff.simulation.anatomy.build import structures
 from petdiff.simulation.anatomy.description import Patient
+from petdiff.simulation.anatomy.frame import Frame
 from petdiff.simulation.anatomy.lesions import lesion_structures
 from petdiff.simulation.anatomy.names import LABELS
 from petdiff.simulation.anatomy.structure import MU_PER_CM, Structure
+from petdiff.simulation.anatomy.thorax import breathing_range
 from petdiff.simulation.shapes.grid import Grid
 from petdiff.simulation.shapes.random_fields import FloatArray, Waves
-from petdiff.simulation.shapes.signed_distance import Samples, Slices
+from petdiff.simulation.shapes.signed_distance import Samples, Slices, padded
 
 SLAB_VOXELS = 2_000_000  # painted at a time, which bounds the memory
 WARP_SD_MM = 4.0  # of the displacement along each axis
+TEXTURE_WAVES = 64  # with 16 the crests of single waves show as a cross-hatch
 UNDER_THE_SKIN_MM = 0.6  # how deep below the surface everything but the skin stays
 
 
@@ -65,21 +68,37 @@ def paint(
 
 
 def _paint(patient: Patient, painted: Sequence[Structure], samples: Samples, onto: Phantom) -> None:
-    softness = np.float32(1 / np.cbrt(np.prod(samples.step_mm)))
+    edge_mm = float(np.cbrt(np.prod(samples.step_mm)))
     outline = painted[0].shape
     for structure in painted:
-        here = samples.near(structure.shape.bounds)
+        blurred = structure.breathes and patient.breathing_mm > 0
+        bounds = structure.shape.bounds
+        here = samples.near(padded(bounds, patient.breathing_mm / 2) if blurred else bounds)
         if here is None:
             continue
         local = samples.part(here)
         cover = structure.shape.distance(local)
         if structure.shape is not outline:
             cover = np.maximum(cover, outline.distance(local) + np.float32(UNDER_THE_SKIN_MM))
-        cover = np.clip(np.float32(0.5) - cover * softness, 0, 1)
+        # Not in place: the distance may be one that several structures share.
+        cover = cover / (_edge_mm(patient, local, edge_mm) if blurred else np.float32(edge_mm))
+        cover = np.clip(np.float32(0.5) - cover, 0, 1)
         tight = _where_not_zero(cover)
         if tight is not None:
             slices = _within(here, tight)
             _blend(patient, structure, samples.part(slices), cover[tight], onto, slices)
+
+
+def _edge_mm(patient: Patient, at: Samples, voxel_mm: float) -> FloatArray:
+    """Return the width of a breathing structure's soft edge [i, j, k]: a voxel, and near the
+    diaphragm the travel of the breath. The mean of a scan of minutes has such an edge."""
+    top, reach = breathing_range(Frame(patient))
+    edge: FloatArray = (at.points[2] - np.float32(top)) * np.float32(1 / reach)
+    edge *= -edge
+    np.exp(edge, out=edge)
+    edge *= np.float32(patient.breathing_mm)
+    edge += np.float32(voxel_mm)
+    return edge
 
 
 def _blend(
@@ -120,7 +139,7 @@ def displaced(patient: Patient, grid: Grid, warp_sd_mm: float = WARP_SD_MM) -> S
 def _texture(patient: Patient, structure: Structure, at: Samples) -> FloatArray:
     """Uptake relative to the structure's mean, positive."""
     rng = patient.stream(f"texture {structure.name} {structure.tissue}")
-    field = Waves.random(rng, 16, structure.grain_mm, structure.texture).on(at.axes_mm)
+    field = Waves.random(rng, TEXTURE_WAVES, structure.grain_mm, structure.texture).on(at.axes_mm)
     field += np.float32(1)
     np.maximum(field, np.float32(0.1), out=field)
     return field

@@ -29,6 +29,7 @@ class Structure:
     grain_mm  wavelengths of that texture
     factor    uptake against the tissue's, for parts of one tissue that differ
     suv       uptake of its own, whatever the tissue's
+    breathes  whether breathing blurs its surface near the diaphragm
     """
 
     name: str
@@ -39,6 +40,7 @@ class Structure:
     grain_mm: tuple[float, float] = (12.0, 60.0)
     factor: float = 1.0
     suv: float | None = None
+    breathes: bool = False
 
 
 def rippled(patient: Patient, name: str, shape: Shape, sd_mm: float, grain_mm: float) -> Shape:

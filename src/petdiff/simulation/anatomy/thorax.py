@@ -21,6 +21,7 @@ from petdiff.simulation.shapes.signed_distance import (
 SIDES = ((1, "right"), (-1, "left"))
 HEART_MM = np.array((-24.0, 24.0, 1325.0))
 DOME_MM = {1: 1292.0, -1: 1276.0}  # height of the diaphragm's right and left dome
+BREATHING_REACH_MM = 40.0  # along z, the distance over which the blur of breathing fades
 HILUM_MM = (40.0, -26.0, 1368.0)
 
 
@@ -45,6 +46,11 @@ def dome(frame: Frame, side: int) -> Shape:
     return Ellipsoid((x, y - 2, low), (78 * width, 104 * depth, top - low))
 
 
+def breathing_range(frame: Frame) -> tuple[float, float]:
+    """Height of the diaphragm's top and how far below it breathing still blurs, in mm."""
+    return float(frame.z(DOME_MM[1])), BREATHING_REACH_MM
+
+
 def lungs(frame: Frame, cage: Shape) -> list[Structure]:
     """Mediastinum and lungs, which fill the rib cage above the diaphragm."""
     middle = frame.organ("mediastinum", (0, -10, 1380)).loft(
@@ -60,7 +66,9 @@ def lungs(frame: Frame, cage: Shape) -> list[Structure]:
     for side, word in SIDES:
         lobes = Without(Within(_lobes(frame, side, word), Grown(cage, -1)), dome(frame, side))
         shape = rippled(frame.patient, f"lung_{word}", lobes, 1.5, 60)
-        found.append(Structure(f"lung_{word}", shape, "lung", "lung", 0.18, (15, 120)))
+        found.append(
+            Structure(f"lung_{word}", shape, "lung", "lung", 0.18, (15, 120), breathes=True)
+        )
         vessels = _lung_vessels(frame, side, word)
         found.append(Structure("pulmonary_vessels", vessels, "blood", factor=0.8))
     return found

@@ -105,6 +105,7 @@ def _draw_body(seed: int, tracer: str, extent: str, study: Physiology) -> Patien
         head=HEAD[sex] * _spread(rng, 0.025),
         build=BUILD[sex] * _spread(rng, 0.03),
         fatness=1.0,
+        breathing_mm=_breathing_mm(seed),
         volume=volume,
         shift_mm=shift,
         uptake=study.uptake,
@@ -113,6 +114,12 @@ def _draw_body(seed: int, tracer: str, extent: str, study: Physiology) -> Patien
         uptake_min=study.uptake_min,
         excreted_fraction=study.excreted_fraction,
     )
+
+
+def _breathing_mm(seed: int) -> float:
+    """Draw the travel of the diaphragm in quiet breathing: 8 to 16 mm in most (typical)."""
+    rng = stream(seed, "breathing")
+    return float(np.clip(11 * np.exp(rng.normal(0, 0.35)), 4, 25))
 
 
 def _draw_organs(

@@ -293,13 +293,14 @@ class Union:
     def distance(self, at: Samples) -> FloatArray:
         distance = np.full(at.shape, FAR_MM)
         for part in self.parts:
-            here = at.near(_padded(part.bounds, self.blend_mm))
+            here = at.near(padded(part.bounds, self.blend_mm))
             if here is not None:
                 _join(distance[here], part.distance(at.part(here)), self.blend_mm)
         return distance
 
 
-def _padded(bounds: Bounds, by_mm: float) -> Bounds:
+def padded(bounds: Bounds, by_mm: float) -> Bounds:
+    """Return a box that reaches farther by a margin on every side."""
     (ax, ay, az), (bx, by, bz) = bounds
     return (ax - by_mm, ay - by_mm, az - by_mm), (bx + by_mm, by + by_mm, bz + by_mm)
 
@@ -328,7 +329,7 @@ class Grown:
 
     @cached_property
     def bounds(self) -> Bounds:
-        return _padded(self.shape.bounds, self.margin_mm)
+        return padded(self.shape.bounds, self.margin_mm)
 
     def distance(self, at: Samples) -> FloatArray:
         distance: FloatArray = self.shape.distance(at) - np.float32(self.margin_mm)
@@ -380,7 +381,7 @@ class Rippled:
 
     @cached_property
     def bounds(self) -> Bounds:
-        return _padded(self.shape.bounds, 2 * float(np.sqrt((self.waves.amplitude**2).sum())))
+        return padded(self.shape.bounds, 2 * float(np.sqrt((self.waves.amplitude**2).sum())))
 
     def distance(self, at: Samples) -> FloatArray:
         distance = self.waves.on(at.axes_mm)

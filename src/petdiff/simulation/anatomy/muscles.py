@@ -1,0 +1,80 @@
+"""Muscle groups of the limbs and the buttocks, and the fat between them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from petdiff.simulation.anatomy.body import LEG, arm_line
+from petdiff.simulation.anatomy.frame import Frame
+from petdiff.simulation.anatomy.structure import Structure
+from petdiff.simulation.shapes.signed_distance import Grown, Shape, Union, Within
+
+# Right side, in mm of the reference body: points (x, y, z) along each muscle's belly, and its
+# radius at each of them.
+Belly = tuple[tuple[tuple[float, float, float], ...], tuple[float, ...]]
+LEG_MUSCLES: dict[str, Belly] = {
+    "gluteus maximus, above": (((58, -86, 1000), (100, -74, 940), (134, -44, 890)), (18, 28, 18)),
+    "gluteus maximus, below": (((50, -88, 950), (92, -80, 890), (126, -50, 840)), (18, 30, 18)),
+    "gluteus medius": (((122, -6, 1035), (140, -14, 960), (142, -16, 915)), (20, 24, 14)),
+    "rectus femoris": (((92, 42, 905), (94, 50, 760), (90, 46, 560)), (17, 23, 10)),
+    "vastus lateralis": (((132, 8, 860), (136, 16, 720), (116, 24, 560)), (22, 31, 16)),
+    "vastus medialis": (((72, 34, 780), (62, 26, 640), (62, 20, 545)), (16, 25, 18)),
+    "vastus intermedius": (((104, 26, 800), (98, 30, 620)), (18, 15)),
+    "adductors": (((46, 6, 880), (54, -12, 770), (70, -14, 620)), (27, 35, 14)),
+    "sartorius": (((118, 46, 940), (60, 48, 740), (50, 4, 540)), (9, 11, 9)),
+    "biceps femoris": (((108, -62, 840), (118, -46, 700), (120, -34, 530)), (18, 27, 13)),
+    "semimembranosus": (((76, -66, 840), (74, -54, 700), (64, -34, 530)), (21, 28, 14)),
+    "gastrocnemius medialis": (((68, -36, 480), (66, -44, 370), (80, -36, 250)), (16, 26, 11)),
+    "gastrocnemius lateralis": (((108, -36, 480), (110, -42, 370), (96, -36, 250)), (14, 24, 10)),
+    "soleus": (((90, -28, 400), (88, -34, 270), (84, -36, 130)), (14, 25, 10)),
+    "tibialis anterior": (((106, 14, 440), (104, 18, 310), (88, 18, 120)), (11, 15, 6)),
+    "peronei": (((122, -8, 430), (118, -8, 280), (106, -26, 110)), (9, 13, 6)),
+}  # fmt: skip
+# Arm: the share of the way from shoulder to elbow, or from elbow to wrist, at which a belly starts
+# and stops; how far it lies to the side and to the front of that line, in mm; and its radii.
+UPPER_ARM = (((0.1, 0.95), (-4, 19), (17, 23, 12)), ((0.05, 0.95), (4, -20), (19, 24, 13)))
+FOREARM = (((0.02, 0.7), (-13, 6), (15, 20, 8)), ((0.02, 0.7), (14, -4), (14, 19, 8)))
+GROWN_MM = 5.5  # by which bellies press against each other in a body of mean fatness
+UPTAKE_SD = 0.1  # of the logarithm of a muscle's uptake against the mean
+LOOSE_MM = 1.5  # the space left for fat between two muscles at a fatness of 1
+
+
+def muscle_groups(frame: Frame, lean: Shape) -> list[Structure]:
+    """Return the fat between the muscles of arms and legs, then the muscles, each with its uptake.
+
+    They are painted over the body's layer of muscle, `lean`, and stay within it. Lean patients have
+    hardly any fat between.
+    """
+    rng = frame.patient.stream("muscle groups")
+    thick = frame.patient.build * np.sqrt(frame.patient.width * frame.patient.depth)
+    loose = LOOSE_MM * (frame.patient.fatness - 1)
+    fat: list[Shape] = []
+    found: list[Shape] = []
+    for side in (1, -1):
+        fat.append(frame.tube(LEG[:, :3], 0.72 * LEG[:, 3], side, thick))
+        for line, radius in LEG_MUSCLES.values():
+            found.append(Grown(frame.tube(line, radius, side, thick), GROWN_MM - loose))
+        found += _arm_bellies(frame, side, thick)
+    bellies = [
+        Structure(
+            "muscle",
+            Within(belly, lean),
+            "muscle",
+            texture=0.1,
+            factor=float(np.exp(rng.normal(0, UPTAKE_SD))),
+        )
+        for belly in found
+    ]
+    seams = Structure("subcutaneous_fat", Within(Union(fat), lean), "fat", "fat", 0.08)
+    return [seams, *bellies]
+
+
+def _arm_bellies(frame: Frame, side: int, thick: float) -> list[Shape]:
+    line = arm_line(frame)[:, :3]
+    found: list[Shape] = []
+    for (start, stop), groups in (((line[0], line[3]), UPPER_ARM), ((line[3], line[6]), FOREARM)):
+        for (first, last), (outward, forward), radius in groups:
+            share = np.linspace(first, last, 3)[:, None]
+            belly = start + share * (stop - start) + (outward, forward, 0)
+            found.append(frame.tube(belly, radius, side, thick))
+    return found
