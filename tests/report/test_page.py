@@ -108,13 +108,13 @@ def unpacked(packed: Packed, name: str) -> NDArray[np.float64]:
     stored = zlib.decompress(base64.b64decode(packed.volumes[name]))
     low, high = np.frombuffer(stored, dtype=np.uint8).reshape(2, -1)
     steps = (low + high.astype(np.int8).astype(int) * 256).reshape(packed.shape, order="F")
-    return np.asarray(steps * packed.step_suv)
+    return np.asarray(steps * packed.step)
 
 
 def test_packed_voxels_are_the_files_and_lie_where_they_lay() -> None:
     image = scan()
     packed = pack({"measured": image.suv}, image, budget_bytes=10**7)
-    assert (packed.block, packed.step_suv) == (1, 0.01)
+    assert (packed.block, packed.step) == (1, 0.01)
     values = unpacked(packed, "measured")
     assert values.size < image.suv.size  # the air around the body is left out
     for voxel in np.ndindex(*packed.shape):
@@ -131,7 +131,7 @@ def test_a_small_budget_makes_coarser_steps_then_coarser_voxels() -> None:
     full = pack({"a": image.suv}, image, budget_bytes=10**7)
     some = pack({"a": image.suv}, image, budget_bytes=int(0.85 * len(full.volumes["a"])))
     assert some.block == 1
-    assert some.step_suv > full.step_suv
+    assert some.step > full.step
     less = pack({"a": image.suv}, image, budget_bytes=len(full.volumes["a"]) // 6)
     assert less.block == 2
     assert less.spacing_mm == (8.0, 6.0, 10.0)
@@ -139,7 +139,7 @@ def test_a_small_budget_makes_coarser_steps_then_coarser_voxels() -> None:
     n = less.shape
     means = fine[: 2 * n[0], : 2 * n[1], : 2 * n[2]]
     means = means.reshape(n[0], 2, n[1], 2, n[2], 2).mean(axis=(1, 3, 5))
-    np.testing.assert_allclose(unpacked(less, "a"), means, atol=less.step_suv / 2 + 0.0051)
+    np.testing.assert_allclose(unpacked(less, "a"), means, atol=less.step / 2 + 0.0051)
     # A block's place is the middle of its voxels.
     first = [packed.to_mm @ [*(packed.to_file @ [0, 0, 0, 1]), 1] for packed in (full, less)]
     np.testing.assert_allclose((first[1] - first[0])[:3], [2.0, 1.5, 2.5])
@@ -160,7 +160,7 @@ def test_any_scan_packs() -> None:
             image = PETImage(np.full(shape, level, dtype=np.float32), np.eye(4))
             for budget in (10, 10**6):
                 packed = pack({"a": image.suv}, image, budget)
-                np.testing.assert_allclose(unpacked(packed, "a"), level, atol=packed.step_suv / 2)
+                np.testing.assert_allclose(unpacked(packed, "a"), level, atol=packed.step / 2)
 
 
 def test_notices_name_what_is_off() -> None:

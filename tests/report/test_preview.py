@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from petdiff.image import PETImage
-from petdiff.report.preview import suv_window, write_preview, write_scans
+from petdiff.report.preview import display_window, suv_window, write_preview, write_scans
 
 AFFINE = np.diag([2.0, 2.0, 4.0, 1.0])
 
@@ -90,3 +90,12 @@ def test_same_scan_same_bytes(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         write_preview(tmp_path / name, image, image, title="t")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_a_scan_without_suv_has_its_own_window() -> None:
+    """Tissue at 9 would be read at SUV 0 to 20; in another unit the window follows the values."""
+    projection = np.zeros((40, 60), dtype=np.float32)
+    projection[10:30, 5:55] = 9
+    counts = PETImage(marked(), AFFINE, unit="CNTS", in_suv=False)
+    assert display_window(projection, counts) == 10
+    assert display_window(projection, PETImage(marked(), AFFINE)) == 20

@@ -196,7 +196,9 @@ def _record(request: Request, image: PETImage, result: Result, form: str) -> dic
         },
         "output_form": form,
         "denoising": result.record,
-        "activity": activity_change(image.values, result.image.values, image.spacing_mm),
+        "activity": activity_change(
+            image.values, result.image.values, image.spacing_mm, in_suv=image.in_suv
+        ),
     }
 
 

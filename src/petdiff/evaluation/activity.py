@@ -15,10 +15,15 @@ _BLOCK_MM = 8.0
 
 
 def activity_change(
-    before: NDArray[np.float32], after: NDArray[np.float32], spacing_mm: Spacing
+    before: NDArray[np.float32],
+    after: NDArray[np.float32],
+    spacing_mm: Spacing,
+    *,
+    in_suv: bool = True,
 ) -> dict[str, Any]:
-    """Relative change of the summed SUV, of all and of the regions of each SUV band. JSON-able.
+    """Measure the relative change of the summed activity, of all and by SUV band. JSON-able.
 
+    Values that are not in SUV have no bands.
     A region is the blocks of 8 mm whose mean in `before` lies in the band: single noisy voxels,
     which denoising must change, do not choose their own band.
     """
@@ -28,7 +33,7 @@ def activity_change(
     means = sums_before / voxels
     millilitre = float(np.prod(spacing_mm)) / 1000
     bands = []
-    for low, high in pairwise(_SUV_BANDS):
+    for low, high in pairwise(_SUV_BANDS if in_suv else ()):
         inside = (means >= low) & (means < high)
         if not inside.any():
             continue

@@ -16,7 +16,16 @@ def notices(record: Mapping[str, Any]) -> list[str]:
     suv = scan.get("suv") or {}
     found = [*suv.get("warnings", ()), *scan.get("warnings", ())]
     found = [f"Header: {warning}" for warning in found]
-    return [*_activity(record["activity"]), *found, *_grid(scan, run), *_model(run["model"])]
+    unit = _unit(scan)
+    return [*_activity(record["activity"]), *unit, *found, *_grid(scan, run), *_model(run["model"])]
+
+
+def _unit(scan: Mapping[str, Any]) -> list[str]:
+    """Say that values are no SUV, and why."""
+    unit, suv = scan.get("values_in", "SUV"), scan.get("suv") or {}
+    if unit == "SUV":
+        return []
+    return [f"All values are in {unit}, not in SUV: {suv.get('reason')}."]
 
 
 def _activity(activity: Mapping[str, Any]) -> list[str]:

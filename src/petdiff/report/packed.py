@@ -34,10 +34,10 @@ class Packed:
     """Volumes on one grid, ready for a page.
 
     volumes     by name: base64 of deflated int16 [x, y, z], x fastest, all low bytes before all
-                high ones, which packs a fifth smaller; SUV = int16 · step
+                high ones, which packs a fifth smaller; value = int16 · step
     shape       voxels to the right, front and head
     spacing_mm  of these voxels
-    step_suv    of the rounding, so that a value is the file's within half of it
+    step    of the rounding, so that a value is the file's within half of it
     block       voxels of the file, a side, that one of these is the mean of
     to_file     voxel of the page → voxel index in the file: float64 [3, 4]
     to_mm       voxel index in the file → mm, RAS+: the image's affine
@@ -46,7 +46,7 @@ class Packed:
     volumes: Mapping[str, str]
     shape: tuple[int, int, int]
     spacing_mm: Spacing
-    step_suv: float
+    step: float
     block: int
     to_file: NDArray[np.float64]
     to_mm: NDArray[np.float64]
@@ -56,7 +56,7 @@ class Packed:
         return {
             "shape": list(self.shape),
             "spacing_mm": list(self.spacing_mm),
-            "step_suv": self.step_suv,
+            "step": self.step,
             "block": self.block,
             "to_file": self.to_file.tolist(),
             "to_mm": self.to_mm.tolist(),

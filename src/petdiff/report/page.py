@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from petdiff.image import PETImage
 from petdiff.report.notices import millimetres, notices
 from petdiff.report.packed import Packed, pack
-from petdiff.report.preview import coronal_projection, suv_window
+from petdiff.report.preview import coronal_projection, display_window
 from petdiff.terminal import one_line
 
 LARGEST_PAGE_BYTES = 25_000_000
@@ -55,7 +55,7 @@ def write_page(
     """Write a run as one web page.
 
     measured, denoised  on one grid
-    spread              standard deviation in SUV [i, j, k] where several samples were drawn
+    spread              standard deviation in their unit [i, j, k] where several samples were drawn
     name, title         the scan's file name; model, steps and seed
     record              as run.json holds it; of it, nothing that could name a patient is shown
     picture             the PNG of projections, shown where there is no viewer and in print
@@ -75,8 +75,8 @@ def write_page(
         title=escape(one_line(title)),
         grid=escape(_grid(record)),
         notices="\n".join(f"<li>{escape(warning)}</li>" for warning in warnings),
-        viewer=_part("viewer.html") if packed else "",
-        coarseness=escape(_coarseness(packed)) if packed else "",
+        viewer=_viewer(denoised) if packed else "",
+        coarseness=escape(_coarseness(packed, denoised.unit_name)) if packed else "",
         picture=base64.b64encode(picture.read_bytes() if picture.is_file() else b"").decode(),
         record=_table(record_rows(record)),
         activity=_activity_table(record["activity"]),
@@ -91,7 +91,7 @@ def write_page(
 
 
 def record_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The record for a person: what ran, on what, how SUV was got and how long it took.
+    """Return the record for a person: what ran, on what, how SUV was got and how long it took.
 
     Left out: the folder the scan lay in, series UID and description, dates, weight and dose.
     """
@@ -107,7 +107,7 @@ def record_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("device", f"{run['device']}; {run['precision']}"),
         ("worked on", _working(run)),
         ("stored unit", str(scan["unit"])),
-        ("SUV rule", f"{suv.get('rule')}: {suv.get('reason')}"),
+        ("SUV rule" if suv.get("rule") else "no SUV", _suv_rule(suv)),
         ("SUV per stored value", _factor(suv.get("factor"))),
         *((key, str(scan[key])) for key in ("manufacturer", "scanner", "tracer") if scan.get(key)),
         ("time", ", ".join(f"{stage} {time:.1f} s" for stage, time in seconds.items())),
@@ -115,6 +115,14 @@ def record_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("versions", ", ".join(f"{k} {v}" for k, v in record["versions"].items())),
     ]
     return [(key, value) for key, value in rows if value]
+
+
+def _suv_rule(suv: Mapping[str, Any]) -> str:
+    return f"{suv['rule']}: {suv['reason']}" if suv.get("rule") else str(suv.get("reason") or "")
+
+
+def _viewer(image: PETImage) -> str:
+    return Template(_part("viewer.html")).substitute(unit=escape(image.unit_name))
 
 
 def _training(training: Mapping[str, Any]) -> str:
@@ -149,13 +157,14 @@ def _moment(iso: str) -> str:
     return f"{datetime.fromisoformat(iso):%Y-%m-%d %H:%M %Z}"
 
 
-def _coarseness(packed: Packed) -> str:
-    kept = f"Values are the files' voxels rounded to steps of SUV {packed.step_suv:g}"
+def _coarseness(packed: Packed, unit: str) -> str:
+    step = f"steps of {packed.step:g} {unit}"
+    kept = f"Values are the files' voxels rounded to {step}"
     if packed.block > 1:
         n = packed.block
         kept = (
             f"To keep this page small its voxels are means of {n} × {n} × {n} of the files', so "
-            f"that a value is not that of one voxel; steps of SUV {packed.step_suv:g}"
+            f"that a value is not that of one voxel; {step}"
         )
     return f"{kept}. Air far from the body is left out."
 
@@ -195,11 +204,14 @@ def _data(
 ) -> str:
     """The volumes and how to read them, as blocks that no browser runs."""
     change = denoised.values - measured.values
-    shown = suv_window(coronal_projection(denoised))
+    shown = display_window(coronal_projection(denoised), denoised)
     windows = {"shown": shown, "suv": _top(denoised.values), "change": _top(np.abs(change))}
     if spread is not None:
         windows["spread"] = _top(spread)
-    geometry = json.dumps(packed.geometry() | {"auto": windows}).replace("<", "\\u003c")
+    of_the_unit = {"unit": denoised.unit_name, "in_suv": denoised.in_suv}
+    geometry = json.dumps(packed.geometry() | of_the_unit | {"auto": windows}).replace(
+        "<", "\\u003c"
+    )
     blocks = [f'<script type="application/json" id="geometry">{geometry}</script>']
     blocks += [
         f'<script type="text/plain" class="volume" data-name="{name}">{text}</script>'

@@ -70,7 +70,7 @@ def write_preview(
     """Draw the projections of a scan before and after denoising as a PNG.
 
     measured, denoised  on one grid
-    spread              standard deviation in SUV [i, j, k] where several samples were drawn
+    spread              standard deviation in their unit [i, j, k] where several samples were drawn
     title, note         model, steps and seed; a second, fainter line
     """
     spacing_mm = _ras_spacing_mm(denoised)
@@ -78,24 +78,25 @@ def write_preview(
     before = _ras(measured.values, measured.affine)[box]
     after = _ras(denoised.values, denoised.affine)[box]
     change = after - before
-    grey = (0.0, suv_window(after.max(axis=_CORONAL)))
+    unit = denoised.unit_name
+    grey = (0.0, display_window(after.max(axis=_CORONAL), denoised))
 
     def views(volume: Picture) -> list[_View]:
         axes = (_CORONAL, _SAGITTAL) if spread is None else (_CORONAL,)
         return [_view(volume.max(axis=axis), axis, spacing_mm) for axis in axes]
 
     panels = [
-        _Panel("measured", views(before), "Greys", grey, "SUV"),
-        _Panel("denoised", views(after), "Greys", grey, "SUV"),
-        _changed(_view(_extreme(change), _CORONAL, spacing_mm)),
+        _Panel("measured", views(before), "Greys", grey, unit),
+        _Panel("denoised", views(after), "Greys", grey, unit),
+        _changed(_view(_extreme(change), _CORONAL, spacing_mm), unit),
     ]
     if spread is not None:
-        panels.append(_spread(views(_ras(spread, denoised.affine)[box])))
+        panels.append(_spread(views(_ras(spread, denoised.affine)[box]), unit))
     _save(panels, title, note, path)
 
 
 def write_scans(path: Path, scans: Mapping[str, PETImage], *, title: str, note: str = "") -> None:
-    """Draw coronal projections of scans on one grid side by side, by caption, in one SUV window."""
+    """Draw coronal projections of scans on one grid side by side, by caption, in one window."""
     first = next(iter(scans.values()))
     spacing_mm = _ras_spacing_mm(first)
     box = body_box(_ras(first.values, first.affine), spacing_mm)
@@ -103,9 +104,9 @@ def write_scans(path: Path, scans: Mapping[str, PETImage], *, title: str, note: 
         name: _ras(image.values, image.affine)[box].max(axis=_CORONAL)
         for name, image in scans.items()
     }
-    grey = (0.0, suv_window(next(iter(projections.values()))))
+    grey = (0.0, display_window(next(iter(projections.values())), first))
     panels = [
-        _Panel(name, [_view(projection, _CORONAL, spacing_mm)], "Greys", grey, "SUV")
+        _Panel(name, [_view(projection, _CORONAL, spacing_mm)], "Greys", grey, first.unit_name)
         for name, projection in projections.items()
     ]
     _save(panels, title, note, path)
@@ -120,10 +121,17 @@ def literal(text: str) -> str:
 
 
 def coronal_projection(image: PETImage) -> Picture:
-    """The largest SUV on each ray from front to back, of the body's box."""
+    """Return the largest value on each ray from front to back, of the body's box."""
     turned = _ras(image.values, image.affine)
     projection: Picture = turned[body_box(turned, _ras_spacing_mm(image))].max(axis=_CORONAL)
     return projection
+
+
+def display_window(projection: Picture, image: PETImage) -> float:
+    """Return the upper end of the grey scale for a projection of `image`, in its own unit."""
+    if image.in_suv:
+        return suv_window(projection)
+    return _round_up(float(np.quantile(projection, 0.995)))
 
 
 def suv_window(projection: Picture) -> float:
@@ -139,14 +147,15 @@ def suv_window(projection: Picture) -> float:
     return min(SUV_WINDOWS, key=lambda top: abs(np.log(top / (2.5 * ordinary))))
 
 
-def _changed(view: _View) -> _Panel:
+def _changed(view: _View, unit: str) -> _Panel:
     limit = _round_up(float(np.quantile(np.abs(view.picture), 0.995)))
-    return _Panel("change", [view], _CHANGE, (-limit, limit), "ΔSUV, the largest on each ray")
+    label = f"change in {unit}, the largest on each ray"
+    return _Panel("change", [view], _CHANGE, (-limit, limit), label)
 
 
-def _spread(views: list[_View]) -> _Panel:
+def _spread(views: list[_View], unit: str) -> _Panel:
     top = _round_up(float(np.quantile(views[0].picture, 0.995)))
-    return _Panel("uncertainty", views, "hot", (0.0, top), "SUV, 1 standard deviation")
+    return _Panel("uncertainty", views, "hot", (0.0, top), f"{unit}, 1 standard deviation")
 
 
 def _extreme(change: Picture) -> Picture:

@@ -22,7 +22,7 @@
   const $ = (id) => document.getElementById(id);
 
   const geometry = JSON.parse($("geometry").textContent);
-  const { shape, spacing_mm: spacing, step_suv: step, to_file: toFile, to_mm: toMm } = geometry;
+  const { shape, spacing_mm: spacing, step, to_file: toFile, to_mm: toMm } = geometry;
   const decimals = Math.max(0, Math.ceil(-Math.log10(step) - 1e-9));
   const images = [];
   let projector = null;
@@ -31,6 +31,8 @@
   let angle = 0;
   let playing = null;
   const at = shape.map((n) => Math.floor(n / 2));
+  const { unit, in_suv: inSuv } = geometry;
+  const presets = PRESETS.filter(([, top]) => inSuv || top === null);
   const tops = { suv: geometry.auto.shown, change: geometry.auto.change / 2, spread: 1 };
 
   function trouble(text) {
@@ -197,7 +199,7 @@
     }
     for (const [name, top] of Object.entries(tops)) $(`top-${name}`).value = Number(top.toPrecision(3));
     [...$("windows").children].forEach((button, i) => {
-      button.setAttribute("aria-pressed", (PRESETS[i][1] ?? geometry.auto.suv) === tops.suv);
+      button.setAttribute("aria-pressed", (presets[i][1] ?? geometry.auto.suv) === tops.suv);
     });
     project();
   }
@@ -315,7 +317,7 @@
       made.addEventListener("click", act);
     };
     VIEWS.forEach(({ name }, i) => button("views", name, () => show(i)));
-    PRESETS.forEach(([name, top]) => button("windows", name, () => { tops.suv = top ?? geometry.auto.suv; rewindow(); }));
+    presets.forEach(([name, top]) => button("windows", name, () => { tops.suv = top ?? geometry.auto.suv; rewindow(); }));
     for (const name of Object.keys(tops)) {
       $(`top-${name}`).addEventListener("change", (event) => {
         const top = Number(event.target.value);
@@ -345,12 +347,12 @@
     const change = denoised.map((value, i) => Math.min(Math.max(value - measured[i], -32767), 32767));
     $("viewer").hidden = false;
     const suv = () => [0, tops.suv];
-    addColumn("measured", measured, "grey", suv, "SUV");
-    addColumn("denoised", denoised, "grey", suv, "SUV");
-    addColumn("difference", change, "change", () => [-tops.change, tops.change], "SUV");
+    addColumn("measured", measured, "grey", suv, unit);
+    addColumn("denoised", denoised, "grey", suv, unit);
+    addColumn("difference", change, "change", () => [-tops.change, tops.change], unit);
     if (spread) {
       tops.spread = geometry.auto.spread;
-      addColumn("spread", spread, "hot", () => [0, tops.spread], "SUV, 1 SD");
+      addColumn("spread", spread, "hot", () => [0, tops.spread], `${unit}, 1 SD`);
     }
     for (const label of document.querySelectorAll("label.spread")) label.hidden = !spread;
     projector = new Projector(shape, spacing);
