@@ -93,9 +93,10 @@ def test_same_scan_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_scan_without_suv_has_its_own_window() -> None:
-    """Tissue at 9 would be read at SUV 0 to 20; in another unit the window follows the values."""
+    """Tissue at 9 is read at SUV 0 to 20; in another unit at what 2.5 times as much is."""
     projection = np.zeros((40, 60), dtype=np.float32)
     projection[10:30, 5:55] = 9
     counts = PETImage(marked(), AFFINE, unit="CNTS", in_suv=False)
-    assert display_window(projection, counts) == 10
+    assert display_window(projection, counts) == 30
+    assert display_window(1000 * projection, counts) == 30_000
     assert display_window(projection, PETImage(marked(), AFFINE)) == 20

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUV_WINDOWS = (5.0, 10.0, 20.0)
+_MIDDLE_GREY = 2.5  # end of the grey scale over what a quarter of the body's rays exceed
 Picture = NDArray[np.float32]
 _CORONAL, _SAGITTAL = 1, 0  # the RAS axis that a projection looks along
 _WIDEST_IN, _HIGHEST_IN, _DPI = 12.5, 6.4, 160
@@ -128,10 +129,13 @@ def coronal_projection(image: PETImage) -> Picture:
 
 
 def display_window(projection: Picture, image: PETImage) -> float:
-    """Return the upper end of the grey scale for a projection of `image`, in its own unit."""
+    """Return the upper end of the grey scale for a projection of `image`, in its own unit.
+
+    It follows the values as that for SUV does, without its three choices.
+    """
     if image.in_suv:
         return suv_window(projection)
-    return _round_up(float(np.quantile(projection, 0.995)))
+    return _round_up(_MIDDLE_GREY * _ordinary(projection))
 
 
 def suv_window(projection: Picture) -> float:
@@ -140,11 +144,16 @@ def suv_window(projection: Picture) -> float:
     Of the three the nearest to 2.5 times what a quarter of the body's rays exceed: torso and liver
     then lie in the middle greys, whatever the bladder or the brain take up.
     """
-    body = projection[projection > 0.12 * typical_uptake(projection)]
-    ordinary = float(np.quantile(body, 0.75)) if body.size else 0.0
+    ordinary = _ordinary(projection)
     if not 1 <= ordinary <= 40:
         return _round_up(float(np.quantile(projection, 0.995)))
-    return min(SUV_WINDOWS, key=lambda top: abs(np.log(top / (2.5 * ordinary))))
+    return min(SUV_WINDOWS, key=lambda top: abs(np.log(top / (_MIDDLE_GREY * ordinary))))
+
+
+def _ordinary(projection: Picture) -> float:
+    """Return what a quarter of the body's rays exceed."""
+    body = projection[projection > 0.12 * typical_uptake(projection)]
+    return float(np.quantile(body, 0.75)) if body.size else 0.0
 
 
 def _changed(view: _View, unit: str) -> _Panel:
