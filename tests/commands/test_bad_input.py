@@ -113,7 +113,7 @@ def text_file(folder: Path) -> Path:
         pytest.param(series(CorrectedImage=["DECY"]), "CorrectedImage|ATTN", id="no attenuation"),
         pytest.param(path_traversal, "outside", id="zip path traversal"),
         pytest.param(zip_bomb, "zip", id="zip bomb"),
-        pytest.param(nifti(np.ones((9, 9, 9, 2))), "4 dimensions", id="NIfTI of 4 dimensions"),
+        pytest.param(nifti(np.ones((9, 9, 9, 2, 2))), "5 dimensions", id="NIfTI of 5 dimensions"),
         pytest.param(nifti(np.full((9, 9, 9), np.nan)), "NaN", id="NaN"),
         pytest.param(nifti(np.full((9, 9, 9), np.inf)), "729 infinite", id="infinite"),
         pytest.param(truncated_nifti, "truncated", id="truncated NIfTI"),

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from petdiff import __version__
+from petdiff.commands.denoise_frames import frames_text, mean_result, with_frame_figures
 from petdiff.errors import UsageError
+from petdiff.frames import PETFrames
 from petdiff.image import PETImage
-from petdiff.progress import Progress
+from petdiff.inference.frames import FramesResult
+from petdiff.progress import Progress, Tick
 from petdiff.records import run_record
 from petdiff.runs import require_free, whole_folder, write_json
 
@@ -44,28 +47,35 @@ def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list
 
     The folder appears whole or not at all. Raises PetdiffError and its kinds.
     """
-    from petdiff.io import read_static
+    from petdiff.io import read
 
     progress = Progress(quiet)
     with whole_folder(output) as folder:
         with progress.stage("reading"):
-            image = read_static(
+            scan = read(
                 request.scan,
                 series=request.series,
                 units=request.units,
                 suv_factor=request.suv_factor,
             )
+        # Pictures and figures of a scan of frames show the mean over them.
+        image = scan.mean() if isinstance(scan, PETFrames) else scan
         form = _form(request, image)
-        require_free(
-            output, 4 * image.values.size * (1 if request.samples == 1 else 2) + 40_000_000
-        )
+        require_free(output, _result_bytes(request, scan))
         model = _load(request, image, progress)
+        if isinstance(scan, PETFrames):
+            progress.say(f"frames  {frames_text(scan)}; each is denoised as a scan of its own")
         with progress.stage("denoising", hint=_FASTER) as tick:
-            result = _denoise(request, image, model, tick)
+            found = _denoise(request, scan, model, tick)
         with progress.stage("writing"):
-            _write(result, folder, form)
-        record = _record(request, image, result, form)
+            _write(found, folder, form)
         # From here on the result is on the disk: what only informs may fail without losing it.
+        if isinstance(scan, PETFrames) and isinstance(found, FramesResult):
+            found = with_frame_figures(scan, found)
+            with progress.stage("curves"), progress.optional(folder / "frames.png"):
+                _curves(scan, found, folder / "frames.png")
+        result = mean_result(found) if isinstance(found, FramesResult) else found
+        record = _record(request, image, result, form)
         with progress.stage("preview"), progress.optional(folder / "preview.png"):
             _preview(request, image, result, folder / "preview.png")
         with progress.stage("page"), progress.optional(folder / "report.html"):
@@ -76,6 +86,12 @@ def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list
         write_json(folder / "run.json", whole)
         names = sorted(entry.name for entry in folder.iterdir())
     return [Path(output) / name for name in names]
+
+
+def _result_bytes(request: Request, scan: PETImage | PETFrames) -> int:
+    """Room that the results take, uncompressed."""
+    voxels = scan.first.values.size * len(scan) if isinstance(scan, PETFrames) else scan.values.size
+    return 4 * voxels * (1 if request.samples == 1 else 2) + 40_000_000
 
 
 def _form(request: Request, image: PETImage) -> Literal["dicom", "nifti"]:
@@ -114,13 +130,16 @@ def _load(request: Request, image: PETImage, progress: Progress) -> Model:
     return model
 
 
-def _denoise(request: Request, image: PETImage, model: Model, tick: Any) -> Result:
+def _denoise(
+    request: Request, scan: PETImage | PETFrames, model: Model, tick: Tick
+) -> Result | FramesResult:
     import torch
 
     from petdiff.inference.denoise import denoise
 
+    note = "frames" if isinstance(scan, PETFrames) else ""
     return denoise(
-        image,
+        scan,
         model,
         steps=request.steps,
         samples=request.samples,
@@ -128,11 +147,11 @@ def _denoise(request: Request, image: PETImage, model: Model, tick: Any) -> Resu
         generator=torch.Generator().manual_seed(request.seed),
         device=request.device,
         voxel_mm=request.voxel_mm,
-        callback=tick,
+        callback=lambda done, total: tick(done, total, note),
     )
 
 
-def _write(result: Result, folder: Path, form: Literal["dicom", "nifti"]) -> None:
+def _write(result: Result | FramesResult, folder: Path, form: Literal["dicom", "nifti"]) -> None:
     from petdiff.io import Derivation, write
 
     model = result.record["model"]
@@ -144,8 +163,25 @@ def _write(result: Result, folder: Path, form: Literal["dicom", "nifti"]) -> Non
     name = "denoised" if form == "dicom" else "denoised.nii.gz"
     write(result.image, folder / name, derivation)
     if result.uncertainty is not None:
-        uncertainty = replace(result.uncertainty, stored_per_value=1.0, source=None)
-        write(uncertainty, folder / "uncertainty.nii.gz")
+        write(_without_source(result.uncertainty), folder / "uncertainty.nii.gz")
+
+
+def _without_source(scan: PETImage | PETFrames) -> PETImage | PETFrames:
+    """The scan as it is written where its values, not the stored unit, are wanted."""
+    if isinstance(scan, PETFrames):
+        return scan.with_frames([_bare(frame) for frame in scan])
+    return _bare(scan)
+
+
+def _bare(image: PETImage) -> PETImage:
+    return replace(image, stored_per_value=1.0, source=None)
+
+
+def _curves(measured: PETFrames, result: FramesResult, path: Path) -> None:
+    from petdiff.report.time_activity import write_time_activity
+
+    of = f"{title(result.record)} · {len(measured)} frames"
+    write_time_activity(path, measured, result.image, title=of)
 
 
 def _preview(request: Request, image: PETImage, result: Result, path: Path) -> None:
@@ -153,7 +189,11 @@ def _preview(request: Request, image: PETImage, result: Result, path: Path) -> N
 
     spread = None if result.uncertainty is None else result.uncertainty.values
     device = result.record["device"]
-    note = f"{request.scan.resolve().name} · {grid_text(image)} · stored {image.unit} · {device}"
+    frames = result.record.get("frames")
+    of = f"mean of {len(frames)} frames · " if frames else ""
+    note = (
+        f"{request.scan.resolve().name} · {of}{grid_text(image)} · stored {image.unit} · {device}"
+    )
     write_preview(path, image, result.image, spread, title=title(result.record), note=note)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _NOTABLE_CHANGE = 0.02
@@ -16,8 +16,9 @@ def notices(record: Mapping[str, Any]) -> list[str]:
     suv = scan.get("suv") or {}
     found = [*suv.get("warnings", ()), *scan.get("warnings", ())]
     found = [f"Header: {warning}" for warning in found]
-    unit = _unit(scan)
-    return [*_activity(record["activity"]), *unit, *found, *_grid(scan, run), *_model(run["model"])]
+    frames, unit = _frames(run.get("frames") or ()), _unit(scan)
+    activity = _activity(record["activity"])
+    return [*activity, *frames, *unit, *found, *_grid(scan, run), *_model(run["model"])]
 
 
 def _unit(scan: Mapping[str, Any]) -> list[str]:
@@ -26,6 +27,29 @@ def _unit(scan: Mapping[str, Any]) -> list[str]:
     if unit == "SUV":
         return []
     return [f"All values are in {unit}, not in SUV: {suv.get('reason')}."]
+
+
+def _frames(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is shown of a scan of frames, and which frames are empty or changed their activity."""
+    if not rows:
+        return []
+    found = [
+        f"Pictures and activity are those of the mean over {len(rows)} frames, each weighted by "
+        "its duration; frames.png shows the frames' curves."
+    ]
+    empty = [str(row["frame"]) for row in rows if row["unchanged"]]
+    if empty:
+        found.append(f"No activity, so left as they were: frame {', '.join(empty)}.")
+    changed = [
+        f"{row['frame']} ({row['relative_change']:+.1%})"
+        for row in rows
+        if row.get("relative_change") is not None and abs(row["relative_change"]) > _NOTABLE_CHANGE
+    ]
+    if changed:
+        found.append(
+            f"Activity changed by more than {_NOTABLE_CHANGE:.0%} in frame {', '.join(changed)}."
+        )
+    return found
 
 
 def _activity(activity: Mapping[str, Any]) -> list[str]:
