@@ -16,11 +16,14 @@ from typing import Annotated, Literal
 import typer
 
 from petdiff import __version__, terminal
-from petdiff.errors import PetdiffError, UsageError
+from petdiff.errors import PetdiffError, UsageError, with_options
 from petdiff.terminal import print_result
 
 _WRONG_USAGE = 2
 _INTERRUPTED = 130  # as shells count: 128 and SIGINT's number
+
+# Arguments in Python whose option has another name.
+_RENAMED = {"voxel_mm": "voxel-size", "drf": "dose", "drfs": "dose", "again": "from"}
 
 app = typer.Typer(
     invoke_without_command=True,
@@ -380,7 +383,7 @@ def run(arguments: list[str]) -> int:
         with terminal.log_to_stderr():
             outcome = app(arguments, prog_name="petdiff", standalone_mode=False)
     except PetdiffError as problem:
-        return _fail(str(problem), problem.exit_code)
+        return _fail(with_options(str(problem), _options(), _RENAMED), problem.exit_code)
     except typer.TyperException as problem:
         message = problem.format_message()
         return _fail(f"{message} (petdiff --help lists commands and options)", _WRONG_USAGE)
@@ -416,6 +419,12 @@ def main() -> None:
 def _stop(number: int, frame: FrameType | None) -> None:
     """Let a polite kill unwind like Ctrl-C, so that unfinished outputs are removed."""
     raise KeyboardInterrupt
+
+
+def _options() -> set[str]:
+    """Return the options of all commands, with their dashes."""
+    commands = vars(typer.main.get_command(app))["commands"].values()
+    return {name for command in commands for option in command.params for name in option.opts}
 
 
 def _fail(message: str, exit_code: int) -> int:

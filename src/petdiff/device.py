@@ -32,10 +32,10 @@ def resolve_device(name: str) -> torch.device:
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda", "mps"):
-        raise UsageError(f"--device {name}: unknown; use auto, cpu, cuda, cuda:N or mps")
+        raise UsageError(f"`device` {name} is unknown: use auto, cpu, cuda, cuda:N or mps")
     count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(_has_mps())}[device.type]
     if (device.index or 0) >= count:
-        raise UsageError(f"--device {name}: not available here ({count} such devices); use auto")
+        raise UsageError(f"`device` {name} is not available here ({count} such devices): use auto")
     return device
 
 

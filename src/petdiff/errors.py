@@ -1,6 +1,15 @@
-"""What petdiff raises when it stops: one family, each with the exit code of the command line."""
+"""What petdiff raises when it stops: one family, each with the exit code of the command line.
+
+A message names an argument as Python does, in backticks: "`samples` is 0: give 1 or more". The
+command line turns that into the option (`--samples`), so that nothing but cli.py writes dashes.
+"""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+_ARGUMENT = re.compile(r"`([a-z][a-z_]*)`")
 
 
 class PetdiffError(Exception):
@@ -14,6 +23,12 @@ class UsageError(PetdiffError):
 
     exit_code = 2
 
+    @property
+    def option(self) -> str | None:
+        """The argument at fault: the first one that the message names; None where it names none."""
+        found = _ARGUMENT.search(str(self))
+        return found.group(1) if found else None
+
 
 class InputRefused(PetdiffError):
     """The input cannot be used as it is, and guessing would be worse (exit code 3)."""
@@ -23,3 +38,18 @@ class InputRefused(PetdiffError):
 
 class SUVRefused(InputRefused):
     """The scan can be read, but nothing leads from its stored values to SUV."""
+
+
+def with_options(message: str, options: Collection[str], renamed: Mapping[str, str]) -> str:
+    """Return a message with `arguments` written as options of the command line.
+
+    options  those there are, with dashes ("--suv-factor")
+    renamed  arguments whose option has another name, without dashes
+    """
+
+    def option(found: re.Match[str]) -> str:
+        name = found.group(1)
+        dashed = "--" + renamed.get(name, name).replace("_", "-")
+        return dashed if dashed in options else found.group()
+
+    return _ARGUMENT.sub(option, message)

@@ -154,7 +154,7 @@ def test_label_map_is_scanned_again_from_where_it_lies_now(labelled: Path, tmp_p
     (folder / "a" / "scan.json").write_text(json.dumps(content))
     labels = (folder / "map.nii.gz").rename(folder / "other.nii.gz")
     record = folder / "a" / "scan.json"
-    with pytest.raises(InputRefused, match=r"map\.nii\.gz.* is not there: .*--labels"):
+    with pytest.raises(InputRefused, match=r"map\.nii\.gz.* is not there: .*`labels`"):
         petdiff.rescan(record)
     assert run("-o", folder / "b", "--from", record, "--labels", labels, "--quiet") == 0
     for name in IMAGES:

@@ -160,7 +160,7 @@ def test_folder_of_another_run_is_refused_and_the_change_named(tmp_path: Path) -
 
 def test_process_that_dies_is_an_error_that_says_how_to_go_on(tmp_path: Path) -> None:
     cohort = Cohort(doses=(4,), methods=["measured"])  # type: ignore[arg-type]
-    with pytest.raises(PetdiffError, match="--workers"):
+    with pytest.raises(PetdiffError, match="`workers`"):
         run_cohort(cohort, tmp_path / "run", work=deadly)
 
 

@@ -105,7 +105,7 @@ def test_several_series_are_listed_and_one_can_be_chosen(tmp_path: Path) -> None
     first, second = pet_slices(), pet_slices(SeriesDescription="NAC", CorrectedImage=["DECY"])
     save(first, tmp_path, prefix="a")
     save(second, tmp_path, prefix="b")
-    with pytest.raises(InputRefused, match="--series") as refusal:
+    with pytest.raises(InputRefused, match="`series`") as refusal:
         read(tmp_path)
     for named in (first[0].SeriesInstanceUID, "NAC", "not attenuation corrected", "5 slices"):
         assert named in str(refusal.value)
@@ -139,7 +139,7 @@ def test_callers_word_overrules_the_header(tmp_path: Path) -> None:
     assert (image.stored_per_value, image.unit) == (2.0, "BQML")
     image = read(tmp_path / "b", units="bqml", suv_factor=1)
     assert image.suv[0, 0, 0] == pytest.approx(pixel_of(bare, 0, 0, 0))
-    with pytest.raises(InputRefused, match="--units bqml --suv-factor"):
+    with pytest.raises(InputRefused, match="`units` bqml and `suv_factor`"):
         read_suv(tmp_path / "b")
     assert not read(tmp_path / "b").in_suv
 
@@ -325,7 +325,7 @@ def test_no_injection_time_is_refused(tmp_path: Path) -> None:
     def timeless(k: int, ds: Dataset) -> None:
         del tracer(ds).RadiopharmaceuticalStartDateTime, tracer(ds).RadiopharmaceuticalStartTime
 
-    with pytest.raises(InputRefused, match=r"0018,1072.*--suv-factor"):
+    with pytest.raises(InputRefused, match=r"0018,1072.*`suv_factor`"):
         read_suv(save(pet_slices(edit=timeless), tmp_path))
 
 
@@ -442,7 +442,7 @@ def test_digital_reference_objects_read_their_suv(test_data: Path, name: str) ->
 @pytest.mark.real
 def test_poor_headers_need_the_callers_word(test_data: Path) -> None:
     folder = test_data / "nema_iq" / "pet_recon_1"
-    with pytest.raises(InputRefused, match="--units bqml --suv-factor"):
+    with pytest.raises(InputRefused, match="`units` bqml and `suv_factor`"):
         read_suv(folder)
     image = read(folder, units="bqml", suv_factor=1)
     assert image.suv.shape == (192, 192, 89)

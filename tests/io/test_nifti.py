@@ -89,13 +89,13 @@ def test_written_in_the_unit_it_came_in(tmp_path: Path) -> None:
 
 def test_bqml_needs_a_factor(tmp_path: Path) -> None:
     path = saved(tmp_path / "scan.nii", values())
-    with pytest.raises(InputRefused, match="--suv-factor"):
+    with pytest.raises(InputRefused, match="`suv_factor`"):
         read(path, units="bqml")
-    with pytest.raises(InputRefused, match="--suv-factor"):
+    with pytest.raises(InputRefused, match="`suv_factor`"):
         read_suv(path, units="bqml")
     with pytest.raises(UsageError, match="contradict"):
         read(path, units="suv", suv_factor=2)
-    with pytest.raises(UsageError, match="--suv-factor"):
+    with pytest.raises(UsageError, match="`suv_factor`"):
         read(path, suv_factor=-1)
     with pytest.raises(UsageError, match="series is for DICOM"):
         read(path, series="1.2")

@@ -210,9 +210,9 @@ def test_contract_that_makes_no_sense_is_refused_by_entry(name: str, part: str) 
 @pytest.mark.parametrize("name", ASKED_ONCE)
 def test_what_answers_once_draws_no_samples(name: str) -> None:
     model = as_model(methods()[name].create("tiny"))
-    with pytest.raises(UsageError, match="--steps 2"):
+    with pytest.raises(UsageError, match="`steps` is 2"):
         petdiff.denoise(as_image(pair(8)[0]), model, steps=2)
-    with pytest.raises(UsageError, match="--samples 2"):
+    with pytest.raises(UsageError, match="`samples` is 2"):
         petdiff.denoise(as_image(pair(8)[0]), model, samples=2)
 
 

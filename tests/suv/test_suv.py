@@ -230,7 +230,7 @@ def test_stored_suv_of_other_kinds(units: str, suv_type: str, body: float) -> No
 def test_refuses_by_name_and_offers_a_way_out(changes: dict[str, Any], named: str) -> None:
     with pytest.raises(InputRefused, match=named) as refusal:
         suv(**changes)
-    assert "--suv-factor" in str(refusal.value)
+    assert "`suv_factor`" in str(refusal.value)
 
 
 def test_refuses_slices_of_two_calibrations() -> None:
@@ -242,4 +242,4 @@ def test_refuses_slices_of_two_calibrations() -> None:
 def test_a_slice_that_lacks_what_another_has_may_be_truncated(slices: Any) -> None:
     with pytest.raises(InputRefused, match=r"lacks Units .* truncated") as refusal:
         suv(*slices)
-    assert "--suv-factor" not in str(refusal.value)
+    assert "`suv_factor`" not in str(refusal.value)

@@ -100,7 +100,7 @@ class WindowDenoiser:
                 if smaller >= self.window[2]:
                     raise PetdiffError(
                         f"out of memory on {x_t.device} with windows of {self.window}: use another "
-                        "--device"
+                        "`device`"
                     ) from error
             else:
                 self.done += 1

@@ -154,7 +154,7 @@ def _denoise_image(
     """Denoise one volume; arguments as in `denoise`."""
     start = time.perf_counter()
     if samples < 1 or (steps is not None and steps < 1):
-        raise UsageError(f"steps and samples must be at least 1, got {steps} and {samples}")
+        raise UsageError(f"`steps` and `samples` must be 1 or more, not {steps} and {samples}")
     _require_finite(image)
     place = resolve_device(device)
     method = model.method
@@ -163,10 +163,13 @@ def _denoise_image(
     if dose is not None:
         _require_dose(dose, model)
     if samples > 1 and method.sampling_steps == 1:
-        raise UsageError(f"--samples {samples}: {model.contract.method} always answers the same")
+        raise UsageError(
+            f"`samples` is {samples}, but {model.contract.method} always answers the same: leave "
+            "it out"
+        )
     if samples > 1 and steps == 1:
         raise UsageError(
-            "one step always gives the same answer: for several samples use --steps 2 or more"
+            "one step always gives the same answer: for several samples give `steps` 2 or more"
         )
 
     scan = turned(image, method.axes)
@@ -348,11 +351,12 @@ def _require_unit(image: PETImage, model: Model) -> None:
 def _require_dose(dose: float, model: Model) -> None:
     if not 1 < dose < math.inf:
         raise UsageError(
-            f"--dose {dose:g} is no dose reduction factor: give a number above 1, 20 for 1/20"
+            f"`dose` is {dose:g}, which is no dose reduction factor: give a number above 1, 20 for "
+            "1/20"
         )
     if not model.method.can_be_told_dose:
         raise UsageError(
-            f"--dose {dose:g}: {model.contract.method} cannot be told a dose; leave it out"
+            f"`dose` is {dose:g}, but {model.contract.method} makes no use of a dose: leave it out"
         )
 
 

@@ -71,7 +71,7 @@ class TiledDenoiser:
                 smaller = halve(self.core, self.method.multiple)
                 if smaller is None:
                     raise PetdiffError(
-                        f"out of memory on {x.device} with the smallest tile; use another --device"
+                        f"out of memory on {x.device} with the smallest tile; use another `device`"
                     ) from error
                 self.core = smaller
             if x.device.type == "cuda":

@@ -133,10 +133,10 @@ def write(
 
 def _check_options(units: str | None, suv_factor: float | None) -> None:
     if units not in (None, "suv", "bqml"):
-        raise UsageError(f"--units is {units!r}, not suv or bqml")
+        raise UsageError(f"`units` is {units!r}, not suv or bqml")
     if suv_factor is None:
         return
     if not 0 < suv_factor < float("inf"):
-        raise UsageError(f"--suv-factor is {suv_factor}, not a positive number")
+        raise UsageError(f"`suv_factor` is {suv_factor}, not a positive number")
     if units == "suv" and suv_factor != 1:
-        raise UsageError(f"--units suv and --suv-factor {suv_factor:g} contradict each other")
+        raise UsageError(f"`units` suv and `suv_factor` {suv_factor:g} contradict each other")

@@ -63,7 +63,7 @@ def _choose(path: Path, found: Sequence[Series], uid: str | None) -> Series:
     if uid is not None:
         found = [series for series in found if series.uid == uid]
         if not found:
-            raise InputRefused(f"{path.name} holds no series {uid}: leave out --series to see all")
+            raise InputRefused(f"{path.name} holds no series {uid}: leave out `series` to see all")
     if not found:
         raise InputRefused(f"{path.name} holds no DICOM file")
     pet = [s for s in found if s["SOPClassUID"] == PositronEmissionTomographyImageStorage]
@@ -75,7 +75,7 @@ def _choose(path: Path, found: Sequence[Series], uid: str | None) -> Series:
         )
     if len(pet) > 1:
         raise InputRefused(
-            f"{path.name} holds {len(pet)} PET series, choose one with --series UID: "
+            f"{path.name} holds {len(pet)} PET series, choose one with `series` UID: "
             + "; ".join(str(s) for s in pet)
         )
     if pet[0]["Modality"] != "PT":

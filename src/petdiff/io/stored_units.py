@@ -10,7 +10,7 @@ def suv_without_header(name: str, units: str | None, suv_factor: float | None) -
     """The factor of a NIfTI or .npz file, by the caller's word alone."""
     if units == "bqml" and suv_factor is None:
         raise InputRefused(
-            f"{name} holds no headers that lead from Bq/ml to SUV: add --suv-factor F "
+            f"{name} holds no headers that lead from Bq/ml to SUV: give `suv_factor` F "
             "(SUV = stored value × F)"
         )
     if suv_factor is None or units == "suv":

@@ -215,7 +215,7 @@ class DDPM3D:
     ) -> Tensor:
         """Ancestral sampling over `steps` of the timesteps, spread from the first to the last."""
         if steps > self.process.timesteps:
-            raise UsageError(f"--steps {steps}: this model has {self.process.timesteps}")
+            raise UsageError(f"`steps` is {steps}: this model has {self.process.timesteps}")
         alphas_bar = self.process.alphas_bar
         sigmas = ddpm_sigmas(alphas_bar, respaced_timesteps(len(alphas_bar), steps))
         start = ddpm_start(noise, sigmas)

@@ -251,4 +251,4 @@ def _find(name: str) -> Path:
     if path.is_file():
         return path
     names = ", ".join(shipped_models()) or "none"
-    raise UsageError(f"--model {name}: neither a shipped model ({names}) nor a file")
+    raise UsageError(f"`model` {name} is neither a shipped model ({names}) nor a file")

@@ -92,7 +92,9 @@ class Regressor:
     ) -> Tensor:
         """The one answer."""
         if steps != 1:
-            raise UsageError(f"--steps {steps}: {self.name} answers at once; leave --steps out")
+            raise UsageError(
+                f"`steps` is {steps}, but {self.name} answers in one step: leave it out"
+            )
         sigma = torch.tensor(torch.inf)
         x0 = denoiser(noise, sigma)
         if callback is not None:

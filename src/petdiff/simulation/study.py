@@ -107,12 +107,12 @@ def simulate(
     _check(seed, dose_factors, voxel_mm)
     if labels is None:
         if names is not None:
-            raise UsageError("--names are those of a label map: give --labels too")
+            raise UsageError("`names` are those of a label map: give `labels` too")
         label_map = source = None
         patient = draw_patient(seed, tracer=tracer, lesions=lesions, extent=extent)
     else:
         if extent != "total-body":
-            raise UsageError(f"--extent {extent} is for drawn patients; a label map has its own")
+            raise UsageError(f"`extent` {extent} is for drawn patients: a label map has its own")
         label_map, source = read_label_map(labels, names)
         patient = draw_labelled_patient(seed, label_map, tracer=tracer, lesions=lesions)
     record = ScanRecord(
@@ -154,10 +154,10 @@ def rescan(
     _check(record.seed, dose_factors or record.dose_factors, voxel_mm)
     patient = record.patient if lesions else record.patient.model_copy(update={"lesions": ()})
     if record.labels is None and labels is not None:
-        raise UsageError("--labels contradicts the record: its patient is drawn, not a label map's")
+        raise UsageError("`labels` contradicts the record: its patient is drawn, not a label map's")
     if extent is not None:
         if record.labels is not None:
-            raise UsageError(f"--extent {extent} is for drawn patients; a label map has its own")
+            raise UsageError(f"`extent` {extent} is for drawn patients: a label map has its own")
         patient = patient.model_copy(update={"extent": get_extent(extent)})
     changed = {
         "patient": patient,

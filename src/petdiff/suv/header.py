@@ -117,7 +117,7 @@ class SliceHeader:
 
 def refuse(header: SliceHeader, why: str) -> SUVRefused:
     """Return the error for a header that gives no SUV, with the way out."""
-    options = "--suv-factor F" if header.units else "--units bqml --suv-factor F"
+    options = "`suv_factor` F" if header.units else "`units` bqml and `suv_factor` F"
     return SUVRefused(
         f"no SUV from {header.name}: {why}; if you know the factor, give {options} "
         "(SUV = stored value × F)"

@@ -56,7 +56,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputRefused(
-            f"{path}: not a training checkpoint ({type(error).__name__}); remove it, and --resume "
-            "goes on from the one before"
+            f"{path}: not a training checkpoint ({type(error).__name__}); remove it, and "
+            "`resume` goes on from the one before"
         ) from error
     return state

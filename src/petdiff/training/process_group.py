@@ -93,7 +93,7 @@ def join_ranks(device: str) -> Ranks:
         name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
     place = resolve_device(name)
     if place.type not in ("cpu", "cuda"):
-        raise UsageError(f"--device {device}: training runs on cuda or cpu")
+        raise UsageError(f"`device` is {device}: training runs on cuda or cpu")
     if place.type == "cuda":
         torch.cuda.set_device(place)
     if world > 1 and not dist.is_initialized():

@@ -67,7 +67,7 @@ def read_recipe(config: Path | None, **overrides: Any) -> Recipe:
 
     Raises UsageError, naming file and setting, for what is unknown, of another type or impossible.
     """
-    where = "the recipe" if config is None else f"--config {config}"
+    where = "the recipe" if config is None else f"`config` {config}"
     chosen: dict[str, Any] = {}
     if config is not None:
         chosen = read_toml(config)

@@ -133,7 +133,7 @@ def _finished(
                 except BrokenProcessPool:
                     raise PetdiffError(
                         "a process died, perhaps for want of memory: run the same command again "
-                        f"with fewer --workers than {workers}; what is done stays done"
+                        f"with fewer `workers` than {workers}; what is done stays done"
                     ) from None
                 except PetdiffError as problem:
                     raise type(problem)(f"{jobs[job].name}: {problem}") from None

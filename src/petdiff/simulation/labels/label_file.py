@@ -60,13 +60,13 @@ def read_again(source: LabelSource, moved_to: str | Path | None = None) -> Label
     path = Path(moved_to or source.path).expanduser()
     if not path.is_file():
         raise InputRefused(
-            f"{path}, the patient's label map, is not there: put it back, or say with --labels "
-            "where it is now"
+            f"{path}, the patient's label map, is not there: put it back, or give its new "
+            "place as `labels`"
         )
     if sha256(path) != source.sha256:
         raise InputRefused(
             f"{path} is not the label map that the patient was made from (its sha256 differs): "
-            "give the old file, or simulate a new patient with --labels and without --from"
+            "give the old file, or simulate a new patient from `labels`"
         )
     return read_label_map(path, source.names)[0]
 
@@ -125,7 +125,7 @@ def _names(path: Path, header_text: str, names: str | Path | None) -> dict[int, 
     found = {int(label): printable(name) for label, name in _IN_HEADER.findall(header_text)}
     if not found:
         raise InputRefused(
-            f"{path} comes without the names of its labels: give them with --names FILE (JSON "
+            f"{path} comes without the names of its labels: give a file as `names` (JSON "
             f'such as {{"1": "liver"}}, or lines "1,liver") or in {beside.name} beside it'
         )
     return found

@@ -89,7 +89,7 @@ class Supply:
             if not process.is_alive():
                 raise PetdiffError(
                     f"a process that makes training slabs ended with code {process.exitcode} "
-                    "(killed for memory?): go on with --resume, with fewer workers"
+                    "(killed for memory?): `resume` the run, with fewer workers"
                 )
 
 

@@ -1,0 +1,39 @@
+"""One message serves Python and the command line."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import petdiff
+from petdiff.errors import UsageError, with_options
+
+OPTIONS = {"--samples", "--suv-factor", "--voxel-size"}
+
+
+def test_arguments_become_options_and_nothing_else_does() -> None:
+    message = "`samples` is 0: see `make viewer`, `suv_factor`, `voxel_mm` and `tile`"
+    shown = with_options(message, OPTIONS, {"voxel_mm": "voxel-size"})
+    assert shown == "--samples is 0: see `make viewer`, --suv-factor, --voxel-size and `tile`"
+
+
+def test_usage_error_knows_the_argument_at_fault() -> None:
+    assert UsageError("`suv_factor` is 0, and `units` is suv").option == "suv_factor"
+    assert UsageError("out exists: name another").option is None
+
+
+def test_messages_of_the_library_do_not_speak_command_line() -> None:
+    """Other programs' options may be named; petdiff's own are written by the command line."""
+    root = Path(petdiff.__file__).parent
+    allowed = ("errors.py", "cli.py", "commands/")
+    found = []
+    for file in root.rglob("*.py"):
+        name = file.relative_to(root).as_posix()
+        if name.startswith(allowed):
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                options = re.findall(r"(?<![\w<!-])--[a-z][a-z-]*", node.value)
+                found += [f"{name}:{node.lineno}: {option}" for option in options]
+    assert [one for one in found if not one.endswith(" --raw")] == []
