@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
@@ -51,11 +52,12 @@ class Result:
 @overload
 def denoise(
     image: PETImage,
-    model: str | Model = ...,
+    model: str | Path | Model = ...,
     *,
     steps: int | None = ...,
     samples: int = ...,
     dose: float | None = ...,
+    seed: int | None = ...,
     generator: torch.Generator | None = ...,
     device: str = ...,
     voxel_mm: tuple[float, float, float] | None = ...,
@@ -68,11 +70,12 @@ def denoise(
 @overload
 def denoise(
     image: PETFrames,
-    model: str | Model = ...,
+    model: str | Path | Model = ...,
     *,
     steps: int | None = ...,
     samples: int = ...,
     dose: float | None = ...,
+    seed: int | None = ...,
     generator: torch.Generator | None = ...,
     device: str = ...,
     voxel_mm: tuple[float, float, float] | None = ...,
@@ -84,11 +87,12 @@ def denoise(
 
 def denoise(
     image: PETImage | PETFrames,
-    model: str | Model = "flow3d",
+    model: str | Path | Model = "flow3d",
     *,
     steps: int | None = None,
     samples: int = 1,
     dose: float | None = None,
+    seed: int | None = None,
     generator: torch.Generator | None = None,
     device: str = "auto",
     voxel_mm: tuple[float, float, float] | None = None,
@@ -106,8 +110,9 @@ def denoise(
                that one step gives it (flow3d), else the samples' mean
     dose       the scan's dose reduction factor, 20 at 1/20 of the full dose, if it is known: models
                that can be told (flow3d) then know how much noise a full-dose scan would have
-    generator  of the noise that sampling starts from, on the CPU (default: of seed 0); the same
-               bytes for the same seed
+    seed       of the noise that sampling starts from (default: 0); the same seed gives the same
+               bytes on the same machine
+    generator  a torch generator on the CPU to draw that noise from, instead of `seed`
     voxel_mm   work at this voxel size (default: the scan's own, where the model can)
     precision  auto, float32 or bfloat16, of the network's arithmetic
     tile       voxels a side of a tile's core (default: as large as memory allows)
@@ -117,8 +122,9 @@ def denoise(
     Raises InputRefused for a scan with NaN or infinite values, and for one that is not in SUV where
     the model needs SUV; UsageError for options that cannot be met.
     """
-    generator = generator or torch.Generator().manual_seed(0)
-    loaded = load_model(model) if isinstance(model, str) else model
+    _require_scan(image)
+    generator = _generator(seed, generator)
+    loaded = load_model(model) if isinstance(model, str | Path) else model
     _require_unit(image.first if isinstance(image, PETFrames) else image, loaded)
     one = partial(
         _denoise_image,
@@ -135,6 +141,28 @@ def denoise(
     if isinstance(image, PETFrames):
         return denoise_frames(image, partial(one, callback=None), callback)
     return one(image, callback=callback)
+
+
+def _require_scan(image: object) -> None:
+    """Raise UsageError, with what to do, where `image` is a path or an array."""
+    if isinstance(image, PETImage | PETFrames):
+        return
+    if isinstance(image, str | Path):
+        remedy = f"read it first: petdiff.denoise(petdiff.read({str(image)!r}))"
+    else:
+        remedy = "give a PETImage: petdiff.read(path), or petdiff.PETImage(values, affine)"
+    raise UsageError(f"`image` is a {type(image).__name__}, not a scan: {remedy}")
+
+
+def _generator(seed: int | None, generator: torch.Generator | None) -> torch.Generator:
+    """Return the generator of the noise; UsageError where both or a negative seed are given."""
+    if generator is None:
+        if seed is not None and seed < 0:
+            raise UsageError(f"`seed` is {seed}: give 0 or more")
+        return torch.Generator().manual_seed(seed or 0)
+    if seed is not None:
+        raise UsageError("`seed` and `generator` contradict each other: give one of them")
+    return generator
 
 
 def _denoise_image(
