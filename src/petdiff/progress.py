@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Protocol
 
 from petdiff import disk
+from petdiff.errors import with_options
 from petdiff.terminal import one_line, tell
 
+_NAMED_OPTIONS = ("--units", "--suv-factor", "--series")  # what warnings about a scan name
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_TO_JUDGE = 3.0  # after which the time that a stage takes is estimated
 _SLOW_SECONDS = 120.0  # a stage that takes longer is announced
@@ -41,9 +43,9 @@ class Progress:
         self.missing: dict[str, str] = {}
 
     def say(self, line: str) -> None:
-        """Print one line, unless the run is quiet."""
+        """Print one line, unless the run is quiet; `arguments` that it names become options."""
         if not self.quiet:
-            tell(line)
+            tell(with_options(line, _NAMED_OPTIONS, {}))
 
     @contextmanager
     def stage(self, name: str, hint: str = "") -> Iterator[Tick]:

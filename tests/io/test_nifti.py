@@ -89,8 +89,9 @@ def test_written_in_the_unit_it_came_in(tmp_path: Path) -> None:
 
 def test_bqml_needs_a_factor(tmp_path: Path) -> None:
     path = saved(tmp_path / "scan.nii", values())
-    with pytest.raises(InputRefused, match="`suv_factor`"):
-        read(path, units="bqml")
+    image = read(path, units="bqml")
+    assert (image.in_suv, image.unit_name) == (False, "Bq/ml")
+    np.testing.assert_array_equal(image.values, values())
     with pytest.raises(InputRefused, match="`suv_factor`"):
         read_suv(path, units="bqml")
     with pytest.raises(UsageError, match="contradict"):

@@ -73,7 +73,7 @@ def test_times_are_those_of_the_sidecar(tmp_path: Path) -> None:
     assert scan.facts["frame_times"] == "scan.json"
     assert scan.facts["warnings"] == []
     write(scan, tmp_path / "out.nii.gz")
-    assert json.loads((tmp_path / "out.json").read_text()) == sidecar
+    assert json.loads((tmp_path / "out.json").read_text()) == {"Units": "SUV", **sidecar}
     assert frames_of(tmp_path / "out.nii.gz").timings == scan.timings
 
 
@@ -98,8 +98,8 @@ def test_unknown_times_are_said_to_be_unknown(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sidecar", "named"),
     [
-        ("{", "no sound JSON"),
-        ("[" * 100_000, "no sound JSON"),
+        ("{", "not JSON"),
+        ("[" * 100_000, "nested too deep"),
         ("[1]", "holds no keys"),
         ({"FrameTimesStart": [0, 1]}, "FrameTimesStart does not hold one number for each of 3"),
         ({"FrameDuration": [1, "2", 3]}, "FrameDuration does not hold"),

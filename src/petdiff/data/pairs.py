@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from petdiff.data.checks import (
     ODD,
+    SUV,
     TWICE,
     UNREADABLE,
     Finding,
@@ -21,7 +22,7 @@ from petdiff.data.checks import (
     summarise,
 )
 from petdiff.data.layouts import UNSTATED, PairFiles, dose_text, find_pairs
-from petdiff.errors import InputRefused, UsageError
+from petdiff.errors import InputRefused, SUVRefused, UsageError
 from petdiff.image import PETImage
 from petdiff.io import Units, read_in_suv
 
@@ -125,7 +126,8 @@ def _findings(
                 else read_in_suv(files.lows[factor], units=units, suv_factor=suv_factor)
             )
         except InputRefused as problem:
-            yield Finding(UNREADABLE, f"{name}: {problem}")
+            rank = SUV if isinstance(problem, SUVRefused) else UNREADABLE
+            yield Finding(rank, f"{name}: {problem}")
             continue
         scans[factor] = scan
         yield from check_scan(name, scan)

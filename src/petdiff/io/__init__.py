@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from petdiff.errors import InputRefused, UsageError
+from petdiff.errors import InputRefused, SUVRefused, UsageError
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.io.derivation import Derivation
 from petdiff.io.forms import NIFTI, existing, form_of, suffix_of
-from petdiff.io.stored_units import suv_without_header
-
-if TYPE_CHECKING:
-    from petdiff.suv.rules import SUVResult
+from petdiff.io.stored_units import REMEDY
+from petdiff.suv.rules import SUVResult, WithoutSUV
 
 __all__ = ["Derivation", "read", "read_in_suv", "read_static", "read_suv", "write"]
 
@@ -32,9 +30,10 @@ def read(
     Returns PETFrames for a dynamic or gated scan, PETImage for any other.
     A folder or a zip is searched through all its levels for the one PET series; a single DICOM file
     stands for its series in its own folder. `series` is the SeriesInstanceUID to take where there
-    are several. `units` and `suv_factor` (SUV = stored value × factor) overrule the header; NIfTI
-    and .npz are SUV unless they are given. Where a DICOM header gives no SUV, the values are those
-    of its own unit (`in_suv` is False). Raises InputRefused, naming file, tag and remedy.
+    are several. `units` and `suv_factor` (SUV = stored value × factor) overrule the header. Without
+    them the unit of NIfTI is that of the .json beside it; where nothing states it, values are SUV
+    unless the mean of the body is above 100. Where nothing leads to SUV, values are as stored and
+    `in_suv` is False. Raises InputRefused, naming file, tag and remedy.
     """
     path = existing(path)
     _check_options(units, suv_factor)
@@ -78,12 +77,10 @@ def read_in_suv(
     units: Units | None = None,
     suv_factor: float | None = None,
 ) -> PETImage:
-    """Read a scan of one frame, as `read` does, in SUV. Raises InputRefused where it has none."""
+    """Read a scan of one frame, as `read` does, in SUV. Raises SUVRefused where it has none."""
     scan = read_static(path, series=series, units=units, suv_factor=suv_factor)
     if not scan.in_suv:
-        raise InputRefused(
-            f"{path} is in {scan.unit_name}, and SUV is needed: {scan.no_suv_reason}"
-        )
+        raise SUVRefused(f"{path}: SUV is needed, and {without_suv(scan)}")
     return scan
 
 
@@ -94,17 +91,29 @@ def read_suv(
     units: Units | None = None,
     suv_factor: float | None = None,
 ) -> SUVResult:
-    """Find the SUV factor of a scan and the rule behind it, from headers alone.
+    """Find the SUV factor of a scan and the rule behind it.
 
-    Arguments as in read. Raises InputRefused where the header gives no SUV.
+    DICOM pixels are not read; of other files the values are looked at, too. Arguments as in read.
+    Raises InputRefused where nothing leads to SUV.
     """
     path = existing(path)
     _check_options(units, suv_factor)
-    if form_of(path) != "dicom":
-        return suv_without_header(path.name, units, suv_factor)
-    from petdiff.io.dicom_read import read_dicom_suv
+    form = form_of(path)
+    if form == "dicom":
+        from petdiff.io.dicom_read import read_dicom_suv
 
-    return read_dicom_suv(path, series, units, suv_factor)
+        return read_dicom_suv(path, series, units, suv_factor)
+    if form == "npz":
+        from petdiff.io.npz import find_npz_unit
+
+        found = find_npz_unit(path, units, suv_factor)
+    else:
+        from petdiff.io.nifti import find_nifti_unit
+
+        found = find_nifti_unit(path, units, suv_factor)
+    if isinstance(found, WithoutSUV):
+        raise SUVRefused(f"no SUV from {path.name}: {found.reason}; {REMEDY}")
+    return found
 
 
 def write(
@@ -129,6 +138,12 @@ def write(
         from petdiff.io.dicom_write import write_series
 
         write_series(image, path, derivation or Derivation())
+
+
+def without_suv(scan: PETImage) -> str:
+    """Return why a scan has no SUV, and what to do."""
+    known = scan.facts.get("format") == "dicom"  # whose reasons end with what to do
+    return scan.no_suv_reason if known else f"{scan.no_suv_reason}; {REMEDY}"
 
 
 def _check_options(units: str | None, suv_factor: float | None) -> None:

@@ -19,12 +19,14 @@ from petdiff.errors import InputRefused, PetdiffError
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.io.missing_values import fill_air
-from petdiff.io.nifti_frames import even_step_s, frame_timings, sidecar_of, timing_keys
-from petdiff.io.nifti_header import read_header
+from petdiff.io.nifti_frames import even_step_s, frame_timings, timing_keys
+from petdiff.io.nifti_header import NiftiFile, read_header
 from petdiff.io.parallel_gzip import write_gzip
-from petdiff.io.stored_units import suv_without_header
+from petdiff.io.sidecar import Sidecar, bids_unit, read_sidecar, sidecar_of
+from petdiff.io.stored_units import UnitEvidence, find_unit
 from petdiff.io.stored_values import read_scan_values
 from petdiff.runs import whole_file, write_json
+from petdiff.suv.rules import SUVResult, WithoutSUV
 
 _PIECE_BYTES = 4 << 20
 # Free text of a source header: it may name the patient, and it does not describe the result.
@@ -45,8 +47,72 @@ class NiftiSource:
     nan: NDArray[np.bool_] | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True, eq=False)
+class _Stored:
+    """A file's values as stored [i, j, k] or [i, j, k, frame], with air in place of NaN.
+
+    nan      of each frame, where the file held NaN; None: nowhere
+    found    the unit of the values, and the factor to SUV where there is one
+    sidecar  None where there is none
+    """
+
+    file: NiftiFile
+    values: NDArray[np.float32]
+    nan: list[NDArray[np.bool_] | None]
+    found: SUVResult | WithoutSUV
+    sidecar: Sidecar | None
+    warnings: list[str]
+
+    @property
+    def volumes(self) -> list[NDArray[np.float32]]:
+        return _volumes(self.values)
+
+
 def read_nifti(path: Path, units: str | None, suv_factor: float | None) -> PETImage | PETFrames:
-    """Read a 3-D or 4-D NIfTI-1 or -2 file; it is SUV unless the caller says otherwise."""
+    """Read a 3-D or 4-D NIfTI-1 or -2 file.
+
+    Its unit is the caller's, else that of the .json beside it, else SUV unless the values are far
+    too large for it; where nothing leads to SUV, values are as stored.
+    """
+    stored = _read(path, units, suv_factor)
+    found, file = stored.found, stored.file
+    factor = float(found.factor) if isinstance(found, SUVResult) else 1.0
+    if factor != 1:
+        stored.values[...] *= np.float32(factor)
+    facts: dict[str, Any] = {
+        "format": "nifti",
+        "suv": found.as_dict(),
+        "warnings": stored.warnings,
+    }
+    frames = tuple(
+        PETImage(
+            values=volume,
+            affine=file.affine,
+            stored_per_value=1 / factor,
+            unit=found.unit,
+            in_suv=isinstance(found, SUVResult),
+            facts=facts,
+            source=NiftiSource(file.header, file.affine, absent),
+        )
+        for volume, absent in zip(stored.volumes, stored.nan, strict=True)
+    )
+    if stored.values.ndim == 3:
+        return frames[0]
+    timings, where, warnings = frame_timings(path, file.header, len(frames), stored.sidecar)
+    facts |= where
+    facts["warnings"] += warnings
+    gated = all(timing.trigger_s is not None for timing in timings)
+    return PETFrames(frames, timings, "gated" if gated else "dynamic", facts)
+
+
+def find_nifti_unit(
+    path: Path, units: str | None, suv_factor: float | None
+) -> SUVResult | WithoutSUV:
+    """Find the unit of a file and its factor to SUV; arguments as in petdiff.io.read."""
+    return _read(path, units, suv_factor).found
+
+
+def _read(path: Path, units: str | None, suv_factor: float | None) -> _Stored:
     file = read_header(path)
     shape = file.stored.shape
     if len(shape) > 4:
@@ -55,34 +121,18 @@ def read_nifti(path: Path, units: str | None, suv_factor: float | None) -> PETIm
             "has three or four: split it"
         )
     values, damage = read_scan_values(file.stored)
-    volumes = [values] if len(shape) == 3 else [values[..., n] for n in range(shape[3])]
-    nan, missing = _fill_air(path.name, volumes, file.affine)
-    suv = suv_without_header(path.name, units, suv_factor)
-    if suv.factor != 1:
-        values *= np.float32(suv.factor)
-    facts: dict[str, Any] = {
-        "format": "nifti",
-        "suv": suv.as_dict(),
-        "warnings": [*file.warnings, *damage, *missing],
-    }
-    frames = tuple(
-        PETImage(
-            values=volume,
-            affine=file.affine,
-            stored_per_value=1 / float(suv.factor),
-            unit=suv.unit,
-            facts=facts,
-            source=NiftiSource(file.header, file.affine, absent),
-        )
-        for volume, absent in zip(volumes, nan, strict=True)
-    )
-    if len(shape) == 3:
-        return frames[0]
-    timings, where, warnings = frame_timings(path, file.header, len(frames))
-    facts |= where
-    facts["warnings"] += warnings
-    gated = all(timing.trigger_s is not None for timing in timings)
-    return PETFrames(frames, timings, "gated" if gated else "dynamic", facts)
+    nan, missing = _fill_air(path.name, _volumes(values), file.affine)
+    sidecar, ignored = read_sidecar(path)
+    evidence = UnitEvidence(path.name, units, suv_factor, sidecar)
+    mean = values if values.ndim == 3 else values.mean(axis=3)
+    found = find_unit(evidence, mean, file.affine)
+    warnings = [*file.warnings, *damage, *missing, *ignored]
+    return _Stored(file, values, nan, found, sidecar, warnings)
+
+
+def _volumes(values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """The frames as views; one of a 3-D file."""
+    return [values] if values.ndim == 3 else [values[..., n] for n in range(values.shape[3])]
 
 
 def _fill_air(
@@ -112,6 +162,7 @@ def write_nifti(scan: PETImage | PETFrames, path: Path) -> None:
         raise PetdiffError(f"{path.name} is not written: the image holds NaN or infinite values")
     pieces = chain([_header_bytes(scan)], *(_pieces(frame) for frame in frames))
     times = timing_keys(scan.timings) if isinstance(scan, PETFrames) else {}
+    unit = bids_unit(_written_unit(frames[0]))
     with whole_file(path) as unfinished:
         with unfinished.open("wb") as file:
             if path.name.lower().endswith(".gz"):
@@ -120,7 +171,7 @@ def write_nifti(scan: PETImage | PETFrames, path: Path) -> None:
                 file.writelines(pieces)
         if times:
             with whole_file(sidecar_of(path)) as sidecar:
-                write_json(sidecar, times)
+                write_json(sidecar, {"Units": unit, **times})
 
 
 def _own_source(image: PETImage) -> NiftiSource | None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from petdiff.frames import FrameTiming
-from petdiff.io.forms import stem_of
+from petdiff.io.sidecar import Sidecar
 
 _SECONDS_PER_UNIT = {8: 1.0, 16: 1e-3, 24: 1e-6}  # of xyzt_units, its next three bits
-_MOST_SIDECAR_BYTES = 16 << 20
 
 
 def frame_timings(
-    path: Path, header: Any, count: int
+    path: Path, header: Any, count: int, sidecar: Sidecar | None
 ) -> tuple[tuple[FrameTiming, ...], dict[str, Any], list[str]]:
     """Find the times of `count` frames of a NIfTI file.
 
@@ -25,16 +23,15 @@ def frame_timings(
 
     Returns the timings, facts on where they come from, and warnings.
     """
-    sidecar = sidecar_of(path)
-    content, warnings = _content(sidecar)
-    starts, wrong_starts = _seconds(content, "FrameTimesStart", count, sidecar.name)
-    durations, wrong_durations = _seconds(content, "FrameDuration", count, sidecar.name)
-    triggers, wrong_triggers = _seconds(content, "FrameTriggerTime", count, sidecar.name)
-    warnings += [*wrong_starts, *wrong_durations, *wrong_triggers]
+    beside = sidecar or Sidecar("", {})
+    starts, wrong_starts = _seconds(beside, "FrameTimesStart", count)
+    durations, wrong_durations = _seconds(beside, "FrameDuration", count)
+    triggers, wrong_triggers = _seconds(beside, "FrameTriggerTime", count)
+    warnings = [*wrong_starts, *wrong_durations, *wrong_triggers]
     if starts or durations or triggers:
         unknown: list[float | None] = [None] * count
         rows = zip(starts or unknown, durations or unknown, triggers or unknown, strict=True)
-        return tuple(FrameTiming(*row) for row in rows), {"frame_times": sidecar.name}, warnings
+        return tuple(FrameTiming(*row) for row in rows), {"frame_times": beside.name}, warnings
     step_s = _step_s(header)
     if step_s is None:
         warnings.append(
@@ -48,11 +45,6 @@ def frame_timings(
         "header says; there is no sidecar with FrameTimesStart and FrameDuration"
     )
     return timings, {"frame_times": "pixdim"}, warnings
-
-
-def sidecar_of(path: Path) -> Path:
-    """The .json beside a NIfTI file."""
-    return path.with_name(stem_of(path) + ".json")
 
 
 def timing_keys(timings: Sequence[FrameTiming]) -> dict[str, list[float]]:
@@ -75,32 +67,15 @@ def even_step_s(timings: Sequence[FrameTiming]) -> float | None:
     return durations.pop() if len(durations) == 1 else None
 
 
-def _content(sidecar: Path) -> tuple[Mapping[str, Any], list[str]]:
-    """The sidecar's keys; none, with a warning, where it is damaged."""
-    try:
-        if not sidecar.is_file():
-            return {}, []
-        if sidecar.stat().st_size > _MOST_SIDECAR_BYTES:
-            return {}, [f"{sidecar.name} is too large for a sidecar and was not read"]
-        content = json.loads(sidecar.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as problem:
-        return {}, [f"{sidecar.name} is no sound JSON and was not used ({problem})"]
-    if not isinstance(content, dict):
-        return {}, [f"{sidecar.name} holds no keys and was not used"]
-    return content, []
-
-
-def _seconds(
-    content: Mapping[str, Any], key: str, count: int, name: str
-) -> tuple[list[float] | None, list[str]]:
+def _seconds(sidecar: Sidecar, key: str, count: int) -> tuple[list[float] | None, list[str]]:
     """One key's seconds by frame; None, with a warning, where they do not fit the frames."""
-    if key not in content:
+    if key not in sidecar.content:
         return None, []
-    stored = content[key]
+    stored = sidecar.content[key]
     values = stored if isinstance(stored, list) else [stored]
     numbers = [float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     if len(numbers) != count or len(values) != count or not all(map(isfinite, numbers)):
-        return None, [f"{name}: {key} does not hold one number for each of {count} frames"]
+        return None, [f"{sidecar.name}: {key} does not hold one number for each of {count} frames"]
     return numbers, []
 
 

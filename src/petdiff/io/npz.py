@@ -25,8 +25,9 @@ from petdiff.errors import InputRefused
 from petdiff.image import PETImage
 from petdiff.io.entries import check_archive
 from petdiff.io.missing_values import fill_air
-from petdiff.io.stored_units import suv_without_header
+from petdiff.io.stored_units import UnitEvidence, find_unit
 from petdiff.io.stored_values import MOST_VOXELS, as_labels
+from petdiff.suv.rules import SUVResult, WithoutSUV
 
 # The published model's grid (Yu et al., EJNMMI 2025).
 _SPACING_MM = 1.65
@@ -78,16 +79,18 @@ def read_npz(path: Path, units: str | None, suv_factor: float | None, part: int 
         values = np.ascontiguousarray(stored, dtype=np.float32)
     affine = npz_affine()
     _, missing = fill_air(path.name, values, affine)
-    suv = suv_without_header(path.name, units, suv_factor)
-    values *= np.float32(suv.factor)
+    found = find_unit(UnitEvidence(path.name, units, suv_factor), values, affine)
+    factor = float(found.factor) if isinstance(found, SUVResult) else 1.0
+    values *= np.float32(factor)
     return PETImage(
         values=values,
         affine=affine,
-        stored_per_value=1 / float(suv.factor),
-        unit=suv.unit,
+        stored_per_value=1 / factor,
+        unit=found.unit,
+        in_suv=isinstance(found, SUVResult),
         facts={
             "format": "npz",
-            "suv": suv.as_dict(),
+            "suv": found.as_dict(),
             "warnings": [
                 f"{path.name} does not say its voxel size and directions: "
                 f"{_SPACING_MM} mm and RAS are assumed",
@@ -96,6 +99,15 @@ def read_npz(path: Path, units: str | None, suv_factor: float | None, part: int 
             ],
         },
     )
+
+
+def find_npz_unit(
+    path: Path, units: str | None, suv_factor: float | None
+) -> SUVResult | WithoutSUV:
+    """Find the unit of `arr_0` and its factor to SUV; arguments as in petdiff.io.read."""
+    values = np.ascontiguousarray(_stored(path, LOW)[0], dtype=np.float32)
+    fill_air(path.name, values, npz_affine())
+    return find_unit(UnitEvidence(path.name, units, suv_factor), values, npz_affine())
 
 
 def read_npz_labels(path: Path) -> NDArray[np.int32]:

@@ -1,18 +1,103 @@
-"""What the values of a file without PET headers mean: SUV, unless the caller says otherwise."""
+"""The unit of a file without PET headers, by evidence, and its factor to SUV.
+
+The caller's word counts first, then the sidecar, then what the values look like.
+"""
 
 from __future__ import annotations
 
-from petdiff.errors import InputRefused
-from petdiff.suv.rules import SUVResult, given_factor, stored_as_suv
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.io.sidecar import Sidecar, bqml_per_unit, is_suv
+from petdiff.io.sidecar_suv import suv_from_sidecar
+from petdiff.suv.rules import SUVResult, WithoutSUV, given_factor, stored_as_suv
+from petdiff.volume.regions import body_mean
+
+# Where all activity stays in the body and tissue weighs as water, the mean SUV of the body is 1 by
+# definition; short scans of hot or cold parts reach 3 and 0.3. In Bq/ml it is thousands.
+_MOST_SUV = 100.0
+_USUAL_SUV = (0.05, 20.0)
+REMEDY = (
+    "give `units` bqml and `suv_factor` F (SUV = value × F), or `units` suv where the values are "
+    "SUV after all"
+)
 
 
-def suv_without_header(name: str, units: str | None, suv_factor: float | None) -> SUVResult:
-    """The factor of a NIfTI or .npz file, by the caller's word alone."""
-    if units == "bqml" and suv_factor is None:
-        raise InputRefused(
-            f"{name} holds no headers that lead from Bq/ml to SUV: give `suv_factor` F "
-            "(SUV = stored value × F)"
-        )
-    if suv_factor is None or units == "suv":
-        return stored_as_suv()
-    return given_factor("BQML", suv_factor)
+@dataclass(frozen=True)
+class UnitEvidence:
+    """What the caller and the file beside a scan say of its unit.
+
+    name               of the scan's file, for messages
+    units, suv_factor  the caller's, as in petdiff.read
+    sidecar            None where there is none
+    """
+
+    name: str
+    units: str | None = None
+    suv_factor: float | None = None
+    sidecar: Sidecar | None = None
+
+
+def find_unit(
+    evidence: UnitEvidence, values: NDArray[np.float32], affine: NDArray[np.float64]
+) -> SUVResult | WithoutSUV:
+    """Find the unit of stored values [i, j, k], and their factor to SUV where there is one."""
+    a, b, c = (float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))
+    mean = body_mean(values, (a, b, c))
+    if evidence.units == "suv":
+        return _checked(stored_as_suv(), mean, evidence.name)
+    if evidence.suv_factor is not None:
+        return _checked(given_factor("BQML", evidence.suv_factor), mean, evidence.name)
+    sidecar = evidence.sidecar
+    if evidence.units == "bqml":
+        return _in_unit("Bq/ml", "the caller", mean, evidence)
+    if sidecar is not None and sidecar.unit:
+        return _in_unit(sidecar.unit, sidecar.name, mean, evidence)
+    if mean <= _MOST_SUV:
+        return _checked(stored_as_suv(), mean, evidence.name)
+    return _without(
+        "",
+        f"nothing states the unit of {evidence.name}, and the mean of the body is {mean:.4g}, "
+        "which is no SUV: Bq/ml most likely",
+    )
+
+
+def _in_unit(unit: str, by: str, mean: float, evidence: UnitEvidence) -> SUVResult | WithoutSUV:
+    """Take a stated unit; `by` names who stated it."""
+    if is_suv(unit):
+        if mean > _MOST_SUV:
+            return _without(
+                "", f"{by} gives the unit {unit}, but the mean of the body is {mean:.4g}"
+            )
+        return _checked(stored_as_suv(), mean, evidence.name)
+    to_bqml = bqml_per_unit(unit)
+    if to_bqml is None:
+        return _without(unit, f"{by} gives the unit {unit}, from which no rule leads to SUV")
+    label = "BQML" if to_bqml == 1 else unit
+    if evidence.sidecar is None:
+        return _without(label, f"{evidence.name} has no file beside it with weight, dose and times")
+    found = suv_from_sidecar(label, to_bqml, evidence.sidecar)
+    if isinstance(found, str):
+        return _without(label, f"{by} gives the unit {unit}, and {found}")
+    return _checked(found, mean, evidence.name)
+
+
+def _without(unit: str, reason: str) -> WithoutSUV:
+    return WithoutSUV(
+        unit, reason, (f"values are taken as stored: {reason}; to have SUV, {REMEDY}",)
+    )
+
+
+def _checked(result: SUVResult, mean: float, name: str) -> SUVResult:
+    """The result, with a warning where the body's mean SUV would be unusual."""
+    suv = mean * float(result.factor)
+    low, high = _USUAL_SUV
+    if mean <= 0 or low <= suv <= high:
+        return result
+    warning = (
+        f"{name}: the mean SUV of the body is {suv:.3g} (usual: {low:g} to {high:g}): is the unit "
+        f"right? It is taken because {result.reason}"
+    )
+    return replace(result, warnings=(*result.warnings, warning))

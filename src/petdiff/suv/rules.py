@@ -21,9 +21,12 @@ from petdiff.suv.timing import FIRST_TIME, FRAME_TIME, GE_TIME, SAME, SERIES_TIM
 
 Factor = float | NDArray[np.float64]
 
+SIDECAR = "sidecar"  # of BIDS or dcm2niix
+
 REASONS = {
     "given": "the factor was given by the caller; no rule was applied",
     "stored as SUV": "the stored values are body-weight SUV",
+    SIDECAR: "the file beside the scan gives unit, weight, dose and times",
     "other SUV": "the stored values are SUV by another measure of the body than its weight",
     "Philips SUV factor": "units are CNTS, and Philips gives counts → SUV in (7053,1000)",
     ADMINISTERED: "DecayCorrection is ADMIN: the values refer to the time of injection",

@@ -59,6 +59,14 @@ def body_mask(suv: NDArray[np.float32], spacing_mm: Spacing) -> NDArray[np.bool_
     return np.asarray(smooth > _AIR_SHARE * typical_uptake(smooth))
 
 
+def body_mean(values: NDArray[np.float32], spacing_mm: Spacing) -> float:
+    """Return the mean of the body, found on blocks of 8 mm; 0 where all is air."""
+    edges = block_edges(values.shape, spacing_mm, 8.0)
+    means = block_sums(values, edges) / block_volumes(values.shape, edges)
+    body = means > _AIR_SHARE * typical_uptake(means)
+    return float(means[body].mean()) if body.any() else 0.0
+
+
 def body_box(suv: NDArray[np.float32], spacing_mm: Spacing) -> Box:
     """The box of the body with 10 mm of margin, found on blocks of 8 mm; all where all is air."""
     edges = block_edges(suv.shape, spacing_mm, 8.0)

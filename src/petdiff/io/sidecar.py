@@ -1,0 +1,166 @@
+"""The .json beside a NIfTI file (BIDS, dcm2niix): which unit values are in, and the way to SUV.
+
+Keys are those of the PET part of the Brain Imaging Data Structure; dcm2niix writes DICOM keywords.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from petdiff.errors import InputRefused
+from petdiff.io.forms import stem_of
+from petdiff.io.json_files import read_json, read_text
+
+SUV = "SUV"
+# Units of activity per millilitre, in lower case and without blanks, and their size in Bq/ml.
+_BECQUEREL = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
+_CURIE = {"n": 37.0, "u": 3.7e4, "m": 3.7e7}
+_PER_ML = r"(?:/|per|\*)?(?:ml|cc|cm3|cm\^3|cm\*\*3)(?:\^?-1)?"
+_ACTIVITY = re.compile(rf"([kmg]?)bq{_PER_ML}|([num])ci{_PER_ML}")
+_BODY_WEIGHT_SUV = {"suv", "suvbw", "suv(bw)", "suvbodyweight", "gml", "g/ml", "g/cc"}
+_MOST_LEVELS = 5  # from a BIDS file up to its data set
+_WEIGHTS = ("weight", "weight_kg", "body_weight", "bodyweight", "participant_weight")
+_IN_BQ = {"bq": 1.0, "kbq": 1e3, "mbq": 1e6, "gbq": 1e9, "uci": 3.7e4, "mci": 3.7e7, "ci": 3.7e10}
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """name: of the nearest file, for messages; content: by key, those of files above included."""
+
+    name: str
+    content: Mapping[str, Any]
+
+    @property
+    def unit(self) -> str:
+        """The unit of the values as the sidecar writes it; empty where it does not."""
+        unit = self.content.get("Units")
+        return unit.strip() if isinstance(unit, str) else ""
+
+    def number(self, *keys: str) -> float | None:
+        """The first of these keys that holds a finite number, or a list that begins with one."""
+        for key in keys:
+            value = self.content.get(key)
+            if isinstance(value, list) and value:
+                value = value[0]
+            if isinstance(value, bool) or not isinstance(value, int | float | str):
+                continue
+            try:
+                number = float(value)
+            except (ValueError, OverflowError):
+                continue
+            if np.isfinite(number):
+                return number
+        return None
+
+    def dose_bq(self) -> float | None:
+        """The injected activity in Bq."""
+        dose = self.number("InjectedRadioactivity")
+        if dose is not None:
+            unit = str(self.content.get("InjectedRadioactivityUnits", "")).strip()
+            factor = _IN_BQ.get(unit.lower().replace("µ", "u").replace("μ", "u"))
+            return dose * factor if factor and dose > 0 else None
+        dose = self.number("RadionuclideTotalDose")
+        if dose is None or dose <= 0:
+            return None
+        return dose * 1e6 if dose < 1e6 else dose  # MBq, as in odd DICOM headers
+
+
+def read_sidecar(path: Path) -> tuple[Sidecar | None, list[str]]:
+    """Read the sidecar of a NIfTI file, and warnings; None where there is none that can be read.
+
+    A file of a BIDS data set also gets what sidecars in the folders above say of it (the
+    inheritance principle), and the weight from participants.tsv.
+    """
+    content: dict[str, Any] = {}
+    warnings: list[str] = []
+    name = ""
+    for file in _sidecar_files(path):
+        try:
+            read = read_json(file)
+        except InputRefused as problem:
+            warnings.append(f"{problem}; the file is ignored")
+            continue
+        if isinstance(read, dict):
+            content |= read
+            name = file.name
+        else:
+            warnings.append(f"{file.name} holds no keys and is ignored")
+    if not name:
+        return None, warnings
+    if not any(key in content for key in ("PatientWeight", "BodyWeight")):
+        weight = _participant_weight(path)
+        content |= {} if weight is None else {"BodyWeight": weight}
+    return Sidecar(name, content), warnings
+
+
+def sidecar_of(path: Path) -> Path:
+    """Return the path of the .json beside a NIfTI file."""
+    return path.with_name(stem_of(path) + ".json")
+
+
+def bids_unit(unit: str) -> str:
+    """Return a unit in the words of BIDS, from those of DICOM."""
+    return {"BQML": "Bq/mL", "GML": SUV}.get(unit, unit)
+
+
+def bqml_per_unit(unit: str) -> float | None:
+    """Return how many Bq/ml a unit is; None for one that is no activity per volume."""
+    text = re.sub(r"\s|\[|\]", "", unit).replace("µ", "u").replace("μ", "u").replace("³", "3")
+    if text.startswith("mBq"):
+        return 1e-3  # in lower case it is milli; all capitals are mega
+    found = _ACTIVITY.fullmatch(text.lower())
+    if found is None:
+        return None
+    return _BECQUEREL[found[1]] if found[1] is not None else _CURIE[found[2]]
+
+
+def is_suv(unit: str) -> bool:
+    """Say whether a unit is SUV by body weight."""
+    return re.sub(r"[\s_-]", "", unit).lower() in _BODY_WEIGHT_SUV
+
+
+def _sidecar_files(path: Path) -> list[Path]:
+    """The sidecars that speak of a file, the farthest first."""
+    stem = stem_of(path)
+    beside = sidecar_of(path)
+    found = [beside] if beside.is_file() else []
+    entities = stem.split("_")
+    if entities[-1] != "pet" or len(entities) < 2:
+        return found
+    for folder in _folders_above(path):
+        for file in sorted(folder.glob("*pet.json")):
+            parts = file.name.removesuffix(".json").split("_")
+            if file not in found and parts[-1] == "pet" and set(parts) <= set(entities):
+                found.insert(0, file)
+    return found
+
+
+def _folders_above(path: Path) -> list[Path]:
+    """The folders from a file up to that of its BIDS data set; only its own where there is none."""
+    folders: list[Path] = []
+    for folder in list(path.resolve().parents)[:_MOST_LEVELS]:
+        folders.append(folder)
+        if (folder / "dataset_description.json").is_file():
+            return folders
+    return folders[:1]
+
+
+def _participant_weight(path: Path) -> float | None:
+    """The body weight in kg of the file's participant, from participants.tsv."""
+    subject = next((part for part in stem_of(path).split("_") if part.startswith("sub-")), None)
+    table = _folders_above(path)[-1] / "participants.tsv"
+    if subject is None or not table.is_file():
+        return None
+    try:
+        rows = csv.DictReader(read_text(table).splitlines(), delimiter="\t")
+        row = next((r for r in rows if r.get("participant_id") == subject), {})
+        return next((float(row[key]) for key in row if str(key).lower() in _WEIGHTS), None)
+    except (InputRefused, csv.Error, ValueError, TypeError):
+        return None
