@@ -220,7 +220,7 @@ def test_positions_rounded_to_a_tenth_are_even(tmp_path: Path) -> None:
         ({"RescaleSlope": None}, "RescaleSlope"),
         ({"RescaleSlope": 0}, "RescaleSlope"),
         ({"RescaleSlope": -1.5}, "RescaleSlope"),
-        ({"RescaleSlope": "1e400"}, "NaN"),
+        ({"RescaleSlope": "1e400"}, "RescaleSlope is '1e400', not a number"),
         ({"PixelData": None}, "PixelData"),
         ({"PhotometricInterpretation": "PALETTE COLOR"}, "PhotometricInterpretation"),
     ],

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 from pydicom.uid import (
     ExplicitVRLittleEndian,
     PositronEmissionTomographyImageStorage,
@@ -155,3 +157,15 @@ def _set_pixels(ds: Dataset, plane: NDArray[np.integer[Any]]) -> None:
     ds.BitsAllocated = ds.BitsStored = 16
     ds.HighBit, ds.PixelRepresentation = 15, int(plane.dtype.kind == "i")
     ds.add_new(0x7FE00010, "OW", plane.astype(plane.dtype.newbyteorder("<")).tobytes())
+
+
+def bare(ds: Dataset, *, implicit: bool = True, little: bool = True) -> bytes:
+    """Return a slice as its data set alone: no preamble, no "DICM", no group 0002."""
+    out = DicomBytesIO()
+    out.is_implicit_VR, out.is_little_endian = implicit, little
+    ds = Dataset(dict(ds.items()))
+    if not little:
+        pixels = np.frombuffer(ds.PixelData, "<i2").astype(">i2")
+        ds.add_new(0x7FE00010, "OW", pixels.tobytes())
+    write_dataset(out, ds)
+    return out.getvalue()

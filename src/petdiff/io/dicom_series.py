@@ -2,37 +2,62 @@
 
 from __future__ import annotations
 
-import zipfile
+import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from pydicom import Dataset, config, dcmread
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import MediaStorageDirectoryStorage, PositronEmissionTomographyImageStorage
+from pydicom import Dataset
+from pydicom.uid import (
+    UID,
+    MediaStorageDirectoryStorage,
+    PositronEmissionTomographyImageStorage,
+)
 
 from petdiff.errors import InputRefused
-from petdiff.io.entries import Entry, entries_of, folder_entries
+from petdiff.io.archives import is_zip, zip_entries
+from petdiff.io.dicom_copies import without_copies
+from petdiff.io.dicom_file import DamagedFile, DicomFile, decode_all, lenient_pydicom, read_file
+from petdiff.io.entries import Entry, file_entry, folder_entries, printable
 from petdiff.suv.header import values_of
 
 _IDENTITY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
-_NAMING = ("Modality", "SeriesNumber", "SeriesDescription", "CorrectedImage")
+_DICOM_SUFFIXES = (".dcm", ".ima", ".dicom", ".dic")
+_MOST_NAMED = 5
+_OTHER_ARCHIVES = (
+    (0, b"7z\xbc\xaf\x27\x1c", "7z"),
+    (0, b"Rar!", "RAR"),
+    (0, b"\x1f\x8b", "gzip"),
+    (0, b"BZh", "bzip2"),
+    (0, b"\xfd7zXZ\0", "xz"),
+    (0, b"\x28\xb5\x2f\xfd", "Zstandard"),
+    (257, b"ustar", "tar"),
+)
 
 
 @dataclass
 class Series:
-    """The files of one DICOM series with their headers, which hold all but the pixels."""
+    """The files of one DICOM series with their headers, which hold all but the pixels.
+
+    warnings say what was left out, or read although it is odd.
+    """
 
     uid: str
-    files: list[tuple[Entry, Dataset]] = field(default_factory=list)
+    files: list[DicomFile] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def __getitem__(self, keyword: str) -> str:
-        """An attribute that is the same in all files, as text; empty where it is absent."""
-        return str(self.files[0][1].get(keyword) or "")
+        """Return an attribute that is the same in all files, as text; empty where it is absent."""
+        return _text(self.files[0].dataset, keyword)
+
+    @property
+    def is_pet(self) -> bool:
+        """Whether any of its files is a PET image."""
+        return any(_is_pet(file) for file in self.files)
 
     def __str__(self) -> str:
-        corrected = "ATTN" in values_of(self.files[0][1].get("CorrectedImage"))
+        corrected = "ATTN" in values_of(self.files[0].dataset.get("CorrectedImage"))
         return (
             f"{self.uid} (number {self['SeriesNumber'] or 'none'}, "
             f"{self['SeriesDescription'] or 'no description'!r}, {len(self.files)} slices"
@@ -40,105 +65,225 @@ class Series:
         )
 
 
+@dataclass
+class _Found:
+    """What a search came upon: series, files that are damaged, and files that are no DICOM."""
+
+    series: dict[str, Series] = field(default_factory=dict)
+    damaged: list[tuple[Entry, DamagedFile]] = field(default_factory=list)
+    others: list[Entry] = field(default_factory=list)
+
+    @property
+    def pet(self) -> list[Series]:
+        return [series for series in self.series.values() if series.is_pet]
+
+
 @contextmanager
 def pet_series(path: Path, uid: str | None) -> Iterator[Series]:
-    """The one PET series at `path`; its files can be opened within the block.
+    """Yield the one PET series at `path`; its files can be opened within the block.
 
-    Raises InputRefused where there is none, or more than one and no uid to choose by.
+    Raises InputRefused where there is none, or more than one and no uid to choose by; where a file
+    of the series is damaged, or one that looks like a slice of it is no DICOM.
     """
-    if path.is_file() and not zipfile.is_zipfile(path):
-        # A single file stands for the series it belongs to: one slice is no scan.
-        header = read_header(Entry(path.name, lambda: path.open("rb")))
-        if header is None:
-            raise InputRefused(f"{path.name} is no DICOM, zip, .nii, .nii.gz or .npz file")
-        neighbours = folder_entries(path.parent, recursive=False)
-        with unjudged():
-            yield _choose(path, _scan(neighbours), uid or str(header.SeriesInstanceUID))
-        return
-    with entries_of(path) as entries, unjudged():
-        yield _choose(path, _scan(entries), uid)
-
-
-def _choose(path: Path, found: Sequence[Series], uid: str | None) -> Series:
-    if uid is not None:
-        found = [series for series in found if series.uid == uid]
-        if not found:
-            raise InputRefused(f"{path.name} holds no series {uid}: leave out `series` to see all")
-    if not found:
-        raise InputRefused(f"{path.name} holds no DICOM file")
-    pet = [s for s in found if s["SOPClassUID"] == PositronEmissionTomographyImageStorage]
-    if not pet:
-        there = "; ".join(f"{s['Modality'] or 'no modality'}: {s}" for s in found)
-        raise InputRefused(
-            f"{path.name} holds no series of single-frame PET images "
-            f"(SOP class {PositronEmissionTomographyImageStorage}), only {there}"
-        )
-    if len(pet) > 1:
-        raise InputRefused(
-            f"{path.name} holds {len(pet)} PET series, choose one with `series` UID: "
-            + "; ".join(str(s) for s in pet)
-        )
-    if pet[0]["Modality"] != "PT":
-        raise InputRefused(f"{path.name}: Modality (0008,0060) is {pet[0]['Modality']!r}, not PT")
-    return pet[0]
-
-
-def _scan(entries: Sequence[Entry]) -> list[Series]:
-    found: dict[str, Series] = {}
-    for entry in entries:
-        header = read_header(entry)
-        if header is None:
-            continue
-        uid = str(header.SeriesInstanceUID)
-        found.setdefault(uid, Series(uid)).files.append((entry, header))
-    return list(found.values())
-
-
-def read_header(entry: Entry) -> Dataset | None:
-    """All of a DICOM file but its pixels; None for a file that is no DICOM, or a DICOMDIR."""
-    header = read_dataset(entry, stop_before_pixels=True)
-    if header is None:
-        return None
-    try:
-        if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
-            return None
-        complete = all(header.get(keyword) for keyword in _IDENTITY)
-        for keyword in _NAMING:
-            header.get(keyword)  # decoded on first use
-    except Exception as problem:  # pydicom raises a dozen kinds on damaged values
-        raise InputRefused(f"{entry.name} has a damaged header: {problem}") from problem
-    if not complete:
-        raise InputRefused(
-            f"{entry.name} is DICOM and lacks SOPClassUID (0008,0016), SOPInstanceUID (0008,0018) "
-            "or SeriesInstanceUID (0020,000E): truncated? Remove it, or get it again"
-        )
-    return header
-
-
-def read_dataset(entry: Entry, *, stop_before_pixels: bool = False) -> Dataset | None:
-    """A DICOM file; None where it is none. Raises InputRefused where it breaks off."""
-    try:
-        with entry.open() as file:
-            return dcmread(file, stop_before_pixels=stop_before_pixels)
-    except InvalidDicomError:
-        return None
-    except PermissionError as problem:
-        raise InputRefused(f"{entry.name} cannot be opened: {problem.strerror}") from problem
-    except InputRefused:
-        raise
-    except Exception as problem:  # pydicom raises a dozen kinds on damaged files
-        raise InputRefused(
-            f"{entry.name} breaks off as DICOM ({problem}): truncated? Remove it, or get it again"
-        ) from problem
+    with lenient_pydicom(), _searched(path) as (found, own_uid):
+        series = _choose(path, found, uid or own_uid)
+        _require_whole(series, found, alone=own_uid is not None)
+        _keep_pet(series)
+        for file in series.files:
+            decode_all(file)
+        series.files, copies = without_copies(series.files)
+        series.warnings += copies
+        series.warnings += _notes(series.files)
+        yield series
 
 
 @contextmanager
-def unjudged() -> Iterator[None]:
-    """Let pydicom take and give back values that break a VR's rules: real headers hold many."""
-    settings = config.settings
-    before = settings.reading_validation_mode, settings.writing_validation_mode
-    settings.reading_validation_mode = settings.writing_validation_mode = config.IGNORE
+def _searched(path: Path) -> Iterator[tuple[_Found, str | None]]:
+    """Yield what lies at a path, and the series of the file where it is one DICOM file."""
+    if path.is_dir():
+        found = _scan(folder_entries(path))
+        zips = [entry for entry in found.others if entry.name.lower().endswith(".zip")]
+        if found.pet or found.damaged or not zips:
+            yield found, None
+            return
+        with ExitStack() as stack:  # downloads that were not unpacked
+            within = [stack.enter_context(zip_entries(zip, f"{zip.name}/")) for zip in zips]
+            yield _scan([entry for entries in within for entry in entries]), None
+        return
+    file = file_entry(path, path.name)
+    own = _read(file)
+    if own is not None:
+        # A single file stands for the series that it belongs to.
+        beside = _scan(folder_entries(path.parent, recursive=False))
+        yield beside, _text(own.dataset, "SeriesInstanceUID")
+        return
+    if not is_zip(file):
+        raise InputRefused(_no_scan(file))
+    with zip_entries(file) as entries:
+        yield _scan(entries), None
+
+
+def _no_scan(file: Entry) -> str:
+    with file.open() as stream:
+        head = stream.read(265)
+    for offset, magic, kind in _OTHER_ARCHIVES:
+        if head[offset:].startswith(magic):
+            return f"{file.name} is packed as {kind}: unpack it and give the folder"
+    return f"{file.name} is no DICOM, zip, .nii, .nii.gz or .npz file"
+
+
+def _scan(entries: Sequence[Entry]) -> _Found:
+    found = _Found()
+    for entry in entries:
+        try:
+            file = _read(entry)
+        except DamagedFile as problem:
+            found.damaged.append((entry, problem))
+            continue
+        if file is None:
+            found.others.append(entry)
+        elif not _is_directory(file):
+            uid = _text(file.dataset, "SeriesInstanceUID")
+            found.series.setdefault(uid, Series(uid)).files.append(file)
+    return found
+
+
+def _read(entry: Entry) -> DicomFile | None:
+    """Read the header of a DICOM file that has an identity; None for another file."""
     try:
-        yield
-    finally:
-        settings.reading_validation_mode, settings.writing_validation_mode = before
+        file = read_file(entry, pixels=False)
+    except DamagedFile:
+        raise
+    except InputRefused as problem:  # not allowed, or damaged within its zip
+        raise DamagedFile(str(problem)) from problem
+    if file is None or _is_directory(file):
+        return file
+    if _text(file.dataset, "SOPClassUID") not in ("", PositronEmissionTomographyImageStorage):
+        return file
+    lacking = [keyword for keyword in _IDENTITY if not _text(file.dataset, keyword)]
+    if lacking:
+        raise DamagedFile(
+            f"{entry.name} is DICOM and lacks {', '.join(lacking)}: truncated? Remove it, or get "
+            "it again",
+            _text(file.dataset, "SeriesInstanceUID"),
+        )
+    return file
+
+
+def _choose(path: Path, found: _Found, uid: str | None) -> Series:
+    name = printable(path.name)
+    chosen = list(found.series.values())
+    if uid is not None:
+        chosen = [series for series in chosen if series.uid == uid]
+        if not chosen:
+            raise InputRefused(
+                f"{name} holds no series {printable(uid)}, but {_listing(found.pet) or 'no PET'}"
+            )
+    pet = [series for series in chosen if series.is_pet]
+    if len(pet) == 1:
+        return pet[0]
+    if len(pet) > 1:
+        raise InputRefused(
+            f"{name} holds {len(pet)} PET series, choose one with `series` UID: {_listing(pet)}"
+        )
+    if found.damaged:
+        raise found.damaged[0][1]
+    if chosen:
+        there = "; ".join(f"{s['Modality'] or 'no modality'}: {s}" for s in chosen)
+        raise InputRefused(
+            f"{name} holds no series of single-frame PET images "
+            f"(SOP class {PositronEmissionTomographyImageStorage}), only {there}"
+        )
+    raise InputRefused(f"{name} holds no DICOM file{_what_else(found.others)}")
+
+
+def _listing(series: Sequence[Series]) -> str:
+    return "; ".join(str(s) for s in series)
+
+
+def _what_else(others: Sequence[Entry]) -> str:
+    names = [entry.name for entry in others]
+    if not names:
+        return ""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f", only {', '.join(names[:_MOST_NAMED])}{more}"
+
+
+def _require_whole(series: Series, found: _Found, *, alone: bool) -> None:
+    """Refuse a series that a damaged file may belong to, so that none is shortened in silence.
+
+    Beside a file that was given alone, files of other scans may well be damaged: of those that do
+    not tell their series, a warning is enough.
+    """
+    for entry, problem in found.damaged:
+        if problem.series_uid == series.uid or not (problem.series_uid or alone):
+            raise problem
+        if not problem.series_uid:
+            series.warnings.append(f"{entry.name} lies beside the scan and is not read: {problem}")
+    for file in series.files:
+        if _is_pet(file) and not file.has_pixels:
+            raise DamagedFile(
+                f"{file.entry.name} has no PixelData (7FE0,0010): truncated? Remove it, or get it "
+                "again"
+            )
+    shapes = {(file.entry.folder, _shape(file.entry.name)) for file in series.files}
+    suffixes = {(folder, PurePath(shape).suffix) for folder, shape in shapes}
+    for entry in found.others:
+        shape = _shape(entry.name)
+        suffix = PurePath(shape).suffix
+        if (entry.folder, shape) in shapes or (
+            suffix in _DICOM_SUFFIXES and (entry.folder, suffix) in suffixes
+        ):
+            raise DamagedFile(
+                f"{entry.name} is named like a slice of the series and is no DICOM ({entry.size} "
+                "bytes): damaged? Get it again, or remove it if it is none"
+            )
+
+
+def _shape(name: str) -> str:
+    """Return a file's name with its numbers made equal: that of IM0012.dcm is im0.dcm."""
+    return re.sub(r"[0-9a-f]{8,}|[0-9]+", "0", PurePath(name).name.lower())
+
+
+def _keep_pet(series: Series) -> None:
+    """Leave out what lies in a PET series and is no PET image, with a warning."""
+    others = [file for file in series.files if not _is_pet(file)]
+    if others:
+        kinds = sorted({UID(_text(file.dataset, "SOPClassUID")).name for file in others})
+        series.warnings.append(
+            f"{len(others)} files of the series are no PET images and are left out: "
+            f"{others[0].entry.name} ({printable(', '.join(kinds))})"
+        )
+    series.files = [file for file in series.files if _is_pet(file)]
+    if series["Modality"] != "PT":
+        raise InputRefused(
+            f"{series.files[0].entry.name}: Modality (0008,0060) is {series['Modality']!r}, not PT"
+        )
+
+
+def _notes(files: Sequence[DicomFile]) -> list[str]:
+    """Return pydicom's warnings, each with the first file that it is about."""
+    first: dict[str, str] = {}
+    for file in files:
+        for note in file.notes:
+            first.setdefault(note, file.entry.name)
+    return [f"{name}: {note}" for note, name in list(first.items())[:_MOST_NAMED]]
+
+
+def _is_pet(file: DicomFile) -> bool:
+    return _text(file.dataset, "SOPClassUID") == PositronEmissionTomographyImageStorage
+
+
+def _is_directory(file: DicomFile) -> bool:
+    return MediaStorageDirectoryStorage in (
+        _text(file.dataset.file_meta, "MediaStorageSOPClassUID"),
+        _text(file.dataset, "SOPClassUID"),
+    )
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    """Return an attribute as text that is safe to show; empty where it is absent or damaged."""
+    try:
+        return printable(str(dataset.get(keyword) or "").strip())
+    except Exception:  # pydicom raises a dozen kinds on damaged values
+        return ""

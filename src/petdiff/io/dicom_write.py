@@ -23,8 +23,8 @@ from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.io.derivation import Derivation
 from petdiff.io.dicom_facts import number_or_none
+from petdiff.io.dicom_file import lenient_pydicom
 from petdiff.io.dicom_read import DicomSource
-from petdiff.io.dicom_series import unjudged
 from petdiff.runs import whole_folder
 
 _LARGEST = 32767  # of 16-bit signed; −32768 is left out, so that the scale is symmetric
@@ -61,7 +61,7 @@ def write_series(scan: PETImage | PETFrames, folder: Path, derivation: Derivatio
         _require_source(frame, folder)
     series_uid, now = generate_uid(prefix=None), datetime.now()
     written = 0
-    with whole_folder(folder) as unfinished, unjudged():
+    with whole_folder(folder) as unfinished, lenient_pydicom():
         for frame in frames:
             headers = frame.source.headers
             per_value = np.broadcast_to(np.asarray(frame.stored_per_value), len(headers))

@@ -1,104 +1,160 @@
-"""The files of a folder or a zip, alike, with archives refused that could do harm.
-
-A zip is read in place: nothing of it is ever written to the disk.
-"""
+"""The files in which a scan is searched: those of a folder, or of a zip (petdiff.io.archives)."""
 
 from __future__ import annotations
 
 import io
 import os
-import zipfile
-import zlib
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from petdiff.errors import InputRefused
 
-_MOST_ENTRIES = 50_000  # a dynamic total-body study has some 30,000 files
-_MOST_BYTES = 8 << 30
-_MOST_BYTES_EACH = 1 << 30
-# Deflate reaches 1000 at most, and PET scans pack to 1/2 … 1/20: but a small archive of much air
-# is harmless whatever its ratio.
-_MOST_RATIO = 200
-_HARMLESS_BYTES = 64 << 20
+_CHUNK_BYTES = 1 << 20
+# Folders that operating systems keep closed on their drives; no scan lies in them.
+_OF_THE_SYSTEM = frozenset(
+    {
+        "lost+found", "System Volume Information", "$RECYCLE.BIN", ".Trashes", ".Spotlight-V100",
+        ".fseventsd", ".TemporaryItems", ".DocumentRevisions-V100",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file by its name within the folder or zip, and how to open it."""
+    """A file by its name within the folder or zip, its size in bytes, and how to open it.
+
+    The name is for messages and for telling neighbours: control characters in it are escaped.
+    """
 
     name: str
+    size: int
     open: Callable[[], BinaryIO]
 
+    @property
+    def folder(self) -> PurePath:
+        """The folder that holds the file, within the folder or zip that was searched."""
+        return PurePath(self.name).parent
 
-@contextmanager
-def entries_of(path: Path) -> Iterator[list[Entry]]:
-    """All files under a folder, at any depth, or within a zip; in the order of their names."""
-    if path.is_dir():
-        yield folder_entries(path)
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            check_archive(archive, path.name)
-            yield [
-                _zip_entry(archive, member, path.name)
-                for member in sorted(archive.infolist(), key=lambda m: m.filename)
-                if member.filename and not member.is_dir()
-            ]
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError) as problem:
-        raise InputRefused(f"{path.name} is not a sound zip: {problem}") from problem
+
+def printable(text: str) -> str:
+    """Return `text` with control characters written as escapes, safe to show on a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def folder_entries(folder: Path, *, recursive: bool = True) -> list[Entry]:
-    """The files of a folder; links to folders are not followed, so that no loop can catch us."""
+    """Return the files of a folder, in the order of their names.
+
+    Links to folders are not followed, so that no loop is endless; files that macOS adds
+    (`__MACOSX`, `._…`) are left out. Raises InputRefused for a folder that cannot be read.
+    """
     found: list[Path] = []
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=_refuse_folder):
         found += [Path(parent) / name for name in files]
         if not recursive:
             folders.clear()
     return [
-        Entry(str(file.relative_to(folder)), lambda file=file: file.open("rb"))  # type: ignore[misc]
+        file_entry(file, str(file.relative_to(folder)))
         for file in sorted(found)
-        if file.is_file()
+        if _is_of_interest(file, file.relative_to(folder))
     ]
 
 
-def check_archive(archive: zipfile.ZipFile, name: str) -> None:
-    """Raise InputRefused for an archive that reaches out of itself or unpacks out of all bounds."""
-    members = archive.infolist()
-    if len(members) > _MOST_ENTRIES:
-        raise InputRefused(f"{name} holds {len(members)} entries, more than {_MOST_ENTRIES}")
-    for member in members:
-        inside = PureWindowsPath(member.filename)  # knows either slash, and drives
-        if inside.drive or inside.root or ".." in inside.parts:
-            raise InputRefused(f"{name} holds {member.filename!r}, a path that leads out of it")
-        if member.flag_bits & 0x1:
-            raise InputRefused(f"{name} is encrypted: unpack it and give the folder")
-        if member.file_size > _MOST_BYTES_EACH:
-            raise InputRefused(
-                f"{name} holds {member.filename!r} of {member.file_size >> 20} MiB unpacked, "
-                f"more than {_MOST_BYTES_EACH >> 20}"
-            )
-    unpacked = sum(member.file_size for member in members)
-    packed = sum(member.compress_size for member in members)
-    too_dense = unpacked > _HARMLESS_BYTES and unpacked > _MOST_RATIO * packed
-    if unpacked > _MOST_BYTES or too_dense:
+def file_entry(file: Path, name: str) -> Entry:
+    """Return the entry of one file on the disk; what it cannot be read for shows on opening."""
+
+    def opened() -> BinaryIO:
+        with reading(name):
+            return file.open("rb")
+
+    try:
+        size = file.stat().st_size
+    except OSError:
+        size = 0
+    return Entry(printable(name), size, opened)
+
+
+def is_of_macos(inside: PurePath) -> bool:
+    """Return whether a file is one that macOS adds beside another; it holds no scan."""
+    return "__MACOSX" in inside.parts or inside.name.startswith("._")
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Raise InputRefused naming `what` for an error of the file system within the block."""
+    try:
+        yield
+    except OSError as problem:
+        reason = problem.strerror or type(problem).__name__
+        raise InputRefused(f"{printable(what)} cannot be read: {reason}") from problem
+
+
+class Bounded(io.BufferedIOBase):
+    """A stream that is never asked for more than its size, nor for more than a chunk at once.
+
+    A damaged length in a header then takes no memory, and no decompressor runs far ahead.
+    """
+
+    def __init__(self, stream: BinaryIO, size: int, start: int = 0, chunk: int = _CHUNK_BYTES):
+        self._stream, self._size, self._start, self._chunk = stream, size, start, chunk
+        self._position = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position from the start of the window."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move within the window, and return the new position."""
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, origin + offset)
+        return self._position
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return up to `size` bytes, fewer only at the end."""
+        left = max(0, self._size - self._position)
+        wanted = left if size is None or size < 0 else min(size, left)
+        if wanted == 0:
+            return b""
+        self._stream.seek(self._start + self._position)
+        parts: list[bytes] = []
+        while wanted > 0 and (part := self._stream.read(min(wanted, self._chunk))):
+            parts.append(part)
+            wanted -= len(part)
+            self._position += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        """Close the stream, but not where this is a window on another's."""
+        if self._start == 0:
+            self._stream.close()
+        super().close()
+
+
+def _is_of_interest(file: Path, inside: PurePath) -> bool:
+    """Return whether a file may be a slice: regular, or a link whose target may be missing."""
+    if is_of_macos(inside):
+        return False
+    try:
+        return stat.S_ISREG(file.stat().st_mode)
+    except OSError:  # not allowed, a loop of links, or a link to a file that was not fetched
+        return not file.name.startswith(".")
+
+
+def _refuse_folder(problem: OSError) -> None:
+    folder = PurePath(str(problem.filename))
+    if folder.name not in _OF_THE_SYSTEM:
         raise InputRefused(
-            f"{name} would unpack from {packed} to {unpacked} bytes, which no scan does: "
-            "if it is yours, unpack it and give the folder"
-        )
-
-
-def _zip_entry(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Entry:
-    def open_member() -> BinaryIO:
-        # Whatever the archive declares, no more than that is unpacked.
-        with archive.open(member) as stream:
-            content = stream.read(member.file_size + 1)
-        if len(content) != member.file_size:
-            raise InputRefused(f"{name}: {member.filename!r} is not of the size it declares")
-        return io.BytesIO(content)
-
-    return Entry(member.filename, open_member)
+            f"{printable(str(folder))} cannot be read ({problem.strerror}), and may hold a part of "
+            "the scan: allow it, or give the folder of the scan alone"
+        ) from problem

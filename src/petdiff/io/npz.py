@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
-from petdiff.io.entries import check_archive
+from petdiff.io.archives import check_archive
 from petdiff.io.missing_values import fill_air
 from petdiff.io.stored_units import UnitEvidence, find_unit
 from petdiff.io.stored_values import MOST_VOXELS, as_labels

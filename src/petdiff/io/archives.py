@@ -1,0 +1,200 @@
+"""Zips read in place, and zips within them: nothing is written to the disk.
+
+Archives that lead out of themselves, or would unpack out of all bounds, are refused before anything
+is unpacked.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import BinaryIO, cast
+
+from petdiff.errors import InputRefused, PetdiffError
+from petdiff.io.entries import Bounded, Entry, is_of_macos, printable
+
+_MOST_ENTRIES = 50_000  # a dynamic total-body study has some 30,000 files
+_MOST_BYTES = 8 << 30
+_MOST_BYTES_EACH = 1 << 30
+_MOST_DEPTH = 3  # a platform's download is a zip of zips
+# Deflate reaches 1000 at most, and PET scans pack to 1/2 … 1/20: but a small archive of much air
+# is harmless whatever its ratio.
+_MOST_RATIO = 200
+_MOST_RATIO_EACH = 50
+_HARMLESS_BYTES = 64 << 20
+_HARMLESS_BYTES_NESTED = 256 << 20  # held in memory while the archive is open
+
+_METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
+_METHODS |= {getattr(zipfile, "ZIP_ZSTANDARD", zipfile.ZIP_STORED)}  # Python 3.14
+_METHOD_NAMES = {6: "Implode", 9: "Deflate64", 93: "Zstandard", 95: "XZ", 98: "PPMd", 99: "AES"}
+_FAR_AHEAD = {zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}  # unpack without a limit what they are given
+_UNPACK = "if it is yours, unpack it and give the folder"
+_LOCAL_HEADER = 30  # bytes, before the name and the extra field
+_SIGNATURE = b"PK\x03\x04"
+
+
+@contextmanager
+def zip_entries(file: Entry, prefix: str = "") -> Iterator[list[Entry]]:
+    """Yield the files within a zip, and within zips in it, in the order of their names.
+
+    They can be opened within the block; `prefix` is put before their names. Raises InputRefused,
+    naming the archive.
+    """
+    with ExitStack() as stack:
+        stream = stack.enter_context(file.open())
+        yield list(_entries(stream, file.name, prefix, 0, _Limits(file.size), stack))
+
+
+def is_zip(file: Entry) -> bool:
+    """Return whether a file begins as a zip or ends as one; it may be damaged all the same."""
+    with file.open() as stream:
+        return stream.read(4) == _SIGNATURE or zipfile.is_zipfile(stream)
+
+
+def check_archive(archive: zipfile.ZipFile, name: str) -> None:
+    """Raise InputRefused for an archive that leads out of itself or unpacks out of all bounds."""
+    members = archive.infolist()
+    _Limits(sum(member.compress_size for member in members)).add(members, name)
+    for member in members:
+        _require_harmless(member, name)
+
+
+@dataclass
+class _Limits:
+    """Counts what a file on the disk declares to hold, its nested zips included."""
+
+    on_disk: int
+    entries: int = 0
+    unpacked: int = 0
+    nested: int = 0
+
+    def add(self, members: list[zipfile.ZipInfo], name: str) -> None:
+        """Count an archive's members; raises InputRefused where it is too much."""
+        self.entries += len(members)
+        self.unpacked += sum(member.file_size for member in members)
+        if self.entries > _MOST_ENTRIES:
+            raise InputRefused(f"{name} holds {self.entries} entries, more than {_MOST_ENTRIES}")
+        too_dense = self.unpacked > max(_HARMLESS_BYTES, _MOST_RATIO * self.on_disk)
+        if self.unpacked > _MOST_BYTES or too_dense:
+            raise InputRefused(
+                f"{name} would unpack from {self.on_disk} to {self.unpacked} bytes, which no scan "
+                f"does: {_UNPACK}"
+            )
+
+    def add_nested(self, size: int, name: str) -> None:
+        """Count a nested zip that is unpacked to memory; raises InputRefused for too much."""
+        self.nested += size
+        if self.nested > max(_HARMLESS_BYTES_NESTED, 2 * self.on_disk):
+            raise InputRefused(f"{name}: its zips take {self.nested} bytes unpacked: unpack it")
+
+
+def _entries(
+    file: BinaryIO, name: str, prefix: str, depth: int, limits: _Limits, stack: ExitStack
+) -> Iterator[Entry]:
+    """Yield the files of one archive called `name`, and of the zips in it, below `prefix`."""
+    with _sound(name):
+        archive = stack.enter_context(zipfile.ZipFile(file))
+    members = archive.infolist()
+    limits.add(members, name)
+    for member in members:
+        _require_harmless(member, name)
+        if member.file_size > max(_HARMLESS_BYTES, _MOST_RATIO_EACH * member.compress_size):
+            raise InputRefused(
+                f"{name} would unpack {printable(member.filename)!r} from {member.compress_size} "
+                f"to {member.file_size} bytes, which no scan does: {_UNPACK}"
+            )
+    for member in sorted(members, key=lambda member: member.filename):
+        inside = _name(member)
+        if not inside or member.is_dir() or is_of_macos(PurePosixPath(inside)):
+            continue
+        if not inside.lower().endswith(".zip"):
+            yield _entry(archive, member, name, prefix + inside)
+        elif depth == _MOST_DEPTH:
+            raise InputRefused(f"{name} holds {inside!r}, a zip too deep: unpack it")
+        else:
+            within = _nested(file, archive, member, name, limits)
+            label = f"{name}/{inside}"
+            yield from _entries(within, label, f"{prefix}{inside}/", depth + 1, limits, stack)
+
+
+def _require_harmless(member: zipfile.ZipInfo, name: str) -> None:
+    inside = PureWindowsPath(member.filename)  # knows either slash, and drives
+    shown = printable(member.filename)
+    if inside.drive or inside.root or ".." in inside.parts:
+        raise InputRefused(f"{name} holds {shown!r}, a path that leads out of it")
+    if member.flag_bits & 0x1:
+        raise InputRefused(f"{name} is encrypted: unpack it and give the folder")
+    if member.compress_type not in _METHODS:
+        method = _METHOD_NAMES.get(member.compress_type, f"method {member.compress_type}")
+        raise InputRefused(
+            f"{name} is packed by {method} ({shown!r}), which Python cannot unpack: unpack it, "
+            "with 7-Zip for example, and give the folder"
+        )
+    if member.file_size > _MOST_BYTES_EACH:
+        raise InputRefused(
+            f"{name} holds {shown!r} of {member.file_size >> 20} MiB unpacked, more than "
+            f"{_MOST_BYTES_EACH >> 20}"
+        )
+
+
+def _entry(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, label: str) -> Entry:
+    def opened() -> BinaryIO:
+        with _sound(f"{name}: {_name(member)!r}"):
+            return io.BytesIO(_content(archive, member))
+
+    return Entry(label, member.file_size, opened)
+
+
+def _nested(
+    file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, limits: _Limits
+) -> BinaryIO:
+    """Return a zip within a zip: as a window on it where it is stored, else from memory."""
+    label = f"{name}: {_name(member)!r}"
+    with _sound(label):
+        if member.compress_type == zipfile.ZIP_STORED:
+            file.seek(member.header_offset)
+            header = file.read(_LOCAL_HEADER)
+            start = member.header_offset + _LOCAL_HEADER
+            start += int.from_bytes(header[26:28], "little")  # name
+            start += int.from_bytes(header[28:30], "little")  # extra field
+            return cast(BinaryIO, Bounded(file, member.file_size, start))
+        limits.add_nested(member.file_size, name)
+        return io.BytesIO(_content(archive, member))
+
+
+def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """Return a member's bytes; whatever the archive declares, no more than that is unpacked."""
+    chunk = 4096 if member.compress_type in _FAR_AHEAD else 1 << 20
+    with archive.open(member) as stream:
+        parts = list(iter(lambda: stream.read(chunk), b""))
+    content = b"".join(parts)
+    if len(content) != member.file_size:
+        raise zipfile.BadZipFile(f"it has {len(content)} bytes and declares {member.file_size}")
+    return content
+
+
+def _name(member: zipfile.ZipInfo) -> str:
+    """Return a member's name to show: many programs write UTF-8 without the flag that says so."""
+    name = member.filename
+    if not member.flag_bits & 0x800:
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return printable(name)
+
+
+@contextmanager
+def _sound(what: str) -> Iterator[None]:
+    """Raise InputRefused for whatever zipfile raises on a damaged archive: a dozen kinds."""
+    try:
+        yield
+    except (PetdiffError, MemoryError):
+        raise
+    except Exception as problem:
+        reason = printable(str(problem)) or type(problem).__name__
+        raise InputRefused(
+            f"{what} is not a sound zip ({reason}): get it again, or unpack it and give the folder"
+        ) from problem

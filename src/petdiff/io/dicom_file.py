@@ -1,0 +1,214 @@
+"""One DICOM file in: whatever is wrong with it becomes one InputRefused that names it.
+
+pydicom raises a dozen kinds of exceptions on damaged files, and only warns of some that break off.
+This is the one place that knows: everything else reads files and decodes elements through it.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import BinaryIO, cast
+
+from pydicom import Dataset, config, dcmread
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import FileMetaDataset
+from pydicom.sequence import Sequence as Items
+from pydicom.tag import BaseTag
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from petdiff.errors import InputRefused, PetdiffError
+from petdiff.io.dicom_form import HEAD_BYTES, Form, form_of
+from petdiff.io.entries import Bounded, Entry, printable
+
+_HARMLESS_BYTES = 64 << 20  # that any deflated file may unpack to
+_MOST_RATIO = 20  # PET slices deflate to 1/2 … 1/10
+_CHUNK_BYTES = 1 << 20
+# Groups on which place, values and SUV hang: what cannot be decoded there refuses the scan.
+_GROUPS_NEEDED = frozenset({0x0008, 0x0018, 0x0020, 0x0028, 0x0054})
+_MOST_NOTES = 5
+_WRONG_KIND = "it is stored as "
+_BROKEN_OFF = re.compile("end of file", re.IGNORECASE)
+_UNDEFINED = 0xFFFFFFFF
+_GET_AGAIN = ": truncated? Remove it, or get it again"
+
+
+class DamagedFile(InputRefused):
+    """A DICOM file that cannot be read whole; its series as far as it is known, else empty."""
+
+    def __init__(self, message: str, series_uid: str = ""):
+        super().__init__(message)
+        self.series_uid = series_uid
+
+
+@dataclass(frozen=True)
+class DicomFile:
+    """A DICOM file with its data set, and what pydicom found odd in it.
+
+    has_pixels says, of a data set read without its pixels, whether anything follows it.
+    """
+
+    entry: Entry
+    dataset: Dataset
+    has_pixels: bool
+    notes: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def lenient_pydicom() -> Iterator[list[str]]:
+    """Let pydicom take and give back values that break a VR's rules: real headers hold many.
+
+    Yields the list to which its warnings are added, as text, instead of going to stderr.
+    """
+    settings = config.settings
+    before = settings.reading_validation_mode, settings.writing_validation_mode
+    notes: list[str] = []
+
+    def note(message: Warning | str, *_: object, **__: object) -> None:
+        text = printable(str(message))[:200]
+        if text not in notes and len(notes) < _MOST_NOTES:
+            notes.append(text)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = note
+        settings.reading_validation_mode = settings.writing_validation_mode = config.IGNORE
+        try:
+            yield notes
+        finally:
+            settings.reading_validation_mode, settings.writing_validation_mode = before
+
+
+@contextmanager
+def refusing(what: str, remedy: str = "", series_uid: str = "") -> Iterator[None]:
+    """Raise DamagedFile, "`what` (reason)", for all that pydicom raises within the block."""
+    try:
+        yield
+    except (PetdiffError, MemoryError):
+        raise
+    except Exception as problem:
+        reason = " ".join(printable(str(problem)).split())[:200] or type(problem).__name__
+        raise DamagedFile(f"{what} ({reason}){remedy}", series_uid) from problem
+
+
+def read_file(entry: Entry, *, pixels: bool) -> DicomFile | None:
+    """Read a DICOM file, with or without its pixels; None for a file that is no DICOM.
+
+    Raises DamagedFile where it breaks off, is damaged or would inflate out of all bounds.
+    """
+    with entry.open() as stream, lenient_pydicom() as notes:
+        form = form_of(stream.read(HEAD_BYTES))
+        if form is None:
+            return None
+        with refusing(f"{entry.name} breaks off as DICOM", _GET_AGAIN):
+            data = _data(stream, entry, form)
+            dataset = dcmread(cast(BinaryIO, data), stop_before_pixels=not pixels, force=True)
+            _set_transfer_syntax(dataset, form)
+            has_pixels = data.read(1) != b""
+        if (short := _short(dataset, notes)) is not None:
+            reason = f"{entry.name} breaks off as DICOM ({short}){_GET_AGAIN}"
+            raise DamagedFile(reason, _series_uid(dataset))
+    return DicomFile(entry, dataset, has_pixels, notes)
+
+
+def _short(dataset: Dataset, notes: Sequence[str]) -> str | None:
+    """Return where a data set ends too early, None where it does not: pydicom lets it pass."""
+    for element in dataset.values():
+        if isinstance(element, RawDataElement) and element.length != _UNDEFINED:
+            here = len(element.value or b"")
+            if here != element.length:
+                return f"{element.tag} is to have {element.length} bytes and has {here}"
+    return next((text for text in notes if _BROKEN_OFF.search(text)), None)
+
+
+def decode_all(file: DicomFile) -> None:
+    """Decode every element now: pydicom does so on first use, which would be minutes later.
+
+    What cannot be decoded is removed and noted; raises DamagedFile where it may be needed. A
+    sequence that is stored as text, or text as a sequence, counts as missing.
+    """
+    with lenient_pydicom() as notes:
+        for tag, reason in _decode(file.dataset):
+            if tag.group in _GROUPS_NEEDED and not reason.startswith(_WRONG_KIND):
+                raise DamagedFile(
+                    f"{file.entry.name}: {tag} cannot be decoded ({reason}): a damaged header",
+                    _series_uid(file.dataset),
+                )
+            notes.append(f"{tag} cannot be decoded and is left out ({reason})")
+    file.notes.extend(notes)
+
+
+def _decode(dataset: Dataset) -> Iterator[tuple[BaseTag, str]]:
+    """Decode elements, also within sequences; yield those that cannot be, which are removed."""
+    for tag in list(dataset.keys()):
+        try:
+            element = dataset[tag]
+            is_sequence = isinstance(element.value, Items)
+            if not tag.is_private and is_sequence != (_standard_vr(tag, element.VR) == "SQ"):
+                raise ValueError(_WRONG_KIND + element.VR)
+            items = list(element.value) if is_sequence else []
+        except MemoryError:
+            raise
+        except Exception as problem:
+            del dataset[tag]
+            yield tag, " ".join(printable(str(problem)).split())[:200]
+            continue
+        for item in items:
+            for _, reason in _decode(item):
+                yield tag, reason
+
+
+def _standard_vr(tag: BaseTag, otherwise: str) -> str:
+    try:
+        return dictionary_VR(tag)
+    except KeyError:
+        return otherwise
+
+
+def _data(stream: BinaryIO, entry: Entry, form: Form) -> BinaryIO | Bounded:
+    """Return a stream that pydicom can read: from the form's start, and inflated."""
+    if form.data_start is None:
+        return Bounded(stream, entry.size - form.start, form.start)
+    stream.seek(form.data_start)
+    most = max(_HARMLESS_BYTES, _MOST_RATIO * entry.size)
+    inflater, parts, size = zlib.decompressobj(-zlib.MAX_WBITS), [], 0
+    while not inflater.eof:
+        packed = inflater.unconsumed_tail or stream.read(_CHUNK_BYTES)
+        if not packed:
+            raise EOFError("the deflated data set breaks off")
+        parts.append(inflater.decompress(packed, _CHUNK_BYTES))
+        size += len(parts[-1])
+        if size > most:
+            raise InputRefused(
+                f"{entry.name} would inflate from {entry.size} to more than {most} bytes, which "
+                "no slice does (transfer syntax Deflated Explicit VR, (0002,0010))"
+            )
+    return io.BytesIO(b"".join(parts))
+
+
+def _set_transfer_syntax(dataset: Dataset, form: Form) -> None:
+    """Say how the data set is encoded where the file does not, or not any more (inflated)."""
+    if not hasattr(dataset, "file_meta"):
+        dataset.file_meta = FileMetaDataset()
+    if dataset.file_meta.get("TransferSyntaxUID") and form.data_start is None:
+        return
+    implicit, little = dataset.original_encoding
+    if implicit:
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    else:
+        dataset.file_meta.TransferSyntaxUID = (
+            ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        )
+
+
+def _series_uid(dataset: Dataset) -> str:
+    try:
+        return str(dataset.get("SeriesInstanceUID") or "")
+    except Exception:  # pydicom raises a dozen kinds
+        return ""

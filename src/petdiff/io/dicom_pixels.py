@@ -1,0 +1,112 @@
+"""The values of one DICOM slice, in its stored unit.
+
+What the header declares is compared with what the file holds before anything is allocated.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.encaps import get_frame
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import pixel_array
+
+from petdiff.errors import InputRefused
+from petdiff.io.codestream import codestream_size
+from petdiff.io.dicom_facts import number_or_none
+from petdiff.io.dicom_file import DamagedFile, DicomFile, lenient_pydicom, read_file, refusing
+
+# Decoders that the extra `dicom` installs; others exist only under licences that we do not ship.
+_BY_EXTRA = ("JPEG 2000", "JPEG-LS", "RLE", "High-Throughput")
+_MOST_PIXELS = 1 << 24  # of one slice; PET has 880 × 880 at most
+
+
+def stored_values(file: DicomFile) -> NDArray[np.float64]:
+    """Return a slice's values in its stored unit, float64 [row, column].
+
+    Raises InputRefused for values that are none, and pixels that cannot be decoded.
+    """
+    read = read_file(file.entry, pixels=True)
+    if read is None or "PixelData" not in read.dataset:
+        raise DamagedFile(f"{file.entry.name} has no PixelData (7FE0,0010): truncated?")
+    dataset, name = read.dataset, read.entry.name
+    with lenient_pydicom(), refusing(f"{name}: PixelData (7FE0,0010) cannot be decoded"):
+        slope = _scale(name, dataset, "RescaleSlope", None)
+        intercept = _scale(name, dataset, "RescaleIntercept", 0.0)
+        pixels = _pixels(name, dataset)
+    if slope == 0 and pixels.any():
+        raise InputRefused(f"{name}: RescaleSlope (0028,1053) is 0, and its pixels are not")
+    values = pixels.astype(np.float64) * slope + intercept
+    if not np.isfinite(values).all():
+        raise InputRefused(f"{name} holds NaN or infinite values, which no scan has")
+    return values
+
+
+def _scale(name: str, dataset: Dataset, keyword: str, otherwise: float | None) -> float:
+    value = dataset.get(keyword, otherwise)
+    number = otherwise if value is None else number_or_none(dataset, keyword)
+    if number is None:
+        raise InputRefused(f"{name}: {keyword} is {value!r}, not a number")
+    return number
+
+
+def _pixels(name: str, dataset: Dataset) -> NDArray[np.number[Any]]:
+    """Return the pixels as stored [row, column]."""
+    _require_one_plane(name, dataset)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_compressed:
+        if not get_decoder(syntax).is_available:
+            raise InputRefused(_no_decoder(name, syntax.name))
+        _require_size(name, dataset)
+    pixels = pixel_array(dataset)
+    if pixels.shape != (dataset.Rows, dataset.Columns):
+        raise DamagedFile(f"{name}: PixelData (7FE0,0010) holds {pixels.shape} pixels")
+    return pixels
+
+
+def _require_one_plane(name: str, dataset: Dataset) -> None:
+    """Raise InputRefused unless one plane of numbers is declared, and is there."""
+    samples = number_or_none(dataset, "SamplesPerPixel")
+    if samples not in (None, 1):
+        raise InputRefused(
+            f"{name}: SamplesPerPixel (0028,0002) is {samples:g}: a colour picture, no PET slice"
+        )
+    photometric = str(dataset.get("PhotometricInterpretation"))
+    if not photometric.startswith("MONOCHROME"):
+        raise InputRefused(
+            f"{name}: PhotometricInterpretation (0028,0004) is {photometric!r}, not MONOCHROME"
+        )
+    rows, columns, bits = (
+        int(number_or_none(dataset, keyword) or 0)
+        for keyword in ("Rows", "Columns", "BitsAllocated")
+    )
+    declared, here = rows * columns * bits // 8, len(dataset.PixelData)
+    if not 0 < rows * columns <= _MOST_PIXELS:
+        raise InputRefused(f"{name}: Rows × Columns is {rows} × {columns}, which no slice has")
+    if not dataset.file_meta.TransferSyntaxUID.is_compressed and here < declared:
+        raise DamagedFile(
+            f"{name}: PixelData (7FE0,0010) has {here} bytes, and {rows} × {columns} pixels of "
+            f"{bits} bits take {declared}: truncated?"
+        )
+
+
+def _require_size(name: str, dataset: Dataset) -> None:
+    """Raise InputRefused where a compressed picture is not of the size that the header says."""
+    size = codestream_size(get_frame(dataset.PixelData, 0, number_of_frames=1))
+    if size not in (None, (dataset.Rows, dataset.Columns)):
+        raise DamagedFile(
+            f"{name}: PixelData (7FE0,0010) holds a picture of {size}, and Rows × Columns is "
+            f"{dataset.Rows} × {dataset.Columns}"
+        )
+
+
+def _no_decoder(name: str, syntax: str) -> str:
+    remedy = (
+        "pip install 'petdiff[dicom]'"
+        if syntax.startswith(_BY_EXTRA)
+        else "unpack the files with dcmtk's dcmdjpeg or gdcmconv --raw"
+    )
+    return f"{name} is compressed by {syntax} (0002,0010): {remedy}"
