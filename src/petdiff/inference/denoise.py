@@ -20,6 +20,7 @@ from petdiff.errors import InputRefused, UsageError
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.inference.blended_windows import WindowDenoiser
+from petdiff.inference.estimate import announce_time
 from petdiff.inference.exact_tiles import TiledDenoiser
 from petdiff.inference.frames import FramesResult, denoise_frames
 from petdiff.methods.condition import BoundScan
@@ -305,6 +306,8 @@ def _draw(
     knows_mean = method.default_steps == 1
     calls = 1 + samples * (steps - 1) if knows_mean else samples * steps
     asked = ask(bound, inside, calls)
+    if asked.callback is not None and calls > 1:
+        announce_time(asked.method, bound, int(inside.sum()), calls)
     lowest = scan.clamp(max=0)
 
     def answer(noise: Tensor, steps: int) -> Tensor:

@@ -1,0 +1,54 @@
+"""How long a model will take, told before it starts: a DDPM may need hours on a CPU."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import torch
+
+from petdiff.methods.condition import BoundScan
+
+_log = logging.getLogger(__name__)
+
+_SIDE = 32  # voxels of the piece that is tried
+_SLOW_SECONDS = 120.0  # from which the estimate is logged
+_WARM_SECONDS = 2.0  # a first try that takes longer is good enough
+
+
+def announce_time(method: Any, bound: BoundScan, voxels: int, calls: int) -> float:
+    """Try the network on a small piece of the scan; log the time of all if it is long.
+
+    method   with its network in place, on the device and in the dtype of `bound`
+    voxels   of the scan that the network is asked for, at each of `calls` calls
+    Returns the estimate in seconds. It knows nothing of halos and overlaps, which add to it.
+    """
+    piece = tuple(slice(0, _side(n, method.multiple)) for n in bound.fields.shape[1:])
+    fields = bound.fields[(slice(None), *piece)][None]
+    tried = fields[0, 0].numel()
+    seconds = _timed(method, fields)
+    if seconds < _WARM_SECONDS:
+        seconds = _timed(method, fields)
+    total = seconds * voxels / tried * calls
+    if total > _SLOW_SECONDS:
+        _log.info(
+            "the network will be asked %d times for %.1f million voxels: about %.1f h or more on "
+            "this device",
+            calls, voxels / 1e6, total / 3600,
+        )  # fmt: skip
+    return total
+
+
+def _side(length: int, multiple: int) -> int:
+    """A length near `_SIDE` that the network takes, as long as the axis at most."""
+    return min(length, max(_SIDE // multiple, 1) * multiple)
+
+
+@torch.inference_mode()
+def _timed(method: Any, fields: torch.Tensor) -> float:
+    x = torch.zeros((1, 1, *fields.shape[2:]), device=fields.device)
+    level = torch.ones(1, device=fields.device)
+    start = time.perf_counter()
+    float(method.denoise(x, level, fields).sum())  # as a number: it waits for a GPU
+    return time.perf_counter() - start

@@ -1,0 +1,55 @@
+"""A slow model is announced with its time before it starts."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from petdiff.inference.estimate import announce_time
+
+
+class SlowMethod:
+    """Takes a fixed time per voxel on a clock that only it moves, and ten times that at first."""
+
+    multiple = 8
+
+    def __init__(self, seconds_per_voxel: float) -> None:
+        self.seconds_per_voxel = seconds_per_voxel
+        self.now, self.factor = 0.0, 10.0
+        self.shapes: list[tuple[int, ...]] = []
+
+    def denoise(self, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
+        self.shapes.append(tuple(x.shape[2:]))
+        self.now += self.factor * self.seconds_per_voxel * x.numel()
+        self.factor = 1.0
+        return x
+
+
+def estimated(seconds_per_voxel: float, monkeypatch: pytest.MonkeyPatch) -> tuple[float, Any]:
+    method = SlowMethod(seconds_per_voxel)
+    monkeypatch.setattr("petdiff.inference.estimate.time.perf_counter", lambda: method.now)
+    bound: Any = SimpleNamespace(fields=torch.zeros(2, 64, 16, 40))
+    return announce_time(method, bound, voxels=1_000_000, calls=50), method
+
+
+def test_time_of_all_calls_is_told_from_a_small_piece(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="petdiff"):
+        seconds, method = estimated(1e-6, monkeypatch)
+        assert seconds == pytest.approx(1e-6 * 1_000_000 * 50)
+        assert caplog.text == "", "50 s are not worth a line"
+        seconds, method = estimated(1e-5, monkeypatch)
+    assert method.shapes == [(32, 16, 32)] * 2, "the first try warms up"
+    assert seconds == pytest.approx(500)
+    assert "asked 50 times for 1.0 million voxels: about 0.1 h" in caplog.text
+
+
+def test_very_slow_network_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, method = estimated(1e-3, monkeypatch)
+    assert len(method.shapes) == 1
