@@ -30,11 +30,13 @@ class SlowMethod:
         return x
 
 
-def estimated(seconds_per_voxel: float, monkeypatch: pytest.MonkeyPatch) -> tuple[float, Any]:
+def estimated(
+    seconds_per_voxel: float, monkeypatch: pytest.MonkeyPatch, calls: int = 50
+) -> tuple[float, Any]:
     method = SlowMethod(seconds_per_voxel)
     monkeypatch.setattr("petdiff.inference.estimate.time.perf_counter", lambda: method.now)
     bound: Any = SimpleNamespace(fields=torch.zeros(2, 64, 16, 40))
-    return announce_time(method, bound, voxels=1_000_000, calls=50), method
+    return announce_time(method, bound, voxels=1_000_000, calls=calls), method
 
 
 def test_time_of_all_calls_is_told_from_a_small_piece(
@@ -53,3 +55,8 @@ def test_time_of_all_calls_is_told_from_a_small_piece(
 def test_very_slow_network_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     _, method = estimated(1e-3, monkeypatch)
     assert len(method.shapes) == 1
+
+
+def test_little_work_is_not_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds, method = estimated(1e-3, monkeypatch, calls=0)
+    assert (seconds, method.shapes) == (0, [])

@@ -13,6 +13,7 @@ from petdiff.methods.condition import BoundScan
 _log = logging.getLogger(__name__)
 
 _SIDE = 32  # voxels of the piece that is tried
+_WORTH_TRYING = 40  # times the work of the piece; it is done twice
 _SLOW_SECONDS = 120.0  # from which the estimate is logged
 _WARM_SECONDS = 2.0  # a first try that takes longer is good enough
 
@@ -22,11 +23,13 @@ def announce_time(method: Any, bound: BoundScan, voxels: int, calls: int) -> flo
 
     method   with its network in place, on the device and in the dtype of `bound`
     voxels   of the scan that the network is asked for, at each of `calls` calls
-    Returns the estimate in seconds. It knows nothing of halos and overlaps, which add to it.
+    Returns the estimate in seconds, 0 where trying would take a good part of the time itself. It knows nothing of halos and overlaps, which add to it.
     """
     piece = tuple(slice(0, _side(n, method.multiple)) for n in bound.fields.shape[1:])
     fields = bound.fields[(slice(None), *piece)][None]
     tried = fields[0, 0].numel()
+    if voxels * calls < _WORTH_TRYING * tried:
+        return 0.0
     seconds = _timed(method, fields)
     if seconds < _WARM_SECONDS:
         seconds = _timed(method, fields)
