@@ -23,7 +23,8 @@ def announce_time(method: Any, bound: BoundScan, voxels: int, calls: int) -> flo
 
     method   with its network in place, on the device and in the dtype of `bound`
     voxels   of the scan that the network is asked for, at each of `calls` calls
-    Returns the estimate in seconds, 0 where trying would take a good part of the time itself. It knows nothing of halos and overlaps, which add to it.
+    Returns the estimate in seconds, 0 where trying would take a good part of the time itself.
+    Halos and overlaps are not counted: they add to it.
     """
     piece = tuple(slice(0, _side(n, method.multiple)) for n in bound.fields.shape[1:])
     fields = bound.fields[(slice(None), *piece)][None]
