@@ -50,25 +50,27 @@ Quiet = Annotated[
     bool,
     typer.Option("--quiet", callback=_set_quiet, help="Print nothing but results and errors"),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")]
-Seed = Annotated[int, typer.Option(min=0, help="Same seed, same result")]
+Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:N or mps")]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed: the same seed gives the same result")]
 Series = Annotated[
     str | None,
     typer.Option(
-        metavar="UID", help="Which series, where IN holds several", rich_help_panel="Scan"
+        metavar="UID",
+        help="SeriesInstanceUID to read, if IN holds several series",
+        rich_help_panel="Scan",
     ),
 ]
 Units = Annotated[
     Literal["suv", "bqml"] | None,
-    typer.Option(help="What the values are, where IN does not say", rich_help_panel="Scan"),
+    typer.Option(help="Unit of the stored values, if IN does not say it", rich_help_panel="Scan"),
 ]
 SuvFactor = Annotated[
     float | None,
     typer.Option(
-        metavar="F", help="SUV per stored unit, where IN gives none", rich_help_panel="Scan"
+        metavar="F", help="SUV = stored value × F, if IN gives no factor", rich_help_panel="Scan"
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -99,13 +101,15 @@ def denoise(
     output: Out,
     model: Annotated[
         str,
-        typer.Option(help="A shipped model's name, or a .safetensors", rich_help_panel="Model"),
+        typer.Option(
+            help="Name of a shipped model, or a .safetensors file", rich_help_panel="Model"
+        ),
     ] = "flow3d",
     steps: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="More steps: more texture, fewer dB (default: the model's)",
+            help="Steps per sample: more give more texture and a lower PSNR (default: the model's)",
             rich_help_panel="Model",
         ),
     ] = None,
@@ -113,7 +117,7 @@ def denoise(
         int,
         typer.Option(
             min=1,
-            help="Scans to draw; from 2 on their spread is written",
+            help="How many samples to draw; with 2 or more the uncertainty is written",
             rich_help_panel="Model",
         ),
     ] = 1,
@@ -130,15 +134,17 @@ def denoise(
     suv_factor: SuvFactor = None,
     voxel_size: Annotated[
         str | None,
-        typer.Option(metavar="X,Y,Z", help="Work at this size in mm (default: the model's)"),
+        typer.Option(
+            metavar="X,Y,Z", help="Voxel size in mm to compute with (default: the model's)"
+        ),
     ] = None,
     to: Annotated[
         Literal["dicom", "nifti"] | None,
-        typer.Option(help="Form of the result (default: that of IN)"),
+        typer.Option(help="Format of the result (default: the format of IN)"),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Denoise a PET scan: the scan in its own form, its uncertainty, a picture and a record."""
+    """Denoise a PET scan; the result has the format of IN, with a picture, a page and a record."""
     from petdiff.commands.denoise import Request, denoise_file
 
     request = Request(
@@ -155,34 +161,46 @@ def simulate(
     tracer: Annotated[
         str | None,
         typer.Option(
-            help="fdg, psma, dotatate, fapi", show_default="fdg", rich_help_panel="Patient"
+            help="Tracer: fdg, psma, dotatate or fapi",
+            show_default="fdg",
+            rich_help_panel="Patient",
         ),
     ] = None,
     extent: Annotated[
         str | None,
         typer.Option(
-            help="torso, head-neck, thorax, abdomen, pelvis, total-body",
+            help="Part of the body: torso, head-neck, thorax, abdomen, pelvis or total-body",
             show_default="total-body",
             rich_help_panel="Patient",
         ),
     ] = None,
     no_lesions: Annotated[
         bool,
-        typer.Option("--no-lesions", help="The same without lesions", rich_help_panel="Patient"),
+        typer.Option(
+            "--no-lesions", help="The same patient without lesions", rich_help_panel="Patient"
+        ),
     ] = False,
     seed: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Same seed, same patient", show_default="0", rich_help_panel="Patient"
+            min=0,
+            help="Random seed of the first patient: the same seed gives the same patient",
+            show_default="0",
+            rich_help_panel="Patient",
         ),
     ] = None,
     patients: Annotated[
-        int, typer.Option(min=1, help="Of the seeds that follow", rich_help_panel="Patient")
+        int,
+        typer.Option(
+            min=1, help="How many patients; each has the next seed", rich_help_panel="Patient"
+        ),
     ] = 1,
     labels: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Label map with the anatomy", rich_help_panel="Patient from a file"
+            metavar="FILE",
+            help="Label map to take the anatomy from",
+            rich_help_panel="Patient from a file",
         ),
     ] = None,
     names: Annotated[
@@ -198,14 +216,14 @@ def simulate(
         typer.Option(
             "--from",
             metavar="scan.json",
-            help="Scan that patient again; what is not given is as it was",
+            help="Scan the patient of this file again; options not given keep their values",
             rich_help_panel="Patient from a file",
         ),
     ] = None,
     scanner: Annotated[
         str | None,
         typer.Option(
-            help="quadra, uexplorer, vision600, discovery-mi, mct-flow",
+            help="Scanner: quadra, uexplorer, vision600, discovery-mi or mct-flow",
             show_default="quadra",
             rich_help_panel="Scan",
         ),
@@ -222,12 +240,14 @@ def simulate(
     voxel_size: Annotated[
         float | None,
         typer.Option(
-            metavar="MM", help="Of all images (default: the scanner's)", rich_help_panel="Scan"
+            metavar="MM",
+            help="Voxel size of all images in mm (default: the scanner's)",
+            rich_help_panel="Scan",
         ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Simulate patients, their full-dose and low-dose scans, and the truth behind them."""
+    """Simulate patients: full-dose scan, low-dose scans, true activity, organs and lesions."""
     from petdiff.commands.simulate import Study, simulate_patients
 
     study = Study(
@@ -241,19 +261,27 @@ def simulate(
 @app.command()
 def train(
     method: Annotated[
-        str, typer.Argument(metavar="METHOD", help="flow3d, ddpm3d, ddpm2d, unet3d, gan3d, logunet")
+        str,
+        typer.Argument(metavar="METHOD", help="flow3d, ddpm3d, ddpm2d, unet3d, gan3d or logunet"),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the run", show_default=False)
+        Path,
+        typer.Option(
+            "--output", "-o", help="Folder of the run, which grows as it trains", show_default=False
+        ),
     ],
     data: Annotated[
-        str, typer.Option(metavar="DIR|clinic", help="Your own pairs, or simulated scans")
+        str,
+        typer.Option(
+            metavar="DIR|clinic", help="Folder with your own pairs, or clinic for simulated scans"
+        ),
     ] = "clinic",
     preset: Annotated[
-        str | None, typer.Option(help="Size of the network: tiny, default, paper")
+        str | None, typer.Option(help="Size of the network: tiny, default or paper")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE.toml", help="Settings that differ from the recipe")
+        Path | None,
+        typer.Option(metavar="FILE.toml", help="Settings that differ from the defaults"),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
@@ -273,18 +301,22 @@ def evaluate(
     output: Out,
     cohort: Annotated[
         Path | None,
-        typer.Argument(metavar="[COHORT.toml]", help="Methods, and the scans to judge them on"),
+        typer.Argument(metavar="[COHORT.toml]", help="File that names the methods and the scans"),
     ] = None,
     reference: Annotated[
-        Path | None, typer.Option(help="The scan to compare with, or the truth")
+        Path | None, typer.Option(help="Scan to compare with: full dose, or the truth")
     ] = None,
-    test: Annotated[Path | None, typer.Option(help="The scan to judge")] = None,
-    low: Annotated[Path | None, typer.Option(help="The scan that was denoised")] = None,
+    test: Annotated[
+        Path | None, typer.Option(help="Scan to measure, such as a denoised one")
+    ] = None,
+    low: Annotated[
+        Path | None, typer.Option(help="Low-dose scan that was denoised: measured as well")
+    ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="Label volume: organs are measured one by one")
+        Path | None, typer.Option(help="Label volume: each organ is measured")
     ] = None,
     names: Annotated[
-        Path | None, typer.Option(help="Names of the labels (default: the .json beside them)")
+        Path | None, typer.Option(help="Names of the labels (default: the .json beside the volume)")
     ] = None,
     lesions: Annotated[
         Path | None, typer.Option(help="lesions.json, or a volume with a label for each lesion")
@@ -300,7 +332,7 @@ def evaluate(
     """Measure how close a scan is to a reference, or compare methods on a cohort of scans."""
     if cohort is not None:
         if reference or test or low or labels or names or lesions or resample:
-            raise UsageError("a cohort's file says all about its scans: give --workers at most")
+            raise UsageError("the cohort file names its scans: only --workers may be given with it")
         from petdiff.commands.evaluate_cohort import evaluate_cohort
 
         for path in evaluate_cohort(cohort, output, workers=workers, quiet=quiet):
@@ -309,7 +341,9 @@ def evaluate(
     if reference is None or test is None:
         raise UsageError("give --reference FILE and --test FILE, or the TOML file of a cohort")
     if workers is not None:
-        raise UsageError(f"--workers {workers}: is for a cohort; one scan is judged at once")
+        raise UsageError(
+            f"--workers {workers} is for a cohort file: leave it out for a single scan"
+        )
     from petdiff.commands.evaluate import Pair, evaluate_pair
 
     pair = Pair(reference, test, low, labels, names, lesions, resample)
@@ -324,7 +358,7 @@ def suv(
     suv_factor: SuvFactor = None,
     json: Json = False,
 ) -> None:
-    """Show the SUV factor of a scan, the rule that gave it and what other rules would give."""
+    """Show the SUV factor of a scan, the rule behind it, and what other rules would give."""
     from petdiff.commands.suv import explain_suv
 
     print_result(explain_suv(scan, series, units, suv_factor, as_json=json))
@@ -341,7 +375,7 @@ def info(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Describe a scan, a model, or this installation with its devices and shipped models."""
+    """Describe a scan, a model file, or this installation with its devices and models."""
     from petdiff.commands.info import describe
 
     print_result(describe(file, as_json=json))
@@ -349,12 +383,14 @@ def info(
 
 @app.command()
 def convert(
-    published: Annotated[Path, typer.Argument(metavar="FILE.pt", help="Published checkpoint")],
+    published: Annotated[
+        Path, typer.Argument(metavar="FILE.pt", help="Checkpoint of the published code")
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="New .safetensors file", show_default=False)
     ],
 ) -> None:
-    """Turn a published guided-diffusion checkpoint into a model file that petdiff can run."""
+    """Convert a checkpoint of the published 3-D DDPM to a model file for petdiff."""
     from petdiff.methods.convert import convert as convert_checkpoint
     from petdiff.runs import require_absent
 
@@ -370,7 +406,7 @@ def demo(
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Simulate a total-body scan at 1/20 of the dose, denoise it and name the pictures."""
+    """Simulate a total-body scan at 1/20 dose, denoise it, and print where the pictures are."""
     from petdiff.commands.demo import run_demo
 
     for path in run_demo(output, seed, device, quiet=quiet):
