@@ -6,8 +6,9 @@ command line turns that into the option (`--samples`), so that nothing but cli.p
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 _ARGUMENT = re.compile(r"`([a-z][a-z_]*)`")
 
@@ -53,3 +54,10 @@ def with_options(message: str, options: Collection[str], renamed: Mapping[str, s
         return dashed if dashed in options else found.group()
 
     return _ARGUMENT.sub(option, message)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the end of an error about an unknown name: the name that was meant, or all names."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}"

@@ -111,7 +111,12 @@ def test_grouped_interval_covers_as_often_as_it_says() -> None:
     assert 83 <= covered <= 99  # 93 expected of so few groups, four standard deviations
 
 
-def test_grouped_interval_of_one_group_or_of_no_value_is_none() -> None:
+def test_grouped_interval_of_few_groups_or_of_no_value_is_none() -> None:
     rng = np.random.default_rng(0)
-    assert grouped_interval(lambda drawn: 1.0, ["a", "a"], generator=rng) is None
-    assert grouped_interval(lambda drawn: np.nan, ["a", "b"], generator=rng, resamples=5) is None
+    assert grouped_interval(lambda drawn: float(drawn[0]), list("abcdeee"), generator=rng) is None
+    assert (
+        grouped_interval(lambda drawn: float(drawn[0]), list("abcdef"), generator=rng) is not None
+    )
+    assert (
+        grouped_interval(lambda drawn: np.nan, list("abcdef"), generator=rng, resamples=5) is None
+    )

@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from petdiff.evaluation.cohort.definition import Cohort, Unit
-from petdiff.evaluation.cohort.run import Done, _do, read_unit
-from petdiff.evaluation.cohort.summary import METRICS, Metric, Table, summarise, tabulate
-from petdiff.evaluation.cohort.unit import CohortRow, Measured, measure_scans
+from petdiff.evaluation.cohort.compared_metrics import METRICS, Metric
+from petdiff.evaluation.cohort.definition import Claim, Cohort, Unit
+from petdiff.evaluation.cohort.snapshots import Place
+from petdiff.evaluation.cohort.stored import Done, read_unit, store_unit
+from petdiff.evaluation.cohort.summary import PairTest, summarise
+from petdiff.evaluation.cohort.table import tabulate
+from petdiff.evaluation.cohort.unit import CohortRow, _inside, _worst, measure_scans
 from petdiff.evaluation.detection.lesion_summary import summarise_lesions
 from petdiff.report.comparison import (
     LARGEST_PAGE_BYTES,
@@ -50,7 +53,12 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def cohort() -> Cohort:
-    return Cohort(doses=(4, 20), lesions=True, methods=["measured", "gaussian"])  # type: ignore[arg-type]
+    return Cohort(
+        doses=(4, 20),
+        lesions=True,
+        methods=["measured", "gaussian"],  # type: ignore[arg-type]
+        claims=(Claim(method="gaussian", beats=("measured",)),),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +68,9 @@ def done(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> list[Done]
     found = []
     for seed in (0, 1):
         unit = Unit(f"unit-{seed}", f"{seed:04d}", "quadra", "fdg", seed)
-
-        def work(asked: Cohort, unit: Unit) -> Measured:
-            return measure_scans(made_up_scans(unit.seed), asked.methods, unit)
-
-        _do(cohort, unit, rows, work)
-        found.append(read_unit(rows / f"{unit.name}.json", unit))
+        file = rows / f"{unit.name}.json"
+        store_unit(file, unit, measure_scans(made_up_scans(unit.seed), cohort.methods, unit))
+        found.append(read_unit(file, unit, cohort.methods))
     return found
 
 
@@ -73,7 +78,7 @@ def done(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> list[Done]
 def page(cohort: Cohort, done: list[Done], tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("page") / "report.html"
     table = tabulate(done, list(cohort.methods))
-    summary = summarise(table, generator=np.random.default_rng(0))
+    summary = summarise(table, cohort.claims, generator=np.random.default_rng(0))
     readings = [reading for one in done for reading in one.readings]
     lesions = summarise_lesions(readings, generator=np.random.default_rng(0), resamples=20)
     write_comparison(path, cohort, table, summary, lesions, done, name=EVIL)
@@ -107,7 +112,14 @@ def test_page_shows_every_method_with_its_numbers(page: str, done: list[Done]) -
         if (row.method, row.metric, row.dose) == ("gaussian", "psnr_db", 20)
     ]
     assert f"{np.mean([value or 0 for value in psnr]):.2f}" in words
-    for said in ("gaussian", "1/20", "false foci per scan", "SUVpeak", "Not judged", "Liver COV"):
+    for said in (
+        "gaussian",
+        "1/20",
+        "false foci per scan",
+        "SUVpeak",
+        "gaussian against measured",
+        "Liver COV",
+    ):
         assert said in words
 
 
@@ -121,7 +133,7 @@ def test_projection_and_slice_of_every_method_are_shown(page: str, done: list[Do
 def test_lesion_is_where_the_ring_says(done: list[Done]) -> None:
     place = done[0].places["20"]
     grey = done[0].picture("20/full/slice")
-    down, across = (int(share * n) for share, n in zip(place["at"], grey.shape, strict=True))
+    down, across = (int(share * n) for share, n in zip(place.at or (), grey.shape, strict=True))
     assert grey[down, across] < 60
 
 
@@ -130,10 +142,11 @@ def test_worse_is_what_mean_and_ranks_both_say() -> None:
     bias = next(m for m in METRICS if m.name == "lesion_suv_peak_bias")
 
     def worse(metric: Metric, difference: float, ranks: float) -> bool:
-        test = {"method": "b", "against": "a", "holm_p": 0.01}
-        return _worse(
-            metric, [{**test, "difference": difference, "rank_biserial": ranks}], "b", "a"
-        )
+        test = PairTest(
+            method="b", against="a", n=9, difference=difference, low=0, high=0,
+            wilcoxon_p=0.01, holm_p=0.01, rank_biserial=ranks,
+        )  # fmt: skip
+        return _worse(metric, [test], "b", "a")
 
     assert worse(metric, -1, -0.8)
     assert not worse(metric, -1, 0.7)  # one outlier makes the mean
@@ -142,20 +155,61 @@ def test_worse_is_what_mean_and_ranks_both_say() -> None:
     assert not worse(bias, -0.1, -0.8)
 
 
-def test_worst_cases_come_first_in_turn() -> None:
-    def unit(name: str, gaussian: float, model: float, bias: float) -> Any:
-        values: list[tuple[Any, ...]] = [
-            (4.0, "gaussian", "psnr_db", "body", gaussian, "dB"),
-            (4.0, "flow3d", "psnr_db", "body", model, "dB"),
-            (4.0, "flow3d", "suv_peak_bias", "lesion 1 (node)", bias, "1"),
-            (4.0, "gaussian", "suv_peak_bias", "lesion 1 (node)", -0.9, "1"),
-        ]
-        rows = [CohortRow(*row) for row in values]
-        return SimpleNamespace(unit=Unit(name, name, "quadra", "fdg", 0), rows=rows)
+def made_up_unit(name: str, gaussian: float, model: float, bias: float, ringed: str) -> Any:
+    values: list[tuple[Any, ...]] = [
+        (4.0, "gaussian", "psnr_db", "body", gaussian, "dB"),
+        (4.0, "flow3d", "psnr_db", "body", model, "dB"),
+        (4.0, "flow3d", "suv_peak_bias", "lesion 1 (node)", bias, "1"),
+        (4.0, "flow3d", "suv_peak_bias", "lesion 2 (liver)", bias / 2, "1"),
+        (4.0, "gaussian", "suv_peak_bias", "lesion 2 (liver)", -0.9, "1"),
+    ]
+    rows = [CohortRow(*row) for row in values]
+    places = {"4": Place(pixel_mm=(1, 1), lesion=ringed, at=(0.5, 0.5))}
+    return SimpleNamespace(unit=Unit(name, name, "quadra", "fdg", 0), rows=rows, places=places)
 
-    units = [unit("good", 30, 33, 0.01), unit("lossy", 30, 29.5, 0.0), unit("cold", 30, 31, -0.4)]
-    table = Table(("gaussian", "flow3d"), (), (), {})
-    cases = worst_cases(units, table)
+
+def test_worst_cases_come_first_in_turn() -> None:
+    units = [
+        made_up_unit("good", 30, 33, 0.01, "lesion 1 (node)"),
+        made_up_unit("lossy", 30, 29.5, 0.0, "lesion 1 (node)"),
+        made_up_unit("cold", 30, 31, -0.4, "lesion 1 (node)"),
+    ]
+    cases = worst_cases(units, ["flow3d"])
     assert [case.done.unit.name for case in cases] == ["lossy", "cold", "good"]
     assert cases[0].why == "flow3d −0.50 dB against the best Gaussian"
     assert cases[1].why == "flow3d changes SUVpeak of lesion 1 (node) by −40%"
+
+
+def test_the_lesion_that_is_named_is_the_one_that_is_ringed() -> None:
+    """Of the lesions only the one that the picture goes through may be named."""
+    cases = worst_cases([made_up_unit("cold", 30, 29, -0.4, "lesion 2 (liver)")], ["flow3d"])
+    named = [case.why for case in cases if "SUVpeak" in case.why]
+    assert all("lesion 2 (liver)" in why for why in named)
+
+
+def test_pictures_ring_the_lesion_that_a_model_gets_most_wrong() -> None:
+    """Filters have worse lesions, but beside a model they are not what is judged."""
+    scans = made_up_scans()
+    lesions = list(_inside(scans.lesions, scans.full))
+    first, second = (lesion.region.name for lesion in lesions)
+    rows = [
+        CohortRow(4.0, "gaussian", "suv_peak_bias", first, -0.9, "1"),
+        CohortRow(4.0, "flow3d", "suv_peak_bias", first, 0.1, "1"),
+        CohortRow(4.0, "flow3d", "suv_peak_bias", second, -0.2, "1"),
+    ]
+    shown = _worst(rows, lesions, ["flow3d"])
+    assert shown is not None
+    assert shown.name == second
+    assert tuple(shown.centre_mm) == tuple(scans.lesions[1].centre_mm)
+
+
+def test_claims_are_green_only_when_significant(page: str) -> None:
+    """Two patients cannot confirm anything, however large the difference."""
+    assert 'class="open"' in page
+    assert 'class="confirmed"' not in page
+
+
+def test_every_picture_enlarges_on_a_click(page: str) -> None:
+    read = Page(page)
+    assert read.tags.count("img") == read.tags.count("label") == page.count('type="checkbox"') > 0
+    assert "input:checked + .frame" in page

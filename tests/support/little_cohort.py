@@ -11,6 +11,7 @@ import numpy as np
 
 from petdiff.evaluation.cohort.definition import Cohort, Unit
 from petdiff.evaluation.cohort.run import run_cohort
+from petdiff.evaluation.cohort.table import Condition, Table
 from petdiff.evaluation.cohort.unit import CohortRow, Measured, Scans
 from petdiff.image import PETImage
 from petdiff.simulation.anatomy.description import Lesion
@@ -93,6 +94,16 @@ def made_up_scans(seed: int = 0, twin: bool = True) -> Scans:
         return Scans(full, images, labels, names, lesions, image, other)
 
     return whole(hot, whole(plain, None) if twin else None)
+
+
+def table_of(psnr: np.ndarray, methods: tuple[str, ...]) -> Table:
+    """[method, patient, condition], the conditions being doses on one scanner."""
+    patients = tuple(f"{n:04d}" for n in range(psnr.shape[1]))
+    conditions = tuple(Condition("quadra", "fdg", 2.0**n) for n in range(psnr.shape[2]))
+    names = ("ssim", "nrmse", "lesion_suv_peak_bias", "lesion_suv_peak_error", "liver_cov",
+             "nps_distance", "seconds")  # fmt: skip
+    empty = {name: np.full(psnr.shape, np.nan) for name in names}
+    return Table(methods, patients, conditions, {"psnr_db": psnr, **empty})
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from petdiff.records import run_record
 from petdiff.runs import whole_file, write_json
 
 if TYPE_CHECKING:
-    from petdiff.evaluation.cohort.run import Done
+    from petdiff.evaluation.cohort.stored import Done
 
 _SUMMARY_SEED = 0
 COLUMNS = ("patient", "scanner", "tracer", "dose", "method", "metric", "region", "value", "unit")
@@ -37,22 +37,30 @@ def evaluate_cohort(
 
     from petdiff.evaluation.cohort.definition import identity, read_cohort
     from petdiff.evaluation.cohort.run import run_cohort
-    from petdiff.evaluation.cohort.summary import summarise, tabulate
+    from petdiff.evaluation.cohort.summary import summarise
+    from petdiff.evaluation.cohort.table import tabulate
     from petdiff.evaluation.detection.lesion_summary import Row, summarise_lesions
     from petdiff.report.comparison import write_comparison
 
     cohort = read_cohort(file)
     progress = Progress(quiet)
     with progress.stage("scans") as tick:
-        done = run_cohort(cohort, output, workers=workers or os.cpu_count() or 1, progress=tick)
+        done = run_cohort(
+            cohort,
+            output,
+            workers=workers or os.cpu_count() or 1,
+            progress=tick,
+            notify=progress.say,
+        )
     with progress.stage("summary"):
         with whole_file(output / "rows.csv", replace=True) as unfinished:
             _write_csv(unfinished, COLUMNS, _figures(done))
         table = tabulate(done, list(cohort.methods))
-        summary = summarise(table, generator=np.random.default_rng(_SUMMARY_SEED))
+        generator = np.random.default_rng(_SUMMARY_SEED)
+        summary = summarise(table, cohort.claims, generator=generator)
         record = run_record(cohort=identity(cohort), seconds=progress.seconds)
         with whole_file(output / "summary.json", replace=True) as unfinished:
-            write_json(unfinished, summary | record)
+            write_json(unfinished, summary.model_dump(mode="json") | record)
         readings = [reading for one in done for reading in one.readings]
         lesions = summarise_lesions(readings, generator=np.random.default_rng(_SUMMARY_SEED))
         if lesions:

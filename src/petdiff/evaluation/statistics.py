@@ -13,6 +13,11 @@ from petdiff.errors import UsageError
 
 Values = NDArray[np.float64]
 
+SIGNIFICANT = 0.05
+# A two-sided signed-rank test of n patients cannot give less than p = 2^(1 - n): of five patients
+# no difference is significant, and intervals of so few are too wide or too narrow to be of use.
+MIN_PATIENTS = 6
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -99,10 +104,11 @@ def grouped_interval(
     statistic  called with the indices of the cases drawn; NaN where it has no value
     groups     whose each case is. Groups are drawn, not cases: those of one are not independent
 
-    None for one group, or where no draw has a value. With few groups the interval is too narrow.
+    None for fewer than MIN_PATIENTS groups, of which it would be far too narrow, or where no draw
+    has a value.
     """
     names, group_of = np.unique(np.asarray(groups), return_inverse=True)
-    if len(names) < 2:
+    if len(names) < MIN_PATIENTS:
         return None
     cases = [np.flatnonzero(group_of == n) for n in range(len(names))]
     draws = generator.integers(len(names), size=(resamples, len(names)))

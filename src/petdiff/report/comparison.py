@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 from importlib import resources
 from pathlib import Path
 from string import Template
-from typing import Any
-
-import numpy as np
 
 from petdiff import __version__
-from petdiff.evaluation.cohort.definition import FILTERS, FULL_DOSE, GAUSSIAN, OWN, Cohort
-from petdiff.evaluation.cohort.run import Done
-from petdiff.evaluation.cohort.snapshots import PROJECTION, SLICE, Grey
-from petdiff.evaluation.cohort.summary import METRICS, OVERALL, UNRANKED, Metric, Table, fraction
+from petdiff.evaluation.cohort.claims import ClaimResult
+from petdiff.evaluation.cohort.compared_metrics import METRICS, UNRANKED, Metric
+from petdiff.evaluation.cohort.definition import FULL_DOSE, GAUSSIAN, OWN, Cohort, judged_methods
+from petdiff.evaluation.cohort.snapshots import PROJECTION, SLICE, Grey, Place
+from petdiff.evaluation.cohort.stored import Done
+from petdiff.evaluation.cohort.summary import OVERALL, Mean, PairTest, Summary
+from petdiff.evaluation.cohort.table import Table, fraction
 from petdiff.evaluation.cohort.unit import CohortRow
 from petdiff.evaluation.detection.lesion_summary import Row
+from petdiff.evaluation.statistics import MIN_PATIENTS, SIGNIFICANT
 from petdiff.report import comparison_plots as plots
 from petdiff.report.comparison_lesions import lesion_section
 
@@ -47,7 +48,7 @@ def write_comparison(
     path: Path,
     cohort: Cohort,
     table: Table,
-    summary: Mapping[str, Any],
+    summary: Summary,
     lesions: Sequence[Row],
     done: Sequence[Done],
     *,
@@ -55,20 +56,20 @@ def write_comparison(
 ) -> None:
     """Write a cohort's page.
 
-    summary  as `cohort_summary.summarise` gives it of the table
-    lesions  as `summarise_lesions` gives it of all readings
+    summary  of the table
+    lesions  what `summarise_lesions` returns for all readings
     done     the units, whose pictures are shown
-    name     how the page is called: the cohort's file
+    name     the page's title: the name of the cohort's file
     """
     readings = [reading for one in done for reading in one.readings]
-    worst = worst_cases(done, table, [m for m, asked in cohort.methods.items() if asked.is_filter])
+    worst = worst_cases(done, judged_methods(cohort.methods))
     page = Template(_part("comparison.html")).substitute(
         style=_part("viewer/page.css") + _part("comparison.css"),
         name=escape(name),
         scope=escape(_scope(cohort, summary)),
         finished=f"{datetime.now(UTC):%Y-%m-%d %H:%M UTC}",
         petdiff=escape(__version__),
-        claims="\n".join(_claim(claim) for claim in summary["claims"]),
+        claims=_claims(summary.claims),
         legend=escape(_legend(summary)),
         tables="\n".join(_grid(metric, table, summary) for metric in _TABLED),
         trends=plots.trends(table),
@@ -80,18 +81,18 @@ def write_comparison(
     path.write_text(page, encoding="utf-8", newline="\n")
 
 
-def worst_cases(
-    done: Sequence[Done], table: Table, filters: Collection[str] = FILTERS
-) -> list[_Case]:
-    """Scans to look at: a model's largest losses to the best Gaussian, and the lesions that a model
-    gets most wrong; in turn, worst first, no scan twice. Without a model, the filters' own."""
-    models = [m for m in table.methods if m not in filters] or list(table.methods)
+def worst_cases(done: Sequence[Done], judged: Sequence[str]) -> list[_Case]:
+    """Return the scans to look at, worst first, no scan twice.
+
+    They are, in turn, the judged methods' largest losses to the best Gaussian, and the pictured
+    lesions whose SUVpeak they get most wrong.
+    """
     losses: list[_Case] = []
     errors: list[_Case] = []
     for one in done:
         rows = one.rows
-        losses += _losses(one, rows, models)
-        errors += _lesion_errors(one, rows, models)
+        losses += _losses(one, rows, judged)
+        errors += _lesion_errors(one, rows, judged)
     ranked = [sorted(kind, key=lambda case: -case.badness) for kind in (losses, errors)]
     chosen: dict[tuple[str, float], _Case] = {}
     for n in range(max(map(len, ranked), default=0)):
@@ -101,7 +102,7 @@ def worst_cases(
     return list(chosen.values())
 
 
-def _losses(one: Done, rows: Sequence[CohortRow], models: Sequence[str]) -> Iterator[_Case]:
+def _losses(one: Done, rows: Sequence[CohortRow], judged: Sequence[str]) -> Iterator[_Case]:
     psnr = {
         (row.method, row.dose): row.value
         for row in rows
@@ -109,15 +110,18 @@ def _losses(one: Done, rows: Sequence[CohortRow], models: Sequence[str]) -> Iter
     }
     for (method, dose), value in psnr.items():
         gaussian = psnr.get((GAUSSIAN, dose))
-        if method in models and method != GAUSSIAN and gaussian is not None:
+        if method in judged and method != GAUSSIAN and gaussian is not None:
             gain = value - gaussian
             why = f"{method} {_signed(f'{gain:+.2f}')} dB against the best Gaussian"
             yield _Case(one, dose, why, -gain)
 
 
-def _lesion_errors(one: Done, rows: Sequence[CohortRow], models: Sequence[str]) -> Iterator[_Case]:
+def _lesion_errors(one: Done, rows: Sequence[CohortRow], judged: Sequence[str]) -> Iterator[_Case]:
+    """Yield what methods do to the lesions that pictures show; others could not be pointed at."""
     for row in rows:
-        if row.metric == "suv_peak_bias" and row.method in models and row.value is not None:
+        if row.metric != "suv_peak_bias" or row.method not in judged or row.value is None:
+            continue
+        if row.region == one.places[f"{row.dose:g}"].lesion:
             change = _signed(f"{row.value:+.0%}")
             why = f"{row.method} changes SUVpeak of {row.region} by {change}"
             yield _Case(one, row.dose, why, abs(row.value))
@@ -140,17 +144,17 @@ def _peaks(done: Sequence[Done]) -> list[plots.Peak]:
     return found
 
 
-def _scope(cohort: Cohort, summary: Mapping[str, Any]) -> str:
-    people = _counted(summary["patients"], "patient")
-    doses = _counted(len(summary["means"]["psnr_db"]) - 1, "dose")
+def _scope(cohort: Cohort, summary: Summary) -> str:
+    people = _counted(summary.patients, "patient")
+    doses = _counted(len(summary.means["psnr_db"]) - 1, "dose")
     if cohort.pairs is not None:
-        return f"{people} (own pairs), {doses}, {len(summary['methods'])} methods"
+        return f"{people} (own pairs), {doses}, {len(summary.methods)} methods"
     voxels = f"{cohort.voxel_mm:g} mm voxels" if cohort.voxel_mm else "the scanners' own voxels"
     return (
         f"{people} (simulated, seed {cohort.seed} on; {cohort.extent}; {voxels}) × "
         f"{_counted(len(cohort.scanners), 'scanner')} × "
         f"{_counted(len(cohort.tracers), 'tracer')} × {doses}: "
-        f"{summary['scans']} low-dose scans, {len(summary['methods'])} methods"
+        f"{summary.scans} low-dose scans, {len(summary.methods)} methods"
     )
 
 
@@ -158,29 +162,38 @@ def _counted(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
 
 
-def _claim(claim: Mapping[str, Any]) -> str:
-    looks = {True: "holds", False: "fails", None: "open"}[claim["holds"]]
-    title, sentence = escape(claim["title"]), escape(claim["sentence"])
-    return f'<p class="{looks}"><strong>{title}.</strong> {sentence}</p>'
-
-
-def _legend(summary: Mapping[str, Any]) -> str:
-    what = "Means over patients of what each patient has on average over scanners and tracers"
-    if summary["patients"] < 2:
-        return f"{what}. With one patient there are no intervals and no tests."
-    return (
-        f"{what}; below them 95 % intervals (bootstrap over patients). Bold: the best. Asterisk: "
-        "worse than it with p < 0.05 (Wilcoxon over patients, Holm over all pairs of methods). "
-        "Liver COV and time are not ranked: blurring lowers the one, doing nothing the other."
+def _claims(claims: Sequence[ClaimResult]) -> str:
+    """Return the claims of the cohort's file, each coloured by its verdict; "" without claims."""
+    return "\n".join(
+        f'<p class="{claim.verdict}"><strong>{escape(claim.title)}.</strong> '
+        f"{escape(claim.sentence)}</p>"
+        for claim in claims
     )
 
 
-def _grid(metric: Metric, table: Table, summary: Mapping[str, Any]) -> str:
+def _legend(summary: Summary) -> str:
+    what = (
+        "Means over patients; a patient's value is the average over scanners and tracers. "
+        "Bold: the best mean. Liver COV and time are not ranked: blurring lowers the liver COV, "
+        "and doing nothing takes no time."
+    )
+    if summary.patients < MIN_PATIENTS:
+        return (
+            f"{what} Intervals and tests need {MIN_PATIENTS} patients or more; here are "
+            f"{summary.patients}, so differences may be chance."
+        )
+    return (
+        f"{what} Below the means: 95 % intervals over patients. Asterisk: worse than the best with "
+        "p < 0.05 (Wilcoxon's test over patients, Holm's correction over all pairs of methods)."
+    )
+
+
+def _grid(metric: Metric, table: Table, summary: Summary) -> str:
     """One metric: methods down, doses across, all doses at the end."""
     heads = {f"{dose:g}": fraction(dose) for dose in table.doses}
     slots = [*heads, OVERALL] if len(heads) > 1 else list(heads)
-    means = summary["means"][metric.name]
-    if all(cell["mean"] is None for slot in slots for cell in means[slot].values()):
+    means = summary.means[metric.name]
+    if all(cell.mean is None for slot in slots for cell in means[slot].values()):
         return ""
     best = {slot: _best(metric, means[slot]) for slot in slots}
     head = "".join(
@@ -200,8 +213,8 @@ def _grid(metric: Metric, table: Table, summary: Mapping[str, Any]) -> str:
     )
 
 
-def _best(metric: Metric, cells: Mapping[str, Mapping[str, Any]]) -> str | None:
-    known = {method: cell["mean"] for method, cell in cells.items() if cell["mean"] is not None}
+def _best(metric: Metric, cells: Mapping[str, Mean]) -> str | None:
+    known = {method: cell.mean for method, cell in cells.items() if cell.mean is not None}
     if not known or metric.name in UNRANKED:
         return None
     sign = metric.better
@@ -210,33 +223,36 @@ def _best(metric: Metric, cells: Mapping[str, Mapping[str, Any]]) -> str | None:
 
 def _cell(
     metric: Metric,
-    cell: Mapping[str, Any],
+    cell: Mean,
     slot: str,
     method: str,
     best: str | None,
-    summary: Mapping[str, Any],
+    summary: Summary,
 ) -> str:
-    if cell["mean"] is None:
+    if cell.mean is None:
         return "<td>–</td>"
     classes = [*(["overall"] if slot == OVERALL else []), *(["best"] if method == best else [])]
-    low, high = cell["low"], cell["high"]
+    low, high = cell.low, cell.high
     interval = (
-        "" if low is None else f"<small>{_shown(metric, low)} … {_shown(metric, high)}</small>"
+        ""
+        if low is None or high is None
+        else f"<small>{_shown(metric, low)} … {_shown(metric, high)}</small>"
     )
-    star = "*" if _worse(metric, summary["tests"][metric.name][slot], method, best) else ""
+    star = "*" if _worse(metric, summary.tests[metric.name][slot], method, best) else ""
     attribute = f' class="{" ".join(classes)}"' if classes else ""
-    return f"<td{attribute}>{_shown(metric, cell['mean'])}{star}{interval}</td>"
+    return f"<td{attribute}>{_shown(metric, cell.mean)}{star}{interval}</td>"
 
 
-def _worse(
-    metric: Metric, tests: Sequence[Mapping[str, Any]], method: str, best: str | None
-) -> bool:
-    """Whether the test says so, by its mean and by its ranks: they need not agree."""
+def _worse(metric: Metric, tests: Sequence[PairTest], method: str, best: str | None) -> bool:
+    """Return whether a method is significantly worse than the best, by its mean and its ranks.
+
+    The two need not agree: one outlier can make a mean.
+    """
     for test in tests:
-        if {test["method"], test["against"]} == {method, best} and test["holm_p"] < 0.05:
+        if {test.method, test.against} == {method, best} and test.holm_p < SIGNIFICANT:
             sign = metric.better or -1  # of a bias the sizes are compared
-            sign *= 1 if test["method"] == method else -1
-            return bool(sign * test["difference"] < 0 and sign * test["rank_biserial"] < 0)
+            sign *= 1 if test.method == method else -1
+            return sign * test.difference < 0 and sign * test.rank_biserial < 0
     return False
 
 
@@ -257,8 +273,8 @@ def _pictures(case: _Case, methods: Sequence[str]) -> str:
         else f"{unit.scanner}, {unit.tracer}, patient {unit.patient}"
     )
     title = f"{where}, dose {fraction(case.dose)}: {case.why}"
-    if place["lesion"]:
-        title += f"; ringed: {place['lesion']}"
+    if place.lesion:
+        title += f"; ringed: {place.lesion}"
     psnr = {
         row.method: row.value
         for row in case.done.rows
@@ -272,23 +288,27 @@ def _pictures(case: _Case, methods: Sequence[str]) -> str:
     )
 
 
-def _figure(case: _Case, method: str, psnr: float | None, place: Mapping[str, Any]) -> str:
+def _figure(case: _Case, method: str, psnr: float | None, place: Place) -> str:
     caption = f"{method}, {psnr:.2f} dB" if psnr is not None else f"{method} dose"
-    shown = []
-    for kind in (PROJECTION, SLICE):
-        grey = case.done.picture(f"{case.dose:g}/{method}/{kind}")
-        down, across = np.array(grey.shape) * place["pixel_mm"]
-        height_px = round(_PICTURE_PX * down / across)
-        ring = ""
-        if kind == SLICE and place["at"]:
-            y, x = place["at"]
-            ring = f'<span class="ring" style="top:{100 * y:.1f}%;left:{100 * x:.1f}%"></span>'
-        shown.append(
-            f'<div class="picture" style="width:{_PICTURE_PX}px;height:{height_px}px">'
-            f'<img alt="{escape(f"{method}, {kind}")}" src="data:image/png;base64,{_png(grey)}">'
-            f"{ring}</div>"
-        )
-    return f"<figure><figcaption>{escape(caption)}</figcaption>{''.join(shown)}</figure>"
+    shown = "".join(_picture(case, method, kind, place) for kind in (PROJECTION, SLICE))
+    return f"<figure><figcaption>{escape(caption)}</figcaption>{shown}</figure>"
+
+
+def _picture(case: _Case, method: str, kind: str, place: Place) -> str:
+    """Return one picture; a click, or space where it has the focus, enlarges it (CSS alone)."""
+    grey = case.done.picture(f"{case.dose:g}/{method}/{kind}")
+    down, across = (int(n) * mm for n, mm in zip(grey.shape, place.pixel_mm, strict=True))
+    ring = ""
+    if kind == SLICE and place.at:
+        y, x = place.at
+        ring = f'<span class="ring" style="top:{100 * y:.1f}%;left:{100 * x:.1f}%"></span>'
+    name = escape(f"{method}, {kind}")
+    return (
+        f'<label class="picture" style="--width:{_PICTURE_PX}px;--shape:{across / down:.4f}" '
+        f'title="Click to enlarge"><input type="checkbox" aria-label="Enlarge {name}">'
+        f'<span class="frame"><img alt="{name}" src="data:image/png;base64,{_png(grey)}">{ring}'
+        "</span></label>"
+    )
 
 
 def _png(grey: Grey) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from petdiff.evaluation.cohort.definition import FULL_DOSE
-from petdiff.evaluation.cohort.summary import Table, fraction
+from petdiff.evaluation.cohort.table import Table, fraction
 from petdiff.evaluation.detection.lesion_study import Reading
 from petdiff.evaluation.detection.lesion_summary import ALL, FALSE_PER_SCAN, Row
 from petdiff.report.comparison_plots import froc_curves

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.evaluation.cohort.definition import FULL_DOSE, MEASURED
-from petdiff.evaluation.cohort.summary import Condition, Table, fraction
+from petdiff.evaluation.cohort.table import Condition, Table, fraction
 from petdiff.evaluation.detection.froc import froc
 from petdiff.evaluation.detection.lesion_study import Reading
 from petdiff.evaluation.statistics import Agreement, bland_altman

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.image import PETImage
+from petdiff.volume.orientation import to_ras
 from petdiff.volume.regions import Box, Spacing, body_box
 
 Volume = NDArray[np.float32]
@@ -68,11 +68,9 @@ def pack(volumes: Mapping[str, Volume], grid: PETImage, budget_bytes: int) -> Pa
 
     The body, whose box is kept, is looked for in `grid`.
     """
-    orientation = nibabel.orientations.io_orientation(grid.affine)
-    turned = {name: _turned(volume, orientation) for name, volume in volumes.items()}
-    spacing_mm = _turned_spacing(grid, orientation)
-    box = body_box(_turned(grid.values, orientation), spacing_mm)
-    kept = {name: volume[box] for name, volume in turned.items()}
+    body = to_ras(grid.values, grid.affine)
+    box = body_box(body.volume, body.spacing_mm)
+    kept = {name: to_ras(volume, grid.affine).volume[box] for name, volume in volumes.items()}
     finest = finest_step(max(float(np.abs(volume).max()) for volume in kept.values()))
     for block, times in _COARSER:
         step = finest * times
@@ -80,13 +78,14 @@ def pack(volumes: Mapping[str, Volume], grid: PETImage, budget_bytes: int) -> Pa
             break
     blocks = {name: _averaged(volume, block) for name, volume in kept.items()}
     x, y, z = next(iter(blocks.values())).shape
+    side_mm = [size * block for size in body.spacing_mm]
     return Packed(
         {name: _text(_quantised(volume, step)) for name, volume in blocks.items()},
         (x, y, z),
-        (spacing_mm[0] * block, spacing_mm[1] * block, spacing_mm[2] * block),
+        (side_mm[0], side_mm[1], side_mm[2]),
         step,
         block,
-        _to_file(orientation, grid.shape, box, block),
+        _to_file(body.orientation, grid.shape, box, block),
         grid.affine,
     )
 
@@ -114,16 +113,6 @@ def _foretold_bytes(volumes: Mapping[str, Volume], block: int, step: float) -> f
         deflated = zlib.compress(_bytes(_quantised(np.concatenate(sample, axis=2), step)), _LEVEL)
         total += len(deflated) * layers / len(chosen)
     return total * 4 / 3
-
-
-def _turned(volume: Volume, orientation: NDArray[np.float64]) -> Volume:
-    turned: Volume = nibabel.orientations.apply_orientation(volume, orientation)
-    return turned
-
-
-def _turned_spacing(grid: PETImage, orientation: NDArray[np.float64]) -> Spacing:
-    x, y, z = (grid.spacing_mm[int(np.flatnonzero(orientation[:, 0] == a)[0])] for a in range(3))
-    return x, y, z
 
 
 def _averaged(volume: Volume, block: int) -> Volume:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from petdiff.image import PETImage
 from petdiff.terminal import one_line
+from petdiff.volume.orientation import to_ras
 from petdiff.volume.regions import Spacing, body_box, typical_uptake
 
 if TYPE_CHECKING:
@@ -74,10 +75,11 @@ def write_preview(
     spread              standard deviation in their unit [i, j, k] where several samples were drawn
     title, note         model, steps and seed; a second, fainter line
     """
-    spacing_mm = _ras_spacing_mm(denoised)
-    box = body_box(_ras(denoised.values, denoised.affine), spacing_mm)
-    before = _ras(measured.values, measured.affine)[box]
-    after = _ras(denoised.values, denoised.affine)[box]
+    ras = to_ras(denoised.values, denoised.affine)
+    spacing_mm = ras.spacing_mm
+    box = body_box(ras.volume, spacing_mm)
+    before = to_ras(measured.values, measured.affine).volume[box]
+    after = ras.volume[box]
     change = after - before
     unit = denoised.unit_name
     grey = (0.0, display_window(after.max(axis=_CORONAL), denoised))
@@ -92,17 +94,18 @@ def write_preview(
         _changed(_view(_extreme(change), _CORONAL, spacing_mm), unit),
     ]
     if spread is not None:
-        panels.append(_spread(views(_ras(spread, denoised.affine)[box]), unit))
+        panels.append(_spread(views(to_ras(spread, denoised.affine).volume[box]), unit))
     _save(panels, title, note, path)
 
 
 def write_scans(path: Path, scans: Mapping[str, PETImage], *, title: str, note: str = "") -> None:
     """Draw coronal projections of scans on one grid side by side, by caption, in one window."""
     first = next(iter(scans.values()))
-    spacing_mm = _ras_spacing_mm(first)
-    box = body_box(_ras(first.values, first.affine), spacing_mm)
+    ras = to_ras(first.values, first.affine)
+    spacing_mm = ras.spacing_mm
+    box = body_box(ras.volume, spacing_mm)
     projections = {
-        name: _ras(image.values, image.affine)[box].max(axis=_CORONAL)
+        name: to_ras(image.values, image.affine).volume[box].max(axis=_CORONAL)
         for name, image in scans.items()
     }
     grey = (0.0, display_window(next(iter(projections.values())), first))
@@ -123,8 +126,8 @@ def literal(text: str) -> str:
 
 def coronal_projection(image: PETImage) -> Picture:
     """Return the largest value on each ray from front to back, of the body's box."""
-    turned = _ras(image.values, image.affine)
-    projection: Picture = turned[body_box(turned, _ras_spacing_mm(image))].max(axis=_CORONAL)
+    ras = to_ras(image.values, image.affine)
+    projection: Picture = ras.volume[body_box(ras.volume, ras.spacing_mm)].max(axis=_CORONAL)
     return projection
 
 
@@ -260,23 +263,6 @@ def _show(figure: Figure, panel: _Panel, left_in: float, in_per_mm: float) -> No
     bar.tick_params(labelsize=7.5, length=2, pad=2, colors=_INK)
     bar.set_xlabel(panel.unit, size=8, color=_INK, labelpad=2)
     bar.locator_params(nbins=5)
-
-
-def _ras(volume: NDArray[np.float32], affine: NDArray[np.float64]) -> Picture:
-    """The volume seen along the patient's nearest axes: right, anterior, superior (a view)."""
-    import nibabel
-
-    orientation = nibabel.orientations.io_orientation(affine)
-    turned: Picture = nibabel.orientations.apply_orientation(volume, orientation)
-    return turned
-
-
-def _ras_spacing_mm(image: PETImage) -> Spacing:
-    import nibabel
-
-    target = nibabel.orientations.io_orientation(image.affine)[:, 0]
-    x, y, z = (image.spacing_mm[int(np.flatnonzero(target == axis)[0])] for axis in range(3))
-    return x, y, z
 
 
 def _round_up(value: float) -> float:

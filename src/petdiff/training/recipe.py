@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from petdiff.errors import UsageError
+from petdiff.errors import nearest as nearest
 from petdiff.io.json_files import read_toml
 from petdiff.runs import begin_or_resume
 
@@ -95,13 +94,6 @@ def settle(run: Path, identity: dict[str, Any], recipe: Recipe, *, write: bool) 
     Raises UsageError, naming each setting, where the run was begun with others.
     """
     begin_or_resume(run / "config.json", {**identity, **shaping(recipe)}, write=write)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an error line on an unknown name: what was meant perhaps, or what there is."""
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}"
 
 
 def _require_possible(recipe: Recipe, where: str) -> None:

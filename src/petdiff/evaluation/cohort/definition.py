@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -19,12 +19,12 @@ from pydantic import (
 )
 
 from petdiff.data.pairs import PairFiles, find_pairs
-from petdiff.errors import UsageError
+from petdiff.errors import UsageError, nearest
+from petdiff.evaluation.cohort.compared_metrics import ranked_metric
 from petdiff.io.json_files import read_toml
 from petdiff.simulation.patient.draw import get_extent
 from petdiff.simulation.patient.tracers import get_tracer
 from petdiff.simulation.scanner.scanners import get_scanner
-from petdiff.training.recipe import nearest
 
 MEASURED, GAUSSIAN, NON_LOCAL_MEANS = "measured", "gaussian", "non-local-means"
 FILTERS = (MEASURED, GAUSSIAN, NON_LOCAL_MEANS)
@@ -54,6 +54,20 @@ class Asked(BaseModel):
         return self.model in FILTERS
 
 
+class Claim(BaseModel):
+    """A claim to test: in every condition `method` is better than each of `beats`, by `metric`."""
+
+    model_config = _STRICT
+    method: str
+    beats: Names
+    metric: str = "psnr_db"
+
+    @field_validator("metric")
+    @classmethod
+    def _ranks(cls, given: str) -> str:
+        return ranked_metric(given).name
+
+
 class Cohort(BaseModel):
     """Methods × scans. The scans are simulated, or one's own `pairs`.
 
@@ -62,6 +76,7 @@ class Cohort(BaseModel):
     doses      dose reduction factors; none for `pairs`: all that are there
     lesions    also scan each patient's twin without lesions, which false foci need
     methods    by the name that tables call them
+    claims     to test on the results; they may change between runs into one folder
     """
 
     model_config = _STRICT
@@ -75,6 +90,7 @@ class Cohort(BaseModel):
     voxel_mm: float | None = Field(default=None, ge=0.5, le=50)
     extent: str = "total-body"
     lesions: bool = False
+    claims: tuple[Claim, ...] = ()
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -133,6 +149,18 @@ class Cohort(BaseModel):
         return tuple(sorted(given))
 
     @model_validator(mode="after")
+    def _claims_name_methods(self) -> Self:
+        for n, claim in enumerate(self.claims):
+            for name in (claim.method, *claim.beats):
+                if name not in self.methods:
+                    raise ValueError(
+                        f"claims.{n}: {name} is none of the methods, {', '.join(self.methods)}"
+                    )
+            if claim.method in claim.beats:
+                raise ValueError(f"claims.{n}: {claim.method} is compared with itself")
+        return self
+
+    @model_validator(mode="after")
     def _one_source(self) -> Self:
         """UsageError would pass through pydantic without the key, so ValueErrors name it."""
         simulated = {"patients", "scanners", "tracers", "voxel_mm", "extent", "lesions"}
@@ -158,6 +186,15 @@ class Unit:
     tracer: str
     seed: int
     pair: PairFiles | None = None
+
+
+def judged_methods(methods: Mapping[str, Asked]) -> list[str]:
+    """Return the methods whose worst cases are shown: the models, or without one the filters.
+
+    The measured scan is left out: its error is noise that everyone expects.
+    """
+    models = [name for name, asked in methods.items() if not asked.is_filter]
+    return models or [name for name, asked in methods.items() if asked.model != MEASURED]
 
 
 def read_cohort(path: Path) -> Cohort:
@@ -191,12 +228,12 @@ def units(cohort: Cohort) -> list[Unit]:
 
 
 def identity(cohort: Cohort) -> dict[str, Any]:
-    """What the rows depend on, JSON-able: the cohort, the weights' digests, the pairs' sizes."""
+    """Return what the rows depend on, JSON-able: the cohort, weights' digests, the pairs' sizes."""
     files = {name: asked.model for name, asked in cohort.methods.items() if not asked.is_filter}
     digests = {
         name: hashlib.sha256(_weights(m).read_bytes()).hexdigest() for name, m in files.items()
     }
-    found = {**cohort.model_dump(mode="json"), "weights_sha256": digests}
+    found = {**cohort.model_dump(mode="json", exclude={"claims"}), "weights_sha256": digests}
     if cohort.pairs is not None:
         found["pair_bytes"] = {
             files.patient: {f"{dose:g}": _bytes(scan) for dose, scan in _scans(files)}

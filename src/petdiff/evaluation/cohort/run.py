@@ -6,33 +6,22 @@ what is there is done, what is not is to do. The folder remembers what it is the
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from petdiff.errors import PetdiffError, UsageError
 from petdiff.evaluation.cohort.definition import Cohort, Unit, identity, units
-from petdiff.evaluation.cohort.snapshots import Grey, Snapshots
-from petdiff.evaluation.cohort.unit import (
-    CohortRow,
-    Measured,
-    measure_unit,
-    reading_from_json,
-    reading_to_json,
-)
-from petdiff.evaluation.detection.lesion_study import Reading
-from petdiff.runs import begin_or_resume, is_empty, remove_unfinished, whole_file
+from petdiff.evaluation.cohort.pace import PaceQueue, Pacing, report_paces_to
+from petdiff.evaluation.cohort.stored import Done, read_unit, store_unit
+from petdiff.evaluation.cohort.unit import Measured, measure_unit
+from petdiff.runs import begin_or_resume, is_empty, remove_unfinished
 
 Work = Callable[[Cohort, Unit], Measured]
 Tick = Callable[[int, int], None]
@@ -42,27 +31,7 @@ ROWS = "rows"
 _ONE_THREAD = {
     "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class Done:
-    """A unit that is done. Rows and pictures of many units are too much to hold at once, so they
-    are read from its files whenever they are wanted."""
-
-    unit: Unit
-    readings: list[Reading]
-    places: dict[str, Any]
-    file: Path
-
-    @property
-    def rows(self) -> list[CohortRow]:
-        return [CohortRow(*row) for row in _content(self.file)["rows"]]
-
-    def picture(self, name: str) -> Grey:
-        """Of a name as in `Snapshots.pictures`."""
-        with np.load(self.file.with_suffix(".npz")) as pictures:
-            grey: Grey = pictures[name]
-        return grey
+_POLL_S = 2.0
 
 
 def run_cohort(
@@ -72,15 +41,18 @@ def run_cohort(
     workers: int = 1,
     work: Work = measure_unit,
     progress: Tick | None = None,
+    notify: Callable[[str], None] | None = None,
 ) -> list[Done]:
     """Do what is not done yet of a cohort, and return all of it in the order of `units`.
 
     workers   processes, each with one thread of arithmetic
     work      what measures a unit; a function that processes can be sent
     progress  called with (units done, units in all), once at the start
+    notify    called with a line on each model that will take long
 
-    Raises UsageError where the folder holds another run or something else, PetdiffError where a
-    process dies; what was done by then stays, and the same call goes on.
+    Raises UsageError where the folder holds another run or something else, InputRefused where what
+    it holds is damaged, PetdiffError where a process dies; what was done by then stays, and the
+    same call goes on.
     """
     todo = units(cohort)
     _begin_or_resume(folder, identity(cohort))
@@ -88,55 +60,42 @@ def run_cohort(
     rows.mkdir(exist_ok=True)
     remove_unfinished(rows)
     left = [unit for unit in todo if not _file(rows, unit).exists()]
+    for unit in todo:
+        if unit not in left:
+            read_unit(_file(rows, unit), unit, cohort.methods)  # before hours of work, not after
     tick = progress or (lambda done, total: None)
-    tick(len(todo) - len(left), len(todo))
     done = len(todo) - len(left)
-    for _ in _finished(cohort, left, rows, workers, work):
+    tick(done, len(todo))
+    pacing = Pacing(cohort, left, workers, notify or (lambda line: None))
+    for _ in _finished(cohort, left, rows, workers, work, pacing):
         done += 1
         tick(done, len(todo))
-    return [read_unit(_file(rows, unit), unit) for unit in todo]
-
-
-def read_unit(file: Path, unit: Unit) -> Done:
-    """A unit's file."""
-    content = _content(file)
-    return Done(
-        unit,
-        [reading_from_json(reading) for reading in content["readings"]],
-        content["places"],
-        file,
-    )
-
-
-def _content(file: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return content
+    return [read_unit(_file(rows, unit), unit, cohort.methods) for unit in todo]
 
 
 def _finished(
-    cohort: Cohort, left: Sequence[Unit], rows: Path, workers: int, work: Work
+    cohort: Cohort,
+    left: Sequence[Unit],
+    rows: Path,
+    workers: int,
+    work: Work,
+    pacing: Pacing,
 ) -> Iterator[Unit]:
-    """Units as they are done."""
+    """Yield units as they are done."""
     if not left:
         return
     count = min(workers, len(left))
     others = multiprocessing.active_children()
+    context = multiprocessing.get_context("spawn")
+    paces: PaceQueue = context.SimpleQueue()
     with _environment(_ONE_THREAD):
         pool = ProcessPoolExecutor(
-            count, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent
+            count, mp_context=context, initializer=_begin_process, initargs=(paces,)
         )
         try:
             jobs = {pool.submit(_do, cohort, unit, rows, work): unit for unit in left}
-            for job in as_completed(jobs):
-                try:
-                    job.result()
-                except BrokenProcessPool:
-                    raise PetdiffError(
-                        "a process died, perhaps for want of memory: run the same command again "
-                        f"with fewer `workers` than {workers}; what is done stays done"
-                    ) from None
-                except PetdiffError as problem:
-                    raise type(problem)(f"{jobs[job].name}: {problem}") from None
+            for job in _completed(set(jobs), paces, pacing):
+                _require_done(job, jobs[job], workers)
                 yield jobs[job]
         except KeyboardInterrupt:  # a unit may take many minutes: do not wait for it
             for process in multiprocessing.active_children():
@@ -147,9 +106,35 @@ def _finished(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _end_with_parent() -> None:
-    """In a new process: let it end when the one that started it has ended, however that ended, and
-    leave Ctrl-C to that one."""
+def _completed(
+    waiting: set[Future[None]], paces: PaceQueue, pacing: Pacing
+) -> Iterator[Future[None]]:
+    """Yield jobs as they end, and meanwhile pass on how fast the models of the others are."""
+    while waiting:
+        ended, waiting = wait(waiting, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+        while not paces.empty():
+            pacing.add(paces.get())
+        yield from ended
+
+
+def _require_done(job: Future[None], unit: Unit, workers: int) -> None:
+    try:
+        job.result()
+    except BrokenProcessPool:
+        raise PetdiffError(
+            "a process died, perhaps for want of memory: run it again with fewer "
+            f"`workers` than {workers}; what is done stays done"
+        ) from None
+    except PetdiffError as problem:
+        raise type(problem)(f"{unit.name}: {problem}") from None
+
+
+def _begin_process(paces: PaceQueue) -> None:
+    """Prepare a new process.
+
+    It ends when the one that started it has ended, however that ended, and leaves Ctrl-C to it.
+    """
+    report_paces_to(paces)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_wait_for_parent, daemon=True).start()
 
@@ -162,33 +147,14 @@ def _wait_for_parent() -> None:
 
 
 def _do(cohort: Cohort, unit: Unit, rows: Path, work: Work) -> None:
-    measured = work(cohort, unit)
-    file = _file(rows, unit)
-    # The pictures first: where the rows are, the unit is done.
-    with (
-        whole_file(file.with_suffix(".npz"), replace=True) as unfinished,
-        unfinished.open("wb") as pictures,
-    ):
-        np.savez_compressed(pictures, **_arrays(measured.snapshots))
-    content = {
-        "unit": unit.name,
-        "rows": measured.rows,
-        "readings": [reading_to_json(reading) for reading in measured.readings],
-        "places": measured.snapshots.places,
-    }
-    with whole_file(file, replace=True) as unfinished:
-        unfinished.write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
-
-
-def _arrays(snapshots: Snapshots) -> dict[str, Any]:
-    return dict(snapshots.pictures)
+    store_unit(_file(rows, unit), unit, work(cohort, unit))
 
 
 def _file(rows: Path, unit: Unit) -> Path:
     return rows / f"{unit.name}.json"
 
 
-def _begin_or_resume(folder: Path, now: Mapping[str, Any]) -> None:
+def _begin_or_resume(folder: Path, now: Mapping[str, object]) -> None:
     """Begin a folder, or make sure that it is this run's."""
     path = folder / IDENTITY
     if not path.exists() and folder.exists() and not (folder.is_dir() and is_empty(folder)):
@@ -198,7 +164,7 @@ def _begin_or_resume(folder: Path, now: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Processes that start meanwhile see these values."""
+    """Let processes that start meanwhile see these values."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

@@ -6,14 +6,16 @@ for all; patient's right at the viewer's left, head up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
 from petdiff.image import PETImage
+from petdiff.volume.orientation import to_ras
 from petdiff.volume.regions import body_box
 
 TOP_SUV = 10.0
@@ -22,17 +24,37 @@ PROJECTION, SLICE = "projection", "slice"
 Grey = NDArray[np.uint8]
 
 
+class ShownLesion(NamedTuple):
+    """The lesion that a slice goes through: its name, and its centre in mm, RAS+."""
+
+    name: str
+    centre_mm: Sequence[float]
+
+
+class Place(BaseModel):
+    """What the pictures of one dose show.
+
+    pixel_mm  height and width of a pixel
+    lesion    name of the lesion that the slice goes through, if it goes through one
+    at        where its centre lies, as shares of the slice's height and width from the top left
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    pixel_mm: tuple[float, float]
+    lesion: str | None = None
+    at: tuple[float, float] | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Snapshots:
-    """Of one unit.
+    """The pictures of one unit.
 
     pictures  by "dose/method/projection" and "dose/method/slice", rows from the head down
-    places    by dose, JSON-able: pixel_mm (down, across), and for a slice through a lesion its name
-              and where its centre is, as shares of height and width
+    places    what they show, by dose
     """
 
     pictures: dict[str, Grey] = field(default_factory=dict)
-    places: dict[str, Any] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
 
     def __or__(self, other: Snapshots) -> Snapshots:
         return Snapshots(self.pictures | other.pictures, self.places | other.places)
@@ -42,38 +64,39 @@ def take(
     answers: Mapping[str, NDArray[np.float32]],
     grid: PETImage,
     dose: float,
-    lesion: tuple[str, tuple[float, float, float]] | None = None,
+    lesion: ShownLesion | None = None,
 ) -> Snapshots:
-    """Pictures of answers on one grid at one dose; the slice goes through the lesion's centre in
-    mm, or through the middle of the body."""
-    import nibabel
+    """Return pictures of answers on one grid at one dose.
 
-    orientation = nibabel.orientations.io_orientation(grid.affine)
-    turned = {
-        name: nibabel.orientations.apply_orientation(suv, orientation)
-        for name, suv in answers.items()
-    }
-    back = nibabel.orientations.inv_ornt_aff(orientation, grid.suv.shape)
-    affine = grid.affine @ back
-    x, y, z = (float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))
-    shape = next(iter(turned.values())).shape
-    box = body_box(next(iter(turned.values())), (x, y, z))
-    name, row = None, (box[1].start + box[1].stop) // 2
+    The slice goes through the lesion's centre, or through the middle of the body.
+    """
+    volumes = {name: to_ras(suv, grid.affine) for name, suv in answers.items()}
+    first = next(iter(volumes.values()))
+    box = body_box(first.volume, first.spacing_mm)
+    x_mm, _, z_mm = first.spacing_mm
+    row = (box[1].start + box[1].stop) // 2
     at: tuple[float, float] | None = None
     if lesion is not None:
-        name, centre_mm = lesion
-        i, j, k = np.linalg.solve(affine, [*centre_mm, 1.0])[:3].tolist()
-        row = int(np.clip(round(j), 0, shape[1] - 1))
-        width, height = box[0].stop - box[0].start, box[2].stop - box[2].start
-        at = 1 - (k + 0.5 - box[2].start) / height, 1 - (i + 0.5 - box[0].start) / width
+        i, j, k = np.linalg.solve(first.affine, [*lesion.centre_mm, 1.0])[:3].tolist()
+        row = int(np.clip(round(j), 0, first.volume.shape[1] - 1))
+        at = _from_top(k, box[2], _steps(z_mm)), _from_top(i, box[0], _steps(x_mm))
     pictures = {}
-    for method, suv in turned.items():
-        body = suv[box[0], :, box[2]]
+    for method, ras in volumes.items():
+        body = ras.volume[box[0], :, box[2]]
         for kind, plane in ((PROJECTION, body.max(axis=1)), (SLICE, body[:, row])):
-            pictures[f"{dose:g}/{method}/{kind}"] = _grey(plane, x, z)
-    steps = _steps(x), _steps(z)
-    place = {"pixel_mm": [z * steps[1], x * steps[0]], "lesion": name, "at": at}
+            pictures[f"{dose:g}/{method}/{kind}"] = _grey(plane, x_mm, z_mm)
+    pixel_mm = z_mm * _steps(z_mm), x_mm * _steps(x_mm)
+    place = Place(pixel_mm=pixel_mm, lesion=lesion.name if lesion else None, at=at)
     return Snapshots(pictures, {f"{dose:g}": place})
+
+
+def _from_top(index: float, shown: slice, step: int) -> float:
+    """Return where a voxel index lies, as a share from the end of what is shown, padding included.
+
+    `_grey` fills the picture up to whole pixels of `step` voxels and turns it over.
+    """
+    padded = -(-(shown.stop - shown.start) // step) * step
+    return float(1 - (index + 0.5 - shown.start) / padded)
 
 
 def _steps(size_mm: float) -> int:
@@ -81,7 +104,7 @@ def _steps(size_mm: float) -> int:
 
 
 def _grey(plane: NDArray[np.float32], x_mm: float, z_mm: float) -> Grey:
-    """[x, z] → rows from the head down, means of pixels, white at SUV 0."""
+    """Return a plane [x, z] as rows from the head down, means of pixels, white at SUV 0."""
     a, b = _steps(x_mm), _steps(z_mm)
     n, m = -(-plane.shape[0] // a), -(-plane.shape[1] // b)
     filled = np.pad(plane, ((0, n * a - plane.shape[0]), (0, m * b - plane.shape[1])), "edge")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,10 @@ from petdiff.evaluation.cohort.definition import (
     Asked,
     Cohort,
     Unit,
+    judged_methods,
 )
-from petdiff.evaluation.cohort.snapshots import Snapshots, take
+from petdiff.evaluation.cohort.pace import Reporter
+from petdiff.evaluation.cohort.snapshots import ShownLesion, Snapshots, take
 from petdiff.evaluation.detection import lesion_study
 from petdiff.evaluation.detection.lesion_study import Reading, Twins
 from petdiff.evaluation.lesions import Lesion as Region
@@ -45,6 +47,13 @@ class Answer(NamedTuple):
     suv: Volume
     strength: float = 0.0
     spread: Volume | None = None
+
+
+class SeenLesion(NamedTuple):
+    """A simulated lesion that lies in the field of view, and the voxels it is measured in."""
+
+    region: Region
+    lesion: Lesion
 
 
 class CohortRow(NamedTuple):
@@ -95,8 +104,10 @@ def measure_unit(cohort: Cohort, unit: Unit) -> Measured:
 def measure_scans(scans: Scans, methods: Mapping[str, Asked], unit: Unit) -> Measured:
     """Every method's answer to every low-dose scan, against the full-dose scan."""
     full = scans.full
-    regions = list(_inside(scans.lesions, full))
+    lesions = list(_inside(scans.lesions, full))
+    regions = [lesion.region for lesion in lesions]
     case = prepare(full.suv, full.spacing_mm, scans.labels, scans.names, regions)
+    judged = judged_methods(methods)
     rows = [CohortRow(1.0, FULL_DOSE, *row) for row in case.figures]
     snapshots = Snapshots()
     read: dict[tuple[str, float], Twins] = {}
@@ -108,7 +119,7 @@ def measure_scans(scans: Scans, methods: Mapping[str, Asked], unit: Unit) -> Mea
         found: list[CohortRow] = []
         for name, asked in methods.items():
             start = time.perf_counter()
-            answer = _answer(asked, low, dose, case, unit.seed)
+            answer = _answer(asked, low, dose, case, unit.seed, Reporter(name))
             seconds = time.perf_counter() - start
             answers[name] = answer.suv
             measured = [*measure_scan(case, answer.suv), *_about(asked, answer, case, seconds)]
@@ -117,8 +128,7 @@ def measure_scans(scans: Scans, methods: Mapping[str, Asked], unit: Unit) -> Mea
                 without = _twin_answer(asked, scans.twin, dose, answer.strength, case, unit)
                 read[name, dose] = Twins(answer.suv, without)
         rows += found
-        shown = _worst(found, regions, scans.lesions)
-        snapshots |= take(answers, full, dose, shown)
+        snapshots |= take(answers, full, dose, _worst(found, lesions, judged))
     return Measured(rows, _readings(scans, unit, read), snapshots)
 
 
@@ -163,15 +173,22 @@ def _read(cohort: Cohort, unit: Unit) -> Scans:
     return Scans(full, lows)
 
 
-def _answer(asked: Asked, low: PETImage, dose: float, case: Case, seed: int) -> Answer:
-    """What a method makes of a scan; filters get the best strength against the full-dose scan."""
+def _answer(
+    asked: Asked,
+    low: PETImage,
+    dose: float,
+    case: Case,
+    seed: int,
+    report: Reporter | None = None,
+) -> Answer:
+    """Return what a method makes of a scan; filters get the best strength against full dose."""
     if asked.model == MEASURED:
         return Answer(low.suv)
     if asked.model == GAUSSIAN:
         return Answer(*best_gaussian(low.suv, case.reference, case.spacing_mm, case.body))
     if asked.model == NON_LOCAL_MEANS:
         return Answer(*best_non_local_means(low.suv, case.reference, case.body))
-    return _denoised(asked, low, dose, seed)
+    return _denoised(asked, low, dose, seed, report)
 
 
 def _twin_answer(
@@ -187,7 +204,9 @@ def _twin_answer(
     return _answer(asked, low, dose, case, unit.seed).suv
 
 
-def _denoised(asked: Asked, low: PETImage, dose: float, seed: int) -> Answer:
+def _denoised(
+    asked: Asked, low: PETImage, dose: float, seed: int, report: Reporter | None
+) -> Answer:
     import torch
 
     from petdiff.inference.denoise import denoise
@@ -200,6 +219,7 @@ def _denoised(asked: Asked, low: PETImage, dose: float, seed: int) -> Answer:
         samples=asked.samples,
         dose=(dose or None) if asked.tell_dose else None,  # one's own pairs may not state theirs
         generator=generator,
+        callback=report,
     )
     spread = result.uncertainty
     return Answer(result.image.suv, spread=None if spread is None else spread.suv)
@@ -224,36 +244,35 @@ def _about(asked: Asked, answer: Answer, case: Case, seconds: float) -> Iterator
         yield Row("filter_strength", "all", answer.strength, "1")
 
 
-def _inside(lesions: Sequence[Lesion], grid: PETImage) -> Iterator[Region]:
-    """The lesions that lie in the field of view; their names keep their place in the list."""
+def _inside(lesions: Sequence[Lesion], grid: PETImage) -> Iterator[SeenLesion]:
+    """Yield the lesions that lie in the field of view; names keep their number in the list."""
     for number, lesion in enumerate(lesions, start=1):
         suv = lesion.suv if lesion.shape == "round" else None
         name = f"lesion {number} ({lesion.organ})"
         try:
-            yield sphere_lesion(
+            region = sphere_lesion(
                 name, lesion.centre_mm, lesion.radius_mm, grid.suv.shape, grid.affine, suv
             )
         except InputRefused:
             continue
+        yield SeenLesion(region, lesion)
 
 
 def _worst(
-    rows: Sequence[CohortRow], regions: Sequence[Region], lesions: Sequence[Lesion]
-) -> tuple[str, tuple[float, float, float]] | None:
-    """The lesion whose SUVpeak a method errs on most, and where it is: what pictures show.
-
-    The measured scan is left out: its error is noise that everyone expects.
-    """
-    errors = {
-        abs(row.value): row.region
+    rows: Sequence[CohortRow], lesions: Sequence[SeenLesion], judged: Sequence[str]
+) -> ShownLesion | None:
+    """Return the lesion whose SUVpeak a judged method gets most wrong: what pictures show."""
+    centres = {one.region.name: one.lesion.centre_mm for one in lesions}
+    errors = [
+        (abs(row.value), row.region)
         for row in rows
-        if row.metric == "suv_peak_bias" and row.value is not None and row.method != MEASURED
-    }
-    names = {region.name for region in regions}
-    if not errors or errors[max(errors)] not in names:
+        if row.metric == "suv_peak_bias" and row.value is not None
+        if row.method in judged and row.region in centres
+    ]
+    if not errors:
         return None
-    name = errors[max(errors)]
-    return name, lesions[int(name.split()[1]) - 1].centre_mm
+    _, name = max(errors)
+    return ShownLesion(name, centres[name])
 
 
 def _readings(scans: Scans, unit: Unit, read: Mapping[tuple[str, float], Twins]) -> list[Reading]:
@@ -273,21 +292,3 @@ def _readings(scans: Scans, unit: Unit, read: Mapping[tuple[str, float], Twins])
             read,
         )
     )
-
-
-def reading_to_json(reading: Reading) -> dict[str, Any]:
-    """JSON has no infinity: a lesion without a focus has the score None."""
-    scores = [score if np.isfinite(score) else None for score in reading.lesions]
-    return {**vars(reading), "lesions": scores}
-
-
-def reading_from_json(content: Mapping[str, Any]) -> Reading:
-    """The way back of `reading_to_json`."""
-    given: dict[str, Any] = {k: _frozen(v) for k, v in content.items()}
-    given["lesions"] = tuple(-np.inf if score is None else score for score in given["lesions"])
-    return Reading(**given)
-
-
-def _frozen(value: Any) -> Any:
-    """Lists as tuples, all the way down."""
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value

@@ -1,0 +1,201 @@
+"""Claims that a cohort's file makes, "this method beats those", tested on the cohort's table.
+
+Each condition (a scanner with a tracer at a dose) is compared on its own, patient by patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from petdiff.evaluation.cohort.compared_metrics import Metric, ranked_metric
+from petdiff.evaluation.cohort.definition import Claim
+from petdiff.evaluation.cohort.table import Condition, Table, Values, fraction, nan_mean
+from petdiff.evaluation.statistics import MIN_PATIENTS, SIGNIFICANT, holm, paired
+
+Verdict = Literal["confirmed", "refuted", "open"]
+_FROZEN = ConfigDict(frozen=True)
+
+
+class ConditionGain(BaseModel):
+    """How much better a method is than another in one condition.
+
+    gain  mean over patients, above 0 where the method is better, in the metric's unit
+    p     Wilcoxon's, after Holm's correction over all conditions and rivals of the claim
+    """
+
+    model_config = _FROZEN
+    scanner: str
+    tracer: str
+    dose: float
+    gain: float
+    p: float
+
+    @property
+    def is_significant(self) -> bool:
+        return self.p < SIGNIFICANT
+
+
+class RivalResult(BaseModel):
+    """A claim's method against one rival.
+
+    conditions   in how many both have values
+    better       in how many of them the method is better, and significantly so
+    worse        likewise for the rival
+    scans        how many scans both have, and on how many of them the method is better
+    """
+
+    model_config = _FROZEN
+    rival: str
+    conditions: int
+    better: int
+    better_significantly: int
+    worse: int
+    worse_significantly: int
+    scans: int
+    scans_better: int
+    mean_gain: float | None
+    worst: ConditionGain | None
+
+
+class ClaimResult(BaseModel):
+    """What the cohort says of a claim.
+
+    verdict  confirmed: better than every rival in every condition, each time significantly;
+             refuted: significantly worse than one of them in a condition; else open
+    """
+
+    model_config = _FROZEN
+    title: str
+    metric: str
+    verdict: Verdict
+    sentence: str
+    rivals: list[RivalResult]
+
+
+def judge_claims(table: Table, claims: Sequence[Claim]) -> list[ClaimResult]:
+    """Test each claim. With fewer than MIN_PATIENTS patients every claim stays open."""
+    return [_judged(table, claim) for claim in claims]
+
+
+def _judged(table: Table, claim: Claim) -> ClaimResult:
+    metric = ranked_metric(claim.metric)
+    rivals = _against_rivals(table, claim, metric)
+    compared = [one for one in rivals if one.conditions]
+    verdict: Verdict = "open"
+    if any(one.worse_significantly for one in rivals):
+        verdict = "refuted"
+    elif len(compared) == len(rivals) and all(
+        one.better_significantly == one.conditions for one in rivals
+    ):
+        verdict = "confirmed"
+    title = f"{claim.method} against {_listed(claim.beats)}, {metric.title}"
+    sentence = _sentence(claim, metric, verdict, rivals, len(table.patients))
+    return ClaimResult(
+        title=title, metric=metric.name, verdict=verdict, sentence=sentence, rivals=rivals
+    )
+
+
+def _against_rivals(table: Table, claim: Claim, metric: Metric) -> list[RivalResult]:
+    gains = {rival: _gains(table, claim.method, rival, metric) for rival in claim.beats}
+    enough = len(table.patients) >= MIN_PATIENTS
+    p = [_wilcoxon_p(column) if enough else 1.0 for gain in gains.values() for column in gain.T]
+    adjusted = iter(holm(p))
+    found = []
+    for rival, gain in gains.items():
+        means = nan_mean(gain.T)
+        each = [
+            ConditionGain(**condition._asdict(), gain=float(mean), p=float(next(adjusted)))
+            for condition, mean in zip(table.conditions, means, strict=True)
+        ]
+        found.append(_counted(rival, gain, [one for one in each if np.isfinite(one.gain)]))
+    return found
+
+
+def _counted(rival: str, gain: Values, each: Sequence[ConditionGain]) -> RivalResult:
+    """Count the conditions and scans of one rival; `gain` is [patient, condition]."""
+    better = [one for one in each if one.gain > 0]
+    worse = [one for one in each if one.gain < 0]
+    return RivalResult(
+        rival=rival,
+        conditions=len(each),
+        better=len(better),
+        better_significantly=sum(one.is_significant for one in better),
+        worse=len(worse),
+        worse_significantly=sum(one.is_significant for one in worse),
+        scans=int(np.isfinite(gain).sum()),
+        scans_better=int((gain > 0).sum()),
+        mean_gain=float(nan_mean(nan_mean(gain))) if each else None,
+        worst=min(each, key=lambda one: one.gain, default=None),
+    )
+
+
+def _gains(table: Table, method: str, rival: str, metric: Metric) -> Values:
+    """Return how much better a method is than its rival, [patient, condition]."""
+    values = table.values[metric.name]
+    difference = values[table.methods.index(method)] - values[table.methods.index(rival)]
+    gains: Values = metric.better * difference
+    return gains
+
+
+def _wilcoxon_p(difference: Values) -> float:
+    known = difference[np.isfinite(difference)]
+    if len(known) < 2:
+        return 1.0
+    return float(paired(np.zeros(len(known)), known).wilcoxon_p)
+
+
+def _sentence(
+    claim: Claim, metric: Metric, verdict: Verdict, rivals: Sequence[RivalResult], patients: int
+) -> str:
+    parts = [_VERDICTS[verdict]]
+    for one in rivals:
+        if not one.conditions or one.worst is None or one.mean_gain is None:
+            parts.append(f"No scan has a {metric.title} of both {claim.method} and {one.rival}.")
+            continue
+        parts.append(
+            f"Against {one.rival}: better in {one.better} of {one.conditions} conditions "
+            f"({one.better_significantly} significantly), worse in {one.worse} "
+            f"({one.worse_significantly} significantly); mean gain {_shown(one.mean_gain, metric)}"
+            f", least {_shown(one.worst.gain, metric)} ({_named(one.worst)})."
+        )
+    if note := _power(patients, sum(one.conditions for one in rivals)):
+        parts.append(note)
+    return " ".join(parts).replace(" -", " \N{MINUS SIGN}")
+
+
+_VERDICTS = {
+    "confirmed": "Confirmed: better in every condition, significantly in each.",
+    "refuted": "Refuted: significantly worse in at least one condition.",
+    "open": "Open: neither confirmed nor refuted.",
+}
+
+
+def _power(patients: int, tests: int) -> str:
+    """Return what so few patients cannot show; "" where there are enough."""
+    if patients < MIN_PATIENTS:
+        return f"Differences are tested from {MIN_PATIENTS} patients on; here are {patients}."
+    least_p = 2.0 ** (1 - patients)  # of a two-sided signed-rank test
+    if least_p * tests >= SIGNIFICANT:
+        return (
+            f"With {patients} patients no difference can be significant after correction for "
+            f"{tests} tests."
+        )
+    return ""
+
+
+def _shown(gain: float, metric: Metric) -> str:
+    return f"{gain:+.2f} dB" if metric.unit == "dB" else f"{gain:+.3g}"
+
+
+def _named(one: ConditionGain) -> str:
+    condition = Condition(one.scanner, one.tracer, one.dose)
+    return f"{condition.scanner}, {condition.tracer}, {fraction(condition.dose)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last

@@ -1,0 +1,39 @@
+"""The metrics by which a cohort's methods are compared."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Metric(NamedTuple):
+    """A metric that methods are compared by.
+
+    better  which values are better: +1 higher, -1 lower, 0 nearer to zero
+    """
+
+    name: str
+    title: str
+    unit: str
+    better: int
+
+
+METRICS = (
+    Metric("psnr_db", "PSNR", "dB", 1),
+    Metric("ssim", "SSIM", "1", 1),
+    Metric("nrmse", "NRMSE", "1", -1),
+    Metric("lesion_suv_peak_bias", "Lesion SUVpeak, bias", "1", 0),
+    Metric("lesion_suv_peak_error", "Lesion SUVpeak, absolute error", "1", -1),
+    Metric("liver_cov", "Liver COV", "1", 0),
+    Metric("nps_distance", "Noise texture, distance", "1", -1),
+    Metric("seconds", "Time per scan", "s", -1),
+)
+# Shown but not ranked: blurring has the lowest COV, and doing nothing takes the least time.
+UNRANKED = ("liver_cov", "seconds")
+
+
+def ranked_metric(name: str) -> Metric:
+    """Return a metric by which methods can be ranked. Raises ValueError for any other name."""
+    ranked = {one.name: one for one in METRICS if one.better and one.name not in UNRANKED}
+    if name not in ranked:
+        raise ValueError(f"{name!r} is no metric that ranks methods: give {', '.join(ranked)}")
+    return ranked[name]

@@ -1,0 +1,153 @@
+"""What is kept of a measured unit: a JSON file with its rows, and an .npz file with its pictures.
+
+A run that goes on reads them back. They may have been damaged meanwhile, so they are checked.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+
+from petdiff.errors import InputRefused
+from petdiff.evaluation.cohort.definition import FULL_DOSE, Unit
+from petdiff.evaluation.cohort.snapshots import Grey, Place
+from petdiff.evaluation.cohort.unit import CohortRow, Measured
+from petdiff.evaluation.detection.lesion_study import Reading
+from petdiff.runs import whole_file
+from petdiff.terminal import one_line
+
+_STRICT = ConfigDict(frozen=True, extra="forbid")
+_LARGEST_SIDE = 4096  # pixels of a picture
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error,
+               NotImplementedError, RuntimeError, MemoryError)  # fmt: skip
+
+Channels = tuple[tuple[FiniteFloat, ...], ...]
+
+
+class StoredReading(BaseModel):
+    """A `Reading` as JSON, which has no infinity: a lesion without a focus has the score None."""
+
+    model_config = _STRICT
+    scan: str
+    patient: str
+    method: str
+    dose: FiniteFloat
+    lesions: tuple[FiniteFloat | None, ...]
+    sizes: tuple[str, ...]
+    contrasts: tuple[str, ...]
+    false: tuple[FiniteFloat, ...]
+    invented: tuple[FiniteFloat, ...]
+    present: Channels = ()
+    absent: Channels = ()
+
+    @classmethod
+    def of(cls, reading: Reading) -> StoredReading:
+        """Return a reading in the form that is stored."""
+        scores = [score if np.isfinite(score) else None for score in reading.lesions]
+        return cls.model_validate({**vars(reading), "lesions": scores})
+
+    def reading(self) -> Reading:
+        """Return the reading that was stored."""
+        scores = tuple(-np.inf if score is None else score for score in self.lesions)
+        return Reading(**{**dict(self), "lesions": scores})
+
+
+class StoredUnit(BaseModel):
+    """The content of a unit's JSON file."""
+
+    model_config = _STRICT
+    unit: str
+    rows: list[CohortRow]
+    readings: list[StoredReading]
+    places: dict[str, Place]
+
+
+@dataclass(frozen=True, eq=False)
+class Done:
+    """A unit that is done.
+
+    Rows and pictures of many units are too much to hold at once, so they are read from its files
+    whenever they are wanted.
+    """
+
+    unit: Unit
+    readings: list[Reading]
+    places: dict[str, Place]
+    file: Path
+
+    @property
+    def rows(self) -> list[CohortRow]:
+        return _read(self.file).rows
+
+    def picture(self, name: str) -> Grey:
+        """Return a picture by its name in `Snapshots.pictures`. Raises InputRefused if damaged."""
+        file = self.file.with_suffix(".npz")
+        try:
+            with np.load(file) as pictures:
+                grey: Grey = pictures[name]
+        except _UNREADABLE as problem:
+            raise _damaged(file, f"{name}: {problem}") from None
+        is_picture = grey.dtype == np.uint8 and grey.ndim == 2 and grey.size > 0
+        if not is_picture or max(grey.shape) > _LARGEST_SIDE:
+            raise _damaged(file, f"{name} is no picture")
+        return grey
+
+
+def store_unit(file: Path, unit: Unit, measured: Measured) -> None:
+    """Write a unit's files; the JSON file comes last, so that where it is, the unit is done."""
+    with (
+        whole_file(file.with_suffix(".npz"), replace=True) as unfinished,
+        unfinished.open("wb") as pictures,
+    ):
+        np.savez_compressed(pictures, allow_pickle=False, **measured.snapshots.pictures)
+    content = StoredUnit(
+        unit=unit.name,
+        rows=measured.rows,
+        readings=[StoredReading.of(reading) for reading in measured.readings],
+        places=measured.snapshots.places,
+    )
+    with whole_file(file, replace=True) as unfinished:
+        unfinished.write_text(content.model_dump_json(), encoding="utf-8")
+
+
+def read_unit(file: Path, unit: Unit, methods: Collection[str] | None = None) -> Done:
+    """Return what a unit's file holds.
+
+    methods  those of the cohort; others than these, and the full-dose scan, are refused
+
+    Raises InputRefused where the file is damaged or belongs to another unit.
+    """
+    stored = _read(file)
+    if stored.unit != unit.name:
+        raise _damaged(file, f"it is of {stored.unit[:80]!r}")
+    if methods is not None:
+        known = {*methods, FULL_DOSE}
+        found = {row.method for row in stored.rows} | {one.method for one in stored.readings}
+        if unknown := sorted(found - known):
+            raise _damaged(file, f"it has rows of {unknown[0][:80]!r}")
+    readings = [reading.reading() for reading in stored.readings]
+    return Done(unit, readings, stored.places, file)
+
+
+def _read(file: Path) -> StoredUnit:
+    try:
+        return StoredUnit.model_validate_json(file.read_bytes())
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise _damaged(file, f"{where}: {first['msg']}" if where else first["msg"]) from None
+    except OSError as problem:
+        raise _damaged(file, str(problem.strerror)) from None
+
+
+def _damaged(file: Path, why: str) -> InputRefused:
+    return InputRefused(
+        f"{file} is damaged ({one_line(why)[:200]}): remove it and its {file.stem}.json, and the "
+        "same command measures these scans again"
+    )

@@ -1,0 +1,94 @@
+"""A cohort's rows as one table: a value per metric, method, patient and condition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.data.layouts import UNSTATED
+from petdiff.evaluation.cohort.compared_metrics import METRICS
+from petdiff.evaluation.cohort.definition import FULL_DOSE
+from petdiff.evaluation.cohort.stored import Done
+
+Values = NDArray[np.float64]
+
+
+class Condition(NamedTuple):
+    """What patients are scanned under; `dose` is the dose reduction factor."""
+
+    scanner: str
+    tracer: str
+    dose: float
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The metrics of a cohort; NaN where one does not exist.
+
+    values  by metric, [method, patient, condition]
+    """
+
+    methods: tuple[str, ...]
+    patients: tuple[str, ...]
+    conditions: tuple[Condition, ...]
+    values: dict[str, Values]
+
+    @cached_property
+    def doses(self) -> tuple[float, ...]:
+        return tuple(sorted({condition.dose for condition in self.conditions}))
+
+    def of(self, metric: str, method: str, keep: Callable[[Condition], bool]) -> Values:
+        """Return each patient's mean over the conditions kept; NaN where there is no value."""
+        chosen = [n for n, condition in enumerate(self.conditions) if keep(condition)]
+        return nan_mean(self.values[metric][self.methods.index(method)][:, chosen])
+
+
+def tabulate(done: Sequence[Done], methods: Sequence[str]) -> Table:
+    """Return the table of a cohort's units."""
+    patients = tuple(dict.fromkeys(one.unit.patient for one in done))
+    found: dict[tuple[str, str, str, Condition], list[float]] = {}
+    for one in done:
+        for row in one.rows:
+            metric = _metric_of(row.metric)
+            if metric is None or row.method == FULL_DOSE or row.value is None:
+                continue
+            condition = Condition(one.unit.scanner, one.unit.tracer, row.dose)
+            key = (metric, row.method, one.unit.patient, condition)
+            found.setdefault(key, []).append(row.value)
+            if metric == "lesion_suv_peak_bias":
+                error = ("lesion_suv_peak_error", row.method, one.unit.patient, condition)
+                found.setdefault(error, []).append(abs(row.value))
+    conditions = tuple(dict.fromkeys(key[3] for key in found))
+    shape = (len(methods), len(patients), len(conditions))
+    values = {metric.name: np.full(shape, np.nan) for metric in METRICS}
+    for (metric, method, patient, condition), numbers in found.items():
+        place = methods.index(method), patients.index(patient), conditions.index(condition)
+        values[metric][place] = np.mean(numbers)
+    return Table(tuple(methods), patients, conditions, values)
+
+
+def nan_mean(values: Values) -> Values:
+    """Return the mean over the last axis; NaN, without a warning, where all values are NaN."""
+    known = np.isfinite(values)
+    sums = np.where(known, values, 0).sum(axis=-1)
+    counts = known.sum(axis=-1)
+    return np.where(counts, sums / np.maximum(counts, 1), np.nan)
+
+
+def fraction(dose: float) -> str:
+    """Return a dose for a table's head: 1/20."""
+    return "not stated" if dose == UNSTATED else f"1/{dose:g}"
+
+
+def _metric_of(metric: str) -> str | None:
+    if metric == "suv_peak_bias":  # only lesions have a SUVpeak
+        return "lesion_suv_peak_bias"
+    if metric == "cov_30mm_sphere":
+        return "liver_cov"
+    names = {one.name for one in METRICS}
+    return metric if metric in names else None
