@@ -155,3 +155,27 @@ def test_failed_picture_and_page_are_told_and_recorded_and_the_result_is_whole(
     assert record["missing"] == {
         "preview.png": "MemoryError: no room", "report.html": "MemoryError: no room",
     }  # fmt: skip
+
+
+def test_simulated_patient_without_its_picture_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise ValueError("no font")
+
+    monkeypatch.setattr("petdiff.report.preview.write_scans", broken)
+    options = ["--extent", "head-neck", "--voxel-size", "16", "--dose", "4"]
+    assert cli.run(["simulate", "-o", str(tmp_path / "patient"), *options]) == 0
+    assert (tmp_path / "patient" / "low_drf4.nii.gz").is_file()
+    assert not (tmp_path / "patient" / "preview.png").exists()
+    record = json.loads((tmp_path / "patient" / "scan.json").read_text(encoding="utf-8"))
+    assert record["missing"] == {"preview.png": "ValueError: no font"}
+    assert "warning preview.png could not be made" in capsys.readouterr().err
+    again = [
+        "simulate",
+        "-o",
+        str(tmp_path / "again"),
+        "--from",
+        str(tmp_path / "patient/scan.json"),
+    ]
+    assert cli.run([*again, "--quiet"]) == 0

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from petdiff.errors import InputRefused, UsageError
+from petdiff.errors import InputRefused, PetdiffError, UsageError
 from petdiff.methods.convert import convert
 from petdiff.methods.ddpm3d import DDPM3D
 from petdiff.methods.model import load_model
@@ -154,3 +154,12 @@ def test_published_layout_converts(published_weights: dict[str, Tensor], tmp_pat
     assert said["architecture"]["channels"] == 32
     for name, tensor in load_model(out).network.state_dict().items():
         assert torch.equal(tensor, published_weights[name])
+
+
+def test_a_full_disk_keeps_no_part_of_a_model(weights: dict[str, Tensor], small_disk: Path) -> None:
+    published = saved(weights, small_disk.parent)
+    (small_disk / "filler").write_bytes(bytes(600_000))
+    assert published.stat().st_size > 600_000
+    with pytest.raises(PetdiffError, match=r"disk of .* is full"):
+        convert(published, small_disk / "model.safetensors")
+    assert [file.name for file in small_disk.iterdir()] == ["filler"]

@@ -26,7 +26,8 @@ def run_demo(output: Path, seed: int, device: str, *, quiet: bool = False) -> li
         request = Request(low, dose=_DOSE_FACTOR, seed=seed, device=device)
         denoise_file(request, folder / "denoised", quiet=quiet)
         _compare(folder, low, Progress(quiet))
-    return [Path(output) / name for name in ("comparison.png", "denoised/preview.png")]
+    pictures = [Path(output) / name for name in ("comparison.png", "denoised/preview.png")]
+    return [picture for picture in pictures if picture.is_file()]
 
 
 def _compare(folder: Path, low: Path, progress: Progress) -> None:
@@ -44,7 +45,8 @@ def _compare(folder: Path, low: Path, progress: Progress) -> None:
     }
     scans = {name: read_static(path) for name, path in files.items()}
     note = "simulated, not a real patient"
-    write_scans(folder / "comparison.png", scans, title="petdiff demo", note=note)
+    with progress.optional(folder / "comparison.png"):
+        write_scans(folder / "comparison.png", scans, title="petdiff demo", note=note)
     full = scans["full dose"]
     body = body_mask(full.suv, full.spacing_mm)
     for name in list(scans)[:2]:

@@ -83,6 +83,7 @@ def _record(study: Study, path: Path) -> ScanRecord:
 def _simulate_patient(
     study: Study, record: ScanRecord | None, seed: int, folder: Path, progress: Progress
 ) -> None:
+    progress.missing.clear()  # of the patient before
     with progress.stage("scan") as tick:
         simulation = _simulation(study, record, seed, tick)
     _tell(simulation, progress)
@@ -90,13 +91,14 @@ def _simulate_patient(
     scans |= {f"low_drf{factor:g}": low for factor, low in simulation.lows.items()}
     with progress.stage("writing"):
         _write(folder, simulation, scans)
-    with progress.stage("picture"):
+    with progress.stage("picture"), progress.optional(folder / "preview.png"):
         _picture(folder / "preview.png", simulation, scans)
     content = simulation.record.model_dump(mode="json") | {
         "unknown_labels": simulation.unknown_labels,
         "prompts": simulation.prompts,
     }
-    write_json(folder / "scan.json", content | run_record(seconds=progress.seconds))
+    missing = {"missing": progress.missing} if progress.missing else {}
+    write_json(folder / "scan.json", content | run_record(seconds=progress.seconds) | missing)
 
 
 def _simulation(study: Study, record: ScanRecord | None, seed: int, tick: Tick) -> Simulation:
