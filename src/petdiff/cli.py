@@ -285,12 +285,14 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
+    units: Units = None,
+    suv_factor: SuvFactor = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a model on simulated scans or on your own pairs; can be stopped and resumed."""
     from petdiff.commands.train import Request, train_model
 
-    request = Request(method, data, preset, config, device, resume)
+    request = Request(method, data, preset, config, device, resume, units, suv_factor)
     path = train_model(request, output, quiet=quiet)
     if int(os.environ.get("RANK", 0)) == 0:  # of torchrun's processes
         print_result(path)
@@ -324,6 +326,8 @@ def evaluate(
     resample: Annotated[
         bool, typer.Option("--resample", help="Bring scans and labels to the reference's grid")
     ] = False,
+    units: Units = None,
+    suv_factor: SuvFactor = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes of a cohort", show_default="one a core")
     ] = None,
@@ -331,7 +335,8 @@ def evaluate(
 ) -> None:
     """Measure how close a scan is to a reference, or compare methods on a cohort of scans."""
     if cohort is not None:
-        if reference or test or low or labels or names or lesions or resample:
+        given = (reference, test, low, labels, names, lesions, resample, units, suv_factor)
+        if any(given):
             raise UsageError("the cohort file names its scans: only --workers may be given with it")
         from petdiff.commands.evaluate_cohort import evaluate_cohort
 
@@ -346,7 +351,7 @@ def evaluate(
         )
     from petdiff.commands.evaluate import Pair, evaluate_pair
 
-    pair = Pair(reference, test, low, labels, names, lesions, resample)
+    pair = Pair(reference, test, low, labels, names, lesions, resample, units, suv_factor)
     print_result(evaluate_pair(pair, output, quiet=quiet))
 
 

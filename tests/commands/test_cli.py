@@ -27,8 +27,9 @@ OPTIONS = {
     "voxel-size to quiet",
     "simulate": "output tracer extent no-lesions seed patients labels names from scanner dose "
     "voxel-size quiet",
-    "train": "output data preset config resume device quiet",
-    "evaluate": "output reference test low labels names lesions resample workers quiet",
+    "train": "output data preset config resume device units suv-factor quiet",
+    "evaluate": "output reference test low labels names lesions resample units suv-factor "
+    "workers quiet",
     "suv": "series units suv-factor json",
     "info": "json",
     "convert": "output",

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -273,6 +274,25 @@ def test_lesions_that_cannot_be_measured_are_refused(
     err = refused(evaluate("--lesions", folder / "bad.json", "--quiet"), folder)
     assert word in err
     assert "bad.json" in err
+
+
+def test_scans_in_bqml_need_a_factor_and_then_give_the_same_figures(
+    folder: Path, evaluate: Evaluate
+) -> None:
+    assert evaluate("--quiet")[0] == 0
+    in_suv = json.loads((folder / "out" / "metrics.json").read_text("utf-8"))["results"]["test"]
+    (folder / "out").rename(folder / "before")
+    for name in ("full", "test"):
+        image = nibabel.load(folder / f"{name}.nii.gz")
+        stored = image.get_fdata(dtype=np.float32) * np.float32(4000)
+        nibabel.save(nibabel.Nifti1Image(stored, image.affine), folder / f"{name}.nii.gz")
+    err = refused(evaluate("--quiet"), folder)
+    assert "--units bqml and --suv-factor F" in err
+    assert evaluate("--quiet", "--suv-factor", 1 / 4000)[0] == 0
+    found = json.loads((folder / "out" / "metrics.json").read_text("utf-8"))
+    assert found["suv_factor"] == 1 / 4000
+    for name in ("psnr_db", "nrmse", "activity_change"):
+        assert found["results"]["test"][name] == pytest.approx(in_suv[name], rel=1e-4)
 
 
 def test_lesions_outside_the_field_are_left_out_with_a_note(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -263,7 +264,8 @@ def test_what_would_spoil_the_training_is_refused(
 ) -> None:
     with pytest.raises(InputRefused, match=says) as refusal:
         check_pairs([patient(tmp_path / "a", **scans), patient(tmp_path / "b", 5)])
-    assert all(line.startswith("a") for line in str(refusal.value).splitlines())
+    lines = str(refusal.value).splitlines()
+    assert all(line.startswith(("a", "scans must be SUV")) for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -282,6 +284,24 @@ def test_what_may_be_right_is_a_warning(tmp_path: Path, scans: dict[str, Any], s
     assert all(line.startswith("a") for line in warnings)
 
 
+def test_pairs_in_bqml_are_read_with_a_factor_or_a_sidecar(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    patient(folder, full=F * 4000, low_drf20=L * 4000)
+    with pytest.raises(InputRefused, match="Bq/ml most likely"):
+        read_pair(find_pairs(tmp_path)[0], 20)
+    low, full = read_pair(find_pairs(tmp_path, units="bqml", suv_factor=1 / 4000)[0], 20)
+    np.testing.assert_allclose(low.suv, L, rtol=1e-5)
+    np.testing.assert_allclose(full.suv, F, rtol=1e-5)
+    sidecar = {
+        "Units": "Bq/mL", "PatientWeight": 70, "InjectedRadioactivity": 280,
+        "InjectedRadioactivityUnits": "MBq", "TracerRadionuclide": "F18",
+        "DecayCorrection": "ADMIN",
+    }  # fmt: skip
+    for name in ("full", "low_drf20"):
+        (folder / f"{name}.json").write_text(json.dumps(sidecar))
+    np.testing.assert_allclose(read_pair(find_pairs(tmp_path)[0], 20)[1].suv, F, rtol=1e-5)
+
+
 def test_unreadable_scans_are_named_and_come_first(tmp_path: Path) -> None:
     pairs = [patient(tmp_path / "a", full=F * 4000), patient(tmp_path / "b", 5)]
     import nibabel as nib
@@ -293,8 +313,9 @@ def test_unreadable_scans_are_named_and_come_first(tmp_path: Path) -> None:
     lines = str(refusal.value).splitlines()
     assert lines[0].startswith("a, 1/20 dose: low_drf20.nii holds NaN")
     assert lines[1].startswith("b, full dose: full.nii is no NIfTI")
-    assert re.match("a, full dose: .*SUV is needed, .*`suv_factor`", lines[2])
-    assert len(lines) == 3
+    assert re.match("a, full dose: nothing states the unit of full.nii", lines[2])
+    assert lines[3].startswith("scans must be SUV: give `units`")
+    assert len(lines) == 4
 
 
 def test_a_shifted_grid_is_refused_beyond_the_tolerance(tmp_path: Path) -> None:
@@ -339,12 +360,11 @@ def test_one_patient_is_no_data_set(tmp_path: Path) -> None:
 
 
 def test_units_reach_every_scan(tmp_path: Path) -> None:
-    pairs = [
+    for s, n in enumerate("ab"):
         patient(tmp_path / n, s, full=F * 2000 + s, low_drf20=L * 2000 + s)
-        for s, n in enumerate("ab")
-    ]
-    assert check_pairs(pairs, units="bqml", suv_factor=0.0005) == []
-    low, full = read_pair(pairs[0], 20, units="bqml", suv_factor=0.0005)
+    pairs = find_pairs(tmp_path, units="bqml", suv_factor=0.0005)
+    assert check_pairs(pairs) == []
+    low, full = read_pair(pairs[0], 20)
     np.testing.assert_allclose(full.suv, F, rtol=1e-5)
     np.testing.assert_allclose(low.suv, L, rtol=1e-5)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from petdiff.evaluation.lesions import Lesion
     from petdiff.evaluation.protocol import Case, Row
     from petdiff.image import PETImage
+    from petdiff.io import Units
 
 _MOST_NAMED = 5
 
@@ -32,6 +34,8 @@ class Pair:
     names: Path | None = None
     lesions: Path | None = None
     resample: bool = False
+    units: Units | None = None
+    suv_factor: float | None = None
 
 
 def evaluate_pair(pair: Pair, output: Path, *, quiet: bool = False) -> str:
@@ -61,20 +65,22 @@ def evaluate_pair(pair: Pair, output: Path, *, quiet: bool = False) -> str:
             extra["best Gaussian"] = {"fwhm_mm": fwhm_mm}
         files = {k: str(v) for k, v in vars(pair).items() if isinstance(v, Path)}
         nested = {name: _nested(rows) | extra.get(name, {}) for name, rows in results.items()}
-        record = {"files": files, "resampled": pair.resample, "results": nested}
+        asked = {"resampled": pair.resample, "units": pair.units, "suv_factor": pair.suv_factor}
+        record = {"files": files, **asked, "results": nested}
         write_json(folder / "metrics.json", record | run_record(seconds=progress.seconds))
         _write_csv(folder / "metrics.csv", results)
     return tables(results)
 
 
 def _read(pair: Pair, progress: Progress) -> tuple[Case, dict[str, PETImage]]:
-    from petdiff.commands.evaluate_inputs import read_labels, read_names, read_on_grid
+    from petdiff.commands.evaluate_inputs import on_grid, read_labels, read_names
     from petdiff.evaluation.protocol import prepare
     from petdiff.io import read_in_suv
 
-    grid = read_in_suv(pair.reference)
+    read = partial(read_in_suv, units=pair.units, suv_factor=pair.suv_factor)
+    grid = read(pair.reference)
     paths = {"test": pair.test} | ({"low": pair.low} if pair.low else {})
-    scans = {n: read_on_grid(path, grid, resample=pair.resample) for n, path in paths.items()}
+    scans = {n: on_grid(p, read(p), grid, resample=pair.resample) for n, p in paths.items()}
     labels, names = None, {}
     if pair.labels:
         labels = read_labels(pair.labels, grid, resample=pair.resample)

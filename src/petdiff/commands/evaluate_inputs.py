@@ -23,11 +23,8 @@ _SAME_MM = 0.01  # how far apart voxels of one grid may lie
 _LARGEST_MM = 200.0  # radius: wider than most bodies
 
 
-def read_on_grid(path: Path, grid: PETImage, *, resample: bool) -> PETImage:
-    """Read a scan that lies on a grid, or bring it there. Raises InputRefused otherwise."""
-    from petdiff.io import read_in_suv
-
-    image = read_in_suv(path)
+def on_grid(path: Path, image: PETImage, grid: PETImage, *, resample: bool) -> PETImage:
+    """Return a scan that lies on a grid, or bring it there. Raises InputRefused otherwise."""
     if image.shares_voxels(grid, _SAME_MM):
         return image
     if not resample:

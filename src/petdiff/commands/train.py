@@ -16,6 +16,7 @@ from petdiff.training.recipe import Recipe, nearest, read_recipe, settle, shapin
 if TYPE_CHECKING:
     from petdiff.data.array_store import Store
     from petdiff.data.pairs import PairFiles
+    from petdiff.io import Units
     from petdiff.training.log import Tick
     from petdiff.training.loop import State
     from petdiff.training.process_group import Ranks
@@ -35,6 +36,8 @@ class Request:
     config: Path | None = None
     device: str = "auto"
     resume: bool = False
+    units: Units | None = None
+    suv_factor: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def train_model(request: Request, run: Path, *, quiet: bool = False) -> Path:
     ranks = join_ranks(request.device)
     progress = Progress(quiet or not ranks.first)
     try:
-        data = _find_data(request.data, recipe, progress)
+        data = _find_data(request, recipe, progress)
         identity = {"method": request.method, "data": data.identity, "weights": began.get("init")}
         settle(run, identity, recipe, write=ranks.first)
         state = _train(method, recipe, data, run, ranks, progress)
@@ -111,8 +114,13 @@ def _begin_with(name: str, method: Any, recipe: Recipe) -> dict[str, Any]:
     return {"init": {"model": Path(name).name, "sha256": model.sha256}}
 
 
-def _find_data(name: str, recipe: Recipe, progress: Progress) -> Data:
+def _find_data(request: Request, recipe: Recipe, progress: Progress) -> Data:
+    name = request.data
+    stated = {"units": request.units, "suv_factor": request.suv_factor}
+    stated = {key: value for key, value in stated.items() if value is not None}
     if name == CLINIC:
+        if stated:
+            raise UsageError(f"`{next(iter(stated))}` is for your own pairs: give `data` too")
         if recipe.scanner:
             from petdiff.simulation.patient.tracers import get_tracer
             from petdiff.simulation.scanner.scanners import get_scanner
@@ -127,7 +135,9 @@ def _find_data(name: str, recipe: Recipe, progress: Progress) -> Data:
         raise UsageError(f"scanner and tracer are the virtual clinic's, not those of {name}")
     from petdiff.data.pairs import find_pairs, split
 
-    pairs = find_pairs(Path(name), say=progress.say)
+    pairs = find_pairs(
+        Path(name), say=progress.say, units=request.units, suv_factor=request.suv_factor
+    )
     train, held_out = pairs, pairs[:0]
     if recipe.validate_every:
         if len(pairs) < 2:
@@ -141,7 +151,7 @@ def _find_data(name: str, recipe: Recipe, progress: Progress) -> Data:
         for kind, part in (("train", train), ("held_out", held_out))
     }
     record = {"kind": "pairs", "patients": len(train), "held_out_patients": len(held_out)}
-    return Data({"kind": "pairs", **names}, record, train, held_out)
+    return Data({"kind": "pairs", **stated, **names}, record, train, held_out)
 
 
 def _train(

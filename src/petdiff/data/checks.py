@@ -51,7 +51,7 @@ class Finding(NamedTuple):
     line: str
 
 
-UNREADABLE, TWICE, GRID, SUV, ACTIVITY, UNLIKE, NOISE, ODD = range(8)
+UNREADABLE, TWICE, GRID, UNIT, SUV, ACTIVITY, UNLIKE, NOISE, ODD = range(9)
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,9 +201,9 @@ def _likeness(low: Blocks, full: Blocks, body: NDArray[np.bool_]) -> float:
 
 def _why(scan: Summary, mean: float) -> str:
     if scan.highest <= 1 and 0.1 <= 16 * mean <= 10:
-        return "and nothing exceeds 1: divided by 16? Give the factor 16"
+        return "and nothing exceeds 1: divided by 16? Give `suv_factor` 16"
     if mean > 100:
-        return "which is no SUV: Bq/ml? Convert it, or give the factor"
+        return "which is no SUV: Bq/ml?"
     return "which is no SUV: a wrong unit, weight or dose?"
 
 

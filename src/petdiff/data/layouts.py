@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from petdiff.errors import InputRefused
+from petdiff.io import Units
 from petdiff.io.npz import holds_pair
 
 UNSTATED = 0.0  # the dose reduction factor of a low-dose scan whose name does not say it
@@ -43,6 +44,7 @@ class PairFiles:
     patient  names the patient, once in a data set: the folder below the data's own
     full     the full-dose scan
     lows     the low-dose scans by dose reduction factor; UNSTATED where no name says it
+    units, suv_factor  of all scans, as in petdiff.read
 
     A file that is `full` and among `lows` holds both, as the published .npz does.
     """
@@ -50,6 +52,8 @@ class PairFiles:
     patient: str
     full: Path
     lows: dict[float, Path]
+    units: Units | None = None
+    suv_factor: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,18 @@ class _Scan:
     factor: float
 
 
-def find_pairs(folder: Path, *, say: Callable[[str], object] | None = None) -> list[PairFiles]:
-    """All patients under `folder` that have a full-dose scan and a low-dose one, in name order.
+def find_pairs(
+    folder: Path,
+    *,
+    say: Callable[[str], object] | None = None,
+    units: Units | None = None,
+    suv_factor: float | None = None,
+) -> list[PairFiles]:
+    """Find all patients under `folder` that have a full- and a low-dose scan, in name order.
 
-    say  is told which layout was recognised, and of each patient that is left out for want of a
-         scan. Without it nothing may be left out: such patients raise InputRefused.
+    say    called with which layout was recognised, and with each patient that is left out for
+           lack of a scan. Without it nothing may be left out: such patients raise InputRefused.
+    units, suv_factor  of all scans, as in petdiff.read
 
     Files of other names (`truth.nii.gz`, `labels.nii.gz`) are passed over. Raises InputRefused
     where nothing is understood, or two scans of a patient name the same dose.
@@ -93,7 +104,13 @@ def find_pairs(folder: Path, *, say: Callable[[str], object] | None = None) -> l
         for line in lacking:
             say(f"{line}: left out")
     return [
-        PairFiles(name, doses[1.0], {f: path for f, path in sorted(doses.items()) if f != 1.0})
+        PairFiles(
+            name,
+            doses[1.0],
+            {f: path for f, path in sorted(doses.items()) if f != 1.0},
+            units,
+            suv_factor,
+        )
         for name, doses in sorted(whole.items())
     ]
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from petdiff.data.checks import (
     ODD,
-    SUV,
     TWICE,
+    UNIT,
     UNREADABLE,
     Finding,
     Summary,
@@ -22,28 +22,26 @@ from petdiff.data.checks import (
     summarise,
 )
 from petdiff.data.layouts import UNSTATED, PairFiles, dose_text, find_pairs
-from petdiff.errors import InputRefused, SUVRefused, UsageError
+from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
-from petdiff.io import Units, read_in_suv
+from petdiff.io import in_suv, read_static
+from petdiff.io.stored_units import REMEDY
 
 __all__ = ["UNSTATED", "PairFiles", "check_pairs", "find_pairs", "read_pair", "split"]
 
 _MOST_LINES = 20
 
 
-def read_pair(
-    files: PairFiles, factor: float, *, units: Units | None = None, suv_factor: float | None = None
-) -> tuple[PETImage, PETImage]:
-    """One patient's low-dose scan at a dose reduction factor, and the full-dose scan.
+def read_pair(files: PairFiles, factor: float) -> tuple[PETImage, PETImage]:
+    """Read one patient's low-dose scan at a dose reduction factor, and the full-dose scan.
 
-    `units` and `suv_factor` are as in petdiff.read. Raises UsageError for a factor that the patient
-    lacks, and what petdiff.read raises.
+    Raises UsageError for a factor that the patient lacks, and what petdiff.read raises.
     """
     if factor not in files.lows:
         doses = ", ".join(dose_text(f) for f in files.lows)
         raise UsageError(f"{files.patient} has no scan at {dose_text(factor)}, only {doses}")
-    low = read_in_suv(files.lows[factor], units=units, suv_factor=suv_factor)
-    return low, _read_full(files, units, suv_factor)
+    low = in_suv(files.lows[factor], _read_low(files, factor))
+    return low, in_suv(files.full, _read_full(files))
 
 
 def split(
@@ -72,8 +70,6 @@ def split(
 def check_pairs(
     pairs: Sequence[PairFiles],
     *,
-    units: Units | None = None,
-    suv_factor: float | None = None,
     tolerance_mm: float = 0.1,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
@@ -93,7 +89,7 @@ def check_pairs(
     found: list[Finding] = []
     seen: dict[bytes, str] = {}
     for done, files in enumerate(pairs, 1):
-        found += _findings(files, units, suv_factor, tolerance_mm, seen)
+        found += _findings(files, tolerance_mm, seen)
         if progress is not None:
             progress(done, len(pairs))
     if len(pairs) == 1:
@@ -104,14 +100,14 @@ def check_pairs(
     if fatal:
         more = len(fatal) - _MOST_LINES
         rest = [f"and {more} more"] if more > 0 else []
+        if any(finding.rank == UNIT for finding in found):
+            rest.append(f"scans must be SUV: {REMEDY}")
         raise InputRefused("\n".join([*fatal[:_MOST_LINES], *rest]))
     return [finding.line for finding in found]
 
 
 def _findings(
     files: PairFiles,
-    units: Units | None,
-    suv_factor: float | None,
     tolerance_mm: float,
     seen: dict[bytes, str],
 ) -> Iterator[Finding]:
@@ -120,15 +116,14 @@ def _findings(
     for factor in (1.0, *files.lows):
         name = f"{files.patient}, {'full dose' if factor == 1 else dose_text(factor)}"
         try:
-            scan = summarise(
-                _read_full(files, units, suv_factor)
-                if factor == 1
-                else read_in_suv(files.lows[factor], units=units, suv_factor=suv_factor)
-            )
+            image = _read_full(files) if factor == 1 else _read_low(files, factor)
         except InputRefused as problem:
-            rank = SUV if isinstance(problem, SUVRefused) else UNREADABLE
-            yield Finding(rank, f"{name}: {problem}")
+            yield Finding(UNREADABLE, f"{name}: {problem}")
             continue
+        if not image.in_suv:
+            yield Finding(UNIT, f"{name}: {image.no_suv_reason}")
+            continue
+        scan = summarise(image)
         scans[factor] = scan
         yield from check_scan(name, scan)
         if factor != 1 and 1.0 in scans:
@@ -158,9 +153,13 @@ def _repeated(
         seen.setdefault(scan.digest, f"{patient}, {dose}")
 
 
-def _read_full(files: PairFiles, units: Units | None, suv_factor: float | None) -> PETImage:
+def _read_low(files: PairFiles, factor: float) -> PETImage:
+    return read_static(files.lows[factor], units=files.units, suv_factor=files.suv_factor)
+
+
+def _read_full(files: PairFiles) -> PETImage:
     if files.full in files.lows.values():
         from petdiff.io.npz import FULL, read_npz
 
-        return read_npz(files.full, units, suv_factor, FULL)
-    return read_in_suv(files.full, units=units, suv_factor=suv_factor)
+        return read_npz(files.full, files.units, files.suv_factor, FULL)
+    return read_static(files.full, units=files.units, suv_factor=files.suv_factor)

@@ -13,7 +13,7 @@ from petdiff.io.forms import NIFTI, existing, form_of, suffix_of
 from petdiff.io.stored_units import REMEDY
 from petdiff.suv.rules import SUVResult, WithoutSUV
 
-__all__ = ["Derivation", "read", "read_in_suv", "read_static", "read_suv", "write"]
+__all__ = ["Derivation", "in_suv", "read", "read_in_suv", "read_static", "read_suv", "write"]
 
 Units = Literal["suv", "bqml"]
 
@@ -78,10 +78,16 @@ def read_in_suv(
     suv_factor: float | None = None,
 ) -> PETImage:
     """Read a scan of one frame, as `read` does, in SUV. Raises SUVRefused where it has none."""
-    scan = read_static(path, series=series, units=units, suv_factor=suv_factor)
-    if not scan.in_suv:
-        raise SUVRefused(f"{path}: SUV is needed, and {without_suv(scan)}")
-    return scan
+    return in_suv(path, read_static(path, series=series, units=units, suv_factor=suv_factor))
+
+
+def in_suv(path: str | Path, scan: PETImage) -> PETImage:
+    """Return the scan that was read from `path`. Raises SUVRefused where it is not in SUV."""
+    if scan.in_suv:
+        return scan
+    known = scan.facts.get("format") == "dicom"  # whose reasons end with what to do
+    remedy = "" if known else f"; {REMEDY}"
+    raise SUVRefused(f"{path}: SUV is needed, and {scan.no_suv_reason}{remedy}")
 
 
 def read_suv(
@@ -138,12 +144,6 @@ def write(
         from petdiff.io.dicom_write import write_series
 
         write_series(image, path, derivation or Derivation())
-
-
-def without_suv(scan: PETImage) -> str:
-    """Return why a scan has no SUV, and what to do."""
-    known = scan.facts.get("format") == "dicom"  # whose reasons end with what to do
-    return scan.no_suv_reason if known else f"{scan.no_suv_reason}; {REMEDY}"
 
 
 def _check_options(units: str | None, suv_factor: float | None) -> None:

@@ -21,6 +21,7 @@ from pydantic import (
 from petdiff.data.pairs import PairFiles, find_pairs
 from petdiff.errors import UsageError, nearest
 from petdiff.evaluation.cohort.compared_metrics import ranked_metric
+from petdiff.io import Units
 from petdiff.io.json_files import read_toml
 from petdiff.simulation.patient.draw import get_extent
 from petdiff.simulation.patient.tracers import get_tracer
@@ -77,11 +78,14 @@ class Cohort(BaseModel):
     lesions    also scan each patient's twin without lesions, which false foci need
     methods    by the name that tables call them
     claims     to test on the results; they may change between runs into one folder
+    units, suv_factor  of all scans of `pairs`, as in petdiff.read
     """
 
     model_config = _STRICT
     methods: Annotated[dict[str, Asked], Field(min_length=1)]
     pairs: Path | None = None
+    units: Units | None = None
+    suv_factor: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     seed: int = Field(default=0, ge=0)
     patients: int = Field(default=1, ge=1)
     scanners: Names = ("quadra",)
@@ -165,6 +169,8 @@ class Cohort(BaseModel):
         """UsageError would pass through pydantic without the key, so ValueErrors name it."""
         simulated = {"patients", "scanners", "tracers", "voxel_mm", "extent", "lesions"}
         if self.pairs is None:
+            if clash := sorted({"units", "suv_factor"} & self.model_fields_set):
+                raise ValueError(f"{clash[0]}: is for pairs, and none are given")
             if not self.doses:
                 raise ValueError("doses: missing; give dose reduction factors, as [4, 20, 100]")
         elif clash := sorted(simulated & self.model_fields_set):
@@ -217,7 +223,7 @@ def units(cohort: Cohort) -> list[Unit]:
     if cohort.pairs is not None:
         return [
             Unit(f"pair-{n:04d}", files.patient, OWN, OWN, cohort.seed + n, files)
-            for n, files in enumerate(find_pairs(cohort.pairs))
+            for n, files in enumerate(_pairs(cohort, cohort.pairs))
         ]
     return [
         Unit(f"{seed:04d}-{scanner}-{tracer}", f"{seed:04d}", scanner, tracer, seed)
@@ -237,9 +243,13 @@ def identity(cohort: Cohort) -> dict[str, Any]:
     if cohort.pairs is not None:
         found["pair_bytes"] = {
             files.patient: {f"{dose:g}": _bytes(scan) for dose, scan in _scans(files)}
-            for files in find_pairs(cohort.pairs)
+            for files in _pairs(cohort, cohort.pairs)
         }
     return found
+
+
+def _pairs(cohort: Cohort, folder: Path) -> list[PairFiles]:
+    return find_pairs(folder, units=cohort.units, suv_factor=cohort.suv_factor)
 
 
 def _scans(files: PairFiles) -> list[tuple[float, Path]]:
