@@ -315,13 +315,22 @@ def evaluate(
         Path | None, typer.Option(help="Low-dose scan that was denoised: measured as well")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="Label volume: each organ is measured")
+        Path | None,
+        typer.Option(help="Label volume: each organ is measured", rich_help_panel="Regions"),
     ] = None,
     names: Annotated[
-        Path | None, typer.Option(help="Names of the labels (default: the .json beside the volume)")
+        Path | None,
+        typer.Option(
+            help="Names of the labels (default: the .json beside the volume)",
+            rich_help_panel="Regions",
+        ),
     ] = None,
     lesions: Annotated[
-        Path | None, typer.Option(help="lesions.json, or a volume with a label for each lesion")
+        Path | None,
+        typer.Option(
+            help="lesions.json, or a volume with a label for each lesion",
+            rich_help_panel="Regions",
+        ),
     ] = None,
     resample: Annotated[
         bool, typer.Option("--resample", help="Bring scans and labels to the reference's grid")
