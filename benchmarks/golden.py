@@ -66,9 +66,9 @@ WAYS: dict[str, dict[str, dict[str, Any]]] = {
     "any": {"one sample": {}, "in tiles": {"tile": 32}},
     "ddpm2d": {"two samples": {"samples": 2}},
     "flow3d": {
-        "told the dose": {"dose": 20.0},
+        "told the dose": {"drf": 20.0},
         "three samples": {"samples": 3},
-        "three samples, told the dose": {"samples": 3, "dose": 20.0},
+        "three samples, told the dose": {"samples": 3, "drf": 20.0},
         "at 5 × 5 × 6 mm": {"voxel_mm": (5.0, 5.0, 6.0)},
     },
 }

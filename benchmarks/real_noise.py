@@ -83,7 +83,7 @@ def main() -> None:
                 low.suv,
                 best_gaussian(low.suv, image.suv, image.spacing_mm, body).suv,
                 petdiff.denoise(low, model=options.model).image.suv,
-                petdiff.denoise(low, model=options.model, dose=dose).image.suv,
+                petdiff.denoise(low, model=options.model, drf=dose).image.suv,
             )
             decibel = [psnr(image.suv, suv, peak, body) for suv in answers]
             peaks = [measure_lesion(lesion, s, image.spacing_mm)["suv_peak"] for s in answers]

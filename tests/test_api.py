@@ -54,7 +54,7 @@ def test_a_seed_is_a_generator_of_that_seed() -> None:
     assert drawn() == drawn(seed=0)
     with pytest.raises(UsageError, match="`seed` and `generator` contradict"):
         drawn(seed=5, generator=torch.Generator())
-    with pytest.raises(UsageError, match="`seed` is -1"):
+    with pytest.raises(UsageError, match="`seed` -1"):
         drawn(seed=-1)
 
 

@@ -18,6 +18,7 @@ import typer
 from petdiff import __version__, terminal
 from petdiff.errors import PetdiffError, UsageError, with_options
 from petdiff.terminal import print_result
+from petdiff.units import drf_of
 
 _WRONG_USAGE = 2
 _INTERRUPTED = 130  # as shells count: 128 and SIGINT's number
@@ -122,9 +123,11 @@ def denoise(
         ),
     ] = 1,
     dose: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            metavar="N", help="It is at 1/N of the full dose, if known", rich_help_panel="Scan"
+            metavar="SHARE",
+            help="The scan's share of the full dose, if known: 1/4, 25% or 0.25",
+            rich_help_panel="Scan",
         ),
     ] = None,
     seed: Seed = 0,
@@ -146,11 +149,17 @@ def denoise(
 ) -> None:
     """Denoise a PET scan; the result has the format of IN, with a picture, a page and a record."""
     from petdiff.commands.denoise import Request, denoise_file
+    from petdiff.inference.options import DenoiseOptions
 
-    request = Request(
-        scan, model, steps, samples, dose, seed, device, series, units, suv_factor,
-        _millimetres(voxel_size), to,
-    )  # fmt: skip
+    options = DenoiseOptions(
+        steps=steps,
+        samples=samples,
+        drf=None if dose is None else _low_dose(dose),
+        seed=seed,
+        device=device,
+        voxel_mm=_millimetres(voxel_size),
+    )
+    request = Request(scan, model, options, series, units, suv_factor, to)
     for path in denoise_file(request, output, quiet=quiet):
         print_result(path)
 
@@ -231,9 +240,9 @@ def simulate(
     dose: Annotated[
         str | None,
         typer.Option(
-            metavar="F,…",
-            help="Dose reduction factors of the low-dose scans",
-            show_default="4,20,100",
+            metavar="SHARE,…",
+            help="Shares of the full dose to simulate",
+            show_default="1/4,1/20,1/100",
             rich_help_panel="Scan",
         ),
     ] = None,
@@ -251,8 +260,8 @@ def simulate(
     from petdiff.commands.simulate import Study, simulate_patients
 
     study = Study(
-        scanner, tracer, None if dose is None else _factors(dose), patients, seed, not no_lesions,
-        voxel_size, extent, labels, names, again,
+        scanner, tracer, None if dose is None else tuple(map(drf_of, dose.split(","))), patients,
+        seed, not no_lesions, voxel_size, extent, labels, names, again,
     )  # fmt: skip
     for path in simulate_patients(study, output, quiet=quiet):
         print_result(path)
@@ -493,11 +502,12 @@ def _millimetres(text: str | None) -> tuple[float, float, float] | None:
     return x, y, z
 
 
-def _factors(text: str) -> tuple[float, ...]:
-    factors = _numbers(text, "--dose")
-    if not all(factor >= 1 for factor in factors):
-        raise UsageError(f"--dose {text}: a dose reduction factor is 1 or more, 20 for 1/20")
-    return factors
+def _low_dose(text: str) -> float:
+    """Return the dose reduction factor of a share of the full dose that is below 1."""
+    drf = drf_of(text)
+    if drf <= 1:
+        raise UsageError(f"--dose {text} is the full dose: leave it out")
+    return drf
 
 
 def _numbers(text: str, option: str) -> tuple[float, ...]:

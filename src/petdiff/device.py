@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import os
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import nn
 
 from petdiff.errors import UsageError
 
@@ -74,13 +74,20 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
-def in_dtype(method: Any, dtype: torch.dtype) -> Any:
-    """The method, its network's weights of this dtype: a copy of both where they are of another."""
-    if all(parameter.dtype == dtype for parameter in method.network.parameters()):
-        return method
-    twin = copy.copy(method)
-    twin.network = copy.deepcopy(method.network).to(dtype)
-    return twin
+def placed(
+    network: nn.Module, device: torch.device, dtype: torch.dtype, *, channels_last: bool
+) -> nn.Module:
+    """Return a copy of the network on a device, in one precision; the network stays as it is.
+
+    channels_last  lay out the weights of convolutions channel by channel, as fast ones want them
+    """
+    copied = copy.deepcopy(network).to(device, dtype)
+    if channels_last:
+        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+        for parameter in copied.parameters():
+            if parameter.ndim in formats:
+                parameter.data = parameter.data.to(memory_format=formats[parameter.ndim])
+    return copied
 
 
 def describe_device(device: torch.device) -> str:

@@ -166,7 +166,7 @@ def test_options_are_frozen_and_few() -> None:
         (["denoise", "SCAN", "-o", "SCAN", "--model", "MODEL"], "exists"),
         (["denoise", "SCAN", "-o", "NEW", "--units", "suv", "--suv-factor", "2"], "contradict"),
         (["denoise", "SCAN", "-o", "NEW", "--series", "1.2.3"], "DICOM"),
-        (["simulate", "-o", "NEW", "--dose", "0.5"], "1 or more"),
+        (["simulate", "-o", "NEW", "--dose", "4"], "as 1/4"),
         (["simulate", "-o", "NEW", "--scanner", "mri"], "mri"),
         (["simulate", "-o", "NEW", "--extent", "toe"], "toe"),
         (["simulate", "-o", "NEW", "--tracer", "water"], "water"),
@@ -192,7 +192,7 @@ def test_denoised_scan_appears_whole_with_its_record(
     from petdiff.io import read
 
     out = tmp_path / "out"
-    done = run("denoise", scan, "-o", out, "--model", model, "--dose", "4", "--quiet")
+    done = run("denoise", scan, "-o", out, "--model", model, "--dose", "1/4", "--quiet")
     assert (done.code, done.err) == (0, "")
     names = ["denoised.nii.gz", "preview.png", "report.html", "run.json"]
     assert done.out.split() == [str(out / name) for name in names]
@@ -202,7 +202,7 @@ def test_denoised_scan_appears_whole_with_its_record(
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert record["notice"] == "For research, not a medical device."
     assert record["options"]["seed"] == 0
-    assert record["options"]["dose"] == record["denoising"]["dose"] == 4
+    assert record["options"]["drf"] == record["denoising"]["drf"] == 4
     assert len(record["denoising"]["model"]["sha256"]) == 64
     assert record["input"]["suv"]["rule"]
     assert set(record["seconds"]) == {"reading", "denoising", "writing", "preview", "page"}
@@ -380,7 +380,7 @@ def test_simulated_patient_has_all_its_files_and_can_be_scanned_again(
 ) -> None:
     from petdiff.io import read
 
-    options = ("--extent", "head-neck", "--voxel-size", 12, "--dose", "4,20", "--quiet")
+    options = ("--extent", "head-neck", "--voxel-size", 12, "--dose", "1/4,5%", "--quiet")
     for name, more in (("a", ()), ("b", ()), ("twin", ("--no-lesions",))):
         done = run("simulate", "-o", tmp_path / name, *options, *more)
         assert (done.code, done.out, done.err) == (0, f"{tmp_path / name}\n", "")
@@ -399,7 +399,7 @@ def test_simulated_patient_has_all_its_files_and_can_be_scanned_again(
 
 
 def test_several_patients_have_a_folder_each(run: Run, tmp_path: Path) -> None:
-    options = ("--extent", "head-neck", "--voxel-size", 12, "--dose", "10", "--patients", 2)
+    options = ("--extent", "head-neck", "--voxel-size", 12, "--dose", "1/10", "--patients", 2)
     done = run("simulate", "-o", tmp_path / "cohort", *options, "--quiet")
     assert done.code == 0
     folders = [tmp_path / "cohort" / f"patient_000{n}" for n in (0, 1)]

@@ -26,7 +26,7 @@ from petdiff.simulation.scanner.scanners import SCANNERS
 IMAGES = ("truth.nii.gz", "full.nii.gz", "low_drf4.nii.gz", "labels.nii.gz")
 NAMES = {1: "liver", 7: "lung_upper_lobe_left", 9: "flux_capacitor"}
 AFFINE = np.array([[8.0, 0, 0, -100], [0, 8, 0, 30], [0, 0, 8, 900], [0, 0, 0, 1]])
-SMALL = ("--voxel-size", "12", "--dose", "4", "--quiet")
+SMALL = ("--voxel-size", "12", "--dose", "1/4", "--quiet")
 
 
 def run(*arguments: object) -> int:
@@ -97,7 +97,7 @@ def test_the_record_makes_the_same_bytes_again(first: Path, tmp_path: Path) -> N
 
 def test_another_scanner_and_dose_see_the_same_patient(first: Path, tmp_path: Path) -> None:
     out = tmp_path / "b"
-    changed = ("--scanner", "discovery-mi", "--dose", "50")
+    changed = ("--scanner", "discovery-mi", "--dose", "1/50")
     assert run("-o", out, "--from", first / "scan.json", *changed, "--seed", 4, "--quiet") == 0
     for name in ("truth.nii.gz", "labels.nii.gz", "lesions.json"):
         assert bytes_of(first, name) == bytes_of(out, name), name
@@ -227,13 +227,13 @@ WIDE = np.pad(np.ones((60, 4, 4)), 2)
         (2, told("--scanner", "quadro"), "unknown scanner 'quadro': did you mean 'quadra'"),
         (2, told("--tracer", "PSMA"), "unknown tracer 'PSMA': did you mean psma"),
         (2, told("--extent", "head"), "unknown extent 'head': did you mean head-neck"),
-        (2, told("--dose", "0"), "1 or more"),
-        (2, told("--dose", "-4"), "1 or more"),
-        (2, told("--dose", "0.5"), "1 or more"),
-        (2, told("--dose", "nan"), "1 or more"),
-        (2, told("--dose", "inf"), "1 or more"),
-        (2, told("--dose", "low"), "numbers with commas"),
-        (2, told("--dose", ""), "numbers with commas"),
+        (2, told("--dose", "0"), "share of the full dose"),
+        (2, told("--dose", "-4"), "share of the full dose"),
+        (2, told("--dose", "4"), "1/4 perhaps"),
+        (2, told("--dose", "nan"), "share of the full dose"),
+        (2, told("--dose", "inf"), "share of the full dose"),
+        (2, told("--dose", "low"), "share of the full dose"),
+        (2, told("--dose", ""), "share of the full dose"),
         (2, told("--voxel-size", "0"), "voxel size 0 mm: give 0.5 to 50"),
         (2, told("--voxel-size", "-3"), "voxel size -3 mm"),
         (2, told("--voxel-size", "nan"), "voxel size nan mm"),
@@ -272,7 +272,7 @@ WIDE = np.pad(np.ones((60, 4, 4)), 2)
         (2, told("--from", "FIRST", "--patients", 2), "--patients 2 contradicts --from"),
         (2, told("--from", "FIRST", "--labels", "x.nii"), "--labels contradicts"),
         (2, told("--from", "FIRST", "--names", "x.csv"), "--names contradicts --from"),
-        (2, told("--from", "FIRST", "--dose", "0.2"), "1 or more"),
+        (2, told("--from", "FIRST", "--dose", "5"), "1/5 perhaps"),
         (2, told("--from", "FIRST", "--scanner", "mri"), "unknown scanner"),
         (2, told("--from", "FIRST", "--extent", "toe"), "unknown extent"),
     ],

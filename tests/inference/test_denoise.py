@@ -192,7 +192,7 @@ def test_several_samples_of_one_step_are_refused(model: Model) -> None:
 @pytest.mark.parametrize("dose", [1.0, 0.0, -4.0, float("nan"), float("inf")])
 def test_what_is_no_dose_is_refused(model: Model, dose: float) -> None:
     with pytest.raises(UsageError, match="no dose reduction factor"):
-        denoise(scan((16, 16, 16)), model, dose=dose)
+        denoise(scan((16, 16, 16)), model, drf=dose)
 
 
 def test_a_method_that_cannot_be_told_a_dose_says_so() -> None:
@@ -201,18 +201,18 @@ def test_a_method_that_cannot_be_told_a_dose_says_so() -> None:
     regressor = methods()["logunet"].create("tiny")
     model = Model(regressor, regressor.contract({}), "mine", "0" * 64)
     with pytest.raises(UsageError, match="logunet makes no use of a dose"):
-        denoise(scan((16, 16, 16)), model, dose=4)
+        denoise(scan((16, 16, 16)), model, drf=4)
 
 
-def test_the_nearer_the_told_dose_is_to_the_full_one_the_nearer_the_answer_is_to_the_scan(
+def test_the_nearer_the_dose_is_to_the_full_one_the_nearer_the_answer_is_to_the_scan(
     model: Model,
 ) -> None:
     image = scan((32, 32, 32))
-    answers = [denoise(image, model, dose=dose, precision="float32") for dose in (1.001, 2, 100)]
+    answers = [denoise(image, model, drf=dose, precision="float32") for dose in (1.001, 2, 100)]
     changes = [np.abs(answer.image.suv - image.suv).max() for answer in answers]
     assert changes[0] < 0.02 * changes[2]
     assert changes[0] < changes[1] < changes[2]
-    assert [answer.record["dose"] for answer in answers] == [1.001, 2, 100]
+    assert [answer.record["drf"] for answer in answers] == [1.001, 2, 100]
 
 
 def test_out_of_memory_halves_the_tile_and_says_so(

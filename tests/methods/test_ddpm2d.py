@@ -57,7 +57,7 @@ def test_no_seam_between_slices_however_many_are_asked_at_once() -> None:
     answers = []
     for slab in (2, 4, 100):
         it = method(slab)
-        asked = WindowDenoiser(it, it.bind(y).fields, torch.float32, None, None, 1)
+        asked = WindowDenoiser(it, it.bind(y).fields, None, None, 1)
         answers.append(asked(x, sigma))
     torch.testing.assert_close(answers[0], answers[2])
     torch.testing.assert_close(answers[1], answers[2])

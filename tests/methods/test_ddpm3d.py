@@ -114,7 +114,7 @@ def test_slabs_leave_no_trace_where_the_network_takes_no_statistics(slab: int) -
     method = stubbed()
     y, x, sigma = volume(4, 4, 30), volume(4, 4, 30, seed=1), sigmas_of(SMALL_FIELD.alphas_bar)[400]
     fields = method.bind(y).fields
-    slabs = WindowDenoiser(method, fields, torch.float32, slab, None, calls=1)
+    slabs = WindowDenoiser(method, fields, slab, None, calls=1)
     whole = method.denoise(x[None, None], sigma[None], fields[None])[0, 0]
     torch.testing.assert_close(slabs(x, sigma), whole)
 
@@ -122,9 +122,7 @@ def test_slabs_leave_no_trace_where_the_network_takes_no_statistics(slab: int) -
 def test_slabs_know_the_variance_and_report_progress() -> None:
     method, ticks = stubbed(), []
     fields = method.bind(volume(4, 4, 18)).fields
-    slabs = WindowDenoiser(
-        method, fields, torch.float32, None, lambda *tick: ticks.append(tick), calls=2
-    )
+    slabs = WindowDenoiser(method, fields, None, lambda *tick: ticks.append(tick), calls=2)
     assert isinstance(slabs, VarianceDenoiser)
     sigma, sigma_next = torch.tensor([2.0, 1.0], dtype=torch.float64)
     x0, variance = slabs.with_variance(volume(4, 4, 18), sigma, sigma_next)
@@ -135,7 +133,7 @@ def test_slabs_know_the_variance_and_report_progress() -> None:
     assert slabs.describe() == {"tile": [4, 4, 8], "halo": 0, "blend": [3, 3, 3]}
 
 
-def test_slab_is_halved_when_memory_runs_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_slab_is_halved_when_memory_runs_out(caplog: pytest.LogCaptureFixture) -> None:
     method = stubbed(Process(field=(4, 4), slab=24, overlap=3))
     enough = method.network.forward
 
@@ -146,10 +144,10 @@ def test_slab_is_halved_when_memory_runs_out(capsys: pytest.CaptureFixture[str])
 
     method.network.forward = forward  # type: ignore[method-assign]
     fields = method.bind(volume(4, 4, 30)).fields
-    slabs = WindowDenoiser(method, fields, torch.float32, None, None, calls=1)
+    slabs = WindowDenoiser(method, fields, None, None, calls=1)
     slabs(volume(4, 4, 30), torch.tensor(1.0))
     assert slabs.window == [4, 4, 12]
-    assert "window cut to 12" in capsys.readouterr().err
+    assert "window cut to 12" in caplog.text
 
 
 @pytest.mark.parametrize("steps", [1, 3])
@@ -163,7 +161,7 @@ def test_same_seed_same_bytes(steps: int) -> None:
     def run(seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(4, 4, 12, generator=generator)
-        slabs = WindowDenoiser(method, bound.fields, torch.float32, None, None, calls=steps)
+        slabs = WindowDenoiser(method, bound.fields, None, None, calls=steps)
         return bound.decode(method.sample(slabs, noise, steps, generator))
 
     assert torch.equal(run(1), run(1))
@@ -210,7 +208,7 @@ def test_whole_method_gives_the_published_codes_ancestral_sample(
     monkeypatch.setattr(samplers, "unit_noise", lambda like, generator: next(noises))
     method = DDPM3D(published_network, Process(field=(32, 32)))
     bound = method.bind(16 * to_ijk(reference["y"]))
-    slabs = WindowDenoiser(method, bound.fields, torch.float32, None, None, calls=10)
+    slabs = WindowDenoiser(method, bound.fields, None, None, calls=10)
     x0 = method.sample(slabs, next(noises), 10, torch.Generator())
     expected = to_ijk(reference["ancestral10_out"])
     assert (x0 - expected).norm() < 1e-4 * expected.norm()

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from petdiff.commands.denoise import Request, denoise_file
 from petdiff.commands.simulate import Study, simulate_patients
+from petdiff.inference.options import DenoiseOptions
 from petdiff.progress import Progress
 from petdiff.runs import whole_folder
+from petdiff.units import share_of
 
-_DOSE_FACTOR = 20.0
+_DRF = 20.0
 _VOXEL_MM = 4.0  # coarse, so that it takes a minute or two on a laptop
 
 
@@ -20,10 +22,10 @@ def run_demo(output: Path, seed: int, device: str, *, quiet: bool = False) -> li
     measured, what a full dose shows and the truth.
     """
     with whole_folder(output) as folder:
-        study = Study(dose_factors=(_DOSE_FACTOR,), seed=seed, voxel_mm=_VOXEL_MM)
+        study = Study(dose_factors=(_DRF,), seed=seed, voxel_mm=_VOXEL_MM)
         simulate_patients(study, folder / "scan", quiet=quiet)
-        low = folder / "scan" / f"low_drf{_DOSE_FACTOR:g}.nii.gz"
-        request = Request(low, dose=_DOSE_FACTOR, seed=seed, device=device)
+        low = folder / "scan" / f"low_drf{_DRF:g}.nii.gz"
+        request = Request(low, options=DenoiseOptions(drf=_DRF, seed=seed, device=device))
         denoise_file(request, folder / "denoised", quiet=quiet)
         _compare(folder, low, Progress(quiet))
     pictures = [Path(output) / name for name in ("comparison.png", "denoised/preview.png")]
@@ -38,7 +40,7 @@ def _compare(folder: Path, low: Path, progress: Progress) -> None:
     from petdiff.volume.regions import body_mask
 
     files = {
-        f"measured, 1/{_DOSE_FACTOR:g} dose": low,
+        f"measured, {share_of(_DRF)} dose": low,
         "denoised": folder / "denoised" / "denoised.nii.gz",
         "full dose": folder / "scan" / "full.nii.gz",
         "truth": folder / "scan" / "truth.nii.gz",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,9 +12,11 @@ from petdiff.errors import UsageError
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.inference.frames import FramesResult
+from petdiff.inference.options import DenoiseOptions
 from petdiff.progress import Progress, Tick
 from petdiff.records import run_record
 from petdiff.runs import require_free, whole_folder, write_json
+from petdiff.units import share_of
 
 if TYPE_CHECKING:
     from petdiff.inference.denoise import Result
@@ -26,20 +28,27 @@ _FASTER = "fewer steps or samples, a GPU or the default model are faster"
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for, as on the command line."""
+    """What was asked for: the scan, how to read it, the model, and how to denoise and write."""
 
     scan: Path
     model: str = "flow3d"
-    steps: int | None = None
-    samples: int = 1
-    dose: float | None = None
-    seed: int = 0
-    device: str = "auto"
+    options: DenoiseOptions = field(default_factory=DenoiseOptions)
     series: str | None = None
     units: Literal["suv", "bqml"] | None = None
     suv_factor: float | None = None
-    voxel_mm: tuple[float, float, float] | None = None
     to: Literal["dicom", "nifti"] | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return the request for run.json."""
+        return {
+            "scan": str(self.scan),
+            "model": self.model,
+            **self.options.model_dump(mode="json"),
+            "series": self.series,
+            "units": self.units,
+            "suv_factor": self.suv_factor,
+            "to": self.to,
+        }
 
 
 def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list[Path]:
@@ -91,7 +100,7 @@ def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list
 def _result_bytes(request: Request, scan: PETImage | PETFrames) -> int:
     """Room that the results take, uncompressed."""
     voxels = scan.first.values.size * len(scan) if isinstance(scan, PETFrames) else scan.values.size
-    return 4 * voxels * (1 if request.samples == 1 else 2) + 40_000_000
+    return 4 * voxels * (1 if request.options.samples == 1 else 2) + 40_000_000
 
 
 def _form(request: Request, image: PETImage) -> Literal["dicom", "nifti"]:
@@ -109,7 +118,7 @@ def _load(request: Request, image: PETImage, progress: Progress) -> Model:
     from petdiff.device import describe_device, resolve_device
     from petdiff.methods.model import load_model
 
-    device = describe_device(resolve_device(request.device))
+    device = describe_device(resolve_device(request.options.device))
     model = load_model(request.model)
     suv = image.facts.get("suv", {})
     progress.say(f"petdiff {__version__} · for research, not a medical device")
@@ -119,8 +128,8 @@ def _load(request: Request, image: PETImage, progress: Progress) -> Model:
         progress.say(f"suv     stored {image.unit} · {rule}")
     else:
         progress.say(f"unit    {image.unit_name}, as stored · {image.no_suv_reason}")
-    if request.dose is not None:
-        progress.say(f"dose    1/{request.dose:g} of the full dose, as told")
+    if request.options.drf is not None:
+        progress.say(f"dose    {share_of(request.options.drf)} of the full dose, as given")
     for warning in [*suv.get("warnings", ()), *image.facts.get("warnings", ())]:
         progress.say(f"warning {warning}")
     progress.say(f"model   {model.name} · sha256 {model.sha256[:12]} · {model.contract.licence}")
@@ -133,20 +142,13 @@ def _load(request: Request, image: PETImage, progress: Progress) -> Model:
 def _denoise(
     request: Request, scan: PETImage | PETFrames, model: Model, tick: Tick
 ) -> Result | FramesResult:
-    import torch
-
     from petdiff.inference.denoise import denoise
 
     note = "frames" if isinstance(scan, PETFrames) else ""
     return denoise(
         scan,
         model,
-        steps=request.steps,
-        samples=request.samples,
-        dose=request.dose,
-        generator=torch.Generator().manual_seed(request.seed),
-        device=request.device,
-        voxel_mm=request.voxel_mm,
+        **request.options.settings(),
         callback=lambda done, total: tick(done, total, note),
     )
 
@@ -224,9 +226,8 @@ def _page(
 def _record(request: Request, image: PETImage, result: Result, form: str) -> dict[str, Any]:
     from petdiff.evaluation.activity import activity_change
 
-    options = asdict(request) | {"scan": str(request.scan)}
     return {
-        "options": options,
+        "options": request.record(),
         "input": {
             "shape": list(image.shape),
             "spacing_mm": list(image.spacing_mm),
@@ -243,13 +244,13 @@ def _record(request: Request, image: PETImage, result: Result, form: str) -> dic
 
 
 def title(record: dict[str, Any]) -> str:
-    """The run in a few words: model, steps, samples, dose if told, seed."""
+    """Return the run in a few words: model, steps, samples, dose if known, seed."""
     steps, samples = record["steps"], record["samples"]
     words = [Path(record["model"]["name"]).name, f"{steps} step{'s' * (steps > 1)}"]
     if samples > 1:
         words.append(f"{samples} samples")
-    if record["dose"]:
-        words.append(f"told 1/{record['dose']:g} dose")
+    if record["drf"]:
+        words.append(f"dose {share_of(record['drf'])}")
     return " · ".join([*words, f"seed {record['seed']}"])
 
 

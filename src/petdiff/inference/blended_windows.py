@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from petdiff.device import in_dtype, is_out_of_memory
+from petdiff.device import is_out_of_memory
 from petdiff.diffusion.denoiser import Denoiser
 from petdiff.errors import PetdiffError
 
@@ -48,8 +48,8 @@ class WindowedMethod(Protocol):
 class WindowDenoiser:
     """denoiser(x, sigma) → x0 over a volume [i, j, k], with its variance where the method has one.
 
+    method    its network on the scan's device, in one precision
     fields    of the whole scan [c, i, j, k], every axis a multiple
-    dtype     of the network's arithmetic
     tile      voxels a side of a window; None: as the network was trained
     callback  called with (windows done, windows in all) over `calls` calls
     """
@@ -58,12 +58,11 @@ class WindowDenoiser:
         self,
         method: WindowedMethod,
         fields: Tensor,
-        dtype: torch.dtype,
         tile: int | None,
         callback: Callable[[int, int], None] | None,
         calls: int,
     ) -> None:
-        self.method: WindowedMethod = in_dtype(method, dtype)
+        self.method = method
         self.fields = fields
         self.shape = fields.shape[1:]
         self.window = [
@@ -72,7 +71,6 @@ class WindowDenoiser:
         ]
         self.callback, self.calls, self.done = callback, calls, 0
         self.adapter: Any = method.adapter(self._ask)
-        _place(self.method.network, fields.device, dtype)
 
     @torch.inference_mode()
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -137,15 +135,6 @@ class WindowDenoiser:
         """The largest window that fits the network and `wanted`, and in which overlaps fit."""
         multiple = self.method.multiple
         return max(wanted // multiple, -(-2 * overlap // multiple), 1) * multiple
-
-
-def _place(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    network.to(device)
-    if dtype != torch.float32:  # on a CPU up to 30 % faster then, and no faster in float32
-        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-        for parameter in network.parameters():
-            if parameter.ndim in formats:
-                parameter.data = parameter.data.to(memory_format=formats[parameter.ndim])
 
 
 def weighted_spans(length: int, window: int, overlap: int) -> list[tuple[slice, Tensor]]:

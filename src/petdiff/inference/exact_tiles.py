@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from petdiff.device import GIB, in_dtype, is_out_of_memory, memory_budget
+from petdiff.device import GIB, is_out_of_memory, memory_budget
 from petdiff.errors import PetdiffError
 from petdiff.methods.condition import BoundScan
 from petdiff.volume.chunks import Shape, halve, largest_read, tiles
@@ -24,6 +24,7 @@ BYTES_PER_VOXEL = 60
 class TiledDenoiser:
     """denoiser(x, sigma) → x0 over a volume [i, j, k] in the method's domain.
 
+    method    its network on the scan's device, in `dtype`
     bound     the whole scan in that domain, its fields in the network's dtype
     inside    bool [i, j, k]: tiles without body are not asked, and air is given x0 = 0
     tile      voxels a side of a tile's core; None: as large as the memory budget allows
@@ -42,8 +43,7 @@ class TiledDenoiser:
         callback: Callable[[int, int], None] | None,
         calls: int,
     ) -> None:
-        self.method = in_dtype(method, dtype)
-        self.method.network.to(inside.device, memory_format=torch.channels_last_3d)
+        self.method = method
         self.bound, self.inside, self.dtype = bound, inside, dtype
         self.callback, self.calls, self.done = callback, calls, 0
         self._mean: Tensor | None = None

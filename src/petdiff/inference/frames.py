@@ -12,7 +12,7 @@ from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 
 if TYPE_CHECKING:
-    from petdiff.inference.denoise import Result
+    from petdiff.inference.session import Result
 
 # Negative over positive values of a frame, above which it holds nothing but noise around zero. It
 # is 1 without any activity, and about 0.8 where noise is eight times the body's activity.

@@ -217,7 +217,7 @@ def _denoised(
         _model(asked.model),
         steps=asked.steps,
         samples=asked.samples,
-        dose=(dose or None) if asked.tell_dose else None,  # one's own pairs may not state theirs
+        drf=(dose or None) if asked.tell_dose else None,  # one's own pairs may not state theirs
         generator=generator,
         callback=report,
     )

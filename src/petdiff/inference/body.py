@@ -1,0 +1,80 @@
+"""Where a scan holds a body: only there is the network asked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from petdiff.methods.local_activity import level
+
+Box = tuple[slice, slice, slice]
+
+AIR_CUBE = 8  # voxels; air is told from body by the mean of such cubes
+AIR_LEVEL = 0.1  # a cube below this share of the scan's level, and with no neighbour above, is air
+
+
+@dataclass(frozen=True)
+class Body:
+    """Where a scan is not air: a box of voxels, and its cubes of `side` voxels.
+
+    cubes  bool, one per cube of the box
+    """
+
+    box: Box
+    cubes: Tensor
+    side: int
+
+    @classmethod
+    def find(cls, y: Tensor, multiple: int) -> Body | None:
+        """Return the body in a scan y [i, j, k]; None where no voxel is positive.
+
+        The box's sides are multiples of `multiple` voxels.
+        """
+        if not bool((y > 0).any()):
+            return None
+        side = math.lcm(AIR_CUBE, multiple)
+        hot = F.avg_pool3d(pad(y.clamp(min=0), side)[None], side) > AIR_LEVEL * level(y)
+        near_hot = F.max_pool3d(hot.float(), 3, stride=1, padding=1)[0] > 0
+        where = near_hot.nonzero()
+        low, high = where.amin(0).tolist(), (where.amax(0) + 1).tolist()
+        spans = [slice(a, b) for a, b in zip(low, high, strict=True)]
+        i, j, k = (slice(span.start * side, span.stop * side) for span in spans)
+        return cls((i, j, k), near_hot[tuple(spans)], side)
+
+    def share(self, y: Tensor) -> float:
+        """Return the body's share of the scan's voxels."""
+        i, j, k = y[self.box].shape
+        return float(self.voxels()[:i, :j, :k].sum()) / y.numel()
+
+    def voxels(self) -> Tensor:
+        """Return the cubes as a mask of the box's voxels."""
+        mask = self.cubes
+        for axis in range(3):
+            mask = mask.repeat_interleave(self.side, dim=axis)
+        return mask
+
+    def crop(self, y: Tensor) -> Tensor:
+        """Return the scan within the box, mirrored where the box reaches beyond it."""
+        return pad(y, self.side)[self.box]
+
+    def paste(self, whole: Tensor, part: Tensor) -> Tensor:
+        """Put `part`, which fills the box, into `whole` where the body is, and return `whole`."""
+        target = whole[self.box]
+        i, j, k = target.shape
+        inside = self.voxels()[:i, :j, :k]
+        target.copy_(torch.where(inside, part[:i, :j, :k], target))
+        return whole
+
+
+def pad(y: Tensor, multiple: int) -> Tensor:
+    """Mirror the far faces until every axis is a multiple, so that the network's grid fits."""
+    for axis, n in enumerate(y.shape):
+        if n % multiple:
+            mirrored = torch.cat([torch.arange(n), torch.arange(n - 1, -1, -1)])
+            index = mirrored.repeat(1 + multiple // n)[: -(-n // multiple) * multiple]
+            y = y.index_select(axis, index.to(y.device))
+    return y

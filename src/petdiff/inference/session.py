@@ -1,0 +1,237 @@
+"""A model on its device, ready to denoise scans: prepare, run, restore."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from petdiff.device import describe_device, placed, resolve_device, resolve_precision
+from petdiff.errors import InputRefused, UsageError
+from petdiff.image import PETImage
+from petdiff.inference.blended_windows import WindowDenoiser
+from petdiff.inference.body import Body
+from petdiff.inference.estimate import announce_time
+from petdiff.inference.exact_tiles import TiledDenoiser
+from petdiff.inference.options import DenoiseOptions, Millimetres
+from petdiff.methods.condition import BoundScan
+from petdiff.methods.local_activity import NEAR
+from petdiff.methods.model import Model
+from petdiff.volume.filters import gaussian_smooth
+from petdiff.volume.orientation import turned, turned_back
+from petdiff.volume.resample import Affine, resample, resample_like
+
+Tick = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A denoised scan.
+
+    image        the denoised scan, in the unit of the measured one
+    uncertainty  one standard deviation per voxel in the same unit; None with one sample
+    record       what ran, JSON-able
+    """
+
+    image: PETImage
+    uncertainty: PETImage | None
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A scan as the network takes it.
+
+    source  the scan as it was given
+    scan    the scan with its axes in the network's order
+    y       its values [i, j, k] on the network's grid and device, at `affine`
+    body    where it is not air; None where it is nothing but zeros
+    """
+
+    source: PETImage
+    scan: PETImage
+    y: Tensor
+    affine: Affine
+    voxel_mm: Millimetres
+    body: Body | None
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The denoised volume [i, j, k], its standard deviation where samples > 1, and the tiles."""
+
+    mean: Tensor
+    standard_deviation: Tensor | None
+    tiles: dict[str, Any]
+
+
+class Session:
+    """A model placed on one device in one precision. The model that was given stays as it is.
+
+    Raises UsageError for options that the device or the model cannot meet.
+    """
+
+    def __init__(self, model: Model, options: DenoiseOptions) -> None:
+        self.model, self.options = model, options
+        method = model.method
+        _require_possible(model, options)
+        self.device = resolve_device(options.device)
+        asked = method.precision if options.precision == "auto" else options.precision
+        self.dtype = resolve_precision(asked, self.device)
+        self.steps: int = options.steps or (
+            method.sampling_steps if options.samples > 1 else method.default_steps
+        )
+        if options.samples > 1 and self.steps == 1:
+            raise UsageError(
+                "one step always gives the same answer: for several samples give `steps` 2 or more"
+            )
+        # Windows in float32 are no faster with channels last, and would round otherwise.
+        channels_last = method.halo is not None or self.dtype != torch.float32
+        self.method = copy.copy(method)
+        self.method.network = placed(
+            method.network, self.device, self.dtype, channels_last=channels_last
+        )
+
+    def denoise(
+        self, image: PETImage, generator: torch.Generator, callback: Tick | None = None
+    ) -> Result:
+        """Denoise one volume. `callback` is called with (tiles done, tiles in all).
+
+        Raises InputRefused for NaN or infinite values.
+        """
+        start = time.perf_counter()
+        prepared = self.prepare(image)
+        record = self._record(prepared, generator)
+        if prepared.body is None:  # nothing but zeros: there is nothing to denoise
+            nothing = image.with_values(np.zeros_like(image.values))
+            uncertainty = nothing if self.options.samples > 1 else None
+            return Result(image, uncertainty, record | {"air_share": 1.0})
+        drawn = self.run(prepared, prepared.body, generator, callback)
+        denoised, uncertainty = restore(drawn, prepared)
+        record |= drawn.tiles | {
+            "air_share": round(1 - prepared.body.share(prepared.y), 4),
+            "seconds": round(time.perf_counter() - start, 3),
+        }
+        return Result(denoised, uncertainty, record)
+
+    def prepare(self, image: PETImage) -> Prepared:
+        """Turn a scan's axes, bring it to the network's grid and device, and find its body."""
+        _require_finite(image)
+        scan = turned(image, self.method.axes)
+        voxel_mm = self.options.voxel_mm or self.method.working_voxel_mm(scan.spacing_mm)
+        y, affine = _on_grid(scan, voxel_mm, self.device)
+        return Prepared(image, scan, y, affine, voxel_mm, Body.find(y, self.method.multiple))
+
+    def run(
+        self, prepared: Prepared, body: Body, generator: torch.Generator, callback: Tick | None
+    ) -> Drawn:
+        """Ask the network as often as the sampler does; draw `samples` and sum them up."""
+        method, samples, y = self.method, self.options.samples, prepared.y
+        air = gaussian_smooth(y, NEAR).clamp_(min=0)
+        scan = body.crop(y)
+        bound = method.bind(scan, dtype=self.dtype, dose=self.options.drf)
+        knows_mean = method.default_steps == 1
+        calls = 1 + samples * (self.steps - 1) if knows_mean else samples * self.steps
+        if callback is not None and calls > 1:
+            announce_time(method, bound, int(body.voxels().sum()), calls)
+        denoiser = self._denoiser(bound, body, calls, callback)
+        lowest = scan.clamp(max=0)
+
+        def answer(noise: Tensor, steps: int) -> Tensor:
+            drawn = bound.decode(method.sample(denoiser, noise, steps, generator, None))
+            return torch.maximum(drawn, lowest)
+
+        mean, squares = torch.zeros_like(scan), torch.zeros_like(scan) if samples > 1 else None
+        for n in range(samples):
+            drawn = answer(torch.randn(scan.shape, generator=generator).to(scan), self.steps)
+            gap = drawn - mean  # Welford's running mean and sum of squares
+            mean += gap / (n + 1)
+            if squares is not None:
+                squares += gap * (drawn - mean)
+        if squares is None:
+            return Drawn(body.paste(air, mean), None, denoiser.describe())
+        if knows_mean:
+            mean = answer(torch.zeros_like(scan), steps=1)  # which does not look at the noise
+        deviation = bound.spread((squares / (samples - 1)).sqrt())
+        image = body.paste(air, mean)
+        return Drawn(image, body.paste(torch.zeros_like(y), deviation), denoiser.describe())
+
+    def _denoiser(
+        self, bound: BoundScan, body: Body, calls: int, callback: Tick | None
+    ) -> TiledDenoiser | WindowDenoiser:
+        """Return the method as a denoiser of the whole volume, cut as its network allows."""
+        tile = self.options.tile
+        if self.method.halo is None:
+            return WindowDenoiser(self.method, bound.fields, tile, callback, calls)
+        inside = body.voxels()
+        return TiledDenoiser(self.method, bound, inside, self.dtype, tile, callback, calls)
+
+    def _record(self, prepared: Prepared, generator: torch.Generator) -> dict[str, Any]:
+        model = self.model
+        return {
+            "model": {"name": model.name, "sha256": model.sha256, **model.contract.model_dump()},
+            "device": describe_device(self.device),
+            "precision": str(self.dtype).removeprefix("torch."),
+            "steps": self.steps,
+            "samples": self.options.samples,
+            "drf": self.options.drf,
+            "seed": generator.initial_seed(),
+            "working_voxel_mm": list(prepared.voxel_mm),
+            "working_shape": list(prepared.y.shape),
+        }
+
+
+def restore(drawn: Drawn, prepared: Prepared) -> tuple[PETImage, PETImage | None]:
+    """Return the denoised scan and its uncertainty on the grid and with the axes of the source.
+
+    The change alone is resampled, so that resampling costs no detail.
+    """
+    scan, affine = prepared.scan, prepared.affine
+    if affine is scan.affine:
+        denoised = scan.with_values(drawn.mean.cpu().numpy())
+    else:
+        change = _resampled(drawn.mean - prepared.y, affine, scan).cpu().numpy()
+        lowest = np.minimum(scan.values, 0)
+        denoised = scan.with_values(np.maximum(scan.values + change, lowest))
+    uncertainty = None
+    if drawn.standard_deviation is not None:
+        deviation = _resampled(drawn.standard_deviation, affine, scan).clamp(min=0)
+        uncertainty = turned_back(scan.with_values(deviation.cpu().numpy()), prepared.source)
+    return turned_back(denoised, prepared.source), uncertainty
+
+
+def _on_grid(image: PETImage, voxel_mm: Millimetres, device: torch.device) -> tuple[Tensor, Affine]:
+    volume = torch.from_numpy(np.ascontiguousarray(image.values)).to(device)
+    if np.allclose(voxel_mm, image.spacing_mm, rtol=1e-3):
+        return volume, image.affine
+    return resample(volume, image.affine, voxel_mm)
+
+
+def _resampled(volume: Tensor, affine: Affine, image: PETImage) -> Tensor:
+    if affine is image.affine:
+        return volume
+    return resample_like(volume, affine, image.affine, image.shape)
+
+
+def _require_possible(model: Model, options: DenoiseOptions) -> None:
+    method, name = model.method, model.contract.method
+    if options.drf is not None and not method.can_be_told_dose:
+        raise UsageError(
+            f"`drf` is {options.drf:g}, but {name} makes no use of a dose: leave it out"
+        )
+    if options.samples > 1 and method.sampling_steps == 1:
+        raise UsageError(
+            f"`samples` is {options.samples}, but {name} always answers the same: leave it out"
+        )
+
+
+def _require_finite(image: PETImage) -> None:
+    if not np.isfinite(image.values).all():
+        where = tuple(int(n) for n in np.argwhere(~np.isfinite(image.values))[0])
+        raise InputRefused(f"the scan holds NaN or infinite values, the first at voxel {where}")

@@ -1,0 +1,35 @@
+"""Units and shares as people write them, and the constants that turn one into another."""
+
+from __future__ import annotations
+
+import math
+
+from petdiff.errors import UsageError
+
+# FWHM of a Gaussian over its standard deviation, 2 √(2 ln 2).
+FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
+
+
+def drf_of(share: str) -> float:
+    """Return the dose reduction factor of a share of the full dose: 4 for "1/4", "25%" or "0.25".
+
+    Raises UsageError for what is no share above 0 and up to 1.
+    """
+    text = share.strip()
+    try:
+        if text.endswith("%"):
+            value = float(text[:-1]) / 100
+        else:
+            above, _, below = text.partition("/")
+            value = float(above) / (float(below) if below else 1.0)
+    except (ValueError, ZeroDivisionError):
+        value = math.nan
+    if 0 < value <= 1 and math.isfinite(1 / value):
+        return 1 / value
+    hint = f", 1/{value:g} perhaps" if 1 < value < math.inf and "/" not in text else ""
+    raise UsageError(f"`drf` {share}: give a share of the full dose, as 1/4, 25% or 0.25{hint}")
+
+
+def share_of(drf: float) -> str:
+    """Return a dose reduction factor as a share of the full dose: "1/20" for 20."""
+    return f"1/{drf:.4g}"

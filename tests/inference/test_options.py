@@ -1,0 +1,32 @@
+"""What can be asked of a denoising run is checked in one place."""
+
+from __future__ import annotations
+
+import pytest
+
+from petdiff.errors import UsageError
+from petdiff.inference.options import DenoiseOptions, DenoiseSettings
+
+
+def test_keyword_arguments_and_options_have_the_same_fields() -> None:
+    assert set(DenoiseSettings.__annotations__) == set(DenoiseOptions.model_fields)
+    assert set(DenoiseOptions().settings()) == set(DenoiseOptions.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"samples": 0}, "samples"),
+        ({"drf": 1.0}, "drf"),
+        ({"drf": float("nan")}, "drf"),
+        ({"drf": float("inf")}, "drf"),
+        ({"seed": -1}, "seed"),
+        ({"precision": "float16"}, "precision"),
+        ({"tile": 0}, "tile"),
+        ({"stepps": 3}, "stepps"),
+    ],
+)
+def test_a_wrong_option_is_named(settings: dict[str, object], name: str) -> None:
+    with pytest.raises(UsageError, match=f"`{name}`"):
+        DenoiseOptions.of(settings)  # type: ignore[arg-type]
