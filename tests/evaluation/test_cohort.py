@@ -201,7 +201,7 @@ def test_unit_is_scanned_answered_by_every_method_and_measured(
     told: list[Any] = []
 
     def denoise(low: PETImage, model: Any, **options: Any) -> SimpleNamespace:
-        told.append(options["dose"])
+        told.append(options["drf"])
         twin = scans.twin
         assert twin is not None
         ours = any(low is image for image in scans.lows.values())
