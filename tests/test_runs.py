@@ -386,3 +386,26 @@ def test_run_is_resumed_with_the_same_settings_only(tmp_path: Path) -> None:
         record.write_text(damaged)
         with pytest.raises(InputRefused, match="damaged"):
             begin_or_resume(record, {"seed": 1})
+
+
+def test_inside_an_unfinished_folder_files_are_written_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a disk that cannot rename fails once, at the end, and keeps the whole folder."""
+    with pytest.raises(PetdiffError, match="is complete in") as raised:  # noqa: SIM117
+        with whole_folder(tmp_path / "out") as folder:
+            failing("rename", errno.EROFS)(monkeypatch)
+            failing("replace", errno.EROFS)(monkeypatch)
+            monkeypatch.setattr("petdiff.disk._copy", os.rename)
+            with whole_file(folder / "a.nii.gz") as file:
+                file.write_bytes(b"a")
+            with whole_folder(folder / "series") as series:
+                (series / "1.dcm").write_bytes(b"1")
+            with pytest.raises(ZeroDivisionError), whole_file(folder / "half") as file:
+                file.write_bytes(b"half")
+                raise ZeroDivisionError
+    (kept,) = tmp_path.iterdir()
+    assert str(kept) in str(raised.value)
+    assert sorted(str(f.relative_to(kept)) for f in kept.rglob("*")) == [
+        "a.nii.gz", "series", "series/1.dcm",
+    ]  # fmt: skip

@@ -26,6 +26,8 @@ _LONGEST_STEM = 180  # bytes; most file systems allow names of 255
 
 Place = Callable[[Path, Path], None]
 
+_being_written: set[Path] = set()  # what this process has not finished
+
 
 @contextmanager
 def whole_folder(
@@ -155,8 +157,13 @@ def _aside(
 ) -> Iterator[Path]:
     """Yield a hidden path in `folder`, which `place` moves to `final` when the block ends.
 
-    `folder` exists already, so that a failed run leaves no new parents behind.
+    `folder` exists already, so that a failed run leaves no new parents behind. Inside a folder that
+    is itself unfinished there is nothing to hide, and the path is `final` itself.
     """
+    if any(final.is_relative_to(outer) for outer in _being_written):
+        with _in_place(final, create):
+            yield final
+        return
     unfinished = folder / f".{_stem(final)}{_UNFINISHED}{secrets.token_hex(4)}"
     try:
         _require_possible_names(folder, final)
@@ -164,6 +171,7 @@ def _aside(
     except OSError as problem:
         raise PetdiffError(f"cannot write in {folder}: {disk.reason(problem)}") from problem
     kept = False
+    _being_written.add(unfinished)
     try:
         try:
             yield unfinished
@@ -183,8 +191,22 @@ def _aside(
             raise PetdiffError(_where_kept(unfinished, final, problem)) from problem
         disk.flush_folder(final.parent)
     finally:
+        _being_written.discard(unfinished)
         if not kept:
             disk.remove(unfinished)
+
+
+@contextmanager
+def _in_place(final: Path, create: Callable[[Path], None]) -> Iterator[None]:
+    """Create `final` for the block, and remove it if the block fails."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    if not final.is_dir():
+        create(final)
+    try:
+        yield
+    except BaseException:
+        disk.remove(final)
+        raise
 
 
 def _explained(problem: Exception, final: Path, unfinished: Path) -> PetdiffError | None:
