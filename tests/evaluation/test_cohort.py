@@ -364,3 +364,10 @@ def test_command_writes_rows_summary_and_page_and_runs_again(
     path.write_text(path.read_text(encoding="utf-8") + claim, encoding="utf-8")
     evaluate_cohort(path, out, workers=1, quiet=True)  # a claim more is no other run
     assert "differences are tested from 6 patients" in (out / "report.html").read_text().lower()
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ValueError("no font")
+
+    monkeypatch.setattr("petdiff.report.comparison.write_comparison", broken)
+    written = evaluate_cohort(path, out, workers=1, quiet=True)
+    assert [file.name for file in written] == ["rows.csv", "summary.json"], "the page only informs"

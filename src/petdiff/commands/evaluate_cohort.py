@@ -67,10 +67,14 @@ def evaluate_cohort(
             with whole_file(output / "lesions.csv", replace=True) as unfinished:
                 _write_csv(unfinished, Row._fields, lesions)
     page = output / "report.html"
-    with progress.stage("page"), whole_file(page, replace=True) as unfinished:
+    with (
+        progress.stage("page"),
+        progress.optional(page),
+        whole_file(page, replace=True) as unfinished,
+    ):
         write_comparison(unfinished, cohort, table, summary, lesions, done, name=file.name)
     names = ("rows.csv", *(["lesions.csv"] if lesions else []), "summary.json", "report.html")
-    return [output / name for name in names]
+    return [output / name for name in names if name not in progress.missing]
 
 
 def _figures(done: Sequence[Done]) -> Iterator[tuple[Any, ...]]:
