@@ -173,7 +173,7 @@ def test_voxels_are_changed_only_where_training_saw_no_such_size(
 
 def test_a_model_of_another_version_is_refused() -> None:
     contract = Flow3D.create("tiny").contract({})
-    assert Flow3D.from_contract(contract).network.architecture() == contract.architecture
+    assert Flow3D.from_contract(contract).network.architecture.model_dump() == contract.architecture
     for end, channels in (("out_channels", 2), ("in_channels", 5)):
         older = contract.model_copy(
             update={"architecture": contract.architecture | {end: channels}}

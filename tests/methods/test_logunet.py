@@ -27,7 +27,7 @@ def parameters_by_hand(features: int, levels: int) -> int:
 
 @pytest.mark.parametrize(("features", "levels"), [(16, 3), (8, 2)])
 def test_number_of_parameters(features: int, levels: int) -> None:
-    network = PlainUNet(PlainArchitecture(features, levels))
+    network = PlainUNet(PlainArchitecture(features=features, levels=levels))
     assert sum(p.numel() for p in network.parameters()) == parameters_by_hand(features, levels)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 import torch
@@ -105,7 +104,7 @@ def test_in_two_dimensions_it_is_the_same_net_for_a_volume_of_one_slice() -> Non
     """Where the axial axis has one voxel, the middle of each 3-D kernel is all that is used."""
     torch.manual_seed(0)
     solid = awake(PublishedUNet(SMALL))
-    flat = PublishedUNet(replace(SMALL, dims=2))
+    flat = PublishedUNet(SMALL.model_copy(update={"dims": 2}))
     flat.load_state_dict(
         {
             name: w[:, :, w.shape[2] // 2] if w.ndim == 5 else w
@@ -123,7 +122,7 @@ def test_scaled_to_its_own_size_it_is_the_published_one() -> None:
 
 def test_scaling_keeps_the_channels_of_a_group() -> None:
     quarter = Architecture.scaled(32)
-    assert quarter == replace(Architecture(), channels=32, groups=8)
+    assert quarter == Architecture(channels=32, groups=8)
     assert Architecture.scaled(16, (1, 2), 1).decoder_multipliers == (2, 1, 1, 1)
 
 

@@ -2,7 +2,21 @@ import pytest
 import torch
 from torch.nn.functional import pixel_unshuffle
 
-from petdiff.networks.unet import UNet, channel_norm, shuffle, unshuffle
+from petdiff.networks.unet import UNet, UNetArchitecture, channel_norm, shuffle, unshuffle
+
+
+def unet(
+    in_channels: int, out_channels: int, widths: tuple[int, ...], blocks: tuple[int, ...], dims: int
+) -> UNet:
+    return UNet(
+        UNetArchitecture(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            widths=widths,
+            blocks=blocks,
+            dims=dims,  # type: ignore[arg-type]
+        )
+    )
 
 
 def awake(net: UNet) -> UNet:
@@ -16,7 +30,7 @@ def awake(net: UNet) -> UNet:
 
 @pytest.mark.parametrize("blocks", [(1, 1, 1), (1, 2)])
 def test_a_tile_depends_on_no_input_beyond_the_radius(blocks: tuple[int, ...]) -> None:
-    net = awake(UNet(1, 1, widths=[4] * len(blocks), blocks=blocks, dims=2)).double()
+    net = awake(unet(1, 1, (4,) * len(blocks), blocks, dims=2)).double()
     side = 2 * net.radius + 5 * net.multiple
     x = torch.zeros(1, 1, side, side, dtype=torch.float64, requires_grad=True)
     start = net.radius + 2 * net.multiple
@@ -51,16 +65,16 @@ def test_channel_norm_is_the_formula(batch: int) -> None:
 
 
 def test_a_fresh_network_answers_zero() -> None:
-    net = UNet(2, 1, widths=(8, 8), blocks=(1, 1))
+    net = unet(2, 1, (8, 8), (1, 1), dims=3)
     assert (net(torch.randn(1, 2, 8, 8, 8), torch.rand(1)) == 0).all()
 
 
 def test_the_noise_level_changes_the_answer() -> None:
-    net = awake(UNet(1, 1, widths=(8,), blocks=(1,)))
+    net = awake(unet(1, 1, (8,), (1,), dims=3))
     x = torch.randn(1, 1, 8, 8, 8)
     assert (net(x, torch.zeros(1)) - net(x, torch.ones(1))).abs().max() > 1e-3
 
 
 def test_levels_and_blocks_must_match() -> None:
     with pytest.raises(ValueError, match="one number of blocks per level"):
-        UNet(1, 1, widths=(8, 8), blocks=(1,))
+        unet(1, 1, (8, 8), (1,), dims=3)

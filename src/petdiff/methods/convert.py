@@ -6,20 +6,23 @@ that nothing but tensors and plain containers comes out of it.
 
 from __future__ import annotations
 
+import errno
 import pickle
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.methods.ddpm3d import Process, contract
 from petdiff.methods.model import save_model
 from petdiff.networks.published import PublishedUNet, read_architecture
 
+_WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _ANCHOR = "input_blocks.0.0.weight"  # whatever stands before it stands before every name
 
 
@@ -51,6 +54,7 @@ def convert(pt_path: str | Path, out_path: str | Path) -> dict[str, Any]:
 def _load(path: Path) -> Any:
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
+    _refuse_compressed(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what matters in them becomes the refusal below
@@ -60,10 +64,30 @@ def _load(path: Path) -> Any:
             f"{path}: holds pickled objects beside weights, or is no checkpoint; none of it was "
             "run. Save the network's state_dict() alone"
         ) from error
-    except OSError:
-        raise
-    except Exception as error:  # broken bytes provoke any kind
+    except Exception as error:  # broken bytes provoke any kind, places outside the file among them
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         raise InputRefused(f"{path}: not a PyTorch checkpoint, or cut short") from error
+
+
+def _refuse_compressed(path: Path) -> None:
+    """Raise InputRefused if parts of the file are compressed: PyTorch stores them as they are.
+
+    So what is read is never larger than the file.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise InputRefused(f"{path}: not a PyTorch checkpoint, or cut short ({error})") from error
+    packed = [part.filename for part in parts if part.file_size > part.compress_size]
+    if packed:
+        raise InputRefused(
+            f"{path}: {packed[0]} is compressed, which PyTorch does not do; unpack the archive and "
+            "store it uncompressed"
+        )
 
 
 def _weights_in(loaded: Any, path: Path) -> tuple[str, dict[str, Tensor]]:
@@ -77,23 +101,36 @@ def _weights_in(loaded: Any, path: Path) -> tuple[str, dict[str, Tensor]]:
     weights = {
         name.removeprefix(prefix): value
         for name, value in holder.items()
-        if name.startswith(prefix)
+        if isinstance(name, str) and name.startswith(prefix)
     }
     for name, value in weights.items():
-        if not isinstance(value, Tensor) or not value.is_floating_point():
-            raise InputRefused(f"{path}: {prefix}{name} is not a tensor of weights")
-        if not value.isfinite().all():
-            raise InputRefused(f"{path}: tensor {prefix}{name} holds NaN or infinite values")
+        if why := _why_not_weights(value):
+            raise InputRefused(f"{path}: {prefix}{name} {why}")
     return f"{found}{prefix}".rstrip("."), weights
 
 
+def _why_not_weights(value: Any) -> str:
+    """Return why a value is no tensor of weights that holds its own numbers; "" if it is one."""
+    if type(value) not in (Tensor, nn.Parameter) or value.dtype not in _WEIGHT_TYPES:
+        return "is not a tensor of weights"
+    if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+        return "is a sparse, quantised or empty (meta) tensor; save dense weights"
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        return "repeats the same numbers (an expanded tensor); save it with .contiguous()"
+    if not value.isfinite().all():
+        return "holds NaN or infinite values"
+    return ""
+
+
 def _candidates(
-    loaded: Any, place: str, depth: int = 3
+    loaded: Any, place: str, depth: int = 3, seen: dict[int, int] | None = None
 ) -> Iterator[tuple[str, Mapping[str, Any], str]]:
     """(place, mapping, prefix of its names) of every network that the nested mappings hold."""
-    if not isinstance(loaded, Mapping) or depth == 0:
+    seen = {} if seen is None else seen
+    if not isinstance(loaded, Mapping) or seen.get(id(loaded), 0) >= depth:
         return
+    seen[id(loaded)] = depth  # a mapping may hold another many times over
     for name, value in loaded.items():
         if isinstance(name, str) and (name == _ANCHOR or name.endswith(f".{_ANCHOR}")):
             yield place, loaded, name.removesuffix(_ANCHOR)
-        yield from _candidates(value, f"{place}{name}.", depth - 1)
+        yield from _candidates(value, f"{place}{name}.", depth - 1, seen)

@@ -7,7 +7,7 @@ own continuity and, where samples are drawn, nothing at all: their noise is the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ class DDPM2D(DDPM3D):
     """As DDPM3D, with a network over i and j alone."""
 
     name: ClassVar[str] = "ddpm2d"
-    dims: ClassVar[int] = 2
+    dims: ClassVar[Literal[2, 3]] = 2
     presets: ClassVar[dict[str, dict[str, Any]]] = PRESETS
     patch: ClassVar[tuple[int, int, int]] = (*PATCH[:2], 16)
 

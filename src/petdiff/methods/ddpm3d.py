@@ -10,12 +10,12 @@ trained here know patches of scans of any voxel size.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from petdiff.diffusion.denoiser import DDPMDenoiser, Denoiser, ddpm_start
@@ -24,7 +24,7 @@ from petdiff.diffusion.samplers import Callback, sample_ancestral
 from petdiff.diffusion.schedules import ddpm_sigmas, linear_alphas_bar, respaced_timesteps
 from petdiff.errors import UsageError
 from petdiff.methods.clipped_suv import CLIP_SUV, ClippedScan, clipped, clipped_scan
-from petdiff.methods.patches import OVERLAP, PATCH, own_voxel_mm
+from petdiff.methods.patches import OVERLAP, PATCH, PatientAxes, Voxels, own_voxel_mm
 from petdiff.networks.published import Architecture, PublishedUNet
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     # 206,964,610; 22.2 M
     "paper": {"channels": 128},
 }
+
+Finite = Annotated[float, Field(ge=-1e6, le=1e6)]
+Margin = Annotated[int, Field(ge=0, le=4096)]
 
 
 class Process(BaseModel):
@@ -61,18 +64,24 @@ class Process(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    timesteps: int = 1000
-    beta_first: float = 1e-4
-    beta_last: float = 0.02
-    x0_range: tuple[float, float] = (-1.0, 1.0)
-    clip_suv: float = CLIP_SUV
-    voxel_mm: float | None = 1.65
-    axes: str = "LPS"
-    tile: tuple[int, int] | None = None
-    slab: int = 96
-    overlap: int = 10
-    field: tuple[int, int] = (288, 192)
-    precision: str = "float32"
+    timesteps: int = Field(ge=2, le=100_000, default=1000)
+    beta_first: float = Field(gt=0, lt=1, default=1e-4)
+    beta_last: float = Field(gt=0, lt=1, default=0.02)
+    x0_range: tuple[Finite, Finite] = (-1.0, 1.0)
+    clip_suv: float = Field(gt=0, le=1e6, default=CLIP_SUV)
+    voxel_mm: float | None = Field(ge=0.1, le=100, default=1.65)
+    axes: PatientAxes = "LPS"
+    tile: tuple[Voxels, Voxels] | None = None
+    slab: Voxels = 96
+    overlap: int = Field(ge=0, le=1024, default=10)
+    field: tuple[Margin, Margin] = (288, 192)
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+
+    @model_validator(mode="after")
+    def _ranges_are_ranges(self) -> Self:
+        if not self.x0_range[0] < self.x0_range[1]:
+            raise ValueError(f"x0_range {self.x0_range} must rise")
+        return self
 
     @classmethod
     def of_patches(cls, patch: tuple[int, int, int]) -> Process:
@@ -100,7 +109,7 @@ class DDPM3D:
     network: PublishedUNet
     process: Process = field(default_factory=Process)
     name: ClassVar[str] = "ddpm3d"
-    dims: ClassVar[int] = 3
+    dims: ClassVar[Literal[2, 3]] = 3
     presets: ClassVar[dict[str, dict[str, Any]]] = PRESETS
     patch: ClassVar[tuple[int, int, int]] = PATCH
     default_steps: ClassVar[int] = 1000
@@ -137,7 +146,7 @@ class DDPM3D:
 
         return Contract(
             method=self.name,
-            architecture=asdict(self.network.architecture),
+            architecture=self.network.architecture.model_dump(),
             process=self.process.model_dump(),
             training=training,
             licence=licence,

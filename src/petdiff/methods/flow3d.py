@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from petdiff.diffusion.denoiser import Denoiser
@@ -32,7 +32,7 @@ from petdiff.methods.local_activity import (
     noise_ratio,
 )
 from petdiff.methods.patches import own_voxel_mm
-from petdiff.networks.unet import UNet
+from petdiff.networks.unet import UNet, UNetArchitecture
 from petdiff.volume.filters import gaussian_smooth
 
 if TYPE_CHECKING:
@@ -69,25 +69,12 @@ _LEAST_NOISE_POWER = 1e-5
 _STRUCTURE_ERROR = 0.05  # mean squared error in r that remains however noisy a scan is, roughly
 
 
-class _Architecture(BaseModel):
-    """What the network is made of: the arguments of UNet."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    in_channels: int
-    out_channels: int
-    widths: tuple[int, ...]
-    blocks: tuple[int, ...]
-    dims: int = 3
-    embedding: int = 128
-
-
 class _Process(BaseModel):
     """What Flow3D takes beside the network."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sigma_data: float = SIGMA_DATA
+    sigma_data: float = Field(gt=0, le=100, default=SIGMA_DATA)
 
 
 @dataclass
@@ -109,14 +96,15 @@ class Flow3D:
         """With fresh weights."""
         if preset not in PRESETS:
             raise UsageError(f"preset {preset!r} of flow3d: unknown; use {' or '.join(PRESETS)}")
-        return cls(UNet(FIELDS + 1, 1 + CHANNELS, **PRESETS[preset]))
+        size = PRESETS[preset] | {"in_channels": FIELDS + 1, "out_channels": 1 + CHANNELS}
+        return cls(UNet(UNetArchitecture.model_validate(size)))
 
     @classmethod
     def from_contract(cls, contract: Contract) -> Flow3D:
         """As a weights file describes it, its weights still to be loaded."""
         from petdiff.methods.model import rebuilt
 
-        architecture = rebuilt(_Architecture, contract.architecture, "flow3d")
+        architecture = rebuilt(UNetArchitecture, contract.architecture, "flow3d")
         process = rebuilt(_Process, contract.process, "flow3d")
         ends = {"in_channels": FIELDS + 1, "out_channels": 1 + CHANNELS}
         for end, channels in ends.items():
@@ -125,7 +113,7 @@ class Flow3D:
                     f"contract of flow3d: architecture.{end}: of another version of petdiff, "
                     f"whose network did not have {channels} there; train it anew"
                 )
-        return cls(UNet(**architecture.model_dump()), process.sigma_data)
+        return cls(UNet(architecture), process.sigma_data)
 
     def contract(self, training: dict[str, Any]) -> Contract:
         """What travels with the weights."""
@@ -133,7 +121,7 @@ class Flow3D:
 
         return Contract(
             method="flow3d",
-            architecture=self.network.architecture(),
+            architecture=self.network.architecture.model_dump(),
             process={"sigma_data": self.sigma_data},
             training=training,
         )

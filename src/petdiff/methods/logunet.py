@@ -7,7 +7,7 @@ from it is told in docs/explanation/methods.md.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -70,7 +70,7 @@ class LogUNet(Regressor):
 
         return Contract(
             method=self.name,
-            architecture=asdict(self.network.architecture),
+            architecture=self.network.architecture.model_dump(),
             process=self.windows.model_dump(),
             training=training,
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from petdiff.runs import whole_file
 
 Part = TypeVar("Part")
 HEADER_KEY = "petdiff"
+_WEIGHT_TYPES = ("F16", "BF16", "F32", "F64")  # as safetensors names them
 SHIPPED = resources.files("petdiff") / "weights"
 
 
@@ -38,12 +40,12 @@ class Contract(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    method: str
+    method: str = Field(max_length=64)
     architecture: dict[str, Any]
     process: dict[str, Any] = {}
     training: dict[str, Any] = {}
-    limits: str = ""
-    licence: str = "Apache-2.0"
+    limits: str = Field(max_length=10_000, default="")
+    licence: str = Field(max_length=200, default="Apache-2.0")
 
 
 class Method(Protocol):
@@ -175,9 +177,14 @@ def rebuilt(kind: type[Part], given: dict[str, Any], method: str) -> Part:
     try:
         return TypeAdapter(kind).validate_python(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputRefused(f"contract of {method}: {where}: {first['msg']}") from error
+        raise InputRefused(f"contract of {method}: {_first_of(error)}") from error
+
+
+def _first_of(error: ValidationError) -> str:
+    """Return the first entry that pydantic refused and why, on one short line."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where[:80]}: {first['msg'][:200]}" if where else str(first["msg"])[:200]
 
 
 def shipped_models() -> list[str]:
@@ -197,19 +204,49 @@ def load_model(name_or_file: str | Path) -> Model:
     path = _find(str(name_or_file))
     contract = read_contract(path)
     try:
-        method = methods()[contract.method].from_contract(contract)
+        with torch.device("meta"):  # nothing is allocated until the file is known to hold it
+            method = methods()[contract.method].from_contract(contract)
+        weights = _read_weights(path, method.network.state_dict())
     except InputRefused as error:
         raise InputRefused(f"{path}: {error}") from error
-    with safe_open(path, framework="pt") as file:
-        weights = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-    try:
-        method.network.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise InputRefused(f"{path}: weights do not fit their own contract: {reason}") from error
+    method.network.load_state_dict(weights, assign=True)
     method.network.eval().requires_grad_(False)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Model(method, contract, str(name_or_file), digest)
+
+
+def _read_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a file's tensors, in float32, if they are those that are expected.
+
+    Names, shapes and types are compared before any tensor is read. Raises InputRefused, naming the
+    first tensor that is missing, has another shape or type, is not expected, or is not finite.
+    """
+    unfit = "weights do not fit their own contract"
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = set(file.keys())
+            for name, tensor in expected.items():
+                if name not in names:
+                    raise InputRefused(f"{unfit}: tensor {name} is missing")
+                part = file.get_slice(name)
+                shape, dtype = tuple(part.get_shape()), part.get_dtype()
+                if shape != tuple(tensor.shape):
+                    raise InputRefused(
+                        f"{unfit}: tensor {name} has shape {shape}, not {tuple(tensor.shape)}"
+                    )
+                if dtype not in _WEIGHT_TYPES:
+                    raise InputRefused(
+                        f"tensor {name} is of type {dtype}; use {', '.join(_WEIGHT_TYPES)}"
+                    )
+            if more := names - set(expected):
+                raise InputRefused(f"{unfit}: tensor {min(more)} has no place")
+            weights = {name: file.get_tensor(name).float() for name in expected}
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise InputRefused(f"cannot be read ({error})") from error
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise InputRefused(f"tensor {name} holds NaN or infinite values")
+    return weights
 
 
 def read_contract(path: Path) -> Contract:
@@ -227,9 +264,7 @@ def read_contract(path: Path) -> Contract:
     try:
         contract = Contract.model_validate_json(header)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "contract"
-        raise InputRefused(f"{path}: unreadable contract ({where}: {first['msg']})") from error
+        raise InputRefused(f"{path}: unreadable contract ({_first_of(error)})") from error
     if contract.method not in methods():
         known = ", ".join(methods())
         raise InputRefused(f"{path}: method {contract.method!r} is not known here; known: {known}")
@@ -238,7 +273,10 @@ def read_contract(path: Path) -> Contract:
 
 def save_model(path: Path, network: nn.Module, contract: Contract, dtype: torch.dtype) -> None:
     """Write weights and contract to `path`, which appears whole or not at all."""
-    weights = {key: value.to(dtype).contiguous() for key, value in network.state_dict().items()}
+    weights = {
+        key: value.to(dtype, copy=True, memory_format=torch.contiguous_format)  # never shared
+        for key, value in network.state_dict().items()
+    }
     with whole_file(path, replace=True) as unfinished:
         unfinished.write_bytes(save(weights, metadata={HEADER_KEY: contract.model_dump_json()}))
 

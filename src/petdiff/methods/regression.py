@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from petdiff.diffusion.denoiser import Denoiser
 from petdiff.diffusion.samplers import Callback
 from petdiff.errors import UsageError
-from petdiff.methods.patches import OVERLAP, PATCH, own_voxel_mm
+from petdiff.methods.patches import OVERLAP, PATCH, Voxels, own_voxel_mm
 
 if TYPE_CHECKING:
     from petdiff.methods.objective import Objective
@@ -24,8 +24,8 @@ class Windows(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    window: tuple[int, int, int] = PATCH
-    overlap: int = OVERLAP
+    window: tuple[Voxels, Voxels, Voxels] = PATCH
+    overlap: int = Field(ge=0, le=1024, default=OVERLAP)
 
 
 @dataclass

@@ -5,7 +5,7 @@ It sees the measured scan alone, in the published domain, at timestep 0, and ans
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
@@ -59,7 +59,7 @@ class UNet3D(Regressor):
 
         return Contract(
             method=self.name,
-            architecture=asdict(self.network.architecture),
+            architecture=self.network.architecture.model_dump(),
             process=self.windows.model_dump(),
             training=training,
         )

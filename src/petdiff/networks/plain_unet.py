@@ -6,26 +6,29 @@ interpolation on the way up, and GroupNorm. Shapes: b batch, c channels, then i,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 _CHANNELS_PER_GROUP = 4
 
 
-@dataclass(frozen=True)
-class PlainArchitecture:
-    """What a PlainUNet is made of.
+class PlainArchitecture(BaseModel):
+    """What a PlainUNet is made of. The bounds keep a description from a file within a machine.
 
     features  channels at full resolution; twice as many at each level below
     levels    that have skip connections; one more lies below them
     """
 
-    features: int = 16
-    levels: int = 3
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    features: int = Field(
+        ge=_CHANNELS_PER_GROUP, le=256, multiple_of=_CHANNELS_PER_GROUP, default=16
+    )
+    levels: int = Field(ge=1, le=6, default=3)
 
 
 class PlainUNet(nn.Module):

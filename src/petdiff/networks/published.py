@@ -13,21 +13,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Literal, Self
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 Resampling = Literal["none", "down", "up"]
+Multiplier = Annotated[int, Field(ge=1, le=32)]
+_CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """All that the network is made of; by default, the published.
+class Architecture(BaseModel):
+    """What the network is made of; by default, what the published one is made of.
 
-    Tensor shapes tell it all but for `groups`, which is 32 wherever weights come from elsewhere.
+    Tensor shapes show all of it but `groups`, which is 32 in published weights. The bounds keep a
+    description from a file within what a machine has.
 
     multipliers          width of each encoder level, in units of `channels`
     decoder_multipliers  width of each block of the decoder, coarsest level first. The published net
@@ -39,14 +41,29 @@ class Architecture:
     dims                 3, or 2 for slices
     """
 
-    channels: int = 128
-    multipliers: tuple[int, ...] = (1, 1, 2, 3, 4)
-    decoder_multipliers: tuple[int, ...] = (4, 3, 3, 3, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1)
-    residual_blocks: int = 2
-    in_channels: int = 2
-    out_channels: int = 2
-    groups: int = 32
-    dims: int = 3
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    channels: int = Field(ge=2, le=1024, default=128)
+    multipliers: tuple[Multiplier, ...] = Field(min_length=1, max_length=8, default=(1, 1, 2, 3, 4))
+    decoder_multipliers: tuple[Multiplier, ...] = Field(
+        max_length=8 * 9, default=(4, 3, 3, 3, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1)
+    )
+    residual_blocks: int = Field(ge=1, le=8, default=2)
+    in_channels: int = Field(ge=1, le=16, default=2)
+    out_channels: int = Field(ge=1, le=16, default=2)
+    groups: int = Field(ge=1, le=1024, default=32)
+    dims: Literal[2, 3] = 3
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        blocks = len(self.multipliers) * (self.residual_blocks + 1)
+        if len(self.decoder_multipliers) != blocks:
+            raise ValueError(
+                f"{len(self.decoder_multipliers)} decoder_multipliers for {blocks} decoder blocks"
+            )
+        if self.channels % self.groups:
+            raise ValueError(f"{self.channels} channels are not a multiple of {self.groups} groups")
+        return self
 
     @classmethod
     def scaled(
@@ -54,9 +71,12 @@ class Architecture:
         channels: int,
         multipliers: tuple[int, ...] = (1, 1, 2, 3, 4),
         residual_blocks: int = 2,
-        **kept: int,
+        *,
+        in_channels: int = 2,
+        out_channels: int = 2,
+        dims: Literal[2, 3] = 3,
     ) -> Architecture:
-        """The published layout, quirks and channels per group included, at another size."""
+        """Return the published layout, quirks and channels per group included, at another size."""
         decoder: list[int] = []
         for width, finer in zip(
             multipliers[::-1], (*multipliers[-2::-1], multipliers[0]), strict=True
@@ -70,7 +90,9 @@ class Architecture:
             decoder_multipliers=tuple(decoder),
             residual_blocks=residual_blocks,
             groups=channels // per_group,
-            **kept,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            dims=dims,
         )
 
     @property
@@ -193,9 +215,7 @@ class ResBlock(nn.Module):
 
 
 def _conv(dims: int, c_in: int, c_out: int, width: int = 3) -> nn.Module:
-    layer: Any = {2: nn.Conv2d, 3: nn.Conv3d}[dims]
-    made: nn.Module = layer(c_in, c_out, width, padding=width // 2)
-    return made
+    return _CONVOLUTIONS[dims](c_in, c_out, width, padding=width // 2)
 
 
 def _silent(layer: nn.Module) -> nn.Module:
@@ -249,12 +269,12 @@ def read_architecture(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
         for i in range(1, len(decoder), per_level)
     ]
     groups = Architecture().groups
-    if channels % groups or any(width % channels for width in encoder + decoder):
+    if channels < 1 or channels % groups or any(width % channels for width in encoder + decoder):
         raise ValueError(
             f"tensors input_blocks.*, output_blocks.*: widths {encoder}, {decoder} not multiples "
             f"of the first, {channels}, or that not of the {groups} groups of GroupNorm"
         )
-    architecture = Architecture(
+    architecture = _bounded(
         channels=channels,
         multipliers=tuple(width // channels for width in encoder),
         decoder_multipliers=tuple(width // channels for width in decoder),
@@ -264,6 +284,16 @@ def read_architecture(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
     )
     _refuse_misfit(architecture, shapes)
     return architecture
+
+
+def _bounded(**parts: int | tuple[int, ...]) -> Architecture:
+    """Return Architecture(**parts); ValueError in one line where a part is out of bounds."""
+    try:
+        return Architecture.model_validate(parts)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from error
 
 
 def _decoder_widths(shapes: Mapping[str, tuple[int, ...]]) -> list[int]:

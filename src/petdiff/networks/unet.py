@@ -8,48 +8,64 @@ resolution. Shapes: b batch, c channels, then the axes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Literal, Self
 
 import torch
 import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 _EMBEDDING_OCTAVES = 6
+_CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+
+Channels = Annotated[int, Field(ge=1, le=64)]
+Width = Annotated[int, Field(ge=1, le=2048)]
+Blocks = Annotated[int, Field(ge=1, le=16)]
 
 
-class UNet(nn.Module):
-    """U-Net over `dims` axes with per-voxel channel normalisation and FiLM from a noise level.
+class UNetArchitecture(BaseModel):
+    """What a UNet is made of. The bounds keep a description from a file within what a machine has.
 
     in_channels, out_channels  of the full-resolution volume
     widths                     channels at 1/2, 1/4, 1/8 … of the resolution
     blocks                     residual blocks at each level, on the way down and again going up
     dims                       3 for volumes, 2 for slices
+    embedding                  width of the noise level's embedding
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        widths: Sequence[int] = (48, 96, 128),
-        blocks: Sequence[int] = (1, 1, 2),
-        dims: int = 3,
-        embedding: int = 128,
-    ) -> None:
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    in_channels: Channels
+    out_channels: Channels
+    widths: tuple[Width, ...] = Field(min_length=1, max_length=6, default=(48, 96, 128))
+    blocks: tuple[Blocks, ...] = (1, 1, 2)
+    dims: Literal[2, 3] = 3
+    embedding: int = Field(ge=1, le=2048, default=128)
+
+    @model_validator(mode="after")
+    def _levels_agree(self) -> Self:
+        if len(self.widths) != len(self.blocks):
+            raise ValueError(f"one number of blocks per level: {self.widths} against {self.blocks}")
+        return self
+
+
+class UNet(nn.Module):
+    """U-Net over `dims` axes with per-voxel channel normalisation and FiLM from a noise level."""
+
+    def __init__(self, architecture: UNetArchitecture) -> None:
         super().__init__()
-        if len(widths) != len(blocks):
-            raise ValueError(f"one number of blocks per level: {widths} against {blocks}")
-        self.dims = dims
-        self.blocks = tuple(blocks)
+        self.architecture = architecture
+        widths, blocks = architecture.widths, architecture.blocks
+        dims, embedding = architecture.dims, architecture.embedding
         cells = 2**dims
-        conv = _conv(dims)
+        conv = _CONVOLUTIONS[dims]
         self.embed = nn.Sequential(
             nn.Linear(2 * _EMBEDDING_OCTAVES + 1, embedding),
             nn.SiLU(),
             nn.Linear(embedding, embedding),
         )
-        self.stem = conv(in_channels * cells, widths[0], 3, padding=1)
+        self.stem = conv(architecture.in_channels * cells, widths[0], 3, padding=1)
         self.down_blocks = nn.ModuleList(
             _Stage(width, n, embedding, dims) for width, n in zip(widths, blocks, strict=True)
         )
@@ -61,25 +77,13 @@ class UNet(nn.Module):
             _Stage(width, n, embedding, dims)
             for width, n in zip(widths[:-1], blocks[:-1], strict=True)
         )
-        self.head = conv(widths[0], out_channels * cells, 3, padding=1)
+        self.head = conv(widths[0], architecture.out_channels * cells, 3, padding=1)
         _silence(self.head)
-
-    def architecture(self) -> dict[str, Any]:
-        """Arguments that rebuild this network."""
-        cells = 2**self.dims
-        return {
-            "in_channels": self.stem.in_channels // cells,
-            "out_channels": self.head.out_channels // cells,
-            "widths": tuple(conv.out_channels for conv in (self.stem, *self.downs)),
-            "blocks": self.blocks,
-            "dims": self.dims,
-            "embedding": self.embed[0].out_features,
-        }
 
     @property
     def multiple(self) -> int:
         """Every axis of the input must be a multiple of this many voxels."""
-        return 1 << len(self.blocks)
+        return 1 << len(self.architecture.blocks)
 
     @property
     def radius(self) -> int:
@@ -88,7 +92,7 @@ class UNet(nn.Module):
         The tile's faces lie at multiples of `multiple`. A convolution reaches one cell of its
         level, a residual block has two convolutions.
         """
-        *upper, bottom = (2 * n << (level + 1) for level, n in enumerate(self.blocks))
+        *upper, bottom = (2 * n << (level + 1) for level, n in enumerate(self.architecture.blocks))
         reach = 2  # the head; from there back to the input
         for level, width in enumerate(upper):
             reach = _round_up(reach + width, 4 << level)  # a coarser cell is seen whole
@@ -108,7 +112,7 @@ class UNet(nn.Module):
         for level in reversed(range(len(skips))):
             up = F.interpolate(self.ups[level](x), scale_factor=2.0, mode="nearest")
             x = self.up_blocks[level](skips[level] + up, emb)
-        return shuffle(self.head(x), self.dims)
+        return shuffle(self.head(x), self.architecture.dims)
 
 
 class Block(nn.Module):
@@ -116,7 +120,7 @@ class Block(nn.Module):
 
     def __init__(self, width: int, embedding: int, dims: int) -> None:
         super().__init__()
-        conv = _conv(dims)
+        conv = _CONVOLUTIONS[dims]
         self.conv_in = conv(width, width, 3, padding=1)
         self.film = nn.Linear(embedding, 2 * width)
         self.conv_out = conv(width, width, 3, padding=1)
@@ -180,10 +184,6 @@ def _fourier(t: Tensor) -> Tensor:
 
 def _round_up(n: int, multiple: int) -> int:
     return -(-n // multiple) * multiple
-
-
-def _conv(dims: int) -> Any:
-    return {2: nn.Conv2d, 3: nn.Conv3d}[dims]
 
 
 def _silence(layer: nn.Module) -> None:
