@@ -84,7 +84,8 @@ def _simulate_patient(
     study: Study, record: ScanRecord | None, seed: int, folder: Path, progress: Progress
 ) -> None:
     progress.missing.clear()  # of the patient before
-    with progress.stage("scan") as tick:
+    progress.say(f"drawing and painting the patient of seed {seed}; the scan follows")
+    with progress.stage("scan", hint="larger voxels (--voxel-size) are faster") as tick:
         simulation = _simulation(study, record, seed, tick)
     _tell(simulation, progress)
     scans = {"truth": simulation.truth, "full": simulation.full}
