@@ -164,6 +164,14 @@ def be_quiet() -> None:
     _handler.setLevel(logging.CRITICAL + 1)
 
 
+def log_in_process() -> None:
+    """Do as `log_to_stderr` does, for warnings alone, in a process that petdiff started."""
+    prepare_streams()
+    _handler.setLevel(logging.WARNING)
+    logging.getLogger().addHandler(_handler)
+    logging.captureWarnings(True)
+
+
 @contextmanager
 def log_to_stderr() -> Iterator[None]:
     """Print messages of the logger "petdiff" to stderr, and keep other libraries' warnings away.

@@ -22,6 +22,7 @@ from petdiff.evaluation.cohort.pace import PaceQueue, Pacing, report_paces_to
 from petdiff.evaluation.cohort.stored import Done, read_unit, store_unit
 from petdiff.evaluation.cohort.unit import Measured, measure_unit
 from petdiff.runs import begin_or_resume, is_empty, remove_unfinished
+from petdiff.terminal import log_in_process
 
 Work = Callable[[Cohort, Unit], Measured]
 Tick = Callable[[int, int], None]
@@ -135,6 +136,7 @@ def _begin_process(paces: PaceQueue) -> None:
     It ends when the one that started it has ended, however that ended, and leaves Ctrl-C to it.
     """
     report_paces_to(paces)
+    log_in_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_wait_for_parent, daemon=True).start()
 

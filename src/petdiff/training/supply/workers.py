@@ -16,6 +16,7 @@ from multiprocessing.sharedctypes import Synchronized
 
 from petdiff.data.array_store import Entry, Store
 from petdiff.errors import InputRefused, PetdiffError
+from petdiff.terminal import log_in_process
 from petdiff.training.supply.patches import SlabMaker, slab_name
 
 _FAILED = "failed-"  # how entries are called that say why a process ended
@@ -106,6 +107,7 @@ def _make_slabs(
     """What each process does until its parent ends."""
     import torch
 
+    log_in_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.nice(5)  # training comes first where cores are few
