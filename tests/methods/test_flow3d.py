@@ -138,6 +138,16 @@ def test_loss_of_a_perfect_answer_is_zero() -> None:
     assert loss(method, measured, fields, activity, generator).item() == pytest.approx(0, abs=1e-9)
 
 
+def test_loss_is_finite_where_a_scan_has_negative_voxels() -> None:
+    """Reconstructions without a positivity constraint have them in air."""
+    method = Flow3D.create("tiny")
+    low, full = scan(0.4) - 0.9, scan(0.1) - 0.9
+    assert float((low < 0).float().mean()) > 0.2
+    batch = method.example(low, full)[None]
+    [objective] = method.objectives()
+    assert torch.isfinite(objective.loss(batch, torch.Generator().manual_seed(0)))
+
+
 def test_loss_learns() -> None:
     torch.manual_seed(0)
     method = Flow3D.create("tiny")

@@ -259,7 +259,8 @@ def loss(
     per_sample = (-1, 1, 1, 1, 1)
     x = torch.where(pure.view(per_sample), 0.0, r + sigma.view(per_sample) * noise)
     sigma = torch.where(pure, torch.inf, sigma)
-    scan = activity * (1 + fields[:, :1])
+    # As for a whole scan: smoothed activity below 0 has no power, and the loss would be NaN.
+    scan = (activity * (1 + fields[:, :1])).clamp(min=0)
     smoothed = {width: gaussian_smooth(scan, width) for width in SMOOTHED}
     answer = torch.split(method.denoise(x, sigma, fields), 1, dim=1)
     error = (keep_activity(answer, activity, smoothed, fields[:, 3:4]) - r).square()
