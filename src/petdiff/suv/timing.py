@@ -31,6 +31,7 @@ SERIES_TIME_LATER = "series time, its date set aside"
 
 # The order of the IBSI manual. Another in use asks the series time second to last.
 _ORDER = (SERIES_TIME, GE_TIME, FRAME_TIME, FIRST_TIME)
+_ROUNDED = 0.1  # of a frame's duration
 SAME = 0.01  # relative change of SUV up to which two readings count as one
 
 
@@ -76,9 +77,14 @@ def timeline(slices: Sequence[SliceHeader], half_life_s: float) -> Timeline:
             slices[0],
             f"no time of the scan (0008,0031, 0008,0032) fits the injection at {injection.moment}",
         )
+    if scan.first is None:
+        notes.append(
+            f"no slice has an AcquisitionTime (0008,0032): the {rule} is taken as the start of the "
+            "scan, unchecked"
+        )
     if rule == FIRST_TIME:
         notes.append("no clock says what decay is corrected to: the earliest slice is assumed")
-    doubted = _doubted(references, scan)
+    doubted = _doubted(references, scan, half_life_s)
     return Timeline(scan, injection, rule, references, doubted, tuple(notes))
 
 
@@ -103,7 +109,7 @@ def _time_by_frame(
     None unless every slice has what it takes and all agree to 1 % in activity. A reference time of
     zero is a field left empty: no frame with a duration has its mean moment at the start.
     """
-    first, starts_s = scan.first, list[float]()
+    first, starts_s, durations_s = scan.first, list[float](), list[float]()
     if first is None:
         return None
     least_s, most_s = elapsed_limits_s(half_life_s)
@@ -113,12 +119,14 @@ def _time_by_frame(
             return None
         if not plausible_frame(duration_s):
             return None
+        durations_s.append(duration_s)
         mean_moment_s = average_rate_time_s(duration_s, half_life_s)
         starts_s.append((start - first).total_seconds() + mean_moment_s - s.frame_reference_s)
     start_s = median(starts_s)
     apart = change(max(starts_s) - min(starts_s), half_life_s)
+    # The scan cannot start after its first frame, but for the rounding of the reference time.
     late = start_s > 0 and change(start_s, half_life_s) > SAME
-    if late or start_s < -(most_s - least_s):
+    if late or start_s > _ROUNDED * durations_s[0] or start_s < -(most_s - least_s):
         notes.append(
             f"FrameReferenceTime (0054,1300) of {slices[0].frame_reference_s:g} s is no time from "
             "the start of a scan to the middle of this frame: it is not used"
@@ -158,13 +166,22 @@ def _chosen(
     return next(iter([*sound, *rules]), None)
 
 
-def _doubted(references: Mapping[str, datetime], scan: ScanTimes) -> tuple[str, ...]:
+def _doubted(
+    references: Mapping[str, datetime], scan: ScanTimes, half_life_s: float
+) -> tuple[str, ...]:
     """Return the rules that count as readings of their own.
 
     The earliest slice is only a guess where the frames or the vendor say what decay is corrected
-    to, and a series date that is days later is then that of a later reconstruction.
+    to, and a series date that is days later is then that of a later reconstruction. A single frame
+    whose reference time is that of its own middle says nothing of an earlier start.
     """
-    vendor = scan.vendor is not None and scan.first is not None and scan.vendor <= scan.first
-    known = FRAME_TIME in references or vendor
+    frame, vendor, first = references.get(FRAME_TIME), scan.vendor, scan.first
+    one_start = len({start for start in scan.starts if start is not None}) == 1
+    by_frame = frame is not None and not (
+        one_start
+        and first is not None
+        and change((frame - first).total_seconds(), half_life_s) <= SAME
+    )
+    known = by_frame or (vendor is not None and first is not None and vendor <= first)
     guesses = (FIRST_TIME, SERIES_TIME_LATER) if known else ()
     return tuple(rule for rule in references if rule not in guesses)
