@@ -127,6 +127,7 @@ def test_nifti_frames_come_out_as_one_file(nifti: Path, model: Path, tmp_path: P
     np.testing.assert_array_equal(after.header["pixdim"], before.header["pixdim"])
     assert after.header.get_xyzt_units() == before.header.get_xyzt_units()
     assert json.loads((out / "denoised.json").read_text()) == {
+        "Units": "SUV",
         "FrameTimesStart": [0, 10, 30],
         "FrameDuration": [10, 20, 60],
     }

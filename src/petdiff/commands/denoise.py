@@ -72,6 +72,8 @@ def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list
         form = _form(request, image)
         require_free(output, _result_bytes(request, scan))
         model = _load(request, image, progress)
+        if form == "dicom" and image.facts.get("multi_frame"):
+            progress.say("form    single-frame PET slices; the source is multi-frame DICOM")
         if isinstance(scan, PETFrames):
             progress.say(f"frames  {frames_text(scan)}; each is denoised as a scan of its own")
         with progress.stage("denoising", hint=_FASTER) as tick:

@@ -8,12 +8,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-import numpy as np
-
 from petdiff.errors import InputRefused
 from petdiff.io.dicom_facts import header_fields
 from petdiff.io.dicom_file import DicomFile
-from petdiff.io.dicom_pixels import stored_values
+from petdiff.io.dicom_pixels import same_pixels
 
 _OF_THE_PLANE = ("Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient")
 _CHUNK_BYTES = 1 << 20
@@ -63,6 +61,6 @@ def _difference(first: DicomFile, second: DicomFile) -> str | None:
     for keyword, value in one.items():
         if str(value) != str(other[keyword]):
             return keyword
-    if not np.array_equal(stored_values(first), stored_values(second)):
+    if not same_pixels(first, second):
         return "their pixels"
     return None

@@ -1,4 +1,4 @@
-"""The values of one DICOM slice, in its stored unit.
+"""The values of DICOM slices, in their stored unit.
 
 What the header declares is compared with what the file holds before anything is allocated.
 """
@@ -24,51 +24,83 @@ _BY_EXTRA = ("JPEG 2000", "JPEG-LS", "RLE", "High-Throughput")
 _MOST_PIXELS = 1 << 24  # of one slice; PET has 880 × 880 at most
 
 
-def stored_values(file: DicomFile) -> NDArray[np.float64]:
-    """Return a slice's values in its stored unit, float64 [row, column].
+class PixelReader:
+    """Reads the values of slices, and holds the last multi-frame file that it has read."""
 
-    Raises InputRefused for values that are none, and pixels that cannot be decoded.
-    """
+    def __init__(self) -> None:
+        self._held: tuple[DicomFile, Dataset] | None = None
+
+    def values(self, file: DicomFile, header: Dataset, frame: int | None) -> NDArray[np.float64]:
+        """Return a slice's values in its stored unit, float64 [row, column].
+
+        header  the slice's attributes, of which RescaleSlope and RescaleIntercept are used
+        frame   index of the slice within a multi-frame file; None for a file of one slice
+
+        Raises InputRefused for values that are none, and pixels that cannot be decoded.
+        """
+        name = file.entry.name if frame is None else f"{file.entry.name}, frame {frame + 1}"
+        dataset = self._dataset(file, keep=frame is not None)
+        with lenient_pydicom(), refusing(f"{name}: PixelData (7FE0,0010) cannot be decoded"):
+            slope = _scale(name, header, "RescaleSlope", None)
+            intercept = _scale(name, header, "RescaleIntercept", 0.0)
+            pixels = _pixels(name, dataset, frame)
+        if slope == 0 and pixels.any():
+            raise InputRefused(f"{name}: RescaleSlope (0028,1053) is 0, and its pixels are not")
+        values = pixels.astype(np.float64) * slope + intercept
+        if not np.isfinite(values).all():
+            raise InputRefused(f"{name} holds NaN or infinite values, which no scan has")
+        return values
+
+    def _dataset(self, file: DicomFile, *, keep: bool) -> Dataset:
+        if self._held is not None and self._held[0] is file:
+            return self._held[1]
+        self._held = None
+        dataset = _with_pixels(file)
+        if keep:
+            self._held = file, dataset
+        return dataset
+
+
+def _with_pixels(file: DicomFile) -> Dataset:
     read = read_file(file.entry, pixels=True)
     if read is None or "PixelData" not in read.dataset:
         raise DamagedFile(f"{file.entry.name} has no PixelData (7FE0,0010): truncated?")
-    dataset, name = read.dataset, read.entry.name
-    with lenient_pydicom(), refusing(f"{name}: PixelData (7FE0,0010) cannot be decoded"):
-        slope = _scale(name, dataset, "RescaleSlope", None)
-        intercept = _scale(name, dataset, "RescaleIntercept", 0.0)
-        pixels = _pixels(name, dataset)
-    if slope == 0 and pixels.any():
-        raise InputRefused(f"{name}: RescaleSlope (0028,1053) is 0, and its pixels are not")
-    values = pixels.astype(np.float64) * slope + intercept
-    if not np.isfinite(values).all():
-        raise InputRefused(f"{name} holds NaN or infinite values, which no scan has")
-    return values
+    return read.dataset
 
 
-def _scale(name: str, dataset: Dataset, keyword: str, otherwise: float | None) -> float:
-    value = dataset.get(keyword, otherwise)
-    number = otherwise if value is None else number_or_none(dataset, keyword)
+def same_pixels(first: DicomFile, second: DicomFile) -> bool:
+    """Whether two files of one form hold the same values."""
+    if int(number_or_none(first.dataset, "NumberOfFrames") or 1) > 1:
+        return bool(_with_pixels(first).PixelData == _with_pixels(second).PixelData)
+    one, other = (PixelReader().values(file, file.dataset, None) for file in (first, second))
+    return np.array_equal(one, other)
+
+
+def _scale(name: str, header: Dataset, keyword: str, otherwise: float | None) -> float:
+    value = header.get(keyword, otherwise)
+    number = otherwise if value is None else number_or_none(header, keyword)
     if number is None:
         raise InputRefused(f"{name}: {keyword} is {value!r}, not a number")
     return number
 
 
-def _pixels(name: str, dataset: Dataset) -> NDArray[np.number[Any]]:
+def _pixels(name: str, dataset: Dataset, frame: int | None) -> NDArray[np.number[Any]]:
     """Return the pixels as stored [row, column]."""
-    _require_one_plane(name, dataset)
+    count = 1 if frame is None else int(dataset.NumberOfFrames)
+    _require_planes(name, dataset, count)
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_compressed:
         if not get_decoder(syntax).is_available:
             raise InputRefused(_no_decoder(name, syntax.name))
-        _require_size(name, dataset)
-    pixels = pixel_array(dataset)
+        _require_size(name, dataset, frame or 0, count)
+    pixels = pixel_array(dataset, index=frame)
     if pixels.shape != (dataset.Rows, dataset.Columns):
         raise DamagedFile(f"{name}: PixelData (7FE0,0010) holds {pixels.shape} pixels")
     return pixels
 
 
-def _require_one_plane(name: str, dataset: Dataset) -> None:
-    """Raise InputRefused unless one plane of numbers is declared, and is there."""
+def _require_planes(name: str, dataset: Dataset, count: int) -> None:
+    """Raise InputRefused unless `count` planes of numbers are declared, and are there."""
     samples = number_or_none(dataset, "SamplesPerPixel")
     if samples not in (None, 1):
         raise InputRefused(
@@ -83,19 +115,20 @@ def _require_one_plane(name: str, dataset: Dataset) -> None:
         int(number_or_none(dataset, keyword) or 0)
         for keyword in ("Rows", "Columns", "BitsAllocated")
     )
-    declared, here = rows * columns * bits // 8, len(dataset.PixelData)
+    declared, here = count * rows * columns * bits // 8, len(dataset.PixelData)
     if not 0 < rows * columns <= _MOST_PIXELS:
         raise InputRefused(f"{name}: Rows × Columns is {rows} × {columns}, which no slice has")
     if not dataset.file_meta.TransferSyntaxUID.is_compressed and here < declared:
+        planes = f"{count} frames of " if count > 1 else ""
         raise DamagedFile(
-            f"{name}: PixelData (7FE0,0010) has {here} bytes, and {rows} × {columns} pixels of "
-            f"{bits} bits take {declared}: truncated?"
+            f"{name}: PixelData (7FE0,0010) has {here} bytes, and {planes}{rows} × {columns} "
+            f"pixels of {bits} bits take {declared}: truncated?"
         )
 
 
-def _require_size(name: str, dataset: Dataset) -> None:
+def _require_size(name: str, dataset: Dataset, frame: int, count: int) -> None:
     """Raise InputRefused where a compressed picture is not of the size that the header says."""
-    size = codestream_size(get_frame(dataset.PixelData, 0, number_of_frames=1))
+    size = codestream_size(get_frame(dataset.PixelData, frame, number_of_frames=count))
     if size not in (None, (dataset.Rows, dataset.Columns)):
         raise DamagedFile(
             f"{name}: PixelData (7FE0,0010) holds a picture of {size}, and Rows × Columns is "

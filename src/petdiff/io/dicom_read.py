@@ -14,11 +14,12 @@ from pydicom import Dataset
 from petdiff.errors import InputRefused, SUVRefused
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
+from petdiff.io.dicom_enhanced import MULTI_FRAME_PET, classic_headers, complete_series
 from petdiff.io.dicom_facts import acquisition_facts, header_fields
-from petdiff.io.dicom_file import DicomFile
+from petdiff.io.dicom_file import DicomFile, refusing
 from petdiff.io.dicom_frames import FrameOrder, FrameSlice, frame_order
 from petdiff.io.dicom_geometry import plane_of, stack_affine, stack_warnings
-from petdiff.io.dicom_pixels import stored_values
+from petdiff.io.dicom_pixels import PixelReader
 from petdiff.io.dicom_series import Series, pet_series
 from petdiff.suv.header import SliceHeader
 from petdiff.suv.rules import (
@@ -38,11 +39,14 @@ class DicomSource:
     """The headers that a derived series starts from, without pixels, one per slice k."""
 
     headers: tuple[Dataset, ...] = field(repr=False)
+    # Where the slice is a frame of a multi-frame file: its number there, from 1.
+    frame_numbers: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Slice(FrameSlice):
     file: DicomFile
+    frame: int | None = None  # index within a multi-frame file
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,9 @@ def read_dicom(
         factor = suv.factor if isinstance(suv, SUVResult) else 1.0
         factors = np.broadcast_to(np.asarray(factor, dtype=np.float64), len(scan.slices))
         by_frame = factors.reshape(len(scan.stacks), -1)
+        reader = PixelReader()
         frames = [
-            _image(stack, suv, factors_k, facts)
+            _image(stack, suv, factors_k, facts, reader)
             for stack, factors_k in zip(scan.stacks, by_frame, strict=True)
         ]
     if scan.order.kind is None:
@@ -94,11 +99,24 @@ def read_dicom_suv(
 def _scan_of(series: Series) -> _Scan:
     slices = []
     for file in series.files:
-        name, header = file.entry.name, file.dataset
-        times = SliceHeader.from_fields(header_fields(header), name)
-        slices.append(_Slice(header, plane_of(name, header), times, file))
+        for name, header, frame in _headers_of(file):
+            times = SliceHeader.from_fields(header_fields(header), name)
+            slices.append(_Slice(header, plane_of(name, header), times, file, frame))
     order = frame_order(slices)
-    return _Scan(tuple(tuple(slices[n] for n in frame) for frame in order.frames), order)
+    scan = _Scan(tuple(tuple(slices[n] for n in frame) for frame in order.frames), order)
+    if any(s.frame is not None for s in slices):
+        complete_series([[s.header for s in stack] for stack in scan.stacks], order.kind)
+    return scan
+
+
+def _headers_of(file: DicomFile) -> list[tuple[str, Dataset, int | None]]:
+    """Return name, header and frame index of each slice of a file."""
+    name = file.entry.name
+    if file.dataset.get("SOPClassUID") not in MULTI_FRAME_PET:
+        return [(name, file.dataset, None)]
+    with refusing(f"{name}: its functional groups cannot be read"):
+        headers = classic_headers(name, file.dataset)
+    return [(f"{name}, frame {n + 1}", header, n) for n, header in enumerate(headers)]
 
 
 def _facts(scan: _Scan, suv: SUVResult | WithoutSUV) -> dict[str, Any]:
@@ -107,6 +125,7 @@ def _facts(scan: _Scan, suv: SUVResult | WithoutSUV) -> dict[str, Any]:
     if (intercept := stack[0].times.rescale_intercept) != 0:
         facts["warnings"].append(f"RescaleIntercept (0028,1052) is {intercept:g} on every slice")
     facts["warnings"] += [*stack_warnings([s.plane for s in stack]), *scan.order.warnings]
+    facts["multi_frame"] = stack[0].frame is not None
     if scan.order.kind is not None:
         facts["frame_duration_s"] = None
     return facts
@@ -117,17 +136,21 @@ def _image(
     suv: SUVResult | WithoutSUV,
     factors: NDArray[np.float64],
     facts: dict[str, Any],
+    reader: PixelReader,
 ) -> PETImage:
     """Read one frame; factors [k] to SUV, or 1 where there is none."""
     same = bool((factors == factors[0]).all())
     return PETImage(
-        values=_volume(stack, factors),
+        values=_volume(stack, factors, reader),
         affine=stack_affine([s.plane for s in stack]),
         stored_per_value=1 / float(factors[0]) if same else 1 / factors,
         unit=suv.unit,
         in_suv=isinstance(suv, SUVResult),
         facts=facts,
-        source=DicomSource(tuple(s.header for s in stack)),
+        source=DicomSource(
+            tuple(s.header for s in stack),
+            tuple(None if s.frame is None else s.frame + 1 for s in stack),
+        ),
     )
 
 
@@ -182,19 +205,22 @@ def _require_one_scale(headers: Sequence[SliceHeader]) -> None:
             )
 
 
-def _volume(stack: Sequence[_Slice], factors: NDArray[np.float64]) -> NDArray[np.float32]:
+def _volume(
+    stack: Sequence[_Slice], factors: NDArray[np.float64], reader: PixelReader
+) -> NDArray[np.float32]:
     """Read the values, stored × factor, as [i, j, k] = [column, row, slice]."""
     plane = stack[0].plane
     # Slices are filled one after the other in memory, and the view has them as its last axis.
     volume = np.empty((len(stack), plane.rows, plane.columns), dtype=np.float32)
     for k, s in enumerate(stack):
-        volume[k] = stored_values(s.file) * factors[k]
+        volume[k] = reader.values(s.file, s.header, s.frame) * factors[k]
     return volume.transpose(2, 1, 0)
 
 
 def _require_room(slices: Sequence[_Slice]) -> None:
     """Raise InputRefused where headers declare far more voxels than their files can hold."""
-    plane, on_disk = slices[0].plane, sum(s.file.entry.size for s in slices)
+    files = {id(s.file): s.file for s in slices}.values()
+    plane, on_disk = slices[0].plane, sum(file.entry.size for file in files)
     needed = 4 * len(slices) * plane.rows * plane.columns
     if needed > _HARMLESS_BYTES + _MOST_RATIO * on_disk:
         raise InputRefused(

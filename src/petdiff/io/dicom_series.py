@@ -9,15 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from pydicom import Dataset
-from pydicom.uid import (
-    UID,
-    MediaStorageDirectoryStorage,
-    PositronEmissionTomographyImageStorage,
-)
+from pydicom.uid import UID, MediaStorageDirectoryStorage
 
 from petdiff.errors import InputRefused
 from petdiff.io.archives import is_zip, zip_entries
 from petdiff.io.dicom_copies import without_copies
+from petdiff.io.dicom_enhanced import PET_CLASSES
+from petdiff.io.dicom_facts import number_or_none
 from petdiff.io.dicom_file import DamagedFile, DicomFile, decode_all, lenient_pydicom, read_file
 from petdiff.io.entries import Entry, file_entry, folder_entries, printable
 from petdiff.suv.header import values_of
@@ -57,10 +55,14 @@ class Series:
         return any(_is_pet(file) for file in self.files)
 
     def __str__(self) -> str:
-        corrected = "ATTN" in values_of(self.files[0].dataset.get("CorrectedImage"))
+        corrected = (
+            "ATTN" in values_of(self.files[0].dataset.get("CorrectedImage"))
+            or self["AttenuationCorrected"] == "YES"
+        )
+        slices = sum(int(number_or_none(f.dataset, "NumberOfFrames") or 1) for f in self.files)
         return (
             f"{self.uid} (number {self['SeriesNumber'] or 'none'}, "
-            f"{self['SeriesDescription'] or 'no description'!r}, {len(self.files)} slices"
+            f"{self['SeriesDescription'] or 'no description'!r}, {slices} slices"
             f"{'' if corrected else ', not attenuation corrected'})"
         )
 
@@ -158,7 +160,7 @@ def _read(entry: Entry) -> DicomFile | None:
         raise DamagedFile(str(problem)) from problem
     if file is None or _is_directory(file):
         return file
-    if _text(file.dataset, "SOPClassUID") not in ("", PositronEmissionTomographyImageStorage):
+    if _text(file.dataset, "SOPClassUID") not in ("", *PET_CLASSES):
         return file
     lacking = [keyword for keyword in _IDENTITY if not _text(file.dataset, keyword)]
     if lacking:
@@ -191,8 +193,8 @@ def _choose(path: Path, found: _Found, uid: str | None) -> Series:
     if chosen:
         there = "; ".join(f"{s['Modality'] or 'no modality'}: {s}" for s in chosen)
         raise InputRefused(
-            f"{name} holds no series of single-frame PET images "
-            f"(SOP class {PositronEmissionTomographyImageStorage}), only {there}"
+            f"{name} holds no series of PET images (SOP class {PET_CLASSES[0]} or "
+            f"{PET_CLASSES[1]}), only {there}"
         )
     raise InputRefused(f"{name} holds no DICOM file{_what_else(found.others)}")
 
@@ -271,7 +273,7 @@ def _notes(files: Sequence[DicomFile]) -> list[str]:
 
 
 def _is_pet(file: DicomFile) -> bool:
-    return _text(file.dataset, "SOPClassUID") == PositronEmissionTomographyImageStorage
+    return _text(file.dataset, "SOPClassUID") in PET_CLASSES
 
 
 def _is_directory(file: DicomFile) -> bool:

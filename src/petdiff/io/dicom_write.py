@@ -15,7 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    PositronEmissionTomographyImageStorage,
+    generate_uid,
+)
 from pydicom.valuerep import format_number_as_ds
 
 from petdiff.errors import PetdiffError, UsageError
@@ -41,7 +45,8 @@ _DROPPED = (
 
 
 _RENEWED = (
-    "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "ImageType",
+    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription",
+    "ImageType",
     "InstanceCreationDate", "InstanceCreationTime", "ContentDate", "ContentTime",
     "ContentQualification", "BurnedInAnnotation", "DerivationDescription", "SourceImageSequence",
     "ContributingEquipmentSequence", "SamplesPerPixel", "PhotometricInterpretation",
@@ -65,13 +70,14 @@ def write_series(scan: PETImage | PETFrames, folder: Path, derivation: Derivatio
         for frame in frames:
             headers = frame.source.headers
             per_value = np.broadcast_to(np.asarray(frame.stored_per_value), len(headers))
-            for k, header in enumerate(headers):
+            numbers = frame.source.frame_numbers or (None,) * len(headers)
+            for k, (header, number) in enumerate(zip(headers, numbers, strict=True)):
                 stored = frame.values[:, :, k].T.astype(np.float64) * per_value[k]
                 if not np.isfinite(stored).all():
                     raise PetdiffError(
                         f"{folder} is not written: slice {k} holds NaN or infinite values"
                     )
-                derived = _derived(header, derivation, series_uid, now)
+                derived = _derived(header, number, derivation, series_uid, now)
                 written += 1
                 if "InstanceNumber" not in derived:
                     derived.InstanceNumber = written
@@ -90,13 +96,20 @@ def _require_source(image: PETImage, folder: Path) -> None:
         raise UsageError(f"the image is {image.shape}, not on the grid of its DICOM source")
 
 
-def _derived(source: Dataset, derivation: Derivation, series_uid: str, now: datetime) -> Dataset:
+def _derived(
+    source: Dataset,
+    frame_number: int | None,
+    derivation: Derivation,
+    series_uid: str,
+    now: datetime,
+) -> Dataset:
     """The source's header as that of a new image in a new series of the same study."""
     derived = Dataset({tag: element for tag, element in source.items() if tag.group > 2})
     # Elements are shared with the source: what is set anew below must be taken out first.
     for keyword in (*_DROPPED, *_RENEWED):
         if keyword in derived:
             delattr(derived, keyword)
+    derived.SOPClassUID = PositronEmissionTomographyImageStorage
     derived.SOPInstanceUID = generate_uid(prefix=None)
     derived.SeriesInstanceUID = series_uid
     derived.SeriesNumber = int(number_or_none(source, "SeriesNumber") or 0) + 1000
@@ -109,7 +122,7 @@ def _derived(source: Dataset, derivation: Derivation, series_uid: str, now: date
     derived.ContentQualification = "RESEARCH"
     derived.BurnedInAnnotation = "NO"
     derived.DerivationDescription = derivation.description[:1024]
-    derived.SourceImageSequence = [_source_image(source)]
+    derived.SourceImageSequence = [_source_image(source, frame_number)]
     equipment = source.get("ContributingEquipmentSequence") or []
     derived.ContributingEquipmentSequence = [*equipment, _equipment(derivation, now)]
     derived.file_meta = FileMetaDataset()
@@ -141,10 +154,12 @@ def _set_pixels(derived: Dataset, stored: NDArray[np.float64]) -> None:
     derived.add_new(0x7FE00010, "OW", pixels.tobytes().ljust(2 * pixels.size, b"\0"))
 
 
-def _source_image(source: Dataset) -> Dataset:
+def _source_image(source: Dataset, frame_number: int | None) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID = source.SOPClassUID
     item.ReferencedSOPInstanceUID = source.SOPInstanceUID
+    if frame_number is not None:
+        item.ReferencedFrameNumber = frame_number
     item.SpatialLocationsPreserved = "YES"
     item.PurposeOfReferenceCodeSequence = [
         _code("121322", "Source image for image processing operation")
