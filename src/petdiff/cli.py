@@ -6,9 +6,11 @@ each verb imports what it needs (petdiff.commands, torch) when it runs.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Literal
@@ -466,18 +468,31 @@ def run(arguments: list[str]) -> int:
 def main() -> None:
     """The `petdiff` program."""
     terminal.prepare_streams()
-    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):  # the last two are of one system each
+    stop = _Stop()
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # the last two are of one system each
         number = getattr(signal, name, None)
         # What the caller ignores (nohup) stays ignored.
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _stop)
+            signal.signal(number, stop)
     code = run(sys.argv[1:])
     sys.exit(terminal.finish_results() or code)
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
-    """Let a polite kill unwind like Ctrl-C, so that unfinished outputs are removed."""
-    raise KeyboardInterrupt
+class _Stop:
+    """Lets a polite kill or a closed terminal unwind like Ctrl-C: unfinished outputs are removed.
+
+    Such signals often come in twos and threes. Those within two seconds count as one, so that they
+    do not stop the removing.
+    """
+
+    def __init__(self) -> None:
+        self._last = -math.inf
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if now - self._last > 2:
+            self._last = now
+            raise KeyboardInterrupt
 
 
 def _options() -> set[str]:
