@@ -346,6 +346,14 @@ def evaluate(
     resample: Annotated[
         bool, typer.Option("--resample", help="Bring scans and labels to the reference's grid")
     ] = False,
+    series: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="UID",
+            help="Which series, where a scan holds several; can be repeated",
+            rich_help_panel="Scan",
+        ),
+    ] = None,
     units: Units = None,
     suv_factor: SuvFactor = None,
     workers: Annotated[
@@ -355,7 +363,7 @@ def evaluate(
 ) -> None:
     """Measure how close a scan is to a reference, or compare methods on a cohort of scans."""
     if cohort is not None:
-        given = (reference, test, low, labels, names, lesions, resample, units, suv_factor)
+        given = (reference, test, low, labels, names, lesions, resample, series, units, suv_factor)
         if any(given):
             raise UsageError("the cohort file names its scans: only --workers may be given with it")
         from petdiff.commands.evaluate_cohort import evaluate_cohort
@@ -371,7 +379,8 @@ def evaluate(
         )
     from petdiff.commands.evaluate import Pair, evaluate_pair
 
-    pair = Pair(reference, test, low, labels, names, lesions, resample, units, suv_factor)
+    chosen = tuple(series or ())
+    pair = Pair(reference, test, low, labels, names, lesions, resample, units, suv_factor, chosen)
     print_result(evaluate_pair(pair, output, quiet=quiet))
 
 
@@ -398,12 +407,13 @@ def info(
             help="A scan, a model file, or a shipped model's name; none: this machine",
         ),
     ] = None,
+    series: Series = None,
     json: Json = False,
 ) -> None:
     """Describe a scan, a model file, or this installation with its devices and models."""
     from petdiff.commands.info import describe
 
-    print_result(describe(file, as_json=json))
+    print_result(describe(file, series, as_json=json))
 
 
 @app.command()

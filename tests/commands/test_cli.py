@@ -28,10 +28,10 @@ OPTIONS = {
     "simulate": "output tracer extent no-lesions seed patients labels names from scanner dose "
     "voxel-size quiet",
     "train": "output data preset config resume device units suv-factor quiet",
-    "evaluate": "output reference test low labels names lesions resample units suv-factor "
+    "evaluate": "output reference test low labels names lesions resample series units suv-factor "
     "workers quiet",
     "suv": "series units suv-factor json",
-    "info": "json",
+    "info": "series json",
     "convert": "output",
     "demo": "output seed device quiet",
 }

@@ -98,7 +98,7 @@ def test_bqml_needs_a_factor(tmp_path: Path) -> None:
         read(path, units="suv", suv_factor=2)
     with pytest.raises(UsageError, match="`suv_factor`"):
         read(path, suv_factor=-1)
-    with pytest.raises(UsageError, match="series is for DICOM"):
+    with pytest.raises(UsageError, match="`series` is for DICOM"):
         read(path, series="1.2")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +35,7 @@ class Pair:
     resample: bool = False
     units: Units | None = None
     suv_factor: float | None = None
+    series: tuple[str, ...] = ()
 
 
 def evaluate_pair(pair: Pair, output: Path, *, quiet: bool = False) -> str:
@@ -76,11 +76,18 @@ def _read(pair: Pair, progress: Progress) -> tuple[Case, dict[str, PETImage]]:
     from petdiff.commands.evaluate_inputs import on_grid, read_labels, read_names
     from petdiff.evaluation.protocol import prepare
     from petdiff.io import read_in_suv
+    from petdiff.io.forms import form_of
 
-    read = partial(read_in_suv, units=pair.units, suv_factor=pair.suv_factor)
+    def read(path: Path) -> PETImage:
+        series = pair.series if form_of(path) == "dicom" else ()
+        return read_in_suv(
+            path, series=series or None, units=pair.units, suv_factor=pair.suv_factor
+        )
+
     grid = read(pair.reference)
     paths = {"test": pair.test} | ({"low": pair.low} if pair.low else {})
     scans = {n: on_grid(p, read(p), grid, resample=pair.resample) for n, p in paths.items()}
+    _require_used(pair.series, [grid, *scans.values()])
     labels, names = None, {}
     if pair.labels:
         labels = read_labels(pair.labels, grid, resample=pair.resample)
@@ -92,6 +99,13 @@ def _read(pair: Pair, progress: Progress) -> tuple[Case, dict[str, PETImage]]:
             )
     lesions = _lesions(pair.lesions, grid, pair.resample, progress) if pair.lesions else []
     return prepare(grid.suv, grid.spacing_mm, labels, names, lesions), scans
+
+
+def _require_used(series: Sequence[str], scans: Sequence[PETImage]) -> None:
+    """Raise UsageError for a series that no scan is."""
+    unused = set(series) - {scan.facts.get("series_uid") for scan in scans}
+    if unused:
+        raise UsageError(f"`series` {sorted(unused)[0]}: no scan that was read is that series")
 
 
 def _lesions(path: Path, grid: PETImage, resample: bool, progress: Progress) -> list[Lesion]:

@@ -7,23 +7,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from petdiff import __version__
+from petdiff.errors import UsageError
 from petdiff.records import NOTICE, package_versions
 
 if TYPE_CHECKING:
     from petdiff.frames import PETFrames
 
 
-def describe(file: Path | None, *, as_json: bool = False) -> str:
-    """The description as lines for a person, or as JSON."""
+def describe(file: Path | None, series: str | None = None, *, as_json: bool = False) -> str:
+    """Return the description as lines for a person, or as JSON."""
     if file is None:
+        _require_no_series(series)
         found = describe_installation()
     elif file.suffix == ".safetensors" or _is_shipped(file):
+        _require_no_series(series)
         found = describe_model(file)
     else:
-        found = describe_scan(file)
+        found = describe_scan(file, series)
     if as_json:
         return json.dumps(found, indent=2, ensure_ascii=False)
     return "\n".join(_lines(found))
+
+
+def _require_no_series(series: str | None) -> None:
+    if series is not None:
+        raise UsageError(f"`series` {series}: only a DICOM scan has series")
 
 
 def _is_shipped(file: Path) -> bool:
@@ -58,12 +66,12 @@ def describe_model(path: Path) -> dict[str, Any]:
     return {"file": str(path), "sha256": model.sha256, "parameters": parameters, **contract}
 
 
-def describe_scan(path: Path) -> dict[str, Any]:
+def describe_scan(path: Path, series: str | None = None) -> dict[str, Any]:
     """Grid, frames, unit, range and acquisition of a scan."""
     from petdiff.frames import PETFrames
     from petdiff.io import read
 
-    scan = read(path)
+    scan = read(path, series=series)
     frames = scan.frames if isinstance(scan, PETFrames) else (scan,)
     image = frames[0]
     return {

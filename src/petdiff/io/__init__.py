@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -21,19 +22,20 @@ Units = Literal["suv", "bqml"]
 def read(
     path: str | Path,
     *,
-    series: str | None = None,
+    series: str | Sequence[str] | None = None,
     units: Units | None = None,
     suv_factor: float | None = None,
 ) -> PETImage | PETFrames:
     """Read a PET scan: a DICOM folder, file or zip, a .nii or .nii.gz, or the published .npz.
 
     Returns PETFrames for a dynamic or gated scan, PETImage for any other.
-    A folder or a zip is searched through all its levels for the one PET series; a single DICOM file
-    stands for its series in its own folder. `series` is the SeriesInstanceUID to take where there
-    are several. `units` and `suv_factor` (SUV = stored value × factor) overrule the header. Without
-    them the unit of NIfTI is that of the .json beside it; where nothing states it, values are SUV
-    unless the mean of the body is above 100. Where nothing leads to SUV, values are as stored and
-    `in_suv` is False. Raises InputRefused, naming file, tag and remedy.
+    A folder or a zip is searched through all its levels for the one PET series; a single DICOM
+    file stands for its series in its own folder. `series` is the SeriesInstanceUID to take where
+    there are several; of several UIDs, the one that is there counts. `units` and `suv_factor`
+    (SUV = stored value × factor) overrule the header. Without them the unit of NIfTI is that of
+    the .json beside it; where nothing states it, values are SUV unless the mean of the body is
+    above 100. Where nothing leads to SUV, values are as stored and `in_suv` is False. Raises
+    InputRefused, naming file, tag and remedy.
     """
     path = existing(path)
     _check_options(units, suv_factor)
@@ -43,7 +45,7 @@ def read(
 
         return read_dicom(path, series, units, suv_factor)
     if series is not None:
-        raise UsageError(f"series is for DICOM; {path.name} holds one image")
+        raise UsageError(f"`series` is for DICOM; {path.name} holds one image")
     if form == "npz":
         from petdiff.io.npz import read_npz
 
@@ -56,7 +58,7 @@ def read(
 def read_static(
     path: str | Path,
     *,
-    series: str | None = None,
+    series: str | Sequence[str] | None = None,
     units: Units | None = None,
     suv_factor: float | None = None,
 ) -> PETImage:
@@ -73,7 +75,7 @@ def read_static(
 def read_in_suv(
     path: str | Path,
     *,
-    series: str | None = None,
+    series: str | Sequence[str] | None = None,
     units: Units | None = None,
     suv_factor: float | None = None,
 ) -> PETImage:
@@ -93,7 +95,7 @@ def in_suv(path: str | Path, scan: PETImage) -> PETImage:
 def read_suv(
     path: str | Path,
     *,
-    series: str | None = None,
+    series: str | Sequence[str] | None = None,
     units: Units | None = None,
     suv_factor: float | None = None,
 ) -> SUVResult:

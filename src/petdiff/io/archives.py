@@ -15,7 +15,8 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import BinaryIO, cast
 
 from petdiff.errors import InputRefused, PetdiffError
-from petdiff.io.entries import Bounded, Entry, is_of_macos, printable
+from petdiff.io.entries import Bounded, Entry, is_of_macos
+from petdiff.terminal import one_line
 
 _MOST_ENTRIES = 50_000  # a dynamic total-body study has some 30,000 files
 _MOST_BYTES = 8 << 30
@@ -104,7 +105,7 @@ def _entries(
         _require_harmless(member, name)
         if member.file_size > max(_HARMLESS_BYTES, _MOST_RATIO_EACH * member.compress_size):
             raise InputRefused(
-                f"{name} would unpack {printable(member.filename)!r} from {member.compress_size} "
+                f"{name} would unpack {one_line(member.filename)!r} from {member.compress_size} "
                 f"to {member.file_size} bytes, which no scan does: {_UNPACK}"
             )
     for member in sorted(members, key=lambda member: member.filename):
@@ -123,7 +124,7 @@ def _entries(
 
 def _require_harmless(member: zipfile.ZipInfo, name: str) -> None:
     inside = PureWindowsPath(member.filename)  # knows either slash, and drives
-    shown = printable(member.filename)
+    shown = one_line(member.filename)
     if inside.drive or inside.root or ".." in inside.parts:
         raise InputRefused(f"{name} holds {shown!r}, a path that leads out of it")
     if member.flag_bits & 0x1:
@@ -183,7 +184,7 @@ def _name(member: zipfile.ZipInfo) -> str:
     if not member.flag_bits & 0x800:
         with suppress(UnicodeError):
             name = name.encode("cp437").decode("utf-8")
-    return printable(name)
+    return one_line(name)
 
 
 @contextmanager
@@ -194,7 +195,7 @@ def _sound(what: str) -> Iterator[None]:
     except (PetdiffError, MemoryError):
         raise
     except Exception as problem:
-        reason = printable(str(problem)) or type(problem).__name__
+        reason = one_line(str(problem)) or type(problem).__name__
         raise InputRefused(
             f"{what} is not a sound zip ({reason}): get it again, or unpack it and give the folder"
         ) from problem

@@ -25,7 +25,8 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from petdiff.errors import InputRefused, PetdiffError
 from petdiff.io.dicom_form import HEAD_BYTES, Form, form_of
-from petdiff.io.entries import Bounded, Entry, printable
+from petdiff.io.entries import Bounded, Entry
+from petdiff.terminal import one_line
 
 _HARMLESS_BYTES = 64 << 20  # that any deflated file may unpack to
 _MOST_RATIO = 20  # PET slices deflate to 1/2 … 1/10
@@ -71,7 +72,7 @@ def lenient_pydicom() -> Iterator[list[str]]:
     notes: list[str] = []
 
     def note(message: Warning | str, *_: object, **__: object) -> None:
-        text = printable(str(message))[:200]
+        text = one_line(str(message))[:200]
         if text not in notes and len(notes) < _MOST_NOTES:
             notes.append(text)
 
@@ -93,7 +94,7 @@ def refusing(what: str, remedy: str = "", series_uid: str = "") -> Iterator[None
     except (PetdiffError, MemoryError):
         raise
     except Exception as problem:
-        reason = " ".join(printable(str(problem)).split())[:200] or type(problem).__name__
+        reason = one_line(problem)[:200] or type(problem).__name__
         raise DamagedFile(f"{what} ({reason}){remedy}", series_uid) from problem
 
 
@@ -157,7 +158,7 @@ def _decode(dataset: Dataset) -> Iterator[tuple[BaseTag, str]]:
             raise
         except Exception as problem:
             del dataset[tag]
-            yield tag, " ".join(printable(str(problem)).split())[:200]
+            yield tag, one_line(problem)[:200]
             continue
         for item in items:
             for _, reason in _decode(item):

@@ -20,7 +20,7 @@ from petdiff.io.dicom_file import DicomFile, refusing
 from petdiff.io.dicom_frames import FrameOrder, FrameSlice, frame_order
 from petdiff.io.dicom_geometry import plane_of, stack_affine, stack_warnings
 from petdiff.io.dicom_pixels import PixelReader
-from petdiff.io.dicom_series import Series, pet_series
+from petdiff.io.dicom_series import Series, SeriesUID, pet_series
 from petdiff.suv.header import SliceHeader
 from petdiff.suv.rules import (
     SUVResult,
@@ -62,7 +62,7 @@ class _Scan:
 
 
 def read_dicom(
-    path: Path, series_uid: str | None, units: str | None, suv_factor: float | None
+    path: Path, series_uid: SeriesUID, units: str | None, suv_factor: float | None
 ) -> PETImage | PETFrames:
     """Read the one PET series of a folder, zip or file; arguments as in petdiff.io.read.
 
@@ -88,7 +88,7 @@ def read_dicom(
 
 
 def read_dicom_suv(
-    path: Path, series_uid: str | None, units: str | None, suv_factor: float | None
+    path: Path, series_uid: SeriesUID, units: str | None, suv_factor: float | None
 ) -> SUVResult:
     """Find the SUV factor alone, without reading pixels. Raises SUVRefused where there is none."""
     with pet_series(path, series_uid) as series:

@@ -17,8 +17,12 @@ from petdiff.io.dicom_copies import without_copies
 from petdiff.io.dicom_enhanced import PET_CLASSES
 from petdiff.io.dicom_facts import number_or_none
 from petdiff.io.dicom_file import DamagedFile, DicomFile, decode_all, lenient_pydicom, read_file
-from petdiff.io.entries import Entry, file_entry, folder_entries, printable
+from petdiff.io.entries import Entry, file_entry, folder_entries
 from petdiff.suv.header import values_of
+from petdiff.terminal import one_line
+
+# One UID that must be there, several of which one is to be there, or none.
+SeriesUID = str | Sequence[str] | None
 
 _IDENTITY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
 _DICOM_SUFFIXES = (".dcm", ".ima", ".dicom", ".dic")
@@ -81,7 +85,7 @@ class _Found:
 
 
 @contextmanager
-def pet_series(path: Path, uid: str | None) -> Iterator[Series]:
+def pet_series(path: Path, uid: SeriesUID) -> Iterator[Series]:
     """Yield the one PET series at `path`; its files can be opened within the block.
 
     Raises InputRefused where there is none, or more than one and no uid to choose by; where a file
@@ -112,6 +116,8 @@ def _searched(path: Path) -> Iterator[tuple[_Found, str | None]]:
             within = [stack.enter_context(zip_entries(zip, f"{zip.name}/")) for zip in zips]
             yield _scan([entry for entries in within for entry in entries]), None
         return
+    if not path.is_file():
+        raise InputRefused(f"{one_line(path.name)} is neither a file nor a folder")
     file = file_entry(path, path.name)
     own = _read(file)
     if own is not None:
@@ -172,21 +178,23 @@ def _read(entry: Entry) -> DicomFile | None:
     return file
 
 
-def _choose(path: Path, found: _Found, uid: str | None) -> Series:
-    name = printable(path.name)
+def _choose(path: Path, found: _Found, uid: SeriesUID) -> Series:
+    name = one_line(path.name)
     chosen = list(found.series.values())
-    if uid is not None:
-        chosen = [series for series in chosen if series.uid == uid]
-        if not chosen:
-            raise InputRefused(
-                f"{name} holds no series {printable(uid)}, but {_listing(found.pet) or 'no PET'}"
-            )
+    wanted = [uid] if isinstance(uid, str) else list(uid or ())
+    asked = [series for series in chosen if series.uid in wanted]
+    if isinstance(uid, str) and not asked:
+        raise InputRefused(
+            f"{name} holds no series {one_line(uid)}, but {_listing(found.pet) or 'no PET'}"
+        )
+    chosen = asked or chosen
     pet = [series for series in chosen if series.is_pet]
     if len(pet) == 1:
         return pet[0]
     if len(pet) > 1:
         raise InputRefused(
-            f"{name} holds {len(pet)} PET series, choose one with `series` UID: {_listing(pet)}"
+            f"{name} holds {len(pet)} PET series: choose one with `series` UID, or give a folder "
+            f"that holds one alone: {_listing(pet)}"
         )
     if found.damaged:
         raise found.damaged[0][1]
@@ -254,7 +262,7 @@ def _keep_pet(series: Series) -> None:
         kinds = sorted({UID(_text(file.dataset, "SOPClassUID")).name for file in others})
         series.warnings.append(
             f"{len(others)} files of the series are no PET images and are left out: "
-            f"{others[0].entry.name} ({printable(', '.join(kinds))})"
+            f"{others[0].entry.name} ({one_line(', '.join(kinds))})"
         )
     series.files = [file for file in series.files if _is_pet(file)]
     if series["Modality"] != "PT":
@@ -286,6 +294,6 @@ def _is_directory(file: DicomFile) -> bool:
 def _text(dataset: Dataset, keyword: str) -> str:
     """Return an attribute as text that is safe to show; empty where it is absent or damaged."""
     try:
-        return printable(str(dataset.get(keyword) or "").strip())
+        return one_line(str(dataset.get(keyword) or "").strip())
     except Exception:  # pydicom raises a dozen kinds on damaged values
         return ""

@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from petdiff.errors import InputRefused
+from petdiff.terminal import one_line
 
 _CHUNK_BYTES = 1 << 20
 # Folders that operating systems keep closed on their drives; no scan lies in them.
@@ -27,7 +28,7 @@ _OF_THE_SYSTEM = frozenset(
 class Entry:
     """A file by its name within the folder or zip, its size in bytes, and how to open it.
 
-    The name is for messages and for telling neighbours: control characters in it are escaped.
+    The name is for messages and for telling neighbours: it is one line of printable characters.
     """
 
     name: str
@@ -38,11 +39,6 @@ class Entry:
     def folder(self) -> PurePath:
         """The folder that holds the file, within the folder or zip that was searched."""
         return PurePath(self.name).parent
-
-
-def printable(text: str) -> str:
-    """Return `text` with control characters written as escapes, safe to show on a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def folder_entries(folder: Path, *, recursive: bool = True) -> list[Entry]:
@@ -74,7 +70,7 @@ def file_entry(file: Path, name: str) -> Entry:
         size = file.stat().st_size
     except OSError:
         size = 0
-    return Entry(printable(name), size, opened)
+    return Entry(one_line(name), size, opened)
 
 
 def is_of_macos(inside: PurePath) -> bool:
@@ -89,7 +85,7 @@ def reading(what: str) -> Iterator[None]:
         yield
     except OSError as problem:
         reason = problem.strerror or type(problem).__name__
-        raise InputRefused(f"{printable(what)} cannot be read: {reason}") from problem
+        raise InputRefused(f"{one_line(what)} cannot be read: {reason}") from problem
 
 
 class Bounded(io.BufferedIOBase):
@@ -155,6 +151,6 @@ def _refuse_folder(problem: OSError) -> None:
     folder = PurePath(str(problem.filename))
     if folder.name not in _OF_THE_SYSTEM:
         raise InputRefused(
-            f"{printable(str(folder))} cannot be read ({problem.strerror}), and may hold a part of "
+            f"{one_line(str(folder))} cannot be read ({problem.strerror}), and may hold a part of "
             "the scan: allow it, or give the folder of the scan alone"
         ) from problem
