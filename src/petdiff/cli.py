@@ -1,32 +1,23 @@
-"""The command line: one function a verb, its options and nothing else.
+"""The command line: one function a command, its options and nothing else.
 
 Only the standard library and typer are imported here, so that `petdiff --help` answers at once;
-each verb imports what it needs (petdiff.commands, torch) when it runs.
+each command imports what it needs (petdiff.commands, torch) when it runs.
 """
 
 from __future__ import annotations
 
-import math
 import os
-import signal
 import sys
-import time
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Literal
 
 import typer
 
 from petdiff import __version__, terminal
-from petdiff.errors import PetdiffError, UsageError, with_options
+from petdiff.errors import UsageError
+from petdiff.invocation import WRONG_USAGE, invoke, stop_on_signals
 from petdiff.terminal import print_result
 from petdiff.units import drf_of
-
-_WRONG_USAGE = 2
-_INTERRUPTED = 130  # as shells count: 128 and SIGINT's number
-
-# Arguments in Python whose option has another name.
-_RENAMED = {"voxel_mm": "voxel-size", "drf": "dose", "drfs": "dose", "again": "from"}
 
 app = typer.Typer(
     invoke_without_command=True,
@@ -95,7 +86,7 @@ def _petdiff(
     """Denoise whole-body PET with 3-D diffusion models. For research, not a medical device."""
     if context.invoked_subcommand is None:
         context.get_help()  # prints it
-        raise typer.Exit(_WRONG_USAGE)
+        raise typer.Exit(WRONG_USAGE)
 
 
 @app.command()
@@ -450,70 +441,15 @@ def demo(
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; every failure is one line on stderr."""
-    try:
-        with terminal.log_to_stderr():
-            outcome = app(arguments, prog_name="petdiff", standalone_mode=False)
-    except PetdiffError as problem:
-        return _fail(with_options(str(problem), _options(), _RENAMED), problem.exit_code)
-    except typer.TyperException as problem:
-        message = problem.format_message()
-        return _fail(f"{message} (petdiff --help lists commands and options)", _WRONG_USAGE)
-    except KeyboardInterrupt:
-        outcome = _INTERRUPTED
-    except BrokenPipeError:  # `petdiff --help | head -1`
-        terminal.discard_results()
-        return 0
-    except MemoryError:
-        return _fail("out of memory: close other programs, or take a coarser --voxel-size", 1)
-    except Exception as problem:
-        if os.environ.get("PETDIFF_TRACEBACK"):
-            raise
-        named = f"{type(problem).__name__}: {problem}"
-        return _fail(f"{named} (PETDIFF_TRACEBACK=1 shows where)", 1)
-    if outcome == _INTERRUPTED:  # typer turns Ctrl-C inside a command into this value
-        return _fail("interrupted; nothing was left half-written", _INTERRUPTED)
-    return outcome if isinstance(outcome, int) else 0
+    return invoke(app, arguments)
 
 
 def main() -> None:
     """The `petdiff` program."""
     terminal.prepare_streams()
-    stop = _Stop()
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # the last two are of one system each
-        number = getattr(signal, name, None)
-        # What the caller ignores (nohup) stays ignored.
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, stop)
+    stop_on_signals()
     code = run(sys.argv[1:])
     sys.exit(terminal.finish_results() or code)
-
-
-class _Stop:
-    """Lets a polite kill or a closed terminal unwind like Ctrl-C: unfinished outputs are removed.
-
-    Such signals often come in twos and threes. Those within two seconds count as one, so that they
-    do not stop the removing.
-    """
-
-    def __init__(self) -> None:
-        self._last = -math.inf
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if now - self._last > 2:
-            self._last = now
-            raise KeyboardInterrupt
-
-
-def _options() -> set[str]:
-    """Return the options of all commands, with their dashes."""
-    commands = vars(typer.main.get_command(app))["commands"].values()
-    return {name for command in commands for option in command.params for name in option.opts}
-
-
-def _fail(message: str, exit_code: int) -> int:
-    terminal.tell(f"petdiff: {terminal.one_line(message)}")
-    return exit_code
 
 
 def _millimetres(text: str | None) -> tuple[float, float, float] | None:

@@ -1,7 +1,8 @@
 """What petdiff raises when it stops: one family, each with the exit code of the command line.
 
 A message names an argument as Python does, in backticks: "`samples` is 0: give 1 or more". The
-command line turns that into the option (`--samples`), so that nothing but cli.py writes dashes.
+command line turns that into the option (`--samples`), so that only the command line writes
+dashes.
 """
 
 from __future__ import annotations

@@ -1,0 +1,85 @@
+"""One call of the command line: exit codes, one clear line for every failure, signals."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from types import FrameType
+
+import typer
+
+from petdiff import terminal
+from petdiff.errors import PetdiffError, with_options
+
+WRONG_USAGE = 2
+INTERRUPTED = 130  # as shells count: 128 and SIGINT's number
+
+# Arguments in Python whose option has another name.
+_RENAMED = {"voxel_mm": "voxel-size", "drf": "dose", "drfs": "dose", "again": "from"}
+
+
+def invoke(app: typer.Typer, arguments: list[str]) -> int:
+    """Run one command line and return its exit code; every failure is one line on stderr."""
+    try:
+        with terminal.log_to_stderr():
+            outcome = app(arguments, prog_name="petdiff", standalone_mode=False)
+    except PetdiffError as problem:
+        return _fail(with_options(str(problem), _options(app), _RENAMED), problem.exit_code)
+    except typer.TyperException as problem:
+        message = problem.format_message()
+        return _fail(f"{message} (petdiff --help lists commands and options)", WRONG_USAGE)
+    except KeyboardInterrupt:
+        outcome = INTERRUPTED
+    except BrokenPipeError:  # `petdiff --help | head -1`
+        terminal.discard_results()
+        return 0
+    except MemoryError:
+        return _fail("out of memory: close other programs, or take a coarser --voxel-size", 1)
+    except Exception as problem:
+        if os.environ.get("PETDIFF_TRACEBACK"):
+            raise
+        named = f"{type(problem).__name__}: {problem}"
+        return _fail(f"{named} (PETDIFF_TRACEBACK=1 shows where)", 1)
+    if outcome == INTERRUPTED:  # typer turns Ctrl-C inside a command into this value
+        return _fail("interrupted; nothing was left half-written", INTERRUPTED)
+    return outcome if isinstance(outcome, int) else 0
+
+
+def stop_on_signals() -> None:
+    """Let a polite kill or a closed terminal unwind like Ctrl-C, so that nothing is left behind."""
+    stop = _Stop()
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # the last two are of one system each
+        number = getattr(signal, name, None)
+        # What the caller ignores (nohup) stays ignored.
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
+
+
+class _Stop:
+    """Raises KeyboardInterrupt at a signal.
+
+    Such signals often come in twos and threes. Those within two seconds count as one, so that they
+    do not stop the removing of unfinished outputs.
+    """
+
+    def __init__(self) -> None:
+        self._last = -math.inf
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if now - self._last > 2:
+            self._last = now
+            raise KeyboardInterrupt
+
+
+def _options(app: typer.Typer) -> set[str]:
+    """Return the options of all commands, with their dashes."""
+    commands = vars(typer.main.get_command(app))["commands"].values()
+    return {name for command in commands for option in command.params for name in option.opts}
+
+
+def _fail(message: str, exit_code: int) -> int:
+    terminal.tell(f"petdiff: {terminal.one_line(message)}")
+    return exit_code
