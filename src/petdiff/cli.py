@@ -135,7 +135,7 @@ def denoise(
         ),
     ] = None,
     to: Annotated[
-        Literal["dicom", "nifti"] | None,
+        Literal["dicom", "nifti", "nrrd", "mha"] | None,
         typer.Option(help="Format of the result (default: the format of IN)"),
     ] = None,
     quiet: Quiet = False,

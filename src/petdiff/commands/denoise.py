@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 _FASTER = "fewer steps or samples, a GPU or the default model are faster"
 
 
+To = Literal["dicom", "nifti", "nrrd", "mha"]
+_SUFFIX: dict[To, str] = {"dicom": "", "nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha"}
+# The form of the result by that of the scan.
+_LIKE: dict[str, To] = {
+    "dicom": "dicom", "nrrd": "nrrd", "nhdr": "nrrd", "mha": "mha", "mhd": "mha",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Request:
     """What was asked for: the scan, how to read it, the model, and how to denoise and write."""
@@ -36,7 +44,7 @@ class Request:
     series: str | None = None
     units: Literal["suv", "bqml"] | None = None
     suv_factor: float | None = None
-    to: Literal["dicom", "nifti"] | None = None
+    to: To | None = None
 
     def record(self) -> dict[str, Any]:
         """Return the request for run.json."""
@@ -105,14 +113,18 @@ def _result_bytes(request: Request, scan: PETImage | PETFrames) -> int:
     return 4 * voxels * (1 if request.options.samples == 1 else 2) + 40_000_000
 
 
-def _form(request: Request, image: PETImage) -> Literal["dicom", "nifti"]:
+def _form(request: Request, image: PETImage) -> To:
+    """The form of the result: the one that is asked for, else that of the scan, else NIfTI."""
     source = image.facts.get("format")
     if request.to == "dicom" and source != "dicom":
         raise UsageError(
             f"--to dicom: {request.scan.name} is not DICOM, so there is no patient or study to "
             "derive a series from; use --to nifti"
         )
-    return request.to or ("dicom" if source == "dicom" else "nifti")
+    if request.to in ("nrrd", "mha") and isinstance(image, PETFrames):
+        raise UsageError(f"--to {request.to}: several frames are written as NIfTI or DICOM")
+    like: To = _LIKE.get(str(source), "nifti")
+    return request.to or like
 
 
 def _load(request: Request, image: PETImage, progress: Progress) -> Model:
@@ -155,7 +167,7 @@ def _denoise(
     )
 
 
-def _write(result: Result | FramesResult, folder: Path, form: Literal["dicom", "nifti"]) -> None:
+def _write(result: Result | FramesResult, folder: Path, form: To) -> None:
     from petdiff.io import Derivation, write
 
     model = result.record["model"]
@@ -164,10 +176,11 @@ def _write(result: Result | FramesResult, folder: Path, form: Literal["dicom", "
         model["name"],
         model["sha256"],
     )
-    name = "denoised" if form == "dicom" else "denoised.nii.gz"
+    name = f"denoised{_SUFFIX[form]}"
     write(result.image, folder / name, derivation)
     if result.uncertainty is not None:
-        write(_without_source(result.uncertainty), folder / "uncertainty.nii.gz")
+        suffix = _SUFFIX[form] or ".nii.gz"
+        write(_without_source(result.uncertainty), folder / f"uncertainty{suffix}")
 
 
 def _without_source(scan: PETImage | PETFrames) -> PETImage | PETFrames:

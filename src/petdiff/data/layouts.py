@@ -16,11 +16,12 @@ from pathlib import Path
 
 from petdiff.errors import InputRefused
 from petdiff.io import Units
+from petdiff.io.forms import ITK
 from petdiff.io.npz import holds_pair
 
 UNSTATED = 0.0  # the dose reduction factor of a low-dose scan whose name does not say it
 
-_SUFFIXES = (".nii.gz", ".nii", ".npz")
+_SUFFIXES = (".nii.gz", ".nii", ".npz", *ITK)
 _FULL = re.compile(r"(?:(?P<before>.*) )?(?:full|normal|standard|reference|ref)(?: ?dose)?")
 _LOW = re.compile(
     r"(?:(?P<before>.*?) )??(?:low(?: ?dose)? )?"
@@ -232,7 +233,7 @@ def _recognised(whole: dict[str, dict[float, Path]], pair_files: Sequence[Path])
         full = files[1.0]
         if full in pair_files:
             layouts["(c) the published .npz, low and full dose in one file"] += 1
-        elif re.fullmatch(r"full(\.nii|\.nii\.gz|\.npz)?", full.name):
+        elif re.fullmatch(r"full(\.\w+)*", full.name):
             layouts["(a) full and low_drfN"] += 1
         else:
             layouts["(b) the challenge's names"] += 1

@@ -1,4 +1,4 @@
-"""Files in and out: DICOM series, NIfTI and the published .npz, as PETImage or PETFrames."""
+"""Files in and out: DICOM, NIfTI, NRRD, MetaImage and the published .npz, as PET images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from petdiff.errors import InputRefused, SUVRefused, UsageError
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.io.derivation import Derivation
-from petdiff.io.forms import NIFTI, existing, form_of, suffix_of
+from petdiff.io.forms import ITK, NIFTI, existing, form_of, is_file_suffix, suffix_of
 from petdiff.io.stored_units import REMEDY
 from petdiff.suv.rules import SUVResult, WithoutSUV
 
@@ -26,15 +26,15 @@ def read(
     units: Units | None = None,
     suv_factor: float | None = None,
 ) -> PETImage | PETFrames:
-    """Read a PET scan: a DICOM folder, file or zip, a .nii or .nii.gz, or the published .npz.
+    """Read a PET scan: DICOM (folder, file, zip), NIfTI, NRRD, MetaImage or the published .npz.
 
     Returns PETFrames for a dynamic or gated scan, PETImage for any other.
     A folder or a zip is searched through all its levels for the one PET series; a single DICOM
     file stands for its series in its own folder. `series` is the SeriesInstanceUID to take where
     there are several; of several UIDs, the one that is there counts. `units` and `suv_factor`
-    (SUV = stored value × factor) overrule the header. Without them the unit of NIfTI is that of
-    the .json beside it; where nothing states it, values are SUV unless the mean of the body is
-    above 100. Where nothing leads to SUV, values are as stored and `in_suv` is False. Raises
+    (SUV = stored value × factor) overrule the header. Without them the unit of a volume file is
+    that of the .json beside it; where nothing states it, values are SUV unless the mean of the
+    body is above 100. Where nothing leads to SUV, values are as stored and `in_suv` is False. Raises
     InputRefused, naming file, tag and remedy.
     """
     path = existing(path)
@@ -50,6 +50,10 @@ def read(
         from petdiff.io.npz import read_npz
 
         return read_npz(path, units, suv_factor)
+    if form == "itk":
+        from petdiff.io.itk import read_itk
+
+        return read_itk(path, units, suv_factor)
     from petdiff.io.nifti import read_nifti
 
     return read_nifti(path, units, suv_factor)
@@ -115,6 +119,10 @@ def read_suv(
         from petdiff.io.npz import find_npz_unit
 
         found = find_npz_unit(path, units, suv_factor)
+    elif form == "itk":
+        from petdiff.io.itk import find_itk_unit
+
+        found = find_itk_unit(path, units, suv_factor)
     else:
         from petdiff.io.nifti import find_nifti_unit
 
@@ -127,21 +135,33 @@ def read_suv(
 def write(
     image: PETImage | PETFrames, path: str | Path, derivation: Derivation | None = None
 ) -> None:
-    """Write a scan in the form that `path` names: .nii or .nii.gz, or else a folder of DICOM.
+    """Write a scan in the form that the suffix of `path` names; without one, a folder of DICOM.
 
+    Volume files (.nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd) hold float32 in the unit of the volume
+    file that the scan was read from, and `image.values` where it was read from another form.
     Several frames become one 4-D NIfTI with their times in a .json beside it, or one DICOM series
-    with the times of its source.
-
-    NIfTI holds float32 in the unit of the NIfTI file that the scan was read from, and
-    `image.values` where it was read from another form. DICOM is a derived series of the one that
-    was read; `derivation` says what made it. Raises UsageError where `path` exists or DICOM has no
-    source to derive from.
+    with the times of its source. DICOM is a derived series of the one that was read; `derivation`
+    says what made it. Raises UsageError where `path` exists, its suffix is not known, or DICOM has
+    no source to derive from.
     """
     path = Path(path)
-    if suffix_of(path) in NIFTI:
+    suffix = suffix_of(path)
+    if suffix in NIFTI:
         from petdiff.io.nifti import write_nifti
 
         write_nifti(image, path)
+    elif suffix in ITK:
+        if isinstance(image, PETFrames):
+            raise UsageError(f"{path.name}: several frames are written as NIfTI or DICOM")
+        from petdiff.io.itk import write_itk
+
+        write_itk(image, path)
+    elif is_file_suffix(suffix):
+        known = ", ".join((*NIFTI, *ITK))
+        raise UsageError(
+            f"{path.name}: {suffix} is no form that can be written; give {known}, or a folder "
+            "name without a suffix for DICOM"
+        )
     else:
         from petdiff.io.dicom_write import write_series
 

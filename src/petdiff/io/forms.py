@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -38,6 +39,11 @@ def stem_of(path: Path) -> str:
     """Return the name without its suffix, .gz and the one before it taken as one."""
     suffix = suffix_of(path)
     return path.name[: len(path.name) - len(suffix)] if suffix else path.name
+
+
+def is_file_suffix(suffix: str) -> bool:
+    """Say whether a suffix is like that of a file: letters first, which no part of a UID has."""
+    return re.fullmatch(r"\.[a-z][a-z0-9]{1,4}(\.gz)?", suffix) is not None
 
 
 def form_of(path: Path) -> Form:

@@ -42,6 +42,10 @@ def read_label_volume(path: str | Path) -> LabelVolume:
         from petdiff.io.npz import npz_affine, read_npz_labels
 
         return LabelVolume(read_npz_labels(path), npz_affine())
+    if form == "itk":
+        from petdiff.io.itk import read_itk_labels
+
+        return LabelVolume(*read_itk_labels(path))
     if form == "nifti":
         return _nifti(path)
     raise InputRefused(f"{path} is no label volume that can be read: give {_READ}")

@@ -25,6 +25,7 @@ from petdiff.io.parallel_gzip import write_gzip
 from petdiff.io.sidecar import Sidecar, bids_unit, read_sidecar, sidecar_of
 from petdiff.io.stored_units import UnitEvidence, find_unit
 from petdiff.io.stored_values import read_scan_values
+from petdiff.io.volume_source import VolumeSource, missing, stored_factor, stored_unit
 from petdiff.runs import whole_file, write_json
 from petdiff.suv.rules import SUVResult, WithoutSUV
 
@@ -33,18 +34,11 @@ _PIECE_BYTES = 4 << 20
 _FREE_TEXT = ("descrip", "aux_file", "intent_name", "db_name", "data_type")
 
 
-@dataclass(frozen=True)
-class NiftiSource:
-    """What a NIfTI file is written from again.
-
-    header  of the file that was read
-    affine  in mm, as it was read
-    nan     where the file held NaN; None: nowhere
-    """
+@dataclass(frozen=True, kw_only=True)
+class NiftiSource(VolumeSource):
+    """What a NIfTI file is written from again; header: of the file that was read."""
 
     header: Any = field(repr=False)
-    affine: NDArray[np.float64]
-    nan: NDArray[np.bool_] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +86,7 @@ def read_nifti(path: Path, units: str | None, suv_factor: float | None) -> PETIm
             unit=found.unit,
             in_suv=isinstance(found, SUVResult),
             facts=facts,
-            source=NiftiSource(file.header, file.affine, absent),
+            source=NiftiSource(header=file.header, affine=file.affine, nan=absent),
         )
         for volume, absent in zip(stored.volumes, stored.nan, strict=True)
     )
@@ -121,12 +115,12 @@ def _read(path: Path, units: str | None, suv_factor: float | None) -> _Stored:
             "has three or four: split it"
         )
     values, damage = read_scan_values(file.stored)
-    nan, missing = _fill_air(path.name, _volumes(values), file.affine)
+    nan, absent = _fill_air(path.name, _volumes(values), file.affine)
     sidecar, ignored = read_sidecar(path)
     evidence = UnitEvidence(path.name, units, suv_factor, sidecar)
     mean = values if values.ndim == 3 else values.mean(axis=3)
     found = find_unit(evidence, mean, file.affine)
-    warnings = [*file.warnings, *damage, *missing, *ignored]
+    warnings = [*file.warnings, *damage, *absent, *ignored]
     return _Stored(file, values, nan, found, sidecar, warnings)
 
 
@@ -162,7 +156,7 @@ def write_nifti(scan: PETImage | PETFrames, path: Path) -> None:
         raise PetdiffError(f"{path.name} is not written: the image holds NaN or infinite values")
     pieces = chain([_header_bytes(scan)], *(_pieces(frame) for frame in frames))
     times = timing_keys(scan.timings) if isinstance(scan, PETFrames) else {}
-    unit = bids_unit(_written_unit(frames[0]))
+    unit = bids_unit(stored_unit(frames[0]))
     with whole_file(path) as unfinished:
         with unfinished.open("wb") as file:
             if path.name.lower().endswith(".gz"):
@@ -221,7 +215,7 @@ def _header(image: PETImage) -> Any:
         header.set_sform(image.affine, code="scanner")
         header.set_qform(image.affine, code="scanner")
         header.set_xyzt_units("mm")
-    unit = _written_unit(image)
+    unit = stored_unit(image)
     header["descrip"] = f"{unit}, petdiff {__version__}, for research"[:79].encode()
     header.set_data_shape(image.shape)
     header.set_data_dtype(np.float32)
@@ -230,19 +224,9 @@ def _header(image: PETImage) -> Any:
     return header
 
 
-def _written_unit(image: PETImage) -> str:
-    """The unit of the values as they are written, for the header's text."""
-    if isinstance(image.source, NiftiSource) and image.unit != "GML":
-        return image.unit or "unknown unit"
-    return "SUV" if image.in_suv else image.unit or "unknown unit"
-
-
 def _pieces(image: PETImage) -> Iterator[bytes]:
     """The bytes of an image's values, i fastest, a few slices at a time."""
-    own = _own_source(image)
-    nan = None if own is None else own.nan
-    per_value = image.stored_per_value if isinstance(image.source, NiftiSource) else 1.0
-    values, factor = image.values, np.float32(per_value)
+    nan, values, factor = missing(image), image.values, np.float32(stored_factor(image))
     slices = max(1, _PIECE_BYTES // (4 * values.shape[0] * values.shape[1]))
     for k in range(0, values.shape[2], slices):
         piece = values[:, :, k : k + slices] * factor

@@ -102,7 +102,9 @@ def as_labels(name: str, values: NDArray[Any]) -> NDArray[np.int32]:
 
 
 def _read(stored: StoredValues, kind: str, wanted: np.dtype[Any]) -> tuple[NDArray[Any], list[str]]:
-    require_plausible_size(stored, kind)
+    declared = stored.offset + stored.declared_bytes
+    packed = _is_gzip(stored.path)
+    require_plausible(stored.name, stored.shape, declared, stored.path, packed=packed, kind=kind)
     count = prod(stored.shape)
     values = np.empty(count, wanted)
     done = 0
@@ -128,23 +130,29 @@ def _read(stored: StoredValues, kind: str, wanted: np.dtype[Any]) -> tuple[NDArr
     return values.reshape(stored.shape, order="F"), warnings
 
 
-def require_plausible_size(stored: StoredValues, kind: str) -> None:
-    """Raise InputRefused where a file of this size cannot hold what its header declares."""
-    size = stored.path.stat().st_size
-    declared = stored.offset + stored.declared_bytes
-    shape = " × ".join(map(str, stored.shape))
-    if prod(stored.shape) > MOST_VOXELS:
-        raise InputRefused(f"{stored.name} declares {shape} voxels, more than any scan has")
-    if not _is_gzip(stored.path):
-        if declared > size:
+def require_plausible(
+    name: str, shape: tuple[int, ...], declared_bytes: int, path: Path, *, packed: bool, kind: str
+) -> None:
+    """Raise InputRefused where a file cannot hold what its header declares.
+
+    declared_bytes  of the values when unpacked, with what stands before them
+    path            of the file with the values
+    kind            scan or label map
+    """
+    size = path.stat().st_size
+    voxels = " × ".join(map(str, shape))
+    if prod(shape) > MOST_VOXELS:
+        raise InputRefused(f"{name} declares {voxels} voxels, more than any scan has")
+    if not packed:
+        if declared_bytes > size:
             raise InputRefused(
-                f"{stored.name} is truncated: it declares {shape} voxels of {stored.dtype}, "
-                f"{declared} bytes, and has {size}; get it again"
+                f"{name} is truncated: it declares {voxels} voxels, {declared_bytes} bytes, and "
+                f"has {size}; get it again"
             )
         return
-    if prod(stored.shape) > _HARMLESS_VOXELS[kind] and declared > _MOST_RATIO * size:
+    if prod(shape) > _HARMLESS_VOXELS[kind] and declared_bytes > _MOST_RATIO * size:
         raise InputRefused(
-            f"{stored.name} declares {shape} voxels, {declared >> 20} MiB, in a file of "
+            f"{name} declares {voxels} voxels, {declared_bytes >> 20} MiB, in a file of "
             f"{size >> 10} KiB, and no {kind} packs so well: if it is sound, unpack it (gunzip)"
         )
 

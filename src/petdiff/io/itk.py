@@ -1,0 +1,199 @@
+"""NRRD (.nrrd, .nhdr) and MetaImage (.mha, .mhd) in and out, by SimpleITK (extra `formats`)."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.errors import InputRefused, PetdiffError, UsageError
+from petdiff.image import PETImage
+from petdiff.io.forms import suffix_of
+from petdiff.io.geometry import affine_in_mm
+from petdiff.io.itk_header import TextHeader, lps_to_ras, read_text_header
+from petdiff.io.missing_values import fill_air
+from petdiff.io.sidecar import Sidecar, bids_unit, read_sidecar
+from petdiff.io.stored_units import UnitEvidence, find_unit
+from petdiff.io.stored_values import as_labels
+from petdiff.io.volume_source import VolumeSource, missing, stored_factor, stored_unit
+from petdiff.runs import whole_file
+from petdiff.suv.rules import SUVResult, WithoutSUV
+
+_READERS = {
+    ".nrrd": "NrrdImageIO",
+    ".nhdr": "NrrdImageIO",
+    ".mha": "MetaImageIO",
+    ".mhd": "MetaImageIO",
+}
+_UNITS_KEY = "Units"  # written by write_itk, in the words of BIDS
+
+
+@dataclass(frozen=True, eq=False)
+class _Stored:
+    """A file's numbers [i, j, k] as they are stored, and where they lie (mm, RAS+)."""
+
+    numbers: NDArray[Any]
+    affine: NDArray[np.float64]
+    header: TextHeader
+    warnings: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class _Scan:
+    """Stored values as float32 with air in place of NaN, and their unit."""
+
+    stored: _Stored
+    values: NDArray[np.float32]
+    nan: NDArray[np.bool_] | None
+    found: SUVResult | WithoutSUV
+    warnings: list[str]
+
+
+def read_itk(path: Path, units: str | None, suv_factor: float | None) -> PETImage:
+    """Read a 3-D NRRD or MetaImage; its unit is found as that of NIfTI is."""
+    scan = _read(path, units, suv_factor)
+    found, affine = scan.found, scan.stored.affine
+    factor = float(found.factor) if isinstance(found, SUVResult) else 1.0
+    scan.values[...] *= np.float32(factor)
+    return PETImage(
+        values=scan.values,
+        affine=affine,
+        stored_per_value=1 / factor,
+        unit=found.unit,
+        in_suv=isinstance(found, SUVResult),
+        facts={
+            "format": suffix_of(path).removeprefix("."),
+            "suv": found.as_dict(),
+            "warnings": scan.warnings,
+        },
+        source=VolumeSource(affine=affine, nan=scan.nan),
+    )
+
+
+def find_itk_unit(
+    path: Path, units: str | None, suv_factor: float | None
+) -> SUVResult | WithoutSUV:
+    """Find the unit of a file and its factor to SUV; arguments as in petdiff.io.read."""
+    return _read(path, units, suv_factor).found
+
+
+def read_itk_labels(path: Path) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Read a label map and its affine. Raises InputRefused for values that are no labels."""
+    stored = _stored(path, "label map")
+    return as_labels(path.name, stored.numbers), stored.affine
+
+
+def write_itk(image: PETImage, path: Path) -> None:
+    """Write float32, packed, in the unit of the volume file that was read, else `image.values`.
+
+    A .nhdr or .mhd gets a second file beside it, with the values. Raises PetdiffError for an image
+    with NaN or infinite values, UsageError where a file of either name exists.
+    """
+    if not np.isfinite(image.values).all():
+        raise PetdiffError(f"{path.name} is not written: the image holds NaN or infinite values")
+    sitk = _simple_itk()
+    values = image.values * np.float32(stored_factor(image))
+    nan = missing(image)
+    if nan is not None:
+        values[nan] = np.nan
+    made = sitk.GetImageFromArray(np.ascontiguousarray(values.transpose(2, 1, 0)))
+    affine = lps_to_ras(image.affine)
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    made.SetSpacing(sizes.tolist())
+    made.SetDirection((affine[:3, :3] / sizes).ravel().tolist())
+    made.SetOrigin(affine[:3, 3].tolist())
+    made.SetMetaData(_UNITS_KEY, bids_unit(stored_unit(image)))
+    with whole_file(path) as unfinished:
+        folder = unfinished.with_name(f"{unfinished.name}.parts")
+        folder.mkdir()
+        try:
+            _execute(sitk, made, folder / path.name)
+            for part in sorted(folder.iterdir()):
+                target = unfinished if part.name == path.name else path.with_name(part.name)
+                if target != unfinished and target.exists():
+                    raise UsageError(f"{target} exists: name another, or remove it")
+                part.replace(target)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _execute(sitk: Any, made: Any, path: Path) -> None:
+    writer = sitk.ImageFileWriter()
+    writer.SetFileName(str(path))
+    writer.SetImageIO(_READERS[suffix_of(path)])
+    writer.SetUseCompression(True)
+    writer.SetCompressionLevel(1)  # noise does not pack: more takes time and gains 1 %
+    try:
+        writer.Execute(made)
+    except RuntimeError as problem:
+        raise PetdiffError(f"{path.name} could not be written ({_short(problem)})") from problem
+
+
+def _read(path: Path, units: str | None, suv_factor: float | None) -> _Scan:
+    stored = _stored(path, "scan")
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = np.asfortranarray(stored.numbers, dtype=np.float32)
+    nan, absent = fill_air(path.name, values, stored.affine)
+    sidecar, ignored = read_sidecar(path)
+    if sidecar is None and (unit := stored.header.fields.get(_UNITS_KEY.lower())):
+        sidecar = Sidecar(path.name, {"Units": unit})
+    evidence = UnitEvidence(path.name, units, suv_factor, sidecar)
+    found = find_unit(evidence, values, stored.affine)
+    return _Scan(stored, values, nan, found, [*stored.warnings, *absent, *ignored])
+
+
+def _stored(path: Path, kind: str) -> _Stored:
+    """Read the numbers of a file, after its header has been held against what is there."""
+    header = read_text_header(path, kind)
+    sitk = _simple_itk()
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetImageIO(_READERS[suffix_of(path)])
+    try:
+        reader.ReadImageInformation()
+        size, parts = reader.GetSize(), reader.GetNumberOfComponents()
+        if len(size) != 3 or parts != 1:
+            raise InputRefused(
+                f"{path.name} has {len(size)} dimensions and {parts} values per voxel, and a 3-D "
+                "volume is wanted: split it"
+            )
+        image = reader.Execute()
+    except (RuntimeError, MemoryError) as problem:
+        raise InputRefused(f"{path.name} is damaged ({_short(problem)})") from problem
+    numbers = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
+    if numbers.dtype.kind not in "iuf":
+        raise InputRefused(f"{path.name} holds {numbers.dtype}, not plain numbers")
+    affine, warnings = _affine(path, image, header)
+    return _Stored(numbers, affine, header, warnings)
+
+
+def _affine(path: Path, image: Any, header: TextHeader) -> tuple[NDArray[np.float64], list[str]]:
+    lps = np.eye(4)
+    lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.array(image.GetSpacing())
+    lps[:3, 3] = image.GetOrigin()
+    affine, warnings = affine_in_mm(path.name, lps_to_ras(lps), header.length_unit)
+    if not header.has_directions:
+        warnings.append(f"{path.name} does not say its directions: left, posterior, superior")
+    return affine, warnings
+
+
+def _simple_itk() -> Any:
+    """SimpleITK, quiet. Raises UsageError where the extra is not installed."""
+    try:
+        import SimpleITK
+    except ImportError:
+        raise UsageError(
+            "NRRD and MetaImage need SimpleITK: pip install 'petdiff[formats]', or convert to NIfTI"
+        ) from None
+    SimpleITK.ProcessObject.GlobalWarningDisplayOff()
+    return SimpleITK
+
+
+def _short(problem: Exception) -> str:
+    """The last line of ITK's message, which says what is wrong; the others say where in ITK."""
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+    return lines[-1][:200] if lines else type(problem).__name__
