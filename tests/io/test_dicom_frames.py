@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,14 @@ from petdiff.errors import InputRefused
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.io import read, read_static, read_suv, write
-from support.dicom_factory import FRAME_SECONDS, SUV_FACTOR, dynamic_slices, pet_slices, save
+from support.dicom_factory import (
+    FRAME_SECONDS,
+    HALF_LIFE_S,
+    SUV_FACTOR,
+    dynamic_slices,
+    pet_slices,
+    save,
+)
 
 SPECIFIC = ("AcquisitionTime", "FrameReferenceTime", "ActualFrameDuration", "DecayFactor")
 
@@ -113,6 +121,24 @@ def test_frame_reference_time_counts_from_the_series_start(tmp_path: Path) -> No
     found = read_suv(save(dynamic_slices(SeriesTime="113000"), tmp_path))
     assert found.rule == "frame reference time"
     assert found.factor == pytest.approx(SUV_FACTOR, rel=1e-5)
+
+
+def test_frames_corrected_to_their_own_starts_are_doubted(tmp_path: Path) -> None:
+    def own_start(n: int, k: int, ds: Dataset) -> None:
+        frame = np.log(2) / HALF_LIFE_S * float(ds.ActualFrameDuration) / 1000
+        ds.DecayFactor = round(float(frame / -np.expm1(-frame)), 8)
+
+    scan = read(save(dynamic_slices((600, 600, 600), edit=own_start), tmp_path))
+    assert any("up to 20.0 min apart" in warning for warning in scan.facts["warnings"])
+
+
+@pytest.mark.parametrize("factor", [1, None])
+def test_a_decay_factor_that_was_left_out_raises_no_doubt(tmp_path: Path, factor: Any) -> None:
+    def edit(n: int, k: int, ds: Dataset) -> None:
+        ds.DecayFactor = factor
+
+    scan = read(save(dynamic_slices((600, 600, 600), edit=edit), tmp_path))
+    assert scan.facts["warnings"] == []
 
 
 def test_frames_without_decay_correction_have_a_factor_each(tmp_path: Path) -> None:

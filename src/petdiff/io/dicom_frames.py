@@ -10,33 +10,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Literal
 
-import numpy as np
 from pydicom import Dataset
 
 from petdiff.errors import InputRefused
 from petdiff.frames import FrameTiming
 from petdiff.io.dicom_facts import number_or_none
+from petdiff.io.dicom_frame_times import (
+    FrameSlice,
+    acquired_s,
+    correction_warnings,
+    frame_timings,
+)
 from petdiff.io.dicom_geometry import SAME_MM, SlicePlane, require_one_form, stack_order
-from petdiff.suv.half_life import average_rate_time_s, plausible_frame
-from petdiff.suv.header import SliceHeader
 
-_HALF_DAY = timedelta(hours=12)
 _NAMED = 5  # positions or files in a message
 
 Key = tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class FrameSlice:
-    """What is needed to put one slice into its frame."""
-
-    header: Dataset
-    plane: SlicePlane
-    times: SliceHeader
 
 
 @dataclass(frozen=True)
@@ -76,7 +68,8 @@ def frame_order(slices: Sequence[FrameSlice]) -> FrameOrder:
     stack_order([planes[n] for n in frames[0]])
     kind = _kind(slices, by)
     members = [[slices[n] for n in frame] for frame in frames]
-    return FrameOrder(frames, _timings(members), kind, tuple(_warnings(slices[0], count, by)))
+    warnings = [*_warnings(slices[0], count, by), *correction_warnings(members)]
+    return FrameOrder(frames, frame_timings(members), kind, tuple(warnings))
 
 
 def _positions(planes: Sequence[SlicePlane]) -> list[list[int]]:
@@ -95,7 +88,7 @@ def _distinct_keys(
     slices: Sequence[FrameSlice], positions: Sequence[Sequence[int]]
 ) -> tuple[str, list[Key]]:
     """The first attributes that tell the slices at every position apart, and their values."""
-    acquired = _acquired_s([s.times.acquired for s in slices])
+    acquired = acquired_s([s.times.acquired for s in slices])
     reference = [s.times.frame_reference_s for s in slices]
     trigger = [number_or_none(s.header, "TriggerTime") for s in slices]
     candidates: list[tuple[str, list[Sequence[float | None]]]] = [
@@ -118,24 +111,6 @@ def _distinct_keys(
         if complete and all(len({keys[n] for n in at}) == len(at) for at in positions):
             return name, keys
     return "", []
-
-
-def _acquired_s(moments: Sequence[datetime | None]) -> list[float | None]:
-    """Seconds since the first moment; a clock that passes midnight on one date goes on."""
-    known = [moment for moment in moments if moment is not None]
-    if not known:
-        return [None] * len(moments)
-    first = min(known)
-    if len({moment.date() for moment in known}) == 1 and max(known) - first > _HALF_DAY:
-        evening = [moment for moment in known if moment - first > _HALF_DAY]
-        first = min(evening)
-    day = timedelta(days=1)
-    return [
-        None
-        if moment is None
-        else (moment - first + (day if moment < first else timedelta())).total_seconds()
-        for moment in moments
-    ]
 
 
 def _numbers(slices: Sequence[FrameSlice], keyword: str) -> list[float | None]:
@@ -171,60 +146,6 @@ def _warnings(first: FrameSlice, count: int, by: str) -> list[str]:
     if by.startswith(("ImageIndex", "InstanceNumber")):
         found.append(f"no time tells the frames apart: they are in the order of {by}")
     return found
-
-
-def _timings(frames: Sequence[Sequence[FrameSlice]]) -> tuple[FrameTiming, ...]:
-    """When each frame was measured, from the start of the first."""
-    starts = _starts_s(frames)
-    timings = []
-    for frame, start_s in zip(frames, starts, strict=True):
-        durations = [s.times.frame_duration_s for s in frame if s.times.frame_duration_s]
-        triggers = [number_or_none(s.header, "TriggerTime") for s in frame]
-        known = [trigger for trigger in triggers if trigger is not None]
-        timings.append(
-            FrameTiming(
-                start_s=start_s,
-                duration_s=float(np.median(durations)) if durations else None,
-                trigger_s=float(np.median(known)) / 1000 if known else None,
-            )
-        )
-    return tuple(timings)
-
-
-def _starts_s(frames: Sequence[Sequence[FrameSlice]]) -> list[float | None]:
-    """Start of each frame by the clock, or else by its reference time, from that of the first."""
-    every = [s for frame in frames for s in frame]
-    acquired = _acquired_s([s.times.acquired for s in every])
-    by_clock = _least(acquired, frames)
-    by_reference = _least([_start_by_reference_s(s.times) for s in every], frames)
-    starts = by_clock if len(set(by_clock)) > 1 or None in by_reference else by_reference
-    known = [start for start in starts if start is not None]
-    if len(known) < len(starts):
-        return [None] * len(starts)
-    return [round(start - min(known), 6) for start in known]
-
-
-def _least(
-    values_s: Sequence[float | None], frames: Sequence[Sequence[FrameSlice]]
-) -> list[float | None]:
-    """The least value of each frame, of values in the order of the frames' slices."""
-    least: list[float | None] = []
-    at = 0
-    for frame in frames:
-        known = [value for value in values_s[at : at + len(frame)] if value is not None]
-        least.append(min(known) if known else None)
-        at += len(frame)
-    return least
-
-
-def _start_by_reference_s(times: SliceHeader) -> float | None:
-    """The start of a frame by FrameReferenceTime, which is that of its average count rate."""
-    reference_s, duration_s = times.frame_reference_s, times.frame_duration_s
-    if not reference_s or not duration_s or not plausible_frame(duration_s):
-        return None
-    half_life_s = times.half_life_s or 0
-    middle_s = average_rate_time_s(duration_s, half_life_s) if half_life_s > 0 else duration_s / 2
-    return reference_s - middle_s
 
 
 def _repeated(slices: Sequence[FrameSlice], positions: Sequence[Sequence[int]]) -> str:

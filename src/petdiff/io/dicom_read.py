@@ -17,7 +17,8 @@ from petdiff.image import PETImage
 from petdiff.io.dicom_enhanced import MULTI_FRAME_PET, classic_headers, complete_series
 from petdiff.io.dicom_facts import acquisition_facts, header_fields
 from petdiff.io.dicom_file import DicomFile, refusing
-from petdiff.io.dicom_frames import FrameOrder, FrameSlice, frame_order
+from petdiff.io.dicom_frame_times import FrameSlice
+from petdiff.io.dicom_frames import FrameOrder, frame_order
 from petdiff.io.dicom_geometry import plane_of, stack_affine, stack_warnings
 from petdiff.io.dicom_pixels import PixelReader
 from petdiff.io.dicom_series import Series, SeriesUID, pet_series

@@ -1,0 +1,131 @@
+"""When the frames of a PET series were measured, and whether all refer to one time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+from pydicom import Dataset
+
+from petdiff.frames import FrameTiming
+from petdiff.io.dicom_facts import number_or_none
+from petdiff.io.dicom_geometry import SlicePlane
+from petdiff.suv.half_life import average_rate_time_s, plausible_frame
+from petdiff.suv.header import SliceHeader
+
+_HALF_DAY = timedelta(hours=12)
+_LARGEST_SPREAD = 0.01  # of activity, by which frames may refer to different times
+
+
+@dataclass(frozen=True)
+class FrameSlice:
+    """What is needed to put one slice into its frame."""
+
+    header: Dataset
+    plane: SlicePlane
+    times: SliceHeader
+
+
+def acquired_s(moments: Sequence[datetime | None]) -> list[float | None]:
+    """Seconds since the first moment; a clock that passes midnight on one date goes on."""
+    known = [moment for moment in moments if moment is not None]
+    if not known:
+        return [None] * len(moments)
+    first = min(known)
+    if len({moment.date() for moment in known}) == 1 and max(known) - first > _HALF_DAY:
+        evening = [moment for moment in known if moment - first > _HALF_DAY]
+        first = min(evening)
+    day = timedelta(days=1)
+    return [
+        None
+        if moment is None
+        else (moment - first + (day if moment < first else timedelta())).total_seconds()
+        for moment in moments
+    ]
+
+
+def frame_timings(frames: Sequence[Sequence[FrameSlice]]) -> tuple[FrameTiming, ...]:
+    """When each frame was measured, from the start of the first."""
+    starts = _starts_s(frames)
+    timings = []
+    for frame, start_s in zip(frames, starts, strict=True):
+        durations = [s.times.frame_duration_s for s in frame if s.times.frame_duration_s]
+        triggers = [number_or_none(s.header, "TriggerTime") for s in frame]
+        known = [trigger for trigger in triggers if trigger is not None]
+        timings.append(
+            FrameTiming(
+                start_s=start_s,
+                duration_s=float(np.median(durations)) if durations else None,
+                trigger_s=float(np.median(known)) / 1000 if known else None,
+            )
+        )
+    return tuple(timings)
+
+
+def _starts_s(frames: Sequence[Sequence[FrameSlice]]) -> list[float | None]:
+    """Start of each frame by the clock, or else by its reference time, from that of the first."""
+    every = [s for frame in frames for s in frame]
+    acquired = acquired_s([s.times.acquired for s in every])
+    by_clock = _least(acquired, frames)
+    by_reference = _least([_start_by_reference_s(s.times) for s in every], frames)
+    starts = by_clock if len(set(by_clock)) > 1 or None in by_reference else by_reference
+    known = [start for start in starts if start is not None]
+    if len(known) < len(starts):
+        return [None] * len(starts)
+    return [round(start - min(known), 6) for start in known]
+
+
+def _least(
+    values_s: Sequence[float | None], frames: Sequence[Sequence[FrameSlice]]
+) -> list[float | None]:
+    """The least value of each frame, of values in the order of the frames' slices."""
+    least: list[float | None] = []
+    at = 0
+    for frame in frames:
+        known = [value for value in values_s[at : at + len(frame)] if value is not None]
+        least.append(min(known) if known else None)
+        at += len(frame)
+    return least
+
+
+def _start_by_reference_s(times: SliceHeader) -> float | None:
+    """The start of a frame by FrameReferenceTime, which is that of its average count rate."""
+    reference_s, duration_s = times.frame_reference_s, times.frame_duration_s
+    if not reference_s or not duration_s or not plausible_frame(duration_s):
+        return None
+    half_life_s = times.half_life_s or 0
+    middle_s = average_rate_time_s(duration_s, half_life_s) if half_life_s > 0 else duration_s / 2
+    return reference_s - middle_s
+
+
+def correction_warnings(frames: Sequence[Sequence[FrameSlice]]) -> list[str]:
+    """Warn where DecayFactor (0054,1321) says that frames are corrected to different times.
+
+    START means one time for the series: each frame's factor is then that of the decay from there to
+    its time of average count rate (DICOM PS3.3 C.8.9.4.1.5). A factor of 1 in all frames is a field
+    left at its default.
+    """
+    slices = [frame[0] for frame in frames]
+    half_life_s = slices[0].times.half_life_s
+    if slices[0].times.decay_correction != "START" or not half_life_s:
+        return []
+    factors = [number_or_none(s.header, "DecayFactor") or 0.0 for s in slices]
+    starts_s = acquired_s([s.times.acquired for s in slices])
+    if min(factors) <= 0 or set(factors) == {1.0}:
+        return []
+    references_s = []
+    for s, factor, start_s in zip(slices, factors, starts_s, strict=True):
+        duration_s = s.times.frame_duration_s
+        if start_s is None or not duration_s or not plausible_frame(duration_s):
+            return []
+        middle_s = start_s + average_rate_time_s(duration_s, half_life_s)
+        references_s.append(middle_s - half_life_s * float(np.log2(factor)))
+    apart_s = max(references_s) - min(references_s)
+    if apart_s <= half_life_s * np.log2(1 + _LARGEST_SPREAD):
+        return []
+    return [
+        f"by DecayFactor (0054,1321) frames are decay corrected to times up to {apart_s / 60:.1f} "
+        "min apart, and one factor to SUV is used: curves over time may be off by decay"
+    ]
