@@ -5,19 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from petdiff.simulation.shapes.combined import Grown, Shared, Union, Within, Without
 from petdiff.simulation.shapes.random_fields import FloatArray, Waves
-from petdiff.simulation.shapes.signed_distance import (
-    Ellipsoid,
-    Grown,
-    Loft,
-    Samples,
-    Shape,
-    Shared,
-    Tube,
-    Union,
-    Within,
-    Without,
-)
+from petdiff.simulation.shapes.signed_distance import Samples, Shape
+from petdiff.simulation.shapes.solids import Ellipsoid, Loft, Tube
 
 STEP = 2.0
 

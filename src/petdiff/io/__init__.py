@@ -34,8 +34,8 @@ def read(
     there are several; of several UIDs, the one that is there counts. `units` and `suv_factor`
     (SUV = stored value × factor) overrule the header. Without them the unit of a volume file is
     that of the .json beside it; where nothing states it, values are SUV unless the mean of the
-    body is above 100. Where nothing leads to SUV, values are as stored and `in_suv` is False. Raises
-    InputRefused, naming file, tag and remedy.
+    body is above 100. Where nothing leads to SUV, values are as stored and `in_suv` is False.
+    Raises InputRefused, naming file, tag and remedy.
     """
     path = existing(path)
     _check_options(units, suv_factor)

@@ -7,16 +7,10 @@ import numpy as np
 from petdiff.simulation.anatomy.frame import Frame, turn
 from petdiff.simulation.anatomy.structure import Structure, rippled
 from petdiff.simulation.anatomy.thorax import SIDES, dome
+from petdiff.simulation.shapes.combined import Grown, Union, Within, Without
 from petdiff.simulation.shapes.random_fields import FloatArray
-from petdiff.simulation.shapes.signed_distance import (
-    Grown,
-    Loft,
-    Shape,
-    Tube,
-    Union,
-    Within,
-    Without,
-)
+from petdiff.simulation.shapes.signed_distance import Shape
+from petdiff.simulation.shapes.solids import Loft, Tube
 
 
 def cavity(frame: Frame) -> Loft:

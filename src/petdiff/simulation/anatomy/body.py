@@ -8,16 +8,10 @@ import numpy as np
 
 from petdiff.simulation.anatomy.frame import Frame
 from petdiff.simulation.anatomy.structure import Structure
+from petdiff.simulation.shapes.combined import Grown, Shared, Union
 from petdiff.simulation.shapes.random_fields import FloatArray
-from petdiff.simulation.shapes.signed_distance import (
-    Ellipsoid,
-    Grown,
-    Loft,
-    Shape,
-    Shared,
-    Tube,
-    Union,
-)
+from petdiff.simulation.shapes.signed_distance import Shape
+from petdiff.simulation.shapes.solids import Ellipsoid, Loft, Tube
 
 SKIN_MM = 2.0
 PADDING = 0.85  # of the thicknesses below, at a fatness of 1

@@ -8,8 +8,10 @@ from scipy.interpolate import CubicSpline
 
 from petdiff.simulation.anatomy.frame import Frame
 from petdiff.simulation.anatomy.structure import Structure, rippled
+from petdiff.simulation.shapes.combined import Grown, Within
 from petdiff.simulation.shapes.random_fields import FloatArray
-from petdiff.simulation.shapes.signed_distance import Grown, Shape, Tube, Within
+from petdiff.simulation.shapes.signed_distance import Shape
+from petdiff.simulation.shapes.solids import Tube
 
 
 def bowel(frame: Frame, wall: Shape) -> list[Structure]:

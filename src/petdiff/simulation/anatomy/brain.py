@@ -8,8 +8,9 @@ import numpy as np
 
 from petdiff.simulation.anatomy.frame import Frame, turn
 from petdiff.simulation.anatomy.structure import Structure
+from petdiff.simulation.shapes.combined import Grown, Union, Within
 from petdiff.simulation.shapes.random_fields import FloatArray, Waves
-from petdiff.simulation.shapes.signed_distance import Bounds, Grown, Samples, Shape, Union, Within
+from petdiff.simulation.shapes.signed_distance import Bounds, Samples, Shape
 
 BRAIN_MM = (0.0, 2.0, 1665.0)
 

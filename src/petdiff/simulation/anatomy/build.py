@@ -19,8 +19,9 @@ from petdiff.simulation.anatomy.spine import back_muscles, brown_fat, chest, spi
 from petdiff.simulation.anatomy.structure import Structure
 from petdiff.simulation.anatomy.thorax import lungs, rib_cage, thorax
 from petdiff.simulation.anatomy.vessels import vessels
+from petdiff.simulation.shapes.combined import Shared, Union
 from petdiff.simulation.shapes.grid import Grid
-from petdiff.simulation.shapes.signed_distance import Shared, Triple, Union
+from petdiff.simulation.shapes.signed_distance import Triple
 
 # Reference heights between which each extent lies.
 EXTENT_MM = MappingProxyType(

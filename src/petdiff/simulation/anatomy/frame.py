@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from petdiff.simulation.anatomy.description import Patient
 from petdiff.simulation.shapes.random_fields import FloatArray
-from petdiff.simulation.shapes.signed_distance import Ellipsoid, Loft, Tube
+from petdiff.simulation.shapes.solids import Ellipsoid, Loft, Tube
 
 HIP_MM, NECK_MM, VERTEX_MM = 925.0, 1490.0, 1760.0  # reference heights above the soles
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from petdiff.simulation.anatomy.brain import cranium
 from petdiff.simulation.anatomy.frame import Frame
 from petdiff.simulation.anatomy.structure import Structure, rippled
-from petdiff.simulation.shapes.signed_distance import Grown, Shape, Union
+from petdiff.simulation.shapes.combined import Grown, Union
+from petdiff.simulation.shapes.signed_distance import Shape
 
 SIDES = ((1, "right"), (-1, "left"))
 FACE_MM = (0.0, 60.0, 1590.0)

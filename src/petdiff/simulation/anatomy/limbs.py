@@ -7,7 +7,8 @@ import numpy as np
 from petdiff.simulation.anatomy.body import arm_line
 from petdiff.simulation.anatomy.frame import Frame, turn
 from petdiff.simulation.anatomy.structure import Structure, bone
-from petdiff.simulation.shapes.signed_distance import Ellipsoid, Grown, Union, Within
+from petdiff.simulation.shapes.combined import Grown, Union, Within
+from petdiff.simulation.shapes.solids import Ellipsoid
 
 SIDES = ((1, "right"), (-1, "left"))
 

@@ -7,7 +7,8 @@ import numpy as np
 from petdiff.simulation.anatomy.body import LEG, arm_line
 from petdiff.simulation.anatomy.frame import Frame
 from petdiff.simulation.anatomy.structure import Structure
-from petdiff.simulation.shapes.signed_distance import Grown, Shape, Union, Within
+from petdiff.simulation.shapes.combined import Grown, Union, Within
+from petdiff.simulation.shapes.signed_distance import Shape
 
 # Right side, in mm of the reference body: points (x, y, z) along each muscle's belly, and its
 # radius at each of them.

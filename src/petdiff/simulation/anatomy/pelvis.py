@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from petdiff.simulation.anatomy.frame import Frame, turn
 from petdiff.simulation.anatomy.structure import Structure, rippled
-from petdiff.simulation.shapes.signed_distance import Grown, Shape, Union
+from petdiff.simulation.shapes.combined import Grown, Union
+from petdiff.simulation.shapes.signed_distance import Shape
 
 
 def pelvis(frame: Frame) -> list[Structure]:

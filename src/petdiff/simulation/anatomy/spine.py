@@ -7,8 +7,9 @@ from numpy.typing import ArrayLike
 
 from petdiff.simulation.anatomy.frame import Frame
 from petdiff.simulation.anatomy.structure import Structure, bone
+from petdiff.simulation.shapes.combined import Union
 from petdiff.simulation.shapes.random_fields import FloatArray
-from petdiff.simulation.shapes.signed_distance import Shape, Union
+from petdiff.simulation.shapes.signed_distance import Shape
 
 # Top of each vertebra, from C1; the last entry is the bottom of L5.
 CERVICAL = np.linspace(1600, 1480, 8)

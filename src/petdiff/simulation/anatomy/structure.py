@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from petdiff.simulation.anatomy.description import Patient
+from petdiff.simulation.shapes.combined import Grown, Rippled
 from petdiff.simulation.shapes.random_fields import Waves
-from petdiff.simulation.shapes.signed_distance import Grown, Rippled, Shape
+from petdiff.simulation.shapes.signed_distance import Shape
 
 # Linear attenuation at 511 keV, per cm.
 MU_PER_CM = {

@@ -7,16 +7,10 @@ import numpy as np
 from petdiff.simulation.anatomy.frame import Frame
 from petdiff.simulation.anatomy.spine import chest_wall
 from petdiff.simulation.anatomy.structure import Structure, rippled
+from petdiff.simulation.shapes.combined import Grown, Union, Within, Without
 from petdiff.simulation.shapes.random_fields import FloatArray
-from petdiff.simulation.shapes.signed_distance import (
-    Ellipsoid,
-    Grown,
-    Loft,
-    Shape,
-    Union,
-    Within,
-    Without,
-)
+from petdiff.simulation.shapes.signed_distance import Shape
+from petdiff.simulation.shapes.solids import Ellipsoid, Loft
 
 SIDES = ((1, "right"), (-1, "left"))
 HEART_MM = np.array((-24.0, 24.0, 1325.0))

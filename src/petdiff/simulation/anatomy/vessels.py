@@ -7,7 +7,8 @@ import numpy as np
 from petdiff.simulation.anatomy.frame import Frame
 from petdiff.simulation.anatomy.spine import spine_y
 from petdiff.simulation.anatomy.structure import Structure
-from petdiff.simulation.shapes.signed_distance import Shape, Union
+from petdiff.simulation.shapes.combined import Union
+from petdiff.simulation.shapes.signed_distance import Shape
 
 
 def vessels(frame: Frame) -> list[Structure]:

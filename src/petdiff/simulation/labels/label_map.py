@@ -18,9 +18,10 @@ from petdiff.simulation.anatomy.render import Phantom, paint
 from petdiff.simulation.anatomy.structure import Structure
 from petdiff.simulation.labels.label_names import made_of, reach_the_skin, structure_names
 from petdiff.simulation.patient.draw import draw_patient
+from petdiff.simulation.shapes.combined import Shared
 from petdiff.simulation.shapes.grid import Grid
 from petdiff.simulation.shapes.random_fields import FloatArray
-from petdiff.simulation.shapes.signed_distance import Bounds, Samples, Shared, Triple, box
+from petdiff.simulation.shapes.signed_distance import Bounds, Samples, Triple, box
 
 # What lymph nodes of each station lie beside; the stations that are not here get none.
 NODES_BESIDE = {
