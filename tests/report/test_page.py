@@ -77,12 +77,14 @@ def record(before: PETImage, after: PETImage, **suv: Any) -> dict[str, Any]:
             "precision": "float32",
             "steps": 1,
             "samples": 2,
-            "dose": None,
+            "drf": None,
             "seed": 0,
             "working_voxel_mm": list(before.spacing_mm),
             "working_shape": list(before.suv.shape),
         },
-        "activity": activity_change(before.suv, after.suv, before.spacing_mm),
+        "activity": activity_change(before.suv, after.suv, before.spacing_mm).model_dump(
+            mode="json"
+        ),
         "seconds": {"denoising": 1.0},
     }
 
@@ -181,6 +183,24 @@ def test_notices_name_what_is_off() -> None:
     assert "CC-BY-NC-SA-4.0, forbids commercial use" in said[-1]
 
 
+@needs_viewer
+@pytest.mark.parametrize(("scale", "lit"), [(1.0, True), (0.4, True), (1000.0, False)])
+def test_page_opens_with_a_window_that_it_offers(scale: float, lit: bool, tmp_path: Path) -> None:
+    """SUV 5, 10 or 20; values far from a body's open with `auto`. Some button is always lit."""
+    measured = scan()
+    measured = measured.with_values(measured.values * np.float32(scale))
+    (tmp_path / "p.png").write_bytes(PNG)
+    write_page(
+        tmp_path / "r.html", measured, measured, name="n", title="t",
+        record=record(measured, measured), picture=tmp_path / "p.png",
+    )  # fmt: skip
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    geometry = json.loads(text.split('id="geometry">')[1].split("</script>")[0])
+    shown = geometry["auto"]["shown"]
+    assert (shown in (5, 10, 20)) is lit
+    assert lit or shown == geometry["auto"]["suv"]
+
+
 def test_page_names_no_patient_and_loads_nothing(tmp_path: Path) -> None:
     text = written(tmp_path, EVIL)[0].read_text(encoding="utf-8")
     for secret in ("DOE JOHN", "1.2.345678", "19990909", "77.125", "/home/jane", str(tmp_path)):
@@ -215,7 +235,7 @@ def test_a_run_without_the_viewer_says_so(
     result = SimpleNamespace(
         image=scan(),
         uncertainty=None,
-        record={"model": {"name": "m"}, "steps": 1, "samples": 1, "dose": None, "seed": 0},
+        record={"model": {"name": "m"}, "steps": 1, "samples": 1, "drf": None, "seed": 0},
     )
     request = denoise.Request(Path("/data/DOE JOHN/scan.nii"))
     denoise._page(request, scan(), result, {}, Path("/out"), Progress())

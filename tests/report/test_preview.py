@@ -9,7 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from petdiff.image import PETImage
-from petdiff.report.preview import display_window, suv_window, write_preview, write_scans
+from petdiff.report.preview import (
+    _ray_change,
+    display_window,
+    suv_window,
+    write_preview,
+    write_scans,
+)
 
 AFFINE = np.diag([2.0, 2.0, 4.0, 1.0])
 
@@ -77,12 +83,28 @@ def test_any_scan_makes_a_picture(
 
 def test_window_shows_ordinary_tissue_and_is_one_that_readers_know() -> None:
     """A body in air, with a brain and a bladder that must not choose the window."""
-    for level, window in ((2, 5), (4, 10), (9, 20), (0.3, 3), (17000, 200000)):
+    for level, window in ((2, 5), (4, 10), (9, 20), (0.95, 5), (0.3, 5), (0.1, 1), (17000, 200000)):
         projection = np.zeros((40, 60), dtype=np.float32)
         projection[10:30, 5:55] = level
         projection[18:22, 50:55] = 10 * level
         assert suv_window(projection) == window
     assert suv_window(np.zeros((4, 4), dtype=np.float32)) == 1
+
+
+def test_change_picture_shows_regions_and_lets_removed_noise_cancel(tmp_path: Path) -> None:
+    """Denoised rightly it stays pale; a region that lost a tenth of its activity is coloured."""
+    suv = np.zeros((60, 40, 60), dtype=np.float32)
+    suv[6:-6, 6:-6, 6:-6] = 2
+    grain = np.random.default_rng(0).normal(0, 0.5, suv.shape).astype(np.float32) * (suv > 0)
+    noisy, right = PETImage(suv + grain, AFFINE), PETImage(suv, AFFINE)
+    lowered = suv.copy()
+    lowered[20:40, :, 20:40] *= 0.9
+    spacing_mm = (2.0, 2.0, 4.0)
+    assert np.abs(_ray_change(noisy.suv, right.suv, spacing_mm)[12:-12, 12:-12]).max() < 5
+    lost = _ray_change(right.suv, lowered, spacing_mm)
+    assert lost[30, 30] == pytest.approx(-10, abs=0.1)
+    assert np.abs(lost[:8]).max() == 0
+    write_preview(tmp_path / "p.png", noisy, right, title="t")
 
 
 def test_same_scan_same_bytes(tmp_path: Path) -> None:

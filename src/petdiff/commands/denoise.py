@@ -254,7 +254,7 @@ def _record(request: Request, image: PETImage, result: Result, form: str) -> dic
         "denoising": result.record,
         "activity": activity_change(
             image.values, result.image.values, image.spacing_mm, in_suv=image.in_suv
-        ),
+        ).model_dump(mode="json"),
     }
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from petdiff.evaluation.activity import ActivityChange
+
 _NOTABLE_CHANGE = 0.02
+_NOTABLE_ERRORS = 4.0  # standard errors that a change must exceed: noise alone makes smaller ones
 _NOTABLE_VOLUME_ML = 10.0  # a smaller region's activity changes with the noise that is taken away
 _AIR_SUV = 0.1  # regions below it are air and noise
 
@@ -17,7 +20,7 @@ def notices(record: Mapping[str, Any]) -> list[str]:
     found = [*suv.get("warnings", ()), *scan.get("warnings", ())]
     found = [f"Header: {warning}" for warning in found]
     frames, unit = _frames(run.get("frames") or ()), _unit(scan)
-    activity = _activity(record["activity"])
+    activity = activity_notices(ActivityChange.model_validate(record["activity"]))
     return [*activity, *frames, *unit, *found, *_grid(scan, run), *_model(run["model"])]
 
 
@@ -52,20 +55,23 @@ def _frames(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return found
 
 
-def _activity(activity: Mapping[str, Any]) -> list[str]:
+def activity_notices(activity: ActivityChange) -> list[str]:
+    """Return which changes of activity are large, and larger than noise makes them."""
     limit = f"more than the {_NOTABLE_CHANGE:.0%} that are expected"
     found = []
-    whole = activity["relative_change"]
+    whole = activity.relative_change
     if whole is not None and abs(whole) > _NOTABLE_CHANGE:
         found.append(f"Activity of the whole scan changed by {whole:+.1%}, {limit}.")
-    for band in activity["by_suv"]:
-        change, low, high = band["relative_change"], band["suv_from"], band["suv_to"]
-        counts = (low or 0) >= _AIR_SUV and band["volume_ml"] >= _NOTABLE_VOLUME_ML
-        if counts and change is not None and abs(change) > _NOTABLE_CHANGE:
+    for band in activity.by_suv:
+        change, low, high = band.relative_change, band.suv_from, band.suv_to
+        if change is None or (low or 0) < _AIR_SUV or band.volume_ml < _NOTABLE_VOLUME_ML:
+            continue
+        noise = _NOTABLE_ERRORS * (band.standard_error or 0)
+        if abs(change) > max(_NOTABLE_CHANGE, noise):
             where = f"SUV {low:g} to {high:g}" if high is not None else f"SUV {low:g} and more"
             found.append(
-                f"Activity of the regions of {where} ({band['volume_ml']:,.0f} ml) changed by "
-                f"{change:+.1%}, {limit}."
+                f"Activity of the regions of {where} ({band.volume_ml:,.0f} ml) changed by "
+                f"{change:+.1%}, {limit} and more than noise explains."
             )
     return found
 

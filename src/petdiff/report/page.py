@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from petdiff.evaluation.activity import ActivityChange
 from petdiff.image import PETImage
 from petdiff.report.notices import millimetres, notices
 from petdiff.report.packed import Packed, pack
-from petdiff.report.preview import coronal_projection, display_window
+from petdiff.report.preview import SUV_WINDOWS, coronal_projection, display_window
 from petdiff.terminal import one_line
 
 LARGEST_PAGE_BYTES = 25_000_000
@@ -79,7 +80,7 @@ def write_page(
         coarseness=escape(_coarseness(packed, denoised.unit_name)) if packed else "",
         picture=base64.b64encode(picture.read_bytes() if picture.is_file() else b"").decode(),
         record=_table(record_rows(record)),
-        activity=_activity_table(record["activity"]),
+        activity=_activity_table(ActivityChange.model_validate(record["activity"])),
         finished=escape(_moment(record["finished"])),
         petdiff=escape(str(record["petdiff"])),
         data=_data(packed, measured, denoised, spread) if packed else "",
@@ -174,16 +175,18 @@ def _table(rows: Iterable[tuple[str, str]]) -> str:
     return "\n".join(cells)
 
 
-def _activity_table(activity: Mapping[str, Any]) -> str:
-    rows = [("whole scan", "", "", "", _percent(activity["relative_change"]))]
-    for band in activity["by_suv"]:
-        low, high = band["suv_from"], band["suv_to"]
+def _activity_table(activity: ActivityChange) -> str:
+    rows = [("whole scan", "", "", "", _percent(activity.relative_change))]
+    for band in activity.by_suv:
+        low, high = band.suv_from, band.suv_to
         where = f"below {high:g}" if low is None else f"{low:g} and more"
         if low is not None and high is not None:
             where = f"{low:g} to {high:g}"
-        means = (f"{band['mean_suv_before']:.3g}", f"{band['mean_suv_after']:.3g}")
-        volume = f"{band['volume_ml']:,.0f}"
-        rows.append((f"SUV {where}", volume, *means, _percent(band["relative_change"])))
+        means = (f"{band.mean_suv_before:.3g}", f"{band.mean_suv_after:.3g}")
+        change = _percent(band.relative_change)
+        if band.standard_error is not None:
+            change += f" ± {band.standard_error:.1%}"
+        rows.append((f"SUV {where}", f"{band.volume_ml:,.0f}", *means, change))
     return "\n".join(
         f"<tr><th scope=row>{escape(row[0])}</th>"
         + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
@@ -205,7 +208,9 @@ def _data(
     """The volumes and how to read them, as blocks that no browser runs."""
     change = denoised.values - measured.values
     shown = display_window(coronal_projection(denoised), denoised)
-    windows = {"shown": shown, "suv": _top(denoised.values), "change": _top(np.abs(change))}
+    # A page opens with one of its presets, or with `auto`: then that is what it opens with.
+    auto = _top(denoised.values) if shown in SUV_WINDOWS and denoised.in_suv else shown
+    windows = {"shown": shown, "suv": auto, "change": _top(np.abs(change))}
     if spread is not None:
         windows["spread"] = _top(spread)
     of_the_unit = {"unit": denoised.unit_name, "in_suv": denoised.in_suv}

@@ -18,6 +18,7 @@ from petdiff.image import PETImage
 from petdiff.terminal import one_line
 from petdiff.volume.orientation import to_ras
 from petdiff.volume.regions import Spacing, body_box, typical_uptake
+from petdiff.volume.slabs import smoothed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +31,9 @@ _CORONAL, _SAGITTAL = 1, 0  # the RAS axis that a projection looks along
 _WIDEST_IN, _HIGHEST_IN, _DPI = 12.5, 6.4, 160
 _GAP_IN, _HEAD_IN, _FOOT_IN = 0.14, 0.9, 0.8
 _VIEW_GAP_MM = 8.0
+_CHANGE_LIMIT_PERCENT = 10.0
+_CHANGE_SMOOTHING_MM = 5.0  # standard deviation
+_FAINTEST_SUV, _HOTTEST_SUV = 2.0, 40.0  # hottest and ordinary rays of a body lie between these
 _INK, _FAINT = "#1c2733", "#7a8794"
 _CHANGE = ("#0b3c78", "#4f93c8", "#ffffff", "#e07b5f", "#8c1420")  # less, none, more
 _LONGEST_TEXT = 160  # characters of a title or note
@@ -80,7 +84,6 @@ def write_preview(
     box = body_box(ras.volume, spacing_mm)
     before = to_ras(measured.values, measured.affine).volume[box]
     after = ras.volume[box]
-    change = after - before
     unit = denoised.unit_name
     grey = (0.0, display_window(after.max(axis=_CORONAL), denoised))
 
@@ -91,7 +94,7 @@ def write_preview(
     panels = [
         _Panel("measured", views(before), "Greys", grey, unit),
         _Panel("denoised", views(after), "Greys", grey, unit),
-        _changed(_view(_extreme(change), _CORONAL, spacing_mm), unit),
+        _changed(_view(_ray_change(before, after, spacing_mm), _CORONAL, spacing_mm)),
     ]
     if spread is not None:
         panels.append(_spread(views(to_ras(spread, denoised.affine).volume[box]), unit))
@@ -142,15 +145,16 @@ def display_window(projection: Picture, image: PETImage) -> float:
 
 
 def suv_window(projection: Picture) -> float:
-    """Upper end of the grey scale: SUV 5, 10 or 20, as whole bodies are read, where that shows it.
+    """Return the upper end of the grey scale in SUV: 5, 10 or 20, as whole bodies are read.
 
     Of the three the nearest to 2.5 times what a quarter of the body's rays exceed: torso and liver
-    then lie in the middle greys, whatever the bladder or the brain take up.
+    then lie in the middle greys, whatever the bladder or the brain take up. Values that are far
+    from those of a body, as counts of a phantom are, get a window of their own.
     """
-    ordinary = _ordinary(projection)
-    if not 1 <= ordinary <= 40:
-        return _round_up(float(np.quantile(projection, 0.995)))
-    return min(SUV_WINDOWS, key=lambda top: abs(np.log(top / (_MIDDLE_GREY * ordinary))))
+    ordinary, hottest = _ordinary(projection), float(np.quantile(projection, 0.995))
+    if hottest < _FAINTEST_SUV or ordinary > _HOTTEST_SUV:
+        return _round_up(hottest)
+    return min(SUV_WINDOWS, key=lambda top: abs(np.log(top / max(_MIDDLE_GREY * ordinary, 1.0))))
 
 
 def _ordinary(projection: Picture) -> float:
@@ -159,10 +163,9 @@ def _ordinary(projection: Picture) -> float:
     return float(np.quantile(body, 0.75)) if body.size else 0.0
 
 
-def _changed(view: _View, unit: str) -> _Panel:
-    limit = _round_up(float(np.quantile(np.abs(view.picture), 0.995)))
-    label = f"change in {unit}, the largest on each ray"
-    return _Panel("change", [view], _CHANGE, (-limit, limit), label)
+def _changed(view: _View) -> _Panel:
+    limits = (-_CHANGE_LIMIT_PERCENT, _CHANGE_LIMIT_PERCENT)
+    return _Panel("change", [view], _CHANGE, limits, "% of the mean on each ray")
 
 
 def _spread(views: list[_View], unit: str) -> _Panel:
@@ -170,11 +173,18 @@ def _spread(views: list[_View], unit: str) -> _Panel:
     return _Panel("uncertainty", views, "hot", (0.0, top), f"{unit}, 1 standard deviation")
 
 
-def _extreme(change: Picture) -> Picture:
-    """The largest change on each ray, with its sign: a lost lesion cannot hide behind noise."""
-    high, low = change.max(axis=_CORONAL), change.min(axis=_CORONAL)
-    extreme: Picture = np.where(high > -low, high, low)
-    return extreme
+def _ray_change(before: Picture, after: Picture, spacing_mm: Spacing) -> Picture:
+    """Return by how many per cent the mean on each ray from front to back has changed, [x, z].
+
+    A mean keeps what is regional and lets the removed noise cancel. Means are smoothed across the
+    rays, for the same reason; rays that pass the body have no change.
+    """
+    sigmas = [_CHANGE_SMOOTHING_MM / spacing_mm[axis] for axis in (0, 2)]
+    old, new = (smoothed(v.mean(axis=_CORONAL)[None], [0, *sigmas])[0] for v in (before, after))
+    body = old > 0.12 * typical_uptake(old)
+    change: Picture = np.zeros_like(old)
+    change[body] = 100 * (new[body] / old[body] - 1)
+    return change
 
 
 def _view(projection: Picture, axis: int, spacing_mm: Spacing) -> _View:

@@ -1,0 +1,62 @@
+"""The alarm about changed activity: silent for unbiased denoisers, raised by a bias of 5 %."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from petdiff.evaluation.activity import activity_change
+from petdiff.report.notices import activity_notices
+from petdiff.volume.regions import block_edges, block_sums, block_volumes
+from support.noisy_body import DENOISERS, LEVEL, LIVER, VOXEL_MM, changed, noise, true_suv
+
+SEEDS = range(4)
+
+
+@pytest.mark.parametrize("name", list(DENOISERS))
+def test_unbiased_denoiser_raises_no_alarm_and_a_bias_of_five_per_cent_does(name: str) -> None:
+    suv = true_suv()
+    for seed in SEEDS:
+        unbiased = changed(suv, DENOISERS[name], seed, biased=False)
+        assert activity_notices(unbiased) == []
+        assert abs(unbiased.relative_change or 0) < 0.01
+    told = [activity_notices(changed(suv, DENOISERS[name], seed, biased=True)) for seed in SEEDS]
+    assert sum(bool(found) for found in told) >= len(SEEDS) - 1
+    assert all("SUV 1 to 2.5" in found[0] for found in told if found)  # where the liver is
+
+
+def test_blocks_sorted_by_the_measured_scan_regress_to_the_mean() -> None:
+    """What is hot by noise is lowered, by a denoiser that is right; that is no bias of it."""
+    suv = true_suv()
+    measured = suv + noise(0, 2 * LEVEL, suv)
+    edges = block_edges(suv.shape, VOXEL_MM, 8.0)
+    before, after = block_sums(measured, edges), block_sums(suv, edges)
+    means = before / block_volumes(suv.shape, edges)
+    between = [(means > low) & (means < high) for low, high in ((0.1, 0.5), (1.0, 2.5))]
+    naive = [after[band].sum() / before[band].sum() - 1 for band in between]
+    assert naive[0] > 0.02
+    assert naive[1] < -0.02
+    found = activity_change(measured, suv, VOXEL_MM)
+    assert all(abs(band.relative_change or 0) < 0.02 for band in found.by_suv[1:])
+
+
+def test_standard_error_is_the_scatter_over_noise() -> None:
+    suv = true_suv()
+    changes, errors = [], []
+    for seed in range(24):
+        found = changed(suv, DENOISERS["removes all noise"], seed, biased=False)
+        band = next(b for b in found.by_suv if b.suv_from == 0.5)
+        changes.append(band.relative_change or 0)
+        errors.append(band.standard_error or 0)
+    # 24 draws know a standard deviation to 15 %, so this is three of those.
+    assert np.std(changes, ddof=1) == pytest.approx(np.mean(errors), rel=0.45)
+
+
+def test_bias_of_a_region_is_measured_as_it_is() -> None:
+    """Without noise the liver's band changes by the liver's share of the band times the bias."""
+    suv = true_suv()
+    lowered = np.where(suv > 2.2, suv * np.float32(0.95), suv)
+    band = next(b for b in activity_change(suv, lowered, VOXEL_MM).by_suv if b.suv_from == 1.0)
+    assert -0.05 < (band.relative_change or 0) < -0.02
+    litres = 4 / 3 * np.pi * LIVER[3] ** 3 / 1e6
+    assert band.volume_ml > 1000 * litres
