@@ -45,7 +45,7 @@ from petdiff.simulation.scanner.projector import FWHM_PER_SIGMA
 from petdiff.simulation.scanner.scan import scan
 from petdiff.simulation.scanner.scanners import SCANNERS, Scanner, get_scanner
 from petdiff.simulation.shapes.grid import Grid
-from petdiff.training.supply.varied_slabs import SHAPE, make_slab
+from petdiff.training.supply.randomized_scans import SHAPE, make_randomized_scan
 
 DOSES = (4, 10, 20, 50, 100)
 METRIC_MM = 1.65
@@ -344,7 +344,7 @@ def cost(options: argparse.Namespace) -> None:
 
 def slab(index: int) -> None:
     with threadpool_limits(1):
-        make_slab(0, index)
+        make_randomized_scan(0, index)
 
 
 def slabs(options: argparse.Namespace) -> None:

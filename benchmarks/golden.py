@@ -49,14 +49,16 @@ from petdiff.image import PETImage
 from petdiff.methods.model import load_model, methods, shipped_models
 from petdiff.suv import header as suv_header
 from petdiff.suv.rules import suv_from_headers
-from petdiff.training.loop import train
-from petdiff.training.process_group import join_ranks
+from petdiff.training.log import LogEntry
+from petdiff.training.loop import Hooks, train
+from petdiff.training.prepare import cutter
+from petdiff.training.process_group import join_group
 from petdiff.training.recipe import Recipe
-from petdiff.training.supply.own_scans import Box
-from petdiff.training.supply.patches import Patches, SlabMaker, without_networks
-from petdiff.training.supply.patient_slabs import Stretches
-from petdiff.training.supply.simulated import clinic_slabs
-from petdiff.training.supply.workers import Supply
+from petdiff.training.supply.examples import ExampleMaker, without_networks
+from petdiff.training.supply.paired_volumes import PairedVolumes
+from petdiff.training.supply.simulated import simulated_volumes
+from petdiff.training.supply.simulated_patients import SimulatedPatients
+from petdiff.training.supply.workers import ExampleSupply
 from petdiff.training.validation import Validation
 
 Entries = Iterator[tuple[str, dict[str, Any]]]
@@ -82,8 +84,8 @@ SLAB = {  # of the supply of seed 0
     "stretch on any scanner": 12,
 }  # fmt: skip
 TRAIN = Recipe(
-    preset="tiny", steps=20, batch=2, warmup=5, pool=2, patches_per_slab=10, save_every=20,
-    validate_every=0, precision="float32",
+    preset="tiny", steps=20, batch=2, warmup=2, micro_batch=1, pool=2, patches_per_volume=10,
+    save_every=20, validate_every=0, precision="float32",
 )  # fmt: skip
 PATCH = (24, 24, 16)  # voxels
 COHORT: dict[str, Any] = {
@@ -201,12 +203,12 @@ def of_study(name: str, study: Any) -> Entries:
 
 
 def slab() -> Entries:
-    """Make training slabs as a recipe's supply does, and one as a single scanner's."""
-    supply, one_scanner = clinic_slabs(Recipe()), Stretches(0, "vision600", "psma")
-    drawn = {kind: supply(index) for kind, index in SLAB.items()}
-    for kind, pairs in (drawn | {"stretch on one scanner": one_scanner(0)}).items():
-        yield f"{kind}/full", of_array(pairs.full)
-        for factor, low in pairs.lows.items():
+    """Make training volumes as a recipe's supply does, and one as a single scanner's."""
+    supply, one_scanner = simulated_volumes(Recipe()), SimulatedPatients(0, "vision600", "psma")
+    drawn = {kind: supply(number) for kind, number in SLAB.items()}
+    for kind, volumes in (drawn | {"stretch on one scanner": one_scanner(0)}).items():
+        yield f"{kind}/full", of_array(volumes.full)
+        for factor, low in volumes.lows.items():
             yield f"{kind}/low 1/{factor:.6g}", of_array(low)
 
 
@@ -215,29 +217,26 @@ def train_methods() -> Entries:
     for name, method in methods().items():
         torch.manual_seed(TRAIN.seed)
         fresh = method.create(TRAIN.preset)
-        trained, ticks = fresh.trained, []
+        trained = fresh.trained
+        entries: list[LogEntry] = []
         with tempfile.TemporaryDirectory() as folder:
             store = Store(Path(folder, "supply"))
             example = without_networks(fresh).example
-            supply = Supply(SlabMaker(store, noisy_bodies, example, PATCH), first=0, workers=0)
-            patches = Patches(
-                supply, TRAIN.seed, PATCH, TRAIN.pool, TRAIN.patches_per_slab, TRAIN.hot_share
-            )
-            train(
-                fresh, TRAIN, patches, Validation(store, [], 1), Path(folder), join_ranks("cpu"),
-                report=ticks.append,
-            )  # fmt: skip
-        losses = {f"{loss} {tick.step}": x for tick in ticks for loss, x in tick.loss.items()}
+            maker = ExampleMaker(store, noisy_bodies, example, PATCH)
+            patches = cutter(ExampleSupply(maker, first=0, workers=0), TRAIN, PATCH)
+            validation, hooks = Validation(store, [], 1), Hooks(log=entries.append)
+            train(fresh, TRAIN, patches, validation, Path(folder), join_group("cpu"), hooks)
+        losses = {f"{loss} {one.step}": x for one in entries for loss, x in one.loss.items()}
         yield f"{name}/losses", of_figures(losses, **losses)
         yield f"{name}/weights", of_array(all_weights(trained))
         yield f"{name}/averaged weights", of_array(all_weights(fresh.network))
 
 
-def noisy_bodies(index: int) -> Box:
+def noisy_bodies(number: int) -> PairedVolumes:
     """Draw a pair of scans for training, the same for the same number."""
-    noises = enumerate((0.1, 0.2, 0.5), start=3 * index)
+    noises = enumerate((0.1, 0.2, 0.5), start=3 * number)
     full, *lows = (warm_body(noise, seed).suv.clip(0) for seed, noise in noises)
-    return Box(full, dict(zip((4.0, 20.0), lows, strict=True)))
+    return PairedVolumes(full, dict(zip((4.0, 20.0), lows, strict=True)))
 
 
 def all_weights(network: torch.nn.Module) -> np.ndarray:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from petdiff.methods.model import load_model as load_model
     from petdiff.simulation.study import rescan as rescan
     from petdiff.simulation.study import simulate as simulate
+    from petdiff.training.recipe import Recipe as Recipe
+    from petdiff.training.run import TrainOptions as TrainOptions
+    from petdiff.training.run import train as train
 
 __version__ = "0.1.0"
 
@@ -38,6 +41,9 @@ _HOMES = {
     "Model": "petdiff.methods.model",
     "simulate": "petdiff.simulation.study",
     "rescan": "petdiff.simulation.study",
+    "train": "petdiff.training.run",
+    "TrainOptions": "petdiff.training.run",
+    "Recipe": "petdiff.training.recipe",
 }
 __all__ = ["__version__", *_HOMES]
 

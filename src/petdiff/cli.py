@@ -273,11 +273,11 @@ def train(
         ),
     ],
     data: Annotated[
-        str,
+        Path | None,
         typer.Option(
-            metavar="DIR|clinic", help="Folder with your own pairs, or clinic for simulated scans"
+            metavar="DIR", help="Folder of your own pairs of scans", show_default="simulated scans"
         ),
-    ] = "clinic",
+    ] = None,
     preset: Annotated[
         str | None, typer.Option(help="Size of the network: tiny, default or paper")
     ] = None,
@@ -285,17 +285,21 @@ def train(
         Path | None,
         typer.Option(metavar="FILE.toml", help="Settings that differ from the defaults"),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint, if there is one")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
     units: Units = None,
     suv_factor: SuvFactor = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a model on simulated scans or on your own pairs; can be stopped and resumed."""
-    from petdiff.commands.train import Request, train_model
+    from petdiff.commands.train import train_model
 
-    request = Request(method, data, preset, config, device, resume, units, suv_factor)
-    path = train_model(request, output, quiet=quiet)
+    path = train_model(
+        method, output, data=data, preset=preset, config=config, resume=resume, device=device,
+        units=units, suv_factor=suv_factor, quiet=quiet,
+    )  # fmt: skip
     if int(os.environ.get("RANK", 0)) == 0:  # of torchrun's processes
         print_result(path)
 

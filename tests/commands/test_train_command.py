@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,15 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def was_known(cohort: Path, patients: list[str]) -> Counter[bool]:
+    """Count the patients that a model's card lists, and the others."""
+    from petdiff.data.fingerprint import was_trained_on
+    from petdiff.io import read
+
+    scans = [read(path) for path in sorted(cohort.glob("*/full.nii.gz"))]
+    return Counter(was_trained_on(scan, patients) for scan in scans)
+
+
 def test_own_pairs_become_a_model_that_denoises(
     cohort: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -71,15 +81,21 @@ def test_own_pairs_become_a_model_that_denoises(
     pictures = sorted(path.name for path in (run / "validation").iterdir())
     assert pictures == ["step-00000001.png", "step-00000002.png"]
     assert not (run / "supply").exists()
+    assert "validation, step 1: PSNR " in printed.err
 
     from petdiff.methods.model import read_contract
 
-    record = read_contract(model).training
-    assert record["data"] == {"kind": "pairs", "patients": 2, "held_out_patients": 1}
+    card = read_contract(model)
+    record = card.training
+    assert record["data"] == (
+        "2 pairs of scans of 2 patients (2 at 1/20 dose); validated on 1 patient more"
+    )
+    assert (card.title, card.licence) == ("flow3d trained on pairs of 2 patients", "not stated")
+    assert was_known(cohort, record["patients"]) == {False: 1, True: 2}
     assert (record["steps"], record["patches"]) == (2, 4)
     assert record["psnr_db"]["model"]["20"] > 0
     assert record["recipe"]["preset"] == "tiny"
-    assert not {"kept_slabs", "workers", "init"} & set(record["recipe"]), "no paths, no machine"
+    assert not {"volume_cache", "workers", "init"} & set(record["recipe"]), "no paths, no machine"
     assert "patient" not in json.dumps(record["recipe"]), "no names of patients leave the run"
 
     low = cohort / "patient0" / "low_drf20.nii.gz"
@@ -94,30 +110,6 @@ def test_own_pairs_become_a_model_that_denoises(
     assert 'preset was "tiny", is "default"' in capsys.readouterr().err
     assert cli.run(train) == 2
     assert "--resume" in capsys.readouterr().err
-
-
-def test_a_training_begins_with_another_models_weights(cohort: Path, tmp_path: Path) -> None:
-    from petdiff.methods.model import load_model
-
-    config = tmp_path / "recipe.toml"
-    models = []
-    for rate, init in ((1e-2, ""), (1e-7, tmp_path / "run0.01" / "model.safetensors")):
-        settings = ['preset = "tiny"', "steps = 3", "warmup = 1", "validate_every = 0"]
-        config.write_text("\n".join([*settings, f"rate = {rate}", f'init = "{init}"']))
-        run = tmp_path / f"run{rate}"
-        train = ["train", "unet3d", "-o", str(run), "--data", str(cohort), "--config", str(config)]
-        assert cli.run([*train, "--device", "cpu", "--quiet"]) == 0
-        models.append(load_model(run / "model.safetensors"))
-    first, tuned = models
-    fresh = type(first.method).create("tiny").network.state_dict()
-    weights = first.network.state_dict()
-    for name, weight in tuned.network.state_dict().items():
-        np.testing.assert_allclose(weight, weights[name], atol=1e-4)
-    assert any(abs(weight - fresh[name]).max() > 1e-3 for name, weight in weights.items())
-    assert tuned.contract.training["init"] == {
-        "model": "model.safetensors",
-        "sha256": first.sha256,
-    }
 
 
 def test_one_patient_is_refused_and_nothing_is_written(
@@ -136,7 +128,7 @@ def test_one_patient_is_refused_and_nothing_is_written(
     [
         (["flow4d"], "did you mean flow3d?"),
         (["flow3d", "--preset", "huge"], "huge"),
-        (["flow3d", "--data", "nowhere"], "neither a folder of pairs nor clinic"),
+        (["flow3d", "--data", "nowhere"], "--data is nowhere: not a folder of pairs"),
         (["flow3d", "--device", "abacus"], "abacus"),
     ],
 )
@@ -152,7 +144,7 @@ def test_what_cannot_be_trained_exits_2_and_writes_nothing(
     ("scanner", "tracer", "says"),
     [("quadro", "fdg", "quadra"), ("quadra", "fbg", "fdg")],
 )
-def test_a_scanner_or_tracer_that_the_clinic_has_not_is_refused(
+def test_an_unknown_scanner_or_tracer_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], scanner: str, tracer: str, says: str
 ) -> None:
     config = tmp_path / "recipe.toml"
@@ -163,14 +155,14 @@ def test_a_scanner_or_tracer_that_the_clinic_has_not_is_refused(
     assert not run.exists()
 
 
-def test_a_clinics_scanner_beside_ones_own_pairs_is_refused(
+def test_a_simulated_scanner_beside_own_pairs_is_refused(
     cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "recipe.toml"
     config.write_text('scanner = "quadra"\ntracer = "fdg"\n')
     arguments = ["train", "flow3d", "-o", str(tmp_path / "run"), "--data", str(cohort)]
     assert cli.run([*arguments, "--config", str(config)]) == 2
-    assert "virtual clinic" in capsys.readouterr().err
+    assert "among simulated scans" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -190,3 +182,66 @@ def test_weights_that_do_not_fit_are_refused(
     assert cli.run(["train", *arguments, "-o", str(run), "--config", str(config)]) == 2
     assert says in capsys.readouterr().err
     assert not run.exists()
+
+
+def test_a_refused_run_leaves_nothing_so_that_the_corrected_command_works(
+    cohort: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, run = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(cohort, data)
+    shutil.copy(data / "patient1" / "full.nii.gz", data / "patient1" / "low_drf20.nii.gz")
+    train = ["train", "flow3d", "-o", str(run), "--data", str(data), "--config", str(config)]
+    assert cli.run([*train, "--device", "cpu"]) == 3
+    assert "voxel by voxel the full-dose scan" in capsys.readouterr().err
+    assert not run.exists()
+    shutil.rmtree(data / "patient1")
+    assert cli.run([*train, "--device", "cpu", "--quiet"]) == 0
+
+
+def test_a_missing_extra_is_named_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    config = tmp_path / "recipe.toml"
+    config.write_text("tensorboard = true")
+    run = tmp_path / "run"
+    assert cli.run(["train", "flow3d", "-o", str(run), "--config", str(config)]) == 2
+    assert "pip install tensorboard" in capsys.readouterr().err
+    assert not run.exists()
+
+
+def test_fine_tuning_scores_the_starting_weights_and_a_finished_run_goes_on(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first model is the base of the second, whose training is then made longer."""
+    from petdiff.methods.model import load_model
+
+    config, base, run = tmp_path / "recipe.toml", tmp_path / "base", tmp_path / "run"
+    plain = 'preset = "tiny"\nvalidation_scans = 1\n'
+    train = ["train", "flow3d", "--data", str(cohort), "--config", str(config), "--device", "cpu"]
+
+    config.write_text(f"{plain}steps = 2\nvalidate_every = 0")
+    assert cli.run([*train, "-o", str(base), "--quiet"]) == 0
+    started = f'{plain}init = "{base / "model.safetensors"}"\nname = "Ours"\nlicence = "CC0"\n'
+    config.write_text(f"{started}learning_rate = 0.2\nsteps = 2")  # which ruins the weights
+    assert cli.run([*train, "-o", str(run)]) == 0
+    said = capsys.readouterr().err
+    assert "validation, starting weights: PSNR " in said
+    assert "no step scored better than the starting weights" in said
+    first, kept = (load_model(folder / "model.safetensors") for folder in (base, run))
+    for name, weight in first.network.state_dict().items():
+        assert weight.equal(kept.network.state_dict()[name])
+    assert (kept.contract.title, kept.contract.licence) == ("Ours", "CC0")
+    card = kept.contract.training
+    assert card["step"] == 0
+    licence = {"licence": "not stated"}
+    assert card["init"] == {"model": "model.safetensors", "sha256": first.sha256} | licence
+    assert card["patients"] == first.contract.training["patients"]
+    assert first.contract.title == "flow3d trained on pairs of 3 patients"
+
+    config.write_text(f"{started}learning_rate = 0.2\nsteps = 3")
+    assert cli.run([*train, "-o", str(run), "--resume", "--quiet"]) == 0
+    longer = load_model(run / "model.safetensors").contract.training
+    assert (longer["steps"], longer["recipe"]["steps"]) == (3, 3)
+    steps = [json.loads(line).get("step") for line in (run / "log.jsonl").read_text().splitlines()]
+    assert steps == [None, 0, 2, 2, 3, 3]

@@ -1,4 +1,4 @@
-"""A training small enough for tests: networks of a few weights, slabs of noise, seconds in all.
+"""A training small enough for tests: networks of a few weights, volumes of noise, seconds in all.
 
 As a program, for what one process cannot show:
 
@@ -13,7 +13,6 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,28 +24,28 @@ from torch import Tensor, nn
 from petdiff.data.array_store import Store
 from petdiff.methods.objective import Objective
 from petdiff.training.checkpoint import Checkpoints
-from petdiff.training.loop import State, train
-from petdiff.training.process_group import join_ranks, leave_ranks
+from petdiff.training.loop import Hooks, State, train
+from petdiff.training.prepare import open_supply
+from petdiff.training.process_group import join_group, leave_group
 from petdiff.training.recipe import Recipe
-from petdiff.training.supply.own_scans import Box
-from petdiff.training.supply.patches import Pairs, Patches, SlabMaker, slab_window, without_networks
-from petdiff.training.supply.workers import Supply
+from petdiff.training.run_folder import RunFolder
+from petdiff.training.supply.paired_volumes import PairedVolumes, VolumeSource
 from petdiff.training.validation import Validation
 
 RECIPE = Recipe(
-    steps=40, batch=4, warmup=4, rate=1e-2, pool=3, patches_per_slab=8, save_every=5,
+    steps=40, batch=4, warmup=4, learning_rate=1e-2, pool=3, patches_per_volume=8, save_every=5,
     validate_every=0, precision="float32",
 )  # fmt: skip
 
 
-def little_slab(seed: int, index: int) -> Box:
+def little_volumes(seed: int, number: int) -> PairedVolumes:
     """A noisy gradient and two noisier doubles of it."""
-    rng = np.random.default_rng([seed, index])
+    rng = np.random.default_rng([seed, number])
     truth = np.linspace(0.5, 2, 16, dtype=np.float32)[:, None, None] * np.ones((1, 14, 12))
     full, low, lower = (
         rng.poisson(counts * truth).astype(np.float32) / counts for counts in (100, 20, 5)
     )
-    return Box(full, {5.0: low, 20.0: lower})
+    return PairedVolumes(full, {5.0: low, 20.0: lower})
 
 
 def _filter() -> nn.Module:
@@ -62,7 +61,7 @@ class Little:
     network: nn.Module = field(default_factory=_filter)
     critic: nn.Module = field(default_factory=lambda: nn.Conv3d(1, 1, 1))
     patch: tuple[int, int, int] = (8, 8, 6)
-    pace_s: float = 0.0  # at least, of a chunk: a run that is to be killed must last
+    pace_s: float = 0.0  # at least, of a micro-batch: a run that is to be killed must last
 
     @property
     def trained(self) -> nn.Module:
@@ -91,32 +90,23 @@ def train_little(
     recipe: Recipe = RECIPE,
     *,
     method: Little | None = None,
-    draw: Callable[[int], Pairs] | None = None,
+    source: VolumeSource | None = None,
     workers: int = 0,
     validation: Validation | None = None,
 ) -> tuple[Little, State]:
     """Train in `run`; returns the method with its averaged weights, and the state."""
     torch.manual_seed(recipe.seed)
     method = method or Little()
-    ranks = join_ranks("cpu")
-    store = Store(run / "supply")
-    first = max(Checkpoints(run / "checkpoints").steps(), default=0)
-    window = slab_window(first * recipe.batch, recipe.pool, recipe.patches_per_slab)
-    bare = without_networks(method)
-    maker = SlabMaker(store, draw or partial(little_slab, recipe.seed), bare.example, bare.patch)
-    supply = Supply(maker, window.start, workers, *ranks.before_and_all(workers))
-    patches = Patches(
-        supply, recipe.seed, bare.patch, recipe.pool, recipe.patches_per_slab, recipe.hot_share
-    )
+    group = join_group("cpu")
+    source = source or partial(little_volumes, recipe.seed)
+    validation = validation or Validation(Store(run / "supply"), [], 1)
     try:
-        state = train(
-            method, recipe, patches, validation or Validation(store, [], 1), run, ranks,
-            announce=supply.announce, drop_before=supply.drop_before,
-        )  # fmt: skip
+        with open_supply(RunFolder(run), method, recipe, source, workers, group) as supplied:
+            patches, supply = supplied
+            hooks = Hooks(supply.request, supply.release_before)
+            return method, train(method, recipe, patches, validation, run, group, hooks)
     finally:
-        supply.close()
-        leave_ranks()
-    return method, state
+        leave_group()
 
 
 def train_and_keep(run: Path, pace_s: float = 0.0) -> None:

@@ -30,6 +30,7 @@ SHIPPED = resources.files("petdiff") / "weights"
 class Contract(BaseModel):
     """What a model is made of and promises, as stored in the header of its weights.
 
+    title         for people; empty: the name of its file
     method        a key of `methods()`
     architecture  arguments that rebuild the network
     process       arguments of the diffusion process
@@ -40,6 +41,7 @@ class Contract(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    title: str = Field(max_length=200, default="")
     method: str = Field(max_length=64)
     architecture: dict[str, Any]
     process: dict[str, Any] = {}

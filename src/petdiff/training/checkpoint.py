@@ -1,10 +1,10 @@
-"""Training checkpoints: whole or not at all, never unpickled; the last three and the best."""
+"""Training checkpoints: the last three and the best; written whole, read without unpickling."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,8 +20,8 @@ class Checkpoints:
 
     folder: Path
 
-    def save(self, step: int, state: dict[str, Any], best: int | None) -> None:
-        """Write the state of `step`; keep the last three, and that of step `best`."""
+    def save(self, step: int, state: Mapping[str, object], best: int | None) -> None:
+        """Write the state of `step`; remove all but the last three and that of step `best`."""
         self.folder.mkdir(parents=True, exist_ok=True)
         save_checkpoint(self._path(step), state)
         steps = self.steps()
@@ -30,30 +30,30 @@ class Checkpoints:
                 self._path(old).unlink()
 
     def steps(self) -> list[int]:
-        """Of the checkpoints there are, ascending."""
+        """Return the steps of the checkpoints there are, ascending."""
         return sorted(int(path.stem.split("-")[1]) for path in self.folder.glob("step-*.pt"))
 
-    def load(self, step: int) -> dict[str, Any]:
-        """The state of a step; InputRefused where its file is something else."""
+    def load(self, step: int) -> dict[str, object]:
+        """Return the state of a step; InputRefused where its file is something else."""
         return load_checkpoint(self._path(step))
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}.pt"
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, state: Mapping[str, object]) -> None:
     """Write `state` (tensors and plain values) to `path`, which appears whole or not at all.
 
     Raises PetdiffError where the disk is full; what `path` held before is then untouched.
     """
     with whole_file(path, replace=True) as unfinished, unfinished.open("wb") as file:
-        torch.save(state, file)
+        torch.save(dict(state), file)
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path) -> dict[str, object]:
     """Read what `save_checkpoint` wrote; InputRefused where the file is something else."""
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, object] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputRefused(
             f"{path}: not a training checkpoint ({type(error).__name__}); remove it, and "

@@ -1,7 +1,8 @@
-"""What a run tells while it trains: a JSON line a tick, and curves for TensorBoard if asked."""
+"""The training log: one JSON line every few steps, and TensorBoard curves where asked for."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import time
 from collections import Counter
@@ -9,43 +10,51 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from petdiff.errors import UsageError
 from petdiff.runs import whole_file
 
 
 @dataclass(frozen=True)
-class Tick:
-    """Means over the last few steps, as the log has them; waited is a share of the time."""
+class LogEntry:
+    """Means over the last few steps, as a line of the log has them.
+
+    seconds  of training so far, over all starts of the run
+    waited   share of the time in which training waited for data
+    """
 
     step: int
     loss: dict[str, float]
-    rate: float
+    learning_rate: float
     seconds: float
     voxels_per_s: float
     waited: float
 
 
-class Clock:
-    """Adds up losses and times between ticks."""
+class StepMeter:
+    """Adds up the losses and times of steps until the next line of the log.
+
+    voxels  of all patches of a step
+    """
 
     def __init__(self, voxels: int) -> None:
-        self.voxels = voxels  # of a step
+        self.voxels = voxels
         self.restart()
         self._clear()
 
     def restart(self) -> None:
-        """Leave out what has passed since the last step."""
+        """Leave out the time since the last step, in which something else was done."""
         self.last = time.perf_counter()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
+        """Count the time of a block as waiting for data."""
         start = time.perf_counter()
         yield
         self.waited += time.perf_counter() - start
 
-    def step(self, losses: dict[str, float]) -> float:
+    def count(self, losses: Mapping[str, float]) -> float:
         """Count a step; returns the seconds that it took."""
         now = time.perf_counter()
         taken, self.last = now - self.last, now
@@ -54,70 +63,87 @@ class Clock:
         self.losses.update(losses)
         return taken
 
-    def tick(self, step: int, seconds: float, rate: float) -> Tick:
-        """The means since the last tick, at a step that came `seconds` after the start."""
-        losses = {name: total / self.steps for name, total in self.losses.items()}
-        voxels_per_s = self.voxels * self.steps / self.seconds
-        tick = Tick(
+    def entry(self, step: int, seconds: float, learning_rate: float) -> LogEntry:
+        """Return the means since the last entry, and begin anew.
+
+        seconds  of training so far
+        """
+        entry = LogEntry(
             step,
-            losses,
-            rate,
+            {name: total / self.steps for name, total in self.losses.items()},
+            learning_rate,
             round(seconds, 3),
-            round(voxels_per_s),
+            round(self.voxels * self.steps / self.seconds),
             round(self.waited / self.seconds, 4),
         )
         self._clear()
-        return tick
+        return entry
 
     def _clear(self) -> None:
         self.steps, self.seconds, self.waited = 0, 0.0, 0.0
         self.losses: Counter[str] = Counter()
 
 
-class Journal:
-    """`log.jsonl` in the run's folder, one writer only.
+class TrainingLog:
+    """`log.jsonl` in the run's folder; one process writes it.
 
-    first       the step that the run goes on from: lines of later steps, which a killed run wrote
-                after its last checkpoint, are taken out, for those steps are done again
-    tensorboard whether to write curves as well
+    resumed_at   the step of the checkpoint that the run goes on from. Lines of later steps, which a
+                 killed run wrote, are removed, because those steps are done again. None: a new run
+    tensorboard  whether to write curves as well
     """
 
-    def __init__(self, run: Path, first: int, tensorboard: bool) -> None:
+    def __init__(self, run: Path, resumed_at: int | None, tensorboard: bool) -> None:
         self.path = run / "log.jsonl"
         run.mkdir(parents=True, exist_ok=True)
-        self._curves: Any = _writer(run / "tensorboard", first) if tensorboard else None
-        if first == 0:
+        self._curves: _Curves | None = None
+        if tensorboard:
+            require_tensorboard()
+            self._curves = _open_curves(run / "tensorboard", resumed_at or 0)
+        if resumed_at is None:
             self.path.unlink(missing_ok=True)
         elif self.path.is_file():
-            kept = [
-                line
-                for line in self.path.read_text(encoding="utf-8").splitlines()
-                if _is_before(line, first)
-            ]
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if _is_up_to(line, resumed_at)]
             with whole_file(self.path, replace=True) as unfinished:
                 unfinished.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
-    def line(self, content: Mapping[str, Any]) -> None:
-        """Append a line; numbers of a line that names its step become points of curves."""
+    def write(self, content: Mapping[str, object]) -> None:
+        """Append a line; the numbers of a line that has a step become points of curves."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(content), ensure_ascii=False) + "\n")
-        if self._curves is not None and "step" in content:
+        step = content.get("step")
+        if self._curves is not None and isinstance(step, int):
             for name, value in _numbers(content, ""):
-                self._curves.add_scalar(name, value, content["step"])
+                self._curves.add_scalar(name, value, step)
             self._curves.flush()
 
 
-def _writer(folder: Path, first: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as problem:
+def require_tensorboard() -> None:
+    """Raise UsageError where TensorBoard is not installed."""
+    if importlib.util.find_spec("tensorboard") is None:
         raise UsageError(
-            "tensorboard = true needs TensorBoard: pip install 'petdiff[train]', or leave it out"
-        ) from problem
-    return SummaryWriter(str(folder), purge_step=first + 1)
+            "tensorboard = true needs TensorBoard, which is not installed: run "
+            "`python -m pip install tensorboard` with petdiff's Python, or leave the setting out"
+        )
 
 
-def _numbers(content: Mapping[str, Any], prefix: str) -> list[tuple[str, float]]:
+class _Curves(Protocol):
+    """What is used of TensorBoard's SummaryWriter."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> object: ...
+
+    def flush(self) -> object: ...
+
+
+def _open_curves(folder: Path, resumed_at: int) -> _Curves:
+    from torch.utils.tensorboard import SummaryWriter
+
+    curves: _Curves = SummaryWriter(str(folder), purge_step=resumed_at + 1)
+    return curves
+
+
+def _numbers(content: Mapping[str, object], prefix: str) -> list[tuple[str, float]]:
+    """Return all numbers but the step, by a name such as loss/flow3d."""
     found: list[tuple[str, float]] = []
     for name, value in content.items():
         if isinstance(value, Mapping):
@@ -127,8 +153,8 @@ def _numbers(content: Mapping[str, Any], prefix: str) -> list[tuple[str, float]]
     return found
 
 
-def _is_before(line: str, first: int) -> bool:
+def _is_up_to(line: str, step: int) -> bool:
     try:
-        return int(json.loads(line).get("step", 0)) <= first
+        return int(json.loads(line).get("step", 0)) <= step
     except ValueError:  # a line cut short by a kill
         return False

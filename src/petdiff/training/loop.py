@@ -1,39 +1,30 @@
-"""The training loop of every method, on one process or on many: the result is the same to rounding.
-
-A step's batch is cut into chunks; chunk c of step t sees the patches and the noise that (seed, t,
-c) name, whichever process takes it. Gradients of the chunks are added up, over the processes too.
-"""
+"""The training loop of every method, on one process or on several."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from petdiff.device import resolve_precision
-from petdiff.errors import PetdiffError, UsageError
-from petdiff.methods.objective import Objective
+from petdiff.methods.objective import Objective, Trainable
 from petdiff.training.checkpoint import Checkpoints
-from petdiff.training.log import Clock, Journal, Tick
-from petdiff.training.process_group import Ranks
+from petdiff.training.log import LogEntry, StepMeter, TrainingLog
+from petdiff.training.process_group import ProcessGroup
 from petdiff.training.recipe import Recipe
-from petdiff.training.supply.patches import Patches
-from petdiff.training.validation import Validation, mean_psnr
+from petdiff.training.schedule import is_over, learning_rate
+from petdiff.training.steps import gradients, load_batches, require_even_share
+from petdiff.training.supply.patches import PatchCutter
+from petdiff.training.validation import Scores, Validation, mean_psnr
 
-Batch = list[tuple[int, Tensor]]  # a process's chunks of a step: number, patches [n, c, i, j, k]
-
-_TICK = 10  # steps between lines of the log
+_LOG_EVERY = 10  # steps
 _BETAS = (0.9, 0.99)  # of Adam
-_PREFETCH = 3  # steps
 
 
 @dataclass
@@ -51,196 +42,205 @@ class State:
     scores: dict[int, dict[str, dict[str, float]]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Hooks:
+    """What the loop tells those around it; in every process, unless it says otherwise.
+
+    request_volume  called with the highest volume number that a step needs, ahead of the step
+    release_before  called after each checkpoint with the lowest volume number still needed; first
+                    process alone
+    log             called with each entry of the log; first process alone
+    validated       called with each validation's step and scores; first process alone
+    """
+
+    request_volume: Callable[[int], None] | None = None
+    release_before: Callable[[int], None] = lambda volume: None
+    log: Callable[[LogEntry], None] = lambda entry: None
+    validated: Callable[[int, Scores], None] = lambda step, scores: None
+
+
 def train(
-    method: Any,
+    method: Trainable,
     recipe: Recipe,
-    patches: Patches,
+    patches: PatchCutter,
     validation: Validation,
     run: Path,
-    ranks: Ranks,
-    *,
-    announce: Callable[[int], None] | None = None,
-    drop_before: Callable[[int], None] | None = None,
-    report: Callable[[Tick], None] | None = None,
+    group: ProcessGroup,
+    hooks: Hooks = Hooks(),
 ) -> State:
     """Train `method` in the folder `run`, from its newest checkpoint on if it has any.
 
-    announce     is told the newest slab that a step may need, before the step's patches are cut
-    drop_before  is told the oldest slab that is still needed, after each checkpoint
-
-    Afterwards `method.network` holds the averaged weights of the best validated step; of the last,
-    where none was validated. Raises PetdiffError where a loss is not finite.
+    Afterwards `method.network` holds the averaged weights of the best validated step, or of the
+    last where none was validated. Raises PetdiffError where a loss is not finite.
     """
-    _require_share(recipe, ranks)
-    trained = placed(method.trained, ranks)
-    average = copy.deepcopy(method.network)
-    objectives = method.objectives()
-    optimizers = [torch.optim.Adam(o.parameters, betas=_BETAS) for o in objectives]
-    checkpoints = Checkpoints(run / "checkpoints")
-    state = _restore(checkpoints, trained, average, optimizers)
-    dtype = resolve_precision(recipe.precision, ranks.device)
-    journal = Journal(run, state.step, recipe.tensorboard) if ranks.first else None
-    if journal is not None and state.step == 0:
-        place = {"processes": ranks.world, "device": str(ranks.device), "precision": str(dtype)}
-        journal.line({"recipe": asdict(recipe), **place})
-
-    supply = load_batches(patches, recipe, ranks, state.step, announce)
-    clock = Clock(recipe.batch * math.prod(patches.patch))
-    for step in range(state.step, recipe.steps):
-        if is_spent(recipe, state.seconds):
-            break
-        with clock.waiting():
-            batch = next(supply)
-        losses = gradients(objectives, batch, recipe, ranks, step, dtype)
-        rate = learning_rate(recipe, step, state.seconds)
-        for optimizer in optimizers:
-            optimizer.param_groups[0]["lr"] = rate
-            optimizer.step()
-        follow(average, method.network, min(recipe.ema, (step + 1) / (step + 10)))
-        state.step = step + 1
-        state.seconds += ranks.mean(clock.step(losses)) if recipe.seconds else clock.step(losses)
-        last = state.step == recipe.steps or is_spent(recipe, state.seconds)
-
-        if state.step % _TICK == 0 or last:
-            tick = clock.tick(state.step, state.seconds, rate)
-            if journal is not None:
-                journal.line(asdict(tick))
-                if report is not None:
-                    report(tick)
-        if _is_due(state.step, recipe.validate_every, last):
-            picture = run / "validation" / f"step-{state.step:08d}.png"
-            scores = validation.judge(method, average, ranks, picture)
-            if scores is not None:
-                state.scores[state.step] = asdict(scores)
-                state.best = max(state.scores, key=lambda s: mean_psnr(state.scores[s]))
-                if journal is not None:
-                    journal.line({"step": state.step, "psnr_db": asdict(scores)})
-            clock.restart()
-        due = (_is_due(state.step, n, last) for n in (recipe.save_every, recipe.validate_every))
-        if any(due):
-            if ranks.first:
-                held = _all_state(state, trained, average, optimizers)
-                checkpoints.save(state.step, held, state.best)
-                if drop_before is not None:
-                    drop_before(patches.window(state.step * recipe.batch).start)
-            clock.restart()
-    ranks.wait()
+    require_even_share(recipe, group)
+    optimized = _Optimized.place(method, group)
+    keeper = _Keeper(recipe, patches, validation, run, group, hooks)
+    dtype = resolve_precision(recipe.precision, group.device)
+    state = keeper.begin(optimized, dtype)
+    batches = load_batches(patches, recipe, group, state.step, hooks.request_volume)
+    meter = StepMeter(recipe.batch * math.prod(patches.patch))
+    while not is_over(recipe, state.step, state.seconds):
+        with meter.waiting():
+            batch = next(batches)
+        losses = gradients(optimized.objectives, batch, recipe, group, state.step, dtype)
+        rate = learning_rate(recipe, state.step, state.seconds)
+        optimized.step(rate, ema_decay=min(recipe.ema, (state.step + 1) / (state.step + 10)))
+        seconds = meter.count(losses)
+        state.step += 1
+        state.seconds += group.mean(seconds) if recipe.seconds else seconds
+        last = is_over(recipe, state.step, state.seconds)
+        if _is_due(state.step, _LOG_EVERY, last):
+            keeper.log(meter.entry(state.step, state.seconds, rate))
+        if keeper.validate_and_save(state, optimized, last):
+            meter.restart()
+    group.wait()
     if state.best is not None:
-        average.load_state_dict(checkpoints.load(state.best)["average"])
-    method.network = average
+        optimized.average.load_state_dict(keeper.snapshot(state.best)["average"])
+    method.network = optimized.average
     return state
 
 
-def gradients(
-    objectives: Sequence[Objective],
-    batch: Batch,
-    recipe: Recipe,
-    ranks: Ranks,
-    step: int,
-    dtype: torch.dtype,
-) -> dict[str, float]:
-    """Leave each objective's clipped gradient, of the batch's mean loss, in its parameters.
+class Snapshot(TypedDict):
+    """What a checkpoint holds. Noise and patches follow from the step, so no generator is kept."""
 
-    Returns the losses by name. All gradients are taken at the same weights, before any step. Raises
-    PetdiffError, naming the patches, where a loss or a gradient is not finite.
-    """
-    chunks = recipe.batch // recipe.chunk
-    losses = torch.zeros(len(objectives), chunks, device=ranks.device)
-    parameters = [parameter for objective in objectives for parameter in objective.parameters]
-    for parameter in parameters:
-        parameter.grad = torch.zeros_like(parameter)
-    low_precision = dtype != torch.float32
-    for c, chunk in batch:
-        seen = chunk.to(ranks.device, non_blocking=True)
-        for n, objective in enumerate(objectives):
-            generator = torch.Generator().manual_seed(noise_seed(recipe.seed, step, c))
-            torch.manual_seed(generator.initial_seed())  # for dropout
-            with torch.autocast(ranks.device.type, dtype, enabled=low_precision):
-                loss = objective.loss(seen, generator)
-            (loss / chunks).backward(inputs=objective.parameters)  # type: ignore[no-untyped-call]
-            losses[n, c] = loss.detach()
-    ranks.add_up([*(p.grad for p in parameters if p.grad is not None), losses])
-    norms = [nn.utils.clip_grad_norm_(o.parameters, recipe.clip) for o in objectives]
-    _require_finite(losses, torch.stack(norms), recipe, step)
-    means = losses.mean(1).tolist()
-    return {objective.name: mean for objective, mean in zip(objectives, means, strict=True)}
+    state: dict[str, Any]
+    trained: dict[str, Tensor]
+    average: dict[str, Tensor]
+    optimizers: list[dict[str, Any]]
 
 
-def load_batches(
-    patches: Patches,
-    recipe: Recipe,
-    ranks: Ranks,
-    first: int,
-    announce: Callable[[int], None] | None = None,
-) -> Iterator[Batch]:
-    """This process's chunks of each step from `first` on, cut ahead of need by a thread."""
+@dataclass(frozen=True)
+class _Optimized:
+    """A method's weights, their exponential moving average, and the optimizers."""
 
-    def load(step: int) -> Batch:
-        if announce is not None:  # of all ranks' patches: each rank makes slabs for the others
-            announce(patches.window((step + 1) * recipe.batch - 1).stop - 1)
-        batch = []
-        for c in range(ranks.rank, recipe.batch // recipe.chunk, ranks.world):
-            chunk = torch.stack([patches.cut(p) for p in patch_numbers(recipe, step, c)])
-            batch.append((c, chunk.pin_memory() if ranks.device.type == "cuda" else chunk))
-        return batch
+    method: Trainable
+    trained: nn.Module
+    average: nn.Module
+    objectives: Sequence[Objective]
+    optimizers: Sequence[torch.optim.Optimizer]
 
-    reader = ThreadPoolExecutor(1)
-    try:
-        ahead = deque(
-            reader.submit(load, step) for step in range(first, min(first + _PREFETCH, recipe.steps))
-        )
-        for step in range(first, recipe.steps):
-            batch = ahead.popleft().result()
-            if step + _PREFETCH < recipe.steps:
-                ahead.append(reader.submit(load, step + _PREFETCH))
-            yield batch
-    finally:
-        reader.shutdown(wait=False, cancel_futures=True)
+    @classmethod
+    def place(cls, method: Trainable, group: ProcessGroup) -> _Optimized:
+        """Move the weights to the device; every process gets those of the first."""
+        trained = place_weights(method.trained, group)
+        objectives = method.objectives()
+        optimizers = [torch.optim.Adam(o.parameters, betas=_BETAS) for o in objectives]
+        return cls(method, trained, copy.deepcopy(method.network), objectives, optimizers)
 
+    def step(self, rate: float, ema_decay: float) -> None:
+        """Let every optimizer take its step, and the average follow."""
+        for optimizer in self.optimizers:
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.step()
+        update_ema(self.average, self.method.network, ema_decay)
 
-def patch_numbers(recipe: Recipe, step: int, chunk: int) -> range:
-    """Of a chunk of a step's batch."""
-    first = step * recipe.batch + chunk * recipe.chunk
-    return range(first, first + recipe.chunk)
+    def snapshot(self, state: State) -> Snapshot:
+        """Return all that a run needs to go on to the same bytes."""
+        return {
+            "state": asdict(state),
+            "trained": self.trained.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
 
-
-def noise_seed(seed: int, step: int, chunk: int) -> int:
-    """Of all noise that a chunk's loss draws."""
-    return int(np.random.SeedSequence([seed, 3, step, chunk]).generate_state(1)[0])
-
-
-def learning_rate(recipe: Recipe, step: int, seconds: float = 0.0) -> float:
-    """A straight rise over the warm-up, then half a cosine down to zero at the last step's end.
-
-    seconds  that training has taken; with a budget of them the cosine ends there if that is sooner
-    """
-    if step < recipe.warmup:
-        return recipe.rate * (step + 1) / recipe.warmup
-    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-    if recipe.seconds:
-        done = min(1.0, max(done, seconds / recipe.seconds))
-    return recipe.rate * 0.5 * (1 + math.cos(math.pi * done))
+    def restore(self, held: Snapshot) -> State:
+        """Take the weights and optimizers of a checkpoint; returns its state."""
+        self.trained.load_state_dict(held["trained"])
+        self.average.load_state_dict(held["average"])
+        for optimizer, its in zip(self.optimizers, held["optimizers"], strict=True):
+            optimizer.load_state_dict(its)
+        return State(**held["state"])
 
 
-def is_spent(recipe: Recipe, seconds: float) -> bool:
-    """Whether a budget of seconds is used up; never, where there is none."""
-    return 0 < recipe.seconds <= seconds
+class _Keeper:
+    """Keeps the run's folder: log, validations and checkpoints."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        patches: PatchCutter,
+        validation: Validation,
+        run: Path,
+        group: ProcessGroup,
+        hooks: Hooks,
+    ) -> None:
+        self.recipe, self.patches, self.validation = recipe, patches, validation
+        self.run, self.group, self.hooks = run, group, hooks
+        self.checkpoints = Checkpoints(run / "checkpoints")
+        self._log: TrainingLog | None = None  # of the first process
+
+    def begin(self, optimized: _Optimized, dtype: torch.dtype) -> State:
+        """Open the log; resume from the newest checkpoint, or score the weights to start from."""
+        steps = self.checkpoints.steps()
+        state = optimized.restore(self.snapshot(steps[-1])) if steps else State()
+        if self.group.is_first:
+            resumed_at = state.step if steps else None
+            self._log = TrainingLog(self.run, resumed_at, self.recipe.tensorboard)
+            if not steps:
+                place = {"device": str(self.group.device), "precision": str(dtype)}
+                settings = self.recipe.model_dump()
+                self._log.write({"recipe": settings, "processes": self.group.size, **place})
+        if not steps and self.recipe.init and self.recipe.validate_every:
+            self._validate(state, optimized)
+            self._save(state, optimized)
+        self.group.wait()
+        return state
+
+    def snapshot(self, step: int) -> Snapshot:
+        """Read the checkpoint of a step."""
+        return cast(Snapshot, self.checkpoints.load(step))
+
+    def log(self, entry: LogEntry) -> None:
+        """Write a line of the log."""
+        if self._log is not None:
+            self._log.write(asdict(entry))
+            self.hooks.log(entry)
+
+    def validate_and_save(self, state: State, optimized: _Optimized, last: bool) -> bool:
+        """Do what is due after a step; returns whether anything was."""
+        validates = _is_due(state.step, self.recipe.validate_every, last)
+        saves = validates or _is_due(state.step, self.recipe.save_every, last)
+        if validates:
+            self._validate(state, optimized)
+        if saves:
+            self._save(state, optimized)
+        return saves
+
+    def _validate(self, state: State, optimized: _Optimized) -> None:
+        picture = self.run / "validation" / f"step-{state.step:08d}.png"
+        scores = self.validation.judge(optimized.method, optimized.average, self.group, picture)
+        if scores is None:
+            return
+        state.scores[state.step] = asdict(scores)
+        state.best = max(state.scores, key=lambda step: mean_psnr(state.scores[step]))
+        if self._log is not None:
+            self._log.write({"step": state.step, "psnr_db": asdict(scores)})
+            self.hooks.validated(state.step, scores)
+
+    def _save(self, state: State, optimized: _Optimized) -> None:
+        if self.group.is_first:
+            self.checkpoints.save(state.step, optimized.snapshot(state), state.best)
+            self.hooks.release_before(self.patches.window(state.step * self.recipe.batch).start)
 
 
 @torch.no_grad()
-def follow(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move an exponential average of weights on by one step."""
+def update_ema(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the exponential moving average of a network's weights on by one step."""
     for slow, fast in zip(average.parameters(), network.parameters(), strict=True):
         slow.lerp_(fast, 1 - decay)
     for kept, new in zip(average.buffers(), network.buffers(), strict=True):
         kept.copy_(new)
 
 
-def placed(trained: nn.Module, ranks: Ranks) -> nn.Module:
-    """On the device, with the same weights in each process, channels last where that is fast."""
-    trained = trained.to(ranks.device).train()
-    _store_channels_last(trained, ranks.device)
-    ranks.share_weights(trained)
+def place_weights(trained: nn.Module, group: ProcessGroup) -> nn.Module:
+    """Move weights to the device, equal in each process, stored channels last where that is fast.
+
+    Returns the module, in training mode.
+    """
+    trained = trained.to(group.device).train()
+    _store_channels_last(trained, group.device)
+    group.share_weights(trained)
     return trained
 
 
@@ -256,59 +256,5 @@ def _store_channels_last(module: nn.Module, device: torch.device) -> None:
         _store_channels_last(part, device)
 
 
-def _all_state(
-    state: State,
-    trained: nn.Module,
-    average: nn.Module,
-    optimizers: Sequence[torch.optim.Optimizer],
-) -> dict[str, Any]:
-    """All that a run needs to go on to the same bytes: noise and patches follow from the step."""
-    return {
-        "state": asdict(state),
-        "trained": trained.state_dict(),
-        "average": average.state_dict(),
-        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-    }
-
-
-def _restore(
-    checkpoints: Checkpoints,
-    trained: nn.Module,
-    average: nn.Module,
-    optimizers: Sequence[torch.optim.Optimizer],
-) -> State:
-    steps = checkpoints.steps()
-    if not steps:
-        return State()
-    held = checkpoints.load(steps[-1])
-    trained.load_state_dict(held["trained"])
-    average.load_state_dict(held["average"])
-    for optimizer, its in zip(optimizers, held["optimizers"], strict=True):
-        optimizer.load_state_dict(its)
-    return State(**held["state"])
-
-
 def _is_due(step: int, every: int, last: bool) -> bool:
     return every > 0 and (step % every == 0 or last)
-
-
-def _require_share(recipe: Recipe, ranks: Ranks) -> None:
-    chunks = recipe.batch // recipe.chunk
-    if chunks % ranks.world:
-        raise UsageError(
-            f"batch = {recipe.batch} in chunks of {recipe.chunk} cannot be shared by {ranks.world} "
-            f"processes: make it a multiple of {recipe.chunk * ranks.world}"
-        )
-
-
-def _require_finite(losses: Tensor, norms: Tensor, recipe: Recipe, step: int) -> None:
-    if losses.isfinite().all() and norms.isfinite().all():
-        return
-    chunks = [c for c in range(losses.shape[1]) if not losses[:, c].isfinite().all()]
-    numbers = [p for c in chunks or range(losses.shape[1]) for p in patch_numbers(recipe, step, c)]
-    what = "the loss" if chunks else "the gradient"
-    raise PetdiffError(
-        f"{what} is not finite in step {step + 1}, patches {', '.join(map(str, numbers))} of seed "
-        f"{recipe.seed}; nothing was changed by it, and the checkpoints are intact: lower the "
-        "rate, or look at the data"
-    )

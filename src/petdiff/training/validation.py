@@ -1,81 +1,81 @@
-"""How well the model does on whole scans that training never saw, always the same ones."""
+"""Validation: how well the model denoises whole scans that it is never trained on."""
 
 from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from petdiff.data.array_store import Store
-from petdiff.evaluation.metrics import psnr
-from petdiff.training.process_group import Ranks
-from petdiff.training.supply.own_scans import stored_image
+from petdiff.evaluation.metrics import Mask, Volume, psnr
+from petdiff.image import PETImage
+from petdiff.methods.objective import Trainable
+from petdiff.training.process_group import ProcessGroup
+from petdiff.training.supply.own_pairs import stored_image
 from petdiff.volume.regions import body_mask
 
-# Virtual patients below slabs.FIRST_SEED, so that none of them is trained on, in voxels so large
-# and stretches so short that they are soon scanned and denoised: (seed, scanner, tracer, extent).
-CLINIC = (
-    (101, "quadra", "fdg", "abdomen"),
-    (102, "vision600", "psma", "pelvis"),
-    (103, "uexplorer", "dotatate", "thorax"),
-    (104, "discovery-mi", "fapi", "head-neck"),
-)
-CLINIC_VOXEL_MM = 6.0
-DOSE_FACTORS = (4.0, 20.0, 100.0)
+_MOST_DB = 100.0
+
+Decibels = dict[str, tuple[float, float]]  # dose reduction factor → denoised, measured
 
 
 @dataclass(frozen=True)
 class Scores:
-    """PSNR in dB over the body, peak the full-dose scan's maximum; means over the scans, by dose.
+    """Mean PSNR in dB over the scans, by dose reduction factor.
 
-    model, measured  dose reduction factor → of the answers, and of the scans as they were
+    It is taken over the body; the peak is the full-dose scan's maximum.
+
+    model     of the denoised scans
+    measured  of the low-dose scans as they were
     """
 
     model: dict[str, float]
     measured: dict[str, float]
 
 
-def mean_psnr(scores: dict[str, dict[str, float]]) -> float:
-    """Of the model over the doses: what decides which step was the best."""
+def mean_psnr(scores: Mapping[str, Mapping[str, float]]) -> float:
+    """Return the model's mean over the doses, which decides which step is the best."""
     return float(np.mean(list(scores["model"].values())))
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Held-out scans in a store, and how to ask for them.
+    """Held-out scans in a store.
 
-    names  of the entries, as `store_clinic` and `scans.store_pairs` write them
-    steps  how often the model is asked
+    names  of their entries, as `store_simulated_scans` and `store_pairs` write them
+    steps  sampling steps, at most
     """
 
     store: Store
     names: Sequence[str]
     steps: int
 
-    def judge(self, method: Any, average: nn.Module, ranks: Ranks, picture: Path) -> Scores | None:
-        """Scores of the averaged weights, shared out over the processes; None without scans.
+    def judge(
+        self, method: Trainable, average: nn.Module, group: ProcessGroup, picture: Path
+    ) -> Scores | None:
+        """Return the scores of averaged weights; None where no scans are held out.
 
-        The first scan's lowest dose is drawn as the PNG `picture`.
+        The processes share the scans. The first scan at its lowest dose is drawn as the PNG file
+        `picture`.
         """
         if not self.names:
             return None
         twin = copy.copy(method)
         twin.network = copy.deepcopy(average).eval()  # inference changes a network's precision
-        part: dict[str, Any] = {}
+        part: dict[str, Decibels] = {}
         for n, name in enumerate(self.names):
-            if n % ranks.world == ranks.rank:
-                part[name] = self._judge_scan(name, twin, ranks, picture if n == 0 else None)
+            if n % group.size == group.rank:
+                part[name] = self._judge_scan(name, twin, group, picture if n == 0 else None)
         by_dose: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
-        for scan in ranks.gather(part).values():
-            for dose, decibel in scan.items():
-                by_dose[dose].append(decibel)
+        for scan in group.gather(part).values():
+            for dose, decibels in scan.items():
+                by_dose[dose].append(decibels)
         doses = sorted(by_dose, key=float)
         model, measured = (
             {dose: round(float(np.mean([pair[n] for pair in by_dose[dose]])), 4) for dose in doses}
@@ -84,8 +84,9 @@ class Validation:
         return Scores(model, measured)
 
     def _judge_scan(
-        self, name: str, method: Any, ranks: Ranks, picture: Path | None
-    ) -> dict[str, tuple[float, float]]:
+        self, name: str, method: Trainable, group: ProcessGroup, picture: Path | None
+    ) -> Decibels:
+        """Return the PSNR of one scan at each dose."""
         from petdiff.inference.denoise import denoise
         from petdiff.methods.model import Model
 
@@ -94,61 +95,39 @@ class Validation:
         full = stored_image(entry, "full")
         body, peak = body_mask(full.suv, full.spacing_mm), float(full.suv.max())
         model = Model(method, method.contract({}), "in training", "")
-        decibels = {}
+        decibels: Decibels = {}
         for key, factor in sorted(entry.facts["lows"].items(), key=lambda item: item[1]):
             low = stored_image(entry, key)
-            answer = denoise(
+            denoised = denoise(
                 low,
                 model,
                 steps=min(method.default_steps, self.steps),
                 generator=torch.Generator().manual_seed(0),
-                device=str(ranks.device),
+                device=str(group.device),
             ).image
             dose = f"{factor:g}"
             decibels[dose] = (
-                psnr(full.suv, answer.suv, peak, body) or np.inf,
-                psnr(full.suv, low.suv, peak, body) or np.inf,
+                _bounded_psnr(full.suv, denoised.suv, peak, body),
+                _bounded_psnr(full.suv, low.suv, peak, body),
             )
         if picture is not None:
-            _draw(picture, dose, {"measured": low, "denoised": answer, "full dose": full}, decibels)
+            scans = {"measured": low, "denoised": denoised, "full dose": full}
+            _draw(picture, dose, scans, decibels[dose])
         return decibels
 
 
-def store_clinic(
-    store: Store, scans: int, tick: Callable[[int, int], None] | None = None
-) -> list[str]:
-    """Simulate the first `scans` of the held-out patients, unless that is done; returns names."""
-    from petdiff.simulation.study import simulate
-
-    names = []
-    chosen = CLINIC[:scans]
-    for n, (seed, scanner, tracer, extent) in enumerate(chosen):
-        name = f"patient-{seed:05d}"
-        if name not in store:
-            study = simulate(
-                seed,
-                scanner=scanner,
-                tracer=tracer,
-                dose_factors=DOSE_FACTORS,
-                voxel_mm=CLINIC_VOXEL_MM,
-                extent=extent,
-            )
-            lows = {f"low_{factor:g}": factor for factor in study.lows}
-            arrays = {"full": study.full.suv}
-            arrays |= {f"low_{factor:g}": low.suv for factor, low in study.lows.items()}
-            store.put(name, arrays, {"lows": lows, "affine": study.full.affine.tolist()})
-        names.append(name)
-        if tick is not None:
-            tick(n + 1, len(chosen))
-    return names
+def _bounded_psnr(reference: Volume, test: Volume, peak: float, body: Mask) -> float:
+    """Return the PSNR in dB, from -100 (also of weights that answer NaN) to 100 (equal scans)."""
+    if not np.isfinite(test[body]).all():
+        return -_MOST_DB
+    found = psnr(reference, test, peak, body)
+    return _MOST_DB if found is None else float(np.clip(found, -_MOST_DB, _MOST_DB))
 
 
-def _draw(
-    path: Path, dose: str, scans: dict[str, Any], decibels: dict[str, tuple[float, float]]
-) -> None:
+def _draw(path: Path, dose: str, scans: dict[str, PETImage], decibels: tuple[float, float]) -> None:
     from petdiff.report.preview import write_scans
 
-    after, before = decibels[dose]
+    after, before = decibels
     path.parent.mkdir(parents=True, exist_ok=True)
     title = f"held-out scan at 1/{dose} dose · PSNR {before:.2f} → {after:.2f} dB"
     write_scans(path, scans, title=title, note=path.stem)

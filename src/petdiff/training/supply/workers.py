@@ -1,6 +1,6 @@
-"""Slabs made ahead of need by processes of their own, so that training does not wait for them.
+"""Worker processes that make examples ahead of need, so that training does not wait for them.
 
-Process n of N makes the slabs n, n + N, n + 2N …, and none that is further ahead than it must be.
+Worker n of N makes the volumes n, n + N, n + 2N …, and none that is further ahead than it must be.
 On several machines the store has to lie on a disk that all of them see.
 """
 
@@ -17,59 +17,67 @@ from multiprocessing.sharedctypes import Synchronized
 from petdiff.data.array_store import Entry, Store
 from petdiff.errors import InputRefused, PetdiffError
 from petdiff.terminal import log_in_process
-from petdiff.training.supply.patches import SlabMaker, slab_name
+from petdiff.training.supply.examples import ExampleMaker, entry_name, is_entry_before
 
-_FAILED = "failed-"  # how entries are called that say why a process ended
-_AHEAD = 2  # slabs that each process makes beyond the newest that is needed
+_FAILED = "failed-"  # entries of this name say why a worker ended
+_AHEAD = 2  # volumes that each worker makes beyond the highest that is needed
 _POLL_S = 0.02
 
 
-class Supply:
-    """Gives slabs by number, and waits for those that are not made yet.
+class ExampleSupply:
+    """Gives examples by volume number, and waits for those that are not made yet.
 
-    first    the first slab that will be needed
-    workers  processes started here, 0: slabs are made when they are asked for
-    before, total  such processes that ranks before this one start, and that all of them do: they
-                   share the work
+    first          the first volume that will be needed
+    workers        processes started here; 0: examples are made when they are asked for
+    offset, total  workers that the processes before this one of the group start, and all together:
+                   they share the numbers
     """
 
     def __init__(
-        self, maker: SlabMaker, first: int, workers: int, before: int = 0, total: int | None = None
+        self,
+        maker: ExampleMaker,
+        first: int,
+        workers: int,
+        offset: int = 0,
+        total: int | None = None,
     ) -> None:
         self.maker = maker
         self.store = maker.store
         self.processes: list[BaseProcess] = []
         context = multiprocessing.get_context("spawn")  # forked children deadlock with threads
-        self._newest: Synchronized[int] = context.Value("q", first)
+        self._highest: Synchronized[int] = context.Value("q", first)
         for n in range(workers):
-            turn = (before + n, total or workers)
+            turn = (offset + n, total or workers)
             process = context.Process(
-                target=_make_slabs, args=(maker, first, *turn, self._newest), daemon=True
+                target=_work, args=(maker, first, *turn, self._highest), daemon=True
             )
             with _single_threaded():
                 process.start()
             self.processes.append(process)
 
-    def __call__(self, index: int) -> Entry:
-        """Slab `index`; PetdiffError where a process could not make it."""
-        self.announce(index)
-        while (entry := self.store.get(slab_name(index))) is None:
+    def __call__(self, number: int) -> Entry:
+        """Return the examples of a volume; PetdiffError where a worker could not make them."""
+        self.request(number)
+        while (entry := self.store.get(entry_name(number))) is None:
             if not self.processes:
-                self.maker.make(index)
+                self.maker.make(number)
                 continue
             self._require_health()
             time.sleep(_POLL_S)
         return entry
 
-    def announce(self, index: int) -> None:
-        """Say that any rank may need the slabs up to `index`: our processes make some of them."""
-        with self._newest.get_lock():
-            self._newest.value = max(self._newest.value, index)
+    def request(self, number: int) -> None:
+        """Say that any process of the group may need the volumes up to `number`.
 
-    def drop_before(self, index: int) -> None:
-        """Remove the slabs that no patch will be cut from any more."""
+        This process's workers make some of them.
+        """
+        with self._highest.get_lock():
+            self._highest.value = max(self._highest.value, number)
+
+    def release_before(self, number: int) -> None:
+        """Remove the examples of lower volumes, from which no patch will be cut any more."""
         for name in self.store.names():
-            if name.startswith("slab-") and name < slab_name(index):
+            if is_entry_before(name, number):
                 self.store.drop(name)
 
     def close(self) -> None:
@@ -80,31 +88,40 @@ class Supply:
             process.join()
 
     def _require_health(self) -> None:
-        """Raise what a process of any rank left behind, or that one of ours is gone."""
+        """Raise what a worker of any process left behind, or that one of ours is gone."""
         for name in self.store.names():
             if name.startswith(_FAILED):
                 facts = (self.store.get(name) or Entry({}, {})).facts
                 kind = InputRefused if facts.get("refused") else PetdiffError
-                raise kind(facts.get("problem", "a process that makes slabs failed"))
+                raise kind(facts.get("problem", "a worker process failed"))
         for process in self.processes:
-            if not process.is_alive():
-                raise PetdiffError(
-                    f"a process that makes training slabs ended with code {process.exitcode} "
-                    "(killed for memory?): `resume` the run, with fewer workers"
-                )
+            if process.exitcode is not None:
+                raise PetdiffError(_why_it_ended(process.exitcode))
+
+
+def _why_it_ended(exitcode: int) -> str:
+    if exitcode < 0:
+        return (
+            f"a worker process was ended by signal {-exitcode} (9: out of memory, mostly): "
+            "`resume` the run with fewer workers"
+        )
+    return (
+        f"a worker process ended with code {exitcode}: where a script calls petdiff.train, put the "
+        'call below `if __name__ == "__main__":`, because workers import the script'
+    )
 
 
 def forget_failures(store: Store) -> None:
-    """Remove what processes of an earlier start left behind, that a new start may go on."""
+    """Remove what workers of an earlier start left behind, so that a new start can go on."""
     for name in store.names():
         if name.startswith(_FAILED):
             store.drop(name)
 
 
-def _make_slabs(
-    maker: SlabMaker, first: int, number: int, stride: int, newest: Synchronized[int]
+def _work(
+    maker: ExampleMaker, first: int, worker: int, stride: int, highest: Synchronized[int]
 ) -> None:
-    """What each process does until its parent ends."""
+    """Make every stride-th volume from number `first` on, until the parent process ends."""
     import torch
 
     log_in_process()
@@ -113,26 +130,26 @@ def _make_slabs(
     os.nice(5)  # training comes first where cores are few
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
-    start = first + (number - first) % stride
+    start = first + (worker - first) % stride
     try:
-        for index in count(start, stride):
-            while index > newest.value + _AHEAD * stride:
+        for number in count(start, stride):
+            while number > highest.value + _AHEAD * stride:
                 time.sleep(_POLL_S)
                 if parent is None or not parent.is_alive():
                     return
             if parent is None or not parent.is_alive():
                 return
-            if slab_name(index) not in maker.store:
-                maker.make(index)
+            if entry_name(number) not in maker.store:
+                maker.make(number)
     except Exception as problem:
         facts = {"problem": str(problem), "refused": isinstance(problem, InputRefused)}
         if not isinstance(problem, PetdiffError):
-            facts["problem"] = f"making a training slab: {type(problem).__name__}: {problem}"
-        maker.store.put(f"{_FAILED}{number}", {}, facts)
+            facts["problem"] = f"making a training volume: {type(problem).__name__}: {problem}"
+        maker.store.put(f"{_FAILED}{worker}", {}, facts)
 
 
 class _single_threaded:
-    """New processes compute on one thread each: the same sums everywhere, and no crowding."""
+    """Starts processes that compute on one thread each: the same sums everywhere, no crowding."""
 
     _NAMES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

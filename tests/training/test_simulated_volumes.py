@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import petdiff
 from petdiff.data.array_store import Store
 from petdiff.errors import InputRefused
 from petdiff.simulation.patient.draw import draw_patient
@@ -15,22 +18,22 @@ from petdiff.simulation.scan_record import ScanRecord
 from petdiff.simulation.scanner.projector import _cached_views
 from petdiff.simulation.scanner.scanners import SCANNERS
 from petdiff.training.recipe import Recipe
-from petdiff.training.supply import patient_slabs as stretches
-from petdiff.training.supply import simulated as clinic
-from petdiff.training.supply import varied_slabs as slabs
-from petdiff.training.supply.patient_slabs import Stretch, Stretches, draw_scanner, draw_tracer
-from petdiff.training.supply.simulated import KeptSlabs, MixedSlabs, clinic_slabs
-from petdiff.training.supply.varied_slabs import (
+from petdiff.training.supply import randomized_scans, simulated, simulated_patients, volume_cache
+from petdiff.training.supply.paired_volumes import PairedVolumes
+from petdiff.training.supply.randomized_scans import (
     FIRST_SEED,
     LOWS,
     Protocol,
     draw_protocol,
-    make_slab,
-    scan_slab,
+    make_randomized_scan,
+    scan_object,
 )
+from petdiff.training.supply.simulated import MixedVolumes, simulated_volumes
+from petdiff.training.supply.simulated_patients import SimulatedPatients, draw_scanner, draw_tracer
+from petdiff.training.supply.volume_cache import CachedVolumes, simulation_version
 
 
-def test_a_scanned_slab_keeps_its_activity_and_its_noise_grows_as_dose_falls() -> None:
+def test_a_scanned_object_keeps_its_activity_and_its_noise_grows_as_dose_falls() -> None:
     rng = np.random.default_rng(0)
     i, j, _ = np.indices((48, 48, 6))
     inside = ((i - 23.5) ** 2 + (j - 23.5) ** 2 < 18**2).astype(np.float32)
@@ -39,12 +42,12 @@ def test_a_scanned_slab_keeps_its_activity_and_its_noise_grows_as_dose_falls() -
         scatter_fraction=0.2, randoms_fraction=0.2, counts_per_voxel=200, factors=(4.0, 50.0),
         post_fwhm=0.0, zoom=1.0,
     )  # fmt: skip
-    slab = scan_slab(rng, protocol, inside, 0.097 * inside)
+    made = scan_object(rng, protocol, inside, 0.097 * inside)
     core = ((i - 23.5) ** 2 + (j - 23.5) ** 2) < 14**2
-    means = [image[core].mean() for image in (slab.full, *slab.lows.values())]
+    means = [image[core].mean() for image in (made.full, *made.lows.values())]
     assert means == pytest.approx([1, 1, 1], rel=0.02)
-    spreads = [image[core].std() for image in (slab.full, *slab.lows.values())]
-    assert spreads[0] < spreads[1] < spreads[2]
+    deviations = [image[core].std() for image in (made.full, *made.lows.values())]
+    assert deviations[0] < deviations[1] < deviations[2]
 
 
 def test_protocols_range_over_dose_and_resolution() -> None:
@@ -55,22 +58,22 @@ def test_protocols_range_over_dose_and_resolution() -> None:
     assert all(list(p.factors) == sorted(p.factors) for p in protocols)
 
 
-def test_a_kept_slab_is_scanned_once_and_comes_back_the_same(
+def test_a_cached_volume_is_simulated_once_and_comes_back_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scanned = []
 
-    def little(index: int) -> Stretch:
+    def little(index: int) -> PairedVolumes:
         scanned.append(index)
         full, *lows = np.random.default_rng(index).random((4, 5, 5, 3)).astype(np.float32)
-        return Stretch(full, dict(zip((2.0, 5.5, 100.0), lows, strict=True)))
+        return PairedVolumes(full, dict(zip((2.0, 5.5, 100.0), lows, strict=True)))
 
-    first = KeptSlabs(Store(tmp_path), "clinic-3", little)(7)
-    again = KeptSlabs(Store(tmp_path), "clinic-3", little)(7)
-    KeptSlabs(Store(tmp_path), "clinic-4", little)(7)
+    first = CachedVolumes(Store(tmp_path), "some-3", little)(7)
+    again = CachedVolumes(Store(tmp_path), "some-3", little)(7)
+    CachedVolumes(Store(tmp_path), "some-4", little)(7)
     assert scanned == [7, 7]
-    monkeypatch.setattr(clinic, "SUPPLY", clinic.SUPPLY + 1)  # what a slab is has changed
-    KeptSlabs(Store(tmp_path), "clinic-3", little)(7)
+    monkeypatch.setattr(volume_cache, "simulation_version", lambda: "of-other-code")
+    CachedVolumes(Store(tmp_path), "some-3", little)(7)
     assert scanned == [7, 7, 7]
     expected = little(7)
     for kept in (first, again):
@@ -79,7 +82,7 @@ def test_a_kept_slab_is_scanned_once_and_comes_back_the_same(
         assert np.array_equal(list(kept.lows.values()), list(expected.lows.values()))
 
 
-def test_scanners_that_no_clinic_has_are_possible_and_each_another() -> None:
+def test_made_up_scanners_are_possible_and_all_differ() -> None:
     drawn = [draw_scanner(np.random.default_rng(n)) for n in range(100)]
     others = [scanner for scanner in drawn if scanner not in SCANNERS.values()]
     assert len(set(others)) == len(others)
@@ -103,7 +106,7 @@ def test_heads_are_mostly_fdg_s_and_bodies_any_tracer_s() -> None:
     assert set(drawn["head-neck"]) == set(drawn["pelvis"]) == set(TRACERS)
 
 
-def test_a_clinics_slabs_are_drawn_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patients_are_drawn_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
     seen = set(SCANNERS) - {"mct-flow"}
 
@@ -112,8 +115,8 @@ def test_a_clinics_slabs_are_drawn_by_number(monkeypatch: pytest.MonkeyPatch) ->
         image = SimpleNamespace(suv=np.zeros(1))
         return SimpleNamespace(full=image, lows=dict.fromkeys(settings["dose_factors"], image))
 
-    monkeypatch.setattr(stretches, "simulate", noted)
-    supply = Stretches(5, "vision600", "psma")
+    monkeypatch.setattr(simulated_patients, "simulate", noted)
+    supply = SimulatedPatients(5, "vision600", "psma")
     for index in (0, 0, *range(1, 20)):
         assert len(supply(index).lows) == LOWS
     assert drawn[0] == drawn[1]
@@ -125,7 +128,7 @@ def test_a_clinics_slabs_are_drawn_by_number(monkeypatch: pytest.MonkeyPatch) ->
     }
     assert {settings["threads"] for settings in drawn} == {1}
     drawn.clear()
-    of_any = Stretches(5)
+    of_any = SimulatedPatients(5)
     for index in range(60):
         of_any(index)
     assert {settings["tracer"] for settings in drawn} == set(TRACERS)
@@ -136,37 +139,38 @@ def test_a_clinics_slabs_are_drawn_by_number(monkeypatch: pytest.MonkeyPatch) ->
     pairs = {(s["scanner"].label.removeprefix("like "), s["tracer"]) for s in drawn}
     assert len(pairs) > 12  # of 16; all of them once is not to be expected of so few
     drawn.clear()
-    Stretches(5, "mct-flow", "fdg")(0)
+    SimulatedPatients(5, "mct-flow", "fdg")(0)
     assert drawn[0]["scanner"] == "mct-flow", "but for those who ask for it"
 
 
-def test_supplies_are_mixed_by_number_and_share() -> None:
+def test_sources_are_mixed_by_number_and_share() -> None:
     def named(name: str) -> Any:
         return lambda index: (name, index)
 
-    half = MixedSlabs(3, 0.5, named("clinical"), named("various"))
+    half = MixedVolumes(3, 0.5, named("realistic"), named("randomized"))
     drawn: list[Any] = [half(index) for index in range(400)]
     assert drawn == [half(index) for index in range(400)]
     assert [index for _, index in drawn] == list(range(400))
     # 200 expected, four standard deviations
-    assert 160 <= sum(name == "clinical" for name, _ in drawn) <= 240
-    for share, name in ((0.0, "various"), (1.0, "clinical")):
-        only = MixedSlabs(3, share, named("clinical"), named("various"))
+    assert 160 <= sum(name == "realistic" for name, _ in drawn) <= 240
+    for share, name in ((0.0, "randomized"), (1.0, "realistic")):
+        only = MixedVolumes(3, share, named("realistic"), named("randomized"))
         assert {drawn[0] for drawn in map(only, range(50))} == {name}  # type: ignore[index]
 
 
-def test_a_recipe_s_supply_keeps_each_kind_under_its_own_name(
+def test_each_source_is_cached_under_its_own_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that runs with another share take what is there."""
     ones = np.ones((5, 5, 3), np.float32)
-    little = Stretch(ones, dict.fromkeys((2.0, 5.5, 100.0), ones))
-    monkeypatch.setattr(clinic, "make_slab", lambda seed, index: little)
-    monkeypatch.setattr(Stretches, "_scanned", lambda self, rng: little)
+    little = PairedVolumes(ones, dict.fromkeys((2.0, 5.5, 100.0), ones))
+    monkeypatch.setattr(simulated, "make_randomized_scan", lambda seed, index: little)
+    monkeypatch.setattr(SimulatedPatients, "_scanned", lambda self, rng: little)
     for share in (0.0, 1.0):
-        clinic_slabs(Recipe(seed=4, clinical_share=share, kept_slabs=str(tmp_path)))(0)
-    clinic_slabs(Recipe(seed=4, scanner="quadra", tracer="fdg", kept_slabs=str(tmp_path)))(0)
-    names = [f"{kind}-4-v{clinic.SUPPLY}-00000000" for kind in ("any-any", "clinic", "quadra-fdg")]
+        simulated_volumes(Recipe(seed=4, realistic_share=share, volume_cache=str(tmp_path)))(0)
+    simulated_volumes(Recipe(seed=4, scanner="quadra", tracer="fdg", volume_cache=str(tmp_path)))(0)
+    kinds = ("any-any", "quadra-fdg", "randomized")
+    names = [f"{kind}-4-{simulation_version()}-00000000" for kind in kinds]
     assert Store(tmp_path).names() == names
 
 
@@ -182,33 +186,33 @@ def test_a_patient_wider_than_the_bore_makes_room_for_the_next(
         image = SimpleNamespace(suv=np.full(1, seed))
         return SimpleNamespace(full=image, lows=dict.fromkeys(settings["dose_factors"], image))
 
-    monkeypatch.setattr(stretches, "simulate", narrow)
-    supply = Stretches(5, "quadra", "fdg")
+    monkeypatch.setattr(simulated_patients, "simulate", narrow)
+    supply = SimulatedPatients(5, "quadra", "fdg")
     scanned = [supply(7), supply(7)]
     assert tried[:3] == tried[3:]
     assert len(set(tried)) == 3
-    assert [int(stretch.full[0]) for stretch in scanned] == [tried[2]] * 2
+    assert [int(volumes.full[0]) for volumes in scanned] == [tried[2]] * 2
 
 
-def test_a_supply_that_can_only_refuse_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_can_only_refuse_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **settings: Any) -> SimpleNamespace:
         raise InputRefused("no patient fits")
 
-    monkeypatch.setattr(stretches, "simulate", refuse)
+    monkeypatch.setattr(simulated_patients, "simulate", refuse)
     with pytest.raises(InputRefused, match="no patient fits"):
-        Stretches(5, "quadra", "fdg")(0)
+        SimulatedPatients(5, "quadra", "fdg")(0)
 
 
-def test_a_slab_is_the_same_bytes_for_the_same_seed_and_index(
+def test_a_randomized_scan_is_the_same_bytes_for_the_same_seed_and_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(slabs, "TRANSAXIAL", 32)
-    monkeypatch.setattr(slabs, "SLICES", 8)
-    monkeypatch.setattr(slabs, "SHAPE", (32, 32, 8))
+    monkeypatch.setattr(randomized_scans, "TRANSAXIAL", 32)
+    monkeypatch.setattr(randomized_scans, "SLICES", 8)
+    monkeypatch.setattr(randomized_scans, "SHAPE", (32, 32, 8))
 
-    def contents(seed: int, index: int) -> bytes:
-        slab = make_slab(seed, index)
-        volumes = (slab.truth, slab.full, *slab.lows.values())
+    def contents(seed: int, number: int) -> bytes:
+        made = make_randomized_scan(seed, number)
+        volumes = (made.truth, made.full, *made.lows.values())
         return b"".join(volume.tobytes() for volume in volumes)
 
     numbers = [(3, index) for index in range(4)]  # bodies of both kinds are among them
@@ -220,13 +224,65 @@ def test_a_slab_is_the_same_bytes_for_the_same_seed_and_index(
 
 def test_projectors_of_all_protocols_are_reused() -> None:
     protocols = [draw_protocol(np.random.default_rng(seed)) for seed in range(200)]
-    kinds = {(slabs._views(p), p.subsets, p.tof_fwhm) for p in protocols}
+    kinds = {(randomized_scans._views(p), p.subsets, p.tof_fwhm) for p in protocols}
     assert len(kinds) <= _cached_views.cache_info().maxsize
 
 
-def test_a_clinics_slab_is_its_scanners_scan(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stretches, "VOXEL_MM", (12.0, 12.1))
-    stretch = Stretches(5, "quadra", "fdg")(0)
-    noise = [np.std(low - stretch.full) for low in stretch.lows.values()]
+def test_a_patient_is_scanned_by_the_scanner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulated_patients, "VOXEL_MM", (12.0, 12.1))
+    volumes = SimulatedPatients(5, "quadra", "fdg")(0)
+    noise = [np.std(low - volumes.full) for low in volumes.lows.values()]
     assert len(noise) == LOWS
     assert noise == sorted(noise)
+
+
+def test_the_version_of_a_cached_volume_follows_the_code_that_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A changed number in any file counts; comments, docstrings and layout do not."""
+
+    def version(name: str = "", change: tuple[str, str] = ("", "")) -> str:
+        package = tmp_path / f"copy{len(list(tmp_path.iterdir()))}"
+        shutil.copytree(Path(petdiff.__file__).parent, package, ignore=ignored)
+        if name:
+            text = (package / name).read_text(encoding="utf-8")
+            assert change[0] in text
+            (package / name).write_text(text.replace(*change), encoding="utf-8")
+        monkeypatch.setattr(volume_cache.resources, "files", lambda _: package)
+        simulation_version.cache_clear()
+        return simulation_version()
+
+    ignored = shutil.ignore_patterns("weights", "viewer", "__pycache__")
+    before = simulation_version()
+    try:
+        assert version() == before
+        osem = "simulation/scanner/reconstruction.py"
+        assert version(osem, ("from __future__", "# a comment\nfrom __future__")) == before
+        supply = "training/supply/randomized_scans.py"
+        assert version(supply, ("PATIENT_SHARE = 0.6", "PATIENT_SHARE = 0.61")) != before
+        isotopes = "simulation/scanner/isotopes.py"
+        assert version(isotopes, ("from __future__", "NEW = 1\nfrom __future__")) != before
+        patients = "training/supply/simulated_patients.py"
+        assert version(patients, ("VOXEL_MM = (3.0, 6.0)", "VOXEL_MM = (3.0, 6.1)")) != before
+    finally:
+        simulation_version.cache_clear()
+
+
+def test_the_version_covers_all_code_that_computes_a_volume() -> None:
+    """Of the rest of the package the simulation uses errors, the image class, and file readers."""
+    package = Path(petdiff.__file__).parent
+    supply = package / "training" / "supply"
+    files = [*(package / "simulation").rglob("*.py")]
+    files += [supply / "randomized_scans.py", supply / "simulated_patients.py"]
+    used = {
+        found
+        for file in files
+        for found in re.findall(
+            r"^\s*from petdiff\.([\w.]+) import", file.read_text(), re.MULTILINE
+        )
+    }
+    others = {name for name in used if not re.match(r"simulation\b|errors$|image$|io\b", name)}
+    assert others == {
+        "training.supply.paired_volumes",
+        "training.supply.randomized_scans",
+    }

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,22 +19,19 @@ from petdiff.data.array_store import Entry, Store
 from petdiff.errors import InputRefused, PetdiffError, UsageError
 from petdiff.methods.objective import Objective
 from petdiff.training.checkpoint import Checkpoints, load_checkpoint, save_checkpoint
-from petdiff.training.loop import (
-    follow,
-    gradients,
-    learning_rate,
-    load_batches,
-    patch_numbers,
-)
-from petdiff.training.process_group import Ranks
+from petdiff.training.loop import update_ema
+from petdiff.training.process_group import ProcessGroup
 from petdiff.training.recipe import Recipe
-from petdiff.training.supply.own_scans import Box
-from petdiff.training.supply.patches import Patches, SlabMaker
-from petdiff.training.supply.workers import Supply, forget_failures
-from support.little_training import RECIPE, Little, little_slab, train_little
+from petdiff.training.schedule import expected_steps, learning_rate
+from petdiff.training.steps import gradients, load_batches, patch_numbers, require_even_share
+from petdiff.training.supply.examples import ExampleMaker
+from petdiff.training.supply.paired_volumes import PairedVolumes
+from petdiff.training.supply.patches import PatchCutter
+from petdiff.training.supply.workers import ExampleSupply, forget_failures
+from support.little_training import RECIPE, Little, little_volumes, train_little
 
 LITTLE = Path(__file__).parents[1] / "support" / "little_training.py"
-ALONE = Ranks(0, 1, torch.device("cpu"))
+ALONE = ProcessGroup(0, 1, torch.device("cpu"))
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +96,7 @@ def test_two_processes_give_the_curve_of_one(
         torch.testing.assert_close(together[name], tensor, rtol=1e-5, atol=1e-6)
 
 
-def test_processes_that_make_slabs_change_nothing(
+def test_worker_processes_change_nothing(
     uninterrupted: tuple[dict[str, Tensor], Path], tmp_path: Path
 ) -> None:
     method, _ = train_little(tmp_path, workers=1)
@@ -118,22 +114,20 @@ def test_a_finished_run_gives_its_weights_again(
     assert log(run) == before
 
 
-def test_loss_falls_and_old_slabs_are_removed(
+def test_loss_falls_and_old_volumes_are_removed(
     uninterrupted: tuple[dict[str, Tensor], Path],
 ) -> None:
     _, run = uninterrupted
     first, *_, last = (line["loss"]["error"] for line in log(run) if "loss" in line)
     assert last < 0.5 * first
-    slabs = sorted(int(path.name[5:]) for path in (run / "supply").glob("slab-*"))
-    ended_at = RECIPE.steps * RECIPE.batch // RECIPE.patches_per_slab
-    assert slabs[0] == ended_at - RECIPE.pool + 1
+    numbers = sorted(int(path.name[7:]) for path in (run / "supply").glob("volume-*"))
+    ended_at = RECIPE.steps * RECIPE.batch // RECIPE.patches_per_volume
+    assert numbers[0] == ended_at - RECIPE.pool + 1
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(tmp_path: Path) -> None:
-    from petdiff.training.loop import _require_share
-
     with pytest.raises(UsageError, match="multiple of 3"):
-        _require_share(RECIPE, Ranks(0, 3, torch.device("cpu")))
+        require_even_share(RECIPE, ProcessGroup(0, 3, torch.device("cpu")))
 
 
 class Explodes(Little):
@@ -155,7 +149,7 @@ class Explodes(Little):
 def test_a_loss_that_is_not_finite_stops_before_the_step(tmp_path: Path) -> None:
     torch.manual_seed(0)
     method = Explodes()
-    kept = replace(RECIPE, save_every=2)
+    kept = RECIPE.model_copy(update={"save_every": 2})
     with pytest.raises(PetdiffError, match=r"step 3, patches 9 of seed 0"):
         train_little(tmp_path, kept, method=method)
     assert all(parameter.isfinite().all() for parameter in method.trained.parameters())
@@ -179,7 +173,7 @@ def test_gradients_are_those_of_the_mean_over_the_batch() -> None:
         Objective("square", [other], lambda batch, generator: (other * batch).square().mean()),
     ]
     batch = [(c, torch.tensor([float(c), c + 1.0])) for c in range(2)]
-    recipe = Recipe(batch=4, chunk=2, clip=100.0)
+    recipe = Recipe(batch=4, micro_batch=2, max_grad_norm=100.0)
     losses = gradients(objectives, batch, recipe, ALONE, 0, torch.float32)
     assert losses == pytest.approx({"product": 2 * 3 * 1.0, "square": 9 * 1.5})
     assert weight.grad is not None
@@ -189,13 +183,13 @@ def test_gradients_are_those_of_the_mean_over_the_batch() -> None:
 
 
 def test_patches_of_a_run_are_each_taken_once() -> None:
-    recipe = Recipe(batch=6, chunk=2)
+    recipe = Recipe(batch=6, micro_batch=2)
     taken = [p for step in range(5) for c in range(3) for p in patch_numbers(recipe, step, c)]
     assert taken == list(range(30))
 
 
 def test_learning_rate_rises_straight_and_falls_as_a_cosine() -> None:
-    recipe = Recipe(steps=1100, warmup=100, rate=1.0)
+    recipe = Recipe(steps=1100, warmup=100, learning_rate=1.0)
     rates = [learning_rate(recipe, step) for step in range(1100)]
     assert rates[49] == pytest.approx(0.5)
     assert rates[100] == 1
@@ -204,8 +198,22 @@ def test_learning_rate_rises_straight_and_falls_as_a_cosine() -> None:
     assert 0 < rates[-1] < 1e-5
 
 
+def test_a_short_run_leaves_warm_up_after_a_tenth() -> None:
+    by_steps = Recipe(steps=100, warmup=200, learning_rate=1.0)
+    rates = [learning_rate(by_steps, step) for step in range(100)]
+    assert rates[9] == rates[10] == 1
+    assert rates[98] < 0.01
+    by_time = Recipe(warmup=200, learning_rate=1.0, seconds=100.0)
+    rates = [learning_rate(by_time, step, 2.0 * step) for step in range(51)]
+    assert rates[4] == pytest.approx(0.8)
+    assert max(rates) > 0.97
+    assert rates[50] == pytest.approx(0, abs=1e-9)
+    assert expected_steps(by_time, 10, 20.0) == 50
+    assert expected_steps(by_steps, 10, 20.0) == 100
+
+
 def test_a_budget_of_seconds_ends_a_run_and_lets_the_rate_fall(tmp_path: Path) -> None:
-    recipe = replace(RECIPE, seconds=0.3, steps=1000, save_every=1000)
+    recipe = RECIPE.model_copy(update={"seconds": 0.3, "steps": 1000, "save_every": 1000})
     _, state = train_little(tmp_path, recipe, method=Little(pace_s=0.02))
     assert 1 < state.step < 100
     assert state.seconds >= 0.3
@@ -213,15 +221,15 @@ def test_a_budget_of_seconds_ends_a_run_and_lets_the_rate_fall(tmp_path: Path) -
     assert [line["step"] for line in log(tmp_path)[1:]][-1] == state.step
     _, again = train_little(tmp_path, recipe)
     assert again == state
-    flat = Recipe(steps=10**9, warmup=0, rate=1.0, seconds=100.0)
+    flat = Recipe(steps=10**9, warmup=0, learning_rate=1.0, seconds=100.0)
     assert [learning_rate(flat, 5, s) for s in (0, 50, 100, 200)] == pytest.approx([1, 0.5, 0, 0])
 
 
-def test_average_follows_the_weights() -> None:
+def test_the_average_follows_the_weights() -> None:
     average, network = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
     nn.init.constant_(average.weight, 0.0)
     network.running_mean += 5
-    follow(average, network, 0.75)
+    update_ema(average, network, 0.75)
     assert average.weight.tolist() == [0.25, 0.25]
     assert average.running_mean.tolist() == [5, 5]
 
@@ -253,21 +261,21 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_says_so(small_disk: Path) ->
     assert checkpoints.load(1)["weights"].sum() == 1000
 
 
-def with_nan(index: int) -> Box:
-    box = little_slab(0, index)
-    box.lows[20.0][3, 3, 3] = np.nan
-    return box
+def with_nan(number: int) -> PairedVolumes:
+    volumes = little_volumes(0, number)
+    volumes.lows[20.0][3, 3, 3] = np.nan
+    return volumes
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_nan_in_a_slab_is_one_clear_line(tmp_path: Path, workers: int) -> None:
-    with pytest.raises(PetdiffError, match="slab 0 of the training supply holds NaN"):
-        train_little(tmp_path, draw=with_nan, workers=workers)
+def test_nan_in_a_volume_is_one_clear_line(tmp_path: Path, workers: int) -> None:
+    with pytest.raises(PetdiffError, match="training volume 0 holds NaN"):
+        train_little(tmp_path, source=with_nan, workers=workers)
 
 
 def test_failures_of_an_earlier_start_are_forgotten(tmp_path: Path) -> None:
-    with pytest.raises(PetdiffError, match="slab 0 of the training supply holds NaN"):
-        train_little(tmp_path, draw=with_nan, workers=1)
+    with pytest.raises(PetdiffError, match="training volume 0 holds NaN"):
+        train_little(tmp_path, source=with_nan, workers=1)
     store = Store(tmp_path / "supply")
     store.put("scan-0", {}, {})
     assert store.names() == ["failed-0", "scan-0"]
@@ -275,9 +283,9 @@ def test_failures_of_an_earlier_start_are_forgotten(tmp_path: Path) -> None:
     assert store.names() == ["scan-0"]
 
 
-def test_each_rank_announces_what_any_rank_may_need() -> None:
-    recipe = replace(RECIPE, patches_per_slab=3)
-    announced: list[list[int]] = []
+def test_each_process_requests_what_any_process_may_need() -> None:
+    recipe = RECIPE.model_copy(update={"patches_per_volume": 3})
+    requested: list[list[int]] = []
     for rank in range(2):
         told: list[int] = []
 
@@ -287,32 +295,34 @@ def test_each_rank_announces_what_any_rank_may_need() -> None:
                 {"examples": np.ones((1, 2, 8, 8, 6)), "uptake": np.ones((1, 2, 2, 2))}, {}
             )
 
-        patches = Patches(entry, 0, (8, 8, 6), recipe.pool, recipe.patches_per_slab, 0.0)
-        ranks = Ranks(rank, 2, torch.device("cpu"))
-        assert len(list(load_batches(patches, recipe, ranks, 0, told.append))) == recipe.steps
-        announced.append(told)
-    assert announced[0] == announced[1]
-    assert announced[0][-1] == (recipe.steps * recipe.batch - 1) // recipe.patches_per_slab
+        patches = PatchCutter(entry, 0, (8, 8, 6), recipe.pool, recipe.patches_per_volume, 0.0)
+        group = ProcessGroup(rank, 2, torch.device("cpu"))
+        assert len(list(load_batches(patches, recipe, group, 0, told.append))) == recipe.steps
+        requested.append(told)
+    assert requested[0] == requested[1]
+    assert requested[0][-1] == (recipe.steps * recipe.batch - 1) // recipe.patches_per_volume
 
 
-def test_ranks_with_unlike_numbers_of_workers_make_every_slab_between_them(tmp_path: Path) -> None:
-    """As on machines of unlike size: one worker of the first rank, two of the second."""
+def test_processes_with_unlike_numbers_of_workers_make_every_volume_between_them(
+    tmp_path: Path,
+) -> None:
+    """As on machines of unlike size: one worker of the first process, two of the second."""
 
-    class Third(Ranks):
+    class Third(ProcessGroup):
         def gather(self, part: dict[str, int]) -> dict[str, int]:
             return {"0": 1, "1": 2, **part}
 
     cpu = torch.device("cpu")
-    assert Third(2, 3, cpu).before_and_all(4) == (3, 7)
-    assert Ranks(0, 1, cpu).before_and_all(5) == (0, 5)
+    assert Third(2, 3, cpu).offset_and_total(4) == (3, 7)
+    assert ProcessGroup(0, 1, cpu).offset_and_total(5) == (0, 5)
     method = Little()
-    maker = SlabMaker(
-        Store(tmp_path), partial(little_slab, RECIPE.seed), method.example, method.patch
+    maker = ExampleMaker(
+        Store(tmp_path), partial(little_volumes, RECIPE.seed), method.example, method.patch
     )
-    supplies = [Supply(maker, 0, 1, 0, 3), Supply(maker, 0, 2, 1, 3)]
+    supplies = [ExampleSupply(maker, 0, 1, 0, 3), ExampleSupply(maker, 0, 2, 1, 3)]
     try:
         for supply in supplies:
-            supply.announce(5)
+            supply.request(5)
         for index in range(6):
             assert supplies[index % 2](index).arrays
     finally:
@@ -320,14 +330,14 @@ def test_ranks_with_unlike_numbers_of_workers_make_every_slab_between_them(tmp_p
             supply.close()
 
 
-def all_air(index: int) -> Box:
+def all_air(number: int) -> PairedVolumes:
     full = np.zeros((16, 14, 12), np.float32)
     full[0, 0, 0] = 1
-    return Box(full, {2.0: full})
+    return PairedVolumes(full, {2.0: full})
 
 
 def test_patches_of_air_are_handled(tmp_path: Path) -> None:
-    _, state = train_little(tmp_path, replace(RECIPE, steps=2), draw=all_air)
+    _, state = train_little(tmp_path, RECIPE.model_copy(update={"steps": 2}), source=all_air)
     assert state.step == 2
 
 
@@ -346,7 +356,7 @@ def test_flow3d_bears_patches_of_air() -> None:
     assert all(p.grad.isfinite().all() for p in objective.parameters if p.grad is not None)
 
 
-def test_a_little_slab_is_the_same_for_the_same_index_and_another_for_the_next() -> None:
-    draw = partial(little_slab, 0)
+def test_a_little_volumes_is_the_same_for_the_same_index_and_another_for_the_next() -> None:
+    draw = partial(little_volumes, 0)
     assert draw(3).full.tobytes() == draw(3).full.tobytes()
     assert draw(3).full.tobytes() != draw(4).full.tobytes()

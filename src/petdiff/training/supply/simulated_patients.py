@@ -1,4 +1,4 @@
-"""Stretches of virtual patients as scanners give them: what a clinic's own pairs would be."""
+"""Simulated patients scanned as real scanners do it: what a hospital's own pairs would be."""
 
 from __future__ import annotations
 
@@ -12,29 +12,23 @@ from petdiff.simulation.patient.tracers import TRACERS
 from petdiff.simulation.phantom.abstract_bodies import log_uniform
 from petdiff.simulation.scanner.scanners import SCANNERS, Scanner
 from petdiff.simulation.study import simulate
-from petdiff.training.supply.varied_slabs import FIRST_SEED, Volume, draw_factors
+from petdiff.training.supply.paired_volumes import PairedVolumes
+from petdiff.training.supply.randomized_scans import FIRST_SEED, draw_factors
 
 VOXEL_MM = (3.0, 6.0)
 EXTENTS = ("head-neck", "thorax", "abdomen", "pelvis")
-FDG_IN_HEADS = 0.75  # of any tracer's stretches there: the others leave the folded cortex dark
+FDG_IN_HEADS = 0.75  # share where any tracer may be drawn: the others leave the cortex dark
 SEEN_SCANNERS = [name for name, scanner in SCANNERS.items() if not scanner.held_out]
-OTHER_SCANNERS = 0.5  # of the stretches of any scanner: from those that no clinic has
-_PATIENTS_TRIED = 20  # until one fits the bore
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """A stretch of a patient at full dose and, by dose reduction factor, at low ones [i, j, k]."""
-
-    full: Volume
-    lows: dict[float, Volume]
+OTHER_SCANNERS = 0.5  # share of scans by scanners that do not exist, drawn around real ones
+_MOST_PATIENTS = 20  # that are tried until one fits the bore
 
 
 def draw_scanner(rng: np.random.Generator) -> Scanner:
-    """A scanner of the clinic that is not held out, or one like it with properties of its own.
+    """Draw a real scanner that is not held out, or a made-up one similar to it.
 
-    Those lie within what whole-body scanners of the last twenty years have, their protocols around
-    the clinic's, so that a network does not learn four scanners by heart.
+    The properties of made-up scanners lie within those of whole-body scanners of the last twenty
+    years, and their protocols around the real ones, so that a network does not memorize four
+    scanners.
     """
     known = SCANNERS[str(rng.choice(SEEN_SCANNERS))]
     if rng.random() >= OTHER_SCANNERS:
@@ -60,34 +54,37 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
 
 
 def draw_tracer(rng: np.random.Generator, extent: str) -> str:
-    """Any tracer of the clinic, but in the head mostly FDG."""
+    """Draw any tracer; in the head mostly FDG."""
     if extent == "head-neck" and rng.random() < FDG_IN_HEADS:
         return "fdg"
     return str(rng.choice(list(TRACERS)))
 
 
 @dataclass(frozen=True)
-class Stretches:
-    """index → Stretch, of one scanner with one tracer as the clinic has them, or of any ("").
+class SimulatedPatients:
+    """A source of short parts of simulated patients, each scanned at full and at low doses.
 
-    It is what hospitals' own pairs would be: of one scanner, nothing is drawn beyond the clinic's
-    range but the dose and the voxel size. "Any" are those of `draw_scanner` and `draw_tracer`.
+    scanner, tracer  names; "" draws them by `draw_scanner` and `draw_tracer`
+
+    Of a named scanner and tracer only the patient, the doses and the voxel size vary, as in one
+    hospital.
     """
 
     seed: int
     scanner: str = ""
     tracer: str = ""
 
-    def __call__(self, index: int) -> Stretch:
-        rng = np.random.default_rng([self.seed, index])
-        for _ in range(_PATIENTS_TRIED):
+    def __call__(self, number: int) -> PairedVolumes:
+        """Return the volumes of a number; InputRefused where no patient fits the scanner."""
+        rng = np.random.default_rng([self.seed, number])
+        for _ in range(_MOST_PATIENTS):
             try:
                 return self._scanned(rng)
-            except InputRefused as refused:  # wider than the bore: the next patient's turn
+            except InputRefused as refused:  # wider than the bore: try the next patient
                 problem = refused
         raise problem
 
-    def _scanned(self, rng: np.random.Generator) -> Stretch:
+    def _scanned(self, rng: np.random.Generator) -> PairedVolumes:
         extent = str(rng.choice(EXTENTS))
         study = simulate(
             int(rng.integers(FIRST_SEED, 2**31)),
@@ -96,6 +93,6 @@ class Stretches:
             dose_factors=draw_factors(rng),
             voxel_mm=log_uniform(rng, *VOXEL_MM),
             extent=extent,
-            threads=1,  # slabs are made by many processes at once
+            threads=1,  # many processes simulate at once
         )
-        return Stretch(study.full.suv, {dose: low.suv for dose, low in study.lows.items()})
+        return PairedVolumes(study.full.suv, {drf: low.suv for drf, low in study.lows.items()})

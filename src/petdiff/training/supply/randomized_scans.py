@@ -1,7 +1,8 @@
-"""Short slabs, drawn and scanned on the fly, far more various than any clinic's.
+"""Scans with randomized physics: bodies, uptakes and scanners beyond the range of real ones.
 
-Everything about a slab comes from `numpy.random.default_rng([seed, index])`, so it is the same
-bytes for the same seed and index in whatever process it is made.
+This is domain randomization: a network that has learnt all of it finds real scans within what it
+knows. Everything about a scan follows from `numpy.random.default_rng([seed, number])`, so it is the
+same bytes in whatever process it is made.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
 
 from petdiff.simulation.anatomy.render import render
@@ -21,14 +21,13 @@ from petdiff.simulation.scanner.projector import ParallelProjector
 from petdiff.simulation.scanner.reconstruction import osem
 from petdiff.simulation.scanner.resolution import BlurredProjector, Resolution
 from petdiff.simulation.shapes.grid import Grid
-
-Volume = NDArray[np.float32]
+from petdiff.training.supply.paired_volumes import PairedVolumes, Volume
 
 TRANSAXIAL, SLICES = 96, 56  # voxels
 SHAPE = (TRANSAXIAL, TRANSAXIAL, SLICES)
-PATIENT_SHARE = 0.6  # of the slabs; the others are abstract bodies
+PATIENT_SHARE = 0.6  # of the scans; the others are of abstract bodies
 FIRST_SEED = 1_000_000  # of training patients: those below are left for tests
-LOWS = 3  # low-dose scans of each slab
+LOWS = 3  # low-dose volumes of each scan
 VIEWS = 72  # without time of flight
 # Time of flight makes an event's place along its line known, so that noise no longer spreads over
 # the whole body. In voxels: 228 ps are 8.5 of 4 mm; few values, so that projectors are reused.
@@ -37,12 +36,12 @@ TOF_FWHM = (0.0, 7.0, 12.0, 21.0)
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a slab is scanned; lengths in voxels, for a slab has no millimetres of its own.
+    """How an object is scanned; lengths in voxels, because it has no millimetres of its own.
 
     fwhm, axial_fwhm   the scanner's resolution
     psf_share          the width the reconstruction models, relative to the true one (0: none)
     tof_fwhm           of the time-of-flight kernel along the lines (0: none)
-    counts_per_voxel   unscattered coincidences at full dose, per voxel of the slab
+    counts_per_voxel   unscattered coincidences at full dose, per voxel of the object
     factors            dose reductions of the low-dose scans, ascending
     post_fwhm          filter after reconstruction, the same at every dose
     zoom               finer grid on which the image is stored, as scanners interpolate
@@ -63,20 +62,18 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class Slab:
-    """full and lows [i, j, k] in the same arbitrary unit of activity; truth on their grid.
+class RandomizedScan(PairedVolumes):
+    """Volumes [i, j, k] in an arbitrary unit of activity, with what they were made from.
 
-    lows  by dose reduction factor
+    truth  the activity that was scanned, on the volumes' grid
     """
 
     protocol: Protocol
     truth: Volume
-    full: Volume
-    lows: dict[float, Volume]
 
 
 def draw_protocol(rng: np.random.Generator) -> Protocol:
-    """A scanner and its settings, each property drawn over more than the range of real ones."""
+    """Draw a scanner and its settings, each property over more than the range of real ones."""
     fwhm = log_uniform(rng, 0.5, 2.6)
     tof_fwhm = float(rng.choice(TOF_FWHM))
     subsets = int(rng.choice([4, 6, 8]))
@@ -99,25 +96,25 @@ def draw_protocol(rng: np.random.Generator) -> Protocol:
 
 
 def draw_factors(rng: np.random.Generator) -> tuple[float, ...]:
-    """Dose reduction factors of the low-dose scans, ascending."""
+    """Draw the dose reduction factors of the low-dose volumes, ascending."""
     factors = np.exp(rng.uniform(np.log(1.35), np.log(200), LOWS))
     return tuple(sorted(float(f) for f in factors))
 
 
-def make_slab(seed: int, index: int) -> Slab:
-    """Slab `index` of the endless supply `seed`: an abstract body or a part of a patient."""
-    rng = np.random.default_rng([seed, index])
+def make_randomized_scan(seed: int, number: int) -> RandomizedScan:
+    """Return scan `number` of the supply `seed`: an abstract body or a part of a patient."""
+    rng = np.random.default_rng([seed, number])
     protocol = draw_protocol(rng)
     if rng.random() < PATIENT_SHARE:
         activity, mu_per_cm = _part_of_a_patient(rng)
     else:
         body = draw_body(rng, SHAPE)
         activity, mu_per_cm = body.activity, body.mu_per_cm
-    return scan_slab(rng, protocol, activity, mu_per_cm)
+    return scan_object(rng, protocol, activity, mu_per_cm)
 
 
 def _part_of_a_patient(rng: np.random.Generator) -> tuple[Volume, Volume]:
-    """Activity and attenuation of a short stretch of a patient, at a voxel size of its own."""
+    """Return activity and attenuation of a short part of a patient, at a random voxel size."""
     patient = draw_patient(
         int(rng.integers(FIRST_SEED, 2**31)), tracer=str(rng.choice(list(TRACERS)))
     )
@@ -138,9 +135,9 @@ def _part_of_a_patient(rng: np.random.Generator) -> tuple[Volume, Volume]:
     return activity, phantom.mu_per_cm
 
 
-def scan_slab(
+def scan_object(
     rng: np.random.Generator, protocol: Protocol, activity: Volume, mu_per_cm: Volume
-) -> Slab:
+) -> RandomizedScan:
     """Scan activity and mu_per_cm [i, i, k] at full dose and at each of the protocol's factors."""
     n, _, slices = activity.shape
     # A real body is about 100 voxels of 4 mm wide: that sets how much attenuation a voxel means.
@@ -177,13 +174,14 @@ def scan_slab(
         additive=acquisition.additive,
         exposures=[1 / f for f in factors],
     )
-    full, *lows = (_store(image, protocol) for image in images)
+    full, *lows = (_stored(image, protocol) for image in images)
     by_dose = dict(zip(protocol.factors, lows, strict=True))
-    return Slab(protocol, _store(activity, protocol, post_filter=False), full, by_dose)
+    truth = _stored(activity, protocol, post_filter=False)
+    return RandomizedScan(full, by_dose, protocol, truth)
 
 
 def _views(protocol: Protocol) -> int:
-    """Enough views, a multiple of the subsets: fewer where time of flight bounds an event's reach.
+    """Return enough views, a multiple of the subsets: fewer where time of flight bounds the reach.
 
     Neighbouring views may be as far apart as a pixel is at the reach of the kernel.
     """
@@ -191,7 +189,8 @@ def _views(protocol: Protocol) -> int:
     return int(np.ceil(needed / protocol.subsets)) * protocol.subsets
 
 
-def _store(image: Volume, protocol: Protocol, *, post_filter: bool = True) -> Volume:
+def _stored(image: Volume, protocol: Protocol, *, post_filter: bool = True) -> Volume:
+    """Return an image filtered after reconstruction and on the grid it is stored on."""
     if post_filter and protocol.post_fwhm:
         image = gaussian_filter(image, protocol.post_fwhm / 2.355)
     if protocol.zoom != 1:

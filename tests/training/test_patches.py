@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -12,31 +11,39 @@ import pytest
 import torch
 
 from petdiff.data.array_store import Store
+from petdiff.data.fingerprint import fingerprint
 from petdiff.data.pairs import UNSTATED, PairFiles
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
 from petdiff.methods.flow3d import Flow3D
-from petdiff.training.supply.own_scans import ScanBoxes, store_pairs, stored_image
-from petdiff.training.supply.patches import (
-    Patches,
-    SlabMaker,
+from petdiff.training.supply.examples import (
+    ExampleMaker,
     coarse_uptake,
-    slab_name,
-    slab_window,
+    entry_name,
     without_networks,
 )
-from petdiff.training.supply.workers import Supply
-from support.little_training import Little, little_slab
+from petdiff.training.supply.own_pairs import (
+    PairCrops,
+    store_pairs,
+    stored_fingerprints,
+    stored_image,
+)
+from petdiff.training.supply.paired_volumes import PairedVolumes, VolumeSource
+from petdiff.training.supply.patches import PatchCutter, volume_window
+from petdiff.training.supply.workers import ExampleSupply
+from support.little_training import Little, little_volumes
 
-POOL, PER_SLAB = 3, 5
+POOL, PER_VOLUME = 3, 5
 
 
-def patches(folder: Path, draw: Any = None, seed: int = 0, hot_share: float = 0.3) -> Patches:
+def patches(
+    folder: Path, source: VolumeSource | None = None, seed: int = 0, hot_share: float = 0.3
+) -> PatchCutter:
     method = Little()
-    maker = SlabMaker(
-        Store(folder), draw or partial(little_slab, seed), method.example, method.patch
-    )
-    return Patches(Supply(maker, 0, 0), seed, method.patch, POOL, PER_SLAB, hot_share)
+    source = source or partial(little_volumes, seed)
+    maker = ExampleMaker(Store(folder), source, method.example, method.patch)
+    supply = ExampleSupply(maker, 0, 0)
+    return PatchCutter(supply, seed, method.patch, POOL, PER_VOLUME, hot_share)
 
 
 def test_a_patch_does_not_depend_on_what_was_cut_before(tmp_path: Path) -> None:
@@ -48,18 +55,17 @@ def test_a_patch_does_not_depend_on_what_was_cut_before(tmp_path: Path) -> None:
     assert not torch.equal(patches(tmp_path / "c", seed=1).cut(0), forwards[0])
 
 
-def test_windows_move_by_a_slab_and_hold_no_more_than_the_pool() -> None:
-    assert slab_window(0, POOL, PER_SLAB) == range(1)
-    assert slab_window(PER_SLAB, POOL, PER_SLAB) == range(2)
-    assert slab_window(100 * PER_SLAB + 4, POOL, PER_SLAB) == range(98, 101)
+def test_windows_move_by_a_volume_and_hold_no_more_than_the_pool() -> None:
+    assert volume_window(0, POOL, PER_VOLUME) == range(1)
+    assert volume_window(PER_VOLUME, POOL, PER_VOLUME) == range(2)
+    assert volume_window(100 * PER_VOLUME + 4, POOL, PER_VOLUME) == range(98, 101)
 
 
 def test_patches_are_cut_where_the_activity_is(tmp_path: Path) -> None:
-    def corner(index: int) -> Any:
-        box = little_slab(0, index)
+    def corner(number: int) -> PairedVolumes:
         full = np.zeros((40, 40, 40), np.float32)
         full[-4:, -4:, -4:] = 1
-        return type(box)(full, {UNSTATED: full})
+        return PairedVolumes(full, {UNSTATED: full})
 
     supply = patches(tmp_path, corner)
     shares = [supply.cut(p)[0].mean().item() for p in range(40)]
@@ -67,9 +73,9 @@ def test_patches_are_cut_where_the_activity_is(tmp_path: Path) -> None:
 
 
 def test_low_and_full_dose_are_cut_flipped_and_turned_alike(tmp_path: Path) -> None:
-    def alike(index: int) -> Any:
-        box = little_slab(0, index)
-        return type(box)(box.full, {UNSTATED: box.full})
+    def alike(number: int) -> PairedVolumes:
+        full = little_volumes(0, number).full
+        return PairedVolumes(full, {UNSTATED: full})
 
     cuts = [patches(tmp_path, alike).cut(p) for p in range(12)]
     assert all(torch.equal(cut[0], cut[1]) for cut in cuts)
@@ -77,14 +83,12 @@ def test_low_and_full_dose_are_cut_flipped_and_turned_alike(tmp_path: Path) -> N
     assert 0 < sum(falling) < len(cuts)
 
 
-def test_a_slab_smaller_than_a_patch_is_mirrored(tmp_path: Path) -> None:
+def test_a_volume_smaller_than_a_patch_is_mirrored(tmp_path: Path) -> None:
     volume = np.arange(4, dtype=np.float32)[:, None, None] * np.ones((1, 9, 9), np.float32) + 1
-    maker = SlabMaker(
-        Store(tmp_path), lambda index: type(little_slab(0, 0))(volume, {UNSTATED: volume}),
-        Little().example, (8, 8, 6),
-    )  # fmt: skip
+    source = lambda number: PairedVolumes(volume, {UNSTATED: volume})  # noqa: E731
+    maker = ExampleMaker(Store(tmp_path), source, Little().example, (8, 8, 6))
     maker.make(0)
-    entry = maker.store.get(slab_name(0))
+    entry = maker.store.get(entry_name(0))
     assert entry is not None
     line = entry.arrays["examples"][0, 0, :, 0, 0]
     assert line.tolist() == [1, 2, 3, 4, 4, 3, 2, 1]
@@ -139,7 +143,7 @@ def write_pair(folder: Path, seed: int, *, nan: bool = False) -> PairFiles:
     for name, counts in (("full", 200), ("low_drf10", 20)):
         suv = (rng.poisson(counts * truth) / counts).astype(np.float32)
         if nan and name != "full":
-            suv[2, 3, 4] = np.nan
+            suv[15, 14, 13] = np.nan  # within the body
         files[name] = folder / f"patient{seed}" / f"{name}.nii.gz"
         files[name].parent.mkdir(parents=True, exist_ok=True)
         if np.isfinite(suv).all():
@@ -165,40 +169,41 @@ def test_stored_scans_are_those_of_the_files_turned_for_the_method(
     entry = store.get(names[1])
     assert entry is not None
     assert entry.facts["lows"] == {"low_10": 10.0}
+    assert stored_fingerprints(store, names)["patient1"] == fingerprint(read(pairs[1].full))
     kept, file = stored_image(entry, "low_10"), read(pairs[1].lows[10.0])
     np.testing.assert_array_equal(kept.suv, file.suv[::-1])  # i ran to the patient's left
     assert kept.affine[0, 0] == 4
 
 
-def test_boxes_depend_on_seed_and_number_and_keep_low_and_full_dose_together(
+def test_crops_depend_on_seed_and_number_and_keep_low_and_full_dose_together(
     pairs: list[PairFiles], tmp_path: Path
 ) -> None:
     store = Store(tmp_path)
     names = store_pairs(store, pairs, Flow3D.create("tiny"))
-    boxes = ScanBoxes(store, names, 0, (20, 20, 40))
+    crops = PairCrops(store, names, 0, (20, 20, 40))
     for index in range(8):
-        box = boxes(index)
-        assert box.full.shape == box.lows[10.0].shape == (20, 20, 26)
-        assert box.full.tobytes() == boxes(index).full.tobytes()
-        inside = box.full > 0.4
+        crop = crops(index)
+        assert crop.full.shape == crop.lows[10.0].shape == (20, 20, 26)
+        assert crop.full.tobytes() == crops(index).full.tobytes()
+        inside = crop.full > 0.4
         assert inside.mean() > 0.05
-        assert box.lows[10.0][inside].mean() == pytest.approx(box.full[inside].mean(), rel=0.1)
-    assert boxes(0).full.tobytes() != ScanBoxes(store, names, 1, (20, 20, 40))(0).full.tobytes()
+        assert crop.lows[10.0][inside].mean() == pytest.approx(crop.full[inside].mean(), rel=0.1)
+    assert crops(0).full.tobytes() != PairCrops(store, names, 1, (20, 20, 40))(0).full.tobytes()
 
 
-def test_a_turned_and_scaled_box_keeps_level_and_noise() -> None:
-    from petdiff.training.supply.own_scans import _bent, _draw_bend
+def test_a_rotated_and_scaled_crop_keeps_level_and_noise() -> None:
+    from petdiff.training.supply.own_pairs import _draw_transform, _transformed
 
     rng = np.random.default_rng(0)
     noisy = (2 + 0.2 * rng.standard_normal((40, 40, 40))).astype(np.float32)
-    same = _bent(noisy, np.eye(3))
+    same = _transformed(noisy, np.eye(3))
     np.testing.assert_allclose(same, noisy, atol=1e-4)
-    bend = _draw_bend(rng)
-    scale = np.cbrt(np.linalg.det(bend))
-    np.testing.assert_allclose(bend @ bend.T, scale**2 * np.eye(3), atol=1e-9)
-    bent = _bent(noisy, bend)[8:-8, 8:-8, 8:-8]
-    assert bent.mean() == pytest.approx(2, rel=0.01)
-    assert 0.7 < bent.std() / 0.2 < 1.05
+    transform = _draw_transform(rng)
+    scale = np.cbrt(np.linalg.det(transform))
+    np.testing.assert_allclose(transform @ transform.T, scale**2 * np.eye(3), atol=1e-9)
+    moved = _transformed(noisy, transform)[8:-8, 8:-8, 8:-8]
+    assert moved.mean() == pytest.approx(2, rel=0.01)
+    assert 0.7 < moved.std() / 0.2 < 1.05
 
 
 def test_nan_and_air_in_a_scan_are_refused_by_file(tmp_path: Path) -> None:

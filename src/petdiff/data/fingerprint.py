@@ -1,0 +1,35 @@
+"""Recognises a scan by its voxels, so that a model can tell which scans it was trained on.
+
+A fingerprint names nobody and cannot be turned back into the scan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+
+import numpy as np
+
+from petdiff.image import PETImage
+from petdiff.volume.orientation import turned
+
+
+def fingerprint(image: PETImage) -> str:
+    """Return the SHA-256 of a scan's voxel values as hexadecimal digits.
+
+    The axes are turned to RAS first, so copies of a scan that differ in orientation or file form
+    have the same fingerprint wherever their values are the same float32 numbers.
+    """
+    values = np.ascontiguousarray(turned(image, "RAS").values, dtype="<f4")
+    digest = hashlib.sha256(np.array(values.shape, dtype="<i4").tobytes())
+    digest.update(values.data)
+    return digest.hexdigest()
+
+
+def was_trained_on(full: PETImage, training_patients: Collection[str]) -> bool:
+    """Return whether a patient is among those that a model was trained on.
+
+    full               the patient's full-dose scan
+    training_patients  what the model's card lists as `training["patients"]`
+    """
+    return bool(training_patients) and fingerprint(full) in training_patients

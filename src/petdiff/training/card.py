@@ -1,0 +1,115 @@
+"""The card of a trained model: its title and licence, and what it was trained on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from petdiff import __version__
+from petdiff.data.layouts import dose_text
+from petdiff.training.data import TrainingData
+from petdiff.training.recipe import MAY_CHANGE, Recipe
+
+if TYPE_CHECKING:
+    from petdiff.methods.model import Contract, Model
+    from petdiff.methods.objective import Trainable
+    from petdiff.training.loop import State
+
+_NOT_STATED = "not stated"
+_SIMULATED = "simulated scans of virtual patients and of abstract bodies; no patient data"
+_LIMITS = {
+    True: "Trained on simulated scans alone, and evaluated on no pair of real scans by petdiff. ",
+    False: "Trained on one data set, and evaluated on no other by petdiff. ",
+}
+_RESEARCH = "For research, not for diagnosis. Can remove faint lesions."
+
+
+@dataclass(frozen=True)
+class StartingModel:
+    """The model whose weights a run starts from.
+
+    name      without folders
+    patients  fingerprints of the patients that it was trained on
+    """
+
+    name: str
+    sha256: str
+    licence: str
+    patients: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, model: Model) -> StartingModel:
+        """Return what a loaded model's card says."""
+        card = model.contract
+        patients = card.training.get("patients", [])
+        return cls(Path(model.name).name, model.sha256, card.licence, list(patients))
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model's weights come from.
+
+    patients  fingerprints of the training patients' full-dose scans
+    """
+
+    data: TrainingData
+    base: StartingModel | None = None
+    patients: Sequence[str] = ()
+
+
+def model_card(method: Trainable, recipe: Recipe, origin: Origin, state: State) -> Contract:
+    """Return the card of a finished run's model. It holds no path and no patient's name."""
+    shown = state.step if state.best is None else state.best
+    base = origin.base
+    training: dict[str, Any] = {
+        "petdiff": __version__,
+        "data": describe_data(origin),
+        "patients": sorted({*origin.patients, *(base.patients if base else ())}),
+        "step": shown,
+        "steps": state.step,
+        "patches": state.step * recipe.batch,
+        "seconds": round(state.seconds, 1),
+        "psnr_db": state.scores.get(shown),
+        "recipe": recipe.model_dump(exclude={*MAY_CHANGE, "init"}),
+    }
+    if base is not None:
+        training["init"] = {"model": base.name, "sha256": base.sha256, "licence": base.licence}
+    card = method.contract(training)
+    return card.model_copy(
+        update={
+            "title": recipe.name or _title(card.method, origin),
+            "licence": recipe.licence or _licence(base),
+            "limits": _LIMITS[origin.data.is_simulated] + _RESEARCH,
+        }
+    )
+
+
+def describe_data(origin: Origin) -> str:
+    """Return in words what a model was trained on: patients, pairs, doses and the base model."""
+    data = origin.data
+    words = _SIMULATED
+    if not data.is_simulated:
+        doses = Counter(drf for files in data.train for drf in files.lows)
+        listed = ", ".join(f"{doses[drf]} at {dose_text(drf)}" for drf in sorted(doses))
+        words = f"{sum(doses.values())} pairs of scans of {_patients(len(data.train))} ({listed})"
+        if data.held_out:
+            words += f"; validated on {_patients(len(data.held_out))} more"
+    return words + (f"; started from the weights of {origin.base.name}" if origin.base else "")
+
+
+def _title(method: str, origin: Origin) -> str:
+    source = "simulated scans"
+    if not origin.data.is_simulated:
+        source = f"pairs of {_patients(len(origin.data.train))}"
+    return f"{method} {'fine-tuned' if origin.base else 'trained'} on {source}"
+
+
+def _licence(base: StartingModel | None) -> str:
+    return f"{_NOT_STATED}; base model {base.name}: {base.licence}" if base else _NOT_STATED
+
+
+def _patients(count: int) -> str:
+    return f"{count} patient{'s' * (count != 1)}"

@@ -1,0 +1,65 @@
+"""What a person reads while a model is trained."""
+
+from __future__ import annotations
+
+from petdiff.progress import Progress, Tick
+from petdiff.training.log import LogEntry
+from petdiff.training.recipe import Recipe
+from petdiff.training.schedule import expected_steps
+from petdiff.training.validation import Scores, mean_psnr
+
+_MUCH_WAITING = 0.2  # share of the time above which a way to wait less is named
+_WATCHED_ENTRIES = 10
+
+
+class TrainingMessages:
+    """Prints progress, validation scores and one warning where training waits for data."""
+
+    def __init__(self, progress: Progress, tick: Tick, recipe: Recipe) -> None:
+        self.progress, self.tick, self.recipe = progress, tick, recipe
+        self._waited: list[float] = []
+        self._warned = False
+
+    def log(self, entry: LogEntry) -> None:
+        """Show an entry of the log."""
+        total = expected_steps(self.recipe, entry.step, entry.seconds)
+        self.tick(entry.step, total, describe_entry(entry))
+        self._watch_waiting(entry)
+
+    def validated(self, step: int, scores: Scores) -> None:
+        """Show the scores of a validation."""
+        self.progress.say(describe_scores(step, scores))
+
+    def _watch_waiting(self, entry: LogEntry) -> None:
+        self._waited = [*self._waited, entry.waited][-_WATCHED_ENTRIES:]
+        mean = sum(self._waited) / len(self._waited)
+        if self._warned or len(self._waited) < _WATCHED_ENTRIES or mean <= _MUCH_WAITING:
+            return
+        self._warned = True
+        self.progress.say(
+            f"warning training waits {mean:.0%} of the time for data: more workers help, or a "
+            "higher patches_per_volume in a new run"
+        )
+
+
+def describe_entry(entry: LogEntry) -> str:
+    """Return losses, speed and waiting in words."""
+    alone = len(entry.loss) == 1
+    losses = [f"{'loss' if alone else name} {value:.3g}" for name, value in entry.loss.items()]
+    speed = f"{entry.voxels_per_s / 1e6:.2f} million voxels/s"
+    waited = f"{entry.waited:.0%} of the time waiting for data" if entry.waited >= 0.005 else ""
+    return " · ".join(filter(None, [" ".join(losses), speed, waited]))
+
+
+def describe_scores(step: int, scores: Scores) -> str:
+    """Return the mean PSNR of a validation, and by dose, beside that of the measured scans."""
+    measured = sum(scores.measured.values()) / len(scores.measured)
+    mean = mean_psnr({"model": scores.model})
+    by_dose = ", ".join(
+        f"1/{dose}: {after:.2f} ({scores.measured[dose]:.2f})"
+        for dose, after in scores.model.items()
+        if len(scores.model) > 1
+    )
+    when = f"step {step}" if step else "starting weights"
+    line = f"validation, {when}: PSNR {mean:.2f} dB (measured scans {measured:.2f} dB)"
+    return line + (f"; by dose {by_dose}" if by_dose else "")

@@ -1,0 +1,186 @@
+"""Trains a model from simulated scans or from the user's own pairs, ending in a model file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from petdiff.errors import UsageError, nearest
+from petdiff.io import Units
+from petdiff.progress import Progress
+from petdiff.training.data import DataOptions, TrainingData, find_data
+from petdiff.training.recipe import Recipe
+from petdiff.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from petdiff.training.card import StartingModel
+    from petdiff.training.loop import State
+    from petdiff.training.prepare import Prepared
+    from petdiff.training.process_group import ProcessGroup
+
+
+class TrainOptions(BaseModel):
+    """What to train, on what, and where.
+
+    method  flow3d, ddpm3d, ddpm2d, unet3d, gan3d or logunet
+    output  folder of the run: log, checkpoints, pictures and, at the end, model.safetensors
+    data    folder of the user's own pairs; None: simulated scans
+    recipe  all other settings
+    resume  go on from the newest checkpoint in `output`; begin where there is none
+    device  auto, cpu, cuda or cuda:N
+    units, suv_factor  of all scans in `data`, as in petdiff.read
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: str = "flow3d"
+    output: Path
+    data: Path | None = None
+    recipe: Recipe = Recipe()
+    resume: bool = False
+    device: str = "auto"
+    units: Units | None = None
+    suv_factor: float | None = None
+
+
+def train(options: TrainOptions, *, progress: Progress | None = None) -> Path:
+    """Train a model; returns the path of the model file, which `petdiff.load_model` reads.
+
+    progress  prints what is going on; None: nothing is printed
+
+    Under torchrun every process calls this with the same options; the first alone writes. A script
+    calls it below `if __name__ == "__main__":`, because worker processes import the script.
+
+    Raises UsageError for options that cannot be met, InputRefused for scans that cannot be used,
+    PetdiffError where training fails. Nothing of a new run is left where it is refused.
+    """
+    from petdiff.training.process_group import is_first_process, join_group, leave_group
+
+    folder = RunFolder(options.output)
+    if not options.resume and is_first_process():
+        folder.require_free()
+    method, base = _prepare(options)
+    group = join_group(options.device)
+    try:
+        shown = progress if progress is not None and group.is_first else Progress(quiet=True)
+        where = DataOptions(options.data, options.units, options.suv_factor)
+        data = find_data(where, options.recipe, shown.say)
+        return _Run(options, folder, method, base, data, group, shown).finish()
+    finally:
+        leave_group()
+
+
+def _prepare(options: TrainOptions) -> tuple[Prepared, StartingModel | None]:
+    """Return the method with its first weights, and the model that these are taken from, if any.
+
+    Raises UsageError, before anything is written, for what cannot be.
+    """
+    import torch
+
+    from petdiff.methods.model import methods
+    from petdiff.training.log import require_tensorboard
+
+    known = methods()
+    if options.method not in known:
+        name = options.method
+        raise UsageError(f"`method` is {name}: there is no such method{nearest(name, known)}")
+    if options.recipe.tensorboard:
+        require_tensorboard()
+    torch.manual_seed(options.recipe.seed)
+    method: Prepared = known[options.method].create(options.recipe.preset)
+    if not options.recipe.init:
+        return method, None
+    return method, _start_from(options.recipe, method)
+
+
+def _start_from(recipe: Recipe, method: Prepared) -> StartingModel:
+    """Give a method the weights of another model; UsageError where they do not fit."""
+    from petdiff.methods.model import load_model
+    from petdiff.training.card import StartingModel
+
+    model = load_model(recipe.init)
+    has, needs = (of.model_dump(mode="json") for of in (model.contract, method.contract({})))
+    for what in ("method", "architecture", "process"):
+        if has[what] != needs[what]:
+            raise UsageError(
+                f"init = {recipe.init}: its {what} is {has[what]}, not {needs[what]}, which "
+                f"{needs['method']} has with preset {recipe.preset}"
+            )
+    method.network.load_state_dict(model.network.state_dict())
+    return StartingModel.of(model)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One call of `train`, in one process of the group."""
+
+    options: TrainOptions
+    folder: RunFolder
+    method: Prepared
+    base: StartingModel | None
+    data: TrainingData
+    group: ProcessGroup
+    progress: Progress
+
+    def finish(self) -> Path:
+        """Train to the end and write the model; returns its path."""
+        identity = {
+            "method": self.options.method,
+            "data": self.data.identity,
+            "weights": {"sha256": self.base.sha256} if self.base else None,
+        }
+        recipe, first = self.options.recipe, self.group.is_first
+        with self.folder.opened(identity, recipe) if first else nullcontext():
+            self.group.wait()
+            state = self._train()
+            if first:
+                self._save_model(state)
+                shutil.rmtree(self.folder.supply.folder, ignore_errors=True)
+        return self.folder.model
+
+    def _train(self) -> State:
+        from petdiff.training.loop import Hooks, train
+        from petdiff.training.messages import TrainingMessages
+        from petdiff.training.prepare import Sources, no_volumes, open_supply, prepare_sources
+        from petdiff.training.validation import Validation
+
+        recipe, folder, group = self.options.recipe, self.folder, self.group
+        sources, workers = Sources(no_volumes, []), 0
+        if folder.last_step < recipe.steps:
+            sources = prepare_sources(folder, self.method, recipe, self.data, group, self.progress)
+            workers = recipe.workers or spare_cores()
+        validation = Validation(folder.supply, sources.held_out, recipe.validation_steps)
+        with (
+            open_supply(folder, self.method, recipe, sources.volumes, workers, group) as supplied,
+            self.progress.stage("training") as tick,
+        ):
+            patches, supply = supplied
+            messages = TrainingMessages(self.progress, tick, recipe)
+            hooks = Hooks(supply.request, supply.release_before, messages.log, messages.validated)
+            return train(self.method, recipe, patches, validation, folder.path, group, hooks)
+
+    def _save_model(self, state: State) -> None:
+        """Write the model file, in half precision: its rounding is an eighth of bfloat16's."""
+        import torch
+
+        from petdiff.methods.model import save_model
+        from petdiff.training.card import Origin, model_card
+
+        origin = Origin(self.data, self.base, self.folder.patients())
+        card = model_card(self.method, self.options.recipe, origin, state)
+        save_model(self.folder.model, self.method.network, card, torch.float16)
+        if state.best == 0:
+            self.progress.say(
+                "warning no step scored better than the starting weights, so the model holds these"
+            )
+
+
+def spare_cores() -> int:
+    """Return how many workers each process of this machine may start: it keeps one core itself."""
+    return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1)

@@ -1,0 +1,27 @@
+"""What training data consist of, whatever they come from: a full-dose volume and low-dose ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Volume = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PairedVolumes:
+    """A full-dose volume and low-dose volumes of the same object, on one grid [i, j, k].
+
+    full  the full-dose volume
+    lows  low-dose volumes by dose reduction factor, UNSTATED (data.layouts) where it is not known
+    """
+
+    full: Volume
+    lows: dict[float, Volume]
+
+
+# Volume number → volumes: an endless numbered supply, the same for the same number in any process.
+VolumeSource = Callable[[int], PairedVolumes]
