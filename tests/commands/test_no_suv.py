@@ -116,7 +116,7 @@ def test_models_that_work_in_suv_refuse(
 def test_evaluation_needs_suv(no_weight: Path, capsys: pytest.CaptureFixture[str]) -> None:
     compared = ["evaluate", "--reference", str(no_weight), "--test", str(no_weight)]
     assert run([*compared, "-o", str(no_weight.parent / "out")]) == 3
-    assert "is in Bq/ml, and SUV is needed" in capsys.readouterr().err
+    assert "SUV is needed" in capsys.readouterr().err
 
 
 def test_info_gives_the_range_in_the_unit(
