@@ -140,7 +140,7 @@ def _nested(rows: Iterable[Row]) -> dict[str, Any]:
 
 
 def _write_csv(path: Path, results: Mapping[str, Iterable[Row]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(("file", "metric", "region", "value", "unit"))
         for name, rows in results.items():

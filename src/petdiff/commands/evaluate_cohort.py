@@ -85,7 +85,7 @@ def _figures(done: Sequence[Done]) -> Iterator[tuple[Any, ...]]:
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows(["" if value is None else value for value in row] for row in rows)

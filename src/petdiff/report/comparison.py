@@ -78,7 +78,8 @@ def write_comparison(
         lesions=lesion_section(lesions, readings, table),
         cases="\n".join(_pictures(case, table.methods) for case in worst),
     )
-    path.write_text(page, encoding="utf-8", newline="\n")
+    # Names of patients' folders may hold bytes that are not UTF-8.
+    path.write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def worst_cases(done: Sequence[Done], judged: Sequence[str]) -> list[_Case]:
