@@ -382,6 +382,12 @@ def test_the_split_is_whole_deterministic_and_of_the_wanted_size() -> None:
     assert split(pairs, 0.2, 8) != (train, validation)
 
 
+def test_a_folder_whose_name_is_not_utf8_is_split_like_any_other() -> None:
+    odd = PairFiles("caf\udce9", Path("caf\udce9"), {})
+    train, validation = split([*some(3), odd], 0.5, 0)
+    assert odd in train + validation
+
+
 @pytest.mark.parametrize(("share", "count"), [(0.001, 1), (0.999, 9)])
 def test_neither_side_is_empty(share: float, count: int) -> None:
     assert len(split(some(10), share, 0)[1]) == count

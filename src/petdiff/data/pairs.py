@@ -60,7 +60,10 @@ def split(
         )
     count = min(max(round(len(pairs) * validation_share), 1), len(pairs) - 1)
     ranked = sorted(
-        pairs, key=lambda files: hashlib.blake2b(f"{seed}/{files.patient}".encode()).digest()
+        pairs,
+        key=lambda files: hashlib.blake2b(
+            f"{seed}/{files.patient}".encode(errors="surrogateescape")
+        ).digest(),
     )
     return tuple(  # type: ignore[return-value]
         sorted(part, key=lambda files: files.patient) for part in (ranked[count:], ranked[:count])
