@@ -105,7 +105,7 @@ def check_pairs(
         rest = [f"and {more} more"] if more > 0 else []
         if any(finding.rank == UNIT for finding in found):
             rest.append(f"scans must be SUV: {REMEDY}")
-        raise InputRefused("\n".join([*fatal[:_MOST_LINES], *rest]))
+        raise InputRefused("; ".join([*fatal[:_MOST_LINES], *rest]))
     return [finding.line for finding in found]
 
 
