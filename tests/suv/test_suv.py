@@ -18,7 +18,8 @@ from petdiff.suv.header import (
     PHILIPS_SUV_FACTOR,
     SliceHeader,
 )
-from petdiff.suv.rules import SUVResult, explain, suv_from_headers
+from petdiff.suv.result import SUVResult, explain
+from petdiff.suv.rules import suv_from_headers
 
 # Published with the header sets (cornerstonejs/calculate-suv).
 KNOWN_FACTORS = {
@@ -177,6 +178,26 @@ def test_counts_by_the_philips_factors() -> None:
     by_activity = suv(Units="CNTS", **{PHILIPS_SUV_FACTOR: 0, PHILIPS_BQML_FACTOR: 3})
     assert by_activity.factor == pytest.approx(3 * suv().factor)
     assert suv(**{PHILIPS_SUV_FACTOR: 0.1}).factor == suv().factor  # Units BQML ignores it
+
+
+def test_the_two_philips_factors_are_compared() -> None:
+    same = suv(Units="CNTS", **{PHILIPS_SUV_FACTOR: 3 * suv().factor, PHILIPS_BQML_FACTOR: 3})
+    assert not same.warnings
+    other = suv(Units="CNTS", **{PHILIPS_SUV_FACTOR: 3.3 * suv().factor, PHILIPS_BQML_FACTOR: 3})
+    assert other.factor == pytest.approx(3.3 * suv().factor)
+    assert other.spread == pytest.approx(1 - 1 / 1.1)
+    assert "9.1%" in other.warnings[0]
+    alone = suv(Units="CNTS", PatientWeight=None, **{PHILIPS_SUV_FACTOR: 1, PHILIPS_BQML_FACTOR: 3})
+    assert (alone.factor, alone.warnings) == (1, ())
+
+
+def test_lean_mass_of_an_unknown_sex_says_by_how_much_it_may_be_off() -> None:
+    unknown = suv(Units="GML", SUVType="LBMJANMA", PatientSex="O")
+    sexes = [suv(Units="GML", SUVType="LBMJANMA", PatientSex=sex).factor for sex in "MF"]
+    largest = max(abs(factor / unknown.factor - 1) for factor in sexes)
+    assert unknown.spread == pytest.approx(largest)
+    assert f"{largest:.1%}" in unknown.warnings[0]
+    assert not suv(Units="CM2ML", PatientSex="O").warnings
 
 
 def test_counts_per_second_by_voxel_or_calibration() -> None:

@@ -17,7 +17,7 @@ def explain_suv(
 ) -> str:
     """The explanation as lines for a person, or as JSON."""
     from petdiff.io import read_suv
-    from petdiff.suv.rules import explain
+    from petdiff.suv.result import explain
 
     found = read_suv(scan, series=series, units=units, suv_factor=suv_factor)
     return json.dumps(found.as_dict(), indent=2, ensure_ascii=False) if as_json else explain(found)

@@ -12,7 +12,7 @@ from petdiff.image import PETImage
 from petdiff.io.derivation import Derivation
 from petdiff.io.forms import ITK, NIFTI, existing, form_of, is_file_suffix, suffix_of
 from petdiff.io.stored_units import REMEDY
-from petdiff.suv.rules import SUVResult, WithoutSUV
+from petdiff.suv.result import SUVResult, WithoutSUV
 
 __all__ = ["Derivation", "in_suv", "read", "read_in_suv", "read_static", "read_suv", "write"]
 

@@ -23,13 +23,8 @@ from petdiff.io.dicom_geometry import plane_of, stack_affine, stack_warnings
 from petdiff.io.dicom_pixels import PixelReader
 from petdiff.io.dicom_series import Series, SeriesUID, pet_series
 from petdiff.suv.header import SliceHeader
-from petdiff.suv.rules import (
-    SUVResult,
-    WithoutSUV,
-    given_factor,
-    stored_as_suv,
-    suv_from_headers,
-)
+from petdiff.suv.result import SUVResult, WithoutSUV, given_factor, stored_as_suv
+from petdiff.suv.rules import suv_from_headers
 
 _HARMLESS_BYTES = 256 << 20
 _MOST_RATIO = 16  # of float32 voxels to files: PET compresses to 1/2 … 1/8 of 16 bits

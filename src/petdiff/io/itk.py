@@ -21,7 +21,7 @@ from petdiff.io.stored_units import UnitEvidence, find_unit
 from petdiff.io.stored_values import as_labels
 from petdiff.io.volume_source import VolumeSource, missing, stored_factor, stored_unit
 from petdiff.runs import whole_file
-from petdiff.suv.rules import SUVResult, WithoutSUV
+from petdiff.suv.result import SUVResult, WithoutSUV
 
 _READERS = {
     ".nrrd": "NrrdImageIO",

@@ -27,7 +27,7 @@ from petdiff.io.stored_units import UnitEvidence, find_unit
 from petdiff.io.stored_values import read_scan_values
 from petdiff.io.volume_source import VolumeSource, missing, stored_factor, stored_unit
 from petdiff.runs import whole_file, write_json
-from petdiff.suv.rules import SUVResult, WithoutSUV
+from petdiff.suv.result import SUVResult, WithoutSUV
 
 _PIECE_BYTES = 4 << 20
 # Free text of a source header: it may name the patient, and it does not describe the result.

@@ -27,7 +27,7 @@ from petdiff.io.archives import check_archive
 from petdiff.io.missing_values import fill_air
 from petdiff.io.stored_units import UnitEvidence, find_unit
 from petdiff.io.stored_values import MOST_VOXELS, as_labels
-from petdiff.suv.rules import SUVResult, WithoutSUV
+from petdiff.suv.result import SUVResult, WithoutSUV
 
 # The published model's grid (Yu et al., EJNMMI 2025).
 _SPACING_MM = 1.65

@@ -9,7 +9,7 @@ from typing import Any
 from petdiff.io.sidecar import Sidecar
 from petdiff.suv.half_life import elapsed_limits_s, remaining
 from petdiff.suv.nuclides import half_life_s
-from petdiff.suv.rules import SIDECAR, SUVResult
+from petdiff.suv.result import SIDECAR, SUVResult
 
 _PLAUSIBLE_BQ = (1.0, 1e12)
 _PLAUSIBLE_KG = (1e-3, 1000.0)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from petdiff.io.sidecar import Sidecar, bqml_per_unit, is_suv
 from petdiff.io.sidecar_suv import suv_from_sidecar
-from petdiff.suv.rules import SUVResult, WithoutSUV, given_factor, stored_as_suv
+from petdiff.suv.result import SUVResult, WithoutSUV, given_factor, stored_as_suv
 from petdiff.volume.regions import body_mean
 
 # Where all activity stays in the body and tissue weighs as water, the mean SUV of the body is 1 by

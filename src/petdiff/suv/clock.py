@@ -45,6 +45,15 @@ class Stamp:
         return Stamp(moment.date(), clock, zone, has_offset=True)
 
 
+def relative(moment: datetime, to: datetime) -> str:
+    """Say how long before or after another moment one is, without a date: 1:00:00 before.
+
+    Warnings and reports use it, since a date may lead to a patient.
+    """
+    apart = timedelta(seconds=round(abs((moment - to).total_seconds())))
+    return f"{apart} {'after' if moment > to else 'before'}"
+
+
 def parse_date(text: str) -> date | None:
     """Parse a DA, 20250131, or its older form, 2025.01.31 (PS3.5 6.2)."""
     digits = text.replace(".", "")

@@ -140,13 +140,12 @@ def _notes(fields: Mapping[str, Any], weight: float | None, dose: float | None) 
     """Say which numbers that SUV hangs on were converted or repaired."""
     notes = []
     if weight and weight > _MOST_KG:
-        notes.append(f"PatientWeight (0010,1030) is {weight:g}: taken as grams")
+        notes.append("PatientWeight (0010,1030) is above 1000: it is taken as grams")
     if dose and dose < _LEAST_BQ:
-        notes.append(f"RadionuclideTotalDose (0018,1074) is {dose:g}: taken as MBq")
+        notes.append("RadionuclideTotalDose (0018,1074) is below 1e6: it is taken as MBq")
     for keyword in ("PatientWeight", "RadionuclideTotalDose", "RadionuclideHalfLife"):
-        text = _text(fields, keyword)
-        if "," in text and _number(fields, keyword) is not None:
-            notes.append(f"{keyword} is {text}: its comma is taken as a decimal point")
+        if "," in _text(fields, keyword) and _number(fields, keyword) is not None:
+            notes.append(f"{keyword} has a comma: it is taken as the decimal point")
     return notes
 
 

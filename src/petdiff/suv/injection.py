@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
-from petdiff.suv.clock import Clock
+from petdiff.suv.clock import Clock, relative
 from petdiff.suv.half_life import (
     LONG_LIVED_S,
     MOST_HALF_LIVES,
@@ -52,9 +52,6 @@ class _Reading:
     def moment(self) -> datetime:
         assert self.day is not None
         return datetime.combine(self.day, self.clock.time)
-
-    def __str__(self) -> str:
-        return f"{self.source} {self.clock.time if self.day is None else self.moment}"
 
 
 @dataclass(frozen=True)
@@ -98,13 +95,18 @@ def find_injection(
         found = [(r, moment) for r in readings for moment in window.days(r.clock)]
         if found and readings[0].day is not None:
             notes.append(
-                f"{readings[0]} does not fit the scan at {anchor}: its time of day is used"
+                f"{readings[0].source} is {relative(readings[0].moment, anchor)} the scan, which "
+                "it does not fit: its time of day is used"
             )
     if not found:
         raise refuse(header, _misfit(readings[0], window))
     (reading, moment), *others = found
     notes += _doubts(reading, moment, scan, window)
-    named = {f"injection at {other}": other for _, other in others if other != moment}
+    named = {
+        f"injection {relative(other, anchor)} the scan": other
+        for _, other in others
+        if other != moment
+    }
     return Injection(moment, reading.source, named, tuple(notes))
 
 
@@ -135,8 +137,9 @@ def _readings(header: SliceHeader, half_life_s: float, notes: list[str]) -> list
         return [_Reading(INJECTION_TIME, clock)]
     if abs(_apart_s(clock, local.clock)) <= _SAME_S:
         return [stated]
-    notes.append(f"{stated} and {INJECTION_TIME} {clock.time} disagree")
     by_clock = [_Reading(INJECTION_TIME, clock, day) for day in _days_beside(stated, clock)]
+    apart = min(abs(reading.moment - stated.moment) for reading in by_clock)
+    notes.append(f"{INJECTION_DATETIME} and {INJECTION_TIME} differ by {apart}")
     if zone_is_open and _apart_s(clock, local.clock) % _ZONE_STEP_S == 0:
         # The latter is in the scanner's time zone, as the former need not be (PS3.5 6.2, DT, TM).
         return [*by_clock, stated]
@@ -192,7 +195,7 @@ def _doubts(reading: _Reading, moment: datetime, scan: ScanTimes, window: _Windo
         )
     if moment > window.scan:
         notes.append(
-            f"the injection at {moment} is after the start of the scan at {window.scan}: a dynamic "
+            f"the injection is {relative(moment, window.scan)} the start of the scan: a dynamic "
             "scan that starts first is assumed"
         )
     return notes
@@ -205,7 +208,10 @@ def _misfit(reading: _Reading, window: _Window) -> str:
     repair = ""
     if window.half_life_s >= LONG_LIVED_S:
         repair = "; with so long a half-life a date is not repaired by the time of day"
+    when = f"at {reading.clock.time}"
+    if reading.day is not None:
+        when = f"{relative(reading.moment, window.scan)} the scan"
     return (
-        f"the injection at {reading} does not fit the scan at {window.scan}, which must be "
+        f"the injection by {reading.source}, {when}, does not fit the scan, which must be "
         f"{hours} later and end after it{repair}"
     )

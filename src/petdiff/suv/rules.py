@@ -7,37 +7,18 @@ Pure functions over header fields: no file, no image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.errors import InputRefused
-from petdiff.suv.decay import ADMINISTERED, UNCORRECTED, Decay, decay_of
+from petdiff.errors import InputRefused, SUVRefused
+from petdiff.suv.body_measures import BODY_MEASURES
+from petdiff.suv.decay import Decay, decay_of
 from petdiff.suv.header import SliceHeader, refuse
-from petdiff.suv.timing import FIRST_TIME, FRAME_TIME, GE_TIME, SAME, SERIES_TIME
-
-Factor = float | NDArray[np.float64]
-
-SIDECAR = "sidecar"  # of BIDS or dcm2niix
-
-REASONS = {
-    "given": "the factor was given by the caller; no rule was applied",
-    "stored as SUV": "the stored values are body-weight SUV",
-    SIDECAR: "the file beside the scan gives unit, weight, dose and times",
-    "other SUV": "the stored values are SUV by another measure of the body than its weight",
-    "Philips SUV factor": "units are CNTS, and Philips gives counts → SUV in (7053,1000)",
-    ADMINISTERED: "DecayCorrection is ADMIN: the values refer to the time of injection",
-    UNCORRECTED: "DecayCorrection is NONE: each slice is corrected from injection to its own "
-    "start and within its frame",
-    SERIES_TIME: "DecayCorrection is START, and the series starts no later than its first slice",
-    GE_TIME: "DecayCorrection is START, and GE keeps that time in (0009,100D)",
-    FRAME_TIME: "DecayCorrection is START, and FrameReferenceTime counts from there to the moment "
-    "of the frame's average count rate",
-    FIRST_TIME: "DecayCorrection is START, and no clock says when that was: the earliest slice",
-}
+from petdiff.suv.result import OTHER_SUV, PHILIPS, STORED, Factor, SUVResult
+from petdiff.suv.timing import SAME
 
 # Attributes that are the same in all slices of one series, with the name that a person knows.
 _CONSTANT = {
@@ -53,94 +34,6 @@ _CONSTANT = {
 }
 _PLAUSIBLE_BQ = (1.0, 1e12)
 _PLAUSIBLE_KG = (1e-3, 1000.0)
-
-
-@dataclass(frozen=True)
-class SUVResult:
-    """The factor from stored values to body-weight SUV (g/ml), and where it comes from.
-
-    factor is a float, or float64 [slice] in the order of the headers where slices differ;
-    candidates holds every reading that the headers allow (the median over slices); spread is the
-    largest relative difference from `factor` among those that are as admissible as the rule used.
-    """
-
-    unit: str
-    rule: str
-    factor: Factor
-    candidates: Mapping[str, float]
-    spread: float = 0.0
-    warnings: tuple[str, ...] = ()
-    inputs: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def reason(self) -> str:
-        """Why this rule, in a sentence."""
-        return REASONS[self.rule]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The same, JSON-able."""
-        return {
-            "unit": self.unit,
-            "rule": self.rule,
-            "reason": self.reason,
-            "factor": np.asarray(self.factor).tolist(),
-            "candidates": dict(self.candidates),
-            "spread": self.spread,
-            "warnings": list(self.warnings),
-            "inputs": dict(self.inputs),
-        }
-
-
-@dataclass(frozen=True)
-class WithoutSUV:
-    """Why the stored values of a scan lead to no SUV; `unit` is what they are in."""
-
-    unit: str
-    reason: str
-    warnings: tuple[str, ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the same with the keys of SUVResult.as_dict, JSON-able."""
-        return {
-            "unit": self.unit,
-            "rule": None,
-            "reason": self.reason,
-            "factor": None,
-            "candidates": {},
-            "spread": 0.0,
-            "warnings": list(self.warnings),
-            "inputs": {},
-        }
-
-
-def explain(result: SUVResult) -> str:
-    """Return the result as lines of text, for a person."""
-    low, high = float(np.min(result.factor)), float(np.max(result.factor))
-    shown = f"{low:.6g}" if low == high else f"{low:.6g} … {high:.6g} (differs by slice)"
-    lines = [
-        f"SUV = stored value ({result.unit}) × {shown}",
-        f"rule: {result.rule}: {result.reason}",
-    ]
-    if len(result.candidates) > 1:
-        used = result.candidates[result.rule]
-        lines.append("candidates:")
-        width = max(map(len, result.candidates)) + 2
-        lines += [
-            f"  {n:<{width}}{f:.6g}  {f / used - 1:+.2%}" for n, f in result.candidates.items()
-        ]
-    lines += [f"{name}: {value}" for name, value in result.inputs.items() if value is not None]
-    lines += [f"warning: {warning}" for warning in result.warnings]
-    return "\n".join(lines)
-
-
-def given_factor(unit: str, factor: float) -> SUVResult:
-    """Return the result for the caller's own factor, SUV = stored value × factor."""
-    return SUVResult(unit, "given", float(factor), {"given": float(factor)})
-
-
-def stored_as_suv(unit: str = "GML") -> SUVResult:
-    """Return the result for values that are body-weight SUV."""
-    return SUVResult(unit, "stored as SUV", 1.0, {"stored as SUV": 1.0})
 
 
 def suv_from_headers(slices: Sequence[SliceHeader]) -> SUVResult:
@@ -160,10 +53,30 @@ def suv_from_headers(slices: Sequence[SliceHeader]) -> SUVResult:
     if header.units in ("GML", "CM2ML"):
         return _from_stored_suv(header)
     if header.units == "CNTS" and all(s.philips_suv_factor for s in slices):
-        factor = np.array([s.philips_suv_factor for s in slices], dtype=np.float64)
-        rule = "Philips SUV factor"
-        return SUVResult("CNTS", rule, _collapsed(factor), {rule: float(np.median(factor))})
+        return _by_philips(slices)
     return _from_activity(slices)
+
+
+def _by_philips(slices: Sequence[SliceHeader]) -> SUVResult:
+    """Take Philips' own factor, and compare it with that from weight, dose and times."""
+    factor = np.array([s.philips_suv_factor for s in slices], dtype=np.float64)
+    used = float(np.median(factor))
+    candidates, warnings = {PHILIPS: used}, list[str]()
+    try:
+        by_activity = _from_activity(slices)
+    except SUVRefused:
+        return SUVResult("CNTS", PHILIPS, _collapsed(factor), candidates)
+    name = f"Bq/ml factor, {by_activity.rule}"
+    candidates[name] = float(np.median(by_activity.factor))
+    spread = abs(candidates[name] / used - 1)
+    if spread > SAME:
+        warnings.append(
+            f"readings of the header differ by {spread:.1%}: Philips' factor to SUV (7053,1000) "
+            f"gives {used:.6g} (used), its factor to Bq/ml (7053,1009) {candidates[name]:.6g}"
+        )
+    return SUVResult(
+        "CNTS", PHILIPS, _collapsed(factor), candidates, spread, tuple(warnings), {}, (name,)
+    )
 
 
 def _require_one_calibration(slices: Sequence[SliceHeader]) -> None:
@@ -192,63 +105,30 @@ def _from_stored_suv(header: SliceHeader) -> SUVResult:
     suv_type = header.suv_type or ("BSA" if header.units == "CM2ML" else "BW")
     inputs = {**_inputs(header), "SUVType": suv_type}
     if suv_type == "BW":
-        return SUVResult(header.units, "stored as SUV", 1.0, {"stored as SUV": 1.0}, inputs=inputs)
-    measure = _BODY_MEASURES.get(suv_type)
+        return SUVResult(header.units, STORED, 1.0, {STORED: 1.0}, inputs=inputs)
+    measure = BODY_MEASURES.get(suv_type)
     if measure is None:
         raise refuse(header, f"SUVType (0054,1006) is {suv_type}, which no rule knows")
     weight_kg, size_m = _weight_kg(header), header.size_m
     if not size_m or size_m <= 0:
         raise refuse(header, f"PatientSize (0010,1020) is absent, and SUVType {suv_type} needs it")
-    warnings: tuple[str, ...] = ()
-    if header.sex in ("M", "F"):
-        body_kg = measure(weight_kg, 100 * size_m, header.sex)
-    else:
-        body_kg = sum(measure(weight_kg, 100 * size_m, sex) for sex in "MF") / 2
-        if suv_type != "BSA":
-            shown = header.sex or "absent"
-            warnings = (f"PatientSex (0010,0040) is {shown}: the mean of man and woman is used",)
-    if not body_kg > 0:
+    sexes = header.sex if header.sex in ("M", "F") else "MF"
+    bodies_kg = [measure(weight_kg, 100 * size_m, sex) for sex in sexes]
+    if not min(bodies_kg) > 0:
         raise refuse(
-            header, f"weight and size (0010,1030, 0010,1020) give {suv_type} {body_kg:g} kg"
+            header, f"weight and size (0010,1030, 0010,1020) give {suv_type} {bodies_kg[0]:g} kg"
         )
-    factor = weight_kg / body_kg
+    body_kg = float(np.mean(bodies_kg))
+    factor, spread = weight_kg / body_kg, body_kg / min(bodies_kg) - 1
+    warnings = list(header.notes)
+    if spread > 0:
+        warnings.append(
+            f"PatientSex (0010,0040) is {header.sex or 'absent'}: the mean of man and woman is "
+            f"used, by which SUV may be off by {spread:.1%}"
+        )
     return SUVResult(
-        header.units, "other SUV", factor, {"other SUV": factor}, 0.0, warnings, inputs
+        header.units, OTHER_SUV, factor, {OTHER_SUV: factor}, spread, tuple(warnings), inputs
     )
-
-
-def _james_kg(coefficient: float) -> Callable[[float, float, str], float]:
-    """Lean body mass by James; the man's coefficient is printed as 120 and as 128."""
-
-    def lean_kg(weight_kg: float, size_cm: float, sex: str) -> float:
-        slope, curve = (1.10, coefficient) if sex == "M" else (1.07, 148.0)
-        return slope * weight_kg - curve * (weight_kg / size_cm) ** 2
-
-    return lean_kg
-
-
-def _janmahasatian_kg(weight_kg: float, size_cm: float, sex: str) -> float:
-    base, slope = (6680, 216) if sex == "M" else (8780, 244)
-    return 9270 * weight_kg / (base + slope * weight_kg / (size_cm / 100) ** 2)
-
-
-def _ideal_kg(weight_kg: float, size_cm: float, sex: str) -> float:
-    return 48.0 + 1.06 * (size_cm - 152) if sex == "M" else 45.5 + 0.91 * (size_cm - 152)
-
-
-def _du_bois_1000_cm2(weight_kg: float, size_cm: float, sex: str) -> float:
-    """Body surface: 0.007184 m² · W^0.425 · H^0.725; kg over 1000 cm² is the g/cm² wanted."""
-    return 0.07184 * float(weight_kg**0.425 * size_cm**0.725)
-
-
-# What a stored SUV may be normalised by: SUVType (DICOM PS3.3 C.8.9.1, formulas in PS3.16 CID 85).
-_BODY_MEASURES: dict[str, Callable[[float, float, str], float]] = {
-    "LBM": _james_kg(120),
-    "LBMJAMES128": _james_kg(128),
-    "LBMJANMA": _janmahasatian_kg,
-    "IBW": _ideal_kg,
-    "BSA": _du_bois_1000_cm2,
-}
 
 
 def _from_activity(slices: Sequence[SliceHeader]) -> SUVResult:
@@ -262,7 +142,7 @@ def _from_activity(slices: Sequence[SliceHeader]) -> SUVResult:
         )
     weight_g, dose_bq = 1000 * _weight_kg(header), header.dose_bq
     if dose_bq is None or not _PLAUSIBLE_BQ[0] <= dose_bq <= _PLAUSIBLE_BQ[1]:
-        shown = "absent" if dose_bq is None else f"{dose_bq:g} Bq"
+        shown = "absent or no number" if dose_bq is None else f"{dose_bq:g} Bq"
         raise refuse(header, f"RadionuclideTotalDose (0018,1074) is {shown}")
     decay = decay_of(slices)
     factors = {
@@ -272,9 +152,11 @@ def _from_activity(slices: Sequence[SliceHeader]) -> SUVResult:
     spread, doubt = _spread(decay, typical)
     warnings = [*header.notes, *decay.warnings, *doubt]
     certainty = "ambiguous" if doubt else "repaired or assumed" if warnings else "consistent"
-    inputs = {**_inputs(header), **decay.facts, "header": certainty}
+    inputs = {**_inputs(header), **decay.facts, "times": certainty}
     factor = _collapsed(np.asarray(factors[decay.rule], dtype=np.float64))
-    return SUVResult(header.units, decay.rule, factor, typical, spread, tuple(warnings), inputs)
+    return SUVResult(
+        header.units, decay.rule, factor, typical, spread, tuple(warnings), inputs, decay.doubted
+    )
 
 
 def _spread(decay: Decay, typical: Mapping[str, float]) -> tuple[float, list[str]]:
@@ -322,7 +204,7 @@ def _bqml_per_stored(slices: Sequence[SliceHeader]) -> Factor:
 def _weight_kg(header: SliceHeader) -> float:
     weight_kg = header.weight_kg
     if weight_kg is None or not _PLAUSIBLE_KG[0] <= weight_kg <= _PLAUSIBLE_KG[1]:
-        shown = "absent" if weight_kg is None else f"{weight_kg:g} kg"
+        shown = "absent or no number" if weight_kg is None else f"{weight_kg:g} kg"
         raise refuse(header, f"PatientWeight (0010,1030) is {shown}")
     return weight_kg
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
-from petdiff.suv.clock import Stamp
+from petdiff.suv.clock import Stamp, relative
 from petdiff.suv.half_life import LONG_LIVED_S, change
 from petdiff.suv.header import NO_DAY, SliceHeader, refuse
 
@@ -121,13 +121,14 @@ def _by_clock(header: SliceHeader, starts: Starts, half_life_s: float, notes: li
     if half_life_s >= LONG_LIVED_S and len(days) > 1:
         raise refuse(
             header,
-            f"AcquisitionDate (0008,0022) of its slices runs from {min(days)} to {max(days)}, and "
-            f"with a half-life of {half_life_s / 3600:.1f} h no clock repairs a date",
+            "AcquisitionDate (0008,0022) of its slices differs by up to "
+            f"{(max(days) - min(days)).days} days, and with a half-life of "
+            f"{half_life_s / 3600:.1f} h a date is not repaired by the time of day",
         )
     origin = min(start for start in known if start - _midnight(start) == begin)
     notes.append(
         "AcquisitionDate (0008,0022) and AcquisitionTime (0008,0032) of the slices lie more than "
-        f"12 h apart: by the clock times the scan starts at {origin}"
+        f"12 h apart: by the clock times the scan starts at {origin:%H:%M:%S}"
         + (
             f"; a day less would change SUV by {change(86_400, half_life_s):.0%}"
             if half_life_s >= LONG_LIVED_S
@@ -153,8 +154,8 @@ def _series_time(
     opened = _placed(dated, first - _OPENED_BEFORE)
     use = "its time of day is used" if opened <= first else "it is not used"
     notes.append(
-        f"SeriesDate and SeriesTime (0008,0021, 0008,0031) {dated} do not fit the first slice at "
-        f"{first}: {use}"
+        f"SeriesDate and SeriesTime (0008,0021, 0008,0031) are {relative(dated, first)} the first "
+        f"slice: {use}"
     )
     return opened if opened <= first else None
 
@@ -174,8 +175,8 @@ def _vendor_time(
     placed = _placed(found, first - _OPENED_BEFORE)
     if placed != found:
         notes.append(
-            f"GE's scan time (0009,100D) {found} does not fit the first slice at {first}: its "
-            "time of day is used"
+            f"GE's scan time (0009,100D) is {relative(found, first)} the first slice: its time of "
+            "day is used"
         )
     return placed
 

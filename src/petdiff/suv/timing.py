@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
 
+from petdiff.suv.clock import relative
 from petdiff.suv.half_life import (
     average_rate_time_s,
     change,
@@ -75,7 +76,7 @@ def timeline(slices: Sequence[SliceHeader], half_life_s: float) -> Timeline:
     if rule is None:
         raise refuse(
             slices[0],
-            f"no time of the scan (0008,0031, 0008,0032) fits the injection at {injection.moment}",
+            f"no time of the scan (0008,0031, 0008,0032) fits the injection by {injection.source}",
         )
     if scan.first is None:
         notes.append(
@@ -145,7 +146,10 @@ def _admissible(
         if least_s <= (moment - injection.moment).total_seconds() <= most_s:
             kept[rule] = moment
         else:
-            notes.append(f"{rule} {moment} does not fit the injection: it is not used")
+            notes.append(
+                f"the {rule} is {relative(moment, injection.moment)} the injection, which it does "
+                "not fit: it is not used"
+            )
     return kept
 
 
