@@ -173,7 +173,7 @@ def _write(result: Result | FramesResult, folder: Path, form: To) -> None:
     model = result.record["model"]
     derivation = Derivation(
         f"{title(result.record)}; petdiff {__version__}; for research, not a medical device",
-        model["name"],
+        Path(model["name"]).name,
         model["sha256"],
     )
     name = f"denoised{_SUFFIX[form]}"

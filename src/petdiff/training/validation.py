@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from petdiff.methods.objective import Trainable
 from petdiff.training.process_group import ProcessGroup
 from petdiff.training.supply.own_pairs import stored_image
 from petdiff.volume.regions import body_mask
+
+_log = logging.getLogger(__name__)
 
 _MOST_DB = 100.0
 
@@ -128,6 +131,9 @@ def _draw(path: Path, dose: str, scans: dict[str, PETImage], decibels: tuple[flo
     from petdiff.report.preview import write_scans
 
     after, before = decibels
-    path.parent.mkdir(parents=True, exist_ok=True)
     title = f"held-out scan at 1/{dose} dose · PSNR {before:.2f} → {after:.2f} dB"
-    write_scans(path, scans, title=title, note=path.stem)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_scans(path, scans, title=title, note=path.stem)
+    except Exception as problem:  # a picture only informs: hours of training must not hang on it
+        _log.warning("%s could not be drawn (%s): training goes on without it", path, problem)
