@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from petdiff.runs import whole_folder
 
+Array = NDArray[np.generic]
+
 _FACTS = "entry.json"
 
 
@@ -25,7 +27,7 @@ _FACTS = "entry.json"
 class Entry:
     """Memory-mapped arrays by name, and JSON-able facts."""
 
-    arrays: dict[str, NDArray[Any]]
+    arrays: dict[str, NDArray[Any]]  # the caller knows the types of what it stored
     facts: dict[str, Any]
 
 
@@ -35,7 +37,7 @@ class Store:
 
     folder: Path
 
-    def put(self, name: str, arrays: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> None:
+    def put(self, name: str, arrays: Mapping[str, Array], facts: Mapping[str, object]) -> None:
         """Write an entry, unless another process wrote it. PetdiffError where the disk is full."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with whole_folder(self.folder / name, first_wins=True, flush=False) as unfinished:
@@ -45,7 +47,7 @@ class Store:
             (unfinished / _FACTS).write_text(text, encoding="utf-8")
 
     def get(self, name: str) -> Entry | None:
-        """The entry, or None where there is none (yet)."""
+        """Return an entry; None where there is none (yet)."""
         try:
             content = json.loads((self.folder / name / _FACTS).read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
@@ -58,7 +60,7 @@ class Store:
         return (self.folder / name / _FACTS).is_file()
 
     def names(self) -> list[str]:
-        """Of all entries, sorted."""
+        """Return the names of all entries, sorted."""
         if not self.folder.is_dir():
             return []
         return sorted(f.name for f in self.folder.iterdir() if not f.name.startswith("."))

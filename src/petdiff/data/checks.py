@@ -1,8 +1,7 @@
-"""What may be wrong with a pair of scans, told from a summary of each. No file is read here."""
+"""Checks of a pair of scans, made on a summary of each. No file is read here."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from petdiff.data.fingerprint import fingerprint
 from petdiff.data.layouts import dose_text
 from petdiff.image import PETImage
 from petdiff.volume.noise import NOISE_VOXEL_MM, noise_level
@@ -45,7 +45,7 @@ _UNSCALED_WITHIN = 0.2
 
 
 class Finding(NamedTuple):
-    """What is wrong, in one line; the lower the rank, the worse. ODD may be right after all."""
+    """A finding in one line. The lower the rank, the worse; what is ODD may be right after all."""
 
     rank: int
     line: str
@@ -56,13 +56,13 @@ UNREADABLE, TWICE, GRID, UNIT, SUV, ACTIVITY, UNLIKE, NOISE, ODD = range(9)
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """What the checks need of a scan: some 10,000 numbers instead of its voxels.
+    """A scan reduced to what the checks need: some 10,000 numbers instead of its voxels.
 
     corners     of the grid of voxel centres, mm [8, 3]
     means       of blocks of about 8 mm, SUV
     noise       of the middle planes on the scan's own grid: comparable within a pair only
     at_highest  voxels that hold the highest value
-    digest      of all voxels' values
+    fingerprint  of all voxels' values (data.fingerprint)
     """
 
     shape: tuple[int, ...]
@@ -72,15 +72,15 @@ class Summary:
     lowest: float
     highest: float
     at_highest: int
-    digest: bytes
+    fingerprint: str
 
 
 def summarise(image: PETImage) -> Summary:
-    """A scan's summary, for which its voxels are looked at once."""
+    """Return the summary of a scan in SUV."""
     suv = image.suv
     edges = block_edges(suv.shape, image.spacing_mm, _BLOCK_MM)
     first = max((suv.shape[2] - _NOISE_PLANES) // 2, 0)
-    # The metric resamples to 1.65 mm; told that the voxels are that already, it takes them as are.
+    # noise_level resamples to 1.65 mm. As if the voxels had that size, it takes them as they are.
     noise = noise_level(suv[:, :, first : first + _NOISE_PLANES], (NOISE_VOXEL_MM,) * 3)
     return Summary(
         shape=suv.shape,
@@ -90,12 +90,12 @@ def summarise(image: PETImage) -> Summary:
         lowest=float(suv.min()),
         highest=float(suv.max()),
         at_highest=int(np.count_nonzero(suv == suv.max())),
-        digest=hashlib.blake2b(np.ascontiguousarray(suv).data, digest_size=16).digest(),
+        fingerprint=fingerprint(image),
     )
 
 
 def check_scan(name: str, scan: Summary) -> Iterator[Finding]:
-    """Whether one scan can be SUV of a person."""
+    """Yield what keeps a scan from being SUV of a person."""
     if scan.lowest == scan.highest:
         yield Finding(SUV, f"{name}: every voxel is {scan.highest:g}: an empty scan")
         return
@@ -120,8 +120,8 @@ def check_scan(name: str, scan: Summary) -> Iterator[Finding]:
 def check_pair(
     name: str, low: Summary, full: Summary, factor: float, tolerance_mm: float
 ) -> Iterator[Finding]:
-    """Whether a low-dose scan is its full-dose scan's, and noisier."""
-    if low.digest == full.digest:
+    """Yield what keeps two scans from being a pair: of one patient, the low-dose one noisier."""
+    if low.fingerprint == full.fingerprint:
         yield Finding(TWICE, f"{name}: voxel by voxel the full-dose scan: nothing to learn")
         return
     if low.shape != full.shape:
@@ -135,7 +135,7 @@ def check_pair(
         return
     body = _body(full.means)
     if not body.any():
-        return  # of which check_scan has told
+        return  # which check_scan reports
     yield from _check_activity(name, low, full, body, factor)
     likeness = _likeness(low.means, full.means, body)
     if likeness < _USUAL_LIKENESS:
@@ -154,7 +154,7 @@ def check_pair(
 
 
 def check_order(patient: str, noises: Mapping[float, float]) -> Iterator[Finding]:
-    """Whether noise, by dose reduction factor, rises as the dose falls."""
+    """Yield a finding where noise, by dose reduction factor, does not rise as the dose falls."""
     ordered = [noises[factor] for factor in sorted(noises)]
     if ordered != sorted(ordered):
         levels = ", ".join(f"{dose_text(f)} {noises[f]:.4f}" for f in sorted(noises))
@@ -187,7 +187,10 @@ def _mean(means: Blocks, where: NDArray[np.bool_]) -> float:
 
 
 def _likeness(low: Blocks, full: Blocks, body: NDArray[np.bool_]) -> float:
-    """Correlation over the body of the roots of activity at about 3 cm; 1 where both are even."""
+    """Return how well two scans correlate over the body: square roots of activity at about 3 cm.
+
+    1 where both are uniform.
+    """
     from scipy.ndimage import gaussian_filter
 
     first, second = (

@@ -1,16 +1,16 @@
-"""Finding people's own pairs: which files of a folder are one patient's full- and low-dose scans.
+"""Finds the user's own pairs: which files of a folder are one patient's full- and low-dose scans.
 
-A scan's name says its dose, whatever else it says: `full.nii.gz`, `low_drf20/`, `Full_dose`,
-`1-20 dose`, `2.886 x 600 WB D20`, `DRF_20`, `normal` (the last five are what the ultra-low-dose PET
-challenge's folders are called). The folder that holds such scans is the patient. The published
-3-D DDPM's .npz names no dose: it holds low and full dose in one array.
+The end of a scan's name tells its dose: `full.nii.gz`, `low_drf20/`, `Full_dose`, `1-20 dose`,
+`2.886 x 600 WB D20`, `DRF_20`, `normal` (the last five are folder names of the ultra-low-dose PET
+challenge). The folder that holds such scans is the patient. The published 3-D DDPM's .npz names no
+dose: it holds low and full dose in one array.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +59,7 @@ class PairFiles:
 
 @dataclass(frozen=True)
 class _Scan:
-    """A scan with a name that tells its dose; `before` is what a file's name says before it."""
+    """A scan whose name tells its dose; `before` is the part of the name in front of the dose."""
 
     path: Path
     folder: Path
@@ -89,11 +89,7 @@ def find_pairs(
     scans, pair_files = _look(folder, frozenset())
     patients = {**_patients(folder, scans), **_in_one_file(folder, pair_files)}
     whole = {name: doses for name, doses in patients.items() if 1.0 in doses and len(doses) > 1}
-    lacking = [
-        f"{name} has no {'low' if 1.0 in doses else 'full'}-dose scan ({_names(doses)})"
-        for name, doses in sorted(patients.items())
-        if name not in whole
-    ]
+    lacking = _lacking(patients, whole)
     if not whole:
         raise InputRefused(f"{folder} holds no pairs: {_there(folder, lacking)}; {_UNDERSTOOD}")
     if lacking and say is None:
@@ -116,10 +112,21 @@ def find_pairs(
     ]
 
 
-def dose_in_name(name: str) -> tuple[str, float] | None:
-    """What a scan's name says before its dose, and its dose reduction factor (1: full dose).
+def _lacking(
+    patients: Mapping[str, dict[float, Path]], whole: Mapping[str, dict[float, Path]]
+) -> list[str]:
+    """Return a line for each patient that is not whole: which scan is missing."""
+    return [
+        f"{name} has no {'low' if 1.0 in doses else 'full'}-dose scan ({_names(doses)})"
+        for name, doses in sorted(patients.items())
+        if name not in whole
+    ]
 
-    None where the name tells no dose.
+
+def dose_in_name(name: str) -> tuple[str, float] | None:
+    """Return what stands before the dose in a scan's name, and the dose reduction factor.
+
+    The factor is 1 for full dose. None where the name tells no dose.
     """
     words = re.sub(r"[\s_-]+", " ", name.lower()).strip()
     if found := _FULL.fullmatch(words):
@@ -133,7 +140,7 @@ def dose_in_name(name: str) -> tuple[str, float] | None:
 
 
 def _look(folder: Path, above: frozenset[Path]) -> tuple[list[_Scan], list[Path]]:
-    """The scans under a folder whose names tell a dose, and the files that hold a pair each."""
+    """Return the scans under a folder whose names tell a dose, and the files that hold a pair."""
     scans: list[_Scan] = []
     pair_files: list[Path] = []
     above |= {folder.resolve()}
@@ -159,19 +166,22 @@ def _look(folder: Path, above: frozenset[Path]) -> tuple[list[_Scan], list[Path]
 
 
 def _stem(path: Path) -> str | None:
-    """The name without the suffix of an image, None for other files."""
+    """Return the name without the suffix of an image; None for other files."""
     name = path.name
     return next((name[: -len(s)] for s in _SUFFIXES if name.lower().endswith(s)), None)
 
 
 def _only_file(folder: Path) -> Path:
-    """The one image file in a folder named after a dose; the folder itself where it is DICOM."""
+    """Return the one image file in a folder named after a dose; the folder itself for DICOM."""
     images = [entry for entry in sorted(folder.iterdir()) if _stem(entry)]
     return images[0] if len(images) == 1 else folder
 
 
 def _patients(root: Path, scans: Sequence[_Scan]) -> dict[str, dict[float, Path]]:
-    """Scans by patient and factor. A folder is a patient, or holds files named after several."""
+    """Sort scans by patient and factor.
+
+    A folder is a patient, or holds files named after several.
+    """
     by_folder: defaultdict[Path, list[_Scan]] = defaultdict(list)
     for scan in scans:
         by_folder[scan.folder].append(scan)
@@ -204,7 +214,10 @@ def _by_factor(patient: str, scans: Sequence[_Scan]) -> dict[float, Path]:
 
 
 def _in_one_file(root: Path, files: Sequence[Path]) -> dict[str, dict[float, Path]]:
-    """Patients of the published layout; a dose may stand in the name, or in a folder's above it."""
+    """Sort files of the published layout by patient and factor.
+
+    The dose may stand in the file's name, or in that of a folder above it.
+    """
     patients: dict[str, dict[float, Path]] = {}
     for file in files:
         parts = [*file.relative_to(root).parts[:-1], _stem(file) or ""]
@@ -225,7 +238,7 @@ def _in_one_file(root: Path, files: Sequence[Path]) -> dict[str, dict[float, Pat
 
 
 def _recognised(whole: dict[str, dict[float, Path]], pair_files: Sequence[Path]) -> str:
-    """One line: how many patients, in which layout, at which doses."""
+    """Return one line: how many patients, in which layout, at which doses."""
     layouts: Counter[str] = Counter()
     doses: Counter[float] = Counter()
     for files in whole.values():
@@ -243,7 +256,7 @@ def _recognised(whole: dict[str, dict[float, Path]], pair_files: Sequence[Path])
 
 
 def dose_text(factor: float) -> str:
-    """A dose for a person: 1/20 dose."""
+    """Return a dose in words: 1/20 dose."""
     return "dose not stated" if factor == UNSTATED else f"1/{factor:g} dose"
 
 

@@ -1,4 +1,4 @@
-"""People's own low- and full-dose pairs: found, read, checked, split; a pair in memory at a time.
+"""The user's own pairs of scans: read, checked and split; one pair is in memory at a time.
 
 A network learns whatever it is given, so what is wrong with the data shows late, as a model that
 smooths lesions or shifts SUV. `check_pairs` looks at every scan once before that.
@@ -47,7 +47,7 @@ def read_pair(files: PairFiles, factor: float) -> tuple[PETImage, PETImage]:
 def split(
     pairs: Sequence[PairFiles], validation_share: float, seed: int
 ) -> tuple[list[PairFiles], list[PairFiles]]:
-    """Patients for training and for validation, at least one of each; both in name order.
+    """Split patients into training and validation, at least one of each; both in name order.
 
     Each patient's rank follows from the seed and the name alone, so that one who joins later hardly
     changes who validates. Raises InputRefused for fewer than two patients.
@@ -90,7 +90,7 @@ def check_pairs(
     if not pairs:
         raise InputRefused("there are no pairs to check")
     found: list[Finding] = []
-    seen: dict[bytes, str] = {}
+    seen: dict[str, str] = {}
     for done, files in enumerate(pairs, 1):
         found += _findings(files, tolerance_mm, seen)
         if progress is not None:
@@ -112,9 +112,12 @@ def check_pairs(
 def _findings(
     files: PairFiles,
     tolerance_mm: float,
-    seen: dict[bytes, str],
+    seen: dict[str, str],
 ) -> Iterator[Finding]:
-    """All about one patient; `seen` names the scans of the patients before by their digests."""
+    """Yield all findings about one patient.
+
+    seen  names of the scans of the patients before, by fingerprint
+    """
     scans: dict[float, Summary] = {}
     for factor in (1.0, *files.lows):
         name = f"{files.patient}, {'full dose' if factor == 1 else dose_text(factor)}"
@@ -136,24 +139,22 @@ def _findings(
     yield from check_order(files.patient, noises)
 
 
-def _repeated(
-    patient: str, scans: dict[float, Summary], seen: dict[bytes, str]
-) -> Iterator[Finding]:
-    """Scans that another patient has, too, or that this one has at two low doses."""
-    low_doses: dict[bytes, str] = {}
+def _repeated(patient: str, scans: dict[float, Summary], seen: dict[str, str]) -> Iterator[Finding]:
+    """Yield scans that another patient has too, or that this one has at two low doses."""
+    low_doses: dict[str, str] = {}
     for factor, scan in scans.items():
         dose = "full dose" if factor == 1 else dose_text(factor)
-        if other := seen.get(scan.digest):
+        if other := seen.get(scan.fingerprint):
             yield Finding(
                 TWICE,
                 f"{patient}, {dose}: voxel by voxel the same as {other}: remove one, or training "
                 "and validation may share it",
             )
-        if factor != 1 and (other := low_doses.setdefault(scan.digest, dose)) != dose:
+        if factor != 1 and (other := low_doses.setdefault(scan.fingerprint, dose)) != dose:
             yield Finding(TWICE, f"{patient}: {other} and {dose} are one scan, voxel by voxel")
     for factor, scan in scans.items():
         dose = "full dose" if factor == 1 else dose_text(factor)
-        seen.setdefault(scan.digest, f"{patient}, {dose}")
+        seen.setdefault(scan.fingerprint, f"{patient}, {dose}")
 
 
 def _read_low(files: PairFiles, factor: float) -> PETImage:

@@ -100,7 +100,7 @@ def record_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     model, suv = run["model"], scan.get("suv") or {}
     seconds = record.get("seconds") or {}
     rows = [
-        ("model", Path(model["name"]).name),
+        ("model", model.get("title") or Path(model["name"]).name),
         ("weights, SHA-256", model["sha256"]),
         ("method and licence", f"{model['method']}; {model['licence']}"),
         ("trained on", _training(model.get("training", {}))),

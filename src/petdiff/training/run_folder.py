@@ -56,7 +56,7 @@ class RunFolder:
             )
 
     @contextmanager
-    def opened(self, identity: Mapping[str, Any], recipe: Recipe) -> Iterator[None]:
+    def opened(self, identity: Mapping[str, object], recipe: Recipe) -> Iterator[None]:
         """Begin or resume the run; for the one process that writes.
 
         Where input or settings are refused before a step was saved, nothing of a new run is left,
