@@ -27,7 +27,9 @@ app = typer.Typer(
 
 Scan = Annotated[
     Path,
-    typer.Argument(metavar="IN", help="DICOM folder, file or zip; .nii, .nii.gz; published .npz"),
+    typer.Argument(
+        metavar="IN", help="DICOM folder, file or zip; .nii, .nii.gz, .nrrd, .mha; published .npz"
+    ),
 ]
 Out = Annotated[
     Path, typer.Option("--output", "-o", help="New folder for the results", show_default=False)
@@ -56,12 +58,16 @@ Series = Annotated[
 ]
 Units = Annotated[
     Literal["suv", "bqml"] | None,
-    typer.Option(help="Unit of the stored values, if IN does not say it", rich_help_panel="Scan"),
+    typer.Option(
+        help="Unit of the stored values, if the file does not say it", rich_help_panel="Scan"
+    ),
 ]
 SuvFactor = Annotated[
     float | None,
     typer.Option(
-        metavar="F", help="SUV = stored value × F, if IN gives no factor", rich_help_panel="Scan"
+        metavar="F",
+        help="SUV = stored value × F, if the file gives no factor",
+        rich_help_panel="Scan",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text")]
@@ -264,7 +270,9 @@ def simulate(
 def train(
     method: Annotated[
         str,
-        typer.Argument(metavar="METHOD", help="flow3d, ddpm3d, ddpm2d, unet3d, gan3d or logunet"),
+        typer.Argument(
+            metavar="METHOD", help="Method: flow3d, ddpm3d, ddpm2d, unet3d, gan3d or logunet"
+        ),
     ],
     output: Annotated[
         Path,
@@ -286,9 +294,11 @@ def train(
         typer.Option(metavar="FILE.toml", help="Settings that differ from the defaults"),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest checkpoint, if there is one")
+        bool, typer.Option("--resume", help="Continue from the newest checkpoint, if there is one")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="Where to compute: auto, cpu, cuda or cuda:N")
+    ] = "auto",
     units: Units = None,
     suv_factor: SuvFactor = None,
     quiet: Quiet = False,
@@ -345,7 +355,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="UID",
-            help="Which series, where a scan holds several; can be repeated",
+            help="SeriesInstanceUID to read, if a scan holds several; can be repeated",
             rich_help_panel="Scan",
         ),
     ] = None,
@@ -399,7 +409,7 @@ def info(
         Path | None,
         typer.Argument(
             metavar="[FILE]",
-            help="A scan, a model file, or a shipped model's name; none: this machine",
+            help="Scan, model file, or name of a shipped model; without it: this installation",
         ),
     ] = None,
     series: Series = None,
@@ -431,7 +441,9 @@ def convert(
 
 @app.command()
 def demo(
-    output: Out = Path("petdiff-demo"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="New folder for the results")
+    ] = Path("petdiff-demo"),
     seed: Seed = 0,
     device: Device = "auto",
     quiet: Quiet = False,
