@@ -7,14 +7,19 @@ whatever computes SUV from the source computes the same from the derived series.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.tag import BaseTag
 from pydicom.uid import (
     ExplicitVRLittleEndian,
     PositronEmissionTomographyImageStorage,
@@ -29,7 +34,10 @@ from petdiff.io.derivation import Derivation
 from petdiff.io.dicom_facts import number_or_none
 from petdiff.io.dicom_file import lenient_pydicom
 from petdiff.io.dicom_read import DicomSource
+from petdiff.io.dicom_text import ascii_text, declare_character_set
 from petdiff.runs import whole_folder
+
+_log = logging.getLogger(__name__)
 
 _LARGEST = 32767  # of 16-bit signed; −32768 is left out, so that the scale is symmetric
 
@@ -66,7 +74,7 @@ def write_series(scan: PETImage | PETFrames, folder: Path, derivation: Derivatio
         _require_source(frame, folder)
     series_uid, now = generate_uid(prefix=None), datetime.now()
     written = 0
-    with whole_folder(folder) as unfinished, lenient_pydicom():
+    with whole_folder(folder) as unfinished, lenient_pydicom() as notes:
         for frame in frames:
             headers = frame.source.headers
             per_value = np.broadcast_to(np.asarray(frame.stored_per_value), len(headers))
@@ -82,7 +90,35 @@ def write_series(scan: PETImage | PETFrames, folder: Path, derivation: Derivatio
                 if "InstanceNumber" not in derived:
                     derived.InstanceNumber = written
                 _set_pixels(derived, stored)
-                derived.save_as(unfinished / f"{written:05d}.dcm", enforce_file_format=True)
+                (unfinished / f"{written:05d}.dcm").write_bytes(_encoded(derived))
+    for note in notes:
+        _log.warning("%s: %s", folder, note)
+
+
+def _encoded(derived: Dataset) -> bytes:
+    """Return one file's bytes; what of a damaged source cannot be written is left out."""
+    declare_character_set(derived)
+    out = BytesIO()
+    try:
+        derived.save_as(out, enforce_file_format=True)
+    except Exception:  # pydicom raises a dozen kinds on values that do not fit their VR
+        for tag in list(derived.keys()):
+            if not _can_be_written(derived, tag):
+                _log.warning("%s of the source is damaged: left out of the derived series", tag)
+                del derived[tag]
+        out = BytesIO()
+        derived.save_as(out, enforce_file_format=True)
+    return out.getvalue()
+
+
+def _can_be_written(derived: Dataset, tag: BaseTag) -> bool:
+    out = DicomBytesIO()
+    out.is_implicit_VR, out.is_little_endian = False, True
+    try:
+        write_dataset(out, Dataset({tag: derived[tag]}))
+    except Exception:  # pydicom raises a dozen kinds
+        return False
+    return True
 
 
 def _require_source(image: PETImage, folder: Path) -> None:
@@ -113,21 +149,22 @@ def _derived(
     derived.SOPInstanceUID = generate_uid(prefix=None)
     derived.SeriesInstanceUID = series_uid
     derived.SeriesNumber = int(number_or_none(source, "SeriesNumber") or 0) + 1000
-    description = str(source.get("SeriesDescription") or "")
-    derived.SeriesDescription = (derivation.series_prefix + description)[:64].strip()
+    prefix = ascii_text(derivation.series_prefix, 62)
+    description = f"{prefix} {source.get('SeriesDescription') or ''}"
+    derived.SeriesDescription = description[:64].strip()
     # Value 2 is PRIMARY for PET, derived or not (PS3.3 C.8.9.4.1.1).
     derived.ImageType = ["DERIVED", "PRIMARY", *_own_values(source.get("ImageType")), "DENOISED"]
     derived.InstanceCreationDate = derived.ContentDate = f"{now:%Y%m%d}"
     derived.InstanceCreationTime = derived.ContentTime = f"{now:%H%M%S.%f}"
     derived.ContentQualification = "RESEARCH"
     derived.BurnedInAnnotation = "NO"
-    derived.DerivationDescription = derivation.description[:1024]
+    derived.DerivationDescription = ascii_text(derivation.description, 1024)
     derived.SourceImageSequence = [_source_image(source, frame_number)]
     equipment = source.get("ContributingEquipmentSequence") or []
     derived.ContributingEquipmentSequence = [*equipment, _equipment(derivation, now)]
     derived.file_meta = FileMetaDataset()
     derived.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    derived.file_meta.ImplementationVersionName = f"PETDIFF {derivation.version}"[:16]
+    derived.file_meta.ImplementationVersionName = ascii_text(f"PETDIFF {derivation.version}", 16)
     return derived
 
 
@@ -170,8 +207,8 @@ def _source_image(source: Dataset, frame_number: int | None) -> Dataset:
 def _equipment(derivation: Derivation, now: datetime) -> Dataset:
     item = Dataset()
     item.Manufacturer = "petdiff"
-    item.ManufacturerModelName = derivation.model[:64]
-    item.SoftwareVersions = derivation.version[:64]
+    item.ManufacturerModelName = ascii_text(derivation.model, 64)
+    item.SoftwareVersions = ascii_text(derivation.version, 64)
     item.ContributionDateTime = f"{now:%Y%m%d%H%M%S.%f}"
     weights = f"; weights sha256 {derivation.weights_sha256}" if derivation.weights_sha256 else ""
     item.ContributionDescription = f"For research, not a medical device{weights}"
