@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,11 @@ from petdiff.errors import InputRefused, PetdiffError, UsageError
 from petdiff.image import PETImage
 from petdiff.io.forms import suffix_of
 from petdiff.io.geometry import affine_in_mm
-from petdiff.io.itk_header import TextHeader, lps_to_ras, read_text_header
+from petdiff.io.itk_header import TextHeader, read_text_header
 from petdiff.io.missing_values import fill_air
 from petdiff.io.sidecar import Sidecar, bids_unit, read_sidecar
 from petdiff.io.stored_units import UnitEvidence, find_unit
-from petdiff.io.stored_values import as_labels
+from petdiff.io.stored_values import read_label_values, read_scan_values
 from petdiff.io.volume_source import VolumeSource, missing, stored_factor, stored_unit
 from petdiff.runs import whole_file
 from petdiff.suv.result import SUVResult, WithoutSUV
@@ -29,24 +30,16 @@ _READERS = {
     ".mha": "MetaImageIO",
     ".mhd": "MetaImageIO",
 }
+_GEOMETRY_SUFFIX = {".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}
+_MOST_UNIT = 40  # characters
 _UNITS_KEY = "Units"  # written by write_itk, in the words of BIDS
 
 
 @dataclass(frozen=True, eq=False)
-class _Stored:
-    """A file's numbers [i, j, k] as they are stored, and where they lie (mm, RAS+)."""
-
-    numbers: NDArray[Any]
-    affine: NDArray[np.float64]
-    header: TextHeader
-    warnings: list[str]
-
-
-@dataclass(frozen=True, eq=False)
 class _Scan:
-    """Stored values as float32 with air in place of NaN, and their unit."""
+    """Stored values as float32 with air in place of NaN, where they lie, and their unit."""
 
-    stored: _Stored
+    affine: NDArray[np.float64]
     values: NDArray[np.float32]
     nan: NDArray[np.bool_] | None
     found: SUVResult | WithoutSUV
@@ -56,7 +49,7 @@ class _Scan:
 def read_itk(path: Path, units: str | None, suv_factor: float | None) -> PETImage:
     """Read a 3-D NRRD or MetaImage; its unit is found as that of NIfTI is."""
     scan = _read(path, units, suv_factor)
-    found, affine = scan.found, scan.stored.affine
+    found, affine = scan.found, scan.affine
     factor = float(found.factor) if isinstance(found, SUVResult) else 1.0
     scan.values[...] *= np.float32(factor)
     return PETImage(
@@ -83,8 +76,8 @@ def find_itk_unit(
 
 def read_itk_labels(path: Path) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Read a label map and its affine. Raises InputRefused for values that are no labels."""
-    stored = _stored(path, "label map")
-    return as_labels(path.name, stored.numbers), stored.affine
+    header = _header(path)
+    return read_label_values(header.stored), _affine(path, header)[0]
 
 
 def write_itk(image: PETImage, path: Path) -> None:
@@ -101,7 +94,7 @@ def write_itk(image: PETImage, path: Path) -> None:
     if nan is not None:
         values[nan] = np.nan
     made = sitk.GetImageFromArray(np.ascontiguousarray(values.transpose(2, 1, 0)))
-    affine = lps_to_ras(image.affine)
+    affine = _ras(image.affine)
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     made.SetSpacing(sizes.tolist())
     made.SetDirection((affine[:3, :3] / sizes).ravel().tolist())
@@ -134,51 +127,53 @@ def _execute(sitk: Any, made: Any, path: Path) -> None:
 
 
 def _read(path: Path, units: str | None, suv_factor: float | None) -> _Scan:
-    stored = _stored(path, "scan")
-    with np.errstate(over="ignore", invalid="ignore"):
-        values = np.asfortranarray(stored.numbers, dtype=np.float32)
-    nan, absent = fill_air(path.name, values, stored.affine)
+    header = _header(path)
+    affine, warnings = _affine(path, header)
+    values, damage = read_scan_values(header.stored)
+    nan, absent = fill_air(path.name, values, affine)
     sidecar, ignored = read_sidecar(path)
-    if sidecar is None and (unit := stored.header.fields.get(_UNITS_KEY.lower())):
-        sidecar = Sidecar(path.name, {"Units": unit})
-    evidence = UnitEvidence(path.name, units, suv_factor, sidecar)
-    found = find_unit(evidence, values, stored.affine)
-    return _Scan(stored, values, nan, found, [*stored.warnings, *absent, *ignored])
+    if sidecar is None and (unit := header.fields.get(_UNITS_KEY.lower())):
+        sidecar = Sidecar(path.name, {"Units": unit[:_MOST_UNIT]})
+    found = find_unit(UnitEvidence(path.name, units, suv_factor, sidecar), values, affine)
+    return _Scan(affine, values, nan, found, [*warnings, *damage, *absent, *ignored])
 
 
-def _stored(path: Path, kind: str) -> _Stored:
-    """Read the numbers of a file, after its header has been held against what is there."""
-    header = read_text_header(path, kind)
-    sitk = _simple_itk()
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.SetImageIO(_READERS[suffix_of(path)])
+def _header(path: Path) -> TextHeader:
     try:
-        reader.ReadImageInformation()
-        size, parts = reader.GetSize(), reader.GetNumberOfComponents()
-        if len(size) != 3 or parts != 1:
-            raise InputRefused(
-                f"{path.name} has {len(size)} dimensions and {parts} values per voxel, and a 3-D "
-                "volume is wanted: split it"
-            )
-        image = reader.Execute()
-    except (RuntimeError, MemoryError) as problem:
-        raise InputRefused(f"{path.name} is damaged ({_short(problem)})") from problem
-    numbers = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
-    if numbers.dtype.kind not in "iuf":
-        raise InputRefused(f"{path.name} holds {numbers.dtype}, not plain numbers")
-    affine, warnings = _affine(path, image, header)
-    return _Stored(numbers, affine, header, warnings)
+        return read_text_header(path)
+    except OSError as problem:
+        raise InputRefused(f"{path.name} cannot be read ({problem.strerror})") from problem
 
 
-def _affine(path: Path, image: Any, header: TextHeader) -> tuple[NDArray[np.float64], list[str]]:
+def _affine(path: Path, header: TextHeader) -> tuple[NDArray[np.float64], list[str]]:
+    """The affine in mm, as SimpleITK reads the geometry, and warnings."""
+    sitk = _simple_itk()
+    suffix = _GEOMETRY_SUFFIX[suffix_of(path)]
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / f"geometry{suffix}"
+        file.write_text(header.geometry, encoding="ascii")
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(file))
+        reader.SetImageIO(_READERS[suffix])
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError as problem:
+            raise InputRefused(f"{path.name} has a damaged header ({_short(problem)})") from None
     lps = np.eye(4)
-    lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.array(image.GetSpacing())
-    lps[:3, 3] = image.GetOrigin()
-    affine, warnings = affine_in_mm(path.name, lps_to_ras(lps), header.length_unit)
+    with np.errstate(over="ignore", invalid="ignore"):
+        lps[:3, :3] = np.reshape(reader.GetDirection(), (3, 3)) * np.array(reader.GetSpacing())
+    lps[:3, 3] = reader.GetOrigin()
+    affine, warnings = affine_in_mm(path.name, _ras(lps), header.length_unit)
     if not header.has_directions:
-        warnings.append(f"{path.name} does not say its directions: left, posterior, superior")
+        warnings.append(
+            f"{path.name} does not say its directions: left, posterior, superior are assumed"
+        )
     return affine, warnings
+
+
+def _ras(lps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn an affine into left, posterior, superior to right, anterior, superior, or back."""
+    return np.asarray(np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps)
 
 
 def _simple_itk() -> Any:

@@ -6,13 +6,15 @@ is filled only as far as values are there. So a small file cannot take gigabytes
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,13 +34,22 @@ _NOT_WHOLE = 1e-3  # labels may be off by the rounding of a slope
 DAMAGED = (OSError, EOFError, ValueError, zlib.error)
 
 
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+Packing = Literal["auto", "none", "gzip", "zlib", "bzip2"]
+
+
 @dataclass(frozen=True)
 class StoredValues:
     """Where the values of a volume file lie, and what they are; known before any is read.
 
-    path    of the file with the values, plain or gzip
+    path    of the file with the values
     name    of the file in messages
-    offset  of the first value in bytes (after inflating)
+    start   where the values' part of the file begins, in bytes
+    packing of that part; auto: gzip if it begins as gzip does, else none
+    offset  of the first value in that part, in bytes after unpacking
     shape   the first axis varies fastest
     slope, intercept  value = stored number × slope + intercept
     """
@@ -50,6 +61,8 @@ class StoredValues:
     dtype: np.dtype[Any]
     slope: float = 1.0
     intercept: float = 0.0
+    start: int = 0
+    packing: Packing = "auto"
 
     @property
     def declared_bytes(self) -> int:
@@ -102,14 +115,12 @@ def as_labels(name: str, values: NDArray[Any]) -> NDArray[np.int32]:
 
 
 def _read(stored: StoredValues, kind: str, wanted: np.dtype[Any]) -> tuple[NDArray[Any], list[str]]:
-    declared = stored.offset + stored.declared_bytes
-    packed = _is_gzip(stored.path)
-    require_plausible(stored.name, stored.shape, declared, stored.path, packed=packed, kind=kind)
+    _require_plausible(stored, kind)
     count = prod(stored.shape)
     values = np.empty(count, wanted)
     done = 0
     try:
-        with open_inflated(stored.path) as file:
+        with _opened(stored) as file:
             _skip(file, stored.offset)
             for piece in _pieces(file, stored):
                 part = values[done : done + piece.size]
@@ -130,31 +141,64 @@ def _read(stored: StoredValues, kind: str, wanted: np.dtype[Any]) -> tuple[NDArr
     return values.reshape(stored.shape, order="F"), warnings
 
 
-def require_plausible(
-    name: str, shape: tuple[int, ...], declared_bytes: int, path: Path, *, packed: bool, kind: str
-) -> None:
-    """Raise InputRefused where a file cannot hold what its header declares.
-
-    declared_bytes  of the values when unpacked, with what stands before them
-    path            of the file with the values
-    kind            scan or label map
-    """
-    size = path.stat().st_size
-    voxels = " × ".join(map(str, shape))
-    if prod(shape) > MOST_VOXELS:
+def _require_plausible(stored: StoredValues, kind: str) -> None:
+    """Raise InputRefused where a file cannot hold what its header declares."""
+    name, size = stored.name, stored.path.stat().st_size
+    declared = stored.offset + stored.declared_bytes
+    voxels = " × ".join(map(str, stored.shape))
+    if prod(stored.shape) > MOST_VOXELS:
         raise InputRefused(f"{name} declares {voxels} voxels, more than any scan has")
-    if not packed:
-        if declared_bytes > size:
+    if _packing(stored) == "none":
+        if stored.start + declared > size:
             raise InputRefused(
-                f"{name} is truncated: it declares {voxels} voxels, {declared_bytes} bytes, and "
-                f"has {size}; get it again"
+                f"{name} is truncated: it declares {voxels} voxels, {declared} bytes, and has "
+                f"{max(size - stored.start, 0)}; get it again"
             )
         return
-    if prod(shape) > _HARMLESS_VOXELS[kind] and declared_bytes > _MOST_RATIO * size:
+    if prod(stored.shape) > _HARMLESS_VOXELS[kind] and declared > _MOST_RATIO * size:
         raise InputRefused(
-            f"{name} declares {voxels} voxels, {declared_bytes >> 20} MiB, in a file of "
-            f"{size >> 10} KiB, and no {kind} packs so well: if it is sound, unpack it (gunzip)"
+            f"{name} declares {voxels} voxels, {declared >> 20} MiB, in a file of {size >> 10} "
+            f"KiB, and no {kind} packs so well: if it is sound, unpack it (gunzip)"
         )
+
+
+def _packing(stored: StoredValues) -> Packing:
+    if stored.packing != "auto":
+        return stored.packing
+    return "gzip" if _is_gzip(stored.path) else "none"
+
+
+@contextmanager
+def _opened(stored: StoredValues) -> Iterator[_Readable]:
+    """The part of the file with the values, unpacked as it is read."""
+    with stored.path.open("rb") as file:
+        file.seek(stored.start)
+        match _packing(stored):
+            case "gzip":
+                yield gzip.GzipFile(fileobj=file)
+            case "bzip2":
+                yield bz2.BZ2File(file)
+            case "zlib":
+                yield _Zlib(file)
+            case _:
+                yield file
+
+
+class _Zlib:
+    """A zlib stream, unpacked as it is read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._stream = zlib.decompressobj()
+
+    def read(self, size: int) -> bytes:
+        while not self._stream.eof:
+            packed = self._stream.unconsumed_tail or self._file.read(_PIECE_BYTES)
+            if not packed:
+                break
+            if unpacked := self._stream.decompress(packed, size):
+                return unpacked
+        return b""
 
 
 def _scaled(stored: StoredValues, numbers: NDArray[Any]) -> NDArray[Any]:
@@ -168,12 +212,12 @@ def _is_gzip(path: Path) -> bool:
         return file.read(2) == b"\x1f\x8b"
 
 
-def _skip(file: BinaryIO, count: int) -> None:
+def _skip(file: _Readable, count: int) -> None:
     while count and (piece := file.read(min(count, _PIECE_BYTES))):
         count -= len(piece)
 
 
-def _pieces(file: BinaryIO, stored: StoredValues) -> Iterator[NDArray[Any]]:
+def _pieces(file: _Readable, stored: StoredValues) -> Iterator[NDArray[Any]]:
     """The stored numbers, some MB at a time; ends early where the file does."""
     size = stored.dtype.itemsize
     left = stored.declared_bytes
@@ -186,7 +230,7 @@ def _pieces(file: BinaryIO, stored: StoredValues) -> Iterator[NDArray[Any]]:
         yield np.frombuffer(piece[:whole], stored.dtype)
 
 
-def _left_over(file: BinaryIO, stored: StoredValues) -> list[str]:
+def _left_over(file: _Readable, stored: StoredValues) -> list[str]:
     """Read on to the end, which also checks gzip's checksum; a whole plane too many is told."""
     plane = prod(stored.shape[:2]) * stored.dtype.itemsize
     more = 0
