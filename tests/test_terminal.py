@@ -16,9 +16,9 @@ from petdiff.terminal import (
     be_quiet,
     log_to_stderr,
     one_line,
+    print_message,
     print_result,
     printable,
-    tell,
 )
 
 HARMFUL = "\x1b]0;title\x07 \x1b[2J \x9b31m \x7f \u202e \u2066 \ud83d \udce9 \r \x00 \x85 \u2028"
@@ -41,7 +41,7 @@ def test_json_stays_json_and_means_the_same() -> None:
 def test_a_message_is_one_line_and_no_broken_stream_stops_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tell("scan a\x1b[31m.nii\npetdiff: forged")
+    print_message("scan a\x1b[31m.nii\npetdiff: forged")
     assert capsys.readouterr().err == "scan a\\u001b[31m.nii\\npetdiff: forged\n"
 
     class Broken(io.StringIO):
@@ -52,7 +52,7 @@ def test_a_message_is_one_line_and_no_broken_stream_stops_it(
     closed.close()
     for stream in (None, Broken(), closed):
         monkeypatch.setattr(sys, "stderr", stream)
-        tell("hello")
+        print_message("hello")
 
 
 def test_results_are_exact_paths_or_printable_text(

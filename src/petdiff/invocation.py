@@ -81,5 +81,5 @@ def _options(app: typer.Typer) -> set[str]:
 
 
 def _fail(message: str, exit_code: int) -> int:
-    terminal.tell(f"petdiff: {terminal.one_line(message)}")
+    terminal.print_message(f"petdiff: {terminal.one_line(message)}")
     return exit_code

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from petdiff import disk
 from petdiff.errors import with_options
-from petdiff.terminal import one_line, tell
+from petdiff.terminal import one_line, print_message
 
 _NAMED_OPTIONS = ("--units", "--suv-factor", "--series")  # what warnings about a scan name
 _SECONDS_BETWEEN_LINES = 10.0
@@ -45,7 +45,7 @@ class Progress:
     def say(self, line: str) -> None:
         """Print one line, unless the run is quiet; `arguments` that it names become options."""
         if not self.quiet:
-            tell(with_options(line, _NAMED_OPTIONS, {}))
+            print_message(with_options(line, _NAMED_OPTIONS, {}))
 
     @contextmanager
     def stage(self, name: str, hint: str = "") -> Iterator[Tick]:

@@ -45,7 +45,7 @@ def one_line(text: object) -> str:
     return printable(" ".join(str(text).split()))
 
 
-def tell(line: str) -> None:
+def print_message(line: str) -> None:
     """Print one line to stderr; if nobody can read it, nothing happens."""
     stream = sys.stderr
     if stream is None:
@@ -153,7 +153,7 @@ class _Handler(logging.Handler):
             return
         source = "" if ours else f"{record.name}: "
         kind = "warning " if record.levelno >= logging.WARNING else ""
-        tell(f"{kind}{source}{one_line(record.getMessage())}")
+        print_message(f"{kind}{source}{one_line(record.getMessage())}")
 
 
 _handler = _Handler(logging.INFO)

@@ -164,7 +164,7 @@ def test_simulated_patient_without_its_picture_is_whole(
         raise ValueError("no font")
 
     monkeypatch.setattr("petdiff.report.preview.write_scans", broken)
-    options = ["--extent", "head-neck", "--voxel-size", "16", "--dose", "4"]
+    options = ["--extent", "head-neck", "--voxel-size", "16", "--dose", "1/4"]
     assert cli.run(["simulate", "-o", str(tmp_path / "patient"), *options]) == 0
     assert (tmp_path / "patient" / "low_drf4.nii.gz").is_file()
     assert not (tmp_path / "patient" / "preview.png").exists()
