@@ -134,7 +134,7 @@ def begin_or_resume(record: Path, identity: Mapping[str, Any], *, write: bool = 
             for name in {**was, **now}
             if was.get(name) != now.get(name)
         ]
-    except (ValueError, TypeError, AttributeError, RecursionError) as problem:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as problem:
         raise InputRefused(
             f"{record} is damaged, so the run cannot be resumed: name a new folder"
         ) from problem

@@ -21,7 +21,7 @@ from petdiff.image import PETImage
 from petdiff.report import page as page_module
 from petdiff.report.notices import notices
 from petdiff.report.packed import Packed, finest_step, pack
-from petdiff.report.page import has_viewer, write_page
+from petdiff.report.page import has_viewer, record_rows, write_page
 from support.chromium import SOFTWARE_GL, WITHOUT_GL, Chromium, find_chromium
 
 PNG = base64.b64decode(
@@ -199,6 +199,31 @@ def test_page_opens_with_a_window_that_it_offers(scale: float, lit: bool, tmp_pa
     shown = geometry["auto"]["shown"]
     assert (shown in (5, 10, 20)) is lit
     assert lit or shown == geometry["auto"]["suv"]
+
+
+TRAININGS: list[Any] = [
+    {"data": "clinic"},
+    {"data": {"kind": "clinic"}},
+    {"data": {"kind": "pairs", "folder": "/home/jane/pairs"}},
+    {"data": ["/home/jane"], "steps": "many"},
+    {"data": None, "recipe": {"steps": 400}},
+    {"data": {"kind": {"a": 1}}, "patients": ["ab" * 32]},
+    {},
+    None,
+    "/home/jane",
+]
+
+
+@pytest.mark.parametrize("training", TRAININGS)
+def test_cards_of_any_version_are_shown_in_words(training: Any) -> None:
+    """No table cell or notice holds a Python repr, a fingerprint or a path."""
+    image = scan()
+    kept = record(image, image)
+    kept["denoising"]["model"]["training"] = training
+    for text in [*(value for _, value in record_rows(kept)), *notices(kept)]:
+        assert not re.search(r"[{}\[\]]|'kind'|None|/home", text), text
+    trained = dict(record_rows(kept))["trained on"]
+    assert trained.startswith(("simulated scans", "pairs of scans", "not stated"))
 
 
 def test_page_names_no_patient_and_loads_nothing(tmp_path: Path) -> None:

@@ -21,11 +21,10 @@ COLUMNS = ("patient", "scanner", "tracer", "dose", "method", "metric", "region",
 def evaluate_cohort(
     file: Path, output: Path, *, workers: int | None = None, quiet: bool = False
 ) -> list[Path]:
-    """Write rows.csv, lesions.csv, summary.json and report.html into `output`; returns them.
+    """Write rows.csv, lesions.csv, summary.json and report.html into `output`; return their paths.
 
-    lesions.csv is of cohorts with `lesions` alone.
-
-    What a run that was stopped has done is kept there, and the same call goes on.
+    lesions.csv is written for cohorts with `lesions` only. What a stopped run has done is kept in
+    `output`, and the same call goes on from there.
 
     workers  processes (default: one for each core)
 
@@ -37,7 +36,7 @@ def evaluate_cohort(
 
     from petdiff.evaluation.cohort.definition import identity, read_cohort
     from petdiff.evaluation.cohort.run import run_cohort
-    from petdiff.evaluation.cohort.summary import summarise
+    from petdiff.evaluation.cohort.summary import summarise, training_patients
     from petdiff.evaluation.cohort.table import tabulate
     from petdiff.evaluation.detection.lesion_summary import Row, summarise_lesions
     from petdiff.report.comparison import write_comparison
@@ -57,7 +56,11 @@ def evaluate_cohort(
             _write_csv(unfinished, COLUMNS, _figures(done))
         table = tabulate(done, list(cohort.methods))
         generator = np.random.default_rng(_SUMMARY_SEED)
-        summary = summarise(table, cohort.claims, generator=generator)
+        summary = summarise(
+            table, cohort.claims, generator=generator, trained_on=training_patients(done)
+        )
+        for warning in summary.warnings:
+            progress.say(f"warning {warning}")
         record = run_record(cohort=identity(cohort), seconds=progress.seconds)
         with whole_file(output / "summary.json", replace=True) as unfinished:
             write_json(unfinished, summary.model_dump(mode="json") | record)

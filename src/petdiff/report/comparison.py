@@ -69,6 +69,7 @@ def write_comparison(
         scope=escape(_scope(cohort, summary)),
         finished=f"{datetime.now(UTC):%Y-%m-%d %H:%M UTC}",
         petdiff=escape(__version__),
+        warnings=_warnings(summary),
         claims=_claims(summary.claims),
         legend=escape(_legend(summary)),
         tables="\n".join(_grid(metric, table, summary) for metric in _TABLED),
@@ -161,6 +162,13 @@ def _scope(cohort: Cohort, summary: Summary) -> str:
 
 def _counted(count: int, what: str) -> str:
     return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def _warnings(summary: Summary) -> str:
+    return "\n".join(
+        f'<p class="warning"><strong>Warning.</strong> {escape(warning)}</p>'
+        for warning in summary.warnings
+    )
 
 
 def _claims(claims: Sequence[ClaimResult]) -> str:

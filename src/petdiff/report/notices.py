@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from petdiff.evaluation.activity import ActivityChange
+from petdiff.report.trained_on import trained_on
 
 _NOTABLE_CHANGE = 0.02
 _NOTABLE_ERRORS = 4.0  # standard errors that a change must exceed: noise alone makes smaller ones
@@ -88,10 +89,10 @@ def _grid(scan: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
 
 def _model(model: Mapping[str, Any]) -> list[str]:
     found = [model["limits"]] if model.get("limits") else []
-    data = str(model.get("training", {}).get("data") or "")
-    if "clinic" in data and not found:
+    training = trained_on(model.get("training"))
+    if training.is_simulated and not found:
         found.append("The model was trained on simulated scans only; for research only.")
-    elif not data:
+    elif not training.data:
         found.append("The model does not say what it was trained on; for research only.")
     if "NC" in str(model["licence"]).upper().split("-"):
         found.append(f"The model's licence, {model['licence']}, forbids commercial use.")

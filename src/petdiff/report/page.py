@@ -26,6 +26,7 @@ from petdiff.image import PETImage
 from petdiff.report.notices import millimetres, notices
 from petdiff.report.packed import Packed, pack
 from petdiff.report.preview import SUV_WINDOWS, coronal_projection, display_window
+from petdiff.report.trained_on import trained_on
 from petdiff.terminal import one_line
 
 LARGEST_PAGE_BYTES = 25_000_000
@@ -103,7 +104,7 @@ def record_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("model", model.get("title") or Path(model["name"]).name),
         ("weights, SHA-256", model["sha256"]),
         ("method and licence", f"{model['method']}; {model['licence']}"),
-        ("trained on", _training(model.get("training", {}))),
+        ("trained on", trained_on(model.get("training")).sentence),
         ("asked", f"{run['steps']} step(s), {run['samples']} sample(s), seed {run['seed']}"),
         ("device", f"{run['device']}; {run['precision']}"),
         ("worked on", _working(run)),
@@ -124,13 +125,6 @@ def _suv_rule(suv: Mapping[str, Any]) -> str:
 
 def _viewer(image: PETImage) -> str:
     return Template(_part("viewer.html")).substitute(unit=escape(image.unit_name))
-
-
-def _training(training: Mapping[str, Any]) -> str:
-    data = training.get("data")
-    steps = training.get("recipe", {}).get("steps")
-    what = "simulated scans (the virtual clinic)" if data == "clinic" else str(data or "not said")
-    return what + (f", {steps:,} steps" if steps else "")
 
 
 def _working(run: Mapping[str, Any]) -> str:

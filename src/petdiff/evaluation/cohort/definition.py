@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import os  # whose isfile and isdir, unlike Path's, answer False to names that cannot be
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -26,6 +27,7 @@ from petdiff.io.json_files import read_toml
 from petdiff.simulation.patient.draw import get_extent
 from petdiff.simulation.patient.tracers import get_tracer
 from petdiff.simulation.scanner.scanners import get_scanner
+from petdiff.terminal import one_line
 
 MEASURED, GAUSSIAN, NON_LOCAL_MEANS = "measured", "gaussian", "non-local-means"
 FILTERS = (MEASURED, GAUSSIAN, NON_LOCAL_MEANS)
@@ -33,6 +35,7 @@ FULL_DOSE = "full"  # how the reference is called among the methods
 OWN = "own"  # scanner and tracer of one's own pairs, which do not say them
 
 _LARGEST_DOSE = 1000.0
+_LONGEST_VALUE, _LONGEST_MESSAGE = 80, 600  # characters shown of what a file holds
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -124,7 +127,7 @@ class Cohort(BaseModel):
     @classmethod
     def _folder(cls, given: Path | None, info: ValidationInfo) -> Path | None:
         beside: Path = (info.context or {}).get("folder", Path())
-        if given is not None and not (beside / given).is_dir():
+        if given is not None and not os.path.isdir(beside / given):
             raise ValueError(f"{beside / given} is not a folder")
         return None if given is None else (beside / given).resolve()
 
@@ -271,8 +274,8 @@ def _found(name: str, asked: Asked, beside: Path) -> Asked:
             raise ValueError(f"{name}: {asked.model} is a filter and takes no settings")
         return asked
     known = _weights(asked.model)
-    file = known if known.is_file() else beside / asked.model
-    if file.is_file():
+    file = known if os.path.isfile(known) else beside / asked.model
+    if os.path.isfile(file):
         _require_tellable(name, asked, file)
         return asked if file is known else asked.model_copy(update={"model": str(file)})
     from petdiff.methods.model import shipped_models
@@ -297,7 +300,7 @@ def _weights(model: str) -> Path:
     from petdiff.methods.model import SHIPPED
 
     shipped = Path(str(SHIPPED)) / f"{model}.safetensors"
-    return shipped if shipped.is_file() else Path(model)
+    return shipped if os.path.isfile(shipped) else Path(model)
 
 
 def _require_once(names: Sequence[Any]) -> None:
@@ -307,13 +310,28 @@ def _require_once(names: Sequence[Any]) -> None:
 
 
 def _explained(error: ValidationError) -> str:
-    """The first thing that is wrong, its key before it."""
+    """Return the first thing that is wrong, its key before it, on one line of readable length."""
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
+    key = ".".join(_short(str(part)) for part in first["loc"])
     said = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        known = Asked.model_fields if len(first["loc"]) > 1 else Cohort.model_fields
-        said = f"unknown{nearest(str(first['loc'][-1]), known)}"
+        known = _known_keys(first["loc"])
+        said = f"unknown{nearest(_short(str(first['loc'][-1])), known)}"
+    elif first["type"] == "missing":
+        said = "missing"
     elif first["type"] != "value_error":
-        said = f"{said}, not {first['input']!r}" if first["type"] != "missing" else "missing"
+        said = f"{said}, not {_short(repr(first['input']))}"
+    said = one_line(said)
+    said = said if len(said) <= _LONGEST_MESSAGE else said[:_LONGEST_MESSAGE] + " …"
     return f"{key}: {said}" if key else said
+
+
+def _known_keys(where: tuple[int | str, ...]) -> Collection[str]:
+    """Return the keys that may stand at a place of the file."""
+    if len(where) == 1:
+        return Cohort.model_fields
+    return Claim.model_fields if where[0] == "claims" else Asked.model_fields
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]} …"

@@ -66,6 +66,7 @@ class StoredUnit(BaseModel):
     rows: list[CohortRow]
     readings: list[StoredReading]
     places: dict[str, Place]
+    trained_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +81,7 @@ class Done:
     readings: list[Reading]
     places: dict[str, Place]
     file: Path
+    trained_on: tuple[str, ...] = ()
 
     @property
     def rows(self) -> list[CohortRow]:
@@ -111,6 +113,7 @@ def store_unit(file: Path, unit: Unit, measured: Measured) -> None:
         rows=measured.rows,
         readings=[StoredReading.of(reading) for reading in measured.readings],
         places=measured.snapshots.places,
+        trained_on=tuple(measured.trained_on),
     )
     with whole_file(file, replace=True) as unfinished:
         unfinished.write_text(content.model_dump_json(), encoding="utf-8")
@@ -132,7 +135,7 @@ def read_unit(file: Path, unit: Unit, methods: Collection[str] | None = None) ->
         if unknown := sorted(found - known):
             raise _damaged(file, f"it has rows of {unknown[0][:80]!r}")
     readings = [reading.reading() for reading in stored.readings]
-    return Done(unit, readings, stored.places, file)
+    return Done(unit, readings, stored.places, file, stored.trained_on)
 
 
 def _read(file: Path) -> StoredUnit:

@@ -7,7 +7,7 @@ They speak for patients like these, on these scanners.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from petdiff.evaluation.cohort.claims import ClaimResult, judge_claims
 from petdiff.evaluation.cohort.compared_metrics import METRICS, Metric
 from petdiff.evaluation.cohort.definition import Claim
+from petdiff.evaluation.cohort.stored import Done
 from petdiff.evaluation.cohort.table import Condition, Table, Values
 from petdiff.evaluation.statistics import MIN_PATIENTS, bootstrap, holm, paired
 
@@ -65,6 +66,7 @@ class Summary(BaseModel):
 
     means  by metric, dose ("overall": all doses) and method
     tests  by metric and dose, each pair of methods that MIN_PATIENTS patients or more have
+    training_patients  patients that a method's model was trained on, by method
     """
 
     model_config = _FROZEN
@@ -76,12 +78,41 @@ class Summary(BaseModel):
     means: dict[str, dict[str, dict[str, Mean]]]
     tests: dict[str, dict[str, list[PairTest]]]
     claims: list[ClaimResult]
+    training_patients: dict[str, list[str]] = {}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What makes the figures doubtful, in sentences."""
+        return [
+            f"{method} was trained on {len(names)} of these {self.patients} patients: its figures "
+            "are better than on new patients. Leave those patients out of the comparison."
+            for method, names in self.training_patients.items()
+        ]
+
+
+def training_patients(done: Sequence[Done]) -> dict[str, list[str]]:
+    """Return, by method, the patients that its model was trained on; only methods with some."""
+    found: dict[str, list[str]] = {}
+    for one in done:
+        for method in one.trained_on:
+            names = found.setdefault(method, [])
+            if one.unit.patient not in names:
+                names.append(one.unit.patient)
+    return found
 
 
 def summarise(
-    table: Table, claims: Sequence[Claim] = (), *, generator: np.random.Generator
+    table: Table,
+    claims: Sequence[Claim] = (),
+    *,
+    generator: np.random.Generator,
+    trained_on: Mapping[str, Sequence[str]] | None = None,
 ) -> Summary:
-    """Sum up a table, and judge the claims on it; `generator` draws the bootstrap's samples."""
+    """Sum up a table, and judge the claims on it.
+
+    generator   draws the bootstrap's samples
+    trained_on  what `training_patients` returns
+    """
     slots = [(OVERALL, _any), *((f"{dose:g}", _at(dose)) for dose in table.doses)]
     means: dict[str, dict[str, dict[str, Mean]]] = {}
     tests: dict[str, dict[str, list[PairTest]]] = {}
@@ -102,6 +133,7 @@ def summarise(
         means=means,
         tests=tests,
         claims=judge_claims(table, claims),
+        training_patients={name: list(found) for name, found in (trained_on or {}).items()},
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from petdiff.data.fingerprint import was_trained_on
 from petdiff.errors import InputRefused
 from petdiff.evaluation.baselines import best_gaussian, best_non_local_means, gaussian
 from petdiff.evaluation.cohort.definition import (
@@ -85,11 +86,15 @@ class Scans:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """All that is kept of a unit: its rows, what the detector read, and small pictures."""
+    """All that is kept of a unit: its rows, what the detector read, and small pictures.
+
+    trained_on  methods whose model was trained on this very patient
+    """
 
     rows: list[CohortRow]
     readings: list[Reading] = field(default_factory=list)
     snapshots: Snapshots = field(default_factory=Snapshots)
+    trained_on: Sequence[str] = ()
 
 
 def measure_unit(cohort: Cohort, unit: Unit) -> Measured:
@@ -129,7 +134,7 @@ def measure_scans(scans: Scans, methods: Mapping[str, Asked], unit: Unit) -> Mea
                 read[name, dose] = Twins(answer.suv, without)
         rows += found
         snapshots |= take(answers, full, dose, _worst(found, lesions, judged))
-    return Measured(rows, _readings(scans, unit, read), snapshots)
+    return Measured(rows, _readings(scans, unit, read), snapshots, _trained_on(methods, full))
 
 
 def _simulate(cohort: Cohort, unit: Unit) -> Scans:
@@ -231,6 +236,22 @@ def _model(name: str) -> Model:
     from petdiff.methods.model import load_model
 
     return load_model(name)
+
+
+def _trained_on(methods: Mapping[str, Asked], full: PETImage) -> list[str]:
+    """Return the methods whose model's card lists this full-dose scan among its training scans."""
+    return [
+        name
+        for name, asked in methods.items()
+        if not asked.is_filter and was_trained_on(full, _training_patients(asked.model))
+    ]
+
+
+@cache
+def _training_patients(name: str) -> frozenset[str]:
+    """Return the fingerprints in a model's card; none in cards that list none."""
+    listed = _model(name).contract.training.get("patients", ())
+    return frozenset(one for one in listed if isinstance(one, str))
 
 
 def _about(asked: Asked, answer: Answer, case: Case, seconds: float) -> Iterator[Row]:

@@ -1,0 +1,56 @@
+"""What a model's card says of its training, in plain words, whichever version wrote the card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+SIMULATED = "simulated scans"
+_NOT_STATED = "not stated"
+_PATHS = ("/", "~", "\\\\")
+_MOST = 400  # characters
+
+
+class TrainedOn(BaseModel):
+    """The training data in words ("" where the card does not say), and the number of steps."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    data: str = ""
+    steps: int | None = None
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _in_words(cls, given: Any) -> str:
+        """Return words for what older cards hold: a kind, alone or in a table; no paths."""
+        kind = given.get("kind") if isinstance(given, Mapping) else given
+        known = {"clinic": SIMULATED, "simulated": SIMULATED, "pairs": "pairs of scans"}
+        if not isinstance(kind, str):
+            return ""
+        return known.get(
+            kind, "" if isinstance(given, Mapping) or kind.startswith(_PATHS) else kind[:_MOST]
+        )
+
+    @property
+    def is_simulated(self) -> bool:
+        return self.data.startswith(SIMULATED)
+
+    @property
+    def sentence(self) -> str:
+        """The data and the steps, as one line of a table."""
+        steps = f", {self.steps:,} steps" if self.steps else ""
+        return (self.data or _NOT_STATED) + steps
+
+
+def trained_on(training: object) -> TrainedOn:
+    """Return what the `training` entry of a card says; nothing where it makes no sense."""
+    if not isinstance(training, Mapping):
+        return TrainedOn()
+    recipe = training.get("recipe")
+    asked = recipe.get("steps") if isinstance(recipe, Mapping) else None
+    steps = training.get("steps", asked)
+    try:
+        return TrainedOn.model_validate({"data": training.get("data", ""), "steps": steps})
+    except ValidationError:
+        return TrainedOn.model_validate({"data": training.get("data", "")})
