@@ -120,3 +120,11 @@ def test_even_region_is_one_zone_and_one_voxel_is_enough() -> None:
         "zone_percentage": pytest.approx(1 / 64),
     }
     assert levelled_features(np.array([[[5]]]))["joint_average"] == 5
+
+
+def test_very_hot_regions_cost_no_more_than_others() -> None:
+    """Bins of 0.25 SUV up to a value in Bq/ml: a list of all of them would not fit in memory."""
+    values = np.full((5, 5, 5), 1e12)
+    values[2] = 2e12
+    features = grey_level_features(values, np.ones(values.shape, bool))
+    assert features["zone_percentage"] == pytest.approx(3 / 125)

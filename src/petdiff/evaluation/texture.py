@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.volume.regions import Spacing
+from petdiff.volume.regions import Spacing, label_boxes
 
 FloatArray = NDArray[np.floating]
 
@@ -105,7 +105,7 @@ def grey_level_features(values: FloatArray, mask: NDArray[np.bool_]) -> dict[str
 
 def levelled_features(levels: NDArray[np.int64]) -> dict[str, float]:
     """The same of a volume of grey levels from 1 up, 0 outside the region."""
-    from scipy.ndimage import find_objects, label
+    from scipy.ndimage import label
 
     padded = np.pad(levels, 1)
     inner = (slice(1, -1),) * 3
@@ -120,8 +120,8 @@ def levelled_features(levels: NDArray[np.int64]) -> dict[str, float]:
         starts = here[(here > 0) & (here != before)].astype(np.float64)
         emphases.append(float(np.square(starts).mean()))
     touching = np.ones((3, 3, 3))
-    boxes = enumerate(find_objects(levels), start=1)
-    zones = sum(label(levels[b] == n, structure=touching)[1] for n, b in boxes if b is not None)
+    boxes = label_boxes(levels)
+    zones = sum(label(levels[b] == n, structure=touching)[1] for n, b in boxes.items())
     return {
         "joint_average": float(np.mean(averages)) if averages else float(here.max()),
         "high_grey_level_run_emphasis": float(np.mean(emphases)),

@@ -26,7 +26,8 @@ def affine_in_mm(name: str, affine: Affine, unit: str | None) -> tuple[Affine, l
     """
     if not np.isfinite(affine).all():
         raise InputRefused(f"{name} has an affine with NaN or infinite values: {affine.tolist()}")
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    with np.errstate(over="ignore"):
+        sizes = np.linalg.norm(affine[:3, :3], axis=0)
     stated = UNIT_MM[unit or "millimetres"]
     factor, warnings = stated, []
     if not _within(sizes * stated, _USUAL_MM):

@@ -131,7 +131,7 @@ def _metaimage(path: Path, content: bytes) -> TextHeader:
         _require_one_value(path, "vector")
     if fields.get("binarydata", "true").lower() == "false":
         raise InputRefused(f"{path.name} has its values as text, which is not read: save it binary")
-    data = _data_file(path, fields["elementdatafile"])
+    data = _data_file(path, last[1].decode("utf-8", errors="replace").strip())
     big = fields.get("binarydatabyteordermsb") or fields.get("elementbyteordermsb") or "false"
     dtype = _dtype(path, fields.get("elementtype", ""), ">" if big.lower() == "true" else "<")
     packing: Packing = "zlib" if fields.get("compresseddata", "").lower() == "true" else "none"

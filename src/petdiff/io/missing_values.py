@@ -11,6 +11,7 @@ from petdiff.volume.slabs import smoothed
 
 _AIR_SHARE = 0.12  # of typical uptake, as for the body's mask
 _SMOOTHING_MM = 4.0
+_HIGHEST = 1e15  # far beyond activity in any unit; its square still fits float32
 
 
 def fill_air(
@@ -18,11 +19,12 @@ def fill_air(
 ) -> tuple[NDArray[np.bool_] | None, list[str]]:
     """Set NaN outside the body to 0, in place.
 
-    Returns where NaN was (None: nowhere), and warnings. Raises InputRefused for infinite values,
-    for a scan of NaN alone, and for NaN within the body, with the number of voxels.
+    Returns where NaN was (None: nowhere), and warnings. Raises InputRefused for values that are
+    infinite or above 1e15, for a scan of NaN alone, and for NaN within the body, with their number.
     """
     finite = np.isfinite(values)
     if finite.all():
+        _require_possible(name, values)
         return None, []
     nan = np.isnan(values)
     infinite = values.size - int(finite.sum()) - int(nan.sum())
@@ -35,6 +37,7 @@ def fill_air(
     if count == values.size:
         raise InputRefused(f"{name} holds nothing but NaN: there is no scan in it")
     values[nan] = 0
+    _require_possible(name, values)
     within = nan & ~_outside(values, nan, affine)
     if within.any():
         raise InputRefused(
@@ -46,6 +49,14 @@ def fill_air(
     return nan, [
         f"{name} holds NaN in {count} voxels ({share:.0%}), all outside the body: taken as air (0)"
     ]
+
+
+def _require_possible(name: str, values: NDArray[np.float32]) -> None:
+    highest = max(float(values.max()), -float(values.min()))
+    if highest > _HIGHEST:
+        raise InputRefused(
+            f"{name} holds values up to {highest:.3g}, which no scan has: check its data type"
+        )
 
 
 def _outside(

@@ -131,7 +131,8 @@ def _scaling(path: Path, header: Any) -> tuple[float, float, list[str]]:
 
 def _affine(path: Path, header: Any) -> tuple[NDArray[np.float64], list[str]]:
     unit = _UNITS.get(int(header["xyzt_units"]) & 7)
-    raw, warnings = _stored_affine(path, header)
+    with np.errstate(all="ignore"):  # headers with extreme numbers, which are refused
+        raw, warnings = _stored_affine(path, header)
     affine, more = affine_in_mm(path.name, raw, unit)
     return affine, [*warnings, *more]
 

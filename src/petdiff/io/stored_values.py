@@ -100,8 +100,8 @@ def read_label_values(stored: StoredValues) -> NDArray[np.int32]:
 def as_labels(name: str, values: NDArray[Any]) -> NDArray[np.int32]:
     """Convert whole numbers from 0 to 2^31 - 1 to int32. Raises InputRefused for other values."""
     if values.dtype.kind == "f":
-        whole = np.rint(values)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
+            whole = np.rint(values)
             off = ~(np.abs(whole - values) <= _NOT_WHOLE)
     else:
         whole, off = values, np.zeros(values.shape, bool)
@@ -204,7 +204,8 @@ class _Zlib:
 def _scaled(stored: StoredValues, numbers: NDArray[Any]) -> NDArray[Any]:
     if (stored.slope, stored.intercept) == (1, 0):
         return numbers
-    return np.asarray(numbers * stored.slope + stored.intercept)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(numbers * stored.slope + stored.intercept)
 
 
 def _is_gzip(path: Path) -> bool:

@@ -147,7 +147,7 @@ def grown(box: Box, shape: tuple[int, ...], spacing_mm: Spacing, margin_mm: floa
     return wide[0], wide[1], wide[2]
 
 
-def label_boxes(labels: NDArray[np.int32]) -> dict[int, Box]:
+def label_boxes(labels: NDArray[np.integer[Any]]) -> dict[int, Box]:
     """Return the bounding box of each label above 0, by label, in their order."""
     from scipy.ndimage import find_objects
 
