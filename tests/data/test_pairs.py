@@ -406,3 +406,12 @@ def test_a_patient_who_joins_hardly_changes_the_split() -> None:
 def test_a_share_that_is_none_is_wrong_usage(share: float) -> None:
     with pytest.raises(UsageError, match="validation share"):
         split(some(3), share, 0)
+
+
+def test_nrrd_and_metaimage_pairs_are_found(tmp_path: Path) -> None:
+    pytest.importorskip("SimpleITK", reason="the extra `formats` is not installed")
+    for n, suffix in enumerate((".nrrd", ".mha")):
+        (tmp_path / f"p{n}").mkdir()
+        for name, volume in (("full", F), ("low_drf20", L)):
+            write(PETImage(volume, AFFINE), tmp_path / f"p{n}" / f"{name}{suffix}")
+        np.testing.assert_array_equal(read_pair(find_pairs(tmp_path)[n], 20)[0].suv, L)
