@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import re
 import zipfile
@@ -107,10 +108,6 @@ def text_file(folder: Path) -> Path:
         pytest.param(two_series, "--series", id="two series"),
         pytest.param(missing_slice, "missing|gap|spac", id="missing slice"),
         pytest.param(duplicate_slice, "same|twice|duplicate", id="duplicate slice"),
-        pytest.param(series(PatientWeight=None), "PatientWeight", id="no weight"),
-        pytest.param(no_injection_time, "Radiopharmaceutical|injection", id="no injection time"),
-        pytest.param(series(Units="PROPCNTS"), "PROPCNTS", id="PROPCNTS"),
-        pytest.param(series(CorrectedImage=["DECY"]), "CorrectedImage|ATTN", id="no attenuation"),
         pytest.param(path_traversal, "outside", id="zip path traversal"),
         pytest.param(zip_bomb, "zip", id="zip bomb"),
         pytest.param(nifti(np.ones((9, 9, 9, 2, 2))), "5 dimensions", id="NIfTI of 5 dimensions"),
@@ -128,6 +125,28 @@ def test_scan_that_cannot_be_used(
     (tmp_path / "out").mkdir()
     scan = make(tmp_path / "in")
     assert_refused(["denoise", str(scan)], tmp_path / "out", capsys, says)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        pytest.param(series(PatientWeight=None), "PatientWeight", id="no weight"),
+        pytest.param(no_injection_time, "Radiopharmaceutical|injection", id="no injection time"),
+        pytest.param(series(Units="PROPCNTS"), "PROPCNTS", id="PROPCNTS"),
+        pytest.param(series(CorrectedImage=["DECY"]), "CorrectedImage|ATTN", id="no attenuation"),
+    ],
+)
+def test_scan_without_suv_is_denoised_in_its_own_unit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], make: Make, says: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    scan = make(tmp_path / "in")
+    assert cli.run(["suv", str(scan)]) == 3
+    assert re.search(says, capsys.readouterr().err)
+    assert cli.run(["denoise", str(scan), "-o", str(tmp_path / "out")]) == 0
+    assert re.search(rf"unit .*as stored.*({says})", capsys.readouterr().err)
+    record = json.loads((tmp_path / "out" / "run.json").read_text("utf-8"))
+    assert record["input"]["values_in"] != "SUV"
 
 
 def not_a_model(path: Path) -> None:
