@@ -38,6 +38,21 @@ class InputRefused(PetdiffError):
     exit_code = 3
 
 
+class SeveralSeriesRefused(InputRefused):
+    """A folder or archive holds several PET series, and none was chosen.
+
+    found    what holds how many
+    listing  the series, for a person
+    """
+
+    def __init__(self, found: str, listing: str) -> None:
+        super().__init__(
+            f"{found}: choose one with `series` UID, or give a folder that holds one alone: "
+            f"{listing}"
+        )
+        self.found, self.listing = found, listing
+
+
 class SUVRefused(InputRefused):
     """The scan can be read, but nothing leads from its stored values to SUV."""
 

@@ -195,7 +195,10 @@ def test_a_refused_run_leaves_nothing_so_that_the_corrected_command_works(
     assert "voxel by voxel the full-dose scan" in capsys.readouterr().err
     assert not run.exists()
     shutil.rmtree(data / "patient1")
-    assert cli.run([*train, "--device", "cpu", "--quiet"]) == 0
+    config = tmp_path / "recipe.toml"
+    config.write_text('preset = "tiny"\nsteps = 1\nvalidate_every = 0')
+    corrected = ["train", "flow3d", "-o", str(run), "--data", str(data), "--config", str(config)]
+    assert cli.run([*corrected, "--device", "cpu", "--quiet"]) == 0
 
 
 def test_a_missing_extra_is_named_before_anything_is_written(

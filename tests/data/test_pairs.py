@@ -146,6 +146,18 @@ def test_the_challenges_folders_are_found_and_read(tmp_path: Path) -> None:
         read_pair(pairs[0], 20)
 
 
+def test_several_series_in_a_folder_are_refused_with_a_remedy_that_pairs_have(
+    tmp_path: Path,
+) -> None:
+    dicom(tmp_path / "a" / "full")
+    dicom(tmp_path / "a" / "low_drf20", noise=90)
+    dicom(tmp_path / "a" / "low_drf20" / "another", noise=80)
+    with pytest.raises(InputRefused) as refusal:
+        check_pairs(find_pairs(tmp_path))
+    assert "holds 2 PET series: leave one there" in str(refusal.value)
+    assert "`series`" not in str(refusal.value)
+
+
 def test_the_published_npz_holds_both(tmp_path: Path) -> None:
     full = full_dose()
     np.savez(tmp_path / "s1.npz", np.stack([low_dose(full), full]).astype(np.float64))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from petdiff.data.checks import (
     ODD,
@@ -22,7 +23,7 @@ from petdiff.data.checks import (
     summarise,
 )
 from petdiff.data.layouts import UNSTATED, PairFiles, dose_text, find_pairs
-from petdiff.errors import InputRefused, UsageError
+from petdiff.errors import InputRefused, SeveralSeriesRefused, UsageError
 from petdiff.image import PETImage
 from petdiff.io import in_suv, read_static
 from petdiff.io.stored_units import REMEDY
@@ -158,7 +159,7 @@ def _repeated(patient: str, scans: dict[float, Summary], seen: dict[str, str]) -
 
 
 def _read_low(files: PairFiles, factor: float) -> PETImage:
-    return read_static(files.lows[factor], units=files.units, suv_factor=files.suv_factor)
+    return _read_only_series(files.lows[factor], files)
 
 
 def _read_full(files: PairFiles) -> PETImage:
@@ -166,4 +167,14 @@ def _read_full(files: PairFiles) -> PETImage:
         from petdiff.io.npz import FULL, read_npz
 
         return read_npz(files.full, files.units, files.suv_factor, FULL)
-    return read_static(files.full, units=files.units, suv_factor=files.suv_factor)
+    return _read_only_series(files.full, files)
+
+
+def _read_only_series(path: Path, files: PairFiles) -> PETImage:
+    """Read a scan; InputRefused where its folder holds several, because none can be chosen here."""
+    try:
+        return read_static(path, units=files.units, suv_factor=files.suv_factor)
+    except SeveralSeriesRefused as several:
+        raise InputRefused(
+            f"{several.found}: leave one there, and move the others away: {several.listing}"
+        ) from several

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from pydicom import Dataset
 from pydicom.uid import UID, MediaStorageDirectoryStorage
 
-from petdiff.errors import InputRefused
+from petdiff.errors import InputRefused, SeveralSeriesRefused
 from petdiff.io.archives import is_zip, zip_entries
 from petdiff.io.dicom_copies import without_copies
 from petdiff.io.dicom_enhanced import PET_CLASSES
@@ -192,10 +192,7 @@ def _choose(path: Path, found: _Found, uid: SeriesUID) -> Series:
     if len(pet) == 1:
         return pet[0]
     if len(pet) > 1:
-        raise InputRefused(
-            f"{name} holds {len(pet)} PET series: choose one with `series` UID, or give a folder "
-            f"that holds one alone: {_listing(pet)}"
-        )
+        raise SeveralSeriesRefused(f"{name} holds {len(pet)} PET series", _listing(pet))
     if found.damaged:
         raise found.damaged[0][1]
     if chosen:
