@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from petdiff.evaluation.evaluate import Evaluation as Evaluation
+    from petdiff.evaluation.evaluate import evaluate as evaluate
     from petdiff.frames import PETFrames as PETFrames
     from petdiff.image import PETImage as PETImage
     from petdiff.inference.denoise import Result as Result
@@ -41,6 +43,8 @@ _HOMES = {
     "Model": "petdiff.methods.model",
     "simulate": "petdiff.simulation.study",
     "rescan": "petdiff.simulation.study",
+    "evaluate": "petdiff.evaluation.evaluate",
+    "Evaluation": "petdiff.evaluation.evaluate",
     "train": "petdiff.training.run",
     "TrainOptions": "petdiff.training.run",
     "Recipe": "petdiff.training.recipe",

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from petdiff.errors import UsageError
 from petdiff.progress import Progress
@@ -14,8 +14,11 @@ from petdiff.records import run_record
 from petdiff.runs import whole_folder, write_json
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from petdiff.evaluation.lesions import Lesion
-    from petdiff.evaluation.protocol import Case, Row
+    from petdiff.evaluation.protocol import Row
     from petdiff.image import PETImage
     from petdiff.io import Units
 
@@ -46,35 +49,40 @@ def evaluate_pair(pair: Pair, output: Path, *, quiet: bool = False) -> str:
     empty; UsageError for names without labels.
     """
     from petdiff.commands.evaluate_tables import tables
-    from petdiff.evaluation.protocol import measure_scan
+    from petdiff.evaluation.evaluate import BEST_GAUSSIAN, evaluate
 
     if pair.names and not pair.labels:
         raise UsageError("--names says what labels mean: give the label volume too, --labels FILE")
     progress = Progress(quiet)
     with whole_folder(output) as folder:
         with progress.stage("reading"):
-            case, scans = _read(pair, progress)
-        results: dict[str, Sequence[Row]] = {"reference": case.figures}
-        extra: dict[str, dict[str, float]] = {}
-        for name, image in scans.items():
-            with progress.stage(name):
-                results[name] = measure_scan(case, image.suv)
-        if "low" in scans:
-            with progress.stage("Gaussian"):
-                results["best Gaussian"], fwhm_mm = _gaussian(case, scans["low"])
-            extra["best Gaussian"] = {"fwhm_mm": fwhm_mm}
+            scans, regions = _read(pair, progress)
+        found = evaluate(**scans, **regions, stage=progress.stage)
+        extra = {BEST_GAUSSIAN: {"fwhm_mm": found.gaussian_fwhm_mm}}
         files = {k: str(v) for k, v in vars(pair).items() if isinstance(v, Path)}
-        nested = {name: _nested(rows) | extra.get(name, {}) for name, rows in results.items()}
+        nested = {name: _nested(rows) | extra.get(name, {}) for name, rows in found.rows.items()}
         asked = {"resampled": pair.resample, "units": pair.units, "suv_factor": pair.suv_factor}
         record = {"files": files, **asked, "results": nested}
         write_json(folder / "metrics.json", record | run_record(seconds=progress.seconds))
-        _write_csv(folder / "metrics.csv", results)
-    return tables(results)
+        _write_csv(folder / "metrics.csv", found.rows)
+    return tables(found.rows)
 
 
-def _read(pair: Pair, progress: Progress) -> tuple[Case, dict[str, PETImage]]:
+class _Scans(TypedDict):
+    reference: PETImage
+    test: PETImage
+    low: PETImage | None
+
+
+class _Regions(TypedDict):
+    labels: NDArray[np.int32] | None
+    names: dict[int, str]
+    lesions: list[Lesion]
+
+
+def _read(pair: Pair, progress: Progress) -> tuple[_Scans, _Regions]:
+    """Read the scans, all on the reference's grid, and what is to be measured in them."""
     from petdiff.commands.evaluate_inputs import on_grid, read_labels, read_names
-    from petdiff.evaluation.protocol import prepare
     from petdiff.io import read_in_suv
     from petdiff.io.forms import form_of
 
@@ -85,9 +93,9 @@ def _read(pair: Pair, progress: Progress) -> tuple[Case, dict[str, PETImage]]:
         )
 
     grid = read(pair.reference)
-    paths = {"test": pair.test} | ({"low": pair.low} if pair.low else {})
-    scans = {n: on_grid(p, read(p), grid, resample=pair.resample) for n, p in paths.items()}
-    _require_used(pair.series, [grid, *scans.values()])
+    test = on_grid(pair.test, read(pair.test), grid, resample=pair.resample)
+    low = on_grid(pair.low, read(pair.low), grid, resample=pair.resample) if pair.low else None
+    _require_used(pair.series, [grid, test, *([low] if low else [])])
     labels, names = None, {}
     if pair.labels:
         labels = read_labels(pair.labels, grid, resample=pair.resample)
@@ -98,7 +106,8 @@ def _read(pair: Pair, progress: Progress) -> tuple[Case, dict[str, PETImage]]:
                 "no liver is known (--names FILE.json gives names)"
             )
     lesions = _lesions(pair.lesions, grid, pair.resample, progress) if pair.lesions else []
-    return prepare(grid.suv, grid.spacing_mm, labels, names, lesions), scans
+    scans: _Scans = {"reference": grid, "test": test, "low": low}
+    return scans, {"labels": labels, "names": names, "lesions": lesions}
 
 
 def _require_used(series: Sequence[str], scans: Sequence[PETImage]) -> None:
@@ -116,14 +125,6 @@ def _lesions(path: Path, grid: PETImage, resample: bool, progress: Progress) -> 
         shown = ", ".join(outside[:_MOST_NAMED]) + (" …" if len(outside) > _MOST_NAMED else "")
         progress.say(f"{path}: {len(outside)} lesions outside the field of view left out: {shown}")
     return lesions
-
-
-def _gaussian(case: Case, low: PETImage) -> tuple[Sequence[Row], float]:
-    from petdiff.evaluation.baselines import best_gaussian
-    from petdiff.evaluation.protocol import measure_scan
-
-    best = best_gaussian(low.suv, case.reference, case.spacing_mm, case.body)
-    return measure_scan(case, best.suv), best.strength
 
 
 def _nested(rows: Iterable[Row]) -> dict[str, Any]:
