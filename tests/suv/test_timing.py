@@ -158,6 +158,19 @@ def test_a_dynamic_scan_may_begin_before_the_injection(begin: str, elapsed_s: fl
     assert not result.warnings
 
 
+def test_a_scan_that_begins_more_than_an_hour_before_the_injection_is_refused() -> None:
+    middle_s = average_rate_time_s(600, F18_S)
+    with pytest.raises(SUVRefused, match="FrameReferenceTime"):
+        suv(
+            SeriesTime="083000",
+            AcquisitionTime="104930",
+            FrameReferenceTime=1000 * (2 * 3600 + 19 * 60 + 30 + middle_s),
+            ActualFrameDuration=600_000,
+            RadiopharmaceuticalStartDateTime="20240102100000",
+            RadiopharmaceuticalStartTime="100000",
+        )
+
+
 def test_a_scan_that_ends_before_the_injection_is_refused() -> None:
     with pytest.raises(SUVRefused, match="does not fit the scan"):
         suv(RadiopharmaceuticalStartDateTime="20240102100300", RadiopharmaceuticalStartTime=None)

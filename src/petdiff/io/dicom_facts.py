@@ -12,6 +12,7 @@ from petdiff.suv.header import (
     GE_SCAN_DATETIME,
     PHILIPS_BQML_FACTOR,
     PHILIPS_SUV_FACTOR,
+    number_of,
     values_of,
 )
 
@@ -81,12 +82,8 @@ def tracer_item(header: Dataset) -> Dataset:
 
 
 def number_or_none(header: Dataset, keyword: str) -> float | None:
-    """A number that may be absent, empty or damaged, where nothing depends on it."""
-    try:
-        number = float(header[keyword].value)
-    except (KeyError, TypeError, ValueError):
-        return None
-    return number if np.isfinite(number) else None
+    """Return a number that may be absent, empty or damaged, where nothing depends on it."""
+    return number_of(header.get(keyword))
 
 
 def _text(header: Dataset, keyword: str) -> str | None:

@@ -16,6 +16,7 @@ from pydicom import Dataset
 
 from petdiff.errors import InputRefused
 from petdiff.io.dicom_facts import number_or_none
+from petdiff.suv.header import number_of, values_of
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SAME_MM = 0.01
@@ -71,13 +72,11 @@ def plane_of(name: str, header: Dataset) -> SlicePlane:
 
 
 def _numbers(name: str, header: Dataset, keyword: str, count: int) -> NDArray[np.float64]:
-    try:
-        values = np.array([float(value) for value in header[keyword].value])
-    except (KeyError, TypeError, ValueError):
-        values = np.array([])
-    if len(values) != count or not np.isfinite(values).all():
+    values = [number_of(value) for value in values_of(header.get(keyword))]
+    known = [value for value in values if value is not None]
+    if not len(values) == len(known) == count:
         raise InputRefused(f"{name} has no usable {keyword}, so its place is unknown: truncated?")
-    return values
+    return np.array(known, dtype=np.float64)
 
 
 def stack_order(planes: Sequence[SlicePlane]) -> list[int]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from petdiff.suv.half_life import PLAUSIBLE_S, elapsed_limits_s, plausible_frame, remaining
 from petdiff.suv.header import SliceHeader, refuse
-from petdiff.suv.timing import Timeline, timeline
+from petdiff.suv.timing import FIRST_TIME, FRAME_TIME, GE_TIME, Timeline, timeline
 
 ADMINISTERED = "administered"
 UNCORRECTED = "uncorrected"
@@ -54,7 +54,14 @@ def decay_of(slices: Sequence[SliceHeader]) -> Decay:
         raise refuse(header, f"RadionuclideHalfLife (0018,1075) is {shown}")
     if header.decay_correction == "NONE":
         return _uncorrected(slices, half_life_s)
-    return _corrected_to_start(timeline(slices, half_life_s), half_life_s)
+    story = timeline(slices, half_life_s)
+    if story.rule == FIRST_TIME and {FRAME_TIME, GE_TIME} & set(story.impossible):
+        raise refuse(
+            header,
+            "FrameReferenceTime (0054,1300) or GE's scan time (0009,100D) says what decay is "
+            f"corrected to, and that does not fit the injection by {story.injection.source}",
+        )
+    return _corrected_to_start(story, half_life_s)
 
 
 def _corrected_to_start(story: Timeline, half_life_s: float) -> Decay:

@@ -154,9 +154,9 @@ def _text(fields: Mapping[str, Any], keyword: str) -> str:
     return "" if value is None else str(value).strip().strip("\0").strip()
 
 
-def _number(fields: Mapping[str, Any], keyword: str) -> float | None:
+def number_of(value: Any) -> float | None:
     """Return a finite float, also of 70,5; None where the value is absent, empty or no number."""
-    text = _text(fields, keyword)
+    text = "" if value is None else str(value).strip(" \0")
     if text.count(",") == 1 and "." not in text:
         text = text.replace(",", ".")
     try:
@@ -172,6 +172,10 @@ def _factor(fields: Mapping[str, Any], keyword: str) -> float | None:
     return factor if factor is not None and 1e-15 < factor < 1e15 else None
 
 
+def _number(fields: Mapping[str, Any], keyword: str) -> float | None:
+    return number_of(fields.get(keyword))
+
+
 def _seconds(fields: Mapping[str, Any], keyword: str) -> float | None:
     milliseconds = _number(fields, keyword)
     return None if milliseconds is None else milliseconds / 1000
@@ -179,7 +183,7 @@ def _seconds(fields: Mapping[str, Any], keyword: str) -> float | None:
 
 def _voxel_ml(fields: Mapping[str, Any]) -> float | None:
     pixel = values_of(fields.get("PixelSpacing"))
-    sides = [_number({"side": one}, "side") for one in pixel] + [_number(fields, "SliceThickness")]
+    sides = [number_of(one) for one in pixel] + [_number(fields, "SliceThickness")]
     known = [side for side in sides if side is not None and side > 0]
     return float(np.prod(known)) / 1000 if len(sides) == len(known) == 3 else None
 

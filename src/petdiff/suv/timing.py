@@ -45,6 +45,7 @@ class Timeline:
     rule        which of `references` decay is corrected to
     references  by rule, the moments that DecayCorrection START may mean
     doubted     names of `references` that the header admits as well as `rule`
+    impossible  rules whose times do not fit the injection
     notes       what was repaired or assumed, and why
     """
 
@@ -53,6 +54,7 @@ class Timeline:
     rule: str
     references: Mapping[str, datetime]
     doubted: tuple[str, ...]
+    impossible: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -86,7 +88,8 @@ def timeline(slices: Sequence[SliceHeader], half_life_s: float) -> Timeline:
     if rule == FIRST_TIME:
         notes.append("no clock says what decay is corrected to: the earliest slice is assumed")
     doubted = _doubted(references, scan, half_life_s)
-    return Timeline(scan, injection, rule, references, doubted, tuple(notes))
+    impossible = tuple(name for name in found if name not in references)
+    return Timeline(scan, injection, rule, references, doubted, impossible, tuple(notes))
 
 
 def _references(
