@@ -13,7 +13,6 @@ from scipy.stats import norm, t
 
 from petdiff.evaluation.activity import activity_change
 from petdiff.evaluation.baselines import (
-    FWHM_PER_SIGMA,
     best_gaussian,
     best_non_local_means,
     gaussian,
@@ -25,6 +24,7 @@ from petdiff.evaluation.metrics import (
     psnr,
     ssim_map,
 )
+from petdiff.units import FWHM_PER_SIGMA
 from petdiff.volume.noise import noise_level
 from petdiff.volume.regions import block_edges, block_sums, body_box, body_mask
 from petdiff.volume.slabs import slabs

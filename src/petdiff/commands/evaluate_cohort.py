@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from petdiff.runs import whole_file, write_json
 
 if TYPE_CHECKING:
     from petdiff.evaluation.cohort.stored import Done
+    from petdiff.evaluation.detection.lesion_summary import Row
 
 _SUMMARY_SEED = 0
 COLUMNS = ("patient", "scanner", "tracer", "dose", "method", "metric", "region", "value", "unit")
@@ -38,7 +39,7 @@ def evaluate_cohort(
     from petdiff.evaluation.cohort.run import run_cohort
     from petdiff.evaluation.cohort.summary import summarise, training_patients
     from petdiff.evaluation.cohort.table import tabulate
-    from petdiff.evaluation.detection.lesion_summary import Row, summarise_lesions
+    from petdiff.evaluation.detection.lesion_summary import summarise_lesions
     from petdiff.report.comparison import write_comparison
 
     cohort = read_cohort(file)
@@ -52,8 +53,6 @@ def evaluate_cohort(
             notify=progress.say,
         )
     with progress.stage("summary"):
-        with whole_file(output / "rows.csv", replace=True) as unfinished:
-            _write_csv(unfinished, COLUMNS, _figures(done))
         table = tabulate(done, list(cohort.methods))
         generator = np.random.default_rng(_SUMMARY_SEED)
         summary = summarise(
@@ -61,14 +60,10 @@ def evaluate_cohort(
         )
         for warning in summary.warnings:
             progress.say(f"warning {warning}")
-        record = run_record(cohort=identity(cohort), seconds=progress.seconds)
-        with whole_file(output / "summary.json", replace=True) as unfinished:
-            write_json(unfinished, summary.model_dump(mode="json") | record)
         readings = [reading for one in done for reading in one.readings]
         lesions = summarise_lesions(readings, generator=np.random.default_rng(_SUMMARY_SEED))
-        if lesions:
-            with whole_file(output / "lesions.csv", replace=True) as unfinished:
-                _write_csv(unfinished, Row._fields, lesions)
+        record = run_record(cohort=identity(cohort), seconds=progress.seconds)
+        tables = _write_tables(output, done, summary.model_dump(mode="json") | record, lesions)
     page = output / "report.html"
     with (
         progress.stage("page"),
@@ -76,8 +71,24 @@ def evaluate_cohort(
         whole_file(page, replace=True) as unfinished,
     ):
         write_comparison(unfinished, cohort, table, summary, lesions, done, name=file.name)
-    names = ("rows.csv", *(["lesions.csv"] if lesions else []), "summary.json", "report.html")
-    return [output / name for name in names if name not in progress.missing]
+    return [*tables, *([] if page.name in progress.missing else [page])]
+
+
+def _write_tables(
+    folder: Path, done: Sequence[Done], summary: Mapping[str, Any], lesions: Sequence[Row]
+) -> list[Path]:
+    """Write rows.csv, lesions.csv where there are lesions, and summary.json; return their paths."""
+    written = [folder / "rows.csv"]
+    with whole_file(written[0], replace=True) as unfinished:
+        _write_csv(unfinished, COLUMNS, _figures(done))
+    if lesions:
+        written.append(folder / "lesions.csv")
+        with whole_file(written[-1], replace=True) as unfinished:
+            _write_csv(unfinished, lesions[0]._fields, lesions)
+    written.append(folder / "summary.json")
+    with whole_file(written[-1], replace=True) as unfinished:
+        write_json(unfinished, summary)
+    return written
 
 
 def _figures(done: Sequence[Done]) -> Iterator[tuple[Any, ...]]:

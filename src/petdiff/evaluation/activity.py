@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from petdiff.units import FWHM_PER_SIGMA
 from petdiff.volume.regions import Spacing, block_edges, block_sums, block_volumes
 
 _SUV_BANDS = (-np.inf, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, np.inf)
 _BLOCK_MM = 8.0
 _CUBE_BLOCKS = 3
 _SORTING_FWHM_MM = 20.0
-_FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
 
 Blocks = NDArray[np.float64]
 
@@ -133,7 +133,7 @@ def _organ_sized(means: Blocks, edges: list[NDArray[np.intp]], spacing_mm: Spaci
     from scipy.ndimage import gaussian_filter
 
     steps = [int(starts[1] - starts[0]) if len(starts) > 1 else 1 for starts in edges]
-    sigma_mm = _SORTING_FWHM_MM / _FWHM_PER_SIGMA
+    sigma_mm = _SORTING_FWHM_MM / FWHM_PER_SIGMA
     sigmas = [sigma_mm / (step * mm) for step, mm in zip(steps, spacing_mm, strict=True)]
     return np.asarray(gaussian_filter(means, sigmas, mode="nearest"))
 

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from petdiff.units import FWHM_PER_SIGMA
 from petdiff.volume.regions import Spacing, bounding_box, grown
 from petdiff.volume.slabs import smoothed
 
 Volume = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-FWHM_PER_SIGMA = 2.354820045
 _WIDEST_FWHM_MM = 20.0
 
 

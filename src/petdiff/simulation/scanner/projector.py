@@ -19,8 +19,8 @@ from scipy import sparse
 from scipy.special import ndtr
 
 from petdiff.simulation.scanner.banded_matrix import Array, Banded
+from petdiff.units import FWHM_PER_SIGMA
 
-FWHM_PER_SIGMA = float(np.sqrt(8 * np.log(2)))
 TOF_BINS_PER_FWHM = 2.0  # binning then widens the time-of-flight kernel by less than 6 %
 TOF_BAND_BINS = 8
 TOF_TAIL = 1e-5  # of a node's events: smaller shares go to the other bins

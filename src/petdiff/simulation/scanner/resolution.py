@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ive
 
 from petdiff.simulation.scanner.banded_matrix import Array, Banded
-from petdiff.simulation.scanner.projector import FWHM_PER_SIGMA, ParallelProjector
+from petdiff.simulation.scanner.projector import ParallelProjector
+from petdiff.units import FWHM_PER_SIGMA
 
 BAND_ROWS = 16
 

@@ -20,10 +20,11 @@ from petdiff.errors import InputRefused, UsageError
 from petdiff.simulation.scanner.acquisition import Acquisition, acquire, thin
 from petdiff.simulation.scanner.exam import Coverage, Exam, coverage
 from petdiff.simulation.scanner.isotopes import F18
-from petdiff.simulation.scanner.projector import FWHM_PER_SIGMA, ParallelProjector
+from petdiff.simulation.scanner.projector import ParallelProjector
 from petdiff.simulation.scanner.reconstruction import osem
 from petdiff.simulation.scanner.resolution import BlurredProjector, Resolution
 from petdiff.simulation.scanner.scanners import Scanner
+from petdiff.units import FWHM_PER_SIGMA
 
 FloatArray = NDArray[np.float32]
 
