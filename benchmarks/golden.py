@@ -39,8 +39,10 @@ import petdiff
 from petdiff.data.array_store import Store
 from petdiff.evaluation.cohort.definition import Cohort, Unit
 from petdiff.evaluation.cohort.run import run_cohort
-from petdiff.evaluation.cohort.summary import summarise, tabulate
-from petdiff.evaluation.cohort.unit import Measured, measure_unit, reading_to_json
+from petdiff.evaluation.cohort.stored import StoredReading
+from petdiff.evaluation.cohort.summary import summarise
+from petdiff.evaluation.cohort.table import tabulate
+from petdiff.evaluation.cohort.unit import Measured, measure_unit
 from petdiff.evaluation.detection.lesion_summary import summarise_lesions
 from petdiff.evaluation.lesions import sphere_lesion
 from petdiff.evaluation.metrics import compare
@@ -256,11 +258,15 @@ def cohort() -> Entries:
                 shown = {m: v for m, region, v, _ in figures if (m, region) in SHOWN}
                 yield f"{one.unit.name}/1/{dose:g}/{method}", of_figures(figures, **shown)
         summary = summarise(tabulate(done, list(asked.methods)), generator=np.random.default_rng(0))
+    content = summary.model_dump(mode="json")
     for part in ("means", "tests"):
-        summary[part].pop("seconds")
-        yield f"summary/{part}", of_figures(summary[part])
+        content[part].pop("seconds")
+        yield f"summary/{part}", of_figures(content[part])
     readings = [reading for one in done for reading in one.readings]
-    yield "readings", of_figures([reading_to_json(reading) for reading in readings])
+    yield (
+        "readings",
+        of_figures([StoredReading.of(reading).model_dump(mode="json") for reading in readings]),
+    )
     lesions = summarise_lesions(readings, generator=np.random.default_rng(0))
     yield "summary/lesions", of_figures(lesions, rows=len(lesions))
 
