@@ -192,10 +192,10 @@ def _sound(what: str) -> Iterator[None]:
     """Raise InputRefused for whatever zipfile raises on a damaged archive: a dozen kinds."""
     try:
         yield
-    except (PetdiffError, MemoryError):
+    except PetdiffError:
         raise
-    except Exception as problem:
-        reason = one_line(str(problem)) or type(problem).__name__
+    except Exception as problem:  # MemoryError, too: LZMA allocates what a damaged header declares
+        reason = one_line(problem)[:200] or type(problem).__name__
         raise InputRefused(
             f"{what} is not a sound zip ({reason}): get it again, or unpack it and give the folder"
         ) from problem

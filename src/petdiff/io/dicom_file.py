@@ -33,6 +33,14 @@ _MOST_RATIO = 20  # PET slices deflate to 1/2 … 1/10
 _CHUNK_BYTES = 1 << 20
 # Groups on which place, values and SUV hang: what cannot be decoded there refuses the scan.
 _GROUPS_NEEDED = frozenset({0x0008, 0x0018, 0x0020, 0x0028, 0x0054})
+_IDENTITY = (0x00080016, 0x00080018, 0x0020000D, 0x0020000E)
+_KINDS = {
+    "items": ("SQ",),
+    "text": ("AE", "AS", "CS", "DA", "DT", "LO", "LT", "SH", "ST", "TM", "UC", "UI", "UR", "UT"),
+    "name": ("PN",),
+    "number": ("DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV", "US or SS"),
+    "tag": ("AT",),
+}  # fmt: skip
 _MOST_NOTES = 5
 _WRONG_KIND = "it is stored as "
 _BROKEN_OFF = re.compile("end of file", re.IGNORECASE)
@@ -131,12 +139,13 @@ def _short(dataset: Dataset, notes: Sequence[str]) -> str | None:
 def decode_all(file: DicomFile) -> None:
     """Decode every element now: pydicom does so on first use, which would be minutes later.
 
-    What cannot be decoded is removed and noted; raises DamagedFile where it may be needed. A
-    sequence that is stored as text, or text as a sequence, counts as missing.
+    What cannot be decoded is removed and noted; raises DamagedFile where it may be needed. What is
+    stored as another kind than the standard's, a sequence as text for example, counts as missing.
     """
     with lenient_pydicom() as notes:
         for tag, reason in _decode(file.dataset):
-            if tag.group in _GROUPS_NEEDED and not reason.startswith(_WRONG_KIND):
+            wrong_kind = reason.startswith(_WRONG_KIND) and tag not in _IDENTITY
+            if tag.group in _GROUPS_NEEDED and not wrong_kind:
                 raise DamagedFile(
                     f"{file.entry.name}: {tag} cannot be decoded ({reason}): a damaged header",
                     _series_uid(file.dataset),
@@ -150,10 +159,9 @@ def _decode(dataset: Dataset) -> Iterator[tuple[BaseTag, str]]:
     for tag in list(dataset.keys()):
         try:
             element = dataset[tag]
-            is_sequence = isinstance(element.value, Items)
-            if not tag.is_private and is_sequence != (_standard_vr(tag, element.VR) == "SQ"):
+            if not tag.is_private and _kind(element.VR) != _kind(_standard_vr(tag, element.VR)):
                 raise ValueError(_WRONG_KIND + element.VR)
-            items = list(element.value) if is_sequence else []
+            items = list(element.value) if isinstance(element.value, Items) else []
         except MemoryError:
             raise
         except Exception as problem:
@@ -163,6 +171,11 @@ def _decode(dataset: Dataset) -> Iterator[tuple[BaseTag, str]]:
         for item in items:
             for _, reason in _decode(item):
                 yield tag, reason
+
+
+def _kind(vr: str) -> str:
+    """Return what values of a VR are in Python; numbers also for text that holds numbers."""
+    return next((kind for kind, vrs in _KINDS.items() if vr in vrs), "bytes")
 
 
 def _standard_vr(tag: BaseTag, otherwise: str) -> str:

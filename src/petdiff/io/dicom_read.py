@@ -209,7 +209,10 @@ def _volume(
     # Slices are filled one after the other in memory, and the view has them as its last axis.
     volume = np.empty((len(stack), plane.rows, plane.columns), dtype=np.float32)
     for k, s in enumerate(stack):
-        volume[k] = reader.values(s.file, s.header, s.frame) * factors[k]
+        values = reader.values(s.file, s.header, s.frame) * factors[k]
+        if not np.abs(values).max() <= np.finfo(np.float32).max:
+            raise InputRefused(f"{s.plane.name} holds values beyond what float32 can hold")
+        volume[k] = values
     return volume.transpose(2, 1, 0)
 
 

@@ -132,7 +132,7 @@ def values_of(value: Any) -> list[str]:
         value = value.split("\\")
     elif not isinstance(value, Iterable) or isinstance(value, bytes):
         value = [value]
-    found = (str(one).strip(" \0") for one in value)
+    found = (_printable(str(one).strip(" \0")) for one in value)
     return [one for one in found if one]
 
 
@@ -151,7 +151,13 @@ def _notes(fields: Mapping[str, Any], weight: float | None, dose: float | None) 
 
 def _text(fields: Mapping[str, Any], keyword: str) -> str:
     value = fields.get(keyword)
-    return "" if value is None else str(value).strip().strip("\0").strip()
+    text = "" if value is None else str(value).strip().strip("\0").strip()
+    return _printable(text)
+
+
+def _printable(text: str) -> str:
+    """Return text of a header that may be damaged, safe to show in a message."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def number_of(value: Any) -> float | None:
