@@ -1,7 +1,8 @@
-"""The denoiser, the one thing that samplers know, and the adapter that makes a DDPM look like one.
+"""The denoiser protocol that samplers use, and an adapter that gives a DDPM this form.
 
-x = x0 + σ·noise. A denoiser answers the expected x0; the measured scan is bound beforehand (by a
-closure or functools.partial). At σ = ∞ x holds nothing of x0, by convention just the unit noise.
+A noisy state is x = x0 + σ·noise. A denoiser returns the expected x0. The measured scan is fixed
+beforehand, by a closure or functools.partial. At σ = ∞ the state holds no signal; by convention x
+is then the unit noise itself.
 """
 
 from __future__ import annotations
@@ -16,25 +17,29 @@ from petdiff.diffusion.schedules import sigmas_of
 
 
 class Denoiser(Protocol):
-    """denoiser(x, sigma) → the expected x0, of x's shape; sigma is a 0-d tensor."""
+    """Maps a state x and its noise level sigma (a 0-d tensor) to the expected x0, of x's shape."""
 
     def __call__(self, x: Tensor, sigma: Tensor, /) -> Tensor: ...
 
 
 @runtime_checkable
 class VarianceDenoiser(Denoiser, Protocol):
-    """A denoiser that also knows how far the ancestral sampler's next step should scatter."""
+    """A denoiser that also predicts the variance of the ancestral sampler's next step."""
 
     def with_variance(self, x: Tensor, sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]:
-        """The expected x0, and the variance of x at sigma_next given x at sigma; of x's shape."""
+        """Return the expected x0, and the variance of x at sigma_next given x at sigma.
+
+        Both have the shape of x.
+        """
         ...
 
 
 def variance_range(sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]:
-    """Least and greatest variance of x at sigma_next given x at sigma.
+    """Return the smallest and the largest variance of x at sigma_next given x at sigma.
 
-    Least where x0 is known (β̃ of Ho et al. 2020, eq. 7), greatest where x0 is white noise of
-    variance 1 (β), both for x scaled as here: DDPM's own are ᾱ of sigma_next times as large.
+    The smallest holds if x0 is known (β̃ of Ho et al. 2020, eq. 7), the largest if x0 is white
+    noise of variance 1 (β). Both are for x = x0 + σ·noise. The variances of the DDPM paper, for x_t
+    = √ᾱ·x, are larger by the factor ᾱ of sigma_next.
     """
     least = sigma_next**2 * (1 - (sigma_next / sigma) ** 2)
     signal = torch.where(sigma.isinf(), 1.0, (sigma**2 - sigma_next**2) / (1 + sigma**2))
@@ -42,14 +47,14 @@ def variance_range(sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class DDPMDenoiser:
-    """An ε-predicting DDPM as a denoiser: σ = √((1−ᾱ)/ᾱ), x = x_t/√ᾱ.
+    """Adapts an ε-predicting DDPM to the denoiser protocol: σ = √((1−ᾱ)/ᾱ), x = x_t/√ᾱ.
 
-    network     (x_t [b, c, …], timestep [b]) → ε [b, c, …], or ε and v [b, 2c, …] where the
-                variance is learned, as a place v in its range, −1 … 1 (Nichol & Dhariwal 2021,
-                eq. 15)
-    alphas_bar  [T], what the network was trained with; between its levels the timestep is
-                interpolated in log σ, beyond them it stays at the last
-    clip        the range that x0 is known to lie in, or None
+    network     (x_t [b, c, …], timestep [b]) → ε [b, c, …], or ε and v [b, 2c, …] if the variance
+                is learned; v in −1 … 1 interpolates between the smallest and the largest log
+                variance (Nichol & Dhariwal 2021, eq. 15)
+    alphas_bar  [T], the schedule of the training; between its levels the timestep is interpolated
+                in log σ, beyond them it is that of the nearest level
+    clip        range to which x0 is clipped, or None
     """
 
     def __init__(
@@ -66,7 +71,7 @@ class DDPMDenoiser:
         return self._predict(x, sigma)[0]
 
     def with_variance(self, x: Tensor, sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]:
-        """See VarianceDenoiser; the least variance where the network has learned none."""
+        """See VarianceDenoiser. If the network learned no variance, it is the smallest possible."""
         x0, place = self._predict(x, sigma)
         least, greatest = variance_range(sigma, sigma_next)
         if place is None:
@@ -75,11 +80,11 @@ class DDPMDenoiser:
         return x0, (share * greatest.log() + (1 - share) * least.log()).exp()
 
     def _predict(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor | None]:
-        if sigma.isinf():  # no timestep is that noisy; the noisiest one stands in
+        if sigma.isinf():  # no timestep is that noisy: use the noisiest
             sigma = self.sigmas[-1]
             x = (1 + sigma**2).sqrt() * x
         x_t = x / (1 + sigma**2).sqrt()
-        # Not in x's dtype: bfloat16 has no 999.
+        # Not in x's dtype: bfloat16 cannot represent 999.
         timestep = self.timestep(sigma).to(x.device, torch.float32).expand(len(x))
         output = self.network(x_t, timestep)
         epsilon, place = output, None
@@ -89,7 +94,7 @@ class DDPMDenoiser:
         return (x0 if self.clip is None else x0.clamp(*self.clip)), place
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        """The timestep, 0-d float64; a whole number where σ is one of the schedule's."""
+        """Return the timestep of a σ, 0-d float64; an integer if σ is a level of the schedule."""
         log_sigmas, log_sigma = self.sigmas.log(), sigma.double().cpu().log()
         above = int(torch.searchsorted(log_sigmas, log_sigma).clamp(1, len(log_sigmas) - 1))
         low, high = log_sigmas[above - 1], log_sigmas[above]
@@ -97,9 +102,10 @@ class DDPMDenoiser:
 
 
 def ddpm_start(noise: Tensor, sigmas: Tensor) -> Tensor:
-    """The noise to hand a sampler so that it starts as DDPMs do, from x_T = noise.
+    """Return noise scaled so that a sampler starts from x_T = noise, as DDPMs do.
 
-    A sampler starts from x = σ·noise, which is x_T = noise·σ/√(1+σ²): short of the unit variance
-    that DDPMs assume of x_T. The difference is small, but shows beside their own results.
+    A sampler starts from x = σ·noise, which is x_T = noise·σ/√(1+σ²). Its variance is slightly less
+    than the unit variance that a DDPM assumes. The difference is small, but visible in a comparison
+    with published DDPM results.
     """
     return noise * (1 + sigmas[0] ** -2).sqrt()

@@ -1,4 +1,4 @@
-"""What a DDPM is trained with: ε by mean squared error, its variance by the variational bound.
+"""DDPM losses: mean squared error for ε, variational bound for the variance.
 
 Nichol & Dhariwal 2021 (arXiv 2102.09672), section 3.1, for volumes in the range −1 … 1.
 """
@@ -16,7 +16,7 @@ from petdiff.diffusion.schedules import sigmas_of
 
 
 class DDPMLoss(NamedTuple):
-    """Losses of each sample, [b]; `total` is to be minimised; `variational` in bits per voxel."""
+    """Losses of each sample, [b]: `total` is minimised; `variational` is in bits per voxel."""
 
     total: Tensor
     mse: Tensor
@@ -24,9 +24,9 @@ class DDPMLoss(NamedTuple):
 
 
 def add_noise(x0: Tensor, noise: Tensor, timestep: Tensor, alphas_bar: Tensor) -> Tensor:
-    """x_t = √ᾱ_t·x0 + √(1−ᾱ_t)·noise. Ho et al. 2020, eq. 4.
+    """Return x_t = √ᾱ_t·x0 + √(1−ᾱ_t)·noise, of x0's shape. Ho et al. 2020, eq. 4.
 
-    x0, noise [b, …]; timestep [b], whole numbers; alphas_bar [T].
+    x0, noise [b, …]; timestep [b], integers; alphas_bar [T].
     """
     alpha_bar = _at(timestep, alphas_bar, x0)
     return alpha_bar.sqrt() * x0 + (1 - alpha_bar).sqrt() * noise
@@ -35,10 +35,11 @@ def add_noise(x0: Tensor, noise: Tensor, timestep: Tensor, alphas_bar: Tensor) -
 def ddpm_loss(
     output: Tensor, x0: Tensor, noise: Tensor, timestep: Tensor, alphas_bar: Tensor
 ) -> DDPMLoss:
-    """L_hybrid (eq. 16) of a network's output [b, 2c, …], ε and v, on add_noise(x0, noise, …).
+    """Return L_hybrid (eq. 16) for the network's output [b, 2c, …] (ε and v) on a noisy volume.
 
-    The bound's sum over T steps, weighed 1/T, is one term at a random timestep. It trains v alone:
-    ε is held still in it.
+    The network's input was add_noise(x0, noise, timestep, alphas_bar). The bound, a mean over T
+    steps, is estimated by the term of one random timestep. It trains v alone: its gradient does not
+    reach ε.
     """
     epsilon, place = output.chunk(2, dim=1)
     mse = (noise - epsilon).square().flatten(1).mean(1)
@@ -48,16 +49,17 @@ def ddpm_loss(
 
 
 def _bits(error: Tensor, share: Tensor, x0: Tensor, timestep: Tensor, alphas_bar: Tensor) -> Tensor:
-    """The bound's term L_t in each voxel, where ε is wrong by `error`. Ho et al. 2020, eq. 5.
+    """Return the bound's term L_t in each voxel, for an ε that is wrong by `error`.
 
-    For t > 0 the divergence of the net's posterior of the step from the true one. No scaling of x
-    changes it, so it is taken for x = x0 + σ·noise, where a wrong ε moves x0 by σ·error. For t = 0
-    the surprise at x0 itself.
+    Ho et al. 2020, eq. 5. For t > 0 this is the divergence of the predicted posterior from the true
+    one. It does not depend on the scale of x, so it is computed for x = x0 + σ·noise, where an
+    error of ε shifts x0 by σ·error. For t = 0 it is the negative log-likelihood of x0.
     """
     sigmas = sigmas_of(alphas_bar)
     sigmas_next = torch.cat([sigmas.new_zeros(1), sigmas[:-1]])
     least, greatest = variance_range(sigmas, sigmas_next)
-    # The last step's least is 0, which has no logarithm: the one before stands in, in DDPM's scale.
+    # The smallest variance of the last step is 0, which has no logarithm. It is replaced by that of
+    # the step before, in the scale of x_t.
     least[0] = least[1] * alphas_bar[0]
     log_least, log_greatest = _at(timestep, least.log(), x0), _at(timestep, greatest.log(), x0)
     log_variance = share * log_greatest + (1 - share) * log_least
@@ -72,22 +74,20 @@ def _bits(error: Tensor, share: Tensor, x0: Tensor, timestep: Tensor, alphas_bar
     return nats / math.log(2)
 
 
-def _log_probability_of_level(
-    x0: Tensor, mean: Tensor, spread: Tensor, levels: int = 256
-) -> Tensor:
-    """Log-probability that a Gaussian lands on x0's level of −1 … 1. Ho et al. 2020, eq. 13.
+def _log_probability_of_level(x0: Tensor, mean: Tensor, sd: Tensor, levels: int = 256) -> Tensor:
+    """Return the log-probability that a Gaussian falls into x0's bin of −1 … 1.
 
-    The outermost levels reach to infinity.
+    Ho et al. 2020, eq. 13. The outermost bins extend to infinity.
     """
     half = 1 / (levels - 1)
-    below = torch.special.ndtr((x0 - half - mean) / spread)
-    above = torch.special.ndtr((x0 + half - mean) / spread)
+    below = torch.special.ndtr((x0 - half - mean) / sd)
+    above = torch.special.ndtr((x0 + half - mean) / sd)
     below = torch.where(x0 < half - 1, 0.0, below)
     above = torch.where(x0 > 1 - half, 1.0, above)
     return (above - below).clamp(min=1e-12).log()
 
 
 def _at(timestep: Tensor, table: Tensor, like: Tensor) -> Tensor:
-    """table[timestep], as [b, 1, …] beside `like` [b, …], in its dtype and on its device."""
+    """Return table[timestep] as [b, 1, …], with the dimensions, dtype and device of `like`."""
     values = table.to(timestep.device)[timestep].to(like)
     return values.view(-1, *[1] * (like.ndim - 1))

@@ -1,11 +1,12 @@
-"""Samplers: from unit noise to a clean volume, asking a denoiser at each σ of a schedule.
+"""Samplers: turn unit noise into a clean volume by calling a denoiser at each σ of a schedule.
 
 All take (denoiser, noise, sigmas, *, generator=None, callback=None). `sigmas` is 1-D, falls
-strictly and ends in 0; its first entry may be ∞. `callback(x=, i=, sigma=, denoised=)` sees each
-step. The deterministic ones take a generator too, and leave it alone, so that all are called alike.
+strictly and ends in 0; its first entry may be ∞. `callback(x=, i=, sigma=, denoised=)` is called at
+each step. The deterministic samplers accept a generator too, and do not use it, so that all are
+called alike.
 
-One identity carries them: with the noise n = (x − x0)/σ that x holds by the denoiser's estimate, x
-at any other level is x0 + σ'·n. At σ = ∞ the state is n itself, and the same step holds there.
+All use one identity. With n = (x − x0)/σ, the noise in x according to the denoiser's estimate, the
+state at any other level σ' is x0 + σ'·n. At σ = ∞ the state is n itself, and the same step holds.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from petdiff.diffusion.denoiser import Denoiser, VarianceDenoiser, variance_rang
 
 
 class Callback(Protocol):
-    """Sees the state x at level sigma of step i, and the denoiser's answer."""
+    """Receives the state x at level sigma of step i, and the denoiser's result."""
 
     def __call__(self, *, x: Tensor, i: int, sigma: Tensor, denoised: Tensor) -> None: ...
 
@@ -34,7 +35,10 @@ def sample_euler(
     generator: torch.Generator | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Euler's method on dx/dσ = (x − D)/σ; deterministic. Karras et al. 2022, eqs. 1, 3."""
+    """Return a sample by Euler's method on dx/dσ = (x − D)/σ; deterministic.
+
+    Karras et al. 2022, eqs. 1 and 3. One call per step.
+    """
     x = _start(noise, sigmas)
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         denoised = denoiser(x, sigma)
@@ -53,9 +57,10 @@ def sample_heun(
     generator: torch.Generator | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Heun's second-order method, asking twice a step; deterministic. Karras et al. 2022, alg. 1.
+    """Return a sample by Heun's second-order method; deterministic. Karras et al. 2022, alg. 1.
 
-    The step from ∞, over which no slope can be averaged, and the one to 0 are Euler's.
+    Two calls per step, except in the step from ∞, where no slope can be averaged, and in the step
+    to 0: these are Euler's.
     """
     x = _start(noise, sigmas)
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
@@ -80,10 +85,10 @@ def sample_dpmpp_2m(
     generator: torch.Generator | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """DPM-Solver++(2M), second order, asking once a step; deterministic.
+    """Return a sample by DPM-Solver++(2M), second order, one call per step; deterministic.
 
-    Lu et al. 2022 (arXiv 2211.01095), alg. 2: Euler's step towards x0 extrapolated, along −log σ,
-    to the middle of the step. The first has nothing to extrapolate from, the one to 0 no middle.
+    Lu et al. 2022 (arXiv 2211.01095), alg. 2: Euler's step with x0 extrapolated, along −log σ, to
+    the middle of the step. The first step, without a previous x0, and the step to 0 are Euler's.
     """
     x = _start(noise, sigmas)
     previous: tuple[Tensor, Tensor] | None = None
@@ -111,7 +116,10 @@ def sample_ddim(
     generator: torch.Generator | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """DDIM: Euler's step with `eta` of DDPM's fresh noise. Song et al. 2021, eqs. 12 and 16."""
+    """Return a sample by DDIM: Euler's step with the share `eta` of DDPM's added noise.
+
+    Song et al. 2021, eqs. 12 and 16. `eta` 0 is deterministic.
+    """
     x = _start(noise, sigmas)
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         denoised = denoiser(x, sigma)
@@ -134,9 +142,10 @@ def sample_ancestral(
     generator: torch.Generator | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """DDPM's ancestral sampler, from the posterior of each step. Ho et al. 2020, alg. 2 and eq. 7.
+    """Return a sample by DDPM's ancestral sampler, drawing from the posterior of each step.
 
-    A VarianceDenoiser says how far each step scatters; any other's do as if its x0 were certain.
+    Ho et al. 2020, alg. 2 and eq. 7. The variance of each step is that of a VarianceDenoiser; for
+    other denoisers it is the smallest possible, as if their x0 were certain.
     """
     x = _start(noise, sigmas)
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
@@ -153,9 +162,10 @@ def sample_ancestral(
 
 
 def unit_noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Unit Gaussian noise of this shape, dtype and device, from a generator that was passed in.
+    """Return unit Gaussian noise with the shape, dtype and device of `like`.
 
-    It is drawn where the generator lives, so that one seed gives the same noise to every device.
+    It is drawn on the generator's device, so that one seed gives the same noise on every device.
+    Raises ValueError if there is no generator.
     """
     if generator is None:
         raise ValueError(
@@ -165,7 +175,7 @@ def unit_noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def _start(noise: Tensor, sigmas: Tensor) -> Tensor:
-    """The state at sigmas[0]: noise scaled to it, or the noise itself where it is infinite."""
+    """Return the state at sigmas[0]: noise times sigmas[0], or the noise itself if that is ∞."""
     if sigmas.ndim != 1 or len(sigmas) < 2 or sigmas[-1] != 0 or not (sigmas.diff() < 0).all():
         raise ValueError(
             f"sigmas must fall strictly from a first level to 0, got {sigmas.tolist()}"
@@ -174,5 +184,5 @@ def _start(noise: Tensor, sigmas: Tensor) -> Tensor:
 
 
 def _noise_in(x: Tensor, denoised: Tensor, sigma: Tensor) -> Tensor:
-    """The unit noise that x holds where x0 is `denoised`; at σ = ∞, x itself."""
+    """Return the unit noise in x if x0 is `denoised`; at σ = ∞, x itself."""
     return x if sigma.isinf() else (x - denoised) / sigma

@@ -1,8 +1,8 @@
-"""Schedules: which noise levels σ are visited. A schedule is a 1-D tensor, float64, on the CPU.
+"""Schedules: the noise levels σ of a sampler, as a 1-D float64 tensor on the CPU.
 
-σ falls from the noisiest level to 0, and may start at ∞, where only noise is left. Timesteps t of
-a DDPM count 0 … T−1 from the least noisy; ᾱ_t is the signal's share of the variance, and σ_t the
-noise beside a signal scaled to 1.
+σ falls from the noisiest level to 0, and may start at ∞, where only noise is left. Timesteps t of a
+DDPM count 0 … T−1 from the least noisy. ᾱ_t is the signal's share of the variance. σ_t is the
+standard deviation of the noise for a signal scaled to 1.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 def linear_alphas_bar(
     timesteps: int = 1000, beta_first: float = 1e-4, beta_last: float = 0.02
 ) -> Tensor:
-    """ᾱ [timesteps] for β growing linearly. Ho et al. 2020 (arXiv 2006.11239), section 4."""
+    """Return ᾱ [timesteps] for linearly growing β. Ho et al. 2020 (arXiv 2006.11239), section 4."""
     betas = torch.linspace(beta_first, beta_last, timesteps, dtype=torch.float64)
     return (1 - betas).cumprod(0)
 
@@ -26,9 +26,10 @@ def linear_alphas_bar(
 def cosine_alphas_bar(
     timesteps: int = 1000, offset: float = 0.008, beta_max: float = 0.999
 ) -> Tensor:
-    """ᾱ [timesteps] falling as a squared cosine. Nichol & Dhariwal 2021 (arXiv 2102.09672), eq. 17.
+    """Return ᾱ [timesteps] that falls as a squared cosine.
 
-    As there, β stops at beta_max, lest ᾱ end in 0.
+    Nichol & Dhariwal 2021 (arXiv 2102.09672), eq. 17. β is limited to beta_max, as in the paper, so
+    that ᾱ does not reach 0.
     """
     time = torch.arange(timesteps + 1, dtype=torch.float64) / timesteps
     signal = ((time + offset) / (1 + offset) * math.pi / 2).cos().square()
@@ -37,12 +38,12 @@ def cosine_alphas_bar(
 
 
 def sigmas_of(alphas_bar: Tensor) -> Tensor:
-    """σ = √((1−ᾱ)/ᾱ), of ᾱ's shape."""
+    """Return σ = √((1−ᾱ)/ᾱ), of ᾱ's shape."""
     return ((1 - alphas_bar) / alphas_bar).sqrt()
 
 
 def ddpm_sigmas(alphas_bar: Tensor, timesteps: Tensor) -> Tensor:
-    """σ at these timesteps [n], noisiest first, then 0: [n + 1]."""
+    """Return σ at these timesteps [n], noisiest first, then 0: [n + 1]."""
     sigmas = sigmas_of(alphas_bar)[timesteps].sort(descending=True).values
     return torch.cat([sigmas, sigmas.new_zeros(1)])
 
@@ -50,20 +51,20 @@ def ddpm_sigmas(alphas_bar: Tensor, timesteps: Tensor) -> Tensor:
 def respaced_timesteps(
     timesteps: int, steps: int, spacing: Literal["ends", "stride"] = "ends"
 ) -> Tensor:
-    """`steps` of the timesteps 0 … timesteps−1, ascending, spread evenly, as int64 [steps].
+    """Return `steps` of the timesteps 0 … timesteps−1, ascending and evenly spaced, int64 [steps].
 
-    "ends" rounds a spread that holds the first and the last, as Nichol & Dhariwal 2021, section 4,
-    take for ancestral sampling; "stride" takes every n-th from 0 on and does not reach the last, as
-    Song et al. 2021 (arXiv 2010.02502), appendix D.2, for DDIM.
+    "ends" includes the first and the last timestep and rounds those between, as in Nichol &
+    Dhariwal 2021, section 4, for ancestral sampling. "stride" takes every n-th timestep from 0 and
+    does not reach the last, as in Song et al. 2021 (arXiv 2010.02502), appendix D.2, for DDIM.
 
-    Raises ValueError where there are not so many, or no whole stride takes just as many.
+    Raises ValueError if there are not so many timesteps, or if no integer stride gives that number.
     """
     if not 1 <= steps <= timesteps:
         raise ValueError(f"steps must lie between 1 and {timesteps}, got {steps}")
-    if steps == 1:  # a step from any other level would start from a scan that is not there
+    if steps == 1:  # only the noisiest level needs no earlier state
         return torch.tensor([timesteps - 1])
     if spacing == "ends":
-        # Summed, not multiplied: rounding errors break ties, and published results hang on them.
+        # Summed, not multiplied: rounding errors decide ties, and published results depend on them.
         gap = (timesteps - 1) / (steps - 1)
         return torch.tensor([round(t) for t in accumulate(repeat(gap, steps - 1), initial=0.0)])
     stride = next((s for s in range(1, timesteps + 1) if -(-timesteps // s) == steps), None)
@@ -73,9 +74,9 @@ def respaced_timesteps(
 
 
 def karras_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Tensor:
-    """σ from sigma_max to sigma_min in `steps` levels, then 0: [steps + 1].
+    """Return σ from sigma_max to sigma_min in `steps` levels, then 0: [steps + 1].
 
-    Even in σ^(1/ρ). Karras et al. 2022 (arXiv 2206.00364), eq. 5.
+    Levels are evenly spaced in σ^(1/ρ). Karras et al. 2022 (arXiv 2206.00364), eq. 5.
     """
     ramp = torch.linspace(
         sigma_max ** (1 / rho), sigma_min ** (1 / rho), steps, dtype=torch.float64

@@ -1,9 +1,9 @@
-"""A 3-D patch discriminator: tells real full-dose scans from made ones, patch by patch.
+"""A 3-D patch discriminator: tells real full-dose scans from generated ones, patch by patch.
 
-The PatchGAN of Isola et al. 2017 (pix2pix, arXiv 1611.07004, appendix 6.1.2) with 3-D convolutions
-and two halvings in place of three, so that a patch is 34 voxels a side. Its norm over a batch is
+The PatchGAN of Isola et al. 2017 (pix2pix, arXiv 1611.07004, appendix 6.1.2) with 3-D convolutions,
+and two downsamplings instead of three, so that a patch is 34 voxels wide. Batch normalisation is
 replaced by spectral normalisation (Miyato et al. 2018, arXiv 1802.05957), which needs no statistics
-of patches that differ as much as a bladder and a lung do.
+of patches as different as bladder and lung.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 
 class PatchDiscriminator(nn.Module):
-    """One answer for each patch of `receptive_field` voxels a side.
+    """Returns one logit for each patch of `receptive_field` voxels a side.
 
     forward(measured, candidate), both [b, 1, i, j, k], every axis at least 16 voxels → [b, 1, …].
     """

@@ -1,7 +1,7 @@
-"""A plain 3-D U-Net: two convolutions a level, each normalised and rectified.
+"""A plain 3-D U-Net: two convolutions per level, each followed by GroupNorm and a ReLU.
 
-Ronneberger et al. 2015 (arXiv 1505.04597) with strided convolutions on the way down, trilinear
-interpolation on the way up, and GroupNorm. Shapes: b batch, c channels, then i, j, k.
+Ronneberger et al. 2015 (arXiv 1505.04597), with strided convolutions on the way down and trilinear
+interpolation on the way up. Shapes: b batch, c channels, then i, j, k.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _CHANNELS_PER_GROUP = 4
 
 
 class PlainArchitecture(BaseModel):
-    """What a PlainUNet is made of. The bounds keep a description from a file within a machine.
+    """The architecture of a PlainUNet. Its bounds limit what a file can ask of a machine.
 
-    features  channels at full resolution; twice as many at each level below
-    levels    that have skip connections; one more lies below them
+    features  channels at full resolution; doubled at each level below
+    levels    number of levels with a skip connection; one more lies below them
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,7 +32,10 @@ class PlainArchitecture(BaseModel):
 
 
 class PlainUNet(nn.Module):
-    """forward: [b, 1, i, j, k] → the same; fresh weights answer 0. Axes must be multiples."""
+    """Maps [b, 1, i, j, k] to the same shape; returns 0 before training.
+
+    The axes must be multiples of `multiple`.
+    """
 
     def __init__(self, architecture: PlainArchitecture) -> None:
         super().__init__()
@@ -50,7 +53,7 @@ class PlainUNet(nn.Module):
 
     @property
     def multiple(self) -> int:
-        """Every axis of the input must be a multiple of this many voxels."""
+        """Return the number of voxels that every axis of the input must be a multiple of."""
         return 1 << self.architecture.levels
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
 """The U-Net of the published 3-D DDPM, with its layer names, so that its checkpoints load.
 
 Residual U-Net of Dhariwal & Nichol 2021 (arXiv 2105.05233, section 3) with 3-D convolutions, no
-attention, scale-shift GroupNorm, and residual blocks that change the resolution. Two quirks: the
-resolution changes on the two inner axes only, so that the first spatial axis, the axial one, keeps
-its full length through the whole net; and the decoder narrows one level early (see Architecture).
-So the same net in 2-D is the 3-D one without its axial axis.
+attention, scale-shift GroupNorm, and residual blocks that change the resolution. It differs from
+the usual layout in two ways. The resolution changes on the two inner axes only: the first spatial
+axis, the axial one, keeps its full length. The decoder narrows one level early (see Architecture).
+The 2-D network is the 3-D one without the axial axis.
 
 Shapes: b batch, c channel, then [axial, inner, inner], or in 2-D [inner, inner].
 """
@@ -26,17 +26,17 @@ _CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: 
 
 
 class Architecture(BaseModel):
-    """What the network is made of; by default, what the published one is made of.
+    """The architecture of a PublishedUNet; the defaults are the published network's.
 
-    Tensor shapes show all of it but `groups`, which is 32 in published weights. The bounds keep a
-    description from a file within what a machine has.
+    It can be read from the shapes of the tensors, except `groups`, which is 32 in published
+    weights. Its bounds limit what a file can ask of a machine.
 
     multipliers          width of each encoder level, in units of `channels`
-    decoder_multipliers  width of each block of the decoder, coarsest level first. The published net
-                         takes the next finer level's width from the second block of a level on,
-                         where the usual layout keeps the level's own
+    decoder_multipliers  width of each block of the decoder, coarsest level first. From the second
+                         block of a level on, the published network has the width of the next finer
+                         level; the usual layout keeps the level's own
     in_channels          the noisy volume and the measured one
-    out_channels         ε, and the variance where it is learned
+    out_channels         ε, and the variance if it is learned
     groups               of channels in each GroupNorm
     dims                 3, or 2 for slices
     """
@@ -76,7 +76,7 @@ class Architecture(BaseModel):
         out_channels: int = 2,
         dims: Literal[2, 3] = 3,
     ) -> Architecture:
-        """Return the published layout, quirks and channels per group included, at another size."""
+        """Return the published layout at another size, with the same channels per group."""
         decoder: list[int] = []
         for width, finer in zip(
             multipliers[::-1], (*multipliers[-2::-1], multipliers[0]), strict=True
@@ -101,21 +101,22 @@ class Architecture(BaseModel):
 
     @property
     def inner_multiple(self) -> int:
-        """What the lengths of the two inner axes must be multiples of."""
+        """Return the number that the lengths of the two inner axes must be multiples of."""
         return int(2 ** (len(self.multipliers) - 1))
 
 
 class PublishedUNet(nn.Module):
-    """ε, and the variance where it is learned, from a noisy volume and the measured one.
+    """Predicts ε, and the variance if it is learned, from a noisy volume and the measured one.
 
     forward(x, timestep): x [b, in_channels, axial, inner, inner] holds the noisy volume first, then
     the measured one; timestep [b], from 0 to 999. Returns [b, out_channels, axial, inner, inner].
     The axial length is free; the inner ones must be multiples of `architecture.inner_multiple`. In
-    2-D there is no axial axis. Fresh weights answer 0, as each residual block starts from nothing.
+    2-D there is no axial axis. The network returns 0 before training, because its last layer starts
+    at zero.
     """
 
-    # For training: there the backward of GroupNorm is nine times as slow with channels last
-    # (torch 2.13, bfloat16), and a whole step takes half as long again.
+    # With channels last, the backward pass of GroupNorm takes 9 times as long and a training step
+    # 1.5 times as long (torch 2.13, bfloat16).
     channels_last_on_cpu = False
 
     def __init__(self, architecture: Architecture) -> None:
@@ -154,7 +155,7 @@ class PublishedUNet(nn.Module):
             self.output_blocks.append(Stage(*blocks))
 
         self.out = nn.Sequential(
-            nn.GroupNorm(a.groups, c), nn.SiLU(), _silent(_conv(a.dims, c, a.out_channels))
+            nn.GroupNorm(a.groups, c), nn.SiLU(), _zeroed(_conv(a.dims, c, a.out_channels))
         )
 
     def forward(self, x: Tensor, timestep: Tensor) -> Tensor:
@@ -174,7 +175,7 @@ class PublishedUNet(nn.Module):
 
 
 class Stage(nn.Sequential):
-    """Layers in a row; those that look at the time embedding get it."""
+    """Layers in sequence; those that take the time embedding receive it."""
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:  # type: ignore[override]
         for layer in self:
@@ -183,7 +184,7 @@ class Stage(nn.Sequential):
 
 
 class ResBlock(nn.Module):
-    """Two convolutions of width 3; time enters as scale and shift of the second GroupNorm."""
+    """Two convolutions of width 3; the time embedding scales and shifts the second GroupNorm."""
 
     def __init__(self, a: Architecture, c_in: int, c_out: int, resampling: Resampling) -> None:
         super().__init__()
@@ -197,7 +198,7 @@ class ResBlock(nn.Module):
             nn.GroupNorm(a.groups, c_out),
             nn.SiLU(),
             nn.Identity(),
-            _silent(_conv(a.dims, c_out, c_out)),
+            _zeroed(_conv(a.dims, c_out, c_out)),
         )
         self.skip_connection = nn.Identity() if c_in == c_out else _conv(a.dims, c_in, c_out, 1)
 
@@ -205,8 +206,8 @@ class ResBlock(nn.Module):
         norm, activation, conv = self.in_layers
         h = conv(_resample(activation(norm(x)), self.resampling))
         x = _resample(x, self.resampling)
-        told = self.emb_layers(embedding)
-        scale, shift = told.view(*told.shape, *[1] * (x.ndim - 2)).chunk(2, dim=1)
+        film = self.emb_layers(embedding)
+        scale, shift = film.view(*film.shape, *[1] * (x.ndim - 2)).chunk(2, dim=1)
         norm, *rest = self.out_layers
         h = norm(h) * (1 + scale) + shift
         for layer in rest:
@@ -218,7 +219,7 @@ def _conv(dims: int, c_in: int, c_out: int, width: int = 3) -> nn.Module:
     return _CONVOLUTIONS[dims](c_in, c_out, width, padding=width // 2)
 
 
-def _silent(layer: nn.Module) -> nn.Module:
+def _zeroed(layer: nn.Module) -> nn.Module:
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
@@ -227,7 +228,7 @@ def _silent(layer: nn.Module) -> nn.Module:
 def _resample(x: Tensor, resampling: Resampling) -> Tensor:
     if resampling == "none":
         return x
-    if x.ndim == 5:  # the axial axis takes no part: slices are a batch
+    if x.ndim == 5:  # the axial axis keeps its length: treat slices as a batch
         slices = x.movedim(2, 1)
         resampled = _resample(slices.flatten(0, 1), resampling)
         return resampled.reshape(*slices.shape[:2], *resampled.shape[1:]).movedim(1, 2)
@@ -237,7 +238,7 @@ def _resample(x: Tensor, resampling: Resampling) -> Tensor:
 
 
 def timestep_embedding(timestep: Tensor, width: int) -> Tensor:
-    """Cosines, then sines, of timestep [b] at frequencies from 1 down to 1/10000: [b, width]."""
+    """Return cosines, then sines, of timestep [b] at frequencies from 1 to 1/10000: [b, width]."""
     half = width // 2
     exponent = torch.arange(half, dtype=torch.float32, device=timestep.device) / half
     angle = timestep[:, None].float() * torch.exp(-math.log(10000) * exponent)
@@ -245,9 +246,9 @@ def timestep_embedding(timestep: Tensor, width: int) -> Tensor:
 
 
 def read_architecture(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
-    """The architecture that tensors of these names and shapes belong to.
+    """Return the architecture that tensors of these names and shapes belong to.
 
-    Raises ValueError, naming the first tensor that does not fit, where they belong to another.
+    Raises ValueError, naming the first tensor that does not fit, if they belong to another network.
     """
     channels, in_channels = _conv_shape("input_blocks.0.0.weight", shapes)[:2]
     out_channels = _conv_shape("out.2.weight", shapes)[0]
@@ -257,7 +258,7 @@ def read_architecture(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
             "and its variance, from a noisy and a measured volume"
         )
     decoder = _decoder_widths(shapes)
-    # The names show where a level ends: there a second, upsampling block follows the first.
+    # A level ends where a second, upsampling block follows the first.
     ends = [i for i in range(len(decoder)) if f"output_blocks.{i}.1.in_layers.0.weight" in shapes]
     per_level = 1 + ends[0] if ends else len(decoder)
     if per_level < 2 or len(decoder) % per_level:
@@ -287,7 +288,7 @@ def read_architecture(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
 
 
 def _bounded(**parts: int | tuple[int, ...]) -> Architecture:
-    """Return Architecture(**parts); ValueError in one line where a part is out of bounds."""
+    """Return Architecture(**parts); raise a one-line ValueError if a part is out of bounds."""
     try:
         return Architecture.model_validate(parts)
     except ValidationError as error:

@@ -1,8 +1,8 @@
-"""The default network: a small U-Net with no layer that looks at a whole tile.
+"""The default network: a small U-Net without layers that depend on the whole tile.
 
-Nothing here takes a statistic over space (no GroupNorm, attention or pooling to a point), so an
-output voxel depends only on the inputs within `radius`, and tiles that carry that much halo leave
-no trace. The volume enters by pixel-unshuffle, so that the first and dearest level runs at half
+It has no statistics over space (no GroupNorm, attention or global pooling). An output voxel
+therefore depends only on the inputs within `radius`, and tiles with a halo of that width leave no
+seams. The volume enters by pixel-unshuffle, so that the first and most expensive level runs at half
 resolution. Shapes: b batch, c channels, then the axes.
 """
 
@@ -25,11 +25,11 @@ Blocks = Annotated[int, Field(ge=1, le=16)]
 
 
 class UNetArchitecture(BaseModel):
-    """What a UNet is made of. The bounds keep a description from a file within what a machine has.
+    """The architecture of a UNet. Its bounds limit what a file can ask of a machine.
 
     in_channels, out_channels  of the full-resolution volume
     widths                     channels at 1/2, 1/4, 1/8 … of the resolution
-    blocks                     residual blocks at each level, on the way down and again going up
+    blocks                     residual blocks per level, on the way down and on the way up
     dims                       3 for volumes, 2 for slices
     embedding                  width of the noise level's embedding
     """
@@ -78,29 +78,32 @@ class UNet(nn.Module):
             for width, n in zip(widths[:-1], blocks[:-1], strict=True)
         )
         self.head = conv(widths[0], architecture.out_channels * cells, 3, padding=1)
-        _silence(self.head)
+        _zero(self.head)
 
     @property
     def multiple(self) -> int:
-        """Every axis of the input must be a multiple of this many voxels."""
+        """Return the number of voxels that every axis of the input must be a multiple of."""
         return 1 << len(self.architecture.blocks)
 
     @property
     def radius(self) -> int:
-        """Voxels beyond a tile's faces that its answer can depend on; a multiple of `multiple`.
+        """Return how many voxels beyond a tile's faces its output depends on.
 
-        The tile's faces lie at multiples of `multiple`. A convolution reaches one cell of its
-        level, a residual block has two convolutions.
+        The radius is a multiple of `multiple`, and so is the position of each face. A convolution
+        reaches one cell of its level; a residual block has two convolutions.
         """
         *upper, bottom = (2 * n << (level + 1) for level, n in enumerate(self.architecture.blocks))
-        reach = 2  # the head; from there back to the input
+        reach = 2  # the head; the loop goes from there back to the input
         for level, width in enumerate(upper):
-            reach = _round_up(reach + width, 4 << level)  # a coarser cell is seen whole
+            reach = _round_up(reach + width, 4 << level)  # a coarser cell counts whole
         reach += bottom + sum(upper) + 2
         return _round_up(reach, self.multiple)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """[b, in_channels, *axes] and a noise level t [b] in [0, 1] → [b, out_channels, *axes]."""
+        """Return [b, out_channels, *axes] for x [b, in_channels, *axes] and noise levels t [b].
+
+        t lies in 0 … 1.
+        """
         emb = self.embed(_fourier(t).to(x.dtype))
         x = self.stem(unshuffle(x))
         skips = []
@@ -116,7 +119,7 @@ class UNet(nn.Module):
 
 
 class Block(nn.Module):
-    """x + conv(silu(FiLM(norm(conv(x))))), the norm over the channels of each voxel alone."""
+    """x + conv(silu(FiLM(norm(conv(x))))), where norm is over the channels of each voxel."""
 
     def __init__(self, width: int, embedding: int, dims: int) -> None:
         super().__init__()
@@ -124,8 +127,8 @@ class Block(nn.Module):
         self.conv_in = conv(width, width, 3, padding=1)
         self.film = nn.Linear(embedding, 2 * width)
         self.conv_out = conv(width, width, 3, padding=1)
-        _silence(self.film)
-        _silence(self.conv_out)
+        _zero(self.film)
+        _zero(self.conv_out)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         scale, shift = self.film(emb).chunk(2, dim=1)
@@ -135,7 +138,7 @@ class Block(nn.Module):
 
 
 class _Stage(nn.ModuleList):
-    """The blocks of one level, one after another."""
+    """The blocks of one level, in sequence."""
 
     def __init__(self, width: int, blocks: int, embedding: int, dims: int) -> None:
         super().__init__(Block(width, embedding, dims) for _ in range(blocks))
@@ -147,7 +150,7 @@ class _Stage(nn.ModuleList):
 
 
 def channel_norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Layer norm over the channels of every voxel, then `scale` and `shift`, both [b, c]."""
+    """Return x normalised over the channels of each voxel, then FiLM: `scale`, `shift` [b, c]."""
     last = x.movedim(1, -1)
     width = last.shape[-1:]
     if len(x) == 1:  # one kernel for norm and FiLM
@@ -159,7 +162,10 @@ def channel_norm(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def unshuffle(x: Tensor) -> Tensor:
-    """[b, c, *axes] → [b, c·2^d, *axes/2]: each cell of voxels becomes channels, stored last."""
+    """Return [b, c·2^d, *axes/2] for [b, c, *axes]: the voxels of a cell become channels.
+
+    The result is stored with channels last.
+    """
     b, c, *axes = x.shape
     d = len(axes)
     x = x.reshape(b, c, *(n for axis in axes for n in (axis // 2, 2)))
@@ -169,7 +175,7 @@ def unshuffle(x: Tensor) -> Tensor:
 
 
 def shuffle(x: Tensor, dims: int) -> Tensor:
-    """The inverse of `unshuffle`: [b, c·2^d, *axes/2] → [b, c, *axes]."""
+    """Return [b, c, *axes] for [b, c·2^d, *axes/2]: the inverse of `unshuffle`."""
     x = x.movedim(1, -1)
     b, *axes, c = x.shape
     x = x.reshape(b, *axes, c // 2**dims, *[2] * dims)
@@ -186,7 +192,7 @@ def _round_up(n: int, multiple: int) -> int:
     return -(-n // multiple) * multiple
 
 
-def _silence(layer: nn.Module) -> None:
-    """Zero a layer, so that training starts from the network without it."""
+def _zero(layer: nn.Module) -> None:
+    """Set a layer's weights to zero, so that training starts from the network without it."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)

@@ -1,9 +1,9 @@
-"""Tiles: how a whole volume is asked through a network that sees only a part of it at a time.
+"""Tiles: run a network over a whole volume, one part at a time.
 
-A network without spatial statistics answers a voxel from what lies within its radius. A tile that
-reads that much halo around the core it writes gives there what the whole volume would have given.
-Tiles are cut at the volume's faces, not padded, and start at multiples of the network's stride, so
-that every convolution meets the same faces and the same grid whichever way the volume is cut.
+A network without spatial statistics computes a voxel from the inputs within its radius. A tile that
+reads a halo of that width around its core gives the same values in the core as the whole volume.
+Tiles are cut at the volume's faces, not padded. They start at multiples of the network's stride, so
+that every convolution sees the same faces and the same grid however the volume is divided.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Tile:
-    """read: what the network sees; core: what it writes; inner: the core's place within read."""
+    """One tile. read: what the network sees; core: what is written; inner: the core within read."""
 
     read: Box
     core: Box
@@ -26,11 +26,11 @@ class Tile:
 
 
 def tiles(shape: Shape, core: Shape, halo: int, multiple: int) -> Iterator[Tile]:
-    """Cut a volume into cores of at most `core` voxels, each with its halo.
+    """Divide a volume into cores of at most `core` voxels, each with its halo.
 
-    shape     of the volume; every axis a multiple of `multiple`
-    core      largest core; rounded down to multiples, at least one multiple
-    halo      voxels, a multiple of `multiple`, at least the network's radius
+    shape  of the volume; every axis a multiple of `multiple`
+    core   largest core; rounded down to multiples, at least one multiple
+    halo   voxels, a multiple of `multiple`, at least the network's radius
     """
     if any(n % multiple for n in shape) or halo % multiple:
         raise ValueError(f"shape {shape} and halo {halo} must be multiples of {multiple}")
@@ -40,7 +40,7 @@ def tiles(shape: Shape, core: Shape, halo: int, multiple: int) -> Iterator[Tile]
 
 
 def largest_read(shape: Shape, core: Shape, halo: int, multiple: int) -> int:
-    """Voxels of the largest tile, its halo included."""
+    """Return the number of voxels of the largest tile, halo included."""
     i, j, k = (
         max(int(read.stop - read.start) for read, _, _ in _spans(n, c, halo, multiple))
         for n, c in zip(shape, core, strict=True)
@@ -49,7 +49,7 @@ def largest_read(shape: Shape, core: Shape, halo: int, multiple: int) -> int:
 
 
 def halve(core: Shape, multiple: int) -> Shape | None:
-    """The core with its longest axis halved; None where it cannot get smaller."""
+    """Return the core with its longest axis halved; None if it cannot get smaller."""
     longest = max(range(3), key=lambda axis: core[axis])
     if core[longest] <= multiple:
         return None

@@ -1,4 +1,4 @@
-"""Scans turned so that their voxel axes run as a network has learnt to expect, and turned back."""
+"""Reorient scans to the axes that a network was trained on, and back."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from petdiff.image import PETImage
 
 
 class RASVolume(NamedTuple):
-    """A volume whose axes run nearest to the patient's right, front and head.
+    """Holds a volume whose axes run nearest to the patient's right, front and head.
 
     volume       a view, never a copy
     affine       voxel index → mm, RAS+
     spacing_mm   voxel sizes along these axes
-    orientation  nibabel's: for each stored axis, the RAS axis it became and its direction
+    orientation  as in nibabel: for each stored axis, the RAS axis it became and its direction
     """
 
     volume: NDArray[np.float32]
@@ -27,7 +27,7 @@ class RASVolume(NamedTuple):
 
 
 def to_ras(volume: NDArray[np.float32], affine: NDArray[np.float64]) -> RASVolume:
-    """Turn a volume [i, j, k] to the patient's nearest axes; axes are swapped and reversed only."""
+    """Return a volume [i, j, k] with axes nearest to RAS; axes are only swapped and reversed."""
     orientation = orientations.io_orientation(affine)
     turned_affine = affine @ orientations.inv_ornt_aff(orientation, volume.shape)
     x, y, z = (float(mm) for mm in np.linalg.norm(turned_affine[:3, :3], axis=0))
@@ -36,11 +36,11 @@ def to_ras(volume: NDArray[np.float32], affine: NDArray[np.float64]) -> RASVolum
 
 
 def turned(image: PETImage, axes: str) -> PETImage:
-    """The scan with its voxel axes i, j, k running towards `axes`, for computing, not for writing.
+    """Return the scan with its voxel axes i, j, k running towards `axes`.
 
-    axes is three letters of R/L, A/P and S/I: "LPS" has i run to the patient's left, as the columns
-    of an axial DICOM slice do. Axes are swapped and reversed, never interpolated: those of an
-    oblique scan run as near to `axes` as they can.
+    `axes` is three letters of R/L, A/P and S/I. "LPS": i runs to the patient's left, like the
+    columns of an axial DICOM slice. Axes are swapped and reversed, never interpolated; those of an
+    oblique scan run as near to `axes` as possible. The result is for computation, not for files.
     """
     here = orientations.io_orientation(image.affine)
     turn = orientations.ornt_transform(here, orientations.axcodes2ornt(axes))
@@ -50,7 +50,7 @@ def turned(image: PETImage, axes: str) -> PETImage:
 
 
 def turned_back(image: PETImage, source: PETImage) -> PETImage:
-    """`source` with the values of `image`, which is `source` turned."""
+    """Return `source` with the values of `image`, which is `source` reoriented by `turned`."""
     here, there = (orientations.io_orientation(scan.affine) for scan in (image, source))
     turn = orientations.ornt_transform(here, there)
     values = orientations.apply_orientation(image.values, turn)

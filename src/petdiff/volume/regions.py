@@ -1,4 +1,4 @@
-"""Where to look: blocks of a few millimetres, spheres, and the body without the air around it."""
+"""Regions of a volume: blocks of a few millimetres, spheres, boxes, and the body without air."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from petdiff.volume.slabs import smoothed
 Spacing = tuple[float, float, float]
 Box = tuple[slice, slice, slice]
 Blocks = NDArray[np.float64]
-_AIR_SHARE = 0.12  # of typical uptake: below it lies air, above it fat and lung
+_AIR_SHARE = 0.12  # of typical uptake; air lies below it, fat and lung above
 _SMOOTHING_MM = 4.0
 _MOST_DENSE_LABEL = 1 << 16
-_LINES = 8, 32  # least and most, across a voxel, along which a sphere's share is measured
+_LINES = 8, 32  # fewest and most lines across a voxel in `sphere_weights`
 
 
 def block_sums(volume: NDArray[np.floating[Any]], edges: list[NDArray[np.intp]]) -> Blocks:
-    """Sums over the blocks that start at `edges` along each axis."""
+    """Return the sums over the blocks that start at `edges` along each axis."""
     ends = np.append(edges[0][1:], len(volume))
     # A few planes at a time in their own precision, the rest in float64: four times faster.
     sums: Blocks = np.stack([volume[a:b].sum(axis=0) for a, b in zip(edges[0], ends, strict=True)])
@@ -32,21 +32,21 @@ def block_sums(volume: NDArray[np.floating[Any]], edges: list[NDArray[np.intp]])
 def block_edges(
     shape: tuple[int, ...], spacing_mm: Spacing, block_mm: float
 ) -> list[NDArray[np.intp]]:
-    """First index of each block of about `block_mm`, by axis; the last block may be short."""
+    """Return the first index of each block of about `block_mm`, per axis; the last may be short."""
     steps = [max(round(block_mm / size), 1) for size in spacing_mm]
     return [np.arange(0, n, step) for n, step in zip(shape, steps, strict=True)]
 
 
 def block_volumes(shape: tuple[int, ...], edges: list[NDArray[np.intp]]) -> Blocks:
-    """How many voxels each block holds."""
+    """Return the number of voxels in each block."""
     x, y, z = (np.diff(starts, append=n) for starts, n in zip(edges, shape, strict=True))
     return np.asarray(x[:, None, None] * y[:, None] * z, dtype=np.float64)
 
 
 def typical_uptake(smooth: NDArray[np.floating[Any]]) -> float:
-    """(Σv / Σ√v)² over positive values: the uptake of ordinary tissue, at any scale.
+    """Return (Σv / Σ√v)² over positive values: the uptake of ordinary tissue, in v's unit.
 
-    Air hardly counts, and neither do a few very hot organs, which would carry a plain mean away.
+    Air and a few very hot organs hardly change it; a plain mean would depend on both.
     """
     positive = np.maximum(smooth, 0).astype(np.float64)
     roots = np.sqrt(positive).sum()
@@ -54,13 +54,13 @@ def typical_uptake(smooth: NDArray[np.floating[Any]]) -> float:
 
 
 def body_mask(suv: NDArray[np.float32], spacing_mm: Spacing) -> NDArray[np.bool_]:
-    """The body: where the scan, smoothed by a Gaussian of σ = 4 mm, is clearly more than air."""
+    """Return the body mask: voxels clearly above air after a Gaussian of σ = 4 mm."""
     smooth = smoothed(suv, [_SMOOTHING_MM / size for size in spacing_mm])
     return np.asarray(smooth > _AIR_SHARE * typical_uptake(smooth))
 
 
 def body_mean(values: NDArray[np.float32], spacing_mm: Spacing) -> float:
-    """Return the mean of the body, found on blocks of 8 mm; 0 where all is air."""
+    """Return the mean over the body, found on blocks of 8 mm; 0 if all is air."""
     edges = block_edges(values.shape, spacing_mm, 8.0)
     means = block_sums(values, edges) / block_volumes(values.shape, edges)
     body = means > _AIR_SHARE * typical_uptake(means)
@@ -68,7 +68,10 @@ def body_mean(values: NDArray[np.float32], spacing_mm: Spacing) -> float:
 
 
 def body_box(suv: NDArray[np.float32], spacing_mm: Spacing) -> Box:
-    """The box of the body with 10 mm of margin, found on blocks of 8 mm; all where all is air."""
+    """Return the box of the body with a margin of 10 mm, found on blocks of 8 mm.
+
+    If all is air, it is the whole volume.
+    """
     edges = block_edges(suv.shape, spacing_mm, 8.0)
     means = block_sums(suv, edges) / block_volumes(suv.shape, edges)
     body = means > _AIR_SHARE * typical_uptake(means)
@@ -76,7 +79,7 @@ def body_box(suv: NDArray[np.float32], spacing_mm: Spacing) -> Box:
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
         n, margin = suv.shape[axis], round(10 / spacing_mm[axis])
-        # Two blocks of 8 mm: a lone bright block of noise in the air is no body.
+        # At least two blocks of 8 mm: a single bright block may be noise in the air.
         filled = np.flatnonzero(body.sum(axis=others) >= min(2, body.size))
         ends = np.append(edges[axis], n)
         first, last = (ends[filled[0]], ends[filled[-1] + 1]) if len(filled) else (0, n)
@@ -87,11 +90,11 @@ def body_box(suv: NDArray[np.float32], spacing_mm: Spacing) -> Box:
 def sphere_weights(
     shape: tuple[int, ...], spacing_mm: Spacing, centre: Sequence[float], radius_mm: float
 ) -> tuple[Box, NDArray[np.float64]]:
-    """The share of each voxel that lies in a sphere, and the box of voxels that the shares are for.
+    """Return a box of voxels, and the share of each that lies within a sphere.
 
-    `centre` is a voxel index, not always whole. The box is cut off where the volume ends; it is
-    empty where the sphere lies outside. Along the first axis the shares are exact, across it they
-    are sums over lines, at least 8 × 8 per voxel.
+    `centre` is a voxel index and may be fractional. The box is limited to the volume, and empty if
+    the sphere lies outside. Shares are exact along the first axis. Across it they are averages over
+    at least 8 × 8 lines per voxel.
     """
     box, lower = [], []
     for n, size, at in zip(shape, spacing_mm, centre, strict=True):
@@ -113,9 +116,9 @@ def sphere_weights(
 def inscribed_sphere(
     mask: NDArray[np.bool_], spacing_mm: Spacing
 ) -> tuple[tuple[int, int, int], float]:
-    """The voxel of a region that is furthest from its edge, and how far in mm.
+    """Return the voxel of a region that is farthest from its edge, and its distance in mm.
 
-    The volume's own border counts as edge. The first such voxel where several are equally far.
+    The volume's border counts as edge. If several voxels are equally far, the first is returned.
     """
     from scipy.ndimage import distance_transform_edt
 
@@ -127,7 +130,7 @@ def inscribed_sphere(
 def ball(
     shape: tuple[int, ...], spacing_mm: Spacing, centre: Sequence[float], radius_mm: float
 ) -> NDArray[np.bool_]:
-    """The voxels whose centres lie within a radius of a voxel index."""
+    """Return the mask of voxels whose centres lie within a radius of a voxel index."""
     squares = [
         ((np.arange(n) - at) * size) ** 2
         for n, at, size in zip(shape, centre, spacing_mm, strict=True)
@@ -137,7 +140,7 @@ def ball(
 
 
 def grown(box: Box, shape: tuple[int, ...], spacing_mm: Spacing, margin_mm: float) -> Box:
-    """A box with a margin around it, within the volume."""
+    """Return a box with a margin around it, limited to the volume."""
     wide = [
         slice(max(cut.start - steps, 0), min(cut.stop + steps, n))
         for cut, n, steps in zip(
@@ -153,7 +156,7 @@ def label_boxes(labels: NDArray[np.integer[Any]]) -> dict[int, Box]:
 
     if int(labels.max(initial=0)) <= _MOST_DENSE_LABEL:
         return {n: box for n, box in enumerate(find_objects(labels), 1) if box is not None}
-    # find_objects makes a list up to the highest label, so these are numbered anew.
+    # find_objects returns a list as long as the highest label, so labels are renumbered.
     present, places = np.unique(labels, return_inverse=True)
     boxes = find_objects(places.reshape(labels.shape) + 1)
     found = zip(present.tolist(), boxes, strict=True)
@@ -161,7 +164,7 @@ def label_boxes(labels: NDArray[np.integer[Any]]) -> dict[int, Box]:
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> Box:
-    """The smallest box that holds all of a mask, which must not be empty."""
+    """Return the smallest box that holds all of a mask, which must not be empty."""
     cuts = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)

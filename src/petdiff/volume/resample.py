@@ -1,12 +1,13 @@
-"""From the scan's voxels to the model's and back, on the device, without moving or losing activity.
+"""Resample volumes to other voxel sizes on the device that holds them, without loss of activity.
 
-Separable cubic convolution (Keys 1981, a = -1/2). Where the grid gets coarser by a factor r, the
-interpolated scan is averaged over √(r² - 1) old voxels, which is what a large voxel blurs more than
-a small one: detail that the coarse grid cannot hold is averaged instead of folded back. Each axis
-is one product with a small matrix; constants and ramps come back exactly.
+Separable cubic convolution (Keys 1981, a = -1/2). If the grid becomes coarser by a factor r, the
+interpolated scan is averaged over √(r² - 1) old voxels, the additional blur of the larger voxel.
+Too fine detail is then averaged, not aliased. Each axis is one product with a small matrix.
+Constants and ramps are reproduced exactly.
 
-There and back again costs detail (up to a tenth of a 6 mm spot's peak along one axis). So that a
-denoiser pays for what it changes only, bring back its change: scan + back(D(there) - there).
+Resampling to the model's voxels and back loses detail (up to a tenth of a 6 mm spot's peak along
+one axis). To avoid this loss, resample only the denoiser's change back to the scan's grid: scan +
+back(D(there) - there).
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Affine = NDArray[np.float64]
-_BAND = 32  # rows of a matrix that are applied at once
+_BAND = 32  # rows of a matrix applied at a time
 
 
 def resample(volume: Tensor, affine: Affine, spacing_mm: Sequence[float]) -> tuple[Tensor, Affine]:
-    """Bring a volume [..., i, j, k] to voxels of `spacing_mm`; returns it with its affine.
+    """Return a volume [..., i, j, k] resampled to voxels of `spacing_mm`, and its affine.
 
-    The new grid has the old one's axes and centre and covers all of its voxels. Detail too fine for
-    it is averaged.
+    The new grid has the axes and the centre of the old one and covers all of its voxels. Detail too
+    fine for the new grid is averaged.
     """
     i, j, k = volume.shape[-3:]
     shape, target = regrid((i, j, k), affine, spacing_mm)
@@ -41,14 +42,14 @@ def resample_like(
     *,
     antialias: bool = False,
 ) -> Tensor:
-    """Bring a volume [..., i, j, k] to the grid of `target` affine and `shape`, in its own dtype.
+    """Return a volume [..., i, j, k] on the grid of `target` affine and `shape`, in its own dtype.
 
-    Both grids must have parallel axes. Beyond the edge the volume goes on as at the edge. It is
-    read at points, which brings what `resample` refined back to what it was; `antialias` averages
-    instead where the target is coarser.
+    Both grids must have parallel axes, otherwise ValueError. Beyond the edge the edge voxel is
+    repeated. Values are interpolated at points, which restores a volume that `resample` refined.
+    `antialias` averages where the target is coarser.
     """
     step, start = _between(affine, target)
-    # Coarser axes first: what is left for the others is then smaller.
+    # The axes that shrink most first: the others then have less data.
     for axis in sorted(range(3), key=lambda a: shape[a] / volume.shape[a - 3]):
         n = volume.shape[axis - 3]
         if shape[axis] == n and np.allclose((step[axis], start[axis]), (1, 0), atol=1e-6):
@@ -62,7 +63,7 @@ def resample_like(
 def regrid(
     shape: Sequence[int], affine: Affine, spacing_mm: Sequence[float]
 ) -> tuple[tuple[int, int, int], Affine]:
-    """Shape and affine of the grid with voxels of `spacing_mm` that covers the given one."""
+    """Return shape and affine of the grid with voxels of `spacing_mm` that covers the given one."""
     old_mm = np.linalg.norm(affine[:3, :3], axis=0)
     ratio = np.asarray(spacing_mm, dtype=np.float64) / old_mm
     # A grid that is too short by a thousandth of a voxel need not grow by a whole one.
@@ -78,9 +79,10 @@ def regrid(
 def interpolation_matrix(
     n: int, n_new: int, step: float, start: float, width: float = 0.0
 ) -> NDArray[np.float64]:
-    """Weights [n_new, n] that read n voxels at start, start + step, … (in voxels); rows sum to 1.
+    """Return weights [n_new, n] that read n voxels at start, start + step, …; rows sum to 1.
 
-    width  of the stretch that each reading averages over, in voxels; 0 reads a point
+    `start` and `step` are in voxels. `width` is the length that each reading is averaged over, in
+    voxels; 0 reads a point.
     """
     at = start + step * np.arange(n_new)
     reach = int(np.ceil(2 + width / 2))
@@ -96,7 +98,7 @@ def interpolation_matrix(
 
 
 def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The cubic convolution kernel of Keys 1981, eq. 15 (a = -1/2); zero from |x| = 2 on."""
+    """Return the cubic convolution kernel at x: Keys 1981, eq. 15 (a = -1/2); zero from |x| = 2."""
     x = np.abs(x)
     near = (1.5 * x - 2.5) * x**2 + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
@@ -104,7 +106,7 @@ def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def cubic_integral(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Integral of `cubic` from 0 to x, which is ±1/2 from |x| = 2 on."""
+    """Return the integral of `cubic` from 0 to x; it is ±1/2 from |x| = 2."""
     sign, x = np.sign(x), np.minimum(np.abs(x), 2.0)
     near = ((0.375 * x - 2.5 / 3) * x**2 + 1) * x
     far = (((-0.125 * x + 2.5 / 3) * x - 2) * x + 2) * x - 1 / 6
@@ -112,7 +114,7 @@ def cubic_integral(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _between(affine: Affine, target: Affine) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Step and start of the target's voxels, in voxels of the source, along each axis."""
+    """Return step and start of the target's voxels along each axis, in voxels of the source."""
     change = np.linalg.solve(affine, target).astype(np.float64)
     step = np.diag(change)[:3]
     if not np.allclose(change[:3, :3], np.diag(step), atol=1e-4) or (step <= 0).any():
@@ -121,7 +123,10 @@ def _between(affine: Affine, target: Affine) -> tuple[NDArray[np.float64], NDArr
 
 
 def _along(volume: Tensor, weights: Tensor, axis: int) -> Tensor:
-    """weights [n_new, n] applied to one of the last three axes, by bands: most weights are zero."""
+    """Return the volume with weights [n_new, n] applied along one of its last three axes.
+
+    The product is computed in bands of rows, because most weights are zero.
+    """
     shape = list(volume.shape)
     shape[axis - 3] = len(weights)
     result = volume.new_empty(shape)

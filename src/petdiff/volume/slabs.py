@@ -1,4 +1,4 @@
-"""Large volumes, slab by slab on every core: the same numbers as in one go, sooner."""
+"""Process a large volume in slabs of axial planes, on all cores, with the same result."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 T = TypeVar("T")
-_THICKNESS = 40  # planes: small enough for the caches, thick enough that the halo costs little
+_THICKNESS = 40  # planes: few enough for the CPU cache, enough that the halo costs little
 
 
 @dataclass(frozen=True)
 class Slab:
-    """Planes along the last axis.
+    """A range of planes along the last axis.
 
-    read   the slab with its halo, cut off at the volume's ends
-    inner  the slab itself within what was read
-    write  the slab itself within the volume
+    read   the planes with their halo, cut at the volume's ends
+    inner  the planes without halo, within `read`
+    write  the planes without halo, within the volume
     """
 
     read: slice
@@ -31,10 +31,10 @@ class Slab:
 
 
 def slabs(planes: int, halo: int = 0) -> Iterator[Slab]:
-    """Cut `planes` into slabs of 40 or more, each read with `halo` planes of its neighbours.
+    """Yield slabs of 40 planes or more, each with `halo` planes of its neighbours.
 
-    A filter that reaches no further than the halo gives the inner planes as it would in the whole
-    volume, ends included: there the slab ends where the volume does.
+    A filter whose reach is at most the halo gives the same inner planes as on the whole volume. At
+    the ends a slab has no halo, because the volume ends there too.
     """
     count = max(planes // _THICKNESS, 1)
     edges = [planes * n // count for n in range(count + 1)]
@@ -44,14 +44,19 @@ def slabs(planes: int, halo: int = 0) -> Iterator[Slab]:
 
 
 def over_slabs(work: Callable[[Slab], T], planes: int, halo: int = 0) -> list[T]:
-    """Do the work of each slab, on as many threads as there are cores (numpy and scipy let go of
-    Python's lock); results in order."""
+    """Return the results of `work` on each slab, in order, using one thread per core.
+
+    numpy and scipy release Python's lock, so the threads run in parallel.
+    """
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return list(pool.map(work, slabs(planes, halo)))
 
 
 def smoothed(volume: NDArray[np.float32], sigma: Sequence[float]) -> NDArray[np.float32]:
-    """scipy's Gaussian filter of σ in voxels along each axis, going on at the ends as it ends."""
+    """Return the volume smoothed by scipy's Gaussian filter; the edge voxel is repeated outside.
+
+    `sigma` is the standard deviation along each axis, in voxels.
+    """
     from scipy.ndimage import gaussian_filter
 
     result = np.empty_like(volume)
@@ -60,5 +65,5 @@ def smoothed(volume: NDArray[np.float32], sigma: Sequence[float]) -> NDArray[np.
         filtered = gaussian_filter(volume[..., slab.read], sigma, mode="nearest")
         result[..., slab.write] = filtered[..., slab.inner]
 
-    over_slabs(work, volume.shape[2], halo=int(4 * sigma[2] + 0.5))  # where scipy cuts it off
+    over_slabs(work, volume.shape[2], halo=int(4 * sigma[2] + 0.5))  # scipy's truncation
     return result
