@@ -23,11 +23,11 @@ from petdiff.device import resolve_device, resolve_precision
 from petdiff.methods.model import methods
 from petdiff.progress import Progress
 from petdiff.training.loop import place_weights
+from petdiff.training.prepare import recipe_volumes
 from petdiff.training.process_group import ProcessGroup
 from petdiff.training.recipe import Recipe
 from petdiff.training.run import TrainOptions, train
 from petdiff.training.steps import gradients
-from petdiff.training.supply.simulated import simulated_volumes
 
 BATCH = 2
 TIMED = 3  # steps, after one that warms up
@@ -54,7 +54,7 @@ def seconds_a_step(name: str, preset: str) -> float:
 
 def simulate_volumes(recipe: Recipe) -> None:
     """Fill the cache, in an order that another process that does the same is unlikely to have."""
-    source = simulated_volumes(recipe)
+    source = recipe_volumes(recipe)
     for n, number in enumerate(random.sample(range(recipe.pool), recipe.pool)):
         source(number)
         print(f"volume {n + 1}/{recipe.pool}", flush=True)

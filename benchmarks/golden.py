@@ -53,12 +53,11 @@ from petdiff.suv import header as suv_header
 from petdiff.suv.rules import suv_from_headers
 from petdiff.training.log import LogEntry
 from petdiff.training.loop import Hooks, train
-from petdiff.training.prepare import cutter
+from petdiff.training.prepare import cutter, recipe_volumes
 from petdiff.training.process_group import join_group
 from petdiff.training.recipe import Recipe
 from petdiff.training.supply.examples import ExampleMaker, without_networks
 from petdiff.training.supply.paired_volumes import PairedVolumes
-from petdiff.training.supply.simulated import simulated_volumes
 from petdiff.training.supply.simulated_patients import SimulatedPatients
 from petdiff.training.supply.workers import ExampleSupply
 from petdiff.training.validation import Validation
@@ -206,7 +205,7 @@ def of_study(name: str, study: Any) -> Entries:
 
 def slab() -> Entries:
     """Make training volumes as a recipe's supply does, and one as a single scanner's."""
-    supply, one_scanner = simulated_volumes(Recipe()), SimulatedPatients(0, "vision600", "psma")
+    supply, one_scanner = recipe_volumes(Recipe()), SimulatedPatients(0, "vision600", "psma")
     drawn = {kind: supply(number) for kind, number in SLAB.items()}
     for kind, volumes in (drawn | {"stretch on one scanner": one_scanner(0)}).items():
         yield f"{kind}/full", of_array(volumes.full)

@@ -17,6 +17,7 @@ from petdiff.simulation.patient.tracers import TRACERS
 from petdiff.simulation.scan_record import ScanRecord
 from petdiff.simulation.scanner.projector import _cached_views
 from petdiff.simulation.scanner.scanners import SCANNERS
+from petdiff.training.prepare import recipe_volumes
 from petdiff.training.recipe import Recipe
 from petdiff.training.supply import randomized_scans, simulated, simulated_patients, volume_cache
 from petdiff.training.supply.paired_volumes import PairedVolumes
@@ -28,7 +29,7 @@ from petdiff.training.supply.randomized_scans import (
     make_randomized_scan,
     scan_object,
 )
-from petdiff.training.supply.simulated import MixedVolumes, simulated_volumes
+from petdiff.training.supply.simulated import MixedVolumes
 from petdiff.training.supply.simulated_patients import SimulatedPatients, draw_scanner, draw_tracer
 from petdiff.training.supply.volume_cache import CachedVolumes, simulation_version
 
@@ -167,8 +168,8 @@ def test_each_source_is_cached_under_its_own_name(
     monkeypatch.setattr(simulated, "make_randomized_scan", lambda seed, index: little)
     monkeypatch.setattr(SimulatedPatients, "_scanned", lambda self, rng: little)
     for share in (0.0, 1.0):
-        simulated_volumes(Recipe(seed=4, realistic_share=share, volume_cache=str(tmp_path)))(0)
-    simulated_volumes(Recipe(seed=4, scanner="quadra", tracer="fdg", volume_cache=str(tmp_path)))(0)
+        recipe_volumes(Recipe(seed=4, realistic_share=share, volume_cache=str(tmp_path)))(0)
+    recipe_volumes(Recipe(seed=4, scanner="quadra", tracer="fdg", volume_cache=str(tmp_path)))(0)
     kinds = ("any-any", "quadra-fdg", "randomized")
     names = [f"{kind}-4-{simulation_version()}-00000000" for kind in kinds]
     assert Store(tmp_path).names() == names
@@ -269,7 +270,7 @@ def test_the_version_of_a_cached_volume_follows_the_code_that_makes_it(
 
 
 def test_the_version_covers_all_code_that_computes_a_volume() -> None:
-    """Of the rest of the package the simulation uses errors, the image class, and file readers."""
+    """What else the simulation uses is no physics: errors, the image class, file readers."""
     package = Path(petdiff.__file__).parent
     supply = package / "training" / "supply"
     files = [*(package / "simulation").rglob("*.py")]
@@ -283,6 +284,7 @@ def test_the_version_covers_all_code_that_computes_a_volume() -> None:
     }
     others = {name for name in used if not re.match(r"simulation\b|errors$|image$|io\b", name)}
     assert others == {
+        "units",
         "training.supply.paired_volumes",
         "training.supply.randomized_scans",
     }

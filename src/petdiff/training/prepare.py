@@ -95,6 +95,17 @@ def cutter(supply: ExampleSupply, recipe: Recipe, patch: tuple[int, int, int]) -
     )
 
 
+def recipe_volumes(recipe: Recipe) -> VolumeSource:
+    """Return the source of simulated volumes that a recipe asks for."""
+    return simulated_volumes(
+        recipe.seed,
+        scanner=recipe.scanner,
+        tracer=recipe.tracer,
+        realistic_share=recipe.realistic_share,
+        cache=recipe.volume_cache,
+    )
+
+
 def no_volumes(number: int) -> PairedVolumes:
     """Stand for the source of a finished run, which needs no volumes."""
     raise AssertionError(f"a finished run asked for volume {number}")
@@ -114,7 +125,7 @@ def _store(
     if data.is_simulated:
         with progress.stage("held-out scans") as tick:
             held_out = store_simulated_scans(store, scans, tick)
-        return Sources(simulated_volumes(recipe), held_out)
+        return Sources(recipe_volumes(recipe), held_out)
     with progress.stage("reading pairs") as tick:
         names = store_pairs(store, [*data.train, *data.held_out[:scans]], method, tick)
     train, held_out = names[: len(data.train)], names[len(data.train) :]

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from petdiff.data.array_store import Store
 from petdiff.errors import InputRefused, UsageError
@@ -69,7 +68,7 @@ class RunFolder:
         began = self.path.is_dir()
         shaping = recipe.model_dump(exclude=set(MAY_CHANGE))
         if self.config.exists():
-            self._take_over({**identity, **shaping})
+            self._take_over(recipe)
         begin_or_resume(self.config, {**identity, **shaping})
         remove_unfinished(self.path)
         try:
@@ -94,14 +93,15 @@ class RunFolder:
         except (ValueError, AttributeError) as problem:
             raise InputRefused(f"{path} is damaged: train in a new folder") from problem
 
-    def _take_over(self, now: Mapping[str, Any]) -> None:
+    def _take_over(self, recipe: Recipe) -> None:
         """Forget a run that saved no step; let steps and seconds of another grow."""
         if not self.checkpoints.steps():
             self._remove_unstarted(keep_folder=True)
             return
         try:
             was = json.loads(self.config.read_text(encoding="utf-8"))
-            longer = {name: now[name] for name in MAY_GROW if _is_longer(was[name], now[name])}
+            now = {name: getattr(recipe, name) for name in MAY_GROW}
+            longer = {name: n for name, n in now.items() if _is_longer(was[name], n)}
         except (ValueError, KeyError, TypeError):
             return  # which begin_or_resume reports
         if longer:

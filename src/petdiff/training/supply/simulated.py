@@ -1,4 +1,4 @@
-"""The simulated training data that a recipe asks for: which sources, mixed how, cached where."""
+"""Simulated training data: which sources, mixed how, cached where."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from petdiff.data.array_store import Store
-from petdiff.training.recipe import Recipe
 from petdiff.training.supply.paired_volumes import PairedVolumes, VolumeSource
 from petdiff.training.supply.randomized_scans import make_randomized_scan
 from petdiff.training.supply.simulated_patients import SimulatedPatients
@@ -38,18 +37,27 @@ class MixedVolumes:
         return self.realistic(number) if chosen < self.share else self.randomized(number)
 
 
-def simulated_volumes(recipe: Recipe) -> VolumeSource:
-    """Return the source of simulated volumes that a recipe asks for."""
+def simulated_volumes(
+    seed: int,
+    *,
+    scanner: str = "",
+    tracer: str = "",
+    realistic_share: float = 0.5,
+    cache: str = "",
+) -> VolumeSource:
+    """Return a source of simulated volumes.
+
+    scanner, tracer  names; "": all, mixed
+    realistic_share  of the volumes are patients scanned as real scanners do, where all are mixed
+    cache            folder where volumes are kept for other runs; "": none
+    """
 
     def cached(name: str, source: VolumeSource) -> VolumeSource:
-        if not recipe.volume_cache:
-            return source
-        return CachedVolumes(Store(Path(recipe.volume_cache)), f"{name}-{recipe.seed}", source)
+        return CachedVolumes(Store(Path(cache)), f"{name}-{seed}", source) if cache else source
 
-    seed, scanner, tracer = recipe.seed, recipe.scanner, recipe.tracer
     name = f"{scanner or 'any'}-{tracer or 'any'}"
     patients = cached(name, SimulatedPatients(seed, scanner, tracer))
     if scanner:
         return patients
     randomized = cached("randomized", partial(make_randomized_scan, seed))
-    return MixedVolumes(seed, recipe.realistic_share, patients, randomized)
+    return MixedVolumes(seed, realistic_share, patients, randomized)

@@ -17,6 +17,7 @@ from petdiff.training.supply.paired_volumes import PairedVolumes, VolumeSource
 # The code that decides what a simulated volume looks like.
 _SIMULATION = (
     ("simulation",),
+    ("units.py",),
     ("training", "supply", "randomized_scans.py"),
     ("training", "supply", "simulated_patients.py"),
 )
