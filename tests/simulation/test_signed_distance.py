@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from petdiff.simulation.shapes.combined import Grown, Shared, Union, Within, Without
-from petdiff.simulation.shapes.random_fields import FloatArray, Waves
+from petdiff.simulation.shapes.random_fields import FloatArray, RandomField
 from petdiff.simulation.shapes.signed_distance import Samples, Shape
 from petdiff.simulation.shapes.solids import Ellipsoid, Loft, Tube
 
@@ -105,18 +105,18 @@ def test_near_holds_every_point_inside() -> None:
     assert at.near(((100, 0, 0), (120, 1, 1))) is None
 
 
-def test_waves_have_the_asked_spread_and_do_not_depend_on_the_grid() -> None:
-    waves = Waves.random(np.random.default_rng(1), 40, (10, 30), 0.7)
+def test_random_field_has_its_standard_deviation_and_does_not_depend_on_the_grid() -> None:
+    random_field = RandomField.random(np.random.default_rng(1), 40, (10, 30), 0.7)
     axis = np.arange(0, 200, 5.0)
-    field = waves.on((axis, axis, axis))
+    field = random_field.on((axis, axis, axis))
     assert field.std() == pytest.approx(0.7, rel=0.1)
     assert abs(field.mean()) < 0.05
-    crop = waves.on((axis[3:9], axis[10:20], axis[30:]))
+    crop = random_field.on((axis[3:9], axis[10:20], axis[30:]))
     np.testing.assert_allclose(crop, field[3:9, 10:20, 30:], atol=1e-4)
 
 
 def test_shear_displacement_has_no_divergence() -> None:
-    moves = Waves.shear(np.random.default_rng(2), 12, (60, 90), 4.0)
+    moves = RandomField.shear(np.random.default_rng(2), 12, (60, 90), 4.0)
     axis = np.arange(-60, 60, 1.0)
     components = [move.on((axis, axis, axis)) for move in moves]
     slopes = [np.gradient(c, 1.0, axis=n)[1:-1, 1:-1, 1:-1] for n, c in enumerate(components)]

@@ -9,7 +9,7 @@ import numpy as np
 from petdiff.simulation.anatomy.frame import Frame, turn
 from petdiff.simulation.anatomy.structure import Structure
 from petdiff.simulation.shapes.combined import Grown, Union, Within
-from petdiff.simulation.shapes.random_fields import FloatArray, Waves
+from petdiff.simulation.shapes.random_fields import FloatArray, RandomField
 from petdiff.simulation.shapes.signed_distance import Bounds, Samples, Shape
 
 BRAIN_MM = (0.0, 2.0, 1665.0)
@@ -26,7 +26,7 @@ class WhiteMatter:
     """
 
     cerebrum: Shape
-    folds: Waves
+    folds: RandomField
     cortex_mm: float = 4.2
     furrow_mm: float = 32.0  # how deep furrows reach
     furrow_half_mm: float = 4.6  # half the thickness of a furrow with its cortex, at the surface
@@ -71,7 +71,7 @@ def brain(frame: Frame) -> list[Structure]:
     temporal = [place.ellipsoid((side * 36, 22, 1636), (22, 44, 24)) for side in (1, -1)]
     frontal = place.ellipsoid((0, 42, 1648), (46, 34, 22))
     cerebrum = Union([Within(cranium(frame), upper), frontal, *temporal], blend_mm=8)
-    folds = Waves.random(frame.patient.stream("cortex"), 60, (24, 36), 1.0)
+    folds = RandomField.random(frame.patient.stream("cortex"), 60, (24, 36), 1.0)
     stem = place.tube([(0, -2, 1648), (0, -12, 1625), (0, -16, 1602)], [14, 13, 7])
     small = place.ellipsoid((0, -42, 1626), (48, 31, 24), turn(x=8))
     split = place.ellipsoid((0, 2, 1700), (1.6, 76, 34))

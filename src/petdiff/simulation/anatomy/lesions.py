@@ -15,7 +15,7 @@ from petdiff.simulation.anatomy.frame import Frame
 from petdiff.simulation.anatomy.names import NAMES
 from petdiff.simulation.anatomy.structure import Structure
 from petdiff.simulation.shapes.grid import Grid
-from petdiff.simulation.shapes.random_fields import FloatArray, Waves
+from petdiff.simulation.shapes.random_fields import FloatArray, RandomField
 from petdiff.simulation.shapes.signed_distance import Bounds, Samples, Shape, box
 
 PlaceNode = Callable[[str, Grid, NDArray[np.uint8], np.random.Generator], Vector | None]
@@ -202,7 +202,7 @@ class Focus:
 
     centre_mm: Vector
     radius_mm: float
-    lobes: Waves | None = None
+    lobes: RandomField | None = None
 
     @property
     def bounds(self) -> Bounds:
@@ -226,7 +226,7 @@ def lesion_structures(patient: Patient) -> list[Structure]:
         radius = lesion.radius_mm
         lobes = None
         if lesion.shape == "lobed":
-            lobes = Waves.random(rng, 8, (1.6 * radius, 4 * radius), 0.14 * radius)
+            lobes = RandomField.random(rng, 8, (1.6 * radius, 4 * radius), 0.14 * radius)
         focus: Shape = Focus(lesion.centre_mm, radius, lobes)
         painted.append(Structure("lesion", focus, "lesion", texture=0.08, suv=lesion.suv))
         if lesion.shape == "cold-centre":

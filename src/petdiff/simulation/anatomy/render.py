@@ -17,7 +17,7 @@ from petdiff.simulation.anatomy.names import LABELS
 from petdiff.simulation.anatomy.structure import MU_PER_CM, Structure
 from petdiff.simulation.anatomy.thorax import breathing_range
 from petdiff.simulation.shapes.grid import Grid
-from petdiff.simulation.shapes.random_fields import FloatArray, Waves
+from petdiff.simulation.shapes.random_fields import FloatArray, RandomField
 from petdiff.simulation.shapes.signed_distance import Samples, Slices, padded
 
 SLAB_VOXELS = 2_000_000  # painted at a time, which bounds the memory
@@ -126,7 +126,7 @@ def _blend(
 
 def displaced(patient: Patient, grid: Grid, warp_sd_mm: float = WARP_SD_MM) -> Samples:
     """The grid's points, displaced by the patient's own warp of the whole body."""
-    moves = Waves.shear(patient.stream("warp"), 14, (150, 420), warp_sd_mm)
+    moves = RandomField.shear(patient.stream("warp"), 14, (150, 420), warp_sd_mm)
     straight = grid.axes_mm
     x, y, z = (move.on(straight) for move in moves)
     x += straight[0].astype(np.float32)[:, None, None]
@@ -139,7 +139,8 @@ def displaced(patient: Patient, grid: Grid, warp_sd_mm: float = WARP_SD_MM) -> S
 def _texture(patient: Patient, structure: Structure, at: Samples) -> FloatArray:
     """Uptake relative to the structure's mean, positive."""
     rng = patient.stream(f"texture {structure.name} {structure.tissue}")
-    field = Waves.random(rng, TEXTURE_WAVES, structure.grain_mm, structure.texture).on(at.axes_mm)
+    texture = RandomField.random(rng, TEXTURE_WAVES, structure.grain_mm, structure.texture)
+    field = texture.on(at.axes_mm)
     field += np.float32(1)
     np.maximum(field, np.float32(0.1), out=field)
     return field

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from petdiff.simulation.anatomy.description import Patient
 from petdiff.simulation.shapes.combined import Grown, Rippled
-from petdiff.simulation.shapes.random_fields import Waves
+from petdiff.simulation.shapes.random_fields import RandomField
 from petdiff.simulation.shapes.signed_distance import Shape
 
 # Linear attenuation at 511 keV, per cm.
@@ -47,7 +47,7 @@ class Structure:
 def rippled(patient: Patient, name: str, shape: Shape, sd_mm: float, grain_mm: float) -> Shape:
     """The shape with this patient's own smooth dents and bumps."""
     rng = patient.stream(f"ripple {name}")
-    return Rippled(shape, Waves.random(rng, 10, (grain_mm * 0.7, grain_mm * 1.6), sd_mm))
+    return Rippled(shape, RandomField.random(rng, 10, (grain_mm * 0.7, grain_mm * 1.6), sd_mm))
 
 
 def bone(

@@ -1,4 +1,4 @@
-"""One scan's counts: Poisson, with attenuation, scatter, randoms and imperfect normalisation."""
+"""Counts of one scan: Poisson noise, attenuation, scatter, randoms and normalisation errors."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from petdiff.simulation.scanner.projector import ParallelProjector
 from petdiff.simulation.scanner.resolution import BlurredProjector, gaussian_matrix
 
 FloatArray = NDArray[np.float32]
-SCATTER_FWHM_MM = 200.0  # width that single scatter adds across the bins
+SCATTER_FWHM_MM = 200.0  # FWHM that single scatter adds across the bins
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """Counts and what the reconstruction is told of how they came about.
+    """Holds counts, and the factors and background that the reconstruction uses.
 
     counts          [angle, bin, tof, k], or [factor, angle, bin, tof, k]
     multiplicative  [angle, bin, 1, k], expected trues per activity · mm
@@ -45,25 +45,25 @@ def acquire(
     acceptance: ArrayLike = 0.0,
     factors: Sequence[float] | None = None,
 ) -> Acquisition:
-    """Scan activity [i, j, k] through attenuation mu_per_cm [i, j, k] at 511 keV.
+    """Simulate a scan of activity [i, j, k] with attenuation mu_per_cm [i, j, k] at 511 keV.
 
-    generator               one for the stack, or one per slice: then the noise of a slice is the
-                            same whatever stack it is scanned in
+    generator               one for the stack, or one per slice. With one per slice, the noise of a
+                            slice does not depend on the stack that it is scanned in
     counts_per_activity_mm  expected counts of one bin per unit of its strip integral before
                             attenuation: a number, or one per slice k (axial sensitivity)
-    expected_trues          if given, scales counts_per_activity_mm so that the whole scan expects
-                            that many unscattered coincidences
+    expected_trues          if given, counts_per_activity_mm is scaled so that this number of
+                            unscattered coincidences is expected for the whole scan
     scatter_fraction        scatter / (trues + scatter), as NEMA NU 2 defines it
     randoms_fraction        randoms / (trues + scatter + randoms), over the scanner's whole field
-    field_mm                diameter of that field: randoms are uniform across it and, with time of
-                            flight, as far along each line; those beyond the bins are not counted.
-                            None: the bins hold them all
+    field_mm                diameter of that field. Randoms are uniform across it and, with time of
+                            flight, over the same length along each line; those outside the bins are
+                            not counted. None: the bins hold all randoms
     normalisation_error     standard deviation of each bin's relative efficiency error, which the
-                            reconstruction does not know of
-    acceptance              sine of the greatest obliquity of the lines, a number or one per slice
-    factors                 dose reduction factors, ascending, at each of which counts are drawn.
-                            They are nested as those of `thin`, and quicker to draw; but those of
-                            the first dose then hang on which others there are
+                            reconstruction does not know
+    acceptance              sine of the largest obliquity of the lines, a number or one per slice
+    factors                 dose reduction factors, ascending, at which counts are drawn. The counts
+                            are nested like those of `thin`, and faster to draw. Unlike there, the
+                            counts at the first factor depend on the other factors
     """
     multiplicative = attenuation_factors(mu_per_cm, model.projector, acceptance)
     multiplicative *= np.asarray(counts_per_activity_mm, np.float32)
@@ -88,11 +88,11 @@ def acquire(
 def attenuation_factors(
     mu_per_cm: FloatArray, projector: ParallelProjector, acceptance: ArrayLike = 0.0
 ) -> FloatArray:
-    """Share of annihilation pairs that leave the body, as [angle, bin, 1, k].
+    """Return the share of annihilation pairs that leave the body, as [angle, bin, 1, k].
 
-    exp(-∫mu) for lines in the slice; lines aslant by θ cross 1/cos θ times as much. Their mean
-    is taken over the lines' solid angle, uniform in sin θ up to `acceptance`, with mu as it is in
-    the slice.
+    The share is exp(-∫mu) for lines within the slice. Oblique lines at an angle θ cross 1/cos θ
+    times as much tissue. The result is the mean over the lines' solid angle, uniform in sin θ up to
+    `acceptance`, with the mu of the slice.
     """
     integral = projector.without_tof().forward(mu_per_cm) / 10  # mm → cm
     factors: FloatArray = np.zeros_like(integral)
@@ -107,10 +107,11 @@ def thin(
     factors: Sequence[float],
     generator: Generators,
 ) -> list[FloatArray]:
-    """Counts at dose reduction factors ≥ 1, ascending, as if shorter scans cut from a longer one.
+    """Return counts at dose reduction factors ≥ 1, ascending, like shorter parts of one scan.
 
-    Each event of a dose is kept for the next lower one by chance (binomial), so the doses are
-    nested and each is Poisson. counts and those of each factor: [angle, bin, tof, k].
+    Each event of a dose is kept for the next lower dose with a fixed probability (binomial). The
+    doses are therefore nested, and each is Poisson. `counts` and each result are [angle, bin, tof,
+    k].
     """
     _require_ascending(factors)
     thinned, left = [], counts
@@ -122,8 +123,10 @@ def thin(
 
 
 def _nested(expected: FloatArray, factors: Sequence[float], generator: Generators) -> FloatArray:
-    """Counts [factor, angle, bin, tof, k]: each dose has the events of the next lower one, and more
-    that are independent of them, so that all are Poisson, and nested."""
+    """Return counts [factor, angle, bin, tof, k] that are nested, each of them Poisson.
+
+    Each dose has the events of the next lower dose, plus independent ones.
+    """
     _require_ascending(factors)
     shares = np.divide(1, factors)
     further = (shares - np.append(shares[1:], 0)).astype(np.float32)
@@ -136,7 +139,10 @@ def _nested(expected: FloatArray, factors: Sequence[float], generator: Generator
 
 
 def _efficiencies(shape: tuple[int, ...], generator: Generators, error: float) -> FloatArray:
-    """Of each line of response, whatever its time of flight, as [angle, bin, 1, k]."""
+    """Draw the efficiency of each line of response, the same for all its time-of-flight bins.
+
+    Returns [angle, bin, 1, k].
+    """
     angles, bins, _, slices = shape
     if isinstance(generator, np.random.Generator):
         drawn = generator.standard_normal((angles, bins, 1, slices), np.float32)
@@ -153,7 +159,7 @@ def _require_ascending(factors: Sequence[float]) -> None:
 
 
 def _randoms_share(model: BlurredProjector, field_mm: float | None) -> float:
-    """The part of the field's randoms that falls into the bins of a projector made for a body."""
+    """Return the share of the field's randoms that falls into the projector's bins."""
     if field_mm is None:
         return 1.0
     projector = model.projector
@@ -168,13 +174,15 @@ def _additive(
     randoms_fraction: float,
     randoms_share: float,
 ) -> FloatArray:
-    """Expected scatter, a broad blur of the trues over bins and views, and randoms, uniform, in
-    [1, bin, tof, k]: the same for every view."""
+    """Return expected scatter and randoms as [1, bin, tof, k], the same for every view.
+
+    Scatter is a broad blur of the trues over bins and views. Randoms are uniform.
+    """
     n_bins = trues.shape[1]
     ratio = scatter_fraction / (1 - scatter_fraction)
-    spread = gaussian_matrix(n_bins, SCATTER_FWHM_MM / projector.voxel_mm, reflect=True)
+    blur = gaussian_matrix(n_bins, SCATTER_FWHM_MM / projector.voxel_mm, reflect=True)
     mean_view = trues.mean(axis=0).reshape(n_bins, -1)
-    scatter = ratio * (spread @ mean_view).reshape(1, *trues.shape[1:])
+    scatter = ratio * (blur @ mean_view).reshape(1, *trues.shape[1:])
     per_slice = trues.sum(axis=(0, 1, 2)) / (1 - scatter_fraction)
     randoms = per_slice * randoms_fraction / (1 - randoms_fraction) / trues[..., 0].size
     randoms *= randoms_share

@@ -1,4 +1,4 @@
-"""Matrices that are zero but near their diagonal: multiplied in bands of rows, without zeros."""
+"""Band matrices, multiplied block by block without most of their zeros."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Array = Any
 
 
 class Banded:
-    """A matrix [row, column] cut into bands of rows, each without the columns that are zero for it.
+    """A matrix [row, column] divided into bands of rows, each without its columns of zeros.
 
-    as_array  takes each band to where it is multiplied: numpy's or torch's
+    `as_array` converts each band to the array type and device of the product: numpy's or torch's.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Banded:
             self.bands.append((rows, columns, as_array(matrix[rows, columns])))
 
     def __matmul__(self, values: Array) -> Array:
-        """[..., column, x] → [..., row, x], where the values are."""
+        """Return [..., row, x] for [..., column, x], on the device of the values."""
         shape = (*values.shape[:-2], self.rows, values.shape[-1])
         if isinstance(values, np.ndarray):
             product: Array = np.empty(shape, values.dtype)

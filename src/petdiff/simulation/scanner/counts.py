@@ -1,9 +1,9 @@
-"""Poisson numbers and binomial subsets of them, millions at a time.
+"""Fast Poisson numbers and binomial subsets of them, for millions of values.
 
-Both come from tables, by the alias method (Walker, Electron Lett 1974, doi 10.1049/el:19740097): an
-outcome is drawn uniformly and then, by a chance that is tabulated for it, kept or replaced by
-another one. That takes a third of the time of numpy's own generators, which draw the few numbers
-that are beyond the tables. Tabulated chances are exact to 2⁻³².
+Both are drawn from tables by the alias method (Walker, Electron Lett 1974, doi
+10.1049/el:19740097). An outcome is drawn uniformly; with a tabulated probability it is kept,
+otherwise replaced by another. This takes a third of the time of numpy's generators, which are used
+only for the few numbers beyond the tables. Tabulated probabilities are exact to 2⁻³².
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ Generators = np.random.Generator | Sequence[np.random.Generator]
 
 OUTCOMES = 256  # of each tabulated distribution: 0 to 255
 ROWS = 256
-# Between tabulated means: coarse steps to 128, where the last outcome is 11 standard deviations off
-# and from where on numpy draws, and fine ones from one coarse step to the next.
+# Steps between tabulated means. Coarse steps go up to a mean of 128, where the last outcome is 11
+# standard deviations away; numpy draws beyond it. Fine steps divide each coarse step.
 COARSE, FINE = 0.5, 1 / 64
-BLOCK = 1 << 16  # numbers drawn at a time: what lies between fits the cache
+BLOCK = 1 << 16  # numbers drawn at a time: intermediate results fit the cache
 CHANCE_BITS = 24  # of 32 random bits, beside the 8 that choose an outcome
 
 
 class AliasTable:
-    """Distributions over the numbers below OUTCOMES, one a row: probabilities [row, number]."""
+    """Distributions over the numbers below OUTCOMES, one per row: probabilities [row, number]."""
 
     def __init__(self, probabilities: NDArray[np.float64]) -> None:
-        # What is left to give out, in cells of equal size: one a number.
+        # Probability still to be assigned, in units of a cell; there is one cell per number.
         left = probabilities * OUTCOMES
         keep = np.ones_like(left)
         other = np.tile(np.arange(OUTCOMES), (len(left), 1))
         rows = np.arange(len(left))
         to_fill = left.copy()
         for _ in range(OUTCOMES - 1):
-            # The emptiest cell is filled up with the number that has most to give.
+            # Fill the emptiest cell with the number that has the most probability left.
             emptiest, fullest = to_fill.argmin(axis=1), left.argmax(axis=1)
             keep[rows, emptiest] = left[rows, emptiest]
             other[rows, emptiest] = fullest
@@ -47,11 +47,11 @@ class AliasTable:
             to_fill[rows, emptiest], left[rows, emptiest] = np.inf, -np.inf
         chances = np.rint(keep.clip(0, 1) * (1 << CHANCE_BITS))
         self._chances = chances.astype(np.uint32).ravel()
-        # Added to a number, modulo 256, these make it the other one: faster than a choice of two.
+        # Added to a number, modulo 256, these give its alias: faster than selecting one of two.
         self._replacing = (other - np.arange(OUTCOMES)).astype(np.uint8).ravel()
 
     def draw(self, rows: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """A number from the distribution of each of `rows` [n]."""
+        """Draw one number from the distribution of each of `rows` [n]."""
         bits = rng.bit_generator.random_raw((rows.size + 1) // 2).view(np.uint32)[: rows.size]
         number = bits >> CHANCE_BITS
         cell = rows * OUTCOMES + number
@@ -62,11 +62,11 @@ class AliasTable:
 
 
 def draw_poisson(mean: FloatArray, generators: Generators) -> FloatArray:
-    """A Poisson number for each mean [..., k].
+    """Draw a Poisson number for each mean [..., k].
 
-    generators  one, or one for each k, whose numbers then do not depend on the other k
+    `generators` is one, or one for each k; then the numbers of one k do not depend on the others.
 
-    Raises ValueError for means that are negative or no numbers.
+    Raises ValueError if a mean is negative or not a number.
     """
     if mean.size and not mean.min() >= 0:
         raise ValueError(f"Poisson means must be 0 or more, got {mean.min()}")
@@ -74,7 +74,7 @@ def draw_poisson(mean: FloatArray, generators: Generators) -> FloatArray:
 
 
 def draw_subset(counts: FloatArray, chance: float, generators: Generators) -> FloatArray:
-    """How many of each number of events [..., k] are kept, each event by that chance."""
+    """Draw how many of each number of events [..., k] are kept, each with probability `chance`."""
     return _in_blocks(partial(_subset, chance=chance), counts, generators)
 
 
@@ -83,7 +83,7 @@ def _in_blocks(
     values: FloatArray,
     generators: Generators,
 ) -> FloatArray:
-    """Drawn numbers for values [..., k], in blocks whose intermediate results fit the cache."""
+    """Return numbers drawn for values [..., k], in blocks whose intermediates fit the cache."""
     flat = values.reshape(-1, values.shape[-1])
     if isinstance(generators, np.random.Generator):
         flat, generators = flat.reshape(-1, 1), [generators]
@@ -97,7 +97,7 @@ def _in_blocks(
 
 
 def _poisson(mean: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """The sum of a tabulated number of coarse mean, one of fine mean, and what remains."""
+    """Draw Poisson numbers as a sum: a tabulated coarse mean, a tabulated fine mean, the rest."""
     coarse = (mean * np.float32(1 / COARSE)).astype(np.intp)
     beyond = np.flatnonzero(coarse >= ROWS)
     coarse[beyond] = 0
@@ -108,7 +108,7 @@ def _poisson(mean: FloatArray, rng: np.random.Generator) -> FloatArray:
     counts = _poisson_table(FINE).draw(fine, rng).astype(np.float32)
     if coarse.any():
         counts += _poisson_table(COARSE).draw(coarse, rng)
-    # What remains is below FINE: events are offered to all alike, who take them by their share.
+    # The remaining means are below FINE: draw events at that rate and keep each in proportion.
     offered = rng.integers(mean.size, size=rng.poisson(mean.size * FINE))
     taken = offered[rng.random(offered.size) * FINE < above[offered]]
     np.add.at(counts, taken, 1)

@@ -1,4 +1,4 @@
-"""How long a scanner looks at each slice of a patient, and how much it counts of it."""
+"""How long a scanner measures each slice of a patient, and its sensitivity there."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 from petdiff.simulation.scanner.isotopes import F18, Isotope
 from petdiff.simulation.scanner.scanners import Scanner
 
-PAST_THE_END = 0.1  # of the axial field
+PAST_THE_END = 0.1  # of the axial field; how far beds reach beyond the ends
 
 
 @dataclass(frozen=True)
 class Exam:
-    """What was injected, into whom, and how long before the scan; SUV is by body weight."""
+    """Injected activity, body weight and time from injection to scan; SUV is by body weight."""
 
     injected_bq: float
     weight_kg: float
@@ -23,33 +23,33 @@ class Exam:
     isotope: Isotope = F18
 
     def bqml_per_suv(self) -> float:
-        """Activity concentration that SUV 1 stands for at the start of the scan."""
+        """Return the activity concentration in Bq/ml of SUV 1 at the start of the scan."""
         left = float(self.isotope.left(self.uptake_s))
         return self.injected_bq * left / (self.weight_kg * 1000)
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """For each slice: counts per Bq in air, sine of the greatest obliquity, over the whole scan.
+    """Counts per Bq in air, and sine of the largest obliquity, for each slice of a whole scan.
 
-    Counts are decay-corrected to the start of the scan, as SUV is: activity that has decayed by
-    the time its bed is reached counts less.
+    Counts are decay-corrected to the start of the scan, like SUV: activity that has decayed before
+    its bed is reached gives fewer counts.
     """
 
     counts_per_bq: NDArray[np.float64]
     acceptance: NDArray[np.float64]
 
     def part(self, start: int, stop: int) -> Coverage:
-        """Slices start to stop."""
+        """Return the slices from start to stop."""
         return Coverage(self.counts_per_bq[start:stop], self.acceptance[start:stop])
 
 
 def coverage(scanner: Scanner, z_mm: ArrayLike, isotope: Isotope) -> Coverage:
-    """What a scan of the slices z_mm, from the feet to the head, collects of each.
+    """Return the coverage of the slices at z_mm, from the feet to the head.
 
-    One bed where the slices fit in the field; else beds evenly placed, overlapping by at least
-    the scanner's share and reaching past the ends, where a field sees little. Scanners made for a
-    single bed share its time among the beds that a longer body needs.
+    If the slices fit into the field, there is one bed. Otherwise beds are evenly spaced, overlap by
+    at least the scanner's share, and reach beyond the ends, where sensitivity is low. A scanner
+    made for a single bed divides its time among the beds that a longer body needs.
     """
     z = np.asarray(z_mm, float)
     if scanner.motion == "continuous":
@@ -92,13 +92,13 @@ def _continuous(scanner: Scanner, z_mm: NDArray[np.float64], isotope: Isotope) -
 def _of_isotope(
     counts: NDArray[np.float64], oblique: NDArray[np.float64], isotope: Isotope
 ) -> Coverage:
-    # NEMA measures sensitivity per Bq of 18F.
+    # NEMA sensitivity is per Bq of 18F.
     share = isotope.positron_share / F18.positron_share
     return Coverage(counts * share, oblique / np.maximum(counts, 1e-30))
 
 
 def _decayed_seconds(isotope: Isotope, start_s: ArrayLike, end_s: ArrayLike) -> NDArray[np.float64]:
-    """∫ exp(-λt) dt between two times since the start of the scan."""
+    """Return ∫ exp(-λt) dt between two times since the start of the scan."""
     mean_life_s = isotope.half_life_s / np.log(2)
     lived: NDArray[np.float64] = mean_life_s * (isotope.left(start_s) - isotope.left(end_s))
     return lived

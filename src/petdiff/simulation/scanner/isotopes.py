@@ -1,4 +1,4 @@
-"""Positron emitters: how fast they decay, how often they emit, how far the positron gets."""
+"""Positron emitters: half-life, positron emissions per decay, positron range."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True)
 class Isotope:
-    """positron_share: emissions per decay. range_fwhm_mm: Gaussian of the positron's range in
-    water, its full width 2.355 times the root mean square along one axis."""
+    """A positron emitter.
+
+    `positron_share` is emissions per decay. `range_fwhm_mm` is the FWHM of a Gaussian for the
+    positron's range in water: 2.355 times the root mean square along one axis.
+    """
 
     half_life_s: float
     positron_share: float
     range_fwhm_mm: float
 
     def left(self, seconds: ArrayLike) -> NDArray[np.float64]:
-        """Share of the activity that is left after so many seconds."""
+        """Return the share of the activity that is left after so many seconds."""
         left: NDArray[np.float64] = np.exp2(-np.asarray(seconds, float) / self.half_life_s)
         return left
 
 
-# Half-lives and emission: DDEP, Table of Radionuclides (BIPM-5). Ranges are the customary effective
+# Half-lives and emission: DDEP, Table of Radionuclides (BIPM-5). Ranges are the usual effective
 # widths; the true distribution has a sharper peak and longer tails (docs/explanation/physics.md).
 F18 = Isotope(half_life_s=109.77 * 60, positron_share=0.967, range_fwhm_mm=0.54)
 GA68 = Isotope(half_life_s=67.71 * 60, positron_share=0.889, range_fwhm_mm=2.83)

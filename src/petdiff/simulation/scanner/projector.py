@@ -1,7 +1,7 @@
-"""What a ring of detectors sees of a slice: line integrals in parallel strips, a sparse matrix.
+"""Projection of slices along parallel lines, in strips, as a sparse matrix.
 
-Slices are projected independently (rebinned data), so a view of a whole stack costs one sparse
-times dense product, and the same line `matrix @ image` runs in scipy on a CPU and in torch on a
+Slices are projected independently (rebinned data), so a view of a whole stack is one product of a
+sparse and a dense matrix. The same line `matrix @ image` runs in scipy on a CPU and in torch on a
 GPU. Shapes: image [i, j, k], view [bin, tof, k], sinogram [angle, bin, tof, k].
 """
 
@@ -21,26 +21,26 @@ from scipy.special import ndtr
 from petdiff.simulation.scanner.banded_matrix import Array, Banded
 from petdiff.units import FWHM_PER_SIGMA
 
-TOF_BINS_PER_FWHM = 2.0  # binning then widens the time-of-flight kernel by less than 6 %
+TOF_BINS_PER_FWHM = 2.0  # binning widens the time-of-flight kernel by less than 6 %
 TOF_BAND_BINS = 8
 TOF_TAIL = 1e-5  # of a node's events: smaller shares go to the other bins
-NODES_PER_TOF_BIN = 3  # places along a line are told apart to a sixth of the kernel's width
+NODES_PER_TOF_BIN = 3  # nodes are a sixth of the kernel's width apart
 CACHED_BELOW = 3_000_000  # pixels × views: matrices of about 100 MB at most
 
 
 class ParallelProjector:
-    """Strip integrals of pixel images along parallel lines, with or without time of flight.
+    """Computes strip integrals of images along parallel lines, with or without time of flight.
 
-    A sparse matrix adds up each line's pixels at evenly spaced nodes along it; a small dense one,
-    the same for all lines, takes the nodes to time-of-flight bins.
+    A sparse matrix sums each line's pixels at evenly spaced nodes along it. A small dense matrix,
+    the same for all lines, distributes the nodes over time-of-flight bins.
 
     shape        pixels (i, j) of a slice, or one number for a square
     voxel_mm     pixel side; bins are as wide as pixels
     n_angles     views over half a turn, a multiple of `subsets`
-    subsets      views are stored subset by subset: `angles_rad` is in that order, and subset m
-                 is one contiguous block of the sinogram
-    n_bins       bins per view; the default covers the inscribed circle. Pixels that leave the
-                 bins at any view are outside the field: not projected, zero in `back`
+    subsets      views are stored subset by subset: `angles_rad` is in that order, and subset m is
+                 one contiguous block of the sinogram
+    n_bins       bins per view; the default covers the inscribed circle. Pixels that lie outside the
+                 bins in any view are outside the field: not projected, zero in `back`
     tof_fwhm_mm  position uncertainty along the line (c/2 times the timing resolution)
     """
 
@@ -74,7 +74,7 @@ class ParallelProjector:
         )
 
     def _set_timing(self, timing: NDArray[np.float32]) -> None:
-        """Take the nodes' shares [tof, node] and, with them, pixels to mm."""
+        """Set the nodes' shares [tof, node], which also convert pixels to mm."""
         self._timing = timing
         self.n_tof = len(timing)
         mm = timing * np.float32(self.voxel_mm)
@@ -83,18 +83,18 @@ class ParallelProjector:
 
     @property
     def sinogram_shape(self) -> tuple[int, int, int]:
-        """Views, bins and time-of-flight bins."""
+        """Return the numbers of views, bins and time-of-flight bins."""
         return len(self.angles_rad), self.n_bins, self.n_tof
 
     def without_tof(self) -> ParallelProjector:
-        """The same views and bins, time-of-flight bins summed, as attenuation needs them."""
+        """Return a projector with the time-of-flight bins summed, as attenuation needs it."""
         twin = copy(self)
         twin.tof_fwhm_mm = None
         twin._set_timing(self._timing.sum(axis=0)[None])
         return twin
 
     def to(self, device: Any) -> ParallelProjector:
-        """A twin that projects torch tensors on `device`."""
+        """Return a copy that projects torch tensors on `device`."""
         twin = copy(self)
         twin._forward_views = tuple(_as_torch(view, device) for view in self._forward_views)
         twin._back_views = tuple(_as_torch(view, device) for view in self._back_views)
@@ -103,7 +103,7 @@ class ParallelProjector:
         return twin
 
     def as_array(self, values: Any) -> Array:
-        """Values as float32, a numpy array or a tensor on the projector's device."""
+        """Return values as float32: a numpy array, or a tensor on the projector's device."""
         array = np.ascontiguousarray(values, np.float32)
         if self._device is None:
             return array
@@ -112,16 +112,16 @@ class ParallelProjector:
         return torch.tensor(array, device=self._device)
 
     def as_numpy(self, array: Array) -> NDArray[np.float32]:
-        """The way back from `as_array`."""
+        """Return an array of the projector as a numpy array: the inverse of `as_array`."""
         values: NDArray[np.float32] = array if self._device is None else array.cpu().numpy()
         return values
 
     def ones(self, shape: tuple[int, ...]) -> Array:
-        """Ones, where the projector's arrays live."""
+        """Return ones as an array of the projector's type and device."""
         return self.as_array(np.ones(shape, np.float32))
 
     def stack(self, arrays: Iterable[Array]) -> Array:
-        """Arrays of one shape along a new first axis."""
+        """Return arrays of one shape stacked along a new first axis."""
         if self._device is None:
             return np.stack(list(arrays))
         import torch
@@ -129,49 +129,53 @@ class ParallelProjector:
         return torch.stack(list(arrays))
 
     def views(self, subset: int | None = None) -> range:
-        """Where on the angle axis the views of a subset lie (None: all)."""
+        """Return the positions of a subset's views on the angle axis (None: all views)."""
         per_subset = len(self.angles_rad) // self.subsets
         if subset is None:
             return range(len(self.angles_rad))
         return range(subset * per_subset, (subset + 1) * per_subset)
 
     def forward(self, image: Array) -> Array:
-        """Image [i, j, k] → strip integrals [angle, bin, tof, k], in image unit × mm."""
+        """Return strip integrals [angle, bin, tof, k] of image [i, j, k], in image unit × mm."""
         return self.stack(self.forward_view(image, view) for view in self.views())
 
     def back(self, sinogram: Array) -> Array:
-        """The adjoint of `forward`: sinogram [angle, bin, tof, k] → image [i, j, k]."""
+        """Return the adjoint of `forward`: image [i, j, k] of a sinogram [angle, bin, tof, k]."""
         return sum(self.back_view(sinogram[view], view) for view in self.views())
 
     def forward_view(self, image: Array, view: int) -> Array:
-        """Image [i, j, k] → one view's strip integrals [bin, tof, k]."""
+        """Return one view's strip integrals [bin, tof, k] of image [i, j, k]."""
         pixels = image.reshape(self.shape[0] * self.shape[1], -1)
         nodes = self._forward_views[view] @ pixels
         return self._timed @ nodes.reshape(self.n_bins, -1, image.shape[2])
 
     def back_view(self, lines: Array, view: int) -> Array:
-        """The adjoint of `forward_view`."""
+        """Return the adjoint of `forward_view`: image [i, j, k] of one view."""
         nodes = (self._untimed @ lines).reshape(-1, lines.shape[2])
         return (self._back_views[view] @ nodes).reshape(*self.shape, -1)
 
 
 def _angles_in_subset_order(n_angles: int, subsets: int) -> NDArray[np.float64]:
-    """Interleaved subsets, visited far apart: successive ones differ by about 0.38 of a spacing."""
+    """Return the views' angles by interleaved subsets, ordered so that successive ones lie apart.
+
+    Successive subsets differ by about 0.38 of their angular spacing.
+    """
     step = next(
         s for s in range(max(1, round(0.382 * subsets)), subsets + 1) if np.gcd(s, subsets) == 1
     )
     offsets = (np.arange(subsets) * step) % subsets
     order = offsets[:, None] + subsets * np.arange(n_angles // subsets)[None, :]
-    # Half a step off the axes: no view then has strips exactly along the pixel edges.
+    # Half a step off the axes, so that no view has strips exactly along the pixel edges.
     angles_rad: NDArray[np.float64] = (order.ravel() + 0.5) * np.pi / n_angles
     return angles_rad
 
 
 def _timing(n_bins: int, tof_fwhm_px: float | None) -> NDArray[np.float32]:
-    """Share of what happens at each node that falls into each time bin, as [tof, node].
+    """Return the share of each node's events that falls into each time bin, as [tof, node].
 
-    The outermost bins reach to infinity, so no event is lost. A pixel's place is rounded to the
-    nearest node, which adds h² / 12 to the kernel's variance: so much less is put in here.
+    The outermost bins extend to infinity, so no event is lost. A pixel's position is rounded to the
+    nearest node, which adds h² / 12 to the kernel's variance; the kernel here is narrower by as
+    much.
     """
     if tof_fwhm_px is None:
         return np.ones((1, 1), np.float32)
@@ -207,7 +211,7 @@ def _pixel_centres(shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray
 def _views(
     shape: tuple[int, int], n_angles: int, subsets: int, n_bins: int, n_nodes: int, node_px: float
 ) -> tuple[tuple[sparse.csr_matrix, ...], tuple[sparse.csr_matrix, ...]]:
-    """One matrix per view, in pixel lengths, and its transpose (gathering beats scattering)."""
+    """Return one matrix per view, in pixel lengths, and its transpose (gathering is faster)."""
     in_field = _in_field(shape, n_bins)
     angles_rad = _angles_in_subset_order(n_angles, subsets)
     back = tuple(_back_view(in_field, angle, n_bins, n_nodes, node_px) for angle in angles_rad)
@@ -220,7 +224,10 @@ _cached_views = lru_cache(maxsize=16)(_views)
 def _back_view(
     in_field: NDArray[np.bool_], angle_rad: float, n_bins: int, n_nodes: int, node_px: float
 ) -> sparse.csr_matrix:
-    """What each pixel of the field shares with each line's nodes, [pixel, bin · node]."""
+    """Return the area that each pixel of the field shares with each line's nodes.
+
+    Shape [pixel, bin · node].
+    """
     x, y = (centre[in_field.ravel()] for centre in _pixel_centres(in_field.shape))
     c, s = np.cos(angle_rad), np.sin(angle_rad)
     bins, area = _strip_weights(x * c + y * s + n_bins / 2, abs(c), abs(s))
@@ -238,10 +245,10 @@ def _back_view(
 def _strip_weights(
     s_px: NDArray[np.float64], c: float, s: float
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The bins that a unit pixel centred at s_px reaches, and the area it shares with each.
+    """Return the bins that a unit pixel centred at s_px reaches, and its area in each, [pixel, 3].
 
-    Its footprint is a trapezoid, a box of width |cos| convolved with a box of width |sin|, so the
-    cumulative area is a second difference of r(u) = max(u, 0)² / 2. Returns [pixel, 3] arrays.
+    The pixel's footprint is a trapezoid: a box of width |cos| convolved with a box of width |sin|.
+    The cumulative area is therefore a second difference of r(u) = max(u, 0)² / 2.
     """
     wide, narrow = max(c, s), max(min(c, s), 1e-6)
     outer, inner = (wide + narrow) / 2, (wide - narrow) / 2
@@ -265,7 +272,7 @@ def _as_torch(block: sparse.csr_matrix, device: Any) -> Any:
         torch.from_numpy(part) for part in (block.indptr, block.indices, block.data)
     )
     with warnings.catch_warnings():
-        # torch calls its compressed sparse tensors beta; all that is asked of them is a product.
+        # torch warns that compressed sparse tensors are in beta; only a product is used here.
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
         matrix = torch.sparse_csr_tensor(
             starts, columns, weights, size=block.shape, check_invariants=False

@@ -1,4 +1,4 @@
-"""Ordered-subsets expectation maximisation: from counts back to activity."""
+"""Ordered-subsets expectation maximisation (OSEM): reconstructs activity from counts."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def osem(
     """Reconstruct activity from counts (Hudson and Larkin, IEEE TMI 1994, doi 10.1109/42.363108).
 
     counts          of each volume, [angle, bin, tof, k]: one scan at several doses
-    model           projector with the point spread that the reconstruction assumes; its subsets
-                    are the ordered subsets
+    model           projector with the point spread that the reconstruction assumes; its subsets are
+                    the ordered subsets
     multiplicative  [angle, bin, 1, k], expected counts per activity · mm: attenuation,
                     normalisation, sensitivity and time
     additive        [1, bin, tof, k], expected scatter and randoms at exposure 1, for every view
-    exposures       one per volume: the share of multiplicative and additive that it was scanned
-                    with, so that every volume comes out in the same unit
+    exposures       one per volume: the share of multiplicative and additive at its dose. It gives
+                    all volumes the same unit
 
-    Returns activity [volume, i, j, k] in the unit in which `multiplicative` is given; zero
-    outside the projector's field.
+    Returns activity [volume, i, j, k] in the unit in which `multiplicative` is given; zero outside
+    the projector's field.
     """
     projector = model.projector
-    # A bin that expects nothing holds nothing; the floor only keeps 0/0 from being NaN.
+    # A bin with no expected counts has none; the floor only prevents 0/0.
     background = additive.clip(min=1e-12)
     subsets = range(projector.subsets)
     sensitivities = [_sensitivity(model, multiplicative, subset) for subset in subsets]
@@ -56,10 +56,10 @@ def _update(
     background: Array,
     subset: int,
 ) -> Array:
-    """The ratios of a volume's counts to those expected at exposure 1, projected back."""
+    """Return the back-projected ratios of a volume's counts to those expected at exposure 1."""
     near = model.blur_slices(image)
     update = 0
-    # View by view: what lies between the two images then fits the cache.
+    # View by view, so that intermediate results fit the cache.
     for view in model.projector.views(subset):
         expected = model.forward_view(near, view)
         expected *= multiplicative[view]
@@ -76,7 +76,7 @@ def _sensitivity(model: BlurredProjector, multiplicative: Array, subset: int) ->
     views = projector.views(subset)
     seen = sum(model.back_view(multiplicative[view] * ones, view) for view in views)
     sensitivity = model.blur_slices_back(seen)
-    # Pixels outside the field see nothing: 0 / tiny keeps them at zero.
+    # Sensitivity is zero outside the field: 0 / tiny keeps these pixels at zero.
     return sensitivity.clip(min=1e-6 * float(sensitivity.max()))
 
 
@@ -87,7 +87,7 @@ def _first_guess(
     sensitivities: list[Array],
     projector: ParallelProjector,
 ) -> Array:
-    """Uniform in the field, at the level that the counts call for."""
+    """Return an image that is uniform in the field, at the level that the counts imply."""
     events, exposure = sum(float(seen.sum()) for seen in counts), sum(exposures)
     trues = events - float(background.sum()) * len(projector.angles_rad) * exposure
     field = projector.as_array(projector.in_field)[:, :, None]

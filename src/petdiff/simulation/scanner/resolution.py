@@ -1,9 +1,9 @@
-"""How sharply a scanner sees: Gaussian blurs of the sinogram's bins and of the slices.
+"""Spatial resolution of a scanner: Gaussian blurs of the sinogram's bins and of the slices.
 
-In parallel-beam geometry a transaxial Gaussian blur of the image is the same as a blur of each
-view along its bins (the projection theorem), which is one dimension instead of two, and lets the
-width grow with the distance from the axis as parallax makes it grow (Panin et al., IEEE TMI 2006,
-doi 10.1109/TMI.2006.876171). Along the axis the blur acts on the slices of the image.
+In parallel-beam geometry, a transaxial Gaussian blur of the image equals a blur of each view along
+its bins (the projection theorem). This is one dimension instead of two, and its width can grow with
+the distance from the axis, as parallax requires (Panin et al., IEEE TMI 2006, doi
+10.1109/TMI.2006.876171). The axial blur acts on the slices of the image.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ PENETRATION_MM = 12.5  # of 511 keV photons in scintillators as dense as LSO or 
 class Resolution:
     """Full widths at half maximum in mm: transaxial on the axis, and axial.
 
-    Lines at a distance s from the axis enter the crystals aslant, which adds
-    12.5 mm · s / hypot(s, ring_radius_mm) in quadrature (Moses, NIM A 2011,
-    doi 10.1016/j.nima.2010.11.092); an infinite ring has none of this.
+    Lines at a distance s from the axis enter the crystals obliquely, which adds 12.5 mm · s /
+    hypot(s, ring_radius_mm) in quadrature (Moses, NIM A 2011, doi 10.1016/j.nima.2010.11.092). An
+    infinite ring has no such term.
     """
 
     fwhm_mm: float
@@ -38,23 +38,24 @@ class Resolution:
     ring_radius_mm: float = float("inf")
 
     def at(self, s_mm: ArrayLike) -> NDArray[np.float64]:
-        """Transaxial width across a line at a distance s_mm from the axis."""
+        """Return the transaxial width in mm across a line at a distance s_mm from the axis."""
         s = np.abs(np.asarray(s_mm, float))
         parallax_mm = PENETRATION_MM * s / np.hypot(s, self.ring_radius_mm)
         width_mm: NDArray[np.float64] = np.hypot(self.fwhm_mm, parallax_mm)
         return width_mm
 
     def widened(self, fwhm_mm: float) -> Resolution:
-        """With a further Gaussian blur of that width, the same in all directions."""
+        """Return the resolution after a further isotropic Gaussian blur of that FWHM."""
         transaxial, axial = np.hypot([self.fwhm_mm, self.axial_fwhm_mm], fwhm_mm)
         return Resolution(float(transaxial), float(axial), self.ring_radius_mm)
 
 
 class BlurredProjector:
-    """A projector that sees with a finite resolution; `forward` and `back` stay adjoint.
+    """A projector with finite resolution; `forward` and `back` are adjoint.
 
-    Made for a stack of n_slices, slice_mm apart. The stack's ends reflect, so no counts are lost
-    there. Whoever goes view by view, as reconstruction does, blurs the slices once for all views.
+    It is made for a stack of n_slices, slice_mm apart. The ends of the stack reflect, so no counts
+    are lost there. Code that goes view by view, such as the reconstruction, blurs the slices once
+    for all views.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class BlurredProjector:
         self.resolution = resolution
         voxel_mm, n_bins = projector.voxel_mm, projector.n_bins
         s_mm = (np.arange(n_bins) - (n_bins - 1) / 2) * voxel_mm
-        # None: a blur of no width.
+        # None: no blur.
         self._bins = self._bins_back = self._slices = self._slices_back = None
         if (fwhm_mm := resolution.at(s_mm)).any():
             bins = gaussian_matrix(n_bins, fwhm_mm / voxel_mm)
@@ -81,39 +82,39 @@ class BlurredProjector:
             self._slices_back = self._slices.T
 
     def forward(self, image: Array) -> Array:
-        """Image [i, j, k] → blurred strip integrals [angle, bin, tof, k]."""
+        """Return blurred strip integrals [angle, bin, tof, k] of image [i, j, k]."""
         near = self.blur_slices(image)
         views = self.projector.views()
         return self.projector.stack(self.forward_view(near, view) for view in views)
 
     def back(self, sinogram: Array) -> Array:
-        """The adjoint of `forward`."""
+        """Return the adjoint of `forward`."""
         near = sum(self.back_view(sinogram[view], view) for view in self.projector.views())
         return self.blur_slices_back(near)
 
     def forward_view(self, image: Array, view: int) -> Array:
-        """Image [i, j, k], its slices blurred → one view [bin, tof, k]."""
+        """Return one view [bin, tof, k] of image [i, j, k] whose slices are blurred already."""
         return _along_bins(self._bins, self.projector.forward_view(image, view))
 
     def back_view(self, lines: Array, view: int) -> Array:
-        """The adjoint of `forward_view`."""
+        """Return the adjoint of `forward_view`."""
         return self.projector.back_view(_along_bins(self._bins_back, lines), view)
 
     def blur_slices(self, image: Array) -> Array:
-        """Image [i, j, k] with the axial point spread."""
+        """Return image [i, j, k] with the axial point spread."""
         return _along_slices(self._slices_back, image)
 
     def blur_slices_back(self, image: Array) -> Array:
-        """The adjoint of `blur_slices`."""
+        """Return the adjoint of `blur_slices`."""
         return _along_slices(self._slices, image)
 
 
 def gaussian_matrix(n: int, fwhm_px: ArrayLike, *, reflect: bool = False) -> NDArray[np.float32]:
-    """Blur of n samples as a matrix [n, n]: column q is what sample q spreads to.
+    """Return a Gaussian blur of n samples as a matrix [n, n]; column q is the response to sample q.
 
-    fwhm_px is one width, or one per column. The kernel is the discrete Gaussian exp(-t) I_m(t)
-    (Lindeberg, IEEE PAMI 1990): its variance is exactly t however narrow it is, it is positive,
-    and it sums to one. What passes an end is lost, or comes back with `reflect`.
+    `fwhm_px` is one width, or one per column. The kernel is the discrete Gaussian exp(-t) I_m(t)
+    (Lindeberg, IEEE PAMI 1990): its variance is exactly t for any width, it is positive, and it
+    sums to one. What passes an end is lost, or reflected with `reflect`.
     """
     widths = np.broadcast_to(np.asarray(fwhm_px, float), (n,))
     return _gaussian_matrix(n, tuple(widths.tolist()), reflect)
@@ -132,7 +133,7 @@ def _gaussian_matrix(n: int, fwhm_px: tuple[float, ...], reflect: bool) -> NDArr
                 matrix = matrix + ive(np.abs(p - q + shift), variance)
             matrix = matrix + ive(np.abs(p + q + 1 + shift), variance)
     blur: NDArray[np.float32] = np.where(matrix > 1e-9, matrix, 0).astype(np.float32)
-    blur.flags.writeable = False  # shared by all who ask for it
+    blur.flags.writeable = False  # cached, so callers share it
     return blur
 
 

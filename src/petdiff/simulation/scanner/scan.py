@@ -1,8 +1,8 @@
-"""A whole scan: from a patient's activity to the images of a scanner, at full and at lower doses.
+"""A whole scan: from a patient's activity to images at full dose and at lower doses.
 
-The body is scanned in stacks of slices that overlap by what the axial point spread reaches, so
-memory does not grow with its length. Every slice has its own random stream: the same seed gives
-the same counts however the body is cut into stacks and on however many threads.
+The body is scanned in stacks of slices that overlap by the reach of the axial point spread, so that
+memory does not grow with its length. Every slice has its own random stream. The same seed therefore
+gives the same counts for any division into stacks and any number of threads.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from petdiff.units import FWHM_PER_SIGMA
 FloatArray = NDArray[np.float32]
 
 NORMALISATION_ERROR = 0.01
-STACK_BYTES = 100_000_000  # of one volume's counts in a stack
-LONGEST_STACK = 48  # slices: longer ones no longer fit the cache
-AIR_PIXELS = 4  # kept around the body: noise and blur reach into it
+STACK_BYTES = 100_000_000  # of one volume's counts in a stack, at most
+LONGEST_STACK = 48  # slices: longer stacks do not fit the cache
+AIR_PIXELS = 4  # kept around the body, because noise and blur extend into it
 HALO_SIGMA = 4.0  # of the axial point spread, beyond each end of a stack
 
 
 @dataclass(frozen=True)
 class Scan:
-    """Images in SUV [i, j, k] on the grid of the activity, and how many events made the full one.
+    """Images in SUV [i, j, k] on the grid of the activity, and the number of full-dose events.
 
-    lows maps each dose reduction factor to its image.
+    `lows` maps each dose reduction factor to its image.
     """
 
     full: FloatArray
@@ -64,23 +64,23 @@ def scan(
     """Scan a patient whose axis is k, feet first.
 
     suv, mu_per_cm  [i, j, k], uptake and attenuation at 511 keV, on the grid of the images
-    voxel_mm        size along i, j, k; i and j must agree
+    voxel_mm        size along i, j, k; i and j must be equal
     dose_factors    dose reduction factors above 1 of the low-dose images, nested in the full scan
-    seen            what the exam collects of each slice, where these are a part of a longer scan;
-                    default: the slices are all that is scanned
+    seen            coverage of each slice, if the slices are part of a longer scan; default: these
+                    slices are the whole scan
     threads         stacks scanned at a time
-    device          torch device that reconstructs; None: scipy on the CPU. Counts are the same
+    device          torch device of the reconstruction; None: scipy on the CPU. Counts are the same
     progress        called with the slices done and the slices to do
 
-    Raises UsageError for a dose factor ≤ 1 or oblong pixels, InputRefused for a body wider than
-    the scanner's bore.
+    Raises UsageError for a dose factor ≤ 1 or pixels that are not square, InputRefused for a body
+    wider than the scanner's bore.
     """
     _check(suv, voxel_mm, scanner, dose_factors)
     box = _body_box(suv, mu_per_cm)
     factors = [1.0, *sorted(set(dose_factors))]
     body = np.asarray(np.logical_or(suv[box], mu_per_cm[box]).any(axis=2))
     projector = _projector(scanner, body, voxel_mm[0])
-    room = _Room(
+    setup = _ScanSetup(
         suv=suv[box],
         mu_per_cm=mu_per_cm[box],
         voxel_mm=voxel_mm,
@@ -94,10 +94,10 @@ def scan(
     )
     images = np.zeros((len(factors), *suv.shape), np.float32)
     prompts = 0.0
-    # Matrix products that spread over the same cores as the stacks would double the time.
+    # One thread per matrix product: the stacks use the cores already.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         stacks = _stacks(projector, suv.shape[2])
-        for stack, (image, events) in zip(stacks, pool.map(room.scan, stacks), strict=True):
+        for stack, (image, events) in zip(stacks, pool.map(setup.scan, stacks), strict=True):
             images[(slice(None), *box[:2], stack)] = image
             prompts += events
             if progress:
@@ -112,8 +112,8 @@ def scan(
 
 
 @dataclass(frozen=True, eq=False)
-class _Room:
-    """A patient on a scanner's bed, ready to be scanned stack by stack."""
+class _ScanSetup:
+    """A patient in a scanner, with all that scanning a stack needs."""
 
     suv: FloatArray
     mu_per_cm: FloatArray
@@ -127,7 +127,7 @@ class _Room:
     seed: int
 
     def scan(self, stack: slice) -> tuple[FloatArray, float]:
-        """Images [dose, i, j, k] of a stack of slices, and its prompt events."""
+        """Return the images [dose, i, j, k] of a stack of slices, and its number of prompts."""
         sigma_slices = self.scanner.axial_fwhm_mm / FWHM_PER_SIGMA / self.voxel_mm[2]
         halo = int(np.ceil(HALO_SIGMA * sigma_slices))
         near = _grown(stack, halo, self.suv.shape[2])
@@ -138,8 +138,8 @@ class _Room:
         return images[..., core], events
 
     def _acquire(self, near: slice, wide: slice) -> Acquisition:
-        """Counts of the slices `near`, blurred from those of `wide`."""
-        # NEMA resolution was measured with 18F and holds its positrons' range already.
+        """Return the counts of the slices `near`, whose blur uses the slices `wide`."""
+        # NEMA resolution is measured with 18F and includes the range of its positrons.
         range_mm = self.exam.isotope.range_fwhm_mm
         further_mm = float(np.sqrt(max(range_mm**2 - F18.range_fwhm_mm**2, 0)))
         sharpness = self.scanner.resolution.widened(further_mm)
@@ -167,7 +167,7 @@ class _Room:
         )
 
     def _reconstruct(self, acquired: Acquisition, near: slice) -> FloatArray:
-        """Images [dose, i, j, k]."""
+        """Return the images [dose, i, j, k]."""
         streams = [np.random.default_rng([self.seed, k, 1]) for k in _indices(near)]
         projector = self.reconstructing
         images = osem(
@@ -211,7 +211,7 @@ def _check(
 
 
 def _body_box(suv: FloatArray, mu_per_cm: FloatArray) -> tuple[slice, slice, slice]:
-    """Pixels around the body: the rest of the bore is air and takes no part in the scan."""
+    """Return the box of pixels around the body; the air beyond takes no part in the scan."""
     i, j = np.nonzero(suv.any(axis=2) | mu_per_cm.any(axis=2))
 
     def span(where: NDArray[np.intp]) -> slice:
@@ -221,10 +221,10 @@ def _body_box(suv: FloatArray, mu_per_cm: FloatArray) -> tuple[slice, slice, sli
 
 
 def _projector(scanner: Scanner, body: NDArray[np.bool_], pixel_mm: float) -> ParallelProjector:
-    """Just enough views and bins for the pixels [i, j] that hold any of the body.
+    """Return a projector with enough views and bins for the pixels [i, j] that hold the body.
 
-    Time of flight bounds how far an event can be carried along a slanted line, so neighbouring
-    views may be as far apart as a pixel is at the reach of its kernel.
+    Time of flight limits how far an event can be displaced along an oblique line. Neighbouring
+    views may therefore be one pixel apart at the reach of the time-of-flight kernel.
     """
     views = np.pi * scanner.tof_fwhm_mm / pixel_mm
     per_subset = max(4, round(views / scanner.subsets))
@@ -243,7 +243,7 @@ def _projector(scanner: Scanner, body: NDArray[np.bool_], pixel_mm: float) -> Pa
 def _stacks(projector: ParallelProjector, n_slices: int) -> list[slice]:
     slice_bytes = 4 * int(np.prod(projector.sinogram_shape))
     length = int(np.clip(STACK_BYTES // slice_bytes, 8, LONGEST_STACK))
-    # An even number of stacks: with an odd one, one of two cores would wait for the last.
+    # An even number of stacks keeps both of two cores busy to the end.
     count = 2 * int(np.ceil(n_slices / length / 2))
     length = int(np.ceil(n_slices / count))
     return [slice(k, min(k + length, n_slices)) for k in range(0, n_slices, length)]

@@ -1,10 +1,10 @@
-"""The scanners, one entry each: geometry, sensitivity, timing, resolution and clinical protocol.
+"""The scanners: geometry, sensitivity, timing, resolution and clinical protocol of each.
 
-Sensitivity along the axis follows from geometry. A point on the axis is seen by all lines through
-it that end on the detectors at both sides: with h the axial reach, min(distance to the nearer end,
-half the greatest ring difference), and R the ring radius, they fill the share
-g = h / hypot(h, R) = sin(greatest obliquity) of all directions. NEMA's sensitivity, that of a line
-of 700 mm, fixes the scale.
+Sensitivity along the axis follows from geometry. A point on the axis is measured by the lines
+through it that end on the detectors at both sides. With the axial reach h = min(distance to the
+nearer end, half the largest ring difference) and the ring radius R, these lines fill the share g =
+h / hypot(h, R) = sin(largest obliquity) of all directions. The NEMA sensitivity, measured with a
+line source of 700 mm, sets the scale.
 """
 
 from __future__ import annotations
@@ -27,20 +27,22 @@ LIGHT_MM_PER_PS = 0.299792458
 class Scanner:
     """A scanner and its clinical whole-body protocol.
 
-    axial_field_mm, ring_radius_mm   detectors' extent along the axis, and their distance from it
-    max_ring_difference_mm           greatest axial distance between two detectors in coincidence
-    nema_cps_per_bq                  NEMA NU 2 sensitivity on the axis
-    tof_ps                           coincidence timing resolution, FWHM
-    fwhm_mm, axial_fwhm_mm           NEMA NU 2 resolution with 18F near the axis
-    scatter_fraction                 scatter / (trues + scatter)
-    randoms_fraction                 randoms / prompts in a clinical scan
-    voxel_mm                         image grid (i, j, k)
-    iterations, subsets              of OSEM with the point spread of the scanner
-    filter_fwhm_mm                   Gaussian filter of the images: transaxial, axial
-    motion, bed_seconds, overlap     a single bed for that long; beds of that length each, which
-                                     overlap by that share of the axial field; or continuous, each
-                                     slice passing through the field in that time
-    held_out                         models are tested on it, and not trained on it unless asked
+    axial_field_mm, ring_radius_mm  detectors' extent along the axis, and their distance from it
+    max_ring_difference_mm          largest axial distance between two detectors in coincidence
+    nema_cps_per_bq                 NEMA NU 2 sensitivity on the axis
+    tof_ps                          coincidence timing resolution, FWHM
+    fwhm_mm, axial_fwhm_mm          NEMA NU 2 resolution with 18F near the axis
+    scatter_fraction                scatter / (trues + scatter)
+    randoms_fraction                randoms / prompts in a clinical scan
+    voxel_mm                        image grid (i, j, k)
+    iterations, subsets             of OSEM with the point spread of the scanner
+    filter_fwhm_mm                  Gaussian filter of the images: transaxial, axial
+    motion                          "single": one bed; "beds": several beds; "continuous":
+                                    continuous bed motion
+    bed_seconds                     time of each bed; in continuous motion, the time a slice spends
+                                    in the field
+    overlap                         of neighbouring beds, as a share of the axial field
+    held_out                        kept for testing: no training on it unless asked for
     """
 
     label: str
@@ -64,7 +66,7 @@ class Scanner:
 
     @property
     def tof_fwhm_mm(self) -> float:
-        """Position uncertainty along the line of response: c/2 times the timing resolution."""
+        """Return the position uncertainty along the line in mm: c/2 times the timing resolution."""
         return self.tof_ps * LIGHT_MM_PER_PS / 2
 
     @property
@@ -73,11 +75,11 @@ class Scanner:
 
     @property
     def transaxial_field_mm(self) -> float:
-        """Diameter of the widest object that fits: a bore 20 mm inside the detectors and more."""
+        """Return the diameter in mm of the widest object that fits: 0.9 of the detector ring's."""
         return 2 * self.ring_radius_mm * 0.9
 
     def acceptance(self, z_mm: ArrayLike) -> NDArray[np.float64]:
-        """Share g of directions detected from a point on the axis, z_mm from the field's centre."""
+        """Return the share g of directions detected from a point on the axis, z_mm off centre."""
         to_end_mm = np.maximum(self.axial_field_mm / 2 - np.abs(np.asarray(z_mm, float)), 0)
         reach_mm = np.minimum(to_end_mm, self.max_ring_difference_mm / 2)
         share: NDArray[np.float64] = reach_mm / np.hypot(reach_mm, self.ring_radius_mm)
@@ -128,7 +130,7 @@ SCANNERS: dict[str, Scanner] = {
         subsets=10,
         filter_fwhm_mm=(0.0, 0.0),
         motion="single",
-        bed_seconds=540,  # set to meet the noise of real scans, whose own is not published
+        bed_seconds=540,  # not published; chosen to match the noise of real scans
         overlap=0.3,
     ),
     # van Sluis et al., J Nucl Med 2019, doi 10.2967/jnumed.118.215418.
@@ -166,8 +168,9 @@ SCANNERS: dict[str, Scanner] = {
         voxel_mm=(2.73, 2.73, 2.79),
         iterations=3,
         subsets=16,
-        # GE's filters are two: a Gaussian within slices, and weights 1-4-1 ("standard") over three
-        # of them, whose variance, a third of a slice's thickness squared, is that of this width.
+        # GE applies two filters: a Gaussian within slices, and weights 1-4-1 ("standard") over
+        # three slices. The variance of the latter is a third of the slice thickness squared,
+        # which gives this FWHM.
         filter_fwhm_mm=(5.0, 3.8),
         motion="beds",
         bed_seconds=120,
@@ -199,9 +202,9 @@ SCANNERS: dict[str, Scanner] = {
 
 
 def get_scanner(name: str | Scanner) -> Scanner:
-    """The scanner of that name, or one of your own as it is.
+    """Return the scanner of that name; a Scanner is returned unchanged.
 
-    Raises UsageError with the nearest name there is.
+    Raises UsageError, with the nearest known name, if there is none.
     """
     if isinstance(name, Scanner):
         return name

@@ -1,4 +1,4 @@
-"""Shapes made of other shapes: joined, grown, cut, rippled, or shared by several structures."""
+"""Shapes made from other shapes: joined, grown, cut, rippled, or shared by several structures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from petdiff.simulation.shapes.random_fields import FloatArray, Waves
+from petdiff.simulation.shapes.random_fields import FloatArray, RandomField
 from petdiff.simulation.shapes.signed_distance import (
     FAR_MM,
     Bounds,
@@ -21,7 +21,7 @@ from petdiff.simulation.shapes.signed_distance import (
 
 @dataclass(frozen=True, eq=False)
 class Union:
-    """Several shapes as one, with joins rounded over `blend_mm`."""
+    """The union of several shapes, with joins rounded over `blend_mm`."""
 
     parts: Sequence[Shape]
     blend_mm: float = 0.0
@@ -42,7 +42,7 @@ class Union:
 
 
 def _join(distance: FloatArray, other: FloatArray, blend_mm: float) -> None:
-    """Puts the smooth minimum of both into the first (quadratic blend)."""
+    """Replace `distance` by the smooth minimum of both (quadratic blend), in place."""
     if blend_mm > 0:
         apart = distance - other
         np.abs(apart, out=apart)
@@ -58,7 +58,7 @@ def _join(distance: FloatArray, other: FloatArray, blend_mm: float) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Grown:
-    """A shape made larger (or, with a negative margin, smaller) by a margin."""
+    """A shape made larger by a margin, or smaller by a negative one."""
 
     shape: Shape
     margin_mm: float
@@ -110,26 +110,26 @@ class Without:
 
 @dataclass(frozen=True, eq=False)
 class Rippled:
-    """A shape whose surface a smooth random field moves in and out."""
+    """A shape whose surface is displaced by a smooth random field."""
 
     shape: Shape
-    waves: Waves
+    field: RandomField
 
     @cached_property
     def bounds(self) -> Bounds:
-        return padded(self.shape.bounds, 2 * float(np.sqrt((self.waves.amplitude**2).sum())))
+        return padded(self.shape.bounds, 2 * float(np.sqrt((self.field.amplitude**2).sum())))
 
     def distance(self, at: Samples) -> FloatArray:
-        distance = self.waves.on(at.axes_mm)
+        distance = self.field.on(at.axes_mm)
         distance += self.shape.distance(at)
         return distance
 
 
 @dataclass(frozen=True, eq=False)
 class Shared:
-    """A shape that many others lie within: its distance is worked out once for all samples.
+    """A shape that contains many others; its distance is computed once for all samples.
 
-    What it returns belongs to all of them and must not be changed in place.
+    All users share the returned array, which must not be changed in place.
     """
 
     shape: Shape

@@ -1,4 +1,4 @@
-"""Voxel grids in a patient's own space."""
+"""Voxel grids in the patient's coordinates."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from petdiff.simulation.shapes.signed_distance import Triple
 
 @dataclass(frozen=True)
 class Grid:
-    """Voxels: shape [i, j, k], size in mm, and the centre of voxel (0, 0, 0) in mm.
+    """A voxel grid: shape [i, j, k], size in mm, and the centre of voxel (0, 0, 0) in mm.
 
-    The patient's space is RAS+: x right from the midline, y forward, z up from the soles.
+    Patient coordinates are RAS+: x right from the midline, y forward, z up from the soles.
     """
 
     shape: tuple[int, int, int]
@@ -24,14 +24,14 @@ class Grid:
 
     @property
     def affine(self) -> NDArray[np.float64]:
-        """Voxel index → mm, as in PETImage."""
+        """Return the matrix from voxel index to mm, as in PETImage."""
         affine = np.diag([*self.voxel_mm, 1.0])
         affine[:3, 3] = self.origin_mm
         return affine
 
     @property
     def axes_mm(self) -> Axes:
-        """Voxel centres along each axis."""
+        """Return the voxel centres along each axis in mm."""
         x, y, z = (
             o + v * np.arange(n)
             for o, v, n in zip(self.origin_mm, self.voxel_mm, self.shape, strict=True)
@@ -39,14 +39,14 @@ class Grid:
         return x, y, z
 
     def slab(self, start: int, stop: int) -> Grid:
-        """Slices start to stop of this grid."""
+        """Return the grid of the slices from start to stop."""
         x, y, z = self.origin_mm
         shape = (self.shape[0], self.shape[1], stop - start)
         return Grid(shape, self.voxel_mm, (x, y, z + start * self.voxel_mm[2]))
 
     @classmethod
     def around(cls, low_mm: Triple, high_mm: Triple, voxel_mm: Triple) -> Grid:
-        """The smallest grid of whole voxels that holds a box, centred on it."""
+        """Return the smallest grid of whole voxels that holds a box, centred on it."""
         shape, origin = [], []
         for low, high, voxel in zip(low_mm, high_mm, voxel_mm, strict=True):
             count = int(np.ceil((high - low) / voxel - 1e-6))

@@ -1,4 +1,4 @@
-"""Smooth random fields as sums of plane waves: a point has its value whatever grid asks."""
+"""Smooth random fields as sums of plane waves; a point's value does not depend on the grid."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Axes = tuple[FloatArray, FloatArray, FloatArray]
 
 
 @dataclass(frozen=True)
-class Waves:
+class RandomField:
     """A zero-mean field Σ amplitude · cos(k · r + phase).
 
     k_per_mm [m, 3] in radians per mm, amplitude [m], phase [m] in radians.
@@ -25,9 +25,14 @@ class Waves:
     phase: FloatArray
 
     @classmethod
-    def random(cls, rng: np.random.Generator, count: int, wavelength_mm: Range, sd: float) -> Waves:
-        """`count` waves in isotropic directions, wavelengths log-uniform in the range, with
-        standard deviation `sd` over all positions."""
+    def random(
+        cls, rng: np.random.Generator, count: int, wavelength_mm: Range, sd: float
+    ) -> RandomField:
+        """Return a random field of `count` plane waves in isotropic directions.
+
+        Wavelengths are log-uniform in the range `wavelength_mm`; `sd` is the standard deviation
+        over all positions.
+        """
         direction = rng.standard_normal((count, 3))
         direction /= np.linalg.norm(direction, axis=1, keepdims=True)
         low, high = np.log(wavelength_mm)
@@ -41,9 +46,12 @@ class Waves:
     @classmethod
     def shear(
         cls, rng: np.random.Generator, count: int, wavelength_mm: Range, sd: float
-    ) -> tuple[Waves, Waves, Waves]:
-        """The x, y and z components of a random displacement that, to first order, changes no
-        volume: every wave moves points across its own direction, so that the divergence is zero.
+    ) -> tuple[RandomField, RandomField, RandomField]:
+        """Return the x, y and z components of a random displacement that keeps volumes to first
+        order.
+
+        Every wave moves points across its own direction, so the divergence is zero. `sd` is the
+        standard deviation of each component.
         """
         waves = cls.random(rng, count, wavelength_mm, sd * np.sqrt(3))
         across = np.cross(waves.k_per_mm, rng.standard_normal((count, 3)))
@@ -52,7 +60,7 @@ class Waves:
         return x, y, z
 
     def on(self, axes_mm: Axes) -> FloatArray:
-        """The field on the grid spanned by three 1-D axes, float32 [i, j, k].
+        """Return the field on the grid spanned by three 1-D axes in mm, float32 [i, j, k].
 
         A plane wave is a product of one factor per axis, so their sum is one matrix product.
         """
@@ -61,7 +69,7 @@ class Waves:
             for axis, k in zip(axes_mm, self.k_per_mm.T, strict=True)
         )
         ex *= (self.amplitude * np.exp(1j * self.phase)).astype(np.complex64)
-        # Re(a·b) = Re a Re b − Im a Im b: complex numbers side by side as pairs of real ones.
+        # Re(a·b) = Re a Re b − Im a Im b: view complex numbers as pairs of real ones.
         xy = (ex[:, None, :] * ey[None, :, :]).reshape(-1, len(self.phase)).view(np.float32)
         field: FloatArray = xy @ np.conj(ez).view(np.float32).T
         return field.reshape(len(ex), len(ey), len(ez))

@@ -1,7 +1,8 @@
-"""Signed distances: negative inside a shape, zero on its surface, in mm.
+"""Signed distances to shapes in mm: negative inside, zero on the surface.
 
-A shape knows the box that holds it and is asked only for points inside that box, so that painting
-an organ costs what the organ is large. Solids are in `solids`, what is made of them in `combined`.
+A shape knows the box that holds it and computes distances only for points near that box, so that
+drawing an organ costs in proportion to its size. Solids are in `solids`, combinations of them in
+`combined`.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ Slices = tuple[slice, slice, slice]
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Points at which shapes are asked for their distance.
+    """Points at which the distance to shapes is computed.
 
-    origin_mm, step_mm  the grid the points lie on
-    points    x, y, z float32 [i, j, k] in mm: the grid's points, displaced by the patient's warp
-    reach_mm  how far a point may lie from its grid position, the half voxel of a soft edge included
-    whole     the samples that these are a part of, and where; distances that several structures
-              need are kept there
+    origin_mm, step_mm  the grid of the points
+    points              x, y, z float32 [i, j, k] in mm: the grid's points, displaced by the
+                        patient's warp
+    reach_mm            largest distance of a point from its grid position, including half a voxel
+                        of soft edge
+    whole               the samples that these are a part of, and which part; distances that several
+                        structures need are cached there
     """
 
     origin_mm: Triple
@@ -53,7 +56,7 @@ class Samples:
         return x, y, z
 
     def near(self, bounds: Bounds) -> Slices | None:
-        """The part of the grid that can touch a box, or None."""
+        """Return the part of the grid that can touch a box, or None."""
         slices = []
         for n in range(3):
             start = (bounds[0][n] - self.reach_mm - self.origin_mm[n]) / self.step_mm[n]
@@ -65,7 +68,7 @@ class Samples:
         return slices[0], slices[1], slices[2]
 
     def part(self, slices: Slices) -> Samples:
-        """The same samples within a part of the grid."""
+        """Return the samples within a part of the grid."""
         x, y, z = (
             o + s * piece.start
             for o, s, piece in zip(self.origin_mm, self.step_mm, slices, strict=True)
@@ -80,7 +83,7 @@ class Samples:
 
 
 class Shape(Protocol):
-    """Anything with a box around it and a distance to it."""
+    """A shape: a box around it, and the signed distance to it."""
 
     @property
     def bounds(self) -> Bounds: ...
@@ -89,12 +92,12 @@ class Shape(Protocol):
 
 
 def box(low_mm: ArrayLike, high_mm: ArrayLike) -> Bounds:
-    """A box from its two corners."""
+    """Return a box from its two corners."""
     (ax, ay, az), (bx, by, bz) = np.asarray(low_mm, float), np.asarray(high_mm, float)
     return (float(ax), float(ay), float(az)), (float(bx), float(by), float(bz))
 
 
 def padded(bounds: Bounds, by_mm: float) -> Bounds:
-    """Return a box that reaches farther by a margin on every side."""
+    """Return a box with a margin on every side."""
     (ax, ay, az), (bx, by, bz) = bounds
     return (ax - by_mm, ay - by_mm, az - by_mm), (bx + by_mm, by + by_mm, bz + by_mm)

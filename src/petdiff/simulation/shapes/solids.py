@@ -1,7 +1,7 @@
-"""Solids: ellipsoids, tubes along a line, and cross-sections strung along an axis.
+"""Solids: ellipsoids, tubes along a line, and cross-sections along an axis.
 
-Distances are exact for tubes and first-order elsewhere, which is what the soft edge of one voxel
-needs. Arrays are reused in place: fresh memory costs more than the arithmetic.
+Distances are exact for tubes and first-order otherwise, which is enough for a soft edge of one
+voxel. Arrays are changed in place, because allocating memory costs more than the arithmetic.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Ellipsoid:
             t = self.turn.astype(np.float32)
             x, y, z = offset
             offset = [x * t[0, n] + y * t[1, n] + z * t[2, n] for n in (0, 1, 2)]
-        # At the centre both vanish; a trace of each makes their ratio the largest radius there.
+        # Both are zero at the centre; small constants make their ratio the largest radius there.
         near: FloatArray = np.full_like(offset[0], 1e-8)
         steep = np.full_like(offset[0], 1e-8 / radii.max() ** 2)
         for u, r in zip(offset, radii, strict=True):
@@ -59,7 +59,7 @@ class Ellipsoid:
 
 @dataclass(frozen=True, eq=False)
 class Tube:
-    """Round cones in a row: a tube along a line of points with its own radius at each."""
+    """A tube along a line of points with a radius at each point: a chain of round cones."""
 
     line_mm: ArrayLike
     radius_mm: ArrayLike
@@ -117,17 +117,16 @@ def _round_cone(
 
 @dataclass(frozen=True, eq=False)
 class Loft:
-    """Cross-sections strung along an axis: superellipses with a radius of their own in each of the
-    four directions.
+    """Cross-sections along an axis: superellipses with a separate radius in four directions.
 
-    knots [n, 8]: position along `axis`; the section's centre (u, v); its radii towards −u, +u, −v,
-    +v; and its exponent (2 an ellipse, 4 nearly a box). (u, v) are the other two axes in order.
+    knots [n, 8]: position along `axis`; centre (u, v) of the section; radii towards −u, +u, −v, +v;
+    and exponent (2 an ellipse, 4 nearly a box). (u, v) are the other two axes in order.
     """
 
     axis: int
     knots: ArrayLike
 
-    STEP_MM = 0.5  # of the table that sections are looked up in
+    STEP_MM = 0.5  # of the table of sections
 
     @cached_property
     def _table(self) -> tuple[float, list[FloatArray], FloatArray]:
@@ -136,7 +135,7 @@ class Loft:
         position = np.linspace(start, stop, max(2, int((stop - start) / self.STEP_MM) + 1))
         table = PchipInterpolator(knots[:, 0], knots[:, 1:], axis=0)(position)
         table[:, 2:6] += 1e-3
-        # Where the radius changes quickly the radial distance overstates the true one.
+        # Where the radius changes quickly, the radial distance exceeds the true one.
         slope = np.abs(np.gradient(table[:, 2:6], position, axis=0)).mean(axis=1)
         columns = [np.ascontiguousarray(c, np.float32) for c in table.T]
         return (
@@ -179,8 +178,8 @@ class Loft:
         ratio = np.power(np.abs(u, out=u), power, out=u)
         ratio += np.power(np.abs(v, out=v), power, out=v)
         np.power(ratio, np.divide(1, power, out=power), out=ratio)
-        # radial / ratio is the section's radius in this direction; on the axis both vanish, and a
-        # trace of each makes it the mean one.
+        # radial / ratio is the section's radius in this direction. Both are zero on the axis; small
+        # constants make it the mean radius there.
         radial += np.float32(1e-4 * self._mean_radius)
         ratio += np.float32(1e-4)
         radial *= 1 - np.divide(1, ratio, out=ratio)
@@ -191,7 +190,7 @@ class Loft:
 
 
 def _radius(u: FloatArray, below: FloatArray, above: FloatArray, row: NDArray[Any]) -> FloatArray:
-    """The section's radius on the side where u lies."""
+    """Return the section's radius on the side of u."""
     if np.array_equal(below, above):
         return below.take(row)
     return np.where(u > 0, above.take(row), below.take(row))
