@@ -1,4 +1,4 @@
-"""The virtual clinic held against real scanners and real bodies, one command for each table.
+"""Compare simulated patients and scanners with real ones; one command for each table.
 
     python benchmarks/clinic.py noise quadra --patients 20 --quantiles FILE.csv
     python benchmarks/clinic.py phantom quadra
@@ -7,12 +7,12 @@
     python benchmarks/clinic.py cost quadra --voxel-size 3.3
     python benchmarks/clinic.py slabs --workers 2
 
-noise    the noise metric of FDG patients at full dose and below, beside quantiles of real scans
-phantom  recovery of the NEMA image-quality phantom's spheres, beside the bands of EARL
-liver    the coefficient of variation in a 30 mm sphere of the liver at full dose
-organs   volumes of drawn organs against the reference man and woman
+noise    noise metric of FDG patients at full dose and below, compared with quantiles of real scans
+phantom  recovery of the NEMA image-quality phantom's spheres, compared with the EARL bands
+liver    coefficient of variation in a 30 mm sphere of the liver at full dose
+organs   volumes of drawn organs relative to the reference man and woman
 cost     seconds and peak memory of a total-body study
-slabs    seconds of the clock for a training slab, a full-dose and three low-dose scans
+slabs    wall-clock seconds per training volume, one full-dose and three low-dose scans
 """
 
 from __future__ import annotations
@@ -49,18 +49,21 @@ from petdiff.training.supply.randomized_scans import SHAPE, make_randomized_scan
 
 DOSES = (4, 10, 20, 50, 100)
 METRIC_MM = 1.65
-BLOCK_MM, REACH_MM = 6.6, 8.3  # of a block, and of slices beyond it that its metric looks at
+BLOCK_MM, REACH_MM = 6.6, 8.3  # length of a block, and reach of its metric beyond it
 SEVERAL_BEDS = ("vision600", "discovery-mi")
 
 
 def exam_of(patient: Patient) -> Exam:
-    """FDG as the patient was given it."""
+    """Return the patient's own injection as an FDG exam."""
     return Exam(patient.injected_mbq * 1e6, patient.weight_kg, patient.uptake_min * 60)
 
 
 def scanned_grid(patient: Patient, scanner: Scanner) -> Grid:
-    """Vertex to mid-thigh; no farther down than the field of a scanner made for a single bed."""
-    if scanner.axial_field_mm > 1500:  # a total-body scanner: all of the patient
+    """Return the grid from vertex to mid-thigh; the whole patient for a total-body scanner.
+
+    For a scanner made for a single bed, the grid is no longer than the axial field.
+    """
+    if scanner.axial_field_mm > 1500:  # a total-body scanner
         return patient_grid(patient, scanner.voxel_mm)
     torso = patient.model_copy(update={"extent": "torso"})
     grid = patient_grid(torso, scanner.voxel_mm)
@@ -71,8 +74,11 @@ def scanned_grid(patient: Patient, scanner: Scanner) -> Grid:
 
 
 def noise_sums(suv: np.ndarray, voxel_mm: tuple[float, ...], core_mm: float) -> tuple[float, float]:
-    """Numerator and denominator of the noise metric over the middle core_mm of a stack: at 1.65 mm
-    (trilinear), v = log1p(SUV), G a Gaussian of 2 voxels: Σ|v - G∗v| and #(G∗v > 0.1)."""
+    """Return numerator and denominator of the noise metric over the middle core_mm of a stack.
+
+    The metric is Σ|v - G∗v| / #(G∗v > 0.1) with v = log1p(SUV) at voxels of 1.65 mm (trilinear); G
+    is a Gaussian with a standard deviation of 2 voxels.
+    """
     size_mm = np.array(suv.shape) * voxel_mm
     axes = []
     for voxel, n, size in zip(voxel_mm, suv.shape, size_mm, strict=True):
@@ -89,9 +95,10 @@ def noise_sums(suv: np.ndarray, voxel_mm: tuple[float, ...], core_mm: float) -> 
 
 
 def patient_noise(seed: int, scanner: Scanner, blocks: int, offset: float) -> dict[str, Any]:
-    """The metric of one patient at each dose, pooled over short blocks from end to end.
+    """Return the noise metric's sums of one patient at each dose, pooled over short blocks.
 
-    offset  in 0…1, how far into its share of the length each block lies
+    The blocks are evenly spaced along the patient. `offset`, in 0…1, is the position of each block
+    within its share of the length.
     """
     patient = draw_patient(seed, tracer="fdg")
     whole = scanned_grid(patient, scanner)
@@ -128,7 +135,7 @@ def noise(options: argparse.Namespace) -> None:
     scanner = get_scanner(options.scanner)
     rows = []
     for number in range(options.patients):
-        # Offsets evenly spread over the patients, neighbours apart (7 divides no round number).
+        # Evenly spaced offsets in an order where neighbours differ (7 divides no round number).
         offset = (7 * number % options.patients + 0.5) / options.patients
         rows.append(patient_noise(options.seed + number, scanner, options.blocks, offset))
         print(json.dumps(rows[-1]), flush=True)
@@ -161,7 +168,7 @@ EARL_MAX = {
     1: ((0.95, 1.16), (0.91, 1.13), (0.83, 1.09), (0.73, 1.01), (0.59, 0.85), (0.34, 0.57)),
     2: ((1.05, 1.29), (1.01, 1.26), (1.01, 1.32), (1.00, 1.38), (0.85, 1.22), (0.52, 0.88)),
 }
-BQML = Exam(injected_bq=1000.0, weight_kg=1.0, uptake_s=0.0)  # 1 Bq/ml stands for SUV 1
+BQML = Exam(injected_bq=1000.0, weight_kg=1.0, uptake_s=0.0)  # makes 1 Bq/ml equal SUV 1
 
 
 def phantom(options: argparse.Namespace) -> None:
@@ -207,7 +214,10 @@ def phantom(options: argparse.Namespace) -> None:
 
 
 def liver_variation(seed: int, scanner: Scanner) -> dict[str, Any]:
-    """Coefficient of variation in a 30 mm sphere where the liver is thickest, at full dose."""
+    """Return the full-dose coefficient of variation in a sphere of 30 mm in the liver.
+
+    The sphere lies where the liver is thickest.
+    """
     patient = draw_patient(seed, tracer="fdg", lesions=False)
     abdomen = patient.model_copy(update={"extent": "abdomen"})
     coarse = patient_grid(abdomen, (6.0, 6.0, 6.0))
@@ -260,8 +270,8 @@ def liver(options: argparse.Namespace) -> None:
     print(f"liver COV {cov.mean():.3f} ({cov.min():.3f} to {cov.max():.3f}); clinical 0.08 to 0.13")
 
 
-# Mean volume in ml of man and woman (ICRP 89 masses; of the lungs, at rest), and the relative
-# standard deviation between adults. Measured on CT: liver and spleen (Jasper, J Clin Diagn Res
+# Mean volume in ml of man and woman (ICRP 89 masses; lungs at rest), and the relative standard
+# deviation between adults. Measured on CT: liver and spleen (Jasper, J Clin Diagn Res
 # 2019, doi 10.7860/JCDR/2019/41932.13038), kidneys (Kwon, Korean J Nephrol 2008); others assumed.
 ORGANS: dict[str, tuple[tuple[str, ...], float, float, float]] = {
     "brain": (("cerebrum", "cerebellum", "brainstem", "deep_nuclei"), 1450, 1300, 0.10),
@@ -307,7 +317,7 @@ def organs(options: argparse.Namespace) -> None:
 
 
 def cost(options: argparse.Namespace) -> None:
-    """Seconds of the clock and of the processor, and the peak memory of the process so far."""
+    """Print wall-clock and CPU seconds of each part, and the peak memory of the process so far."""
     scanner = get_scanner(options.scanner)
     marks = [(time.perf_counter(), time.process_time())]
 
@@ -349,7 +359,7 @@ def slab(index: int) -> None:
 
 def slabs(options: argparse.Namespace) -> None:
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-        list(pool.map(slab, range(options.workers)))  # imports and tables, once
+        list(pool.map(slab, range(options.workers)))  # warm up: imports and tables
         start = time.perf_counter()
         list(pool.map(slab, range(options.workers, options.workers + options.number)))
     seconds = (time.perf_counter() - start) / options.number

@@ -1,4 +1,4 @@
-"""What scan.json keeps of a simulated scan: all it takes to make the same images again."""
+"""The content of scan.json: all that is needed to make a simulated scan's images again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from petdiff.simulation.scanner.scanners import Scanner
 DOSE_FACTORS = (1.0, 1e6)
 VOXEL_MM = (0.5, 50.0)
 _HINT = "give a scan.json as petdiff simulate wrote it"
-# What each may be: the patient's and the scanner's numbers beyond these are nobody's.
+# Accepted ranges of the patient's and the scanner's numbers.
 _PATIENT_RANGE = {
     "weight_kg": (1, 500),
     "height_mm": (300, 2500),
@@ -48,9 +48,10 @@ _SCANNER_RANGE = {
 class ScanRecord(BaseModel):
     """A simulated scan as a description.
 
-    seed          of the noise; the patient has one of their own
+    seed          of the noise; the patient has its own
     patient       anatomy, uptake, lesions, injection
-    scanner       geometry and protocol, whatever is known today by its name
+    scanner       geometry and protocol, kept in full, so that later changes of a scanner do not
+                  matter
     dose_factors  dose reduction factors of the low-dose scans
     voxel_mm      of all images; None: the scanner's
     labels        the label map that the anatomy comes from; None: the patient is drawn
@@ -88,8 +89,10 @@ class ScanRecord(BaseModel):
 
 
 def read_record(path: str | Path) -> ScanRecord:
-    """The record that `petdiff simulate` wrote. Raises InputRefused where the file is no such one,
-    naming the field that is wrong."""
+    """Read the record that `petdiff simulate` wrote.
+
+    Raises InputRefused, naming the wrong field, if the file is not such a record.
+    """
     path = Path(path).expanduser()
     try:
         content = read_json(path, finite=True)

@@ -1,4 +1,4 @@
-"""A study: a virtual patient drawn, rendered and scanned, from a seed to images in SUV."""
+"""A study: draw, render and scan a virtual patient, from a seed to images in SUV."""
 
 from __future__ import annotations
 
@@ -34,15 +34,17 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """What a simulated study gives; all volumes lie on one grid [i, j, k], RAS+, feet first.
+    """The result of a simulated study; all volumes lie on one grid [i, j, k], RAS+, feet first.
 
-    record          patient, scanner, doses, seed: what `rescan` makes the same images from
+    record          patient, scanner, doses, seed: `rescan` makes the same images from it
     truth           activity that was scanned, SUV
     full            full-dose scan
-    lows            by dose reduction factor; their counts are part of the full scan's
+    lows            low-dose scans by dose reduction factor; their counts are part of the full
+                    scan's
     labels          structures, as in `names`
     prompts         events of the full-dose scan
-    unknown_labels  labels of a given label map that became soft tissue, for their names say nothing
+    unknown_labels  labels of a given label map that became soft tissue because their names are
+                    unknown
     """
 
     record: ScanRecord
@@ -63,7 +65,7 @@ class Simulation:
 
     @cached_property
     def names(self) -> dict[int, str]:
-        """The names of the labels that occur."""
+        """Return the names of the labels that occur."""
         return {int(label): NAMES[int(label)] for label in np.unique(self.labels) if label}
 
 
@@ -87,20 +89,20 @@ def simulate(
     scanner       quadra, uexplorer, vision600, discovery-mi, mct-flow, or a Scanner of your own
     tracer        fdg, psma, dotatate, fapi
     dose_factors  dose reduction factors of the low-dose scans, 1 (the full dose) or more
-    lesions       False: the same patient without them
+    lesions       False: the same patient without lesions
     voxel_mm      of all images, 0.5 to 50 (default: the scanner's)
     extent        total-body, torso, head-neck, thorax, abdomen or pelvis of a drawn patient
-    labels        NIfTI label map to take the anatomy from instead; seed and tracer then decide on
-                  uptake, injection and lesions, and images lie in the map's own millimetres
-    names         names of its labels, TotalSegmentator's or ours: a mapping, a JSON file, or a
-                  table of label and name (default: the .json beside the map, or its header)
-    threads       that scan, with the same result on any number (default: one for every core)
-    device        torch device that reconstructs, such as cuda: images differ by rounding alone
-                  (default: the CPU, without torch)
+    labels        NIfTI label map to take the anatomy from. Seed and tracer then determine uptake,
+                  injection and lesions, and images are in the map's coordinates
+    names         names of its labels, TotalSegmentator's or this package's: a mapping, a JSON file,
+                  or a table of label and name (default: the .json beside the map, or its header)
+    threads       threads of the scan; the result does not depend on it (default: one per core)
+    device        torch device of the reconstruction, such as cuda; images then differ by rounding
+                  only (default: the CPU, without torch)
     progress      called with (slices done, slices in all)
 
-    Raises UsageError for names and numbers that are not possible, InputRefused for a label map that
-    is none, has no names, or is wider than the scanner's bore.
+    Raises UsageError for unknown names and impossible numbers. Raises InputRefused for a file that
+    is no label map, for a label map without names, and for one wider than the scanner's bore.
     """
     machine = get_scanner(scanner)
     get_tracer(tracer)
@@ -137,14 +139,14 @@ def rescan(
     labels: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Simulation:
-    """Scan the patient of an earlier simulation again; what is not given is as it was then.
+    """Scan the patient of an earlier simulation again; arguments not given keep their values.
 
     record   a scan.json, or the `record` of a Simulation
-    lesions  False: their twin without lesions, who differs in nothing else
-    labels   where the patient's label map is now, if it was moved
+    lesions  False: the same patient without lesions, and otherwise unchanged
+    labels   the label map's new path, if it was moved
 
-    The rest as for `simulate`. With nothing but the record the images are the same to the byte, on
-    the same machine and version.
+    Other arguments are as for `simulate`. With the record alone, the images are the same to the
+    byte on the same machine and version.
 
     Raises InputRefused for a file that is no record, and for a label map that is missing or
     changed, UsageError as `simulate` does.
@@ -226,7 +228,7 @@ def _rendered(
 
 
 def exam_of(patient: Patient) -> Exam:
-    """What the patient was injected with, and when."""
+    """Return the patient's exam: injected activity, weight, isotope and timing."""
     return Exam(
         patient.injected_mbq * 1e6,
         patient.weight_kg,
@@ -236,5 +238,5 @@ def exam_of(patient: Patient) -> Exam:
 
 
 def _isotope(half_life_min: float) -> Isotope:
-    """The emitter whose half-life that is."""
+    """Return the isotope with that half-life."""
     return min(ISOTOPES.values(), key=lambda one: abs(one.half_life_s / 60 - half_life_min))

@@ -1,4 +1,4 @@
-"""The anatomy: from a patient's description to activity, attenuation and labels on any grid."""
+"""Anatomy: from a patient's description to activity, attenuation and labels on any grid."""
 
 from petdiff.simulation.anatomy.build import patient_grid, structures
 from petdiff.simulation.anatomy.names import NAMES

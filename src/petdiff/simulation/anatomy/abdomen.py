@@ -14,7 +14,7 @@ from petdiff.simulation.shapes.solids import Loft, Tube
 
 
 def cavity(frame: Frame) -> Loft:
-    """The abdominal and pelvic cavity below the ribs, filled with fat where no organ lies."""
+    """Return the abdominal and pelvic cavity below the ribs; fat fills it between organs."""
     knots = np.array(
         [
             (856, 0, -12, 5, 5, 5, 5, 2.0),
@@ -38,14 +38,14 @@ def cavity(frame: Frame) -> Loft:
 
 
 def abdominal_fat(frame: Frame, cage: Shape) -> list[Structure]:
-    """What fills the abdomen where no organ lies, the space under the diaphragm included."""
+    """Return the fat between abdominal organs, including the space under the diaphragm."""
     domes = Union([Within(dome(frame, side), Grown(cage, -3)) for side in (1, -1)])
     shape = rippled(frame.patient, "visceral_fat", Union([cavity(frame), domes]), 3, 40)
     return [Structure("visceral_fat", shape, "fat", "fat", 0.08)]
 
 
 def abdomen(frame: Frame, wall: Shape) -> list[Structure]:
-    """The solid organs; `wall` is the inside of the trunk, which none of them leaves."""
+    """Return the solid organs, limited to the inside of the trunk, `wall`."""
     return [*_spleen(frame, wall), *_liver(frame, wall), *_pancreas(frame)]
 
 
@@ -115,7 +115,7 @@ def _adrenals(frame: Frame) -> list[Structure]:
 
 
 def kidneys(frame: Frame) -> list[Structure]:
-    """Kidneys with cortex, medullary pyramids and pelvis, and the ureters to the bladder."""
+    """Return kidneys with cortex, medullary pyramids and pelvis, and the ureters."""
     found = []
     for side, word in SIDES:
         name = f"kidney_{word}"
@@ -152,5 +152,5 @@ def _ureter(frame: Frame, side: int, word: str, start_mm: FloatArray) -> Structu
     way = [(side * 38, -16, 1085), (side * 34, -10, 1050), (side * 42, -20, 1000),
            (side * 56, -46, 950), (side * 36, -34, 925), (side * 16, -14, 915)]  # fmt: skip
     line = np.concatenate([start_mm[None], frame.point(np.array(way, float))])
-    # Urine comes in spurts: most of the tube is empty at any time.
+    # Urine comes in boluses: most of the ureter is empty at any time.
     return Structure(f"ureter_{word}", Tube(line, 2.0), "ureter", texture=1.2, grain_mm=(30, 90))

@@ -1,4 +1,4 @@
-"""Two balances that a drawn patient obeys: the body's mass, and the activity that was injected."""
+"""Conservation of a drawn patient's body mass and injected activity."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from petdiff.simulation.anatomy.render import Phantom, render
 from petdiff.simulation.shapes.grid import Grid
 from petdiff.simulation.shapes.signed_distance import Samples
 
-# Lungs float and bones sink: a person's mean density is water's within a few per cent.
+# A person's mean density is that of water within a few per cent.
 BODY_KG_PER_L = 1.0
 COARSE_MM = 8.0
 
 
 def coarse_phantom(patient: Patient) -> tuple[Grid, Phantom]:
-    """The whole body on voxels just fine enough to add it up."""
+    """Return the whole body on voxels just fine enough for sums, with their grid."""
     whole = patient.model_copy(update={"extent": "total-body"})
     grid = patient_grid(whole, (COARSE_MM, COARSE_MM, COARSE_MM))
     return grid, render(whole, grid)
 
 
 def activity_scale(patient: Patient, grid: Grid, phantom: Phantom) -> float:
-    """What uptake must be multiplied by so that the body holds what was injected less what was
-    excreted: by the definition of SUV, Σ SUV · volume = weight · (1 − excreted) at 1 kg per litre.
+    """Return the factor for uptake at which the body holds the injected less the excreted activity.
+
+    By the definition of SUV: Σ SUV · volume = weight · (1 − excreted) at 1 kg per litre.
     """
     litres = float(np.prod(grid.voxel_mm)) * 1e-6
     held = float(phantom.activity_suv.sum(dtype=np.float64)) * litres
@@ -34,8 +35,10 @@ def activity_scale(patient: Patient, grid: Grid, phantom: Phantom) -> float:
 
 
 def fatness_for_weight(patient: Patient) -> float:
-    """The thickness of subcutaneous fat, against the reference body's, that gives the body the
-    volume its weight asks for (regula falsi; limited to what a body can have)."""
+    """Return the thickness of subcutaneous fat, relative to the reference body's, for the weight.
+
+    The body then has the volume of its weight (regula falsi, limited to possible bodies).
+    """
     thin, thick = 0.25, 3.5
     wanted = patient.weight_kg / BODY_KG_PER_L
     little, much = body_volume_l(patient, thin), body_volume_l(patient, thick)
@@ -53,7 +56,7 @@ def fatness_for_weight(patient: Patient) -> float:
 
 
 def body_volume_l(patient: Patient, fatness: float) -> float:
-    """Litres inside the skin at a given fatness, on voxels of 12 mm with soft edges."""
+    """Return the litres inside the skin at a given fatness, on voxels of 12 mm with soft edges."""
     outline = body_outline(Frame(patient.model_copy(update={"fatness": fatness})), "skin")
     low, high = outline.bounds
     step = 12.0

@@ -14,7 +14,7 @@ from petdiff.simulation.shapes.signed_distance import Shape
 from petdiff.simulation.shapes.solids import Ellipsoid, Loft, Tube
 
 SKIN_MM = 2.0
-PADDING = 0.85  # of the thicknesses below, at a fatness of 1
+PADDING = 0.85  # factor of the fat thicknesses below, at a fatness of 1
 
 # Height, half width, depth to the back, depth to the front, exponent, mean subcutaneous fat;
 # the outline of a man of 1760 mm and 73 kg.
@@ -52,13 +52,13 @@ TRUNK = np.array(
         (1760, 3, 4, 5, 2.0, 4),
     ]
 )
-# Height and width of a woman's trunk against a man's.
+# Height, and width of a woman's trunk relative to a man's.
 FEMALE_WIDTH = (
     [838, 940, 1040, 1100, 1250, 1400, 1490, 1530],
     [1.08, 1.08, 1.03, 0.95, 0.95, 0.92, 0.92, 1.0],
 )
 
-# x, y, z, radius, fat; right side, the left mirrors it.
+# x, y, z, radius, fat; right side, mirrored to the left.
 LEG = np.array(
     [
         (92, -6, 905, 84, 18),
@@ -106,12 +106,12 @@ ARM_UP = np.array(
 
 
 def arm_line(frame: Frame) -> FloatArray:
-    """The arm's reference points as this patient holds it."""
+    """Return the arm's reference points in this patient's position, up or down."""
     return ARM_UP if frame.patient.arms == "up" else ARM_DOWN
 
 
 def body_outline(frame: Frame, layer: Literal["skin", "lean"]) -> Shape:
-    """The surface of the skin, or of the muscle beneath the fat."""
+    """Return the surface of the skin, or of the muscle beneath the fat."""
     fat = frame.patient.fatness if layer == "skin" else 0.0
     parts: list[Shape] = [_trunk(frame, fat)]
     hands: list[Shape] = []
@@ -123,7 +123,7 @@ def body_outline(frame: Frame, layer: Literal["skin", "lean"]) -> Shape:
     else:
         parts.append(frame.ellipsoid((0, 66, 818), (38, 28, 36)))
         parts.append(frame.tube([(0, 78, 872), (0, 96, 838), (0, 98, 805)], [16, 15, 14]))
-    # The wide blend that rounds armpits and groins would turn fingers into a mitten.
+    # The wide blend that rounds armpits and groins would join the fingers.
     return Union([Union(parts, blend_mm=28.0), Union(hands, blend_mm=4.0)], blend_mm=14.0)
 
 
@@ -134,7 +134,7 @@ def _trunk(frame: Frame, fat: float) -> Loft:
         half = half * np.interp(z, *FEMALE_WIDTH)
     build = 1 + (frame.patient.build - 1) * 0.5
     grow = PADDING * padding * (fat - 1)
-    # Fat gathers on the belly, but where there is none the belly is no hollow.
+    # Fat varies most on the belly; the lean outline (fat 0) must not become a hollow there.
     belly = 1 + 0.7 * np.exp(-(((z - 1080) / 90) ** 2)) if fat > 0 else 1.0
     knots = np.zeros((len(z), 8))
     knots[:, 0] = frame.z(z)
@@ -153,7 +153,7 @@ def _limb(frame: Frame, line: FloatArray, side: int, fat: float) -> Tube:
 
 
 def _fingers(frame: Frame, side: int) -> list[Shape]:
-    """Four fingers side by side and a thumb, as tubes from the palm's end."""
+    """Return four fingers side by side and a thumb, as tubes from the end of the palm."""
     wrist, palm, tip = arm_line(frame)[-4, :3], arm_line(frame)[-2, :3], arm_line(frame)[-1, :3]
     along = (tip - palm) / np.linalg.norm(tip - palm)
     across = np.array([0.0, 1.0, 0.0])
@@ -173,7 +173,7 @@ def _fingers(frame: Frame, side: int) -> list[Shape]:
 
 
 def _rounded(points: FloatArray) -> FloatArray:
-    """The same line with a point between each two, and its corners cut."""
+    """Return the line with a point between each two, and its corners smoothed."""
     middle = (points[:-1] + points[1:]) / 2
     smooth = points.copy()
     smooth[1:-1] = (middle[:-1] + 2 * points[1:-1] + middle[1:]) / 4
@@ -189,7 +189,7 @@ def _breast(frame: Frame, side: int, fat: float) -> Ellipsoid:
 
 
 def layers(frame: Frame) -> list[Structure]:
-    """Skin, subcutaneous fat and muscle, each filling what lies inside it."""
+    """Return skin, subcutaneous fat and muscle; each fills all that lies inside it."""
     skin = Shared(body_outline(frame, "skin"))
     lean = Shared(body_outline(frame, "lean"))
     found = [

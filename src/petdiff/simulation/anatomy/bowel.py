@@ -1,4 +1,4 @@
-"""Stomach, duodenum, small bowel and colon: winding tubes, each a wall around its contents."""
+"""Stomach, duodenum, small bowel and colon: winding tubes, each a wall around contents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from petdiff.simulation.shapes.solids import Tube
 
 
 def bowel(frame: Frame, wall: Shape) -> list[Structure]:
-    """All of it; `wall` is the inside of the trunk, which none of it leaves."""
+    """Return all parts of the bowel and the stomach, limited to the inside of the trunk, `wall`."""
     return [
         *_small_bowel(frame, wall),
         *_duodenum(frame),
@@ -53,7 +53,7 @@ def _small_bowel(frame: Frame, wall: Shape) -> list[Structure]:
     line = frame.point(wandering(rng, count, winding) * spread + centre)
     size = np.cbrt(frame.patient.volume.get("small_bowel", 1.0))
     beat = rng.uniform(0.5, 1.3)
-    # Loops are distended here and collapsed there.
+    # Filling varies along the bowel.
     filling = np.interp(np.arange(count), np.linspace(0, count, 12), rng.normal(0, 1.4, 12))
     radius = 12.8 + 1.6 * np.sin(np.arange(count) * beat) + filling + rng.normal(0, 0.6, count)
     found: list[Structure] = []
@@ -71,7 +71,8 @@ def _small_bowel(frame: Frame, wall: Shape) -> list[Structure]:
 def wandering(rng: np.random.Generator, count: int, winding: float = 0.75) -> FloatArray:
     """Return a random walk with inertia that stays inside the unit ball, [count, 3].
 
-    winding  standard deviation of what turns each step, against the step's unit length
+    `winding` is the standard deviation of the random turn of each step, relative to the unit
+    heading.
     """
     line = np.empty((count, 3))
     position, heading = np.array([-0.3, 0.2, 0.8]), np.array([0.0, 0.3, -1.0])
@@ -85,7 +86,7 @@ def wandering(rng: np.random.Generator, count: int, winding: float = 0.75) -> Fl
     return line
 
 
-# From the caecum up the right flank, across, down the left flank, and round the sigmoid.
+# Caecum, ascending, transverse and descending colon, sigmoid.
 COLON_MM = (
     (92, 18, 1010), (98, 12, 1040), (102, 4, 1080), (102, 2, 1120), (92, 18, 1142), (70, 46, 1130),
     (40, 60, 1112), (6, 64, 1104), (-30, 62, 1116), (-62, 52, 1144), (-88, 22, 1186),
@@ -99,7 +100,7 @@ def _colon(frame: Frame, wall: Shape) -> list[Structure]:
     rng = frame.patient.stream("colon")
     way = np.array(COLON_MM, float)
     way[3:-2] += rng.normal(0, 6, (len(way) - 5, 3))
-    way[5:9, 2] -= abs(rng.normal(0, 28))  # the transverse colon hangs more or less deep
+    way[5:9, 2] -= abs(rng.normal(0, 28))  # height of the transverse colon varies
     line = _resampled(frame.point(way), step_mm=9.0)
     share, beat = np.linspace(0, 1, len(line)), np.arange(len(line)) * 2.1
     size = np.cbrt(frame.patient.volume.get("colon", 1.0))
@@ -116,7 +117,7 @@ def _colon(frame: Frame, wall: Shape) -> list[Structure]:
 
 
 def _resampled(points_mm: ArrayLike, step_mm: float) -> FloatArray:
-    """A smooth line through the points, with a point every step."""
+    """Return a smooth line through the points, with a point every step."""
     points = np.asarray(points_mm, float)
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
     at = np.linspace(0, length[-1], int(length[-1] / step_mm) + 1)

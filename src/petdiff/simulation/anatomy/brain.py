@@ -17,19 +17,19 @@ BRAIN_MM = (0.0, 2.0, 1665.0)
 
 @dataclass(frozen=True, eq=False)
 class WhiteMatter:
-    """What the cortex leaves of the cerebrum.
+    """The part of the cerebrum that is not cortex.
 
-    The cortex lines the surface and both sides of the midline, and follows furrows that reach deep
-    where a random field of one wavelength crosses zero: its zero surfaces are as winding as gyri.
-    A furrow's cortex grows thinner with depth. Distances are those to the surfaces to first order,
-    so that its edges are as soft as those of other structures.
+    The cortex lines the surface and both sides of the midline. It also follows furrows, the
+    surfaces where a random field of one wavelength is zero; these are as winding as gyri. The
+    cortex of a furrow becomes thinner with depth. Distances to the surfaces are first-order, so
+    that edges are as soft as those of other structures.
     """
 
     cerebrum: Shape
     folds: RandomField
     cortex_mm: float = 4.2
-    furrow_mm: float = 32.0  # how deep furrows reach
-    furrow_half_mm: float = 4.6  # half the thickness of a furrow with its cortex, at the surface
+    furrow_mm: float = 32.0  # depth of the furrows
+    furrow_half_mm: float = 4.6  # half the width of a furrow with its cortex, at the surface
 
     @property
     def bounds(self) -> Bounds:
@@ -39,7 +39,7 @@ class WhiteMatter:
         outer = self.cerebrum.distance(at)
         furrow = self.folds.on(at.axes_mm)
         np.abs(furrow, out=furrow)
-        furrow *= np.float32(-1 / self._slope_per_mm)  # now minus the distance to the zero surface
+        furrow *= np.float32(-1 / self._slope_per_mm)  # minus the distance to the zero surface
         furrow += np.float32(self.furrow_half_mm)
         furrow += outer * np.float32(self.furrow_half_mm / self.furrow_mm)
         outer += np.float32(self.cortex_mm)
@@ -50,13 +50,13 @@ class WhiteMatter:
 
     @property
     def _slope_per_mm(self) -> float:
-        """Root mean square of the field's gradient."""
+        """Return the root mean square of the field's gradient."""
         square = (self.folds.amplitude**2)[:, None] * self.folds.k_per_mm**2
         return float(np.sqrt(square.sum() / 2))
 
 
 def cranium(frame: Frame) -> Shape:
-    """The inside of the skull."""
+    """Return the inside of the skull."""
     place = frame.organ("brain", BRAIN_MM)
     upper = place.ellipsoid((0, 2, 1668), (67, 85, 66))
     back = place.ellipsoid((0, -34, 1628), (52, 42, 32))
@@ -65,7 +65,7 @@ def cranium(frame: Frame) -> Shape:
 
 
 def brain(frame: Frame) -> list[Structure]:
-    """Grey and white matter, nuclei, ventricles, cerebellum, brainstem, pituitary."""
+    """Return grey and white matter, nuclei, ventricles, cerebellum, brainstem and pituitary."""
     place = frame.organ("brain", BRAIN_MM)
     upper = place.ellipsoid((0, 2, 1676), (66, 83, 58))
     temporal = [place.ellipsoid((side * 36, 22, 1636), (22, 44, 24)) for side in (1, -1)]

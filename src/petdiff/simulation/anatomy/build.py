@@ -1,4 +1,4 @@
-"""Puts the regions together: all structures of a patient in the order they are painted."""
+"""Combine the regions: all structures of a patient in drawing order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from petdiff.simulation.shapes.combined import Shared, Union
 from petdiff.simulation.shapes.grid import Grid
 from petdiff.simulation.shapes.signed_distance import Triple
 
-# Reference heights between which each extent lies.
+# Reference heights of the ends of each extent.
 EXTENT_MM = MappingProxyType(
     {
         "torso": (640.0, 1790.0),
@@ -36,7 +36,7 @@ EXTENT_MM = MappingProxyType(
 
 
 def structures(patient: Patient) -> tuple[Structure, ...]:
-    """Everything in the patient but the lesions, in painting order, the outline first."""
+    """Return all structures of the patient except lesions, in drawing order, outline first."""
     return _structures(patient.model_copy(update={"lesions": ()}).model_dump_json())
 
 
@@ -69,7 +69,7 @@ def _structures(description: str) -> tuple[Structure, ...]:
 
 
 def patient_grid(patient: Patient, voxel_mm: Triple, margin_mm: float = 20.0) -> Grid:
-    """The grid that holds the patient's extent, with air around it."""
+    """Return the grid that holds the patient's extent, with air around it."""
     low, high = structures(patient)[0].shape.bounds
     bottom, top = low[2] - margin_mm, high[2] + margin_mm
     if patient.extent != "total-body":

@@ -1,4 +1,4 @@
-"""A virtual patient as a description: plain values that JSON keeps exactly, and replays."""
+"""The description of a virtual patient: plain values that JSON stores exactly."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ Sex = Literal["male", "female"]
 
 
 class Record(BaseModel):
-    """What every description shares: frozen, and a misspelt field is an error."""
+    """Base of all descriptions: frozen, and unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Lesion(Record):
-    """A focus of uptake where the patient's grid has centre_mm, whatever warps the body.
+    """A lesion at centre_mm of the patient's grid; the body's warp does not move it.
 
-    radius_mm  before lobes; a cold centre has the inner 0.55 of it
-    suv        of its active part
-    organ      the structure, or the lymph node station, that it grows in
+    radius_mm  before lobes; a cold centre has 0.55 of this radius
+    suv        of the active part
+    organ      structure, or lymph node station, that it grows in
     """
 
     centre_mm: Vector
@@ -35,7 +35,7 @@ class Lesion(Record):
 
 
 class Lengths(Record):
-    """Of legs (soles to hip), trunk (hip to C7) and head with neck, in mm."""
+    """Lengths of legs (soles to hip), trunk (hip to C7) and head with neck, in mm."""
 
     legs: float
     trunk: float
@@ -43,15 +43,15 @@ class Lengths(Record):
 
 
 class Patient(Record):
-    """Everything that makes one patient and one tracer study, in patient millimetres and SUV.
+    """A patient and a tracer study, in patient millimetres and SUV.
 
-    width, depth, head   scales of the trunk and the head against the reference body
-    build                thickness of the limbs and, half as much, of the trunk, fat aside
-    fatness              thickness of subcutaneous fat against the reference body
-    volume, shift_mm     organs' volume ratio and displacement against the reference body
-    uptake               SUV per tissue, before `activity_scale`
-    breathing_mm         travel of the diaphragm, which a scan of minutes blurs; 0 holds the breath
-    activity_scale       makes the mean SUV of the body equal to what was not excreted
+    width, depth, head  scales of the trunk and the head relative to the reference body
+    build               thickness of the limbs and, half as much, of the trunk, without fat
+    fatness             thickness of subcutaneous fat relative to the reference body
+    volume, shift_mm    volume ratio and displacement of organs relative to the reference body
+    uptake              SUV per tissue, before `activity_scale`
+    breathing_mm        travel of the diaphragm, which blurs a scan of minutes; 0: no breathing
+    activity_scale      factor that gives the body a mean SUV of 1 − excreted_fraction
     """
 
     seed: int = Field(ge=0)
@@ -83,10 +83,10 @@ class Patient(Record):
         return self.weight_kg / (self.height_mm / 1000) ** 2
 
     def stream(self, name: str) -> np.random.Generator:
-        """The random stream that belongs to one part of this patient, whatever else is drawn."""
+        """Return this patient's random stream for one part, independent of the other parts."""
         return stream(self.seed, name)
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
-    """A random stream of its own for each name, so that one draw never moves another."""
+    """Return a random stream for each seed and name, independent of other streams."""
     return np.random.default_rng([seed, zlib.crc32(name.encode())])

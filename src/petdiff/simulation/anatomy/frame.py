@@ -1,9 +1,9 @@
-"""The reference body, in whose millimetres anatomy is written, and how a patient's differs from it.
+"""The reference body, in whose coordinates anatomy is written, and the map to a patient.
 
-The reference is a man of 1760 mm. x points right, y forward, z from the soles up; x = 0 is the
-midline, y = 0 the middle of the trunk's depth. A patient stretches it: legs, trunk and head each in
-length, trunk and head each in width and depth. Organs keep their proportions, have a volume of
-their own, and sit where the stretched trunk puts them.
+The reference is a man of 1760 mm. x points right, y forward, z up from the soles; x = 0 is the
+midline, y = 0 the middle of the trunk's depth. A patient scales it: legs, trunk and head each in
+length, trunk and head each in width and depth. Organs keep their proportions, have their own
+volume, and lie where the scaled trunk places them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Frame:
     patient: Patient
 
     def z(self, z_mm: ArrayLike) -> FloatArray:
-        """Heights: legs, trunk and head stretched each on its own."""
+        """Return heights in the patient; legs, trunk and head are scaled separately."""
         lengths = self.patient.lengths_mm
         hip, neck = lengths.legs, lengths.legs + lengths.trunk
         known = [-VERTEX_MM, 0.0, HIP_MM, NECK_MM, VERTEX_MM, 2 * VERTEX_MM]
@@ -38,13 +38,13 @@ class Frame:
         return heights
 
     def across(self, z_mm: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Scales of width and depth at a reference height: the trunk's, the head's, or between."""
+        """Return the scales of width and depth at a reference height, interpolated at the neck."""
         p = self.patient
         head = np.clip((np.asarray(z_mm, float) - NECK_MM) / 60, 0, 1)
         return p.width + head * (p.head - p.width), p.depth + head * (p.head - p.depth)
 
     def point(self, p_mm: ArrayLike) -> FloatArray:
-        """Reference points [..., 3] in the patient."""
+        """Return reference points [..., 3] in the patient."""
         p = np.asarray(p_mm, float)
         width, depth = self.across(p[..., 2])
         return np.stack([p[..., 0] * width, p[..., 1] * depth, self.z(p[..., 2])], axis=-1)
@@ -52,7 +52,7 @@ class Frame:
     def tube(
         self, line_mm: ArrayLike, radius_mm: ArrayLike, side: int = 1, thick: float = 1.0
     ) -> Tube:
-        """A tube through reference points of the right side (`side=-1` mirrors it)."""
+        """Return a tube through reference points of the right side (`side=-1` mirrors it)."""
         line = self.point(np.asarray(line_mm, float) * (side, 1, 1))
         return Tube(line, np.asarray(radius_mm, float) * thick)
 
@@ -64,17 +64,17 @@ class Frame:
         thick: float = 1.0,
         turned: FloatArray | None = None,
     ) -> Ellipsoid:
-        """An ellipsoid about a reference point of the right side (`side=-1` mirrors it)."""
+        """Return an ellipsoid about a reference point of the right side (`side=-1` mirrors it)."""
         centre = self.point(np.asarray(centre_mm, float) * (side, 1, 1))
         return Ellipsoid(centre, np.asarray(radii_mm, float) * thick, turned)
 
     @property
     def girth(self) -> float:
-        """Thickness of the bones against the lengths they were drawn with."""
+        """Return the factor for the thickness of bones relative to the reference coordinates."""
         return self.patient.height_mm / VERTEX_MM * (1.14 if self.patient.sex == "male" else 1.11)
 
     def organ(self, name: str, centre_mm: ArrayLike) -> Place:
-        """Where an organ sits, and how large it is."""
+        """Return the map from the reference body to an organ's position and size."""
         centre = np.asarray(centre_mm, float)
         width, depth = self.across(centre[2])
         length = float(self.z(centre[2] + 10) - self.z(centre[2] - 10)) / 20
@@ -87,7 +87,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Place:
-    """One organ's own map from the reference body: moved and scaled about its centre."""
+    """The map of one organ from the reference body: moved, and scaled about its centre."""
 
     centre_mm: FloatArray
     to_mm: FloatArray
@@ -120,7 +120,7 @@ class Place:
 
 
 def turn(*, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> FloatArray:
-    """Rotation by degrees about x, then y, then z."""
+    """Return the rotation by degrees about x, then y, then z."""
     a, b, c = np.radians([x, y, z])
     rx = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
     ry = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])

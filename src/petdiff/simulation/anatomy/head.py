@@ -15,7 +15,7 @@ JAW_MM = ((58, 0, 1600), (52, 30, 1562), (26, 76, 1548), (0, 86, 1546), (-26, 76
 
 
 def head(frame: Frame) -> list[Structure]:
-    """Everything of head and neck but brain and spine."""
+    """Return all structures of head and neck except brain and spine."""
     return [*_skull(frame), *_mouth(frame), *_eyes(frame), *_glands(frame)]
 
 

@@ -1,4 +1,4 @@
-"""Lesions: drawn where each tracer's disease grows, painted over everything else."""
+"""Lesions, drawn where each tracer's disease grows, and painted over all else."""
 
 from __future__ import annotations
 
@@ -20,13 +20,18 @@ from petdiff.simulation.shapes.signed_distance import Bounds, Samples, Shape, bo
 
 PlaceNode = Callable[[str, Grid, NDArray[np.uint8], np.random.Generator], Vector | None]
 RADIUS_MM = (2.0, 30.0)
-COLD_SHARE, COLD_SUV = 0.55, 0.2  # a cold centre's radius and uptake, against the lesion's
+COLD_SHARE, COLD_SUV = 0.55, 0.2  # a cold centre's radius and uptake relative to the lesion's
 
 
 @dataclass(frozen=True)
 class Disease:
-    """How a tracer's disease spreads: how often at each kind of site, and how hot (median SUV,
-    standard deviations of its logarithm between patients and between lesions, range)."""
+    """The distribution of a tracer's lesions.
+
+    sites      frequency of each kind of site
+    suv        median SUV
+    spread     standard deviations of the logarithm of SUV between patients and between lesions
+    suv_range  smallest and largest SUV
+    """
 
     sites: MappingProxyType[str, float]
     suv: float
@@ -40,7 +45,7 @@ def _disease(
     return Disease(MappingProxyType(sites), suv, spread, suv_range)
 
 
-# After the customary ranges for each tracer's main indications.
+# Usual ranges for each tracer's main indications.
 DISEASES = MappingProxyType(
     {
         "fdg": _disease(
@@ -57,7 +62,7 @@ DISEASES = MappingProxyType(
     }
 )  # fmt: skip
 
-# Structures that each kind of site grows in, by the start of their names.
+# Starts of the names of the structures that each kind of site grows in.
 SITES = MappingProxyType(
     {
         "bone": ("vertebrae_T", "vertebrae_L", "hip", "sacrum", "rib", "femur", "sternum",
@@ -76,7 +81,8 @@ LOCAL = MappingProxyType(
         "fapi": ("pancreas", "stomach", "esophagus", "colon"),
     }
 )
-# Lymph node stations: reference points of the right side, and how far nodes scatter about them.
+# Lymph node stations: reference points of the right side, and standard deviation of the nodes'
+# positions about them.
 STATIONS: MappingProxyType[str, tuple[Vector, float]] = MappingProxyType(
     {
         "cervical_node": ((44, 4, 1530), 14),
@@ -103,15 +109,15 @@ STATION_SHARE = MappingProxyType(
 def draw_lesions(
     patient: Patient, grid: Grid, labels: NDArray[np.uint8], *, node: PlaceNode | None = None
 ) -> tuple[Lesion, ...]:
-    """The patient's lesions within its extent, from a stream of their own; none is possible.
+    """Draw the patient's lesions within its extent, from their own random stream; may be none.
 
     `labels` on `grid` show where each structure is. `node` places a lymph node of a station; None
-    places it by the frame of a drawn body.
+    places it in the reference coordinates of a drawn body.
     """
     rng = patient.stream("lesions")
     disease = DISEASES[patient.tracer]
     count = min(int(rng.geometric(0.15)), 40) if rng.uniform() < 0.85 else 0
-    # One patient's disease favours some kinds of site: weights drawn about the population's.
+    # Each patient has other frequent sites: weights are drawn about the population's.
     weights = np.array(list(disease.sites.values())) * rng.gamma(0.7, 1.0, len(disease.sites))
     weights /= weights.sum()
     typical = np.log(disease.suv) + disease.spread[0] * rng.standard_normal()
@@ -151,7 +157,7 @@ def _place(
     rng: np.random.Generator,
     node: PlaceNode | None,
 ) -> tuple[str, Vector] | None:
-    """Name and centre of a place of that kind, None where the extent has none."""
+    """Return name and centre of a place of that kind; None if the extent has none."""
     if kind == "node":
         share = np.array(STATION_SHARE[patient.tracer])
         station = str(rng.choice(list(STATIONS), p=share / share.sum()))
@@ -168,7 +174,7 @@ def _place(
         return None
     organ = int(rng.choice(chosen))
     where = np.argwhere(labels == organ)
-    if NAMES[organ].startswith("femur"):  # red marrow, where metastases settle, is at its top
+    if NAMES[organ].startswith("femur"):  # metastases grow in red marrow, at its top
         where = where[where[:, 2] >= np.quantile(where[:, 2], 0.7)]
     voxel = where[rng.integers(len(where))]
     centre = np.array(grid.origin_mm) + (voxel + rng.uniform(-0.5, 0.5, 3)) * grid.voxel_mm
@@ -176,7 +182,7 @@ def _place(
 
 
 def _by_frame(patient: Patient) -> PlaceNode:
-    """Places nodes about their station's reference point in the patient's body."""
+    """Return a function that places nodes about their station's reference point."""
 
     def place(
         station: str, grid: Grid, labels: NDArray[np.uint8], rng: np.random.Generator
@@ -198,7 +204,7 @@ def _vector(values: FloatArray) -> Vector:
 
 @dataclass(frozen=True, eq=False)
 class Focus:
-    """A ball, or a lobed one, about a point of the grid: the body's warp does not move it."""
+    """A ball, or a lobed one, about a point of the grid; the body's warp does not move it."""
 
     centre_mm: Vector
     radius_mm: float
@@ -219,7 +225,7 @@ class Focus:
 
 
 def lesion_structures(patient: Patient) -> list[Structure]:
-    """The patient's lesions, ready to be painted after everything else."""
+    """Return the patient's lesions as structures, to be painted after all others."""
     painted = []
     for lesion in patient.lesions:
         rng = np.random.default_rng(lesion.seed)

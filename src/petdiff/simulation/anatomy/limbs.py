@@ -1,4 +1,4 @@
-"""Bones of the limbs and the girdles that carry them: shoulder, pelvis, arms, legs."""
+"""Bones of the limbs and girdles: shoulder, pelvis, arms, legs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIDES = ((1, "right"), (-1, "left"))
 
 
 def limbs(frame: Frame) -> list[Structure]:
-    """Every bone that is not skull, spine or rib cage."""
+    """Return all bones except skull, spine and rib cage."""
     found = _sacrum(frame)
     for side, word in SIDES:
         found += _shoulder(frame, side, word)
@@ -79,7 +79,7 @@ def _sacrum(frame: Frame) -> list[Structure]:
     return bone("sacrum", shape, 1.5)
 
 
-# The hip bone of the right side: tubes through these points make its wing and its ring.
+# The right hip bone: tubes through these points form its wing and its ring.
 HIP_WING = (
     (((52, -78, 1000), (66, -72, 1040), (96, -40, 1066), (124, 8, 1058), (134, 46, 1015),
       (126, 52, 985)), (9, 8, 7, 7, 8, 8)),
@@ -103,7 +103,7 @@ def _hip(frame: Frame, side: int, word: str) -> list[Structure]:
         [frame.tube(np.array(line) * wide, radius, side, thick) for line, radius in tubes]
         for tubes in (HIP_WING, HIP_RING)
     )
-    # The wide blend closes the wing between its tubes; the ring keeps its hole.
+    # The wide blend closes gaps between the tubes of the wing; the ring keeps its hole.
     return bone(f"hip_{word}", Union([Union(wing, 20), Union(ring, 5)], 5), 2.0)
 
 
@@ -119,7 +119,7 @@ def _thigh(frame: Frame, side: int, word: str) -> list[Structure]:
         ],
         8,
     )
-    # Adults keep red marrow in the upper end only.
+    # Adults have red marrow in the upper end only.
     upper = Within(Grown(femur, -3.5), frame.ellipsoid((102, -6, 890), (46, 34, 70), side))
     patella = Ellipsoid(frame.point((side * 90, 44, 515)), (21, 10, 22))
     return [

@@ -10,8 +10,8 @@ from petdiff.simulation.anatomy.structure import Structure
 from petdiff.simulation.shapes.combined import Grown, Union, Within
 from petdiff.simulation.shapes.signed_distance import Shape
 
-# Right side, in mm of the reference body: points (x, y, z) along each muscle's belly, and its
-# radius at each of them.
+# Right side, in mm of the reference body: points (x, y, z) along each muscle, and its radius at
+# each point.
 Belly = tuple[tuple[tuple[float, float, float], ...], tuple[float, ...]]
 LEG_MUSCLES: dict[str, Belly] = {
     "gluteus maximus, above": (((58, -86, 1000), (100, -74, 940), (134, -44, 890)), (18, 28, 18)),
@@ -31,20 +31,20 @@ LEG_MUSCLES: dict[str, Belly] = {
     "tibialis anterior": (((106, 14, 440), (104, 18, 310), (88, 18, 120)), (11, 15, 6)),
     "peronei": (((122, -8, 430), (118, -8, 280), (106, -26, 110)), (9, 13, 6)),
 }  # fmt: skip
-# Arm: the share of the way from shoulder to elbow, or from elbow to wrist, at which a belly starts
-# and stops; how far it lies to the side and to the front of that line, in mm; and its radii.
+# Arm: where a muscle starts and ends, as shares of the way from shoulder to elbow or from elbow to
+# wrist; its offsets to the side and to the front of that line in mm; and its radii.
 UPPER_ARM = (((0.1, 0.95), (-4, 19), (17, 23, 12)), ((0.05, 0.95), (4, -20), (19, 24, 13)))
 FOREARM = (((0.02, 0.7), (-13, 6), (15, 20, 8)), ((0.02, 0.7), (14, -4), (14, 19, 8)))
-GROWN_MM = 5.5  # by which bellies press against each other in a body of mean fatness
-UPTAKE_SD = 0.1  # of the logarithm of a muscle's uptake against the mean
-LOOSE_MM = 1.5  # the space left for fat between two muscles at a fatness of 1
+GROWN_MM = 5.5  # overlap of neighbouring muscles in a body of mean fatness
+UPTAKE_SD = 0.1  # standard deviation of the logarithm of a muscle's relative uptake
+LOOSE_MM = 1.5  # space for fat between two muscles at a fatness of 1
 
 
 def muscle_groups(frame: Frame, lean: Shape) -> list[Structure]:
     """Return the fat between the muscles of arms and legs, then the muscles, each with its uptake.
 
-    They are painted over the body's layer of muscle, `lean`, and stay within it. Lean patients have
-    hardly any fat between.
+    They are painted over the muscle layer of the body, `lean`, and stay within it. Lean patients
+    have hardly any fat between muscles.
     """
     rng = frame.patient.stream("muscle groups")
     thick = frame.patient.build * np.sqrt(frame.patient.width * frame.patient.depth)

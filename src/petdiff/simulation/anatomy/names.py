@@ -1,4 +1,4 @@
-"""Label names, after TotalSegmentator's classes where it has one."""
+"""Label names: those of TotalSegmentator's classes where they exist."""
 
 from __future__ import annotations
 

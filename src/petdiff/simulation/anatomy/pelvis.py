@@ -9,9 +9,9 @@ from petdiff.simulation.shapes.signed_distance import Shape
 
 
 def pelvis(frame: Frame) -> list[Structure]:
-    """The pelvic organs; the bladder comes last, for it pushes the others aside."""
+    """Return the pelvic organs; the bladder comes last, because it displaces the others."""
     inner = _male(frame) if frame.patient.sex == "male" else _female(frame)
-    # Anchored at its neck: as it fills it rises.
+    # Its neck is fixed: a fuller bladder reaches higher.
     place = frame.organ("bladder", (0, 16, 898))
     urine = rippled(frame.patient, "bladder", place.ellipsoid((0, 24, 928), (43, 35, 33)), 3, 70)
     return [

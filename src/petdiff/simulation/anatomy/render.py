@@ -1,4 +1,4 @@
-"""Rendering: paints a patient's structures, in order and with soft edges, on any grid."""
+"""Rendering: paint a patient's structures, in order and with soft edges, on any grid."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from petdiff.simulation.shapes.grid import Grid
 from petdiff.simulation.shapes.random_fields import FloatArray, RandomField
 from petdiff.simulation.shapes.signed_distance import Samples, Slices, padded
 
-SLAB_VOXELS = 2_000_000  # painted at a time, which bounds the memory
-WARP_SD_MM = 4.0  # of the displacement along each axis
-TEXTURE_WAVES = 64  # with 16 the crests of single waves show as a cross-hatch
-UNDER_THE_SKIN_MM = 0.6  # how deep below the surface everything but the skin stays
+SLAB_VOXELS = 2_000_000  # painted at a time, which limits memory
+WARP_SD_MM = 4.0  # standard deviation of the displacement along each axis
+TEXTURE_WAVES = 64  # with 16, single waves are visible as a cross-hatch
+UNDER_THE_SKIN_MM = 0.6  # depth below the surface of all but the skin
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,16 +35,16 @@ class Phantom:
     labels: NDArray[np.uint8]
 
     def slab(self, start: int, stop: int) -> Phantom:
-        """Slices start to stop, sharing memory with the whole."""
+        """Return slices start to stop, sharing memory with the whole."""
         part = (slice(None), slice(None), slice(start, stop))
         return Phantom(self.activity_suv[part], self.mu_per_cm[part], self.labels[part])
 
 
 def render(patient: Patient, grid: Grid) -> Phantom:
-    """The patient's activity, attenuation and labels on a grid, whole or any part of a body.
+    """Return the patient's activity, attenuation and labels on a grid over any part of the body.
 
-    Edges are soft over one voxel, as if each voxel were filled in proportion to what covers it.
-    A voxel has the same values whatever grid it belongs to (to rounding).
+    Edges are soft over one voxel, in proportion to the covered share of the voxel. A voxel has the
+    same values on any grid that contains it, except for rounding.
     """
     return paint(patient, [*structures(patient), *lesion_structures(patient)], grid)
 
@@ -52,14 +52,14 @@ def render(patient: Patient, grid: Grid) -> Phantom:
 def paint(
     patient: Patient, painted: Sequence[Structure], grid: Grid, warp_sd_mm: float = WARP_SD_MM
 ) -> Phantom:
-    """Structures painted one over the other with the patient's uptake, the first as the outline."""
+    """Return structures painted in order with the patient's uptake; the first is the outline."""
     phantom = Phantom(
         np.zeros(grid.shape, np.float32),
         np.zeros(grid.shape, np.float32),
         np.zeros(grid.shape, np.uint8),
     )
     step = max(8, SLAB_VOXELS // (grid.shape[0] * grid.shape[1]))
-    with threadpool_limits(1, user_api="blas"):  # its products are too small to be shared
+    with threadpool_limits(1, user_api="blas"):  # its products are too small for several threads
         for start in range(0, grid.shape[2], step):
             stop = min(start + step, grid.shape[2])
             samples = displaced(patient, grid.slab(start, stop), warp_sd_mm)
@@ -80,7 +80,7 @@ def _paint(patient: Patient, painted: Sequence[Structure], samples: Samples, ont
         cover = structure.shape.distance(local)
         if structure.shape is not outline:
             cover = np.maximum(cover, outline.distance(local) + np.float32(UNDER_THE_SKIN_MM))
-        # Not in place: the distance may be one that several structures share.
+        # Not in place: several structures may share the distance.
         cover = cover / (_edge_mm(patient, local, edge_mm) if blurred else np.float32(edge_mm))
         cover = np.clip(np.float32(0.5) - cover, 0, 1)
         tight = _where_not_zero(cover)
@@ -90,8 +90,11 @@ def _paint(patient: Patient, painted: Sequence[Structure], samples: Samples, ont
 
 
 def _edge_mm(patient: Patient, at: Samples, voxel_mm: float) -> FloatArray:
-    """Return the width of a breathing structure's soft edge [i, j, k]: a voxel, and near the
-    diaphragm the travel of the breath. The mean of a scan of minutes has such an edge."""
+    """Return the width in mm of a breathing structure's soft edge, [i, j, k].
+
+    The width is a voxel, plus the travel of the breath near the diaphragm: the mean of a scan of
+    minutes has such an edge.
+    """
     top, reach = breathing_range(Frame(patient))
     edge: FloatArray = (at.points[2] - np.float32(top)) * np.float32(1 / reach)
     edge *= -edge
@@ -125,7 +128,7 @@ def _blend(
 
 
 def displaced(patient: Patient, grid: Grid, warp_sd_mm: float = WARP_SD_MM) -> Samples:
-    """The grid's points, displaced by the patient's own warp of the whole body."""
+    """Return the grid's points, displaced by the patient's own warp of the whole body."""
     moves = RandomField.shear(patient.stream("warp"), 14, (150, 420), warp_sd_mm)
     straight = grid.axes_mm
     x, y, z = (move.on(straight) for move in moves)
@@ -137,7 +140,7 @@ def displaced(patient: Patient, grid: Grid, warp_sd_mm: float = WARP_SD_MM) -> S
 
 
 def _texture(patient: Patient, structure: Structure, at: Samples) -> FloatArray:
-    """Uptake relative to the structure's mean, positive."""
+    """Return uptake relative to the structure's mean, positive."""
     rng = patient.stream(f"texture {structure.name} {structure.tissue}")
     texture = RandomField.random(rng, TEXTURE_WAVES, structure.grain_mm, structure.texture)
     field = texture.on(at.axes_mm)
@@ -147,7 +150,7 @@ def _texture(patient: Patient, structure: Structure, at: Samples) -> FloatArray:
 
 
 def _where_not_zero(cover: FloatArray) -> Slices | None:
-    """The smallest box outside of which nothing is covered."""
+    """Return the smallest box that holds all covered voxels; None if none is covered."""
     flat = cover.max(axis=2)
     found = []
     for line in (flat.max(axis=1), flat.max(axis=0), cover.max(axis=(0, 1))):
@@ -159,6 +162,6 @@ def _where_not_zero(cover: FloatArray) -> Slices | None:
 
 
 def _within(here: Slices, part: Slices) -> Slices:
-    """A part of a part, as a part of the whole."""
+    """Return a part of a part, as slices of the whole."""
     i, j, k = (slice(h.start + p.start, h.start + p.stop) for h, p in zip(here, part, strict=True))
     return i, j, k

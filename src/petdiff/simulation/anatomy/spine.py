@@ -1,4 +1,4 @@
-"""Vertebrae one by one, spinal cord, muscles of the back; ribs as curved tubes, sternum."""
+"""Each vertebra, spinal cord, back muscles, ribs as curved tubes, and sternum."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VERTEBRAE = (
 
 
 def spine_y(z_mm: ArrayLike) -> FloatArray:
-    """Depth of the vertebral bodies' centres: cervical and lumbar lordosis, thoracic kyphosis."""
+    """Return the depth of the vertebral bodies' centres: lordosis, kyphosis, lordosis."""
     z = [
         890,
         930,
@@ -49,7 +49,7 @@ def spine_y(z_mm: ArrayLike) -> FloatArray:
 
 
 def chest_wall(z_mm: float) -> tuple[float, float, float]:
-    """Half width, back and front of the rib cage's inside at a reference height."""
+    """Return half width, back and front of the inside of the rib cage at a reference height."""
     z = [1110, 1160, 1200, 1250, 1300, 1350, 1400, 1440, 1465, 1490]
     half = np.interp(z_mm, z, [118, 126, 130, 132, 130, 121, 102, 74, 54, 30])
     back = np.interp(z_mm, z, [60, 74, 80, 88, 94, 95, 90, 76, 62, 45])
@@ -58,7 +58,7 @@ def chest_wall(z_mm: float) -> tuple[float, float, float]:
 
 
 def back_muscles(frame: Frame) -> list[Structure]:
-    """The muscles along the spine, which bulge into the abdomen, and the psoas beside it."""
+    """Return the muscles along the spine, which bulge into the abdomen, and the psoas."""
     heights = np.linspace(960, 1230, 12)
     line = np.stack([0 * heights, spine_y(heights) - 34, heights], axis=1)
     thick = frame.patient.width
@@ -75,7 +75,7 @@ def back_muscles(frame: Frame) -> list[Structure]:
 
 
 def spine(frame: Frame) -> list[Structure]:
-    """C1 to L5, each a body, an arch and its processes, and the cord in the canal."""
+    """Return C1 to L5, each a body, an arch and processes, and the spinal cord."""
     found = []
     for name, top, bottom in zip(VERTEBRAE, TOPS[:-1], TOPS[1:], strict=True):
         body, arch = _vertebra(frame, name, float(top), float(bottom))
@@ -113,14 +113,14 @@ def _vertebra(frame: Frame, name: str, top: float, bottom: float) -> tuple[Shape
     return body, Union(arch)
 
 
-# How far each rib falls from its vertebra to its front end, and the angle it runs through from the
-# back (0) towards the breastbone (π).
+# Descent of each rib from its vertebra to its front end, and the angle that it covers from the back
+# (0) to the sternum (π).
 RIB_FALL_MM = (38, 70, 92, 108, 122, 134, 142, 146, 142, 128, 80, 48)
 RIB_REACH = (2.75, 2.85, 2.9, 2.9, 2.9, 2.85, 2.75, 2.65, 2.5, 2.35, 1.7, 1.25)
 
 
 def chest(frame: Frame) -> list[Structure]:
-    """Twelve pairs of ribs and the sternum."""
+    """Return twelve pairs of ribs and the sternum."""
     found = []
     for number in range(12):
         line = _rib_line(THORACIC[number] - 4, RIB_FALL_MM[number], RIB_REACH[number])
@@ -143,7 +143,7 @@ def chest(frame: Frame) -> list[Structure]:
 
 
 def brown_fat(frame: Frame) -> list[Structure]:
-    """Where adults keep brown fat: above the collar bones and beside the thoracic spine."""
+    """Return the brown fat of adults: above the clavicles and beside the thoracic spine."""
     depots: list[Shape] = []
     collar = [(30, -2, 1505), (48, -8, 1478), (74, -10, 1456), (118, -14, 1428)]
     for side in (1, -1):
@@ -155,7 +155,7 @@ def brown_fat(frame: Frame) -> list[Structure]:
 
 
 def _rib_line(start_mm: float, fall_mm: float, reach: float) -> FloatArray:
-    """Points along a rib of the right side, on the rib cage's surface."""
+    """Return points along a right rib, on the surface of the rib cage."""
     angle = np.linspace(0.32, reach, 18)
     share = np.linspace(0, 1, 18)
     z = start_mm - fall_mm * np.sin(share * np.pi / 2 * 0.95) ** 1.3

@@ -1,4 +1,4 @@
-"""A structure: a named shape with a tracer uptake and an attenuation."""
+"""A structure: a named shape with tracer uptake and attenuation."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ MU_PER_CM = {
 
 @dataclass(frozen=True)
 class Structure:
-    """name      the label's name
-    shape     where it is, patient mm
-    tissue    key into the patient's uptake
-    material  key into MU_PER_CM
+    """A named shape with uptake and attenuation.
+
+    name      label name
+    shape     position and form, patient mm
+    tissue    key of the patient's uptake
+    material  key of MU_PER_CM
     texture   relative standard deviation of uptake within the structure
     grain_mm  wavelengths of that texture
-    factor    uptake against the tissue's, for parts of one tissue that differ
-    suv       uptake of its own, whatever the tissue's
+    factor    uptake relative to the tissue's, for parts of one tissue that differ
+    suv       uptake instead of the tissue's
     breathes  whether breathing blurs its surface near the diaphragm
     """
 
@@ -45,7 +47,7 @@ class Structure:
 
 
 def rippled(patient: Patient, name: str, shape: Shape, sd_mm: float, grain_mm: float) -> Shape:
-    """The shape with this patient's own smooth dents and bumps."""
+    """Return the shape with this patient's own smooth dents and bumps."""
     rng = patient.stream(f"ripple {name}")
     return Rippled(shape, RandomField.random(rng, 10, (grain_mm * 0.7, grain_mm * 1.6), sd_mm))
 
@@ -53,7 +55,7 @@ def rippled(patient: Patient, name: str, shape: Shape, sd_mm: float, grain_mm: f
 def bone(
     name: str, shape: Shape, cortex_mm: float, marrow: str = "marrow", factor: float = 1.0
 ) -> list[Structure]:
-    """A bone: a cortex of that thickness around marrow with that tissue's uptake."""
+    """Return a bone: a cortex of that thickness around marrow of that tissue."""
     return [
         Structure(name, shape, "cortical_bone", "cortical", 0.05),
         Structure(name, Grown(shape, -cortex_mm), marrow, "marrow", 0.08, factor=factor),

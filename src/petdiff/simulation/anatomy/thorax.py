@@ -1,4 +1,4 @@
-"""What the rib cage holds: lungs, heart, airways, oesophagus."""
+"""The organs in the rib cage: lungs, heart, airways, oesophagus."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from petdiff.simulation.shapes.solids import Ellipsoid, Loft
 SIDES = ((1, "right"), (-1, "left"))
 HEART_MM = np.array((-24.0, 24.0, 1325.0))
 DOME_MM = {1: 1292.0, -1: 1276.0}  # height of the diaphragm's right and left dome
-BREATHING_REACH_MM = 40.0  # along z, the distance over which the blur of breathing fades
+BREATHING_REACH_MM = 40.0  # distance along z over which the blur of breathing decays
 HILUM_MM = (40.0, -26.0, 1368.0)
 
 
 def rib_cage(frame: Frame) -> Loft:
-    """The inside of the rib cage, from its lower rim to the apices."""
+    """Return the inside of the rib cage, from its lower rim to the apices."""
     z = np.linspace(1120, 1490, 38)
     half, back, front = np.array([chest_wall(float(height)) for height in z]).T
     width, depth = frame.across(z)
@@ -33,7 +33,7 @@ def rib_cage(frame: Frame) -> Loft:
 
 
 def dome(frame: Frame, side: int) -> Shape:
-    """The space under one half of the diaphragm."""
+    """Return the space under one half of the diaphragm."""
     x, y, top = frame.point((side * 66, 4, DOME_MM[side]))
     low = float(frame.z(1130))
     width, depth = frame.patient.width, frame.patient.depth
@@ -41,12 +41,12 @@ def dome(frame: Frame, side: int) -> Shape:
 
 
 def breathing_range(frame: Frame) -> tuple[float, float]:
-    """Height of the diaphragm's top and how far below it breathing still blurs, in mm."""
+    """Return the height of the diaphragm's top, and how far below it breathing blurs, in mm."""
     return float(frame.z(DOME_MM[1])), BREATHING_REACH_MM
 
 
 def lungs(frame: Frame, cage: Shape) -> list[Structure]:
-    """Mediastinum and lungs, which fill the rib cage above the diaphragm."""
+    """Return mediastinum and lungs, which fill the rib cage above the diaphragm."""
     middle = frame.organ("mediastinum", (0, -10, 1380)).loft(
         2,
         [
@@ -69,7 +69,7 @@ def lungs(frame: Frame, cage: Shape) -> list[Structure]:
 
 
 def _lobes(frame: Frame, side: int, word: str) -> Loft:
-    # Written for the right lung: x, then the radii towards the midline and the flank.
+    # For the right lung: x, then the radii towards the midline and the flank.
     knots = [
         (1170, 77, -22, 52, 54, 72, 68, 2.4),
         (1230, 79, -14, 57, 56, 86, 90, 2.4),
@@ -88,7 +88,7 @@ def _lobes(frame: Frame, side: int, word: str) -> Loft:
 
 
 def _lung_vessels(frame: Frame, side: int, word: str) -> Shape:
-    """Branches that wander from the hilum towards the lung's surface, thinning on their way."""
+    """Return branches from the hilum towards the lung's surface, thinner with distance."""
     rng = frame.patient.stream(f"vessels {word}")
     ends = [(100, -70, 1260), (84, -20, 1440), (104, 40, 1330), (70, 56, 1290), (60, -78, 1400),
             (110, -20, 1300), (80, -60, 1220), (70, 40, 1400)]  # fmt: skip
@@ -102,7 +102,7 @@ def _lung_vessels(frame: Frame, side: int, word: str) -> Shape:
 
 
 def heart_axes() -> FloatArray:
-    """The heart's axes as columns; the third points to the apex: left, forward, down."""
+    """Return the heart's axes as columns; the third points to the apex: left, forward, down."""
     apex = np.array([-0.66, 0.58, -0.48])
     apex /= np.linalg.norm(apex)
     across = np.cross([0, 0, 1.0], apex)
@@ -111,7 +111,7 @@ def heart_axes() -> FloatArray:
 
 
 def thorax(frame: Frame) -> list[Structure]:
-    """Heart, airways and oesophagus."""
+    """Return heart, airways and oesophagus."""
     return [*_heart(frame), *_tubes(frame)]
 
 
@@ -124,7 +124,7 @@ def _heart(frame: Frame) -> list[Structure]:
     right = place.ellipsoid(HEART_MM + np.array((22, 20, -16)), (44, 31, 54), axes)
     wall = place.ellipsoid(lv, (43, 43, 64), axes)
     cavity = place.ellipsoid(lv - 6 * apex, (27, 27, 49), axes)
-    valves = place.ellipsoid(lv - 66 * apex, (48, 48, 28), axes)  # the wall is open at its base
+    valves = place.ellipsoid(lv - 66 * apex, (48, 48, 28), axes)  # the wall is open at the base
     right_atrium = place.ellipsoid(HEART_MM + np.array((54, -2, 10)), (30, 30, 39))
     left_atrium = place.ellipsoid(HEART_MM + np.array((22, -38, 20)), (41, 27, 31))
     return [

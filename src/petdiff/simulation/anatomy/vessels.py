@@ -12,7 +12,7 @@ from petdiff.simulation.shapes.signed_distance import Shape
 
 
 def vessels(frame: Frame) -> list[Structure]:
-    """Aorta, caval veins, pulmonary artery, vessels of neck, arms, pelvis and thighs."""
+    """Return aorta, venae cavae, pulmonary artery, and vessels of neck, arms, pelvis and thighs."""
     return [
         _blood("aorta", _aorta(frame)),
         _blood("inferior_vena_cava", _lower_cava(frame)),

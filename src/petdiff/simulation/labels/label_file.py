@@ -1,4 +1,4 @@
-"""Label maps from files: a NIfTI volume of whole numbers, and what each of them is called."""
+"""Read label maps: a NIfTI volume of integers, and the names of its labels."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from petdiff.simulation.labels.label_map import LabelMap
 
 MOST_LABELS = 1000
 HIGHEST_LABEL = (1 << 16) - 1
-FINE_MM = 1.5  # finer than any scanner resolves: such labels are thinned out to about this
+FINE_MM = 1.5  # no scanner resolves less: finer label maps are subsampled to about this
 # TotalSegmentator keeps its names in the NIfTI header, as the Connectome Workbench does.
 _IN_HEADER = re.compile(r'<Label Key="(\d+)"[^>]*>\s*<!\[CDATA\[([^\]]*)\]\]>')
 _SEPARATORS = "\t;,"
 
 
 class LabelSource(Record):
-    """The file of a label map, its sha256, and the names that its labels were given."""
+    """The file of a label map, its SHA-256, and the names given to its labels."""
 
     path: str
     sha256: str
@@ -37,12 +37,12 @@ class LabelSource(Record):
 def read_label_map(
     path: str | Path, names: str | Path | Mapping[int, str] | None = None
 ) -> tuple[LabelMap, LabelSource]:
-    """Read a label map of any orientation, and what is needed to find it again.
+    """Read a label map of any orientation; return it with its source, for `read_again`.
 
-    names  a mapping, or a file as for `read_names`; None: the .json beside the map, or the names
-           that TotalSegmentator wrote into its header
+    `names` is a mapping, or a file as for `read_names`. None: the .json beside the map, or the
+    names that TotalSegmentator wrote into its header.
 
-    Raises InputRefused for a volume that holds no labels, and where no names are to be had.
+    Raises InputRefused if the volume holds no labels, or if there are no names.
     """
     path = existing(path)
     volume = read_label_volume(path)
@@ -53,9 +53,9 @@ def read_label_map(
 
 
 def read_again(source: LabelSource, moved_to: str | Path | None = None) -> LabelMap:
-    """The label map that was recorded, from its old place or from where it was moved to.
+    """Read a recorded label map from its old path, or from where it was moved to.
 
-    Raises InputRefused where the file is missing or no longer the same.
+    Raises InputRefused if the file is missing or has changed.
     """
     path = Path(moved_to or source.path).expanduser()
     if not path.is_file():
@@ -72,10 +72,10 @@ def read_again(source: LabelSource, moved_to: str | Path | None = None) -> Label
 
 
 def read_names(path: Path) -> dict[int, str]:
-    """Read label names from JSON ({"1": "spleen"}) or from a table, one label and name per line.
+    """Read label names from JSON ({"1": "spleen"}) or from a table with one label per line.
 
-    Columns are separated by tabs, semicolons, commas or blanks; further columns and a line of
-    headings are ignored. Raises InputRefused where the file holds no names.
+    Columns are separated by tabs, semicolons, commas or blanks. Further columns and a header line
+    are ignored. Raises InputRefused if the file holds no names.
     """
     try:
         if path.suffix.lower() == ".json":
@@ -96,12 +96,12 @@ def read_names(path: Path) -> dict[int, str]:
 
 
 def printable(name: str) -> str:
-    """Return a name with ? in place of characters that a terminal would obey."""
+    """Return a name with ? in place of control characters."""
     return "".join(c if c.isprintable() else "?" for c in name)
 
 
 def sha256(path: Path) -> str:
-    """The file's SHA-256 as hexadecimal digits."""
+    """Return the file's SHA-256 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -114,7 +114,7 @@ def _table(text: str) -> dict[int, str]:
         for row in csv.reader(lines, delimiter=between, skipinitialspace=True)
     ]
     if rows and not rows[0][0].lstrip("+-").isdigit():
-        rows = rows[1:]  # headings
+        rows = rows[1:]  # the header
     return {int(row[0]): printable(row[1]) for row in rows}
 
 
@@ -148,7 +148,7 @@ def _require_labels(path: Path, labels: NDArray[np.int32]) -> None:
 
 
 def _thinned(label_map: LabelMap) -> LabelMap:
-    """Every second or n-th voxel where voxels are much finer than FINE_MM."""
+    """Return every n-th voxel where voxels are much finer than FINE_MM."""
     voxel_mm = np.linalg.norm(label_map.affine[:3, :3], axis=0)
     steps = np.maximum(1, np.rint(FINE_MM / voxel_mm)).astype(int)
     if (steps == 1).all():

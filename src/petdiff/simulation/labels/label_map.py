@@ -1,4 +1,4 @@
-"""Anatomy from a label map (of a segmented CT, say) in place of a drawn body."""
+"""Anatomy from a label map, such as that of a segmented CT, instead of a drawn body."""
 
 from __future__ import annotations
 
@@ -23,38 +23,40 @@ from petdiff.simulation.shapes.grid import Grid
 from petdiff.simulation.shapes.random_fields import FloatArray
 from petdiff.simulation.shapes.signed_distance import Bounds, Samples, Triple, box
 
-# What lymph nodes of each station lie beside; the stations that are not here get none.
+# The structure that lymph nodes of each station lie beside; other stations get no nodes.
 NODES_BESIDE = {
     "cervical_node": "thyroid", "supraclavicular_node": "clavicula", "mediastinal_node": "trachea",
     "hilar_node": "pulmonary", "mesenteric_node": "small_bowel",
     "retroperitoneal_node": "inferior_vena_cava", "iliac_node": "iliac",
 }  # fmt: skip
-NODE_FROM_MM = (6.0, 16.0)  # the middle of a node, from the surface of that structure
+NODE_FROM_MM = (6.0, 16.0)  # distance of a node's centre from that structure
 NODES_GROW_IN = ("muscle", "visceral_fat", "mediastinum")
-COVER_MM, FAT_MM = 14.0, 8.0  # soft tissue assumed around what is labelled, and fat around that
-CLOSING_MM = 9.0  # half of the gaps between labels that count as soft tissue too
+COVER_MM, FAT_MM = 14.0, 8.0  # soft tissue assumed around labels, and fat around it
+CLOSING_MM = 9.0  # half the width of gaps between labels that are filled with soft tissue
 
 
 @dataclass(frozen=True, eq=False)
 class LabelMap:
-    """labels [i, j, k], integers, in any orientation; affine, voxel index → mm in RAS+; names of
-    the labels but 0."""
+    """A label map: integer labels [i, j, k] in any orientation, affine, and names.
+
+    `affine` maps voxel index to mm in RAS+. `names` are those of the labels other than 0.
+    """
 
     labels: NDArray[np.integer]
     affine: NDArray[np.float64]
     names: Mapping[int, str]
 
     def grid(self, voxel_mm: Triple) -> Grid:
-        """The grid along the patient's axes that covers the map, and the body around it sideways.
+        """Return the grid along the patient's axes that covers the map and the body at its sides.
 
-        In the map's own millimetres: images on this grid lie over the CT that was segmented.
+        It is in the map's coordinates: images on this grid align with the CT that was segmented.
         """
         low, high = np.array(_corners(self.labels.shape, self.affine))
-        size = np.abs(self.affine[:3, :3]).sum(axis=1)  # of a voxel
+        size = np.abs(self.affine[:3, :3]).sum(axis=1)  # of a voxel, along the patient's axes
         low, high = low - size / 2, high + size / 2
         body = np.array(self.structures[0].shape.bounds)
-        air = (Mask.MARGIN - 1) * size  # in those bounds, but for a voxel of it
-        # By whole voxels of the map, so that a grid of their size fits theirs.
+        air = (Mask.MARGIN - 1) * size  # the margin in those bounds, except one voxel
+        # Extend by whole voxels of the map, so that a grid of the same voxel size aligns with it.
         more = np.ceil(np.maximum(0, [low - body[0] - air, body[1] - air - high]) / size - 1e-6)
         more[:, 2] = 0
         low, high = low - more[0] * size, high + more[1] * size
@@ -62,14 +64,14 @@ class LabelMap:
 
     @cached_property
     def present(self) -> dict[int, str]:
-        """The names of the labels that occur; "" for one without a name."""
+        """Return the names of the labels that occur; "" for a label without a name."""
         return {int(n): self.names.get(int(n), "") for n in np.unique(self.labels) if n}
 
     @cached_property
     def structures(self) -> list[Structure]:
-        """What the map's labels stand for, in painting order, within the body assumed around them.
+        """Return the structures of the labels, in drawing order, within an assumed body.
 
-        Raises InputRefused where no label has a known name.
+        Raises InputRefused if no label has a known name.
         """
         return labelled_structures(self)
 
@@ -81,18 +83,18 @@ class Mask:
     inside: NDArray[np.bool_]
     affine: NDArray[np.float64]
 
-    MARGIN = 4  # voxels around the region for which its distance is known
+    MARGIN = 4  # voxels around the region in which its distance is computed
 
     @cached_property
     def _field(self) -> tuple[FloatArray, NDArray[np.float64]]:
-        """Signed distance in mm around the region, and the index → mm map of that part."""
+        """Return the signed distance in mm around the region, and that part's affine."""
         where = np.argwhere(self.inside)
         low = where.min(axis=0) - self.MARGIN
         size = where.max(axis=0) + 1 + self.MARGIN - low
         part = np.zeros(size, bool)
         part[tuple((where - low).T)] = True
         voxel_mm = np.linalg.norm(self.affine[:3, :3], axis=0)
-        # Distances run between voxel centres; the surface lies half a voxel before the next one.
+        # Distances are between voxel centres; the surface lies half a voxel closer.
         outside = ndimage.distance_transform_edt(~part, sampling=voxel_mm)
         within = ndimage.distance_transform_edt(part, sampling=voxel_mm)
         half = float(voxel_mm.mean()) / 2
@@ -116,13 +118,13 @@ class Mask:
 
 
 def _corners(shape: tuple[int, ...], affine: NDArray[np.float64]) -> Bounds:
-    """The box in mm of a grid's voxel centres."""
+    """Return the box in mm of a grid's voxel centres."""
     corners = np.array([(*c, 1) for c in product(*[(0, n - 1) for n in shape])]) @ affine.T
     return box(corners[:, :3].min(axis=0), corners[:, :3].max(axis=0))
 
 
 def labelled_structures(label_map: LabelMap) -> list[Structure]:
-    """The label map's regions, within the body assumed around them."""
+    """Return the label map's regions as structures, within the body assumed around them."""
     ours = structure_names(label_map.present)
     labels, affine = _continued(label_map)
     lean, body = _body(labels, affine, guessed=not reach_the_skin(label_map.present))
@@ -138,8 +140,11 @@ def labelled_structures(label_map: LabelMap) -> list[Structure]:
 
 
 def _continued(label_map: LabelMap) -> tuple[NDArray[np.integer], NDArray[np.float64]]:
-    """The labels with room for the body at the sides; above and below, where an image ends but the
-    body does not, the last slices are repeated."""
+    """Return the labels with room for the body at the sides, and their affine.
+
+    Above and below, the last slices are repeated, because the image ends there but the body does
+    not.
+    """
     affine = label_map.affine.copy()
     voxel_mm = np.linalg.norm(affine[:3, :3], axis=0)
     room = np.ceil((COVER_MM + CLOSING_MM + FAT_MM) / voxel_mm).astype(int)
@@ -155,21 +160,21 @@ def _continued(label_map: LabelMap) -> tuple[NDArray[np.integer], NDArray[np.flo
 
 
 def _axial(affine: NDArray[np.float64]) -> int:
-    """The array's axis that runs along the patient."""
+    """Return the array axis that runs along the patient."""
     return int(np.argmax(np.abs(affine[2, :3]) / np.linalg.norm(affine[:3, :3], axis=0)))
 
 
 def _body(
     labels: NDArray[np.integer], affine: NDArray[np.float64], *, guessed: bool
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Lean tissue and whole body: all that is labelled, or what is guessed around it."""
+    """Return masks of the lean tissue and the whole body: all labels, or a guess around them."""
     voxel_mm = np.linalg.norm(affine[:3, :3], axis=0)
     in_slices = ndimage.generate_binary_structure(3, 1)
     in_slices[tuple(slice(None) if n == _axial(affine) else 1 for n in range(3))] = False
     in_slices[1, 1, 1] = True
 
     def mm_from(what: NDArray[np.bool_]) -> FloatArray:
-        # From the surface, which lies half a voxel beyond the last centre.
+        # From the surface, which lies half a voxel beyond the last voxel's centre.
         away = ndimage.distance_transform_edt(~what, sampling=voxel_mm) - voxel_mm.mean() / 2
         return np.asarray(away, np.float32)
 
@@ -180,16 +185,16 @@ def _body(
         lean = filled(labels != 0)
         return lean, lean
     wide = filled(mm_from(labels != 0) < COVER_MM + CLOSING_MM)
-    lean = mm_from(~wide) > CLOSING_MM  # dilated and eroded: gaps between organs are closed
+    lean = mm_from(~wide) > CLOSING_MM  # closing: fills gaps between organs
     return lean, mm_from(lean) < FAT_MM
 
 
 def draw_labelled_patient(
     seed: int, label_map: LabelMap, *, tracer: str = "fdg", lesions: bool = True
 ) -> Patient:
-    """A drawn patient's study, and lesions that grow in the label map's anatomy.
+    """Return a drawn patient's study with lesions that grow in the label map's anatomy.
 
-    What the description says of the body does not hold: render it with `render_labels`.
+    The body in the description is not used: render the patient with `render_labels`.
     """
     patient = draw_patient(seed, tracer=tracer, lesions=False)
     patient = patient.model_copy(update={"activity_scale": 1.0})
@@ -204,7 +209,7 @@ def draw_labelled_patient(
 def _node_beside(
     station: str, grid: Grid, labels: NDArray[np.uint8], rng: np.random.Generator
 ) -> Vector | None:
-    """A place for a lymph node of that station, in what lies beside its vessel or organ."""
+    """Return a place for a lymph node beside its station's vessel or organ; None."""
     beside = NODES_BESIDE.get(station)
     if beside is None:
         return None
@@ -224,9 +229,9 @@ def _node_beside(
 
 
 def render_labels(patient: Patient, label_map: LabelMap, grid: Grid) -> Phantom:
-    """The label map with the patient's uptake, texture and lesions; labels are our own (NAMES).
+    """Return the label map with the patient's uptake, texture and lesions; labels as in NAMES.
 
-    Outside the labels the body is guessed: soft tissue within 14 mm of a label, then 8 mm of fat.
+    Outside the labels the body is assumed: soft tissue within 14 mm of a label, then 8 mm of fat.
     """
     painted = [*label_map.structures, *lesion_structures(patient)]
     return paint(patient, painted, grid, warp_sd_mm=0.0)

@@ -1,4 +1,4 @@
-"""What the labels of a foreign label map stand for in ours: structure, tissue and material."""
+"""Map the label names of other label maps to structures, tissues and materials."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from petdiff.errors import InputRefused
 from petdiff.simulation.anatomy.names import LABELS
 
-# What foreign names start with → our structure. Our own names need no entry.
+# Start of another label map's name → name in LABELS. Names in LABELS need no entry.
 ALIASES = {
     "lung_upper_lobe_left": "lung_left", "lung_lower_lobe_left": "lung_left",
     "lung_upper_lobe_right": "lung_right", "lung_middle_lobe_right": "lung_right",
@@ -21,7 +21,7 @@ ALIASES = {
     "body_trunc": "muscle", "body_extremities": "muscle", "skeletal_muscle": "muscle",
     "torso_fat": "visceral_fat",
 }  # fmt: skip
-# Structures by what their names start with: tissue, material, factor. The first that fits counts.
+# Start of a structure's name → tissue, material, factor. The first match counts.
 MADE_OF: tuple[tuple[str, tuple[str, str, float]], ...] = (
     ("skin", ("skin", "soft", 1.0)),
     ("subcutaneous_fat", ("fat", "fat", 1.0)),
@@ -36,7 +36,7 @@ MADE_OF: tuple[tuple[str, tuple[str, str, float]], ...] = (
       "patella", "foot", "radius", "ulna", "hand")),
     *((name, ("blood", "soft", 1.0)) for name in ("aorta", "pulmonary", "superior", "inferior",
       "brachio", "iliac", "portal", "heart_ventricle", "heart_atrium")),
-    ("heart", ("myocardium", "soft", 0.5)),  # unsegmented: wall and blood together
+    ("heart", ("myocardium", "soft", 0.5)),  # wall and blood in one label
     ("kidney", ("kidney_cortex", "soft", 1.0)),
     ("ureter", ("ureter", "soft", 1.0)),
     ("urinary_bladder_wall", ("muscle", "soft", 1.0)),
@@ -57,13 +57,13 @@ MADE_OF: tuple[tuple[str, tuple[str, str, float]], ...] = (
       "cerebellum", "brainstem", "pituitary", "spinal_cord", "tongue", "pharynx")),
 )  # fmt: skip
 UNKNOWN_IS = "muscle"
-OUTLINES = ("skin", "subcutaneous_fat", "body")  # names of labels beyond which there is air
+OUTLINES = ("skin", "subcutaneous_fat", "body")  # labels that extend to the skin
 
 
 def structure_names(present: Mapping[int, str]) -> dict[int, str]:
-    """Our name for each label; one without a name that we know is UNKNOWN_IS.
+    """Return the structure name for each label; UNKNOWN_IS for an unknown name.
 
-    Raises InputRefused where no label at all has a name that we know.
+    Raises InputRefused if no label has a known name.
     """
     found = {label: _known(name) for label, name in present.items()}
     if not any(found.values()):
@@ -76,7 +76,7 @@ def structure_names(present: Mapping[int, str]) -> dict[int, str]:
 
 
 def unknown_labels(present: Mapping[int, str]) -> dict[int, str]:
-    """The labels that became UNKNOWN_IS, with the nearest name that is known where one is near."""
+    """Return the labels that became UNKNOWN_IS, each with a similar known name if there is one."""
     found = {}
     for label, name in present.items():
         if _known(name) is None:
@@ -86,12 +86,12 @@ def unknown_labels(present: Mapping[int, str]) -> dict[int, str]:
 
 
 def reach_the_skin(present: Mapping[int, str]) -> bool:
-    """Whether the labels are the whole body, so that nothing need be guessed around them."""
+    """Return whether the labels include the body's outline, so that none need be assumed."""
     return any(name.lower().startswith(OUTLINES) for name in present.values())
 
 
 def made_of(name: str) -> tuple[str, str, float]:
-    """Tissue, material, and uptake against that tissue's, of a structure by our name for it."""
+    """Return a structure's tissue, material, and uptake relative to that tissue's."""
     found = (made for start, made in MADE_OF if name.startswith(start))
     return next(found, ("muscle", "soft", 1.0))
 

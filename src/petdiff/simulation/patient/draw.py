@@ -1,4 +1,4 @@
-"""Draws virtual patients: body, study, lesions, each from its own random stream."""
+"""Draw virtual patients: body, study, lesions, each from its own random stream."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["EXTENTS", "Lesion", "Patient", "draw_patient"]
 
 EXTENTS = ("total-body", "torso", "head-neck", "thorax", "abdomen", "pelvis")
 
-# Mean height (mm), its standard deviation, and lengths and widths against the reference body
+# Mean height (mm), its standard deviation, and lengths and widths relative to the reference body
 # (ICRP 89: man 1760 mm and 73 kg, woman 1630 mm and 60 kg).
 HEIGHT_MM = {"male": (1760.0, 70.0), "female": (1630.0, 65.0)}
 HEAD = {"male": 1.0, "female": 0.965}
@@ -28,8 +28,8 @@ LEAN = {"male": 1.0, "female": 0.86}
 BMI_MEDIAN, BMI_SPREAD = 24.8, 0.17
 HEAD_MM, TRUNK_SHARE = 270.0, 0.379
 
-# Organs' volumes, woman over man (ICRP 89 masses), and spread of the logarithm between adults of
-# one size.
+# Organ volumes: ratio woman to man (ICRP 89 masses), and standard deviation of the logarithm
+# between adults of one size.
 ORGAN_VOLUME: dict[str, tuple[float, float]] = {
     "brain": (1300 / 1450, 0.07),
     "heart": (620 / 840, 0.12),
@@ -58,8 +58,11 @@ SIZE_INDEPENDENT = ("brain", "prostate", "uterus")
 def draw_patient(
     seed: int, *, tracer: str = "fdg", lesions: bool = True, extent: str = "total-body"
 ) -> Patient:
-    """A patient for a seed: the same description every time, and the same but for its lesions with
-    `lesions=False`. Raises UsageError for an unknown tracer or extent."""
+    """Return the patient of a seed; the same seed always gives the same description.
+
+    `lesions=False` gives the same patient without lesions. Raises UsageError for an unknown tracer
+    or extent.
+    """
     get_extent(extent)
     study = draw_physiology(get_tracer(tracer), stream(seed, "study"))
     patient = _draw_body(seed, tracer, extent, study)
@@ -71,7 +74,7 @@ def draw_patient(
 
 
 def get_extent(name: str) -> str:
-    """The extent of that name, as given; UsageError names those there are."""
+    """Return the extent's name; raise UsageError, with the known names, if there is none."""
     if name in EXTENTS:
         return name
     near = get_close_matches(name.lower(), EXTENTS, n=1, cutoff=0.4)
@@ -117,7 +120,7 @@ def _draw_body(seed: int, tracer: str, extent: str, study: Physiology) -> Patien
 
 
 def _breathing_mm(seed: int) -> float:
-    """Draw the travel of the diaphragm in quiet breathing: 8 to 16 mm in most (typical)."""
+    """Draw the travel of the diaphragm in quiet breathing: typically 8 to 16 mm."""
     rng = stream(seed, "breathing")
     return float(np.clip(11 * np.exp(rng.normal(0, 0.35)), 4, 25))
 
@@ -125,7 +128,7 @@ def _breathing_mm(seed: int) -> float:
 def _draw_organs(
     rng: np.random.Generator, sex: str, lean: float
 ) -> tuple[dict[str, float], dict[str, Vector]]:
-    """Every organ's volume ratio, larger in larger bodies, and its displacement in mm."""
+    """Draw every organ's volume ratio, larger in larger bodies, and its displacement in mm."""
     volume: dict[str, float] = {}
     shift: dict[str, Vector] = {}
     for name, (woman_over_man, spread) in ORGAN_VOLUME.items():

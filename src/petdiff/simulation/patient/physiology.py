@@ -1,4 +1,4 @@
-"""One tracer study of one patient: dose, timing, uptake, and the physiology of the day."""
+"""One tracer study of one patient: activity, timing, uptake, and physiological variants."""
 
 from __future__ import annotations
 
@@ -11,8 +11,15 @@ from petdiff.simulation.patient.tracers import Tracer, draw_uptake
 
 @dataclass(frozen=True)
 class Physiology:
-    """injected activity in MBq per kg, minutes from injection to scan, the fraction voided before
-    it, SUV per tissue, how full the bladder is against the reference, and what was unusual."""
+    """The drawn values of one study.
+
+    injected_mbq_per_kg  injected activity per body weight
+    uptake_min           minutes from injection to scan
+    excreted_fraction    share of the activity voided before the scan
+    uptake               SUV per tissue
+    bladder              volume relative to the reference body's
+    variants             names of unusual findings
+    """
 
     injected_mbq_per_kg: float
     uptake_min: float
@@ -23,7 +30,7 @@ class Physiology:
 
 
 def draw_physiology(tracer: Tracer, rng: np.random.Generator) -> Physiology:
-    """What a study with that tracer finds in one patient."""
+    """Draw one patient's study with that tracer."""
     uptake = draw_uptake(tracer, rng)
     per_kg = max(0.5, rng.normal(*tracer.injected_mbq_per_kg))
     minutes = float(np.clip(rng.normal(64, 6), 45, 100))
@@ -39,7 +46,10 @@ def draw_physiology(tracer: Tracer, rng: np.random.Generator) -> Physiology:
 
 
 def _glucose_variants(uptake: dict[str, float], rng: np.random.Generator) -> list[str]:
-    """What fasting, cold, metformin and stimulated marrow do to FDG; changes the uptake."""
+    """Draw variants of FDG uptake: fasting, brown fat, metformin, stimulated marrow.
+
+    Changes `uptake` in place; returns their names.
+    """
     variants = []
     if rng.uniform() < 0.4:
         variants.append("fasting-myocardium")

@@ -1,8 +1,8 @@
-"""What each tracer does in a body: uptake per tissue, its spread between patients, its excretion.
+"""Tracers: uptake per tissue, its variation between patients, and excretion.
 
-Values are SUVs by body weight one hour after injection, medians over patients; the spread is the
-standard deviation of the logarithm. They are customary values of the literature, chosen so that a
-drawn population looks like a clinical one; they are not measurements of this project.
+Values are SUVs by body weight one hour after injection, medians over patients. Variation is the
+standard deviation of the logarithm. The values follow the literature's usual ranges, chosen so that
+a drawn population resembles a clinical one. They are not measurements of this project.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ Uptake = tuple[float, float]  # median SUV, standard deviation of log SUV
 
 @dataclass(frozen=True)
 class Tracer:
-    """injected_mbq_per_kg and excreted (the fraction voided before the scan) are mean and standard
-    deviation over patients; uptake is per tissue."""
+    """A tracer.
+
+    `injected_mbq_per_kg` and `excreted` (the share voided before the scan) are mean and standard
+    deviation over patients. `uptake` is per tissue.
+    """
 
     label: str
     half_life_min: float
@@ -32,7 +35,7 @@ class Tracer:
     uptake: MappingProxyType[str, Uptake]
 
 
-# Tissues that follow another one where a tracer says nothing of its own.
+# Tissues that take another tissue's uptake if a tracer does not define theirs.
 FOLLOWS = MappingProxyType(
     {
         "skin": "muscle",
@@ -260,7 +263,7 @@ TRACERS: MappingProxyType[str, Tracer] = MappingProxyType(
 
 
 def get_tracer(name: str) -> Tracer:
-    """The tracer of that name; UsageError names those there are."""
+    """Return the tracer of that name; UsageError lists the known names."""
     try:
         return TRACERS[name]
     except KeyError:
@@ -272,14 +275,14 @@ def get_tracer(name: str) -> Tracer:
 
 
 def median_uptake(tracer: Tracer, tissue: str) -> Uptake:
-    """The tissue's own uptake, or that of the tissue it follows."""
+    """Return the tissue's own uptake, or that of the tissue it follows."""
     while tissue not in tracer.uptake:
         tissue = FOLLOWS[tissue]
     return tracer.uptake[tissue]
 
 
 def draw_uptake(tracer: Tracer, rng: np.random.Generator) -> dict[str, float]:
-    """One patient's SUV per tissue, log-normal about the tracer's medians."""
+    """Draw one patient's SUV per tissue, log-normal about the tracer's medians."""
     tissues = sorted({*tracer.uptake, *FOLLOWS})
     drawn = {}
     for tissue in tissues:

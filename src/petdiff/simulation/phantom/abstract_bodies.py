@@ -1,8 +1,8 @@
-"""Abstract bodies: random smooth shapes that teach edges, contrasts and textures, not anatomy.
+"""Abstract bodies: random smooth shapes for training on edges, contrasts and textures.
 
-A network trained on anatomies alone expects them. These bodies have a skin, cold and hot organs,
-shells, tubes and foci in number, size, uptake and texture far beyond any patient's. All lengths are
-in voxels, so one body stands for any voxel size.
+A network trained on anatomies alone learns to expect them. These bodies have a skin, cold and hot
+organs, shells, tubes and foci, whose number, size, uptake and texture vary far more than in
+patients. All lengths are in voxels, so a body can have any voxel size.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class AbstractBody:
 
 
 def draw_body(rng: np.random.Generator, shape: tuple[int, int, int]) -> AbstractBody:
-    """A body that fills most of the field, drawn anew from `rng`."""
+    """Draw a body that fills most of the field."""
     where = _warped_coordinates(rng, shape)
     skin = _skin(rng, where, shape)
     body = _soft(skin)
@@ -46,14 +46,14 @@ def draw_body(rng: np.random.Generator, shape: tuple[int, int, int]) -> Abstract
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """A number whose logarithm is uniform between those of `low` and `high`."""
+    """Draw a number whose logarithm is uniform between those of `low` and `high`."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def add_foci(rng: np.random.Generator, activity: Volume, where: NDArray[np.float32]) -> None:
     """Add a few small hot foci to `activity` [i, j, k], in place.
 
-    where  coordinates in voxels [3, i, j, k] that their shapes follow
+    `where` holds the coordinates [3, i, j, k] in voxels in which the foci are ellipsoids.
     """
     for _ in range(rng.poisson(8)):
         contrast = log_uniform(rng, 1.3, 30)
@@ -63,7 +63,7 @@ def add_foci(rng: np.random.Generator, activity: Volume, where: NDArray[np.float
 def _warped_coordinates(
     rng: np.random.Generator, shape: tuple[int, int, int]
 ) -> NDArray[np.float32]:
-    """Voxel indices [3, i, j, k], bent by a smooth random displacement of a few voxels."""
+    """Return voxel indices [3, i, j, k], displaced smoothly and randomly by a few voxels."""
     indices = np.indices(shape, dtype=np.float32)
     coarse = [max(4, round(n / rng.uniform(8, 24))) for n in shape]
     bend = [_resize(rng.normal(0, 1, coarse), shape) for _ in range(3)]
@@ -73,7 +73,7 @@ def _warped_coordinates(
 def _skin(
     rng: np.random.Generator, where: NDArray[np.float32], shape: tuple[int, int, int]
 ) -> Volume:
-    """Distance to the skin in voxels, negative inside: a trunk, sometimes with arms beside it."""
+    """Return the distance to the skin in voxels, negative inside: a trunk, sometimes with arms."""
     ni, nj, nk = shape
     slant = rng.normal(0, 0.15, size=2)
     z = where[2] - nk / 2
@@ -129,7 +129,7 @@ def _add_organ(
 def _add_focus(
     rng: np.random.Generator, activity: Volume, where: NDArray[np.float32], contrast: float
 ) -> None:
-    """Add a small hot focus, `contrast` times what lies around it."""
+    """Add a small hot focus with `contrast` times the activity around it."""
     shape = activity.shape
     centre = rng.uniform(0.2, 0.8, 3) * np.array(shape)
     radius = log_uniform(rng, 0.6, 5.0)
@@ -144,7 +144,7 @@ def _add_focus(
 
 
 def _texture(rng: np.random.Generator, shape: tuple[int, int, int]) -> Volume:
-    """A smooth log-normal field of mean near 1."""
+    """Return a smooth log-normal field with a mean near 1."""
     coarse = [max(3, round(n / rng.uniform(3, 20))) for n in shape]
     strength = rng.choice([0.0, rng.uniform(0.02, 0.35)])
     field = _resize(rng.normal(0, 1, coarse), shape)
@@ -152,7 +152,7 @@ def _texture(rng: np.random.Generator, shape: tuple[int, int, int]) -> Volume:
 
 
 def _folds(rng: np.random.Generator, shape: tuple[int, int, int]) -> Volume:
-    """Winding sheets of 0 and 1 a few voxels thick, as a cortex or bowel has."""
+    """Return winding sheets of 0 and 1, a few voxels thick, like those of cortex or bowel."""
     thickness = rng.uniform(1.0, 3.0)
     field = gaussian_filter(rng.normal(0, 1, shape).astype(np.float32), thickness)
     return _soft(field / np.float32(field.std()) * np.float32(2 * thickness))
@@ -171,7 +171,10 @@ def _resize(field: NDArray[np.float64], shape: tuple[int, int, int]) -> Volume:
 
 
 def _soft(distance: NDArray[np.floating]) -> Volume:
-    """Occupancy of a voxel from the signed distance to an edge in voxels (negative inside)."""
+    """Return the share of each voxel inside an edge at a signed distance in voxels.
+
+    Distances are negative inside.
+    """
     return np.asarray(np.clip(0.5 - distance, 0, 1), dtype=np.float32)
 
 

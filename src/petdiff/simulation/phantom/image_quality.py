@@ -1,7 +1,8 @@
 """The image-quality phantom of NEMA NU 2: six hot spheres and a lung insert in a warm torso.
 
-Geometry: NEMA NU 2-2018, section 7. Fill: EARL's, 2 kBq/ml in the background and ten times as much
-in the spheres. The phantom's axis is k, and the spheres' centres lie in the slice in the middle.
+Geometry: NEMA NU 2-2018, section 7. Fill: as for EARL, 2 kBq/ml in the background and ten times as
+much in the spheres. The phantom's axis is k, and the centres of the spheres lie in the middle
+slice.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ BODY_WALL_MM = 3.0
 LUNG_RADIUS_MM = 25.0
 BACKGROUND_BQML, CONTRAST = 2000.0, 10.0
 WATER_PER_CM, ACRYLIC_PER_CM, LUNG_PER_CM = 0.096, 0.110, 0.029
-FINE = 6  # parts of a voxel's side where an edge crosses it
+FINE = 6  # parts of a voxel's side for partial volumes
 
 
 @dataclass(frozen=True)
 class Sphere:
-    """centre_mm from voxel (0, 0, 0), diameter_mm of what is filled, activity_bqml in it."""
+    """centre_mm from voxel (0, 0, 0), diameter_mm of the fill, activity_bqml in it."""
 
     centre_mm: tuple[float, float, float]
     diameter_mm: float
@@ -37,7 +38,7 @@ class Sphere:
 
 @dataclass(frozen=True, eq=False)
 class ImageQualityPhantom:
-    """activity_bqml and mu_per_cm (511 keV) float32 [i, j, k]; the spheres, the largest first."""
+    """activity_bqml and mu_per_cm (511 keV), float32 [i, j, k]; the spheres, largest first."""
 
     activity_bqml: FloatArray
     mu_per_cm: FloatArray
@@ -54,13 +55,13 @@ def image_quality_phantom(
     wall_mm: float = SPHERE_WALL_MM,
     shift_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> ImageQualityPhantom:
-    """The phantom on voxels of that size, each filled in proportion to what covers it.
+    """Return the phantom on voxels of that size, with partial volumes at the edges.
 
-    length_mm        of the part about the spheres' plane that is rendered
+    length_mm        length that is rendered, about the plane of the spheres
     background_bqml  activity concentration around the spheres
-    contrast         spheres over background
-    wall_mm          of the spheres, without activity
-    shift_mm         of all of it against the voxels: where edges cross them matters to small ones
+    contrast         activity of the spheres over the background's
+    wall_mm          thickness of the spheres' walls, without activity
+    shift_mm         offset of the phantom from the voxel grid, which matters for small spheres
     """
     half_mm = np.array([ARC_MM + 15, FLOOR_MM + CORNER_MM + 15, length_mm / 2])
     shape = np.ceil(2 * half_mm / voxel_mm).astype(int)
@@ -99,11 +100,12 @@ def image_quality_phantom(
 def recoveries(
     image_bqml: FloatArray, phantom: ImageQualityPhantom
 ) -> list[tuple[float, float, float]]:
-    """Recovery of each sphere: mean within its true radius, mean within the 50 % contour adapted to
-    the background (EARL's A50), and maximum, each over the true activity concentration.
+    """Return three recoveries of each sphere: mean, A50 and maximum.
 
-    The contour lies halfway between the largest voxel and the background, which is the median of
-    what is at least 10 mm from any sphere's surface, within 82 mm of the axis and not the insert.
+    The mean is over the true sphere; A50 is the mean within EARL's 50 % contour adapted to the
+    background; each is relative to the true activity concentration. The contour lies halfway
+    between the largest voxel and the background. The background is the median of voxels at least 10
+    mm from any sphere's surface, within 82 mm of the axis, and outside the insert.
     """
     place = [
         (np.arange(n) * voxel).reshape([-1 if axis == a else 1 for a in range(3)])
@@ -139,7 +141,10 @@ def recoveries(
 def _in_outline(
     x: NDArray[np.float64], y: NDArray[np.float64], wall_mm: float
 ) -> NDArray[np.bool_]:
-    """Half a disc above, two quarter discs with a flat floor between them below."""
+    """Return which points lie in the torso: half a disc above, two quarter discs below.
+
+    The quarter discs are joined by a flat floor.
+    """
     above = np.hypot(x, y + FLOOR_MM) < ARC_MM + wall_mm
     aside = np.maximum(np.abs(x) - FLAT_MM, 0)
     below = np.hypot(aside, y + FLOOR_MM) < CORNER_MM + wall_mm
@@ -158,7 +163,7 @@ def _around(
     axes_mm: list[NDArray[np.float64]],
     voxel_mm: tuple[float, float, float],
 ) -> tuple[tuple[slice, ...], list[NDArray[np.float64]]]:
-    """The part of the grid that a ball touches, as slices and as axes."""
+    """Return the part of the grid that a ball touches, as slices and as axes."""
     slices = []
     for axis, centre, voxel in zip(axes_mm, centre_mm, voxel_mm, strict=True):
         touched = np.flatnonzero(np.abs(axis - centre) < radius_mm + voxel)
@@ -171,7 +176,10 @@ def _cover(
     axes_mm: list[NDArray[np.float64]],
     voxel_mm: tuple[float, float, float],
 ) -> FloatArray:
-    """Share of each voxel's parts that lie inside; along an axis of one voxel it is not divided."""
+    """Return the share of each voxel that lies inside, from FINE parts along each axis.
+
+    An axis of one voxel is not divided.
+    """
     x, y, z = np.ix_(*axes_mm)
     parts = (np.arange(FINE) + 0.5) / FINE - 0.5
     offsets = [

@@ -86,7 +86,10 @@ class Scanner:
         return share
 
     def cps_per_bq(self, z_mm: ArrayLike) -> NDArray[np.float64]:
-        """Coincidences per second and Bq, in air, from a point on the axis z_mm off centre."""
+        """Return coincidences per second and Bq in air, for a point on the axis at z_mm.
+
+        z_mm is the distance from the field's centre.
+        """
         line_mm = np.linspace(-NEMA_LINE_MM / 2, NEMA_LINE_MM / 2, 7001)
         mean = float(self.acceptance(line_mm).mean())
         return self.nema_cps_per_bq / mean * self.acceptance(z_mm)
