@@ -74,6 +74,34 @@ def test_signed_and_unsigned_pixels(tmp_path: Path) -> None:
 def test_single_slice_is_as_thick_as_it_says(tmp_path: Path) -> None:
     image = read(save(pet_slices(np.ones((1, 3, 4), dtype=np.int16)), tmp_path))
     assert image.spacing_mm == pytest.approx((2.0, 3.0, 4.0))
+    assert any("SliceThickness (0018,0050), 4 mm, is taken" in w for w in image.facts["warnings"])
+
+
+@pytest.mark.parametrize("thickness", [None, "", 0, -3])
+def test_single_slice_without_thickness_is_as_thick_as_its_rows(
+    tmp_path: Path, thickness: object
+) -> None:
+    slices = pet_slices(np.ones((1, 3, 4), dtype=np.int16), SliceThickness=thickness)
+    image = read(save(slices, tmp_path))
+    assert image.spacing_mm == pytest.approx((2.0, 3.0, 3.0))
+    assert any("3 mm between its rows are taken" in w for w in image.facts["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("attributes", "named"),
+    [
+        ({"PixelSpacing": [1e30, 1e30]}, "voxels of 1e\\+30"),
+        ({"PixelSpacing": [1e-12, 1e-12]}, "voxels of 1e-12"),
+        ({"ImagePositionPatient": [0, 0, 1e30]}, "1e\\+30 mm from its origin"),
+        ({"SliceThickness": 1e9}, "voxels of 2 × 3 × 1e\\+09 mm"),
+    ],
+)
+def test_places_that_no_scan_has_are_refused(
+    tmp_path: Path, attributes: dict[str, Any], named: str
+) -> None:
+    slices = pet_slices(np.ones((1, 3, 4), dtype=np.int16), **attributes)
+    with pytest.raises(InputRefused, match=named):
+        read(save(slices, tmp_path))
 
 
 def test_uncorrected_decay_gives_a_factor_a_slice(tmp_path: Path) -> None:

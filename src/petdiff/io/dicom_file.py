@@ -150,7 +150,8 @@ def decode_all(file: DicomFile) -> None:
                     f"{file.entry.name}: {tag} cannot be decoded ({reason}): a damaged header",
                     _series_uid(file.dataset),
                 )
-            notes.append(f"{tag} cannot be decoded and is left out ({reason})")
+            # Without the reason, which may quote the value: notes are recorded.
+            notes.append(f"{tag} cannot be decoded and is left out")
     file.notes.extend(notes)
 
 

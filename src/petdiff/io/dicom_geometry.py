@@ -16,6 +16,7 @@ from pydicom import Dataset
 
 from petdiff.errors import InputRefused
 from petdiff.io.dicom_facts import number_or_none
+from petdiff.io.geometry import require_possible
 from petdiff.suv.header import number_of, values_of
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -67,7 +68,7 @@ def plane_of(name: str, header: Dataset) -> SlicePlane:
         column_spacing_mm=float(column_spacing_mm),
         rows=rows,
         columns=columns,
-        thickness_mm=number_or_none(header, "SliceThickness"),
+        thickness_mm=max(number_or_none(header, "SliceThickness") or 0.0, 0.0) or None,
     )
 
 
@@ -91,7 +92,10 @@ def stack_order(planes: Sequence[SlicePlane]) -> list[int]:
 
 
 def stack_affine(planes: Sequence[SlicePlane]) -> NDArray[np.float64]:
-    """The RAS+ affine of [i, j, k] = [column, row, slice], for planes from bottom to top."""
+    """Return the RAS+ affine of [i, j, k] = [column, row, slice], for planes from bottom to top.
+
+    Raises InputRefused for voxel sizes and places that no scan has.
+    """
     first, last = planes[0], planes[-1]
     affine = np.eye(4)
     affine[:3, 0] = first.along_row * first.column_spacing_mm
@@ -101,13 +105,22 @@ def stack_affine(planes: Sequence[SlicePlane]) -> NDArray[np.float64]:
     else:
         affine[:3, 2] = first.normal * (first.thickness_mm or first.row_spacing_mm)
     affine[:3, 3] = first.position_mm
+    require_possible(first.name, affine)
     return _LPS_TO_RAS @ affine
 
 
 def stack_warnings(planes: Sequence[SlicePlane]) -> list[str]:
-    """What is odd about a stack and yet no reason to refuse it; planes from bottom to top."""
+    """Return what is odd about a stack and yet no reason to refuse it; planes from the bottom."""
     thickness_mm = planes[0].thickness_mm
-    if len(planes) < 2 or not thickness_mm:
+    if len(planes) == 1:
+        across = (
+            f"its SliceThickness (0018,0050), {thickness_mm:g} mm, is"
+            if thickness_mm
+            else f"it has no SliceThickness (0018,0050), and the {planes[0].row_spacing_mm:g} mm "
+            "between its rows are"
+        )
+        return [f"the series has one slice: {across} taken as the size of its voxels across it"]
+    if not thickness_mm:
         return []
     step_mm = (planes[-1].height_mm - planes[0].height_mm) / (len(planes) - 1)
     if step_mm < 1.5 * thickness_mm:

@@ -40,24 +40,33 @@ def affine_in_mm(name: str, affine: Affine, unit: str | None) -> tuple[Affine, l
                 else (f"has voxels of {_times(sizes)} and names no unit")
             )
             warnings.append(f"{name} {says}, as no PET scan has: {others[0]} are assumed")
-    sizes_mm = sizes * factor
+    in_mm = affine.copy()
+    with np.errstate(over="ignore", invalid="ignore"):
+        in_mm[:3] *= factor
+    in_mm[3] = 0, 0, 0, 1
+    require_possible(name, in_mm)
+    return in_mm, warnings
+
+
+def require_possible(name: str, affine: Affine) -> None:
+    """Raise InputRefused for an affine in mm that no scan has.
+
+    That is one that cannot be inverted, has voxels outside 0.05 to 100 mm, or lies 100 m away.
+    """
+    with np.errstate(over="ignore"):
+        sizes_mm = np.linalg.norm(affine[:3, :3], axis=0)
     if not _within(sizes_mm, _POSSIBLE_MM):
         raise InputRefused(
             f"{name} has voxels of {_times(sizes_mm)} mm, as no PET scan has: correct the voxel "
             "sizes in its header"
         )
-    directions = affine[:3, :3] / sizes
-    if abs(np.linalg.det(directions)) < 1e-3:
+    if abs(np.linalg.det(affine[:3, :3] / sizes_mm)) < 1e-3:
         raise InputRefused(f"{name} has an affine that cannot be inverted: {affine.tolist()}")
-    in_mm = affine.copy()
-    in_mm[:3] *= factor
-    in_mm[3] = 0, 0, 0, 1
-    if np.abs(in_mm[:3, 3]).max() > _FARTHEST_MM:
+    if np.abs(affine[:3, 3]).max() > _FARTHEST_MM:
         raise InputRefused(
-            f"{name} lies {np.abs(in_mm[:3, 3]).max():.3g} mm from its origin: correct the offsets "
-            "in its header"
+            f"{name} lies {np.abs(affine[:3, 3]).max():.3g} mm from its origin: correct the "
+            "offsets in its header"
         )
-    return in_mm, warnings
 
 
 def _within(sizes: NDArray[np.float64], limits: tuple[float, float]) -> bool:
