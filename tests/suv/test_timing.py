@@ -235,6 +235,23 @@ def test_two_times_of_injection_that_differ_are_doubted() -> None:
     assert "20.9%" in result.warnings[-1]
 
 
+@pytest.mark.parametrize(
+    ("written", "clock"),
+    [
+        ("2024010209", "090000"),
+        ("202401020900", "090000"),
+        ("20240102090000", "0900"),
+        ("20240102090000", "09"),
+        ("20240102090030", "090000"),
+    ],
+)
+def test_two_times_of_one_moment_are_not_doubted(written: str, clock: str) -> None:
+    """The finer of the two counts; half a minute is 0.3 % of F-18."""
+    result = suv(RadiopharmaceuticalStartDateTime=written, RadiopharmaceuticalStartTime=clock)
+    assert result.factor == pytest.approx(factor(3600).expected, rel=0.004)
+    assert not result.warnings
+
+
 def beds(*clocks: str, **changes: Any) -> SUVResult:
     return suv(*({"AcquisitionTime": clock} for clock in clocks), **changes)
 

@@ -65,12 +65,17 @@ def decay_of(slices: Sequence[SliceHeader]) -> Decay:
 
 
 def _corrected_to_start(story: Timeline, half_life_s: float) -> Decay:
-    reference, injection = story.references[story.rule], story.injection
     left = {
-        rule: remaining((moment - injection.moment).total_seconds(), half_life_s)
+        rule: remaining((moment - story.injection.moment).total_seconds(), half_life_s)
         for rule, moment in story.references.items()
     }
-    others = _other_injections(story, reference, half_life_s)
+    others = _other_injections(story, half_life_s)
+    admissible = [left[rule] for rule in story.doubted] + [*others.values()]
+    both = _other_injections(story, half_life_s, rules=story.doubted)
+    for extreme in (min, max):  # small differences of reference and injection may add up
+        name = extreme(both, key=lambda pair: both[pair], default="")
+        if name and both[name] == extreme([both[name], *admissible]):
+            others[name] = both[name]
     facts = _facts(story) | {
         "reference": {rule: moment.isoformat() for rule, moment in story.references.items()}
     }
@@ -103,13 +108,17 @@ def _uncorrected(slices: Sequence[SliceHeader], half_life_s: float) -> Decay:
 
 
 def _other_injections(
-    story: Timeline, reference: datetime, half_life_s: float
-) -> dict[str, float | NDArray[np.float64]]:
-    """Return what is left by the other readings of the injection that fit the reference."""
+    story: Timeline, half_life_s: float, rules: Sequence[str] = ()
+) -> dict[str, float]:
+    """Return what is left by the other readings of the injection that fit the reference.
+
+    rules  references to take instead of the one that is used
+    """
     least_s, most_s = elapsed_limits_s(half_life_s)
     elapsed_s = {
-        name: (reference - moment).total_seconds()
+        f"{name}, {rule}" if rules else name: (story.references[rule] - moment).total_seconds()
         for name, moment in story.injection.others.items()
+        for rule in rules or (story.rule,)
     }
     return {
         name: remaining(seconds, half_life_s)

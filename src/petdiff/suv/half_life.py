@@ -7,6 +7,7 @@ import math
 LONG_LIVED_S = 41_400.0  # 11.5 h; from here on the day of the injection matters (IBSI manual)
 MOST_HALF_LIVES = 8  # by then 0.4 % of the activity is left: not a scan, but a wrong clock
 PLAUSIBLE_S = (1.0, 1e9)  # from shorter than any tracer's to 30 years
+SAME = 0.01  # relative change of SUV up to which two readings of a header count as one
 LONGEST_FRAME_S = 86_400.0
 _MOST_EARLY_S = 3600.0
 

@@ -15,6 +15,7 @@ from petdiff.suv.clock import Clock, relative
 from petdiff.suv.half_life import (
     LONG_LIVED_S,
     MOST_HALF_LIVES,
+    SAME,
     change,
     elapsed_limits_s,
     plausible_frame,
@@ -25,7 +26,6 @@ from petdiff.suv.scan_times import DAY, ScanTimes, zone_unknown
 INJECTION_DATETIME = "RadiopharmaceuticalStartDateTime (0018,1078)"
 INJECTION_TIME = "RadiopharmaceuticalStartTime (0018,1072)"
 
-_SAME_S = 1.0
 _ZONE_STEP_S = 900.0  # time zones differ by whole quarters of an hour
 _WIDEST_ZONES = timedelta(hours=14)
 
@@ -135,15 +135,19 @@ def _readings(header: SliceHeader, half_life_s: float, notes: list[str]) -> list
         return [stated]
     if local.day is None:
         return [_Reading(INJECTION_TIME, clock)]
-    if abs(_apart_s(clock, local.clock)) <= _SAME_S:
+    apart_s = _apart_s(clock, local.clock)
+    if 0 <= apart_s < local.clock.precision_s and clock.precision_s < local.clock.precision_s:
+        return [_Reading(INJECTION_TIME, clock, local.day)]
+    if 0 <= -apart_s < clock.precision_s:
         return [stated]
     by_clock = [_Reading(INJECTION_TIME, clock, day) for day in _days_beside(stated, clock)]
     apart = min(abs(reading.moment - stated.moment) for reading in by_clock)
-    notes.append(f"{INJECTION_DATETIME} and {INJECTION_TIME} differ by {apart}")
-    if zone_is_open and _apart_s(clock, local.clock) % _ZONE_STEP_S == 0:
+    if change(apart.total_seconds(), half_life_s) > SAME:
+        notes.append(f"{INJECTION_DATETIME} and {INJECTION_TIME} differ by {apart}")
+    if zone_is_open and apart_s % _ZONE_STEP_S == 0:
         # The latter is in the scanner's time zone, as the former need not be (PS3.5 6.2, DT, TM).
         return [*by_clock, stated]
-    if written.clock is not None and abs(_apart_s(clock, written.clock)) <= _SAME_S:
+    if written.clock is not None and change(_apart_s(clock, written.clock), half_life_s) <= SAME:
         # Both state the same time of day; the offset beside it is an error of whatever wrote it.
         return [_Reading(INJECTION_TIME, clock, written.day), stated]
     return [stated, *by_clock]
@@ -183,7 +187,7 @@ def _doubts(reading: _Reading, moment: datetime, scan: ScanTimes, window: _Windo
     """Say what is uncertain about the reading that was chosen, and by how much."""
     notes = []
     off = change(reading.clock.precision_s, window.half_life_s)
-    if off > 0.01:
+    if off > SAME:
         notes.append(
             f"{reading.source} is given to {reading.clock.precision_s:g} s only, by which SUV may "
             f"be off by {off:.1%}"

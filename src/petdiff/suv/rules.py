@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from petdiff.errors import InputRefused, SUVRefused
 from petdiff.suv.body_measures import BODY_MEASURES
 from petdiff.suv.decay import Decay, decay_of
+from petdiff.suv.half_life import SAME
 from petdiff.suv.header import SliceHeader, refuse
 from petdiff.suv.result import OTHER_SUV, PHILIPS, STORED, Factor, SUVResult
-from petdiff.suv.timing import SAME
 
 # Attributes that are the same in all slices of one series, with the name that a person knows.
 _CONSTANT = {

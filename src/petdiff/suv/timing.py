@@ -15,6 +15,7 @@ from statistics import median
 
 from petdiff.suv.clock import relative
 from petdiff.suv.half_life import (
+    SAME,
     average_rate_time_s,
     change,
     elapsed_limits_s,
@@ -33,7 +34,6 @@ SERIES_TIME_LATER = "series time, its date set aside"
 # The order of the IBSI manual. Another in use asks the series time second to last.
 _ORDER = (SERIES_TIME, GE_TIME, FRAME_TIME, FIRST_TIME)
 _ROUNDED = 0.1  # of a frame's duration
-SAME = 0.01  # relative change of SUV up to which two readings count as one
 
 
 @dataclass(frozen=True)
