@@ -49,7 +49,7 @@ def test_time_of_all_calls_is_told_from_a_small_piece(
         seconds, method = estimated(1e-5, monkeypatch)
     assert method.shapes == [(32, 16, 32)] * 2, "the first try warms up"
     assert seconds == pytest.approx(500)
-    assert "asked 50 times for 1.0 million voxels: about 0.1 h" in caplog.text
+    assert "called 50 times for 1.0 million voxels: about 8 min" in caplog.text
 
 
 def test_very_slow_network_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:

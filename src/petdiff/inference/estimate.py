@@ -37,11 +37,16 @@ def announce_time(method: Any, bound: BoundScan, voxels: int, calls: int) -> flo
     total = seconds * voxels / tried * calls
     if total > _SLOW_SECONDS:
         _log.info(
-            "the network will be asked %d times for %.1f million voxels: about %.1f h or more on "
-            "this device",
-            calls, voxels / 1e6, total / 3600,
+            "the network is called %d times for %.1f million voxels: about %s or more on this "
+            "device",
+            calls, voxels / 1e6, _duration(total),
         )  # fmt: skip
     return total
+
+
+def _duration(seconds: float) -> str:
+    """Return a time for a person: 12 min, 7.2 h."""
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def _side(length: int, multiple: int) -> int:
