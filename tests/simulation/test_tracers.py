@@ -30,9 +30,9 @@ def test_uptake_is_log_normal_about_the_median() -> None:
     rng = np.random.default_rng(0)
     tracer = get_tracer("fdg")
     drawn = np.log([draw_uptake(tracer, rng)["liver"] for _ in range(400)])
-    median, spread = median_uptake(tracer, "liver")
+    median, log_sd = median_uptake(tracer, "liver")
     assert np.median(drawn) == pytest.approx(np.log(median), abs=0.04)
-    assert drawn.std() == pytest.approx(spread, rel=0.15)
+    assert drawn.std() == pytest.approx(log_sd, rel=0.15)
 
 
 def test_tissue_without_its_own_uptake_follows_another() -> None:

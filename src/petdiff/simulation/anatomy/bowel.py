@@ -49,8 +49,8 @@ def _small_bowel(frame: Frame, wall: Shape) -> list[Structure]:
     count = 270
     winding = rng.uniform(0.5, 0.95)
     centre = np.array((-4, 26, 1052)) + rng.normal(0, (6, 3, 8))
-    spread = np.array((90, 48, 88)) * np.exp(rng.normal(0, 0.06, 3))
-    line = frame.point(wandering(rng, count, winding) * spread + centre)
+    extent = np.array((90, 48, 88)) * np.exp(rng.normal(0, 0.06, 3))
+    line = frame.point(wandering(rng, count, winding) * extent + centre)
     size = np.cbrt(frame.patient.volume.get("small_bowel", 1.0))
     beat = rng.uniform(0.5, 1.3)
     # Filling varies along the bowel.

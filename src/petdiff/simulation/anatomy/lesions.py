@@ -29,20 +29,20 @@ class Disease:
 
     sites      frequency of each kind of site
     suv        median SUV
-    spread     standard deviations of the logarithm of SUV between patients and between lesions
+    log_sd     standard deviations of the logarithm of SUV between patients and between lesions
     suv_range  smallest and largest SUV
     """
 
     sites: MappingProxyType[str, float]
     suv: float
-    spread: tuple[float, float]
+    log_sd: tuple[float, float]
     suv_range: tuple[float, float]
 
 
 def _disease(
-    suv: float, spread: tuple[float, float], suv_range: tuple[float, float], **sites: float
+    suv: float, log_sd: tuple[float, float], suv_range: tuple[float, float], **sites: float
 ) -> Disease:
-    return Disease(MappingProxyType(sites), suv, spread, suv_range)
+    return Disease(MappingProxyType(sites), suv, log_sd, suv_range)
 
 
 # Usual ranges for each tracer's main indications.
@@ -120,12 +120,12 @@ def draw_lesions(
     # Each patient has other frequent sites: weights are drawn about the population's.
     weights = np.array(list(disease.sites.values())) * rng.gamma(0.7, 1.0, len(disease.sites))
     weights /= weights.sum()
-    typical = np.log(disease.suv) + disease.spread[0] * rng.standard_normal()
+    typical = np.log(disease.suv) + disease.log_sd[0] * rng.standard_normal()
     found = []
     for _ in range(count):
         kind = str(rng.choice(list(disease.sites), p=weights))
         place = _place(patient, kind, grid, labels, rng, node)
-        suv = np.exp(typical + disease.spread[1] * rng.standard_normal())
+        suv = np.exp(typical + disease.log_sd[1] * rng.standard_normal())
         radius = np.exp(rng.normal(np.log(6.5), 0.5))
         limit = 12.0 if kind in ("bone", "node") else RADIUS_MM[1]
         form = _form(rng)

@@ -25,7 +25,7 @@ WIDTH = {"male": 1.0, "female": 0.95}
 DEPTH = {"male": 1.0, "female": 0.97}
 BUILD = {"male": 1.03, "female": 0.985}
 LEAN = {"male": 1.0, "female": 0.86}
-BMI_MEDIAN, BMI_SPREAD = 24.8, 0.17
+BMI_MEDIAN, BMI_LOG_SD = 24.8, 0.17
 HEAD_MM, TRUNK_SHARE = 270.0, 0.379
 
 # Organ volumes: ratio woman to man (ICRP 89 masses), and standard deviation of the logarithm
@@ -87,10 +87,10 @@ def _draw_body(seed: int, tracer: str, extent: str, study: Physiology) -> Patien
     # PSMA is given to men; the other tracers to both.
     sex = "female" if tracer != "psma" and rng.uniform() < 0.5 else "male"
     height = float(np.clip(rng.normal(*HEIGHT_MM[sex]), 1420, 1980))
-    bmi = float(np.clip(BMI_MEDIAN * np.exp(rng.normal(0, BMI_SPREAD)), 16.5, 42))
+    bmi = float(np.clip(BMI_MEDIAN * np.exp(rng.normal(0, BMI_LOG_SD)), 16.5, 42))
     weight = bmi * (height / 1000) ** 2
     stature, plump = height / HEIGHT_MM["male"][0], bmi / 23.5
-    head_mm = HEAD_MM * HEAD[sex] * _spread(rng, 0.03)
+    head_mm = HEAD_MM * HEAD[sex] * _variation(rng, 0.03)
     trunk_mm = (height - head_mm) * float(rng.normal(TRUNK_SHARE, 0.012))
     volume, shift = _draw_organs(rng, sex, stature**1.5 * plump**0.3 / LEAN[sex])
     volume["bladder"] = study.bladder
@@ -103,10 +103,10 @@ def _draw_body(seed: int, tracer: str, extent: str, study: Physiology) -> Patien
         weight_kg=weight,
         arms="up" if rng.uniform() < 0.5 else "down",
         lengths_mm=Lengths(legs=height - head_mm - trunk_mm, trunk=trunk_mm, head=head_mm),
-        width=stature**0.8 * plump**0.28 * WIDTH[sex] * _spread(rng, 0.035),
-        depth=stature**0.6 * plump**0.38 * DEPTH[sex] * _spread(rng, 0.045),
-        head=HEAD[sex] * _spread(rng, 0.025),
-        build=BUILD[sex] * _spread(rng, 0.03),
+        width=stature**0.8 * plump**0.28 * WIDTH[sex] * _variation(rng, 0.035),
+        depth=stature**0.6 * plump**0.38 * DEPTH[sex] * _variation(rng, 0.045),
+        head=HEAD[sex] * _variation(rng, 0.025),
+        build=BUILD[sex] * _variation(rng, 0.03),
         fatness=1.0,
         breathing_mm=_breathing_mm(seed),
         volume=volume,
@@ -131,16 +131,16 @@ def _draw_organs(
     """Draw every organ's volume ratio, larger in larger bodies, and its displacement in mm."""
     volume: dict[str, float] = {}
     shift: dict[str, Vector] = {}
-    for name, (woman_over_man, spread) in ORGAN_VOLUME.items():
+    for name, (woman_over_man, log_sd) in ORGAN_VOLUME.items():
         z = float(np.clip(rng.standard_normal(), -2.2, 2.2))
         size = 1.0 if name in SIZE_INDEPENDENT else lean**0.6
         volume[name] = (
-            (woman_over_man if sex == "female" else 1.0) * size * float(np.exp(spread * z))
+            (woman_over_man if sex == "female" else 1.0) * size * float(np.exp(log_sd * z))
         )
         x, y, z = (float(v) for v in rng.normal(0, 4, 3))
         shift[name] = (x, y, z)
     return volume, shift
 
 
-def _spread(rng: np.random.Generator, sd: float) -> float:
+def _variation(rng: np.random.Generator, sd: float) -> float:
     return float(np.exp(rng.normal(0, sd)))

@@ -287,6 +287,6 @@ def draw_uptake(tracer: Tracer, rng: np.random.Generator) -> dict[str, float]:
     drawn = {}
     for tissue in tissues:
         z = float(np.clip(rng.standard_normal(), -2.5, 2.5))
-        median, spread = median_uptake(tracer, tissue)
-        drawn[tissue] = float(median * np.exp(spread * z))
+        median, log_sd = median_uptake(tracer, tissue)
+        drawn[tissue] = float(median * np.exp(log_sd * z))
     return drawn

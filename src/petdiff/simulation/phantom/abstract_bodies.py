@@ -33,8 +33,8 @@ def draw_body(rng: np.random.Generator, shape: tuple[int, int, int]) -> Abstract
     body = _soft(skin)
     activity = np.where(skin < -rng.uniform(0, 4), 1.0, rng.uniform(0.15, 0.6)).astype(np.float32)
     mu = np.full(shape, _MU_TISSUE, dtype=np.float32)
-    spread = rng.uniform(0.4, 1.3)
-    uptakes = np.exp(rng.normal(0, spread, size=rng.integers(15, 120)))
+    log_sd = rng.uniform(0.4, 1.3)
+    uptakes = np.exp(rng.normal(0, log_sd, size=rng.integers(15, 120)))
     if rng.random() < 0.4:
         uptakes[uptakes > np.quantile(uptakes, 0.9)] *= rng.uniform(1, 12)
     folds = _folds(rng, shape)
