@@ -5,14 +5,14 @@
     python benchmarks/clinic.py liver vision600 --patients 6
     python benchmarks/clinic.py organs --patients 40
     python benchmarks/clinic.py cost quadra --voxel-size 3.3
-    python benchmarks/clinic.py slabs --workers 2
+    python benchmarks/clinic.py volumes --workers 2
 
 noise    noise metric of FDG patients at full dose and below, compared with quantiles of real scans
 phantom  recovery of the NEMA image-quality phantom's spheres, compared with the EARL bands
 liver    coefficient of variation in a 30 mm sphere of the liver at full dose
 organs   volumes of drawn organs relative to the reference man and woman
 cost     seconds and peak memory of a total-body study
-slabs    wall-clock seconds per training volume, one full-dose and three low-dose scans
+volumes  wall-clock seconds per training volume, one full-dose and three low-dose scans
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def scanned_grid(patient: Patient, scanner: Scanner) -> Grid:
     grid = patient_grid(torso, scanner.voxel_mm)
     if scanner.motion == "single":
         slices = int(scanner.axial_field_mm / scanner.voxel_mm[2])
-        grid = grid.slab(max(0, grid.shape[2] - slices), grid.shape[2])
+        grid = grid.part(max(0, grid.shape[2] - slices), grid.shape[2])
     return grid
 
 
@@ -109,7 +109,7 @@ def patient_noise(seed: int, scanner: Scanner, blocks: int, offset: float) -> di
     for number in range(blocks):
         share = (number + offset) / blocks
         start = int(share * (whole.shape[2] - length))
-        phantom = render(patient, whole.slab(start, start + length))
+        phantom = render(patient, whole.part(start, start + length))
         images = scan(
             phantom.activity_suv,
             phantom.mu_per_cm,
@@ -176,7 +176,7 @@ def phantom(options: argparse.Namespace) -> None:
     made = image_quality_phantom(scanner.voxel_mm)
     seen = coverage(scanner, np.arange(made.mu_per_cm.shape[2]) * scanner.voxel_mm[2], F18)
     if scanner.motion == "continuous":
-        print(f"each slice is seen for {scanner.bed_seconds:.0f} s")
+        print(f"each slice is in the field for {scanner.bed_seconds:.0f} s")
     image = scan(
         made.activity_bqml,
         made.mu_per_cm,
@@ -192,7 +192,7 @@ def phantom(options: argparse.Namespace) -> None:
         sigma = further_mm / FWHM_PER_SIGMA / np.array(scanner.voxel_mm)
         found = np.array(recoveries(gaussian_filter(image, sigma), made))
         print(
-            f"as protocol, and a further Gaussian of {further_mm} mm"
+            f"as protocol, with a further Gaussian of {further_mm} mm"
             if further_mm
             else "as protocol"
         )
@@ -232,8 +232,8 @@ def liver_variation(seed: int, scanner: Scanner) -> dict[str, Any]:
     start, stop = (
         round((centre_mm[2] + side * 22 - whole.origin_mm[2]) / slice_mm) for side in (-1, 1)
     )
-    slab = whole.slab(start, stop)
-    phantom = render(patient, slab)
+    part = whole.part(start, stop)
+    phantom = render(patient, part)
     image = scan(
         phantom.activity_suv,
         phantom.mu_per_cm,
@@ -244,7 +244,7 @@ def liver_variation(seed: int, scanner: Scanner) -> dict[str, Any]:
         seed=seed,
         seen=seen.part(start, stop),
     ).full
-    x, y, z = np.ix_(*slab.axes_mm)
+    x, y, z = np.ix_(*part.axes_mm)
     a, b, c = centre_mm
     sphere = (x - a) ** 2 + (y - b) ** 2 + (z - c) ** 2 < 15**2
     return {
@@ -334,7 +334,7 @@ def cost(options: argparse.Namespace) -> None:
     )
     if options.slices:
         start = max(0, (grid.shape[2] - options.slices) // 2)
-        grid = grid.slab(start, min(start + options.slices, grid.shape[2]))
+        grid = grid.part(start, min(start + options.slices, grid.shape[2]))
     phantom = render(patient, grid)
     mark("render")
     images = scan(
@@ -352,18 +352,18 @@ def cost(options: argparse.Namespace) -> None:
     print(f"{grid.shape} voxels of {grid.voxel_mm} mm, {1 + len(images.lows)} doses")
 
 
-def slab(index: int) -> None:
+def make_volume(index: int) -> None:
     with threadpool_limits(1):
         make_randomized_scan(0, index)
 
 
-def slabs(options: argparse.Namespace) -> None:
+def volumes(options: argparse.Namespace) -> None:
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-        list(pool.map(slab, range(options.workers)))  # warm up: imports and tables
+        list(pool.map(make_volume, range(options.workers)))  # warm up: imports and tables
         start = time.perf_counter()
-        list(pool.map(slab, range(options.workers, options.workers + options.number)))
+        list(pool.map(make_volume, range(options.workers, options.workers + options.number)))
     seconds = (time.perf_counter() - start) / options.number
-    print(f"a slab of {' × '.join(map(str, SHAPE))} voxels in {seconds:.2f} s")
+    print(f"training volume of {' × '.join(map(str, SHAPE))} voxels in {seconds:.2f} s")
 
 
 def main() -> None:
@@ -373,13 +373,13 @@ def main() -> None:
     verb.add_argument("scanner", choices=("quadra", "uexplorer"))
     verb.add_argument("--patients", type=int, default=20)
     verb.add_argument("--seed", type=int, default=500)
-    verb.add_argument("--blocks", type=int, default=4)
-    verb.add_argument("--quantiles", type=Path)
+    verb.add_argument("--blocks", type=int, default=4, help="scanned blocks per patient")
+    verb.add_argument("--quantiles", type=Path, help="CSV table of real scans' noise quantiles")
     verb.set_defaults(run=noise)
     verb = verbs.add_parser("phantom")
     verb.add_argument("scanner", choices=SCANNERS)
     verb.add_argument("--seed", type=int, default=0)
-    verb.add_argument("--filters", type=float, nargs="*", default=[], help="mm, tried as well")
+    verb.add_argument("--filters", type=float, nargs="*", default=[], help="further filters, mm")
     verb.add_argument("--output", type=Path, help="NIfTI file of the scan, in Bq/ml")
     verb.set_defaults(run=phantom)
     verb = verbs.add_parser("liver")
@@ -388,7 +388,7 @@ def main() -> None:
     verb.add_argument("--seed", type=int, default=700)
     verb.set_defaults(run=liver)
     verb = verbs.add_parser("organs")
-    verb.add_argument("--patients", type=int, default=40, help="of each sex")
+    verb.add_argument("--patients", type=int, default=40, help="number of patients of each sex")
     verb.add_argument("--seed", type=int, default=1000)
     verb.add_argument("--voxel-size", type=float, default=4.0)
     verb.set_defaults(run=organs)
@@ -396,16 +396,16 @@ def main() -> None:
     verb.add_argument("scanner", choices=SCANNERS)
     verb.add_argument("--seed", type=int, default=1000)
     verb.add_argument("--extent", default="total-body")
-    verb.add_argument("--slices", type=int, help="only that many in the middle")
+    verb.add_argument("--slices", type=int, help="scan only this many slices in the middle")
     verb.add_argument("--voxel-size", type=float)
     verb.add_argument("--doses", type=float, nargs="*", default=[2, 4, 10, 20, 50, 100])
     verb.add_argument("--threads", type=int, default=2)
-    verb.add_argument("--device", help="torch device that reconstructs, such as cuda")
+    verb.add_argument("--device", help="torch device of the reconstruction, such as cuda")
     verb.set_defaults(run=cost)
-    verb = verbs.add_parser("slabs")
+    verb = verbs.add_parser("volumes")
     verb.add_argument("--workers", type=int, default=2)
-    verb.add_argument("--number", type=int, default=24)
-    verb.set_defaults(run=slabs)
+    verb.add_argument("--number", type=int, default=24, help="training volumes to make")
+    verb.set_defaults(run=volumes)
     options = parser.parse_args()
     options.run(options)
 

@@ -26,8 +26,8 @@ from petdiff.evaluation.metrics import (
 )
 from petdiff.units import FWHM_PER_SIGMA
 from petdiff.volume.noise import noise_level
+from petdiff.volume.plane_ranges import plane_ranges
 from petdiff.volume.regions import block_edges, block_sums, body_box, body_mask
-from petdiff.volume.slabs import slabs
 
 MM = (2.0, 2.0, 3.0)
 
@@ -89,8 +89,8 @@ def test_ssim_and_psnr_are_those_of_scikit_image() -> None:
     assert psnr(reference, test, 7.0, whole) == pytest.approx(expected, abs=1e-3)
 
 
-def test_slab_by_slab_gives_the_definitions() -> None:
-    """Of 130 planes, in three slabs: what the functions give on the whole volume."""
+def test_ranges_of_planes_together_give_the_definitions() -> None:
+    """130 planes, in three ranges, give what the functions give on the whole volume."""
     metrics = pytest.importorskip("skimage.metrics")
     reference, test = (2 * phantom(noise, (24, 20, 130)) for noise in (0.0, 0.3))
     body = body_mask(reference, MM)
@@ -118,13 +118,13 @@ def test_slab_by_slab_gives_the_definitions() -> None:
 
 
 @pytest.mark.parametrize("planes", [1, 39, 40, 81, 130])
-def test_slabs_cover_every_plane_once(planes: int) -> None:
-    cut = list(slabs(planes, halo=3))
-    written = np.concatenate([np.arange(planes)[slab.write] for slab in cut])
+def test_plane_ranges_cover_every_plane_once(planes: int) -> None:
+    cut = list(plane_ranges(planes, halo=3))
+    written = np.concatenate([np.arange(planes)[part.write] for part in cut])
     np.testing.assert_array_equal(written, np.arange(planes))
-    for slab in cut:
-        read = np.arange(planes)[slab.read]
-        np.testing.assert_array_equal(read[slab.inner], np.arange(planes)[slab.write])
+    for part in cut:
+        read = np.arange(planes)[part.read]
+        np.testing.assert_array_equal(read[part.inner], np.arange(planes)[part.write])
         assert len(read) >= min(planes, 40)
 
 

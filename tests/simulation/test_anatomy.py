@@ -119,11 +119,11 @@ def test_other_seed_other_body(man: Patient, woman: Patient) -> None:
 @pytest.mark.parametrize("start", [0, 7, 33])
 def test_slab_equals_crop_of_the_whole(man: Patient, start: int) -> None:
     grid = Grid((44, 32, 48), (5.5, 5.5, 4.0), (-118.0, -85.0, 1080.0))
-    all_of_it, slab = render(man, grid), render(man, grid.slab(start, start + 9))
-    crop = all_of_it.slab(start, start + 9)
-    np.testing.assert_allclose(slab.activity_suv, crop.activity_suv, rtol=1e-3, atol=2e-3)
-    np.testing.assert_allclose(slab.mu_per_cm, crop.mu_per_cm, atol=1e-4)
-    assert np.mean(slab.labels != crop.labels) < 1e-3
+    all_of_it, part = render(man, grid), render(man, grid.part(start, start + 9))
+    crop = all_of_it.part(start, start + 9)
+    np.testing.assert_allclose(part.activity_suv, crop.activity_suv, rtol=1e-3, atol=2e-3)
+    np.testing.assert_allclose(part.mu_per_cm, crop.mu_per_cm, atol=1e-4)
+    assert np.mean(part.labels != crop.labels) < 1e-3
 
 
 def test_activity_does_not_depend_on_the_voxel_size(man: Patient) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.units import FWHM_PER_SIGMA
+from petdiff.volume.plane_ranges import smoothed
 from petdiff.volume.regions import Spacing, bounding_box, grown
-from petdiff.volume.slabs import smoothed
 
 Volume = NDArray[np.float32]
 Mask = NDArray[np.bool_]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.evaluation.activity import relative_change
-from petdiff.volume.slabs import Slab, over_slabs
+from petdiff.volume.plane_ranges import PlaneRange, map_plane_ranges
 
 Volume = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -35,11 +35,11 @@ def compare(
     activity_change     of the body's summed SUV
 
     None stands for what does not exist: the PSNR of equal scans, the SSIM of a thin one, NRMSE and
-    NMAE where the reference's mean is not above 0. The sums are taken slab by slab.
+    NMAE where the reference's mean is not above 0. The sums are computed in ranges of planes.
     """
     planes = reference.shape[2]
     top = float(reference.max())
-    parts = over_slabs(lambda slab: _slab_errors(slab, reference, test, body), planes)
+    parts = map_plane_ranges(lambda part: _partial_errors(part, reference, test, body), planes)
     errors = np.sum(parts, axis=0)
     found: dict[str, float | None] = {}
     for end, sums in zip(("", "_whole"), errors, strict=True):
@@ -96,10 +96,10 @@ def coverage(
     }
 
 
-def _slab_errors(slab: Slab, reference: Volume, test: Volume, body: Mask) -> Sums:
-    """The sums of `_error_sums` over a slab's body, and over all of it."""
-    images = [image[..., slab.write] for image in (reference, test)]
-    inside = body[..., slab.write]
+def _partial_errors(part: PlaneRange, reference: Volume, test: Volume, body: Mask) -> Sums:
+    """The sums of `_error_sums` over the body in a range of planes, and over all of it."""
+    images = [image[..., part.write] for image in (reference, test)]
+    inside = body[..., part.write]
     return np.stack([_error_sums(*(i[where] for i in images)) for where in (inside, ...)])
 
 
@@ -119,8 +119,8 @@ def _similarities(
     names = ("ssim", "ssim_whole", "ssim_published_whole")
     if min(reference.shape) < _SSIM_WINDOW:
         return dict.fromkeys(names)
-    parts = over_slabs(
-        lambda slab: _slab_similarities(slab, reference, test, body, data_range),
+    parts = map_plane_ranges(
+        lambda part: _partial_similarities(part, reference, test, body, data_range),
         reference.shape[2],
         _SSIM_REACH,
     )
@@ -128,23 +128,23 @@ def _similarities(
     return {n: float(s / c) if c else None for n, s, c in zip(names, sums, counts, strict=True)}
 
 
-def _slab_similarities(
-    slab: Slab, reference: Volume, test: Volume, body: Mask, data_range: float
+def _partial_similarities(
+    part: PlaneRange, reference: Volume, test: Volume, body: Mask, data_range: float
 ) -> Sums:
     """Sums of the SSIM over the body, the volume, and the volume of the clipped images; counts."""
-    images = [np.ascontiguousarray(image[..., slab.read]) for image in (reference, test)]
+    images = [np.ascontiguousarray(image[..., part.read]) for image in (reference, test)]
     clipped = [np.clip(image, 0, CLIP_SUV) for image in images]
     similarity = ssim_map(images[0], images[1], data_range)
-    assert similarity is not None  # slabs are as thick as the volume, or 40 planes
+    assert similarity is not None  # ranges are as long as the volume, or 40 planes
     unchanged = all(np.array_equal(a, b) for a, b in zip(images, clipped, strict=True))
     published = similarity if unchanged else ssim_map(clipped[0], clipped[1], data_range)
     assert published is not None
     edge = slice(_SSIM_REACH, -_SSIM_REACH)
-    first = max(slab.write.start, _SSIM_REACH) - slab.read.start
-    last = min(slab.write.stop, reference.shape[2] - _SSIM_REACH) - slab.read.start
+    first = max(part.write.start, _SSIM_REACH) - part.read.start
+    last = min(part.write.stop, reference.shape[2] - _SSIM_REACH) - part.read.start
     whole = (edge, edge, slice(first, last))
     chosen = (
-        similarity[..., slab.inner][body[..., slab.write]],
+        similarity[..., part.inner][body[..., part.write]],
         similarity[whole],
         published[whole],
     )

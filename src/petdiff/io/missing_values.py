@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
+from petdiff.volume.plane_ranges import smoothed
 from petdiff.volume.regions import typical_uptake
-from petdiff.volume.slabs import smoothed
 
 _AIR_SHARE = 0.12  # of typical uptake, as for the body's mask
 _SMOOTHING_MM = 4.0

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from petdiff.image import PETImage
 from petdiff.terminal import one_line
 from petdiff.volume.orientation import to_ras
+from petdiff.volume.plane_ranges import smoothed
 from petdiff.volume.regions import Spacing, body_box, typical_uptake
-from petdiff.volume.slabs import smoothed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from petdiff.volume.plane_ranges import PlaneRange, map_plane_ranges
 from petdiff.volume.regions import Spacing
-from petdiff.volume.slabs import Slab, over_slabs
 
 Volume = NDArray[np.float32]
 
@@ -31,13 +31,13 @@ def noise_level(suv: Volume, spacing_mm: Spacing) -> float | None:
 
     volume = _at_noise_voxels(suv, spacing_mm)
 
-    def difference_and_count(slab: Slab) -> tuple[float, int]:
-        v = np.log1p(np.maximum(volume[..., slab.read], 0))
-        smooth = gaussian_filter(v, _SIGMA)[..., slab.inner]
-        difference = np.abs(v[..., slab.inner] - smooth).sum(dtype=np.float64)
+    def difference_and_count(part: PlaneRange) -> tuple[float, int]:
+        v = np.log1p(np.maximum(volume[..., part.read], 0))
+        smooth = gaussian_filter(v, _SIGMA)[..., part.inner]
+        difference = np.abs(v[..., part.inner] - smooth).sum(dtype=np.float64)
         return float(difference), int((smooth > _BODY_LOG_SUV).sum())
 
-    parts = over_slabs(difference_and_count, volume.shape[2], _REACH)
+    parts = map_plane_ranges(difference_and_count, volume.shape[2], _REACH)
     count = sum(part[1] for part in parts)
     return sum(part[0] for part in parts) / count if count else None
 

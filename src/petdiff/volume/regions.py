@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.volume.slabs import smoothed
+from petdiff.volume.plane_ranges import smoothed
 
 Spacing = tuple[float, float, float]
 Box = tuple[slice, slice, slice]

@@ -20,7 +20,7 @@ from petdiff.simulation.shapes.grid import Grid
 from petdiff.simulation.shapes.random_fields import FloatArray, RandomField
 from petdiff.simulation.shapes.signed_distance import Samples, Slices, padded
 
-SLAB_VOXELS = 2_000_000  # painted at a time, which limits memory
+PAINTED_VOXELS = 2_000_000  # painted at a time, which limits memory
 WARP_SD_MM = 4.0  # standard deviation of the displacement along each axis
 TEXTURE_WAVES = 64  # with 16, single waves are visible as a cross-hatch
 UNDER_THE_SKIN_MM = 0.6  # depth below the surface of all but the skin
@@ -34,7 +34,7 @@ class Phantom:
     mu_per_cm: NDArray[np.float32]
     labels: NDArray[np.uint8]
 
-    def slab(self, start: int, stop: int) -> Phantom:
+    def part(self, start: int, stop: int) -> Phantom:
         """Return slices start to stop, sharing memory with the whole."""
         part = (slice(None), slice(None), slice(start, stop))
         return Phantom(self.activity_suv[part], self.mu_per_cm[part], self.labels[part])
@@ -58,12 +58,12 @@ def paint(
         np.zeros(grid.shape, np.float32),
         np.zeros(grid.shape, np.uint8),
     )
-    step = max(8, SLAB_VOXELS // (grid.shape[0] * grid.shape[1]))
+    step = max(8, PAINTED_VOXELS // (grid.shape[0] * grid.shape[1]))
     with threadpool_limits(1, user_api="blas"):  # its products are too small for several threads
         for start in range(0, grid.shape[2], step):
             stop = min(start + step, grid.shape[2])
-            samples = displaced(patient, grid.slab(start, stop), warp_sd_mm)
-            _paint(patient, painted, samples, phantom.slab(start, stop))
+            samples = displaced(patient, grid.part(start, stop), warp_sd_mm)
+            _paint(patient, painted, samples, phantom.part(start, stop))
     return phantom
 
 

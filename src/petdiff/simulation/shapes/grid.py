@@ -38,7 +38,7 @@ class Grid:
         )
         return x, y, z
 
-    def slab(self, start: int, stop: int) -> Grid:
+    def part(self, start: int, stop: int) -> Grid:
         """Return the grid of the slices from start to stop."""
         x, y, z = self.origin_mm
         shape = (self.shape[0], self.shape[1], stop - start)

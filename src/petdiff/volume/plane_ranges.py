@@ -1,4 +1,4 @@
-"""Process a large volume in slabs of axial planes, on all cores, with the same result."""
+"""Process a large volume in ranges of axial planes, on all cores, with the same result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _THICKNESS = 40  # planes: few enough for the CPU cache, enough that the halo co
 
 
 @dataclass(frozen=True)
-class Slab:
+class PlaneRange:
     """A range of planes along the last axis.
 
     read   the planes with their halo, cut at the volume's ends
@@ -30,26 +30,26 @@ class Slab:
     write: slice
 
 
-def slabs(planes: int, halo: int = 0) -> Iterator[Slab]:
-    """Yield slabs of 40 planes or more, each with `halo` planes of its neighbours.
+def plane_ranges(planes: int, halo: int = 0) -> Iterator[PlaneRange]:
+    """Yield ranges of 40 planes or more, each with `halo` planes of its neighbours.
 
     A filter whose reach is at most the halo gives the same inner planes as on the whole volume. At
-    the ends a slab has no halo, because the volume ends there too.
+    the ends a range has no halo, because the volume ends there too.
     """
     count = max(planes // _THICKNESS, 1)
     edges = [planes * n // count for n in range(count + 1)]
     for start, stop in pairwise(edges):
         first, last = max(start - halo, 0), min(stop + halo, planes)
-        yield Slab(slice(first, last), slice(start - first, stop - first), slice(start, stop))
+        yield PlaneRange(slice(first, last), slice(start - first, stop - first), slice(start, stop))
 
 
-def over_slabs(work: Callable[[Slab], T], planes: int, halo: int = 0) -> list[T]:
-    """Return the results of `work` on each slab, in order, using one thread per core.
+def map_plane_ranges(work: Callable[[PlaneRange], T], planes: int, halo: int = 0) -> list[T]:
+    """Return the results of `work` on each range of planes, in order, using one thread per core.
 
     numpy and scipy release Python's lock, so the threads run in parallel.
     """
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return list(pool.map(work, slabs(planes, halo)))
+        return list(pool.map(work, plane_ranges(planes, halo)))
 
 
 def smoothed(volume: NDArray[np.float32], sigma: Sequence[float]) -> NDArray[np.float32]:
@@ -61,9 +61,9 @@ def smoothed(volume: NDArray[np.float32], sigma: Sequence[float]) -> NDArray[np.
 
     result = np.empty_like(volume)
 
-    def work(slab: Slab) -> None:
-        filtered = gaussian_filter(volume[..., slab.read], sigma, mode="nearest")
-        result[..., slab.write] = filtered[..., slab.inner]
+    def work(part: PlaneRange) -> None:
+        filtered = gaussian_filter(volume[..., part.read], sigma, mode="nearest")
+        result[..., part.write] = filtered[..., part.inner]
 
-    over_slabs(work, volume.shape[2], halo=int(4 * sigma[2] + 0.5))  # scipy's truncation
+    map_plane_ranges(work, volume.shape[2], halo=int(4 * sigma[2] + 0.5))  # scipy's truncation
     return result
