@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from petdiff.device import resolve_device, resolve_precision
-from petdiff.methods.model import methods
+from petdiff.methods.registry import METHODS
 from petdiff.progress import Progress
 from petdiff.training.loop import place_weights
 from petdiff.training.prepare import recipe_volumes
@@ -37,7 +37,7 @@ MARGIN = 1.5  # more steps than estimated, at most: the seconds shall decide
 def seconds_a_step(name: str, preset: str) -> float:
     """Forward, backward and nothing else, of a batch of uniform patches."""
     group = ProcessGroup(0, 1, resolve_device("cpu"))
-    method = methods()[name].create(preset)
+    method = METHODS[name].create(preset)
     place_weights(method.trained, group)
     low = torch.rand(method.patch)
     patch = method.example(low, 0.5 + 0.5 * low)[None]
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--scanner", default="", help="train on its scans alone, of --tracer")
     parser.add_argument("--tracer", default="")
     options = parser.parse_args()
-    for name in options.methods or list(methods()):
+    for name in options.methods or list(METHODS):
         step_s = seconds_a_step(name, options.preset)
         expected = options.seconds / step_s
         steps = max(1, round(MARGIN * expected))

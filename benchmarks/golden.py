@@ -37,6 +37,7 @@ from threadpoolctl import threadpool_limits
 
 import petdiff
 from petdiff.data.array_store import Store
+from petdiff.device import PRECISION_VARIABLE
 from petdiff.evaluation.cohort.definition import Cohort, Unit
 from petdiff.evaluation.cohort.run import run_cohort
 from petdiff.evaluation.cohort.stored import StoredReading
@@ -48,7 +49,8 @@ from petdiff.evaluation.lesions import sphere_lesion
 from petdiff.evaluation.metrics import compare
 from petdiff.evaluation.protocol import measure_scan, prepare
 from petdiff.image import PETImage
-from petdiff.methods.model import load_model, methods, shipped_models
+from petdiff.methods.model import load_model, shipped_models
+from petdiff.methods.registry import METHODS
 from petdiff.suv import header as suv_header
 from petdiff.suv.rules import suv_from_headers
 from petdiff.training.log import LogEntry
@@ -169,7 +171,7 @@ def denoise() -> Entries:
     scan = warm_body()
     for name in shipped_models():
         model = load_model(name)
-        steps = None if model.method.default_steps == 1 else FEW
+        steps = None if model.method.answers_in_one_call else FEW
         for way, options in (WAYS["any"] | WAYS.get(name, {})).items():
             result = petdiff.denoise(
                 scan, model, steps=steps, precision="float32", device="cpu",
@@ -215,9 +217,9 @@ def slab() -> Entries:
 
 def train_methods() -> Entries:
     """Train each method for a few steps on patches of made-up scans, through supply and loop."""
-    for name, method in methods().items():
+    for name, kind in METHODS.items():
         torch.manual_seed(TRAIN.seed)
-        fresh = method.create(TRAIN.preset)
+        fresh = kind.create(TRAIN.preset)
         trained = fresh.trained
         entries: list[LogEntry] = []
         with tempfile.TemporaryDirectory() as folder:
@@ -316,8 +318,7 @@ def settle_arithmetic() -> None:
     """Compute in float32 and with one thread, whatever the machine would rather do."""
     torch.set_num_threads(1)
     threadpool_limits(1)
-    for method in methods().values():
-        method.precision = "float32"
+    os.environ[PRECISION_VARIABLE] = "float32"
 
 
 def differences(now: dict[str, Any], before: dict[str, Any], sections: list[str]) -> list[str]:

@@ -30,7 +30,7 @@ import petdiff
 from petdiff.evaluation.baselines import FWHM_PER_SIGMA, best_gaussian, gaussian
 from petdiff.evaluation.lesions import labelled_lesions, measure_lesion
 from petdiff.evaluation.metrics import psnr
-from petdiff.methods.local_activity import local_activity, noise_ratio
+from petdiff.methods.local_activity import ScanChannel, local_activity, noise_ratio
 from petdiff.volume.regions import body_mask
 
 Volume = NDArray[np.float32]
@@ -51,7 +51,7 @@ def noisier(
 def told_noise(suv: Volume) -> float:
     """What the model's own measure finds, relative to the activity."""
     fields = local_activity(torch.from_numpy(np.ascontiguousarray(suv))).fields
-    return float(noise_ratio(fields[3]).median())
+    return float(noise_ratio(fields[ScanChannel.EXPECTED_NOISE]).median())
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ def card(
 
 def row(name: str, path: Path, model: Any) -> str:
     """A line of the table: size, training and scores."""
-    training = model.contract.training
+    training = model.card.training
     parameters = sum(p.numel() for p in model.network.parameters())
     minutes = f"{training['seconds'] / 60:.0f}"
     scores = " | ".join(f"{value:.2f}" for value in training["psnr_db"].values())
@@ -65,13 +65,13 @@ def main() -> None:
     scores = json.loads(options.summary.read_text(encoding="utf-8"))["means"]
     for given in options.models:
         model = load_model(given)
-        name = model.contract.method
+        name = model.card.method
         told = {
-            "training": card(name, model.contract.training, scores, cohort),
+            "training": card(name, model.card.training, scores, cohort),
             "limits": UNPROVEN if name == "flow3d" else BRIEF + UNPROVEN,
         }
         path = Path(str(SHIPPED)) / f"{name}.safetensors"
-        save_model(path, model.network, model.contract.model_copy(update=told), torch.float16)
+        save_model(path, model.network, model.card.model_copy(update=told), torch.float16)
         print(row(name, path, load_model(name)))
 
 

@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from petdiff.device import describe_device, resolve_device, resolve_precision
-from petdiff.methods.model import methods
+from petdiff.methods.registry import METHODS
 from petdiff.training.loop import place_weights
 from petdiff.training.process_group import ProcessGroup
 from petdiff.training.recipe import Recipe
@@ -73,7 +73,7 @@ def main() -> None:
     dtype = resolve_precision("auto", device)
     group = ProcessGroup(0, 1, device)
     torch.manual_seed(0)
-    method = methods()[options.method].create(options.preset)
+    method = METHODS[options.method].create(options.preset)
     place_weights(method.trained, group)
     recipe = Recipe(batch=options.micro_batch, micro_batch=options.micro_batch)
     low = torch.rand(method.patch)

@@ -40,7 +40,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     method = Flow3D.create("tiny")
-    save_model(path, method.network, method.contract({}), torch.float16)
+    save_model(path, method.network, method.card({}), torch.float16)
     return path
 
 

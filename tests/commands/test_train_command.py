@@ -83,9 +83,9 @@ def test_own_pairs_become_a_model_that_denoises(
     assert not (run / "supply").exists()
     assert "validation, step 1: PSNR " in printed.err
 
-    from petdiff.methods.model import read_contract
+    from petdiff.methods.model import read_card
 
-    card = read_contract(model)
+    card = read_card(model)
     record = card.training
     assert record["data"] == (
         "2 pairs of scans of 2 patients (2 at 1/20 dose); validated on 1 patient more"
@@ -234,17 +234,17 @@ def test_fine_tuning_scores_the_starting_weights_and_a_finished_run_goes_on(
     first, kept = (load_model(folder / "model.safetensors") for folder in (base, run))
     for name, weight in first.network.state_dict().items():
         assert weight.equal(kept.network.state_dict()[name])
-    assert (kept.contract.title, kept.contract.licence) == ("Ours", "CC0")
-    card = kept.contract.training
+    assert (kept.card.title, kept.card.licence) == ("Ours", "CC0")
+    card = kept.card.training
     assert card["step"] == 0
     licence = {"licence": "not stated"}
     assert card["init"] == {"model": "model.safetensors", "sha256": first.sha256} | licence
-    assert card["patients"] == first.contract.training["patients"]
-    assert first.contract.title == "flow3d trained on pairs of 3 patients"
+    assert card["patients"] == first.card.training["patients"]
+    assert first.card.title == "flow3d trained on pairs of 3 patients"
 
     config.write_text(f"{started}learning_rate = 0.2\nsteps = 3")
     assert cli.run([*train, "-o", str(run), "--resume", "--quiet"]) == 0
-    longer = load_model(run / "model.safetensors").contract.training
+    longer = load_model(run / "model.safetensors").card.training
     assert (longer["steps"], longer["recipe"]["steps"]) == (3, 3)
     steps = [json.loads(line).get("step") for line in (run / "log.jsonl").read_text().splitlines()]
     assert steps == [None, 0, 2, 2, 3, 3]

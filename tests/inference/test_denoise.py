@@ -15,20 +15,25 @@ from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
 from petdiff.inference.denoise import denoise
 from petdiff.methods.flow3d import Flow3D
-from petdiff.methods.model import Contract, Model, methods
-from petdiff.networks.unet import UNet
+from petdiff.methods.local_denoiser import LocalConstants
+from petdiff.methods.model import Model
+from petdiff.methods.registry import METHODS
+from petdiff.networks.unet import UNet, UNetArchitecture
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
     """A tiny flow3d whose layers all speak."""
-    method = Flow3D(UNet(6, 4, widths=(8, 8, 8), blocks=(1, 1, 1)))
+    architecture = UNetArchitecture(
+        in_channels=6, out_channels=4, widths=(8, 8, 8), blocks=(1, 1, 1)
+    )
+    method = Flow3D(UNet(architecture), LocalConstants())
     generator = torch.Generator().manual_seed(1)  # 0 makes one that answers SUV 988 to 60
     with torch.no_grad():
         for parameter in method.network.parameters():
             parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
     method.network.eval().requires_grad_(False)
-    return Model(method, Contract(method="flow3d", architecture={}), "random", "0" * 64)
+    return Model(method, method.card({}), "random", "0" * 64)
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -153,8 +158,8 @@ def test_spread_is_that_of_the_samples_and_of_what_they_share(model: Model) -> N
         [denoise(image, model, generator=one_after_another, **options).image.suv for _ in range(3)]
     )
     assert result.uncertainty is not None
-    bound = model.method.bind(torch.from_numpy(image.suv))
-    expected = bound.spread(torch.from_numpy(drawn.std(0, ddof=1))).numpy()
+    bound = model.method.condition(torch.from_numpy(image.suv))
+    expected = bound.standard_deviation(torch.from_numpy(drawn.std(0, ddof=1))).numpy()
     inside = result.uncertainty.suv > 0
     np.testing.assert_allclose(result.uncertainty.suv[inside], expected[inside], atol=2e-4)
     assert inside.any()
@@ -195,11 +200,11 @@ def test_what_is_no_dose_is_refused(model: Model, dose: float) -> None:
         denoise(scan((16, 16, 16)), model, drf=dose)
 
 
-def test_a_method_that_cannot_be_told_a_dose_says_so() -> None:
-    told = {name for name, method in methods().items() if method.can_be_told_dose}
-    assert told == {"flow3d"}
-    regressor = methods()["logunet"].create("tiny")
-    model = Model(regressor, regressor.contract({}), "mine", "0" * 64)
+def test_a_method_that_makes_no_use_of_a_dose_says_so() -> None:
+    accepting = {name for name, kind in METHODS.items() if kind.create("tiny").accepts_dose}
+    assert accepting == {"flow3d"}
+    regressor = METHODS["logunet"].create("tiny")
+    model = Model(regressor, regressor.card({}), "mine", "0" * 64)
     with pytest.raises(UsageError, match="logunet makes no use of a dose"):
         denoise(scan((16, 16, 16)), model, drf=4)
 
@@ -276,11 +281,11 @@ def test_a_bug_in_the_network_is_not_taken_for_a_lack_of_memory(
 
 @pytest.mark.parametrize("name", ["flow3d", "unet3d"])
 def test_a_model_keeps_its_weights_whatever_precision_it_is_asked_in(name: str) -> None:
-    method = methods()[name].create("tiny")
+    method = METHODS[name].create("tiny")
     for parameter in method.network.parameters():  # all layers speak, and none in bfloat16
         torch.nn.init.normal_(parameter, std=0.1, generator=seeded(parameter.numel()))
     method.network.eval().requires_grad_(False)
-    given = Model(method, method.contract({}), "random", "0" * 64)
+    given = Model(method, method.card({}), "random", "0" * 64)
     weights = {key: value.clone() for key, value in method.network.state_dict().items()}
     image = scan((16, 16, 16))
     first = denoise(image, given, precision="float32").image.suv

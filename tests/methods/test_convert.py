@@ -13,8 +13,8 @@ from torch import Tensor
 
 from petdiff.errors import InputRefused, PetdiffError, UsageError
 from petdiff.methods.convert import convert
-from petdiff.methods.ddpm3d import DDPM3D
 from petdiff.methods.model import load_model
+from petdiff.methods.published_ddpm import PublishedDDPM
 from petdiff.networks.published import Architecture, PublishedUNet
 
 SMALL = Architecture(channels=32, multipliers=(1,), decoder_multipliers=(1, 1), residual_blocks=1)
@@ -42,9 +42,9 @@ def test_converted_model_loads_with_the_same_weights(
     out = tmp_path / "model.safetensors"
     said = convert(saved(weights, tmp_path), out)
     model = load_model(out)
-    assert isinstance(model.method, DDPM3D)
+    assert isinstance(model.method, PublishedDDPM)
     assert model.method.network.architecture == SMALL
-    assert model.contract.licence == "CC BY-NC-SA 4.0"
+    assert model.card.licence == "CC BY-NC-SA 4.0"
     assert said["parameters"] == sum(tensor.numel() for tensor in weights.values())
     assert said["learned_variance"]
     for name, tensor in model.network.state_dict().items():

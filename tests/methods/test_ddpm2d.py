@@ -7,19 +7,19 @@ from torch import Tensor, nn
 
 from petdiff.diffusion.schedules import sigmas_of
 from petdiff.inference.blended_windows import WindowDenoiser
-from petdiff.methods.ddpm2d import DDPM2D
-from petdiff.methods.ddpm3d import Process
+from petdiff.methods.ddpm2d import PRESETS
+from petdiff.methods.published_ddpm import Process, PublishedDDPM2D
 
 
-def method(slab: int) -> DDPM2D:
+def method(slab: int) -> PublishedDDPM2D:
     """With small windows, and seeded weights where fresh ones are 0."""
     torch.manual_seed(0)
-    made = DDPM2D.create("tiny")
+    made = PublishedDDPM2D.create(PRESETS["tiny"])
     for parameter in made.network.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.1)
     process = made.process.model_dump() | {"slab": slab, "tile": (8, 8), "overlap": 3}
-    return DDPM2D(made.network, Process(**process))
+    return PublishedDDPM2D(made.network, Process(**process))
 
 
 def volume(*shape: int, seed: int = 0) -> Tensor:
@@ -57,7 +57,7 @@ def test_no_seam_between_slices_however_many_are_asked_at_once() -> None:
     answers = []
     for slab in (2, 4, 100):
         it = method(slab)
-        asked = WindowDenoiser(it, it.bind(y).fields, None, None, 1)
+        asked = WindowDenoiser(it, it.condition(y).fields, None, None, 1)
         answers.append(asked(x, sigma))
     torch.testing.assert_close(answers[0], answers[2])
     torch.testing.assert_close(answers[1], answers[2])

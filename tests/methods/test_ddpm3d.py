@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 
 import pytest
@@ -13,10 +14,11 @@ from petdiff.diffusion.denoiser import VarianceDenoiser
 from petdiff.diffusion.schedules import sigmas_of
 from petdiff.errors import InputRefused, UsageError
 from petdiff.inference.blended_windows import WindowDenoiser, weighted_spans, window_starts
-from petdiff.methods.ddpm3d import DDPM3D, Process
-from petdiff.methods.model import Contract
+from petdiff.methods.card import ModelCard, card_from_json
+from petdiff.methods.published_ddpm import Process, PublishedDDPM
 from petdiff.networks.published import Architecture, PublishedUNet
 
+SMALL = Architecture(channels=32, multipliers=(1,), decoder_multipliers=(1, 1), residual_blocks=1)
 SMALL_FIELD = Process(field=(4, 4), slab=8, overlap=3)
 
 
@@ -35,8 +37,8 @@ class Stub(nn.Module):
         return torch.cat([epsilon, -torch.ones_like(epsilon)], dim=1)
 
 
-def stubbed(process: Process = SMALL_FIELD) -> DDPM3D:
-    return DDPM3D(Stub(), process)  # type: ignore[arg-type]
+def stubbed(process: Process = SMALL_FIELD) -> PublishedDDPM:
+    return PublishedDDPM(Stub(), process)  # type: ignore[arg-type]
 
 
 def volume(*shape: int, seed: int = 0) -> Tensor:
@@ -45,7 +47,7 @@ def volume(*shape: int, seed: int = 0) -> Tensor:
 
 def test_the_domain_gives_every_value_back_however_hot() -> None:
     y = torch.tensor([-0.5, 0.0, 3.0, 16.0, 60.0]).view(5, 1, 1)
-    bound = stubbed().bind(y)
+    bound = stubbed().condition(y)
     assert bound.fields.flatten().tolist() == [-0.03125, 0.0, 0.1875, 1.0, 1.0]
     torch.testing.assert_close(bound.decode(bound.fields[0]), y)
 
@@ -113,7 +115,7 @@ def test_weights_add_up_to_one_everywhere(length: int, overlap: int) -> None:
 def test_slabs_leave_no_trace_where_the_network_takes_no_statistics(slab: int) -> None:
     method = stubbed()
     y, x, sigma = volume(4, 4, 30), volume(4, 4, 30, seed=1), sigmas_of(SMALL_FIELD.alphas_bar)[400]
-    fields = method.bind(y).fields
+    fields = method.condition(y).fields
     slabs = WindowDenoiser(method, fields, slab, None, calls=1)
     whole = method.denoise(x[None, None], sigma[None], fields[None])[0, 0]
     torch.testing.assert_close(slabs(x, sigma), whole)
@@ -121,7 +123,7 @@ def test_slabs_leave_no_trace_where_the_network_takes_no_statistics(slab: int) -
 
 def test_slabs_know_the_variance_and_report_progress() -> None:
     method, ticks = stubbed(), []
-    fields = method.bind(volume(4, 4, 18)).fields
+    fields = method.condition(volume(4, 4, 18)).fields
     slabs = WindowDenoiser(method, fields, None, lambda *tick: ticks.append(tick), calls=2)
     assert isinstance(slabs, VarianceDenoiser)
     sigma, sigma_next = torch.tensor([2.0, 1.0], dtype=torch.float64)
@@ -143,7 +145,7 @@ def test_slab_is_halved_when_memory_runs_out(caplog: pytest.LogCaptureFixture) -
         return enough(x, timestep)
 
     method.network.forward = forward  # type: ignore[method-assign]
-    fields = method.bind(volume(4, 4, 30)).fields
+    fields = method.condition(volume(4, 4, 30)).fields
     slabs = WindowDenoiser(method, fields, None, None, calls=1)
     slabs(volume(4, 4, 30), torch.tensor(1.0))
     assert slabs.window == [4, 4, 12]
@@ -155,8 +157,8 @@ def test_same_seed_same_bytes(steps: int) -> None:
     network = PublishedUNet(
         Architecture(channels=32, multipliers=(1, 1), decoder_multipliers=(1,) * 6)
     )
-    method = DDPM3D(network, SMALL_FIELD)
-    bound = method.bind(volume(4, 4, 12).abs())
+    method = PublishedDDPM(network, SMALL_FIELD)
+    bound = method.condition(volume(4, 4, 12).abs())
 
     def run(seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
@@ -168,14 +170,17 @@ def test_same_seed_same_bytes(steps: int) -> None:
     assert not torch.equal(run(1), run(2))
 
 
-def test_contracts_of_before_patches_mean_what_they_meant() -> None:
+def test_cards_of_before_windows_mean_what_they_meant() -> None:
     before = {
         "timesteps": 1000, "beta_first": 1e-4, "beta_last": 0.02, "x0_range": [-1, 1],
         "clip_suv": 16, "voxel_mm": 1.65, "axes": "LPS", "slab": 96, "overlap": 10,
         "field": [288, 192],
     }  # fmt: skip
-    assert Process.model_validate(before) == Process()
-    assert stubbed(Process()).window == (None, None, 96)
+    architecture = SMALL.model_dump(mode="json")
+    held = {"method": "ddpm3d", "architecture": architecture, "process": before}
+    made = PublishedDDPM.from_card(card_from_json(json.dumps(held)))
+    assert made.process == Process()
+    assert made.window == (None, None, 96)
 
 
 def test_more_steps_than_the_model_has_are_refused() -> None:
@@ -185,14 +190,13 @@ def test_more_steps_than_the_model_has_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "entry"), [("architecture", {"channels": "many"}), ("process", {"slabs": 3})]
+    ("part", "entry"), [("architecture", {"channels": "many"}), ("constants", {"slabs": 3})]
 )
-def test_contract_that_makes_no_sense_is_refused_by_entry(
-    part: str, entry: dict[str, object]
-) -> None:
-    contract = Contract(method="ddpm3d", **{"architecture": {}, "process": {}} | {part: entry})
+def test_card_that_makes_no_sense_is_refused_by_entry(part: str, entry: dict[str, object]) -> None:
+    made = PublishedDDPM(PublishedUNet(SMALL), Process()).card({}).model_dump()
+    card = ModelCard.model_validate(made | {part: made[part] | entry})
     with pytest.raises(InputRefused, match=next(iter(entry))):
-        DDPM3D.from_contract(contract)
+        PublishedDDPM.from_card(card)
 
 
 @pytest.mark.real
@@ -206,8 +210,8 @@ def test_whole_method_gives_the_published_codes_ancestral_sample(
 
     noises = iter(to_ijk(noise) for noise in reference["ancestral10_noises"])
     monkeypatch.setattr(samplers, "unit_noise", lambda like, generator: next(noises))
-    method = DDPM3D(published_network, Process(field=(32, 32)))
-    bound = method.bind(16 * to_ijk(reference["y"]))
+    method = PublishedDDPM(published_network, Process(field=(32, 32)))
+    bound = method.condition(16 * to_ijk(reference["y"]))
     slabs = WindowDenoiser(method, bound.fields, None, None, calls=10)
     x0 = method.sample(slabs, next(noises), 10, torch.Generator())
     expected = to_ijk(reference["ancestral10_out"])

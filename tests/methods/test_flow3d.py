@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from petdiff.errors import InputRefused, UsageError
-from petdiff.methods.flow3d import Flow3D, loss, preconditioning
-from petdiff.methods.local_activity import CHANNELS, FIELDS, local_activity
+from petdiff.methods.flow3d import Flow3D
+from petdiff.methods.local_activity import AnswerChannel, ScanChannel, local_activity
+from petdiff.methods.local_denoiser import Example, preconditioning
 from petdiff.simulation.scanner.acquisition import thin
 
 SIGMA_DATA = 0.3
@@ -53,17 +54,17 @@ def test_a_scan_without_noise_is_handed_back_whatever_the_network_says() -> None
 
 
 @pytest.mark.parametrize("dose", [1.5, 4.0, 100.0])
-def test_a_told_scan_s_own_counts_are_kept_and_the_rest_is_what_the_network_expects(
+def test_a_scan_s_own_counts_are_kept_and_the_rest_is_what_the_network_expects(
     dose: float,
 ) -> None:
-    """full = f · low + (1 − f) · rest, where the network does not look at what it is told."""
+    """full = f · low + (1 − f) · rest, if the network ignores that the dose is known."""
     torch.manual_seed(0)
     method = Flow3D.create("tiny")
     with torch.no_grad():
         for parameter in method.network.parameters():
             parameter.copy_(0.1 * torch.randn(parameter.shape))
         method.network.stem.weight[:, 4 * 8 : 5 * 8] = 0
-    fields = local_activity(scan(0.5), dose=dose).fields[None]
+    fields = local_activity(scan(0.5), drf=dose).fields[None]
     unknown = torch.cat([fields[:, :4], torch.zeros_like(fields[:, 4:])], dim=1)
     x, sigma = torch.zeros(1, 1, 16, 16, 16), torch.tensor([torch.inf])
     told, rest = (method.denoise(x, sigma, each)[:, :1] for each in (fields, unknown))
@@ -82,17 +83,19 @@ def test_thinned_counts_share_noise_with_the_full_dose_as_the_told_dose_says() -
         assert slope == pytest.approx(1 / dose, abs=0.005)
 
 
-def test_half_of_the_training_patches_are_told_their_dose() -> None:
+def test_the_dose_is_known_in_half_of_the_training_patches() -> None:
     method = Flow3D.create("tiny")
     example = method.example(scan(0.4), scan(0.1), 4.0)
-    assert example.shape == (2 + FIELDS, 16, 16, 16)
-    assert example[FIELDS].unique().tolist() == [0.75]
-    assert method.example(scan(0.4), scan(0.1))[FIELDS].unique().tolist() == [0]
+    assert example.shape == (2 + len(ScanChannel), 16, 16, 16)
+    assert example[1 + ScanChannel.LACKING_COUNTS].unique().tolist() == [0.75]
+    assert method.example(scan(0.4), scan(0.1))[
+        1 + ScanChannel.LACKING_COUNTS
+    ].unique().tolist() == [0]
     seen: list[float] = []
 
     def noted(x: torch.Tensor, sigma: torch.Tensor, fields: torch.Tensor) -> torch.Tensor:
         seen.extend(fields[:, 4].amax((1, 2, 3)).tolist())
-        return torch.cat([x, torch.zeros_like(fields[:, 1:CHANNELS])], dim=1)
+        return torch.cat([x, torch.zeros_like(fields[:, 1 : len(AnswerChannel)])], dim=1)
 
     method.denoise = noted  # type: ignore[method-assign]
     [objective] = method.objectives()
@@ -131,11 +134,13 @@ def test_loss_of_a_perfect_answer_is_zero() -> None:
     fields = local_activity(scan(0.3)).fields[None]
     measured = fields[:, :1]
     activity = torch.ones_like(measured)
-    trust = torch.zeros_like(fields[:, 1:CHANNELS])
+    trust = torch.zeros_like(fields[:, 1 : len(AnswerChannel)])
     perfect = torch.cat([measured, trust], dim=1)
     method.denoise = lambda x, sigma, fields: perfect  # type: ignore[method-assign]
     generator = torch.Generator().manual_seed(0)
-    assert loss(method, measured, fields, activity, generator).item() == pytest.approx(0, abs=1e-9)
+    assert method.loss(Example(measured, fields, activity), generator).item() == pytest.approx(
+        0, abs=1e-9
+    )
 
 
 def test_loss_is_finite_where_a_scan_has_negative_voxels() -> None:
@@ -156,7 +161,7 @@ def test_loss_learns() -> None:
     optimizer = torch.optim.Adam(method.network.parameters(), lr=3e-3)
 
     def ask() -> torch.Tensor:
-        return loss(method, r, fields, activity, torch.Generator().manual_seed(1))
+        return method.loss(Example(r, fields, activity), torch.Generator().manual_seed(1))
 
     before = ask().item()
     for _ in range(20):
@@ -182,22 +187,20 @@ def test_voxels_are_changed_only_where_training_saw_no_such_size(
 
 
 def test_a_model_of_another_version_is_refused() -> None:
-    contract = Flow3D.create("tiny").contract({})
-    assert Flow3D.from_contract(contract).network.architecture.model_dump() == contract.architecture
+    card = Flow3D.create("tiny").card({})
+    assert Flow3D.from_card(card).network.architecture.model_dump(mode="json") == card.architecture
     for end, channels in (("out_channels", 2), ("in_channels", 5)):
-        older = contract.model_copy(
-            update={"architecture": contract.architecture | {end: channels}}
-        )
-        with pytest.raises(InputRefused, match=f"{end}: of another version"):
-            Flow3D.from_contract(older)
+        older = card.model_copy(update={"architecture": card.architecture | {end: channels}})
+        with pytest.raises(InputRefused, match=f"{end}: {channels}, where this version"):
+            Flow3D.from_card(older)
 
 
-@pytest.mark.parametrize("part", ["architecture", "process"])
-def test_an_unknown_entry_of_a_contract_is_refused_by_name(part: str) -> None:
-    made = Flow3D.create("tiny").contract({})
+@pytest.mark.parametrize("part", ["architecture", "constants"])
+def test_an_unknown_entry_of_a_card_is_refused_by_name(part: str) -> None:
+    made = Flow3D.create("tiny").card({})
     entries = getattr(made, part) | {"attention": True}
-    with pytest.raises(InputRefused, match="flow3d: attention"):
-        Flow3D.from_contract(made.model_copy(update={part: entries}))
+    with pytest.raises(InputRefused, match="of flow3d: attention"):
+        Flow3D.from_card(made.model_copy(update={part: entries}))
 
 
 def test_an_unknown_preset_names_the_known() -> None:

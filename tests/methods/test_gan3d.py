@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from petdiff.methods.gan3d import GAN3D, least_squares
-from petdiff.networks.discriminator import PatchDiscriminator
+from petdiff.methods.gan3d import PRESETS
+from petdiff.methods.published_regression import PublishedGAN
+from petdiff.networks.discriminator import PatchDiscriminator, least_squares
 
 
 class Verdict(nn.Module):
@@ -17,9 +18,9 @@ class Verdict(nn.Module):
         return candidate.mean().view(1, 1, 1, 1, 1)
 
 
-def judged() -> GAN3D:
+def judged() -> PublishedGAN:
     """Fresh, so that what it makes is the measured scan."""
-    made = GAN3D.create("tiny")
+    made = PublishedGAN.create(PRESETS["tiny"])
     made.discriminator = Verdict()  # type: ignore[assignment]
     return made
 
@@ -54,7 +55,7 @@ def test_a_fair_discriminator_is_at_its_optimum() -> None:
 
 
 def test_the_discriminators_loss_leaves_the_generator_alone() -> None:
-    made = GAN3D.create("tiny")
+    made = PublishedGAN.create(PRESETS["tiny"])
     made.discriminator_loss(torch.rand(1, 2, 16, 16, 16), torch.Generator()).backward()
     assert all(parameter.grad is None for parameter in made.network.parameters())
     assert made.discriminator is not None
@@ -89,7 +90,7 @@ def test_no_layer_of_the_discriminator_stretches_more_than_its_bound() -> None:
 
 def test_the_discriminator_stays_finite_in_half_precision() -> None:
     torch.manual_seed(0)
-    made = GAN3D.create("tiny")
+    made = PublishedGAN.create(PRESETS["tiny"])
     with torch.autocast("cpu", torch.bfloat16):
         loss = made.loss(torch.rand(1, 2, 16, 16, 16), torch.Generator())
     loss.backward()
@@ -98,7 +99,7 @@ def test_the_discriminator_stays_finite_in_half_precision() -> None:
 
 
 def test_a_model_from_a_file_has_no_discriminator_and_says_so() -> None:
-    made = GAN3D.create("tiny")
-    loaded = GAN3D.from_contract(made.contract({}))
+    made = PublishedGAN.create(PRESETS["tiny"])
+    loaded = PublishedGAN.from_card(made.card({}))
     with pytest.raises(ValueError, match="no discriminator"):
         loaded.objectives()

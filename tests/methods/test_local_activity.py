@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from petdiff.methods.local_activity import (
-    CHANNELS,
+    AnswerChannel,
+    ScanChannel,
     local_activity,
     noise_ratio,
     spectral_noise,
@@ -12,6 +13,8 @@ from petdiff.simulation.scanner.exam import Exam
 from petdiff.simulation.scanner.scan import scan as simulated
 from petdiff.simulation.scanner.scanners import get_scanner
 from petdiff.volume.filters import gaussian_smooth
+
+RATIO, _, LOCAL_NOISE, EXPECTED_NOISE, _ = ScanChannel
 
 
 @pytest.fixture
@@ -39,14 +42,16 @@ def test_activity_scales_with_the_scan(scan: torch.Tensor) -> None:
 
 def test_decoding_the_measured_ratio_gives_back_the_scan(scan: torch.Tensor) -> None:
     seen = local_activity(scan)
-    torch.testing.assert_close(seen.decode(seen.fields[0]), scan, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(seen.decode(seen.fields[RATIO]), scan, atol=1e-5, rtol=1e-5)
 
 
-def test_spread_holds_a_fifth_of_the_local_noise(scan: torch.Tensor) -> None:
+def test_standard_deviation_holds_a_fifth_of_the_local_noise(scan: torch.Tensor) -> None:
     """Of white noise of 0.1, less what a Gaussian of σ 1 keeps of it, in the background."""
     kept = 1 - 2 / (2 * np.pi) ** 1.5 + 1 / (4 * np.pi) ** 1.5
     seen = local_activity(scan)
-    shared, both = (seen.spread(torch.full_like(scan, sd))[4:, 4:-4, :4] for sd in (0.0, 0.1))
+    shared, both = (
+        seen.standard_deviation(torch.full_like(scan, sd))[4:, 4:-4, :4] for sd in (0.0, 0.1)
+    )
     assert shared.mean().item() == pytest.approx(0.2 * 0.1 * np.sqrt(kept), rel=0.05)
     torch.testing.assert_close(both.square(), shared.square() + 0.1**2)
 
@@ -55,7 +60,7 @@ def test_scan_noise_is_that_of_the_background_whatever_the_hot_organ(scan: torch
     seen = local_activity(scan)
     # White noise of 0.1, less what a Gaussian of σ 1 keeps of it, over 1 + the far share.
     kept = 1 - 2 / (2 * np.pi) ** 1.5 + 1 / (4 * np.pi) ** 1.5
-    expected = noise_ratio(seen.fields[3])
+    expected = noise_ratio(seen.fields[EXPECTED_NOISE])
     assert expected.median().item() == pytest.approx(0.1 / 1.03 * np.sqrt(kept), rel=0.1)
 
 
@@ -80,7 +85,7 @@ def test_noise_of_any_colour_is_told_from_anatomy(width: float) -> None:
     y = texture((40, 44, 36), 0.4) + noise
     seen = local_activity(y)
     true = fine_noise(noise, seen.activity).median()
-    assert noise_ratio(seen.fields[2]).median() > 6 * true
+    assert noise_ratio(seen.fields[LOCAL_NOISE]).median() > 6 * true
     told = spectral_noise(y, seen.activity)
     assert told is not None
     assert told.item() == pytest.approx(true.item(), rel=0.35)
@@ -104,18 +109,18 @@ def test_noise_of_a_reconstructed_scan_is_told_from_anatomy(dose: float) -> None
     )  # fmt: skip
     seen = local_activity(first)
     true = fine_noise((first - second) / np.sqrt(2), seen.activity)[inside].median()
-    local = noise_ratio(seen.fields[2])[inside].median()
+    local = noise_ratio(seen.fields[LOCAL_NOISE])[inside].median()
     told = spectral_noise(first, seen.activity)
     assert told is not None
     assert told.item() == pytest.approx(true.item(), rel=0.5)
     assert local > 1.5 * told
-    assert noise_ratio(seen.fields[3])[inside].median() < 1.1 * told
+    assert noise_ratio(seen.fields[EXPECTED_NOISE])[inside].median() < 1.1 * told
 
 
 def test_without_noise_an_eighth_of_the_fine_structure_is_taken_for_it() -> None:
     y = 1 + 0.5 * torch.arange(40.0).sin()[:, None, None].expand(40, 44, 36)
     seen = local_activity(y)
-    told, local = (noise_ratio(seen.fields[n]).median() for n in (3, 2))
+    told, local = (noise_ratio(seen.fields[n]).median() for n in (EXPECTED_NOISE, LOCAL_NOISE))
     assert told.item() == pytest.approx(local.item() / 8, rel=0.1)
 
 
@@ -123,13 +128,18 @@ def test_a_scan_too_thin_for_a_spectrum_has_its_noise_from_every_voxel(scan: tor
     for thin in (scan[..., :11], scan[:11]):
         seen = local_activity(thin)
         assert spectral_noise(thin, seen.activity) is None
-        assert (seen.fields[3].median() - seen.fields[2].median()).abs() < 0.1
+        assert (
+            seen.fields[EXPECTED_NOISE].median() - seen.fields[LOCAL_NOISE].median()
+        ).abs() < 0.1
 
 
 def test_hot_organs_are_expected_to_have_less_noise(scan: torch.Tensor) -> None:
     seen = local_activity(scan)
     hot, warm = seen.activity.argmax(), (20, 18, 40)
-    less = noise_ratio(seen.fields[3]).flatten()[hot] / noise_ratio(seen.fields[3])[warm]
+    less = (
+        noise_ratio(seen.fields[EXPECTED_NOISE]).flatten()[hot]
+        / noise_ratio(seen.fields[EXPECTED_NOISE])[warm]
+    )
     hotter = seen.activity.max() / seen.activity[warm]
     assert hotter > 20
     assert less.item() == pytest.approx(hotter.item() ** -0.4, rel=1e-3)
@@ -137,7 +147,7 @@ def test_hot_organs_are_expected_to_have_less_noise(scan: torch.Tensor) -> None:
 
 def answer_of(r: torch.Tensor, trust: float = 0.0) -> torch.Tensor:
     """r as the network answers it, with the same trust in the scan at every fine scale."""
-    return torch.stack([r, *[torch.full_like(r, trust)] * (CHANNELS - 1)])
+    return torch.stack([r, *[torch.full_like(r, trust)] * (len(AnswerChannel) - 1)])
 
 
 def test_a_trusted_scan_keeps_its_finest_activity_a_distrusted_one_its_regions() -> None:
@@ -146,7 +156,7 @@ def test_a_trusted_scan_keeps_its_finest_activity_a_distrusted_one_its_regions()
     flat = torch.zeros_like(y)  # all that the scan shows, but for its local activity, smoothed away
     left = {
         trust: (
-            gaussian_smooth(seen.decode(seen.settle(answer_of(flat, trust))), 1.0)
+            gaussian_smooth(seen.decode(seen.keep_activity(answer_of(flat, trust))), 1.0)
             - gaussian_smooth(y, 1.0)
         )
         for trust in (-50.0, 50.0)
@@ -156,9 +166,9 @@ def test_a_trusted_scan_keeps_its_finest_activity_a_distrusted_one_its_regions()
 
 def test_regional_activity_is_kept_whatever_the_network_changed(scan: torch.Tensor) -> None:
     seen = local_activity(scan)
-    wrong = 1.3 * (1 + gaussian_smooth(seen.fields[0], 0.8)) - 1  # smoother, and 30 % too hot
+    wrong = 1.3 * (1 + gaussian_smooth(seen.fields[RATIO], 0.8)) - 1  # smoother, and 30 % too hot
     before, after = (
-        gaussian_smooth(seen.decode(r), 4.0) for r in (wrong, seen.settle(answer_of(wrong)))
+        gaussian_smooth(seen.decode(r), 4.0) for r in (wrong, seen.keep_activity(answer_of(wrong)))
     )
     truth = gaussian_smooth(scan, 4.0)
     assert ((before / truth - 1).abs() > 0.2).float().mean() > 0.9
@@ -170,7 +180,7 @@ def test_an_answer_of_both_signs_stays_bounded(scan: torch.Tensor, trust: float)
     """Where they cancel, no factor may make of them what was not there."""
     seen = local_activity(scan)
     wild = 3 * torch.randn(scan.shape, generator=torch.Generator().manual_seed(4))
-    kept = seen.decode(seen.settle(answer_of(wild, trust)))
+    kept = seen.decode(seen.keep_activity(answer_of(wild, trust)))
     assert kept.min() >= 0
     # Without negatives a voxel is at most what is smoothed there over the Gaussian's middle.
     middle = 1 / (2 * torch.pi * 4) ** 1.5
@@ -180,7 +190,10 @@ def test_an_answer_of_both_signs_stays_bounded(scan: torch.Tensor, trust: float)
 def test_keeping_activity_leaves_the_measured_scan_alone(scan: torch.Tensor) -> None:
     seen = local_activity(scan)
     torch.testing.assert_close(
-        seen.settle(answer_of(seen.fields[0])), seen.fields[0], atol=1e-5, rtol=1e-5
+        seen.keep_activity(answer_of(seen.fields[RATIO])),
+        seen.fields[RATIO],
+        atol=1e-5,
+        rtol=1e-5,
     )
 
 

@@ -37,7 +37,7 @@ def test_paper_is_the_size_that_is_published() -> None:
 
 def test_the_domain_is_the_logarithm_and_gives_negative_and_hot_voxels_back() -> None:
     y = torch.tensor([-2.0, 0.0, 1.0, 100.0]).view(4, 1, 1)
-    bound = LogUNet.create("tiny").bind(y)
+    bound = LogUNet.create("tiny").condition(y)
     expected = [-math.log(3), 0.0, math.log(2), math.log(101)]
     assert bound.fields.flatten().tolist() == pytest.approx(expected)
     torch.testing.assert_close(bound.decode(bound.fields[0]), y)

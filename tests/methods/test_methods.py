@@ -13,7 +13,9 @@ from torch import Tensor, nn
 import petdiff
 from petdiff.device import resolve_precision
 from petdiff.errors import InputRefused, UsageError
-from petdiff.methods.model import Contract, Model, load_model, methods, save_model
+from petdiff.methods.card import ModelCard
+from petdiff.methods.model import Model, load_model, save_model
+from petdiff.methods.registry import METHODS
 
 COMPARED = ["ddpm3d", "ddpm2d", "unet3d", "gan3d", "logunet"]
 ASKED_ONCE = ["unet3d", "gan3d", "logunet"]
@@ -45,7 +47,7 @@ def as_image(suv: Tensor) -> petdiff.PETImage:
 
 def as_model(method: Any) -> Model:
     method.network.eval()
-    return Model(method, method.contract({"steps": 0}), method.name, "")
+    return Model(method, method.card({"steps": 0}), method.name, "")
 
 
 def awake(network: nn.Module) -> nn.Module:
@@ -64,7 +66,7 @@ def rmse(x: Any, y: Tensor) -> float:
 def trained(name: str) -> tuple[Model, list[float]]:
     """The tiny preset after a few steps on one pair, and its losses."""
     torch.manual_seed(0)
-    method = methods()[name].create("tiny")
+    method = METHODS[name].create("tiny")
     batch = method.example(*pair_for(name))[None]
     rate, steps, losses = 8e-3 if name.startswith("ddpm") else 3e-3, STEPS[name], []
     objectives = method.objectives()
@@ -88,7 +90,7 @@ def trained(name: str) -> tuple[Model, list[float]]:
 @pytest.mark.parametrize("name", ["unet3d", "gan3d"])
 def test_paper_is_the_published_net_less_a_channel_in_and_one_out(name: str) -> None:
     with torch.device("meta"):
-        network = methods()[name].create("paper").network
+        network = METHODS[name].create("paper").network
     one_in, one_out = 27 * 128, 27 * 128 + 1
     assert sum(p.numel() for p in network.parameters()) == 206_964_610 - one_in - one_out
 
@@ -116,12 +118,12 @@ def test_a_ddpm_learns_a_pair_and_then_takes_noise_off_it(name: str) -> None:
 @pytest.mark.parametrize("name", COMPARED)
 def test_saved_and_loaded_it_gives_the_same(name: str, tmp_path: Path) -> None:
     low, _ = pair(5)
-    method = methods()[name].create("tiny")
+    method = METHODS[name].create("tiny")
     awake(method.network)
     made = as_model(method)
-    save_model(tmp_path / "it.safetensors", method.network, made.contract, torch.float32)
+    save_model(tmp_path / "it.safetensors", method.network, made.card, torch.float32)
     loaded = load_model(tmp_path / "it.safetensors")
-    assert loaded.contract.licence == "Apache-2.0"
+    assert loaded.card.licence == "Apache-2.0"
     one, other = (
         petdiff.denoise(as_image(low), m, steps=2 if "ddpm" in name else 1) for m in (made, loaded)
     )
@@ -132,7 +134,7 @@ def test_saved_and_loaded_it_gives_the_same(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(13, 7, 5), (9, 11, 1), (1, 1, 1)])
 @pytest.mark.parametrize("name", COMPARED)
 def test_any_size_is_denoised(name: str, shape: tuple[int, int, int]) -> None:
-    method = methods()[name].create("tiny")
+    method = METHODS[name].create("tiny")
     awake(method.network)
     suv = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     answer = petdiff.denoise(as_image(suv), as_model(method), steps=2 if "ddpm" in name else 1)
@@ -144,7 +146,7 @@ def test_any_size_is_denoised(name: str, shape: tuple[int, int, int]) -> None:
 def test_fresh_weights_give_the_scan_back_however_hot(name: str) -> None:
     suv = pair(16)[0] / 4
     suv[8, 8, 8] = 100
-    answer = petdiff.denoise(as_image(suv), as_model(methods()[name].create("tiny")))
+    answer = petdiff.denoise(as_image(suv), as_model(METHODS[name].create("tiny")))
     assert torch.from_numpy(answer.image.suv).max() == pytest.approx(100, rel=1e-5)
     torch.testing.assert_close(torch.from_numpy(answer.image.suv), suv, rtol=1e-5, atol=1e-5)
 
@@ -153,23 +155,23 @@ def test_fresh_weights_give_the_scan_back_however_hot(name: str) -> None:
 def test_a_hot_voxel_is_not_clipped_on_the_way(name: str) -> None:
     suv = pair(16)[0] / 4
     suv[8, 8, 8] = 100
-    bound = methods()[name].create("tiny").bind(suv, torch.float32)
-    decoded = bound.decode(bound.settle(bound.fields[:1]))
+    bound = METHODS[name].create("tiny").condition(suv, torch.float32)
+    decoded = bound.decode(bound.keep_activity(bound.fields[:1]))
     torch.testing.assert_close(decoded, suv, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", COMPARED)
 def test_an_example_is_both_scans_in_the_domain_of_bind(name: str) -> None:
-    method = methods()[name].create("tiny")
+    method = METHODS[name].create("tiny")
     low, full = pair(5)
     x0, y = method.example(low, full)
-    torch.testing.assert_close(x0, method.bind(full, torch.float32).fields[0])
-    torch.testing.assert_close(y, method.bind(low, torch.float32).fields[0])
+    torch.testing.assert_close(x0, method.condition(full, torch.float32).fields[0])
+    torch.testing.assert_close(y, method.condition(low, torch.float32).fields[0])
 
 
 @pytest.mark.parametrize("name", COMPARED)
 def test_objectives_train_all_there_is_and_each_its_own(name: str) -> None:
-    method = methods()[name].create("tiny")
+    method = METHODS[name].create("tiny")
     parameters = [p for objective in method.objectives() for p in objective.parameters]
     assert {id(p) for p in parameters} == {id(p) for p in method.trained.parameters()}
     assert len(parameters) == len({id(p) for p in parameters})
@@ -180,7 +182,7 @@ def test_objectives_train_all_there_is_and_each_its_own(name: str) -> None:
 @pytest.mark.parametrize("name", COMPARED)
 def test_loss_hangs_on_nothing_but_its_generator(name: str) -> None:
     torch.manual_seed(0)
-    method = methods()[name].create("tiny")
+    method = METHODS[name].create("tiny")
     batch = method.example(*pair(16))[None]
 
     def ask() -> float:
@@ -195,21 +197,21 @@ def test_loss_hangs_on_nothing_but_its_generator(name: str) -> None:
 @pytest.mark.parametrize("name", COMPARED)
 def test_an_unknown_preset_names_the_known(name: str) -> None:
     with pytest.raises(UsageError, match=f"{name}.*tiny, default or paper"):
-        methods()[name].create("huge")
+        METHODS[name].create("huge")
 
 
-@pytest.mark.parametrize("part", ["architecture", "process"])
+@pytest.mark.parametrize("part", ["architecture", "constants"])
 @pytest.mark.parametrize("name", COMPARED)
-def test_contract_that_makes_no_sense_is_refused_by_entry(name: str, part: str) -> None:
-    made = methods()[name].create("tiny").contract({})
-    broken = Contract(**made.model_dump() | {part: {"channels": "many", "features": "many"}})
-    with pytest.raises(InputRefused, match=f"{name}: (channels|features)"):
-        methods()[name].from_contract(broken)
+def test_card_that_makes_no_sense_is_refused_by_entry(name: str, part: str) -> None:
+    made = METHODS[name].create("tiny").card({})
+    broken = ModelCard(**made.model_dump() | {part: {"channels": "many", "features": "many"}})
+    with pytest.raises(InputRefused, match=f"of {name}: (channels|features)"):
+        METHODS[name].from_card(broken)
 
 
 @pytest.mark.parametrize("name", ASKED_ONCE)
 def test_what_answers_once_draws_no_samples(name: str) -> None:
-    model = as_model(methods()[name].create("tiny"))
+    model = as_model(METHODS[name].create("tiny"))
     with pytest.raises(UsageError, match="`steps` is 2"):
         petdiff.denoise(as_image(pair(8)[0]), model, steps=2)
     with pytest.raises(UsageError, match="`samples` is 2"):
@@ -218,7 +220,7 @@ def test_what_answers_once_draws_no_samples(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMPARED)
 def test_a_scan_is_denoised_at_its_own_voxel_size(name: str) -> None:
-    method = methods()[name].create("tiny")
+    method = METHODS[name].create("tiny")
     assert method.axes == "RAS"
     assert method.working_voxel_mm((1.65, 1.65, 5.0)) == pytest.approx((1.65, 1.65, 3.3))
     assert method.working_voxel_mm((4.0, 4.0, 4.0)) == (4, 4, 4)

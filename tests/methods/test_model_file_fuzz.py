@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.methods.convert import convert
-from petdiff.methods.model import HEADER_KEY, load_model, methods, save_model
+from petdiff.methods.model import HEADER_KEY, load_model, save_model
+from petdiff.methods.registry import METHODS
 from petdiff.networks.published import Architecture, PublishedUNet
 
 CASES = int(os.environ.get("PETDIFF_FUZZ_CASES", 150))
@@ -41,10 +42,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The bytes of a small model file of every method."""
     folder = tmp_path_factory.mktemp("whole")
     files = {}
-    for name, kind in methods().items():
+    for name, kind in METHODS.items():
         method = kind.create("tiny")
         path = folder / f"{name}.safetensors"
-        save_model(path, method.network, method.contract({"steps": 1}), torch.float16)
+        save_model(path, method.network, method.card({"steps": 1}), torch.float16)
         files[name] = path.read_bytes()
     return files
 
@@ -76,13 +77,13 @@ def put(value: Any, at: tuple[Any, ...], new: Any) -> None:
     value[at[-1]] = new
 
 
-def spoil_contract(content: bytes, rng: random.Random) -> bytes:
-    """Replace one to three values of the contract."""
+def spoil_card(content: bytes, rng: random.Random) -> bytes:
+    """Replace one to three values of the card."""
     header, tensors = split(content)
-    contract = json.loads(header["__metadata__"][HEADER_KEY])
+    card = json.loads(header["__metadata__"][HEADER_KEY])
     for _ in range(rng.randint(1, 3)):
-        put(contract, rng.choice(places(contract)), copy.deepcopy(rng.choice(NASTY)))
-    header["__metadata__"][HEADER_KEY] = json.dumps(contract)
+        put(card, rng.choice(places(card)), copy.deepcopy(rng.choice(NASTY)))
+    header["__metadata__"][HEADER_KEY] = json.dumps(card)
     return joined(header, tensors)
 
 
@@ -116,7 +117,7 @@ def spoil_bytes(content: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
-@pytest.mark.parametrize("spoil", [spoil_contract, spoil_tensors, spoil_bytes])
+@pytest.mark.parametrize("spoil", [spoil_card, spoil_tensors, spoil_bytes])
 def test_broken_model_files_load_or_are_refused_in_one_line(
     spoil: Callable[[bytes, random.Random], bytes], whole: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -142,19 +143,19 @@ BOUNDS: list[tuple[str, str, str, Any]] = [
     ("flow3d", "architecture", "blocks", [10**7, 1, 1]),
     ("flow3d", "architecture", "blocks", [1]),
     ("flow3d", "architecture", "dims", 5),
-    ("flow3d", "process", "sigma_data", 0),
+    ("flow3d", "constants", "sigma_data", 0),
     ("ddpm3d", "architecture", "groups", 0),
     ("ddpm3d", "architecture", "groups", 3),
     ("ddpm3d", "architecture", "residual_blocks", 10**6),
     ("ddpm3d", "architecture", "decoder_multipliers", []),
-    ("ddpm3d", "process", "timesteps", -1),
-    ("ddpm3d", "process", "slab", 0),
-    ("ddpm3d", "process", "axes", "x"),
-    ("ddpm3d", "process", "axes", "RLS"),
-    ("ddpm3d", "process", "x0_range", [1, -1]),
-    ("ddpm3d", "process", "voxel_mm", 0),
-    ("ddpm3d", "process", "precision", "int4"),
-    ("unet3d", "process", "window", [0, 64, 64]),
+    ("ddpm3d", "constants", "timesteps", -1),
+    ("ddpm3d", "constants", "slab", 0),
+    ("ddpm3d", "constants", "axes", "x"),
+    ("ddpm3d", "constants", "axes", "RLS"),
+    ("ddpm3d", "constants", "x0_range", [1, -1]),
+    ("ddpm3d", "constants", "voxel_mm", 0),
+    ("ddpm3d", "constants", "precision", "int4"),
+    ("unet3d", "constants", "window", [0, 64, 64]),
     ("logunet", "architecture", "levels", 40),
     ("logunet", "architecture", "features", 6),
 ]
@@ -165,32 +166,32 @@ def test_entry_out_of_bounds_is_refused_by_name(
     name: str, part: str, entry: str, value: Any, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
     header, tensors = split(whole[name])
-    contract = json.loads(header["__metadata__"][HEADER_KEY])
-    contract[part][entry] = value
-    header["__metadata__"][HEADER_KEY] = json.dumps(contract)
+    card = json.loads(header["__metadata__"][HEADER_KEY])
+    card[part][entry] = value
+    header["__metadata__"][HEADER_KEY] = json.dumps(card)
     path = tmp_path / "model.safetensors"
     path.write_bytes(joined(header, tensors))
-    with pytest.raises(InputRefused, match="contract of") as refusal:
+    with pytest.raises(InputRefused, match="model card, ") as refusal:
         load_model(path)
     assert entry in str(refusal.value) or "blocks" in str(refusal.value) or "groups" in str(refusal)
 
 
-def test_deeply_nested_contract_is_refused(whole: dict[str, bytes], tmp_path: Path) -> None:
+def test_deeply_nested_card_is_refused(whole: dict[str, bytes], tmp_path: Path) -> None:
     header, tensors = split(whole["flow3d"])
     path = tmp_path / "model.safetensors"
     for deep in ("[" * 100_000 + "]" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000):
-        contract = header["__metadata__"][HEADER_KEY]
-        start = contract.index('"training":')
-        broken = contract[:start] + f'"training":{deep},"limits":""}}'
+        card = header["__metadata__"][HEADER_KEY]
+        start = card.index('"training":')
+        broken = card[:start] + f'"training":{deep},"limits":""}}'
         header_of_it = header | {"__metadata__": {HEADER_KEY: broken}}
         path.write_bytes(joined(header_of_it, tensors))
-        with pytest.raises(InputRefused, match="unreadable contract"):
+        with pytest.raises(InputRefused, match="unreadable model card"):
             load_model(path)
 
 
 def test_weights_of_another_type_or_not_finite_are_refused(tmp_path: Path) -> None:
-    method = methods()["unet3d"].create("tiny")
-    card = {HEADER_KEY: method.contract({}).model_dump_json()}
+    method = METHODS["unet3d"].create("tiny")
+    header = {HEADER_KEY: method.card({}).model_dump_json()}
     path = tmp_path / "model.safetensors"
     for change, says in (
         (lambda w: w.to(torch.int32), "is of type I32"),
@@ -200,7 +201,7 @@ def test_weights_of_another_type_or_not_finite_are_refused(tmp_path: Path) -> No
     ):
         weights = dict(method.network.state_dict())
         weights["out.2.bias"] = change(weights["out.2.bias"]).contiguous()
-        path.write_bytes(save(weights, metadata=card))
+        path.write_bytes(save(weights, metadata=header))
         with pytest.raises(InputRefused, match=f"out.2.bias.*{says}"):
             load_model(path)
 
@@ -250,6 +251,7 @@ def spoil_checkpoint(weights: dict[str, Tensor], rng: random.Random) -> bytes:
     return spoil_bytes(content, rng) if rng.random() < 0.5 else content
 
 
+@pytest.mark.filterwarnings("ignore:.*quantized tensor:UserWarning")
 def test_broken_checkpoints_are_converted_or_refused_in_one_line(
     weights: dict[str, Tensor], tmp_path: Path
 ) -> None:

@@ -8,8 +8,8 @@ import torch
 
 import petdiff
 from petdiff.methods.convert import convert
-from petdiff.methods.ddpm3d import Process
 from petdiff.methods.model import Model
+from petdiff.methods.published_ddpm import Process
 
 
 @pytest.fixture(scope="module")

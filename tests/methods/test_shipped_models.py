@@ -16,13 +16,13 @@ MOST_BYTES = 10_000_000
 
 @pytest.mark.parametrize("name", shipped_models())
 def test_card_says_data_budget_limits_and_licence(name: str) -> None:
-    contract = load_model(name).contract
-    assert contract.method == name
-    assert "simulated" in contract.training["data"]
-    assert contract.training["steps"] > 0
-    assert sorted(contract.training["psnr_db"], key=float) == ["2", "4", "10", "20", "50", "100"]
-    assert "not evaluated on any pair of real scans" in contract.limits
-    assert contract.licence == "Apache-2.0"
+    card = load_model(name).card
+    assert card.method == name
+    assert "simulated" in card.training["data"]
+    assert card.training["steps"] > 0
+    assert sorted(card.training["psnr_db"], key=float) == ["2", "4", "10", "20", "50", "100"]
+    assert "not evaluated on any pair of real scans" in card.limits
+    assert card.licence == "Apache-2.0"
     assert Path(str(SHIPPED), f"{name}.safetensors").stat().st_size <= MOST_BYTES
 
 
@@ -33,7 +33,7 @@ def test_activity_of_a_warm_ball_is_kept_and_its_noise_not_raised(name: str) -> 
     ball = (i**2 + j**2 + (1.5 * k) ** 2 < 18**2).astype(np.float32)
     noise = np.random.default_rng(0).normal(0, 0.3, ball.shape).astype(np.float32)
     scan = PETImage(2 * ball * (1 + noise), np.diag([4.0, 4.0, 4.0, 1.0]))
-    asked_once = load_model(name).method.default_steps == 1
+    asked_once = load_model(name).method.answers_in_one_call
     answer = petdiff.denoise(scan, model=name, steps=1 if asked_once else 20).image.suv
     core = i**2 + j**2 + (1.5 * k) ** 2 < 14**2
     assert answer[core].mean() == pytest.approx(2, rel=0.1)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from petdiff.data.array_store import Store
-from petdiff.methods.objective import Objective
+from petdiff.methods.base import Objective
 from petdiff.training.checkpoint import Checkpoints
 from petdiff.training.loop import Hooks, State, train
 from petdiff.training.prepare import open_supply

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from petdiff.data.array_store import Entry, Store
 from petdiff.errors import InputRefused, PetdiffError, UsageError
-from petdiff.methods.objective import Objective
+from petdiff.methods.base import Objective
 from petdiff.training.checkpoint import Checkpoints, load_checkpoint, save_checkpoint
 from petdiff.training.loop import update_ema
 from petdiff.training.process_group import ProcessGroup

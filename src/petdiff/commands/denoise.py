@@ -146,9 +146,9 @@ def _load(request: Request, image: PETImage, progress: Progress) -> Model:
         progress.say(f"dose    {share_of(request.options.drf)} of the full dose, as given")
     for warning in [*suv.get("warnings", ()), *image.facts.get("warnings", ())]:
         progress.say(f"warning {warning}")
-    progress.say(f"model   {model.name} · sha256 {model.sha256[:12]} · {model.contract.licence}")
-    if model.contract.limits:
-        progress.say(f"limits  {model.contract.limits}")
+    progress.say(f"model   {model.name} · sha256 {model.sha256[:12]} · {model.card.licence}")
+    if model.card.limits:
+        progress.say(f"limits  {model.card.limits}")
     progress.say(f"device  {device}")
     return model
 

@@ -57,13 +57,13 @@ def describe_installation() -> dict[str, Any]:
 
 
 def describe_model(path: Path) -> dict[str, Any]:
-    """The contract in a model's header, its size and its hash; of a file, or of a shipped name."""
+    """Return a model's card, size and hash; of a file, or of a shipped name."""
     from petdiff.methods.model import load_model
 
     model = load_model(path)
     parameters = sum(p.numel() for p in model.network.parameters())
-    contract = model.contract.model_dump()
-    return {"file": str(path), "sha256": model.sha256, "parameters": parameters, **contract}
+    card = model.card.model_dump()
+    return {"file": str(path), "sha256": model.sha256, "parameters": parameters, **card}
 
 
 def describe_scan(path: Path, series: str | None = None) -> dict[str, Any]:

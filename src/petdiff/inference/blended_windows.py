@@ -11,38 +11,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from itertools import product
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from petdiff.device import is_out_of_memory
-from petdiff.diffusion.denoiser import Denoiser
 from petdiff.errors import PetdiffError
+from petdiff.methods.base import WindowedMethod
 
 _log = logging.getLogger(__name__)
-
-
-class WindowedMethod(Protocol):
-    """What is asked of a method whose `halo` is None.
-
-    multiple  every axis of a window must be a multiple of it
-    window    voxels along i, j, k that the network sees at once; None: the whole axis
-    overlap   voxels along i, j, k over which neighbours are blended
-    """
-
-    network: nn.Module
-    multiple: int
-    window: tuple[int | None, int | None, int]
-    overlap: tuple[int, int, int]
-
-    def predict(self, x_t: Tensor, timestep: Tensor, fields: Tensor) -> Tensor:
-        """The network's raw answer [b, c, i, j, k] for single windows."""
-        ...
-
-    def adapter(self, network: Callable[[Tensor, Tensor], Tensor]) -> Denoiser:
-        """`network`, which answers (x_t, timestep) for a volume of any size, as a denoiser."""
-        ...
 
 
 class WindowDenoiser:

@@ -103,6 +103,6 @@ def _require_scan(image: object) -> None:
 def _require_unit(image: PETImage, model: Model) -> None:
     if model.method.needs_suv and not image.in_suv:
         raise InputRefused(
-            f"{model.contract.method} works on SUV, and the scan is in {image.unit_name}: use "
+            f"{model.card.method} works on SUV, and the scan is in {image.unit_name}: use "
             f"flow3d, which works in any unit ({image.no_suv_reason})"
         )

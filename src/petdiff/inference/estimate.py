@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
 
 import torch
 
-from petdiff.methods.condition import BoundScan
+from petdiff.methods.base import Condition, Method
 
 _log = logging.getLogger(__name__)
 
@@ -18,16 +17,16 @@ _SLOW_SECONDS = 120.0  # from which the estimate is logged
 _WARM_SECONDS = 2.0  # a first try that takes longer is good enough
 
 
-def announce_time(method: Any, bound: BoundScan, voxels: int, calls: int) -> float:
+def announce_time(method: Method, condition: Condition, voxels: int, calls: int) -> float:
     """Try the network on a small piece of the scan; log the time of all if it is long.
 
-    method   with its network in place, on the device and in the dtype of `bound`
+    method   with its network in place, on the device and in the dtype of `condition`
     voxels   of the scan that the network is asked for, at each of `calls` calls
     Returns the estimate in seconds, 0 where trying would take a good part of the time itself.
     Halos and overlaps are not counted: they add to it.
     """
-    piece = tuple(slice(0, _side(n, method.multiple)) for n in bound.fields.shape[1:])
-    fields = bound.fields[(slice(None), *piece)][None]
+    piece = tuple(slice(0, _side(n, method.multiple)) for n in condition.fields.shape[1:])
+    fields = condition.fields[(slice(None), *piece)][None]
     tried = fields[0, 0].numel()
     if voxels * calls < _WORTH_TRYING * tried:
         return 0.0
@@ -55,7 +54,7 @@ def _side(length: int, multiple: int) -> int:
 
 
 @torch.inference_mode()
-def _timed(method: Any, fields: torch.Tensor) -> float:
+def _timed(method: Method, fields: torch.Tensor) -> float:
     x = torch.zeros((1, 1, *fields.shape[2:]), device=fields.device)
     level = torch.ones(1, device=fields.device)
     start = time.perf_counter()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from petdiff.device import GIB, is_out_of_memory, memory_budget
 from petdiff.errors import PetdiffError
-from petdiff.methods.condition import BoundScan
+from petdiff.methods.base import Condition, ExactTileMethod
 from petdiff.volume.chunks import Shape, halve, largest_read, tiles
 
 _log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class TiledDenoiser:
     """denoiser(x, sigma) → x0 over a volume [i, j, k] in the method's domain.
 
     method    its network on the scan's device, in `dtype`
-    bound     the whole scan in that domain, its fields in the network's dtype
+    condition the whole scan in that domain, its fields in the network's dtype
     inside    bool [i, j, k]: tiles without body are not asked, and air is given x0 = 0
     tile      voxels a side of a tile's core; None: as large as the memory budget allows
     callback  called with (tiles done, tiles in all) over `calls` calls
@@ -35,8 +35,8 @@ class TiledDenoiser:
 
     def __init__(
         self,
-        method: Any,
-        bound: BoundScan,
+        method: ExactTileMethod,
+        condition: Condition,
         inside: Tensor,
         dtype: torch.dtype,
         tile: int | None,
@@ -44,7 +44,7 @@ class TiledDenoiser:
         calls: int,
     ) -> None:
         self.method = method
-        self.bound, self.inside, self.dtype = bound, inside, dtype
+        self.condition, self.inside, self.dtype = condition, inside, dtype
         self.callback, self.calls, self.done = callback, calls, 0
         self._mean: Tensor | None = None
         i, j, k = inside.shape
@@ -95,7 +95,7 @@ class TiledDenoiser:
                 seen = (
                     x[tile.read][None, None],
                     level,
-                    self.bound.fields[(slice(None), *tile.read)][None],
+                    self.condition.fields[(slice(None), *tile.read)][None],
                 )
                 part = self.method.denoise(*seen)[0]
                 if answer is None:
@@ -106,7 +106,7 @@ class TiledDenoiser:
         self.done += 1
         if answer is None:  # nothing but air
             return torch.zeros(self.shape, device=x.device)
-        return self.bound.settle(answer.mul_(self.inside))
+        return self.condition.keep_activity(answer.mul_(self.inside))
 
     def _fit(self) -> None:
         budget = memory_budget(self.inside.device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,14 +19,15 @@ from petdiff.inference.body import Body
 from petdiff.inference.estimate import announce_time
 from petdiff.inference.exact_tiles import TiledDenoiser
 from petdiff.inference.options import DenoiseOptions, Millimetres
-from petdiff.methods.condition import BoundScan
-from petdiff.methods.local_activity import NEAR
+from petdiff.methods.base import Condition, has_exact_tiles, is_windowed, with_network
 from petdiff.methods.model import Model
 from petdiff.volume.filters import gaussian_smooth
 from petdiff.volume.orientation import turned, turned_back
 from petdiff.volume.resample import Affine, resample, resample_like
 
 Tick = Callable[[int, int], None]
+
+_AIR_SIGMA = 2.0  # voxels: air is smoothed by such a Gaussian
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,9 @@ class Session:
                 "one step always gives the same answer: for several samples give `steps` 2 or more"
             )
         # Windows in float32 are no faster with channels last, and would round otherwise.
-        channels_last = method.halo is not None or self.dtype != torch.float32
-        self.method = copy.copy(method)
-        self.method.network = placed(
-            method.network, self.device, self.dtype, channels_last=channels_last
-        )
+        channels_last = method.exact_tiles or self.dtype != torch.float32
+        network = placed(method.network, self.device, self.dtype, channels_last=channels_last)
+        self.method = with_network(method, network)
 
     def denoise(
         self, image: PETImage, generator: torch.Generator, callback: Tick | None = None
@@ -133,18 +131,18 @@ class Session:
     ) -> Drawn:
         """Ask the network as often as the sampler does; draw `samples` and sum them up."""
         method, samples, y = self.method, self.options.samples, prepared.y
-        air = gaussian_smooth(y, NEAR).clamp_(min=0)
+        air = gaussian_smooth(y, _AIR_SIGMA).clamp_(min=0)
         scan = body.crop(y)
-        bound = method.bind(scan, dtype=self.dtype, dose=self.options.drf)
-        knows_mean = method.default_steps == 1
+        condition = method.condition(scan, self.dtype, self.options.drf)
+        knows_mean = method.answers_in_one_call
         calls = 1 + samples * (self.steps - 1) if knows_mean else samples * self.steps
         if callback is not None and calls > 1:
-            announce_time(method, bound, int(body.voxels().sum()), calls)
-        denoiser = self._denoiser(bound, body, calls, callback)
+            announce_time(method, condition, int(body.voxels().sum()), calls)
+        denoiser = self._denoiser(condition, body, calls, callback)
         lowest = scan.clamp(max=0)
 
         def answer(noise: Tensor, steps: int) -> Tensor:
-            drawn = bound.decode(method.sample(denoiser, noise, steps, generator, None))
+            drawn = condition.decode(method.sample(denoiser, noise, steps, generator))
             return torch.maximum(drawn, lowest)
 
         mean, squares = torch.zeros_like(scan), torch.zeros_like(scan) if samples > 1 else None
@@ -158,24 +156,26 @@ class Session:
             return Drawn(body.paste(air, mean), None, denoiser.describe())
         if knows_mean:
             mean = answer(torch.zeros_like(scan), steps=1)  # which does not look at the noise
-        deviation = bound.spread((squares / (samples - 1)).sqrt())
+        deviation = condition.standard_deviation((squares / (samples - 1)).sqrt())
         image = body.paste(air, mean)
         return Drawn(image, body.paste(torch.zeros_like(y), deviation), denoiser.describe())
 
     def _denoiser(
-        self, bound: BoundScan, body: Body, calls: int, callback: Tick | None
+        self, condition: Condition, body: Body, calls: int, callback: Tick | None
     ) -> TiledDenoiser | WindowDenoiser:
         """Return the method as a denoiser of the whole volume, cut as its network allows."""
         tile = self.options.tile
-        if self.method.halo is None:
-            return WindowDenoiser(self.method, bound.fields, tile, callback, calls)
-        inside = body.voxels()
-        return TiledDenoiser(self.method, bound, inside, self.dtype, tile, callback, calls)
+        method = self.method
+        if has_exact_tiles(method):
+            inside = body.voxels()
+            return TiledDenoiser(method, condition, inside, self.dtype, tile, callback, calls)
+        assert is_windowed(method)
+        return WindowDenoiser(method, condition.fields, tile, callback, calls)
 
     def _record(self, prepared: Prepared, generator: torch.Generator) -> dict[str, Any]:
         model = self.model
         return {
-            "model": {"name": model.name, "sha256": model.sha256, **model.contract.model_dump()},
+            "model": {"name": model.name, "sha256": model.sha256, **model.card.model_dump()},
             "device": describe_device(self.device),
             "precision": str(self.dtype).removeprefix("torch."),
             "steps": self.steps,
@@ -220,12 +220,12 @@ def _resampled(volume: Tensor, affine: Affine, image: PETImage) -> Tensor:
 
 
 def _require_possible(model: Model, options: DenoiseOptions) -> None:
-    method, name = model.method, model.contract.method
-    if options.drf is not None and not method.can_be_told_dose:
+    method, name = model.method, model.card.method
+    if options.drf is not None and not method.accepts_dose:
         raise UsageError(
             f"`drf` is {options.drf:g}, but {name} makes no use of a dose: leave it out"
         )
-    if options.samples > 1 and method.sampling_steps == 1:
+    if options.samples > 1 and not method.can_sample:
         raise UsageError(
             f"`samples` is {options.samples}, but {name} always answers the same: leave it out"
         )

@@ -1,4 +1,4 @@
-"""A published guided-diffusion checkpoint (.pt) as a model file: weights alone, and their contract.
+"""Convert a published guided-diffusion checkpoint (.pt) to a model file with a card.
 
 A .pt file is a pickle, which may run code when it is read. It is read with `weights_only=True`, so
 that nothing but tensors and plain containers comes out of it.
@@ -12,22 +12,23 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
+from pydantic import JsonValue
 from torch import Tensor, nn
 
 from petdiff.errors import InputRefused, UsageError
-from petdiff.methods.ddpm3d import Process, contract
 from petdiff.methods.model import save_model
+from petdiff.methods.published_ddpm import Process, PublishedDDPM
 from petdiff.networks.published import PublishedUNet, read_architecture
 
+PUBLISHED_LICENCE = "CC BY-NC-SA 4.0"
 _WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _ANCHOR = "input_blocks.0.0.weight"  # whatever stands before it stands before every name
 
 
-def convert(pt_path: str | Path, out_path: str | Path) -> dict[str, Any]:
-    """Write the checkpoint's weights and contract to `out_path`, and say what was read.
+def convert(pt_path: str | Path, out_path: str | Path) -> dict[str, JsonValue]:
+    """Write the checkpoint's weights and card to `out_path`, and say what was read.
 
     Averaged weights (EMA) are preferred where the file holds both. Raises UsageError where there is
     no such file, InputRefused where it holds no weights of the published layout.
@@ -41,7 +42,8 @@ def convert(pt_path: str | Path, out_path: str | Path) -> dict[str, Any]:
     with torch.device("meta"):
         network = PublishedUNet(architecture)
     network.load_state_dict(weights, assign=True)
-    made = contract(network, Process(), origin=f"{path.name}{f', {found}' if found else ''}")
+    origin = f"{path.name}{f', {found}' if found else ''}"
+    made = PublishedDDPM(network, Process()).card({"origin": origin}, licence=PUBLISHED_LICENCE)
     save_model(Path(out_path), network, made, torch.float32)
     return {
         "found_under": found,
@@ -51,7 +53,7 @@ def convert(pt_path: str | Path, out_path: str | Path) -> dict[str, Any]:
     }
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path) -> object:
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     _refuse_compressed(path)
@@ -90,27 +92,26 @@ def _refuse_compressed(path: Path) -> None:
         )
 
 
-def _weights_in(loaded: Any, path: Path) -> tuple[str, dict[str, Tensor]]:
-    """Where in the file the network's tensors are, and they by their own names."""
+def _weights_in(loaded: object, path: Path) -> tuple[str, dict[str, Tensor]]:
+    """Return where in the file the network's tensors are, and the tensors by their own names."""
     candidates = list(_candidates(loaded, ""))
     if not candidates:
         raise InputRefused(
             f"{path}: no tensor named {_ANCHOR}, so not a checkpoint of the published 3-D DDPM"
         )
     found, holder, prefix = max(candidates, key=lambda c: "ema" in f"{c[0]}{c[2]}".lower())
-    weights = {
-        name.removeprefix(prefix): value
-        for name, value in holder.items()
-        if isinstance(name, str) and name.startswith(prefix)
-    }
-    for name, value in weights.items():
-        if why := _why_not_weights(value):
-            raise InputRefused(f"{path}: {prefix}{name} {why}")
+    weights: dict[str, Tensor] = {}
+    for name, value in holder.items():
+        if isinstance(name, str) and name.startswith(prefix):
+            if not isinstance(value, Tensor) or (why := _why_not_weights(value)):
+                reason = why if isinstance(value, Tensor) else "is not a tensor of weights"
+                raise InputRefused(f"{path}: {name} {reason}")
+            weights[name.removeprefix(prefix)] = value
     return f"{found}{prefix}".rstrip("."), weights
 
 
-def _why_not_weights(value: Any) -> str:
-    """Return why a value is no tensor of weights that holds its own numbers; "" if it is one."""
+def _why_not_weights(value: Tensor) -> str:
+    """Return why a tensor is no tensor of weights that holds its own numbers; "" if it is one."""
     if type(value) not in (Tensor, nn.Parameter) or value.dtype not in _WEIGHT_TYPES:
         return "is not a tensor of weights"
     if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
@@ -123,9 +124,9 @@ def _why_not_weights(value: Any) -> str:
 
 
 def _candidates(
-    loaded: Any, place: str, depth: int = 3, seen: dict[int, int] | None = None
-) -> Iterator[tuple[str, Mapping[str, Any], str]]:
-    """(place, mapping, prefix of its names) of every network that the nested mappings hold."""
+    loaded: object, place: str, depth: int = 3, seen: dict[int, int] | None = None
+) -> Iterator[tuple[str, Mapping[str, object], str]]:
+    """Yield (place, mapping, prefix of its names) of every network in nested mappings."""
     seen = {} if seen is None else seen
     if not isinstance(loaded, Mapping) or seen.get(id(loaded), 0) >= depth:
         return

@@ -1,11 +1,11 @@
-"""The domain in which flow3d works: the ratio of a scan to its own local activity.
+"""The local-activity domain: a scan as its ratio to a smooth version of itself.
 
 A network that sees SUV saturates at the highest uptake of its training. A network that sees the
-ratio r = x / s − 1, where s is a smooth positive field computed from the measured scan y, knows no
+ratio r = x / s − 1, where s is a smooth positive volume computed from the measured scan y, knows no
 scale: y times two gives s times two and the same r, hence an answer times two. Since s is known,
 the mean of r gives the mean of x without the bias of a logarithm or a root.
 
-Arrays are [i, j, k] of a whole scan; widths are in voxels.
+Arrays are [i, j, k] of a whole scan; widths are standard deviations of Gaussians, in voxels.
 """
 
 from __future__ import annotations
@@ -13,192 +13,311 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from petdiff.methods.condition import BoundScan
+from petdiff.methods.base import Condition
 from petdiff.volume.filters import gaussian_smooth
 
-# Gaussian σ in voxels: of s, of its far share, of what the fields compare with, of what noise is
-# measured against (so fine that little texture passes for noise), and the finest of all.
-NEAR, FAR, CONTEXT, FINE, FINEST = 2.0, 6.0, 4.0, 1.0, 0.6
-SMOOTHED = (NEAR, FINE, FINEST)  # as which `keep_activity` looks at a scan
-_FAR_SHARE = 0.03
-_FLOOR = 1e-3  # of the scan's level, keeps s positive where nothing was measured
-_LEEWAY = 0.005  # of s: keeps the factor of `keep_activity` finite where x is zero all around
-_MOST = 10.0  # bounds it
-# Passes of `keep_activity`, each of which leaves a fraction of what was still missing. The fine
-# ones are taken by half at this noise, unless the network knows better: it answers a trust for each
-_PASSES = (NEAR, NEAR, FINE, FINE, FINEST)
-_HALF_TRUSTED_NOISE = {FINE: 0.45, FINEST: 0.12}
-_STEEPNESS = 4.0  # of the trust's fall around that noise
-# All samples have the scan's regional activity. Its noise, as a share of that of the voxels there:
-_REGIONAL_NOISE = 0.2  # fitted to 77 answers to 14 simulated patients (lab book, 18)
-CHANNELS = 1 + len(_HALF_TRUSTED_NOISE)  # of an answer: r, and a trust for each fine σ
-FIELDS = 5  # of a scan
-# Relative noise falls with activity as a power between that of counts (0.5) and 0.2, over four
-# scanners and four tracers; where it is cold, it hardly rises.
-_NOISE_POWER, _MOST_LOG_NOISE = 0.4, 0.3
-_LOG_NOISE_CENTRE = -1.9  # about the middle of log noise over doses 1 … 1/200: centres a field
-# Where anatomy is not: second differences along all three axes, and these once more. Root mean
-# square of white noise of 1 in these two bands, and in what a Gaussian of FINE takes away.
-_WINDOW = 8  # side in voxels: the noise is that of the middle one of such windows in the body
-_WHITE_SECOND, _WHITE_FOURTH = (6 / 16) ** 1.5, (70 / 256) ** 1.5
-_WHITE_FINE = math.sqrt(1 - 2 / (2 * math.pi) ** 1.5 + 1 / (4 * math.pi) ** 1.5)
-_MOST_ANATOMY = math.log(8)  # by which it can raise the local log noise
-_COLOUR, _COLOUR_POWER = 2.2, 0.65  # fitted to 736 simulated scans (lab book, 14)
+Width = Annotated[float, Field(ge=0.1, le=50)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, le=1e6)]
+Scale = Literal["near", "fine", "finest"]
+
+
+class ScanChannel(IntEnum):
+    """What a network sees of a scan, all of it free of scale; the order of `LocalActivity.fields`.
+
+    RATIO            y/s − 1
+    SURROUNDINGS     log s against its surroundings
+    LOCAL_NOISE      log of the noise around each voxel, about the middle of what is seen
+    EXPECTED_NOISE   log of the noise that counts let expect there, likewise
+    LACKING_COUNTS   share of the full dose's counts that the scan lacks, the same everywhere: 19/20
+                     at 1/20 of the dose; 0 where the dose is not known
+    """
+
+    RATIO = 0
+    SURROUNDINGS = 1
+    LOCAL_NOISE = 2
+    EXPECTED_NOISE = 3
+    LACKING_COUNTS = 4
+
+
+class AnswerChannel(IntEnum):
+    """What a denoiser answers: r, and how far the scan is to be trusted at the two fine scales."""
+
+    RATIO = 0
+    TRUST_FINE = 1
+    TRUST_FINEST = 2
+
+
+def channel(x: Tensor, which: IntEnum) -> Tensor:
+    """Return one channel of [..., c, i, j, k], as [..., 1, i, j, k]."""
+    return x.narrow(-4, which, 1)
+
+
+class LocalActivityConstants(BaseModel):
+    """Every number of the domain; each with where it comes from.
+
+    "Chosen" values were set once in prototypes and not tuned since; "lab book" is docs/lab-book.md.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    near: Width = Field(default=2.0, description="width of s; prototypes before lab book 1")
+    far: Width = Field(default=6.0, description="width of its far share; likewise")
+    context: Width = Field(default=4.0, description="what SURROUNDINGS compares with; likewise")
+    fine: Width = Field(default=1.0, description="what noise is measured against; lab book 3")
+    finest: Width = Field(default=0.6, description="finest scale of kept activity; lab book 9")
+    far_share: Share = Field(default=0.03, description="share of far in s; likewise")
+    floor: Positive = Field(default=1e-3, description="share of the scan's level in s; likewise")
+    passes: tuple[Scale, ...] = Field(
+        default=("near", "near", "fine", "fine", "finest"),
+        max_length=50,
+        description="scales at which activity is kept, in turn; each leaves a part of what is "
+        "still missing; lab book 4, 6 and 9",
+    )
+    leeway: Positive = Field(default=0.005, description="of s: bounds factors in air; lab book 6")
+    most_factor: Positive = Field(default=10.0, description="greatest factor on activity; chosen")
+    half_trusted_noise_fine: Positive = Field(
+        default=0.45, description="noise at which half of a pass at fine is taken; lab book 9"
+    )
+    half_trusted_noise_finest: Positive = Field(
+        default=0.12, description="noise at which half of a pass at finest is taken; lab book 9"
+    )
+    trust_steepness: Positive = Field(default=4.0, description="of the trust's fall there; chosen")
+    regional_noise: Positive = Field(
+        default=0.2,
+        description="noise of the regional activity that samples share, over that of voxels; "
+        "fitted to 77 answers to 14 simulated patients, lab book 18",
+    )
+    noise_power: Positive = Field(
+        default=0.4,
+        description="relative noise falls with activity to this power, between that of counts, "
+        "0.5, and 0.2, over four scanners and four tracers; lab book 9",
+    )
+    most_log_noise: Positive = Field(
+        default=0.3, description="by which it rises where it is cold; chosen"
+    )
+    log_noise_centre: float = Field(
+        default=-1.9,
+        ge=-20,
+        le=20,
+        description="middle of log noise over doses 1 … 1/200; chosen",
+    )
+    noise_window: int = Field(
+        default=8,
+        ge=2,
+        le=64,
+        description="side of a window, in voxels; lab book 12",
+    )
+    most_anatomy: float = Field(
+        default=8.0,
+        ge=1,
+        le=1e6,
+        description="anatomy over noise; lab book 14",
+    )
+    colour: Positive = Field(default=2.2, description="fitted to 736 scans, lab book 14")
+    colour_power: Positive = Field(
+        default=0.65, description="fitted to 736 simulated scans, lab book 14"
+    )
+
+    def width(self, scale: Scale) -> float:
+        """Return the width of one of the scales at which activity is kept."""
+        return {"near": self.near, "fine": self.fine, "finest": self.finest}[scale]
+
+
+DEFAULTS = LocalActivityConstants()
 
 
 @dataclass
-class LocalActivity(BoundScan):
+class LocalActivity(Condition):
     """A scan seen through its own local activity.
 
-    smoothed  the scan [i, j, k] in SUV, smoothed by Gaussians of the σ of SMOOTHED
-    activity  the positive field s [i, j, k], SUV
-    fields    what flow3d looks at of the scan [FIELDS, i, j, k], free of scale: the ratio y/s − 1,
-              the log of s against its surroundings, the log of the noise around each voxel, the log
-              of the noise to be expected there, and, the same everywhere, the share of the full
-              dose's counts that the scan lacks: 19/20 at 1/20 dose, 0 where its dose is not known
+    smoothed  the scan [i, j, k] smoothed at the scales at which activity is kept, in its unit
+    activity  the positive volume s [i, j, k], in the scan's unit
+    fields    what the network sees of the scan: a channel for each ScanChannel [5, i, j, k]
     """
 
-    smoothed: dict[float, Tensor]
+    smoothed: Mapping[Scale, Tensor]
     activity: Tensor
     fields: Tensor
+    constants: LocalActivityConstants = DEFAULTS
 
-    def settle(self, answer: Tensor) -> Tensor:
-        """r [i, j, k] with the scan's own regional activity, from an answer [CHANNELS, i, j, k]."""
-        return keep_activity(answer.unbind(), self.activity, self.smoothed, self.fields[3])
+    def keep_activity(self, answer: Tensor) -> Tensor:
+        """Return r [i, j, k] with the scan's own regional activity, of AnswerChannels."""
+        noise = self.fields[ScanChannel.EXPECTED_NOISE]
+        return keep_activity(answer.unbind(), self.activity, self.smoothed, noise, self.constants)
 
     def decode(self, r: Tensor) -> Tensor:
-        """Ratio → SUV."""
+        """Return the activity of a ratio."""
         return self.activity * (1 + r)
 
-    def spread(self, of_samples: Tensor) -> Tensor:
-        """With the noise of the regional activity, a share of that around each voxel."""
-        shared = noise_ratio(self.fields[2].float()).mul_(_REGIONAL_NOISE).mul_(self.activity)
+    def standard_deviation(self, of_samples: Tensor) -> Tensor:
+        """Add the noise of the regional activity, a share of that around each voxel."""
+        noise = noise_ratio(self.fields[ScanChannel.LOCAL_NOISE].float(), self.constants)
+        shared = noise.mul_(self.constants.regional_noise).mul_(self.activity)
         return of_samples.hypot(shared)
 
 
 def level(y: Tensor) -> Tensor:
-    """A scan's own unit of activity: (mean √y)², hardly moved by one hot organ."""
+    """Return a scan's own unit of activity, (mean √y)², which one hot organ hardly moves."""
     return y.clamp(min=0).sqrt().mean().square()
 
 
 def local_activity(
-    y: Tensor, dtype: torch.dtype = torch.float32, dose: float | None = None
+    y: Tensor,
+    dtype: torch.dtype = torch.float32,
+    drf: float | None = None,
+    constants: LocalActivityConstants = DEFAULTS,
 ) -> LocalActivity:
-    """See the scan y [i, j, k] (SUV, any scale, at least one positive voxel) in its own ratio.
+    """Return a scan y [i, j, k], in any unit and with a positive voxel, in its own ratio.
 
-    dose  reduction factor, 20 at 1/20 dose, if it is known
+    drf  dose reduction factor, 20 at 1/20 of the full dose; None: not known
     """
+    c = constants
     positive = y.clamp(min=0)
-    smoothed = {sigma: gaussian_smooth(positive, sigma) for sigma in SMOOTHED}
-    s = smoothed[NEAR] + _FAR_SHARE * gaussian_smooth(positive, FAR) + _FLOOR * level(y)
-    fields = torch.empty((FIELDS, *y.shape), dtype=dtype, device=y.device)
-    fields[0] = y / s - 1
-    rough = (y - smoothed[FINE]).div_(s).square_()
-    log_noise = gaussian_smooth(rough, CONTEXT).clamp_(min=1e-10).log_().mul_(0.5)
-    fields[2] = log_noise.sub_(_LOG_NOISE_CENTRE)
-    fields[3] = expected_noise(y, log_noise, s)
+    smoothed = smoothed_at_scales(positive, c)
+    s = smoothed["near"] + c.far_share * gaussian_smooth(positive, c.far) + c.floor * level(y)
+    fields = torch.empty((len(ScanChannel), *y.shape), dtype=dtype, device=y.device)
+    fields[ScanChannel.RATIO] = y / s - 1
+    rough = (y - smoothed["fine"]).div_(s).square_()
+    log_noise = gaussian_smooth(rough, c.context).clamp_(min=1e-10).log_().mul_(0.5)
+    fields[ScanChannel.LOCAL_NOISE] = log_noise.sub_(c.log_noise_centre)
+    fields[ScanChannel.EXPECTED_NOISE] = expected_noise(y, log_noise, s, c)
     del log_noise, rough
     log_s = s.log()
-    fields[1] = log_s - gaussian_smooth(log_s, CONTEXT)
-    fields[4] = 1 - 1 / dose if dose else 0
+    fields[ScanChannel.SURROUNDINGS] = log_s - gaussian_smooth(log_s, c.context)
+    fields[ScanChannel.LACKING_COUNTS] = 1 - 1 / drf if drf else 0
     if bool((y < 0).any()):
         # Without its negative values noise adds activity: only what is left after smoothing is cut.
-        smoothed = {sigma: gaussian_smooth(y, sigma).clamp_(min=0) for sigma in SMOOTHED}
-    return LocalActivity(smoothed, s, fields)
+        smoothed = {scale: it.clamp_(min=0) for scale, it in smoothed_at_scales(y, c).items()}
+    return LocalActivity(smoothed, s, fields, c)
+
+
+def smoothed_at_scales(scan: Tensor, constants: LocalActivityConstants) -> dict[Scale, Tensor]:
+    """Return a scan [..., i, j, k] smoothed at each of the scales at which activity is kept."""
+    scales: tuple[Scale, ...] = ("near", "fine", "finest")
+    return {scale: gaussian_smooth(scan, constants.width(scale)) for scale in scales}
 
 
 def keep_activity(
-    answer: Sequence[Tensor], s: Tensor, smoothed: Mapping[float, Tensor], log_noise: Tensor
+    answer: Sequence[Tensor],
+    s: Tensor,
+    smoothed: Mapping[Scale, Tensor],
+    log_noise: Tensor,
+    constants: LocalActivityConstants = DEFAULTS,
 ) -> Tensor:
-    """Scale x = s (1 + r) so that, smoothed as the scan was, it shows the same activity; gives r.
+    """Scale x = s (1 + r) until, smoothed, it shows the activity of the smoothed scan; return r.
 
     Over a few voxels a scan's activity is measured well, even at a low dose: what a network knows
-    better is how it is distributed among them. How few depends on the noise expected there (the
-    fourth of the fields) and on how far it reaches, which the network tells by its trust.
+    better is how it is distributed among them. How few depends on the expected noise and on how far
+    it reaches, of which the network's trust is the measure.
 
-    answer  r and the trusts, as log odds over what the noise lets expect; all [..., i, j, k]
+    answer     a tensor [..., i, j, k] for each AnswerChannel: r, and the trusts as log odds over
+               what the noise lets expect
+    log_noise  the scan's EXPECTED_NOISE
 
-    Where r says less than nothing, it says nothing: scaling what has both signs has no bound.
+    r below −1 counts as −1: scaling what has both signs has no bound.
     """
-    r, *trusts = answer
+    c = constants
+    r, trust_fine, trust_finest = answer
     r = r.clamp(min=-1)
-    trust = dict(zip(_HALF_TRUSTED_NOISE, trusts, strict=True))
-    log_noise = log_noise.float() + _LOG_NOISE_CENTRE
-    for sigma in _PASSES:
-        shown = gaussian_smooth(s * (1 + r), sigma).clamp(min=0)
-        factor = (smoothed[sigma] + _LEEWAY * s) / (shown + _LEEWAY * s)
-        factor = factor.clamp(max=_MOST)
-        if sigma in trust:
-            expected = _STEEPNESS * (math.log(_HALF_TRUSTED_NOISE[sigma]) - log_noise)
-            factor = factor ** torch.sigmoid(expected + trust[sigma])
+    trusts = {
+        "fine": (trust_fine, c.half_trusted_noise_fine),
+        "finest": (trust_finest, c.half_trusted_noise_finest),
+    }
+    log_noise = log_noise.float() + c.log_noise_centre
+    for scale in c.passes:
+        shown = gaussian_smooth(s * (1 + r), c.width(scale)).clamp(min=0)
+        factor = (smoothed[scale] + c.leeway * s) / (shown + c.leeway * s)
+        factor = factor.clamp(max=c.most_factor)
+        if scale in trusts:
+            trust, half_trusted = trusts[scale]
+            expected = c.trust_steepness * (math.log(half_trusted) - log_noise)
+            factor = factor ** torch.sigmoid(expected + trust)
         r = (1 + r) * factor - 1
     return r
 
 
-def expected_noise(y: Tensor, log_noise: Tensor, s: Tensor) -> Tensor:
-    """Log noise that counts let expect at each voxel, from the scan's own and the activity.
+def expected_noise(
+    y: Tensor, log_noise: Tensor, s: Tensor, constants: LocalActivityConstants = DEFAULTS
+) -> Tensor:
+    """Return the log noise that counts let expect at each voxel [i, j, k], centred as LOCAL_NOISE.
 
-    The scan's is what its spectrum tells, but no more than the median, over the body, of the local
-    noise, and no less than an eighth of it: of a scan that a filter or an interpolation has rid of
-    its highest frequencies the spectrum tells little. Hot organs have less noise, relative to their
-    activity.
+    It follows from the scan's own noise and from the activity: hot organs have less noise, relative
+    to their activity. The scan's noise is that of its spectrum, but no more than the median of the
+    local noise over the body, and no less than an eighth of it (`most_anatomy`): the spectrum of a
+    scan that a filter or an interpolation has rid of its highest frequencies shows little.
     """
+    c = constants
     sparse = (slice(None, None, 2),) * 3
     few = s[sparse]
     body = few >= 0.5 * few.mean()
     of_scan = log_noise[sparse][body].median()
-    spectral = spectral_noise(y, s)
+    spectral = spectral_noise(y, s, c)
     if spectral is not None:
-        told = spectral.log() - _LOG_NOISE_CENTRE
-        of_scan = told.clamp(of_scan - _MOST_ANATOMY, of_scan)
-    less = (s / few[body].median()).log_().mul_(_NOISE_POWER).clamp_(min=-_MOST_LOG_NOISE)
+        measured = spectral.log() - c.log_noise_centre
+        of_scan = measured.clamp(of_scan - math.log(c.most_anatomy), of_scan)
+    less = (s / few[body].median()).log_().mul_(c.noise_power).clamp_(min=-c.most_log_noise)
     return of_scan - less
 
 
-def spectral_noise(y: Tensor, s: Tensor) -> Tensor | None:
-    """Standard deviation of the fine noise of y / s, told from anatomy by its spectrum; a scalar.
+# Root mean square of white noise of 1 after second differences along all three axes, and after
+# these once more: the sums of squares of (-¼, ½, -¼) and of its convolution with itself, cubed.
+_WHITE_SECOND, _WHITE_FOURTH = (6 / 16) ** 1.5, (70 / 256) ** 1.5
+# And of what a Gaussian of width 1 takes away from it.
+_WHITE_FINE = math.sqrt(1 - 2 / (2 * math.pi) ** 1.5 + 1 / (4 * math.pi) ** 1.5)
+
+
+def spectral_noise(
+    y: Tensor, s: Tensor, constants: LocalActivityConstants = DEFAULTS
+) -> Tensor | None:
+    """Return the standard deviation of the fine noise of y / s, a scalar, from its spectrum.
 
     Anatomy fades towards the highest frequencies much faster than noise. Where all three axes are
     differenced twice, a scan has hardly anything but noise, and twice more even less. How much
-    smaller the second band is than the first tells how the noise is coloured, and so how much of it
+    smaller the second band is than the first shows how the noise is coloured, and so how much of it
     there is at the lower frequencies where anatomy hides it: with q the ratio of the bands over
     that of white noise, what white noise with this first band would have, times
-    exp(2.2 (log q)^0.65).
+    exp(colour · (log q)^colour_power).
 
     y, s  the scan and its local activity [i, j, k]
 
-    None for a scan too thin to tell, or with no window in the body.
+    Returns None for a scan too thin for a window, or with no window in the body.
     """
-    if min(y.shape) < _WINDOW + 4:
+    side = constants.noise_window
+    if min(y.shape) < side + 4:
         return None
     windows = []
-    for start in range(0, len(y) - _WINDOW - 3, _WINDOW):
-        second = _differenced_twice(y[start : start + _WINDOW + 4])
-        around = s[start + 2 : start + _WINDOW + 2, 2:-2, 2:-2]
+    for start in range(0, len(y) - side - 3, side):
+        second = _differenced_twice(y[start : start + side + 4])
+        around = s[start + 2 : start + side + 2, 2:-2, 2:-2]
         bands = torch.stack([second[1:-1, 1:-1, 1:-1], _differenced_twice(second)]).div_(around)
-        windows.append(F.avg_pool3d(torch.cat([bands.square_(), around[None]]), _WINDOW).flatten(1))
+        windows.append(F.avg_pool3d(torch.cat([bands.square_(), around[None]]), side).flatten(1))
     *powers, activity = torch.cat(windows, dim=1)
     body = activity >= 0.5 * s.mean()
     if not body.any():
         return None
     second, fourth = (power[body].clamp(min=1e-14).sqrt().median() for power in powers)
     colour = (_WHITE_FOURTH / _WHITE_SECOND * second / fourth).log().clamp(min=0)
-    fine: Tensor = _WHITE_FINE / _WHITE_SECOND * second * (_COLOUR * colour**_COLOUR_POWER).exp()
+    colour = (constants.colour * colour**constants.colour_power).exp()
+    fine: Tensor = _WHITE_FINE / _WHITE_SECOND * second * colour
     return fine
 
 
-def noise_ratio(log_noise: Tensor) -> Tensor:
-    """Standard deviation of the ratio's finest noise, from the third or fourth of the fields."""
-    return (log_noise + _LOG_NOISE_CENTRE).exp()
+def noise_ratio(log_noise: Tensor, constants: LocalActivityConstants = DEFAULTS) -> Tensor:
+    """Return the standard deviation of the ratio's finest noise, of LOCAL_ or EXPECTED_NOISE."""
+    return (log_noise + constants.log_noise_centre).exp()
 
 
 def _differenced_twice(x: Tensor) -> Tensor:
-    """-¼, ½, -¼ along every axis of [i, j, k], which lose two voxels each."""
+    """Return x [i, j, k] filtered by (-¼, ½, -¼) along every axis, which lose two voxels each."""
     for axis, n in enumerate(x.shape):
         sides = x.narrow(axis, 0, n - 2) + x.narrow(axis, 2, n - 2)
         x = x.narrow(axis, 1, n - 2) / 2 - sides / 4

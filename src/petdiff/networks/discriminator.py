@@ -43,3 +43,8 @@ class PatchDiscriminator(nn.Module):
 
 def _conv(c_in: int, c_out: int, stride: int = 1) -> nn.Module:
     return spectral_norm(nn.Conv3d(c_in, c_out, 4, stride=stride, padding=1))
+
+
+def least_squares(verdict: Tensor, wanted: float) -> Tensor:
+    """Return LSGAN's loss of a verdict (arXiv 1611.04076, eqs. 2 and 9, labels 0 and 1)."""
+    return (verdict - wanted).square().mean()

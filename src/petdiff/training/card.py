@@ -14,8 +14,9 @@ from petdiff.training.data import TrainingData
 from petdiff.training.recipe import MAY_CHANGE, Recipe
 
 if TYPE_CHECKING:
-    from petdiff.methods.model import Contract, Model
-    from petdiff.methods.objective import Trainable
+    from petdiff.methods.base import TrainableMethod
+    from petdiff.methods.card import ModelCard
+    from petdiff.methods.model import Model
     from petdiff.training.loop import State
 
 _NOT_STATED = "not stated"
@@ -43,9 +44,10 @@ class StartingModel:
     @classmethod
     def of(cls, model: Model) -> StartingModel:
         """Return what a loaded model's card says."""
-        card = model.contract
-        patients = card.training.get("patients", [])
-        return cls(Path(model.name).name, model.sha256, card.licence, list(patients))
+        card = model.card
+        held = card.training.get("patients")
+        patients = [str(patient) for patient in held] if isinstance(held, list) else []
+        return cls(Path(model.name).name, model.sha256, card.licence, patients)
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Origin:
     patients: Sequence[str] = ()
 
 
-def model_card(method: Trainable, recipe: Recipe, origin: Origin, state: State) -> Contract:
+def model_card(method: TrainableMethod, recipe: Recipe, origin: Origin, state: State) -> ModelCard:
     """Return the card of a finished run's model. It holds no path and no patient's name."""
     shown = state.step if state.best is None else state.best
     base = origin.base
@@ -73,11 +75,11 @@ def model_card(method: Trainable, recipe: Recipe, origin: Origin, state: State) 
         "patches": state.step * recipe.batch,
         "seconds": round(state.seconds, 1),
         "psnr_db": state.scores.get(shown),
-        "recipe": recipe.model_dump(exclude={*MAY_CHANGE, "init"}),
+        "recipe": recipe.model_dump(mode="json", exclude={*MAY_CHANGE, "init"}),
     }
     if base is not None:
         training["init"] = {"model": base.name, "sha256": base.sha256, "licence": base.licence}
-    card = method.contract(training)
+    card = method.card(training)
     return card.model_copy(
         update={
             "title": recipe.name or _title(card.method, origin),

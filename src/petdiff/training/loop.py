@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from petdiff.device import resolve_precision
-from petdiff.methods.objective import Objective, Trainable
+from petdiff.methods.base import Objective, TrainableMethod, replace_network
 from petdiff.training.checkpoint import Checkpoints
 from petdiff.training.log import LogEntry, StepMeter, TrainingLog
 from petdiff.training.process_group import ProcessGroup
@@ -60,7 +60,7 @@ class Hooks:
 
 
 def train(
-    method: Trainable,
+    method: TrainableMethod,
     recipe: Recipe,
     patches: PatchCutter,
     validation: Validation,
@@ -97,7 +97,7 @@ def train(
     group.wait()
     if state.best is not None:
         optimized.average.load_state_dict(keeper.snapshot(state.best)["average"])
-    method.network = optimized.average
+    replace_network(method, optimized.average)
     return state
 
 
@@ -114,14 +114,14 @@ class Snapshot(TypedDict):
 class _Optimized:
     """A method's weights, their exponential moving average, and the optimizers."""
 
-    method: Trainable
+    method: TrainableMethod
     trained: nn.Module
     average: nn.Module
     objectives: Sequence[Objective]
     optimizers: Sequence[torch.optim.Optimizer]
 
     @classmethod
-    def place(cls, method: Trainable, group: ProcessGroup) -> _Optimized:
+    def place(cls, method: TrainableMethod, group: ProcessGroup) -> _Optimized:
         """Move the weights to the device; every process gets those of the first."""
         trained = place_weights(method.trained, group)
         objectives = method.objectives()

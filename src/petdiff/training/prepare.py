@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 from petdiff.data.pairs import check_pairs
-from petdiff.methods.objective import Trainable
+from petdiff.methods.base import TrainableMethod
 from petdiff.progress import Progress
 from petdiff.training.data import TrainingData
 from petdiff.training.process_group import ProcessGroup
@@ -17,7 +16,6 @@ from petdiff.training.run_folder import RunFolder
 from petdiff.training.supply.examples import ExampleMaker, without_networks
 from petdiff.training.supply.own_pairs import (
     CROP_MARGIN,
-    Grid,
     PairCrops,
     store_pairs,
     stored_fingerprints,
@@ -27,10 +25,6 @@ from petdiff.training.supply.patches import PatchCutter, volume_window
 from petdiff.training.supply.simulated import simulated_volumes
 from petdiff.training.supply.workers import ExampleSupply, forget_failures
 from petdiff.training.validation_scans import store_simulated_scans
-
-
-class Prepared(Trainable, Grid, Protocol):
-    """A method that can be trained on the user's own scans."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,7 @@ class Sources:
 
 def prepare_sources(
     folder: RunFolder,
-    method: Prepared,
+    method: TrainableMethod,
     recipe: Recipe,
     data: TrainingData,
     group: ProcessGroup,
@@ -73,7 +67,7 @@ def prepare_sources(
 
 @contextmanager
 def open_supply(
-    folder: RunFolder, method: Trainable, recipe: Recipe, source: VolumeSource, workers: int,
+    folder: RunFolder, method: TrainableMethod, recipe: Recipe, source: VolumeSource, workers: int,
     group: ProcessGroup,
 ) -> Iterator[tuple[PatchCutter, ExampleSupply]]:  # fmt: skip
     """Yield a cutter of patches, and the worker processes that supply it until the block ends."""
@@ -118,8 +112,12 @@ def _check(data: TrainingData, progress: Progress) -> None:
 
 
 def _store(
-    folder: RunFolder, method: Prepared, recipe: Recipe, data: TrainingData, progress: Progress
-) -> Sources:
+    folder: RunFolder,
+    method: TrainableMethod,
+    recipe: Recipe,
+    data: TrainingData,
+    progress: Progress,
+) -> Sources:  # fmt: skip
     """Write what the store lacks, and return the sources."""
     store, scans = folder.supply, recipe.validation_scans if recipe.validate_every else 0
     if data.is_simulated:

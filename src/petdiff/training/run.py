@@ -19,9 +19,9 @@ from petdiff.training.recipe import Recipe
 from petdiff.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
+    from petdiff.methods.base import TrainableMethod
     from petdiff.training.card import StartingModel
     from petdiff.training.loop import State
-    from petdiff.training.prepare import Prepared
     from petdiff.training.process_group import ProcessGroup
 
 
@@ -76,37 +76,38 @@ def train(options: TrainOptions, *, progress: Progress | None = None) -> Path:
         leave_group()
 
 
-def _prepare(options: TrainOptions) -> tuple[Prepared, StartingModel | None]:
+def _prepare(options: TrainOptions) -> tuple[TrainableMethod, StartingModel | None]:
     """Return the method with its first weights, and the model that these are taken from, if any.
 
     Raises UsageError, before anything is written, for what cannot be.
     """
     import torch
 
-    from petdiff.methods.model import methods
+    from petdiff.methods.registry import METHODS
     from petdiff.training.log import require_tensorboard
 
-    known = methods()
-    if options.method not in known:
-        name = options.method
-        raise UsageError(f"`method` is {name}: there is no such method{nearest(name, known)}")
+    if (name := options.method) not in METHODS:
+        raise UsageError(f"`method` is {name}: there is no such method{nearest(name, METHODS)}")
     if options.recipe.tensorboard:
         require_tensorboard()
     torch.manual_seed(options.recipe.seed)
-    method: Prepared = known[options.method].create(options.recipe.preset)
+    method = METHODS[name].create(options.recipe.preset)
     if not options.recipe.init:
         return method, None
     return method, _start_from(options.recipe, method)
 
 
-def _start_from(recipe: Recipe, method: Prepared) -> StartingModel:
-    """Give a method the weights of another model; UsageError where they do not fit."""
+def _start_from(recipe: Recipe, method: TrainableMethod) -> StartingModel:
+    """Give a method the weights of another model; UsageError where they do not fit.
+
+    The model may be of another method, if its network is the same and works in the same domain.
+    """
     from petdiff.methods.model import load_model
     from petdiff.training.card import StartingModel
 
     model = load_model(recipe.init)
-    has, needs = (of.model_dump(mode="json") for of in (model.contract, method.contract({})))
-    for what in ("method", "architecture", "process"):
+    has, needs = (card.model_dump() for card in (model.card, method.card({})))
+    for what in ("domain", "architecture"):
         if has[what] != needs[what]:
             raise UsageError(
                 f"init = {recipe.init}: its {what} is {has[what]}, not {needs[what]}, which "
@@ -122,7 +123,7 @@ class _Run:
 
     options: TrainOptions
     folder: RunFolder
-    method: Prepared
+    method: TrainableMethod
     base: StartingModel | None
     data: TrainingData
     group: ProcessGroup

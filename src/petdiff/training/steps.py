@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from petdiff.errors import PetdiffError, UsageError
-from petdiff.methods.objective import Objective
+from petdiff.methods.base import Objective
 from petdiff.training.process_group import ProcessGroup
 from petdiff.training.recipe import Recipe
 from petdiff.training.supply.patches import PatchCutter

@@ -16,7 +16,7 @@ from torch import nn
 from petdiff.data.array_store import Store
 from petdiff.evaluation.metrics import Mask, Volume, psnr
 from petdiff.image import PETImage
-from petdiff.methods.objective import Trainable
+from petdiff.methods.base import TrainableMethod, with_network
 from petdiff.training.process_group import ProcessGroup
 from petdiff.training.supply.own_pairs import stored_image
 from petdiff.volume.regions import body_mask
@@ -60,7 +60,7 @@ class Validation:
     steps: int
 
     def judge(
-        self, method: Trainable, average: nn.Module, group: ProcessGroup, picture: Path
+        self, method: TrainableMethod, average: nn.Module, group: ProcessGroup, picture: Path
     ) -> Scores | None:
         """Return the scores of averaged weights; None where no scans are held out.
 
@@ -69,8 +69,7 @@ class Validation:
         """
         if not self.names:
             return None
-        twin = copy.copy(method)
-        twin.network = copy.deepcopy(average).eval()  # inference changes a network's precision
+        twin = with_network(method, copy.deepcopy(average).eval())
         part: dict[str, Decibels] = {}
         for n, name in enumerate(self.names):
             if n % group.size == group.rank:
@@ -87,7 +86,7 @@ class Validation:
         return Scores(model, measured)
 
     def _judge_scan(
-        self, name: str, method: Trainable, group: ProcessGroup, picture: Path | None
+        self, name: str, method: TrainableMethod, group: ProcessGroup, picture: Path | None
     ) -> Decibels:
         """Return the PSNR of one scan at each dose."""
         from petdiff.inference.denoise import denoise
@@ -97,7 +96,7 @@ class Validation:
         assert entry is not None
         full = stored_image(entry, "full")
         body, peak = body_mask(full.suv, full.spacing_mm), float(full.suv.max())
-        model = Model(method, method.contract({}), "in training", "")
+        model = Model(method, method.card({}), "in training", "")
         decibels: Decibels = {}
         for key, factor in sorted(entry.facts["lows"].items(), key=lambda item: item[1]):
             low = stored_image(entry, key)

@@ -288,11 +288,12 @@ def _found(name: str, asked: Asked, beside: Path) -> Asked:
 
 def _require_tellable(name: str, asked: Asked, file: Path) -> None:
     if asked.tell_dose:
-        from petdiff.methods.model import methods, read_contract
+        from petdiff.methods.model import read_card
+        from petdiff.methods.registry import method_of
 
-        method = read_contract(file).method
-        if not methods()[method].can_be_told_dose:
-            raise ValueError(f"{name}: {method} cannot be told a dose: leave out tell_dose")
+        method = method_of(read_card(file))
+        if not method.accepts_dose:
+            raise ValueError(f"{name}: {method.name} makes no use of a dose: leave out tell_dose")
 
 
 def _weights(model: str) -> Path:

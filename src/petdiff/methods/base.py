@@ -1,0 +1,251 @@
+"""The seams of a method: what inference asks of it, what training asks of it, how it is made.
+
+A method is one file of this folder and one line of `registry.py`. Arrays are [i, j, k] of a volume,
+[c, i, j, k] with channels, [b, c, i, j, k] with a batch.
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeGuard, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from petdiff.diffusion.denoiser import Denoiser
+from petdiff.diffusion.samplers import Callback
+from petdiff.errors import UsageError
+from petdiff.methods.card import ModelCard
+
+Millimetres = tuple[float, float, float]
+Voxels3D = tuple[int, int, int]
+M = TypeVar("M")
+
+
+class Condition(ABC):
+    """A measured scan as a method sees it: the condition under which it denoises.
+
+    fields  what the network sees of the scan [c, i, j, k]
+    """
+
+    fields: Tensor
+
+    @abstractmethod
+    def decode(self, x: Tensor) -> Tensor:
+        """Return a volume of the method's domain [i, j, k] in the scan's unit."""
+
+    def keep_activity(self, answer: Tensor) -> Tensor:
+        """Return x0 [i, j, k] of a network's answer [c, i, j, k] for the whole scan.
+
+        What must hold for the scan as a whole is imposed here, such as its regional activity.
+        """
+        return answer[0]
+
+    def standard_deviation(self, of_samples: Tensor) -> Tensor:
+        """Return the standard deviation [i, j, k] of the full-dose scan about the answer.
+
+        of_samples  that of the samples, in the scan's unit. The two differ by what all samples
+                    share with the scan, its noise included.
+        """
+        return of_samples
+
+
+class Method(Protocol):
+    """What inference asks of a method.
+
+    name                  a key of the registry
+    network               its network
+    multiple              every axis of a tile or window is a multiple of this many voxels
+    axes                  where i, j, k run in the patient for the network: R or L, A or P, S or I
+    precision             auto, float32 or bfloat16: what its network should run in
+    default_steps         network calls of one answer
+    sampling_steps        network calls of a sample, where several are drawn
+    answers_in_one_call   one call, whatever the noise, gives the posterior mean
+    can_sample            different noise gives different samples
+    accepts_dose          `condition` uses the dose reduction factor
+    exact_tiles           a halo makes tiles exact (ExactTileMethod); otherwise windows are blended
+                          (WindowedMethod)
+    needs_suv             the network was trained on SUV, so that it takes no other unit
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def network(self) -> nn.Module: ...
+    @property
+    def multiple(self) -> int: ...
+    @property
+    def axes(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def default_steps(self) -> int: ...
+    @property
+    def sampling_steps(self) -> int: ...
+    @property
+    def answers_in_one_call(self) -> bool: ...
+    @property
+    def can_sample(self) -> bool: ...
+    @property
+    def accepts_dose(self) -> bool: ...
+    @property
+    def exact_tiles(self) -> bool: ...
+    @property
+    def needs_suv(self) -> bool: ...
+
+    def working_voxel_mm(self, voxel_mm: Millimetres) -> Millimetres:
+        """Return the voxel size at which a scan of this voxel size is denoised."""
+        ...
+
+    def condition(
+        self, y: Tensor, dtype: torch.dtype = torch.float32, drf: float | None = None
+    ) -> Condition:
+        """Return the condition that a scan y [i, j, k] is, its fields in `dtype`.
+
+        drf  dose reduction factor, 20 at 1/20 of the full dose; None: not known
+        """
+        ...
+
+    def denoise(self, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
+        """Return the network's answer [b, c, i, j, k] for x = x0 + sigma · noise; x0 comes first.
+
+        x [b, 1, i, j, k], sigma [b], fields [b, c, i, j, k]
+        """
+        ...
+
+    def sample(
+        self,
+        denoiser: Denoiser,
+        noise: Tensor,
+        steps: int,
+        generator: torch.Generator,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Run the method's sampler over a whole volume of the domain, from unit noise."""
+        ...
+
+    def card(
+        self, training: Mapping[str, object], *, limits: str = "", licence: str = "Apache-2.0"
+    ) -> ModelCard:
+        """Return the card that goes with the weights."""
+        ...
+
+
+class ExactTileMethod(Method, Protocol):
+    """A method whose network looks no further than `halo` voxels, so that tiles leave no trace."""
+
+    @property
+    def halo(self) -> int: ...
+
+
+class WindowedMethod(Method, Protocol):
+    """A method whose network takes statistics of all it sees: overlapping windows are blended.
+
+    window   voxels along i, j, k that the network sees at once; None: the whole axis
+    overlap  voxels along i, j, k over which neighbours are blended
+    """
+
+    @property
+    def window(self) -> tuple[int | None, int | None, int]: ...
+    @property
+    def overlap(self) -> Voxels3D: ...
+
+    def predict(self, x_t: Tensor, timestep: Tensor, fields: Tensor) -> Tensor:
+        """Return the network's raw answer [b, c, i, j, k] for single windows."""
+        ...
+
+    def adapter(self, network: Callable[[Tensor, Tensor], Tensor]) -> Denoiser:
+        """Return `network`, (x_t, timestep) → answer for any volume, as a denoiser."""
+        ...
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One loss and the parameters that lower it.
+
+    name        for the log
+    parameters  of the network that this loss trains, and no other's
+    loss        (batch [b, c, i, j, k] of a method's examples, generator of noise) → scalar
+    """
+
+    name: str
+    parameters: list[nn.Parameter]
+    loss: Callable[[Tensor, torch.Generator], Tensor]
+
+
+class Trainable(Protocol):
+    """What training asks of a method.
+
+    network  what is kept in the end, in an average over the steps
+    trained  everything that training changes: the network, and a discriminator beside it
+    patch    voxels of a training patch along i, j, k
+    """
+
+    @property
+    def network(self) -> nn.Module: ...
+    @property
+    def trained(self) -> nn.Module: ...
+    @property
+    def patch(self) -> Voxels3D: ...
+
+    def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:
+        """Return what the losses need of a pair of scans [i, j, k], as [c, i, j, k].
+
+        It is made of whole slabs, before patches are cut. drf as in Method.condition.
+        """
+        ...
+
+    def objectives(self) -> list[Objective]:
+        """Return the losses."""
+        ...
+
+
+class TrainableMethod(Method, Trainable, Protocol):
+    """A method that can be trained and then used."""
+
+
+@dataclass(frozen=True)
+class MethodKind:
+    """How methods of one name are made.
+
+    presets    names of the sizes there are
+    create     preset → method with fresh weights
+    from_card  card of a weights file → method whose weights are still to be loaded; InputRefused,
+               naming the entry, where the card makes no sense
+    """
+
+    presets: Sequence[str]
+    create: Callable[[str], TrainableMethod]
+    from_card: Callable[[ModelCard], TrainableMethod]
+
+
+def require_preset(method: str, name: str, presets: Sequence[str]) -> None:
+    """Raise UsageError, naming the presets there are, if `name` is none of them."""
+    if name not in presets:
+        *others, last = presets
+        raise UsageError(f"preset {name!r} of {method}: unknown; use {', '.join(others)} or {last}")
+
+
+def has_exact_tiles(method: Method) -> TypeGuard[ExactTileMethod]:
+    """Return whether tiles of the method are exact; otherwise it is a WindowedMethod."""
+    return method.exact_tiles
+
+
+def is_windowed(method: Method) -> TypeGuard[WindowedMethod]:
+    """Return whether the method is asked in blended windows."""
+    return not method.exact_tiles
+
+
+def with_network(method: M, network: nn.Module) -> M:
+    """Return a copy of the method with another network, of the same architecture."""
+    twin = copy.copy(method)
+    replace_network(twin, network)
+    return twin
+
+
+def replace_network(method: object, network: nn.Module) -> None:
+    """Give the method another network, of the same architecture."""
+    vars(method)["network"] = network

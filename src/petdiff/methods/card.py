@@ -1,0 +1,164 @@
+"""The model card: what a weights file says about its model, as JSON in its header.
+
+Every constant that shapes an answer stands in the card, so that a new default in the code changes
+no model that was saved before. Cards of petdiff 0.1 (version 1), which lacked some, are read with
+the values that held then.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from petdiff.errors import InputRefused
+
+VERSION = 2
+Domain = Literal["local_activity", "clipped_suv", "log_suv", "suv"]
+Part = TypeVar("Part", bound=BaseModel)
+
+
+class ModelCard(BaseModel):
+    """What a model is made of, was trained on and promises.
+
+    title         for people; empty: the name of its file
+    method        a key of the registry
+    domain        in which its network works: local_activity, clipped_suv, log_suv, or suv as it is
+    architecture  what the network is made of
+    constants     every other number that shapes an answer
+    training      what it was trained on, for how long, and with which measured scores
+    limits        what the model was not made for, or is known to do badly
+    licence       of the weights
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Literal[2] = 2
+    title: str = Field(max_length=200, default="")
+    method: str = Field(max_length=64)
+    domain: Domain
+    architecture: dict[str, JsonValue]
+    constants: dict[str, JsonValue]
+    training: dict[str, JsonValue] = {}
+    limits: str = Field(max_length=10_000, default="")
+    licence: str = Field(max_length=200, default="Apache-2.0")
+
+
+def make_card(
+    method: str,
+    domain: Domain,
+    architecture: BaseModel,
+    constants: BaseModel,
+    training: Mapping[str, object],
+    *,
+    limits: str = "",
+    licence: str = "Apache-2.0",
+) -> ModelCard:
+    """Return a card of this version. `training` is what JSON can hold."""
+    return ModelCard.model_validate(
+        {
+            "method": method,
+            "domain": domain,
+            "architecture": architecture.model_dump(mode="json"),
+            "constants": constants.model_dump(mode="json"),
+            "training": dict(training),
+            "limits": limits,
+            "licence": licence,
+        }
+    )
+
+
+def card_from_json(text: str) -> ModelCard:
+    """Return the card that a header holds; InputRefused, in one line, if it makes no sense."""
+    try:
+        held = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputRefused(f"unreadable model card (no JSON: {str(error)[:200]})") from error
+    if not isinstance(held, dict):
+        raise InputRefused("unreadable model card (not a JSON object)")
+    if "version" not in held:
+        held = _from_version_1(held)
+    try:
+        return ModelCard.model_validate(held)
+    except (ValidationError, RecursionError) as error:
+        raise InputRefused(f"unreadable model card ({_first_of(error)})") from error
+
+
+def part_of_card(kind: type[Part], given: dict[str, JsonValue], where: str) -> Part:
+    """Return a part of a card as `kind`.
+
+    Raises InputRefused, naming the entry, where one makes no sense or is missing: no default of the
+    code stands in for it.
+    """
+    try:
+        part = kind.model_validate(given)
+    except (ValidationError, RecursionError) as error:
+        raise InputRefused(f"model card, {where}: {_first_of(error)}") from error
+    if missing := _unset(part):
+        raise InputRefused(f"model card, {where}: {missing}: missing")
+    return part
+
+
+def _unset(part: BaseModel) -> str:
+    """Return the path of the first field that a default filled, or ""."""
+    for name in type(part).model_fields:
+        if name not in part.model_fields_set:
+            return name
+        value = getattr(part, name)
+        if isinstance(value, BaseModel) and (inner := _unset(value)):
+            return f"{name}.{inner}"
+    return ""
+
+
+def _first_of(error: ValidationError | RecursionError) -> str:
+    """Return the first entry that was refused, and why, on one short line."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where[:80]}: {first['msg'][:200]}" if where else str(first["msg"])[:200]
+
+
+# Version 1: what the code of petdiff 0.1 held and its cards did not. Never to be changed.
+_VOXELS_1: dict[str, JsonValue] = {"least_mm": 1.0, "most_mm": 6.0, "anisotropy": 2.0}
+_DDPM_1: dict[str, JsonValue] = {"tile": None, "precision": "float32"}  # before windows could be
+_FLOW3D_1: dict[str, JsonValue] = {
+    "sigma_data": 0.3,
+    "trusted_noise": 0.1,
+    "gate_reach": 1.25,
+    "sampling_sigmas": [0.004, 0.6],
+    "sampling_steps": 6,
+    "voxels": _VOXELS_1,
+    "domain": {
+        "near": 2.0, "far": 6.0, "context": 4.0, "fine": 1.0, "finest": 0.6,
+        "far_share": 0.03, "floor": 1e-3,
+        "passes": ["near", "near", "fine", "fine", "finest"],
+        "leeway": 0.005, "most_factor": 10.0,
+        "half_trusted_noise_fine": 0.45, "half_trusted_noise_finest": 0.12, "trust_steepness": 4.0,
+        "regional_noise": 0.2,
+        "noise_power": 0.4, "most_log_noise": 0.3, "log_noise_centre": -1.9,
+        "noise_window": 8, "most_anatomy": 8.0, "colour": 2.2, "colour_power": 0.65,
+    },
+}  # fmt: skip
+
+
+def _from_version_1(held: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return a card of version 1 as one of version 2."""
+    rest = {key: value for key, value in held.items() if key != "process"}
+    process, method = held.get("process", {}), held.get("method")
+    if not isinstance(process, dict):
+        raise InputRefused("unreadable model card (process: not a JSON object)")
+    domain = "clipped_suv"
+    if method == "flow3d":
+        domain, constants = "local_activity", _FLOW3D_1 | process
+    else:
+        constants = {**process, "voxels": _VOXELS_1}
+        if method in ("ddpm3d", "ddpm2d"):
+            constants = _DDPM_1 | constants
+        elif method == "logunet":
+            domain = "log_suv"
+        elif method in ("unet3d", "gan3d"):
+            constants["clip_suv"] = 16.0
+    return {**rest, "version": VERSION, "domain": domain, "constants": constants}

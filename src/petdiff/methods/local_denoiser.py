@@ -1,0 +1,328 @@
+"""What all methods of the local-activity domain share: one network, its gate, and the loss.
+
+The network denoises r, the ratio to local activity (`local_activity.py`), with Gaussian noise of
+standard deviation σ in r. Preconditioning as Karras et al. 2022 (EDM, arXiv 2206.00364), table 1,
+with two changes: the noisy guess enters as its Wiener estimate, which vanishes at σ = ∞, so that
+there the network is plain regression; and a gate returns the measured scan where it can be trusted.
+With EDM's preconditioning the network predicts what is called velocity (Salimans & Ho 2022, arXiv
+2202.00512) up to its sign. Beside r it answers how far the scan's own activity is to be kept at
+fine scales, which `keep_activity` then does.
+
+The network's change of the scan grows with the noise to be expected; at `trusted_noise` it is half
+of its most. A scan with hardly any noise is handed back but for a trace, however hot it is. Where
+the dose is known, the network may change only the counts that the scan lacks: a scan at a share f
+of the dose has that share of the full-dose scan's counts, noise and all, so that full = f · low +
+(1 − f) · rest as far as a reconstruction is linear, and of the rest no noise is known. The network
+itself sees only that the dose is known: what is to be expected of the rest does not depend on how
+much of it there is. The same factor scales σ_data: less is left unknown of r where the scan is
+known well.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from petdiff.diffusion.denoiser import Denoiser
+from petdiff.diffusion.samplers import Callback
+from petdiff.errors import InputRefused
+from petdiff.methods.base import Millimetres, Objective
+from petdiff.methods.card import ModelCard, make_card, part_of_card
+from petdiff.methods.local_activity import (
+    AnswerChannel,
+    LocalActivity,
+    LocalActivityConstants,
+    ScanChannel,
+    channel,
+    keep_activity,
+    local_activity,
+    noise_ratio,
+    smoothed_at_scales,
+)
+from petdiff.methods.patches import VoxelRange
+from petdiff.networks.unet import UNet, UNetArchitecture
+
+IN_CHANNELS = len(ScanChannel) + 1  # and the noisy guess
+OUT_CHANNELS = len(AnswerChannel) + 1  # gate and change make r
+
+# Of the training patches, those whose dose the network is given.
+_KNOWN_DOSE_SHARE = 0.5
+_MAX_WEIGHT = 10.0
+_LEAST_NOISE_POWER = 1e-5
+_STRUCTURE_ERROR = 0.05  # mean squared error in r that remains however noisy a scan is, roughly
+
+# Networks of the presets: sizes alone. "default" has 3,429,568 parameters in three dimensions.
+SIZES: dict[str, dict[str, tuple[int, ...]]] = {
+    "tiny": {"widths": (16, 32, 48), "blocks": (1, 1, 1)},
+    "default": {"widths": (48, 96, 128), "blocks": (1, 1, 2)},
+}
+Level = Annotated[float, Field(gt=0, le=1e3)]
+
+
+class LocalConstants(BaseModel):
+    """Every number that shapes an answer beside the network's weights; each with its source."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sigma_data: float = Field(
+        default=0.3,
+        gt=0,
+        le=100,
+        description="standard deviation of the full-dose scan's r in the body; over training slabs",
+    )
+    trusted_noise: Level = Field(
+        default=0.1, description="noise at which half of the greatest change is allowed; lab book 2"
+    )
+    gate_reach: float = Field(
+        default=1.25,
+        gt=0,
+        le=10,
+        description="greatest share of the measured scan that is taken away, above 1 so that the "
+        "gate can shut it out where noise is high; chosen",
+    )
+    sampling_sigmas: tuple[Level, Level] = Field(
+        default=(0.004, 0.6),
+        description="σ that samples pass on their way down from ∞: from above to below what scans "
+        "leave open of r, 0.02 where they are good, 0.3 where they are bad; lab book 17",
+    )
+    sampling_steps: int = Field(
+        default=6,
+        ge=1,
+        le=10_000,
+        description="network calls of a sample; six draw any such Gaussian within a tenth; lab "
+        "book 17",
+    )
+    voxels: VoxelRange = VoxelRange()
+    domain: LocalActivityConstants = LocalActivityConstants()
+
+
+class Example(NamedTuple):
+    """A batch of training examples, all [b, c, i, j, k].
+
+    r         ratio of the full-dose scan
+    fields    of the low-dose scan, a channel for each ScanChannel
+    activity  of the low-dose scan, over its mean
+    """
+
+    r: Tensor
+    fields: Tensor
+    activity: Tensor
+
+
+@dataclass
+class LocalDenoiser(ABC):
+    """D(x, σ, y) of r on tiles, and what training and inference need around it.
+
+    A method is a subclass that says how it is trained (`loss`) and how it is asked (`sample`).
+    """
+
+    network: UNet
+    constants: LocalConstants
+    name: ClassVar[str]
+    dims: ClassVar[int] = 3
+    patch: ClassVar[tuple[int, int, int]] = (64, 64, 48)
+    axes: ClassVar[str] = "RAS"
+    precision: ClassVar[str] = "auto"
+    answers_in_one_call: ClassVar[bool] = True
+    can_sample: ClassVar[bool] = False
+    accepts_dose: ClassVar[bool] = True
+    exact_tiles: ClassVar[bool] = True
+    needs_suv: ClassVar[bool] = False
+
+    @property
+    def default_steps(self) -> int:
+        """Network calls of one answer."""
+        return 1 if self.answers_in_one_call else self.constants.sampling_steps
+
+    @property
+    def sampling_steps(self) -> int:
+        """Network calls of a sample."""
+        return self.constants.sampling_steps if self.can_sample else 1
+
+    @property
+    def trained(self) -> torch.nn.Module:
+        """Everything that training changes."""
+        return self.network
+
+    @property
+    def multiple(self) -> int:
+        """Axes of a tile must be multiples of it."""
+        return self.network.multiple
+
+    @property
+    def halo(self) -> int:
+        """What a tile must carry around its core for its answer to be that of the whole."""
+        return self.network.radius
+
+    def card(
+        self, training: Mapping[str, object], *, limits: str = "", licence: str = "Apache-2.0"
+    ) -> ModelCard:
+        """Return the card that goes with the weights."""
+        return make_card(
+            self.name, "local_activity", self.network.architecture, self.constants, training,
+            limits=limits, licence=licence,
+        )  # fmt: skip
+
+    def working_voxel_mm(self, voxel_mm: Millimetres) -> Millimetres:
+        """Return the scan's own voxels, changed only where training saw no such size."""
+        return self.constants.voxels.nearest(voxel_mm)
+
+    def condition(
+        self, y: Tensor, dtype: torch.dtype = torch.float32, drf: float | None = None
+    ) -> LocalActivity:
+        """Return the scan y [i, j, k] seen through its own local activity."""
+        return local_activity(y, dtype, drf, self.constants.domain)
+
+    def denoise(self, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
+        """Return a channel [b, 3, i, j, k] for each AnswerChannel: expected r first, then trusts.
+
+        x = r + σ·noise [b, 1, i, j, k], sigma [b], fields [b, 5, i, j, k]. Where sigma is ∞, x is
+        not looked at (but must be finite).
+        """
+        c = self.constants
+        noise = noise_ratio(channel(fields, ScanChannel.EXPECTED_NOISE).float(), c.domain)
+        lacking = channel(fields, ScanChannel.LACKING_COUNTS).float()
+        strength = noise / (noise + c.trusted_noise) * lacking.where(lacking > 0, 1)
+        level = sigma.view(-1, 1, 1, 1, 1)
+        _, _, c_in, t = preconditioning(level, c.sigma_data)
+        c_skip, c_out, _, _ = preconditioning(level, c.sigma_data * strength)
+        known = (lacking > 0).to(fields.dtype)
+        seen = fields.narrow(1, 0, ScanChannel.LACKING_COUNTS)
+        seen = torch.cat([seen, known, (c_in * x).to(fields.dtype)], dim=1)
+        answer = self._network_answer(seen, t.flatten()).float()
+        gate, change, trust = torch.split(answer, [1, 1, len(AnswerChannel) - 1], dim=1)
+        open_share = 1 - strength * c.gate_reach * torch.sigmoid(gate)
+        measured = open_share * channel(fields, ScanChannel.RATIO)
+        r = c_skip * x + (1 - c_skip) * measured + c_out * change
+        return torch.cat([r, trust], dim=1)
+
+    def _network_answer(self, seen: Tensor, t: Tensor) -> Tensor:
+        """Ask the network for volumes [b, c, i, j, k] at times t [b]."""
+        answer: Tensor = self.network(seen, t)
+        return answer
+
+    def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:
+        """Return what the loss needs of a pair [i, j, k]: Example's channels, in its order."""
+        seen = self.condition(low, drf=drf)
+        s = seen.activity
+        return torch.cat([(full / s - 1)[None], seen.fields, (s / s.mean())[None]])
+
+    def objectives(self) -> list[Objective]:
+        """Return the one loss."""
+        parameters = list(self.network.parameters())
+        return [Objective(self.name, parameters, self._loss_of_batch)]
+
+    def _loss_of_batch(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        return self.loss(some_doses_unknown(split_example(batch), generator), generator)
+
+    @abstractmethod
+    def loss(self, example: Example, generator: torch.Generator) -> Tensor:
+        """Return the loss of a batch, a scalar."""
+
+    @abstractmethod
+    def sample(
+        self,
+        denoiser: Denoiser,
+        noise: Tensor,
+        steps: int,
+        generator: torch.Generator,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Run the method's sampler over a whole volume of r."""
+
+    def denoising_loss(self, example: Example, x: Tensor, sigma: Tensor) -> Tensor:
+        """Return the loss of the answer to x [b, 1, i, j, k] at sigma [b], a scalar.
+
+        A voxel's weight is its activity, between absolute and relative error, in one half of the
+        loss, and its square, so absolute error as PSNR has it, in the other.
+
+        Each patch is divided by about the error that a good answer leaves, which is bounded by the
+        scan's noise power, by σ², and by how well structure can be known: so every dose and σ
+        counts. The logarithm, as decibels do, keeps one hopeless patch from outweighing the rest.
+        """
+        r, activity = example.r, example.activity
+        error = (self.kept_answer(example, x, sigma) - r).square()
+        noise_power = (channel(example.fields, ScanChannel.RATIO) - r).square()
+        elsewhere = 1 / _STRUCTURE_ERROR + 1 / sigma.square()
+
+        def over_what_a_good_answer_leaves(weight: Tensor) -> Tensor:
+            error_left, noise = (
+                (weight * each).mean((1, 2, 3, 4)) for each in (error, noise_power)
+            )
+            scale = weight.mean((1, 2, 3, 4))
+            left = 1 / (noise / scale + _LEAST_NOISE_POWER) + elsewhere
+            return (error_left / scale * left).log1p()
+
+        between = over_what_a_good_answer_leaves(activity.clamp(max=_MAX_WEIGHT))
+        absolute = over_what_a_good_answer_leaves(activity.square())
+        return (between + absolute).mean() / 2
+
+    def kept_answer(self, example: Example, x: Tensor, sigma: Tensor) -> Tensor:
+        """Return r [b, 1, i, j, k] as an answer to x has it, with the scan's regional activity."""
+        domain, fields, activity = self.constants.domain, example.fields, example.activity
+        # As for a whole scan: smoothed activity below 0 has no power, and the loss would be NaN.
+        scan = (activity * (1 + channel(fields, ScanChannel.RATIO))).clamp(min=0)
+        smoothed = smoothed_at_scales(scan, domain)
+        answer = torch.split(self.denoise(x, sigma, fields), 1, dim=1)
+        noise = channel(fields, ScanChannel.EXPECTED_NOISE)
+        return keep_activity(answer, activity, smoothed, noise, domain)
+
+
+def preconditioning(
+    sigma: Tensor, sigma_data: Tensor | float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return (c_skip, c_out, c_in, t) for σ in (0, ∞], each of sigma's shape.
+
+    c_skip = σd²/(σ²+σd²) and c_out = σ·σd/√(σ²+σd²) are EDM's; c_in = σd/(σ²+σd²) makes c_in·x the
+    Wiener estimate of r from x alone, over σd; t = σ/(σ+σd) is the flow's time. All are finite at
+    σ = ∞.
+    """
+    t = torch.where(sigma.isinf(), 1.0, sigma / (sigma + sigma_data))
+    signal = torch.where(sigma.isinf(), 0.0, sigma_data / (sigma + sigma_data))  # 1 - t, exactly
+    power = t.square() + signal.square()
+    return (
+        signal.square() / power,
+        sigma_data * t / power.sqrt(),
+        signal.square() / power / sigma_data,
+        t,
+    )
+
+
+def split_example(batch: Tensor) -> Example:
+    """Return the parts of a batch of what `example` gives."""
+    return Example(*torch.split(batch, [1, len(ScanChannel), 1], dim=1))
+
+
+def some_doses_unknown(example: Example, generator: torch.Generator) -> Example:
+    """Hide the dose of some examples, so that the network learns to do with and without it."""
+    fields = example.fields
+    known = torch.rand(len(fields), generator=generator) < _KNOWN_DOSE_SHARE
+    lacking = channel(fields, ScanChannel.LACKING_COUNTS) * known.to(fields).view(-1, 1, 1, 1, 1)
+    others = fields.narrow(1, 0, ScanChannel.LACKING_COUNTS)
+    return example._replace(fields=torch.cat([others, lacking], dim=1))
+
+
+def fresh_network(preset: str, dims: int = 3) -> UNet:
+    """Return the network of a preset with fresh weights."""
+    ends = {"in_channels": IN_CHANNELS, "out_channels": OUT_CHANNELS, "dims": dims}
+    return UNet(UNetArchitecture.model_validate(SIZES[preset] | ends))
+
+
+def network_of_card(card: ModelCard, dims: int = 3) -> UNet:
+    """Return the network that a card describes; InputRefused where it cannot be this domain's."""
+    where = f"architecture of {card.method}"
+    architecture = part_of_card(UNetArchitecture, card.architecture, where)
+    ends = {"in_channels": IN_CHANNELS, "out_channels": OUT_CHANNELS, "dims": dims}
+    for end, needed in ends.items():
+        if (found := getattr(architecture, end)) != needed:
+            raise InputRefused(
+                f"model card, {where}: {end}: {found}, where this version of petdiff has {needed}; "
+                "train the model anew"
+            )
+    return UNet(architecture)

@@ -1,0 +1,304 @@
+"""The published DDPM: in 3-D as published, and in 2-D on axial slices.
+
+Yu et al. 2025, doi 10.1007/s00259-025-07122-4: a DDPM that sees the measured scan beside the noisy
+guess, on SUV clipped at 16 and divided by 16. Its GroupNorm takes statistics of all it sees, so
+that no scan can be cut without trace: windows overlap and are blended. The published weights know
+1.65 mm voxels and axial slabs of 96; what lies around a scan matters to them, so that narrow scans
+are set into air as wide as they were trained with. Networks trained here know patches of scans of
+any voxel size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from types import EllipsisType
+from typing import Annotated, ClassVar, Literal, Required, Self, TypedDict
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
+
+from petdiff.diffusion.denoiser import DDPMDenoiser, Denoiser, ddpm_start
+from petdiff.diffusion.losses import add_noise, ddpm_loss
+from petdiff.diffusion.samplers import Callback, sample_ancestral
+from petdiff.diffusion.schedules import ddpm_sigmas, linear_alphas_bar, respaced_timesteps
+from petdiff.errors import UsageError
+from petdiff.methods.base import Millimetres, Objective
+from petdiff.methods.card import ModelCard, make_card, part_of_card
+from petdiff.methods.clipped_suv import CLIP_SUV, ClippedScan, clipped, clipped_scan
+from petdiff.methods.patches import OVERLAP, PATCH, PatientAxes, VoxelRange, Voxels
+from petdiff.networks.published import Architecture, PublishedUNet
+
+
+class Size(TypedDict, total=False):
+    """A size of the published layout: arguments of Architecture.scaled."""
+
+    channels: Required[int]
+    multipliers: tuple[int, ...]
+    residual_blocks: int
+
+
+Place = tuple[slice | EllipsisType, ...]
+Finite = Annotated[float, Field(ge=-1e6, le=1e6)]
+Margin = Annotated[int, Field(ge=0, le=4096)]
+
+
+class Process(BaseModel):
+    """How the network was trained, and so must be asked; by default, as the published one was.
+
+    timesteps, beta_first, beta_last  of the linear schedule
+    x0_range    to which each predicted x0 is clipped
+    clip_suv    SUV that is 1 in the network's domain; hotter voxels are clipped to it
+    voxel_mm    isotropic voxels; None: the scan's own, within `voxels`
+    voxels      the voxel sizes of training, where voxel_mm is None
+    axes        where voxel axes i, j, k run in the patient. The publication shows that k is axial
+                and i the wider of the others; their directions are taken to be those of DICOM's
+                columns and rows
+    tile        voxels along i and j that the network sees at once; None: all of them
+    slab        the same along k, the axial axis
+    overlap     voxels over which neighbours are blended
+    field       voxels along i and j that the network was trained with; narrower scans lie in air
+    precision   of the network's arithmetic; what bfloat16 costs the published one was not measured
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    timesteps: int = Field(ge=2, le=100_000, default=1000)
+    beta_first: float = Field(gt=0, lt=1, default=1e-4)
+    beta_last: float = Field(gt=0, lt=1, default=0.02)
+    x0_range: tuple[Finite, Finite] = (-1.0, 1.0)
+    clip_suv: float = Field(gt=0, le=1e6, default=CLIP_SUV)
+    voxel_mm: float | None = Field(ge=0.1, le=100, default=1.65)
+    voxels: VoxelRange = VoxelRange()
+    axes: PatientAxes = "LPS"
+    tile: tuple[Voxels, Voxels] | None = None
+    slab: Voxels = 96
+    overlap: int = Field(ge=0, le=1024, default=10)
+    field: tuple[Margin, Margin] = (288, 192)
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+
+    @model_validator(mode="after")
+    def _ranges_are_ranges(self) -> Self:
+        if not self.x0_range[0] < self.x0_range[1]:
+            raise ValueError(f"x0_range {self.x0_range} must rise")
+        return self
+
+    @classmethod
+    def of_patches(cls, patch: tuple[int, int, int]) -> Process:
+        """Return it for networks trained here, on patches of scans at their own voxel size."""
+        i, j, k = patch
+        return cls(
+            voxel_mm=None,
+            axes="RAS",
+            tile=(i, j),
+            slab=k,
+            overlap=OVERLAP,
+            field=(0, 0),
+            precision="auto",
+        )
+
+    @property
+    def alphas_bar(self) -> Tensor:
+        return linear_alphas_bar(self.timesteps, self.beta_first, self.beta_last)
+
+
+@dataclass
+class PublishedDDPM:
+    """The published network, its process, its loss and its sampler."""
+
+    network: PublishedUNet
+    process: Process = field(default_factory=Process)
+    name: ClassVar[str] = "ddpm3d"
+    dims: ClassVar[Literal[2, 3]] = 3
+    patch: ClassVar[tuple[int, int, int]] = PATCH
+    default_steps: ClassVar[int] = 1000
+    sampling_steps: ClassVar[int] = 1000
+    answers_in_one_call: ClassVar[bool] = False
+    can_sample: ClassVar[bool] = True
+    accepts_dose: ClassVar[bool] = False
+    exact_tiles: ClassVar[bool] = False
+    needs_suv: ClassVar[bool] = True
+
+    @classmethod
+    def create(cls, size: Size) -> Self:
+        """Return the method with fresh weights, to be trained on patches."""
+        architecture = Architecture.scaled(**size, dims=cls.dims)
+        return cls(PublishedUNet(architecture), Process.of_patches(cls.patch))
+
+    @classmethod
+    def from_card(cls, card: ModelCard) -> Self:
+        """Return the method that a card describes, its weights still to be loaded.
+
+        Raises InputRefused, naming the entry, where the card makes no sense.
+        """
+        where = f"architecture of {card.method}"
+        architecture = part_of_card(Architecture, card.architecture, where)
+        process = part_of_card(Process, card.constants, f"constants of {card.method}")
+        return cls(PublishedUNet(architecture), process)
+
+    def card(
+        self, training: Mapping[str, object], *, limits: str = "", licence: str = "Apache-2.0"
+    ) -> ModelCard:
+        """Return the card that goes with the weights."""
+        return make_card(
+            self.name, "clipped_suv", self.network.architecture, self.process, training,
+            limits=limits, licence=licence,
+        )  # fmt: skip
+
+    @property
+    def axes(self) -> str:
+        """Where the voxel axes run in the patient."""
+        return self.process.axes
+
+    @property
+    def precision(self) -> str:
+        """What the network should run in."""
+        return self.process.precision
+
+    @property
+    def multiple(self) -> int:
+        """Axes of a window must be multiples of it."""
+        return self.network.architecture.inner_multiple
+
+    @property
+    def window(self) -> tuple[int | None, int | None, int]:
+        """Voxels that the network sees at once."""
+        return (*(self.process.tile or (None, None)), self.process.slab)
+
+    @property
+    def overlap(self) -> tuple[int, int, int]:
+        """Voxels over which windows are blended, as no halo makes them exact."""
+        return (self.process.overlap,) * 3
+
+    def working_voxel_mm(self, voxel_mm: Millimetres) -> Millimetres:
+        """Return the only voxel size that the network knows, or the scan's own."""
+        if self.process.voxel_mm is None:
+            return self.process.voxels.nearest(voxel_mm)
+        return (self.process.voxel_mm,) * 3
+
+    def condition(
+        self, y: Tensor, dtype: torch.dtype = torch.float32, drf: float | None = None
+    ) -> ClippedScan:
+        """Return the scan y [i, j, k], in SUV, in the published domain; `drf` is not used."""
+        return clipped_scan(y, self.process.clip_suv, dtype)
+
+    def denoise(self, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
+        """Return the expected x0 [b, 1, i, j, k] of single windows x = x0 + σ·noise.
+
+        sigma is [b]; i and j must be multiples of `multiple`.
+        """
+        answers = []
+        for n, one_sigma in enumerate(sigma):
+            ask = partial(self.predict, fields=fields[n : n + 1])
+            answers.append(self.adapter(ask)(x[n : n + 1], one_sigma))
+        return torch.cat(answers)
+
+    def adapter(self, network: Callable[[Tensor, Tensor], Tensor]) -> DDPMDenoiser:
+        """Return `network`, (x_t, timestep) → answer for any volume, as a denoiser."""
+        return DDPMDenoiser(network, self.process.alphas_bar, self.process.x0_range)
+
+    def predict(self, x_t: Tensor, timestep: Tensor, fields: Tensor) -> Tensor:
+        """Return the network's raw answer [b, c, i, j, k] for single windows.
+
+        Around a scan narrower than the trained field lies air, as noisy as x_t.
+        """
+        seen = torch.cat([x_t.to(fields.dtype), fields], dim=1)
+        wide, middle = self._in_air(seen, timestep)
+        scan: Tensor = self._ask(wide, timestep)[middle].float()
+        return scan
+
+    def sample(
+        self,
+        denoiser: Denoiser,
+        noise: Tensor,
+        steps: int,
+        generator: torch.Generator,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Sample ancestrally at `steps` of the timesteps, evenly from the first to the last."""
+        if steps > self.process.timesteps:
+            raise UsageError(f"`steps` is {steps}: this model has {self.process.timesteps}")
+        alphas_bar = self.process.alphas_bar
+        sigmas = ddpm_sigmas(alphas_bar, respaced_timesteps(len(alphas_bar), steps))
+        start = ddpm_start(noise, sigmas)
+        return sample_ancestral(denoiser, start, sigmas, generator=generator, callback=callback)
+
+    @property
+    def trained(self) -> PublishedUNet:
+        """Everything that training changes."""
+        return self.network
+
+    def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:
+        """Return a pair of scans [i, j, k], in SUV, as the loss sees it [2, i, j, k]: full, low."""
+        return clipped(torch.stack([full, low]), self.process.clip_suv)
+
+    def objectives(self) -> list[Objective]:
+        """Return the one loss."""
+        return [Objective(self.name, list(self.network.parameters()), self.loss)]
+
+    def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Return Nichol & Dhariwal's hybrid loss of [b, 2, i, j, k] at random timesteps."""
+        x0, y = batch.chunk(2, dim=1)
+        timestep = torch.randint(self.process.timesteps, (len(x0),), generator=generator)
+        noise = torch.randn(x0.shape, generator=generator).to(x0)
+        timestep, alphas_bar = timestep.to(x0.device), self.process.alphas_bar
+        output = self.predict(add_noise(x0, noise, timestep, alphas_bar), timestep, y)
+        return ddpm_loss(output, x0, noise, timestep, alphas_bar).total.mean()
+
+    def _ask(self, seen: Tensor, timestep: Tensor) -> Tensor:
+        # The network's axes are axial, anterior–posterior, left–right: k, j, i.
+        answer: Tensor = self.network(seen.transpose(2, 4), timestep).transpose(2, 4)
+        return answer
+
+    def _in_air(self, seen: Tensor, timestep: Tensor) -> tuple[Tensor, Place]:
+        """Return `seen` [b, 2, i, j, k] amid air as wide as the trained field, and its place."""
+        b, c, i, j, k = seen.shape
+        wide_i, wide_j = (
+            max(n, least) for n, least in zip((i, j), self.process.field, strict=True)
+        )
+        if (wide_i, wide_j) == (i, j):
+            return seen, (...,)
+        deviation = (1 - self.process.alphas_bar[timestep.long().cpu()]).sqrt().to(seen)
+        # The same noise at each step, so that the air takes one path, as the scan does.
+        noise = torch.randn(wide_i, wide_j, k, generator=torch.Generator().manual_seed(0)).to(seen)
+        wide = seen.new_zeros(b, c, wide_i, wide_j, k)
+        wide[:, 0] = deviation.view(-1, 1, 1, 1) * noise
+        first_i, first_j = (wide_i - i) // 2, (wide_j - j) // 2
+        middle = (..., slice(first_i, first_i + i), slice(first_j, first_j + j), slice(None))
+        wide[middle] = seen
+        return wide, middle
+
+
+@dataclass
+class PublishedDDPM2D(PublishedDDPM):
+    """The same with a network over i and j alone; each axial slice is denoised by itself.
+
+    Nothing joins a slice to its neighbours but the measured scan's own continuity and, where
+    samples are drawn, nothing at all: their noise is the volume's.
+    """
+
+    name: ClassVar[str] = "ddpm2d"
+    dims: ClassVar[Literal[2, 3]] = 2
+    patch: ClassVar[tuple[int, int, int]] = (*PATCH[:2], 16)
+
+    @property
+    def overlap(self) -> tuple[int, int, int]:
+        """Along k slices are whole: nothing to blend."""
+        return (self.process.overlap, self.process.overlap, 0)
+
+    def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the loss in 2-D, each slice of [b, 2, i, j, k] at a timestep of its own."""
+        return super().loss(slices_of(batch)[..., None], generator)
+
+    def _ask(self, seen: Tensor, timestep: Tensor) -> Tensor:
+        b, k = len(seen), seen.shape[-1]
+        each = timestep.repeat_interleave(k)
+        answer: Tensor = self.network(slices_of(seen).transpose(2, 3), each).transpose(2, 3)
+        return answer.reshape(b, k, *answer.shape[1:]).movedim(1, -1)
+
+
+def slices_of(volumes: Tensor) -> Tensor:
+    """Return [b, c, i, j, k] as axial slices [b·k, c, i, j]."""
+    return volumes.movedim(-1, 1).flatten(0, 1)

@@ -1,0 +1,137 @@
+"""Regressions whose network takes statistics of all it sees: x0 = y + network(y), in windows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from petdiff.diffusion.denoiser import Denoiser
+from petdiff.diffusion.samplers import Callback
+from petdiff.errors import UsageError
+from petdiff.methods.base import Millimetres, Objective
+from petdiff.methods.card import Domain, ModelCard, make_card
+from petdiff.methods.patches import OVERLAP, PATCH, VoxelRange, Voxels
+
+
+class Windows(BaseModel):
+    """How a whole scan is cut, and at which voxel sizes.
+
+    window   voxels that the network sees at once
+    overlap  voxels over which neighbours are blended
+    voxels   the voxel sizes of training
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    window: tuple[Voxels, Voxels, Voxels] = PATCH
+    overlap: int = Field(ge=0, le=1024, default=OVERLAP)
+    voxels: VoxelRange = VoxelRange()
+
+
+@dataclass
+class WindowedRegression(ABC):
+    """x0 = y + network(y), in the domain of `condition`; trained by mean squared error."""
+
+    network: nn.Module
+    constants: Windows
+    name: ClassVar[str]
+    domain: ClassVar[Domain]
+    patch: ClassVar[tuple[int, int, int]] = PATCH
+    axes: ClassVar[str] = "RAS"
+    precision: ClassVar[str] = "auto"
+    default_steps: ClassVar[int] = 1
+    sampling_steps: ClassVar[int] = 1
+    answers_in_one_call: ClassVar[bool] = True
+    can_sample: ClassVar[bool] = False
+    accepts_dose: ClassVar[bool] = False
+    exact_tiles: ClassVar[bool] = False
+    needs_suv: ClassVar[bool] = True
+
+    @abstractmethod
+    def change(self, fields: Tensor) -> Tensor:
+        """Return the network's answer [b, 1, i, j, k]."""
+
+    @abstractmethod
+    def architecture(self) -> BaseModel:
+        """Return what the network is made of."""
+
+    @property
+    def window(self) -> tuple[int, int, int]:
+        """Voxels that the network sees at once."""
+        return self.constants.window
+
+    @property
+    def overlap(self) -> tuple[int, int, int]:
+        """Voxels over which windows are blended, as no halo makes them exact."""
+        return (self.constants.overlap,) * 3
+
+    @property
+    def trained(self) -> nn.Module:
+        """Everything that training changes."""
+        return self.network
+
+    def card(
+        self, training: Mapping[str, object], *, limits: str = "", licence: str = "Apache-2.0"
+    ) -> ModelCard:
+        """Return the card that goes with the weights."""
+        return make_card(
+            self.name, self.domain, self.architecture(), self.constants, training,
+            limits=limits, licence=licence,
+        )  # fmt: skip
+
+    def working_voxel_mm(self, voxel_mm: Millimetres) -> Millimetres:
+        """Return the scan's own voxels, within the range of training."""
+        return self.constants.voxels.nearest(voxel_mm)
+
+    def denoise(self, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
+        """Return x0 [b, 1, i, j, k] of single windows; x and sigma are not looked at."""
+        return self.answer(fields)
+
+    def answer(self, fields: Tensor) -> Tensor:
+        """Return x0 [b, 1, i, j, k] of single windows, whose axes are multiples of `multiple`.
+
+        However coarse the network's arithmetic, the scan itself keeps its own.
+        """
+        precision = next(self.network.parameters()).dtype
+        return fields + self.change(fields.to(precision)).float()
+
+    def predict(self, x_t: Tensor, timestep: Tensor, fields: Tensor) -> Tensor:
+        """Return `answer`; see WindowedMethod."""
+        return self.answer(fields)
+
+    def adapter(self, network: Callable[[Tensor, Tensor], Tensor]) -> Denoiser:
+        """Return `network`, (x_t, timestep) → answer for any volume, as a denoiser."""
+        return lambda x, sigma: network(x, sigma.expand(len(x)))
+
+    def sample(
+        self,
+        denoiser: Denoiser,
+        noise: Tensor,
+        steps: int,
+        generator: torch.Generator,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Return the one answer."""
+        if steps != 1:
+            raise UsageError(f"`steps` is {steps}, but {self.name} answers in one: leave it out")
+        sigma = torch.tensor(torch.inf)
+        x0 = denoiser(noise, sigma)
+        if callback is not None:
+            callback(x=noise, i=0, sigma=sigma, denoised=x0)
+        return x0
+
+    def objectives(self) -> list[Objective]:
+        """Return the one loss."""
+        return [Objective(self.name, list(self.network.parameters()), self.loss)]
+
+    def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the mean squared error over examples [b, 2, i, j, k], full and low-dose scan."""
+        full, low = batch.chunk(2, dim=1)
+        error: Tensor = self.answer(low) - full
+        return error.square().mean()

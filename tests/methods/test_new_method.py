@@ -1,0 +1,173 @@
+"""A new method is one file and one line of the registry: here, a method that blurs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+import petdiff
+from petdiff.diffusion.denoiser import Denoiser
+from petdiff.diffusion.samplers import Callback
+from petdiff.methods import registry
+from petdiff.methods.base import Condition, MethodKind, Millimetres, Objective
+from petdiff.methods.card import ModelCard, make_card, part_of_card
+from petdiff.methods.model import load_model, save_model
+
+
+# --- the file of the method
+class BlurConstants(BaseModel):
+    """What shapes an answer beside the weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    width: int = Field(default=3, ge=3, le=5, description="of the kernel in voxels; chosen")
+
+
+class NoArchitecture(BaseModel):
+    """A convolution is made of its width alone."""
+
+
+@dataclass
+class SuvScan(Condition):
+    """A scan as it is."""
+
+    fields: Tensor
+
+    def decode(self, x: Tensor) -> Tensor:
+        return x
+
+
+@dataclass
+class Blur:
+    """One convolution, trained by mean squared error."""
+
+    network: nn.Conv3d
+    constants: BlurConstants
+    name: ClassVar[str] = "blur"
+    patch: ClassVar[tuple[int, int, int]] = (16, 16, 16)
+    axes: ClassVar[str] = "RAS"
+    precision: ClassVar[str] = "float32"
+    multiple: ClassVar[int] = 1
+    default_steps: ClassVar[int] = 1
+    sampling_steps: ClassVar[int] = 1
+    answers_in_one_call: ClassVar[bool] = True
+    can_sample: ClassVar[bool] = False
+    accepts_dose: ClassVar[bool] = False
+    exact_tiles: ClassVar[bool] = True
+    needs_suv: ClassVar[bool] = False
+
+    @classmethod
+    def create(cls, preset: str) -> Blur:
+        return cls.of(BlurConstants())
+
+    @classmethod
+    def from_card(cls, card: ModelCard) -> Blur:
+        return cls.of(part_of_card(BlurConstants, card.constants, "constants of blur"))
+
+    @classmethod
+    def of(cls, constants: BlurConstants) -> Blur:
+        width = constants.width
+        return cls(nn.Conv3d(1, 1, width, padding=width // 2, bias=False), constants)
+
+    def card(
+        self, training: Mapping[str, object], *, limits: str = "", licence: str = "Apache-2.0"
+    ) -> ModelCard:
+        return make_card(
+            "blur", "suv", NoArchitecture(), self.constants, training,
+            limits=limits, licence=licence,
+        )  # fmt: skip
+
+    @property
+    def halo(self) -> int:
+        return self.constants.width // 2
+
+    @property
+    def trained(self) -> nn.Module:
+        return self.network
+
+    def working_voxel_mm(self, voxel_mm: Millimetres) -> Millimetres:
+        return voxel_mm
+
+    def condition(
+        self, y: Tensor, dtype: torch.dtype = torch.float32, drf: float | None = None
+    ) -> SuvScan:
+        return SuvScan(y.to(dtype)[None])
+
+    def denoise(self, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
+        answer: Tensor = self.network(fields)
+        return answer.float()
+
+    def sample(
+        self,
+        denoiser: Denoiser,
+        noise: Tensor,
+        steps: int,
+        generator: torch.Generator,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        return denoiser(noise, torch.tensor(torch.inf))
+
+    def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:
+        return torch.stack([full, low])
+
+    def objectives(self) -> list[Objective]:
+        def loss(batch: Tensor, generator: torch.Generator) -> Tensor:
+            full, low = batch.chunk(2, dim=1)
+            return (self.denoise(low, low.new_zeros(1), low) - full).square().mean()
+
+        return [Objective("blur", list(self.network.parameters()), loss)]
+
+
+KIND = MethodKind(("default",), Blur.create, Blur.from_card)
+# --- the line of the registry: "blur": blur.KIND,
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Blur]:
+    monkeypatch.setitem(registry.METHODS, "blur", KIND)
+
+    def trained() -> Blur:
+        torch.manual_seed(0)
+        method = Blur.create("default")
+        full = torch.ones(16, 16, 16)
+        batch = method.example(full + 0.5 * torch.randn(full.shape), full)[None]
+        optimizer = torch.optim.Adam(method.network.parameters(), 0.01)
+        for _ in range(100):
+            optimizer.zero_grad()
+            for objective in method.objectives():
+                objective.loss(batch, torch.Generator()).backward()
+            optimizer.step()
+        return method
+
+    return trained
+
+
+def test_it_is_trained_saved_loaded_and_denoises_in_exact_tiles(
+    known: Callable[[], Blur], tmp_path: Path
+) -> None:
+    method = known()
+    path = tmp_path / "blur.safetensors"
+    save_model(path, method.network, method.card({"steps": 100}), torch.float32)
+    noise = np.random.default_rng(0).normal(0, 0.5, (32, 32, 32))
+    scan = petdiff.PETImage((2 + noise).astype(np.float32), np.diag([4.0, 4.0, 4.0, 1.0]))
+    model = load_model(path)
+    whole, tiled = (petdiff.denoise(scan, model, tile=tile).image for tile in (None, 8))
+    core = (slice(4, -4),) * 3
+    assert whole.values[core].std() < 0.5 * scan.values[core].std()
+    np.testing.assert_allclose(tiled.values, whole.values, rtol=1e-5)
+
+
+def test_training_knows_it(known: Callable[[], Blur], tmp_path: Path) -> None:
+    from petdiff.training import run
+
+    method, base = run._prepare(run.TrainOptions(method="blur", output=tmp_path / "run"))
+    assert isinstance(method, Blur)
+    assert base is None
