@@ -89,7 +89,7 @@ def test_methods_may_be_a_table_and_a_model_a_file_beside_the_cohort(tmp_path: P
         ("doses = [4]\n[methods]\nflow3d = { step = 4 }\n", "methods.flow3d.step: unknown"),
         ("doses = [4]\n[methods]\nflow3d = { steps = 0 }\n", "methods.flow3d.steps: "),
         ("doses = [4]\n[methods]\ngaussian = { steps = 4 }\n", "methods: gaussian: gaussian is a"),
-        ("doses = [4]\n[methods]\nlogunet = { tell_dose = true }\n", "methods: logunet: logunet c"),
+        ("doses = [4]\n[methods]\nlogunet = { tell_dose = true }\n", "methods: logunet: logunet m"),
         ("doses = [4]\n[methods]\ngaussian = { tell_dose = true }\n", "methods: gaussian: "),
         ('doses = [4]\n[methods]\nfull = { model = "flow3d" }\n', "methods: full: "),
         ('doses = [4]\n[methods]\nfull = { model = "measured" }\n', "methods: full: "),
