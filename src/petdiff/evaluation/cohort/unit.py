@@ -250,7 +250,7 @@ def _trained_on(methods: Mapping[str, Asked], full: PETImage) -> list[str]:
 @cache
 def _training_patients(name: str) -> frozenset[str]:
     """Return the fingerprints in a model's card; none in cards that list none."""
-    listed = _model(name).contract.training.get("patients", ())
+    listed = _model(name).card.training.get("patients", ())
     return frozenset(one for one in listed if isinstance(one, str))
 
 
