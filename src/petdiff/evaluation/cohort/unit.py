@@ -250,8 +250,9 @@ def _trained_on(methods: Mapping[str, Asked], full: PETImage) -> list[str]:
 @cache
 def _training_patients(name: str) -> frozenset[str]:
     """Return the fingerprints in a model's card; none in cards that list none."""
-    listed = _model(name).card.training.get("patients", ())
-    return frozenset(one for one in listed if isinstance(one, str))
+    listed = _model(name).card.training.get("patients")
+    names = listed if isinstance(listed, list) else []
+    return frozenset(one for one in names if isinstance(one, str))
 
 
 def _about(asked: Asked, answer: Answer, case: Case, seconds: float) -> Iterator[Row]:
