@@ -38,8 +38,8 @@ def variance_range(sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]:
     """Return the smallest and the largest variance of x at sigma_next given x at sigma.
 
     The smallest holds if x0 is known (β̃ of Ho et al. 2020, eq. 7), the largest if x0 is white
-    noise of variance 1 (β). Both are for x = x0 + σ·noise. The variances of the DDPM paper, for x_t
-    = √ᾱ·x, are larger by the factor ᾱ of sigma_next.
+    noise of variance 1 (β). Both are for x = x0 + σ·noise. The paper's variances are for x_t =
+    √ᾱ·x; they are these times ᾱ at sigma_next.
     """
     least = sigma_next**2 * (1 - (sigma_next / sigma) ** 2)
     signal = torch.where(sigma.isinf(), 1.0, (sigma**2 - sigma_next**2) / (1 + sigma**2))

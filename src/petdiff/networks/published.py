@@ -254,8 +254,8 @@ def read_architecture(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
     out_channels = _conv_shape("out.2.weight", shapes)[0]
     if in_channels % 2 or out_channels not in (in_channels // 2, in_channels):
         raise ValueError(
-            f"tensor out.2.weight answers {out_channels} channels to {in_channels}: not ε, nor ε "
-            "and its variance, from a noisy and a measured volume"
+            f"tensor out.2.weight gives {out_channels} channels for {in_channels} inputs: "
+            "expected ε, or ε and its variance, from a noisy and a measured volume"
         )
     decoder = _decoder_widths(shapes)
     # A level ends where a second, upsampling block follows the first.
@@ -263,7 +263,8 @@ def read_architecture(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
     per_level = 1 + ends[0] if ends else len(decoder)
     if per_level < 2 or len(decoder) % per_level:
         raise ValueError(
-            f"tensors output_blocks.*: {len(decoder)} blocks do not make levels of {per_level}"
+            f"tensors output_blocks.*: {len(decoder)} blocks cannot be divided "
+            f"into levels of {per_level}"
         )
     encoder = [
         _conv_shape(f"input_blocks.{i}.0.in_layers.2.weight", shapes)[0]
@@ -272,8 +273,8 @@ def read_architecture(shapes: Mapping[str, tuple[int, ...]]) -> Architecture:
     groups = Architecture().groups
     if channels < 1 or channels % groups or any(width % channels for width in encoder + decoder):
         raise ValueError(
-            f"tensors input_blocks.*, output_blocks.*: widths {encoder}, {decoder} not multiples "
-            f"of the first, {channels}, or that not of the {groups} groups of GroupNorm"
+            f"tensors input_blocks.*, output_blocks.*: widths {encoder}, {decoder} must be "
+            f"multiples of the first, {channels}, and that of the {groups} groups of GroupNorm"
         )
     architecture = _bounded(
         channels=channels,
@@ -313,7 +314,7 @@ def _refuse_misfit(architecture: Architecture, shapes: Mapping[str, tuple[int, .
             raise ValueError(f"tensor {name} has shape {found}, this layout needs {needed}")
     for name in shapes:
         if name not in expected:
-            raise ValueError(f"tensor {name} has no place in this layout")
+            raise ValueError(f"tensor {name} does not belong to this layout")
 
 
 def _conv_shape(name: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:

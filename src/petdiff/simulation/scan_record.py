@@ -79,7 +79,7 @@ class ScanRecord(BaseModel):
                 raise ValueError(f"patient.uptake.{tissue} is not an SUV")
         for n, lesion in enumerate(self.patient.lesions):
             if not (0 < lesion.radius_mm < 200 and 0 <= lesion.suv < 1e4):
-                raise ValueError(f"patient.lesions.{n} has no possible radius_mm and suv")
+                raise ValueError(f"patient.lesions.{n} has an impossible radius_mm or suv")
         sizes = self.scanner.voxel_mm if self.voxel_mm is None else (self.voxel_mm,)
         if not all(VOXEL_MM[0] <= mm <= VOXEL_MM[1] for mm in sizes):
             raise ValueError(f"voxel_mm is not {VOXEL_MM[0]} to {VOXEL_MM[1]:g}")
@@ -107,7 +107,7 @@ def read_record(path: str | Path) -> ScanRecord:
         where = ".".join(str(part) for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
         what = f"{where}: {reason}" if where else reason
-        raise InputRefused(f"{path} was changed into nonsense, {what}: {_HINT}") from None
+        raise InputRefused(f"{path} holds an impossible value, {what}: {_HINT}") from None
 
 
 def _within(name: str, what: Any, ranges: dict[str, tuple[float, float]]) -> None:

@@ -61,7 +61,7 @@ def read_again(source: LabelSource, moved_to: str | Path | None = None) -> Label
     if not path.is_file():
         raise InputRefused(
             f"{path}, the patient's label map, is not there: put it back, or give its new "
-            "place as `labels`"
+            "path as `labels`"
         )
     if sha256(path) != source.sha256:
         raise InputRefused(
@@ -81,7 +81,7 @@ def read_names(path: Path) -> dict[int, str]:
         if path.suffix.lower() == ".json":
             content = read_json(path)
             if not isinstance(content, dict):
-                raise ValueError("it is no object of label and name")
+                raise ValueError("it is not an object of label and name")
             found = {int(label): printable(str(name)) for label, name in content.items()}
         else:
             found = _table(read_text(path))
@@ -142,7 +142,7 @@ def _require_labels(path: Path, labels: NDArray[np.int32]) -> None:
         raise InputRefused(f"{path} is no label map: it holds as many different values as a scan")
     if not dense:
         raise InputRefused(
-            f"{path} has a label {highest}, and {HIGHEST_LABEL} is the highest that is taken: "
+            f"{path} has a label {highest}, and the highest allowed is {HIGHEST_LABEL}: "
             "number the labels from 1 up"
         )
 

@@ -215,5 +215,5 @@ def get_scanner(name: str | Scanner) -> Scanner:
         return SCANNERS[name]
     near = difflib.get_close_matches(name.lower(), SCANNERS, n=1, cutoff=0.0)[0]
     raise UsageError(
-        f"unknown scanner {name!r}: did you mean {near!r}? (there are {', '.join(SCANNERS)})"
+        f"unknown scanner {name!r}: did you mean {near!r}? choose one of {', '.join(SCANNERS)}"
     )
