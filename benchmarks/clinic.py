@@ -41,11 +41,11 @@ from petdiff.simulation.patient.draw import draw_patient
 from petdiff.simulation.phantom.image_quality import DIAMETERS_MM, image_quality_phantom, recoveries
 from petdiff.simulation.scanner.exam import Exam, coverage
 from petdiff.simulation.scanner.isotopes import F18
-from petdiff.simulation.scanner.projector import FWHM_PER_SIGMA
 from petdiff.simulation.scanner.scan import scan
 from petdiff.simulation.scanner.scanners import SCANNERS, Scanner, get_scanner
 from petdiff.simulation.shapes.grid import Grid
 from petdiff.training.supply.randomized_scans import SHAPE, make_randomized_scan
+from petdiff.units import FWHM_PER_SIGMA
 
 DOSES = (4, 10, 20, 50, 100)
 METRIC_MM = 1.65
