@@ -83,8 +83,9 @@ def test_declared_size_is_compared_before_memory_is_taken(tmp_path: Path) -> Non
         read(save(pet_slices(Rows=65535, Columns=65535), tmp_path / "a"))
     with pytest.raises(InputRefused, match=r"84 bytes.*4000 × 4000"):
         read(save(pet_slices(Rows=4000, Columns=4000)[:2], tmp_path / "b"))
-    with pytest.raises(InputRefused, match="5 slices together"):
-        read(save(pet_slices(Rows=4000, Columns=4000), tmp_path / "c"))
+    many = pet_slices(np.ones((16, 2, 2), dtype=np.int16), Rows=4096, Columns=4096)
+    with pytest.raises(InputRefused, match="16 slices together"):
+        read(save(many, tmp_path / "c"))
 
 
 def test_deflated_bomb_is_refused(tmp_path: Path) -> None:
@@ -92,10 +93,20 @@ def test_deflated_bomb_is_refused(tmp_path: Path) -> None:
     start = content.index(b"1.2.840.10008.1.2.1.99") + 22
     plain = zlib.decompress(content[_meta_end(content, start) :], -15)
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    bomb = packer.compress(plain) + packer.compress(bytes(70 << 20)) + packer.flush()
+    bomb = packer.compress(plain) + packer.compress(bytes(9 << 20)) + packer.flush()
     (tmp_path / "bomb.dcm").write_bytes(content[: _meta_end(content, start)] + bomb)
     with pytest.raises(InputRefused, match=r"bomb\.dcm would inflate"):
         read(tmp_path / "bomb.dcm")
+
+
+@pytest.mark.parametrize("fill", [bytes(8), b"\x09\0\x10\0UN\0\0\0\0\0\0"])
+def test_file_filled_up_with_empty_elements_is_refused_soon(tmp_path: Path, fill: bytes) -> None:
+    """As downloads leave it that reserve their size first; each element takes pydicom 10 µs."""
+    content = sound()["explicit"]["0.dcm"]
+    content = content[: content.index(b"\x28\0\x10\0US")] + fill * 60_000
+    (tmp_path / "zeros.dcm").write_bytes(content)
+    with pytest.raises(InputRefused, match=r"zeros\.dcm breaks off"):
+        read(tmp_path)
 
 
 def _meta_end(content: bytes, at: int) -> int:

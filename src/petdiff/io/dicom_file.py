@@ -10,15 +10,16 @@ import io
 import re
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
-from pydicom import Dataset, config, dcmread
+from pydicom import Dataset, config
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
+from pydicom.filereader import read_partial
 from pydicom.sequence import Sequence as Items
 from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -28,9 +29,13 @@ from petdiff.io.dicom_form import HEAD_BYTES, Form, form_of
 from petdiff.io.entries import Bounded, Entry
 from petdiff.terminal import one_line
 
-_HARMLESS_BYTES = 64 << 20  # that any deflated file may unpack to
+_HARMLESS_BYTES = 8 << 20  # that any deflated file may unpack to
 _MOST_RATIO = 20  # PET slices deflate to 1/2 … 1/10
 _CHUNK_BYTES = 1 << 20
+_MOST_ELEMENTS = 50_000  # outside sequences; there are some 200
+_MOST_EMPTY = 1000  # one after the other
+_NOTHING = bytes(8)  # an element (0000,0000) of no length
+_PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 # Groups on which place, values and SUV hang: what cannot be decoded there refuses the scan.
 _GROUPS_NEEDED = frozenset({0x0008, 0x0018, 0x0020, 0x0028, 0x0054})
 _IDENTITY = (0x00080016, 0x00080018, 0x0020000D, 0x0020000E)
@@ -117,13 +122,27 @@ def read_file(entry: Entry, *, pixels: bool) -> DicomFile | None:
             return None
         with refusing(f"{entry.name} breaks off as DICOM", _GET_AGAIN):
             data = _data(stream, entry, form)
-            dataset = dcmread(cast(BinaryIO, data), stop_before_pixels=not pixels, force=True)
+            dataset = read_partial(cast(BinaryIO, data), _stop(pixels), force=True)
             _set_transfer_syntax(dataset, form)
             has_pixels = data.read(1) != b""
         if (short := _short(dataset, notes)) is not None:
             reason = f"{entry.name} breaks off as DICOM ({short}){_GET_AGAIN}"
             raise DamagedFile(reason, _series_uid(dataset))
     return DicomFile(entry, dataset, has_pixels, notes)
+
+
+def _stop(pixels: bool) -> Callable[[BaseTag, str | None, int], bool]:
+    """Return what tells pydicom to stop: before the pixels, or never; it bounds the elements."""
+    count = 0
+
+    def stop(tag: BaseTag, vr: str | None, length: int) -> bool:
+        nonlocal count
+        count += 1
+        if count > _MOST_ELEMENTS:
+            raise ValueError(f"more than {_MOST_ELEMENTS} elements")
+        return not pixels and tag in _PIXELS
+
+    return stop
 
 
 def _short(dataset: Dataset, notes: Sequence[str]) -> str | None:
@@ -186,25 +205,43 @@ def _standard_vr(tag: BaseTag, otherwise: str) -> str:
         return otherwise
 
 
-def _data(stream: BinaryIO, entry: Entry, form: Form) -> BinaryIO | Bounded:
+class _Elements(Bounded):
+    """A stream of elements, which ends with an error where zeros stand in their place.
+
+    Downloads that broke off leave zeros, and each 8 of them pass for an empty element: pydicom
+    would take a minute for 60 MB.
+    """
+
+    _zeros = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return up to `size` bytes; raises ValueError after a thousand empty elements."""
+        content = super().read(size)
+        self._zeros = self._zeros + 1 if content == _NOTHING else 0
+        if self._zeros > _MOST_EMPTY:
+            raise ValueError("zeros instead of elements")
+        return content
+
+
+def _data(stream: BinaryIO, entry: Entry, form: Form) -> Bounded:
     """Return a stream that pydicom can read: from the form's start, and inflated."""
     if form.data_start is None:
-        return Bounded(stream, entry.size - form.start, form.start)
+        return _Elements(stream, entry.size - form.start, form.start)
     stream.seek(form.data_start)
     most = max(_HARMLESS_BYTES, _MOST_RATIO * entry.size)
     inflater, parts, size = zlib.decompressobj(-zlib.MAX_WBITS), [], 0
     while not inflater.eof:
         packed = inflater.unconsumed_tail or stream.read(_CHUNK_BYTES)
-        if not packed:
-            raise EOFError("the deflated data set breaks off")
         parts.append(inflater.decompress(packed, _CHUNK_BYTES))
+        if not packed and not parts[-1]:
+            raise EOFError("the deflated data set breaks off")
         size += len(parts[-1])
         if size > most:
             raise InputRefused(
                 f"{entry.name} would inflate from {entry.size} to more than {most} bytes, which "
                 "no slice does (transfer syntax Deflated Explicit VR, (0002,0010))"
             )
-    return io.BytesIO(b"".join(parts))
+    return _Elements(io.BytesIO(b"".join(parts)), size)
 
 
 def _set_transfer_syntax(dataset: Dataset, form: Form) -> None:

@@ -26,7 +26,7 @@ from petdiff.suv.header import SliceHeader
 from petdiff.suv.result import SUVResult, WithoutSUV, given_factor, stored_as_suv
 from petdiff.suv.rules import suv_from_headers
 
-_HARMLESS_BYTES = 256 << 20
+_HARMLESS_BYTES = 900 << 20  # of voxels: the largest total-body scan has 850 MB
 _MOST_RATIO = 16  # of float32 voxels to files: PET compresses to 1/2 … 1/8 of 16 bits
 
 
