@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -213,6 +214,28 @@ def test_damaged_neighbour_of_one_file_is_a_warning(tmp_path: Path) -> None:
     assert "old.dat lies beside the scan and is not read" in warning
     with pytest.raises(InputRefused, match=r"old\.dat"):
         read(tmp_path)
+
+
+def test_neighbours_of_one_file_that_are_no_dicom_are_a_warning(tmp_path: Path) -> None:
+    """Public test sets keep single slices beside files that are damaged on purpose."""
+    save(pet_slices(np.ones((1, 3, 3), dtype=np.int16)), tmp_path)
+    (tmp_path / "empty.dcm").write_bytes(b"")
+    warnings = read(tmp_path / "03.dcm").facts["warnings"]
+    assert any("empty.dcm is named like a slice" in warning for warning in warnings)
+    with pytest.raises(InputRefused, match=r"empty\.dcm is named like a slice"):
+        read(tmp_path)
+
+
+def test_long_names_and_many_series_stay_readable(tmp_path: Path) -> None:
+    for n in range(40):
+        save(pet_slices(np.ones((1, 3, 3), dtype=np.int16)), tmp_path / str(n))
+    with pytest.raises(InputRefused, match=r"40 PET series.*and 20 more"):
+        read(tmp_path)
+    with zipfile.ZipFile(tmp_path / "long.zip", "w") as out:
+        out.writestr("x" * 60_000, b"")
+    with pytest.raises(InputRefused) as refusal:
+        read(tmp_path / "long.zip")
+    assert len(str(refusal.value)) < 500
 
 
 def test_unreadable_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

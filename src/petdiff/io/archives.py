@@ -33,6 +33,7 @@ _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile
 _METHODS |= {getattr(zipfile, "ZIP_ZSTANDARD", zipfile.ZIP_STORED)}  # Python 3.14
 _METHOD_NAMES = {6: "Implode", 9: "Deflate64", 93: "Zstandard", 95: "XZ", 98: "PPMd", 99: "AES"}
 _FAR_AHEAD = {zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}  # unpack without a limit what they are given
+_LONGEST_NAME = 300  # to be shown; a zip may hold names of 65,535 bytes
 _UNPACK = "if it is yours, unpack it and give the folder"
 _LOCAL_HEADER = 30  # bytes, before the name and the extra field
 _SIGNATURE = b"PK\x03\x04"
@@ -105,7 +106,7 @@ def _entries(
         _require_harmless(member, name)
         if member.file_size > max(_HARMLESS_BYTES, _MOST_RATIO_EACH * member.compress_size):
             raise InputRefused(
-                f"{name} would unpack {one_line(member.filename)!r} from {member.compress_size} "
+                f"{name} would unpack {_name(member)!r} from {member.compress_size} "
                 f"to {member.file_size} bytes, which no scan does: {_UNPACK}"
             )
     for member in sorted(members, key=lambda member: member.filename):
@@ -124,7 +125,7 @@ def _entries(
 
 def _require_harmless(member: zipfile.ZipInfo, name: str) -> None:
     inside = PureWindowsPath(member.filename)  # knows either slash, and drives
-    shown = one_line(member.filename)
+    shown = _name(member)
     if inside.drive or inside.root or ".." in inside.parts:
         raise InputRefused(f"{name} holds {shown!r}, a path that leads out of it")
     if member.flag_bits & 0x1:
@@ -184,7 +185,8 @@ def _name(member: zipfile.ZipInfo) -> str:
     if not member.flag_bits & 0x800:
         with suppress(UnicodeError):
             name = name.encode("cp437").decode("utf-8")
-    return one_line(name)
+    name = one_line(name)
+    return name if len(name) <= _LONGEST_NAME else "…" + name[-_LONGEST_NAME:]
 
 
 @contextmanager

@@ -27,6 +27,7 @@ SeriesUID = str | Sequence[str] | None
 _IDENTITY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
 _DICOM_SUFFIXES = (".dcm", ".ima", ".dicom", ".dic")
 _MOST_NAMED = 5
+_MOST_LISTED = 20
 _OTHER_ARCHIVES = (
     (0, b"7z\xbc\xaf\x27\x1c", "7z"),
     (0, b"Rar!", "RAR"),
@@ -196,24 +197,25 @@ def _choose(path: Path, found: _Found, uid: SeriesUID) -> Series:
     if found.damaged:
         raise found.damaged[0][1]
     if chosen:
-        there = "; ".join(f"{s['Modality'] or 'no modality'}: {s}" for s in chosen)
+        each = [f"{s['Modality'] or 'no modality'}: {s}" for s in chosen]
         raise InputRefused(
             f"{name} holds no series of PET images (SOP class {PET_CLASSES[0]} or "
-            f"{PET_CLASSES[1]}), only {there}"
+            f"{PET_CLASSES[1]}), only {_some(each, _MOST_LISTED, '; ')}"
         )
     raise InputRefused(f"{name} holds no DICOM file{_what_else(found.others)}")
 
 
 def _listing(series: Sequence[Series]) -> str:
-    return "; ".join(str(s) for s in series)
+    return _some([str(s) for s in series], _MOST_LISTED, "; ")
 
 
 def _what_else(others: Sequence[Entry]) -> str:
-    names = [entry.name for entry in others]
-    if not names:
-        return ""
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f", only {', '.join(names[:_MOST_NAMED])}{more}"
+    return ", only " + _some([entry.name for entry in others], _MOST_NAMED) if others else ""
+
+
+def _some(names: Sequence[str], most: int, between: str = ", ") -> str:
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    return between.join([*names[:most], *more])
 
 
 def _require_whole(series: Series, found: _Found, *, alone: bool) -> None:
@@ -233,18 +235,29 @@ def _require_whole(series: Series, found: _Found, *, alone: bool) -> None:
                 f"{file.entry.name} has no PixelData (7FE0,0010): truncated? Remove it, or get it "
                 "again"
             )
+    for entry in _alike(series, found.others):
+        line = (
+            f"{entry.name} is named like a slice of the series and is no DICOM ({entry.size} "
+            "bytes): damaged? Get it again, or remove it if it is none"
+        )
+        if not alone:
+            raise DamagedFile(line)
+        series.warnings.append(line)
+    series.warnings[_MOST_NAMED:] = []
+
+
+def _alike(series: Series, others: Sequence[Entry]) -> list[Entry]:
+    """Return the files that are no DICOM and yet are named like slices of a series beside them."""
     shapes = {(file.entry.folder, _shape(file.entry.name)) for file in series.files}
     suffixes = {(folder, PurePath(shape).suffix) for folder, shape in shapes}
-    for entry in found.others:
+    found = []
+    for entry in others:
         shape = _shape(entry.name)
         suffix = PurePath(shape).suffix
-        if (entry.folder, shape) in shapes or (
-            suffix in _DICOM_SUFFIXES and (entry.folder, suffix) in suffixes
-        ):
-            raise DamagedFile(
-                f"{entry.name} is named like a slice of the series and is no DICOM ({entry.size} "
-                "bytes): damaged? Get it again, or remove it if it is none"
-            )
+        is_dicom_suffix = suffix in _DICOM_SUFFIXES and (entry.folder, suffix) in suffixes
+        if is_dicom_suffix or (entry.folder, shape) in shapes:
+            found.append(entry)
+    return found
 
 
 def _shape(name: str) -> str:
