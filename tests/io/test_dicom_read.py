@@ -413,6 +413,7 @@ def test_dicomdir_is_passed_over(tmp_path: Path) -> None:
     fileset.write(tmp_path / "disc")
     assert (tmp_path / "disc" / "DICOMDIR").exists()
     assert read(tmp_path / "disc").suv.shape == (7, 6, 5)
+    assert read(tmp_path / "disc" / "DICOMDIR").suv.shape == (7, 6, 5)
 
 
 def _on_grid_of(image: PETImage, other: Any) -> np.ndarray:

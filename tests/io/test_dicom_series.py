@@ -15,6 +15,7 @@ from pydicom.uid import (
     CTImageStorage,
     JPEG2000Lossless,
     RawDataStorage,
+    RLELossless,
     RTStructureSetStorage,
     SecondaryCaptureImageStorage,
     generate_uid,
@@ -99,6 +100,14 @@ def test_slices_without_file_header_are_read(
     image = read(tmp_path / "bare")
     np.testing.assert_array_equal(image.values, whole.values)
     np.testing.assert_array_equal(read(tmp_path / "bare" / "PAT.PT.2.IMA").values, whole.values)
+
+
+def test_compressed_slice_without_file_header_is_refused_with_the_reason(tmp_path: Path) -> None:
+    ds = pet_slices(np.arange(2 * 32 * 32, dtype=np.int16).reshape(2, 32, 32))[0]
+    ds.compress(RLELossless, generate_instance_uid=False)
+    (tmp_path / "a.dcm").write_bytes(bare(ds, implicit=False))
+    with pytest.raises(InputRefused, match=r"no file header .* says how"):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize("start", [128, 132])

@@ -88,8 +88,13 @@ def _scale(name: str, header: Dataset, keyword: str, otherwise: float | None) ->
 def _pixels(name: str, dataset: Dataset, frame: int | None) -> NDArray[np.number[Any]]:
     """Return the pixels as stored [row, column]."""
     count = 1 if frame is None else int(dataset.NumberOfFrames)
-    _require_planes(name, dataset, count)
     syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_compressed and dataset["PixelData"].is_undefined_length:
+        raise InputRefused(
+            f"{name}: PixelData (7FE0,0010) is compressed, and no file header with "
+            "TransferSyntaxUID (0002,0010) says how: get it again with its header"
+        )
+    _require_planes(name, dataset, count)
     if syntax.is_compressed:
         if not get_decoder(syntax).is_available:
             raise InputRefused(_no_decoder(name, syntax.name))

@@ -108,28 +108,38 @@ def pet_series(path: Path, uid: SeriesUID) -> Iterator[Series]:
 def _searched(path: Path) -> Iterator[tuple[_Found, str | None]]:
     """Yield what lies at a path, and the series of the file where it is one DICOM file."""
     if path.is_dir():
-        found = _scan(folder_entries(path))
-        zips = [entry for entry in found.others if entry.name.lower().endswith(".zip")]
-        if found.pet or found.damaged or not zips:
+        with _folder(path) as found:
             yield found, None
-            return
-        with ExitStack() as stack:  # downloads that were not unpacked
-            within = [stack.enter_context(zip_entries(zip, f"{zip.name}/")) for zip in zips]
-            yield _scan([entry for entries in within for entry in entries]), None
         return
     if not path.is_file():
         raise InputRefused(f"{one_line(path.name)} is neither a file nor a folder")
     file = file_entry(path, path.name)
     own = _read(file)
-    if own is not None:
+    if own is not None and _is_directory(own):
+        with _folder(path.parent) as found:  # a DICOMDIR stands for all that lies below it
+            yield found, None
+    elif own is not None:
         # A single file stands for the series that it belongs to.
         beside = _scan(folder_entries(path.parent, recursive=False))
         yield beside, _text(own.dataset, "SeriesInstanceUID")
-        return
-    if not is_zip(file):
+    elif is_zip(file):
+        with zip_entries(file) as entries:
+            yield _scan(entries), None
+    else:
         raise InputRefused(_no_scan(file))
-    with zip_entries(file) as entries:
-        yield _scan(entries), None
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[_Found]:
+    """Yield what lies in a folder; where that is no PET, what lies in the zips in it."""
+    found = _scan(folder_entries(path))
+    zips = [entry for entry in found.others if entry.name.lower().endswith(".zip")]
+    if found.pet or found.damaged or not zips:
+        yield found
+        return
+    with ExitStack() as stack:  # downloads that were not unpacked
+        within = [stack.enter_context(zip_entries(zip, f"{zip.name}/")) for zip in zips]
+        yield _scan([entry for entries in within for entry in entries])
 
 
 def _no_scan(file: Entry) -> str:
@@ -180,7 +190,7 @@ def _read(entry: Entry) -> DicomFile | None:
 
 
 def _choose(path: Path, found: _Found, uid: SeriesUID) -> Series:
-    name = one_line(path.name)
+    name = one_line(path.resolve().name or path)
     chosen = list(found.series.values())
     wanted = [uid] if isinstance(uid, str) else list(uid or ())
     asked = [series for series in chosen if series.uid in wanted]
