@@ -15,6 +15,7 @@ from petdiff.frames import PETFrames
 from petdiff.io import read
 from petdiff.volume.regions import body_mask
 from support.dicom_factory import dynamic_slices, save
+from support.enhanced_factory import enhanced
 
 SHAPE = (20, 22, 24)
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
@@ -143,6 +144,21 @@ def test_dicom_frames_can_become_nifti(dicom: Path, model: Path, tmp_path: Path)
     scan = read(out / "denoised.nii.gz")
     assert isinstance(scan, PETFrames)
     assert [timing.start_s for timing in scan.timings] == [0, 10, 30]
+
+
+def test_multi_frame_dicom_comes_out_as_single_frames(
+    dicom: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slices = sorted(map(dcmread, dicom.iterdir()), key=lambda ds: int(ds.ImageIndex))
+    (tmp_path / "in").mkdir()
+    enhanced(slices).save_as(tmp_path / "in" / "pet.dcm", enforce_file_format=True)
+    out = denoised(tmp_path / "in", model, tmp_path / "out")
+    assert "single-frame PET slices" in capsys.readouterr().err
+    back, before = read(out / "denoised"), read(dicom)
+    assert isinstance(back, PETFrames)
+    assert isinstance(before, PETFrames)
+    assert back.timings == before.timings
+    assert back.first.shares_voxels(before.first, 0.01)
 
 
 def test_info_tells_the_frames(dicom: Path, capsys: pytest.CaptureFixture[str]) -> None:
