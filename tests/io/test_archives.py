@@ -172,6 +172,14 @@ def test_zip_that_breaks_off_is_called_a_zip(tmp_path: Path) -> None:
         read(archive)
 
 
+def test_zip_of_zips_that_breaks_off_is_not_read_as_its_last_zip(tmp_path: Path) -> None:
+    """The end of the last zip within is then the last one that can be found."""
+    inner = zipped(save(pet_slices(), tmp_path / "scan"), tmp_path / "scan.zip").read_bytes()
+    (tmp_path / "outer.zip").write_bytes(nest(inner, "a.zip")[:-100])
+    with pytest.raises(InputRefused, match=r"outer\.zip is not a sound zip \(it breaks off\)"):
+        read(tmp_path / "outer.zip")
+
+
 @pytest.mark.parametrize("flag", [True, False])
 def test_names_beyond_ascii_are_shown_as_they_were_meant(tmp_path: Path, flag: bool) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as out:

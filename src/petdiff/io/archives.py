@@ -100,7 +100,8 @@ def _entries(
     """Yield the files of one archive called `name`, and of the zips in it, below `prefix`."""
     with _sound(name):
         archive = stack.enter_context(zipfile.ZipFile(file))
-    members = archive.infolist()
+        members = archive.infolist()
+        _require_start(file, members)
     limits.add(members, name)
     for member in members:
         _require_harmless(member, name)
@@ -121,6 +122,13 @@ def _entries(
             within = _nested(file, archive, member, name, limits)
             label = f"{name}/{inside}"
             yield from _entries(within, label, f"{prefix}{inside}/", depth + 1, limits, stack)
+
+
+def _require_start(file: BinaryIO, members: list[zipfile.ZipInfo]) -> None:
+    """Raise BadZipFile where the end that was found is that of a zip within one that breaks off."""
+    file.seek(0)
+    if members and file.read(4) == _SIGNATURE and min(m.header_offset for m in members) > 0:
+        raise zipfile.BadZipFile("it breaks off")
 
 
 def _require_harmless(member: zipfile.ZipInfo, name: str) -> None:
