@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import json
+import logging
 import os
 import zipfile
 from collections.abc import Callable
@@ -40,7 +42,7 @@ def test_files_that_are_there_twice_are_read_once(tmp_path: Path) -> None:
     save(slices, tmp_path / "twice" / "b")
     np.testing.assert_array_equal(read(tmp_path / "twice").values, once)
     (warning,) = copies(tmp_path / "twice")
-    assert warning.startswith("5 files are copies of others")
+    assert warning.startswith("5 of 10 files are copies of others")
     assert "copies of others" in read_suv(tmp_path / "twice").warnings[-1]
 
 
@@ -49,7 +51,7 @@ def test_copies_beside_one_file_and_some_of_them_only(tmp_path: Path) -> None:
     save(slices, tmp_path)
     save(slices[1:3], tmp_path, prefix="copy ")
     assert read(tmp_path / "03.dcm").values.shape == (7, 6, 5)
-    assert "2 files are copies" in copies(tmp_path)[0]
+    assert "2 of 7 files are copies" in copies(tmp_path)[0]
 
 
 def test_copy_in_another_transfer_syntax_is_a_copy(tmp_path: Path) -> None:
@@ -216,11 +218,15 @@ def test_damaged_file_of_another_series_does_no_harm(tmp_path: Path) -> None:
     assert read(tmp_path).values.shape == (7, 6, 5)
 
 
-def test_damaged_neighbour_of_one_file_is_a_warning(tmp_path: Path) -> None:
+def test_damaged_neighbour_of_one_file_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     save(pet_slices(), tmp_path)
     (tmp_path / "old.dat").write_bytes(bytes(128) + b"DICM" + b"\x02\0\x10\0UI\x40\0")
-    (warning,) = read(tmp_path / "03.dcm").facts["warnings"]
-    assert "old.dat lies beside the scan and is not read" in warning
+    with caplog.at_level(logging.INFO, "petdiff"):
+        (warning,) = read(tmp_path / "03.dcm").facts["warnings"]
+    assert warning.startswith("1 file beside the scan cannot be read")
+    assert "old.dat" in caplog.text
     with pytest.raises(InputRefused, match=r"old\.dat"):
         read(tmp_path)
 
@@ -230,7 +236,7 @@ def test_neighbours_of_one_file_that_are_no_dicom_are_a_warning(tmp_path: Path) 
     save(pet_slices(np.ones((1, 3, 3), dtype=np.int16)), tmp_path)
     (tmp_path / "empty.dcm").write_bytes(b"")
     warnings = read(tmp_path / "03.dcm").facts["warnings"]
-    assert any("empty.dcm is named like a slice" in warning for warning in warnings)
+    assert any("1 file beside the scan cannot be read" in warning for warning in warnings)
     with pytest.raises(InputRefused, match=r"empty\.dcm is named like a slice"):
         read(tmp_path)
 
@@ -295,6 +301,21 @@ def test_pipes_are_not_opened(tmp_path: Path) -> None:
     save(pet_slices(), tmp_path)
     os.mkfifo(tmp_path / "pipe.dcm")
     assert read(tmp_path).values.shape == (7, 6, 5)
+
+
+def test_warnings_name_no_file_and_quote_no_value(tmp_path: Path) -> None:
+    """They are recorded, and names of files and values of headers may hold a patient's name."""
+    slices = pet_slices(PatientName="Doe^J", SpecificCharacterSet="ISO_IR 192")
+    save(slices, tmp_path / "Doe", prefix="Doe")
+    save(slices, tmp_path / "Doe again", prefix="Doe")
+    capture = pet_slices(SOPClassUID=SecondaryCaptureImageStorage)[:1]
+    capture[0].SeriesInstanceUID = slices[0].SeriesInstanceUID
+    save(capture, tmp_path / "Doe", prefix="Doe capture")
+    for file in tmp_path.rglob("*.dcm"):
+        file.write_bytes(file.read_bytes().replace(b"Doe^J", b"Do\xebJn"))  # no UTF-8
+    facts = read(tmp_path).facts
+    assert len(facts["warnings"]) == 3
+    assert "Do" not in json.dumps(facts, ensure_ascii=False)
 
 
 def test_escape_sequences_do_not_reach_messages(tmp_path: Path) -> None:

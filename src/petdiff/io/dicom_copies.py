@@ -6,12 +6,15 @@ Exports and zips that were unpacked twice leave such copies.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 
 from petdiff.errors import InputRefused
 from petdiff.io.dicom_facts import header_fields
 from petdiff.io.dicom_file import DicomFile
 from petdiff.io.dicom_pixels import same_pixels
+
+_log = logging.getLogger(__name__)
 
 _OF_THE_PLANE = ("Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient")
 _CHUNK_BYTES = 1 << 20
@@ -38,9 +41,10 @@ def without_copies(files: Sequence[DicomFile]) -> tuple[list[DicomFile], list[st
     if not copies:
         return list(files), []
     first, second = copies[0]
+    _log.info("%s is a copy of %s", second.entry.name, first.entry.name)
+    share = f"{len(copies)} of {len(files)} files"
     return list(kept.values()), [
-        f"{len(copies)} files are copies of others by SOPInstanceUID (0008,0018) and are left "
-        f"out: {second.entry.name} of {first.entry.name}"
+        f"{share} are copies of others by SOPInstanceUID (0008,0018) and are left out"
     ]
 
 

@@ -21,7 +21,8 @@ from petdiff.io.dicom_frame_times import FrameSlice
 from petdiff.io.dicom_frames import FrameOrder, frame_order
 from petdiff.io.dicom_geometry import plane_of, stack_affine, stack_warnings
 from petdiff.io.dicom_pixels import PixelReader
-from petdiff.io.dicom_series import Series, SeriesUID, pet_series
+from petdiff.io.dicom_search import Series
+from petdiff.io.dicom_series import SeriesUID, pet_series
 from petdiff.suv.header import SliceHeader
 from petdiff.suv.result import SUVResult, WithoutSUV, given_factor, stored_as_suv
 from petdiff.suv.rules import suv_from_headers
