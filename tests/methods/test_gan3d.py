@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from petdiff.methods.gan3d import PRESETS
+from petdiff.methods.published_ddpm import Size
 from petdiff.methods.published_regression import PublishedGAN
 from petdiff.networks.discriminator import PatchDiscriminator, least_squares
+
+TINY: Size = {"channels": 8, "multipliers": (1, 2), "residual_blocks": 1}
 
 
 class Verdict(nn.Module):
@@ -20,7 +22,7 @@ class Verdict(nn.Module):
 
 def judged() -> PublishedGAN:
     """Fresh, so that what it makes is the measured scan."""
-    made = PublishedGAN.create(PRESETS["tiny"])
+    made = PublishedGAN.create(TINY)
     made.discriminator = Verdict()  # type: ignore[assignment]
     return made
 
@@ -55,7 +57,7 @@ def test_a_fair_discriminator_is_at_its_optimum() -> None:
 
 
 def test_the_discriminators_loss_leaves_the_generator_alone() -> None:
-    made = PublishedGAN.create(PRESETS["tiny"])
+    made = PublishedGAN.create(TINY)
     made.discriminator_loss(torch.rand(1, 2, 16, 16, 16), torch.Generator()).backward()
     assert all(parameter.grad is None for parameter in made.network.parameters())
     assert made.discriminator is not None
@@ -90,7 +92,7 @@ def test_no_layer_of_the_discriminator_stretches_more_than_its_bound() -> None:
 
 def test_the_discriminator_stays_finite_in_half_precision() -> None:
     torch.manual_seed(0)
-    made = PublishedGAN.create(PRESETS["tiny"])
+    made = PublishedGAN.create(TINY)
     with torch.autocast("cpu", torch.bfloat16):
         loss = made.loss(torch.rand(1, 2, 16, 16, 16), torch.Generator())
     loss.backward()
@@ -99,7 +101,7 @@ def test_the_discriminator_stays_finite_in_half_precision() -> None:
 
 
 def test_a_model_from_a_file_has_no_discriminator_and_says_so() -> None:
-    made = PublishedGAN.create(PRESETS["tiny"])
+    made = PublishedGAN.create(TINY)
     loaded = PublishedGAN.from_card(made.card({}))
     with pytest.raises(ValueError, match="no discriminator"):
         loaded.objectives()

@@ -1,4 +1,4 @@
-"""What every method of the comparison must do: learn a pair, denoise any scan, come back whole."""
+"""What the published methods must do: learn a pair, denoise any scan, come back whole."""
 
 from __future__ import annotations
 
@@ -15,8 +15,17 @@ from petdiff.device import resolve_precision
 from petdiff.errors import InputRefused, UsageError
 from petdiff.methods.card import ModelCard
 from petdiff.methods.model import Model, load_model, save_model
+from petdiff.methods.published_ddpm import PublishedDDPM, PublishedDDPM2D, Size
+from petdiff.methods.published_regression import PublishedGAN, PublishedRegression
 from petdiff.methods.registry import METHODS
 
+TINY: Size = {"channels": 8, "multipliers": (1, 2), "residual_blocks": 1}
+PUBLISHED = {
+    "ddpm3d": PublishedDDPM,
+    "ddpm2d": PublishedDDPM2D,
+    "unet3d": PublishedRegression,
+    "gan3d": PublishedGAN,
+}
 COMPARED = ["ddpm3d", "ddpm2d", "unet3d", "gan3d", "logunet"]
 ASKED_ONCE = ["unet3d", "gan3d", "logunet"]
 STEPS = {"ddpm3d": 120, "ddpm2d": 100, "unet3d": 40, "gan3d": 50, "logunet": 100}
@@ -24,6 +33,11 @@ STEPS = {"ddpm3d": 120, "ddpm2d": 100, "unet3d": 40, "gan3d": 50, "logunet": 100
 # left after training was at most 0.07, 0.07, 0.28, 0.51 and 0.13 of what it was before.
 LOSS_LEFT = {"ddpm3d": 0.2, "ddpm2d": 0.2, "unet3d": 0.5, "gan3d": 0.7, "logunet": 0.3}
 SIGMA = 0.4  # noise put on the full-dose scan, of which the DDPMs left at most 0.27
+
+
+def fresh(name: str) -> Any:
+    """A method in its published domain, as small as makes sense."""
+    return PUBLISHED[name].create(TINY) if name in PUBLISHED else METHODS[name].create("tiny")
 
 
 def pair(slices: int) -> tuple[Tensor, Tensor]:
@@ -66,7 +80,7 @@ def rmse(x: Any, y: Tensor) -> float:
 def trained(name: str) -> tuple[Model, list[float]]:
     """The tiny preset after a few steps on one pair, and its losses."""
     torch.manual_seed(0)
-    method = METHODS[name].create("tiny")
+    method = fresh(name)
     batch = method.example(*pair_for(name))[None]
     rate, steps, losses = 8e-3 if name.startswith("ddpm") else 3e-3, STEPS[name], []
     objectives = method.objectives()
@@ -118,7 +132,7 @@ def test_a_ddpm_learns_a_pair_and_then_takes_noise_off_it(name: str) -> None:
 @pytest.mark.parametrize("name", COMPARED)
 def test_saved_and_loaded_it_gives_the_same(name: str, tmp_path: Path) -> None:
     low, _ = pair(5)
-    method = METHODS[name].create("tiny")
+    method = fresh(name)
     awake(method.network)
     made = as_model(method)
     save_model(tmp_path / "it.safetensors", method.network, made.card, torch.float32)
@@ -134,7 +148,7 @@ def test_saved_and_loaded_it_gives_the_same(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(13, 7, 5), (9, 11, 1), (1, 1, 1)])
 @pytest.mark.parametrize("name", COMPARED)
 def test_any_size_is_denoised(name: str, shape: tuple[int, int, int]) -> None:
-    method = METHODS[name].create("tiny")
+    method = fresh(name)
     awake(method.network)
     suv = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     answer = petdiff.denoise(as_image(suv), as_model(method), steps=2 if "ddpm" in name else 1)
@@ -146,7 +160,7 @@ def test_any_size_is_denoised(name: str, shape: tuple[int, int, int]) -> None:
 def test_fresh_weights_give_the_scan_back_however_hot(name: str) -> None:
     suv = pair(16)[0] / 4
     suv[8, 8, 8] = 100
-    answer = petdiff.denoise(as_image(suv), as_model(METHODS[name].create("tiny")))
+    answer = petdiff.denoise(as_image(suv), as_model(fresh(name)))
     assert torch.from_numpy(answer.image.suv).max() == pytest.approx(100, rel=1e-5)
     torch.testing.assert_close(torch.from_numpy(answer.image.suv), suv, rtol=1e-5, atol=1e-5)
 
@@ -155,14 +169,14 @@ def test_fresh_weights_give_the_scan_back_however_hot(name: str) -> None:
 def test_a_hot_voxel_is_not_clipped_on_the_way(name: str) -> None:
     suv = pair(16)[0] / 4
     suv[8, 8, 8] = 100
-    bound = METHODS[name].create("tiny").condition(suv, torch.float32)
+    bound = fresh(name).condition(suv, torch.float32)
     decoded = bound.decode(bound.keep_activity(bound.fields[:1]))
     torch.testing.assert_close(decoded, suv, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", COMPARED)
 def test_an_example_is_both_scans_in_the_domain_of_bind(name: str) -> None:
-    method = METHODS[name].create("tiny")
+    method = fresh(name)
     low, full = pair(5)
     x0, y = method.example(low, full)
     torch.testing.assert_close(x0, method.condition(full, torch.float32).fields[0])
@@ -171,7 +185,7 @@ def test_an_example_is_both_scans_in_the_domain_of_bind(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMPARED)
 def test_objectives_train_all_there_is_and_each_its_own(name: str) -> None:
-    method = METHODS[name].create("tiny")
+    method = fresh(name)
     parameters = [p for objective in method.objectives() for p in objective.parameters]
     assert {id(p) for p in parameters} == {id(p) for p in method.trained.parameters()}
     assert len(parameters) == len({id(p) for p in parameters})
@@ -182,7 +196,7 @@ def test_objectives_train_all_there_is_and_each_its_own(name: str) -> None:
 @pytest.mark.parametrize("name", COMPARED)
 def test_loss_hangs_on_nothing_but_its_generator(name: str) -> None:
     torch.manual_seed(0)
-    method = METHODS[name].create("tiny")
+    method = fresh(name)
     batch = method.example(*pair(16))[None]
 
     def ask() -> float:
@@ -203,7 +217,7 @@ def test_an_unknown_preset_names_the_known(name: str) -> None:
 @pytest.mark.parametrize("part", ["architecture", "constants"])
 @pytest.mark.parametrize("name", COMPARED)
 def test_card_that_makes_no_sense_is_refused_by_entry(name: str, part: str) -> None:
-    made = METHODS[name].create("tiny").card({})
+    made = fresh(name).card({})
     broken = ModelCard(**made.model_dump() | {part: {"channels": "many", "features": "many"}})
     with pytest.raises(InputRefused, match=f"of {name}: (channels|features)"):
         METHODS[name].from_card(broken)
@@ -211,7 +225,7 @@ def test_card_that_makes_no_sense_is_refused_by_entry(name: str, part: str) -> N
 
 @pytest.mark.parametrize("name", ASKED_ONCE)
 def test_what_answers_once_draws_no_samples(name: str) -> None:
-    model = as_model(METHODS[name].create("tiny"))
+    model = as_model(fresh(name))
     with pytest.raises(UsageError, match="`steps` is 2"):
         petdiff.denoise(as_image(pair(8)[0]), model, steps=2)
     with pytest.raises(UsageError, match="`samples` is 2"):
@@ -220,7 +234,7 @@ def test_what_answers_once_draws_no_samples(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMPARED)
 def test_a_scan_is_denoised_at_its_own_voxel_size(name: str) -> None:
-    method = METHODS[name].create("tiny")
+    method = fresh(name)
     assert method.axes == "RAS"
     assert method.working_voxel_mm((1.65, 1.65, 5.0)) == pytest.approx((1.65, 1.65, 3.3))
     assert method.working_voxel_mm((4.0, 4.0, 4.0)) == (4, 4, 4)

@@ -22,8 +22,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from petdiff.errors import InputRefused, UsageError
+from petdiff.methods.base import TrainableMethod
 from petdiff.methods.convert import convert
 from petdiff.methods.model import HEADER_KEY, load_model, save_model
+from petdiff.methods.published_ddpm import PublishedDDPM, Size
+from petdiff.methods.published_regression import PublishedRegression
 from petdiff.methods.registry import METHODS
 from petdiff.networks.published import Architecture, PublishedUNet
 
@@ -42,8 +45,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The bytes of a small model file of every method."""
     folder = tmp_path_factory.mktemp("whole")
     files = {}
-    for name, kind in METHODS.items():
-        method = kind.create("tiny")
+    tiny: Size = {"channels": 8, "multipliers": (1, 2), "residual_blocks": 1}
+    methods: dict[str, TrainableMethod] = {n: kind.create("tiny") for n, kind in METHODS.items()}
+    methods["published ddpm3d"] = PublishedDDPM.create(tiny)
+    methods["published unet3d"] = PublishedRegression.create(tiny)
+    for name, method in methods.items():
         path = folder / f"{name}.safetensors"
         save_model(path, method.network, method.card({"steps": 1}), torch.float16)
         files[name] = path.read_bytes()
@@ -144,18 +150,19 @@ BOUNDS: list[tuple[str, str, str, Any]] = [
     ("flow3d", "architecture", "blocks", [1]),
     ("flow3d", "architecture", "dims", 5),
     ("flow3d", "constants", "sigma_data", 0),
-    ("ddpm3d", "architecture", "groups", 0),
-    ("ddpm3d", "architecture", "groups", 3),
-    ("ddpm3d", "architecture", "residual_blocks", 10**6),
-    ("ddpm3d", "architecture", "decoder_multipliers", []),
-    ("ddpm3d", "constants", "timesteps", -1),
-    ("ddpm3d", "constants", "slab", 0),
-    ("ddpm3d", "constants", "axes", "x"),
-    ("ddpm3d", "constants", "axes", "RLS"),
-    ("ddpm3d", "constants", "x0_range", [1, -1]),
-    ("ddpm3d", "constants", "voxel_mm", 0),
-    ("ddpm3d", "constants", "precision", "int4"),
-    ("unet3d", "constants", "window", [0, 64, 64]),
+    ("ddpm3d", "constants", "timesteps", 10**9),
+    ("published ddpm3d", "architecture", "groups", 0),
+    ("published ddpm3d", "architecture", "groups", 3),
+    ("published ddpm3d", "architecture", "residual_blocks", 10**6),
+    ("published ddpm3d", "architecture", "decoder_multipliers", []),
+    ("published ddpm3d", "constants", "timesteps", -1),
+    ("published ddpm3d", "constants", "slab", 0),
+    ("published ddpm3d", "constants", "axes", "x"),
+    ("published ddpm3d", "constants", "axes", "RLS"),
+    ("published ddpm3d", "constants", "x0_range", [1, -1]),
+    ("published ddpm3d", "constants", "voxel_mm", 0),
+    ("published ddpm3d", "constants", "precision", "int4"),
+    ("published unet3d", "constants", "window", [0, 64, 64]),
     ("logunet", "architecture", "levels", 40),
     ("logunet", "architecture", "features", 6),
 ]
@@ -190,7 +197,7 @@ def test_deeply_nested_card_is_refused(whole: dict[str, bytes], tmp_path: Path) 
 
 
 def test_weights_of_another_type_or_not_finite_are_refused(tmp_path: Path) -> None:
-    method = METHODS["unet3d"].create("tiny")
+    method = PublishedRegression.create({"channels": 8, "multipliers": (1,), "residual_blocks": 1})
     header = {HEADER_KEY: method.card({}).model_dump_json()}
     path = tmp_path / "model.safetensors"
     for change, says in (

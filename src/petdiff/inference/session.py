@@ -135,7 +135,8 @@ class Session:
         scan = body.crop(y)
         condition = method.condition(scan, self.dtype, self.options.drf)
         knows_mean = method.answers_in_one_call
-        calls = 1 + samples * (self.steps - 1) if knows_mean else samples * self.steps
+        # Methods with exact tiles begin at pure noise, where all samples share one call.
+        calls = 1 + samples * (self.steps - 1) if method.exact_tiles else samples * self.steps
         if callback is not None and calls > 1:
             announce_time(method, condition, int(body.voxels().sum()), calls)
         denoiser = self._denoiser(condition, body, calls, callback)

@@ -1,25 +1,31 @@
-"""ddpm2d: denoising diffusion of axial slices."""
+"""ddpm2d: denoising diffusion of axial slices.
+
+`tiny` and `default` work in the ratio to local activity (`local_ddpm.py`), `paper` is the published
+network in the published domain (`published_ddpm.py`).
+"""
 
 from __future__ import annotations
 
 from petdiff.methods.base import MethodKind, require_preset
+from petdiff.methods.card import ModelCard
+from petdiff.methods.local_ddpm import LocalDDPM2D
+from petdiff.methods.local_denoiser import SIZES
 from petdiff.methods.published_ddpm import PublishedDDPM2D, Size
 
-# Measured: parameters; FLOP per voxel and step.
-PRESETS: dict[str, Size] = {
-    # 39,746; 25 k
-    "tiny": {"channels": 8, "multipliers": (1, 2), "residual_blocks": 1},
-    # 2,012,570; 186 k
-    "default": {"channels": 24, "residual_blocks": 1},
-    # 77,194,114; 7.6 M
-    "paper": {"channels": 128},
-}
+PAPER: Size = {"channels": 128}  # 77,194,114 parameters, 7.6 MFLOP per voxel and step
+PRESETS = (*SIZES, "paper")
 
 
-def create(preset: str = "default") -> PublishedDDPM2D:
+def create(preset: str = "default") -> LocalDDPM2D | PublishedDDPM2D:
     """Return the method with fresh weights."""
-    require_preset("ddpm2d", preset, list(PRESETS))
-    return PublishedDDPM2D.create(PRESETS[preset])
+    require_preset(LocalDDPM2D.name, preset, PRESETS)
+    return PublishedDDPM2D.create(PAPER) if preset == "paper" else LocalDDPM2D.create(preset)
 
 
-KIND = MethodKind(tuple(PRESETS), create, PublishedDDPM2D.from_card)
+def from_card(card: ModelCard) -> LocalDDPM2D | PublishedDDPM2D:
+    """Return the method that a card describes, its weights still to be loaded."""
+    kind = LocalDDPM2D if card.domain == "local_activity" else PublishedDDPM2D
+    return kind.from_card(card)
+
+
+KIND = MethodKind(PRESETS, create, from_card)

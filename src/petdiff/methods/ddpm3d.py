@@ -1,25 +1,31 @@
-"""ddpm3d: denoising diffusion in three dimensions, after Yu et al. 2025."""
+"""ddpm3d: denoising diffusion in three dimensions, after Yu et al. 2025.
+
+`tiny` and `default` work in the ratio to local activity (`local_ddpm.py`), `paper` is the published
+network in the published domain (`published_ddpm.py`).
+"""
 
 from __future__ import annotations
 
 from petdiff.methods.base import MethodKind, require_preset
+from petdiff.methods.card import ModelCard
+from petdiff.methods.local_ddpm import LocalDDPM
+from petdiff.methods.local_denoiser import SIZES
 from petdiff.methods.published_ddpm import PublishedDDPM, Size
 
-# Measured: parameters; FLOP per voxel and step.
-PRESETS: dict[str, Size] = {
-    # 97,922; 72 k
-    "tiny": {"channels": 8, "multipliers": (1, 2), "residual_blocks": 1},
-    # 2,391,442; 242 k
-    "default": {"channels": 16, "residual_blocks": 1},
-    # 206,964,610; 22.2 M
-    "paper": {"channels": 128},
-}
+PAPER: Size = {"channels": 128}  # 206,964,610 parameters, 22.2 MFLOP per voxel and step
+PRESETS = (*SIZES, "paper")
 
 
-def create(preset: str = "default") -> PublishedDDPM:
+def create(preset: str = "default") -> LocalDDPM | PublishedDDPM:
     """Return the method with fresh weights."""
-    require_preset("ddpm3d", preset, list(PRESETS))
-    return PublishedDDPM.create(PRESETS[preset])
+    require_preset(LocalDDPM.name, preset, PRESETS)
+    return PublishedDDPM.create(PAPER) if preset == "paper" else LocalDDPM.create(preset)
 
 
-KIND = MethodKind(tuple(PRESETS), create, PublishedDDPM.from_card)
+def from_card(card: ModelCard) -> LocalDDPM | PublishedDDPM:
+    """Return the method that a card describes, its weights still to be loaded."""
+    kind = LocalDDPM if card.domain == "local_activity" else PublishedDDPM
+    return kind.from_card(card)
+
+
+KIND = MethodKind(PRESETS, create, from_card)

@@ -21,6 +21,7 @@ from petdiff.methods.local_denoiser import (
     LocalDenoiser,
     fresh_network,
     network_of_card,
+    noisy,
 )
 
 # Of the training patches, those at σ = ∞: the one-step answer is the one most often asked for.
@@ -53,10 +54,9 @@ class Flow3D(LocalDenoiser):
         time = torch.rand(b, generator=generator).clamp(0.02, 0.98).to(r)
         sigma = self.constants.sigma_data * time / (1 - time)
         pure = torch.rand(b, generator=generator).to(r) < PURE_NOISE_SHARE
-        noise = torch.randn(r.shape, generator=generator).to(r)
-        per_sample = (-1, 1, 1, 1, 1)
-        x = torch.where(pure.view(per_sample), 0.0, r + sigma.view(per_sample) * noise)
-        return self.denoising_loss(example, x, torch.where(pure, torch.inf, sigma))
+        x = torch.where(pure.view(-1, 1, 1, 1, 1), 0.0, noisy(r, sigma, generator))
+        sigma = torch.where(pure, torch.inf, sigma)
+        return self.error_loss(example, self.kept_answer(example, x, sigma), sigma)
 
     def sample(
         self,

@@ -1,26 +1,32 @@
-"""gan3d: a 3-D U-Net asked once, trained against a discriminator as well."""
+"""gan3d: a 3-D U-Net asked once, trained against a discriminator as well.
+
+`tiny` and `default` work in the ratio to local activity (`local_regression.py`), `paper` has the
+published DDPM's network and domain (`published_regression.py`).
+"""
 
 from __future__ import annotations
 
 from petdiff.methods.base import MethodKind, require_preset
+from petdiff.methods.card import ModelCard
+from petdiff.methods.local_denoiser import SIZES
+from petdiff.methods.local_regression import LocalGAN
 from petdiff.methods.published_ddpm import Size
 from petdiff.methods.published_regression import PublishedGAN
 
-# Measured: parameters of generator and discriminator; FLOP per voxel.
-PRESETS: dict[str, Size] = {
-    # 97,489 and 11,805; 71 k
-    "tiny": {"channels": 8, "multipliers": (1, 2), "residual_blocks": 1},
-    # 2,390,577 and 44,089; 240 k
-    "default": {"channels": 16, "residual_blocks": 1},
-    # 206,957,697 and 2,646,465; 22.2 M
-    "paper": {"channels": 128},
-}
+PAPER: Size = {"channels": 128}  # and 2,646,465 parameters of the discriminator
+PRESETS = (*SIZES, "paper")
 
 
-def create(preset: str = "default") -> PublishedGAN:
+def create(preset: str = "default") -> LocalGAN | PublishedGAN:
     """Return the method with fresh weights."""
-    require_preset("gan3d", preset, list(PRESETS))
-    return PublishedGAN.create(PRESETS[preset])
+    require_preset(LocalGAN.name, preset, PRESETS)
+    return PublishedGAN.create(PAPER) if preset == "paper" else LocalGAN.create(preset)
 
 
-KIND = MethodKind(tuple(PRESETS), create, PublishedGAN.from_card)
+def from_card(card: ModelCard) -> LocalGAN | PublishedGAN:
+    """Return the method that a card describes, its weights still to be loaded."""
+    kind = LocalGAN if card.domain == "local_activity" else PublishedGAN
+    return kind.from_card(card)
+
+
+KIND = MethodKind(PRESETS, create, from_card)

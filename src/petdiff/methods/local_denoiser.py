@@ -203,9 +203,14 @@ class LocalDenoiser(ABC):
         return torch.cat([r, trust], dim=1)
 
     def _network_answer(self, seen: Tensor, t: Tensor) -> Tensor:
-        """Ask the network for volumes [b, c, i, j, k] at times t [b]."""
-        answer: Tensor = self.network(seen, t)
-        return answer
+        """Ask the network for volumes [b, c, i, j, k] at times t [b]; in 2-D slice by slice."""
+        if self.network.architecture.dims == 3:
+            volume: Tensor = self.network(seen, t)
+            return volume
+        b, slices = len(seen), seen.shape[-1]
+        each = seen.movedim(-1, 1).flatten(0, 1)
+        answer: Tensor = self.network(each, t.repeat_interleave(slices))
+        return answer.reshape(b, slices, *answer.shape[1:]).movedim(1, -1)
 
     def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:
         """Return what the loss needs of a pair [i, j, k]: Example's channels, in its order."""
@@ -236,8 +241,8 @@ class LocalDenoiser(ABC):
     ) -> Tensor:
         """Run the method's sampler over a whole volume of r."""
 
-    def denoising_loss(self, example: Example, x: Tensor, sigma: Tensor) -> Tensor:
-        """Return the loss of the answer to x [b, 1, i, j, k] at sigma [b], a scalar.
+    def error_loss(self, example: Example, answer: Tensor, sigma: Tensor) -> Tensor:
+        """Return the loss of an answer r [b, 1, i, j, k] given at noise levels sigma [b], a scalar.
 
         A voxel's weight is its activity, between absolute and relative error, in one half of the
         loss, and its square, so absolute error as PSNR has it, in the other.
@@ -246,9 +251,9 @@ class LocalDenoiser(ABC):
         scan's noise power, by σ², and by how well structure can be known: so every dose and σ
         counts. The logarithm, as decibels do, keeps one hopeless patch from outweighing the rest.
         """
-        r, activity = example.r, example.activity
-        error = (self.kept_answer(example, x, sigma) - r).square()
-        noise_power = (channel(example.fields, ScanChannel.RATIO) - r).square()
+        activity = example.activity
+        error = (answer - example.r).square()
+        noise_power = (channel(example.fields, ScanChannel.RATIO) - example.r).square()
         elsewhere = 1 / _STRUCTURE_ERROR + 1 / sigma.square()
 
         def over_what_a_good_answer_leaves(weight: Tensor) -> Tensor:
@@ -292,6 +297,12 @@ def preconditioning(
         signal.square() / power / sigma_data,
         t,
     )
+
+
+def noisy(r: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
+    """Return r + sigma · unit noise, for r [b, 1, i, j, k] and sigma [b]."""
+    noise = torch.randn(r.shape, generator=generator).to(r)
+    return r + sigma.view(-1, 1, 1, 1, 1) * noise
 
 
 def split_example(batch: Tensor) -> Example:

@@ -1,26 +1,34 @@
-"""unet3d: a 3-D U-Net asked once, trained by mean squared error."""
+"""unet3d: a 3-D U-Net asked once, trained by regression alone.
+
+`tiny` and `default` work in the ratio to local activity (`local_regression.py`), `paper` has the
+published DDPM's network and domain (`published_regression.py`).
+"""
 
 from __future__ import annotations
 
 from petdiff.methods.base import MethodKind, require_preset
+from petdiff.methods.card import ModelCard
+from petdiff.methods.local_denoiser import SIZES
+from petdiff.methods.local_regression import LocalRegression
 from petdiff.methods.published_ddpm import Size
 from petdiff.methods.published_regression import PublishedRegression
 
-# Measured: parameters; FLOP per voxel.
-PRESETS: dict[str, Size] = {
-    # 97,489; 71 k
-    "tiny": {"channels": 8, "multipliers": (1, 2), "residual_blocks": 1},
-    # 2,390,577; 240 k
-    "default": {"channels": 16, "residual_blocks": 1},
-    # 206,957,697; 22.2 M
-    "paper": {"channels": 128},
-}
+PAPER: Size = {"channels": 128}  # 206,957,697 parameters, 22.2 MFLOP per voxel
+PRESETS = (*SIZES, "paper")
 
 
-def create(preset: str = "default") -> PublishedRegression:
+def create(preset: str = "default") -> LocalRegression | PublishedRegression:
     """Return the method with fresh weights."""
-    require_preset("unet3d", preset, list(PRESETS))
-    return PublishedRegression.create(PRESETS[preset])
+    require_preset(LocalRegression.name, preset, PRESETS)
+    return (
+        PublishedRegression.create(PAPER) if preset == "paper" else LocalRegression.create(preset)
+    )
 
 
-KIND = MethodKind(tuple(PRESETS), create, PublishedRegression.from_card)
+def from_card(card: ModelCard) -> LocalRegression | PublishedRegression:
+    """Return the method that a card describes, its weights still to be loaded."""
+    kind = LocalRegression if card.domain == "local_activity" else PublishedRegression
+    return kind.from_card(card)
+
+
+KIND = MethodKind(PRESETS, create, from_card)

@@ -1,0 +1,122 @@
+"""A DDPM of the ratio to local activity: trained at its timesteps, sampled from one to the next.
+
+What differs from `flow3d` is the method alone: fields, network, gate and kept activity are the
+same. The forward process is that of Ho et al. 2020 (arXiv 2006.11239) with the cosine schedule of
+Nichol & Dhariwal 2021 (arXiv 2102.09672), for r over σ_data, which has unit variance: timestep t
+has the noise σ_t = σ_data √((1−ᾱ_t)/ᾱ_t) beside r. The network predicts velocity.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from petdiff.diffusion.denoiser import Denoiser
+from petdiff.diffusion.samplers import Callback, sample_ancestral
+from petdiff.diffusion.schedules import cosine_alphas_bar, karras_sigmas, sigmas_of
+from petdiff.errors import UsageError
+from petdiff.methods.card import ModelCard, part_of_card
+from petdiff.methods.local_denoiser import (
+    Example,
+    LocalConstants,
+    LocalDenoiser,
+    fresh_network,
+    network_of_card,
+    noisy,
+)
+
+
+class DDPMConstants(LocalConstants):
+    """As LocalConstants, and the schedule."""
+
+    timesteps: int = Field(default=1000, ge=2, le=100_000, description="as Ho et al. 2020")
+    cosine_offset: float = Field(default=0.008, gt=0, le=1, description="Nichol & Dhariwal, eq. 17")
+    beta_max: float = Field(default=0.999, gt=0, lt=1, description="Nichol & Dhariwal, section 3.2")
+    sampling_steps: int = Field(
+        default=16, ge=1, le=10_000, description="network calls of a sample; chosen"
+    )
+
+
+@dataclass
+class LocalDDPM(LocalDenoiser):
+    """Trained at timesteps drawn evenly; sampled ancestrally over a few of them."""
+
+    constants: DDPMConstants
+    name: ClassVar[str] = "ddpm3d"
+    dims: ClassVar[Literal[2, 3]] = 3
+    answers_in_one_call: ClassVar[bool] = False
+    can_sample: ClassVar[bool] = True
+
+    @classmethod
+    def create(cls, preset: str) -> Self:
+        """Return the method with fresh weights."""
+        return cls(fresh_network(preset, cls.dims), DDPMConstants())
+
+    @classmethod
+    def from_card(cls, card: ModelCard) -> Self:
+        """Return the method that a card describes, its weights still to be loaded."""
+        constants = part_of_card(DDPMConstants, card.constants, f"constants of {card.method}")
+        return cls(network_of_card(card, cls.dims), constants)
+
+    def timestep_sigmas(self) -> Tensor:
+        """Return the noise σ beside r at each timestep, ascending, float64 [timesteps]."""
+        c = self.constants
+        alphas_bar = cosine_alphas_bar(c.timesteps, c.cosine_offset, c.beta_max)
+        return c.sigma_data * sigmas_of(alphas_bar)
+
+    def schedule(self, steps: int) -> Tensor:
+        """Return the σ of a sampler: ∞, `steps` − 1 of the timesteps' at most, 0.
+
+        The first call, on pure noise, answers the posterior mean. From there the sample starts at
+        an intermediate level, above what a scan leaves open of r (`sampling_sigmas`), and not from
+        the many timesteps above it, which would change nothing. Levels that fall on one timestep
+        are visited once.
+
+        Raises UsageError for more steps than timesteps.
+        """
+        levels = self.timestep_sigmas()
+        if steps > len(levels):
+            raise UsageError(f"`steps` is {steps}, more than the model's {len(levels)}")
+        pure = levels.new_tensor([math.inf])
+        if steps == 1:
+            return torch.cat([pure, levels.new_zeros(1)])
+        wanted = karras_sigmas(steps - 1, *self.constants.sampling_sigmas)[:-1]
+        nearest = (levels.log()[None] - wanted.log()[:, None]).abs().argmin(1)
+        visited = levels[sorted(set(nearest.tolist()), reverse=True)]
+        return torch.cat([pure, visited, levels.new_zeros(1)])
+
+    def loss(self, example: Example, generator: torch.Generator) -> Tensor:
+        """Return the denoising loss at timesteps drawn evenly."""
+        r = example.r
+        timestep = torch.randint(self.constants.timesteps, (len(r),), generator=generator)
+        sigma = self.timestep_sigmas()[timestep].to(r)
+        answer = self.kept_answer(example, noisy(r, sigma, generator), sigma)
+        return self.error_loss(example, answer, sigma)
+
+    def sample(
+        self,
+        denoiser: Denoiser,
+        noise: Tensor,
+        steps: int,
+        generator: torch.Generator,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Sample ancestrally; one step is the posterior mean."""
+        sigmas = self.schedule(steps)
+        return sample_ancestral(denoiser, noise, sigmas, generator=generator, callback=callback)
+
+
+@dataclass
+class LocalDDPM2D(LocalDDPM):
+    """The same with a network over i and j alone: each axial slice is denoised by itself.
+
+    What joins slices is the domain, which is that of the volume: fields and kept activity.
+    """
+
+    name: ClassVar[str] = "ddpm2d"
+    dims: ClassVar[Literal[2, 3]] = 2
