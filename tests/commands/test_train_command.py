@@ -169,7 +169,7 @@ def test_a_simulated_scanner_beside_own_pairs_is_refused(
     ("arguments", "init", "says"),
     [
         (["flow3d"], "flow4d", "flow4d"),
-        (["unet3d"], "flow3d", "its domain is local_activity, not clipped_suv"),
+        (["logunet"], "flow3d", "its domain is local_activity, not log_suv"),
         (["flow3d", "--preset", "tiny"], "flow3d", "its architecture is"),
     ],
 )

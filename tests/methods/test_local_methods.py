@@ -83,7 +83,7 @@ def trained(name: str, seed: int = 0, steps: int = 60) -> Model:
 def test_it_learns_a_pair_and_then_takes_its_noise_away(name: str) -> None:
     """Of the noise, and not of something else: the change correlates with what is to be removed.
 
-    The worst of three seeds in both precisions left 0.49 of the error and had a correlation of 0.88.
+    The worst of three seeds in both precisions left 0.49 of the error; its correlation was 0.88.
     """
     low, full = pair()
     denoised = torch.from_numpy(petdiff.denoise(as_image(low), trained(name)).image.suv)
