@@ -5,7 +5,8 @@ import torch
 from petdiff.errors import InputRefused, UsageError
 from petdiff.methods.flow3d import Flow3D
 from petdiff.methods.local_activity import AnswerChannel, ScanChannel, local_activity
-from petdiff.methods.local_denoiser import Example, preconditioning
+from petdiff.methods.local_denoiser import preconditioning
+from petdiff.methods.local_training import Example
 from petdiff.simulation.scanner.acquisition import thin
 
 SIGMA_DATA = 0.3

@@ -194,7 +194,7 @@ class Trainable(Protocol):
     def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:
         """Return what the losses need of a pair of scans [i, j, k], as [c, i, j, k].
 
-        It is made of whole slabs, before patches are cut. drf as in Method.condition.
+        It is made of whole volumes, before patches are cut. drf as in Method.condition.
         """
         ...
 

@@ -28,7 +28,7 @@ _ANCHOR = "input_blocks.0.0.weight"  # whatever stands before it stands before e
 
 
 def convert(pt_path: str | Path, out_path: str | Path) -> dict[str, JsonValue]:
-    """Write the checkpoint's weights and card to `out_path`, and say what was read.
+    """Write the checkpoint's weights and card to `out_path`, and return what was read.
 
     Averaged weights (EMA) are preferred where the file holds both. Raises UsageError where there is
     no such file, InputRefused where it holds no weights of the published layout.

@@ -16,13 +16,12 @@ from petdiff.methods.base import MethodKind, require_preset
 from petdiff.methods.card import ModelCard, part_of_card
 from petdiff.methods.local_denoiser import (
     SIZES,
-    Example,
     LocalConstants,
     LocalDenoiser,
     fresh_network,
     network_of_card,
-    noisy,
 )
+from petdiff.methods.local_training import Example, error_loss, noisy
 
 # Of the training patches, those at σ = ∞: the one-step answer is the one most often asked for.
 PURE_NOISE_SHARE = 0.6
@@ -56,7 +55,7 @@ class Flow3D(LocalDenoiser):
         pure = torch.rand(b, generator=generator).to(r) < PURE_NOISE_SHARE
         x = torch.where(pure.view(-1, 1, 1, 1, 1), 0.0, noisy(r, sigma, generator))
         sigma = torch.where(pure, torch.inf, sigma)
-        return self.error_loss(example, self.kept_answer(example, x, sigma), sigma)
+        return error_loss(example, self.kept_answer(example, x, sigma), sigma)
 
     def sample(
         self,

@@ -22,13 +22,12 @@ from petdiff.diffusion.schedules import cosine_alphas_bar, karras_sigmas, sigmas
 from petdiff.errors import UsageError
 from petdiff.methods.card import ModelCard, part_of_card
 from petdiff.methods.local_denoiser import (
-    Example,
     LocalConstants,
     LocalDenoiser,
     fresh_network,
     network_of_card,
-    noisy,
 )
+from petdiff.methods.local_training import Example, error_loss, noisy
 
 
 class DDPMConstants(LocalConstants):
@@ -96,7 +95,7 @@ class LocalDDPM(LocalDenoiser):
         timestep = torch.randint(self.constants.timesteps, (len(r),), generator=generator)
         sigma = self.timestep_sigmas()[timestep].to(r)
         answer = self.kept_answer(example, noisy(r, sigma, generator), sigma)
-        return self.error_loss(example, answer, sigma)
+        return error_loss(example, answer, sigma)
 
     def sample(
         self,

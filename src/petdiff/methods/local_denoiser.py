@@ -1,4 +1,4 @@
-"""What all methods of the local-activity domain share: one network, its gate, and the loss.
+"""What all methods of the local-activity domain share: one network and its gate.
 
 The network denoises r, the ratio to local activity (`local_activity.py`), with Gaussian noise of
 standard deviation σ in r. Preconditioning as Karras et al. 2022 (EDM, arXiv 2206.00364), table 1,
@@ -23,7 +23,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -45,17 +45,12 @@ from petdiff.methods.local_activity import (
     noise_ratio,
     smoothed_at_scales,
 )
+from petdiff.methods.local_training import Example, some_doses_unknown, split_example
 from petdiff.methods.patches import VoxelRange
 from petdiff.networks.unet import UNet, UNetArchitecture
 
 IN_CHANNELS = len(ScanChannel) + 1  # and the noisy guess
 OUT_CHANNELS = len(AnswerChannel) + 1  # gate and change make r
-
-# Of the training patches, those whose dose the network is given.
-_KNOWN_DOSE_SHARE = 0.5
-_MAX_WEIGHT = 10.0
-_LEAST_NOISE_POWER = 1e-5
-_STRUCTURE_ERROR = 0.05  # mean squared error in r that remains however noisy a scan is, roughly
 
 # Networks of the presets: sizes alone. "default" has 3,429,568 parameters in three dimensions.
 SIZES: dict[str, dict[str, tuple[int, ...]]] = {
@@ -74,7 +69,7 @@ class LocalConstants(BaseModel):
         default=0.3,
         gt=0,
         le=100,
-        description="standard deviation of the full-dose scan's r in the body; over training slabs",
+        description="standard deviation of the full-dose r in the body; training volumes",
     )
     trusted_noise: Level = Field(
         default=0.1, description="noise at which half of the greatest change is allowed; lab book 2"
@@ -102,24 +97,11 @@ class LocalConstants(BaseModel):
     domain: LocalActivityConstants = LocalActivityConstants()
 
 
-class Example(NamedTuple):
-    """A batch of training examples, all [b, c, i, j, k].
-
-    r         ratio of the full-dose scan
-    fields    of the low-dose scan, a channel for each ScanChannel
-    activity  of the low-dose scan, over its mean
-    """
-
-    r: Tensor
-    fields: Tensor
-    activity: Tensor
-
-
 @dataclass
 class LocalDenoiser(ABC):
     """D(x, σ, y) of r on tiles, and what training and inference need around it.
 
-    A method is a subclass that says how it is trained (`loss`) and how it is asked (`sample`).
+    A method is a subclass with a loss and a sampler.
     """
 
     network: UNet
@@ -241,33 +223,6 @@ class LocalDenoiser(ABC):
     ) -> Tensor:
         """Run the method's sampler over a whole volume of r."""
 
-    def error_loss(self, example: Example, answer: Tensor, sigma: Tensor) -> Tensor:
-        """Return the loss of an answer r [b, 1, i, j, k] given at noise levels sigma [b], a scalar.
-
-        A voxel's weight is its activity, between absolute and relative error, in one half of the
-        loss, and its square, so absolute error as PSNR has it, in the other.
-
-        Each patch is divided by about the error that a good answer leaves, which is bounded by the
-        scan's noise power, by σ², and by how well structure can be known: so every dose and σ
-        counts. The logarithm, as decibels do, keeps one hopeless patch from outweighing the rest.
-        """
-        activity = example.activity
-        error = (answer - example.r).square()
-        noise_power = (channel(example.fields, ScanChannel.RATIO) - example.r).square()
-        elsewhere = 1 / _STRUCTURE_ERROR + 1 / sigma.square()
-
-        def over_what_a_good_answer_leaves(weight: Tensor) -> Tensor:
-            error_left, noise = (
-                (weight * each).mean((1, 2, 3, 4)) for each in (error, noise_power)
-            )
-            scale = weight.mean((1, 2, 3, 4))
-            left = 1 / (noise / scale + _LEAST_NOISE_POWER) + elsewhere
-            return (error_left / scale * left).log1p()
-
-        between = over_what_a_good_answer_leaves(activity.clamp(max=_MAX_WEIGHT))
-        absolute = over_what_a_good_answer_leaves(activity.square())
-        return (between + absolute).mean() / 2
-
     def kept_answer(self, example: Example, x: Tensor, sigma: Tensor) -> Tensor:
         """Return r [b, 1, i, j, k] as an answer to x has it, with the scan's regional activity."""
         domain, fields, activity = self.constants.domain, example.fields, example.activity
@@ -297,26 +252,6 @@ def preconditioning(
         signal.square() / power / sigma_data,
         t,
     )
-
-
-def noisy(r: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
-    """Return r + sigma · unit noise, for r [b, 1, i, j, k] and sigma [b]."""
-    noise = torch.randn(r.shape, generator=generator).to(r)
-    return r + sigma.view(-1, 1, 1, 1, 1) * noise
-
-
-def split_example(batch: Tensor) -> Example:
-    """Return the parts of a batch of what `example` gives."""
-    return Example(*torch.split(batch, [1, len(ScanChannel), 1], dim=1))
-
-
-def some_doses_unknown(example: Example, generator: torch.Generator) -> Example:
-    """Hide the dose of some examples, so that the network learns to do with and without it."""
-    fields = example.fields
-    known = torch.rand(len(fields), generator=generator) < _KNOWN_DOSE_SHARE
-    lacking = channel(fields, ScanChannel.LACKING_COUNTS) * known.to(fields).view(-1, 1, 1, 1, 1)
-    others = fields.narrow(1, 0, ScanChannel.LACKING_COUNTS)
-    return example._replace(fields=torch.cat([others, lacking], dim=1))
 
 
 def fresh_network(preset: str, dims: int = 3) -> UNet:

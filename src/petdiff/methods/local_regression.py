@@ -20,14 +20,12 @@ from petdiff.methods.card import ModelCard, part_of_card
 from petdiff.methods.local_activity import ScanChannel, channel
 from petdiff.methods.local_denoiser import (
     SIZES,
-    Example,
     LocalConstants,
     LocalDenoiser,
     fresh_network,
     network_of_card,
-    some_doses_unknown,
-    split_example,
 )
+from petdiff.methods.local_training import Example, error_loss, some_doses_unknown, split_example
 from petdiff.networks.discriminator import PatchDiscriminator, least_squares
 
 _ADVERSARIAL_WEIGHT = 0.05  # beside the regression's loss, which is about 1 early in training
@@ -53,7 +51,7 @@ class LocalRegression(LocalDenoiser):
     def loss(self, example: Example, generator: torch.Generator) -> Tensor:
         """Return the loss of the one answer."""
         answer, pure = self._answer(example)
-        return self.error_loss(example, answer, pure)
+        return error_loss(example, answer, pure)
 
     def _answer(self, example: Example) -> tuple[Tensor, Tensor]:
         """Return r [b, 1, i, j, k] as the network has it at pure noise, and that σ, ∞ [b]."""
@@ -115,7 +113,7 @@ class LocalGAN(LocalRegression):
         """Return the generator's loss: to be near, and to pass for a full-dose scan."""
         made, pure = self._answer(example)
         verdict = self._verdict(example, made)
-        near = self.error_loss(example, made, pure)
+        near = error_loss(example, made, pure)
         return near + _ADVERSARIAL_WEIGHT * least_squares(verdict, 1.0)
 
     def discriminator_loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:

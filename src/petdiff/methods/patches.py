@@ -29,7 +29,7 @@ PatientAxes = Annotated[str, Field(max_length=3), AfterValidator(_patient_axes)]
 class VoxelRange(BaseModel):
     """The voxel sizes that a network knows from training.
 
-    least_mm, most_mm  sides that the training slabs stand for
+    least_mm, most_mm  sides of a voxel in training
     anisotropy         how many times as long as the shortest side the others may be
     """
 

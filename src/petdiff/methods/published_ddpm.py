@@ -3,9 +3,9 @@
 Yu et al. 2025, doi 10.1007/s00259-025-07122-4: a DDPM that sees the measured scan beside the noisy
 guess, on SUV clipped at 16 and divided by 16. Its GroupNorm takes statistics of all it sees, so
 that no scan can be cut without trace: windows overlap and are blended. The published weights know
-1.65 mm voxels and axial slabs of 96; what lies around a scan matters to them, so that narrow scans
-are set into air as wide as they were trained with. Networks trained here know patches of scans of
-any voxel size.
+1.65 mm voxels and axial windows of 96 slices; what lies around a scan matters to them, so that
+narrow scans are set into air as wide as they were trained with. Networks trained here know patches
+of scans of any voxel size.
 """
 
 from __future__ import annotations
