@@ -263,7 +263,7 @@ def write_dicom(study: Study, folder: Path) -> None:
 
 
 def _shared_header(exam: Exam, uids: list[str]) -> Dataset:
-    """What all slices of the series have in common."""
+    """Return the attributes that all slices of the series have in common."""
     ds = Dataset()
     ds.SOPClassUID = PositronEmissionTomographyImageStorage
     ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.FrameOfReferenceUID = uids

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from petdiff.progress import Progress, duration
+from petdiff.progress import Progress
+from petdiff.units import duration
 
 
 class Clock:

@@ -17,6 +17,7 @@ from typing import Protocol
 from petdiff import disk
 from petdiff.errors import with_options
 from petdiff.terminal import one_line, print_message
+from petdiff.units import duration
 
 _NAMED_OPTIONS = ("--units", "--suv-factor", "--series")  # what warnings about a scan name
 _SECONDS_BETWEEN_LINES = 10.0
@@ -115,13 +116,6 @@ class _Pace:
                 hint = f"; {self.hint}" if self.hint else ""
                 self.say(f"{self.name} will take about {duration(left_s)}{hint}")
         return f"about {duration(left_s)} left"
-
-
-def duration(seconds: float) -> str:
-    """Return a time for a person: 45 s, 12 min, 7.2 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager

@@ -33,3 +33,10 @@ def drf_of(share: str) -> float:
 def share_of(drf: float) -> str:
     """Return a dose reduction factor as a share of the full dose: "1/20" for 20."""
     return f"1/{drf:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time for a person: 45 s, 12 min, 7.2 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

@@ -1,1 +1,1 @@
-"""What each verb of the command line does, one file a verb; `petdiff.cli` holds their options."""
+"""The commands, one file each; `petdiff.cli` holds their options."""

@@ -36,7 +36,7 @@ _LIKE: dict[str, To] = {
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for: the scan, how to read it, the model, and how to denoise and write."""
+    """Hold what was asked for: the scan, how to read it, the model, how to denoise and write."""
 
     scan: Path
     model: str = "flow3d"

@@ -27,7 +27,7 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class Pair:
-    """What was asked for, as on the command line."""
+    """Hold what was asked for, as on the command line."""
 
     reference: Path
     test: Path

@@ -8,6 +8,7 @@ import time
 import torch
 
 from petdiff.methods.base import Condition, Method
+from petdiff.units import duration
 
 _log = logging.getLogger(__name__)
 
@@ -38,14 +39,9 @@ def announce_time(method: Method, condition: Condition, voxels: int, calls: int)
         _log.info(
             "the network is called %d times for %.1f million voxels: about %s or more on this "
             "device",
-            calls, voxels / 1e6, _duration(total),
+            calls, voxels / 1e6, duration(total),
         )  # fmt: skip
     return total
-
-
-def _duration(seconds: float) -> str:
-    """Return a time for a person: 12 min, 7.2 h."""
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def _side(length: int, multiple: int) -> int:

@@ -12,7 +12,7 @@ from multiprocessing.queues import SimpleQueue
 from typing import NamedTuple
 
 from petdiff.evaluation.cohort.definition import Cohort, Unit
-from petdiff.progress import duration
+from petdiff.units import duration
 
 _SECONDS_TO_JUDGE = 5.0
 _LONG_S = 600.0  # of a model over the whole cohort: from here on it is announced
