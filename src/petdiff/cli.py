@@ -1,7 +1,9 @@
 """The command line: one function a command, its options and nothing else.
 
-Only the standard library and typer are imported here, so that `petdiff --help` answers at once;
-each command imports what it needs (petdiff.commands, torch) when it runs.
+Their types, with the help texts, are in `petdiff.commands.options`. A new command is a function
+here that takes options of those types and calls a module of `petdiff.commands`, which it imports
+when it runs: `petdiff --help` must answer at once, so only the standard library and typer are
+imported above.
 """
 
 from __future__ import annotations
@@ -9,68 +11,73 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from petdiff import __version__, terminal
+from petdiff.commands.options.evaluation import (
+    Cohort,
+    LabelNames,
+    Labels,
+    Lesions,
+    Low,
+    Reference,
+    Resample,
+    Test,
+    Workers,
+)
+from petdiff.commands.options.model import (
+    Device,
+    Model,
+    PublishedCheckpoint,
+    Samples,
+    Seed,
+    Steps,
+    VoxelSize,
+)
+from petdiff.commands.options.result import Format, Json, ModelOut, Out, OutDefault, Quiet
+from petdiff.commands.options.scan import (
+    Described,
+    Dose,
+    Scan,
+    Series,
+    SeveralSeries,
+    SuvFactor,
+    Units,
+)
+from petdiff.commands.options.simulation import (
+    Doses,
+    EarlierScan,
+    Extent,
+    FirstSeed,
+    ImageVoxelSize,
+    LabelMap,
+    LabelMapNames,
+    NoLesions,
+    Patients,
+    Scanner,
+    Tracer,
+)
+from petdiff.commands.options.training import (
+    Config,
+    Data,
+    Method,
+    Preset,
+    Resume,
+    RunFolder,
+    TrainingDevice,
+)
+from petdiff.commands.options.values import doses, low_dose, millimetres
 from petdiff.errors import UsageError
 from petdiff.invocation import WRONG_USAGE, invoke, stop_on_signals
 from petdiff.terminal import print_result
-from petdiff.units import drf_of
 
 app = typer.Typer(
     invoke_without_command=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-
-Scan = Annotated[
-    Path,
-    typer.Argument(
-        metavar="IN", help="DICOM folder, file or zip; .nii, .nii.gz, .nrrd, .mha; published .npz"
-    ),
-]
-Out = Annotated[
-    Path, typer.Option("--output", "-o", help="New folder for the results", show_default=False)
-]
-
-
-def _set_quiet(quiet: bool) -> bool:
-    if quiet:
-        terminal.be_quiet()
-    return quiet
-
-
-Quiet = Annotated[
-    bool,
-    typer.Option("--quiet", callback=_set_quiet, help="Print nothing but results and errors"),
-]
-Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:N or mps")]
-Seed = Annotated[int, typer.Option(min=0, help="Random seed: the same seed gives the same result")]
-Series = Annotated[
-    str | None,
-    typer.Option(
-        metavar="UID",
-        help="SeriesInstanceUID to read, if IN holds several series",
-        rich_help_panel="Scan",
-    ),
-]
-Units = Annotated[
-    Literal["suv", "bqml"] | None,
-    typer.Option(
-        help="Unit of the stored values, if the file does not say it", rich_help_panel="Scan"
-    ),
-]
-SuvFactor = Annotated[
-    float | None,
-    typer.Option(
-        metavar="F",
-        help="SUV = stored value × F, if the file gives no factor",
-        rich_help_panel="Scan",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -99,51 +106,17 @@ def _petdiff(
 def denoise(
     scan: Scan,
     output: Out,
-    model: Annotated[
-        str,
-        typer.Option(
-            help="Name of a shipped model, or a .safetensors file", rich_help_panel="Model"
-        ),
-    ] = "flow3d",
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Steps per sample: more give more texture and a lower PSNR (default: the model's)",
-            rich_help_panel="Model",
-        ),
-    ] = None,
-    samples: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="How many samples to draw; with 2 or more the uncertainty is written",
-            rich_help_panel="Model",
-        ),
-    ] = 1,
-    dose: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SHARE",
-            help="The scan's share of the full dose, if known: 1/4, 25% or 0.25",
-            rich_help_panel="Scan",
-        ),
-    ] = None,
+    model: Model = "flow3d",
+    steps: Steps = None,
+    samples: Samples = 1,
+    dose: Dose = None,
     seed: Seed = 0,
     device: Device = "auto",
     series: Series = None,
     units: Units = None,
     suv_factor: SuvFactor = None,
-    voxel_size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="X,Y,Z", help="Voxel size in mm to compute with (default: the model's)"
-        ),
-    ] = None,
-    to: Annotated[
-        Literal["dicom", "nifti", "nrrd", "mha"] | None,
-        typer.Option(help="Format of the result (default: the format of IN)"),
-    ] = None,
+    voxel_size: VoxelSize = None,
+    to: Format = None,
     quiet: Quiet = False,
 ) -> None:
     """Denoise a PET scan; the result has the format of IN, with a picture, a page and a record."""
@@ -153,10 +126,10 @@ def denoise(
     options = DenoiseOptions(
         steps=steps,
         samples=samples,
-        drf=None if dose is None else _low_dose(dose),
+        drf=low_dose(dose),
         seed=seed,
         device=device,
-        voxel_mm=_millimetres(voxel_size),
+        voxel_mm=millimetres(voxel_size),
     )
     request = Request(scan, model, options, series, units, suv_factor, to)
     for path in denoise_file(request, output, quiet=quiet):
@@ -166,100 +139,24 @@ def denoise(
 @app.command()
 def simulate(
     output: Out,
-    tracer: Annotated[
-        str | None,
-        typer.Option(
-            help="Tracer: fdg, psma, dotatate or fapi",
-            show_default="fdg",
-            rich_help_panel="Patient",
-        ),
-    ] = None,
-    extent: Annotated[
-        str | None,
-        typer.Option(
-            help="Part of the body: torso, head-neck, thorax, abdomen, pelvis or total-body",
-            show_default="total-body",
-            rich_help_panel="Patient",
-        ),
-    ] = None,
-    no_lesions: Annotated[
-        bool,
-        typer.Option(
-            "--no-lesions", help="The same patient without lesions", rich_help_panel="Patient"
-        ),
-    ] = False,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Random seed of the first patient: the same seed gives the same patient",
-            show_default="0",
-            rich_help_panel="Patient",
-        ),
-    ] = None,
-    patients: Annotated[
-        int,
-        typer.Option(
-            min=1, help="How many patients; each has the next seed", rich_help_panel="Patient"
-        ),
-    ] = 1,
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Label map to take the anatomy from",
-            rich_help_panel="Patient from a file",
-        ),
-    ] = None,
-    names: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Names of its labels, JSON or table (default: the .json beside it, or its header)",
-            rich_help_panel="Patient from a file",
-        ),
-    ] = None,
-    again: Annotated[
-        Path | None,
-        typer.Option(
-            "--from",
-            metavar="scan.json",
-            help="Scan the patient of this file again; options not given keep their values",
-            rich_help_panel="Patient from a file",
-        ),
-    ] = None,
-    scanner: Annotated[
-        str | None,
-        typer.Option(
-            help="Scanner: quadra, uexplorer, vision600, discovery-mi or mct-flow",
-            show_default="quadra",
-            rich_help_panel="Scan",
-        ),
-    ] = None,
-    dose: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SHARE,…",
-            help="Shares of the full dose to simulate",
-            show_default="1/4,1/20,1/100",
-            rich_help_panel="Scan",
-        ),
-    ] = None,
-    voxel_size: Annotated[
-        float | None,
-        typer.Option(
-            metavar="MM",
-            help="Voxel size of all images in mm (default: the scanner's)",
-            rich_help_panel="Scan",
-        ),
-    ] = None,
+    tracer: Tracer = None,
+    extent: Extent = None,
+    no_lesions: NoLesions = False,
+    seed: FirstSeed = None,
+    patients: Patients = 1,
+    labels: LabelMap = None,
+    names: LabelMapNames = None,
+    again: EarlierScan = None,
+    scanner: Scanner = None,
+    dose: Doses = None,
+    voxel_size: ImageVoxelSize = None,
     quiet: Quiet = False,
 ) -> None:
     """Simulate patients: full-dose scan, low-dose scans, true activity, organs and lesions."""
     from petdiff.commands.simulate import Study, simulate_patients
 
     study = Study(
-        scanner, tracer, None if dose is None else tuple(map(drf_of, dose.split(","))), patients,
+        scanner, tracer, doses(dose), patients,
         seed, not no_lesions, voxel_size, extent, labels, names, again,
     )  # fmt: skip
     for path in simulate_patients(study, output, quiet=quiet):
@@ -268,37 +165,13 @@ def simulate(
 
 @app.command()
 def train(
-    method: Annotated[
-        str,
-        typer.Argument(
-            metavar="METHOD", help="Method: flow3d, ddpm3d, ddpm2d, unet3d, gan3d or logunet"
-        ),
-    ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", help="Folder of the run, which grows as it trains", show_default=False
-        ),
-    ],
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Folder of your own pairs of scans", show_default="simulated scans"
-        ),
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="Size of the network: tiny, default or paper")
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.toml", help="Settings that differ from the defaults"),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue from the newest checkpoint, if there is one")
-    ] = False,
-    device: Annotated[
-        str, typer.Option(help="Where to compute: auto, cpu, cuda or cuda:N")
-    ] = "auto",
+    method: Method,
+    output: RunFolder,
+    data: Data = None,
+    preset: Preset = None,
+    config: Config = None,
+    resume: Resume = False,
+    device: TrainingDevice = "auto",
     units: Units = None,
     suv_factor: SuvFactor = None,
     quiet: Quiet = False,
@@ -317,53 +190,18 @@ def train(
 @app.command()
 def evaluate(
     output: Out,
-    cohort: Annotated[
-        Path | None,
-        typer.Argument(metavar="[COHORT.toml]", help="File that names the methods and the scans"),
-    ] = None,
-    reference: Annotated[
-        Path | None, typer.Option(help="Scan to compare with: full dose, or the truth")
-    ] = None,
-    test: Annotated[
-        Path | None, typer.Option(help="Scan to measure, such as a denoised one")
-    ] = None,
-    low: Annotated[
-        Path | None, typer.Option(help="Low-dose scan that was denoised: measured as well")
-    ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(help="Label volume: each organ is measured", rich_help_panel="Regions"),
-    ] = None,
-    names: Annotated[
-        Path | None,
-        typer.Option(
-            help="Names of the labels (default: the .json beside the volume)",
-            rich_help_panel="Regions",
-        ),
-    ] = None,
-    lesions: Annotated[
-        Path | None,
-        typer.Option(
-            help="lesions.json, or a volume with a label for each lesion",
-            rich_help_panel="Regions",
-        ),
-    ] = None,
-    resample: Annotated[
-        bool, typer.Option("--resample", help="Bring scans and labels to the reference's grid")
-    ] = False,
-    series: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="UID",
-            help="SeriesInstanceUID to read, if a scan holds several; can be repeated",
-            rich_help_panel="Scan",
-        ),
-    ] = None,
+    cohort: Cohort = None,
+    reference: Reference = None,
+    test: Test = None,
+    low: Low = None,
+    labels: Labels = None,
+    names: LabelNames = None,
+    lesions: Lesions = None,
+    resample: Resample = False,
+    series: SeveralSeries = None,
     units: Units = None,
     suv_factor: SuvFactor = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes of a cohort", show_default="one a core")
-    ] = None,
+    workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure how close a scan is to a reference, or compare methods on a cohort of scans."""
@@ -405,13 +243,7 @@ def suv(
 
 @app.command()
 def info(
-    file: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[FILE]",
-            help="Scan, model file, or name of a shipped model; without it: this installation",
-        ),
-    ] = None,
+    file: Described = None,
     series: Series = None,
     json: Json = False,
 ) -> None:
@@ -423,12 +255,8 @@ def info(
 
 @app.command()
 def convert(
-    published: Annotated[
-        Path, typer.Argument(metavar="FILE.pt", help="Checkpoint of the published code")
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="New .safetensors file", show_default=False)
-    ],
+    published: PublishedCheckpoint,
+    output: ModelOut,
 ) -> None:
     """Convert a checkpoint of the published 3-D DDPM to a model file for petdiff."""
     from petdiff.methods.convert import convert as convert_checkpoint
@@ -441,9 +269,7 @@ def convert(
 
 @app.command()
 def demo(
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="New folder for the results")
-    ] = Path("petdiff-demo"),
+    output: OutDefault = Path("petdiff-demo"),
     seed: Seed = 0,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -466,29 +292,3 @@ def main() -> None:
     stop_on_signals()
     code = run(sys.argv[1:])
     sys.exit(terminal.finish_results() or code)
-
-
-def _millimetres(text: str | None) -> tuple[float, float, float] | None:
-    """Three sizes from "1.65,1.65,2", or one for all three."""
-    if text is None:
-        return None
-    sizes = _numbers(text, "--voxel-size")
-    if len(sizes) not in (1, 3) or not all(0.2 <= size <= 50 for size in sizes):
-        raise UsageError(f"--voxel-size {text}: give one size or three, X,Y,Z, 0.2 to 50 mm each")
-    x, y, z = sizes * 3 if len(sizes) == 1 else sizes
-    return x, y, z
-
-
-def _low_dose(text: str) -> float:
-    """Return the dose reduction factor of a share of the full dose that is below 1."""
-    drf = drf_of(text)
-    if drf <= 1:
-        raise UsageError(f"--dose {text} is the full dose: leave it out")
-    return drf
-
-
-def _numbers(text: str, option: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"{option} {text}: give numbers with commas between them") from None

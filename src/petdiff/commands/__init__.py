@@ -1,1 +1,1 @@
-"""The commands, one file each; `petdiff.cli` holds their options."""
+"""The commands, one file each. Their options are in `options`, the functions in `petdiff.cli`."""

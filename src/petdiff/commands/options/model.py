@@ -1,0 +1,39 @@
+"""Options about the model that answers, and how and where it is computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+PANEL = "Model"
+
+Model = Annotated[
+    str, typer.Option(help="Name of a shipped model, or a .safetensors file", rich_help_panel=PANEL)
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Steps per sample: more give more texture and a lower PSNR (default: the model's)",
+        rich_help_panel=PANEL,
+    ),
+]
+Samples = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="How many samples to draw; with 2 or more the uncertainty is written",
+        rich_help_panel=PANEL,
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed: the same seed gives the same result")]
+Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:N or mps")]
+VoxelSize = Annotated[
+    str | None,
+    typer.Option(metavar="X,Y,Z", help="Voxel size in mm to compute with (default: the model's)"),
+]
+PublishedCheckpoint = Annotated[
+    Path, typer.Argument(metavar="FILE.pt", help="Checkpoint of the published code")
+]

@@ -1,0 +1,38 @@
+"""Options about training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Method = Annotated[
+    str,
+    typer.Argument(
+        metavar="METHOD", help="Method: flow3d, ddpm3d, ddpm2d, unet3d, gan3d or logunet"
+    ),
+]
+RunFolder = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", help="Folder of the run, which grows as it trains", show_default=False
+    ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Folder of your own pairs of scans", show_default="simulated scans"
+    ),
+]
+Preset = Annotated[str | None, typer.Option(help="Size of the network: tiny, default or paper")]
+Config = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.toml", help="Settings that differ from the defaults"),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue from the newest checkpoint, if there is one")
+]
+TrainingDevice = Annotated[
+    str, typer.Option("--device", help="Where to compute: auto, cpu, cuda or cuda:N")
+]

@@ -1,0 +1,40 @@
+"""Turn the text of an option into its value; the error names the option."""
+
+from __future__ import annotations
+
+from petdiff.errors import UsageError
+from petdiff.units import drf_of
+
+
+def millimetres(text: str | None) -> tuple[float, float, float] | None:
+    """Return three sizes from "1.65,1.65,2", or one for all three."""
+    if text is None:
+        return None
+    sizes = numbers(text, "--voxel-size")
+    if len(sizes) not in (1, 3) or not all(0.2 <= size <= 50 for size in sizes):
+        raise UsageError(f"--voxel-size {text}: give one size or three, X,Y,Z, 0.2 to 50 mm each")
+    x, y, z = sizes * 3 if len(sizes) == 1 else sizes
+    return x, y, z
+
+
+def low_dose(text: str | None) -> float | None:
+    """Return the dose reduction factor of a share of the full dose that is below 1."""
+    if text is None:
+        return None
+    drf = drf_of(text)
+    if drf <= 1:
+        raise UsageError(f"--dose {text} is the full dose: leave it out")
+    return drf
+
+
+def doses(text: str | None) -> tuple[float, ...] | None:
+    """Return the dose reduction factors of shares with commas between them."""
+    return None if text is None else tuple(map(drf_of, text.split(",")))
+
+
+def numbers(text: str, option: str) -> tuple[float, ...]:
+    """Return numbers that have commas between them."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} {text}: give numbers with commas between them") from None
