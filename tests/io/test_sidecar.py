@@ -229,3 +229,19 @@ def test_a_damaged_sidecar_is_told_and_ignored(tmp_path: Path, text: str) -> Non
 def test_units_of_activity(unit: str, size: float | None) -> None:
     assert bqml_per_unit(unit) == size
     assert is_suv(unit) == (unit in ("SUV", "g/ml"))
+
+
+def test_a_scan_that_starts_with_the_injection_is_doubted(tmp_path: Path) -> None:
+    """Converters write 0 for both where they do not know the injection."""
+    path = saved(tmp_path, 4000, changed(InjectionStart=0, FrameDuration=[600]))
+    doubt = f"{2 ** (3600 / F18_S) - 1:.0%} higher"
+    assert any("same InjectionStart and ScanStart" in one and doubt in one for one in told(path))
+    frames = changed(InjectionStart=0, FrameTimesStart=[0, 10], FrameDuration=[10, 10])
+    dynamic = saved(tmp_path, 4000, frames, "sub-02_pet.nii.gz")
+    assert not any("same InjectionStart" in one for one in told(dynamic))
+
+
+def test_dcm2niix_states_administration_beside_the_key_of_bids(tmp_path: Path) -> None:
+    keys = changed(DecayCorrection="ADMIN", InjectionStart=None, ImageDecayCorrectionTime=-3600)
+    result = read_suv(saved(tmp_path, 4000, keys))
+    assert result.factor == pytest.approx(70_000 / 350e6)

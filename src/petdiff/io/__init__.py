@@ -9,6 +9,7 @@ from typing import Literal
 from petdiff.errors import InputRefused, SUVRefused, UsageError
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
+from petdiff.io.bids_dataset import one_scan
 from petdiff.io.derivation import Derivation
 from petdiff.io.forms import ITK, NIFTI, existing, form_of, is_file_suffix, suffix_of
 from petdiff.io.stored_units import REMEDY
@@ -30,14 +31,15 @@ def read(
 
     Returns PETFrames for a dynamic or gated scan, PETImage for any other.
     A folder or a zip is searched through all its levels for the one PET series; a single DICOM
-    file stands for its series in its own folder. `series` is the SeriesInstanceUID to take where
-    there are several; of several UIDs, the one that is there counts. `units` and `suv_factor`
+    file stands for its series in its own folder, a BIDS folder for the one PET scan that it holds.
+    `series` is the SeriesInstanceUID to take where there are several; of several UIDs, the one that
+    is there counts. `units` and `suv_factor`
     (SUV = stored value × factor) overrule the header. Without them the unit of a volume file is
     that of the .json beside it; where nothing states it, values are SUV unless the mean of the
     body is above 100. Where nothing leads to SUV, values are as stored and `in_suv` is False.
     Raises InputRefused, naming file, tag and remedy.
     """
-    path = existing(path)
+    path = one_scan(existing(path))
     _check_options(units, suv_factor)
     form = form_of(path)
     if form == "dicom":
@@ -108,7 +110,7 @@ def read_suv(
     DICOM pixels are not read; of other files the values are looked at, too. Arguments as in read.
     Raises InputRefused where nothing leads to SUV.
     """
-    path = existing(path)
+    path = one_scan(existing(path))
     _check_options(units, suv_factor)
     form = form_of(path)
     if form == "dicom":

@@ -5,7 +5,6 @@ Keys are those of the PET part of the Brain Imaging Data Structure; dcm2niix wri
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from petdiff.errors import InputRefused
+from petdiff.io.bids_dataset import folders_above
+from petdiff.io.bids_weight import weight_from_tables
 from petdiff.io.forms import stem_of
-from petdiff.io.json_files import read_json, read_text
+from petdiff.io.json_files import read_json
 
 SUV = "SUV"
 # Units of activity per millilitre, in lower case and without blanks, and their size in Bq/ml.
@@ -25,8 +26,8 @@ _CURIE = {"n": 37.0, "u": 3.7e4, "m": 3.7e7}
 _PER_ML = r"(?:/|per|\*)?(?:ml|cc|cm3|cm\^3|cm\*\*3)(?:\^?-1)?"
 _ACTIVITY = re.compile(rf"([kmg]?)bq{_PER_ML}|([num])ci{_PER_ML}")
 _BODY_WEIGHT_SUV = {"suv", "suvbw", "suv(bw)", "suvbodyweight", "gml", "g/ml", "g/cc"}
-_MOST_LEVELS = 5  # from a BIDS file up to its data set
-_WEIGHTS = ("weight", "weight_kg", "body_weight", "bodyweight", "participant_weight")
+# Keys of the body weight in kg: of DICOM, and those that people add to BIDS.
+WEIGHTS = ("PatientWeight", "BodyWeight", "ParticipantWeight", "SubjectWeight", "Weight")
 _IN_BQ = {"bq": 1.0, "kbq": 1e3, "mbq": 1e6, "gbq": 1e9, "uci": 3.7e4, "mci": 3.7e7, "ci": 3.7e10}
 
 
@@ -76,7 +77,7 @@ def read_sidecar(path: Path) -> tuple[Sidecar | None, list[str]]:
     """Read the sidecar of a NIfTI file, and warnings; None where there is none that can be read.
 
     A file of a BIDS data set also gets what sidecars in the folders above say of it (the
-    inheritance principle), and the weight from participants.tsv.
+    inheritance principle), and the weight from its tables (participants.tsv, sessions.tsv).
     """
     content: dict[str, Any] = {}
     warnings: list[str] = []
@@ -94,9 +95,9 @@ def read_sidecar(path: Path) -> tuple[Sidecar | None, list[str]]:
             warnings.append(f"{file.name} holds no keys and is ignored")
     if not name:
         return None, warnings
-    if not any(key in content for key in ("PatientWeight", "BodyWeight")):
-        weight = _participant_weight(path)
-        content |= {} if weight is None else {"BodyWeight": weight}
+    if Sidecar(name, content).number(*WEIGHTS) is None:
+        weight = weight_from_tables(path)
+        content |= {} if weight is None else {"PatientWeight": weight}
     return Sidecar(name, content), warnings
 
 
@@ -127,40 +128,19 @@ def is_suv(unit: str) -> bool:
 
 
 def _sidecar_files(path: Path) -> list[Path]:
-    """The sidecars that speak of a file, the farthest first."""
+    """The sidecars that speak of a file, the farthest first; of one folder the most general."""
     stem = stem_of(path)
     beside = sidecar_of(path)
     found = [beside] if beside.is_file() else []
     entities = stem.split("_")
     if entities[-1] != "pet" or len(entities) < 2:
         return found
-    for folder in _folders_above(path):
-        for file in sorted(folder.glob("*pet.json")):
+    for level, folder in enumerate(folders_above(path)):
+        applying = []
+        for file in folder.glob("*pet.json"):
             parts = file.name.removesuffix(".json").split("_")
-            if file not in found and parts[-1] == "pet" and set(parts) <= set(entities):
-                found.insert(0, file)
+            if parts[-1] == "pet" and set(parts) <= set(entities):
+                applying.append((len(parts), file.name, file))
+        general_first = [file for _, name, file in sorted(applying) if level or name != beside.name]
+        found = [*general_first, *found]
     return found
-
-
-def _folders_above(path: Path) -> list[Path]:
-    """The folders from a file up to that of its BIDS data set; only its own where there is none."""
-    folders: list[Path] = []
-    for folder in list(path.resolve().parents)[:_MOST_LEVELS]:
-        folders.append(folder)
-        if (folder / "dataset_description.json").is_file():
-            return folders
-    return folders[:1]
-
-
-def _participant_weight(path: Path) -> float | None:
-    """The body weight in kg of the file's participant, from participants.tsv."""
-    subject = next((part for part in stem_of(path).split("_") if part.startswith("sub-")), None)
-    table = _folders_above(path)[-1] / "participants.tsv"
-    if subject is None or not table.is_file():
-        return None
-    try:
-        rows = csv.DictReader(read_text(table).splitlines(), delimiter="\t")
-        row = next((r for r in rows if r.get("participant_id") == subject), {})
-        return next((float(row[key]) for key in row if str(key).lower() in _WEIGHTS), None)
-    except (InputRefused, csv.Error, ValueError, TypeError):
-        return None

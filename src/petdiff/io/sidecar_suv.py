@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from petdiff.io.sidecar import Sidecar
+from petdiff.io.sidecar import WEIGHTS, Sidecar
 from petdiff.suv.half_life import elapsed_limits_s, remaining
 from petdiff.suv.nuclides import half_life_s
 from petdiff.suv.result import SIDECAR, SUVResult
@@ -15,6 +15,7 @@ _PLAUSIBLE_BQ = (1.0, 1e12)
 _PLAUSIBLE_KG = (1e-3, 1000.0)
 _PLAUSIBLE_HALF_LIFE_S = (1.0, 1e9)
 _LONGEST_FRAME_S = 86_400.0
+_USUAL_UPTAKE_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -69,24 +70,20 @@ def _dose_left(sidecar: Sidecar, half_life: float) -> _DoseLeft | str:
         return f"{sidecar.name} has no ImageDecayCorrected"
     injection, scan = sidecar.number("InjectionStart"), sidecar.number("ScanStart")
     if injection is None or scan is None:
-        return f"{sidecar.name} has no InjectionStart and ScanStart"
-    reference, warnings, within = scan, [], 1.0
+        return (
+            f"{sidecar.name} has no InjectionStart and ScanStart (seconds from TimeZero; dcm2niix "
+            "does not write the first)"
+        )
     if corrected == "START":
-        stated = sidecar.number("ImageDecayCorrectionTime")
-        reference = scan if stated is None else stated
-        if stated is None:
-            warnings.append(
-                f"{sidecar.name} has no ImageDecayCorrectionTime: values are taken to be "
-                "corrected to ScanStart"
-            )
+        within, warnings = 1.0, _doubts(sidecar, injection, scan, half_life)
+        reference = sidecar.number("ImageDecayCorrectionTime")
+        reference = scan if reference is None else reference
     else:
-        durations = sidecar.content.get("FrameDuration")
-        duration = _within(sidecar.number("FrameDuration"), (1e-3, _LONGEST_FRAME_S))
-        if duration is None or (isinstance(durations, list) and len(durations) > 1):
-            return f"{sidecar.name} says that decay is not corrected, and has no one FrameDuration"
-        reference = max(scan, sidecar.number("FrameTimesStart") or scan)
-        decayed = math.log(2) * duration / half_life
-        within = -math.expm1(-decayed) / decayed  # mean over the frame
+        found = _uncorrected(sidecar, scan, half_life)
+        if isinstance(found, str):
+            return found
+        reference, within = found
+        warnings = []
     elapsed = reference - injection
     least, most = elapsed_limits_s(half_life)
     if not least <= elapsed <= most:
@@ -95,17 +92,50 @@ def _dose_left(sidecar: Sidecar, half_life: float) -> _DoseLeft | str:
     return _DoseLeft(within * remaining(elapsed, half_life), tuple(warnings), facts)
 
 
+def _uncorrected(sidecar: Sidecar, scan: float, half_life: float) -> tuple[float, float] | str:
+    """Return when the one frame starts and the fraction of its first activity that it averages."""
+    durations = sidecar.content.get("FrameDuration")
+    duration = _within(sidecar.number("FrameDuration"), (1e-3, _LONGEST_FRAME_S))
+    if duration is None or (isinstance(durations, list) and len(durations) > 1):
+        return f"{sidecar.name} says that decay is not corrected, and has no one FrameDuration"
+    start = sidecar.number("FrameTimesStart")
+    decayed = math.log(2) * duration / half_life
+    return max(scan, scan if start is None else start), -math.expm1(-decayed) / decayed
+
+
+def _doubts(sidecar: Sidecar, injection: float, scan: float, half_life: float) -> list[str]:
+    """Return warnings on times that converters fill in where they do not know them."""
+    warnings = []
+    if sidecar.number("ImageDecayCorrectionTime") is None:
+        warnings.append(
+            f"{sidecar.name} has no ImageDecayCorrectionTime: values are taken to be "
+            "corrected to ScanStart"
+        )
+    durations = sidecar.content.get("FrameDuration")
+    if injection == scan and not (isinstance(durations, list) and len(durations) > 1):
+        higher = 1 / remaining(_USUAL_UPTAKE_S, half_life) - 1
+        warnings.append(
+            f"{sidecar.name} has the same InjectionStart and ScanStart, as pypet2bids writes them "
+            "where it does not know the injection: if that was 1 h before the scan, SUV is "
+            f"{higher:.0%} higher; correct InjectionStart"
+        )
+    return warnings
+
+
 def _is_corrected(sidecar: Sidecar) -> str | None:
-    """START, ADMIN or NONE, as DICOM's DecayCorrection; None where the sidecar does not say."""
+    """START, ADMIN or NONE, as DICOM's DecayCorrection; None where the sidecar does not say.
+
+    dcm2niix states DecayCorrection beside the key of BIDS, which does not tell START from ADMIN.
+    """
     stated = sidecar.content.get("ImageDecayCorrected")
-    if isinstance(stated, bool):
-        return "START" if stated else "NONE"
     correction = str(sidecar.content.get("DecayCorrection", "")).strip().upper()
+    if isinstance(stated, bool) and not (stated and correction == "ADMIN"):
+        return "START" if stated else "NONE"
     return correction if correction in ("START", "ADMIN", "NONE") else None
 
 
 def _weight_kg(sidecar: Sidecar) -> float | None:
-    weight = sidecar.number("PatientWeight", "BodyWeight")
+    weight = sidecar.number(*WEIGHTS)
     if weight is not None and weight > 1000:
         weight /= 1000  # in grams, as in odd DICOM headers
     return _within(weight, _PLAUSIBLE_KG)
