@@ -17,7 +17,14 @@ from typing import Any
 import pytest
 
 from petdiff.errors import InputRefused, PetdiffError, UsageError
-from petdiff.runs import begin_or_resume, require_free, whole_file, whole_folder, write_json
+from petdiff.runs import (
+    begin_or_resume,
+    require_free,
+    whole_additions,
+    whole_file,
+    whole_folder,
+    write_json,
+)
 
 
 def test_folder_appears_only_when_the_block_has_ended(tmp_path: Path) -> None:
@@ -35,6 +42,9 @@ def test_whatever_stops_the_block_leaves_nothing(tmp_path: Path, stop: type[Base
     with pytest.raises(stop), whole_folder(tmp_path / "new" / "out") as folder:
         (folder / "half.bin").write_bytes(b"half")
         raise stop
+    with pytest.raises(stop), whole_additions(tmp_path / "new") as folder:
+        (folder / "half.bin").write_bytes(b"half")
+        raise stop
     with pytest.raises(stop), whole_file(tmp_path / "new" / "one.bin") as file:
         file.write_bytes(b"half")
         raise stop
@@ -49,6 +59,32 @@ def test_empty_folder_is_taken_over_and_a_full_one_is_refused(tmp_path: Path) ->
     with pytest.raises(UsageError, match="not empty"), whole_folder(final):
         pytest.fail("the block must not run")
     assert [entry.name for entry in final.iterdir()] == ["first"]
+
+
+def test_additions_appear_together_beside_what_is_there(tmp_path: Path) -> None:
+    final = tmp_path / "data" / "set"
+    for name in ("sub-1", "sub-2"):
+        with whole_additions(final) as folder:
+            (folder / name / "pet").mkdir(parents=True)
+            (folder / name / "pet" / "scan").write_text(name)
+            assert not (final / name).exists()
+    assert sorted(str(f.relative_to(final)) for f in final.rglob("*")) == [
+        "sub-1", "sub-1/pet", "sub-1/pet/scan", "sub-2", "sub-2/pet", "sub-2/pet/scan",
+    ]  # fmt: skip
+
+
+def test_additions_of_which_one_exists_are_kept_whole_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "b").write_text("mine")
+    with (
+        pytest.raises(PetdiffError, match=r"made by another run.*complete in"),
+        whole_additions(tmp_path) as folder,
+    ):
+        for name in "abc":
+            (folder / name).write_text("new")
+    assert (tmp_path / "b").read_text() == "mine"
+    assert not (tmp_path / "a").exists()
+    (kept,) = (entry for entry in tmp_path.iterdir() if entry.is_dir())
+    assert sorted(entry.name for entry in kept.iterdir()) == ["a", "b", "c"]
 
 
 def test_existing_file_is_never_overwritten(tmp_path: Path) -> None:

@@ -127,6 +127,27 @@ def place_entries(source: Path, target: Path) -> None:
         raise
 
 
+def place_tree(source: Path, target: Path) -> None:
+    """Move the files of a finished folder to the same places in `target`, all or none.
+
+    Folders that are missing are made; the last file by name comes last. Raises NameTakenError where
+    one of the files exists.
+    """
+    files = sorted(entry.relative_to(source) for entry in source.rglob("*") if entry.is_file())
+    moved: list[Path] = []
+    try:
+        for file in files:
+            (target / file).parent.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(target / file):
+                raise NameTakenError(errno.EEXIST, f"{file} exists")
+            _move(source / file, target / file, os.rename)
+            moved.append(file)
+    except BaseException:
+        for file in moved:
+            _move(target / file, source / file, os.rename)
+        raise
+
+
 def place_file(source: Path, target: Path, *, replace: bool) -> None:
     """Give a finished file the name `target`; without `replace`, only where there is none.
 

@@ -57,6 +57,23 @@ def whole_folder(
 
 
 @contextmanager
+def whole_additions(destination: str | Path) -> Iterator[Path]:
+    """Yield an empty folder whose files are added to the folder `destination` at the end.
+
+    `destination` may exist and hold other files, and several processes may add to it. All files
+    appear or none, but for a kill while they are renamed; the last by name appears last.
+
+    Raises as `whole_folder` does, and where one of the files exists.
+    """
+    final = absolute(destination)
+    folder = final if _exists(final) else _first_existing_parent(final)
+    if not folder.is_dir():
+        raise UsageError(f"{destination} is a file: name a folder")
+    with _aside(final, folder, Path.mkdir, disk.place_tree) as unfinished:
+        yield unfinished
+
+
+@contextmanager
 def whole_file(destination: str | Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield the path of an empty file, which takes the name `destination` when the block ends well.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from petdiff import __version__
+from petdiff.commands.denoise_bids import derivative_of, provenance, unit_name
 from petdiff.commands.denoise_frames import frames_text, mean_result, with_frame_figures
 from petdiff.errors import UsageError
 from petdiff.frames import PETFrames
@@ -15,7 +16,7 @@ from petdiff.inference.frames import FramesResult
 from petdiff.inference.options import DenoiseOptions
 from petdiff.progress import Progress, Tick
 from petdiff.records import run_record
-from petdiff.runs import require_free, whole_folder, write_json
+from petdiff.runs import require_free, whole_additions, whole_folder, write_json
 from petdiff.units import share_of
 
 if TYPE_CHECKING:
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 _FASTER = "fewer steps or samples, a GPU or the default model are faster"
 
 
-To = Literal["dicom", "nifti", "nrrd", "mha"]
-_SUFFIX: dict[To, str] = {"dicom": "", "nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha"}
+To = Literal["dicom", "nifti", "nrrd", "mha", "bids"]
+_SUFFIX: dict[To, str] = {
+    "dicom": "", "nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "bids": ".nii.gz",
+}  # fmt: skip
 # The form of the result by that of the scan.
 _LIKE: dict[str, To] = {
     "dicom": "dicom", "nrrd": "nrrd", "nhdr": "nrrd", "mha": "mha", "mhd": "mha",
@@ -62,12 +65,14 @@ class Request:
 def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list[Path]:
     """Denoise one scan into the new folder `output`; returns the paths of what it holds.
 
-    The folder appears whole or not at all. Raises PetdiffError and its kinds.
+    The folder appears whole or not at all. Where the result is a BIDS derivative, `output` is a
+    data set to which the scan is added. Raises PetdiffError and its kinds.
     """
     from petdiff.io import read
 
     progress = Progress(quiet)
-    with whole_folder(output) as folder:
+    bids = derivative_of(request.scan, output, request.to)
+    with whole_folder(output) if bids is None else whole_additions(output) as folder:
         with progress.stage("reading"):
             scan = read(
                 request.scan,
@@ -77,7 +82,7 @@ def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list
             )
         # Pictures and figures of a scan of frames show the mean over them.
         image = scan.mean() if isinstance(scan, PETFrames) else scan
-        form = _form(request, image)
+        form = "bids" if bids is not None else _form(request, image)
         require_free(output, _result_bytes(request, scan))
         model = _load(request, image, progress)
         if form == "dicom" and image.facts.get("multi_frame"):
@@ -103,7 +108,10 @@ def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list
         missing = {"missing": progress.missing} if progress.missing else {}
         whole = record | run_record(seconds=progress.seconds) | missing
         write_json(folder / "run.json", whole)
-        names = sorted(entry.name for entry in folder.iterdir())
+        names = sorted(Path(entry.name) for entry in folder.iterdir())
+        if bids is not None:
+            names = bids.arrange(folder, unit_name(scan), provenance(record))
+            bids.describe()
     return [Path(output) / name for name in names]
 
 
@@ -180,7 +188,8 @@ def _write(result: Result | FramesResult, folder: Path, form: To) -> None:
     write(result.image, folder / name, derivation)
     if result.uncertainty is not None:
         suffix = _SUFFIX[form] or ".nii.gz"
-        write(_without_source(result.uncertainty), folder / f"uncertainty{suffix}")
+        scan = result.uncertainty if form == "bids" else _without_source(result.uncertainty)
+        write(scan, folder / f"uncertainty{suffix}")
 
 
 def _without_source(scan: PETImage | PETFrames) -> PETImage | PETFrames:

@@ -17,7 +17,7 @@ ModelOut = Annotated[
     Path, typer.Option("--output", "-o", help="New .safetensors file", show_default=False)
 ]
 Format = Annotated[
-    Literal["dicom", "nifti", "nrrd", "mha"] | None,
+    Literal["dicom", "nifti", "nrrd", "mha", "bids"] | None,
     typer.Option("--to", help="Format of the result (default: the format of IN)"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text")]

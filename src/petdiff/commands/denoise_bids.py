@@ -1,0 +1,60 @@
+"""What `petdiff denoise` adds where the result is a BIDS derivative."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from petdiff.errors import UsageError
+from petdiff.frames import PETFrames
+from petdiff.image import PETImage
+from petdiff.io.bids_dataset import bids_scan, one_scan
+from petdiff.io.bids_derivative import BidsDerivative
+from petdiff.io.forms import existing
+from petdiff.io.sidecar import bids_unit
+from petdiff.io.volume_source import stored_unit
+
+
+def derivative_of(scan: Path, output: Path, to: str | None) -> BidsDerivative | None:
+    """Return the place of a scan's results in a BIDS derivative; None where none is wanted.
+
+    One is wanted by --to bids, and where nothing is said, a scan of a BIDS data set is denoised
+    into a folder of `derivatives`. Raises UsageError for --to bids of any other scan, and where the
+    folder cannot take the result.
+    """
+    if to not in (None, "bids"):
+        return None
+    found = bids_scan(one_scan(existing(scan)))
+    if found is None:
+        if to is None:
+            return None
+        raise UsageError(
+            f"--to bids: {scan.name} is no PET scan of a BIDS data set "
+            "(sub-*/[ses-*/]pet/sub-*_pet.nii.gz); use --to nifti"
+        )
+    if to is None and Path(output).absolute().parent.name != "derivatives":
+        return None
+    place = BidsDerivative(found, Path(output))
+    place.check()
+    return place
+
+
+def provenance(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a sidecar says of a run, from its record: model, digest and settings."""
+    run = record["denoising"]
+    model = run["model"]
+    return {
+        "Model": Path(str(model["name"])).name,
+        "ModelSHA256": model["sha256"],
+        "Steps": run["steps"],
+        "Samples": run["samples"],
+        "Seed": run["seed"],
+        "DoseReductionFactor": run["drf"] or "n/a",
+        "Device": run["device"],
+    }
+
+
+def unit_name(scan: PETImage | PETFrames) -> str:
+    """Return the unit that a scan is written in, in the words of BIDS."""
+    return bids_unit(stored_unit(scan.first if isinstance(scan, PETFrames) else scan))

@@ -1,0 +1,148 @@
+"""A BIDS derivative data set of denoised scans: names, sidecars with provenance, description."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from petdiff import __version__
+from petdiff.errors import InputRefused, UsageError
+from petdiff.io.bids_dataset import DESCRIPTION, UNCERTAINTY, BidsScan
+from petdiff.io.json_files import read_json
+from petdiff.io.sidecar import read_sidecar
+from petdiff.runs import absolute, whole_file, write_json
+
+BIDS_VERSION = "1.10.0"
+DENOISED = "denoised"
+_SOURCE = "raw"  # name of the source data set in BIDS URIs
+_GENERATOR = "petdiff"
+_README = """PET scans denoised with petdiff, for research; not a medical device.
+
+`desc-denoised` is the denoised scan, `desc-uncertainty` one standard deviation of each voxel of the
+full-dose scan about it, both in the unit of the measured scan. The sidecars name the model and its
+settings. `figures` holds a picture, a page and the record (run.json) of each run.
+"""
+_IGNORED = "sub-*/figures\nsub-*/ses-*/figures\n"
+
+
+@dataclass(frozen=True)
+class BidsDerivative:
+    """The place of one scan's results in a derivative data set.
+
+    scan  the measured scan
+    root  folder of the derivative data set, which may hold other scans
+    """
+
+    scan: BidsScan
+    root: Path
+
+    def place(self, name: str) -> Path:
+        """Return where a result of `petdiff denoise` lies within the data set."""
+        stem, _, suffix = name.partition(".")
+        folder = self.scan.subject_folder
+        if stem in (DENOISED, UNCERTAINTY):
+            return folder / "pet" / f"{self.scan.described(stem)}_pet.{suffix}"
+        return folder / "figures" / f"{self.scan.described(DENOISED)}_{stem}.{suffix}"
+
+    def check(self) -> None:
+        """Raise UsageError where the folder is another data set, or holds the result already."""
+        target = self.root / self.place(f"{DENOISED}.nii.gz")
+        if os.path.lexists(target):
+            raise UsageError(f"{target} exists: remove the scan's results, or name another folder")
+        described = self.root / DESCRIPTION
+        if not described.exists():
+            if self.root.is_dir() and any(self.root.glob("sub-*")):
+                raise UsageError(f"{self.root} holds subjects and no {DESCRIPTION}: name another")
+            return
+        content = read_json(described)
+        links = content.get("DatasetLinks") if isinstance(content, dict) else None
+        if not isinstance(links, dict) or not _is_own(content):
+            raise UsageError(f"{self.root} is a data set of another program: name another folder")
+        if links.get(_SOURCE) != self._link():
+            raise UsageError(
+                f"{self.root} holds results of the data set {links.get(_SOURCE)}, and this scan is "
+                f"of {self._link()}: name another folder"
+            )
+
+    def arrange(self, folder: Path, unit: str, provenance: Mapping[str, Any]) -> list[Path]:
+        """Move the results of a run, which lie in `folder`, to their places within it.
+
+        Writes a sidecar for each volume: all keys of the measured scan, the unit and the times of
+        the result, and where it comes from. `provenance` goes into the key Petdiff. Returns the
+        paths of all files within `folder`.
+        """
+        for name in sorted(entry.name for entry in folder.iterdir() if entry.is_file()):
+            place = folder / self.place(name)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).rename(place)
+        for what in (DENOISED, UNCERTAINTY):
+            volume = folder / self.place(f"{what}.nii.gz")
+            if volume.is_file():
+                sidecar = folder / self.place(f"{what}.json")
+                times = read_json(sidecar) if sidecar.is_file() else {}
+                content = self._sidecar(what, provenance) | times | {"Units": unit}
+                write_json(sidecar, content)
+        return sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+
+    def describe(self) -> None:
+        """Write what the data set as a whole needs, where it is not there."""
+        for name, text in (("README.md", _README), (".bidsignore", _IGNORED)):
+            if not (self.root / name).exists():
+                with whole_file(self.root / name, replace=True) as file:
+                    file.write_text(text, encoding="utf-8")
+        if not (self.root / DESCRIPTION).exists():
+            with whole_file(self.root / DESCRIPTION, replace=True) as file:
+                write_json(file, self._description())
+
+    def _sidecar(self, what: str, provenance: Mapping[str, Any]) -> dict[str, Any]:
+        source, _ = read_sidecar(self.scan.path)
+        keys = dict(source.content) if source is not None else {}
+        text = {
+            DENOISED: "Denoised PET scan; for research, not a medical device",
+            UNCERTAINTY: "One standard deviation of the full-dose scan about the denoised scan",
+        }[what]
+        keys.setdefault("SkullStripped", False)  # BIDS asks every derivative image for it
+        origin = {"Description": text, "Sources": [f"bids:{_SOURCE}:{self.scan.relative}"]}
+        return keys | origin | {"Petdiff": {"Version": __version__, **provenance}}
+
+    def _description(self) -> dict[str, Any]:
+        try:
+            source = read_json(self.scan.root / DESCRIPTION)
+        except InputRefused:
+            source = {}
+        source = source if isinstance(source, dict) else {}
+        kept = {key: source[name] for name, key in _OF_SOURCE.items() if _is_text(source.get(name))}
+        of = f" of {source['Name']}" if _is_text(source.get("Name")) else ""
+        return {
+            "Name": f"Denoised PET{of}",
+            "BIDSVersion": BIDS_VERSION,
+            "DatasetType": "derivative",
+            "GeneratedBy": [
+                {"Name": _GENERATOR, "Version": __version__, "Description": "PET denoising"}
+            ],
+            "SourceDatasets": [{"URL": self._link(), **kept}],
+            "DatasetLinks": {_SOURCE: self._link()},
+        }
+
+    def _link(self) -> str:
+        """Return the way from here to the measured scans: relative, so that both may be moved."""
+        try:
+            return Path(os.path.relpath(self.scan.root.resolve(), absolute(self.root))).as_posix()
+        except ValueError:  # another drive
+            return self.scan.root.resolve().as_uri()
+
+
+_OF_SOURCE = {"DatasetDOI": "DOI", "DatasetVersion": "Version"}
+
+
+def _is_own(description: Mapping[str, Any]) -> bool:
+    makers = description.get("GeneratedBy")
+    first = makers[0] if isinstance(makers, list) and makers else None
+    return isinstance(first, dict) and first.get("Name") == _GENERATOR
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
