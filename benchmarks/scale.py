@@ -32,7 +32,7 @@ def main() -> None:
     hottest = once.argmax()
     maximum = once.flat[hottest]
     bright = once > BRIGHT * maximum
-    print(f"patient {seed}, {result.record['precision']}")
+    print(f"patient {seed}, {result.record.precision}")
     print("  factor  worst, %  worst of bright, %  close, %  SUVmax, and as it should be")
     for factor in (*FACTORS, 100 / maximum):
         scaled = petdiff.denoise(low.with_values(low.suv * np.float32(factor))).image.suv

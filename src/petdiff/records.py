@@ -1,4 +1,4 @@
-"""run.json: what ran, on what, and with what, so that a result can be traced and repeated."""
+"""What every command records of its run, so that a result can be traced and repeated."""
 
 from __future__ import annotations
 
@@ -6,40 +6,64 @@ import platform
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SkipValidation
 
 from petdiff import __version__
 
 NOTICE = "For research, not a medical device."
 _PACKAGES = ("numpy", "scipy", "torch", "pydicom", "nibabel")
 
-
-def run_record(**parts: Any) -> dict[str, Any]:
-    """The record of a run: versions, time and memory, and the verb's own parts after them."""
-    return {
-        "notice": NOTICE,
-        "petdiff": __version__,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": package_versions(),
-        "machine": platform.platform(),
-        **parts,
-        "peak_memory_bytes": peak_memory_bytes(),
-    }
+# The name of a file or folder, which may hold bytes that are not UTF-8.
+FileName = Annotated[str, SkipValidation]
 
 
 def package_versions() -> dict[str, str]:
-    """Of Python and of the packages that results depend on."""
+    """Return the versions of Python and of the packages that results depend on."""
     return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 
-def peak_memory_bytes() -> dict[str, int | None]:
-    """The most memory this process has held so far, in main memory and on the GPU it used."""
-    torch = sys.modules.get("torch")
-    on_gpu = torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized()
-    return {
-        "main": _resident_peak_bytes(),
-        "cuda": torch.cuda.max_memory_allocated() if torch is not None and on_gpu else None,
-    }
+class PeakMemory(BaseModel):
+    """The most bytes that the process has held so far; None where that is not known.
+
+    main  main memory
+    cuda  memory of the GPU; None if none was used
+    """
+
+    model_config = ConfigDict(frozen=True)
+    main: int | None
+    cuda: int | None
+
+    @classmethod
+    def now(cls) -> PeakMemory:
+        """Measure this process."""
+        torch = sys.modules.get("torch")
+        on_gpu = torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized()
+        return cls(
+            main=_resident_peak_bytes(),
+            cuda=torch.cuda.max_memory_allocated() if torch is not None and on_gpu else None,
+        )
+
+
+class RunFacts(BaseModel):
+    """What holds for every run; made at its end, the facts of now are filled in.
+
+    seconds  of each stage
+    missing  pictures and pages that could not be made, by file name, with the reason
+    """
+
+    model_config = ConfigDict(frozen=True)
+    notice: str = NOTICE
+    petdiff: str = __version__
+    finished: AwareDatetime = Field(
+        default_factory=lambda: datetime.now(UTC).replace(microsecond=0)
+    )
+    versions: dict[str, str] = Field(default_factory=package_versions)
+    machine: str = Field(default_factory=platform.platform)
+    seconds: dict[str, float] = {}
+    missing: dict[FileName, str] = {}
+    peak_memory_bytes: PeakMemory = Field(default_factory=PeakMemory.now)
 
 
 def _resident_peak_bytes() -> int | None:

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel
 
 from petdiff import disk
 from petdiff.errors import InputRefused, PetdiffError, UsageError
@@ -119,16 +120,18 @@ def require_free(destination: str | Path, needed_bytes: int) -> None:
         )
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, object] | BaseModel) -> None:
     """Write `content` as UTF-8 JSON that a person can read; NaN is refused, as JSON has none.
 
     Bytes of file names that are not UTF-8 become JSON escapes (\\udcXX), which read back the same.
     """
+    if isinstance(content, BaseModel):
+        content = content.model_dump(mode="json")
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     path.write_bytes((text + "\n").encode("utf-8", errors="backslashreplace"))
 
 
-def begin_or_resume(record: Path, identity: Mapping[str, Any], *, write: bool = True) -> None:
+def begin_or_resume(record: Path, identity: Mapping[str, object], *, write: bool = True) -> None:
     """Keep in the file `record` what shapes a run, or compare with what is kept there.
 
     identity  JSON-able settings by name, which may not change when the run is resumed

@@ -11,7 +11,6 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm, t
 
-from petdiff.evaluation.activity import activity_change
 from petdiff.evaluation.baselines import (
     best_gaussian,
     best_non_local_means,
@@ -25,6 +24,7 @@ from petdiff.evaluation.metrics import (
     ssim_map,
 )
 from petdiff.units import FWHM_PER_SIGMA
+from petdiff.volume.activity import activity_change
 from petdiff.volume.noise import noise_level
 from petdiff.volume.plane_ranges import plane_ranges
 from petdiff.volume.regions import block_edges, block_sums, body_box, body_mask

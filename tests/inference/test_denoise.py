@@ -217,7 +217,7 @@ def test_the_nearer_the_dose_is_to_the_full_one_the_nearer_the_answer_is_to_the_
     changes = [np.abs(answer.image.suv - image.suv).max() for answer in answers]
     assert changes[0] < 0.02 * changes[2]
     assert changes[0] < changes[1] < changes[2]
-    assert [answer.record["drf"] for answer in answers] == [1.001, 2, 100]
+    assert [answer.record.drf for answer in answers] == [1.001, 2, 100]
 
 
 def test_out_of_memory_halves_the_tile_and_says_so(
@@ -237,7 +237,9 @@ def test_out_of_memory_halves_the_tile_and_says_so(
     monkeypatch.setattr(type(model.method), "halo", 8, raising=False)
     result = denoise(image, model, precision="float32")
     assert "tile halved to" in caplog.text
-    assert result.record["tile"] < [32, 32, 64] or result.record["tile"][2] < 64
+    tile = result.record.tile
+    assert tile is not None
+    assert tile < (32, 32, 64) or tile[2] < 64
     assert np.abs(result.image.suv - whole).max() < 0.5 * np.abs(whole).max()
 
 
@@ -319,6 +321,6 @@ def test_progress_reaches_its_end(model: Model) -> None:
 
 def test_record_says_what_was_done(model: Model) -> None:
     record = denoise(scan((16, 16, 16)), model, steps=2, generator=seeded(4)).record
-    assert (record["steps"], record["samples"], record["seed"]) == (2, 1, 4)
-    assert record["device"].startswith("cpu")
-    assert record["model"]["method"] == "flow3d"
+    assert (record.steps, record.samples, record.seed) == (2, 1, 4)
+    assert record.device.startswith("cpu")
+    assert record.model.method == "flow3d"

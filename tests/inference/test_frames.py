@@ -53,8 +53,8 @@ def test_each_frame_is_denoised_as_a_scan_of_its_own(model: Model) -> None:
         np.testing.assert_array_equal(result.values, denoise(one, model).image.values)
     assert found.image.timings == scan_of(*frames).timings
     assert found.uncertainty is None
-    assert [row["frame"] for row in found.record["frames"]] == [1, 2]
-    assert [row["start_s"] for row in found.record["frames"]] == [0, 10]
+    assert [row.frame for row in found.record.frames] == [1, 2]
+    assert [row.start_s for row in found.record.frames] == [0, 10]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_each_frame_is_denoised_as_a_scan_of_its_own(model: Model) -> None:
 def test_a_frame_without_activity_comes_back_as_it_is(model: Model, empty: PETImage) -> None:
     found = denoise(scan_of(empty, frame(5.0, 0.2, 1)), model, samples=2)
     assert found.image[0] is empty
-    assert [row["unchanged"] for row in found.record["frames"]] == [True, False]
+    assert [row.unchanged for row in found.record.frames] == [True, False]
     assert found.uncertainty is not None
     noise = np.sqrt(np.square(empty.values, dtype=np.float64).mean())
     np.testing.assert_allclose(found.uncertainty[0].values, noise, rtol=1e-5)

@@ -38,8 +38,8 @@ def test_it_runs_on_any_volume_in_few_steps(model: Model, voxel_mm: float) -> No
     result = petdiff.denoise(image, model, steps=2)
     assert result.image.suv.shape == image.suv.shape
     assert np.isfinite(result.image.suv).all()
-    assert result.record["working_voxel_mm"] == pytest.approx([1.65] * 3)
-    assert result.record["precision"] == "float32"
+    assert result.record.working_voxel_mm == pytest.approx([1.65] * 3)
+    assert result.record.precision == "float32"
 
 
 def test_hot_uptake_beyond_its_clip_is_kept(model: Model) -> None:

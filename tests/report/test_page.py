@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from petdiff.evaluation.activity import activity_change
 from petdiff.image import PETImage
 from petdiff.report import page as page_module
 from petdiff.report.notices import notices
 from petdiff.report.packed import Packed, finest_step, pack
 from petdiff.report.page import has_viewer, record_rows, write_page
+from petdiff.report.trained_on import trained_on
 from support.chromium import SOFTWARE_GL, WITHOUT_GL, Chromium, find_chromium
+from support.run_records import denoising_record, run_record
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII="
@@ -45,50 +46,6 @@ def scan(seed: int = 0, shape: tuple[int, int, int] = (22, 26, 30)) -> PETImage:
     return PETImage(suv, AFFINE)
 
 
-def record(before: PETImage, after: PETImage, **suv: Any) -> dict[str, Any]:
-    return {
-        "petdiff": "0",
-        "finished": "2030-01-02T03:04:05+00:00",
-        "versions": {"python": "3"},
-        "input": {
-            "shape": list(before.suv.shape),
-            "spacing_mm": list(before.spacing_mm),
-            "unit": "BQML",
-            "series_description": "DOE JOHN whole body",
-            "series_uid": "1.2.345678",
-            "suv": {
-                "rule": "<b>administered</b>",
-                "reason": "why",
-                "factor": [0.5, 0.25],
-                "warnings": [],
-                "inputs": {"series_date": "19990909", "weight_kg": 77.125},
-            }
-            | suv,
-        },
-        "denoising": {
-            "model": {
-                "name": "/home/jane/flow3d",
-                "sha256": "ab" * 32,
-                "method": "flow3d",
-                "training": {"data": "clinic"},
-                "licence": "Apache-2.0",
-            },
-            "device": "cpu",
-            "precision": "float32",
-            "steps": 1,
-            "samples": 2,
-            "drf": None,
-            "seed": 0,
-            "working_voxel_mm": list(before.spacing_mm),
-            "working_shape": list(before.suv.shape),
-        },
-        "activity": activity_change(before.suv, after.suv, before.spacing_mm).model_dump(
-            mode="json"
-        ),
-        "seconds": {"denoising": 1.0},
-    }
-
-
 def written(folder: Path, name: str = "scan.nii") -> tuple[Path, PETImage, PETImage]:
     measured, spread = scan(), np.abs(scan(5).suv)
     denoised = measured.with_values(measured.suv * 0.9 + 0.03)
@@ -100,7 +57,7 @@ def written(folder: Path, name: str = "scan.nii") -> tuple[Path, PETImage, PETIm
         spread,
         name=name,
         title="a model",
-        record=record(measured, denoised),
+        record=run_record(measured, denoised),
         picture=folder / "picture.png",
     )
     return folder / "report.html", measured, denoised
@@ -167,17 +124,17 @@ def test_any_scan_packs() -> None:
 
 def test_notices_name_what_is_off() -> None:
     before = scan()
-    kept = record(before, before)
-    assert len(notices(kept)) == 1
-    assert "simulated" in notices(kept)[0]
-    kept["denoising"]["model"]["training"] = {"data": {"kind": "clinic"}}
-    assert "simulated" in notices(kept)[0]
-    kept["denoising"]["model"]["limits"] = "Not for cats."
-    assert notices(kept) == ["Not for cats."]
-    changed = record(before, before.with_values(before.suv * 1.03), warnings=["no clock"])
-    changed["denoising"]["working_voxel_mm"] = [1.65, 1.65, 1.65]
-    changed["denoising"]["model"] |= {"training": {}, "licence": "CC-BY-NC-SA-4.0"}
-    said = notices(changed)
+    for simulated in ("clinic", {"kind": "clinic"}):
+        said = notices(run_record(before, before, model={"training": {"data": simulated}}))
+        assert len(said) == 1
+        assert "simulated" in said[0]
+    limited = run_record(before, before, model={"limits": "Not for cats."})
+    assert notices(limited) == ["Not for cats."]
+    untrained = {"training": {}, "licence": "CC-BY-NC-SA-4.0"}
+    hotter = before.with_values(before.suv * 1.03)
+    changed = run_record(before, hotter, model=untrained, warnings=["no clock"])
+    elsewhere = changed.denoising.model_copy(update={"working_voxel_mm": (1.65, 1.65, 1.65)})
+    said = notices(changed.model_copy(update={"denoising": elsewhere}))
     for part in ("whole scan changed by +3.0%", "regions of SUV", "no clock", "1.65 ×", "does not"):
         assert any(part in sentence for sentence in said), part
     assert "CC-BY-NC-SA-4.0, forbids commercial use" in said[-1]
@@ -192,7 +149,7 @@ def test_page_opens_with_a_window_that_it_offers(scale: float, lit: bool, tmp_pa
     (tmp_path / "p.png").write_bytes(PNG)
     write_page(
         tmp_path / "r.html", measured, measured, name="n", title="t",
-        record=record(measured, measured), picture=tmp_path / "p.png",
+        record=run_record(measured, measured), picture=tmp_path / "p.png",
     )  # fmt: skip
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     geometry = json.loads(text.split('id="geometry">')[1].split("</script>")[0])
@@ -201,7 +158,7 @@ def test_page_opens_with_a_window_that_it_offers(scale: float, lit: bool, tmp_pa
     assert lit or shown == geometry["auto"]["suv"]
 
 
-TRAININGS: list[Any] = [
+TRAININGS: list[dict[str, object]] = [
     {"data": "clinic"},
     {"data": {"kind": "clinic"}},
     {"data": {"kind": "pairs", "folder": "/home/jane/pairs"}},
@@ -209,21 +166,23 @@ TRAININGS: list[Any] = [
     {"data": None, "recipe": {"steps": 400}},
     {"data": {"kind": {"a": 1}}, "patients": ["ab" * 32]},
     {},
-    None,
-    "/home/jane",
 ]
 
 
 @pytest.mark.parametrize("training", TRAININGS)
-def test_cards_of_any_version_are_shown_in_words(training: Any) -> None:
+def test_cards_of_any_version_are_shown_in_words(training: dict[str, object]) -> None:
     """No table cell or notice holds a Python repr, a fingerprint or a path."""
     image = scan()
-    kept = record(image, image)
-    kept["denoising"]["model"]["training"] = training
+    kept = run_record(image, image, model={"training": training})
     for text in [*(value for _, value in record_rows(kept)), *notices(kept)]:
         assert not re.search(r"[{}\[\]]|'kind'|None|/home", text), text
     trained = dict(record_rows(kept))["trained on"]
     assert trained.startswith(("simulated scans", "pairs of scans", "not stated"))
+
+
+@pytest.mark.parametrize("training", [None, "/home/jane", ["clinic"]])
+def test_training_that_is_no_table_is_not_stated(training: object) -> None:
+    assert trained_on(training).sentence == "not stated"
 
 
 def test_page_names_no_patient_and_loads_nothing(tmp_path: Path) -> None:
@@ -260,10 +219,10 @@ def test_a_run_without_the_viewer_says_so(
     result = SimpleNamespace(
         image=scan(),
         uncertainty=None,
-        record={"model": {"name": "m"}, "steps": 1, "samples": 1, "drf": None, "seed": 0},
+        record=denoising_record(scan()),
     )
     request = denoise.Request(Path("/data/DOE JOHN/scan.nii"))
-    denoise._page(request, scan(), result, {}, Path("/out"), Progress())
+    denoise._page(request, scan(), result, run_record(scan(), scan()), Path("/out"), Progress())
     assert ("make viewer" in capsys.readouterr().err) is not viewer
     assert shown[0]["name"] == "scan.nii"
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from petdiff.evaluation.activity import ActivityChange, activity_change
 from petdiff.report.notices import activity_notices
+from petdiff.volume.activity import ActivityChange, activity_change
 
 Volume = NDArray[np.float32]
 Denoiser = Callable[[Volume, Volume], Volume]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from petdiff import __version__
 from petdiff.commands.denoise_bids import derivative_of, provenance, unit_name
@@ -14,8 +14,9 @@ from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.inference.frames import FramesResult
 from petdiff.inference.options import DenoiseOptions
+from petdiff.inference.record import DenoisingRecord
+from petdiff.inference.run_record import Asked, Form, RunRecord, ScanFacts
 from petdiff.progress import Progress, Tick
-from petdiff.records import run_record
 from petdiff.runs import require_free, whole_additions, whole_folder, write_json
 from petdiff.units import share_of
 
@@ -27,12 +28,11 @@ if TYPE_CHECKING:
 _FASTER = "fewer steps or samples, a GPU or the default model are faster"
 
 
-To = Literal["dicom", "nifti", "nrrd", "mha", "bids"]
-_SUFFIX: dict[To, str] = {
+_SUFFIX: dict[Form, str] = {
     "dicom": "", "nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "bids": ".nii.gz",
 }  # fmt: skip
 # The form of the result by that of the scan.
-_LIKE: dict[str, To] = {
+_LIKE: dict[str, Form] = {
     "dicom": "dicom", "nrrd": "nrrd", "nhdr": "nrrd", "mha": "mha", "mhd": "mha",
 }  # fmt: skip
 
@@ -47,19 +47,19 @@ class Request:
     series: str | None = None
     units: Literal["suv", "bqml"] | None = None
     suv_factor: float | None = None
-    to: To | None = None
+    to: Form | None = None
 
-    def record(self) -> dict[str, Any]:
-        """Return the request for run.json."""
-        return {
-            "scan": str(self.scan),
-            "model": self.model,
-            **self.options.model_dump(mode="json"),
-            "series": self.series,
-            "units": self.units,
-            "suv_factor": self.suv_factor,
-            "to": self.to,
-        }
+    def asked(self) -> Asked:
+        """Return the request as run.json has it."""
+        return Asked(
+            scan=str(self.scan),
+            model=self.model,
+            **self.options.settings(),
+            series=self.series,
+            units=self.units,
+            suv_factor=self.suv_factor,
+            to=self.to,
+        )
 
 
 def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list[Path]:
@@ -99,18 +99,18 @@ def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list
             with progress.stage("curves"), progress.optional(folder / "frames.png"):
                 _curves(scan, found, folder / "frames.png")
         result = mean_result(found) if isinstance(found, FramesResult) else found
-        record = _record(request, image, result, form)
+
+        def record() -> RunRecord:
+            return _record(request, image, result, form, progress)
+
         with progress.stage("preview"), progress.optional(folder / "preview.png"):
             _preview(request, image, result, folder / "preview.png")
         with progress.stage("page"), progress.optional(folder / "report.html"):
-            so_far = run_record(**record, seconds=dict(progress.seconds))
-            _page(request, image, result, so_far, folder, progress)
-        missing = {"missing": progress.missing} if progress.missing else {}
-        whole = record | run_record(seconds=progress.seconds) | missing
-        write_json(folder / "run.json", whole)
+            _page(request, image, result, record(), folder, progress)
+        write_json(folder / "run.json", record())
         names = sorted(Path(entry.name) for entry in folder.iterdir())
         if bids is not None:
-            names = bids.arrange(folder, unit_name(scan), provenance(record))
+            names = bids.arrange(folder, unit_name(scan), provenance(result.record))
             bids.describe()
     return [Path(output) / name for name in names]
 
@@ -121,7 +121,7 @@ def _result_bytes(request: Request, scan: PETImage | PETFrames) -> int:
     return 4 * voxels * (1 if request.options.samples == 1 else 2) + 40_000_000
 
 
-def _form(request: Request, image: PETImage) -> To:
+def _form(request: Request, image: PETImage) -> Form:
     """The form of the result: the one that is asked for, else that of the scan, else NIfTI."""
     source = image.facts.get("format")
     if request.to == "dicom" and source != "dicom":
@@ -131,7 +131,7 @@ def _form(request: Request, image: PETImage) -> To:
         )
     if request.to in ("nrrd", "mha") and isinstance(image, PETFrames):
         raise UsageError(f"--to {request.to}: several frames are written as NIfTI or DICOM")
-    like: To = _LIKE.get(str(source), "nifti")
+    like: Form = _LIKE.get(str(source), "nifti")
     return request.to or like
 
 
@@ -175,14 +175,14 @@ def _denoise(
     )
 
 
-def _write(result: Result | FramesResult, folder: Path, form: To) -> None:
+def _write(result: Result | FramesResult, folder: Path, form: Form) -> None:
     from petdiff.io import Derivation, write
 
-    model = result.record["model"]
+    model = result.record.model
     derivation = Derivation(
         f"{title(result.record)}; petdiff {__version__}; for research, not a medical device",
-        Path(model["name"]).name,
-        model["sha256"],
+        Path(model.name).name,
+        model.sha256,
     )
     name = f"denoised{_SUFFIX[form]}"
     write(result.image, folder / name, derivation)
@@ -214,8 +214,7 @@ def _preview(request: Request, image: PETImage, result: Result, path: Path) -> N
     from petdiff.report.preview import write_preview
 
     spread = None if result.uncertainty is None else result.uncertainty.values
-    device = result.record["device"]
-    frames = result.record.get("frames")
+    device, frames = result.record.device, result.record.frames
     of = f"mean of {len(frames)} frames · " if frames else ""
     note = (
         f"{request.scan.resolve().name} · {of}{grid_text(image)} · stored {image.unit} · {device}"
@@ -227,7 +226,7 @@ def _page(
     request: Request,
     image: PETImage,
     result: Result,
-    record: dict[str, Any],
+    record: RunRecord,
     folder: Path,
     progress: Progress,
 ) -> None:
@@ -247,35 +246,32 @@ def _page(
     )
 
 
-def _record(request: Request, image: PETImage, result: Result, form: str) -> dict[str, Any]:
-    from petdiff.evaluation.activity import activity_change
+def _record(
+    request: Request, image: PETImage, result: Result, form: Form, progress: Progress
+) -> RunRecord:
+    from petdiff.volume.activity import activity_change
 
-    return {
-        "options": request.record(),
-        "input": {
-            "shape": list(image.shape),
-            "spacing_mm": list(image.spacing_mm),
-            "unit": image.unit,
-            "values_in": image.unit_name,
-            **image.facts,
-        },
-        "output_form": form,
-        "denoising": result.record,
-        "activity": activity_change(
+    return RunRecord(
+        options=request.asked(),
+        input=ScanFacts.of(image),
+        output_form=form,
+        denoising=result.record,
+        activity=activity_change(
             image.values, result.image.values, image.spacing_mm, in_suv=image.in_suv
-        ).model_dump(mode="json"),
-    }
+        ),
+        seconds=dict(progress.seconds),
+        missing=dict(progress.missing),
+    )
 
 
-def title(record: dict[str, Any]) -> str:
+def title(record: DenoisingRecord) -> str:
     """Return the run in a few words: model, steps, samples, dose if known, seed."""
-    steps, samples = record["steps"], record["samples"]
-    words = [Path(record["model"]["name"]).name, f"{steps} step{'s' * (steps > 1)}"]
-    if samples > 1:
-        words.append(f"{samples} samples")
-    if record["drf"]:
-        words.append(f"dose {share_of(record['drf'])}")
-    return " · ".join([*words, f"seed {record['seed']}"])
+    words = [Path(record.model.name).name, f"{record.steps} step{'s' * (record.steps > 1)}"]
+    if record.samples > 1:
+        words.append(f"{record.samples} samples")
+    if record.drf:
+        words.append(f"dose {share_of(record.drf)}")
+    return " · ".join([*words, f"seed {record.seed}"])
 
 
 def grid_text(image: PETImage) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from petdiff.errors import UsageError
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
+from petdiff.inference.record import DenoisingRecord
 from petdiff.io.bids_dataset import bids_scan, one_scan
 from petdiff.io.bids_derivative import BidsDerivative
 from petdiff.io.forms import existing
@@ -40,18 +39,16 @@ def derivative_of(scan: Path, output: Path, to: str | None) -> BidsDerivative | 
     return place
 
 
-def provenance(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a sidecar says of a run, from its record: model, digest and settings."""
-    run = record["denoising"]
-    model = run["model"]
+def provenance(run: DenoisingRecord) -> dict[str, str | int | float]:
+    """Return what a sidecar says of a run: model, digest and settings."""
     return {
-        "Model": Path(str(model["name"])).name,
-        "ModelSHA256": model["sha256"],
-        "Steps": run["steps"],
-        "Samples": run["samples"],
-        "Seed": run["seed"],
-        "DoseReductionFactor": run["drf"] or "n/a",
-        "Device": run["device"],
+        "Model": Path(run.model.name).name,
+        "ModelSHA256": run.model.sha256,
+        "Steps": run.steps,
+        "Samples": run.samples,
+        "Seed": run.seed,
+        "DoseReductionFactor": run.drf or "n/a",
+        "Device": run.device,
     }
 
 

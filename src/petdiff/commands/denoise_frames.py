@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from petdiff.evaluation.activity import relative_change
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
+from petdiff.volume.activity import relative_change
 from petdiff.volume.regions import body_mask
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ def with_frame_figures(measured: PETFrames, result: FramesResult) -> FramesResul
     """
     shown = result.image.mean()
     body = body_mask(shown.values, shown.spacing_mm)
-    rows = [
-        row | _figures(before, after, body)
+    rows = tuple(
+        row.model_copy(update=_figures(before, after, body))
         for row, before, after in zip(
-            result.record["frames"], measured.frames, result.image.frames, strict=True
+            result.record.frames, measured.frames, result.image.frames, strict=True
         )
-    ]
-    return replace(result, record={**result.record, "frames": rows})
+    )
+    return replace(result, record=result.record.model_copy(update={"frames": rows}))
 
 
 def _figures(before: PETImage, after: PETImage, body: np.ndarray) -> dict[str, float | None]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from petdiff.errors import UsageError
 from petdiff.progress import Progress
-from petdiff.records import run_record
+from petdiff.records import RunFacts
 from petdiff.runs import whole_folder, write_json
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ def evaluate_pair(pair: Pair, output: Path, *, quiet: bool = False) -> str:
         nested = {name: _nested(rows) | extra.get(name, {}) for name, rows in found.rows.items()}
         asked = {"resampled": pair.resample, "units": pair.units, "suv_factor": pair.suv_factor}
         record = {"files": files, **asked, "results": nested}
-        write_json(folder / "metrics.json", record | run_record(seconds=progress.seconds))
+        facts = RunFacts(seconds=progress.seconds).model_dump(mode="json")
+        write_json(folder / "metrics.json", record | facts)
         _write_csv(folder / "metrics.csv", found.rows)
     return tables(found.rows)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from petdiff.progress import Progress
-from petdiff.records import run_record
+from petdiff.records import RunFacts
 from petdiff.runs import whole_file, write_json
 
 if TYPE_CHECKING:
@@ -62,8 +62,9 @@ def evaluate_cohort(
             progress.say(f"warning {warning}")
         readings = [reading for one in done for reading in one.readings]
         lesions = summarise_lesions(readings, generator=np.random.default_rng(_SUMMARY_SEED))
-        record = run_record(cohort=identity(cohort), seconds=progress.seconds)
-        tables = _write_tables(output, done, summary.model_dump(mode="json") | record, lesions)
+        facts = RunFacts(seconds=progress.seconds).model_dump(mode="json")
+        content = summary.model_dump(mode="json") | {"cohort": identity(cohort)} | facts
+        tables = _write_tables(output, done, content, lesions)
     page = output / "report.html"
     with (
         progress.stage("page"),
@@ -75,7 +76,7 @@ def evaluate_cohort(
 
 
 def _write_tables(
-    folder: Path, done: Sequence[Done], summary: Mapping[str, Any], lesions: Sequence[Row]
+    folder: Path, done: Sequence[Done], summary: Mapping[str, object], lesions: Sequence[Row]
 ) -> list[Path]:
     """Write rows.csv, lesions.csv where there are lesions, and summary.json; return their paths."""
     written = [folder / "rows.csv"]
@@ -91,14 +92,14 @@ def _write_tables(
     return written
 
 
-def _figures(done: Sequence[Done]) -> Iterator[tuple[Any, ...]]:
+def _figures(done: Sequence[Done]) -> Iterator[tuple[object, ...]]:
     for one in done:
         about = (one.unit.patient, one.unit.scanner, one.unit.tracer)
         for dose, *row in one.rows:
             yield *about, f"{dose:g}", *row
 
 
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(columns)

@@ -11,7 +11,7 @@ import numpy as np
 from petdiff.errors import UsageError
 from petdiff.image import PETImage
 from petdiff.progress import Progress, Tick
-from petdiff.records import run_record
+from petdiff.records import RunFacts
 from petdiff.runs import whole_folder, write_json
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def _simulate_patient(
         "unknown_labels": simulation.unknown_labels,
         "prompts": simulation.prompts,
     }
-    missing = {"missing": progress.missing} if progress.missing else {}
-    write_json(folder / "scan.json", content | run_record(seconds=progress.seconds) | missing)
+    facts = RunFacts(seconds=progress.seconds, missing=progress.missing)
+    write_json(folder / "scan.json", content | facts.model_dump(mode="json"))
 
 
 def _simulation(study: Study, record: ScanRecord | None, seed: int, tick: Tick) -> Simulation:

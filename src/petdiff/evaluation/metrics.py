@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.evaluation.activity import relative_change
+from petdiff.volume.activity import relative_change
 from petdiff.volume.plane_ranges import PlaneRange, map_plane_ranges
 
 Volume = NDArray[np.float32]

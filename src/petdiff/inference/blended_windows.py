@@ -11,13 +11,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from petdiff.device import is_out_of_memory
+from petdiff.diffusion.denoiser import VarianceDenoiser
 from petdiff.errors import PetdiffError
+from petdiff.inference.record import VolumeCut
 from petdiff.methods.base import WindowedMethod
 
 _log = logging.getLogger(__name__)
@@ -48,22 +49,23 @@ class WindowDenoiser:
             for n, wanted, overlap in zip(self.shape, method.window, method.overlap, strict=True)
         ]
         self.callback, self.calls, self.done = callback, calls, 0
-        self.adapter: Any = method.adapter(self._ask)
+        self.adapter = method.adapter(self._ask)
 
     @torch.inference_mode()
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        x0: Tensor = self.adapter(x[None, None], sigma)[0, 0]
-        return x0
+        return self.adapter(x[None, None], sigma)[0, 0]
 
     @torch.inference_mode()
     def with_variance(self, x: Tensor, sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]:
         """See VarianceDenoiser."""
+        assert isinstance(self.adapter, VarianceDenoiser)
         x0, variance = self.adapter.with_variance(x[None, None], sigma, sigma_next)
         return x0[0, 0], variance[0, 0]
 
-    def describe(self) -> dict[str, Any]:
-        """For the record."""
-        return {"tile": list(self.window), "halo": 0, "blend": list(self.method.overlap)}
+    def describe(self) -> VolumeCut:
+        """Return how the volume is cut and blended."""
+        i, j, k = self.window
+        return VolumeCut(tile=(i, j, k), halo=0, blend=self.method.overlap)
 
     def _ask(self, x_t: Tensor, timestep: Tensor) -> Tensor:
         while True:
@@ -99,7 +101,8 @@ class WindowDenoiser:
         answer: Tensor | None = None
         for n, window in enumerate(cut):
             i, j, k = (weight.to(x_t.device) for _, weight in window)
-            part: tuple[Any, ...] = (..., *(span for span, _ in window))
+            along_i, along_j, along_k = (span for span, _ in window)
+            part = (..., along_i, along_j, along_k)
             piece = self.method.predict(x_t[part], timestep, self.fields[None][part])
             if answer is None:
                 answer = piece.new_zeros(*piece.shape[:2], *self.shape)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from petdiff.device import GIB, is_out_of_memory, memory_budget
 from petdiff.errors import PetdiffError
+from petdiff.inference.record import VolumeCut
 from petdiff.methods.base import Condition, ExactTileMethod
 from petdiff.volume.chunks import Shape, halve, largest_read, tiles
 
@@ -78,13 +78,13 @@ class TiledDenoiser:
                 torch.cuda.empty_cache()
             _log.warning("out of memory: tile halved to %s", _times(smaller))
 
-    def describe(self) -> dict[str, Any]:
-        """For the record."""
-        return {
-            "tile": list(self.core),
-            "halo": self.method.halo,
-            "predicted_tile_gib": round(self._predicted_bytes(self.core) / GIB, 3),
-        }
+    def describe(self) -> VolumeCut:
+        """Return how the volume is cut, and the memory that a tile is expected to take."""
+        return VolumeCut(
+            tile=self.core,
+            halo=self.method.halo,
+            predicted_tile_gib=round(self._predicted_bytes(self.core) / GIB, 3),
+        )
 
     def _ask(self, x: Tensor, sigma: Tensor) -> Tensor:
         answer: Tensor | None = None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
+from petdiff.inference.record import DenoisingRecord, FrameRecord
 
 if TYPE_CHECKING:
     from petdiff.inference.session import Result
@@ -25,12 +26,12 @@ class FramesResult:
 
     image        the denoised scan, frames and timings as in the source
     uncertainty  one standard deviation per voxel, in the unit of the image; None with one sample
-    record       as of a single scan, with a row per frame under "frames"
+    record       as of a single scan, with a row per frame
     """
 
     image: PETFrames
     uncertainty: PETFrames | None
-    record: dict[str, Any]
+    record: DenoisingRecord
 
 
 def denoise_frames(
@@ -53,25 +54,25 @@ def denoise_frames(
             result = _unchanged(frame, result)
         results.append(result)
         rows.append(
-            {
-                "frame": n + 1,
+            FrameRecord(
+                frame=n + 1,
                 **asdict(timing),
-                "unchanged": empty,
-                "seconds": result.record.get("seconds", 0.0),
-                "air_share": result.record["air_share"],
-            }
+                unchanged=empty,
+                seconds=result.record.seconds,
+                air_share=result.record.air_share,
+            )
         )
     if callback is not None:
         callback(len(scan), len(scan))
     uncertainties = [result.uncertainty for result in results]
     known = [uncertainty for uncertainty in uncertainties if uncertainty is not None]
     # What is the same for all frames stands once, taken from the frame that shows it best.
-    shown = next((r.record for r in results if "seconds" in r.record), results[0].record)
-    seconds = round(sum(row["seconds"] for row in rows), 3)
+    shown = next((r.record for r in results if r.record.tile is not None), results[0].record)
+    seconds = round(sum(row.seconds for row in rows), 3)
     return FramesResult(
         scan.with_frames([result.image for result in results]),
         scan.with_frames(known) if len(known) == len(scan) else None,
-        {**shown, "seconds": seconds, "frames": rows},
+        shown.model_copy(update={"seconds": seconds, "frames": tuple(rows)}),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from petdiff.inference.body import Body
 from petdiff.inference.estimate import announce_time
 from petdiff.inference.exact_tiles import TiledDenoiser
 from petdiff.inference.options import DenoiseOptions, Millimetres
+from petdiff.inference.record import DenoisingRecord, ModelUsed, VolumeCut
 from petdiff.methods.base import Condition, has_exact_tiles, is_windowed, with_network
 from petdiff.methods.model import Model
 from petdiff.volume.filters import gaussian_smooth
@@ -36,12 +36,12 @@ class Result:
 
     image        the denoised scan, in the unit of the measured one
     uncertainty  one standard deviation per voxel in the same unit; None with one sample
-    record       what ran, JSON-able
+    record       what ran, and with which values
     """
 
     image: PETImage
     uncertainty: PETImage | None
-    record: dict[str, Any]
+    record: DenoisingRecord
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Drawn:
-    """The denoised volume [i, j, k], its standard deviation where samples > 1, and the tiles."""
+    """The denoised volume [i, j, k], its standard deviation where samples > 1, and its cut."""
 
     mean: Tensor
     standard_deviation: Tensor | None
-    tiles: dict[str, Any]
+    cut: VolumeCut
 
 
 class Session:
@@ -109,14 +109,14 @@ class Session:
         if prepared.body is None:  # nothing but zeros: there is nothing to denoise
             nothing = image.with_values(np.zeros_like(image.values))
             uncertainty = nothing if self.options.samples > 1 else None
-            return Result(image, uncertainty, record | {"air_share": 1.0})
+            return Result(image, uncertainty, record.model_copy(update={"air_share": 1.0}))
         drawn = self.run(prepared, prepared.body, generator, callback)
         denoised, uncertainty = restore(drawn, prepared)
-        record |= drawn.tiles | {
+        found = {
             "air_share": round(1 - prepared.body.share(prepared.y), 4),
             "seconds": round(time.perf_counter() - start, 3),
         }
-        return Result(denoised, uncertainty, record)
+        return Result(denoised, uncertainty, record.model_copy(update=vars(drawn.cut) | found))
 
     def prepare(self, image: PETImage) -> Prepared:
         """Turn a scan's axes, bring it to the network's grid and device, and find its body."""
@@ -173,19 +173,20 @@ class Session:
         assert is_windowed(method)
         return WindowDenoiser(method, condition.fields, tile, callback, calls)
 
-    def _record(self, prepared: Prepared, generator: torch.Generator) -> dict[str, Any]:
+    def _record(self, prepared: Prepared, generator: torch.Generator) -> DenoisingRecord:
         model = self.model
-        return {
-            "model": {"name": model.name, "sha256": model.sha256, **model.card.model_dump()},
-            "device": describe_device(self.device),
-            "precision": str(self.dtype).removeprefix("torch."),
-            "steps": self.steps,
-            "samples": self.options.samples,
-            "drf": self.options.drf,
-            "seed": generator.initial_seed(),
-            "working_voxel_mm": list(prepared.voxel_mm),
-            "working_shape": list(prepared.y.shape),
-        }
+        i, j, k = prepared.y.shape
+        return DenoisingRecord(
+            model=ModelUsed(name=model.name, sha256=model.sha256, **model.card.model_dump()),
+            device=describe_device(self.device),
+            precision=str(self.dtype).removeprefix("torch."),
+            steps=self.steps,
+            samples=self.options.samples,
+            drf=self.options.drf,
+            seed=generator.initial_seed(),
+            working_voxel_mm=prepared.voxel_mm,
+            working_shape=(i, j, k),
+        )
 
 
 def restore(drawn: Drawn, prepared: Prepared) -> tuple[PETImage, PETImage | None]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from petdiff.evaluation.activity import ActivityChange
+from petdiff.inference.record import DenoisingRecord, FrameRecord, ModelUsed
+from petdiff.inference.run_record import RunRecord, ScanFacts
 from petdiff.report.trained_on import trained_on
+from petdiff.volume.activity import ActivityChange
 
 _NOTABLE_CHANGE = 0.02
 _NOTABLE_ERRORS = 4.0  # standard errors that a change must exceed: noise alone makes smaller ones
@@ -14,40 +15,36 @@ _NOTABLE_VOLUME_ML = 10.0  # a smaller region's activity changes with the noise 
 _AIR_SUV = 0.1  # regions below it are air and noise
 
 
-def notices(record: Mapping[str, Any]) -> list[str]:
-    """Sentences for what is off or limited in a run, the gravest first; `record` as in run.json."""
-    scan, run = record["input"], record["denoising"]
-    suv = scan.get("suv") or {}
-    found = [*suv.get("warnings", ()), *scan.get("warnings", ())]
-    found = [f"Header: {warning}" for warning in found]
-    frames, unit = _frames(run.get("frames") or ()), _unit(scan)
-    activity = activity_notices(ActivityChange.model_validate(record["activity"]))
-    return [*activity, *frames, *unit, *found, *_grid(scan, run), *_model(run["model"])]
+def notices(record: RunRecord) -> list[str]:
+    """Return a sentence for all that is unusual or limited in a run, the gravest first."""
+    scan, run = record.input, record.denoising
+    header = [f"Header: {warning}" for warning in (*scan.suv.warnings, *scan.warnings)]
+    activity, frames = activity_notices(record.activity), _frames(run.frames)
+    return [*activity, *frames, *_unit(scan), *header, *_grid(scan, run), *_model(run.model)]
 
 
-def _unit(scan: Mapping[str, Any]) -> list[str]:
-    """Say that values are no SUV, and why."""
-    unit, suv = scan.get("values_in", "SUV"), scan.get("suv") or {}
-    if unit == "SUV":
+def _unit(scan: ScanFacts) -> list[str]:
+    """Say that values are not SUV, and why."""
+    if scan.values_in == "SUV":
         return []
-    return [f"All values are in {unit}, not in SUV: {suv.get('reason')}."]
+    return [f"All values are in {scan.values_in}, not in SUV: {scan.suv.reason}."]
 
 
-def _frames(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is shown of a scan of frames, and which frames are empty or changed their activity."""
+def _frames(rows: Sequence[FrameRecord]) -> list[str]:
+    """Say what is shown of a scan of frames, which are empty and which changed their activity."""
     if not rows:
         return []
     found = [
         f"Pictures and activity are those of the mean over {len(rows)} frames, each weighted by "
         "its duration; frames.png shows the frames' curves."
     ]
-    empty = [str(row["frame"]) for row in rows if row["unchanged"]]
+    empty = [str(row.frame) for row in rows if row.unchanged]
     if empty:
         found.append(f"No activity, so left as they were: frame {', '.join(empty)}.")
     changed = [
-        f"{row['frame']} ({row['relative_change']:+.1%})"
+        f"{row.frame} ({row.relative_change:+.1%})"
         for row in rows
-        if row.get("relative_change") is not None and abs(row["relative_change"]) > _NOTABLE_CHANGE
+        if row.relative_change is not None and abs(row.relative_change) > _NOTABLE_CHANGE
     ]
     if changed:
         found.append(
@@ -77,8 +74,8 @@ def activity_notices(activity: ActivityChange) -> list[str]:
     return found
 
 
-def _grid(scan: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
-    own, worked = scan["spacing_mm"], run["working_voxel_mm"]
+def _grid(scan: ScanFacts, run: DenoisingRecord) -> list[str]:
+    own, worked = scan.spacing_mm, run.working_voxel_mm
     if all(abs(a - b) <= 0.01 * a for a, b in zip(sorted(own), sorted(worked), strict=True)):
         return []
     return [
@@ -87,18 +84,18 @@ def _grid(scan: Mapping[str, Any], run: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _model(model: Mapping[str, Any]) -> list[str]:
-    found = [model["limits"]] if model.get("limits") else []
-    training = trained_on(model.get("training"))
+def _model(model: ModelUsed) -> list[str]:
+    found = [model.limits] if model.limits else []
+    training = trained_on(model.training)
     if training.is_simulated and not found:
         found.append("The model was trained on simulated scans only; for research only.")
     elif not training.data:
         found.append("The model does not say what it was trained on; for research only.")
-    if "NC" in str(model["licence"]).upper().split("-"):
-        found.append(f"The model's licence, {model['licence']}, forbids commercial use.")
+    if "NC" in model.licence.upper().split("-"):
+        found.append(f"The model's licence, {model.licence}, forbids commercial use.")
     return found
 
 
-def millimetres(sizes: list[float]) -> str:
-    """A voxel size for a person."""
+def millimetres(sizes: Sequence[float]) -> str:
+    """Return a voxel size for a person."""
     return " × ".join(f"{size:.4g}" for size in sizes) + " mm"

@@ -10,24 +10,24 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
 from string import Template
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.evaluation.activity import ActivityChange
 from petdiff.image import PETImage
+from petdiff.inference.run_record import RunRecord, SUVFacts
+from petdiff.records import PeakMemory
 from petdiff.report.notices import millimetres, notices
 from petdiff.report.packed import Packed, pack
 from petdiff.report.preview import SUV_WINDOWS, coronal_projection, display_window
 from petdiff.report.trained_on import trained_on
 from petdiff.terminal import one_line
+from petdiff.volume.activity import ActivityChange
 
 LARGEST_PAGE_BYTES = 25_000_000
 _PAGE_WITHOUT_VOLUMES_BYTES = 3_500_000
@@ -51,7 +51,7 @@ def write_page(
     *,
     name: str,
     title: str,
-    record: Mapping[str, Any],
+    record: RunRecord,
     picture: Path,
 ) -> None:
     """Write a run as one web page.
@@ -59,7 +59,7 @@ def write_page(
     measured, denoised  on one grid
     spread              standard deviation in their unit [i, j, k] where several samples were drawn
     name, title         the scan's file name; model, steps and seed
-    record              as run.json holds it; of it, nothing that could name a patient is shown
+    record              of which nothing that could name a patient is shown
     picture             the PNG of projections, shown where there is no viewer and in print
     """
     packed = None
@@ -75,15 +75,15 @@ def write_page(
         style=_part("page.css"),
         name=escape(one_line(name)),
         title=escape(one_line(title)),
-        grid=escape(_grid(record)),
+        grid=escape(_grid(record.input.shape, record.input.spacing_mm)),
         notices="\n".join(f"<li>{escape(warning)}</li>" for warning in warnings),
         viewer=_viewer(denoised) if packed else "",
         coarseness=escape(_coarseness(packed, denoised.unit_name)) if packed else "",
         picture=base64.b64encode(picture.read_bytes() if picture.is_file() else b"").decode(),
         record=_table(record_rows(record)),
-        activity=_activity_table(ActivityChange.model_validate(record["activity"])),
-        finished=escape(_moment(record["finished"])),
-        petdiff=escape(str(record["petdiff"])),
+        activity=_activity_table(record.activity),
+        finished=escape(f"{record.finished:%Y-%m-%d %H:%M %Z}"),
+        petdiff=escape(record.petdiff),
         data=_data(packed, measured, denoised, spread) if packed else "",
         scripts="\n".join(f"<script>{script}</script>" for script in scripts),
         licences=_licences() if packed else "",
@@ -92,64 +92,56 @@ def write_page(
     path.write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
-def record_rows(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+def record_rows(record: RunRecord) -> list[tuple[str, str]]:
     """Return the record for a person: what ran, on what, how SUV was got and how long it took.
 
     Left out: the folder the scan lay in, series UID and description, dates, weight and dose.
     """
-    scan, run = record["input"], record["denoising"]
-    model, suv = run["model"], scan.get("suv") or {}
-    seconds = record.get("seconds") or {}
+    scan, run = record.input, record.denoising
+    model, suv = run.model, scan.suv
     rows = [
-        ("model", model.get("title") or Path(model["name"]).name),
-        ("weights, SHA-256", model["sha256"]),
-        ("method and licence", f"{model['method']}; {model['licence']}"),
-        ("trained on", trained_on(model.get("training")).sentence),
-        ("asked", f"{run['steps']} step(s), {run['samples']} sample(s), seed {run['seed']}"),
-        ("device", f"{run['device']}; {run['precision']}"),
-        ("worked on", _working(run)),
-        ("stored unit", str(scan["unit"])),
-        ("SUV rule" if suv.get("rule") else "no SUV", _suv_rule(suv)),
-        ("SUV per stored value", _factor(suv.get("factor"))),
-        *((key, str(scan[key])) for key in ("manufacturer", "scanner", "tracer") if scan.get(key)),
-        ("time", ", ".join(f"{stage} {time:.1f} s" for stage, time in seconds.items())),
-        ("peak memory", _memory(record.get("peak_memory_bytes") or {})),
-        ("versions", ", ".join(f"{k} {v}" for k, v in record["versions"].items())),
+        ("model", model.title or Path(model.name).name),
+        ("weights, SHA-256", model.sha256),
+        ("method and licence", f"{model.method}; {model.licence}"),
+        ("trained on", trained_on(model.training).sentence),
+        ("asked", f"{run.steps} step(s), {run.samples} sample(s), seed {run.seed}"),
+        ("device", f"{run.device}; {run.precision}"),
+        ("worked on", _grid(run.working_shape, run.working_voxel_mm)),
+        ("stored unit", scan.unit),
+        ("SUV rule" if suv.rule else "no SUV", _suv_rule(suv)),
+        ("SUV per stored value", _factor(suv.factor)),
+        ("manufacturer", scan.manufacturer),
+        ("scanner", scan.scanner),
+        ("tracer", scan.tracer),
+        ("time", ", ".join(f"{stage} {time:.1f} s" for stage, time in record.seconds.items())),
+        ("peak memory", _memory(record.peak_memory_bytes)),
+        ("versions", ", ".join(f"{k} {v}" for k, v in record.versions.items())),
     ]
     return [(key, value) for key, value in rows if value]
 
 
-def _suv_rule(suv: Mapping[str, Any]) -> str:
-    return f"{suv['rule']}: {suv['reason']}" if suv.get("rule") else str(suv.get("reason") or "")
+def _suv_rule(suv: SUVFacts) -> str:
+    return f"{suv.rule}: {suv.reason}" if suv.rule else suv.reason
 
 
 def _viewer(image: PETImage) -> str:
     return Template(_part("viewer.html")).substitute(unit=escape(image.unit_name))
 
 
-def _working(run: Mapping[str, Any]) -> str:
-    shape = " × ".join(str(n) for n in run["working_shape"])
-    return f"{shape} voxels of {millimetres(run['working_voxel_mm'])}"
+def _grid(shape: Sequence[int], spacing_mm: Sequence[float]) -> str:
+    return f"{' × '.join(map(str, shape))} voxels of {millimetres(spacing_mm)}"
 
 
-def _factor(factor: Any) -> str:
+def _factor(factor: float | Sequence[float] | None) -> str:
     if factor is None:
         return ""
     low, high = float(np.min(factor)), float(np.max(factor))
     return f"{low:.6g}" if low == high else f"{low:.6g} … {high:.6g}, by slice"
 
 
-def _memory(peak: Mapping[str, int | None]) -> str:
-    return ", ".join(f"{where} {held / 2**30:.1f} GiB" for where, held in peak.items() if held)
-
-
-def _grid(record: Mapping[str, Any]) -> str:
-    shape = " × ".join(str(n) for n in record["input"]["shape"])
-    return f"{shape} voxels of {millimetres(record['input']['spacing_mm'])}"
-
-
-def _moment(iso: str) -> str:
-    return f"{datetime.fromisoformat(iso):%Y-%m-%d %H:%M %Z}"
+def _memory(peak: PeakMemory) -> str:
+    known = {"main": peak.main, "cuda": peak.cuda}
+    return ", ".join(f"{where} {held / 2**30:.1f} GiB" for where, held in known.items() if held)
 
 
 def _coarseness(packed: Packed, unit: str) -> str:

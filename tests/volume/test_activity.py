@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from petdiff.evaluation.activity import activity_change
 from petdiff.report.notices import activity_notices
+from petdiff.volume.activity import activity_change
 from petdiff.volume.regions import block_edges, block_sums, block_volumes
 from support.noisy_body import DENOISERS, LEVEL, LIVER, VOXEL_MM, changed, noise, true_suv
 

@@ -1,0 +1,82 @@
+"""What a denoising run did: the model, the settings that were used, the grid and its tiles."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from petdiff.inference.options import Millimetres
+from petdiff.methods.card import ModelCard
+from petdiff.records import FileName
+
+
+class ModelUsed(ModelCard):
+    """The card of the model that ran, with its name (or path) and the SHA-256 of its weights."""
+
+    name: FileName
+    sha256: str
+
+
+class VolumeCut(BaseModel):
+    """How a volume was cut for the network.
+
+    tile                voxels of a tile's core, or of a window, along i, j, k
+    halo                voxels that a tile reads beyond its core on each side
+    blend               voxels over which neighbouring windows are blended; None for exact tiles
+    predicted_tile_gib  memory that a tile was expected to take; None for windows
+    """
+
+    model_config = ConfigDict(frozen=True)
+    tile: tuple[int, int, int] | None = None
+    halo: int | None = None
+    blend: tuple[int, int, int] | None = None
+    predicted_tile_gib: float | None = None
+
+
+class FrameRecord(BaseModel):
+    """One frame of a dynamic or gated scan.
+
+    frame          its number, from 1
+    start_s, duration_s, trigger_s  as in FrameTiming; None where the source does not say
+    unchanged      it holds no activity and came back as it was
+    seconds        that denoising it took
+    air_share      of its voxels
+    mean_measured, mean_denoised  mean in the body of the mean scan, in the unit of the image
+    noise_removed  root mean square of what was taken away, over mean_denoised
+    relative_change  of the frame's activity, denoised / measured - 1
+    """
+
+    model_config = ConfigDict(frozen=True)
+    frame: int
+    start_s: float | None = None
+    duration_s: float | None = None
+    trigger_s: float | None = None
+    unchanged: bool = False
+    seconds: float = 0.0
+    air_share: float = 0.0
+    mean_measured: float | None = None
+    mean_denoised: float | None = None
+    noise_removed: float | None = None
+    relative_change: float | None = None
+
+
+class DenoisingRecord(VolumeCut):
+    """What ran and with which values: those that were used, where the options leave a choice.
+
+    working_voxel_mm, working_shape  the grid that the network worked on
+    air_share                        share of its voxels that is air
+    seconds                          that denoising took; 0 where there was nothing but zeros
+    frames                           a row per frame of a dynamic or gated scan, else empty
+    """
+
+    model: ModelUsed
+    device: str
+    precision: str
+    steps: int
+    samples: int
+    drf: float | None
+    seed: int
+    working_voxel_mm: Millimetres
+    working_shape: tuple[int, int, int]
+    air_share: float = 0.0
+    seconds: float = 0.0
+    frames: tuple[FrameRecord, ...] = ()

@@ -1,0 +1,114 @@
+"""run.json: what ran, on what scan and with what, and what it did to the activity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from petdiff.errors import InputRefused
+from petdiff.image import PETImage
+from petdiff.inference.options import DenoiseOptions
+from petdiff.inference.record import DenoisingRecord
+from petdiff.io.json_files import read_json
+from petdiff.records import FileName, RunFacts
+from petdiff.volume.activity import ActivityChange
+
+Form = Literal["dicom", "nifti", "nrrd", "mha", "bids"]
+
+
+class Asked(DenoiseOptions):
+    """The options as they were given, with defaults; `to` is the form that was asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    scan: FileName
+    model: FileName
+    series: str | None = None
+    units: Literal["suv", "bqml"] | None = None
+    suv_factor: float | None = None
+    to: Form | None = None
+
+
+class SUVFacts(BaseModel):
+    """The rule that led to SUV and its factor, both None where the scan gives none.
+
+    factor      SUV = stored value × factor; one per slice where they differ
+    reason      for the rule, or why there is no SUV
+    candidates  the factor by each rule that the headers allow
+    spread      largest relative difference between admissible rules
+    inputs      what the factor was computed from
+    """
+
+    model_config = ConfigDict(frozen=True)
+    unit: str = ""
+    rule: str | None = None
+    reason: str = ""
+    factor: float | list[float] | None = None
+    candidates: dict[str, float] = {}
+    spread: float = 0.0
+    warnings: tuple[str, ...] = ()
+    inputs: dict[str, JsonValue] = {}
+
+
+class ScanFacts(BaseModel):
+    """The scan that was read; the form of its file adds facts of its own.
+
+    unit       the stored unit, in DICOM's words
+    values_in  the unit of every value in the record and in the results, for a person
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    unit: str
+    values_in: str = "SUV"
+    suv: SUVFacts = SUVFacts()
+    warnings: tuple[str, ...] = ()
+    manufacturer: str | None = None
+    scanner: str | None = None
+    tracer: str | None = None
+
+    @classmethod
+    def of(cls, image: PETImage) -> ScanFacts:
+        """Return the facts of an image."""
+        grid = {"shape": image.shape, "spacing_mm": image.spacing_mm}
+        unit = {"unit": image.unit, "values_in": image.unit_name}
+        return cls.model_validate(grid | unit | dict(image.facts))
+
+
+class RunRecord(RunFacts):
+    """The content of run.json.
+
+    activity  what denoising did to it; of a scan of frames, of the mean over them
+    """
+
+    options: Asked
+    input: ScanFacts
+    output_form: Form
+    denoising: DenoisingRecord
+    activity: ActivityChange
+
+
+def read_run_record(path: str | Path) -> RunRecord:
+    """Read the record of a run of `petdiff denoise`.
+
+    Raises InputRefused, naming the entry, where the file is not such a record.
+    """
+    path = Path(path).expanduser()
+    content = read_json(path, finite=True)
+    try:
+        record = RunRecord.model_validate(content)
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "content"
+        raise _no_record(path, f"{where}: {first['msg']}") from None
+    # The defaults are facts of this process, which must not stand in for those of that run.
+    for name in RunRecord.model_fields:
+        if name not in record.model_fields_set:
+            raise _no_record(path, f"{name}: missing")
+    return record
+
+
+def _no_record(path: Path, reason: str) -> InputRefused:
+    return InputRefused(f"{path} is not the run.json of petdiff denoise ({reason})")
