@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from petdiff.errors import SUVRefused
-from petdiff.io import read, read_in_suv, read_suv
+from petdiff.io import read, read_in_suv, read_static, read_suv
 from petdiff.io.sidecar import bqml_per_unit, is_suv, read_sidecar
 from petdiff.suv.header import SliceHeader
 from petdiff.suv.rules import suv_from_headers
@@ -245,3 +245,28 @@ def test_dcm2niix_states_administration_beside_the_key_of_bids(tmp_path: Path) -
     keys = changed(DecayCorrection="ADMIN", InjectionStart=None, ImageDecayCorrectionTime=-3600)
     result = read_suv(saved(tmp_path, 4000, keys))
     assert result.factor == pytest.approx(70_000 / 350e6)
+
+
+def test_the_half_life_of_the_header_counts_where_it_is_that_of_the_nuclide(tmp_path: Path) -> None:
+    near = read_suv(saved(tmp_path, 4000, changed(RadionuclideHalfLife=6600)))
+    assert near.inputs["half-life s"] == 6600
+    far = read_suv(saved(tmp_path, 4000, changed(RadionuclideHalfLife=1224)))
+    assert far.inputs["half-life s"] == F18_S
+    assert any("not that of F18" in warning for warning in far.warnings)
+
+
+def test_a_dose_that_was_divided_twice_is_repaired_and_told(tmp_path: Path) -> None:
+    """A header in MBq, which a converter took for Bq."""
+    result = read_suv(saved(tmp_path, 4000, changed(InjectedRadioactivity=350e-6)))
+    assert result.factor == pytest.approx(FACTOR)
+    assert any("taken as 350 MBq" in warning for warning in result.warnings)
+    for dose, unit in ((0.5, "MBq"), (5000, "Bq")):
+        keys = changed(InjectedRadioactivity=dose, InjectedRadioactivityUnits=unit)
+        small = read_suv(saved(tmp_path, 4000, keys))
+        assert not any("divided" in warning for warning in small.warnings)
+
+
+def test_suv_by_another_measure_than_weight_is_not_taken_for_it(tmp_path: Path) -> None:
+    path = saved(tmp_path, 1.0, {"Units": "GML", "SUVType": "LBM"})
+    assert "SUVType LBM" in read_static(path).no_suv_reason
+    assert read(saved(tmp_path, 1.0, {"Units": "GML", "SUVType": "BW"})).in_suv

@@ -14,6 +14,7 @@ from petdiff.suv.result import SIDECAR, SUVResult
 _PLAUSIBLE_BQ = (1.0, 1e12)
 _PLAUSIBLE_KG = (1e-3, 1000.0)
 _PLAUSIBLE_HALF_LIFE_S = (1.0, 1e9)
+_SAME_HALF_LIFE = 0.02  # headers round it
 _LONGEST_FRAME_S = 86_400.0
 _USUAL_UPTAKE_S = 3600.0
 
@@ -32,9 +33,7 @@ def suv_from_sidecar(unit: str, bqml_per_value: float, sidecar: Sidecar) -> SUVR
 
     factor = Bq/ml per value × weight in g / dose left in Bq, as for DICOM (petdiff.suv).
     """
-    nuclide = sidecar.content.get("TracerRadionuclide")
-    named = half_life_s(nuclide) if isinstance(nuclide, str) else None
-    half_life = named or _within(sidecar.number("RadionuclideHalfLife"), _PLAUSIBLE_HALF_LIFE_S)
+    half_life, doubts = _half_life_s(sidecar)
     weight_kg = _weight_kg(sidecar)
     dose_bq = _within(sidecar.dose_bq(), _PLAUSIBLE_BQ)
     if weight_kg is None:
@@ -58,7 +57,21 @@ def suv_from_sidecar(unit: str, bqml_per_value: float, sidecar: Sidecar) -> SUVR
         "half-life s": half_life,
         **left.facts,
     }
-    return SUVResult(unit, SIDECAR, factor, {SIDECAR: factor}, 0.0, (told, *left.warnings), inputs)
+    warnings = (told, *doubts, *_repairs(sidecar, dose_bq), *left.warnings)
+    return SUVResult(unit, SIDECAR, factor, {SIDECAR: factor}, 0.0, warnings, inputs)
+
+
+def _half_life_s(sidecar: Sidecar) -> tuple[float | None, list[str]]:
+    """Return the half-life in s, as the header had it or else that of the nuclide; and warnings."""
+    nuclide = sidecar.content.get("TracerRadionuclide")
+    named = half_life_s(nuclide) if isinstance(nuclide, str) else None
+    stated = _within(sidecar.number("RadionuclideHalfLife"), _PLAUSIBLE_HALF_LIFE_S)
+    if stated is None or named is None or abs(stated / named - 1) <= _SAME_HALF_LIFE:
+        return stated or named, []
+    return named, [
+        f"{sidecar.name} has a RadionuclideHalfLife of {stated:g} s, which is not that of "
+        f"{nuclide}: {named:g} s is taken"
+    ]
 
 
 def _dose_left(sidecar: Sidecar, half_life: float) -> _DoseLeft | str:
@@ -120,6 +133,19 @@ def _doubts(sidecar: Sidecar, injection: float, scan: float, half_life: float) -
             f"{higher:.0%} higher; correct InjectionStart"
         )
     return warnings
+
+
+def _repairs(sidecar: Sidecar, dose_bq: float) -> list[str]:
+    """Say where a dose was taken in another unit than the stated one."""
+    stated = sidecar.number("InjectedRadioactivity")
+    unit = sidecar.content.get("InjectedRadioactivityUnits")
+    repaired = stated is not None and str(unit).strip().lower() == "mbq" and dose_bq > 2e6 * stated
+    if not repaired:
+        return []
+    return [
+        f"{sidecar.name} has an InjectedRadioactivity of {stated:g} {unit}: it is taken as "
+        f"{dose_bq / 1e6:g} MBq, which a converter divided by 1e6"
+    ]
 
 
 def _is_corrected(sidecar: Sidecar) -> str | None:

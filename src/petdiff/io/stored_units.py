@@ -71,6 +71,9 @@ def _in_unit(unit: str, by: str, mean: float, evidence: UnitEvidence) -> SUVResu
             return _without(
                 "", f"{by} gives the unit {unit}, but the mean of the body is {mean:.4g}"
             )
+        kind = str((evidence.sidecar or Sidecar("", {})).content.get("SUVType") or "BW").upper()
+        if kind != "BW":
+            return _without(unit, f"{by} gives the SUVType {kind}, not SUV by body weight")
         return _checked(stored_as_suv(), mean, evidence.name)
     to_bqml = bqml_per_unit(unit)
     if to_bqml is None:
