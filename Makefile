@@ -15,8 +15,9 @@ demo: install
 	rm -rf demo
 	$(BIN)/petdiff demo -o demo
 
+# One worker for each core, four at most; each computes with one thread (tests/conftest.py).
 test: .venv/installed-for-tests viewer
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 docs: .venv/installed-for-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

@@ -8,6 +8,11 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+# Several workers (pytest -n) share the cores: one thread each, in their child processes too. This
+# stands above numpy and torch, which read it when they are imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 import numpy as np
 import pytest
 import torch
