@@ -228,6 +228,14 @@ def evaluate(
 
 
 @app.command()
+def module() -> int:
+    """Run as a module of a DICOM router: folders and settings come from the environment."""
+    from petdiff.commands.module import run_as_module
+
+    return run_as_module()
+
+
+@app.command()
 def suv(
     scan: Scan,
     series: Series = None,

@@ -30,6 +30,7 @@ OPTIONS = {
     "train": "output data preset config resume device units suv-factor quiet",
     "evaluate": "output reference test low labels names lesions resample series units suv-factor "
     "workers quiet",
+    "module": "",
     "suv": "series units suv-factor json",
     "info": "series json",
     "convert": "output",
