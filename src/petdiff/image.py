@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating[Any]]
+FloatArray = NDArray[np.floating]
 
 # What DICOM's Units (0054,1001) is called beside a number (PS3.3 C.8.9.1.1.3).
 _UNIT_NAMES = {

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from petdiff.errors import UsageError
 from petdiff.progress import Progress
@@ -128,17 +128,18 @@ def _lesions(path: Path, grid: PETImage, resample: bool, progress: Progress) -> 
     return lesions
 
 
-def _nested(rows: Iterable[Row]) -> dict[str, Any]:
+def _nested(rows: Iterable[Row]) -> dict[str, object]:
     """Figures of the whole image by metric; those of regions by region and metric."""
     from petdiff.evaluation.protocol import of_whole_image
 
-    found: dict[str, Any] = {}
+    whole: dict[str, object] = {}
+    regions: dict[str, dict[str, float | None]] = {}
     for row in rows:
         if of_whole_image(row):
-            found[row.metric] = row.value
+            whole[row.metric] = row.value
         else:
-            found.setdefault("regions", {}).setdefault(row.region, {})[row.metric] = row.value
-    return found
+            regions.setdefault(row.region, {})[row.metric] = row.value
+    return whole | ({"regions": regions} if regions else {})
 
 
 def _write_csv(path: Path, results: Mapping[str, Iterable[Row]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,11 +87,12 @@ def read_lesions(path: Path, grid: PETImage, *, resample: bool) -> tuple[list[Le
 
 
 def _entry(
-    path: Path, number: int, entry: Any
+    path: Path, number: int, entry: object
 ) -> tuple[str, tuple[float, float, float], float, float | None]:
+    fields = entry if isinstance(entry, dict) else {}
     try:
-        x, y, z = (float(mm) for mm in entry["centre_mm"])
-        radius_mm = float(entry["radius_mm"])
+        x, y, z = (float(mm) for mm in fields["centre_mm"])
+        radius_mm = float(fields["radius_mm"])
     except (KeyError, TypeError, ValueError, OverflowError):
         x = y = z = radius_mm = np.nan
     if not (0 < radius_mm <= _LARGEST_MM and np.isfinite((x, y, z)).all()):
@@ -100,20 +101,20 @@ def _entry(
             f"{_LARGEST_MM:g} at most)"
         )
     # The uptake of a lobed lesion, or of one with a cold centre, is not that of a ball of it.
-    even = entry.get("shape", "round") == "round" and entry.get("suv") is not None
-    suv = _number(entry["suv"]) if even else None
+    even = fields.get("shape", "round") == "round" and fields.get("suv") is not None
+    suv = _number(fields["suv"]) if even else None
     if even and suv is None:
         raise InputRefused(
-            f"{path}: suv of lesion {number} is {entry['suv']!r}: give a number, or leave it out"
+            f"{path}: suv of lesion {number} is {fields['suv']!r}: give a number, or leave it out"
         )
-    organ = entry.get("organ")
+    organ = fields.get("organ")
     return f"lesion {number}" + (f" ({organ})" if organ else ""), (x, y, z), radius_mm, suv
 
 
-def _number(given: Any) -> float | None:
+def _number(given: object) -> float | None:
     """A finite number; None where it is something else."""
     try:
-        number = float(given)
+        number = float(given)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         return None
     return number if np.isfinite(number) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from petdiff import __version__
 from petdiff.errors import UsageError
@@ -40,7 +40,7 @@ def _is_shipped(file: Path) -> bool:
     return not file.exists() and str(file) in shipped_models()
 
 
-def describe_installation() -> dict[str, Any]:
+def describe_installation() -> dict[str, object]:
     """Versions, devices and shipped models."""
     from petdiff.device import describe_device, resolve_device, resolve_precision
     from petdiff.methods.model import shipped_models
@@ -56,7 +56,7 @@ def describe_installation() -> dict[str, Any]:
     }
 
 
-def describe_model(path: Path) -> dict[str, Any]:
+def describe_model(path: Path) -> dict[str, object]:
     """Return a model's card, size and hash; of a file, or of a shipped name."""
     from petdiff.methods.model import load_model
 
@@ -66,7 +66,7 @@ def describe_model(path: Path) -> dict[str, Any]:
     return {"file": str(path), "sha256": model.sha256, "parameters": parameters, **card}
 
 
-def describe_scan(path: Path, series: str | None = None) -> dict[str, Any]:
+def describe_scan(path: Path, series: str | None = None) -> dict[str, object]:
     """Grid, frames, unit, range and acquisition of a scan."""
     from petdiff.frames import PETFrames
     from petdiff.io import read
@@ -90,7 +90,7 @@ def describe_scan(path: Path, series: str | None = None) -> dict[str, Any]:
     }
 
 
-def frame_facts(scan: PETFrames) -> dict[str, Any]:
+def frame_facts(scan: PETFrames) -> dict[str, object]:
     """Kind, number and times in seconds of a scan's frames; times that are unknown are left out."""
     columns = {
         name: [getattr(timing, name) for timing in scan.timings]
@@ -100,7 +100,7 @@ def frame_facts(scan: PETFrames) -> dict[str, Any]:
     return {"frames": {"kind": scan.kind, "count": len(scan), **known}}
 
 
-def _lines(content: dict[str, Any], indent: str = "") -> list[str]:
+def _lines(content: dict[str, object], indent: str = "") -> list[str]:
     """`name  value` lines, with what lies deeper indented below its name."""
     lines = []
     width = max((len(name) for name in content), default=0) + 2

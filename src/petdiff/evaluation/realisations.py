@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from petdiff.errors import UsageError
 from petdiff.image import PETImage
 
 Volume = NDArray[np.float32]
-Labels = NDArray[np.integer[Any]]
+Labels = NDArray[np.integer]
 
 
 @dataclass(frozen=True)
@@ -201,7 +200,7 @@ def rescan(
 
 
 def _by_label(
-    image: NDArray[np.floating[Any]], flat: Labels, voxels: NDArray[np.intp]
+    image: NDArray[np.floating], flat: Labels, voxels: NDArray[np.intp]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation over the voxels of each label; empty labels give 0."""
     values = image.ravel().astype(np.float64)

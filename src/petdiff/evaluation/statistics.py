@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -61,7 +61,7 @@ def bootstrap(
     values: ArrayLike,
     *,
     generator: np.random.Generator,
-    statistic: Callable[..., Any] = np.mean,
+    statistic: Callable[..., np.floating] = np.mean,
     method: Literal["BCa", "percentile"] = "BCa",
     resamples: int = 2000,
     confidence: float = 0.95,

@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from petdiff import __version__
 from petdiff.errors import InputRefused, UsageError
@@ -58,8 +57,9 @@ class BidsDerivative:
                 raise UsageError(f"{self.root} holds subjects and no {DESCRIPTION}: name another")
             return
         content = read_json(described)
-        links = content.get("DatasetLinks") if isinstance(content, dict) else None
-        if not isinstance(links, dict) or not _is_own(content):
+        own = content if isinstance(content, dict) else {}
+        links = own.get("DatasetLinks")
+        if not isinstance(links, dict) or not _is_own(own):
             raise UsageError(f"{self.root} is a data set of another program: name another folder")
         if links.get(_SOURCE) != self._link():
             raise UsageError(
@@ -67,7 +67,7 @@ class BidsDerivative:
                 f"of {self._link()}: name another folder"
             )
 
-    def arrange(self, folder: Path, unit: str, provenance: Mapping[str, Any]) -> list[Path]:
+    def arrange(self, folder: Path, unit: str, provenance: Mapping[str, object]) -> list[Path]:
         """Move the results of a run, which lie in `folder`, to their places within it.
 
         Writes a sidecar for each volume: all keys of the measured scan, the unit and the times of
@@ -82,9 +82,9 @@ class BidsDerivative:
             volume = folder / self.place(f"{what}.nii.gz")
             if volume.is_file():
                 sidecar = folder / self.place(f"{what}.json")
-                times = read_json(sidecar) if sidecar.is_file() else {}
-                content = self._sidecar(what, provenance) | times | {"Units": unit}
-                write_json(sidecar, content)
+                held = read_json(sidecar) if sidecar.is_file() else {}
+                times = held if isinstance(held, dict) else {}
+                write_json(sidecar, self._sidecar(what, provenance) | times | {"Units": unit})
         return sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
 
     def describe(self) -> None:
@@ -97,7 +97,7 @@ class BidsDerivative:
             with whole_file(self.root / DESCRIPTION, replace=True) as file:
                 write_json(file, self._description())
 
-    def _sidecar(self, what: str, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    def _sidecar(self, what: str, provenance: Mapping[str, object]) -> dict[str, object]:
         source, _ = read_sidecar(self.scan.path)
         keys = dict(source.content) if source is not None else {}
         text = {
@@ -108,7 +108,7 @@ class BidsDerivative:
         origin = {"Description": text, "Sources": [f"bids:{_SOURCE}:{self.scan.relative}"]}
         return keys | origin | {"Petdiff": {"Version": __version__, **provenance}}
 
-    def _description(self) -> dict[str, Any]:
+    def _description(self) -> dict[str, object]:
         try:
             source = read_json(self.scan.root / DESCRIPTION)
         except InputRefused:
@@ -138,11 +138,11 @@ class BidsDerivative:
 _OF_SOURCE = {"DatasetDOI": "DOI", "DatasetVersion": "Version"}
 
 
-def _is_own(description: Mapping[str, Any]) -> bool:
+def _is_own(description: Mapping[str, object]) -> bool:
     makers = description.get("GeneratedBy")
     first = makers[0] if isinstance(makers, list) and makers else None
     return isinstance(first, dict) and first.get("Name") == _GENERATOR
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())

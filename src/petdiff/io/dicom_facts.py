@@ -36,7 +36,7 @@ _PRIVATE = {
 }
 
 
-def header_fields(header: Dataset) -> dict[str, Any]:
+def header_fields(header: Dataset) -> dict[str, object]:
     """Return the attributes that SliceHeader.from_fields reads, by keyword."""
     tracer = tracer_item(header)
     fields = {keyword: header.get(keyword) for keyword in _OF_THE_IMAGE}
@@ -90,7 +90,7 @@ def _text(header: Dataset, keyword: str) -> str | None:
     return str(header.get(keyword) or "") or None
 
 
-def _private(header: Dataset, group: int, element: int, creator: str) -> Any:
+def _private(header: Dataset, group: int, element: int, creator: str) -> object:
     """A vendor's element, in its creator's block or, with the creator stripped, in (gggg,10xx)."""
     try:
         found = header.private_block(group, creator)[element]

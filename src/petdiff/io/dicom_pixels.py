@@ -5,8 +5,6 @@ What the header declares is compared with what the file holds before anything is
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
@@ -85,7 +83,7 @@ def _scale(name: str, header: Dataset, keyword: str, otherwise: float | None) ->
     return number
 
 
-def _pixels(name: str, dataset: Dataset, frame: int | None) -> NDArray[np.number[Any]]:
+def _pixels(name: str, dataset: Dataset, frame: int | None) -> NDArray[np.number]:
     """Return the pixels as stored [row, column]."""
     count = 1 if frame is None else int(dataset.NumberOfFrames)
     syntax = dataset.file_meta.TransferSyntaxUID

@@ -29,14 +29,14 @@ class FrameGroups:
         return None if item is None else item.get(keyword)
 
 
-def put(header: Dataset, keyword: str, value: Any) -> None:
+def put(header: Dataset, keyword: str, value: object) -> None:
     """Set an attribute to a new element: headers of one file share theirs."""
     if keyword in header:
         delattr(header, keyword)
     setattr(header, keyword, value)
 
 
-def fill(header: Dataset, keyword: str, value: Any) -> None:
+def fill(header: Dataset, keyword: str, value: object) -> None:
     """Set an attribute that the header lacks or has empty; nothing where there is no value."""
     if value not in (None, "") and header.get(keyword) in (None, ""):
         put(header, keyword, value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
 
 from pydicom import Dataset
 from pydicom.valuerep import format_number_as_ds
@@ -119,7 +118,7 @@ def _scale(linear: tuple[float, float], unit: tuple[str, str, float]) -> Scale:
     return Scale(slope, intercept, units, suv_type)
 
 
-def _code(text: Any) -> str:
+def _code(text: object) -> str:
     """A unit's text for comparing: upper case, no blanks, a leading annotation."""
     plain = "".join(str(text or "").split()).upper()
     head, brace, annotation = plain.partition("{")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from pydicom import Dataset
 from pydicom.valuerep import format_number_as_ds
@@ -25,7 +24,7 @@ def set_times(header: Dataset, dataset: Dataset, groups: FrameGroups, *, several
     """
     zone = parse_zone(str(dataset.get("TimezoneOffsetFromUTC") or ""))
 
-    def moment(value: Any) -> datetime | None:
+    def moment(value: object) -> datetime | None:
         stamp = parse_datetime(str(value or "").strip()).in_zone(zone)
         if stamp.day is None or stamp.clock is None:
             return None

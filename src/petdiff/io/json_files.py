@@ -15,7 +15,7 @@ from petdiff.errors import InputRefused, PetdiffError, UsageError
 _MOST_BYTES = 16 << 20  # lists of lists take 20 times as much memory
 
 
-def read_json(path: Path, *, finite: bool = False) -> Any:
+def read_json(path: Path, *, finite: bool = False) -> object:
     """Read a JSON file; with `finite`, without NaN and without numbers beyond float64.
 
     Raises InputRefused where the file is missing, no JSON or nested too deep.

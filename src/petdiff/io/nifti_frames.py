@@ -15,7 +15,7 @@ _SECONDS_PER_UNIT = {8: 1.0, 16: 1e-3, 24: 1e-6}  # of xyzt_units, its next thre
 
 def frame_timings(
     path: Path, header: Any, count: int, sidecar: Sidecar | None
-) -> tuple[tuple[FrameTiming, ...], dict[str, Any], list[str]]:
+) -> tuple[tuple[FrameTiming, ...], dict[str, object], list[str]]:
     """Find the times of `count` frames of a NIfTI file.
 
     The BIDS keys FrameTimesStart and FrameDuration (seconds) of the .json beside the file come

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 from petdiff.io.sidecar import WEIGHTS, Sidecar
 from petdiff.suv.half_life import elapsed_limits_s, remaining
@@ -25,7 +24,7 @@ class _DoseLeft:
 
     fraction: float
     warnings: tuple[str, ...] = ()
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, object] = field(default_factory=dict)
 
 
 def suv_from_sidecar(unit: str, bqml_per_value: float, sidecar: Sidecar) -> SUVResult | str:

@@ -265,7 +265,7 @@ def _svg(figure: Figure, name: str) -> str:
     """The figure as an element of a page, with ids of its own and words as text."""
     import matplotlib
 
-    look: dict[str, Any] = {
+    look: dict[str, str | float] = {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
         "font.family": "sans-serif",

@@ -11,7 +11,6 @@ import base64
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +50,7 @@ class Packed:
     to_file: NDArray[np.float64]
     to_mm: NDArray[np.float64]
 
-    def geometry(self) -> dict[str, Any]:
+    def geometry(self) -> dict[str, object]:
         """All but the volumes, JSON-able."""
         return {
             "shape": list(self.shape),

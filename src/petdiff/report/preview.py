@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -222,14 +222,15 @@ def _draw(panels: list[_Panel], title: str, note: str) -> Figure:
         _show(figure, panel, left_in, in_per_mm)
         left_in += panel.width_mm * in_per_mm + _GAP_IN
 
-    def write(text: str, from_top_in: float, **looks: Any) -> None:
-        figure.text(
-            _GAP_IN / figure.get_figwidth(), 1 - from_top_in / height_in, literal(text), **looks
-        )
+    def write(
+        text: str, from_top_in: float, size: float, color: str, weight: str = "normal"
+    ) -> None:
+        x, y = _GAP_IN / figure.get_figwidth(), 1 - from_top_in / height_in
+        figure.text(x, y, literal(text), size=size, weight=weight, color=color, va="center")
 
-    write(title, 0.25, size=13, weight="bold", color=_INK, va="center")
-    write(note, 0.48, size=8.5, color=_FAINT, va="center")
-    write(_RESEARCH, height_in - 0.13, size=8, color=_FAINT, va="center")
+    write(title, 0.25, 13, _INK, "bold")
+    write(note, 0.48, 8.5, _FAINT)
+    write(_RESEARCH, height_in - 0.13, 8, _FAINT)
     return figure
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
@@ -22,7 +21,7 @@ class TrainedOn(BaseModel):
 
     @field_validator("data", mode="before")
     @classmethod
-    def _in_words(cls, given: Any) -> str:
+    def _in_words(cls, given: object) -> str:
         """Return words for what older cards hold: a kind, alone or in a table; no paths."""
         kind = given.get("kind") if isinstance(given, Mapping) else given
         known = {"clinic": SIMULATED, "simulated": SIMULATED, "pairs": "pairs of scans"}

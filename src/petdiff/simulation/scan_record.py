@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -110,7 +109,7 @@ def read_record(path: str | Path) -> ScanRecord:
         raise InputRefused(f"{path} holds an impossible value, {what}: {_HINT}") from None
 
 
-def _within(name: str, what: Any, ranges: dict[str, tuple[float, float]]) -> None:
+def _within(name: str, what: BaseModel | Scanner, ranges: dict[str, tuple[float, float]]) -> None:
     for field, (low, high) in ranges.items():
         value = getattr(what, field)
         if not all(low <= one <= high for one in np.ravel(value)):

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +33,7 @@ class Decay:
     remaining: Mapping[str, float | NDArray[np.float64]]
     doubted: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, object] = field(default_factory=dict)
 
 
 def decay_of(slices: Sequence[SliceHeader]) -> Decay:
@@ -127,7 +126,7 @@ def _other_injections(
     }
 
 
-def _facts(story: Timeline) -> dict[str, Any]:
+def _facts(story: Timeline) -> dict[str, object]:
     return {
         "injection": story.injection.moment.isoformat(),
         "injection from": story.injection.source,

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
 
 import numpy as np
 
@@ -64,7 +63,7 @@ class SliceHeader:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def from_fields(cls, fields: Mapping[str, Any], name: str = "header") -> SliceHeader:
+    def from_fields(cls, fields: Mapping[str, object], name: str = "header") -> SliceHeader:
         """Parse DICOM attributes, given by keyword, the radiopharmaceutical's beside the image's.
 
         Odd units of real headers are put right here: a weight above 1000 is in grams, a size above
@@ -124,7 +123,7 @@ def refuse(header: SliceHeader, why: str) -> SUVRefused:
     )
 
 
-def values_of(value: Any) -> list[str]:
+def values_of(value: object) -> list[str]:
     """Return a field's values as a list of text, whether it holds none, one or several."""
     if value is None:
         return []
@@ -136,7 +135,7 @@ def values_of(value: Any) -> list[str]:
     return [one for one in found if one]
 
 
-def _notes(fields: Mapping[str, Any], weight: float | None, dose: float | None) -> list[str]:
+def _notes(fields: Mapping[str, object], weight: float | None, dose: float | None) -> list[str]:
     """Say which numbers that SUV hangs on were converted or repaired."""
     notes = []
     if weight and weight > _MOST_KG:
@@ -149,7 +148,7 @@ def _notes(fields: Mapping[str, Any], weight: float | None, dose: float | None) 
     return notes
 
 
-def _text(fields: Mapping[str, Any], keyword: str) -> str:
+def _text(fields: Mapping[str, object], keyword: str) -> str:
     value = fields.get(keyword)
     text = "" if value is None else str(value).strip().strip("\0").strip()
     return _printable(text)
@@ -160,7 +159,7 @@ def _printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def number_of(value: Any) -> float | None:
+def number_of(value: object) -> float | None:
     """Return a finite float, also of 70,5; None where the value is absent, empty or no number."""
     text = "" if value is None else str(value).strip(" \0")
     if text.count(",") == 1 and "." not in text:
@@ -172,33 +171,33 @@ def number_of(value: Any) -> float | None:
     return number if np.isfinite(number) else None
 
 
-def _factor(fields: Mapping[str, Any], keyword: str) -> float | None:
+def _factor(fields: Mapping[str, object], keyword: str) -> float | None:
     """Return a factor between units; None where it is absent, or no plausible one."""
     factor = _number(fields, keyword)
     return factor if factor is not None and 1e-15 < factor < 1e15 else None
 
 
-def _number(fields: Mapping[str, Any], keyword: str) -> float | None:
+def _number(fields: Mapping[str, object], keyword: str) -> float | None:
     return number_of(fields.get(keyword))
 
 
-def _seconds(fields: Mapping[str, Any], keyword: str) -> float | None:
+def _seconds(fields: Mapping[str, object], keyword: str) -> float | None:
     milliseconds = _number(fields, keyword)
     return None if milliseconds is None else milliseconds / 1000
 
 
-def _voxel_ml(fields: Mapping[str, Any]) -> float | None:
+def _voxel_ml(fields: Mapping[str, object]) -> float | None:
     pixel = values_of(fields.get("PixelSpacing"))
     sides = [number_of(one) for one in pixel] + [_number(fields, "SliceThickness")]
     known = [side for side in sides if side is not None and side > 0]
     return float(np.prod(known)) / 1000 if len(sides) == len(known) == 3 else None
 
 
-def _stamp(fields: Mapping[str, Any], day: str, clock: str) -> Stamp:
+def _stamp(fields: Mapping[str, object], day: str, clock: str) -> Stamp:
     return Stamp(parse_date(_text(fields, day)), parse_clock(_text(fields, clock)))
 
 
-def _acquisition(fields: Mapping[str, Any]) -> Stamp:
+def _acquisition(fields: Mapping[str, object]) -> Stamp:
     """The slice's own start: date and time, or AcquisitionDateTime where there is no time."""
     stamp = _stamp(fields, "AcquisitionDate", "AcquisitionTime")
     if stamp.clock is not None:

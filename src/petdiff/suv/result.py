@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +52,7 @@ class SUVResult:
     candidates: Mapping[str, float]
     spread: float = 0.0
     warnings: tuple[str, ...] = ()
-    inputs: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, object] = field(default_factory=dict)
     doubted: tuple[str, ...] = ()
 
     @property
@@ -61,7 +60,7 @@ class SUVResult:
         """Why this rule, in a sentence."""
         return REASONS[self.rule]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return the same, JSON-able."""
         return {
             "unit": self.unit,
@@ -83,7 +82,7 @@ class WithoutSUV:
     reason: str
     warnings: tuple[str, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return the same with the keys of SUVResult.as_dict, JSON-able."""
         return {
             "unit": self.unit,
@@ -127,13 +126,14 @@ def _inputs(result: SUVResult) -> dict[str, str]:
 def _readings(result: SUVResult) -> dict[str, str]:
     """Return a line per reading: its factor, its difference from the one used, its time."""
     used = result.candidates[result.rule]
-    times = result.inputs.get("reference", {})
+    times = result.inputs.get("reference")
+    known = times if isinstance(times, Mapping) else {}
     lines = {}
     for name, factor in result.candidates.items():
         status = "another admissible reading" if name in result.doubted else "set aside"
         if name == result.rule:
             status = "used"
-        moment = str(times.get(name, "")).replace("T", " ")
+        moment = str(known.get(name, "")).replace("T", " ")
         lines[name] = f"{factor:<12.6g} {factor / used - 1:>+9.2%}   {status}   {moment}".rstrip()
     return lines
 

@@ -8,7 +8,6 @@ Pure functions over header fields: no file, no image.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -215,7 +214,7 @@ def _collapsed(factor: NDArray[np.float64]) -> Factor:
     return first if np.all(factor == first) else factor
 
 
-def _inputs(header: SliceHeader) -> dict[str, Any]:
+def _inputs(header: SliceHeader) -> dict[str, object]:
     return {
         "units": header.units,
         "decay correction": header.decay_correction or None,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from petdiff import __version__
 from petdiff.data.layouts import dose_text
@@ -66,7 +66,7 @@ def model_card(method: TrainableMethod, recipe: Recipe, origin: Origin, state: S
     """Return the card of a finished run's model. It holds no path and no patient's name."""
     shown = state.step if state.best is None else state.best
     base = origin.base
-    training: dict[str, Any] = {
+    training: dict[str, object] = {
         "petdiff": __version__,
         "data": describe_data(origin),
         "patients": sorted({*origin.patients, *(base.patients if base else ())}),

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import TypedDict, cast
 
 import torch
 from torch import Tensor, nn
@@ -101,13 +101,22 @@ def train(
     return state
 
 
+class StateFields(TypedDict):
+    """The fields of a State, as a checkpoint holds them."""
+
+    step: int
+    seconds: float
+    best: int | None
+    scores: dict[int, dict[str, dict[str, float]]]
+
+
 class Snapshot(TypedDict):
     """What a checkpoint holds. Noise and patches follow from the step, so no generator is kept."""
 
-    state: dict[str, Any]
+    state: StateFields
     trained: dict[str, Tensor]
     average: dict[str, Tensor]
-    optimizers: list[dict[str, Any]]
+    optimizers: list[dict[str, object]]
 
 
 @dataclass(frozen=True)
@@ -138,7 +147,12 @@ class _Optimized:
     def snapshot(self, state: State) -> Snapshot:
         """Return all that a run needs to go on to the same bytes."""
         return {
-            "state": asdict(state),
+            "state": {
+                "step": state.step,
+                "seconds": state.seconds,
+                "best": state.best,
+                "scores": copy.deepcopy(state.scores),
+            },
             "trained": self.trained.state_dict(),
             "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
@@ -250,8 +264,7 @@ def _store_channels_last(module: nn.Module, device: torch.device) -> None:
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     for parameter in module.parameters(recurse=False):
         if parameter.ndim in formats:
-            stored: Any = parameter.detach().contiguous(memory_format=formats[parameter.ndim])
-            parameter.data = stored
+            parameter.data = parameter.detach().contiguous(memory_format=formats[parameter.ndim])
     for part in module.children():
         _store_channels_last(part, device)
 

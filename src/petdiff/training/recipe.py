@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -110,9 +110,7 @@ def read_recipe(config: Path | None, **overrides: object) -> Recipe:
     Raises UsageError, naming file and setting, for a setting that is unknown, of another type or
     out of range.
     """
-    chosen: dict[str, Any] = {}
-    if config is not None:
-        chosen = read_toml(config)
+    chosen: dict[str, object] = {} if config is None else read_toml(config)
     chosen |= {name: value for name, value in overrides.items() if value is not None}
     try:
         return Recipe.model_validate(chosen)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ _MOST_DENSE_LABEL = 1 << 16
 _LINES = 8, 32  # fewest and most lines across a voxel in `sphere_weights`
 
 
-def block_sums(volume: NDArray[np.floating[Any]], edges: list[NDArray[np.intp]]) -> Blocks:
+def block_sums(volume: NDArray[np.floating], edges: list[NDArray[np.intp]]) -> Blocks:
     """Return the sums over the blocks that start at `edges` along each axis."""
     ends = np.append(edges[0][1:], len(volume))
     # A few planes at a time in their own precision, the rest in float64: four times faster.
@@ -43,7 +42,7 @@ def block_volumes(shape: tuple[int, ...], edges: list[NDArray[np.intp]]) -> Bloc
     return np.asarray(x[:, None, None] * y[:, None] * z, dtype=np.float64)
 
 
-def typical_uptake(smooth: NDArray[np.floating[Any]]) -> float:
+def typical_uptake(smooth: NDArray[np.floating]) -> float:
     """Return (Σv / Σ√v)² over positive values: the uptake of ordinary tissue, in v's unit.
 
     Air and a few very hot organs hardly change it; a plain mean would depend on both.
@@ -150,7 +149,7 @@ def grown(box: Box, shape: tuple[int, ...], spacing_mm: Spacing, margin_mm: floa
     return wide[0], wide[1], wide[2]
 
 
-def label_boxes(labels: NDArray[np.integer[Any]]) -> dict[int, Box]:
+def label_boxes(labels: NDArray[np.integer]) -> dict[int, Box]:
     """Return the bounding box of each label above 0, by label, in their order."""
     from scipy.ndimage import find_objects
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os  # whose isfile and isdir, unlike Path's, answer False to names that cannot be
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import (
     BaseModel,
@@ -38,6 +38,9 @@ _LARGEST_DOSE = 1000.0
 _LONGEST_VALUE, _LONGEST_MESSAGE = 80, 600  # characters shown of what a file holds
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
+_CHECKS: dict[str, Callable[[str], object]] = {
+    "scanners": get_scanner, "tracers": get_tracer, "extent": get_extent,
+}  # fmt: skip
 
 
 class Asked(BaseModel):
@@ -101,20 +104,20 @@ class Cohort(BaseModel):
 
     @field_validator("methods", mode="before")
     @classmethod
-    def _methods(cls, given: Any) -> Any:
+    def _methods(cls, given: object) -> object:
         """A list of names is a table of them; a method without a model is called as its model."""
         if isinstance(given, list):
-            given = [(str(name), {}) for name in given]
+            asked_of: list[tuple[str, object]] = [(str(name), {}) for name in given]
         elif isinstance(given, dict):
-            given = list(given.items())
+            asked_of = list(given.items())
         else:
             raise ValueError('give a list of names, or [methods.NAME] tables with model = "…"')
-        named = [Path(name).name.removesuffix(".safetensors") for name, _ in given]
+        named = [Path(name).name.removesuffix(".safetensors") for name, _ in asked_of]
         if len(set(named)) < len(named):
             raise ValueError("a method is named twice: give [methods.NAME] tables")
         return {
             short: {"model": name, **asked} if isinstance(asked, dict) else asked
-            for short, (name, asked) in zip(named, given, strict=True)
+            for short, (name, asked) in zip(named, asked_of, strict=True)
         }
 
     @field_validator("methods")
@@ -133,13 +136,12 @@ class Cohort(BaseModel):
 
     @field_validator("scanners", "tracers", "extent")
     @classmethod
-    def _known(cls, given: Any, info: ValidationInfo) -> Any:
-        check: Any = {"scanners": get_scanner, "tracers": get_tracer, "extent": get_extent}
+    def _known(cls, given: Names | str, info: ValidationInfo) -> Names | str:
         names = (given,) if isinstance(given, str) else given
         _require_once(names)
         for name in names:
             try:
-                check[info.field_name](name)
+                _CHECKS[info.field_name or ""](name)
             except UsageError as problem:
                 raise ValueError(str(problem)) from None
         return given
@@ -236,7 +238,7 @@ def units(cohort: Cohort) -> list[Unit]:
     ]
 
 
-def identity(cohort: Cohort) -> dict[str, Any]:
+def identity(cohort: Cohort) -> dict[str, object]:
     """Return what the rows depend on, JSON-able: the cohort, weights' digests, the pairs' sizes."""
     files = {name: asked.model for name, asked in cohort.methods.items() if not asked.is_filter}
     digests = {
@@ -304,7 +306,7 @@ def _weights(model: str) -> Path:
     return shipped if os.path.isfile(shipped) else Path(model)
 
 
-def _require_once(names: Sequence[Any]) -> None:
+def _require_once(names: Sequence[str | float]) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"{name} is there twice")

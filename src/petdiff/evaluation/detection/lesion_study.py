@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -189,7 +188,7 @@ def _contrast(case: Case, lesion: Lesion) -> float:
     return lesion.suv / max(before, 1e-6)
 
 
-def _at(volume: NDArray[Any], affine: Affine, points_mm: ArrayLike) -> NDArray[np.float64]:
+def _at(volume: NDArray[np.generic], affine: Affine, points_mm: ArrayLike) -> NDArray[np.float64]:
     """Values of the voxels nearest to points [n, 3] in mm."""
     index = (np.atleast_2d(np.asarray(points_mm, float)) - affine[:3, 3]) @ np.linalg.inv(
         affine[:3, :3]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating[Any]]
+FloatArray = NDArray[np.floating]
 Range = tuple[float, float]
 Axes = tuple[FloatArray, FloatArray, FloatArray]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -189,7 +188,9 @@ class Loft:
         return radial
 
 
-def _radius(u: FloatArray, below: FloatArray, above: FloatArray, row: NDArray[Any]) -> FloatArray:
+def _radius(
+    u: FloatArray, below: FloatArray, above: FloatArray, row: NDArray[np.integer]
+) -> FloatArray:
     """Return the section's radius on the side of u."""
     if np.array_equal(below, above):
         return below.take(row)
