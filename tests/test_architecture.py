@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "src" / "petdiff"
@@ -21,6 +22,37 @@ WITHOUT_ANY = {
     "commands", "diffusion", "evaluation", "inference", "methods", "networks", "records", "runs",
     "suv", "training", "volume",
 }  # fmt: skip
+
+# What may be imported inside a function: packages from any module, and modules of petdiff from
+# those that are listed, each with the reason.
+LATE_PACKAGES = {
+    "torch": "takes 1.3 s; simulating, measuring and reading headers do without",
+    "matplotlib": "takes 0.5 s, and only pictures need it",
+    "PIL": "only pictures of a page need it",
+    "skimage": "takes 0.3 s, and two measures need it",
+    "rich": "only a terminal shows a bar",
+    "resource": "not there on Windows",
+    "SimpleITK": "extra formats",
+    "highdicom": "extra regions",
+    "pynetdicom": "extra node",
+    "prometheus_client": "extra node",
+    "dask": "extra cluster",
+    "distributed": "extra cluster",
+}
+LATE_MODULES = {
+    "petdiff.cli": "petdiff --help answers at once; a command imports its own when it runs",
+    "petdiff.commands.demo": "a picture that cannot be drawn does not cost the result",
+    "petdiff.commands.denoise": "a wrong path is refused before torch is there; pictures as above",
+    "petdiff.commands.denoise_frames": "torch",
+    "petdiff.commands.evaluate_inputs": "torch, where scans are resampled",
+    "petdiff.commands.info": "torch, where a model is described",
+    "petdiff.commands.simulate": "a picture that cannot be drawn does not cost the result",
+    "petdiff.evaluation.cohort.definition": "torch: a cohort's file is checked without",
+    "petdiff.evaluation.cohort.unit": "torch: a process that only filters does without",
+    "petdiff.io.__init__": "each form of file has its own packages, and readers import this one",
+    "petdiff.module.run": "torch: a wrong environment is refused before it is there",
+    "petdiff.volume.noise": "torch",
+}
 
 
 def room(module: str) -> str:
@@ -73,6 +105,29 @@ def test_image_knows_nothing_of_the_package_and_networks_no_file() -> None:
     assert "petdiff.networks" not in graph["petdiff.simulation"]
     above_data = {f"petdiff.{room}" for room in ("training", "evaluation", "inference", "methods")}
     assert not graph["petdiff.data"] & above_data
+
+
+def late_imports(tree: ast.AST, *, inside: bool = False) -> Iterator[str]:
+    """Yield the modules that a module imports inside its functions."""
+    for node in ast.iter_child_nodes(tree):
+        if inside and isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif inside and isinstance(node, ast.ImportFrom):
+            yield str(node.module)
+        within = inside or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        yield from late_imports(node, inside=within)
+
+
+def test_imports_stand_at_the_top_but_for_those_that_are_slow_or_optional() -> None:
+    late = {(name, imported) for name, tree in TREES.items() for imported in late_imports(tree)}
+    unlisted = {
+        (name, imported)
+        for name, imported in late
+        if imported.split(".")[0] not in LATE_PACKAGES
+        and not (imported.startswith("petdiff.") and name in LATE_MODULES)
+    }
+    assert not unlisted
+    assert {name for name, imported in late if imported.startswith("petdiff.")} == set(LATE_MODULES)
 
 
 def test_types_are_said() -> None:

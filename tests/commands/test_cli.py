@@ -322,12 +322,10 @@ def test_read_only_disk_exits_1_before_the_work(
 def test_a_bug_is_one_line_too_and_its_traceback_can_be_had(
     run: Run, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import petdiff.io
-
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("by\nzero")
 
-    monkeypatch.setattr(petdiff.io, "read", broken)
+    monkeypatch.setattr("petdiff.commands.denoise.read", broken)
     done = run("denoise", scan, "-o", tmp_path / "out")
     assert done.code == 1
     assert one_line(done.err)

@@ -369,6 +369,6 @@ def test_command_writes_rows_summary_and_page_and_runs_again(
     def broken(*_: Any, **__: Any) -> None:
         raise ValueError("no font")
 
-    monkeypatch.setattr("petdiff.report.comparison.write_comparison", broken)
+    monkeypatch.setattr("petdiff.commands.evaluate_cohort.write_comparison", broken)
     written = evaluate_cohort(path, out, workers=1, quiet=True)
     assert [file.name for file in written] == ["rows.csv", "summary.json"], "the page only informs"

@@ -14,6 +14,7 @@ from petdiff.diffusion.denoiser import VarianceDenoiser
 from petdiff.diffusion.schedules import sigmas_of
 from petdiff.errors import InputRefused, UsageError
 from petdiff.inference.blended_windows import WindowDenoiser, weighted_spans, window_starts
+from petdiff.inference.record import VolumeCut
 from petdiff.methods.card import ModelCard, card_from_json
 from petdiff.methods.published_ddpm import Process, PublishedDDPM
 from petdiff.networks.published import Architecture, PublishedUNet
@@ -132,7 +133,7 @@ def test_slabs_know_the_variance_and_report_progress() -> None:
     assert x0.shape == variance.shape == (4, 4, 18)
     torch.testing.assert_close(variance, torch.full_like(variance, 1 - 1 / 4))
     assert ticks == [(n, 6) for n in range(1, 7)]
-    assert slabs.describe() == {"tile": [4, 4, 8], "halo": 0, "blend": [3, 3, 3]}
+    assert slabs.describe() == VolumeCut(tile=(4, 4, 8), halo=0, blend=(3, 3, 3))
 
 
 def test_slab_is_halved_when_memory_runs_out(caplog: pytest.LogCaptureFixture) -> None:

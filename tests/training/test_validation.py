@@ -16,7 +16,7 @@ def test_picture_that_fails_stops_no_training(
     def broken(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("petdiff.report.preview.write_scans", broken)
+    monkeypatch.setattr("petdiff.training.validation.write_scans", broken)
     validation._draw(tmp_path / "validation" / "step-1.png", "20", {}, (40.0, 35.0))
     assert "step-1.png could not be drawn" in caplog.text
     assert "No space left" in caplog.text

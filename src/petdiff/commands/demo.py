@@ -6,10 +6,13 @@ from pathlib import Path
 
 from petdiff.commands.denoise import Request, denoise_file
 from petdiff.commands.simulate import Study, simulate_patients
+from petdiff.evaluation.metrics import compare
 from petdiff.inference.options import DenoiseOptions
+from petdiff.io import read_static
 from petdiff.progress import Progress
 from petdiff.runs import whole_folder
 from petdiff.units import share_of
+from petdiff.volume.regions import body_mask
 
 _DRF = 20.0
 _VOXEL_MM = 4.0  # coarse, so that it takes a minute or two on a laptop
@@ -34,10 +37,7 @@ def run_demo(output: Path, seed: int, device: str, *, quiet: bool = False) -> li
 
 def _compare(folder: Path, low: Path, progress: Progress) -> None:
     """Draw the four scans side by side, and say how close each is to the full dose."""
-    from petdiff.evaluation.metrics import compare
-    from petdiff.io import read_static
     from petdiff.report.preview import write_scans
-    from petdiff.volume.regions import body_mask
 
     files = {
         f"measured, {share_of(_DRF)} dose": low,

@@ -16,9 +16,11 @@ from petdiff.inference.frames import FramesResult
 from petdiff.inference.options import DenoiseOptions
 from petdiff.inference.record import DenoisingRecord
 from petdiff.inference.run_record import Asked, Form, RunRecord, ScanFacts
+from petdiff.io import Derivation, read, write
 from petdiff.progress import Progress, Tick
 from petdiff.runs import require_free, whole_additions, whole_folder, write_json
 from petdiff.units import share_of
+from petdiff.volume.activity import activity_change
 
 if TYPE_CHECKING:
     from petdiff.inference.denoise import Result
@@ -68,8 +70,6 @@ def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list
     The folder appears whole or not at all. Where the result is a BIDS derivative, `output` is a
     data set to which the scan is added. Raises PetdiffError and its kinds.
     """
-    from petdiff.io import read
-
     progress = Progress(quiet)
     bids = derivative_of(request.scan, output, request.to)
     with whole_folder(output) if bids is None else whole_additions(output) as folder:
@@ -176,8 +176,6 @@ def _denoise(
 
 
 def _write(result: Result | FramesResult, folder: Path, form: Form) -> None:
-    from petdiff.io import Derivation, write
-
     model = result.record.model
     derivation = Derivation(
         f"{title(result.record)}; petdiff {__version__}; for research, not a medical device",
@@ -249,8 +247,6 @@ def _page(
 def _record(
     request: Request, image: PETImage, result: Result, form: Form, progress: Progress
 ) -> RunRecord:
-    from petdiff.volume.activity import activity_change
-
     return RunRecord(
         options=request.asked(),
         input=ScanFacts.of(image),

@@ -9,12 +9,12 @@ import numpy as np
 
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
+from petdiff.inference.frames import FramesResult
 from petdiff.volume.activity import relative_change
 from petdiff.volume.regions import body_mask
 
 if TYPE_CHECKING:
     from petdiff.inference.denoise import Result
-    from petdiff.inference.frames import FramesResult
 
 
 def mean_result(result: FramesResult) -> Result:

@@ -6,21 +6,23 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.commands.evaluate_inputs import on_grid, read_labels, read_lesions, read_names
+from petdiff.commands.evaluate_tables import tables
 from petdiff.errors import UsageError
+from petdiff.evaluation.evaluate import BEST_GAUSSIAN, evaluate
+from petdiff.evaluation.lesions import Lesion
+from petdiff.evaluation.protocol import Row, of_whole_image
+from petdiff.image import PETImage
+from petdiff.io import Units, read_in_suv
+from petdiff.io.forms import form_of
 from petdiff.progress import Progress
 from petdiff.records import RunFacts
 from petdiff.runs import whole_folder, write_json
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from petdiff.evaluation.lesions import Lesion
-    from petdiff.evaluation.protocol import Row
-    from petdiff.image import PETImage
-    from petdiff.io import Units
 
 _MOST_NAMED = 5
 
@@ -48,9 +50,6 @@ def evaluate_pair(pair: Pair, output: Path, *, quiet: bool = False) -> str:
     InputRefused where the scans are not on one grid, a lesion lies outside it, or the reference is
     empty; UsageError for names without labels.
     """
-    from petdiff.commands.evaluate_tables import tables
-    from petdiff.evaluation.evaluate import BEST_GAUSSIAN, evaluate
-
     if pair.names and not pair.labels:
         raise UsageError("--names says what labels mean: give the label volume too, --labels FILE")
     progress = Progress(quiet)
@@ -83,9 +82,6 @@ class _Regions(TypedDict):
 
 def _read(pair: Pair, progress: Progress) -> tuple[_Scans, _Regions]:
     """Read the scans, all on the reference's grid, and what is to be measured in them."""
-    from petdiff.commands.evaluate_inputs import on_grid, read_labels, read_names
-    from petdiff.io import read_in_suv
-    from petdiff.io.forms import form_of
 
     def read(path: Path) -> PETImage:
         series = pair.series if form_of(path) == "dicom" else ()
@@ -119,8 +115,6 @@ def _require_used(series: Sequence[str], scans: Sequence[PETImage]) -> None:
 
 
 def _lesions(path: Path, grid: PETImage, resample: bool, progress: Progress) -> list[Lesion]:
-    from petdiff.commands.evaluate_inputs import read_lesions
-
     lesions, outside = read_lesions(path, grid, resample=resample)
     if outside:
         shown = ", ".join(outside[:_MOST_NAMED]) + (" …" if len(outside) > _MOST_NAMED else "")
@@ -130,8 +124,6 @@ def _lesions(path: Path, grid: PETImage, resample: bool, progress: Progress) -> 
 
 def _nested(rows: Iterable[Row]) -> dict[str, object]:
     """Figures of the whole image by metric; those of regions by region and metric."""
-    from petdiff.evaluation.protocol import of_whole_image
-
     whole: dict[str, object] = {}
     regions: dict[str, dict[str, float | None]] = {}
     for row in rows:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+
+from petdiff.evaluation.cohort.definition import identity, read_cohort
+from petdiff.evaluation.cohort.run import run_cohort
+from petdiff.evaluation.cohort.stored import Done
+from petdiff.evaluation.cohort.summary import summarise, training_patients
+from petdiff.evaluation.cohort.table import tabulate
+from petdiff.evaluation.detection.lesion_summary import Row, summarise_lesions
 from petdiff.progress import Progress
 from petdiff.records import RunFacts
+from petdiff.report.comparison import write_comparison
 from petdiff.runs import whole_file, write_json
-
-if TYPE_CHECKING:
-    from petdiff.evaluation.cohort.stored import Done
-    from petdiff.evaluation.detection.lesion_summary import Row
 
 _SUMMARY_SEED = 0
 COLUMNS = ("patient", "scanner", "tracer", "dose", "method", "metric", "region", "value", "unit")
@@ -31,17 +36,6 @@ def evaluate_cohort(
 
     Raises UsageError for a file that is no cohort's and for a folder that is another run's.
     """
-    import os
-
-    import numpy as np
-
-    from petdiff.evaluation.cohort.definition import identity, read_cohort
-    from petdiff.evaluation.cohort.run import run_cohort
-    from petdiff.evaluation.cohort.summary import summarise, training_patients
-    from petdiff.evaluation.cohort.table import tabulate
-    from petdiff.evaluation.detection.lesion_summary import summarise_lesions
-    from petdiff.report.comparison import write_comparison
-
     cohort = read_cohort(file)
     progress = Progress(quiet)
     with progress.stage("scans") as tick:

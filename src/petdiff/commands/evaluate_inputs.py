@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
+from scipy.ndimage import affine_transform
 
 from petdiff.errors import InputRefused
+from petdiff.evaluation.lesions import Lesion, labelled_lesions, sphere_lesion
 from petdiff.image import PETImage
 from petdiff.io.forms import stem_of
 from petdiff.io.json_files import read_json
+from petdiff.io.labels import read_label_volume
 from petdiff.simulation.labels.label_file import read_names as label_names
-
-if TYPE_CHECKING:
-    from petdiff.evaluation.lesions import Lesion
+from petdiff.volume.orientation import turned
 
 Labels = NDArray[np.int32]
 
@@ -34,8 +35,6 @@ def on_grid(path: Path, image: PETImage, grid: PETImage, *, resample: bool) -> P
 
 def read_labels(path: Path, grid: PETImage, *, resample: bool) -> Labels:
     """Read a volume of whole numbers on a grid; `resample` takes the nearest voxel's."""
-    from petdiff.io.labels import read_label_volume
-
     volume = read_label_volume(path)
     labels = volume.labels
     # An image of the labels' grid that takes no memory.
@@ -63,8 +62,6 @@ def read_lesions(path: Path, grid: PETImage, *, resample: bool) -> tuple[list[Le
     hold all lesions of a patient, and a scan shows part of the body. Raises InputRefused where a
     lesion has no centre or radius or an uptake that is no number, and where none lies in the field.
     """
-    from petdiff.evaluation.lesions import labelled_lesions, sphere_lesion
-
     if path.suffix != ".json":
         return labelled_lesions(read_labels(path, grid, resample=resample), grid.spacing_mm), []
     content = read_json(path)
@@ -134,9 +131,7 @@ def _other_grid(path: Path, image: PETImage, grid: PETImage) -> InputRefused:
 
 def _resampled(path: Path, image: PETImage, grid: PETImage) -> PETImage:
     import torch
-    from nibabel.orientations import aff2axcodes
 
-    from petdiff.volume.orientation import turned
     from petdiff.volume.resample import resample_like
 
     ready = turned(image, "".join(aff2axcodes(grid.affine)))
@@ -152,8 +147,6 @@ def _resampled(path: Path, image: PETImage, grid: PETImage) -> PETImage:
 
 
 def _nearest(labels: Labels, affine: NDArray[np.float64], grid: PETImage) -> Labels:
-    from scipy.ndimage import affine_transform
-
     step = np.linalg.solve(affine, grid.affine)
     moved = affine_transform(labels, step[:3, :3], step[:3, 3], output_shape=grid.shape, order=0)
     return np.asarray(moved, np.int32)

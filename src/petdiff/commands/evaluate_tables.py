@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from petdiff.evaluation.protocol import Row
+from petdiff.evaluation.protocol import Row
 
 Figures = Mapping[tuple[str, str], float | None]
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from petdiff import __version__
 from petdiff.errors import UsageError
+from petdiff.frames import PETFrames
+from petdiff.io import read
 from petdiff.records import NOTICE, package_versions
-
-if TYPE_CHECKING:
-    from petdiff.frames import PETFrames
 
 
 def describe(file: Path | None, series: str | None = None, *, as_json: bool = False) -> str:
@@ -68,9 +66,6 @@ def describe_model(path: Path) -> dict[str, object]:
 
 def describe_scan(path: Path, series: str | None = None) -> dict[str, object]:
     """Grid, frames, unit, range and acquisition of a scan."""
-    from petdiff.frames import PETFrames
-    from petdiff.io import read
-
     scan = read(path, series=series)
     frames = scan.frames if isinstance(scan, PETFrames) else (scan,)
     image = frames[0]

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from petdiff.errors import UsageError
 from petdiff.image import PETImage
+from petdiff.io import write
 from petdiff.progress import Progress, Tick
 from petdiff.records import RunFacts
 from petdiff.runs import whole_folder, write_json
-
-if TYPE_CHECKING:
-    from petdiff.simulation.scan_record import ScanRecord
-    from petdiff.simulation.study import Simulation
+from petdiff.simulation.scan_record import ScanRecord, read_record
+from petdiff.simulation.study import Simulation, rescan, simulate
 
 
 @dataclass(frozen=True)
@@ -61,8 +59,6 @@ def simulate_patients(study: Study, output: Path, *, quiet: bool = False) -> lis
 
 def _record(study: Study, path: Path) -> ScanRecord:
     """The record to scan again from; UsageError where the options ask for another patient."""
-    from petdiff.simulation.scan_record import read_record
-
     record = read_record(path)
     for option, given, recorded in (
         ("--tracer", study.tracer, record.patient.tracer),
@@ -103,8 +99,6 @@ def _simulate_patient(
 
 
 def _simulation(study: Study, record: ScanRecord | None, seed: int, tick: Tick) -> Simulation:
-    from petdiff.simulation.study import rescan, simulate
-
     given = {
         name: value
         for name in ("scanner", "dose_factors", "voxel_mm", "extent", "labels")
@@ -130,8 +124,6 @@ def _tell(simulation: Simulation, progress: Progress) -> None:
 
 
 def _write(folder: Path, simulation: Simulation, scans: dict[str, PETImage]) -> None:
-    from petdiff.io import write
-
     for name, image in scans.items():
         write(image, folder / f"{name}.nii.gz")
     labels = PETImage(simulation.labels.astype(np.float32), simulation.truth.affine)

@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import Literal
 
+from petdiff.io import read_suv
+from petdiff.suv.result import explain
+
 
 def explain_suv(
     scan: Path,
@@ -16,8 +19,5 @@ def explain_suv(
     as_json: bool = False,
 ) -> str:
     """The explanation as lines for a person, or as JSON."""
-    from petdiff.io import read_suv
-    from petdiff.suv.result import explain
-
     found = read_suv(scan, series=series, units=units, suv_factor=suv_factor)
     return json.dumps(found.as_dict(), indent=2, ensure_ascii=False) if as_json else explain(found)

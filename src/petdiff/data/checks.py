@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from petdiff.data.fingerprint import fingerprint
 from petdiff.data.layouts import dose_text
@@ -191,8 +192,6 @@ def _likeness(low: Blocks, full: Blocks, body: NDArray[np.bool_]) -> float:
 
     1 where both are uniform.
     """
-    from scipy.ndimage import gaussian_filter
-
     first, second = (
         np.sqrt(np.maximum(gaussian_filter(means, _LIKENESS_SIGMA), 0))[body]
         for means in (low, full)

@@ -26,6 +26,7 @@ from petdiff.data.layouts import UNSTATED, PairFiles, dose_text, find_pairs
 from petdiff.errors import InputRefused, SeveralSeriesRefused, UsageError
 from petdiff.image import PETImage
 from petdiff.io import in_suv, read_static
+from petdiff.io.npz import FULL, read_npz
 from petdiff.io.stored_units import REMEDY
 
 __all__ = ["UNSTATED", "PairFiles", "check_pairs", "find_pairs", "read_pair", "split"]
@@ -164,8 +165,6 @@ def _read_low(files: PairFiles, factor: float) -> PETImage:
 
 def _read_full(files: PairFiles) -> PETImage:
     if files.full in files.lows.values():
-        from petdiff.io.npz import FULL, read_npz
-
         return read_npz(files.full, files.units, files.suv_factor, FULL)
     return _read_only_series(files.full, files)
 

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.optimize import minimize_scalar
 
 from petdiff.units import FWHM_PER_SIGMA
 from petdiff.volume.plane_ranges import smoothed
@@ -30,8 +32,6 @@ class Filtered(NamedTuple):
 
 def best_gaussian(low: Volume, reference: Volume, spacing_mm: Spacing, body: Mask) -> Filtered:
     """The Gaussian filter of least mean squared error over the body; strength is its FWHM in mm."""
-    from scipy.optimize import minimize_scalar
-
     # Nothing further from the body than the widest filter reaches can change it there.
     reach_mm = 4 * _WIDEST_FWHM_MM / FWHM_PER_SIGMA + max(spacing_mm)
     box = grown(bounding_box(body), body.shape, spacing_mm, reach_mm)
@@ -62,7 +62,6 @@ def best_non_local_means(
     The root of SUV is filtered, which evens out the noise of counts, and squared again; the noise
     level is the grain of that root within the body.
     """
-    from scipy.ndimage import gaussian_filter
     from skimage.restoration import denoise_nl_means
 
     root = np.sqrt(np.maximum(low, 0))

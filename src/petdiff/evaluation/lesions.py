@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, label
+from scipy.signal import fftconvolve
 
 from petdiff.errors import InputRefused
 from petdiff.volume.regions import Box, Spacing, grown, label_boxes, sphere_weights
@@ -79,8 +81,6 @@ def labelled_lesions(labels: NDArray[np.int32], spacing_mm: Spacing) -> list[Les
 
     Raises InputRefused where there is none.
     """
-    from scipy.ndimage import label
-
     boxes = label_boxes(labels)
     if not boxes:
         raise InputRefused("the lesion volume holds no lesion: every voxel is 0")
@@ -153,8 +153,6 @@ def _lesion(
 
 
 def _peak(values: NDArray[np.float64], core: NDArray[np.bool_], spacing_mm: Spacing) -> float:
-    from scipy.signal import fftconvolve
-
     half = [int(np.ceil(PEAK_RADIUS_MM / size + 0.5)) for size in spacing_mm]
     sizes = tuple(2 * n + 1 for n in half)
     box, shares = sphere_weights(sizes, spacing_mm, half, PEAK_RADIUS_MM)
@@ -173,8 +171,6 @@ def _isocontour(
     spacing_mm: Spacing,
     millilitre: float,
 ) -> float | None:
-    from scipy.ndimage import distance_transform_edt, label
-
     hottest = np.unravel_index(int(np.where(core, values, -np.inf).argmax()), values.shape)
     parts, _ = label(values >= _ISOCONTOUR * values[hottest], structure=np.ones((3, 3, 3)))
     part = parts == parts[hottest]

@@ -8,6 +8,13 @@ from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import (
+    binary_fill_holes,
+    distance_transform_edt,
+    gaussian_filter,
+    label,
+    sum_labels,
+)
 
 from petdiff.errors import InputRefused
 from petdiff.volume.regions import Spacing, ball, sphere_weights
@@ -122,8 +129,6 @@ def find_spheres(volume: Volume, spacing_mm: Spacing) -> list[Index]:
     Hot parts of the smoothed scan in the plane of the hottest one; of each, the centroid of what
     exceeds the background within 3 mm of the sphere. Raises InputRefused for fewer than six.
     """
-    from scipy.ndimage import gaussian_filter, label, sum_labels
-
     background = _typical(volume)
     smooth = gaussian_filter(volume, [_SMOOTHING_MM / size for size in spacing_mm])
     excess = smooth - background
@@ -222,8 +227,6 @@ def _background_points(
     volume: Volume, spacing_mm: Spacing, centres: Sequence[Index], background: float
 ) -> list[tuple[int, int]]:
     """Twelve pixels [i, j] about which a disc of 37 mm lies in even background, far apart."""
-    from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter
-
     plane = _slices(volume.shape[2], spacing_mm, centres)[2]
     thick = volume[:, :, max(plane - 2, 0) : plane + 3].mean(axis=2)
     smooth = gaussian_filter(thick, [3.0 / size for size in spacing_mm[:2]])

@@ -14,6 +14,13 @@ from numpy.typing import NDArray
 
 from petdiff.errors import UsageError
 from petdiff.image import PETImage
+from petdiff.simulation.anatomy.build import patient_grid
+from petdiff.simulation.anatomy.names import NAMES
+from petdiff.simulation.anatomy.render import render
+from petdiff.simulation.patient.draw import draw_patient
+from petdiff.simulation.scanner.scan import scan
+from petdiff.simulation.scanner.scanners import get_scanner
+from petdiff.simulation.study import exam_of
 
 Volume = NDArray[np.float32]
 Labels = NDArray[np.integer]
@@ -162,14 +169,6 @@ def rescan(
     `scans` are made as they are asked for. The n-th has the noise of the stream n of the seed, so
     a longer ensemble begins with the shorter one. Raises UsageError for unknown names.
     """
-    from petdiff.simulation.anatomy.build import patient_grid
-    from petdiff.simulation.anatomy.names import NAMES
-    from petdiff.simulation.anatomy.render import render
-    from petdiff.simulation.patient.draw import draw_patient
-    from petdiff.simulation.scanner.scan import scan
-    from petdiff.simulation.scanner.scanners import get_scanner
-    from petdiff.simulation.study import exam_of
-
     machine = get_scanner(scanner)
     patient = draw_patient(seed, tracer=tracer, lesions=lesions, extent=extent)
     grid = patient_grid(patient, (voxel_mm,) * 3 if voxel_mm else machine.voxel_mm)

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from petdiff.errors import UsageError
 
@@ -73,8 +74,6 @@ def bootstrap(
     Values that are all the same, to rounding, have an interval of no width. Raises UsageError for
     fewer than two.
     """
-    from scipy import stats
-
     sample = _sample(values)
     value = float(statistic(sample, axis=0))
     if np.ptp(sample) <= 1e-12 * abs(value):
@@ -124,8 +123,6 @@ def grouped_interval(
 def paired(reference: ArrayLike, test: ArrayLike, *, confidence: float = 0.95) -> Paired:
     """Compare two methods on the same patients. Raises UsageError for fewer than two patients,
     or lists of different lengths."""
-    from scipy import stats
-
     difference = _difference(reference, test)
     n, mean, spread = len(difference), float(difference.mean()), float(difference.std(ddof=1))
     half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread / np.sqrt(n)
@@ -152,8 +149,6 @@ def bland_altman(
 
     The limits' variance is s²(1/n + z²/(2(n - 1))) (Bland & Altman 1999, 2.2, before rounding).
     """
-    from scipy import stats
-
     difference = _difference(reference, test)
     if percent:
         if np.any(np.asarray(reference) == 0):

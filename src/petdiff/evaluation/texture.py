@@ -7,6 +7,7 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import label
 
 from petdiff.volume.regions import Spacing, label_boxes
 
@@ -105,8 +106,6 @@ def grey_level_features(values: FloatArray, mask: NDArray[np.bool_]) -> dict[str
 
 def levelled_features(levels: NDArray[np.int64]) -> dict[str, float]:
     """The same of a volume of grey levels from 1 up, 0 outside the region."""
-    from scipy.ndimage import label
-
     padded = np.pad(levels, 1)
     inner = (slice(1, -1),) * 3
     here = padded[inner]

@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
 from petdiff.io.forms import existing, form_of
+from petdiff.io.itk import read_itk_labels
+from petdiff.io.nifti_header import read_header
+from petdiff.io.npz import npz_affine, read_npz_labels
+from petdiff.io.stored_values import read_label_values
 
 _READ = ".nii, .nii.gz, .hdr/.img, .nrrd, .nhdr, .mha, .mhd or .npz"
 
@@ -39,12 +43,8 @@ def read_label_volume(path: str | Path) -> LabelVolume:
     path = existing(path)
     form = form_of(path)
     if form == "npz":
-        from petdiff.io.npz import npz_affine, read_npz_labels
-
         return LabelVolume(read_npz_labels(path), npz_affine())
     if form == "itk":
-        from petdiff.io.itk import read_itk_labels
-
         return LabelVolume(*read_itk_labels(path))
     if form == "nifti":
         return _nifti(path)
@@ -52,9 +52,6 @@ def read_label_volume(path: str | Path) -> LabelVolume:
 
 
 def _nifti(path: Path) -> LabelVolume:
-    from petdiff.io.nifti_header import read_header
-    from petdiff.io.stored_values import read_label_values
-
     file = read_header(path)
     shape = file.stored.shape
     if len(shape) != 3:

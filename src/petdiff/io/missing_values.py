@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import label
 
 from petdiff.errors import InputRefused
 from petdiff.volume.plane_ranges import smoothed
@@ -63,8 +64,6 @@ def _outside(
     values: NDArray[np.float32], nan: NDArray[np.bool_], affine: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
     """Whatever is reached from the volume's lateral faces through air and NaN alone."""
-    from scipy.ndimage import label
-
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     smooth = smoothed(values, [_SMOOTHING_MM / size for size in sizes])
     parts, _ = label(nan | (smooth <= _AIR_SHARE * typical_uptake(smooth)))

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from petdiff import __version__
 from petdiff.data.layouts import dose_text
+from petdiff.methods.card import ModelCard
 from petdiff.training.data import TrainingData
 from petdiff.training.recipe import MAY_CHANGE, Recipe
 
 if TYPE_CHECKING:
     from petdiff.methods.base import TrainableMethod
-    from petdiff.methods.card import ModelCard
     from petdiff.methods.model import Model
     from petdiff.training.loop import State
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from petdiff.data.pairs import PairFiles, find_pairs, split
 from petdiff.errors import InputRefused, UsageError
 from petdiff.io import Units
+from petdiff.simulation.patient.tracers import get_tracer
+from petdiff.simulation.scanner.scanners import get_scanner
 from petdiff.training.recipe import Recipe
 
 
@@ -92,8 +94,5 @@ def find_data(options: DataOptions, recipe: Recipe, say: Callable[[str], object]
 
 def _require_known_scanner(recipe: Recipe) -> None:
     if recipe.scanner:
-        from petdiff.simulation.patient.tracers import get_tracer
-        from petdiff.simulation.scanner.scanners import get_scanner
-
         get_scanner(recipe.scanner)  # both raise UsageError for unknown names
         get_tracer(recipe.tracer)

@@ -7,22 +7,27 @@ import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import torch
 from pydantic import BaseModel, ConfigDict
 
 from petdiff.errors import UsageError, nearest
 from petdiff.io import Units
+from petdiff.methods.base import TrainableMethod
+from petdiff.methods.model import load_model, save_model
+from petdiff.methods.registry import METHODS
 from petdiff.progress import Progress
+from petdiff.training.card import Origin, StartingModel, model_card
 from petdiff.training.data import DataOptions, TrainingData, find_data
+from petdiff.training.log import require_tensorboard
+from petdiff.training.loop import Hooks, State
+from petdiff.training.loop import train as train_method
+from petdiff.training.messages import TrainingMessages
+from petdiff.training.prepare import Sources, no_volumes, open_supply, prepare_sources
+from petdiff.training.process_group import ProcessGroup, is_first_process, join_group, leave_group
 from petdiff.training.recipe import Recipe
 from petdiff.training.run_folder import RunFolder
-
-if TYPE_CHECKING:
-    from petdiff.methods.base import TrainableMethod
-    from petdiff.training.card import StartingModel
-    from petdiff.training.loop import State
-    from petdiff.training.process_group import ProcessGroup
+from petdiff.training.validation import Validation
 
 
 class TrainOptions(BaseModel):
@@ -60,8 +65,6 @@ def train(options: TrainOptions, *, progress: Progress | None = None) -> Path:
     Raises UsageError for options that cannot be met, InputRefused for scans that cannot be used,
     PetdiffError where training fails. Nothing of a new run is left where it is refused.
     """
-    from petdiff.training.process_group import is_first_process, join_group, leave_group
-
     folder = RunFolder(options.output)
     if not options.resume and is_first_process():
         folder.require_free()
@@ -81,11 +84,6 @@ def _prepare(options: TrainOptions) -> tuple[TrainableMethod, StartingModel | No
 
     Raises UsageError, before anything is written, for what cannot be.
     """
-    import torch
-
-    from petdiff.methods.registry import METHODS
-    from petdiff.training.log import require_tensorboard
-
     if (name := options.method) not in METHODS:
         raise UsageError(f"`method` is {name}: there is no such method{nearest(name, METHODS)}")
     if options.recipe.tensorboard:
@@ -102,9 +100,6 @@ def _start_from(recipe: Recipe, method: TrainableMethod) -> StartingModel:
 
     The model may be of another method, if its network is the same and works in the same domain.
     """
-    from petdiff.methods.model import load_model
-    from petdiff.training.card import StartingModel
-
     model = load_model(recipe.init)
     has, needs = (card.model_dump() for card in (model.card, method.card({})))
     for what in ("domain", "architecture"):
@@ -146,11 +141,6 @@ class _Run:
         return self.folder.model
 
     def _train(self) -> State:
-        from petdiff.training.loop import Hooks, train
-        from petdiff.training.messages import TrainingMessages
-        from petdiff.training.prepare import Sources, no_volumes, open_supply, prepare_sources
-        from petdiff.training.validation import Validation
-
         recipe, folder, group = self.options.recipe, self.folder, self.group
         sources, workers = Sources(no_volumes, []), 0
         if folder.last_step < recipe.steps:
@@ -164,15 +154,10 @@ class _Run:
             patches, supply = supplied
             messages = TrainingMessages(self.progress, tick, recipe)
             hooks = Hooks(supply.request, supply.release_before, messages.log, messages.validated)
-            return train(self.method, recipe, patches, validation, folder.path, group, hooks)
+            return train_method(self.method, recipe, patches, validation, folder.path, group, hooks)
 
     def _save_model(self, state: State) -> None:
         """Write the model file, in half precision: its rounding is an eighth of bfloat16's."""
-        import torch
-
-        from petdiff.methods.model import save_model
-        from petdiff.training.card import Origin, model_card
-
         origin = Origin(self.data, self.base, self.folder.patients())
         card = model_card(self.method, self.options.recipe, origin, state)
         save_model(self.folder.model, self.method.network, card, torch.float16)

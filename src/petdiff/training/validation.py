@@ -16,7 +16,10 @@ from torch import nn
 from petdiff.data.array_store import Store
 from petdiff.evaluation.metrics import Mask, Volume, psnr
 from petdiff.image import PETImage
+from petdiff.inference.denoise import denoise
 from petdiff.methods.base import TrainableMethod, with_network
+from petdiff.methods.model import Model
+from petdiff.report.preview import write_scans
 from petdiff.training.process_group import ProcessGroup
 from petdiff.training.supply.own_pairs import stored_image
 from petdiff.volume.regions import body_mask
@@ -89,9 +92,6 @@ class Validation:
         self, name: str, method: TrainableMethod, group: ProcessGroup, picture: Path | None
     ) -> Decibels:
         """Return the PSNR of one scan at each dose."""
-        from petdiff.inference.denoise import denoise
-        from petdiff.methods.model import Model
-
         entry = self.store.get(name)
         assert entry is not None
         full = stored_image(entry, "full")
@@ -127,8 +127,6 @@ def _bounded_psnr(reference: Volume, test: Volume, peak: float, body: Mask) -> f
 
 
 def _draw(path: Path, dose: str, scans: dict[str, PETImage], decibels: tuple[float, float]) -> None:
-    from petdiff.report.preview import write_scans
-
     after, before = decibels
     title = f"held-out scan at 1/{dose} dose · PSNR {before:.2f} → {after:.2f} dB"
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from petdiff.data.array_store import Store
+from petdiff.simulation.study import simulate
 
 # Patients with seeds below those of training, so that none of them is trained on, in voxels so
 # large and parts so short that they are simulated and denoised quickly:
@@ -26,8 +27,6 @@ def store_simulated_scans(
 
     tick  called with how many patients are done, and how many there are
     """
-    from petdiff.simulation.study import simulate
-
     names = []
     chosen = _PATIENTS[:count]
     for n, (seed, scanner, tracer, extent) in enumerate(chosen):

@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+from scipy.ndimage import gaussian_filter
 
 from petdiff.units import FWHM_PER_SIGMA
 from petdiff.volume.regions import Spacing, block_edges, block_sums, block_volumes
@@ -130,8 +131,6 @@ def _correlation(change: Blocks, inside: NDArray[np.bool_]) -> float:
 
 def _organ_sized(means: Blocks, edges: list[NDArray[np.intp]], spacing_mm: Spacing) -> Blocks:
     """Smooth the means of blocks to a resolution of 20 mm."""
-    from scipy.ndimage import gaussian_filter
-
     steps = [int(starts[1] - starts[0]) if len(starts) > 1 else 1 for starts in edges]
     sigma_mm = _SORTING_FWHM_MM / FWHM_PER_SIGMA
     sigmas = [sigma_mm / (step * mm) for step, mm in zip(steps, spacing_mm, strict=True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from petdiff.volume.plane_ranges import PlaneRange, map_plane_ranges
 from petdiff.volume.regions import Spacing
@@ -27,8 +28,6 @@ def noise_level(suv: Volume, spacing_mm: Spacing) -> float | None:
 
     Returns None where no voxel is above 0.1.
     """
-    from scipy.ndimage import gaussian_filter
-
     volume = _at_noise_voxels(suv, spacing_mm)
 
     def difference_and_count(part: PlaneRange) -> tuple[float, int]:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 T = TypeVar("T")
 _THICKNESS = 40  # planes: few enough for the CPU cache, enough that the halo costs little
@@ -57,8 +58,6 @@ def smoothed(volume: NDArray[np.float32], sigma: Sequence[float]) -> NDArray[np.
 
     `sigma` is the standard deviation along each axis, in voxels.
     """
-    from scipy.ndimage import gaussian_filter
-
     result = np.empty_like(volume)
 
     def work(part: PlaneRange) -> None:

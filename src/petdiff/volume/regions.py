@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt, find_objects
 
 from petdiff.volume.plane_ranges import smoothed
 
@@ -119,8 +120,6 @@ def inscribed_sphere(
 
     The volume's border counts as edge. If several voxels are equally far, the first is returned.
     """
-    from scipy.ndimage import distance_transform_edt
-
     depth = distance_transform_edt(np.pad(mask, 1), sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
     i, j, k = np.unravel_index(int(depth.argmax()), mask.shape)
     return (int(i), int(j), int(k)), float(depth[i, j, k])
@@ -151,8 +150,6 @@ def grown(box: Box, shape: tuple[int, ...], spacing_mm: Spacing, margin_mm: floa
 
 def label_boxes(labels: NDArray[np.integer]) -> dict[int, Box]:
     """Return the bounding box of each label above 0, by label, in their order."""
-    from scipy.ndimage import find_objects
-
     if int(labels.max(initial=0)) <= _MOST_DENSE_LABEL:
         return {n: box for n, box in enumerate(find_objects(labels), 1) if box is not None}
     # find_objects returns a list as long as the highest label, so labels are renumbered.

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.data.fingerprint import was_trained_on
+from petdiff.data.pairs import read_pair
 from petdiff.errors import InputRefused
 from petdiff.evaluation.baselines import best_gaussian, best_non_local_means, gaussian
 from petdiff.evaluation.cohort.definition import (
@@ -33,6 +34,7 @@ from petdiff.evaluation.lesions import sphere_lesion
 from petdiff.evaluation.metrics import coverage
 from petdiff.evaluation.protocol import Case, Row, measure_scan, prepare
 from petdiff.image import PETImage
+from petdiff.simulation import study
 from petdiff.simulation.anatomy.description import Lesion
 
 if TYPE_CHECKING:
@@ -138,8 +140,6 @@ def measure_scans(scans: Scans, methods: Mapping[str, Asked], unit: Unit) -> Mea
 
 
 def _simulate(cohort: Cohort, unit: Unit) -> Scans:
-    from petdiff.simulation import study
-
     simulation = study.simulate(
         unit.seed,
         scanner=unit.scanner,
@@ -161,8 +161,6 @@ def _simulate(cohort: Cohort, unit: Unit) -> Scans:
 
 
 def _read(cohort: Cohort, unit: Unit) -> Scans:
-    from petdiff.data.pairs import read_pair
-
     assert unit.pair is not None
     factors = [f for f in unit.pair.lows if not cohort.doses or f in cohort.doses]
     if not factors:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import convolve1d, gaussian_filter, maximum_filter
+from scipy.spatial import cKDTree
 
 from petdiff.volume.regions import Spacing, body_box, typical_uptake
 
@@ -130,8 +132,6 @@ class _Level:
 
     def foci(self, radius: float, faintest: float, floor: float, least_score: float) -> Foci:
         """Local maxima of the contrast; positions in voxels of the scan."""
-        from scipy.ndimage import maximum_filter
-
         # No score exceeds contrast / (faintest · floor): what cannot reach the least is left out.
         peak = self.contrast > max(least_score * faintest * floor, 0)
         peak &= self.contrast == maximum_filter(self.contrast, 3, mode="nearest")
@@ -205,8 +205,6 @@ def _scales(
     suv: Volume, spacing_mm: Spacing, radii_mm: Sequence[float]
 ) -> Iterator[tuple[float, _Level]]:
     """The scan at each radius, from small to large; large ones on ever coarser grids."""
-    from scipy.ndimage import gaussian_filter
-
     spacing = np.array(spacing_mm)
     every = np.ones(3, dtype=np.intp)
     image, reached = suv, 0.0
@@ -227,8 +225,6 @@ def _scales(
 
 def _stands_out(blurred: Volume, spacing_mm: Values, sigma_mm: float) -> Volume:
     """-σ²∇² of an image blurred by σ, scaled to the uptake of a ball of R = √3·σ."""
-    from scipy.ndimage import convolve1d
-
     total = np.zeros_like(blurred)
     for axis, size in enumerate(spacing_mm):
         weights = -_SECOND_DERIVATIVE * (sigma_mm / size) ** 2 / _BALL_RESPONSE
@@ -254,8 +250,6 @@ def shell_mm(radius_mm: float) -> Values:
 def _strongest(foci: Foci) -> Foci:
     """One focus a place: a stronger one takes in those that lie as near as the larger of the two
     radii or twice the smaller, whichever is less (so a lesion within a hot organ stays)."""
-    from scipy.spatial import cKDTree
-
     foci = foci[np.argsort(-foci.score, kind="stable")]
     if not len(foci):
         return foci

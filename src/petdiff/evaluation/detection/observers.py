@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import eval_genlaguerre, ndtr
+from scipy.stats import rankdata
 
 from petdiff.errors import UsageError
 from petdiff.evaluation.statistics import Interval
@@ -44,8 +46,6 @@ def laguerre_gauss(
     exp(-πr²/a²) L_n^(D/2 - 1)(2πr²/a²), the round functions that are orthogonal in D dimensions
     (Gallas & Barrett 2003 for D = 2); each of unit norm. a = width_mm: about the signal's width.
     """
-    from scipy.special import eval_genlaguerre
-
     r2 = sum(np.square(at) for at in _away(shape, spacing_mm, centre))
     x = 2 * np.pi * np.asarray(r2).ravel() / width_mm**2
     channels = [np.exp(-x / 2) * eval_genlaguerre(n, len(shape) / 2 - 1, x) for n in range(count)]
@@ -139,15 +139,11 @@ def hotelling_snr(signal: ArrayLike, covariance: ArrayLike, channels: Values) ->
 
 def auc_of_snr(snr: float) -> float:
     """Φ(SNR/√2): area under the ROC curve of normal scores of equal variance."""
-    from scipy.special import ndtr
-
     return float(ndtr(snr / np.sqrt(2)))
 
 
 def auc(present: ArrayLike, absent: ArrayLike) -> float:
     """Chance that a score with lesion exceeds one without, ties counted half (Mann–Whitney)."""
-    from scipy.stats import rankdata
-
     a, b = np.asarray(present, float), np.asarray(absent, float)
     ranks = rankdata(np.concatenate([a, b]))[: len(a)]
     return float((ranks.sum() - len(a) * (len(a) + 1) / 2) / (len(a) * len(b)))

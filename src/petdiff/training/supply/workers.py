@@ -14,6 +14,8 @@ from itertools import count
 from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import Synchronized
 
+import torch
+
 from petdiff.data.array_store import Entry, Store
 from petdiff.errors import InputRefused, PetdiffError
 from petdiff.terminal import log_in_process
@@ -122,8 +124,6 @@ def _work(
     maker: ExampleMaker, first: int, worker: int, stride: int, highest: Synchronized[int]
 ) -> None:
     """Make every stride-th volume from number `first` on, until the parent process ends."""
-    import torch
-
     log_in_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
