@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.io.json_files import read_json
@@ -56,7 +55,7 @@ def settings_of(folders: Folders, environment: Mapping[str, str]) -> ModuleSetti
     return ModuleSettings.of(given)
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
     text = environment.get(SETTINGS, "").strip()
     if not text:
         return {}
@@ -67,7 +66,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     return _settings(content, SETTINGS)
 
 
-def _from_task(task: Path) -> dict[str, Any]:
+def _from_task(task: Path) -> dict[str, object]:
     """Return process.settings of a task; empty where there is no task."""
     if not task.exists():
         return {}
@@ -81,7 +80,7 @@ def _from_task(task: Path) -> dict[str, Any]:
     return _settings(settings or {}, f"process.settings of {TASK}")
 
 
-def _settings(content: Any, where: str) -> dict[str, Any]:
+def _settings(content: object, where: str) -> dict[str, object]:
     if not isinstance(content, dict):
         raise UsageError(f'{where} is no JSON object: give names and values, {{"dose": "1/4"}}')
     return content

@@ -5,28 +5,23 @@ result.json and the exit code are written whatever happens, so that the router c
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from petdiff import __version__, disk
 from petdiff.errors import InputRefused, PetdiffError, UsageError
 from petdiff.module.contract import Folders, folders_of, settings_of
+from petdiff.module.result import (
+    INTERRUPTED,
+    NOTICE,
+    RESULT,
+    ModelName,
+    ModuleResult,
+    SeriesAnswer,
+)
 from petdiff.module.settings import ModuleSettings
-from petdiff.runs import remove_unfinished, whole_additions, whole_file, write_json
+from petdiff.runs import remove_unfinished, whole_additions
 from petdiff.terminal import one_line, print_message
-from petdiff.units import share_of
-
-if TYPE_CHECKING:
-    from petdiff.methods.model import Model
-    from petdiff.module.series import SeriesAnswer
-
-RESULT = "result.json"
-NOTICE = "For research, not a medical device."
-_INTERRUPTED = 130
-_STATUS = {0: "done", 1: "failed", 2: "wrong settings", 3: "refused", _INTERRUPTED: "interrupted"}
-_NOTABLE_CHANGE = 0.02
 
 
 def run_module(environment: Mapping[str, str]) -> int:
@@ -44,7 +39,7 @@ def run_module(environment: Mapping[str, str]) -> int:
         _denoise_all(folders, settings)
         return 0
     except KeyboardInterrupt:
-        code, reason = _INTERRUPTED, "interrupted: the router stopped the container"
+        code, reason = INTERRUPTED, "interrupted: the router stopped the container"
     except PetdiffError as problem:
         code, reason = problem.exit_code, str(problem)
     except MemoryError:
@@ -54,7 +49,10 @@ def run_module(environment: Mapping[str, str]) -> int:
     reason = one_line(reason)
     print_message(f"petdiff: {reason}")
     if folders is not None:
-        _write_failure(folders.output, code, reason, settings)
+        try:
+            ModuleResult.failed(settings, code, reason).write(folders.output)
+        except (PetdiffError, OSError) as problem:
+            print_message(f"petdiff: {RESULT} cannot be written: {one_line(str(problem))}")
     return code
 
 
@@ -69,16 +67,18 @@ def _prepare(output: Path) -> None:
 
 
 def _denoise_all(folders: Folders, settings: ModuleSettings) -> None:
+    """Denoise every PET series of the input folder; raises InputRefused where none can be."""
     from petdiff.device import describe_device, resolve_device
     from petdiff.methods.model import load_model
-    from petdiff.module.series import denoise_series, pet_series_of, refused
+    from petdiff.module.series import denoise_series, pet_series_of
 
     if not folders.input.is_dir():
         raise UsageError(f"the input folder {folders.input} does not exist")
     device = describe_device(resolve_device(settings.device))
     model = load_model(settings.model)
+    name = ModelName(name=Path(model.name).name, sha256=model.sha256)
     print_message(f"petdiff {__version__} · {NOTICE}")
-    print_message(f"{folders.contract} module · {model.name} · {device}")
+    print_message(f"{folders.contract} module · {name.name} · {device}")
     answers: list[SeriesAnswer] = []
     with whole_additions(folders.output) as folder:
         for uid, is_own in pet_series_of(folders.input):
@@ -87,60 +87,11 @@ def _denoise_all(folders: Folders, settings: ModuleSettings) -> None:
                     raise InputRefused("petdiff has made this series: check the router's rules")
                 answers.append(denoise_series(folders.input, uid, model, settings, folder))
             except InputRefused as problem:
-                answers.append(refused(uid, problem))
+                answers.append(SeriesAnswer(source=uid, status="refused", reason=str(problem)))
             print_message(_line(answers[-1]))
         if not any(answer.made for answer in answers):
             raise InputRefused("; ".join(answer.reason for answer in answers))
-        write_json(folder / RESULT, _result(model, settings, answers))
-
-
-def _result(model: Model, settings: ModuleSettings, answers: list[SeriesAnswer]) -> dict[str, Any]:
-    done = [answer for answer in answers if answer.made]
-    notes = [f"refused: {answer.reason}" for answer in answers if not answer.made]
-    notes += [warning for answer in done for warning in answer.warnings]
-    notes += [
-        f"the activity changed by {answer.relative_change:+.1%}"
-        for answer in done
-        if abs(answer.relative_change or 0) > _NOTABLE_CHANGE
-    ]
-    drf = settings.options().drf
-    of = f" at {share_of(drf)} of the dose" if drf is not None and math.isfinite(drf) else ""
-    what = f"{len(done)} PET series denoised with {Path(model.name).name}{of}"
-    return {
-        **_head(0, settings),
-        "model": {"name": Path(model.name).name, "sha256": model.sha256},
-        "series": [answer.model_dump(mode="json") for answer in answers],
-        **_notification(settings, "; ".join([what, *notes]), wanted=bool(notes)),
-    }
-
-
-def _write_failure(output: Path, code: int, reason: str, settings: ModuleSettings) -> None:
-    result = {
-        **_head(code, settings),
-        "reason": reason,
-        **_notification(settings, f"{_STATUS.get(code, 'failed')}: {reason}", wanted=True),
-    }
-    try:
-        with whole_file(output / RESULT, replace=True) as file:
-            write_json(file, result)
-    except (PetdiffError, OSError) as problem:
-        print_message(f"petdiff: {RESULT} cannot be written: {one_line(str(problem))}")
-
-
-def _head(code: int, settings: ModuleSettings) -> dict[str, Any]:
-    return {
-        "status": _STATUS.get(code, "failed"),
-        "exit_code": code,
-        "petdiff": __version__,
-        "notice": NOTICE,
-        "settings": settings.model_dump(mode="json"),
-    }
-
-
-def _notification(settings: ModuleSettings, text: str, *, wanted: bool) -> dict[str, Any]:
-    """Return mercure's key: the text for its e-mail, and whether the module asks for one."""
-    requested = settings.notify == "always" or (settings.notify == "problems" and wanted)
-    return {"__mercure_notification": {"text": f"petdiff: {text}", "requested": requested}}
+        ModuleResult.done(settings, name, tuple(answers)).write(folder)
 
 
 def _line(answer: SeriesAnswer) -> str:

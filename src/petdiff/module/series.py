@@ -6,47 +6,21 @@ import time
 from pathlib import Path
 
 import pydicom
-from pydantic import BaseModel, ConfigDict
 from pydicom import Dataset
 
 from petdiff import __version__
-from petdiff.errors import InputRefused
 from petdiff.frames import PETFrames
 from petdiff.inference.denoise import denoise
 from petdiff.io import Derivation, read, write
 from petdiff.io.dicom_file import lenient_pydicom
 from petdiff.io.dicom_search import Series, searched
 from petdiff.methods.model import Model
+from petdiff.module.result import SeriesAnswer
 from petdiff.module.settings import ModuleSettings
 from petdiff.volume.activity import activity_change
 
 _MAKER = "petdiff"  # Manufacturer in the ContributingEquipmentSequence of derived series
 _SERIES = "series"
-
-
-class SeriesAnswer(BaseModel):
-    """What became of one PET series.
-
-    source           its SeriesInstanceUID
-    status           denoised, or refused
-    reason           why it was refused; empty where it was not
-    made             SeriesInstanceUID of the derived series
-    images           how many files that has
-    values_in        unit of the figures: SUV, or the stored unit
-    relative_change  of the whole scan's activity, denoised / measured - 1
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    source: str
-    status: str
-    reason: str = ""
-    made: str | None = None
-    images: int = 0
-    values_in: str = ""
-    relative_change: float | None = None
-    seconds: float = 0.0
-    warnings: tuple[str, ...] = ()
 
 
 def pet_series_of(folder: Path) -> list[tuple[str, bool]]:
@@ -120,8 +94,3 @@ def _equipment(header: Dataset) -> list[Dataset]:
         return list(header.get("ContributingEquipmentSequence") or [])
     except Exception:  # pydicom raises a dozen kinds on damaged values
         return []
-
-
-def refused(uid: str, problem: InputRefused | str) -> SeriesAnswer:
-    """Return the answer for a series that was refused."""
-    return SeriesAnswer(source=uid, status="refused", reason=str(problem))

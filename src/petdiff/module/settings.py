@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -46,7 +46,7 @@ class ModuleSettings(BaseModel):
         return dose
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> ModuleSettings:
+    def of(cls, given: Mapping[str, object]) -> ModuleSettings:
         """Return the settings that are given by name; UsageError names one that is wrong."""
         try:
             return cls.model_validate(dict(given))

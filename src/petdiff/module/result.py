@@ -1,0 +1,124 @@
+"""The answer of one call, as result.json says it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from petdiff import __version__
+from petdiff.module.settings import ModuleSettings
+from petdiff.runs import whole_file, write_json
+
+RESULT = "result.json"
+NOTICE = "For research, not a medical device."
+INTERRUPTED = 130
+_STATUS = {0: "done", 1: "failed", 2: "wrong settings", 3: "refused", INTERRUPTED: "interrupted"}
+_NOTABLE_CHANGE = 0.02
+
+
+class SeriesAnswer(BaseModel):
+    """What became of one PET series.
+
+    source           its SeriesInstanceUID
+    reason           why it was refused; empty where it was not
+    made             SeriesInstanceUID of the derived series
+    images           how many files that has
+    values_in        unit of the figures: SUV, or the stored unit
+    relative_change  of the whole scan's activity, denoised / measured - 1
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    status: Literal["denoised", "refused"]
+    reason: str = ""
+    made: str | None = None
+    images: int = 0
+    values_in: str = ""
+    relative_change: float | None = None
+    seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
+
+    def notes(self) -> list[str]:
+        """Return what a person should know of the series."""
+        if self.made is None:
+            return [f"refused: {self.reason}"]
+        changed = abs(self.relative_change or 0) > _NOTABLE_CHANGE
+        change = [f"the activity changed by {self.relative_change:+.1%}"] if changed else []
+        return [*self.warnings, *change]
+
+
+class ModelName(BaseModel):
+    """The model and the SHA-256 of its file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    sha256: str
+
+
+class Notification(BaseModel):
+    """The text of mercure's notification, and whether the module asks for one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    text: str
+    requested: bool
+
+
+class ModuleResult(BaseModel):
+    """The content of result.json."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: str
+    exit_code: int
+    reason: str = ""
+    petdiff: str = __version__
+    notice: str = NOTICE
+    settings: ModuleSettings
+    model: ModelName | None = None
+    series: tuple[SeriesAnswer, ...] = ()
+    notification: Notification = Field(serialization_alias="__mercure_notification")
+
+    @classmethod
+    def done(
+        cls, settings: ModuleSettings, model: ModelName, series: tuple[SeriesAnswer, ...]
+    ) -> ModuleResult:
+        """Return the result of a call that denoised at least one series."""
+        count = sum(answer.made is not None for answer in series)
+        notes = [note for answer in series for note in answer.notes()]
+        dose = "" if settings.dose is None else f" at {settings.dose} of the dose"
+        what = f"{count} PET series denoised with {model.name}{dose}"
+        return cls(
+            status=_STATUS[0],
+            exit_code=0,
+            settings=settings,
+            model=model,
+            series=series,
+            notification=_notification(settings, "; ".join([what, *notes]), wanted=bool(notes)),
+        )
+
+    @classmethod
+    def failed(cls, settings: ModuleSettings, exit_code: int, reason: str) -> ModuleResult:
+        """Return the result of a call that denoised nothing."""
+        status = _STATUS.get(exit_code, "failed")
+        return cls(
+            status=status,
+            exit_code=exit_code,
+            reason=reason,
+            settings=settings,
+            notification=_notification(settings, f"{status}: {reason}", wanted=True),
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write result.json into a folder, in place of a former one."""
+        with whole_file(folder / RESULT, replace=True) as file:
+            write_json(file, self.model_dump(mode="json", by_alias=True))
+
+
+def _notification(settings: ModuleSettings, text: str, *, wanted: bool) -> Notification:
+    requested = settings.notify == "always" or (settings.notify == "problems" and wanted)
+    return Notification(text=f"petdiff: {text}", requested=requested)
