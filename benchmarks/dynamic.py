@@ -119,7 +119,7 @@ class Kinetics:
         self.shares = {name: curve / curve[now] for name, curve in curves.items()}
 
     def during(self, start_s: float, end_s: float) -> Patient:
-        """The patient with the mean uptake between two times."""
+        """Return the patient with the mean uptake between two times."""
         inside = (self.seconds >= start_s) & (self.seconds < end_s)
         share = {name: float(curve[inside].mean()) for name, curve in self.shares.items()}
         uptake = {name: suv * share[name] for name, suv in self.patient.uptake.items()}
@@ -194,7 +194,7 @@ def quality(study: Study, denoised: PETFrames) -> tuple[list[float], PETFrames]:
 
 
 def regions(study: Study, within: bool) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """The regions of 5 ml or more of organs, a voxel within their edge, or of whole structures."""
+    """Yield regions of 5 ml or more: organs a voxel within their edge, or whole structures."""
     least = LEAST_ML * 1000 / np.prod(study.measured.first.spacing_mm)
     for label in np.unique(study.labels):
         name = NAMES.get(int(label), "")

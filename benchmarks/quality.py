@@ -28,7 +28,7 @@ LEAST_ML = 20.0
 def judge(
     folder: Path, dose: str, model: str, steps: int | None, non_local_means: bool
 ) -> dict[str, object]:
-    """The figures of one patient's folder."""
+    """Return the figures of one patient's folder."""
     full = petdiff.read(folder / "full.nii.gz")
     low = petdiff.read(folder / f"low_drf{dose}.nii.gz")
     body = body_mask(full.suv, full.spacing_mm)

@@ -39,7 +39,7 @@ Volume = NDArray[np.float32]
 def noisier(
     image: petdiff.PETImage, body: NDArray[np.bool_], level: float, fwhm_mm: float, seed: int
 ) -> petdiff.PETImage:
-    """The scan with noise added; activity below 0 stays 0."""
+    """Return the scan with noise added; activity below 0 stays 0."""
     white = np.random.default_rng(seed).standard_normal(image.suv.shape)
     noise = gaussian_filter(white, [fwhm_mm / FWHM_PER_SIGMA / mm for mm in image.spacing_mm])
     noise /= noise.std()
@@ -49,7 +49,7 @@ def noisier(
 
 
 def told_noise(suv: Volume) -> float:
-    """What the model's own measure finds, relative to the activity."""
+    """Return what the model's own measure finds, relative to the activity."""
     fields = local_activity(torch.from_numpy(np.ascontiguousarray(suv))).fields
     return float(noise_ratio(fields[ScanChannel.EXPECTED_NOISE]).median())
 

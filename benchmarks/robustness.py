@@ -23,7 +23,7 @@ GROUPS: dict[str, Callable[[bool, bool], bool]] = {
 
 
 def gains(rows: Path) -> dict[str, dict[str, list[float]]]:
-    """Method → group → PSNR less the measured scan's, dB, a value a scan."""
+    """Return, by method and group, each scan's gain in PSNR over the measured scan in dB."""
     psnr: defaultdict[tuple[str, ...], dict[str, float]] = defaultdict(dict)
     with rows.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):

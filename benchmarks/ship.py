@@ -30,7 +30,7 @@ BRIEF = "For comparison, not for use: trained for minutes on one CPU core. "
 def card(
     name: str, training: dict[str, Any], scores: dict[str, Any], cohort: str
 ) -> dict[str, Any]:
-    """What the header says of the training: data, budget and scores by dose reduction factor."""
+    """Return what the header says of training: data, budget and scores by dose reduction factor."""
     kept = ("petdiff", "steps", "patches", "seconds", "recipe", "init", "note")
     return {
         "data": DATA,
@@ -45,7 +45,7 @@ def card(
 
 
 def row(name: str, path: Path, model: Any) -> str:
-    """A line of the table: size, training and scores."""
+    """Return a line of the table: size, training and scores."""
     training = model.card.training
     parameters = sum(p.numel() for p in model.network.parameters())
     minutes = f"{training['seconds'] / 60:.0f}"

@@ -31,7 +31,7 @@ TILE = (96, 192, 192)  # voxels
 
 
 def body_scan(shape: tuple[int, int, int]) -> np.ndarray:
-    """An elliptical trunk that fills what a body fills of a total-body field, hot organs, noise."""
+    """Return a noisy elliptical trunk with hot organs, as large in its field as a total body."""
     rng = np.random.default_rng(0)
     i, j, k = (np.linspace(-1, 1, n, dtype=np.float32) for n in shape)
     taper = 0.75 + 0.2 * np.cos(3 * k)

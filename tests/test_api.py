@@ -59,6 +59,6 @@ def test_a_seed_is_a_generator_of_that_seed() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["scan.nii.gz", Path("scan"), np.zeros((4, 4, 4)), None])
-def test_what_is_no_scan_is_told_how_to_become_one(wrong: Any) -> None:
+def test_what_is_no_scan_is_refused_with_how_to_become_one(wrong: Any) -> None:
     with pytest.raises(UsageError, match=r"is a .*, not a scan: .*petdiff\.read\("):
         petdiff.denoise(wrong)

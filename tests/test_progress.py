@@ -75,7 +75,7 @@ def test_durations_are_short(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 
 
-def test_optional_file_that_fails_is_removed_recorded_and_told(
+def test_optional_file_that_fails_is_removed_recorded_and_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     progress = Progress()

@@ -358,7 +358,7 @@ def test_full_disk_is_recognised_however_a_library_reports_it(
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
-def test_error_of_fsync_that_means_lost_data_is_told(
+def test_error_of_fsync_that_means_lost_data_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     refusing(number, of="files")(monkeypatch)

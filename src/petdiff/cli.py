@@ -295,7 +295,7 @@ def run(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    """The `petdiff` program."""
+    """Run the `petdiff` program and exit with its code."""
     terminal.prepare_streams()
     stop_on_signals()
     code = run(sys.argv[1:])

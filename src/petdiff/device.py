@@ -20,7 +20,7 @@ _MEMORY_FACTS = Path("/proc/meminfo")
 
 
 def resolve_device(name: str) -> torch.device:
-    """auto, cpu, cuda, cuda:N or mps → a device that is there.
+    """Return the device of auto, cpu, cuda, cuda:N or mps, if it is there.
 
     Raises UsageError where it is not: there is no silent fallback to another one.
     """
@@ -60,7 +60,7 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def memory_budget(device: torch.device) -> int:
-    """Bytes that the tiles of a network may take there."""
+    """Return the bytes that the tiles of a network may take on a device."""
     if device.type == "cuda":
         return int(0.8 * torch.cuda.mem_get_info(device)[0])
     available = _available_memory()
@@ -68,7 +68,7 @@ def memory_budget(device: torch.device) -> int:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an allocation failed; on a CPU torch raises a plain RuntimeError then."""
+    """Say whether an allocation failed; on a CPU torch raises a plain RuntimeError then."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
@@ -91,7 +91,7 @@ def placed(
 
 
 def describe_device(device: torch.device) -> str:
-    """Its name, for the record."""
+    """Return the device's name, for the record."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     if device.type == "cpu":
@@ -100,7 +100,7 @@ def describe_device(device: torch.device) -> str:
 
 
 def _available_memory() -> int | None:
-    """Bytes that programs may still take, with what the system's caches would give up."""
+    """Return the bytes that programs may still take, with what the system's caches would free."""
     try:
         lines = _MEMORY_FACTS.read_text(encoding="ascii").splitlines()
     except OSError:  # not Linux

@@ -41,7 +41,7 @@ def is_disk_full(problem: BaseException) -> bool:
 
 
 def _is_short_write(problem: OSError) -> bool:
-    """Numpy reports a full disk as an error without a number: "100 requested and 0 written"."""
+    """Say whether numpy met a full disk: "100 requested and 0 written", without a number."""
     return problem.errno is None and "requested and" in str(problem)
 
 

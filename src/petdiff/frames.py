@@ -82,7 +82,7 @@ class PETFrames:
         return np.asarray(durations_s, dtype=np.float64) / sum(durations_s)
 
     def mean(self) -> PETImage:
-        """The mean over all frames, each weighted by its duration; without a source to write to."""
+        """Return the mean over frames, each weighted by its duration; it has no source."""
         total = np.zeros(self.first.shape, dtype=np.float64)
         for frame, weight in zip(self.frames, self.weights, strict=True):
             total += weight * frame.values

@@ -123,7 +123,7 @@ def require_free(destination: str | Path, needed_bytes: int) -> None:
 def write_json(path: Path, content: Mapping[str, object] | BaseModel) -> None:
     """Write `content` as UTF-8 JSON that a person can read; NaN is refused, as JSON has none.
 
-    Bytes of file names that are not UTF-8 become JSON escapes (\\udcXX), which read back the same.
+    Bytes of file names that are not UTF-8 become JSON escapes, which read back the same.
     """
     if isinstance(content, BaseModel):
         content = content.model_dump(mode="json")
@@ -270,7 +270,7 @@ def absolute(path: str | Path) -> Path:
 
 
 def _exists(path: Path) -> bool:
-    """Return whether there is something of this name; PetdiffError where that cannot be told."""
+    """Return whether there is something of this name; PetdiffError where that cannot be known."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):

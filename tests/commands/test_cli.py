@@ -226,7 +226,7 @@ def test_what_runs_is_said_on_stderr_before_it_runs(
         assert part in done.err
 
 
-def test_samples_bring_their_spread_and_the_same_seed_the_same_bytes(
+def test_samples_bring_their_uncertainty_and_the_same_seed_the_same_bytes(
     run: Run, scan: Path, model: Path, tmp_path: Path
 ) -> None:
     options = ("--model", model, "--samples", 2, "--steps", 2, "--quiet")

@@ -137,7 +137,7 @@ def test_user_who_is_not_in_the_list_of_users_loses_nothing(scan: Path, tmp_path
     assert_whole(tmp_path / "out")
 
 
-def test_failed_picture_and_page_are_told_and_recorded_and_the_result_is_whole(
+def test_failed_picture_and_page_are_reported_and_recorded_and_the_result_is_whole(
     scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(*_: Any, **__: Any) -> None:

@@ -54,7 +54,7 @@ class GaussianThatKnowsItsVariance(Gaussian):
 
 
 def where_the_path_ends(noise: Tensor, sigma_first: float) -> Tensor:
-    """Along the probability flow of Gaussian data, (x − mean) / √(spread² + σ²) never changes."""
+    """Along the probability flow of Gaussian data, (x − mean) / √(sd² + σ²) never changes."""
     if math.isinf(sigma_first):
         return MEAN + SPREAD * noise
     return MEAN + (sigma_first * noise - MEAN) * SPREAD / math.hypot(SPREAD, sigma_first)
@@ -66,7 +66,7 @@ def unit_normal(n: int, seed: int = 0) -> Tensor:
 
 @pytest.fixture
 def moments(monkeypatch: pytest.MonkeyPatch) -> Moments:
-    """Exact mean and spread of what a sampler draws, without drawing.
+    """Exact mean and standard deviation of what a sampler draws, without drawing.
 
     On Gaussian data the result is a constant plus a sum of the noises, each times a weight. Voxel k
     is given the k-th noise as 1 and all others as 0, which singles out its weight; the last voxel
@@ -118,7 +118,7 @@ def test_start_at_infinity_costs_no_order(sampler: Sampler, order: int) -> None:
 
 
 @pytest.mark.parametrize("sampler", ALL)
-def test_from_infinity_mean_and_spread_become_those_of_the_data(
+def test_from_infinity_mean_and_standard_deviation_become_those_of_the_data(
     sampler: Sampler, moments: Moments
 ) -> None:
     mean, spread = moments(Gaussian(), sampler, straight_path(200))
@@ -141,7 +141,7 @@ def test_from_a_finite_sigma_what_its_noise_lacked_of_the_data_is_missing(
 
 
 @pytest.mark.parametrize("eta", [0.3, 1.0])
-def test_fresh_noise_of_ddim_keeps_the_spread(eta: float, moments: Moments) -> None:
+def test_fresh_noise_of_ddim_keeps_the_standard_deviation(eta: float, moments: Moments) -> None:
     mean, spread = moments(Gaussian(), sample_ddim, straight_path(200), eta=eta)
     assert mean == pytest.approx(MEAN, rel=1e-12)
     assert spread == pytest.approx(SPREAD, rel=0.015)
@@ -151,7 +151,7 @@ def test_fresh_noise_of_ddim_keeps_the_spread(eta: float, moments: Moments) -> N
 def test_ancestral_is_exact_in_any_number_of_steps_where_the_variance_is(
     steps: int, moments: Moments
 ) -> None:
-    """Its last step answers the mean of x0 given x, which has spread²/√(spread² + σ²) of spread."""
+    """Its last step answers the mean of x0 given x, whose deviation is sd²/√(sd² + σ²)."""
     sigmas = straight_path(steps)
     mean, spread = moments(GaussianThatKnowsItsVariance(), sample_ancestral, sigmas)
     assert mean == pytest.approx(MEAN, rel=1e-12)

@@ -58,7 +58,7 @@ def test_all_steps_are_all_timesteps(spacing: str) -> None:
 
 
 @pytest.mark.parametrize("steps", [2, 7, 50, 333])
-def test_spread_timesteps_hold_both_ends_and_gaps_that_differ_by_one(steps: int) -> None:
+def test_spaced_timesteps_hold_both_ends_and_gaps_that_differ_by_one(steps: int) -> None:
     timesteps = respaced_timesteps(1000, steps)
     assert len(timesteps) == steps
     assert (timesteps[0], timesteps[-1]) == (0, 999)

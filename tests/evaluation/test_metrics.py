@@ -229,7 +229,7 @@ def test_best_gaussian_finds_the_width_that_undoes_a_sharpening() -> None:
     assert best_gaussian(sharp, sharp, MM, body).strength == 0
 
 
-def test_filter_slab_by_slab_is_scipys() -> None:
+def test_filter_range_by_range_is_scipys() -> None:
     volume = phantom(noise=0.3, shape=(12, 10, 130))
     for fwhm_mm in (0.0, 4.0, 20.0):
         sigma = [fwhm_mm / FWHM_PER_SIGMA / size for size in MM]

@@ -149,7 +149,7 @@ def test_values_that_are_no_numbers_are_refused(model: Model, bad: float) -> Non
         denoise(PETImage(suv, np.eye(4)), model)
 
 
-def test_spread_is_that_of_the_samples_and_of_what_they_share(model: Model) -> None:
+def test_uncertainty_is_that_of_the_samples_and_of_what_they_share(model: Model) -> None:
     image = scan((24, 24, 24))
     options = {"steps": 2, "precision": "float32"}
     result = denoise(image, model, samples=3, generator=seeded(1), **options)
@@ -243,7 +243,7 @@ def test_out_of_memory_halves_the_tile_and_says_so(
     assert np.abs(result.image.suv - whole).max() < 0.5 * np.abs(whole).max()
 
 
-def test_out_of_memory_on_a_cpu_is_told_from_other_failures() -> None:
+def test_out_of_memory_on_a_cpu_is_distinguished_from_other_failures() -> None:
     with pytest.raises(RuntimeError) as full:
         torch.empty(2**58, dtype=torch.uint8)
     assert is_out_of_memory(full.value)

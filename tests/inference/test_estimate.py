@@ -39,7 +39,7 @@ def estimated(
     return announce_time(method, bound, voxels=1_000_000, calls=calls), method
 
 
-def test_time_of_all_calls_is_told_from_a_small_piece(
+def test_time_of_all_calls_is_estimated_from_a_small_piece(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="petdiff"):

@@ -70,7 +70,7 @@ def test_frames_in_any_order_are_stacked_by_position(tmp_path: Path) -> None:
 
 
 def temporal(ds: Dataset, frames: list[Dataset]) -> None:
-    """Frames are told apart by their index in time alone."""
+    """Only the index in time distinguishes the frames."""
     for n, frame in enumerate(frames):
         content = frame.FrameContentSequence[0]
         del content.FrameAcquisitionDateTime, content.FrameReferenceDateTime

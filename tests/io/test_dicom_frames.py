@@ -152,7 +152,7 @@ def test_frames_without_decay_correction_have_a_factor_each(tmp_path: Path) -> N
     assert factors[2] / factors[0] == pytest.approx(2 ** (1200 / 6600))
 
 
-def test_gates_are_told_by_their_trigger_time(tmp_path: Path) -> None:
+def test_gates_are_distinguished_by_their_trigger_time(tmp_path: Path) -> None:
     def gate(n: int, k: int, ds: Dataset) -> None:
         one_frame_time(n, k, ds)
         ds.SeriesType, ds.NumberOfTimeSlots, ds.TriggerTime = ["GATED", "IMAGE"], 3, 250.0 * (2 - n)

@@ -85,7 +85,7 @@ def test_nrrd_in_any_space(tmp_path: Path, space: str) -> None:
     assert image.facts["warnings"] == []
 
 
-def test_directions_that_are_not_stated_are_told(tmp_path: Path) -> None:
+def test_directions_that_are_not_stated_are_reported(tmp_path: Path) -> None:
     header = (
         "NRRD0004\ntype: float\ndimension: 3\nsizes: 5 4 3\nspacings: 2 3 4\n"
         "endian: little\nencoding: raw\n\n"

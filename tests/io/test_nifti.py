@@ -131,7 +131,7 @@ def test_metres_are_read_as_millimetres_and_kept(tmp_path: Path) -> None:
     np.testing.assert_allclose(nib.load(tmp_path / "out.nii").affine, small, rtol=1e-6)
 
 
-def test_no_codes_is_told(tmp_path: Path) -> None:
+def test_no_codes_is_reported(tmp_path: Path) -> None:
     path = saved(tmp_path / "scan.nii", values(), affine=None)
     assert "assumed" in read(path).facts["warnings"][0]
 

@@ -130,13 +130,13 @@ def test_an_sform_that_is_no_number_leaves_the_qform(tmp_path: Path, value: floa
         read(patched(path, qform_code=1, quatern_b=value))
 
 
-def test_voxel_sizes_that_contradict_each_other_are_told(tmp_path: Path) -> None:
+def test_voxel_sizes_that_contradict_each_other_are_reported(tmp_path: Path) -> None:
     path = patched(saved(tmp_path / "scan.nii"), pixdim=[1, 4, 4, 4, 0, 0, 0, 0])
     assert any("pixdim" in warning for warning in read(path).facts["warnings"])
     assert not read(saved(tmp_path / "sound.nii")).facts["warnings"]
 
 
-def test_more_values_than_declared_are_told(tmp_path: Path) -> None:
+def test_more_values_than_declared_are_reported(tmp_path: Path) -> None:
     for suffix in (".nii", ".nii.gz"):
         path = saved(tmp_path / f"scan{suffix}", values((5, 4, 6)))
         content = path.read_bytes() if suffix == ".nii" else gzip.decompress(path.read_bytes())

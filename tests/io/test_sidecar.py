@@ -166,7 +166,7 @@ def test_values_that_can_be_suv_pass_in_silence(tmp_path: Path, mean: float) -> 
 
 
 @pytest.mark.parametrize("mean", [0.01, 40.0])
-def test_unusual_suv_is_told(tmp_path: Path, mean: float) -> None:
+def test_unusual_suv_is_reported(tmp_path: Path, mean: float) -> None:
     path = saved(tmp_path, mean)
     assert read(path).in_suv
     assert "is the unit right?" in told(path)[0]
@@ -211,7 +211,7 @@ def test_sidecars_above_and_the_participants_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, "[1]", "3", "\x00"])
-def test_a_damaged_sidecar_is_told_and_ignored(tmp_path: Path, text: str) -> None:
+def test_a_damaged_sidecar_is_reported_and_ignored(tmp_path: Path, text: str) -> None:
     image = read(saved(tmp_path, 1.0, text))
     assert image.in_suv
     assert any("ignored" in warning for warning in image.facts["warnings"])
@@ -255,7 +255,7 @@ def test_the_half_life_of_the_header_counts_where_it_is_that_of_the_nuclide(tmp_
     assert any("not that of F18" in warning for warning in far.warnings)
 
 
-def test_a_dose_that_was_divided_twice_is_repaired_and_told(tmp_path: Path) -> None:
+def test_a_dose_that_was_divided_twice_is_repaired_and_reported(tmp_path: Path) -> None:
     """A header in MBq, which a converter took for Bq."""
     result = read_suv(saved(tmp_path, 4000, changed(InjectedRadioactivity=350e-6)))
     assert result.factor == pytest.approx(FACTOR)

@@ -1,4 +1,4 @@
-"""The published method: its domain, its axes, its air, its slabs, and the whole of it together."""
+"""The published method: its domain, its axes, its air, its windows, and all of it together."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_weights_add_up_to_one_everywhere(length: int, overlap: int) -> None:
 
 
 @pytest.mark.parametrize("slab", [6, 8, 40])
-def test_slabs_leave_no_trace_where_the_network_takes_no_statistics(slab: int) -> None:
+def test_windows_leave_no_trace_where_the_network_takes_no_statistics(slab: int) -> None:
     method = stubbed()
     y, x, sigma = volume(4, 4, 30), volume(4, 4, 30, seed=1), sigmas_of(SMALL_FIELD.alphas_bar)[400]
     fields = method.condition(y).fields
@@ -122,7 +122,7 @@ def test_slabs_leave_no_trace_where_the_network_takes_no_statistics(slab: int) -
     torch.testing.assert_close(slabs(x, sigma), whole)
 
 
-def test_slabs_know_the_variance_and_report_progress() -> None:
+def test_windows_know_the_variance_and_report_progress() -> None:
     method, ticks = stubbed(), []
     fields = method.condition(volume(4, 4, 18)).fields
     slabs = WindowDenoiser(method, fields, None, lambda *tick: ticks.append(tick), calls=2)
@@ -136,7 +136,7 @@ def test_slabs_know_the_variance_and_report_progress() -> None:
     assert slabs.describe() == VolumeCut(tile=(4, 4, 8), halo=0, blend=(3, 3, 3))
 
 
-def test_slab_is_halved_when_memory_runs_out(caplog: pytest.LogCaptureFixture) -> None:
+def test_window_is_halved_when_memory_runs_out(caplog: pytest.LogCaptureFixture) -> None:
     method = stubbed(Process(field=(4, 4), slab=24, overlap=3))
     enough = method.network.forward
 

@@ -73,8 +73,8 @@ def test_a_scan_s_own_counts_are_kept_and_the_rest_is_what_the_network_expects(
     assert (rest - fields[:, :1]).abs().max() > 0.1
 
 
-def test_thinned_counts_share_noise_with_the_full_dose_as_the_told_dose_says() -> None:
-    """Of the clinic's thinning: the slope of the full scan's error on the low one's is 1/dose."""
+def test_thinned_counts_share_noise_with_the_full_dose_as_the_given_dose_says() -> None:
+    """In simulated thinning, the slope of the full scan's error on the low one's is 1/dose."""
     rng = np.random.default_rng(0)
     full = rng.poisson(40.0, (400, 1000, 1, 1)).astype(np.float32)
     doses = (2, 4, 10)
@@ -114,7 +114,7 @@ def test_at_infinite_sigma_the_guess_is_not_looked_at() -> None:
 
 
 @pytest.mark.parametrize("left", [0.02, 0.07, 0.15, 0.3])
-def test_samples_of_a_gaussian_have_its_mean_and_spread(left: float) -> None:
+def test_samples_of_a_gaussian_have_its_mean_and_standard_deviation(left: float) -> None:
     """Its denoiser is known: E[r | x] of a Gaussian is linear in x."""
     method, mean = Flow3D.create("tiny"), 0.4
 

@@ -77,8 +77,8 @@ def test_each_verdict_hangs_on_a_patch_of_the_receptive_field_and_no_more() -> N
     assert len(reached) == int(reached[-1] - reached[0]) + 1 == PatchDiscriminator.receptive_field
 
 
-def test_no_layer_of_the_discriminator_stretches_more_than_its_bound() -> None:
-    """Spectral normalisation: the largest singular value of each weight is 1, once settled."""
+def test_no_layer_of_the_discriminator_enlarges_more_than_its_bound() -> None:
+    """Spectral normalisation: the largest singular value of each weight is 1 after some steps."""
     torch.manual_seed(0)
     judge = PatchDiscriminator(4)
     with torch.no_grad():

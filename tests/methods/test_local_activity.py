@@ -77,7 +77,7 @@ def fine_noise(noise: torch.Tensor, activity: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("width", [0.0, 0.5, 0.8])
-def test_noise_of_any_colour_is_told_from_anatomy(width: float) -> None:
+def test_noise_of_any_colour_is_distinguished_from_anatomy(width: float) -> None:
     """Noise of 2 %, white or smoothed by a Gaussian, in six times as much fine anatomy."""
     grain = torch.randn(40, 44, 36, generator=torch.Generator().manual_seed(2))
     noise = gaussian_smooth(grain, width) if width else grain
@@ -92,7 +92,7 @@ def test_noise_of_any_colour_is_told_from_anatomy(width: float) -> None:
 
 
 @pytest.mark.parametrize("dose", [2.0, 20.0])
-def test_noise_of_a_reconstructed_scan_is_told_from_anatomy(dose: float) -> None:
+def test_noise_of_a_reconstructed_scan_is_distinguished_from_anatomy(dose: float) -> None:
     """Two scans of one body in 6 mm voxels: their difference is noise alone."""
     x = (np.arange(32) - 15.5) * 6.0
     inside = np.repeat((np.hypot(x[:, None], x) < 85)[..., None], 24, axis=2)

@@ -175,7 +175,7 @@ def test_a_hot_voxel_is_not_clipped_on_the_way(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMPARED)
-def test_an_example_is_both_scans_in_the_domain_of_bind(name: str) -> None:
+def test_an_example_is_both_scans_in_the_domain_of_its_condition(name: str) -> None:
     method = fresh(name)
     low, full = pair(5)
     x0, y = method.example(low, full)

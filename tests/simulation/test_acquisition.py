@@ -176,7 +176,7 @@ def test_a_slice_has_its_noise_whatever_stack_it_is_in(
     np.testing.assert_array_equal(part.counts, all_of_it.counts[..., 1:3])
 
 
-def test_normalisation_error_spreads_the_mean_of_each_line(model: BlurredProjector) -> None:
+def test_normalisation_error_scatters_the_mean_of_each_line(model: BlurredProjector) -> None:
     bright = np.ones((N, N, SLICES), np.float32)
     scanned = acquire(
         bright,

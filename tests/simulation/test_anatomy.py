@@ -117,7 +117,7 @@ def test_other_seed_other_body(man: Patient, woman: Patient) -> None:
 
 
 @pytest.mark.parametrize("start", [0, 7, 33])
-def test_slab_equals_crop_of_the_whole(man: Patient, start: int) -> None:
+def test_part_equals_crop_of_the_whole(man: Patient, start: int) -> None:
     grid = Grid((44, 32, 48), (5.5, 5.5, 4.0), (-118.0, -85.0, 1080.0))
     all_of_it, part = render(man, grid), render(man, grid.part(start, start + 9))
     crop = all_of_it.part(start, start + 9)

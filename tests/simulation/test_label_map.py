@@ -133,7 +133,7 @@ def test_body_is_guessed_around_the_labels(patient: Patient, two_organs: LabelMa
     assert phantom.labels[15, 13, 10] == LABEL["muscle"]
 
 
-def test_unnamed_and_unknown_labels_become_soft_tissue_and_are_told() -> None:
+def test_unnamed_and_unknown_labels_become_soft_tissue_and_are_reported() -> None:
     present = {1: "livr", 2: "flux_capacitor", 3: "", 4: "Left Lung", 5: "Vertebrae T1"}
     assert structure_names(present) == {
         1: "muscle", 2: "muscle", 3: "muscle", 4: "muscle", 5: "vertebrae_T1"

@@ -111,7 +111,7 @@ def test_lower_doses_are_noisier_by_the_root_of_the_factor() -> None:
 
 
 @pytest.mark.parametrize("name", ["vision600", "discovery-mi", "mct-flow"])
-def test_full_dose_noise_in_the_liver_is_that_of_the_clinic(name: str) -> None:
+def test_full_dose_noise_in_the_liver_is_that_of_real_scanners(name: str) -> None:
     """A body of 70 kg (34 × 22 cm, SUV 0.7) with 3.3 MBq/kg, one hour after injection: the liver's
     coefficient of variation is 8 to 13 % in clinical scans."""
     scanner = get_scanner(name)

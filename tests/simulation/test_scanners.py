@@ -98,6 +98,6 @@ def test_counts_in_a_bed_are_those_of_the_decaying_activity() -> None:
     assert seen.counts_per_bq[0] == pytest.approx(float(expected), rel=1e-6)
 
 
-def test_suv_one_is_the_dose_left_spread_over_the_body() -> None:
+def test_suv_one_is_the_dose_left_over_the_weight() -> None:
     exam = Exam(injected_bq=200e6, weight_kg=80, uptake_s=F18.half_life_s)
     assert exam.bqml_per_suv() == pytest.approx(200e6 / 2 / 80_000)

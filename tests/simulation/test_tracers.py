@@ -1,4 +1,4 @@
-"""Tracer uptake: every tissue has one, spread about its median between patients."""
+"""Tracer uptake: every tissue has one, varied about its median between patients."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def find_chromium() -> str | None:
 
 
 class Chromium:
-    """One tab; `events` keeps what the browser told, oldest first."""
+    """One tab; `events` keeps what the browser said, oldest first."""
 
     def __init__(self, profile: Path, *flags: str, size: tuple[int, int] = (1440, 900)) -> None:
         to_read, self._write = os.pipe()

@@ -133,7 +133,7 @@ def test_ge_keeps_its_own_time() -> None:
     assert result.factor == pytest.approx(2 * 70_000 / 3.5e8)
 
 
-def test_rules_that_differ_are_told() -> None:
+def test_rules_that_differ_are_reported() -> None:
     result = suv(FrameReferenceTime=660_000, ActualFrameDuration=1)
     assert result.candidates["frame reference time"] == pytest.approx(
         result.factor * 2**-0.1, rel=1e-6

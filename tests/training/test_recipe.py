@@ -70,7 +70,7 @@ def test_a_setting_by_its_former_name_is_refused_with_the_new_one(
         read_recipe(written(tmp_path, before))
 
 
-def test_tiny_networks_take_two_patches_at_once_unless_told_otherwise() -> None:
+def test_tiny_networks_take_two_patches_at_once_unless_set_otherwise() -> None:
     assert Recipe(preset="tiny").patches_per_pass == 2
     assert Recipe(preset="tiny", batch=3).patches_per_pass == 1
     assert Recipe(preset="tiny", micro_batch=1).patches_per_pass == 1

@@ -1,4 +1,4 @@
-"""`petdiff denoise`: a scan file in; the denoised scan, its spread, pictures and a record out."""
+"""`petdiff denoise`: a scan in; the denoised scan, its uncertainty, pictures and a record out."""
 
 from __future__ import annotations
 
@@ -116,13 +116,13 @@ def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list
 
 
 def _result_bytes(request: Request, scan: PETImage | PETFrames) -> int:
-    """Room that the results take, uncompressed."""
+    """Return the bytes that the results take, uncompressed."""
     voxels = scan.first.values.size * len(scan) if isinstance(scan, PETFrames) else scan.values.size
     return 4 * voxels * (1 if request.options.samples == 1 else 2) + 40_000_000
 
 
 def _form(request: Request, image: PETImage) -> Form:
-    """The form of the result: the one that is asked for, else that of the scan, else NIfTI."""
+    """Return the form of the result: the one asked for, else that of the scan, else NIfTI."""
     source = image.facts.get("format")
     if request.to == "dicom" and source != "dicom":
         raise UsageError(
@@ -191,7 +191,7 @@ def _write(result: Result | FramesResult, folder: Path, form: Form) -> None:
 
 
 def _without_source(scan: PETImage | PETFrames) -> PETImage | PETFrames:
-    """The scan as it is written where its values, not the stored unit, are wanted."""
+    """Return the scan without its source, so that its values and no stored unit are written."""
     if isinstance(scan, PETFrames):
         return scan.with_frames([_bare(frame) for frame in scan])
     return _bare(scan)
@@ -271,7 +271,7 @@ def title(record: DenoisingRecord) -> str:
 
 
 def grid_text(image: PETImage) -> str:
-    """The grid for a person: 192 × 288 × 520 voxels of 1.65 × 1.65 × 1.65 mm."""
+    """Return the grid for a person: 192 × 288 × 520 voxels of 1.65 × 1.65 × 1.65 mm."""
     shape = " × ".join(str(n) for n in image.shape)
     size = " × ".join(f"{mm:.4g}" for mm in image.spacing_mm)
     return f"{shape} voxels of {size} mm"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def mean_result(result: FramesResult) -> Result:
-    """The mean over the denoised frames, with its uncertainty: frames have noise of their own."""
+    """Return the mean over the denoised frames, with its uncertainty (noise is independent)."""
     from petdiff.inference.denoise import Result
 
     uncertainty = None
@@ -66,7 +66,7 @@ def _figures(before: PETImage, after: PETImage, body: np.ndarray) -> dict[str, f
 
 
 def frames_text(scan: PETFrames) -> str:
-    """The frames for a person: 20 dynamic frames of 10 to 300 s."""
+    """Return the frames for a person: 20 dynamic frames of 10 to 300 s."""
     durations_s = [timing.duration_s for timing in scan.timings if timing.duration_s]
     text = f"{len(scan)} {scan.kind} frames"
     if len(durations_s) < len(scan):

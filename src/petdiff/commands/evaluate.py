@@ -123,7 +123,7 @@ def _lesions(path: Path, grid: PETImage, resample: bool, progress: Progress) -> 
 
 
 def _nested(rows: Iterable[Row]) -> dict[str, object]:
-    """Figures of the whole image by metric; those of regions by region and metric."""
+    """Return figures of the whole image by metric; those of regions by region and metric."""
     whole: dict[str, object] = {}
     regions: dict[str, dict[str, float | None]] = {}
     for row in rows:

@@ -47,7 +47,7 @@ def read_labels(path: Path, grid: PETImage, *, resample: bool) -> Labels:
 
 
 def read_names(labels: Path, names: Path | None) -> dict[int, str]:
-    """Names by label, from `names` or the .json beside the labels; empty where there is neither."""
+    """Return names by label, from `names` or the .json beside the labels; {} without either."""
     beside = labels.with_name(stem_of(labels) + ".json")
     path = names or beside
     if names is None and not beside.is_file():
@@ -109,7 +109,7 @@ def _entry(
 
 
 def _number(given: object) -> float | None:
-    """A finite number; None where it is something else."""
+    """Return a finite number; None where it is something else."""
     try:
         number = float(given)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):

@@ -29,7 +29,7 @@ _MOST_LINES = 12
 
 
 def tables(results: Mapping[str, Sequence[Row]]) -> str:
-    """The tables of all scans but the reference, in words and columns."""
+    """Return the tables of all scans but the reference, in words and columns."""
     found = {n: {(r.metric, r.region): r.value for r in rows} for n, rows in results.items()}
     reference = found.pop("reference")
     scans = list(found.values())

@@ -39,7 +39,7 @@ def _is_shipped(file: Path) -> bool:
 
 
 def describe_installation() -> dict[str, object]:
-    """Versions, devices and shipped models."""
+    """Return versions, devices and shipped models."""
     from petdiff.device import describe_device, resolve_device, resolve_precision
     from petdiff.methods.model import shipped_models
 
@@ -65,7 +65,7 @@ def describe_model(path: Path) -> dict[str, object]:
 
 
 def describe_scan(path: Path, series: str | None = None) -> dict[str, object]:
-    """Grid, frames, unit, range and acquisition of a scan."""
+    """Return grid, frames, unit, range and acquisition of a scan."""
     scan = read(path, series=series)
     frames = scan.frames if isinstance(scan, PETFrames) else (scan,)
     image = frames[0]
@@ -86,7 +86,7 @@ def describe_scan(path: Path, series: str | None = None) -> dict[str, object]:
 
 
 def frame_facts(scan: PETFrames) -> dict[str, object]:
-    """Kind, number and times in seconds of a scan's frames; times that are unknown are left out."""
+    """Return kind, number and times in seconds of the frames; unknown times are left out."""
     columns = {
         name: [getattr(timing, name) for timing in scan.timings]
         for name in ("start_s", "duration_s", "trigger_s")
@@ -96,7 +96,7 @@ def frame_facts(scan: PETFrames) -> dict[str, object]:
 
 
 def _lines(content: dict[str, object], indent: str = "") -> list[str]:
-    """`name  value` lines, with what lies deeper indented below its name."""
+    """Return `name  value` lines, with what lies deeper indented below its name."""
     lines = []
     width = max((len(name) for name in content), default=0) + 2
     for name, value in content.items():

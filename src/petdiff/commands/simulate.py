@@ -58,7 +58,7 @@ def simulate_patients(study: Study, output: Path, *, quiet: bool = False) -> lis
 
 
 def _record(study: Study, path: Path) -> ScanRecord:
-    """The record to scan again from; UsageError where the options ask for another patient."""
+    """Read the record to scan again; UsageError where the options ask for another patient."""
     record = read_record(path)
     for option, given, recorded in (
         ("--tracer", study.tracer, record.patient.tracer),

@@ -18,6 +18,6 @@ def explain_suv(
     *,
     as_json: bool = False,
 ) -> str:
-    """The explanation as lines for a person, or as JSON."""
+    """Return the explanation as lines for a person, or as JSON."""
     found = read_suv(scan, series=series, units=units, suv_factor=suv_factor)
     return json.dumps(found.as_dict(), indent=2, ensure_ascii=False) if as_json else explain(found)

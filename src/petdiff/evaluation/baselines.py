@@ -31,7 +31,7 @@ class Filtered(NamedTuple):
 
 
 def best_gaussian(low: Volume, reference: Volume, spacing_mm: Spacing, body: Mask) -> Filtered:
-    """The Gaussian filter of least mean squared error over the body; strength is its FWHM in mm."""
+    """Return the Gaussian filter of least mean squared error over the body, and its FWHM in mm."""
     # Nothing further from the body than the widest filter reaches can change it there.
     reach_mm = 4 * _WIDEST_FWHM_MM / FWHM_PER_SIGMA + max(spacing_mm)
     box = grown(bounding_box(body), body.shape, spacing_mm, reach_mm)
@@ -47,7 +47,7 @@ def best_gaussian(low: Volume, reference: Volume, spacing_mm: Spacing, body: Mas
 
 
 def gaussian(suv: Volume, spacing_mm: Spacing, fwhm_mm: float) -> Volume:
-    """A Gaussian filter of a width in mm, whatever the voxels; 0 changes nothing."""
+    """Return the scan under a Gaussian filter of a width in mm; 0 changes nothing."""
     return smoothed(suv, [fwhm_mm / FWHM_PER_SIGMA / size for size in spacing_mm])
 
 
@@ -57,7 +57,7 @@ def best_non_local_means(
     body: Mask,
     strengths: Sequence[float] = (0.5, 0.8, 1.2, 1.8),
 ) -> Filtered:
-    """Non-local means (Buades 2005, scikit-image) of the best of `strengths`, h in noise levels.
+    """Filter by non-local means (Buades 2005, scikit-image) at the best of `strengths`.
 
     The root of SUV is filtered, which evens out the noise of counts, and squared again; the noise
     level is the grain of that root within the body.

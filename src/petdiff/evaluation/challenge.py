@@ -70,8 +70,10 @@ def challenge_score(
     organs: Sequence[Target],
     lesions: Sequence[Target],
 ) -> Score:
-    """The score of one scan; psnr_db None stands for equal scans. A metric that does not exist
-    (the SSIM of a thin scan) leaves its weight to the others."""
+    """Return the score of one scan; psnr_db None stands for equal scans.
+
+    A metric that does not exist (the SSIM of a thin scan) leaves its weight to the others.
+    """
     components: dict[str, dict[str, float]] = {
         "global": {"nrmse": points(nrmse), "psnr": _psnr_points(psnr_db)}
         | ({} if ssim is None else {"ssim": 100 * max(ssim, 0.0)})
@@ -86,7 +88,7 @@ def challenge_score(
 
 
 def over_doses(scores: Mapping[float, float]) -> float:
-    """One score from the scores at several dose factors, by the challenge's weights.
+    """Return one score from the scores at several dose factors, by the challenge's weights.
 
     Where factors are missing, the others share their weight. Raises KeyError for a factor that the
     challenge does not know.
@@ -96,12 +98,12 @@ def over_doses(scores: Mapping[float, float]) -> float:
 
 
 def points(error: float) -> float:
-    """100 for no error, 0 for one of 100 % or more."""
+    """Return 100 for no error, 0 for one of 100 % or more."""
     return 100 * max(0.0, 1 - abs(error))
 
 
 def weighted_mean(values: Mapping[str, float], weights: Weights) -> float:
-    """Mean by the weights of those that are there."""
+    """Return mean by the weights of those that are there."""
     total = sum(weights[name] for name in values)
     return sum(weights[name] * value for name, value in values.items()) / total
 

@@ -54,7 +54,7 @@ def sphere_lesion(
     affine: NDArray[np.float64],
     suv: float | None = None,
 ) -> Lesion:
-    """A ball about a point in mm (RAS+) of the grid of `shape` and `affine`.
+    """Return a ball about a point in mm (RAS+) of the grid of `shape` and `affine`.
 
     Raises InputRefused where less than half of it lies in the field of view.
     """
@@ -77,7 +77,7 @@ def sphere_lesion(
 
 
 def labelled_lesions(labels: NDArray[np.int32], spacing_mm: Spacing) -> list[Lesion]:
-    """A lesion for each label; for each connected part where there is only one label.
+    """Return a lesion per label; per connected part where there is only one label.
 
     Raises InputRefused where there is none.
     """
@@ -98,7 +98,7 @@ def labelled_lesions(labels: NDArray[np.int32], spacing_mm: Spacing) -> list[Les
 
 
 def measure_lesion(lesion: Lesion, suv: Volume, spacing_mm: Spacing) -> dict[str, float | None]:
-    """The lesion's figures in one scan.
+    """Measure the lesion in one scan.
 
     suv_mean      over the lesion, partly covered voxels by their share
     suv_max       over its core
@@ -121,8 +121,10 @@ def measure_lesion(lesion: Lesion, suv: Volume, spacing_mm: Spacing) -> dict[str
 
 
 def true_figures(lesion: Lesion) -> dict[str, float]:
-    """What a perfect scanner would measure in a lesion of known, even uptake; empty otherwise,
-    and where the field of view cuts the lesion."""
+    """Return what a perfect scanner would measure in a lesion of known, even uptake.
+
+    Empty where the uptake is not known, and where the field of view cuts the lesion.
+    """
     if lesion.suv is None or lesion.seen < _ALL_SEEN:
         return {}
     return {

@@ -23,7 +23,7 @@ _SSIM_REACH = _SSIM_WINDOW // 2
 def compare(
     reference: Volume, test: Volume, body: Mask, *, ssim_range: float = CLIP_SUV
 ) -> dict[str, float | None]:
-    """Every whole-image metric of a scan in SUV against a reference on its grid; JSON-able.
+    """Measure a scan in SUV against a reference on its grid, over the whole image.
 
     psnr_db             peak: the reference's maximum; over the body, and the whole volume
     psnr_clip16_db      both clipped to SUV 0…16, peak 16
@@ -56,12 +56,12 @@ def compare(
 
 
 def psnr(reference: Volume, test: Volume, peak: float, mask: Mask) -> float | None:
-    """10·log10(peak² / mean squared error) in dB over a mask; None for equal images."""
+    """Return 10·log10(peak² / mean squared error) in dB over a mask; None for equal images."""
     return _decibel(peak, _mean_square(reference, test, mask))
 
 
 def ssim_map(reference: Volume, test: Volume, data_range: float) -> Volume | None:
-    """Structural similarity (Wang 2004) at each voxel, as scikit-image computes it in 3-D.
+    """Return the structural similarity (Wang 2004) per voxel, as scikit-image has it in 3-D.
 
     None where the scan is thinner than the window of 7 voxels.
     """
@@ -78,7 +78,7 @@ def ssim_map(reference: Volume, test: Volume, data_range: float) -> Volume | Non
 def coverage(
     reference: Volume, test: Volume, spread: Volume, mask: Mask
 ) -> dict[str, float | None]:
-    """How well a scan's stated standard deviation `spread` tells its error, over a mask.
+    """Compare a scan's stated standard deviation `spread` with its error, over a mask.
 
     within_1_sd, within_2_sd   share of voxels whose error is within one or two of it; 0.683 and
                                0.954 where errors are Gaussian and it is exact, 0.649 and 0.914
@@ -97,14 +97,14 @@ def coverage(
 
 
 def _partial_errors(part: PlaneRange, reference: Volume, test: Volume, body: Mask) -> Sums:
-    """The sums of `_error_sums` over the body in a range of planes, and over all of it."""
+    """Return the sums of `_error_sums` over the body in a range of planes, and over all of it."""
     images = [image[..., part.write] for image in (reference, test)]
     inside = body[..., part.write]
     return np.stack([_error_sums(*(i[where] for i in images)) for where in (inside, ...)])
 
 
 def _error_sums(reference: Volume, test: Volume) -> Sums:
-    """Voxels, Σ reference, Σ test, Σ error², Σ |error|, and Σ error² of the clipped images."""
+    """Return voxels, Σ reference, Σ test, Σ error², Σ |error|, and Σ error² after clipping."""
     first, second = (np.ravel(image).astype(np.float64) for image in (reference, test))
     error = second - first
     cut = np.clip(second, 0, CLIP_SUV) - np.clip(first, 0, CLIP_SUV)
@@ -131,7 +131,7 @@ def _similarities(
 def _partial_similarities(
     part: PlaneRange, reference: Volume, test: Volume, body: Mask, data_range: float
 ) -> Sums:
-    """Sums of the SSIM over the body, the volume, and the volume of the clipped images; counts."""
+    """Sum the SSIM over the body, the volume, and the clipped volume; returns sums and counts."""
     images = [np.ascontiguousarray(image[..., part.read]) for image in (reference, test)]
     clipped = [np.clip(image, 0, CLIP_SUV) for image in images]
     similarity = ssim_map(images[0], images[1], data_range)

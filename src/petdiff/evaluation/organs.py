@@ -26,7 +26,7 @@ class Organ:
 
 
 def find_organs(labels: NDArray[np.int32], names: Mapping[int, str]) -> list[Organ]:
-    """An organ for each label above 0.
+    """Return an organ for each label above 0.
 
     One without a name is called by its number; a name of several labels carries the number too.
     """
@@ -41,7 +41,7 @@ def find_organs(labels: NDArray[np.int32], names: Mapping[int, str]) -> list[Org
 
 
 def measure_organ(organ: Organ, suv: Volume) -> dict[str, float]:
-    """Mean and maximum SUV of an organ in one scan."""
+    """Measure mean and maximum SUV of an organ in one scan."""
     values = suv[organ.box][organ.mask]
     return {"suv_mean": float(values.mean(dtype=np.float64)), "suv_max": float(values.max())}
 
@@ -49,10 +49,10 @@ def measure_organ(organ: Organ, suv: Volume) -> dict[str, float]:
 def deepest_sphere(
     organ: Organ, spacing_mm: Spacing, largest_mm: float = LIVER_SPHERE_MM
 ) -> tuple[NDArray[np.bool_], float]:
-    """The voxels of the organ's box within the largest sphere that the organ holds, and its radius.
+    """Return the voxels of the organ's box within the largest sphere in the organ, and its radius.
 
-    It lies about the voxel that is furthest from the organ's edge, whatever the scans show, and has
-    a radius of `largest_mm` where there is room for more.
+    The sphere lies about the voxel that is furthest from the organ's edge, whatever the scans show.
+    Its radius is `largest_mm` where there is room for more.
     """
     centre, depth_mm = inscribed_sphere(organ.mask, spacing_mm)
     radius_mm = min(depth_mm, largest_mm)
@@ -60,6 +60,6 @@ def deepest_sphere(
 
 
 def coefficient_of_variation(values: NDArray[np.float32]) -> float | None:
-    """Standard deviation over mean; None where the mean is not positive."""
+    """Return standard deviation over mean; None where the mean is not positive."""
     mean = float(values.mean(dtype=np.float64))
     return float(values.std(dtype=np.float64)) / mean if mean > 0 else None

@@ -74,9 +74,11 @@ class SphereFigures:
 
 @dataclass(frozen=True)
 class PhantomFigures:
-    """The phantom: its background (mean of the 60 discs of 37 mm; standard deviation over mean of
-    the voxels of those in the spheres' slice), the activity that recoveries are relative to, and
-    the spheres from the largest to the smallest."""
+    """The phantom's background, the activity that recoveries are relative to, and its spheres.
+
+    The background is the mean of the 60 discs of 37 mm; its coefficient of variation is that of the
+    voxels of the discs in the spheres' slice. Spheres are ordered from large to small.
+    """
 
     background_mean: float
     background_cov: float
@@ -124,7 +126,7 @@ def measure_phantom(
 
 
 def find_spheres(volume: Volume, spacing_mm: Spacing) -> list[Index]:
-    """Centres of the six spheres as voxel indices, the hottest in all, so the largest, first.
+    """Find the centres of the six spheres as voxel indices, the largest (hottest) first.
 
     Hot parts of the smoothed scan in the plane of the hottest one; of each, the centroid of what
     exceeds the background within 3 mm of the sphere. Raises InputRefused for fewer than six.
@@ -156,7 +158,7 @@ def find_spheres(volume: Volume, spacing_mm: Spacing) -> list[Index]:
 
 
 def _typical(volume: Volume) -> float:
-    """The background's level: the median of the voxels that are clearly not air."""
+    """Return the background's level: the median of the voxels that are clearly not air."""
     top = float(np.percentile(volume, 99.5))
     inside = volume[volume > 0.05 * top]
     if top <= 0 or inside.size == 0:
@@ -167,7 +169,7 @@ def _typical(volume: Volume) -> float:
 def _centroid(
     excess: Volume, spacing_mm: Spacing, start: NDArray[np.float64], radius_mm: float
 ) -> Index:
-    """Where the excess within a sphere about it balances, from a start near by."""
+    """Return where the excess within a sphere about it balances, from a start near by."""
     centre = start
     for _ in range(20):
         box, shares = sphere_weights(excess.shape, spacing_mm, centre.tolist(), radius_mm)
@@ -192,7 +194,7 @@ class _Discs:
     def shares(
         self, shape: tuple[int, ...], point: Sequence[float]
     ) -> tuple[tuple[slice, slice], NDArray[np.float64]]:
-        """The pixels around a point [i, j], and their shares."""
+        """Return the pixels around a point [i, j], and their shares."""
         fine = (np.arange(10) + 0.5) / 10 - 0.5
         cuts, squares = [], []
         for n, at, size in zip(shape[:2], point, self.spacing_mm[:2], strict=True):
@@ -209,13 +211,13 @@ class _Discs:
         return float((volume[(*cut, k)] * shares).sum() / shares.sum())
 
     def values(self, volume: Volume, point: Sequence[float], k: int) -> Volume:
-        """The pixels at least half covered."""
+        """Return the pixels at least half covered."""
         cut, shares = self.shares(volume.shape, point)
         return volume[(*cut, k)][shares >= 0.5]
 
 
 def _slices(planes: int, spacing_mm: Spacing, centres: Sequence[Index]) -> list[int]:
-    """The spheres' slice and those nearest to 1 and 2 cm on both sides."""
+    """Return the spheres' slice and those nearest to 1 and 2 cm on both sides."""
     middle = round(float(np.mean([centre[2] for centre in centres])))
     found = [middle + round(away / spacing_mm[2]) for away in _SLICES_MM]
     if min(found) < 0 or max(found) >= planes:
@@ -226,7 +228,7 @@ def _slices(planes: int, spacing_mm: Spacing, centres: Sequence[Index]) -> list[
 def _background_points(
     volume: Volume, spacing_mm: Spacing, centres: Sequence[Index], background: float
 ) -> list[tuple[int, int]]:
-    """Twelve pixels [i, j] about which a disc of 37 mm lies in even background, far apart."""
+    """Choose twelve pixels [i, j], far apart, each amid a disc of 37 mm of even background."""
     plane = _slices(volume.shape[2], spacing_mm, centres)[2]
     thick = volume[:, :, max(plane - 2, 0) : plane + 3].mean(axis=2)
     smooth = gaussian_filter(thick, [3.0 / size for size in spacing_mm[:2]])

@@ -90,7 +90,7 @@ def prepare(
 
 
 def measure_scan(case: Case, suv: Volume) -> list[Row]:
-    """Every figure of a scan in SUV on the case's grid: its own, and against the reference.
+    """Measure a scan in SUV on the case's grid: its own figures, and against the reference.
 
     A figure named …_bias is test / reference - 1, one named …_bias_to_truth the same against the
     true uptake of a lesion where that is known.
@@ -106,7 +106,7 @@ def measure_scan(case: Case, suv: Volume) -> list[Row]:
 
 
 def describe_scan(case: Case, suv: Volume) -> list[Row]:
-    """The figures of a scan that need no reference: grain, organs, liver, lesions."""
+    """Measure what needs no reference: grain, organs, liver, lesions."""
     rows = [Row("noise_level", "volume", noise_level(suv, case.spacing_mm), "1")]
     millilitre = float(np.prod(case.spacing_mm)) / 1000
     for organ in case.organs:
@@ -127,7 +127,7 @@ def describe_scan(case: Case, suv: Volume) -> list[Row]:
 
 
 def of_whole_image(row: Row) -> bool:
-    """Whether a figure is of the whole image, and not of a label that is named body or volume."""
+    """Say whether a figure is of the whole image, and not of a label named body or volume."""
     return row.region in ("body", "volume") and row.metric.removesuffix("_bias") not in _UNITS
 
 
@@ -169,7 +169,7 @@ def _liver(case: Case) -> Organ | None:
 
 
 def _spectrum(case: Case, suv: Volume) -> NoisePower | None:
-    """The noise power spectrum in the liver; None where there is no liver with room for a cube."""
+    """Return the noise power spectrum in the liver; None without room for a cube in it."""
     liver = _liver(case)
     cubes = cubes_within(liver.mask, case.spacing_mm) if liver else []
     if not liver or not cubes:

@@ -74,7 +74,7 @@ class Ensemble:
         self._squares: NDArray[np.float64] | None = None
 
     def add(self, image: Volume) -> None:
-        """Raises UsageError for an image of another shape."""
+        """Add an image; raises UsageError for one of another shape."""
         if self._mean is None or self._squares is None:
             self._mean = np.zeros(image.shape)
             self._squares = np.zeros(image.shape)
@@ -86,13 +86,13 @@ class Ensemble:
         self._squares += off * (image - self._mean)
 
     def mean(self) -> NDArray[np.float64]:
-        """Raises UsageError where no image was added."""
+        """Return the mean; raises UsageError where no image was added."""
         if self._mean is None:
             raise UsageError("no realisation: a mean needs at least one")
         return self._mean
 
     def variance(self) -> NDArray[np.float64]:
-        """Unbiased. Raises UsageError for fewer than two images."""
+        """Return the unbiased variance; raises UsageError for fewer than two images."""
         if self._squares is None or self.count < 2:
             raise UsageError(f"{self.count} realisation: a variance needs at least two")
         return self._squares / (self.count - 1)
@@ -101,7 +101,9 @@ class Ensemble:
 def bias_and_variance(
     images: Iterable[Volume], truth: Volume, labels: Labels, names: Mapping[int, str]
 ) -> BiasAndVariance:
-    """Of a method's images of one patient in other noise (20 or more), against the truth in SUV.
+    """Measure bias and variance of a method's images of one patient against the truth in SUV.
+
+    images  20 or more, which differ in noise alone
 
     labels  regions, as in `names`; label 0 is none, and regions without uptake are left out
     """
@@ -164,7 +166,7 @@ def rescan(
     extent: str = "total-body",
     threads: int = 1,
 ) -> Rescanned:
-    """The patient of `seed`, scanned `count` times at 1/dose_factor (1: full dose).
+    """Scan the patient of `seed` `count` times at 1/dose_factor (1: full dose).
 
     `scans` are made as they are asked for. The n-th has the noise of the stream n of the seed, so
     a longer ensemble begins with the shorter one. Raises UsageError for unknown names.
@@ -201,7 +203,7 @@ def rescan(
 def _by_label(
     image: NDArray[np.floating], flat: Labels, voxels: NDArray[np.intp]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation over the voxels of each label; empty labels give 0."""
+    """Return mean and standard deviation over the voxels of each label; empty labels give 0."""
     values = image.ravel().astype(np.float64)
     n = np.maximum(voxels, 1)
     mean = np.bincount(flat, values, len(voxels)) / n

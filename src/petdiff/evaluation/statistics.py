@@ -67,7 +67,7 @@ def bootstrap(
     resamples: int = 2000,
     confidence: float = 0.95,
 ) -> Interval:
-    """A statistic of the values with its bootstrap interval (Efron 1987), as scipy draws it.
+    """Return a statistic with its bootstrap interval (Efron 1987), as scipy draws it.
 
     statistic  called with (values, axis=…)
 
@@ -98,7 +98,7 @@ def grouped_interval(
     resamples: int = 1000,
     confidence: float = 0.95,
 ) -> tuple[float, float] | None:
-    """Percentile bootstrap interval of a statistic of cases of which several belong together.
+    """Return a percentile bootstrap interval of a statistic of cases in groups.
 
     statistic  called with the indices of the cases drawn; NaN where it has no value
     groups     whose each case is. Groups are drawn, not cases: those of one are not independent
@@ -121,8 +121,10 @@ def grouped_interval(
 
 
 def paired(reference: ArrayLike, test: ArrayLike, *, confidence: float = 0.95) -> Paired:
-    """Compare two methods on the same patients. Raises UsageError for fewer than two patients,
-    or lists of different lengths."""
+    """Compare two methods on the same patients.
+
+    Raises UsageError for fewer than two patients, or lists of different lengths.
+    """
     difference = _difference(reference, test)
     n, mean, spread = len(difference), float(difference.mean()), float(difference.std(ddof=1))
     half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread / np.sqrt(n)
@@ -143,7 +145,7 @@ def paired(reference: ArrayLike, test: ArrayLike, *, confidence: float = 0.95) -
 def bland_altman(
     reference: ArrayLike, test: ArrayLike, *, percent: bool = False, confidence: float = 0.95
 ) -> Agreement:
-    """Bias and 95 % limits of agreement of test against reference, with intervals.
+    """Return bias and 95 % limits of agreement of test against reference, with intervals.
 
     percent  of the reference, as for a reference that is the truth
 
@@ -169,7 +171,7 @@ def bland_altman(
 
 
 def holm(p_values: ArrayLike) -> Values:
-    """p-values adjusted for their number (Holm 1979): keeps the chance of any false finding."""
+    """Adjust p-values for their number (Holm 1979): bounds the chance of a false finding."""
     p = np.asarray(p_values, float)
     order = np.argsort(p)
     stepped = (len(p) - np.arange(len(p))) * p[order]

@@ -45,7 +45,7 @@ class NoisePower:
 
 
 def noise_power(cubes: FloatArray, spacing_mm: Spacing) -> NoisePower:
-    """The noise power spectrum of cubes [n, i, j, k] of one scan, each less its own mean.
+    """Return the noise power spectrum of cubes [n, i, j, k] of a scan, each less its own mean.
 
     NPS(f) = voxel volume / voxels · ⟨|DFT(cube - mean)|²⟩ (Siewerdsen 2002, in 3-D), so that
     its integral over frequency is the variance within a cube. Of two scans that differ in noise
@@ -66,7 +66,7 @@ def noise_power(cubes: FloatArray, spacing_mm: Spacing) -> NoisePower:
 
 
 def spectral_distance(reference: NoisePower, test: NoisePower) -> tuple[float, float]:
-    """How far a scan's noise is from a reference's: in all, and in its distribution alone.
+    """Measure how far noise is from a reference's: in all, and in its distribution alone.
 
     ∫|NPS_test - NPS_reference| over the reference's variance: 0 for equal noise, 1 where the test
     has none. And half the integral of the difference of both spectra, each over its own variance:
@@ -84,7 +84,7 @@ def spectral_distance(reference: NoisePower, test: NoisePower) -> tuple[float, f
 def cubes_within(
     mask: NDArray[np.bool_], spacing_mm: Spacing, side_mm: float = CUBE_MM
 ) -> list[tuple[slice, slice, slice]]:
-    """Cubes of about `side_mm` that lie wholly in a region, each half a side from the next."""
+    """Return cubes of about `side_mm` that lie wholly in a region, half a side apart."""
     sides = [max(round(side_mm / size), 2) for size in spacing_mm]
     starts = [range(0, n - side + 1, side // 2) for n, side in zip(mask.shape, sides, strict=True)]
     placed = (
@@ -95,7 +95,7 @@ def cubes_within(
 
 
 def grey_level_features(values: FloatArray, mask: NDArray[np.bool_]) -> dict[str, float]:
-    """Joint average, high grey level run emphasis and zone percentage of a region.
+    """Return joint average, high grey level run emphasis and zone percentage of a region.
 
     As the Image Biomarker Standardisation Initiative defines them (60VM, G3QZ, P30P), in 3-D, the
     first two averaged over 13 directions. Grey levels are bins of 0.25 SUV from 0 up.
@@ -105,7 +105,7 @@ def grey_level_features(values: FloatArray, mask: NDArray[np.bool_]) -> dict[str
 
 
 def levelled_features(levels: NDArray[np.int64]) -> dict[str, float]:
-    """The same of a volume of grey levels from 1 up, 0 outside the region."""
+    """Return the same of a volume of grey levels from 1 up, 0 outside the region."""
     padded = np.pad(levels, 1)
     inner = (slice(1, -1),) * 3
     here = padded[inner]

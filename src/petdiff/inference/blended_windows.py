@@ -92,7 +92,7 @@ class WindowDenoiser:
             )
 
     def _blended(self, x_t: Tensor, timestep: Tensor) -> Tensor:
-        """The network's answer for the volume [1, c, i, j, k]."""
+        """Return the network's answer for the volume [1, c, i, j, k]."""
         spans = [
             weighted_spans(n, window, overlap)
             for n, window, overlap in zip(self.shape, self.window, self.method.overlap, strict=True)
@@ -113,13 +113,13 @@ class WindowDenoiser:
         return answer
 
     def _usable(self, wanted: int, overlap: int) -> int:
-        """The largest window that fits the network and `wanted`, and in which overlaps fit."""
+        """Return the largest window that fits the network and `wanted`, with room for overlaps."""
         multiple = self.method.multiple
         return max(wanted // multiple, -(-2 * overlap // multiple), 1) * multiple
 
 
 def weighted_spans(length: int, window: int, overlap: int) -> list[tuple[slice, Tensor]]:
-    """Spans of `window` voxels that cover an axis, and each voxel's weight in its span.
+    """Return spans of `window` voxels that cover an axis, and each voxel's weight in its span.
 
     The weights of each voxel of the axis add up to 1: ramps over `overlap` voxels, from 0 to 1 and
     from 1 to 0. The last span reaches back to be as long as the others, with weight 0 at first.
@@ -140,7 +140,7 @@ def weighted_spans(length: int, window: int, overlap: int) -> list[tuple[slice, 
 
 
 def window_starts(length: int, window: int, overlap: int) -> list[int]:
-    """Where windows start that cover `length` and overlap by `overlap`, the last by more."""
+    """Return where windows start that cover `length` and overlap by `overlap` or more."""
     if length <= window:
         return [0]
     last = length - window

@@ -1,4 +1,4 @@
-"""How long a model will take, told before it starts: a DDPM may need hours on a CPU."""
+"""How long a model will take, estimated before it starts: a DDPM may need hours on a CPU."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def announce_time(method: Method, condition: Condition, voxels: int, calls: int)
 
 
 def _side(length: int, multiple: int) -> int:
-    """A length near `_SIDE` that the network takes, as long as the axis at most."""
+    """Return a length near `_SIDE` that the network takes, as long as the axis at most."""
     return min(length, max(_SIDE // multiple, 1) * multiple)
 
 

@@ -77,7 +77,7 @@ def denoise_frames(
 
 
 def is_empty(frame: PETImage) -> bool:
-    """Whether a frame holds no activity, as before the injection: zeros, or noise around zero."""
+    """Say whether a frame holds no activity, as before injection: zeros, or noise around zero."""
     negative = -float(frame.values.sum(where=frame.values < 0, dtype=np.float64))
     positive = float(frame.values.sum(where=frame.values > 0, dtype=np.float64))
     return negative >= _NOTHING_BUT_NOISE * positive
@@ -88,7 +88,7 @@ def _silent(frame: PETImage) -> PETImage:
 
 
 def _unchanged(frame: PETImage, result: Result) -> Result:
-    """The result for an empty frame: its own values, uncertain by their root mean square."""
+    """Return an empty frame as its result: its own values, uncertain by their root mean square."""
     uncertainty = result.uncertainty
     if uncertainty is not None:
         noise = float(np.sqrt(np.square(frame.values, dtype=np.float64).mean()))

@@ -179,7 +179,7 @@ class _Order:
         return times
 
     def index_of(self, n: int) -> tuple[int, int]:
-        """ImageIndex (0054,1330) of frame n and NumberOfTimeSlices (0054,0101)."""
+        """Return ImageIndex (0054,1330) of frame n and NumberOfTimeSlices (0054,0101)."""
         return self.time[n] * self.slices + self.place[n] + 1, max(self.time) + 1
 
 
@@ -206,7 +206,7 @@ def _classic(
 
 
 def _tracer(dataset: Dataset, groups: FrameGroups) -> Dataset:
-    """The radiopharmaceutical of a frame, which names it by number where there are several."""
+    """Return a frame's radiopharmaceutical, which it names by number if there are several."""
     items = list(dataset.get("RadiopharmaceuticalInformationSequence") or [])
     number = groups.value("RadiopharmaceuticalUsageSequence", "RadiopharmaceuticalAgentNumber")
     chosen = [i for i in items if number and i.get("RadiopharmaceuticalAgentNumber") == number]
@@ -218,7 +218,7 @@ def _tracer(dataset: Dataset, groups: FrameGroups) -> Dataset:
 
 
 def _set_corrections(header: Dataset, dataset: Dataset) -> None:
-    """CorrectedImage by the flags; left out where the file has none of them."""
+    """Set CorrectedImage by the flags; left out where the file has none of them."""
     flags = {keyword: str(dataset.get(keyword) or "").upper() for keyword in _CORRECTIONS}
     if any(flags.values()):
         found = [_CORRECTIONS[keyword] for keyword, flag in flags.items() if flag == "YES"]
@@ -228,7 +228,7 @@ def _set_corrections(header: Dataset, dataset: Dataset) -> None:
 def _set_kind(
     header: Dataset, dataset: Dataset, groups: FrameGroups, index: tuple[int, int]
 ) -> None:
-    """SeriesType, ImageIndex and the time from the trigger."""
+    """Set SeriesType, ImageIndex and the time from the trigger."""
     image_type = [str(value) for value in dataset.get("ImageType") or ()]
     kind = _SERIES_TYPES.get(image_type[2].upper(), "STATIC") if len(image_type) > 2 else "STATIC"
     for group, keyword in _TRIGGERS:

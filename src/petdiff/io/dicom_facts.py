@@ -91,7 +91,7 @@ def _text(header: Dataset, keyword: str) -> str | None:
 
 
 def _private(header: Dataset, group: int, element: int, creator: str) -> object:
-    """A vendor's element, in its creator's block or, with the creator stripped, in (gggg,10xx)."""
+    """Return a vendor's element: in its creator's block or, without the creator, (gggg,10xx)."""
     try:
         found = header.private_block(group, creator)[element]
     except KeyError:

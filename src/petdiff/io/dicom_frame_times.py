@@ -29,7 +29,7 @@ class FrameSlice:
 
 
 def acquired_s(moments: Sequence[datetime | None]) -> list[float | None]:
-    """Seconds since the first moment; a clock that passes midnight on one date goes on."""
+    """Return seconds since the first moment; a clock that passes midnight on a date goes on."""
     known = [moment for moment in moments if moment is not None]
     if not known:
         return [None] * len(moments)
@@ -47,7 +47,7 @@ def acquired_s(moments: Sequence[datetime | None]) -> list[float | None]:
 
 
 def frame_timings(frames: Sequence[Sequence[FrameSlice]]) -> tuple[FrameTiming, ...]:
-    """When each frame was measured, from the start of the first."""
+    """Return when each frame was measured, from the start of the first."""
     starts = _starts_s(frames)
     timings = []
     for frame, start_s in zip(frames, starts, strict=True):
@@ -80,7 +80,7 @@ def _starts_s(frames: Sequence[Sequence[FrameSlice]]) -> list[float | None]:
 def _least(
     values_s: Sequence[float | None], frames: Sequence[Sequence[FrameSlice]]
 ) -> list[float | None]:
-    """The least value of each frame, of values in the order of the frames' slices."""
+    """Return the least value of each frame, of values in the order of the frames' slices."""
     least: list[float | None] = []
     at = 0
     for frame in frames:
@@ -91,7 +91,7 @@ def _least(
 
 
 def _start_by_reference_s(times: SliceHeader) -> float | None:
-    """The start of a frame by FrameReferenceTime, which is that of its average count rate."""
+    """Return a frame's start by FrameReferenceTime, the moment of its average count rate."""
     reference_s, duration_s = times.frame_reference_s, times.frame_duration_s
     if not reference_s or not duration_s or not plausible_frame(duration_s):
         return None

@@ -73,7 +73,7 @@ def frame_order(slices: Sequence[FrameSlice]) -> FrameOrder:
 
 
 def _positions(planes: Sequence[SlicePlane]) -> list[list[int]]:
-    """The slices that lie at one position, by position from the bottom of the stack to its top."""
+    """Return the slices of each position, from the bottom of the stack to its top."""
     order = sorted(range(len(planes)), key=lambda n: planes[n].height_mm)
     positions = [[order[0]]]
     for before, here in pairwise(order):
@@ -87,7 +87,7 @@ def _positions(planes: Sequence[SlicePlane]) -> list[list[int]]:
 def _distinct_keys(
     slices: Sequence[FrameSlice], positions: Sequence[Sequence[int]]
 ) -> tuple[str, list[Key]]:
-    """The first attributes that tell the slices at every position apart, and their values."""
+    """Return the first attribute that tells the slices of a position apart, and its values."""
     acquired = acquired_s([s.times.acquired for s in slices])
     reference = [s.times.frame_reference_s for s in slices]
     trigger = [number_or_none(s.header, "TriggerTime") for s in slices]
@@ -118,13 +118,13 @@ def _numbers(slices: Sequence[FrameSlice], keyword: str) -> list[float | None]:
 
 
 def _series_type(header: Dataset) -> str:
-    """The first value of SeriesType (0054,1000): STATIC, DYNAMIC, GATED, WHOLE BODY or none."""
+    """Return the first value of SeriesType (0054,1000): STATIC, DYNAMIC, GATED, WHOLE BODY, ""."""
     value = header.get("SeriesType") or ""
     return str(value if isinstance(value, str) else value[0]).upper()
 
 
 def _declared(header: Dataset) -> bool:
-    """Whether the series says that it has several frames."""
+    """Say whether the series says that it has several frames."""
     counts = ("NumberOfTimeSlices", "NumberOfTimeSlots", "NumberOfRRIntervals")
     several = any((number_or_none(header, keyword) or 1) > 1 for keyword in counts)
     return several or _series_type(header) in ("DYNAMIC", "GATED")
@@ -167,7 +167,7 @@ def _uneven(
     by: str,
     keys: Sequence[Key],
 ) -> str:
-    """Why positions with different numbers of slices are no scan of frames; names what is missing.
+    """Say why positions with different numbers of slices are no scan of frames, and what lacks.
 
     Where a few positions alone repeat in a series that does not say that it has frames, the
     repeated slices are the odd ones, else the missing.

@@ -51,7 +51,7 @@ class SlicePlane:
 
 
 def plane_of(name: str, header: Dataset) -> SlicePlane:
-    """The plane that a slice's header describes; raises InputRefused where it does not."""
+    """Return the plane that a slice's header describes; raises InputRefused where it does not."""
     if (number_or_none(header, "NumberOfFrames") or 1) > 1:
         raise InputRefused(f"{name} is multi-frame (0028,0008), which is not supported: split it")
     orientation = _numbers(name, header, "ImageOrientationPatient", 6)
@@ -81,7 +81,7 @@ def _numbers(name: str, header: Dataset, keyword: str, count: int) -> NDArray[np
 
 
 def stack_order(planes: Sequence[SlicePlane]) -> list[int]:
-    """The planes' indices from the bottom of the stack to its top.
+    """Return the planes' indices from the bottom of the stack to its top.
 
     Raises InputRefused where planes differ in form, lie twice at one place, or leave a gap.
     """

@@ -68,7 +68,7 @@ def _with_pixels(file: DicomFile) -> Dataset:
 
 
 def same_pixels(first: DicomFile, second: DicomFile) -> bool:
-    """Whether two files of one form hold the same values."""
+    """Say whether two files of one form hold the same values."""
     if int(number_or_none(first.dataset, "NumberOfFrames") or 1) > 1:
         return bool(_with_pixels(first).PixelData == _with_pixels(second).PixelData)
     one, other = (PixelReader().values(file, file.dataset, None) for file in (first, second))

@@ -139,7 +139,7 @@ def _derived(
     series_uid: str,
     now: datetime,
 ) -> Dataset:
-    """The source's header as that of a new image in a new series of the same study."""
+    """Return the source's header as that of a new image in a new series of the same study."""
     derived = Dataset({tag: element for tag, element in source.items() if tag.group > 2})
     # Elements are shared with the source: what is set anew below must be taken out first.
     for keyword in (*_DROPPED, *_RENEWED):
@@ -169,13 +169,13 @@ def _derived(
 
 
 def _own_values(image_type: str | Sequence[str] | None) -> list[str]:
-    """What the source's ImageType says beyond its two standard values."""
+    """Return what the source's ImageType says beyond its two standard values."""
     values = [image_type] if isinstance(image_type, str) else list(image_type or [])
     return [value for value in values[2:] if value and value != "DENOISED"]
 
 
 def _set_pixels(derived: Dataset, stored: NDArray[np.float64]) -> None:
-    """Quantise [row, column] to 16-bit signed with the finest slope that holds this slice."""
+    """Store [row, column] as 16-bit signed numbers with the finest slope that holds them."""
     # The slope is used as it is written: DS has 16 characters, not the precision of a float.
     slope_text = format_number_as_ds(float(np.abs(stored).max()) / _LARGEST or 1.0)
     pixels = np.rint(stored / float(slope_text)).clip(-_LARGEST, _LARGEST).astype("<i2")

@@ -16,7 +16,7 @@ class FrameGroups:
     shared: Dataset
 
     def first(self, keyword: str) -> Dataset | None:
-        """The first item of a group; None where the frame has none."""
+        """Return the first item of a group; None where the frame has none."""
         for groups in (self.own, self.shared):
             if items := groups.get(keyword):
                 item: Dataset = items[0]
@@ -24,7 +24,7 @@ class FrameGroups:
         return None
 
     def value(self, group: str, keyword: str) -> Any:
-        """An attribute of a group; None where it is absent or empty."""
+        """Return an attribute of a group; None where it is absent or empty."""
         item = self.first(group)
         return None if item is None else item.get(keyword)
 

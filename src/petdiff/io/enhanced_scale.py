@@ -88,7 +88,7 @@ def scale_of(
 def _mappings(
     dataset: Dataset, group: Callable[[str], Dataset | None]
 ) -> Iterator[tuple[tuple[float, float], tuple[str, str, float]]]:
-    """The linear real-world maps in a unit that is known, with that unit."""
+    """Yield the linear real-world maps in a unit that is known, with that unit."""
     items = [group("RealWorldValueMappingSequence")]
     items += dataset.get("RealWorldValueMappingSequence") or []
     for item in items:
@@ -119,7 +119,7 @@ def _scale(linear: tuple[float, float], unit: tuple[str, str, float]) -> Scale:
 
 
 def _code(text: object) -> str:
-    """A unit's text for comparing: upper case, no blanks, a leading annotation."""
+    """Return a unit's text for comparing: upper case, no blanks, a leading annotation."""
     plain = "".join(str(text or "").split()).upper()
     head, brace, annotation = plain.partition("{")
     # {SUVbw}g/ml and g/ml{SUVbw} are both in use.

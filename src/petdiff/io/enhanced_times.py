@@ -60,7 +60,7 @@ def _put_moment(header: Dataset, what: str, moment: datetime) -> None:
 def _set_decay(
     header: Dataset, corrected: str, to: datetime | None, injected: datetime | None
 ) -> None:
-    """DecayCorrection, and the series' date and time, which START refers to."""
+    """Set DecayCorrection, and the series' date and time, which START refers to."""
     if corrected == "NO":
         fill(header, "DecayCorrection", "NONE")
     elif corrected == "YES" and to is not None and _is_same(to, injected):
@@ -81,7 +81,7 @@ def _set_reference(
     middle: datetime | None,
     corrected_to: datetime | None,
 ) -> None:
-    """FrameReferenceTime, from the series' time, and DecayFactor where they are missing.
+    """Set FrameReferenceTime, from the series' time, and DecayFactor where they are missing.
 
     The time of average count rate follows from start and duration; the frame's own reference
     stands in where one of them is unknown.

@@ -146,7 +146,7 @@ def _header(path: Path) -> TextHeader:
 
 
 def _affine(path: Path, header: TextHeader) -> tuple[NDArray[np.float64], list[str]]:
-    """The affine in mm, as SimpleITK reads the geometry, and warnings."""
+    """Return the affine in mm, as SimpleITK reads the geometry, and warnings."""
     sitk = _simple_itk()
     suffix = _GEOMETRY_SUFFIX[suffix_of(path)]
     with TemporaryDirectory() as folder:
@@ -177,7 +177,7 @@ def _ras(lps: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _simple_itk() -> Any:
-    """SimpleITK, quiet. Raises UsageError where the extra is not installed."""
+    """Return SimpleITK, quiet. Raises UsageError where the extra is not installed."""
     try:
         import SimpleITK
     except ImportError:
@@ -189,6 +189,6 @@ def _simple_itk() -> Any:
 
 
 def _short(problem: Exception) -> str:
-    """The last line of ITK's message, which says what is wrong; the others say where in ITK."""
+    """Return the last line of ITK's message: it says what is wrong, the others where in ITK."""
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
     return lines[-1][:200] if lines else type(problem).__name__

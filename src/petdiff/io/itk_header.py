@@ -150,7 +150,7 @@ def _metaimage(path: Path, content: bytes) -> TextHeader:
 
 
 def _fields(content: bytes) -> dict[str, str]:
-    """The fields by name in lower case; comments are left out."""
+    """Return the fields by name in lower case; comments are left out."""
     fields: dict[str, str] = {}
     for raw in content.splitlines():
         line = raw.decode("utf-8", errors="replace").strip()
@@ -160,7 +160,7 @@ def _fields(content: bytes) -> dict[str, str]:
 
 
 def _data_file(path: Path, name: str) -> Path:
-    """The file with the values: the header's own, or one in the same folder."""
+    """Return the file with the values: the header's own, or one in the same folder."""
     if name in ("", "LOCAL", "local"):
         return path
     if name.upper().startswith("LIST") or "%" in name:
@@ -208,7 +208,7 @@ def _whole(path: Path, what: str, text: str) -> int:
 
 
 def _plain(path: Path, value: str) -> str:
-    """A value of the geometry; refused where it is long or holds other than words and numbers."""
+    """Return a value of the geometry; refuse one that is long or not words and numbers."""
     if len(value) > _MOST_FIELD or not _PLAIN.fullmatch(value):
         raise InputRefused(f"{path.name} has a damaged header: {value[:60]!r}")
     return value

@@ -63,7 +63,7 @@ def _require_possible(name: str, values: NDArray[np.float32]) -> None:
 def _outside(
     values: NDArray[np.float32], nan: NDArray[np.bool_], affine: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Whatever is reached from the volume's lateral faces through air and NaN alone."""
+    """Return what is reached from the volume's lateral faces through air and NaN alone."""
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     smooth = smoothed(values, [_SMOOTHING_MM / size for size in sizes])
     parts, _ = label(nan | (smooth <= _AIR_SHARE * typical_uptake(smooth)))

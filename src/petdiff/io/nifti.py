@@ -125,7 +125,7 @@ def _read(path: Path, units: str | None, suv_factor: float | None) -> _Stored:
 
 
 def _volumes(values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """The frames as views; one of a 3-D file."""
+    """Return the frames as views; one of a 3-D file."""
     return [values] if values.ndim == 3 else [values[..., n] for n in range(values.shape[3])]
 
 
@@ -169,14 +169,14 @@ def write_nifti(scan: PETImage | PETFrames, path: Path) -> None:
 
 
 def _own_source(image: PETImage) -> NiftiSource | None:
-    """The NIfTI source of an image that still lies on its grid."""
+    """Return the NIfTI source of an image that still lies on its grid."""
     source = image.source
     same = isinstance(source, NiftiSource) and np.array_equal(source.affine, image.affine)
     return source if same else None
 
 
 def _header_bytes(scan: PETImage | PETFrames) -> bytes:
-    """The header of a file, padded to where its values begin."""
+    """Return the header of a file, padded to where its values begin."""
     if isinstance(scan, PETFrames):
         header = _header(scan.first)
         _set_frames(header, scan)
@@ -225,7 +225,7 @@ def _header(image: PETImage) -> Any:
 
 
 def _pieces(image: PETImage) -> Iterator[bytes]:
-    """The bytes of an image's values, i fastest, a few slices at a time."""
+    """Yield the bytes of an image's values, i fastest, a few slices at a time."""
     nan, values, factor = missing(image), image.values, np.float32(stored_factor(image))
     slices = max(1, _PIECE_BYTES // (4 * values.shape[0] * values.shape[1]))
     for k in range(0, values.shape[2], slices):

@@ -48,7 +48,7 @@ def frame_timings(
 
 
 def timing_keys(timings: Sequence[FrameTiming]) -> dict[str, list[float]]:
-    """The times as keys of a sidecar, in seconds; what is unknown is left out."""
+    """Return the times as keys of a sidecar, in seconds; what is unknown is left out."""
     columns = {
         "FrameTimesStart": [timing.start_s for timing in timings],
         "FrameDuration": [timing.duration_s for timing in timings],
@@ -62,13 +62,13 @@ def timing_keys(timings: Sequence[FrameTiming]) -> dict[str, list[float]]:
 
 
 def even_step_s(timings: Sequence[FrameTiming]) -> float | None:
-    """The duration of all frames, where it is the same."""
+    """Return the duration of all frames, where it is the same."""
     durations = {timing.duration_s for timing in timings}
     return durations.pop() if len(durations) == 1 else None
 
 
 def _seconds(sidecar: Sidecar, key: str, count: int) -> tuple[list[float] | None, list[str]]:
-    """One key's seconds by frame; None, with a warning, where they do not fit the frames."""
+    """Return one key's seconds by frame; None, with a warning, where they do not fit."""
     if key not in sidecar.content:
         return None, []
     stored = sidecar.content[key]
@@ -80,7 +80,7 @@ def _seconds(sidecar: Sidecar, key: str, count: int) -> tuple[list[float] | None
 
 
 def _step_s(header: Any) -> float | None:
-    """The distance between frames in the header, where it names a unit of time."""
+    """Return the distance between frames in the header, where it names a unit of time."""
     unit = _SECONDS_PER_UNIT.get(int(header["xyzt_units"]) & 0x38)
     shape = header.get_data_shape()
     axis = next((axis for axis in range(3, len(shape)) if shape[axis] > 1), 3)

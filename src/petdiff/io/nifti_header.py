@@ -70,7 +70,7 @@ def read_header(path: Path) -> NiftiFile:
 
 
 def _files(path: Path) -> tuple[Path, Path]:
-    """The file with the header and the one with the values: the same, or a .hdr/.img pair."""
+    """Return the files with the header and with the values: the same, or a .hdr/.img pair."""
     if suffix_of(path) not in NIFTI_PAIR:
         return path, path
     stem = stem_of(path)
@@ -86,7 +86,7 @@ def _files(path: Path) -> tuple[Path, Path]:
 
 
 def _parsed(path: Path, content: bytes) -> Any:
-    """nibabel's header; what it puts right in odd headers it would log, a line each."""
+    """Return nibabel's header, and a line for each oddity that nibabel put right."""
     little = int.from_bytes(content[:4], "little")
     size = little if little in _HEADER_BYTES else int.from_bytes(content[:4], "big")
     if size not in _HEADER_BYTES or len(content) < size:
@@ -118,7 +118,7 @@ def _offset(path: Path, header: Any, *, pair: bool) -> int:
 
 
 def _scaling(path: Path, header: Any) -> tuple[float, float, list[str]]:
-    """Slope and intercept; a slope of 0 or NaN means none (NIfTI-1 standard, scl_slope)."""
+    """Return slope and intercept; a slope of 0 or NaN means none (NIfTI-1, scl_slope)."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if np.isfinite(slope) and slope != 0:
         if not np.isfinite(intercept):
@@ -138,7 +138,7 @@ def _affine(path: Path, header: Any) -> tuple[NDArray[np.float64], list[str]]:
 
 
 def _stored_affine(path: Path, header: Any) -> tuple[NDArray[np.float64], list[str]]:
-    """The sform, without it the qform, without both what the voxel sizes give."""
+    """Return the sform, without it the qform, without both what the voxel sizes give."""
     sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
     if sform_code > 0:
         sform = np.array(header.get_sform(), dtype=np.float64)
@@ -155,7 +155,7 @@ def _stored_affine(path: Path, header: Any) -> tuple[NDArray[np.float64], list[s
 
 
 def _size_warning(path: Path, header: Any, sform: NDArray[np.float64]) -> list[str]:
-    """A warning where the sform and pixdim give different voxel sizes."""
+    """Return a warning where the sform and pixdim give different voxel sizes."""
     sizes = np.linalg.norm(sform[:3, :3], axis=0)
     stated = np.abs(np.array(header["pixdim"][1:4], dtype=np.float64))
     if np.allclose(sizes, stated, rtol=_SAME_SIZE) or not stated.all():

@@ -121,7 +121,7 @@ def npz_affine() -> NDArray[np.float64]:
 
 
 def _stored(path: Path, part: int) -> tuple[NDArray[Any], bool]:
-    """The array as stored [i, j, k], and whether it is one of a pair."""
+    """Return the array as stored [i, j, k], and whether it is one of a pair."""
     try:
         with zipfile.ZipFile(path) as archive:
             check_archive(archive, path.name)
@@ -144,7 +144,7 @@ def _stored(path: Path, part: int) -> tuple[NDArray[Any], bool]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[_Array]:
-    """The member's array; arrays of Python objects, which would be unpickled, are refused."""
+    """Yield the member's array; arrays of Python objects would be unpickled and are refused."""
     with zipfile.ZipFile(path) as archive, archive.open(_MEMBER) as stream:
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0
@@ -168,7 +168,7 @@ def _opened(path: Path) -> Iterator[_Array]:
 
 
 def _values(path: Path, array: _Array) -> NDArray[Any]:
-    """All values, taken in piece by piece: memory is filled as far as the stream goes."""
+    """Return all values, read in pieces: memory is filled as far as the stream goes."""
     count = prod(array.shape)
     flat = np.empty(count, array.dtype)
     content = memoryview(flat.view(np.uint8))  # type: ignore[arg-type]

@@ -31,7 +31,7 @@ def write_gzip(file: BinaryIO, pieces: Iterable[bytes]) -> None:
 
 
 def _deflated(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Each piece with its packed form, in order, a few pieces ahead of the reader."""
+    """Yield each piece with its packed form, in order, a few pieces ahead of the reader."""
     threads = min(_MOST_THREADS, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:
         ahead: deque[tuple[bytes, Future[bytes]]] = deque()

@@ -46,7 +46,7 @@ class Sidecar:
         return unit.strip() if isinstance(unit, str) else ""
 
     def number(self, *keys: str) -> float | None:
-        """The first of these keys that holds a finite number, or a list that begins with one."""
+        """Return the finite number of the first key that has one, alone or first in a list."""
         for key in keys:
             value = self.content.get(key)
             if isinstance(value, list) and value:
@@ -62,7 +62,7 @@ class Sidecar:
         return None
 
     def dose_bq(self) -> float | None:
-        """The injected activity in Bq."""
+        """Return the injected activity in Bq."""
         dose = self.number("InjectedRadioactivity")
         if dose is not None:
             unit = str(self.content.get("InjectedRadioactivityUnits", "")).strip()
@@ -132,7 +132,7 @@ def is_suv(unit: str) -> bool:
 
 
 def _sidecar_files(path: Path) -> list[Path]:
-    """The sidecars that speak of a file, the farthest first; of one folder the most general."""
+    """Return a file's sidecars, from far to near; within a folder from general to special."""
     stem = stem_of(path)
     beside = sidecar_of(path)
     found = [beside] if beside.is_file() else []

@@ -148,7 +148,7 @@ def _repairs(sidecar: Sidecar, dose_bq: float) -> list[str]:
 
 
 def _is_corrected(sidecar: Sidecar) -> str | None:
-    """START, ADMIN or NONE, as DICOM's DecayCorrection; None where the sidecar does not say.
+    """Return START, ADMIN or NONE, as DICOM's DecayCorrection; None where nothing says so.
 
     dcm2niix states DecayCorrection beside the key of BIDS, which does not tell START from ADMIN.
     """

@@ -94,7 +94,7 @@ def _without(unit: str, reason: str) -> WithoutSUV:
 
 
 def _checked(result: SUVResult, mean: float, name: str) -> SUVResult:
-    """The result, with a warning where the body's mean SUV would be unusual."""
+    """Return the result, with a warning where the body's mean SUV would be unusual."""
     suv = mean * float(result.factor)
     low, high = _USUAL_SUV
     if mean <= 0 or low <= suv <= high:

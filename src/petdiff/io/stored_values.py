@@ -170,7 +170,7 @@ def _packing(stored: StoredValues) -> Packing:
 
 @contextmanager
 def _opened(stored: StoredValues) -> Iterator[_Readable]:
-    """The part of the file with the values, unpacked as it is read."""
+    """Yield the part of the file with the values, unpacked as it is read."""
     with stored.path.open("rb") as file:
         file.seek(stored.start)
         match _packing(stored):
@@ -219,7 +219,7 @@ def _skip(file: _Readable, count: int) -> None:
 
 
 def _pieces(file: _Readable, stored: StoredValues) -> Iterator[NDArray[Any]]:
-    """The stored numbers, some MB at a time; ends early where the file does."""
+    """Yield the stored numbers, some MB at a time; ends early where the file does."""
     size = stored.dtype.itemsize
     left = stored.declared_bytes
     rest = b""
@@ -232,7 +232,7 @@ def _pieces(file: _Readable, stored: StoredValues) -> Iterator[NDArray[Any]]:
 
 
 def _left_over(file: _Readable, stored: StoredValues) -> list[str]:
-    """Read on to the end, which also checks gzip's checksum; a whole plane too many is told."""
+    """Read to the end, which also checks gzip's checksum; warn of a whole plane too many."""
     plane = prod(stored.shape[:2]) * stored.dtype.itemsize
     more = 0
     while more < plane and (piece := file.read(min(plane, _PIECE_BYTES))):

@@ -198,7 +198,7 @@ def _legend(summary: Summary) -> str:
 
 
 def _grid(metric: Metric, table: Table, summary: Summary) -> str:
-    """One metric: methods down, doses across, all doses at the end."""
+    """Return the table of one metric: methods down, doses across, all doses at the end."""
     heads = {f"{dose:g}": fraction(dose) for dose in table.doses}
     slots = [*heads, OVERALL] if len(heads) > 1 else list(heads)
     means = summary.means[metric.name]

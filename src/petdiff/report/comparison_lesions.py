@@ -30,7 +30,7 @@ Cells = Mapping[tuple[str, float], Row]
 
 
 def lesion_section(rows: Sequence[Row], readings: Sequence[Reading], table: Table) -> str:
-    """The curves, a table a metric, and the misses by size and contrast; "" without lesions."""
+    """Return curves, a table per metric, and misses by size and contrast; "" without lesions."""
     if not rows:
         return ""
     grids = "\n".join(
@@ -51,7 +51,7 @@ def _cells(rows: Iterable[Row], metric: str, stratum: str) -> Cells:
 
 
 def _grid(metric: str, title: str, cells: Cells, table: Table) -> str:
-    """Methods down, doses across; the full-dose scan has one value for all of them."""
+    """Return a table: methods down, doses across; full dose has one value for all."""
     if not cells:
         return ""
     head = "".join(f"<th>{fraction(dose)}</th>" for dose in table.doses)
@@ -69,7 +69,7 @@ def _grid(metric: str, title: str, cells: Cells, table: Table) -> str:
 
 
 def _strata(rows: Sequence[Row], dose: float, table: Table) -> str:
-    """Sizes and contrasts down, methods across."""
+    """Return a table: sizes and contrasts down, methods across."""
     here = [row for row in rows if row.metric == "miss_rate" and row.stratum != ALL]
     names = dict.fromkeys(row.stratum for row in here)
     columns = [(FULL_DOSE, 1.0), *((method, dose) for method in table.methods)]

@@ -40,7 +40,7 @@ class Peak(NamedTuple):
 
 
 def trends(table: Table) -> str:
-    """PSNR and lesion bias by dose, scanner and tracer: means over patients."""
+    """Plot PSNR and lesion bias by dose, scanner and tracer: means over patients."""
     metrics = (("psnr_db", "PSNR (dB)", 1.0), ("lesion_suv_peak_bias", "SUVpeak bias (%)", 100.0))
     shown = [m for m in metrics if np.isfinite(table.values[m[0]]).any()]
     if not shown:
@@ -63,7 +63,7 @@ def trends(table: Table) -> str:
 
 
 def texture(table: Table) -> str:
-    """The perception–distortion plane: PSNR against the distance of the noise's spectrum."""
+    """Plot the perception–distortion plane: PSNR against the distance of noise spectra."""
     if not np.isfinite(table.values["nps_distance"]).any():
         return _nothing("No liver with room for the cubes in which noise is measured.")
     figure = _figure(7.2, 3.8)
@@ -84,9 +84,9 @@ def texture(table: Table) -> str:
 
 
 def agreement(peaks: Sequence[Peak], table: Table) -> str:
-    """Bland and Altman's plot of each method: change of SUVpeak against its mean.
+    """Plot, per method, the change of SUVpeak against its mean (Bland and Altman).
 
-    Bias and limits of agreement stand at the right, dose by dose: the change spreads the more, the
+    Bias and limits of agreement stand at the right, dose by dose: the change varies the more, the
     lower the dose, so limits of all doses together would be those of none. They have no bands: one
     lesion on several scanners is not several lesions.
     """
@@ -130,7 +130,7 @@ def agreement(peaks: Sequence[Peak], table: Table) -> str:
 
 
 def _limits(axes: Axes, found: Agreement, at: float, colour: Any) -> None:
-    """Bias and limits of one dose as a bar, `at` a share of the panel's width."""
+    """Draw bias and limits of one dose as a bar, `at` a share of the panel's width."""
     reach = [[found.bias.value - found.lower.value], [found.upper.value - found.bias.value]]
     axes.errorbar(
         [at], [found.bias.value], yerr=reach, fmt="o", ms=3, lw=1.2, capsize=1.8, color=colour,
@@ -146,7 +146,7 @@ def _dose_colours(levels: Sequence[float]) -> dict[float, Any]:
 
 
 def froc_curves(readings: Sequence[Reading], table: Table) -> str:
-    """Sensitivity against false foci per scan, a panel a dose, full dose in each."""
+    """Plot sensitivity against false foci per scan, a panel per dose, full dose in each."""
     doses = table.doses
     columns = min(len(doses), 4)
     rows = -(-len(doses) // columns)
@@ -201,7 +201,7 @@ def _dots(
     groups: Sequence[str],
     group_of: Callable[[Condition], str],
 ) -> None:
-    """Methods side by side within each group; names are no scale, so no lines."""
+    """Draw methods side by side in each group; names are no scale, so there are no lines."""
     offsets = np.linspace(-0.3, 0.3, len(table.methods)) if len(table.methods) > 1 else [0.0]
     for offset, method in zip(offsets, table.methods, strict=True):
         values = [scale * _mean(table, metric, method, _in(group_of, group)) for group in groups]
@@ -235,7 +235,7 @@ def _colour(table: Table, method: str) -> str:
 
 
 def _plain_log(axes: Axes) -> None:
-    """A logarithmic x axis with 1, 2, 5 … written out."""
+    """Set a logarithmic x axis with 1, 2, 5 … written out."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     axes.set_xscale("log")
@@ -262,7 +262,7 @@ def _nothing(why: str) -> str:
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """The figure as an element of a page, with ids of its own and words as text."""
+    """Return the figure as an element of a page, with ids of its own and words as text."""
     import matplotlib
 
     look: dict[str, str | float] = {

@@ -51,7 +51,7 @@ class Packed:
     to_mm: NDArray[np.float64]
 
     def geometry(self) -> dict[str, object]:
-        """All but the volumes, JSON-able."""
+        """Return all but the volumes, JSON-able."""
         return {
             "shape": list(self.shape),
             "spacing_mm": list(self.spacing_mm),
@@ -90,7 +90,7 @@ def pack(volumes: Mapping[str, Volume], grid: PETImage, budget_bytes: int) -> Pa
 
 
 def finest_step(largest_suv: float) -> float:
-    """The step of 1, 2 or 5 times a power of ten at which `largest_suv` fits into an int16.
+    """Return the step (1, 2 or 5 times a power of ten) that fits `largest_suv` into an int16.
 
     It is SUV 0.01, unless the scan is so hot that it must be, or so faint that it should be, other.
     """
@@ -103,7 +103,7 @@ def finest_step(largest_suv: float) -> float:
 
 
 def _foretold_bytes(volumes: Mapping[str, Volume], block: int, step: float) -> float:
-    """Length of the base64 of all volumes, from every eighth layer of blocks."""
+    """Return length of the base64 of all volumes, from every eighth layer of blocks."""
     total = 0.0
     for volume in volumes.values():
         layers = max(volume.shape[2] // block, 1)
@@ -115,7 +115,7 @@ def _foretold_bytes(volumes: Mapping[str, Volume], block: int, step: float) -> f
 
 
 def _averaged(volume: Volume, block: int) -> Volume:
-    """Means of cubes of `block` voxels; what does not fill a cube at the far ends is left out."""
+    """Return means of cubes of `block` voxels; what fills no cube at the far ends is left out."""
     if block == 1:
         return volume
     n = [max(size // block, 1) for size in volume.shape]
@@ -141,7 +141,7 @@ def _text(steps: NDArray[np.int16]) -> str:
 def _to_file(
     orientation: NDArray[np.float64], shape: tuple[int, ...], box: Box, block: int
 ) -> NDArray[np.float64]:
-    """Voxel of the turned, cut and averaged volume → index in the file, of a block its middle."""
+    """Return the map from a packed voxel to its index in the file; a block counts as its middle."""
     to_file: NDArray[np.float64] = np.zeros((3, 4))
     for source, (target, sign) in enumerate(orientation):
         first = box[int(target)].start + (block - 1) / 2

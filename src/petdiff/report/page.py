@@ -39,7 +39,7 @@ WITHOUT_VIEWER = (
 
 
 def has_viewer() -> bool:
-    """Whether NiiVue lies in this installation."""
+    """Say whether NiiVue lies in this installation."""
     return _PARTS.joinpath("niivue.js").is_file()
 
 
@@ -191,7 +191,7 @@ def _data(
     denoised: PETImage,
     spread: NDArray[np.float32] | None,
 ) -> str:
-    """The volumes and how to read them, as blocks that no browser runs."""
+    """Return the volumes and how to read them, as blocks that no browser runs."""
     change = denoised.values - measured.values
     shown = display_window(coronal_projection(denoised), denoised)
     # A page opens with one of its presets, or with `auto`: then that is what it opens with.
@@ -212,13 +212,13 @@ def _data(
 
 
 def _top(volume: NDArray[np.float32]) -> float:
-    """Where a window should end: what one in two hundred of the columns of voxels exceed."""
+    """Return where a window should end: the 99.5th percentile of the columns' maxima."""
     top = float(np.quantile(volume.max(axis=1), 0.995))
     return float(f"{top:.2g}") if top > 0 else 1.0
 
 
 def _policy(scripts: Iterable[str]) -> str:
-    """A content security policy: these scripts and no other, and no network at all."""
+    """Return a content security policy: these scripts and no other, and no network at all."""
     digests = (hashlib.sha256(script.encode("utf-8")).digest() for script in scripts)
     allowed = " ".join(f"'sha256-{base64.b64encode(d).decode('ascii')}'" for d in digests)
     return (

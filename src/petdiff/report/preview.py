@@ -188,7 +188,7 @@ def _ray_change(before: Picture, after: Picture, spacing_mm: Spacing) -> Picture
 
 
 def _view(projection: Picture, axis: int, spacing_mm: Spacing) -> _View:
-    """[x or y, z] → rows from the head down, with the right or the front at the viewer's left."""
+    """Turn [x or y, z] into rows from the head down, right or front at the viewer's left."""
     picture = projection[::-1, ::-1].T
     across_mm = spacing_mm[0 if axis == _CORONAL else 1]
     return _View(picture, picture.shape[0] * spacing_mm[2], picture.shape[1] * across_mm)
@@ -277,7 +277,7 @@ def _show(figure: Figure, panel: _Panel, left_in: float, in_per_mm: float) -> No
 
 
 def _round_up(value: float) -> float:
-    """The next of 1, 1.5, 2, 3, 4, 5, 6, 8, 10 … at any scale; 1 for nothing."""
+    """Return the next of 1, 1.5, 2, 3, 4, 5, 6, 8, 10 … at any scale; 1 for nothing."""
     if not value > 0:
         return 1.0
     scale = 10.0 ** np.floor(np.log10(value))

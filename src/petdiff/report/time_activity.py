@@ -19,7 +19,7 @@ Mask = NDArray[np.bool_]
 
 
 def curve_regions(denoised: PETFrames) -> dict[str, Mask]:
-    """The regions whose curves are drawn, by caption: masks [i, j, k], none of them empty.
+    """Return the regions whose curves are drawn, by caption: masks [i, j, k], none empty.
 
     They are the body, and the hottest 1 % of its voxels in two images: the mean over all frames,
     and the frame in which 1 % of the body is hottest, often that of the first pass. Both are
@@ -40,7 +40,7 @@ def curve_regions(denoised: PETFrames) -> dict[str, Mask]:
 
 
 def curve(scan: PETFrames, region: Mask) -> NDArray[np.float64]:
-    """The mean value of a region in each frame."""
+    """Return the mean value of a region in each frame."""
     return np.array([frame.values[region].mean(dtype=np.float64) for frame in scan])
 
 
@@ -70,7 +70,7 @@ def write_time_activity(
 
 
 def _times(scan: PETFrames) -> tuple[list[float], str]:
-    """Where each frame lies on the time axis, and what the axis is called."""
+    """Return where each frame lies on the time axis, and the name of the axis."""
     triggers_s = [timing.trigger_s for timing in scan.timings]
     if scan.kind == "gated" and None not in triggers_s:
         return [1000 * t for t in triggers_s if t is not None], "time after the trigger, ms"

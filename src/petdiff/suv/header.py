@@ -198,7 +198,7 @@ def _stamp(fields: Mapping[str, object], day: str, clock: str) -> Stamp:
 
 
 def _acquisition(fields: Mapping[str, object]) -> Stamp:
-    """The slice's own start: date and time, or AcquisitionDateTime where there is no time."""
+    """Return the slice's own start: date and time, or AcquisitionDateTime without a time."""
     stamp = _stamp(fields, "AcquisitionDate", "AcquisitionTime")
     if stamp.clock is not None:
         return stamp

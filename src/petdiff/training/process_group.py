@@ -26,7 +26,7 @@ _TIMEOUT = timedelta(hours=12)
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process among those of the run.
+    """A process among those of the run.
 
     rank    its number, from 0
     size    of the group

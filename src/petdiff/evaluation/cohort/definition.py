@@ -105,7 +105,7 @@ class Cohort(BaseModel):
     @field_validator("methods", mode="before")
     @classmethod
     def _methods(cls, given: object) -> object:
-        """A list of names is a table of them; a method without a model is called as its model."""
+        """Turn a list of names into a table; a method without a model is called as its model."""
         if isinstance(given, list):
             asked_of: list[tuple[str, object]] = [(str(name), {}) for name in given]
         elif isinstance(given, dict):
@@ -171,7 +171,7 @@ class Cohort(BaseModel):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        """UsageError would pass through pydantic without the key, so ValueErrors name it."""
+        """Check that the scans come from one source; ValueErrors, so that pydantic adds the key."""
         simulated = {"patients", "scanners", "tracers", "voxel_mm", "extent", "lesions"}
         if self.pairs is None:
             if clash := sorted({"units", "suv_factor"} & self.model_fields_set):
@@ -221,7 +221,7 @@ def read_cohort(path: Path) -> Cohort:
 
 
 def units(cohort: Cohort) -> list[Unit]:
-    """All the work of a cohort: first every condition of the first patient, then of the second.
+    """List the work of a cohort: every condition of the first patient, then of the second.
 
     Raises InputRefused where `pairs` holds none.
     """
@@ -262,13 +262,13 @@ def _scans(files: PairFiles) -> list[tuple[float, Path]]:
 
 
 def _bytes(scan: Path) -> int:
-    """Of a file, or of all files of a folder."""
+    """Return the size of a file, or of all files of a folder."""
     parts = scan.rglob("*") if scan.is_dir() else [scan]
     return sum(part.stat().st_size for part in parts if part.is_file())
 
 
 def _found(name: str, asked: Asked, beside: Path) -> Asked:
-    """A model file by its whole path, so that any process finds it."""
+    """Return the settings with the model file's whole path, so that any process finds it."""
     if name == FULL_DOSE:
         raise ValueError(f"{name}: is what the reference is called; give another name")
     if asked.is_filter:
@@ -299,7 +299,7 @@ def _require_tellable(name: str, asked: Asked, file: Path) -> None:
 
 
 def _weights(model: str) -> Path:
-    """Where a shipped model's weights lie; else the name taken as a path."""
+    """Return where a shipped model's weights lie; else the name taken as a path."""
     from petdiff.methods.model import SHIPPED
 
     shipped = Path(str(SHIPPED)) / f"{model}.safetensors"

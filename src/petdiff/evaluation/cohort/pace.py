@@ -1,4 +1,4 @@
-"""How long a cohort's models will take, told while the first of their scans is being denoised.
+"""How long a cohort's models will take, estimated while their first scan is being denoised.
 
 A process that denoises reports, once per model and scan, how long the whole scan will take by the
 pace of its first seconds. The process that started it adds up what that means for the cohort.

@@ -109,7 +109,7 @@ def measure_unit(cohort: Cohort, unit: Unit) -> Measured:
 
 
 def measure_scans(scans: Scans, methods: Mapping[str, Asked], unit: Unit) -> Measured:
-    """Every method's answer to every low-dose scan, against the full-dose scan."""
+    """Measure every method's answer to every low-dose scan against the full-dose scan."""
     full = scans.full
     lesions = list(_inside(scans.lesions, full))
     regions = [lesion.region for lesion in lesions]
@@ -197,7 +197,7 @@ def _answer(
 def _twin_answer(
     asked: Asked, twin: Scans, dose: float, strength: float, case: Case, unit: Unit
 ) -> Volume:
-    """The same method on the twin; a filter at the strength that the patient's scan has had."""
+    """Return the method's answer to the twin; a filter keeps its strength for the patient."""
     low = twin.lows[dose]
     if asked.model == GAUSSIAN:
         return gaussian(low.suv, case.spacing_mm, strength)
@@ -230,7 +230,7 @@ def _denoised(
 
 @cache
 def _model(name: str) -> Model:
-    """Loaded once a process."""
+    """Load a model once per process."""
     from petdiff.methods.model import load_model
 
     return load_model(name)

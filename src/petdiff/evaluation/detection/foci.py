@@ -73,7 +73,7 @@ def find_foci(
     least_score: float = LEAST_SCORE,
     faintest_contrast: float = FAINTEST_CONTRAST,
 ) -> Foci:
-    """Every focus of an image [i, j, k] in SUV, on any grid, of the score or above.
+    """Find every focus of an image [i, j, k] in SUV, on any grid, of the score or above.
 
     radii_mm           tried; those below the largest voxel side are left out
     least_score        0 or more
@@ -96,9 +96,11 @@ def find_foci(
 def unexplained(
     foci: Foci, reference: Volume, affine: Affine, *, same_place_mm: float = SAME_PLACE_MM
 ) -> NDArray[np.bool_]:
-    """Which foci a reference image [i, j, k] does not show: nowhere near, at no radius within a
-    factor 3, does it have half the contrast. Near is within the focus's radius, or `same_place_mm`
-    where that is more; 0 asks for the very spot.
+    """Say which foci a reference image [i, j, k] does not show.
+
+    Such a focus has half its contrast nowhere near in the reference, at no radius within a factor
+    3. Near is within the focus's radius, or `same_place_mm` where that is more; 0 asks for the very
+    spot.
 
     The reference need have no focus of its own there: a vessel or a rib stands out all along, and
     noise decides where along it a detector fires.
@@ -131,7 +133,7 @@ class _Level:
     every: NDArray[np.intp]
 
     def foci(self, radius: float, faintest: float, floor: float, least_score: float) -> Foci:
-        """Local maxima of the contrast; positions in voxels of the scan."""
+        """Return local maxima of the contrast; positions in voxels of the scan."""
         # No score exceeds contrast / (faintest · floor): what cannot reach the least is left out.
         peak = self.contrast > max(least_score * faintest * floor, 0)
         peak &= self.contrast == maximum_filter(self.contrast, 3, mode="nearest")
@@ -150,8 +152,10 @@ class _Level:
         return Foci(position, radii, contrast[kept], background[kept], noise[kept], score[kept])
 
     def highest_near(self, where: Values, reach_mm: float) -> Values:
-        """Greatest contrast within a distance of points in these voxels; the nearest voxel's, at
-        least, and nothing beyond the image."""
+        """Return the greatest contrast within a distance of points in these voxels.
+
+        The nearest voxel counts always, and nothing beyond the image.
+        """
         steps = [np.arange(-n, n + 1) for n in (reach_mm / self.spacing_mm).astype(int)]
         ball = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 3)
         ball = ball[np.linalg.norm(ball * self.spacing_mm, axis=1) <= reach_mm]
@@ -166,7 +170,7 @@ class _Level:
         return highest
 
     def _surroundings(self, where: NDArray[np.intp], shell: Values) -> tuple[Values, Values]:
-        """Median of the uptake, and robust spread of the contrast, in a shell around each voxel."""
+        """Return the median uptake and the robust deviation of contrast in a shell round voxels."""
         steps = np.rint(shell / self.spacing_mm).astype(np.intp)
         ranks = [round(q * (len(steps) - 1)) for q in (0.1, 0.5, 0.9)]
         shape = self.contrast.shape
@@ -183,8 +187,10 @@ class _Level:
         return values[0, 1], (values[1, 2] - values[1, 0]) / _TENTH_TO_TENTH
 
     def _tops(self, where: NDArray[np.intp]) -> tuple[Values, Values]:
-        """Tops of the parabolas through voxels and their neighbours: how far from the voxel, in
-        voxels by axis, and how high."""
+        """Fit parabolas through voxels and their neighbours.
+
+        Returns how far each top is from the voxel, in voxels along each axis, and how high.
+        """
         off = np.zeros(where.shape)
         here = self.contrast[tuple(where.T)].astype(float)
         height = here.copy()
@@ -204,7 +210,7 @@ class _Level:
 def _scales(
     suv: Volume, spacing_mm: Spacing, radii_mm: Sequence[float]
 ) -> Iterator[tuple[float, _Level]]:
-    """The scan at each radius, from small to large; large ones on ever coarser grids."""
+    """Yield the scan at each radius, from small to large; large ones on ever coarser grids."""
     spacing = np.array(spacing_mm)
     every = np.ones(3, dtype=np.intp)
     image, reached = suv, 0.0
@@ -224,7 +230,7 @@ def _scales(
 
 
 def _stands_out(blurred: Volume, spacing_mm: Values, sigma_mm: float) -> Volume:
-    """-σ²∇² of an image blurred by σ, scaled to the uptake of a ball of R = √3·σ."""
+    """Return -σ²∇² of an image blurred by σ, scaled to the uptake of a ball of R = √3·σ."""
     total = np.zeros_like(blurred)
     for axis, size in enumerate(spacing_mm):
         weights = -_SECOND_DERIVATIVE * (sigma_mm / size) ** 2 / _BALL_RESPONSE
@@ -233,7 +239,7 @@ def _stands_out(blurred: Volume, spacing_mm: Values, sigma_mm: float) -> Volume:
 
 
 def shell_mm(radius_mm: float) -> Values:
-    """Points [144, 3] of the shell around a focus: 2 R + 4 mm to 3 R + 12 mm from its centre.
+    """Return points [144, 3] of the shell around a focus: 2 R + 4 mm to 3 R + 12 mm away.
 
     There the response to the focus itself is below a fiftieth of that at its centre.
     """
@@ -248,8 +254,11 @@ def shell_mm(radius_mm: float) -> Values:
 
 
 def _strongest(foci: Foci) -> Foci:
-    """One focus a place: a stronger one takes in those that lie as near as the larger of the two
-    radii or twice the smaller, whichever is less (so a lesion within a hot organ stays)."""
+    """Keep one focus per place, the strongest.
+
+    It takes in those that lie as near as the larger of the two radii or twice the smaller,
+    whichever is less (so a lesion within a hot organ stays).
+    """
     foci = foci[np.argsort(-foci.score, kind="stable")]
     if not len(foci):
         return foci

@@ -31,7 +31,7 @@ class Froc:
     sensitivity: Values
 
     def threshold_at(self, false_per_scan: float) -> float:
-        """The least threshold with so many false foci per scan or fewer."""
+        """Return the lowest threshold with so many false foci per scan or fewer."""
         return float(self.threshold[self._last(false_per_scan)])
 
     def sensitivity_at(self, false_per_scan: float) -> float:
@@ -39,7 +39,7 @@ class Froc:
         return float(self.sensitivity[self._last(false_per_scan)])
 
     def area(self, false_per_scan: float) -> float:
-        """Mean sensitivity from 0 to so many false foci per scan; 1 is perfect."""
+        """Return the mean sensitivity from 0 to so many false foci per scan; 1 is perfect."""
         if false_per_scan <= 0:
             raise UsageError(f"area up to {false_per_scan} false foci a scan: give more than 0")
         ends = np.minimum(np.append(self.false_per_scan[1:], np.inf), false_per_scan)
@@ -51,7 +51,7 @@ class Froc:
 
 
 def froc(lesion_scores: Sequence[ArrayLike], false_scores: Sequence[ArrayLike]) -> Froc:
-    """The curve of several scans; each list holds the scores of one scan, which may be none.
+    """Return the curve of several scans; each list holds one scan's scores, perhaps none.
 
     Raises UsageError where there is no lesion at all, or the lists are of different scans.
     """

@@ -71,8 +71,9 @@ class Case:
 
 @dataclass(frozen=True)
 class Reading:
-    """What the detector makes of one patient by one method: numbers only, JSON-able but for the
-    infinite score of a lesion that has no focus.
+    """What the detector makes of one patient by one method.
+
+    Numbers only, JSON-able but for the infinite score of a lesion that has no focus.
 
     lesions   score of each lesion of the readable part, -inf where nothing was found
     sizes, contrasts  each lesion's stratum
@@ -96,7 +97,7 @@ class Reading:
 
 
 def read_case(case: Case) -> list[Reading]:
-    """One reading a method, that of the full-dose scan ("full", dose 1) first."""
+    """Return one reading per method, that of the full-dose scan ("full", dose 1) first."""
     readable = readable_part(case.truth.without, case.affine)
 
     def read(without: Foci) -> Foci:
@@ -132,8 +133,10 @@ def read_case(case: Case) -> list[Reading]:
 
 
 def readable_part(truth: Volume, affine: Affine) -> NDArray[np.bool_]:
-    """Voxels where a reader would heed a focus: in the body, and off the ends of the scan, where a
-    scanner sees next to nothing and every image is full of spikes."""
+    """Return the voxels where a reader would heed a focus: in the body, off the scan's ends.
+
+    At the ends a scanner measures next to nothing, and every image is full of spikes.
+    """
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     part = body_mask(truth, (float(spacing[0]), float(spacing[1]), float(spacing[2])))
     axis = int(np.argmax(np.abs(affine[2, :3]) / spacing))  # feet to head
@@ -144,8 +147,11 @@ def readable_part(truth: Volume, affine: Affine) -> NDArray[np.bool_]:
 
 
 def lesion_scores(twins: Twins, affine: Affine, lesions: Sequence[Lesion]) -> tuple[float, ...]:
-    """Score of the best focus on each lesion: no farther from its centre than its radius and a
-    scanner's resolution, and not at that spot in the scan without lesions, where it is none's."""
+    """Return the score of the best focus on each lesion.
+
+    On a lesion is a focus no farther from its centre than its radius and a scanner's resolution,
+    and not at that spot in the scan without lesions, where it belongs to none.
+    """
     found = find_foci(twins.with_lesions, affine)
     new = found[unexplained(found, twins.without, affine, same_place_mm=0)]
     scores = []
@@ -157,7 +163,7 @@ def lesion_scores(twins: Twins, affine: Affine, lesions: Sequence[Lesion]) -> tu
 
 
 def channel_outputs(suv: Volume, affine: Affine, lesion: Lesion) -> tuple[float, ...]:
-    """What Laguerre–Gauss channels as wide as a lesion's image show at its place, in SUV.
+    """Return outputs of Laguerre–Gauss channels as wide as a lesion's image, in SUV.
 
     What lies around it is taken off first, for a reader sees a lesion against its surroundings.
     """
@@ -180,7 +186,7 @@ def channel_outputs(suv: Volume, affine: Affine, lesion: Lesion) -> tuple[float,
 
 
 def _contrast(case: Case, lesion: Lesion) -> float:
-    """Uptake of a lesion over the mean of what was there without it."""
+    """Return the uptake of a lesion over the mean of what was there without it."""
     across = np.linspace(-1, 1, _BALLS) * lesion.radius_mm
     points = np.stack(np.meshgrid(across, across, across), axis=-1).reshape(-1, 3)
     points = points[np.linalg.norm(points, axis=1) <= lesion.radius_mm] + lesion.centre_mm
@@ -189,7 +195,7 @@ def _contrast(case: Case, lesion: Lesion) -> float:
 
 
 def _at(volume: NDArray[np.generic], affine: Affine, points_mm: ArrayLike) -> NDArray[np.float64]:
-    """Values of the voxels nearest to points [n, 3] in mm."""
+    """Return values of the voxels nearest to points [n, 3] in mm."""
     index = (np.atleast_2d(np.asarray(points_mm, float)) - affine[:3, 3]) @ np.linalg.inv(
         affine[:3, :3]
     ).T

@@ -52,7 +52,7 @@ def summarise_lesions(
     false_per_scan: float = FALSE_PER_SCAN,
     resamples: int = 1000,
 ) -> list[Row]:
-    """Rows of readings, the full-dose ones among them; none where no scan has a lesion.
+    """Return rows that sum up readings, the full-dose ones among them; none without lesions.
 
     froc_area      mean sensitivity up to `false_per_scan` false foci a scan
     miss_rate      share of the lesions not found, at the threshold that gives the method so many
@@ -89,7 +89,7 @@ def _measured(
     usual: float,
     false_per_scan: float,
 ) -> Iterator[tuple[str, str, int, Statistic]]:
-    """Metric, stratum, n, and the metric as a function of the readings that are drawn."""
+    """Yield metric, stratum, n, and the metric as a function of the readings that are drawn."""
     threshold = _threshold(group, false_per_scan)
     missed = [np.array(one.lesions, float) < threshold for one in group]
     before = [at_full[one.scan] for one in group]
@@ -133,7 +133,7 @@ def _measured(
 
 
 def _observed(group: Sequence[Reading]) -> Statistic | None:
-    """The observer's AUC; None where the patients are too few to learn from."""
+    """Return the observer's AUC; None where the patients are too few to learn from."""
     patients = [one.patient for one in group for _ in one.present]
     if not patients:
         return None
@@ -156,8 +156,10 @@ def _observed(group: Sequence[Reading]) -> Statistic | None:
 
 
 def _threshold(group: Sequence[Reading], false_per_scan: float) -> float:
-    """The least that keeps to so many false foci a scan: just above the first one too many, and
-    the detector's own where there are not so many."""
+    """Return the lowest threshold with so many false foci per scan at most.
+
+    It lies just above the first focus too many, and is the detector's own where there are fewer.
+    """
     false = np.sort(np.concatenate([np.array(one.false) for one in group]))[::-1]
     allowed = int(false_per_scan * len(group))
     return float(np.nextafter(false[allowed], np.inf)) if len(false) > allowed else LEAST_SCORE

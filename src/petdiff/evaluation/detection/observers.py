@@ -39,7 +39,7 @@ def laguerre_gauss(
     count: int = 5,
     centre: Sequence[float] | None = None,
 ) -> Values:
-    """Laguerre–Gauss channels [count, voxel] of a patch of 2 or 3 dimensions.
+    """Return Laguerre–Gauss channels [count, voxel] of a patch of 2 or 3 dimensions.
 
     About `centre`, in voxels, or about the patch's middle.
 
@@ -61,7 +61,7 @@ def difference_of_gaussians(
     width: float = 1.67,
     count: int = 10,
 ) -> Values:
-    """Dense difference-of-Gaussian channels [count, voxel] (Abbey & Barrett 2001, eq. 26).
+    """Return difference-of-Gaussian channels [count, voxel] (Abbey & Barrett 2001, eq. 26).
 
     Over frequency ρ: exp(-(ρ/Qσ_j)²/2) - exp(-(ρ/σ_j)²/2), σ_j = lowest·step^j, Q = width. Given
     here in space, where each Gaussian is one again; each of unit norm.
@@ -103,7 +103,7 @@ def observe(
 def cross_validated(
     present: Values, absent: Values, groups: Sequence[str]
 ) -> tuple[Values, Values]:
-    """Scores of channel outputs [image, channel], each by a template that has not seen its group.
+    """Return scores of channel outputs [image, channel], each by a template of other groups.
 
     groups  whose each pair of images is: a patient's are left out together
 
@@ -119,7 +119,7 @@ def cross_validated(
 
 
 def hotelling_template(present: Values, absent: Values) -> Values:
-    """K⁻¹ Δv of channel outputs [image, channel]; K is the mean covariance of the two classes."""
+    """Return K⁻¹ Δv of channel outputs [image, channel]; K is the classes' mean covariance."""
     fewest = min(len(present), len(absent))
     if fewest <= present.shape[1]:
         raise UsageError(
@@ -131,19 +131,19 @@ def hotelling_template(present: Values, absent: Values) -> Values:
 
 
 def hotelling_snr(signal: ArrayLike, covariance: ArrayLike, channels: Values) -> float:
-    """SNR = √(Δv' K⁻¹ Δv) of a known signal in noise of known covariance [voxel, voxel]."""
+    """Return √(Δv' K⁻¹ Δv) of a known signal in noise of known covariance [voxel, voxel]."""
     delta = channels @ np.ravel(np.asarray(signal, float))
     noise = channels @ np.asarray(covariance, float) @ channels.T
     return float(np.sqrt(delta @ np.linalg.solve(noise, delta)))
 
 
 def auc_of_snr(snr: float) -> float:
-    """Φ(SNR/√2): area under the ROC curve of normal scores of equal variance."""
+    """Return Φ(SNR/√2): area under the ROC curve of normal scores of equal variance."""
     return float(ndtr(snr / np.sqrt(2)))
 
 
 def auc(present: ArrayLike, absent: ArrayLike) -> float:
-    """Chance that a score with lesion exceeds one without, ties counted half (Mann–Whitney)."""
+    """Return the chance that a score with lesion exceeds one without; ties count half."""
     a, b = np.asarray(present, float), np.asarray(absent, float)
     ranks = rankdata(np.concatenate([a, b]))[: len(a)]
     return float((ranks.sum() - len(a) * (len(a) + 1) / 2) / (len(a) * len(b)))
@@ -157,7 +157,7 @@ def auc_interval(
     resamples: int = 1000,
     confidence: float = 0.95,
 ) -> Interval:
-    """AUC with a percentile bootstrap interval; images are drawn within their class."""
+    """Return the AUC with a percentile bootstrap interval; images are drawn within a class."""
     a, b = np.asarray(present, float), np.asarray(absent, float)
     drawn = [
         auc(generator.choice(a, len(a)), generator.choice(b, len(b))) for _ in range(resamples)
@@ -170,7 +170,7 @@ def auc_interval(
 def patches(
     suv: NDArray[np.float32], affine: Values, centres_mm: ArrayLike, shape: tuple[int, int, int]
 ) -> Values:
-    """Patches [n, i, j, k] whose middle voxel is the one nearest each centre in mm, RAS+.
+    """Return patches [n, i, j, k] whose middle voxel is nearest to each centre in mm, RAS+.
 
     Raises UsageError where one would reach past the image.
     """
@@ -201,7 +201,7 @@ def _separation(present: Values, absent: Values) -> float:
 def _away(
     shape: Sequence[int], spacing_mm: Sequence[float], centre: Sequence[float] | None = None
 ) -> list[Values]:
-    """Distances in mm along each axis from `centre` in voxels (n // 2), ready to broadcast."""
+    """Return distances in mm from `centre` in voxels (n // 2) along each axis, to broadcast."""
     at = [n // 2 for n in shape] if centre is None else centre
     axes = [(np.arange(n) - c) * mm for n, c, mm in zip(shape, at, spacing_mm, strict=True)]
     return list(np.meshgrid(*axes, indexing="ij", sparse=True))

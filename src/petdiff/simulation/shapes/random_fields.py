@@ -46,11 +46,10 @@ class RandomField:
     def shear(
         cls, rng: np.random.Generator, count: int, wavelength_mm: Range, sd: float
     ) -> tuple[RandomField, RandomField, RandomField]:
-        """Return the x, y and z components of a random displacement that keeps volumes to first
-        order.
+        """Return the components along x, y and z of a displacement that keeps volumes.
 
-        Every wave moves points across its own direction, so the divergence is zero. `sd` is the
-        standard deviation of each component.
+        They are kept to first order: every wave moves points across its own direction, so the
+        divergence is zero. `sd` is the standard deviation of each component.
         """
         waves = cls.random(rng, count, wavelength_mm, sd * np.sqrt(3))
         across = np.cross(waves.k_per_mm, rng.standard_normal((count, 3)))
