@@ -77,3 +77,16 @@ def test_denoise_writes_pictures_where_it_has_a_folder_for_temporary_files(tmp_p
     assert {entry.name for entry in (out / "with").iterdir()} == expected
     assert {entry.name for entry in (out / "without").iterdir()} == expected - {"preview.png"}
     assert {entry.name for entry in out.iterdir()} == {"with", "without"}
+
+
+def test_a_slice_that_the_user_may_not_read_is_named(tmp_path: Path) -> None:
+    into, out = router_folders(tmp_path)
+    world_readable(into)
+    hidden = next(into.glob("*.dcm"))
+    hidden.chmod(0o600)
+    done = run_in_jail(
+        ["module"], mercure(into, out), readable=[into], writable=[out], root=tmp_path / "root"
+    )
+    assert done.returncode == 3, done.stderr
+    assert hidden.name in result_of(out)["reason"]
+    assert "Permission denied" in result_of(out)["reason"]
