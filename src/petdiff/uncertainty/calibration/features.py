@@ -1,0 +1,91 @@
+"""What a measured scan and its denoised answer show of the answer's error, in the scan's own unit.
+
+A feature is not negative and has the unit of the figure whose error it helps to predict: a scan
+times two has features times two, and so intervals twice as wide. None needs the network or the
+dose. Volumes are [i, j, k]; widths of Gaussians are standard deviations, in voxels, as in the
+local-activity domain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.volume.plane_ranges import smoothed
+
+Volume = NDArray[np.float32]
+Box = tuple[slice, slice, slice]
+Features = Mapping[str, float]
+
+_FINE, _NEAR, _AROUND = 1.0, 2.0, 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class ScanFeatures:
+    """The features of each voxel [i, j, k].
+
+    noise     standard deviation of the measured scan about itself smoothed, around the voxel
+    activity  the measured scan, smoothed, without negative values
+    edge      distance of the denoised scan to itself smoothed, around the voxel
+    change    absolute difference of denoised and measured scan, both smoothed
+    """
+
+    noise: Volume
+    activity: Volume
+    edge: Volume
+    change: Volume
+
+    @classmethod
+    def of(cls, measured: Volume, denoised: Volume) -> ScanFeatures:
+        """Return the features of a scan and its answer, on one grid."""
+        rough = (measured - _smooth(measured, _FINE)) ** 2
+        fine = (denoised - _smooth(denoised, _FINE)) ** 2
+        return cls(
+            noise=np.sqrt(np.maximum(_smooth(rough, _AROUND), 0)),
+            activity=_smooth(np.maximum(measured, 0), _NEAR),
+            edge=np.sqrt(np.maximum(_smooth(fine, _FINE), 0)),
+            change=np.abs(_smooth(denoised - measured, _FINE)),
+        )
+
+    def at(self, where: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
+        """Return the features of the voxels of a mask, as vectors."""
+        return {name: volume[where].astype(np.float64) for name, volume in vars(self).items()}
+
+
+def region_features(
+    scan: ScanFeatures,
+    measured: Volume,
+    denoised: Volume,
+    box: Box,
+    weights: NDArray[np.floating],
+    volume_ml: float,
+) -> dict[str, float]:
+    """Return the features of a region's SUV: means over it, and what depends on its size.
+
+    measured, denoised  whole volumes
+    weights             share of each voxel of `box` that belongs to the region; some are above 0
+
+    noise_of_mean  noise over the square root of the volume in ml: the noise of a mean
+    shift          difference of the means of the denoised and the measured scan
+    contrast       weighted standard deviation of the denoised scan within the region
+    """
+    total = float(weights.sum())
+
+    def mean(volume: NDArray[np.floating]) -> float:
+        return float((weights * volume[box]).sum(dtype=np.float64)) / total
+
+    found = {name: mean(volume) for name, volume in vars(scan).items()}
+    centre = mean(denoised)
+    variance = float((weights * (denoised[box] - centre) ** 2).sum(dtype=np.float64)) / total
+    return found | {
+        "noise_of_mean": found["noise"] / float(np.sqrt(max(volume_ml, 1e-6))),
+        "shift": abs(centre - mean(measured)),
+        "contrast": float(np.sqrt(max(variance, 0.0))),
+    }
+
+
+def _smooth(volume: Volume, sigma: float) -> Volume:
+    return smoothed(np.ascontiguousarray(volume, dtype=np.float32), [sigma] * 3)

@@ -1,0 +1,104 @@
+"""Fit a calibration: the scale on some patients, its conformal bounds on others, both disjoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.uncertainty.calibration.conformal import Bounds, bounds, fewest_patients
+from petdiff.uncertainty.calibration.record import (
+    LEVELS,
+    BoundsOfGroup,
+    Figure,
+    FigureCalibration,
+    Region,
+)
+from petdiff.uncertainty.calibration.scale import fit_scale
+
+Vector = NDArray[np.float64]
+_SHARES = np.linspace(0, 1, 21)
+_GROUP_LEVEL = 0.95  # that a group must reach to have bounds of its own
+
+
+@dataclass(frozen=True, eq=False)
+class PatientErrors:
+    """One figure of one patient: vectors with an entry per voxel or region, and dose.
+
+    reference, denoised, measured  the figure in the full-dose, the denoised and the measured scan
+    features                       of each entry, by name
+    facts                          of each entry, by name: {"tracer": ["fdg", ...]}
+    """
+
+    reference: Vector
+    denoised: Vector
+    measured: Vector
+    features: Mapping[str, Vector]
+    facts: Mapping[str, NDArray[np.str_]]
+
+    def errors(self, toward_measured: float) -> Vector:
+        """Return reference minus a value between the denoised and the measured one."""
+        between = self.denoised + toward_measured * (self.measured - self.denoised)
+        return np.asarray(self.reference - between)
+
+
+def fit_figure(
+    figure: Figure,
+    region: Region | None,
+    fitting: Sequence[PatientErrors],
+    calibrating: Sequence[PatientErrors],
+    names: Sequence[str],
+    grouped_by: Sequence[str] = (),
+) -> FigureCalibration | None:
+    """Return the calibration of a figure; None where the patients are too few for any level.
+
+    fitting      patients that the scale is fitted on
+    calibrating  other patients, whose errors give the bounds
+    names        features of the scale
+    grouped_by   facts, each value of which gets bounds of its own where it has enough patients
+    """
+    fitting = [one for one in fitting if one.reference.size]
+    calibrating = [one for one in calibrating if one.reference.size]
+    if not fitting or not calibrating:
+        return None
+    share = 0.0 if figure == "voxel" else _best_share(fitting)
+    scale = fit_scale([one.errors(share) for one in fitting], [p.features for p in fitting], names)
+    ratios = [one.errors(share) / scale(one.features) for one in calibrating]
+    groups = [BoundsOfGroup(patients=len(ratios), bounds=_levels(ratios))]
+    if not groups[0].bounds:
+        return None
+    for fact in grouped_by:
+        for value in sorted({str(v) for one in calibrating for v in one.facts[fact]}):
+            parts = [
+                ratio[one.facts[fact] == value]
+                for ratio, one in zip(ratios, calibrating, strict=True)
+            ]
+            parts = [part for part in parts if part.size]
+            if len(parts) >= fewest_patients(_GROUP_LEVEL):
+                of_group = BoundsOfGroup(
+                    facts={fact: value}, patients=len(parts), bounds=_levels(parts)
+                )
+                groups.append(of_group)
+    return FigureCalibration(
+        figure=figure,
+        region=region,
+        scale=scale,
+        toward_measured=share,
+        errors=sum(one.reference.size for one in calibrating),
+        groups=tuple(groups),
+    )
+
+
+def _levels(ratios: Sequence[Vector]) -> dict[str, Bounds]:
+    found = {f"{level:g}": bounds(ratios, level) for level in LEVELS}
+    return {level: both for level, both in found.items() if both is not None}
+
+
+def _best_share(patients: Sequence[PatientErrors]) -> float:
+    """Return the share of the measured figure with the least mean absolute error over patients."""
+    losses = [
+        np.mean([np.abs(one.errors(float(share))).mean() for one in patients]) for share in _SHARES
+    ]
+    return round(float(_SHARES[int(np.argmin(losses))]), 2)

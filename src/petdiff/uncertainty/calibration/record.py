@@ -1,0 +1,224 @@
+"""A calibration: intervals of a model's figures, as wide as its errors on simulated patients.
+
+An error is the figure of the full-dose scan minus that of the denoised scan. It is divided by its
+expected size, the scale, which follows from the measured and the denoised scan alone. Conformal
+bounds of the ratio, found on patients that neither training nor the scale has seen, times the
+scale give the interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from petdiff.uncertainty.calibration.conformal import Bounds, fewest_patients
+from petdiff.uncertainty.calibration.features import Features, ScanFeatures, Volume
+from petdiff.uncertainty.calibration.scale import ErrorScale
+
+Figure = Literal["voxel", "suv_mean", "suv_max", "suv_peak", "volume_41_ml", "cov"]
+Region = Literal["lesion", "organ", "sphere"]
+LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
+_VOXEL_LEEWAY = 0.1  # of the voxel sizes that were calibrated
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The range in which the figure of the full-dose scan is expected, in the figure's unit.
+
+    level     share of patients for which such an interval holds, on average
+    patients  on which the calibration rests
+    """
+
+    lower: float
+    upper: float
+    level: float
+    patients: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why there is no interval, in one line."""
+
+    reason: str
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BoundsOfGroup(_Record):
+    """Conformal bounds of error / scale by level, over patients for whom all `facts` hold."""
+
+    facts: dict[str, str] = {}
+    patients: int
+    bounds: dict[str, Bounds]
+
+
+class FigureCalibration(_Record):
+    """The calibration of one figure.
+
+    region           kind of region; None for voxels and for all kinds of regions together
+    scale            expected size of the error
+    toward_measured  share of the way from the denoised to the measured figure at which the errors
+                     are least: a mean over a large region is rather the measured one
+    errors           how many errors were measured in the patients of `groups`
+    groups           bounds over all patients, then of groups that have enough of them
+    """
+
+    figure: Figure
+    region: Region | None = None
+    scale: ErrorScale
+    toward_measured: float = Field(default=0.0, ge=0, le=1)
+    errors: int
+    groups: tuple[BoundsOfGroup, ...] = Field(min_length=1)
+
+    def bounds(self, facts: Mapping[str, str], level: float) -> BoundsOfGroup | None:
+        """Return the group with the most facts that all hold and that has bounds at `level`."""
+        fitting = [
+            group
+            for group in self.groups
+            if f"{level:g}" in group.bounds and group.facts.items() <= facts.items()
+        ]
+        return max(fitting, key=lambda group: len(group.facts), default=None)
+
+
+class Coverage(_Record):
+    """How often intervals held for patients that had no part in the calibration.
+
+    held   share of errors within their interval, the mean over patients
+    width  mean width over patients, in the unit of the figure
+    """
+
+    figure: Figure
+    region: Region | None
+    level: float
+    patients: int
+    held: float
+    width: float
+    unseen_scanner: bool = False
+
+
+class Calibration(_Record):
+    """What a model's intervals rest on.
+
+    weights_sha256  digest of the weights that were calibrated; it holds for no other
+    steps           network calls of the answer that was calibrated
+    patients        in words: which, how drawn, how many
+    voxel_mm        smallest and largest voxel size of their scans
+    coverage        as measured on further patients
+    """
+
+    version: Literal[1] = 1
+    weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    steps: int = Field(ge=1)
+    patients: str = Field(max_length=2000)
+    voxel_mm: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    figures: tuple[FigureCalibration, ...]
+    coverage: tuple[Coverage, ...] = ()
+
+    def interval(
+        self,
+        figure: Figure,
+        denoised: float,
+        measured: float,
+        features: Features,
+        *,
+        spacing_mm: tuple[float, float, float],
+        region: Region | None = None,
+        facts: Mapping[str, str] | None = None,
+        level: float = 0.9,
+    ) -> Interval | Refused:
+        """Return the interval of a region's figure in the full-dose scan.
+
+        denoised, measured  the figure in the two scans
+        features            `region_features` of the region
+        region              what it is known to be; None: not known
+        facts               of the scan, such as {"tracer": "fdg"}, to use the bounds of its group
+        """
+        found = self._find(figure, region, facts or {}, level, spacing_mm)
+        if isinstance(found, Refused):
+            return found
+        calibrated, group = found
+        if missing := set(calibrated.scale.coefficients) - set(features):
+            return Refused(f"{figure} has no interval: {min(missing)} of the region is not known")
+        scale = float(calibrated.scale(features))
+        lower, upper = _around(calibrated, group, level, denoised, measured, scale)
+        return Interval(float(lower), float(upper), level, group.patients)
+
+    def voxel_intervals(
+        self,
+        measured: Volume,
+        denoised: Volume,
+        *,
+        spacing_mm: tuple[float, float, float],
+        facts: Mapping[str, str] | None = None,
+        level: float = 0.9,
+    ) -> tuple[Volume, Volume] | Refused:
+        """Return the lower and upper bound of each voxel of the full-dose scan [i, j, k]."""
+        found = self._find("voxel", None, facts or {}, level, spacing_mm)
+        if isinstance(found, Refused):
+            return found
+        calibrated, group = found
+        scale = calibrated.scale(vars(ScanFeatures.of(measured, denoised)))
+        lower, upper = _around(calibrated, group, level, denoised, measured, scale)
+        return lower.astype(np.float32), upper.astype(np.float32)
+
+    def _find(
+        self,
+        figure: Figure,
+        region: Region | None,
+        facts: Mapping[str, str],
+        level: float,
+        spacing_mm: tuple[float, float, float],
+    ) -> tuple[FigureCalibration, BoundsOfGroup] | Refused:
+        size = float(np.cbrt(np.prod(spacing_mm)))
+        least, most = self.voxel_mm
+        if not least * (1 - _VOXEL_LEEWAY) <= size <= most * (1 + _VOXEL_LEEWAY):
+            return Refused(
+                f"no interval: the scan has voxels of {size:.3g} mm, and the model was calibrated "
+                f"with voxels of {least:g} to {most:g} mm"
+            )
+        of_figure = [one for one in self.figures if one.figure == figure]
+        calibrated = next(
+            (one for kind in (region, None) for one in of_figure if one.region == kind), None
+        )
+        if calibrated is None:
+            return Refused(f"{figure} has no interval: the model's calibration does not cover it")
+        group = calibrated.bounds(facts, level)
+        if group is None:
+            return Refused(_no_level(calibrated, level))
+        return calibrated, group
+
+
+def _around(
+    calibrated: FigureCalibration,
+    group: BoundsOfGroup,
+    level: float,
+    denoised: float | Volume,
+    measured: float | Volume,
+    scale: NDArray[np.float64] | float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return lower and upper bounds; they are not negative where both scans are not."""
+    bounds = group.bounds[f"{level:g}"]
+    d, m = np.asarray(denoised, dtype=np.float64), np.asarray(measured, dtype=np.float64)
+    centre = d + calibrated.toward_measured * (m - d)
+    lowest = np.minimum(np.minimum(d, m), 0)
+    lower, upper = (np.maximum(centre + side * scale, lowest) for side in bounds)
+    return lower, upper
+
+
+def _no_level(calibrated: FigureCalibration, level: float) -> str:
+    everyone = calibrated.groups[0]
+    known = ", ".join(everyone.bounds)
+    needed = f"{level:g}" in {f"{one:g}" for one in LEVELS} and fewest_patients(level)
+    if needed and needed > everyone.patients:
+        return (
+            f"no interval at {level:g}: it takes {needed} calibration patients, and the model has "
+            f"{everyone.patients} for {calibrated.figure}; levels there are: {known}"
+        )
+    return f"no interval at {level:g}: use one of the calibrated levels, {known}"

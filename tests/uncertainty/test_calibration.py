@@ -1,0 +1,208 @@
+"""Calibrations: intervals that hold, refusals in one line, and files tied to their weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from petdiff.errors import InputRefused
+from petdiff.uncertainty.calibration.features import ScanFeatures, region_features
+from petdiff.uncertainty.calibration.fit import PatientErrors, fit_figure
+from petdiff.uncertainty.calibration.record import Calibration, Interval, Refused
+from petdiff.uncertainty.calibration.scale import ErrorScale, fit_scale
+from petdiff.uncertainty.calibration.store import load_calibration, save_calibration
+
+DIGEST = "0" * 64
+MM_4 = (4.0, 4.0, 4.0)
+
+
+def patients(count: int, seed: int, bias: float = 0.0) -> list[PatientErrors]:
+    """Patients with 1 to 9 regions whose errors follow two features, and a level of their own."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for n in range(count):
+        size = int(rng.integers(1, 10))
+        noise, activity = rng.uniform(0.1, 2, size), rng.uniform(1, 9, size)
+        own = rng.lognormal(0, 0.4)
+        reference = activity + bias + own * (noise + 0.1 * activity) * rng.laplace(size=size)
+        tracer = np.full(size, "fdg" if n % 2 else "psma")
+        features = {"noise": noise, "activity": activity}
+        found.append(
+            PatientErrors(reference, activity, activity + noise, features, {"tracer": tracer})
+        )
+    return found
+
+
+def calibration(count: int = 60) -> Calibration:
+    figure = fit_figure(
+        "suv_mean", "lesion", patients(40, 1), patients(count, 2), ["noise", "activity"], ["tracer"]
+    )
+    voxel = fit_figure("voxel", None, patients(40, 3), patients(count, 4), ["noise", "activity"])
+    assert figure is not None
+    assert voxel is not None
+    return Calibration(
+        weights_sha256=DIGEST, steps=1, patients="toys", voxel_mm=(4, 6), figures=(figure, voxel)
+    )
+
+
+def test_scale_finds_the_coefficients_that_made_the_errors() -> None:
+    rng = np.random.default_rng(0)
+    features = [
+        {"noise": rng.uniform(0, 2, 400), "activity": rng.uniform(0, 2, 400)} for _ in range(30)
+    ]
+    errors = [(0.5 * f["noise"] + 0.2 * f["activity"]) * rng.laplace(size=400) for f in features]
+    found = fit_scale(errors, features, ["noise", "activity"]).coefficients
+    assert found == pytest.approx({"noise": 0.5, "activity": 0.2}, rel=0.1)
+
+
+def test_a_feature_that_is_zero_everywhere_has_no_coefficient() -> None:
+    features = [{"noise": np.ones(5), "edge": np.zeros(5)}]
+    assert set(fit_scale([np.ones(5)], features, ["noise", "edge"]).coefficients) == {"noise"}
+
+
+@pytest.mark.parametrize("bias", [0.0, 1.5])
+def test_intervals_hold_as_often_as_they_say_for_new_patients(bias: float) -> None:
+    figure = fit_figure(
+        "suv_mean", None, patients(60, 5, bias), patients(199, 6, bias), ["noise", "activity"]
+    )
+    assert figure is not None
+    for level in (0.5, 0.8, 0.9):
+        low, high = figure.groups[0].bounds[f"{level:g}"]
+        ratios = [
+            one.errors(figure.toward_measured) / figure.scale(one.features)
+            for one in patients(600, 7, bias)
+        ]
+        held = np.mean([np.mean((low <= one) & (one <= high)) for one in ratios])
+        assert abs(held - level) < 0.07
+
+
+def test_groups_with_enough_patients_have_bounds_of_their_own() -> None:
+    def facts(count: int) -> list[dict[str, str]]:
+        return [group.facts for group in calibration(count).figures[0].groups]
+
+    assert facts(90) == [{}, {"tracer": "fdg"}, {"tracer": "psma"}]
+    assert facts(40) == [{}]
+
+
+def test_the_group_of_the_scan_is_used_and_else_all_patients() -> None:
+    given = calibration(90)
+    features = {"noise": 1.0, "activity": 4.0}
+
+    def patients_behind(facts: dict[str, str]) -> int:
+        found = given.interval("suv_mean", 4.0, 5.0, features, spacing_mm=MM_4, facts=facts)
+        assert isinstance(found, Refused)  # it is of lesions, and the region is not known
+        found = given.interval(
+            "suv_mean", 4.0, 5.0, features, spacing_mm=MM_4, region="lesion", facts=facts
+        )
+        assert isinstance(found, Interval)
+        return found.patients
+
+    assert patients_behind({"tracer": "fdg", "scanner": "quadra"}) == 45
+    assert patients_behind({"tracer": "fapi"}) == 90
+
+
+def test_a_scan_times_two_has_intervals_twice_as_wide() -> None:
+    given = calibration()
+    once, twice = (
+        given.interval(
+            "suv_mean", f * 4.0, f * 5.0, {"noise": f * 1.0, "activity": f * 4.0},
+            spacing_mm=MM_4, region="lesion",
+        )
+        for f in (1, 2)
+    )  # fmt: skip
+    assert isinstance(once, Interval)
+    assert isinstance(twice, Interval)
+    assert (twice.lower, twice.upper) == pytest.approx((2 * once.lower, 2 * once.upper))
+
+
+def test_no_bound_is_below_zero_where_the_scans_are_not() -> None:
+    found = calibration().interval(
+        "suv_mean", 0.1, 0.1, {"noise": 5.0, "activity": 1.0}, spacing_mm=MM_4, region="lesion"
+    )
+    assert isinstance(found, Interval)
+    assert found.lower == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"level": 0.99}, "it takes 199 calibration patients, and the model has 60"),
+        ({"level": 0.85}, "use one of the calibrated levels, 0.5, 0.8, 0.9, 0.95"),
+        ({"figure": "suv_max"}, "suv_max has no interval"),
+        ({"spacing_mm": (1.65, 1.65, 1.65)}, "voxels of 1.65 mm"),
+        ({"features": {"noise": 1.0}}, "activity of the region is not known"),
+    ],
+)
+def test_what_was_not_calibrated_is_refused_in_one_line(
+    changed: dict[str, object], reason: str
+) -> None:
+    asked: dict[str, object] = {
+        "figure": "suv_mean", "denoised": 4.0, "measured": 4.0, "region": "lesion",
+        "features": {"noise": 1.0, "activity": 1.0}, "spacing_mm": MM_4,
+    }  # fmt: skip
+    found = calibration().interval(**(asked | changed))  # type: ignore[arg-type]
+    assert isinstance(found, Refused)
+    assert reason in found.reason
+    assert "\n" not in found.reason
+
+
+def test_voxel_intervals_are_around_each_voxel() -> None:
+    rng = np.random.default_rng(8)
+    measured = rng.gamma(4, 0.5, (12, 10, 11)).astype(np.float32)
+    denoised = np.full_like(measured, 2)
+    found = calibration().voxel_intervals(measured, denoised, spacing_mm=MM_4)
+    assert not isinstance(found, Refused)
+    lower, upper = found
+    assert lower.shape == upper.shape == measured.shape
+    assert (lower < upper).all()
+    assert (lower >= 0).all()
+
+
+def test_features_of_a_scan_times_two_are_twice_as_large() -> None:
+    rng = np.random.default_rng(9)
+    measured = rng.gamma(4, 0.5, (12, 10, 11)).astype(np.float32)
+    box = (slice(2, 8), slice(2, 8), slice(2, 8))
+    weights = np.ones((6, 6, 6))
+
+    def features(factor: float) -> dict[str, float]:
+        scan, answer = factor * measured, factor * np.full_like(measured, 2)
+        return region_features(ScanFeatures.of(scan, answer), scan, answer, box, weights, 8.0)
+
+    once, twice = features(1), features(2)
+    assert twice == pytest.approx({name: 2 * value for name, value in once.items()}, rel=1e-4)
+    assert once["noise_of_mean"] == pytest.approx(once["noise"] / np.sqrt(8))
+    assert once["contrast"] == pytest.approx(0, abs=1e-6)
+
+
+def test_noise_feature_is_the_standard_deviation_that_smoothing_takes_away() -> None:
+    noise = np.random.default_rng(10).normal(size=(40, 40, 40)).astype(np.float32)
+    found = float(ScanFeatures.of(10 + noise, 10 + 0 * noise).noise.mean())
+    # White noise minus its smoothed self: 1 − 2 g(0) + ∫g², g a Gaussian of width 1 in 3-D.
+    expected = np.sqrt(1 - 2 / (2 * np.pi) ** 1.5 + 1 / (4 * np.pi) ** 1.5)
+    assert found == pytest.approx(expected, rel=0.02)
+
+
+def test_a_calibration_is_read_as_it_was_written(tmp_path: Path) -> None:
+    given = calibration()
+    path = save_calibration(tmp_path / "own.safetensors", given)
+    assert path.name == "own.calibration.json"
+    assert load_calibration(tmp_path / "own.safetensors", DIGEST) == given
+
+
+def test_weights_without_their_own_calibration_are_refused(tmp_path: Path) -> None:
+    weights = tmp_path / "own.safetensors"
+    with pytest.raises(InputRefused, match=r"own\.safetensors has no calibration"):
+        load_calibration(weights, DIGEST)
+    save_calibration(weights, calibration())
+    with pytest.raises(InputRefused, match="calibration of other weights"):
+        load_calibration(weights, "1" * 64)
+    (tmp_path / "own.calibration.json").write_text("{}")
+    with pytest.raises(InputRefused, match=r"no calibration .weights_sha256"):
+        load_calibration(weights, DIGEST)
+
+
+def test_coefficients_are_not_negative() -> None:
+    with pytest.raises(ValueError, match="greater than or equal to 0"):
+        ErrorScale(coefficients={"noise": -1.0})
