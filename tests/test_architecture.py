@@ -44,7 +44,7 @@ LATE_MODULES = {
     "petdiff.commands.demo": "a picture that cannot be drawn does not cost the result",
     "petdiff.commands.denoise": "a wrong path is refused before torch is there; pictures as above",
     "petdiff.commands.denoise_frames": "torch",
-    "petdiff.commands.evaluate_inputs": "torch, where scans are resampled",
+    "petdiff.evaluation.inputs": "torch, where scans are resampled",
     "petdiff.commands.info": "torch, where a model is described",
     "petdiff.commands.simulate": "a picture that cannot be drawn does not cost the result",
     "petdiff.evaluation.cohort.definition": "torch: a cohort's file is checked without",

@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from petdiff.evaluation.cohort.evaluate import CohortEvaluation as CohortEvaluation
+    from petdiff.evaluation.cohort.evaluate import evaluate_cohort as evaluate_cohort
     from petdiff.evaluation.evaluate import Evaluation as Evaluation
     from petdiff.evaluation.evaluate import evaluate as evaluate
     from petdiff.frames import PETFrames as PETFrames
@@ -45,6 +47,8 @@ _HOMES = {
     "rescan": "petdiff.simulation.study",
     "evaluate": "petdiff.evaluation.evaluate",
     "Evaluation": "petdiff.evaluation.evaluate",
+    "evaluate_cohort": "petdiff.evaluation.cohort.evaluate",
+    "CohortEvaluation": "petdiff.evaluation.cohort.evaluate",
     "train": "petdiff.training.run",
     "TrainOptions": "petdiff.training.run",
     "Recipe": "petdiff.training.recipe",

@@ -209,9 +209,9 @@ def evaluate(
         given = (reference, test, low, labels, names, lesions, resample, series, units, suv_factor)
         if any(given):
             raise UsageError("the cohort file names its scans: only --workers may be given with it")
-        from petdiff.commands.evaluate_cohort import evaluate_cohort
+        from petdiff.commands.evaluate_cohort import evaluate_cohort_file
 
-        for path in evaluate_cohort(cohort, output, workers=workers, quiet=quiet):
+        for path in evaluate_cohort_file(cohort, output, workers=workers, quiet=quiet):
             print_result(path)
         return
     if reference is None or test is None:

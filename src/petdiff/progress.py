@@ -19,7 +19,8 @@ from petdiff.errors import with_options
 from petdiff.terminal import one_line, print_message
 from petdiff.units import duration
 
-_NAMED_OPTIONS = ("--units", "--suv-factor", "--series")  # what warnings about a scan name
+# Options that lines about a scan name.
+_NAMED_OPTIONS = ("--units", "--suv-factor", "--series", "--names")
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_TO_JUDGE = 3.0  # after which the time that a stage takes is estimated
 _SLOW_SECONDS = 120.0  # a stage that takes longer is announced

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import petdiff
 from petdiff.errors import PetdiffError, UsageError
 from petdiff.evaluation.cohort import unit as cohort_unit
 from petdiff.evaluation.cohort.definition import Asked, Cohort, Unit, identity, read_cohort, units
@@ -334,7 +335,8 @@ def test_command_writes_rows_summary_and_page_and_runs_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From pairs on disk, through real processes; the second time nothing is measured again."""
-    from petdiff.commands.evaluate_cohort import COLUMNS, evaluate_cohort
+    from petdiff.commands.evaluate_cohort import evaluate_cohort_file
+    from petdiff.evaluation.cohort.evaluate import COLUMNS
     from petdiff.io import write as write_image
 
     for patient in ("a", "b"):
@@ -345,7 +347,7 @@ def test_command_writes_rows_summary_and_page_and_runs_again(
         write_image(scans.lows[4.0], folder / "low_drf4.nii.gz")
     path = write(tmp_path, 'pairs = "data"\nmethods = ["measured", "gaussian"]\n')
     out = tmp_path / "out"
-    written = evaluate_cohort(path, out, workers=1, quiet=True)
+    written = evaluate_cohort_file(path, out, workers=1, quiet=True)
     assert [file.name for file in written] == ["rows.csv", "summary.json", "report.html"]
     with (out / "rows.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -359,16 +361,19 @@ def test_command_writes_rows_summary_and_page_and_runs_again(
     ]
     assert summary["means"]["psnr_db"]["4"]["gaussian"]["mean"] == pytest.approx(np.mean(psnr))
     before = (out / "rows.csv").read_bytes()
-    evaluate_cohort(path, out, workers=1, quiet=True)
+    evaluate_cohort_file(path, out, workers=1, quiet=True)
     assert (out / "rows.csv").read_bytes() == before
     claim = '[[claims]]\nmethod = "gaussian"\nbeats = ["measured"]\n'
     path.write_text(path.read_text(encoding="utf-8") + claim, encoding="utf-8")
-    evaluate_cohort(path, out, workers=1, quiet=True)  # a claim more is no other run
+    evaluate_cohort_file(path, out, workers=1, quiet=True)  # a claim more is no other run
+    again = petdiff.evaluate_cohort(path, out, workers=1)
+    assert [file.name for file in again.files] == ["rows.csv", "summary.json"]
+    assert again.summary.means["psnr_db"]["4"]["gaussian"].mean == pytest.approx(np.mean(psnr))
     assert "differences are tested from 6 patients" in (out / "report.html").read_text().lower()
 
     def broken(*_: Any, **__: Any) -> None:
         raise ValueError("no font")
 
     monkeypatch.setattr("petdiff.commands.evaluate_cohort.write_comparison", broken)
-    written = evaluate_cohort(path, out, workers=1, quiet=True)
+    written = evaluate_cohort_file(path, out, workers=1, quiet=True)
     assert [file.name for file in written] == ["rows.csv", "summary.json"], "the page only informs"

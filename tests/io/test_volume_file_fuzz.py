@@ -20,8 +20,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from petdiff.commands.evaluate_inputs import read_lesions
 from petdiff.errors import PetdiffError
+from petdiff.evaluation.inputs import read_lesions
 from petdiff.evaluation.lesions import labelled_lesions
 from petdiff.evaluation.organs import find_organs
 from petdiff.frames import PETFrames

@@ -1,4 +1,4 @@
-"""What `petdiff evaluate` reads beside the scans: labels, their names, lesions; and one grid."""
+"""What is measured in scans, read from files: labels, their names, lesions; all on one grid."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _other_grid(path: Path, image: PETImage, grid: PETImage) -> InputRefused:
 
     where = "" if words(image) != words(grid) else ", placed or turned otherwise"
     return InputRefused(
-        f"{path} has {words(image)}, the reference {words(grid)}{where}: --resample brings it to "
+        f"{path} has {words(image)}, the reference {words(grid)}{where}: `resample` brings it to "
         "the reference's grid"
     )
 
@@ -140,7 +140,7 @@ def _resampled(path: Path, image: PETImage, grid: PETImage) -> PETImage:
         moved = resample_like(volume, ready.affine, grid.affine, grid.suv.shape, antialias=True)
     except ValueError:
         raise InputRefused(
-            f"{path} lies askew to the reference, and --resample does not rotate: register the "
+            f"{path} lies askew to the reference, and `resample` does not rotate: register the "
             "two first"
         ) from None
     return PETImage(moved.numpy(), grid.affine)

@@ -1,0 +1,112 @@
+"""Evaluate a cohort: every method on every scan, then the rows and what they add up to."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from petdiff.evaluation.cohort.definition import Cohort, identity, read_cohort
+from petdiff.evaluation.cohort.run import run_cohort
+from petdiff.evaluation.cohort.stored import Done
+from petdiff.evaluation.cohort.summary import Summary, summarise, training_patients
+from petdiff.evaluation.cohort.table import Table, tabulate
+from petdiff.evaluation.detection.lesion_summary import Row, summarise_lesions
+from petdiff.progress import Progress
+from petdiff.records import RunFacts
+from petdiff.runs import whole_file, write_json
+
+_SUMMARY_SEED = 0
+COLUMNS = ("patient", "scanner", "tracer", "dose", "method", "metric", "region", "value", "unit")
+
+
+@dataclass(frozen=True, eq=False)
+class CohortEvaluation:
+    """A cohort that was evaluated.
+
+    done     what was measured of each patient, scanner and tracer
+    table    the figures by metric, method and dose
+    summary  means, intervals, tests and warnings
+    lesions  rows on the finding of lesions; none where the cohort has none
+    files    rows.csv, lesions.csv (with lesions) and summary.json
+    """
+
+    cohort: Cohort
+    done: Sequence[Done]
+    table: Table
+    summary: Summary
+    lesions: Sequence[Row]
+    files: Sequence[Path]
+
+
+def evaluate_cohort(
+    cohort: Cohort | str | Path,
+    output: str | Path,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> CohortEvaluation:
+    """Measure every method of a cohort on every scan, and sum up.
+
+    cohort    a cohort, or its TOML file
+    output    folder of the results. What a stopped run has done is kept there, and the same call
+              goes on from it
+    workers   processes; None: one for each core
+    progress  what is printed; None: nothing
+
+    Raises UsageError for a file that is no cohort's and for a folder that is another run's.
+    """
+    known = cohort if isinstance(cohort, Cohort) else read_cohort(Path(cohort))
+    folder, progress = Path(output), progress or Progress(quiet=True)
+    processes = workers or os.cpu_count() or 1
+    with progress.stage("scans") as tick:
+        done = run_cohort(known, folder, workers=processes, progress=tick, notify=progress.say)
+    with progress.stage("summary"):
+        table = tabulate(done, list(known.methods))
+        generator = np.random.default_rng(_SUMMARY_SEED)
+        summary = summarise(
+            table, known.claims, generator=generator, trained_on=training_patients(done)
+        )
+        for warning in summary.warnings:
+            progress.say(f"warning {warning}")
+        readings = [reading for one in done for reading in one.readings]
+        lesions = summarise_lesions(readings, generator=np.random.default_rng(_SUMMARY_SEED))
+        facts = RunFacts(seconds=progress.seconds).model_dump(mode="json")
+        content = summary.model_dump(mode="json") | {"cohort": identity(known)} | facts
+        files = _write_tables(folder, done, content, lesions)
+    return CohortEvaluation(known, done, table, summary, lesions, files)
+
+
+def _write_tables(
+    folder: Path, done: Sequence[Done], summary: Mapping[str, object], lesions: Sequence[Row]
+) -> list[Path]:
+    """Write rows.csv, lesions.csv where there are lesions, and summary.json; return their paths."""
+    written = [folder / "rows.csv"]
+    with whole_file(written[0], replace=True) as unfinished:
+        _write_csv(unfinished, COLUMNS, _figures(done))
+    if lesions:
+        written.append(folder / "lesions.csv")
+        with whole_file(written[-1], replace=True) as unfinished:
+            _write_csv(unfinished, lesions[0]._fields, lesions)
+    written.append(folder / "summary.json")
+    with whole_file(written[-1], replace=True) as unfinished:
+        write_json(unfinished, summary)
+    return written
+
+
+def _figures(done: Sequence[Done]) -> Iterator[tuple[object, ...]]:
+    for one in done:
+        about = (one.unit.patient, one.unit.scanner, one.unit.tracer)
+        for dose, *row in one.rows:
+            yield *about, f"{dose:g}", *row
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(["" if value is None else value for value in row] for row in rows)
