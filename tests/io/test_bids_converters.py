@@ -82,8 +82,10 @@ def test_dcm2niix_of_a_dose_that_the_header_has_in_megabecquerel(tmp_path: Path)
     assert any("taken as 350 MBq" in warning for warning in read_suv(nifti).warnings)
 
 
-def test_dcm2niix_of_a_dynamic_series(tmp_path: Path) -> None:
-    dicom = save(dynamic_slices(), tmp_path / "dicom")
+@pytest.mark.parametrize("correction", ["START", "NONE"])
+def test_dcm2niix_of_a_dynamic_series(tmp_path: Path, correction: str) -> None:
+    durations_s = (60.0, 600.0, 1800.0)
+    dicom = save(dynamic_slices(durations_s, DecayCorrection=correction), tmp_path / "dicom")
     nifti = converted(dicom, tmp_path / "nifti", InjectionStart=INJECTED_S)
     assert_same_suv(dicom, nifti)
     by_header, by_sidecar = read(dicom), read(nifti)

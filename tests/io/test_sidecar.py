@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from petdiff.errors import SUVRefused
-from petdiff.io import read, read_in_suv, read_static, read_suv
+from petdiff.frames import PETFrames
+from petdiff.io import read, read_in_suv, read_static, read_suv, write
 from petdiff.io.sidecar import bqml_per_unit, is_suv, read_sidecar
 from petdiff.suv.header import SliceHeader
 from petdiff.suv.rules import suv_from_headers
@@ -112,6 +113,43 @@ def test_without_decay_correction_the_frames_mean_counts(tmp_path: Path) -> None
     mean_left = float(np.mean(2 ** (-(3600 + moments_s) / F18_S)))
     result = read_suv(saved(tmp_path, 4000, keys))
     assert result.factor == pytest.approx(70_000 / (350e6 * mean_left), rel=1e-6)
+
+
+def test_frames_without_decay_correction_have_factors_of_their_own(tmp_path: Path) -> None:
+    keys = changed(ImageDecayCorrected=False, FrameTimesStart=[0, 600], FrameDuration=[600, 1800])
+    path = tmp_path / "sub-01_pet.nii.gz"
+    values = np.stack([body(4000), body(3000)], axis=3)
+    nib.save(nib.Nifti1Image(values, AFFINE), path)
+    path.with_name("sub-01_pet.json").write_text(json.dumps(keys))
+    scan = read(path)
+    assert isinstance(scan, PETFrames)
+    for n, (start_s, duration_s) in enumerate([(0, 600), (600, 1800)]):
+        moments_s = start_s + (np.arange(10_000) + 0.5) * duration_s / 10_000
+        factor = 70_000 / (350e6 * float(np.mean(2 ** (-(3600 + moments_s) / F18_S))))
+        np.testing.assert_allclose(scan[n].suv, values[..., n] * factor, rtol=1e-5)
+    write(scan, tmp_path / "again.nii.gz")
+    np.testing.assert_allclose(nib.load(tmp_path / "again.nii.gz").get_fdata(), values, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        {"FrameDuration": [600]},
+        {"FrameDuration": [600, "long"]},
+        {"FrameDuration": [600, 600], "FrameTimesStart": None},
+    ],
+    ids=str,
+)
+def test_frames_without_decay_correction_need_a_time_each(
+    tmp_path: Path, times: dict[str, Any]
+) -> None:
+    path = tmp_path / "sub-01_pet.nii.gz"
+    nib.save(nib.Nifti1Image(np.stack([body(4000)] * 2, axis=3), AFFINE), path)
+    keys = changed(ImageDecayCorrected=False, FrameTimesStart=[0, 600]) | times
+    path.with_name("sub-01_pet.json").write_text(json.dumps(keys))
+    scan = read(path)
+    assert isinstance(scan, PETFrames)
+    assert "for each of 2 frames" in scan.first.no_suv_reason
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,12 @@ def read_nifti(path: Path, units: str | None, suv_factor: float | None) -> PETIm
     """
     stored = _read(path, units, suv_factor)
     found, file = stored.found, stored.file
-    factor = float(found.factor) if isinstance(found, SUVResult) else 1.0
-    if factor != 1:
-        stored.values[...] *= np.float32(factor)
+    factors = np.broadcast_to(
+        found.factor if isinstance(found, SUVResult) else 1.0, len(stored.volumes)
+    )
+    if (factors != 1).any():
+        by_frame = factors if stored.values.ndim == 4 else factors[0]
+        stored.values[...] *= np.asarray(by_frame, dtype=np.float32)
     facts: dict[str, Any] = {
         "format": "nifti",
         "suv": found.as_dict(),
@@ -82,13 +85,13 @@ def read_nifti(path: Path, units: str | None, suv_factor: float | None) -> PETIm
         PETImage(
             values=volume,
             affine=file.affine,
-            stored_per_value=1 / factor,
+            stored_per_value=1 / float(factor),
             unit=found.unit,
             in_suv=isinstance(found, SUVResult),
             facts=facts,
             source=NiftiSource(header=file.header, affine=file.affine, nan=absent),
         )
-        for volume, absent in zip(stored.volumes, stored.nan, strict=True)
+        for volume, absent, factor in zip(stored.volumes, stored.nan, factors, strict=True)
     )
     if stored.values.ndim == 3:
         return frames[0]
@@ -117,7 +120,8 @@ def _read(path: Path, units: str | None, suv_factor: float | None) -> _Stored:
     values, damage = read_scan_values(file.stored)
     nan, absent = _fill_air(path.name, _volumes(values), file.affine)
     sidecar, ignored = read_sidecar(path)
-    evidence = UnitEvidence(path.name, units, suv_factor, sidecar)
+    frames = 1 if values.ndim == 3 else values.shape[3]
+    evidence = UnitEvidence(path.name, units, suv_factor, sidecar, frames)
     mean = values if values.ndim == 3 else values.mean(axis=3)
     found = find_unit(evidence, mean, file.affine)
     warnings = [*file.warnings, *damage, *absent, *ignored]

@@ -45,6 +45,13 @@ class Sidecar:
         unit = self.content.get("Units")
         return unit.strip() if isinstance(unit, str) else ""
 
+    def numbers(self, key: str) -> list[float]:
+        """Return the numbers of a list, or the one number; empty where one of them is none."""
+        value = self.content.get(key)
+        values = value if isinstance(value, list) else [value]
+        found = [Sidecar(self.name, {key: one}).number(key) for one in values]
+        return [number for number in found if number is not None] if None not in found else []
+
     def number(self, *keys: str) -> float | None:
         """Return the finite number of the first key that has one, alone or first in a list."""
         for key in keys:

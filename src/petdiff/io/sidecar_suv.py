@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from petdiff.io.sidecar import WEIGHTS, Sidecar
 from petdiff.suv.half_life import elapsed_limits_s, remaining
@@ -20,17 +22,20 @@ _USUAL_UPTAKE_S = 3600.0
 
 @dataclass(frozen=True)
 class _DoseLeft:
-    """The fraction of the dose that is left at the time that the values refer to."""
+    """The fraction of the dose left when the values refer to it; by frame where that differs."""
 
-    fraction: float
+    fraction: float | NDArray[np.float64]
     warnings: tuple[str, ...] = ()
     facts: dict[str, object] = field(default_factory=dict)
 
 
-def suv_from_sidecar(unit: str, bqml_per_value: float, sidecar: Sidecar) -> SUVResult | str:
+def suv_from_sidecar(
+    unit: str, bqml_per_value: float, sidecar: Sidecar, frames: int = 1
+) -> SUVResult | str:
     """Find the factor from values in `unit` to SUV by body weight; or say what is missing.
 
-    factor = Bq/ml per value × weight in g / dose left in Bq, as for DICOM (petdiff.suv).
+    factor = Bq/ml per value × weight in g / dose left in Bq, as for DICOM (petdiff.suv). It is an
+    array [frame] for several frames whose decay is not corrected.
     """
     half_life, doubts = _half_life_s(sidecar)
     weight_kg = _weight_kg(sidecar)
@@ -41,12 +46,14 @@ def suv_from_sidecar(unit: str, bqml_per_value: float, sidecar: Sidecar) -> SUVR
         return f"{sidecar.name} has no InjectedRadioactivity with its unit"
     if half_life is None:
         return f"{sidecar.name} has no TracerRadionuclide that is known"
-    left = _dose_left(sidecar, half_life)
+    left = _dose_left(sidecar, half_life, frames)
     if isinstance(left, str):
         return left
     factor = bqml_per_value * 1000 * weight_kg / (dose_bq * left.fraction)
+    low, high = float(np.min(factor)), float(np.max(factor))
+    shown = f"{low:.6g}" if low == high else f"{low:.6g} to {high:.6g}, by frame,"
     told = (
-        f"values are in {sidecar.unit or unit}, not SUV: SUV = value × {factor:.6g} by weight, "
+        f"values are in {sidecar.unit or unit}, not SUV: SUV = value × {shown} by weight, "
         f"dose and times in {sidecar.name} (`units` and `suv_factor` overrule it)"
     )
     inputs = {
@@ -57,7 +64,9 @@ def suv_from_sidecar(unit: str, bqml_per_value: float, sidecar: Sidecar) -> SUVR
         **left.facts,
     }
     warnings = (told, *doubts, *_repairs(sidecar, dose_bq), *left.warnings)
-    return SUVResult(unit, SIDECAR, factor, {SIDECAR: factor}, 0.0, warnings, inputs)
+    return SUVResult(
+        unit, SIDECAR, factor, {SIDECAR: float(np.median(factor))}, 0.0, warnings, inputs
+    )
 
 
 def _half_life_s(sidecar: Sidecar) -> tuple[float | None, list[str]]:
@@ -73,7 +82,7 @@ def _half_life_s(sidecar: Sidecar) -> tuple[float | None, list[str]]:
     ]
 
 
-def _dose_left(sidecar: Sidecar, half_life: float) -> _DoseLeft | str:
+def _dose_left(sidecar: Sidecar, half_life: float, frames: int) -> _DoseLeft | str:
     """Find how much of the dose is left; or say what is missing."""
     corrected = _is_corrected(sidecar)
     if corrected == "ADMIN":
@@ -86,33 +95,48 @@ def _dose_left(sidecar: Sidecar, half_life: float) -> _DoseLeft | str:
             f"{sidecar.name} has no InjectionStart and ScanStart (seconds from TimeZero; dcm2niix "
             "does not write the first)"
         )
+    warnings = []
     if corrected == "START":
-        within, warnings = 1.0, _doubts(sidecar, injection, scan, half_life)
-        reference = sidecar.number("ImageDecayCorrectionTime")
-        reference = scan if reference is None else reference
+        warnings = _doubts(sidecar, injection, scan, half_life)
+        stated = sidecar.number("ImageDecayCorrectionTime")
+        references = np.array([scan if stated is None else stated])
+        within = np.ones(1)
     else:
-        found = _uncorrected(sidecar, scan, half_life)
+        found = _uncorrected(sidecar, scan, half_life, frames)
         if isinstance(found, str):
             return found
-        reference, within = found
-        warnings = []
-    elapsed = reference - injection
+        references, within = found
+    elapsed = references - injection
     least, most = elapsed_limits_s(half_life)
-    if not least <= elapsed <= most:
-        return f"{sidecar.name} puts the scan {elapsed:g} s after the injection"
-    facts = {"decay correction": corrected, "from injection s": elapsed}
-    return _DoseLeft(within * remaining(elapsed, half_life), tuple(warnings), facts)
+    if not least <= elapsed.min() <= elapsed.max() <= most:
+        return f"{sidecar.name} puts the scan {elapsed[0]:g} s after the injection"
+    facts = {"decay correction": corrected, "from injection s": float(elapsed[0])}
+    left = within * np.array([remaining(seconds, half_life) for seconds in elapsed])
+    return _DoseLeft(float(left[0]) if len(left) == 1 else left, tuple(warnings), facts)
 
 
-def _uncorrected(sidecar: Sidecar, scan: float, half_life: float) -> tuple[float, float] | str:
-    """Return when the one frame starts and the fraction of its first activity that it averages."""
-    durations = sidecar.content.get("FrameDuration")
-    duration = _within(sidecar.number("FrameDuration"), (1e-3, _LONGEST_FRAME_S))
-    if duration is None or (isinstance(durations, list) and len(durations) > 1):
-        return f"{sidecar.name} says that decay is not corrected, and has no one FrameDuration"
-    start = sidecar.number("FrameTimesStart")
-    decayed = math.log(2) * duration / half_life
-    return max(scan, scan if start is None else start), -math.expm1(-decayed) / decayed
+def _uncorrected(
+    sidecar: Sidecar, scan: float, half_life: float, frames: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | str:
+    """Return when each frame starts, and the mean within it of the activity at its start.
+
+    Some converters count FrameTimesStart from ScanStart: no frame starts before the scan.
+    """
+    durations = sidecar.numbers("FrameDuration")
+    plausible = [_within(duration, (1e-3, _LONGEST_FRAME_S)) for duration in durations]
+    if len(durations) != frames or None in plausible:
+        return (
+            f"{sidecar.name} says that decay is not corrected, and has no FrameDuration for "
+            f"{'each of ' + str(frames) + ' frames' if frames > 1 else 'the one frame'}"
+        )
+    starts = sidecar.numbers("FrameTimesStart")
+    if len(starts) != frames:
+        if frames > 1:
+            return f"{sidecar.name} has no FrameTimesStart for each of {frames} frames"
+        starts = [scan]
+    begun = np.array(starts) + max(scan - starts[0], 0.0)
+    decayed = np.log(2) * np.array(durations) / half_life
+    return begun, -np.expm1(-decayed) / decayed
 
 
 def _doubts(sidecar: Sidecar, injection: float, scan: float, half_life: float) -> list[str]:

@@ -32,12 +32,14 @@ class UnitEvidence:
     name               of the scan's file, for messages
     units, suv_factor  the caller's, as in petdiff.read
     sidecar            None where there is none
+    frames             how many the file holds
     """
 
     name: str
     units: str | None = None
     suv_factor: float | None = None
     sidecar: Sidecar | None = None
+    frames: int = 1
 
 
 def find_unit(
@@ -81,7 +83,7 @@ def _in_unit(unit: str, by: str, mean: float, evidence: UnitEvidence) -> SUVResu
     label = "BQML" if to_bqml == 1 else unit
     if evidence.sidecar is None:
         return _without(label, f"{evidence.name} has no file beside it with weight, dose and times")
-    found = suv_from_sidecar(label, to_bqml, evidence.sidecar)
+    found = suv_from_sidecar(label, to_bqml, evidence.sidecar, evidence.frames)
     if isinstance(found, str):
         return _without(label, f"{by} gives the unit {unit}, and {found}")
     return _checked(found, mean, evidence.name)
@@ -95,7 +97,7 @@ def _without(unit: str, reason: str) -> WithoutSUV:
 
 def _checked(result: SUVResult, mean: float, name: str) -> SUVResult:
     """Return the result, with a warning where the body's mean SUV would be unusual."""
-    suv = mean * float(result.factor)
+    suv = mean * float(np.median(result.factor))
     low, high = _USUAL_SUV
     if mean <= 0 or low <= suv <= high:
         return result

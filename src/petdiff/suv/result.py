@@ -109,7 +109,7 @@ def stored_as_suv(unit: str = "GML") -> SUVResult:
 def explain(result: SUVResult) -> str:
     """Return the result as lines of text, for a person."""
     low, high = float(np.min(result.factor)), float(np.max(result.factor))
-    shown = f"{low:.6g}" if low == high else f"{low:.6g} … {high:.6g} (differs by slice)"
+    shown = f"{low:.6g}" if low == high else f"{low:.6g} … {high:.6g} (differs by slice or frame)"
     lines = [f"SUV = stored value ({result.unit}) × {shown}"]
     lines += _columns({"rule": f"{result.rule}: {result.reason}", **_inputs(result)})
     if len(result.candidates) > 1:
