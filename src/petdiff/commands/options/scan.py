@@ -12,7 +12,8 @@ PANEL = "Scan"
 Scan = Annotated[
     Path,
     typer.Argument(
-        metavar="IN", help="DICOM folder, file or zip; .nii, .nii.gz, .nrrd, .mha; published .npz"
+        metavar="IN",
+        help="DICOM folder, file or zip; BIDS folder; .nii, .nii.gz, .nrrd, .mha; published .npz",
     ),
 ]
 Series = Annotated[
