@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from petdiff.diffusion.denoiser import DDPMDenoiser, VarianceDenoiser, ddpm_start
-from petdiff.diffusion.samplers import sample_ddim
 from petdiff.diffusion.schedules import (
     ddpm_sigmas,
     linear_alphas_bar,
@@ -17,6 +16,7 @@ from petdiff.diffusion.schedules import (
     sigmas_of,
 )
 from petdiff.networks.published import PublishedUNet
+from support.reference_samplers import sample_ddim
 
 ALPHAS_BAR = linear_alphas_bar()
 SIGMAS = sigmas_of(ALPHAS_BAR)

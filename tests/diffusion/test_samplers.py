@@ -12,14 +12,9 @@ from torch import Tensor
 
 from petdiff.diffusion import samplers
 from petdiff.diffusion.denoiser import Denoiser, VarianceDenoiser, variance_range
-from petdiff.diffusion.samplers import (
-    sample_ancestral,
-    sample_ddim,
-    sample_dpmpp_2m,
-    sample_euler,
-    sample_heun,
-)
+from petdiff.diffusion.samplers import sample_ancestral, sample_dpmpp_2m
 from petdiff.diffusion.schedules import karras_sigmas
+from support.reference_samplers import sample_ddim, sample_euler, sample_heun
 
 MEAN, SPREAD = 0.3, 0.5  # of the data
 Sampler = Callable[..., Tensor]

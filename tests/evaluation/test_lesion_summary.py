@@ -7,7 +7,7 @@ import pytest
 
 from petdiff.evaluation.detection.lesion_study import Reading
 from petdiff.evaluation.detection.lesion_summary import Row, summarise_lesions
-from petdiff.evaluation.detection.observers import auc_of_snr
+from support.observer_theory import auc_of_snr
 
 SMALL, LARGE = "10 to 15 mm", "25 mm and above"
 

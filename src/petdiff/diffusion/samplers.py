@@ -1,11 +1,11 @@
 """Samplers: turn unit noise into a clean volume by calling a denoiser at each σ of a schedule.
 
-All take (denoiser, noise, sigmas, *, generator=None, callback=None). `sigmas` is 1-D, falls
+Both take (denoiser, noise, sigmas, *, generator=None, callback=None). `sigmas` is 1-D, falls
 strictly and ends in 0; its first entry may be ∞. `callback(x=, i=, sigma=, denoised=)` is called at
-each step. The deterministic samplers accept a generator too, and do not use it, so that all are
+each step. The deterministic sampler accepts a generator too, and does not use it, so that both are
 called alike.
 
-All use one identity. With n = (x − x0)/σ, the noise in x according to the denoiser's estimate, the
+Both use one identity. With n = (x − x0)/σ, the noise in x according to the denoiser's estimate, the
 state at any other level σ' is x0 + σ'·n. At σ = ∞ the state is n itself, and the same step holds.
 """
 
@@ -27,56 +27,6 @@ class Callback(Protocol):
 
 
 @torch.no_grad()
-def sample_euler(
-    denoiser: Denoiser,
-    noise: Tensor,
-    sigmas: Tensor,
-    *,
-    generator: torch.Generator | None = None,
-    callback: Callback | None = None,
-) -> Tensor:
-    """Return a sample by Euler's method on dx/dσ = (x − D)/σ; deterministic.
-
-    Karras et al. 2022, eqs. 1 and 3. One call per step.
-    """
-    x = _start(noise, sigmas)
-    for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
-        denoised = denoiser(x, sigma)
-        if callback is not None:
-            callback(x=x, i=i, sigma=sigma, denoised=denoised)
-        x = denoised + sigma_next * _noise_in(x, denoised, sigma)
-    return x
-
-
-@torch.no_grad()
-def sample_heun(
-    denoiser: Denoiser,
-    noise: Tensor,
-    sigmas: Tensor,
-    *,
-    generator: torch.Generator | None = None,
-    callback: Callback | None = None,
-) -> Tensor:
-    """Return a sample by Heun's second-order method; deterministic. Karras et al. 2022, alg. 1.
-
-    Two calls per step, except in the step from ∞, where no slope can be averaged, and in the step
-    to 0: these are Euler's.
-    """
-    x = _start(noise, sigmas)
-    for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
-        denoised = denoiser(x, sigma)
-        if callback is not None:
-            callback(x=x, i=i, sigma=sigma, denoised=denoised)
-        slope = _noise_in(x, denoised, sigma)
-        ahead = denoised + sigma_next * slope
-        if sigma_next > 0 and not sigma.isinf():
-            slope_ahead = _noise_in(ahead, denoiser(ahead, sigma_next), sigma_next)
-            ahead = x + (sigma_next - sigma) * (slope + slope_ahead) / 2
-        x = ahead
-    return x
-
-
-@torch.no_grad()
 def sample_dpmpp_2m(
     denoiser: Denoiser,
     noise: Tensor,
@@ -90,7 +40,7 @@ def sample_dpmpp_2m(
     Lu et al. 2022 (arXiv 2211.01095), alg. 2: Euler's step with x0 extrapolated, along −log σ, to
     the middle of the step. The first step, without a previous x0, and the step to 0 are Euler's.
     """
-    x = _start(noise, sigmas)
+    x = first_state(noise, sigmas)
     previous: tuple[Tensor, Tensor] | None = None
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         denoised = denoiser(x, sigma)
@@ -101,35 +51,8 @@ def sample_dpmpp_2m(
             sigma_before, denoised_before = previous
             reach = (sigma / sigma_next).log() / (2 * (sigma_before / sigma).log())
             ahead = denoised + reach * (denoised - denoised_before)
-        x = ahead + sigma_next * _noise_in(x, ahead, sigma)
+        x = ahead + sigma_next * noise_in(x, ahead, sigma)
         previous = sigma, denoised
-    return x
-
-
-@torch.no_grad()
-def sample_ddim(
-    denoiser: Denoiser,
-    noise: Tensor,
-    sigmas: Tensor,
-    *,
-    eta: float = 0.0,
-    generator: torch.Generator | None = None,
-    callback: Callback | None = None,
-) -> Tensor:
-    """Return a sample by DDIM: Euler's step with the share `eta` of DDPM's added noise.
-
-    Song et al. 2021, eqs. 12 and 16. `eta` 0 is deterministic.
-    """
-    x = _start(noise, sigmas)
-    for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
-        denoised = denoiser(x, sigma)
-        if callback is not None:
-            callback(x=x, i=i, sigma=sigma, denoised=denoised)
-        fresh_variance = eta**2 * variance_range(sigma, sigma_next)[0]
-        kept = (sigma_next**2 - fresh_variance).sqrt()
-        x = denoised + kept * _noise_in(x, denoised, sigma)
-        if fresh_variance > 0:
-            x = x + fresh_variance.sqrt() * unit_noise(x, generator)
     return x
 
 
@@ -147,7 +70,7 @@ def sample_ancestral(
     Ho et al. 2020, alg. 2 and eq. 7. The variance of each step is that of a VarianceDenoiser; for
     other denoisers it is the smallest possible, as if their x0 were certain.
     """
-    x = _start(noise, sigmas)
+    x = first_state(noise, sigmas)
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         if isinstance(denoiser, VarianceDenoiser):
             denoised, variance = denoiser.with_variance(x, sigma, sigma_next)
@@ -155,7 +78,7 @@ def sample_ancestral(
             denoised, variance = denoiser(x, sigma), variance_range(sigma, sigma_next)[0]
         if callback is not None:
             callback(x=x, i=i, sigma=sigma, denoised=denoised)
-        x = denoised + sigma_next**2 / sigma * _noise_in(x, denoised, sigma)
+        x = denoised + sigma_next**2 / sigma * noise_in(x, denoised, sigma)
         if sigma_next > 0:
             x = x + variance.sqrt() * unit_noise(x, generator)
     return x
@@ -174,7 +97,7 @@ def unit_noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.randn(like.shape, generator=generator, device=generator.device).to(like)
 
 
-def _start(noise: Tensor, sigmas: Tensor) -> Tensor:
+def first_state(noise: Tensor, sigmas: Tensor) -> Tensor:
     """Return the state at sigmas[0]: noise times sigmas[0], or the noise itself if that is ∞."""
     if sigmas.ndim != 1 or len(sigmas) < 2 or sigmas[-1] != 0 or not (sigmas.diff() < 0).all():
         raise ValueError(
@@ -183,6 +106,6 @@ def _start(noise: Tensor, sigmas: Tensor) -> Tensor:
     return noise if sigmas[0].isinf() else sigmas[0] * noise
 
 
-def _noise_in(x: Tensor, denoised: Tensor, sigma: Tensor) -> Tensor:
+def noise_in(x: Tensor, denoised: Tensor, sigma: Tensor) -> Tensor:
     """Return the unit noise in x if x0 is `denoised`; at σ = ∞, x itself."""
     return x if sigma.isinf() else (x - denoised) / sigma
