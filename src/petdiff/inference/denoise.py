@@ -13,7 +13,7 @@ from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.inference.frames import FramesResult, denoise_frames
 from petdiff.inference.options import DenoiseOptions, DenoiseSettings
-from petdiff.inference.session import Result, Session, Tick
+from petdiff.inference.session import OnSample, Result, Session, Tick
 from petdiff.methods.model import Model, load_model
 
 __all__ = ["Result", "denoise"]
@@ -25,6 +25,7 @@ def denoise(
     model: str | Path | Model = ...,
     *,
     callback: Tick | None = ...,
+    on_sample: OnSample | None = ...,
     generator: torch.Generator | None = ...,
     **settings: Unpack[DenoiseSettings],
 ) -> Result: ...
@@ -36,6 +37,7 @@ def denoise(
     model: str | Path | Model = ...,
     *,
     callback: Tick | None = ...,
+    on_sample: OnSample | None = ...,
     generator: torch.Generator | None = ...,
     **settings: Unpack[DenoiseSettings],
 ) -> FramesResult: ...
@@ -47,6 +49,7 @@ def denoise(
     model: str | Path | Model = ...,
     *,
     callback: Tick | None = ...,
+    on_sample: OnSample | None = ...,
     generator: torch.Generator | None = ...,
     **settings: Unpack[DenoiseSettings],
 ) -> Result | FramesResult: ...
@@ -57,6 +60,7 @@ def denoise(
     model: str | Path | Model = "flow3d",
     *,
     callback: Tick | None = None,
+    on_sample: OnSample | None = None,
     generator: torch.Generator | None = None,
     **settings: Unpack[DenoiseSettings],
 ) -> Result | FramesResult:
@@ -68,6 +72,8 @@ def denoise(
     settings   the fields of petdiff.inference.options.DenoiseOptions: steps, samples, drf, seed, …
     callback   called with (tiles done, tiles in all); for a scan of frames with (frames done,
                frames in all)
+    on_sample  called with (index, image) of each sample, for figures of regions; such samples also
+               vary in the regional activity that the measured scan's noise leaves open
     generator  on the CPU, in place of one of `seed`: for several calls that draw on and on
 
     With one sample, the image is what the model answers in `steps` calls. With several, it is the
@@ -85,8 +91,10 @@ def denoise(
     _require_unit(image.first if isinstance(image, PETFrames) else image, loaded)
     session = Session(loaded, options)
     if isinstance(image, PETFrames):
+        if on_sample is not None:
+            raise UsageError("`on_sample` is for one volume: denoise the frames one by one")
         return denoise_frames(image, partial(session.denoise, generator=generator), callback)
-    return session.denoise(image, generator, callback)
+    return session.denoise(image, generator, callback, on_sample)
 
 
 def _require_scan(image: object) -> None:

@@ -19,6 +19,7 @@ from petdiff.inference.estimate import announce_time
 from petdiff.inference.exact_tiles import TiledDenoiser
 from petdiff.inference.options import DenoiseOptions, Millimetres
 from petdiff.inference.record import DenoisingRecord, ModelUsed, VolumeCut
+from petdiff.inference.samples import RunningMoments
 from petdiff.methods.base import Condition, has_exact_tiles, is_windowed, with_network
 from petdiff.methods.model import Model
 from petdiff.volume.filters import gaussian_smooth
@@ -26,6 +27,7 @@ from petdiff.volume.orientation import turned, turned_back
 from petdiff.volume.resample import Affine, resample, resample_like
 
 Tick = Callable[[int, int], None]
+OnSample = Callable[[int, PETImage], None]
 
 _AIR_SIGMA = 2.0  # voxels: air is smoothed by such a Gaussian
 
@@ -97,9 +99,15 @@ class Session:
         self.method = with_network(method, network)
 
     def denoise(
-        self, image: PETImage, generator: torch.Generator, callback: Tick | None = None
+        self,
+        image: PETImage,
+        generator: torch.Generator,
+        callback: Tick | None = None,
+        on_sample: OnSample | None = None,
     ) -> Result:
         """Denoise one volume. `callback` is called with (tiles done, tiles in all).
+
+        on_sample  called with each sample's index and image, on the grid of the scan
 
         Raises InputRefused for NaN or infinite values.
         """
@@ -110,7 +118,7 @@ class Session:
             nothing = image.with_values(np.zeros_like(image.values))
             uncertainty = nothing if self.options.samples > 1 else None
             return Result(image, uncertainty, record.model_copy(update={"air_share": 1.0}))
-        drawn = self.run(prepared, prepared.body, generator, callback)
+        drawn = self.run(prepared, prepared.body, generator, callback, on_sample)
         denoised, uncertainty = restore(drawn, prepared)
         found = {
             "air_share": round(1 - prepared.body.share(prepared.y), 4),
@@ -127,37 +135,46 @@ class Session:
         return Prepared(image, scan, y, affine, voxel_mm, Body.find(y, self.method.multiple))
 
     def run(
-        self, prepared: Prepared, body: Body, generator: torch.Generator, callback: Tick | None
+        self,
+        prepared: Prepared,
+        body: Body,
+        generator: torch.Generator,
+        callback: Tick | None,
+        on_sample: OnSample | None = None,
     ) -> Drawn:
         """Ask the network as often as the sampler does; draw `samples` and sum them up."""
         method, samples, y = self.method, self.options.samples, prepared.y
         air = gaussian_smooth(y, _AIR_SIGMA).clamp_(min=0)
         scan = body.crop(y)
         condition = method.condition(scan, self.dtype, self.options.drf)
-        knows_mean = method.answers_in_one_call
         # Methods with exact tiles begin at pure noise, where all samples share one call.
         calls = 1 + samples * (self.steps - 1) if method.exact_tiles else samples * self.steps
         if callback is not None and calls > 1:
             announce_time(method, condition, int(body.voxels().sum()), calls)
         denoiser = self._denoiser(condition, body, calls, callback)
         lowest = scan.clamp(max=0)
+        regional = torch.Generator().manual_seed(generator.initial_seed())
 
         def answer(noise: Tensor, steps: int) -> Tensor:
             drawn = condition.decode(method.sample(denoiser, noise, steps, generator))
             return torch.maximum(drawn, lowest)
 
-        mean, squares = torch.zeros_like(scan), torch.zeros_like(scan) if samples > 1 else None
+        sums = RunningMoments(scan, squares=samples > 1)
         for n in range(samples):
             drawn = answer(torch.randn(scan.shape, generator=generator).to(scan), self.steps)
-            gap = drawn - mean  # Welford's running mean and sum of squares
-            mean += gap / (n + 1)
-            if squares is not None:
-                squares += gap * (drawn - mean)
-        if squares is None:
+            sums.add(drawn)
+            if on_sample is not None:
+                white = torch.randn(scan.shape, generator=regional).to(scan)
+                if (error := condition.regional_error(white)) is not None:
+                    drawn += error
+                sample = Drawn(body.paste(air, drawn), None, denoiser.describe())
+                on_sample(n, restore(sample, prepared)[0])
+        deviation, mean = sums.standard_deviation(), sums.mean
+        if deviation is None:
             return Drawn(body.paste(air, mean), None, denoiser.describe())
-        if knows_mean:
+        if method.answers_in_one_call:
             mean = answer(torch.zeros_like(scan), steps=1)  # which does not look at the noise
-        deviation = condition.standard_deviation((squares / (samples - 1)).sqrt())
+        deviation = condition.standard_deviation(deviation)
         image = body.paste(air, mean)
         return Drawn(image, body.paste(torch.zeros_like(y), deviation), denoiser.describe())
 

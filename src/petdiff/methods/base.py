@@ -52,6 +52,16 @@ class Condition(ABC):
         """
         return of_samples
 
+    def regional_error(self, white: Tensor) -> Tensor | None:
+        """Return an error [i, j, k] that all samples share, drawn anew, in the scan's unit.
+
+        white  unit noise [i, j, k] to draw it from
+
+        Samples keep what they take from the measured scan, noise included; a region's mean then
+        differs between samples too little. None where they keep nothing.
+        """
+        return None
+
 
 class Method(Protocol):
     """What inference asks of a method.

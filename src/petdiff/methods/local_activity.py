@@ -164,6 +164,19 @@ class LocalActivity(Condition):
         shared = noise.mul_(self.constants.regional_noise).mul_(self.activity)
         return of_samples.hypot(shared)
 
+    def regional_error(self, white: Tensor) -> Tensor:
+        """Draw the noise of the regional activity that samples keep, at the scale `fine`.
+
+        It is white noise as strong as that around each voxel, smoothed; a mean over many voxels
+        then varies as it does in the measured scan. Where the dose is known, only the noise of the
+        counts that the scan lacks counts: the full-dose scan has the rest as well.
+        """
+        fields, c = self.fields, self.constants
+        strength = noise_ratio(fields[ScanChannel.LOCAL_NOISE].float(), c).div_(_WHITE_FINE)
+        lacking = float(fields[ScanChannel.LACKING_COUNTS].max()) or 1.0
+        smooth = gaussian_smooth(white, c.fine).mul_(math.sqrt(lacking))
+        return smooth.mul_(strength).mul_(self.activity)
+
 
 def level(y: Tensor) -> Tensor:
     """Return a scan's own unit of activity, (mean √y)², which one hot organ hardly moves."""

@@ -1,0 +1,99 @@
+"""Samples: running sums, network calls, and regional activity that varies as the data leave it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from petdiff.errors import UsageError
+from petdiff.frames import FrameTiming, PETFrames
+from petdiff.image import PETImage
+from petdiff.inference.denoise import denoise
+from petdiff.inference.samples import RunningMoments
+from petdiff.methods.flow3d import Flow3D
+from petdiff.methods.local_activity import local_activity
+from petdiff.methods.model import Model
+
+
+@pytest.fixture
+def model() -> Model:
+    method = Flow3D.create("tiny")
+    method.network.eval().requires_grad_(False)
+    return Model(method, method.card({}), "random", "0" * 64)
+
+
+def noisy(shape: tuple[int, int, int] = (24, 24, 24), seed: int = 0) -> PETImage:
+    suv = np.random.default_rng(seed).gamma(9, 1 / 3, shape).astype(np.float32)
+    return PETImage(suv, np.diag([4.0, 4, 4, 1]))
+
+
+def test_running_sums_are_mean_and_standard_deviation() -> None:
+    samples = torch.randn((7, 3, 4, 5), generator=torch.Generator().manual_seed(0), dtype=float)
+    sums = RunningMoments(samples[0], squares=True)
+    for sample in samples:
+        sums.add(sample)
+    deviation = sums.standard_deviation()
+    assert deviation is not None
+    torch.testing.assert_close(sums.mean, samples.mean(0))
+    torch.testing.assert_close(deviation, samples.std(0))
+    assert RunningMoments(samples[0], squares=False).standard_deviation() is None
+
+
+@pytest.mark.parametrize(("samples", "steps"), [(1, 1), (1, 4), (8, 3)])
+def test_samples_share_the_call_on_pure_noise(
+    model: Model, monkeypatch: pytest.MonkeyPatch, samples: int, steps: int
+) -> None:
+    calls = 0
+    ask = Flow3D.denoise
+
+    def counted(self: Flow3D, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return ask(self, x, sigma, fields)
+
+    monkeypatch.setattr(Flow3D, "denoise", counted)
+    denoise(noisy(), model, samples=samples, steps=steps)
+    assert calls == 1 + samples * (steps - 1)
+
+
+def test_each_sample_is_handed_over_and_changes_nothing_else(model: Model) -> None:
+    image, seen = noisy((20, 24, 22)), {}
+    plain = denoise(image, model, samples=3, steps=2)
+    told = denoise(image, model, samples=3, steps=2, on_sample=seen.__setitem__)
+    assert list(seen) == [0, 1, 2]
+    assert all(one.shape == image.shape for one in seen.values())
+    assert plain.uncertainty is not None
+    assert told.uncertainty is not None
+    assert told.image.suv.tobytes() == plain.image.suv.tobytes()
+    assert told.uncertainty.suv.tobytes() == plain.uncertainty.suv.tobytes()
+
+
+def test_regional_means_of_samples_vary_as_the_noise_of_the_scan_makes_them() -> None:
+    """A flat scan with white noise: its mean over n voxels varies by noise / √n."""
+    noise, n = 0.3, 12
+    generator = torch.Generator().manual_seed(1)
+    scan = 3 + noise * torch.randn((32, 32, 32), generator=generator)
+    condition = local_activity(scan)
+    means = []
+    for _ in range(60):
+        white = torch.randn(scan.shape, generator=generator)
+        cube = condition.regional_error(white)[10 : 10 + n, 10 : 10 + n, 10 : 10 + n]
+        means.append(float(cube.mean()))
+    expected = noise / n**1.5
+    assert abs(np.mean(means)) < 4 * expected / np.sqrt(60)
+    assert np.std(means) == pytest.approx(expected, rel=0.3)  # of 60: 9 % by chance
+
+
+def test_a_known_dose_leaves_only_the_lacking_counts_open() -> None:
+    scan = torch.from_numpy(noisy().suv)
+    white = torch.ones(scan.shape)
+    unknown, half = (local_activity(scan, drf=drf).regional_error(white) for drf in (None, 2.0))
+    torch.testing.assert_close(half, unknown / 2**0.5)
+
+
+def test_samples_of_frames_are_refused(model: Model) -> None:
+    frames = PETFrames((noisy(), noisy()), (FrameTiming(0.0, 10.0), FrameTiming(10.0, 10.0)))
+    with pytest.raises(UsageError, match="on_sample"):
+        denoise(frames, model, on_sample=lambda n, image: None)
