@@ -120,11 +120,11 @@ def test_ranges_of_planes_together_give_the_definitions() -> None:
 @pytest.mark.parametrize("planes", [1, 39, 40, 81, 130])
 def test_plane_ranges_cover_every_plane_once(planes: int) -> None:
     cut = list(plane_ranges(planes, halo=3))
-    written = np.concatenate([np.arange(planes)[part.write] for part in cut])
+    written = np.concatenate([np.arange(planes)[part.core] for part in cut])
     np.testing.assert_array_equal(written, np.arange(planes))
     for part in cut:
         read = np.arange(planes)[part.read]
-        np.testing.assert_array_equal(read[part.inner], np.arange(planes)[part.write])
+        np.testing.assert_array_equal(read[part.inner], np.arange(planes)[part.core])
         assert len(read) >= min(planes, 40)
 
 

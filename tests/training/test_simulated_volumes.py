@@ -287,4 +287,5 @@ def test_the_version_covers_all_code_that_computes_a_volume() -> None:
         "units",
         "training.supply.paired_volumes",
         "training.supply.randomized_scans",
+        "volume.spans",
     }

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.volume.activity import relative_change
-from petdiff.volume.plane_ranges import PlaneRange, map_plane_ranges
+from petdiff.volume.plane_ranges import map_plane_ranges
+from petdiff.volume.spans import Span
 
 Volume = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -96,10 +97,10 @@ def coverage(
     }
 
 
-def _partial_errors(part: PlaneRange, reference: Volume, test: Volume, body: Mask) -> Sums:
+def _partial_errors(part: Span, reference: Volume, test: Volume, body: Mask) -> Sums:
     """Return the sums of `_error_sums` over the body in a range of planes, and over all of it."""
-    images = [image[..., part.write] for image in (reference, test)]
-    inside = body[..., part.write]
+    images = [image[..., part.core] for image in (reference, test)]
+    inside = body[..., part.core]
     return np.stack([_error_sums(*(i[where] for i in images)) for where in (inside, ...)])
 
 
@@ -129,7 +130,7 @@ def _similarities(
 
 
 def _partial_similarities(
-    part: PlaneRange, reference: Volume, test: Volume, body: Mask, data_range: float
+    part: Span, reference: Volume, test: Volume, body: Mask, data_range: float
 ) -> Sums:
     """Sum the SSIM over the body, the volume, and the clipped volume; returns sums and counts."""
     images = [np.ascontiguousarray(image[..., part.read]) for image in (reference, test)]
@@ -140,11 +141,11 @@ def _partial_similarities(
     published = similarity if unchanged else ssim_map(clipped[0], clipped[1], data_range)
     assert published is not None
     edge = slice(_SSIM_REACH, -_SSIM_REACH)
-    first = max(part.write.start, _SSIM_REACH) - part.read.start
-    last = min(part.write.stop, reference.shape[2] - _SSIM_REACH) - part.read.start
+    first = max(part.core.start, _SSIM_REACH) - part.read.start
+    last = min(part.core.stop, reference.shape[2] - _SSIM_REACH) - part.read.start
     whole = (edge, edge, slice(first, last))
     chosen = (
-        similarity[..., part.inner][body[..., part.write]],
+        similarity[..., part.inner][body[..., part.core]],
         similarity[whole],
         published[whole],
     )

@@ -8,9 +8,11 @@ that every convolution sees the same faces and the same grid however the volume 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+
+from petdiff.volume.spans import Span, with_halo
 
 Box = tuple[slice, slice, slice]
 Shape = tuple[int, int, int]
@@ -34,15 +36,16 @@ def tiles(shape: Shape, core: Shape, halo: int, multiple: int) -> Iterator[Tile]
     """
     if any(n % multiple for n in shape) or halo % multiple:
         raise ValueError(f"shape {shape} and halo {halo} must be multiples of {multiple}")
-    for spans in product(*(_spans(n, c, halo, multiple) for n, c in zip(shape, core, strict=True))):
-        read, core_box, inner = zip(*spans, strict=True)
-        yield Tile(read, core_box, inner)
+    for i, j, k in product(
+        *(_spans(n, c, halo, multiple) for n, c in zip(shape, core, strict=True))
+    ):
+        yield Tile((i.read, j.read, k.read), (i.core, j.core, k.core), (i.inner, j.inner, k.inner))
 
 
 def largest_read(shape: Shape, core: Shape, halo: int, multiple: int) -> int:
     """Return the number of voxels of the largest tile, halo included."""
     i, j, k = (
-        max(int(read.stop - read.start) for read, _, _ in _spans(n, c, halo, multiple))
+        max(int(span.read.stop - span.read.start) for span in _spans(n, c, halo, multiple))
         for n, c in zip(shape, core, strict=True)
     )
     return i * j * k
@@ -58,11 +61,6 @@ def halve(core: Shape, multiple: int) -> Shape | None:
     return i, j, k
 
 
-def _spans(n: int, core: int, halo: int, multiple: int) -> Sequence[tuple[slice, slice, slice]]:
+def _spans(n: int, core: int, halo: int, multiple: int) -> list[Span]:
     step = max(multiple, min(core, n) // multiple * multiple)
-    spans = []
-    for start in range(0, n, step):
-        stop = min(start + step, n)
-        first, last = max(0, start - halo), min(n, stop + halo)
-        spans.append((slice(first, last), slice(start, stop), slice(start - first, stop - first)))
-    return spans
+    return [with_halo(slice(start, min(start + step, n)), halo, n) for start in range(0, n, step)]

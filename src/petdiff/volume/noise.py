@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from petdiff.volume.plane_ranges import PlaneRange, map_plane_ranges
+from petdiff.volume.plane_ranges import map_plane_ranges
 from petdiff.volume.regions import Spacing
+from petdiff.volume.spans import Span
 
 Volume = NDArray[np.float32]
 
@@ -30,7 +31,7 @@ def noise_level(suv: Volume, spacing_mm: Spacing) -> float | None:
     """
     volume = _at_noise_voxels(suv, spacing_mm)
 
-    def difference_and_count(part: PlaneRange) -> tuple[float, int]:
+    def difference_and_count(part: Span) -> tuple[float, int]:
         v = np.log1p(np.maximum(volume[..., part.read], 0))
         smooth = gaussian_filter(v, _SIGMA)[..., part.inner]
         difference = np.abs(v[..., part.inner] - smooth).sum(dtype=np.float64)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
 
@@ -13,25 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from petdiff.volume.spans import Span, with_halo
+
 T = TypeVar("T")
 _THICKNESS = 40  # planes: few enough for the CPU cache, enough that the halo costs little
 
 
-@dataclass(frozen=True)
-class PlaneRange:
-    """A range of planes along the last axis.
-
-    read   the planes with their halo, cut at the volume's ends
-    inner  the planes without halo, within `read`
-    write  the planes without halo, within the volume
-    """
-
-    read: slice
-    inner: slice
-    write: slice
-
-
-def plane_ranges(planes: int, halo: int = 0) -> Iterator[PlaneRange]:
+def plane_ranges(planes: int, halo: int = 0) -> Iterator[Span]:
     """Yield ranges of 40 planes or more, each with `halo` planes of its neighbours.
 
     A filter whose reach is at most the halo gives the same inner planes as on the whole volume. At
@@ -40,11 +27,10 @@ def plane_ranges(planes: int, halo: int = 0) -> Iterator[PlaneRange]:
     count = max(planes // _THICKNESS, 1)
     edges = [planes * n // count for n in range(count + 1)]
     for start, stop in pairwise(edges):
-        first, last = max(start - halo, 0), min(stop + halo, planes)
-        yield PlaneRange(slice(first, last), slice(start - first, stop - first), slice(start, stop))
+        yield with_halo(slice(start, stop), halo, planes)
 
 
-def map_plane_ranges(work: Callable[[PlaneRange], T], planes: int, halo: int = 0) -> list[T]:
+def map_plane_ranges(work: Callable[[Span], T], planes: int, halo: int = 0) -> list[T]:
     """Return the results of `work` on each range of planes, in order, using one thread per core.
 
     numpy and scipy release Python's lock, so the threads run in parallel.
@@ -60,9 +46,9 @@ def smoothed(volume: NDArray[np.float32], sigma: Sequence[float]) -> NDArray[np.
     """
     result = np.empty_like(volume)
 
-    def work(part: PlaneRange) -> None:
+    def work(part: Span) -> None:
         filtered = gaussian_filter(volume[..., part.read], sigma, mode="nearest")
-        result[..., part.write] = filtered[..., part.inner]
+        result[..., part.core] = filtered[..., part.inner]
 
     map_plane_ranges(work, volume.shape[2], halo=int(4 * sigma[2] + 0.5))  # scipy's truncation
     return result

@@ -25,6 +25,7 @@ from petdiff.simulation.scanner.reconstruction import osem
 from petdiff.simulation.scanner.resolution import BlurredProjector, Resolution
 from petdiff.simulation.scanner.scanners import Scanner
 from petdiff.units import FWHM_PER_SIGMA
+from petdiff.volume.spans import with_halo
 
 FloatArray = NDArray[np.float32]
 
@@ -130,12 +131,12 @@ class _ScanSetup:
         """Return the images [dose, i, j, k] of a stack of slices, and its number of prompts."""
         sigma_slices = self.scanner.axial_fwhm_mm / FWHM_PER_SIGMA / self.voxel_mm[2]
         halo = int(np.ceil(HALO_SIGMA * sigma_slices))
-        near = _grown(stack, halo, self.suv.shape[2])
-        acquired = self._acquire(near, _grown(near, halo, self.suv.shape[2]))
-        images = self._reconstruct(acquired, near)
-        core = slice(stack.start - near.start, stack.stop - near.start)
-        events = float(acquired.counts[..., core].sum(dtype=np.float64))
-        return images[..., core], events
+        near = with_halo(stack, halo, self.suv.shape[2])
+        wide = with_halo(near.read, halo, self.suv.shape[2])
+        acquired = self._acquire(near.read, wide.read)
+        images = self._reconstruct(acquired, near.read)
+        events = float(acquired.counts[..., near.inner].sum(dtype=np.float64))
+        return images[..., near.inner], events
 
     def _acquire(self, near: slice, wide: slice) -> Acquisition:
         """Return the counts of the slices `near`, whose blur uses the slices `wide`."""
@@ -247,10 +248,6 @@ def _stacks(projector: ParallelProjector, n_slices: int) -> list[slice]:
     count = 2 * int(np.ceil(n_slices / length / 2))
     length = int(np.ceil(n_slices / count))
     return [slice(k, min(k + length, n_slices)) for k in range(0, n_slices, length)]
-
-
-def _grown(part: slice, by: int, n_slices: int) -> slice:
-    return slice(max(0, part.start - by), min(n_slices, part.stop + by))
 
 
 def _indices(part: slice) -> range:

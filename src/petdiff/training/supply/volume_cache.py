@@ -18,6 +18,7 @@ from petdiff.training.supply.paired_volumes import PairedVolumes, VolumeSource
 _SIMULATION = (
     ("simulation",),
     ("units.py",),
+    ("volume", "spans.py"),
     ("training", "supply", "randomized_scans.py"),
     ("training", "supply", "simulated_patients.py"),
 )
