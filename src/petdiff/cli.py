@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from petdiff import __version__, terminal
+from petdiff.cgroup import limit_threads
 from petdiff.commands.options.evaluation import (
     Cohort,
     LabelNames,
@@ -296,6 +297,7 @@ def run(arguments: list[str]) -> int:
 
 def main() -> None:
     """Run the `petdiff` program and exit with its code."""
+    limit_threads(os.environ)
     terminal.prepare_streams()
     stop_on_signals()
     code = run(sys.argv[1:])

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from petdiff import cgroup
 from petdiff.errors import UsageError
 
 GIB = 2**30
@@ -106,7 +107,11 @@ def _available_memory() -> int | None:
     except OSError:  # not Linux
         return None
     facts = dict(line.split(":", 1) for line in lines if ":" in line)
-    return int(facts["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in facts else None
+    if "MemAvailable" not in facts:
+        return None
+    of_the_machine = int(facts["MemAvailable"].split()[0]) * 1024
+    of_the_container = cgroup.memory_left(cgroup.GROUP)
+    return of_the_machine if of_the_container is None else min(of_the_machine, of_the_container)
 
 
 def _has_mps() -> bool:

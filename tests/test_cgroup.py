@@ -1,0 +1,100 @@
+"""What a container may use: threads and memory by its control group."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from petdiff import cgroup, device
+
+
+def group(folder: Path, **files: str) -> Path:
+    for name, text in files.items():
+        path = folder / name.replace("__", "/").replace("_DOT_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu_DOT_max": "200000 100000"}, 2),
+        ({"cpu_DOT_max": "150000 100000"}, 2),
+        ({"cpu_DOT_max": "10000 100000"}, 1),
+        ({"cpu_DOT_max": "max 100000"}, None),
+        ({"cpu_DOT_max": "damaged"}, None),
+        ({"cpu__cpu_DOT_cfs_quota_us": "400000", "cpu__cpu_DOT_cfs_period_us": "100000"}, 4),
+        ({"cpu__cpu_DOT_cfs_quota_us": "-1", "cpu__cpu_DOT_cfs_period_us": "100000"}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_cores_by_the_quota(tmp_path: Path, files: dict[str, str], cores: int | None) -> None:
+    assert cgroup.allowed_cores(group(tmp_path, **files)) == cores
+
+
+def test_threads_are_as_many_as_cores_that_may_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    limited = group(tmp_path, cpu_DOT_max="200000 100000")
+    environment: dict[str, str] = {}
+    cgroup.limit_threads(environment, limited)
+    assert environment == {"OMP_NUM_THREADS": "2"}
+    chosen = {"OMP_NUM_THREADS": "1"}
+    cgroup.limit_threads(chosen, limited)
+    assert chosen == {"OMP_NUM_THREADS": "1"}
+    for quota in ("max 100000", "6400000 100000", "12800000 100000"):
+        environment = {}
+        cgroup.limit_threads(environment, group(tmp_path, cpu_DOT_max=quota))
+        assert environment == {}
+
+
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        (
+            {
+                "memory_DOT_max": "4000",
+                "memory_DOT_current": "3000",
+                "memory_DOT_stat": "anon 1500\ninactive_file 500\nodd",
+            },
+            1500,
+        ),
+        ({"memory_DOT_max": "4000", "memory_DOT_current": "5000"}, 0),
+        ({"memory_DOT_max": "max", "memory_DOT_current": "3000"}, None),
+        (
+            {
+                "memory__memory_DOT_limit_in_bytes": "4000",
+                "memory__memory_DOT_usage_in_bytes": "1000",
+                "memory__memory_DOT_stat": "inactive_file 9\ntotal_inactive_file 100",
+            },
+            3100,
+        ),
+        (
+            {
+                "memory__memory_DOT_limit_in_bytes": str((1 << 63) - 4096),
+                "memory__memory_DOT_usage_in_bytes": "1000",
+            },
+            None,
+        ),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_memory_up_to_the_limit(tmp_path: Path, files: dict[str, str], left: int | None) -> None:
+    assert cgroup.memory_left(group(tmp_path, **files)) == left
+
+
+def test_tiles_take_no_more_than_half_of_what_the_container_has_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = tmp_path / "meminfo"
+    facts.write_text("MemAvailable: 64000000 kB\n")
+    monkeypatch.setattr(device, "_MEMORY_FACTS", facts)
+    limited = group(tmp_path, memory_DOT_max="2000000000", memory_DOT_current="1000000000")
+    monkeypatch.setattr(cgroup, "GROUP", limited)
+    assert device.memory_budget(device.torch.device("cpu")) == 500_000_000
