@@ -88,6 +88,15 @@ def test_keys_of_folders_above_and_of_tables_are_carried_over(raw: Path) -> None
     assert keys["PatientWeight"] == 80
 
 
+def test_keys_that_name_a_person_are_left_out(raw: Path) -> None:
+    private = {"PatientName": "Secret", "PatientID": "1", "AccessionNumber": "2", "StudyID": "3"}
+    path = add_scan(raw, "sub-01", KEYS | private | {"PatientSex": "F"}, values=VALUES)
+    assert denoise(path, derivatives(raw)) == 0
+    keys = keys_of(derivatives(raw) / "sub-01" / "pet" / "sub-01_desc-denoised_pet.json")
+    assert not set(private) & set(keys)
+    assert keys["PatientSex"] == "F"
+
+
 def test_a_second_scan_is_added_to_the_same_data_set_and_none_twice(
     raw: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -83,7 +83,7 @@ def test_settings_of_the_task_overrule_those_of_the_environment(tmp_path: Path) 
     ("given", "named"),
     [
         ({"dosis": "1/4"}, "dosis is no setting of petdiff; did you mean dose"),
-        ({"dose": "4"}, "the setting dose is '4': is no share"),
+        ({"dose": "4"}, "the setting dose is '4': give a share"),
         ({"dose": 1}, "dose is 1"),
         ({"steps": 0}, "steps is 0"),
         ({"steps": "many"}, "steps is 'many'"),

@@ -24,6 +24,12 @@ _README = """PET scans denoised with petdiff, for research; not a medical device
 full-dose scan about it, both in the unit of the measured scan. The sidecars name the model and its
 settings. `figures` holds a picture, a page and the record (run.json) of each run.
 """
+# Keys by which dcm2niix without anonymisation names a person or an examination.
+_PERSONAL = {
+    "PatientName", "PatientID", "PatientBirthDate", "PatientAddress", "AccessionNumber", "StudyID",
+    "ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName", "ImageComments",
+    "StudyInstanceUID", "SeriesInstanceUID", "AcquisitionDateTime",
+}  # fmt: skip
 _IGNORED = "sub-*/figures\nsub-*/ses-*/figures\n"
 
 
@@ -99,7 +105,8 @@ class BidsDerivative:
 
     def _sidecar(self, what: str, provenance: Mapping[str, object]) -> dict[str, object]:
         source, _ = read_sidecar(self.scan.path)
-        keys = dict(source.content) if source is not None else {}
+        content = source.content if source is not None else {}
+        keys = {key: value for key, value in content.items() if key not in _PERSONAL}
         text = {
             DENOISED: "Denoised PET scan; for research, not a medical device",
             UNCERTAINTY: "One standard deviation of the full-dose scan about the denoised scan",

@@ -42,7 +42,7 @@ class ModuleSettings(BaseModel):
         except UsageError:
             low = False
         if not low:
-            raise ValueError("is no share of the full dose below 1: give 1/4, 25% or 0.25")
+            raise ValueError("give a share of the full dose below 1, as 1/4, 25% or 0.25")
         return dose
 
     @classmethod
