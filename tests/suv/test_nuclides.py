@@ -8,12 +8,18 @@ from petdiff.simulation.scanner.isotopes import F18, GA68
 from petdiff.suv.nuclides import HALF_LIFE_S, half_life_s
 
 
-@pytest.mark.parametrize("name", ["F18", "18F", "F-18", "[18F]", "^18^F", "f18", " F 18 "])
+@pytest.mark.parametrize(
+    "name",
+    ["F18", "18F", "F-18", "[18F]", "^18^F", "f18", " F 18 ", "^18^Fluorine", "18Fluorine",
+     "Fluorine-18"],
+)  # fmt: skip
 def test_spellings(name: str) -> None:
     assert half_life_s(name) == pytest.approx(F18.half_life_s)
 
 
-@pytest.mark.parametrize("name", ["", "F", "18", "fluorine", "FDG", "F19", "18F 11C"])
+@pytest.mark.parametrize(
+    "name", ["", "F", "18", "fluorine", "FDG", "F19", "18F 11C", "Fluorine-19", "18 Fluorite"]
+)
 def test_names_that_are_none(name: str) -> None:
     assert half_life_s(name) is None
 

@@ -32,11 +32,18 @@ HALF_LIFE_S = {
     "I124": 4.176 * _DAY,
     "TB152": 17.5 * _HOUR,
 }
+# Names of DICOM's code meanings (CID 4020), which converters hand on: ^18^Fluorine.
+_SYMBOL = {
+    "CARBON": "C", "NITROGEN": "N", "OXYGEN": "O", "FLUORINE": "F", "SODIUM": "NA",
+    "SCANDIUM": "SC", "MANGANESE": "MN", "COBALT": "CO", "COPPER": "CU", "GALLIUM": "GA",
+    "GERMANIUM": "GE", "BROMINE": "BR", "RUBIDIUM": "RB", "YTTRIUM": "Y", "ZIRCONIUM": "ZR",
+    "IODINE": "I", "TERBIUM": "TB",
+}  # fmt: skip
 _MASS = re.compile(r"(\d{1,3})")
 
 
 def half_life_s(nuclide: str) -> float | None:
-    """Return the half-life in seconds of F18, 18F, F-18, [18F] or ^18^F; None if not known."""
+    """Return the half-life in seconds of F18, 18F, [18F] or ^18^Fluorine; None if not known."""
     letters = "".join(re.findall("[A-Za-z]+", nuclide)).upper()
-    mass = _MASS.search(nuclide)
+    letters, mass = _SYMBOL.get(letters, letters), _MASS.search(nuclide)
     return HALF_LIFE_S.get(f"{letters}{mass[1]}") if mass else None
