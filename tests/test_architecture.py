@@ -44,6 +44,7 @@ LATE_MODULES = {
     "petdiff.commands.demo": "a picture that cannot be drawn does not cost the result",
     "petdiff.commands.denoise": "a wrong path is refused before torch is there; pictures as above",
     "petdiff.commands.denoise_frames": "torch",
+    "petdiff.commands.denoise_interval": "torch",
     "petdiff.evaluation.inputs": "torch, where scans are resampled",
     "petdiff.commands.info": "torch, where a model is described",
     "petdiff.commands.simulate": "a picture that cannot be drawn does not cost the result",

@@ -30,6 +30,7 @@ from petdiff.commands.options.evaluation import (
 )
 from petdiff.commands.options.model import (
     Device,
+    Interval,
     Model,
     PublishedCheckpoint,
     Samples,
@@ -110,6 +111,7 @@ def denoise(
     model: Model = "flow3d",
     steps: Steps = None,
     samples: Samples = 1,
+    interval: Interval = None,
     dose: Dose = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -132,7 +134,7 @@ def denoise(
         device=device,
         voxel_mm=millimetres(voxel_size),
     )
-    request = Request(scan, model, options, series, units, suv_factor, to)
+    request = Request(scan, model, options, series, units, suv_factor, to, interval)
     for path in denoise_file(request, output, quiet=quiet):
         print_result(path)
 

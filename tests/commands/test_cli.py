@@ -23,7 +23,7 @@ from petdiff import cli
 from petdiff.image import PETImage
 
 OPTIONS = {
-    "denoise": "output model steps samples dose seed device series units suv-factor "
+    "denoise": "output model steps samples interval dose seed device series units suv-factor "
     "voxel-size to quiet",
     "simulate": "output tracer extent no-lesions seed patients labels names from scanner dose "
     "voxel-size quiet",

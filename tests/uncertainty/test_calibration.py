@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from petdiff.errors import InputRefused
-from petdiff.uncertainty.calibration.features import ScanFeatures, region_features
+from petdiff.uncertainty.calibration.features import (
+    FIGURE_FEATURES,
+    ScanFeatures,
+    figure_features,
+    region_features,
+)
 from petdiff.uncertainty.calibration.fit import PatientErrors, fit_figure
 from petdiff.uncertainty.calibration.record import Calibration, Interval, Refused
 from petdiff.uncertainty.calibration.scale import ErrorScale, fit_scale
@@ -16,6 +21,13 @@ from petdiff.uncertainty.calibration.store import load_calibration, save_calibra
 
 DIGEST = "0" * 64
 MM_4 = (4.0, 4.0, 4.0)
+
+
+def region(factor: float = 1.0, noise: float = 1.0, activity: float = 4.0) -> dict[str, float]:
+    """Return what `region_features` does; toys use noise and activity alone."""
+    rest = dict.fromkeys(("edge", "change", "noise_of_mean", "shift", "contrast"), 0.0)
+    found = {name: factor * value for name, value in rest.items()}
+    return found | {"noise": factor * noise, "activity": factor * activity, "volume_ml": 5.0}
 
 
 def patients(count: int, seed: int, bias: float = 0.0) -> list[PatientErrors]:
@@ -88,7 +100,7 @@ def test_groups_with_enough_patients_have_bounds_of_their_own() -> None:
 
 def test_the_group_of_the_scan_is_used_and_else_all_patients() -> None:
     given = calibration(90)
-    features = {"noise": 1.0, "activity": 4.0}
+    features = region()
 
     def patients_behind(facts: dict[str, str]) -> int:
         found = given.interval("suv_mean", 4.0, 5.0, features, spacing_mm=MM_4, facts=facts)
@@ -107,7 +119,7 @@ def test_a_scan_times_two_has_intervals_twice_as_wide() -> None:
     given = calibration()
     once, twice = (
         given.interval(
-            "suv_mean", f * 4.0, f * 5.0, {"noise": f * 1.0, "activity": f * 4.0},
+            "suv_mean", f * 4.0, f * 5.0, region(f),
             spacing_mm=MM_4, region="lesion",
         )
         for f in (1, 2)
@@ -119,7 +131,7 @@ def test_a_scan_times_two_has_intervals_twice_as_wide() -> None:
 
 def test_no_bound_is_below_zero_where_the_scans_are_not() -> None:
     found = calibration().interval(
-        "suv_mean", 0.1, 0.1, {"noise": 5.0, "activity": 1.0}, spacing_mm=MM_4, region="lesion"
+        "suv_mean", 0.1, 0.1, region(noise=5), spacing_mm=MM_4, region="lesion"
     )
     assert isinstance(found, Interval)
     assert found.lower == 0
@@ -140,7 +152,7 @@ def test_what_was_not_calibrated_is_refused_in_one_line(
 ) -> None:
     asked: dict[str, object] = {
         "figure": "suv_mean", "denoised": 4.0, "measured": 4.0, "region": "lesion",
-        "features": {"noise": 1.0, "activity": 1.0}, "spacing_mm": MM_4,
+        "features": region(), "spacing_mm": MM_4,
     }  # fmt: skip
     found = calibration().interval(**(asked | changed))  # type: ignore[arg-type]
     assert isinstance(found, Refused)
@@ -171,9 +183,15 @@ def test_features_of_a_scan_times_two_are_twice_as_large() -> None:
         return region_features(ScanFeatures.of(scan, answer), scan, answer, box, weights, 8.0)
 
     once, twice = features(1), features(2)
+    assert twice.pop("volume_ml") == once.pop("volume_ml") == 8
     assert twice == pytest.approx({name: 2 * value for name, value in once.items()}, rel=1e-4)
     assert once["noise_of_mean"] == pytest.approx(once["noise"] / np.sqrt(8))
     assert once["contrast"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("figure", ["suv_mean", "suv_max", "suv_peak", "volume_41_ml", "cov"])
+def test_figures_have_the_features_of_their_table(figure: str) -> None:
+    assert set(figure_features(figure, region(), 2.0)) == set(FIGURE_FEATURES[figure])
 
 
 def test_noise_feature_is_the_standard_deviation_that_smoothing_takes_away() -> None:

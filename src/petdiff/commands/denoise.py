@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from petdiff import __version__
 from petdiff.commands.denoise_bids import derivative_of, provenance, unit_name
 from petdiff.commands.denoise_frames import frames_text, mean_result, with_frame_figures
+from petdiff.commands.denoise_interval import intervals_of
 from petdiff.errors import UsageError
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
@@ -50,6 +51,7 @@ class Request:
     units: Literal["suv", "bqml"] | None = None
     suv_factor: float | None = None
     to: Form | None = None
+    interval: float | None = None
 
     def asked(self) -> Asked:
         """Return the request as run.json has it."""
@@ -61,6 +63,7 @@ class Request:
             units=self.units,
             suv_factor=self.suv_factor,
             to=self.to,
+            interval=self.interval,
         )
 
 
@@ -85,6 +88,7 @@ def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list
         form = "bids" if bids is not None else _form(request, image)
         require_free(output, _result_bytes(request, scan))
         model = _load(request, image, progress)
+        intervals = intervals_of(request.interval, scan, model, request.options, form)
         if form == "dicom" and image.facts.get("multi_frame"):
             progress.say("form    single-frame PET slices; the source is multi-frame DICOM")
         if isinstance(scan, PETFrames):
@@ -93,6 +97,8 @@ def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list
             found = _denoise(request, scan, model, tick)
         with progress.stage("writing"):
             _write(found, folder, form)
+            if intervals is not None and not isinstance(found, FramesResult):
+                intervals.write(image, found.image, folder, _SUFFIX[form] or ".nii.gz")
         # From here on the result is on the disk: what only informs may fail without losing it.
         if isinstance(scan, PETFrames) and isinstance(found, FramesResult):
             found = with_frame_figures(scan, found)
@@ -118,7 +124,8 @@ def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list
 def _result_bytes(request: Request, scan: PETImage | PETFrames) -> int:
     """Return the bytes that the results take, uncompressed."""
     voxels = scan.first.values.size * len(scan) if isinstance(scan, PETFrames) else scan.values.size
-    return 4 * voxels * (1 if request.options.samples == 1 else 2) + 40_000_000
+    volumes = 1 + (request.options.samples > 1) + 2 * (request.interval is not None)
+    return 4 * voxels * volumes + 40_000_000
 
 
 def _form(request: Request, image: PETImage) -> Form:

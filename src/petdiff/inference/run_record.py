@@ -28,6 +28,7 @@ class Asked(DenoiseOptions):
     units: Literal["suv", "bqml"] | None = None
     suv_factor: float | None = None
     to: Form | None = None
+    interval: float | None = None
 
 
 class SUVFacts(BaseModel):

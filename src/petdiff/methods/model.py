@@ -68,7 +68,7 @@ def load_model(name_or_file: str | Path) -> Model:
 
     Raises UsageError where there is no such model, InputRefused where the file is not one.
     """
-    path = _find(str(name_or_file))
+    path = weights_path(str(name_or_file))
     card = read_card(path)
     try:
         with torch.device("meta"):  # nothing is allocated until the file is known to hold it
@@ -146,7 +146,8 @@ def _read_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tenso
     return weights
 
 
-def _find(name: str) -> Path:
+def weights_path(name: str) -> Path:
+    """Return the file of a shipped model or of a path; UsageError where there is none."""
     shipped = Path(str(SHIPPED)) / f"{name}.safetensors"
     if shipped.is_file():
         return shipped

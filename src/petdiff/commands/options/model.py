@@ -28,6 +28,16 @@ Samples = Annotated[
         rich_help_panel=PANEL,
     ),
 ]
+Interval = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        metavar="LEVEL",
+        help="Write the interval of each voxel at this level, such as 0.9: lower and upper",
+        rich_help_panel=PANEL,
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Random seed: the same seed gives the same result")]
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:N or mps")]
 VoxelSize = Annotated[

@@ -20,6 +20,14 @@ Volume = NDArray[np.float32]
 Box = tuple[slice, slice, slice]
 Features = Mapping[str, float]
 
+VOXEL_FEATURES = ("noise", "activity", "edge", "change")
+SUV_FEATURES = (*VOXEL_FEATURES, "noise_of_mean", "shift", "contrast")
+FIGURE_FEATURES: Mapping[str, tuple[str, ...]] = {
+    "voxel": VOXEL_FEATURES,
+    **dict.fromkeys(("suv_mean", "suv_max", "suv_peak"), (*SUV_FEATURES, "value")),
+    "volume_41_ml": ("value", "noisy_volume", "flat_volume", "volume_ml"),
+    "cov": ("value", "noise", "change", "contrast"),
+}
 _FINE, _NEAR, _AROUND = 1.0, 2.0, 4.0
 
 
@@ -71,6 +79,7 @@ def region_features(
     noise_of_mean  noise over the square root of the volume in ml: the noise of a mean
     shift          difference of the means of the denoised and the measured scan
     contrast       weighted standard deviation of the denoised scan within the region
+    volume_ml      of the region, as it was given
     """
     total = float(weights.sum())
 
@@ -84,6 +93,27 @@ def region_features(
         "noise_of_mean": found["noise"] / float(np.sqrt(max(volume_ml, 1e-6))),
         "shift": abs(centre - mean(measured)),
         "contrast": float(np.sqrt(max(variance, 0.0))),
+        "volume_ml": volume_ml,
+    }
+
+
+def figure_features(figure: str, of_region: Features, denoised: float) -> dict[str, float]:
+    """Return the features of one figure in its own unit, of a region's `region_features`.
+
+    denoised  the figure in the denoised scan
+    """
+    value = {"value": abs(denoised)}
+    if figure.startswith("suv"):
+        return {name: of_region[name] for name in SUV_FEATURES if name in of_region} | value
+    activity = max(of_region["activity"], 1e-12)
+    noise, contrast = of_region["noise"] / activity, of_region["contrast"] / activity
+    if figure == "cov":
+        change = of_region["change"] / activity
+        return value | {"noise": noise, "change": change, "contrast": contrast}
+    return value | {
+        "noisy_volume": abs(denoised) * noise,
+        "flat_volume": abs(denoised) / (1 + contrast),
+        "volume_ml": of_region["volume_ml"],
     }
 
 

@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from petdiff.uncertainty.calibration.conformal import Bounds, fewest_patients
-from petdiff.uncertainty.calibration.features import Features, ScanFeatures, Volume
+from petdiff.uncertainty.calibration.features import (
+    SUV_FEATURES,
+    Features,
+    ScanFeatures,
+    Volume,
+    figure_features,
+)
 from petdiff.uncertainty.calibration.scale import ErrorScale
 
 Figure = Literal["voxel", "suv_mean", "suv_max", "suv_peak", "volume_41_ml", "cov"]
@@ -144,9 +150,9 @@ class Calibration(_Record):
         if isinstance(found, Refused):
             return found
         calibrated, group = found
-        if missing := set(calibrated.scale.coefficients) - set(features):
+        if missing := {*SUV_FEATURES, "volume_ml"} - set(features):
             return Refused(f"{figure} has no interval: {min(missing)} of the region is not known")
-        scale = float(calibrated.scale(features))
+        scale = float(calibrated.scale(figure_features(figure, features, denoised)))
         lower, upper = _around(calibrated, group, level, denoised, measured, scale)
         return Interval(float(lower), float(upper), level, group.patients)
 
@@ -167,6 +173,11 @@ class Calibration(_Record):
         scale = calibrated.scale(vars(ScanFeatures.of(measured, denoised)))
         lower, upper = _around(calibrated, group, level, denoised, measured, scale)
         return lower.astype(np.float32), upper.astype(np.float32)
+
+    def voxels_refused(self, spacing_mm: tuple[float, float, float], level: float) -> str:
+        """Return why voxels of this size have no intervals at `level`; "" where they have."""
+        found = self._find("voxel", None, {}, level, spacing_mm)
+        return found.reason if isinstance(found, Refused) else ""
 
     def _find(
         self,

@@ -1,0 +1,65 @@
+"""`petdiff denoise --interval`: the bounds of each voxel, as two volumes beside the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from petdiff.errors import InputRefused, UsageError
+from petdiff.frames import PETFrames
+from petdiff.image import PETImage
+from petdiff.inference.options import DenoiseOptions
+from petdiff.io import write
+from petdiff.uncertainty.calibration.record import Calibration
+
+if TYPE_CHECKING:
+    from petdiff.methods.model import Model
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """What intervals are made of: their level and the model's calibration."""
+
+    level: float
+    calibration: Calibration
+
+    def write(self, measured: PETImage, denoised: PETImage, folder: Path, suffix: str) -> None:
+        """Write both bounds of each voxel as volumes of values, not of stored units."""
+        from petdiff.uncertainty.intervals import voxel_intervals
+
+        bounds = voxel_intervals(measured, denoised, self.calibration, self.level)
+        for name, volume in bounds._asdict().items():
+            write(replace(volume, stored_per_value=1.0, source=None), folder / f"{name}{suffix}")
+
+
+def intervals_of(
+    level: float | None,
+    scan: PETImage | PETFrames,
+    model: Model,
+    options: DenoiseOptions,
+    form: str,
+) -> Intervals | None:
+    """Return what intervals at `level` take, before anything is computed; None without a level.
+
+    Raises UsageError or InputRefused, saying why there are none.
+    """
+    from petdiff.uncertainty.intervals import calibration_of
+
+    if level is None:
+        return None
+    if isinstance(scan, PETFrames):
+        raise UsageError("--interval: a scan of several frames has none; denoise single frames")
+    if form == "bids":
+        raise UsageError("--interval: not part of a BIDS derivative; use --to nifti")
+    calibration = calibration_of(model)
+    # With several samples the image is that of one call, where a model has one.
+    one_call = options.samples > 1 and model.method.answers_in_one_call
+    steps = 1 if one_call else options.steps or model.method.default_steps
+    if steps != calibration.steps:
+        raise UsageError(
+            f"--interval: answers in {steps} steps were not calibrated; leave --steps out"
+        )
+    if reason := calibration.voxels_refused(scan.spacing_mm, level):
+        raise InputRefused(reason)
+    return Intervals(level, calibration)

@@ -1,0 +1,50 @@
+"""Intervals of a denoised scan's voxels, from the calibration of the model that denoised it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from petdiff.errors import InputRefused, UsageError
+from petdiff.image import PETImage
+from petdiff.methods.model import Model, load_model, weights_path
+from petdiff.uncertainty.calibration.record import Calibration, Refused
+from petdiff.uncertainty.calibration.store import load_calibration
+
+
+class VoxelIntervals(NamedTuple):
+    """The bounds between which each voxel of the full-dose scan is expected, in its unit."""
+
+    lower: PETImage
+    upper: PETImage
+
+
+def calibration_of(model: str | Path | Model = "flow3d") -> Calibration:
+    """Return the calibration of a shipped model, of a .safetensors file or of a loaded model.
+
+    Raises InputRefused where there is none.
+    """
+    loaded = model if isinstance(model, Model) else load_model(model)
+    return load_calibration(weights_path(loaded.name), loaded.sha256)
+
+
+def voxel_intervals(
+    measured: PETImage,
+    denoised: PETImage,
+    calibration: Calibration,
+    level: float = 0.9,
+) -> VoxelIntervals:
+    """Return the interval of each voxel at `level`.
+
+    Raises UsageError where the scans lie on different grids, InputRefused where the calibration
+    has no such interval.
+    """
+    if not measured.shares_voxels(denoised, tolerance_mm=0.1):
+        raise UsageError("the measured and the denoised scan lie on different grids")
+    found = calibration.voxel_intervals(
+        measured.values, denoised.values, spacing_mm=measured.spacing_mm, level=level
+    )
+    if isinstance(found, Refused):
+        raise InputRefused(found.reason)
+    lower, upper = found
+    return VoxelIntervals(denoised.with_values(lower), denoised.with_values(upper))

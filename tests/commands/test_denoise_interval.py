@@ -1,0 +1,105 @@
+"""`petdiff denoise --interval`: two volumes beside the result, or one clear line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import petdiff
+from petdiff import cli
+from petdiff.errors import InputRefused, UsageError
+from petdiff.image import PETImage
+from petdiff.io import write
+from petdiff.methods.flow3d import Flow3D
+from petdiff.methods.model import load_model, save_model
+from petdiff.uncertainty.calibration.conformal import Bounds
+from petdiff.uncertainty.calibration.record import (
+    BoundsOfGroup,
+    Calibration,
+    FigureCalibration,
+)
+from petdiff.uncertainty.calibration.scale import ErrorScale
+from petdiff.uncertainty.calibration.store import save_calibration
+from petdiff.uncertainty.intervals import calibration_of, voxel_intervals
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A tiny network with a calibration whose intervals are the activity times −½ to 1."""
+    torch.manual_seed(0)
+    path = tmp_path / "tiny.safetensors"
+    method = Flow3D.create("tiny")
+    save_model(path, method.network, method.card({}), torch.float16)
+    bounds = {"0.5": Bounds(-0.2, 0.2), "0.9": Bounds(-0.5, 1)}
+    voxel = FigureCalibration(
+        figure="voxel",
+        scale=ErrorScale(coefficients={"activity": 1.0}),
+        errors=100,
+        groups=(BoundsOfGroup(patients=30, bounds=bounds),),
+    )
+    made = Calibration(
+        weights_sha256=load_model(path).sha256, steps=1, patients="toys", voxel_mm=(4, 6),
+        figures=(voxel,),
+    )  # fmt: skip
+    save_calibration(path, made)
+    return path
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    suv = np.random.default_rng(0).gamma(8, 1 / 4, (16, 18, 20)).astype(np.float32)
+    path = tmp_path / "low.nii.gz"
+    write(PETImage(suv, np.diag([4.0, 4, 4, 1])), path)
+    return path
+
+
+def test_both_bounds_are_written_and_recorded(scan: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["denoise", scan, "-o", out, "--model", model, "--interval", 0.9, "--quiet"]
+    assert cli.run([str(one) for one in arguments]) == 0
+    lower, image, upper = (
+        petdiff.read(out / f"{name}.nii.gz") for name in ("lower", "denoised", "upper")
+    )
+    assert (lower.values <= image.values).all()
+    assert (image.values < upper.values).all()
+    assert '"interval": 0.9' in (out / "run.json").read_text()
+    again = voxel_intervals(petdiff.read(scan), image, calibration_of(model), 0.9)
+    np.testing.assert_allclose(again.lower.values, lower.values, rtol=1e-5)
+    np.testing.assert_allclose(again.upper.values, upper.values, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "reason"),
+    [
+        (["--interval", "0.99"], 3, "it takes 199 calibration patients, and the model has 30"),
+        (["--interval", "0.7"], 3, "use one of the calibrated levels, 0.5, 0.9"),
+        (["--interval", "90"], 2, "--interval"),
+        (["--interval", "0.9", "--steps", "3"], 2, "3 steps were not calibrated"),
+        (["--interval", "0.9", "--model", "gan3d"], 3, "gan3d.safetensors has no calibration"),
+    ],
+)
+def test_what_cannot_be_has_one_line_and_writes_nothing(
+    scan: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    options: list[str], code: int, reason: str,
+) -> None:  # fmt: skip
+    arguments = ["denoise", str(scan), "-o", str(tmp_path / "out"), "--quiet"]
+    assert cli.run([*arguments, "--model", str(model), *options]) == code
+    error = capsys.readouterr().err
+    assert reason in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_scan_of_other_voxels_is_refused(model: Path, tmp_path: Path) -> None:
+    fine = PETImage(np.ones((8, 8, 8), np.float32), np.diag([1.65, 1.65, 1.65, 1]))
+    with pytest.raises(InputRefused, match=r"voxels of 1\.65 mm"):
+        voxel_intervals(fine, fine, calibration_of(model))
+
+
+def test_scans_on_other_grids_are_refused(model: Path) -> None:
+    one, other = (PETImage(np.ones((8, 8, n), np.float32), np.diag([4.0, 4, 4, 1])) for n in (8, 9))
+    with pytest.raises(UsageError, match="different grids"):
+        voxel_intervals(one, other, calibration_of(model))
