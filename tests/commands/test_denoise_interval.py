@@ -74,7 +74,7 @@ def test_both_bounds_are_written_and_recorded(scan: Path, model: Path, tmp_path:
 @pytest.mark.parametrize(
     ("options", "code", "reason"),
     [
-        (["--interval", "0.99"], 3, "it takes 199 calibration patients, and the model has 30"),
+        (["--interval", "0.99"], 3, "it takes 99 calibration patients, and the model has 30"),
         (["--interval", "0.7"], 3, "use one of the calibrated levels, 0.5, 0.9"),
         (["--interval", "90"], 2, "--interval"),
         (["--interval", "0.9", "--steps", "3"], 2, "3 steps were not calibrated"),

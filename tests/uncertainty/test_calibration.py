@@ -95,7 +95,7 @@ def test_groups_with_enough_patients_have_bounds_of_their_own() -> None:
         return [group.facts for group in calibration(count).figures[0].groups]
 
     assert facts(90) == [{}, {"tracer": "fdg"}, {"tracer": "psma"}]
-    assert facts(40) == [{}]
+    assert facts(30) == [{}]
 
 
 def test_the_group_of_the_scan_is_used_and_else_all_patients() -> None:
@@ -140,7 +140,7 @@ def test_no_bound_is_below_zero_where_the_scans_are_not() -> None:
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"level": 0.99}, "it takes 199 calibration patients, and the model has 60"),
+        ({"level": 0.99}, "it takes 99 calibration patients, and the model has 60"),
         ({"level": 0.85}, "use one of the calibrated levels, 0.5, 0.8, 0.9, 0.95"),
         ({"figure": "suv_max"}, "suv_max has no interval"),
         ({"spacing_mm": (1.65, 1.65, 1.65)}, "voxels of 1.65 mm"),

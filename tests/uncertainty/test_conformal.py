@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from petdiff.uncertainty.calibration.conformal import bounds, fewest_patients, quantile, rank
+from petdiff.uncertainty.calibration.conformal import (
+    Bounds,
+    bounds,
+    fewest_patients,
+    quantile,
+    rank,
+    sides,
+)
 
 
 def one_each(values: np.ndarray) -> list[np.ndarray]:
@@ -30,8 +37,8 @@ def test_too_few_patients_have_no_bound() -> None:
 @pytest.mark.parametrize("level", [0.5, 0.8, 0.9, 0.95, 0.99])
 def test_fewest_patients_is_where_bounds_begin(level: float) -> None:
     n = fewest_patients(level)
-    assert bounds(one_each(np.arange(float(n))), level) is not None
-    assert bounds(one_each(np.arange(float(n - 1))), level) is None
+    assert bounds(one_each(np.arange(float(n))), level, Bounds(-1, 1)) is not None
+    assert bounds(one_each(np.arange(float(n - 1))), level, Bounds(-1, 1)) is None
 
 
 def test_a_patient_counts_once_however_often_it_was_measured() -> None:
@@ -45,12 +52,33 @@ def test_patients_without_a_measurement_do_not_count() -> None:
     assert quantile([*one_each(np.arange(8.0)), np.array([])], 0.9) is None
 
 
+def test_sides_are_the_plain_quantiles_of_patients_with_one_error_each() -> None:
+    values = np.random.default_rng(5).normal(size=999)
+    low, high = sides(one_each(values), 0.8)
+    expected = np.quantile(values, [0.1, 0.9], method="inverted_cdf")
+    np.testing.assert_allclose([low, high], expected)
+
+
+def test_no_side_is_empty_even_where_all_errors_are_on_the_other() -> None:
+    low, high = sides(one_each(np.linspace(1, 10, 50)), 0.9)
+    assert low == pytest.approx(-high / 10)
+    assert sides(one_each(np.zeros(5)), 0.9) == (-1, 1)
+
+
 def test_bounds_follow_the_side_on_which_errors_are_large() -> None:
     errors = one_each(np.concatenate([np.linspace(0, 10, 60), np.linspace(-1, 0, 39)]))
-    found = bounds(errors, 0.9)
+    found = bounds(errors, 0.9, Bounds(-0.5, 5))
     assert found is not None
     assert -1 <= found.lower < 0
     assert 8 < found.upper <= 10
+
+
+def test_bounds_of_a_symmetric_shape_are_those_of_the_absolute_error() -> None:
+    errors = np.random.default_rng(6).normal(size=40)
+    found = bounds(one_each(errors), 0.9, Bounds(-2, 2))
+    assert found is not None
+    assert found.upper == pytest.approx(quantile(one_each(np.abs(errors)), 0.9))
+    assert found.lower == -found.upper
 
 
 def test_coverage_over_patients_is_what_theory_says() -> None:
@@ -74,7 +102,7 @@ def test_coverage_holds_where_patients_differ_and_have_unequal_numbers_of_lesion
 
     tries, level, held = 1500, 0.8, 0
     for _ in range(tries):
-        found = bounds([patient() for _ in range(24)], level)
+        found = bounds([patient() for _ in range(24)], level, Bounds(-1, 2))
         assert found is not None
         held += found.lower <= rng.choice(patient()) <= found.upper
     assert level - 0.04 < held / tries < level + 0.08

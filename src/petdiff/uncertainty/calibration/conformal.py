@@ -58,19 +58,40 @@ def quantile(errors: Sequence[Errors], level: float) -> float | None:
     return float(values[order][min(first, values.size - 1)])
 
 
-def bounds(errors: Sequence[Errors], level: float) -> Bounds | None:
-    """Return bounds of a new patient's signed error, each side missed in (1 − level) / 2 at most.
+def sides(errors: Sequence[Errors], level: float) -> Bounds:
+    """Return how far errors reach to each side: the range of the middle share `level` of them.
 
-    Sides are separate because errors need not be symmetric: the maximum of a small lesion is
-    rather lost than gained. None where the patients are too few.
+    Each patient counts once. It has no guarantee; it gives `bounds` their shape. The lower side is
+    below 0, the upper above, and neither is less than a tenth of the other.
     """
-    side = float((1 + Fraction(str(level))) / 2)
-    upper = quantile(errors, side)
-    lower = quantile([-np.asarray(one) for one in errors], side)
-    return None if upper is None or lower is None else Bounds(-lower, upper)
+    measured = [np.ravel(one) for one in errors if np.size(one)]
+    values = np.concatenate(measured)
+    shares = np.concatenate([np.full(one.size, 1 / one.size) for one in measured])
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(shares[order]) / shares.sum()
+    missed = (1 - level) / 2
+    last = values.size - 1
+    low, high = (
+        float(values[order][min(int(np.searchsorted(reached, part)), last)])
+        for part in (missed, 1 - missed)
+    )
+    least = max(abs(low), abs(high)) / 10 or 1.0
+    return Bounds(min(low, -least), max(high, least))
+
+
+def bounds(errors: Sequence[Errors], level: float, shape: Bounds) -> Bounds | None:
+    """Return bounds of a new patient's signed error at `level`: a multiple of `shape`.
+
+    shape  found by `sides` on other patients: errors need not be symmetric, the maximum of a small
+           lesion is rather lost than gained
+
+    None where the patients are too few.
+    """
+    low, high = shape
+    factor = quantile([np.maximum(one / low, one / high) for one in errors], level)
+    return None if factor is None else Bounds(factor * low, factor * high)
 
 
 def fewest_patients(level: float) -> int:
     """Return how many patients `bounds` needs at `level`."""
-    missed = (1 - Fraction(str(level))) / 2
-    return math.ceil(1 / missed) - 1
+    return math.ceil(1 / (1 - Fraction(str(level)))) - 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.uncertainty.calibration.conformal import Bounds, bounds, fewest_patients
+from petdiff.uncertainty.calibration.conformal import Bounds, bounds, fewest_patients, sides
 from petdiff.uncertainty.calibration.record import (
     LEVELS,
     BoundsOfGroup,
@@ -65,8 +65,11 @@ def fit_figure(
         return None
     share = 0.0 if figure == "voxel" else _best_share(fitting)
     scale = fit_scale([one.errors(share) for one in fitting], [p.features for p in fitting], names)
-    ratios = [one.errors(share) / scale(one.features) for one in calibrating]
-    groups = [BoundsOfGroup(patients=len(ratios), bounds=_levels(ratios))]
+    fitted, ratios = (
+        [one.errors(share) / scale(one.features) for one in part] for part in (fitting, calibrating)
+    )
+    shapes = {level: sides(fitted, level) for level in LEVELS}
+    groups = [BoundsOfGroup(patients=len(ratios), bounds=_levels(ratios, shapes))]
     if not groups[0].bounds:
         return None
     for fact in grouped_by:
@@ -78,7 +81,7 @@ def fit_figure(
             parts = [part for part in parts if part.size]
             if len(parts) >= fewest_patients(_GROUP_LEVEL):
                 of_group = BoundsOfGroup(
-                    facts={fact: value}, patients=len(parts), bounds=_levels(parts)
+                    facts={fact: value}, patients=len(parts), bounds=_levels(parts, shapes)
                 )
                 groups.append(of_group)
     return FigureCalibration(
@@ -91,8 +94,8 @@ def fit_figure(
     )
 
 
-def _levels(ratios: Sequence[Vector]) -> dict[str, Bounds]:
-    found = {f"{level:g}": bounds(ratios, level) for level in LEVELS}
+def _levels(ratios: Sequence[Vector], shapes: Mapping[float, Bounds]) -> dict[str, Bounds]:
+    found = {f"{level:g}": bounds(ratios, level, shape) for level, shape in shapes.items()}
     return {level: both for level, both in found.items() if both is not None}
 
 
