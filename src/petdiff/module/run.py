@@ -5,12 +5,15 @@ result.json and the exit code are written whatever happens, so that the router c
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from petdiff import __version__, disk
 from petdiff.errors import InputRefused, PetdiffError, UsageError
 from petdiff.module.contract import Folders, folders_of, settings_of
+from petdiff.module.inputs import PetSeries, pet_series_of
 from petdiff.module.result import (
     INTERRUPTED,
     NOTICE,
@@ -22,6 +25,8 @@ from petdiff.module.result import (
 from petdiff.module.settings import ModuleSettings
 from petdiff.runs import remove_unfinished, whole_additions
 from petdiff.terminal import one_line, print_message
+
+_OWN = "petdiff has made this series: check the router's rules"
 
 
 def run_module(environment: Mapping[str, str]) -> int:
@@ -36,7 +41,7 @@ def run_module(environment: Mapping[str, str]) -> int:
         folders = folders_of(environment)
         _prepare(folders.output)
         settings = settings_of(folders, environment)
-        _denoise_all(folders, settings)
+        _denoise_all(folders, settings, _series_in(folders.input))
         return 0
     except KeyboardInterrupt:
         code, reason = INTERRUPTED, "interrupted: the router stopped the container"
@@ -60,20 +65,30 @@ def _prepare(output: Path) -> None:
     """Make the output folder, and remove what a killed attempt has left in it."""
     try:
         output.mkdir(parents=True, exist_ok=True)
+        if not os.access(output, os.W_OK | os.X_OK):  # known before minutes of work
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         remove_unfinished(output)
     except OSError as problem:
         raise PetdiffError(f"cannot write in {output}: {disk.reason(problem)}") from problem
     disk.remove(output / RESULT)
 
 
-def _denoise_all(folders: Folders, settings: ModuleSettings) -> None:
-    """Denoise every PET series of the input folder; raises InputRefused where none can be."""
+def _series_in(folder: Path) -> list[PetSeries]:
+    """Return the PET series of the input folder; raises where there is none to denoise."""
+    if not folder.is_dir():
+        raise UsageError(f"the input folder {folder} does not exist")
+    found = pet_series_of(folder)
+    if all(series.is_own for series in found):
+        raise InputRefused(_OWN)
+    return found
+
+
+def _denoise_all(folders: Folders, settings: ModuleSettings, found: list[PetSeries]) -> None:
+    """Denoise every PET series that was found; raises InputRefused where none can be."""
     from petdiff.device import describe_device, resolve_device
     from petdiff.methods.model import load_model
-    from petdiff.module.series import denoise_series, pet_series_of
+    from petdiff.module.series import denoise_series
 
-    if not folders.input.is_dir():
-        raise UsageError(f"the input folder {folders.input} does not exist")
     device = describe_device(resolve_device(settings.device))
     model = load_model(settings.model)
     name = ModelName(name=Path(model.name).name, sha256=model.sha256)
@@ -81,10 +96,11 @@ def _denoise_all(folders: Folders, settings: ModuleSettings) -> None:
     print_message(f"{folders.contract} module · {name.name} · {device}")
     answers: list[SeriesAnswer] = []
     with whole_additions(folders.output) as folder:
-        for uid, is_own in pet_series_of(folders.input):
+        for series in found:
+            uid = series.uid
             try:
-                if is_own:
-                    raise InputRefused("petdiff has made this series: check the router's rules")
+                if series.is_own:
+                    raise InputRefused(_OWN)
                 answers.append(denoise_series(folders.input, uid, model, settings, folder))
             except InputRefused as problem:
                 answers.append(SeriesAnswer(source=uid, status="refused", reason=str(problem)))

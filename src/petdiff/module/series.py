@@ -1,4 +1,4 @@
-"""The PET series of a folder, denoised one after the other into files with a router's names."""
+"""One PET series of a router's folder, denoised into files with the names that routers give."""
 
 from __future__ import annotations
 
@@ -6,33 +6,17 @@ import time
 from pathlib import Path
 
 import pydicom
-from pydicom import Dataset
 
 from petdiff import __version__
 from petdiff.frames import PETFrames
 from petdiff.inference.denoise import denoise
 from petdiff.io import Derivation, read, write
-from petdiff.io.dicom_file import lenient_pydicom
-from petdiff.io.dicom_search import Series, searched
 from petdiff.methods.model import Model
 from petdiff.module.result import SeriesAnswer
 from petdiff.module.settings import ModuleSettings
 from petdiff.volume.activity import activity_change
 
-_MAKER = "petdiff"  # Manufacturer in the ContributingEquipmentSequence of derived series
 _SERIES = "series"
-
-
-def pet_series_of(folder: Path) -> list[tuple[str, bool]]:
-    """Return the SeriesInstanceUIDs of a folder's PET, and whether petdiff made the series.
-
-    Raises InputRefused where there is no PET, saying what there is.
-    """
-    with lenient_pydicom(), searched(folder) as (found, _):
-        series = [(one.uid, _is_own(one)) for one in found.pet]
-    if not series:
-        read(folder)  # raises, with what the folder holds
-    return series
 
 
 def denoise_series(
@@ -80,17 +64,3 @@ def _named_for_routers(folder: Path, output: Path) -> tuple[str, int]:
         uid = str(header.SeriesInstanceUID)
         file.rename(output / f"{uid}#{header.SOPInstanceUID}.dcm")
     return uid, len(files)
-
-
-def _is_own(series: Series) -> bool:
-    """Return whether petdiff has made a series: a router that sends it back would go in circles."""
-    return any(
-        str(item.get("Manufacturer", "")) == _MAKER for item in _equipment(series.files[0].dataset)
-    )
-
-
-def _equipment(header: Dataset) -> list[Dataset]:
-    try:
-        return list(header.get("ContributingEquipmentSequence") or [])
-    except Exception:  # pydicom raises a dozen kinds on damaged values
-        return []

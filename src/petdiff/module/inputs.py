@@ -1,0 +1,48 @@
+"""Which PET series lie in a router's folder; looked at before a model is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import Dataset
+
+from petdiff.io import read
+from petdiff.io.dicom_file import lenient_pydicom
+from petdiff.io.dicom_search import Series, searched
+
+_MAKER = "petdiff"  # Manufacturer in the ContributingEquipmentSequence of derived series
+
+
+@dataclass(frozen=True)
+class PetSeries:
+    """A PET series by its SeriesInstanceUID; is_own: whether petdiff has made it."""
+
+    uid: str
+    is_own: bool
+
+
+def pet_series_of(folder: Path) -> list[PetSeries]:
+    """Return the PET series of a folder.
+
+    Raises InputRefused where there is no PET, saying what there is.
+    """
+    with lenient_pydicom(), searched(folder) as (found, _):
+        series = [PetSeries(one.uid, _is_own(one)) for one in found.pet]
+    if not series:
+        read(folder)  # raises, with what the folder holds
+    return series
+
+
+def _is_own(series: Series) -> bool:
+    """Return whether petdiff has made a series: a router that sends it back would go in circles."""
+    return any(
+        str(item.get("Manufacturer", "")) == _MAKER for item in _equipment(series.files[0].dataset)
+    )
+
+
+def _equipment(header: Dataset) -> list[Dataset]:
+    try:
+        return list(header.get("ContributingEquipmentSequence") or [])
+    except Exception:  # pydicom raises a dozen kinds on damaged values
+        return []
