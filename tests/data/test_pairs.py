@@ -14,7 +14,6 @@ from scipy.ndimage import gaussian_filter
 
 from petdiff.data.layouts import dose_in_name
 from petdiff.data.pairs import (
-    UNSTATED,
     PairFiles,
     check_pairs,
     find_pairs,
@@ -162,8 +161,8 @@ def test_the_published_npz_holds_both(tmp_path: Path) -> None:
     full = full_dose()
     np.savez(tmp_path / "s1.npz", np.stack([low_dose(full), full]).astype(np.float64))
     (pair,) = find_pairs(tmp_path)
-    assert (pair.patient, list(pair.lows), pair.full) == ("s1", [UNSTATED], tmp_path / "s1.npz")
-    low, again = read_pair(pair, UNSTATED)
+    assert (pair.patient, list(pair.lows), pair.full) == ("s1", [None], tmp_path / "s1.npz")
+    low, again = read_pair(pair, None)
     np.testing.assert_array_equal(low.suv, low_dose(full))
     np.testing.assert_array_equal(again.suv, full)
     np.testing.assert_array_equal(read(tmp_path / "s1.npz").suv, low.suv)

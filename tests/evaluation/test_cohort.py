@@ -377,3 +377,23 @@ def test_command_writes_rows_summary_and_page_and_runs_again(
     monkeypatch.setattr("petdiff.commands.evaluate_cohort.write_comparison", broken)
     written = evaluate_cohort_file(path, out, workers=1, quiet=True)
     assert [file.name for file in written] == ["rows.csv", "summary.json"], "the page only informs"
+
+
+def test_a_dose_that_no_name_states_is_called_so_and_not_a_number(tmp_path: Path) -> None:
+    """A published .npz holds both doses and names none; its rows, summary and page say so."""
+    for patient in (3, 4):
+        scans = made_up_scans(seed=patient, twin=False)
+        pair = np.stack([scans.lows[4.0].suv, scans.full.suv])
+        (tmp_path / "data").mkdir(exist_ok=True)
+        np.savez(tmp_path / "data" / f"s{patient}.npz", arr_0=pair)
+    path = write(
+        tmp_path, 'pairs = "data"\nunits = "suv"\nmethods = ["measured"]\nsuv_factor = 1.0\n'
+    )
+    found = petdiff.evaluate_cohort(path, tmp_path / "out", workers=1)
+    assert found.table.doses == (None,)
+    assert set(found.summary.means["psnr_db"]) == {"overall", "not stated"}
+    with (tmp_path / "out" / "rows.csv").open(newline="", encoding="utf-8") as file:
+        doses = {(row["method"], row["dose"]) for row in csv.DictReader(file)}
+    assert doses == {("full", "1"), ("measured", "not stated")}
+    again = petdiff.evaluate_cohort(path, tmp_path / "out", workers=1)
+    assert again.summary == found.summary

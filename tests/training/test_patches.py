@@ -12,7 +12,7 @@ import torch
 
 from petdiff.data.array_store import Store
 from petdiff.data.fingerprint import fingerprint
-from petdiff.data.pairs import UNSTATED, PairFiles
+from petdiff.data.pairs import PairFiles
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
 from petdiff.methods.flow3d import Flow3D
@@ -65,7 +65,7 @@ def test_patches_are_cut_where_the_activity_is(tmp_path: Path) -> None:
     def corner(number: int) -> PairedVolumes:
         full = np.zeros((40, 40, 40), np.float32)
         full[-4:, -4:, -4:] = 1
-        return PairedVolumes(full, {UNSTATED: full})
+        return PairedVolumes(full, {None: full})
 
     supply = patches(tmp_path, corner)
     shares = [supply.cut(p)[0].mean().item() for p in range(40)]
@@ -75,7 +75,7 @@ def test_patches_are_cut_where_the_activity_is(tmp_path: Path) -> None:
 def test_low_and_full_dose_are_cut_flipped_and_turned_alike(tmp_path: Path) -> None:
     def alike(number: int) -> PairedVolumes:
         full = little_volumes(0, number).full
-        return PairedVolumes(full, {UNSTATED: full})
+        return PairedVolumes(full, {None: full})
 
     cuts = [patches(tmp_path, alike).cut(p) for p in range(12)]
     assert all(torch.equal(cut[0], cut[1]) for cut in cuts)
@@ -85,7 +85,7 @@ def test_low_and_full_dose_are_cut_flipped_and_turned_alike(tmp_path: Path) -> N
 
 def test_a_volume_smaller_than_a_patch_is_mirrored(tmp_path: Path) -> None:
     volume = np.arange(4, dtype=np.float32)[:, None, None] * np.ones((1, 9, 9), np.float32) + 1
-    source = lambda number: PairedVolumes(volume, {UNSTATED: volume})  # noqa: E731
+    source = lambda number: PairedVolumes(volume, {None: volume})  # noqa: E731
     maker = ExampleMaker(Store(tmp_path), source, Little().example, (8, 8, 6))
     maker.make(0)
     entry = maker.store.get(entry_name(0))

@@ -119,7 +119,7 @@ def check_scan(name: str, scan: Summary) -> Iterator[Finding]:
 
 
 def check_pair(
-    name: str, low: Summary, full: Summary, factor: float, tolerance_mm: float
+    name: str, low: Summary, full: Summary, factor: float | None, tolerance_mm: float
 ) -> Iterator[Finding]:
     """Yield what keeps two scans from being a pair: of one patient, the low-dose one noisier."""
     if low.fingerprint == full.fingerprint:
@@ -164,13 +164,13 @@ def check_order(patient: str, noises: Mapping[float, float]) -> Iterator[Finding
 
 
 def _check_activity(
-    name: str, low: Summary, full: Summary, body: NDArray[np.bool_], factor: float
+    name: str, low: Summary, full: Summary, body: NDArray[np.bool_], factor: float | None
 ) -> Iterator[Finding]:
     ratio = _mean(low.means, body) / _mean(full.means, body)
     if abs(ratio - 1) <= _USUAL_ACTIVITY_CHANGE:
         return
     rank = ACTIVITY if abs(ratio - 1) > _POSSIBLE_ACTIVITY_CHANGE else ODD
-    unscaled = factor > 1 and abs(ratio * factor - 1) < _UNSCALED_WITHIN
+    unscaled = factor is not None and factor > 1 and abs(ratio * factor - 1) < _UNSCALED_WITHIN
     why = (
         f"as if it were not scaled up to full dose: multiply it by {factor:g}"
         if unscaled

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from petdiff.io import Units
 from petdiff.io.forms import ITK
 from petdiff.io.npz import holds_pair
 
-UNSTATED = 0.0  # the dose reduction factor of a low-dose scan whose name does not say it
+Drf = float | None  # dose reduction factor; None where no name states it
+NOT_STATED = "not stated"
 
 _SUFFIXES = (".nii.gz", ".nii", ".npz", *ITK)
 _FULL = re.compile(r"(?:(?P<before>.*) )?(?:full|normal|standard|reference|ref)(?: ?dose)?")
@@ -44,7 +45,7 @@ class PairFiles:
 
     patient  names the patient, once in a data set: the folder below the data's own
     full     the full-dose scan
-    lows     the low-dose scans by dose reduction factor; UNSTATED where no name says it
+    lows     the low-dose scans by dose reduction factor; None where no name states it
     units, suv_factor  of all scans, as in petdiff.read
 
     A file that is `full` and among `lows` holds both, as the published .npz does.
@@ -52,7 +53,7 @@ class PairFiles:
 
     patient: str
     full: Path
-    lows: dict[float, Path]
+    lows: dict[Drf, Path]
     units: Units | None = None
     suv_factor: float | None = None
 
@@ -104,7 +105,7 @@ def find_pairs(
         PairFiles(
             name,
             doses[1.0],
-            {f: path for f, path in sorted(doses.items()) if f != 1.0},
+            {f: doses[f] for f in in_order(doses) if f != 1.0},
             units,
             suv_factor,
         )
@@ -113,7 +114,7 @@ def find_pairs(
 
 
 def _lacking(
-    patients: Mapping[str, dict[float, Path]], whole: Mapping[str, dict[float, Path]]
+    patients: Mapping[str, dict[Drf, Path]], whole: Mapping[str, dict[Drf, Path]]
 ) -> list[str]:
     """Return a line for each patient that is not whole: which scan is missing."""
     return [
@@ -177,7 +178,7 @@ def _only_file(folder: Path) -> Path:
     return images[0] if len(images) == 1 else folder
 
 
-def _patients(root: Path, scans: Sequence[_Scan]) -> dict[str, dict[float, Path]]:
+def _patients(root: Path, scans: Sequence[_Scan]) -> dict[str, dict[Drf, Path]]:
     """Sort scans by patient and factor.
 
     A folder is a patient, or holds files named after several.
@@ -185,7 +186,7 @@ def _patients(root: Path, scans: Sequence[_Scan]) -> dict[str, dict[float, Path]
     by_folder: defaultdict[Path, list[_Scan]] = defaultdict(list)
     for scan in scans:
         by_folder[scan.folder].append(scan)
-    patients: dict[str, dict[float, Path]] = {}
+    patients: dict[str, dict[Drf, Path]] = {}
     for folder, inside in by_folder.items():
         name = folder.relative_to(root).as_posix() if folder != root else root.resolve().name
         by_name: defaultdict[str, list[_Scan]] = defaultdict(list)
@@ -201,8 +202,8 @@ def _patients(root: Path, scans: Sequence[_Scan]) -> dict[str, dict[float, Path]
     return patients
 
 
-def _by_factor(patient: str, scans: Sequence[_Scan]) -> dict[float, Path]:
-    found: dict[float, Path] = {}
+def _by_factor(patient: str, scans: Sequence[_Scan]) -> dict[Drf, Path]:
+    found: dict[Drf, Path] = {}
     for scan in scans:
         if scan.factor in found:
             raise InputRefused(
@@ -213,15 +214,16 @@ def _by_factor(patient: str, scans: Sequence[_Scan]) -> dict[float, Path]:
     return found
 
 
-def _in_one_file(root: Path, files: Sequence[Path]) -> dict[str, dict[float, Path]]:
+def _in_one_file(root: Path, files: Sequence[Path]) -> dict[str, dict[Drf, Path]]:
     """Sort files of the published layout by patient and factor.
 
     The dose may stand in the file's name, or in that of a folder above it.
     """
-    patients: dict[str, dict[float, Path]] = {}
+    patients: dict[str, dict[Drf, Path]] = {}
     for file in files:
         parts = [*file.relative_to(root).parts[:-1], _stem(file) or ""]
-        factor, names = UNSTATED, []
+        factor: Drf = None
+        names: list[str] = []
         for part in parts:
             dose = dose_in_name(part)
             factor = dose[1] if dose else factor
@@ -237,10 +239,10 @@ def _in_one_file(root: Path, files: Sequence[Path]) -> dict[str, dict[float, Pat
     return patients
 
 
-def _recognised(whole: dict[str, dict[float, Path]], pair_files: Sequence[Path]) -> str:
+def _recognised(whole: dict[str, dict[Drf, Path]], pair_files: Sequence[Path]) -> str:
     """Return one line: how many patients, in which layout, at which doses."""
     layouts: Counter[str] = Counter()
-    doses: Counter[float] = Counter()
+    doses: Counter[Drf] = Counter()
     for files in whole.values():
         doses.update(factor for factor in files if factor != 1)
         full = files[1.0]
@@ -250,17 +252,27 @@ def _recognised(whole: dict[str, dict[float, Path]], pair_files: Sequence[Path])
             layouts["(a) full and low_drfN"] += 1
         else:
             layouts["(b) the challenge's names"] += 1
-    count = ", ".join(f"{dose_text(factor)} ({doses[factor]})" for factor in sorted(doses))
+    count = ", ".join(f"{dose_text(factor)} ({doses[factor]})" for factor in in_order(doses))
     kinds = "; ".join(f"{number} patients as {layout}" for layout, number in layouts.items())
     return f"{kinds}; {count}"
 
 
-def dose_text(factor: float) -> str:
+def dose_text(factor: Drf) -> str:
     """Return a dose in words: 1/20 dose."""
-    return "dose not stated" if factor == UNSTATED else f"1/{factor:g} dose"
+    return "dose not stated" if factor is None else f"1/{factor:g} dose"
 
 
-def _names(doses: dict[float, Path]) -> str:
+def dose_key(factor: Drf) -> str:
+    """Return a dose reduction factor as a key or a table's cell: 20."""
+    return NOT_STATED if factor is None else f"{factor:g}"
+
+
+def in_order(factors: Iterable[Drf]) -> list[Drf]:
+    """Return dose reduction factors from small to large, the one that is not stated first."""
+    return sorted(factors, key=lambda factor: factor or 0.0)
+
+
+def _names(doses: dict[Drf, Path]) -> str:
     return ", ".join(path.name for path in doses.values())
 
 

@@ -22,19 +22,19 @@ from petdiff.data.checks import (
     check_scan,
     summarise,
 )
-from petdiff.data.layouts import UNSTATED, PairFiles, dose_text, find_pairs
+from petdiff.data.layouts import Drf, PairFiles, dose_text, find_pairs
 from petdiff.errors import InputRefused, SeveralSeriesRefused, UsageError
 from petdiff.image import PETImage
 from petdiff.io import in_suv, read_static
 from petdiff.io.npz import FULL, read_npz
 from petdiff.io.stored_units import REMEDY
 
-__all__ = ["UNSTATED", "PairFiles", "check_pairs", "find_pairs", "read_pair", "split"]
+__all__ = ["PairFiles", "check_pairs", "find_pairs", "read_pair", "split"]
 
 _MOST_LINES = 20
 
 
-def read_pair(files: PairFiles, factor: float) -> tuple[PETImage, PETImage]:
+def read_pair(files: PairFiles, factor: Drf) -> tuple[PETImage, PETImage]:
     """Read one patient's low-dose scan at a dose reduction factor, and the full-dose scan.
 
     Raises UsageError for a factor that the patient lacks, and what petdiff.read raises.
@@ -120,7 +120,7 @@ def _findings(
 
     seen  names of the scans of the patients before, by fingerprint
     """
-    scans: dict[float, Summary] = {}
+    scans: dict[Drf, Summary] = {}
     for factor in (1.0, *files.lows):
         name = f"{files.patient}, {'full dose' if factor == 1 else dose_text(factor)}"
         try:
@@ -137,11 +137,11 @@ def _findings(
         if factor != 1 and 1.0 in scans:
             yield from check_pair(name, scan, scans[1.0], factor, tolerance_mm)
     yield from _repeated(files.patient, scans, seen)
-    noises = {f: scan.noise for f, scan in scans.items() if scan.noise and f != UNSTATED}
+    noises = {f: scan.noise for f, scan in scans.items() if scan.noise and f is not None}
     yield from check_order(files.patient, noises)
 
 
-def _repeated(patient: str, scans: dict[float, Summary], seen: dict[str, str]) -> Iterator[Finding]:
+def _repeated(patient: str, scans: dict[Drf, Summary], seen: dict[str, str]) -> Iterator[Finding]:
     """Yield scans that another patient has too, or that this one has at two low doses."""
     low_doses: dict[str, str] = {}
     for factor, scan in scans.items():
@@ -159,7 +159,7 @@ def _repeated(patient: str, scans: dict[float, Summary], seen: dict[str, str]) -
         seen.setdefault(scan.fingerprint, f"{patient}, {dose}")
 
 
-def _read_low(files: PairFiles, factor: float) -> PETImage:
+def _read_low(files: PairFiles, factor: Drf) -> PETImage:
     return _read_only_series(files.lows[factor], files)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from string import Template
 
 from petdiff import __version__
+from petdiff.data.layouts import Drf, dose_key
 from petdiff.evaluation.cohort.claims import ClaimResult
 from petdiff.evaluation.cohort.compared_metrics import METRICS, UNRANKED, Metric
 from petdiff.evaluation.cohort.definition import FULL_DOSE, GAUSSIAN, OWN, Cohort, judged_methods
@@ -39,7 +40,7 @@ class _Case:
     """A scan that is worth a look, and why."""
 
     done: Done
-    dose: float
+    dose: Drf
     why: str
     badness: float
 
@@ -96,7 +97,7 @@ def worst_cases(done: Sequence[Done], judged: Sequence[str]) -> list[_Case]:
         losses += _losses(one, rows, judged)
         errors += _lesion_errors(one, rows, judged)
     ranked = [sorted(kind, key=lambda case: -case.badness) for kind in (losses, errors)]
-    chosen: dict[tuple[str, float], _Case] = {}
+    chosen: dict[tuple[str, Drf], _Case] = {}
     for n in range(max(map(len, ranked), default=0)):
         for kind in ranked:
             if n < len(kind) and len(chosen) < _MOST_CASES:
@@ -123,7 +124,7 @@ def _lesion_errors(one: Done, rows: Sequence[CohortRow], judged: Sequence[str]) 
     for row in rows:
         if row.metric != "suv_peak_bias" or row.method not in judged or row.value is None:
             continue
-        if row.region == one.places[f"{row.dose:g}"].lesion:
+        if row.region == one.places[dose_key(row.dose)].lesion:
             change = _signed(f"{row.value:+.0%}")
             why = f"{row.method} changes SUVpeak of {row.region} by {change}"
             yield _Case(one, row.dose, why, abs(row.value))
@@ -199,7 +200,7 @@ def _legend(summary: Summary) -> str:
 
 def _grid(metric: Metric, table: Table, summary: Summary) -> str:
     """Return the table of one metric: methods down, doses across, all doses at the end."""
-    heads = {f"{dose:g}": fraction(dose) for dose in table.doses}
+    heads = {dose_key(dose): fraction(dose) for dose in table.doses}
     slots = [*heads, OVERALL] if len(heads) > 1 else list(heads)
     means = summary.means[metric.name]
     if all(cell.mean is None for slot in slots for cell in means[slot].values()):
@@ -275,7 +276,7 @@ def _shown(metric: Metric, value: float) -> str:
 
 
 def _pictures(case: _Case, methods: Sequence[str]) -> str:
-    unit, place = case.done.unit, case.done.places[f"{case.dose:g}"]
+    unit, place = case.done.unit, case.done.places[dose_key(case.dose)]
     where = (
         unit.patient
         if unit.scanner == OWN
@@ -305,7 +306,7 @@ def _figure(case: _Case, method: str, psnr: float | None, place: Place) -> str:
 
 def _picture(case: _Case, method: str, kind: str, place: Place) -> str:
     """Return one picture; a click, or space where it has the focus, enlarges it (CSS alone)."""
-    grey = case.done.picture(f"{case.dose:g}/{method}/{kind}")
+    grey = case.done.picture(f"{dose_key(case.dose)}/{method}/{kind}")
     down, across = (int(n) * mm for n, mm in zip(grey.shape, place.pixel_mm, strict=True))
     ring = ""
     if kind == SLICE and place.at:

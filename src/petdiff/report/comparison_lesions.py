@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+from petdiff.data.layouts import Drf
 from petdiff.evaluation.cohort.definition import FULL_DOSE
 from petdiff.evaluation.cohort.table import Table, fraction
 from petdiff.evaluation.detection.lesion_study import Reading
@@ -26,7 +27,7 @@ _TABLED = {
 }
 _AGAINST_FULL = ("lost_rate", "invented_foci")  # 0 for the full-dose scan by what they mean
 
-Cells = Mapping[tuple[str, float], Row]
+Cells = Mapping[tuple[str, Drf], Row]
 
 
 def lesion_section(rows: Sequence[Row], readings: Sequence[Reading], table: Table) -> str:
@@ -68,7 +69,7 @@ def _grid(metric: str, title: str, cells: Cells, table: Table) -> str:
     )
 
 
-def _strata(rows: Sequence[Row], dose: float, table: Table) -> str:
+def _strata(rows: Sequence[Row], dose: Drf, table: Table) -> str:
     """Return a table: sizes and contrasts down, methods across."""
     here = [row for row in rows if row.metric == "miss_rate" and row.stratum != ALL]
     names = dict.fromkeys(row.stratum for row in here)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from petdiff.data.layouts import Drf, in_order
 from petdiff.evaluation.cohort.definition import FULL_DOSE, MEASURED
 from petdiff.evaluation.cohort.table import Condition, Table, fraction
 from petdiff.evaluation.detection.froc import froc
@@ -34,7 +35,7 @@ class Peak(NamedTuple):
     """A lesion's SUVpeak: at full dose, and as a method shows it at a dose."""
 
     method: str
-    dose: float
+    dose: Drf
     full: float
     shown: float
 
@@ -94,7 +95,7 @@ def agreement(peaks: Sequence[Peak], table: Table) -> str:
     methods = [m for m in table.methods if sum(p.method == m for p in peaks) >= 2]
     if not methods:
         return _nothing("Fewer than two lesions were measured.")
-    levels = sorted({p.dose for p in peaks})
+    levels = in_order({p.dose for p in peaks})
     colour_of = _dose_colours(levels)
     columns = min(len(methods), 5)
     rows = -(-len(methods) // columns)
@@ -138,7 +139,7 @@ def _limits(axes: Axes, found: Agreement, at: float, colour: Any) -> None:
     )  # fmt: skip
 
 
-def _dose_colours(levels: Sequence[float]) -> dict[float, Any]:
+def _dose_colours(levels: Sequence[Drf]) -> dict[Drf, Any]:
     from matplotlib import colormaps
 
     shades = np.linspace(0.25, 0.95, len(levels)) if len(levels) > 1 else [0.3]
@@ -223,7 +224,7 @@ def _in(group_of: Callable[[Condition], str], group: str) -> Callable[[Condition
     return lambda condition: group_of(condition) == group
 
 
-def _dose(dose: float) -> Callable[[Condition], bool]:
+def _dose(dose: Drf) -> Callable[[Condition], bool]:
     return lambda condition: condition.dose == dose
 
 

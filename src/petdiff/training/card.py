@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from petdiff import __version__
-from petdiff.data.layouts import dose_text
+from petdiff.data.layouts import dose_text, in_order
 from petdiff.methods.card import ModelCard
 from petdiff.training.data import TrainingData
 from petdiff.training.recipe import MAY_CHANGE, Recipe
@@ -95,7 +95,7 @@ def describe_data(origin: Origin) -> str:
     words = _SIMULATED
     if not data.is_simulated:
         doses = Counter(drf for files in data.train for drf in files.lows)
-        listed = ", ".join(f"{doses[drf]} at {dose_text(drf)}" for drf in sorted(doses))
+        listed = ", ".join(f"{doses[drf]} at {dose_text(drf)}" for drf in in_order(doses))
         words = f"{sum(doses.values())} pairs of scans of {_patients(len(data.train))} ({listed})"
         if data.held_out:
             words += f"; validated on {_patients(len(data.held_out))} more"

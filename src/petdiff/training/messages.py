@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from petdiff.data.layouts import NOT_STATED
 from petdiff.progress import Progress, Tick
 from petdiff.training.log import LogEntry
 from petdiff.training.recipe import Recipe
@@ -56,7 +57,7 @@ def describe_scores(step: int, scores: Scores) -> str:
     measured = sum(scores.measured.values()) / len(scores.measured)
     mean = mean_psnr({"model": scores.model})
     by_dose = ", ".join(
-        f"1/{dose}: {after:.2f} ({scores.measured[dose]:.2f})"
+        f"{dose if dose == NOT_STATED else f'1/{dose}'}: {after:.2f} ({scores.measured[dose]:.2f})"
         for dose, after in scores.model.items()
         if len(scores.model) > 1
     )

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from petdiff.data.array_store import Store
+from petdiff.data.layouts import NOT_STATED, dose_key
 from petdiff.evaluation.metrics import Mask, Volume, psnr
 from petdiff.image import PETImage
 from petdiff.inference.denoise import denoise
@@ -81,7 +82,7 @@ class Validation:
         for scan in group.gather(part).values():
             for dose, decibels in scan.items():
                 by_dose[dose].append(decibels)
-        doses = sorted(by_dose, key=float)
+        doses = sorted(by_dose, key=lambda dose: 0.0 if dose == NOT_STATED else float(dose))
         model, measured = (
             {dose: round(float(np.mean([pair[n] for pair in by_dose[dose]])), 4) for dose in doses}
             for n in range(2)
@@ -98,7 +99,7 @@ class Validation:
         body, peak = body_mask(full.suv, full.spacing_mm), float(full.suv.max())
         model = Model(method, method.card({}), "in training", "")
         decibels: Decibels = {}
-        for key, factor in sorted(entry.facts["lows"].items(), key=lambda item: item[1]):
+        for key, factor in sorted(entry.facts["lows"].items(), key=lambda item: item[1] or 0.0):
             low = stored_image(entry, key)
             denoised = denoise(
                 low,
@@ -107,7 +108,7 @@ class Validation:
                 generator=torch.Generator().manual_seed(0),
                 device=str(group.device),
             ).image
-            dose = f"{factor:g}"
+            dose = dose_key(factor or None)
             decibels[dose] = (
                 _bounded_psnr(full.suv, denoised.suv, peak, body),
                 _bounded_psnr(full.suv, low.suv, peak, body),

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from petdiff.data.layouts import Drf, dose_key
 from petdiff.data.pairs import PairFiles, find_pairs
 from petdiff.errors import UsageError, nearest
 from petdiff.evaluation.cohort.compared_metrics import ranked_metric
@@ -247,7 +248,7 @@ def identity(cohort: Cohort) -> dict[str, object]:
     found = {**cohort.model_dump(mode="json", exclude={"claims"}), "weights_sha256": digests}
     if cohort.pairs is not None:
         found["pair_bytes"] = {
-            files.patient: {f"{dose:g}": _bytes(scan) for dose, scan in _scans(files)}
+            files.patient: {dose_key(dose): _bytes(scan) for dose, scan in _scans(files)}
             for files in _pairs(cohort, cohort.pairs)
         }
     return found
@@ -257,7 +258,7 @@ def _pairs(cohort: Cohort, folder: Path) -> list[PairFiles]:
     return find_pairs(folder, units=cohort.units, suv_factor=cohort.suv_factor)
 
 
-def _scans(files: PairFiles) -> list[tuple[float, Path]]:
+def _scans(files: PairFiles) -> list[tuple[Drf, Path]]:
     return [(1.0, files.full), *files.lows.items()]
 
 

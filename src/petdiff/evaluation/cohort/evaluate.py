@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from petdiff.data.layouts import dose_key
 from petdiff.evaluation.cohort.definition import Cohort, identity, read_cohort
 from petdiff.evaluation.cohort.run import run_cohort
 from petdiff.evaluation.cohort.stored import Done
@@ -102,7 +103,7 @@ def _figures(done: Sequence[Done]) -> Iterator[tuple[object, ...]]:
     for one in done:
         about = (one.unit.patient, one.unit.scanner, one.unit.tracer)
         for dose, *row in one.rows:
-            yield *about, f"{dose:g}", *row
+            yield *about, dose_key(dose), *row
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from petdiff.data.layouts import Drf, dose_key
 from petdiff.image import PETImage
 from petdiff.volume.orientation import to_ras
 from petdiff.volume.regions import body_box
@@ -63,7 +64,7 @@ class Snapshots:
 def take(
     answers: Mapping[str, NDArray[np.float32]],
     grid: PETImage,
-    dose: float,
+    dose: Drf,
     lesion: ShownLesion | None = None,
 ) -> Snapshots:
     """Return pictures of answers on one grid at one dose.
@@ -84,10 +85,10 @@ def take(
     for method, ras in volumes.items():
         body = ras.volume[box[0], :, box[2]]
         for kind, plane in ((PROJECTION, body.max(axis=1)), (SLICE, body[:, row])):
-            pictures[f"{dose:g}/{method}/{kind}"] = _grey(plane, x_mm, z_mm)
+            pictures[f"{dose_key(dose)}/{method}/{kind}"] = _grey(plane, x_mm, z_mm)
     pixel_mm = z_mm * _steps(z_mm), x_mm * _steps(x_mm)
     place = Place(pixel_mm=pixel_mm, lesion=lesion.name if lesion else None, at=at)
-    return Snapshots(pictures, {f"{dose:g}": place})
+    return Snapshots(pictures, {dose_key(dose): place})
 
 
 def _from_top(index: float, shown: slice, step: int) -> float:

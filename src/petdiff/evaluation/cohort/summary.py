@@ -13,6 +13,7 @@ from itertools import combinations
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from petdiff.data.layouts import Drf, dose_key
 from petdiff.evaluation.cohort.claims import ClaimResult, judge_claims
 from petdiff.evaluation.cohort.compared_metrics import METRICS, Metric
 from petdiff.evaluation.cohort.definition import Claim
@@ -113,7 +114,7 @@ def summarise(
     generator   draws the bootstrap's samples
     trained_on  what `training_patients` returns
     """
-    slots = [(OVERALL, _any), *((f"{dose:g}", _at(dose)) for dose in table.doses)]
+    slots = [(OVERALL, _any), *((dose_key(dose), _at(dose)) for dose in table.doses)]
     means: dict[str, dict[str, dict[str, Mean]]] = {}
     tests: dict[str, dict[str, list[PairTest]]] = {}
     for metric in METRICS:
@@ -179,5 +180,5 @@ def _any(condition: Condition) -> bool:
     return True
 
 
-def _at(dose: float) -> Callable[[Condition], bool]:
+def _at(dose: Drf) -> Callable[[Condition], bool]:
     return lambda condition: condition.dose == dose

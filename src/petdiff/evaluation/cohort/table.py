@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.data.layouts import UNSTATED
+from petdiff.data.layouts import NOT_STATED, Drf, in_order
 from petdiff.evaluation.cohort.compared_metrics import METRICS
 from petdiff.evaluation.cohort.definition import FULL_DOSE
 from petdiff.evaluation.cohort.stored import Done
@@ -23,7 +23,7 @@ class Condition(NamedTuple):
 
     scanner: str
     tracer: str
-    dose: float
+    dose: Drf
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +39,8 @@ class Table:
     values: dict[str, Values]
 
     @cached_property
-    def doses(self) -> tuple[float, ...]:
-        return tuple(sorted({condition.dose for condition in self.conditions}))
+    def doses(self) -> tuple[Drf, ...]:
+        return tuple(in_order({condition.dose for condition in self.conditions}))
 
     def of(self, metric: str, method: str, keep: Callable[[Condition], bool]) -> Values:
         """Return each patient's mean over the conditions kept; NaN where there is no value."""
@@ -80,9 +80,9 @@ def nan_mean(values: Values) -> Values:
     return np.where(counts, sums / np.maximum(counts, 1), np.nan)
 
 
-def fraction(dose: float) -> str:
+def fraction(dose: Drf) -> str:
     """Return a dose for a table's head: 1/20."""
-    return "not stated" if dose == UNSTATED else f"1/{dose:g}"
+    return NOT_STATED if dose is None else f"1/{dose:g}"
 
 
 def _metric_of(metric: str) -> str | None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.data.fingerprint import was_trained_on
+from petdiff.data.layouts import Drf, dose_text
 from petdiff.data.pairs import read_pair
 from petdiff.errors import InputRefused
 from petdiff.evaluation.baselines import best_gaussian, best_non_local_means, gaussian
@@ -60,9 +61,12 @@ class SeenLesion(NamedTuple):
 
 
 class CohortRow(NamedTuple):
-    """One figure of one method's answer to one scan; dose is the reduction factor, 1 full dose."""
+    """One figure of one method's answer to one scan.
 
-    dose: float
+    dose  reduction factor, 1 for full dose; None where it is not stated
+    """
+
+    dose: Drf
     method: str
     metric: str
     region: str
@@ -78,7 +82,7 @@ class Scans:
     """
 
     full: PETImage
-    lows: Mapping[float, PETImage]
+    lows: Mapping[Drf, PETImage]
     labels: Labels | None = None
     names: Mapping[int, str] = field(default_factory=dict)
     lesions: Sequence[Lesion] = ()
@@ -133,6 +137,7 @@ def measure_scans(scans: Scans, methods: Mapping[str, Asked], unit: Unit) -> Mea
             found += [CohortRow(dose, name, *row) for row in measured]
             if scans.twin:
                 without = _twin_answer(asked, scans.twin, dose, answer.strength, case, unit)
+                assert dose is not None  # as of every simulated scan
                 read[name, dose] = Twins(answer.suv, without)
         rows += found
         snapshots |= take(answers, full, dose, _worst(found, lesions, judged))
@@ -151,13 +156,17 @@ def _simulate(cohort: Cohort, unit: Unit) -> Scans:
     twin = study.rescan(simulation.record, lesions=False) if cohort.lesions else None
     return Scans(
         simulation.full,
-        simulation.lows,
+        _by_dose(simulation.lows),
         simulation.labels.astype(np.int32),
         simulation.names,
         simulation.patient.lesions,
         simulation.truth,
-        Scans(twin.full, twin.lows, truth=twin.truth) if twin else None,
+        Scans(twin.full, _by_dose(twin.lows), truth=twin.truth) if twin else None,
     )
+
+
+def _by_dose(lows: Mapping[float, PETImage]) -> dict[Drf, PETImage]:
+    return dict[Drf, PETImage](lows.items())
 
 
 def _read(cohort: Cohort, unit: Unit) -> Scans:
@@ -170,8 +179,8 @@ def _read(cohort: Cohort, unit: Unit) -> Scans:
         lows[factor], full = read_pair(unit.pair, factor)
         if not lows[factor].shares_voxels(full, tolerance_mm=0.1):
             raise InputRefused(
-                f"{unit.patient}: the scan at 1/{factor:g} has other voxels than the full-dose "
-                "one: resample it, or take it out"
+                f"{unit.patient}: the scan at {dose_text(factor)} has other voxels than the "
+                "full-dose one: resample it, or take it out"
             )
     return Scans(full, lows)
 
@@ -179,7 +188,7 @@ def _read(cohort: Cohort, unit: Unit) -> Scans:
 def _answer(
     asked: Asked,
     low: PETImage,
-    dose: float,
+    dose: Drf,
     case: Case,
     seed: int,
     report: Reporter | None = None,
@@ -195,7 +204,7 @@ def _answer(
 
 
 def _twin_answer(
-    asked: Asked, twin: Scans, dose: float, strength: float, case: Case, unit: Unit
+    asked: Asked, twin: Scans, dose: Drf, strength: float, case: Case, unit: Unit
 ) -> Volume:
     """Return the method's answer to the twin; a filter keeps its strength for the patient."""
     low = twin.lows[dose]
@@ -207,9 +216,7 @@ def _twin_answer(
     return _answer(asked, low, dose, case, unit.seed).suv
 
 
-def _denoised(
-    asked: Asked, low: PETImage, dose: float, seed: int, report: Reporter | None
-) -> Answer:
+def _denoised(asked: Asked, low: PETImage, dose: Drf, seed: int, report: Reporter | None) -> Answer:
     import torch
 
     from petdiff.inference.denoise import denoise
@@ -220,7 +227,7 @@ def _denoised(
         _model(asked.model),
         steps=asked.steps,
         samples=asked.samples,
-        drf=(dose or None) if asked.tell_dose else None,  # one's own pairs may not state theirs
+        drf=dose if asked.tell_dose else None,  # one's own pairs may not state theirs
         generator=generator,
         callback=report,
     )

@@ -45,7 +45,7 @@ class ExampleMaker:
         full = self._large_enough(volumes.full)
         lows = {drf: self._large_enough(low) for drf, low in volumes.lows.items()}
         examples = np.stack(
-            [self.example(low, full, drf or None).float().numpy() for drf, low in lows.items()]
+            [self.example(low, full, drf).float().numpy() for drf, low in lows.items()]
         )
         if not np.isfinite(examples).all():
             raise PetdiffError(f"training volume {number} holds NaN or infinite values")

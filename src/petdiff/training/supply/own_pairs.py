@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from petdiff.data.array_store import Entry, Store
 from petdiff.data.fingerprint import fingerprint
+from petdiff.data.layouts import Drf, dose_key
 from petdiff.data.pairs import PairFiles, read_pair
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
@@ -74,7 +75,9 @@ class PairCrops:
             for key in ("full", *entry.facts["lows"])
         )
         first, *others = (v if transform is None else _transformed(v, transform) for v in cut)
-        return PairedVolumes(first, dict(zip(entry.facts["lows"].values(), others, strict=True)))
+        # 0 stood for a dose that is not stated in what petdiff 0.1 stored.
+        factors = (factor or None for factor in entry.facts["lows"].values())
+        return PairedVolumes(first, dict(zip(factors, others, strict=True)))
 
     def _where(
         self, rng: np.random.Generator, uptake: Volume, shape: tuple[int, ...]
@@ -122,6 +125,11 @@ def stored_fingerprints(store: Store, names: Sequence[str]) -> dict[str, str]:
     return {entry.facts["patient"]: entry.facts["fingerprint"] for entry in entries}
 
 
+def _key(factor: Drf) -> str:
+    """Return the name of a low-dose scan in the store."""
+    return f"low_{dose_key(factor)}".replace(" ", "_")
+
+
 def _store_patient(store: Store, name: str, files: PairFiles, grid: Grid) -> None:
     """Write one patient's scans, and where their activity lies."""
     arrays: dict[str, Volume] = {}
@@ -130,7 +138,7 @@ def _store_patient(store: Store, name: str, files: PairFiles, grid: Grid) -> Non
         low, full = read_pair(files, factor)
         digest = digest or fingerprint(full)
         for key, image, path in (
-            (f"low_{factor:g}", low, files.lows[factor]),
+            (_key(factor), low, files.lows[factor]),
             ("full", full, files.full),
         ):
             if key not in arrays:
@@ -139,7 +147,7 @@ def _store_patient(store: Store, name: str, files: PairFiles, grid: Grid) -> Non
     facts = {
         "patient": files.patient,
         "fingerprint": digest,
-        "lows": {f"low_{factor:g}": factor for factor in files.lows},
+        "lows": {_key(factor): factor for factor in files.lows},
         "affine": affine.tolist(),
     }
     store.put(name, arrays, facts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +16,11 @@ class PairedVolumes:
     """A full-dose volume and low-dose volumes of the same object, on one grid [i, j, k].
 
     full  the full-dose volume
-    lows  low-dose volumes by dose reduction factor, UNSTATED (data.layouts) where it is not known
+    lows  low-dose volumes by dose reduction factor; None where it is not known
     """
 
     full: Volume
-    lows: dict[float, Volume]
+    lows: Mapping[float | None, Volume]
 
 
 # Volume number → volumes: an endless numbered supply, the same for the same number in any process.

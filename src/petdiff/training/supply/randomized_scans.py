@@ -175,7 +175,7 @@ def scan_object(
         exposures=[1 / f for f in factors],
     )
     full, *lows = (_stored(image, protocol) for image in images)
-    by_dose = dict(zip(protocol.factors, lows, strict=True))
+    by_dose: dict[float | None, Volume] = dict(zip(protocol.factors, lows, strict=True))
     truth = _stored(activity, protocol, post_filter=False)
     return RandomizedScan(full, by_dose, protocol, truth)
 
