@@ -20,7 +20,7 @@ known well.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -46,6 +46,7 @@ from petdiff.methods.local_activity import (
     smoothed_at_scales,
 )
 from petdiff.methods.local_training import Example, some_doses_unknown, split_example
+from petdiff.methods.network_method import NetworkMethod
 from petdiff.methods.patches import VoxelRange
 from petdiff.networks.unet import UNet, UNetArchitecture
 
@@ -98,7 +99,7 @@ class LocalConstants(BaseModel):
 
 
 @dataclass
-class LocalDenoiser(ABC):
+class LocalDenoiser(NetworkMethod):
     """D(x, σ, y) of r on tiles, and what training and inference need around it.
 
     A method is a subclass with a loss and a sampler.
@@ -106,13 +107,8 @@ class LocalDenoiser(ABC):
 
     network: UNet
     constants: LocalConstants
-    name: ClassVar[str]
     dims: ClassVar[int] = 3
     patch: ClassVar[tuple[int, int, int]] = (64, 64, 48)
-    axes: ClassVar[str] = "RAS"
-    precision: ClassVar[str] = "auto"
-    answers_in_one_call: ClassVar[bool] = True
-    can_sample: ClassVar[bool] = False
     accepts_dose: ClassVar[bool] = True
     exact_tiles: ClassVar[bool] = True
     needs_suv: ClassVar[bool] = False
@@ -126,11 +122,6 @@ class LocalDenoiser(ABC):
     def sampling_steps(self) -> int:
         """Network calls of a sample."""
         return self.constants.sampling_steps if self.can_sample else 1
-
-    @property
-    def trained(self) -> torch.nn.Module:
-        """Everything that training changes."""
-        return self.network
 
     @property
     def multiple(self) -> int:

@@ -12,9 +12,6 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from petdiff.diffusion.denoiser import Denoiser
-from petdiff.diffusion.samplers import Callback
-from petdiff.errors import UsageError
 from petdiff.methods.base import Objective
 from petdiff.methods.card import ModelCard, part_of_card
 from petdiff.methods.local_activity import ScanChannel, channel
@@ -26,13 +23,14 @@ from petdiff.methods.local_denoiser import (
     network_of_card,
 )
 from petdiff.methods.local_training import Example, error_loss, some_doses_unknown, split_example
+from petdiff.methods.network_method import OneAnswer
 from petdiff.networks.discriminator import PatchDiscriminator, least_squares
 
 _ADVERSARIAL_WEIGHT = 0.05  # beside the regression's loss, which is about 1 early in training
 
 
 @dataclass
-class LocalRegression(LocalDenoiser):
+class LocalRegression(OneAnswer, LocalDenoiser):
     """Trained and asked at pure noise alone."""
 
     name: ClassVar[str] = "unet3d"
@@ -57,23 +55,6 @@ class LocalRegression(LocalDenoiser):
         """Return r [b, 1, i, j, k] as the network has it at pure noise, and that σ, ∞ [b]."""
         pure = example.r.new_full((len(example.r),), torch.inf)
         return self.kept_answer(example, torch.zeros_like(example.r), pure), pure
-
-    def sample(
-        self,
-        denoiser: Denoiser,
-        noise: Tensor,
-        steps: int,
-        generator: torch.Generator,
-        callback: Callback | None = None,
-    ) -> Tensor:
-        """Return the one answer."""
-        if steps != 1:
-            raise UsageError(f"`steps` is {steps}, but {self.name} answers in one: leave it out")
-        sigma = torch.tensor(torch.inf)
-        x0 = denoiser(noise, sigma)
-        if callback is not None:
-            callback(x=noise, i=0, sigma=sigma, denoised=x0)
-        return x0
 
 
 @dataclass

@@ -28,6 +28,7 @@ from petdiff.errors import UsageError
 from petdiff.methods.base import Millimetres, Objective
 from petdiff.methods.card import ModelCard, make_card, part_of_card
 from petdiff.methods.clipped_suv import CLIP_SUV, ClippedScan, clipped, clipped_scan
+from petdiff.methods.network_method import NetworkMethod
 from petdiff.methods.patches import OVERLAP, PATCH, PatientAxes, VoxelRange, Voxels
 from petdiff.networks.published import Architecture, PublishedUNet
 
@@ -105,21 +106,17 @@ class Process(BaseModel):
 
 
 @dataclass
-class PublishedDDPM:
+class PublishedDDPM(NetworkMethod):
     """The published network, its process, its loss and its sampler."""
 
     network: PublishedUNet
     process: Process = field(default_factory=Process)
     name: ClassVar[str] = "ddpm3d"
     dims: ClassVar[Literal[2, 3]] = 3
-    patch: ClassVar[tuple[int, int, int]] = PATCH
     default_steps: ClassVar[int] = 1000
     sampling_steps: ClassVar[int] = 1000
     answers_in_one_call: ClassVar[bool] = False
     can_sample: ClassVar[bool] = True
-    accepts_dose: ClassVar[bool] = False
-    exact_tiles: ClassVar[bool] = False
-    needs_suv: ClassVar[bool] = True
 
     @classmethod
     def create(cls, size: Size) -> Self:
@@ -224,11 +221,6 @@ class PublishedDDPM:
         sigmas = ddpm_sigmas(alphas_bar, respaced_timesteps(len(alphas_bar), steps))
         start = ddpm_start(noise, sigmas)
         return sample_ancestral(denoiser, start, sigmas, generator=generator, callback=callback)
-
-    @property
-    def trained(self) -> PublishedUNet:
-        """Everything that training changes."""
-        return self.network
 
     def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:
         """Return a pair of scans [i, j, k], in SUV, as the loss sees it [2, i, j, k]: full, low."""

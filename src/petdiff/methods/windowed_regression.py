@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,10 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from petdiff.diffusion.denoiser import Denoiser
-from petdiff.diffusion.samplers import Callback
-from petdiff.errors import UsageError
 from petdiff.methods.base import Millimetres, Objective
 from petdiff.methods.card import Domain, ModelCard, make_card
+from petdiff.methods.network_method import NetworkMethod, OneAnswer
 from petdiff.methods.patches import OVERLAP, PATCH, VoxelRange, Voxels
 
 
@@ -35,23 +34,12 @@ class Windows(BaseModel):
 
 
 @dataclass
-class WindowedRegression(ABC):
+class WindowedRegression(OneAnswer, NetworkMethod):
     """x0 = y + network(y), in the domain of `condition`; trained by mean squared error."""
 
     network: nn.Module
     constants: Windows
-    name: ClassVar[str]
     domain: ClassVar[Domain]
-    patch: ClassVar[tuple[int, int, int]] = PATCH
-    axes: ClassVar[str] = "RAS"
-    precision: ClassVar[str] = "auto"
-    default_steps: ClassVar[int] = 1
-    sampling_steps: ClassVar[int] = 1
-    answers_in_one_call: ClassVar[bool] = True
-    can_sample: ClassVar[bool] = False
-    accepts_dose: ClassVar[bool] = False
-    exact_tiles: ClassVar[bool] = False
-    needs_suv: ClassVar[bool] = True
 
     @abstractmethod
     def change(self, fields: Tensor) -> Tensor:
@@ -70,11 +58,6 @@ class WindowedRegression(ABC):
     def overlap(self) -> tuple[int, int, int]:
         """Voxels over which windows are blended, as no halo makes them exact."""
         return (self.constants.overlap,) * 3
-
-    @property
-    def trained(self) -> nn.Module:
-        """Everything that training changes."""
-        return self.network
 
     def card(
         self, training: Mapping[str, object], *, limits: str = "", licence: str = "Apache-2.0"
@@ -108,23 +91,6 @@ class WindowedRegression(ABC):
     def adapter(self, network: Callable[[Tensor, Tensor], Tensor]) -> Denoiser:
         """Return `network`, (x_t, timestep) → answer for any volume, as a denoiser."""
         return lambda x, sigma: network(x, sigma.expand(len(x)))
-
-    def sample(
-        self,
-        denoiser: Denoiser,
-        noise: Tensor,
-        steps: int,
-        generator: torch.Generator,
-        callback: Callback | None = None,
-    ) -> Tensor:
-        """Return the one answer."""
-        if steps != 1:
-            raise UsageError(f"`steps` is {steps}, but {self.name} answers in one: leave it out")
-        sigma = torch.tensor(torch.inf)
-        x0 = denoiser(noise, sigma)
-        if callback is not None:
-            callback(x=noise, i=0, sigma=sigma, denoised=x0)
-        return x0
 
     def objectives(self) -> list[Objective]:
         """Return the one loss."""
