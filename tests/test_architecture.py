@@ -49,6 +49,7 @@ LATE_MODULES = {
     "petdiff.commands.info": "torch, where a model is described",
     "petdiff.commands.simulate": "a picture that cannot be drawn does not cost the result",
     "petdiff.evaluation.cohort.definition": "torch: a cohort's file is checked without",
+    "petdiff.evaluation.cohort.interval_rows": "torch, as below",
     "petdiff.evaluation.cohort.unit": "torch: a process that only filters does without",
     "petdiff.io.__init__": "each form of file has its own packages, and readers import this one",
     "petdiff.module.run": "torch: a wrong environment is refused before it is there",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from petdiff.evaluation.cohort.compared_metrics import METRICS, Metric
+from petdiff.evaluation.cohort.compared_metrics import INTERVAL_LEVELS, METRICS, Metric
 from petdiff.evaluation.cohort.definition import Claim, Cohort, Unit
 from petdiff.evaluation.cohort.snapshots import Place
 from petdiff.evaluation.cohort.stored import Done, read_unit, store_unit
@@ -17,13 +17,14 @@ from petdiff.evaluation.cohort.summary import PairTest, summarise
 from petdiff.evaluation.cohort.table import tabulate
 from petdiff.evaluation.cohort.unit import CohortRow, _inside, _worst, measure_scans
 from petdiff.evaluation.detection.lesion_summary import summarise_lesions
+from petdiff.report import comparison_plots as plots
 from petdiff.report.comparison import (
     LARGEST_PAGE_BYTES,
     _worse,
     worst_cases,
     write_comparison,
 )
-from support.little_cohort import made_up_scans
+from support.little_cohort import made_up_scans, table_of
 
 EVIL = "<script>alert(1)</script>.toml"
 
@@ -213,3 +214,13 @@ def test_every_picture_enlarges_on_a_click(page: str) -> None:
     read = Page(page)
     assert read.tags.count("img") == read.tags.count("label") == page.count('type="checkbox"') > 0
     assert "input:checked + .frame" in page
+
+
+def test_reliability_shows_methods_with_intervals_and_says_where_there_are_none() -> None:
+    table = table_of(np.full((2, 3, 2), 40.0), ("measured", "flow3d"))
+    assert "No model of this comparison" in plots.reliability(table)
+    for level in INTERVAL_LEVELS:
+        table.values[f"within_interval_{level}"][1] = level / 100
+    picture = plots.reliability(table)
+    assert "flow3d" in picture
+    assert "measured" not in picture

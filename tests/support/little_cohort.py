@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from petdiff.evaluation.cohort.compared_metrics import METRICS
 from petdiff.evaluation.cohort.definition import Cohort, Unit
 from petdiff.evaluation.cohort.run import run_cohort
 from petdiff.evaluation.cohort.table import Condition, Table
@@ -100,10 +101,8 @@ def table_of(psnr: np.ndarray, methods: tuple[str, ...]) -> Table:
     """[method, patient, condition], the conditions being doses on one scanner."""
     patients = tuple(f"{n:04d}" for n in range(psnr.shape[1]))
     conditions = tuple(Condition("quadra", "fdg", 2.0**n) for n in range(psnr.shape[2]))
-    names = ("ssim", "nrmse", "lesion_suv_peak_bias", "lesion_suv_peak_error", "liver_cov",
-             "nps_distance", "seconds")  # fmt: skip
-    empty = {name: np.full(psnr.shape, np.nan) for name in names}
-    return Table(methods, patients, conditions, {"psnr_db": psnr, **empty})
+    empty = {metric.name: np.full(psnr.shape, np.nan) for metric in METRICS}
+    return Table(methods, patients, conditions, {**empty, "psnr_db": psnr})
 
 
 if __name__ == "__main__":

@@ -15,7 +15,12 @@ from string import Template
 from petdiff import __version__
 from petdiff.data.layouts import Drf, dose_key
 from petdiff.evaluation.cohort.claims import ClaimResult
-from petdiff.evaluation.cohort.compared_metrics import METRICS, UNRANKED, Metric
+from petdiff.evaluation.cohort.compared_metrics import (
+    INTERVAL_LEVELS,
+    METRICS,
+    UNRANKED,
+    Metric,
+)
 from petdiff.evaluation.cohort.definition import FULL_DOSE, GAUSSIAN, OWN, Cohort, judged_methods
 from petdiff.evaluation.cohort.snapshots import PROJECTION, SLICE, Grey, Place
 from petdiff.evaluation.cohort.stored import Done
@@ -31,8 +36,11 @@ LARGEST_PAGE_BYTES = 15_000_000
 _MOST_CASES = 6
 _PICTURE_PX = 150  # across
 _REPORT = resources.files("petdiff") / "report"
-_TABLED = tuple(m for m in METRICS if m.name != "lesion_suv_peak_error")
-_PERCENT = ("lesion_suv_peak_bias", "liver_cov", "nrmse")
+_UNTABLED = (
+    "lesion_suv_peak_error", *(f"within_interval_{n}" for n in INTERVAL_LEVELS if n != 90),
+)  # fmt: skip
+_TABLED = tuple(m for m in METRICS if m.name not in _UNTABLED)
+_PERCENT = ("lesion_suv_peak_bias", "liver_cov", "nrmse", "within_interval_90")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +84,7 @@ def write_comparison(
         tables="\n".join(_grid(metric, table, summary) for metric in _TABLED),
         trends=plots.trends(table),
         texture=plots.texture(table),
+        reliability=plots.reliability(table),
         agreement=plots.agreement(_peaks(done), table),
         lesions=lesion_section(lesions, readings, table),
         cases="\n".join(_pictures(case, table.methods) for case in worst),

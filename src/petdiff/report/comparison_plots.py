@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.data.layouts import Drf, in_order
+from petdiff.evaluation.cohort.compared_metrics import INTERVAL_LEVELS
 from petdiff.evaluation.cohort.definition import FULL_DOSE, MEASURED
 from petdiff.evaluation.cohort.table import Condition, Table, fraction
 from petdiff.evaluation.detection.froc import froc
@@ -82,6 +83,38 @@ def texture(table: Table) -> str:
     _plain_log(axes)
     _legend(figure, axes)
     return _svg(figure, "texture")
+
+
+def reliability(table: Table) -> str:
+    """Plot how often the intervals of voxels hold against their level, a line per dose."""
+    known = [
+        method
+        for n, method in enumerate(table.methods)
+        if np.isfinite(table.values["within_interval_90"][n]).any()
+    ]
+    if not known:
+        return _nothing("No model of this comparison has calibrated intervals for these scans.")
+    colour_of = _dose_colours(table.doses)
+    figure = _figure(3.1 * len(known) + 0.9, 2.9)
+    grid = figure.subplots(1, len(known), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, method in zip(grid, known, strict=True):
+        axes.plot([0, 100], [0, 100], ":", color=_FAINT, lw=0.8, zorder=0)
+        for dose in table.doses:
+            held = [
+                100 * _mean(table, f"within_interval_{level}", method, _dose(dose))
+                for level in INTERVAL_LEVELS
+            ]
+            axes.plot(
+                INTERVAL_LEVELS, held, "o-", ms=3.5, lw=1.2, color=colour_of[dose],
+                label=fraction(dose),
+            )  # fmt: skip
+        axes.set_title(literal(method), size=8.5, color=_INK)
+        axes.set_xlabel("level of the interval (%)")
+        axes.set_xlim(40, 101)
+        axes.set_ylim(min(40.0, axes.get_ylim()[0]), 101)
+    grid[0].set_ylabel("voxels within it (%)")
+    _legend(figure, grid[0])
+    return _svg(figure, "reliability")
 
 
 def agreement(peaks: Sequence[Peak], table: Table) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
-from petdiff.methods.model import Model, load_model, weights_path
+from petdiff.methods.model import Model, weights_path
 from petdiff.uncertainty.calibration.record import Calibration, Refused
 from petdiff.uncertainty.calibration.store import load_calibration
 
@@ -24,8 +25,10 @@ def calibration_of(model: str | Path | Model = "flow3d") -> Calibration:
 
     Raises InputRefused where there is none.
     """
-    loaded = model if isinstance(model, Model) else load_model(model)
-    return load_calibration(weights_path(loaded.name), loaded.sha256)
+    if isinstance(model, Model):
+        return load_calibration(weights_path(model.name), model.sha256)
+    path = weights_path(str(model))
+    return load_calibration(path, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def voxel_intervals(

@@ -17,6 +17,7 @@ class Metric(NamedTuple):
     better: int
 
 
+INTERVAL_LEVELS = (50, 80, 90, 95)  # %
 METRICS = (
     Metric("psnr_db", "PSNR", "dB", 1),
     Metric("ssim", "SSIM", "1", 1),
@@ -26,9 +27,20 @@ METRICS = (
     Metric("liver_cov", "Liver COV", "1", 0),
     Metric("nps_distance", "Noise texture, distance", "1", -1),
     Metric("seconds", "Time per scan", "s", -1),
+    *(
+        Metric(f"within_interval_{level}", f"Voxels within their {level} % interval", "1", 0)
+        for level in INTERVAL_LEVELS
+    ),
+    Metric("interval_width_90", "Width of the 90 % intervals of voxels", "SUV", -1),
 )
-# Shown but not ranked: blurring has the lowest COV, and doing nothing takes the least time.
-UNRANKED = ("liver_cov", "seconds")
+# Shown but not ranked: blurring has the lowest COV, doing nothing takes the least time, and an
+# interval should hold as often as it says, neither more nor less.
+UNRANKED = (
+    "liver_cov",
+    "seconds",
+    "interval_width_90",
+    *(f"within_interval_{level}" for level in INTERVAL_LEVELS),
+)
 
 
 def ranked_metric(name: str) -> Metric:

@@ -26,6 +26,7 @@ from petdiff.evaluation.cohort.definition import (
     Unit,
     judged_methods,
 )
+from petdiff.evaluation.cohort.interval_rows import interval_rows
 from petdiff.evaluation.cohort.pace import Reporter
 from petdiff.evaluation.cohort.snapshots import ShownLesion, Snapshots, take
 from petdiff.evaluation.detection import lesion_study
@@ -133,7 +134,11 @@ def measure_scans(scans: Scans, methods: Mapping[str, Asked], unit: Unit) -> Mea
             answer = _answer(asked, low, dose, case, unit.seed, Reporter(name))
             seconds = time.perf_counter() - start
             answers[name] = answer.suv
-            measured = [*measure_scan(case, answer.suv), *_about(asked, answer, case, seconds)]
+            measured = [
+                *measure_scan(case, answer.suv),
+                *_about(asked, answer, case, seconds),
+                *interval_rows(asked, low, answer.suv, case),
+            ]
             found += [CohortRow(dose, name, *row) for row in measured]
             if scans.twin:
                 without = _twin_answer(asked, scans.twin, dose, answer.strength, case, unit)

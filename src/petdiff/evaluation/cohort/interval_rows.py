@@ -1,0 +1,46 @@
+"""How often a model's calibrated intervals hold in a scan, and how wide they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+
+from petdiff.errors import InputRefused
+from petdiff.evaluation.cohort.compared_metrics import INTERVAL_LEVELS
+from petdiff.evaluation.cohort.definition import Asked
+from petdiff.evaluation.protocol import Case, Row, Volume
+from petdiff.image import PETImage
+from petdiff.uncertainty.calibration.record import Calibration, Refused
+
+
+def interval_rows(asked: Asked, low: PETImage, answer: Volume, case: Case) -> Iterator[Row]:
+    """Yield coverage and width over the body; nothing where the model has no such intervals."""
+    calibration = None if asked.is_filter else _calibration(asked.model)
+    if calibration is None or (asked.samples == 1 and asked.steps not in (None, calibration.steps)):
+        return
+    for percent in INTERVAL_LEVELS:
+        found = calibration.voxel_intervals(
+            low.suv, answer, spacing_mm=case.spacing_mm, level=percent / 100
+        )
+        if isinstance(found, Refused):
+            continue
+        lower, upper = (side[case.body] for side in found)
+        reference = case.reference[case.body]
+        held = (lower <= reference) & (reference <= upper)
+        yield Row(f"within_interval_{percent}", "body", float(held.mean()), "1")
+        if percent == 90:
+            width = np.subtract(upper, lower, dtype=np.float64)
+            yield Row("interval_width_90", "body", float(width.mean()), "SUV")
+
+
+@cache
+def _calibration(model: str) -> Calibration | None:
+    """Return a model's calibration, read once per process; None where it has none."""
+    from petdiff.uncertainty.intervals import calibration_of
+
+    try:
+        return calibration_of(model)
+    except InputRefused:
+        return None

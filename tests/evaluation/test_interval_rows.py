@@ -1,0 +1,70 @@
+"""Coverage and width of intervals as figures of a cohort."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from petdiff.evaluation.cohort import interval_rows as module
+from petdiff.evaluation.cohort.definition import Asked
+from petdiff.evaluation.cohort.interval_rows import interval_rows
+from petdiff.evaluation.protocol import Case, prepare
+from petdiff.image import PETImage
+from petdiff.uncertainty.calibration.conformal import Bounds
+from petdiff.uncertainty.calibration.record import BoundsOfGroup, Calibration, FigureCalibration
+from petdiff.uncertainty.calibration.scale import ErrorScale
+
+
+def a_calibration() -> Calibration:
+    """Intervals of the activity times ±½ at 90 %, and nothing at other levels but 50 %."""
+    bounds = {"0.5": Bounds(-1e-3, 1e-3), "0.9": Bounds(-0.5, 0.5)}
+    voxel = FigureCalibration(
+        figure="voxel",
+        scale=ErrorScale(coefficients={"activity": 1.0}),
+        errors=9,
+        groups=(BoundsOfGroup(patients=9, bounds=bounds),),
+    )
+    return Calibration(
+        weights_sha256="0" * 64, steps=1, patients="toys", voxel_mm=(4, 6), figures=(voxel,)
+    )
+
+
+def scan(mm: float = 4.0) -> tuple[PETImage, Case]:
+    """A flat ball whose low-dose scan is 10 % too hot."""
+    index = np.indices((16, 16, 16)) - 7.5
+    full = (3.0 * ((index**2).sum(0) < 40) + 0.01).astype(np.float32)
+    image = PETImage(1.1 * full, np.diag([mm, mm, mm, 1]))
+    return image, prepare(full, image.spacing_mm, None, {}, [])
+
+
+@pytest.fixture(autouse=True)
+def calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"flow3d": a_calibration()}
+    monkeypatch.setattr(module, "_calibration", found.get)
+
+
+def test_share_of_voxels_within_their_interval_and_its_width() -> None:
+    low, case = scan()
+    rows = {row.metric: row for row in interval_rows(Asked(model="flow3d"), low, low.suv, case)}
+    assert set(rows) == {"within_interval_50", "within_interval_90", "interval_width_90"}
+    assert rows["within_interval_90"].value is not None
+    assert rows["within_interval_90"].value > 0.9
+    air = case.reference[case.body] < 1  # where the error is hardly any
+    assert rows["within_interval_50"].value is not None
+    assert rows["within_interval_50"].value <= air.mean()
+    assert rows["interval_width_90"].unit == "SUV"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [Asked(model="measured"), Asked(model="unet3d"), Asked(model="flow3d", steps=4)],
+    ids=["filter", "no calibration", "other steps"],
+)
+def test_what_has_no_calibrated_answer_has_no_rows(asked: Asked) -> None:
+    low, case = scan()
+    assert not list(interval_rows(asked, low, low.suv, case))
+
+
+def test_voxels_that_were_not_calibrated_have_no_rows() -> None:
+    low, case = scan(mm=1.65)
+    assert not list(interval_rows(Asked(model="flow3d"), low, low.suv, case))
