@@ -88,11 +88,9 @@ class Mask:
     @cached_property
     def _field(self) -> tuple[FloatArray, NDArray[np.float64]]:
         """Return the signed distance in mm around the region, and that part's affine."""
-        where = np.argwhere(self.inside)
-        low = where.min(axis=0) - self.MARGIN
-        size = where.max(axis=0) + 1 + self.MARGIN - low
-        part = np.zeros(size, bool)
-        part[tuple((where - low).T)] = True
+        box = _box(self.inside)
+        part = np.pad(self.inside[box], self.MARGIN)
+        low = np.array([span.start for span in box]) - self.MARGIN
         voxel_mm = np.linalg.norm(self.affine[:3, :3], axis=0)
         # Distances are between voxel centres; the surface lies half a voxel closer.
         outside = ndimage.distance_transform_edt(~part, sampling=voxel_mm)
@@ -115,6 +113,16 @@ class Mask:
         found = ndimage.map_coordinates(field, index, order=1, mode="nearest")
         distance: FloatArray = np.asarray(found, np.float32).reshape(at.shape)
         return distance
+
+
+def _box(inside: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """Return the bounding box of a region that is not empty."""
+    spans = []
+    for axis in range(3):
+        others = tuple(n for n in range(3) if n != axis)
+        found = np.flatnonzero(inside.any(axis=others))
+        spans.append(slice(int(found[0]), int(found[-1]) + 1))
+    return tuple(spans)
 
 
 def _corners(shape: tuple[int, ...], affine: NDArray[np.float64]) -> Bounds:
