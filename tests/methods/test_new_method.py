@@ -14,12 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 import petdiff
-from petdiff.diffusion.denoiser import Denoiser
-from petdiff.diffusion.samplers import Callback
 from petdiff.methods import registry
 from petdiff.methods.base import Condition, MethodKind, Millimetres, Objective
 from petdiff.methods.card import ModelCard, make_card, part_of_card
 from petdiff.methods.model import load_model, save_model
+from petdiff.methods.network_method import NetworkMethod, OneAnswer
 
 
 # --- the file of the method
@@ -46,21 +45,15 @@ class SuvScan(Condition):
 
 
 @dataclass
-class Blur:
+class Blur(OneAnswer, NetworkMethod):
     """One convolution, trained by mean squared error."""
 
     network: nn.Conv3d
     constants: BlurConstants
     name: ClassVar[str] = "blur"
     patch: ClassVar[tuple[int, int, int]] = (16, 16, 16)
-    axes: ClassVar[str] = "RAS"
     precision: ClassVar[str] = "float32"
     multiple: ClassVar[int] = 1
-    default_steps: ClassVar[int] = 1
-    sampling_steps: ClassVar[int] = 1
-    answers_in_one_call: ClassVar[bool] = True
-    can_sample: ClassVar[bool] = False
-    accepts_dose: ClassVar[bool] = False
     exact_tiles: ClassVar[bool] = True
     needs_suv: ClassVar[bool] = False
 
@@ -89,10 +82,6 @@ class Blur:
     def halo(self) -> int:
         return self.constants.width // 2
 
-    @property
-    def trained(self) -> nn.Module:
-        return self.network
-
     def working_voxel_mm(self, voxel_mm: Millimetres) -> Millimetres:
         return voxel_mm
 
@@ -104,16 +93,6 @@ class Blur:
     def denoise(self, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
         answer: Tensor = self.network(fields)
         return answer.float()
-
-    def sample(
-        self,
-        denoiser: Denoiser,
-        noise: Tensor,
-        steps: int,
-        generator: torch.Generator,
-        callback: Callback | None = None,
-    ) -> Tensor:
-        return denoiser(noise, torch.tensor(torch.inf))
 
     def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:
         return torch.stack([full, low])
