@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from petdiff.training.recipe import Recipe as Recipe
     from petdiff.training.run import TrainOptions as TrainOptions
     from petdiff.training.run import train as train
+    from petdiff.uncertainty.intervals import calibration_of as calibration_of
+    from petdiff.uncertainty.intervals import voxel_intervals as voxel_intervals
 
 __version__ = "0.1.0"
 
@@ -41,6 +43,8 @@ _HOMES = {
     "denoise": "petdiff.inference.denoise",
     "Result": "petdiff.inference.denoise",
     "FramesResult": "petdiff.inference.frames",
+    "voxel_intervals": "petdiff.uncertainty.intervals",
+    "calibration_of": "petdiff.uncertainty.intervals",
     "load_model": "petdiff.methods.model",
     "Model": "petdiff.methods.model",
     "simulate": "petdiff.simulation.study",
