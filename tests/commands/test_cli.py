@@ -212,6 +212,24 @@ def test_denoised_scan_appears_whole_with_its_record(
     assert record["activity"]["relative_change"] == pytest.approx(change, abs=1e-6)
 
 
+def test_info_describes_a_run_by_its_record(
+    run: Run, scan: Path, model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert run("denoise", scan, "-o", out, "--model", model, "--quiet").code == 0
+    shown = run("info", out / "run.json")
+    for part in ("weights, SHA-256", "SUV rule", "trained on", "note 1"):
+        assert part in shown.out
+    whole = json.loads(run("info", out / "run.json", "--json").out)
+    assert whole == json.loads((out / "run.json").read_text(encoding="utf-8"))
+    (tmp_path / "other.json").write_text("{}", encoding="utf-8")
+    refused = run("info", tmp_path / "other.json")
+    assert refused.code == 3
+    assert one_line(refused.err)
+    assert "options" in refused.err
+    assert run("info", out / "run.json", "--series", "1.2").code == 2
+
+
 def test_what_runs_is_said_on_stderr_before_it_runs(
     run: Run, scan: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

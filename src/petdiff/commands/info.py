@@ -1,4 +1,4 @@
-"""`petdiff info`: what this installation can do, or what a scan or a model file is."""
+"""`petdiff info`: what this installation can do, or what a scan, a model file or a run is."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from pathlib import Path
 from petdiff import __version__
 from petdiff.errors import UsageError
 from petdiff.frames import PETFrames
+from petdiff.inference.run_record import read_run_record
 from petdiff.io import read
 from petdiff.records import NOTICE, package_versions
+from petdiff.report.notices import notices
+from petdiff.report.page import record_rows
 
 
 def describe(file: Path | None, series: str | None = None, *, as_json: bool = False) -> str:
@@ -20,6 +23,9 @@ def describe(file: Path | None, series: str | None = None, *, as_json: bool = Fa
     elif file.suffix == ".safetensors" or _is_shipped(file):
         _require_no_series(series)
         found = describe_model(file)
+    elif file.suffix == ".json":
+        _require_no_series(series)
+        found = describe_run(file, as_json=as_json)
     else:
         found = describe_scan(file, series)
     if as_json:
@@ -62,6 +68,15 @@ def describe_model(path: Path) -> dict[str, object]:
     parameters = sum(p.numel() for p in model.network.parameters())
     card = model.card.model_dump()
     return {"file": str(path), "sha256": model.sha256, "parameters": parameters, **card}
+
+
+def describe_run(path: Path, *, as_json: bool) -> dict[str, object]:
+    """Return a run of `petdiff denoise`: the rows of its page, or the whole run.json as JSON."""
+    record = read_run_record(path)
+    if as_json:
+        return record.model_dump(mode="json")
+    notes = {f"note {n}": note for n, note in enumerate(notices(record), 1)}
+    return {"file": str(path), **dict(record_rows(record)), **notes}
 
 
 def describe_scan(path: Path, series: str | None = None) -> dict[str, object]:

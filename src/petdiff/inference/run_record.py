@@ -15,6 +15,8 @@ from petdiff.io.json_files import read_json
 from petdiff.records import FileName, RunFacts
 from petdiff.volume.activity import ActivityChange
 
+_OF_THE_PROCESS = ("petdiff", "finished", "versions", "machine", "peak_memory_bytes")
+
 Form = Literal["dicom", "nifti", "nrrd", "mha", "bids"]
 
 
@@ -105,7 +107,7 @@ def read_run_record(path: str | Path) -> RunRecord:
         where = ".".join(map(str, first["loc"])) or "content"
         raise _no_record(path, f"{where}: {first['msg']}") from None
     # The defaults are facts of this process, which must not stand in for those of that run.
-    for name in RunRecord.model_fields:
+    for name in _OF_THE_PROCESS:
         if name not in record.model_fields_set:
             raise _no_record(path, f"{name}: missing")
     return record

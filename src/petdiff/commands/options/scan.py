@@ -59,6 +59,6 @@ Described = Annotated[
     Path | None,
     typer.Argument(
         metavar="[FILE]",
-        help="Scan, model file, or name of a shipped model; without it: this installation",
+        help="Scan, model file, run.json, or shipped model's name; without it: this installation",
     ),
 ]
