@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,7 +163,7 @@ def agreement(peaks: Sequence[Peak], table: Table) -> str:
     return _svg(figure, "agreement")
 
 
-def _limits(axes: Axes, found: Agreement, at: float, colour: Any) -> None:
+def _limits(axes: Axes, found: Agreement, at: float, colour: NDArray[np.float64]) -> None:
     """Draw bias and limits of one dose as a bar, `at` a share of the panel's width."""
     reach = [[found.bias.value - found.lower.value], [found.upper.value - found.bias.value]]
     axes.errorbar(
@@ -172,7 +172,7 @@ def _limits(axes: Axes, found: Agreement, at: float, colour: Any) -> None:
     )  # fmt: skip
 
 
-def _dose_colours(levels: Sequence[Drf]) -> dict[Drf, Any]:
+def _dose_colours(levels: Sequence[Drf]) -> dict[Drf, NDArray[np.float64]]:
     from matplotlib import colormaps
 
     shades = np.linspace(0.25, 0.95, len(levels)) if len(levels) > 1 else [0.3]
