@@ -103,7 +103,7 @@ def points(error: float) -> float:
 
 
 def weighted_mean(values: Mapping[str, float], weights: Weights) -> float:
-    """Return mean by the weights of those that are there."""
+    """Return the mean of the parts that are there, by their weights."""
     total = sum(weights[name] for name in values)
     return sum(weights[name] * value for name, value in values.items()) / total
 

@@ -45,7 +45,7 @@ def announce_time(method: Method, condition: Condition, voxels: int, calls: int)
 
 
 def _side(length: int, multiple: int) -> int:
-    """Return a length near `_SIDE` that the network takes, as long as the axis at most."""
+    """Return a length near `_SIDE` that the network takes, no longer than the axis."""
     return min(length, max(_SIDE // multiple, 1) * multiple)
 
 

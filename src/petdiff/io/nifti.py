@@ -129,7 +129,7 @@ def _read(path: Path, units: str | None, suv_factor: float | None) -> _Stored:
 
 
 def _volumes(values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Return the frames as views; one of a 3-D file."""
+    """Return the frames as views; a 3-D file has one."""
     return [values] if values.ndim == 3 else [values[..., n] for n in range(values.shape[3])]
 
 

@@ -138,7 +138,7 @@ def _affine(path: Path, header: Any) -> tuple[NDArray[np.float64], list[str]]:
 
 
 def _stored_affine(path: Path, header: Any) -> tuple[NDArray[np.float64], list[str]]:
-    """Return the sform, without it the qform, without both what the voxel sizes give."""
+    """Return the sform; without one the qform; without both, what the voxel sizes give."""
     sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
     if sform_code > 0:
         sform = np.array(header.get_sform(), dtype=np.float64)

@@ -108,7 +108,7 @@ def _references(
 def _time_by_frame(
     slices: Sequence[SliceHeader], scan: ScanTimes, half_life_s: float, notes: list[str]
 ) -> datetime | None:
-    """Return t_acq + T_ave − FrameReferenceTime: a frame's mean moment, less its distance to it.
+    """Return t_acq + T_ave − FrameReferenceTime: the time that the reference counts from.
 
     None unless every slice has what it takes and all agree to 1 % in activity. A reference time of
     zero is a field left empty: no frame with a duration has its mean moment at the start.
