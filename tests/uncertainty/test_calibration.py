@@ -25,9 +25,7 @@ MM_4 = (4.0, 4.0, 4.0)
 
 def region(factor: float = 1.0, noise: float = 1.0, activity: float = 4.0) -> dict[str, float]:
     """Return what `region_features` does; toys use noise and activity alone."""
-    rest = dict.fromkeys(
-        ("coarse", "edge", "change", "noise_of_mean", "coarse_of_mean", "shift", "contrast"), 0.0
-    )
+    rest = dict.fromkeys(("edge", "change", "noise_of_mean", "shift", "contrast"), 0.0)
     found = {name: factor * value for name, value in rest.items()}
     return found | {"noise": factor * noise, "activity": factor * activity, "volume_ml": 5.0}
 
@@ -187,7 +185,6 @@ def test_features_of_a_scan_times_two_are_twice_as_large() -> None:
     once, twice = features(1), features(2)
     assert twice.pop("volume_ml") == once.pop("volume_ml") == 8
     assert twice == pytest.approx({name: 2 * value for name, value in once.items()}, rel=1e-4)
-    assert once["coarse_of_mean"] == pytest.approx(once["coarse"] / np.sqrt(8))
     assert once["noise_of_mean"] == pytest.approx(once["noise"] / np.sqrt(8))
     assert once["contrast"] == pytest.approx(0, abs=1e-6)
 

@@ -20,8 +20,8 @@ Volume = NDArray[np.float32]
 Box = tuple[slice, slice, slice]
 Features = Mapping[str, float]
 
-VOXEL_FEATURES = ("noise", "coarse", "activity", "edge", "change")
-SUV_FEATURES = (*VOXEL_FEATURES, "noise_of_mean", "coarse_of_mean", "shift", "contrast")
+VOXEL_FEATURES = ("noise", "activity", "edge", "change")
+SUV_FEATURES = (*VOXEL_FEATURES, "noise_of_mean", "shift", "contrast")
 FIGURE_FEATURES: Mapping[str, tuple[str, ...]] = {
     "voxel": VOXEL_FEATURES,
     **dict.fromkeys(("suv_mean", "suv_max", "suv_peak"), (*SUV_FEATURES, "value")),
@@ -36,15 +36,12 @@ class ScanFeatures:
     """The features of each voxel [i, j, k].
 
     noise     standard deviation of the measured scan about itself smoothed, around the voxel
-    coarse    the same of the smoothed scan about itself smoothed further: correlated noise, which a
-              filter or a reconstruction leaves where it takes the fine noise away
     activity  the measured scan, smoothed, without negative values
     edge      distance of the denoised scan to itself smoothed, around the voxel
     change    absolute difference of denoised and measured scan, both smoothed
     """
 
     noise: Volume
-    coarse: Volume
     activity: Volume
     edge: Volume
     change: Volume
@@ -52,12 +49,10 @@ class ScanFeatures:
     @classmethod
     def of(cls, measured: Volume, denoised: Volume) -> ScanFeatures:
         """Return the features of a scan and its answer, on one grid."""
-        smooth = _smooth(measured, _FINE)
-        rough, coarse = (measured - smooth) ** 2, (smooth - _smooth(measured, _NEAR)) ** 2
+        rough = (measured - _smooth(measured, _FINE)) ** 2
         fine = (denoised - _smooth(denoised, _FINE)) ** 2
         return cls(
             noise=np.sqrt(np.maximum(_smooth(rough, _AROUND), 0)),
-            coarse=np.sqrt(np.maximum(_smooth(coarse, _AROUND), 0)),
             activity=_smooth(np.maximum(measured, 0), _NEAR),
             edge=np.sqrt(np.maximum(_smooth(fine, _FINE), 0)),
             change=np.abs(_smooth(denoised - measured, _FINE)),
@@ -81,8 +76,7 @@ def region_features(
     measured, denoised  whole volumes
     weights             share of each voxel of `box` that belongs to the region; some are above 0
 
-    noise_of_mean, coarse_of_mean  noise and coarse noise over the square root of the volume in ml,
-                   as the noise of a mean
+    noise_of_mean  noise over the square root of the volume in ml: the noise of a mean
     shift          difference of the means of the denoised and the measured scan
     contrast       weighted standard deviation of the denoised scan within the region
     volume_ml      of the region, as it was given
@@ -95,10 +89,8 @@ def region_features(
     found = {name: mean(volume) for name, volume in vars(scan).items()}
     centre = mean(denoised)
     variance = float((weights * (denoised[box] - centre) ** 2).sum(dtype=np.float64)) / total
-    root = float(np.sqrt(max(volume_ml, 1e-6)))
     return found | {
-        "noise_of_mean": found["noise"] / root,
-        "coarse_of_mean": found["coarse"] / root,
+        "noise_of_mean": found["noise"] / float(np.sqrt(max(volume_ml, 1e-6))),
         "shift": abs(centre - mean(measured)),
         "contrast": float(np.sqrt(max(variance, 0.0))),
         "volume_ml": volume_ml,

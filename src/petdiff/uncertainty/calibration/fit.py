@@ -95,8 +95,14 @@ def fit_figure(
 
 
 def _levels(ratios: Sequence[Vector], shapes: Mapping[float, Bounds]) -> dict[str, Bounds]:
-    found = {f"{level:g}": bounds(ratios, level, shape) for level, shape in shapes.items()}
-    return {level: both for level, both in found.items() if both is not None}
+    """Return the bounds by level, each at least as wide as those of lower levels."""
+    found: dict[str, Bounds] = {}
+    low = high = 0.0
+    for level, shape in sorted(shapes.items()):
+        if (both := bounds(ratios, level, shape)) is not None:
+            low, high = min(low, both.lower), max(high, both.upper)
+            found[f"{level:g}"] = Bounds(low, high)
+    return found
 
 
 def _best_share(patients: Sequence[PatientErrors]) -> float:
