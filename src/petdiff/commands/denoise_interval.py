@@ -52,6 +52,10 @@ def intervals_of(
         raise UsageError("--interval: a scan of several frames has none; denoise single frames")
     if form == "bids":
         raise UsageError("--interval: not part of a BIDS derivative; use --to nifti")
+    if options.voxel_mm is not None:
+        raise UsageError(
+            "--interval: answers at other voxels were not calibrated; leave --voxel-size out"
+        )
     calibration = calibration_of(model)
     # With several samples the image is that of one call, where a model has one.
     one_call = options.samples > 1 and model.method.answers_in_one_call
