@@ -79,7 +79,7 @@ def test_both_bounds_are_written_and_recorded(scan: Path, model: Path, tmp_path:
         (["--interval", "90"], 2, "--interval"),
         (["--interval", "0.9", "--steps", "3"], 2, "3 steps were not calibrated"),
         (["--interval", "0.9", "--voxel-size", "6,6,6"], 2, "leave --voxel-size out"),
-        (["--interval", "nan"], 3, "use one of the calibrated levels"),
+        (["--interval", "nan"], 2, "--interval"),
         (["--interval", "0.9", "--model", "gan3d"], 3, "gan3d.safetensors has no calibration"),
     ],
 )
