@@ -7,8 +7,8 @@ the model was given it, and the features of the denoised and of the filtered sca
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from petdiff.evaluation.organs import (
     find_organs,
 )
 from petdiff.image import PETImage
-from petdiff.simulation.anatomy.description import Lesion as DrawnLesion
+from petdiff.simulation.study import Simulation
 from petdiff.uncertainty.calibration.features import (
     ScanFeatures,
     figure_features,
@@ -38,19 +38,6 @@ SMALLEST_ORGAN_ML = 1.0
 ANSWERS = ("denoised", "measured", "gaussian")
 
 
-class Scans(Protocol):
-    """What is used of a petdiff.simulation.study.Simulation."""
-
-    full: PETImage
-    lows: Mapping[float, PETImage]
-    labels: NDArray[np.uint8]
-
-    @property
-    def names(self) -> Mapping[int, str]: ...
-    @property
-    def lesions(self) -> Sequence[DrawnLesion]: ...
-
-
 class Measured(NamedTuple):
     """A region, its kind, and the voxels of its liver sphere where it is the liver."""
 
@@ -60,7 +47,7 @@ class Measured(NamedTuple):
 
 
 def measure_patient(
-    scans: Scans, answers: Mapping[float, PETImage], given: Mapping[float, bool], seed: int
+    scans: Simulation, answers: Mapping[float, PETImage], given: Mapping[float, bool], seed: int
 ) -> dict[str, NDArray[np.float32]]:
     """Return the tables' columns by "figure region column", region "all" for voxels."""
     full = scans.full
@@ -89,11 +76,11 @@ def measure_patient(
 
 
 def _regions(
-    scans: Scans, inside: NDArray[np.intp], rng: np.random.Generator
+    scans: Simulation, inside: NDArray[np.intp], rng: np.random.Generator
 ) -> Iterator[Measured]:
     """Yield lesions, organs of 1 ml and more, and spheres about random places of the body."""
     shape, affine, spacing = scans.full.shape, scans.full.affine, scans.full.spacing_mm
-    balls = [("lesion", one.centre_mm, one.radius_mm) for one in scans.lesions]
+    balls = [("lesion", one.centre_mm, one.radius_mm) for one in scans.patient.lesions]
     for _ in range(SPHERES):
         index = np.unravel_index(int(rng.choice(inside)), shape)
         centre = (affine @ [*index, 1.0])[:3]

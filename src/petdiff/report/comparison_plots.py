@@ -98,7 +98,7 @@ def reliability(table: Table) -> str:
     figure = _figure(3.1 * len(known) + 0.9, 2.9)
     grid = figure.subplots(1, len(known), sharex=True, sharey=True, squeeze=False)[0]
     for axes, method in zip(grid, known, strict=True):
-        axes.plot([0, 100], [0, 100], ":", color=_FAINT, lw=0.8, zorder=0)
+        axes.plot([40, 100], [40, 100], ":", color=_FAINT, lw=0.8, zorder=0)
         for dose in table.doses:
             held = [
                 100 * _mean(table, f"within_interval_{level}", method, _dose(dose))
