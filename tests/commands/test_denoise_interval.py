@@ -95,6 +95,15 @@ def test_what_cannot_be_has_one_line_and_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_info_says_what_the_intervals_of_a_model_rest_on(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["info", str(model)]) == 0
+    assert "at 0.5, 0.9, from toys" in capsys.readouterr().out
+    assert cli.run(["info", "gan3d"]) == 0
+    assert "none: gan3d.safetensors has no calibration" in capsys.readouterr().out
+
+
 def test_a_scan_of_other_voxels_is_refused(model: Path, tmp_path: Path) -> None:
     fine = PETImage(np.ones((8, 8, 8), np.float32), np.diag([1.65, 1.65, 1.65, 1]))
     with pytest.raises(InputRefused, match=r"voxels of 1\.65 mm"):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from petdiff import __version__
-from petdiff.errors import UsageError
+from petdiff.errors import InputRefused, UsageError
 from petdiff.frames import PETFrames
 from petdiff.inference.run_record import read_run_record
 from petdiff.io import read
 from petdiff.records import NOTICE, package_versions
 from petdiff.report.notices import notices
 from petdiff.report.page import record_rows
+
+if TYPE_CHECKING:
+    from petdiff.methods.model import Model
 
 
 def describe(file: Path | None, series: str | None = None, *, as_json: bool = False) -> str:
@@ -67,7 +71,20 @@ def describe_model(path: Path) -> dict[str, object]:
     model = load_model(path)
     parameters = sum(p.numel() for p in model.network.parameters())
     card = model.card.model_dump()
-    return {"file": str(path), "sha256": model.sha256, "parameters": parameters, **card}
+    found = {"file": str(path), "sha256": model.sha256, "parameters": parameters, **card}
+    return found | {"intervals": _intervals(model)}
+
+
+def _intervals(model: Model) -> str:
+    """Return what a model's intervals rest on, in words, or why it has none."""
+    from petdiff.uncertainty.intervals import calibration_of
+
+    try:
+        calibration = calibration_of(model)
+    except InputRefused as reason:
+        return f"none: {reason}"
+    levels = ", ".join(calibration.figures[0].groups[0].bounds)
+    return f"at {levels}, from {calibration.patients}"
 
 
 def describe_run(path: Path, *, as_json: bool) -> dict[str, object]:
