@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from petdiff.diffusion.denoiser import Denoiser
 from petdiff.errors import UsageError
 from petdiff.frames import FrameTiming, PETFrames
 from petdiff.image import PETImage
 from petdiff.inference.denoise import denoise
 from petdiff.inference.samples import RunningMoments
 from petdiff.methods.flow3d import Flow3D
-from petdiff.methods.local_activity import local_activity
+from petdiff.methods.local_activity import LocalActivity, local_activity
 from petdiff.methods.model import Model
 
 
@@ -68,6 +71,30 @@ def test_each_sample_is_handed_over_and_changes_nothing_else(model: Model) -> No
     assert told.uncertainty is not None
     assert told.image.suv.tobytes() == plain.image.suv.tobytes()
     assert told.uncertainty.suv.tobytes() == plain.uncertainty.suv.tobytes()
+
+
+def test_regional_noise_is_independent_of_the_noise_that_samples_start_from(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Tensor] = []
+    whites: list[Tensor] = []
+    sample, regional_error = Flow3D.sample, LocalActivity.regional_error
+
+    def from_noise(self: Flow3D, denoiser: Denoiser, noise: Tensor, *rest: Any) -> Tensor:
+        started.append(noise)
+        return sample(self, denoiser, noise, *rest)
+
+    def from_white(self: LocalActivity, white: Tensor) -> Tensor:
+        whites.append(white.clone())
+        return regional_error(self, white)
+
+    monkeypatch.setattr(Flow3D, "sample", from_noise)
+    monkeypatch.setattr(LocalActivity, "regional_error", from_white)
+    denoise(noisy(), model, samples=2, steps=2, on_sample=lambda n, image: None)
+    for noise in started[:2]:
+        for white in whites:
+            pair = torch.stack([noise.flatten(), white.flatten()])
+            assert abs(float(torch.corrcoef(pair)[0, 1])) < 0.05  # of 13,824: 0.009 by chance
 
 
 def test_regional_means_of_samples_vary_as_the_noise_of_the_scan_makes_them() -> None:

@@ -29,6 +29,7 @@ from petdiff.volume.resample import Affine, resample, resample_like
 Tick = Callable[[int, int], None]
 OnSample = Callable[[int, PETImage], None]
 
+_REGIONAL = 0x5EED0A11  # makes the seed of the samples' regional noise from that of the samples
 _AIR_SIGMA = 2.0  # voxels: air is smoothed by such a Gaussian
 
 
@@ -153,7 +154,8 @@ class Session:
             announce_time(method, condition, int(body.voxels().sum()), calls)
         denoiser = self._denoiser(condition, body, calls, callback)
         lowest = scan.clamp(max=0)
-        regional = torch.Generator().manual_seed(generator.initial_seed())
+        # A stream of its own, so that `on_sample` changes no sample and is independent of them all.
+        regional = torch.Generator().manual_seed(generator.initial_seed() ^ _REGIONAL)
 
         def answer(noise: Tensor, steps: int) -> Tensor:
             drawn = condition.decode(method.sample(denoiser, noise, steps, generator))
