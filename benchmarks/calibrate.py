@@ -183,7 +183,9 @@ def calibrate(
     def of(role: Role) -> list[PatientErrors]:
         return [p.errors(figure, region, answer) for p in patients if p.plan.role == role]
 
-    return fit_figure(figure, region, of("fitting"), of("calibrating"), FIGURE_FEATURES[figure])
+    return fit_figure(
+        figure, region, of("fitting"), of("calibrating"), FIGURE_FEATURES[figure], ["drf"]
+    )
 
 
 class Held(NamedTuple):
@@ -203,14 +205,18 @@ def held(
     role: Role,
     answer: str = "denoised",
     chosen: Chosen | None = None,
+    dose_known: bool = False,
 ) -> list[Held]:
-    """Return how often intervals hold in each patient of a role that has any such figure."""
+    """Return how often intervals hold in each patient of a role that has any such figure.
+
+    dose_known  use the bounds of the scan's dose
+    """
     found = []
     for patient in patients:
         errors = patient.errors(calibrated.figure, calibrated.region, answer)
         if patient.plan.role != role or not errors.reference.size:
             continue
-        lower, upper = _interval(errors, calibrated, level)
+        lower, upper = _interval(errors, calibrated, level, dose_known)
         part = np.ones(lower.size, bool) if chosen is None else chosen(errors)
         if part.any():
             within = (lower <= errors.reference) & (errors.reference <= upper)
@@ -219,13 +225,17 @@ def held(
 
 
 def _interval(
-    errors: PatientErrors, calibrated: FigureCalibration, level: float
+    errors: PatientErrors, calibrated: FigureCalibration, level: float, dose_known: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    bounds = calibrated.groups[0].bounds[f"{level:g}"]
     centre = errors.reference - errors.errors(calibrated.toward_measured)
     scale = calibrated.scale(errors.features)
     lowest = np.minimum(np.minimum(errors.denoised, errors.measured), 0)
-    lower, upper = (np.maximum(centre + side * scale, lowest) for side in bounds)
+    sides = np.zeros((2, scale.size))
+    for drf in set(errors.facts["drf"].tolist()):
+        group = calibrated.bounds({"drf": drf} if dose_known else {}, level)
+        assert group is not None
+        sides[:, errors.facts["drf"] == drf] = np.array(group.bounds[f"{level:g}"])[:, None]
+    lower, upper = np.maximum(centre + sides * scale, lowest)
     return lower, upper
 
 

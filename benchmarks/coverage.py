@@ -66,12 +66,17 @@ def at(fact: str, value: str) -> Chosen:
     return chosen
 
 
-def by_dose(patients: Sequence[Patient], figures: Figures, role: Role) -> None:
-    header(f"90 % intervals that hold, %, {role}", ["all", *(f"1/{dose}" for dose in DOSES)])
+def by_dose(
+    patients: Sequence[Patient], figures: Figures, role: Role, *, dose_known: bool = False
+) -> None:
+    title = f"90 % intervals that hold, %, {role}{', dose known' if dose_known else ''}"
+    header(title, ["all", *(f"1/{dose}" for dose in DOSES)])
     for one in figures:
-        cells = [with_interval(held(patients, one, 0.9, role))]
+        cells = [with_interval(held(patients, one, 0.9, role, dose_known=dose_known))]
         for dose in DOSES:
-            rows = held(patients, one, 0.9, role, chosen=at("drf", f"{dose}"))
+            rows = held(
+                patients, one, 0.9, role, chosen=at("drf", f"{dose}"), dose_known=dose_known
+            )
             cells.append(with_interval(rows))
         print(line(name(one), cells))
 
@@ -134,6 +139,8 @@ def main() -> None:
         )
     by_dose(patients, figures, "testing")
     by_dose(patients, figures, "unseen")
+    by_dose(patients, figures, "testing", dose_known=True)
+    by_dose(patients, figures, "unseen", dose_known=True)
     by_group(patients, figures)
     reliability(patients, figures)
     sharpness(patients)

@@ -38,7 +38,10 @@ def model(tmp_path: Path) -> Path:
         figure="voxel",
         scale=ErrorScale(coefficients={"activity": 1.0}),
         errors=100,
-        groups=(BoundsOfGroup(patients=30, bounds=bounds),),
+        groups=(
+            BoundsOfGroup(patients=30, bounds=bounds),
+            BoundsOfGroup(facts={"drf": "4"}, patients=20, bounds={"0.9": Bounds(-0.5, 2)}),
+        ),
     )
     made = Calibration(
         weights_sha256=load_model(path).sha256, steps=1, patients="toys", voxel_mm=(4, 6),
@@ -69,6 +72,17 @@ def test_both_bounds_are_written_and_recorded(scan: Path, model: Path, tmp_path:
     again = voxel_intervals(petdiff.read(scan), image, calibration_of(model), 0.9)
     np.testing.assert_allclose(again.lower.values, lower.values, rtol=1e-5)
     np.testing.assert_allclose(again.upper.values, upper.values, rtol=1e-5)
+
+
+def test_a_known_dose_has_the_bounds_of_its_own(scan: Path, model: Path) -> None:
+    image = petdiff.read(scan)
+    calibration = calibration_of(model)
+    unknown, quarter, third = (
+        voxel_intervals(image, image, calibration, 0.9, drf=drf).upper.values
+        for drf in (None, 4.0, 3.0)
+    )
+    np.testing.assert_allclose(quarter - image.values, 2 * (unknown - image.values), rtol=1e-4)
+    np.testing.assert_array_equal(third, unknown)
 
 
 @pytest.mark.parametrize(

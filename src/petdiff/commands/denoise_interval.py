@@ -19,16 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Intervals:
-    """What intervals are made of: their level and the model's calibration."""
+    """What intervals are made of: their level, the model's calibration, the dose if known."""
 
     level: float
     calibration: Calibration
+    drf: float | None
 
     def write(self, measured: PETImage, denoised: PETImage, folder: Path, suffix: str) -> None:
         """Write both bounds of each voxel as volumes of values, not of stored units."""
         from petdiff.uncertainty.intervals import voxel_intervals
 
-        bounds = voxel_intervals(measured, denoised, self.calibration, self.level)
+        bounds = voxel_intervals(measured, denoised, self.calibration, self.level, drf=self.drf)
         for name, volume in bounds._asdict().items():
             write(replace(volume, stored_per_value=1.0, source=None), folder / f"{name}{suffix}")
 
@@ -66,4 +67,4 @@ def intervals_of(
         )
     if reason := calibration.voxels_refused(scan.spacing_mm, level):
         raise InputRefused(reason)
-    return Intervals(level, calibration)
+    return Intervals(level, calibration, options.drf)

@@ -36,8 +36,13 @@ def voxel_intervals(
     denoised: PETImage,
     calibration: Calibration,
     level: float = 0.9,
+    *,
+    drf: float | None = None,
 ) -> VoxelIntervals:
     """Return the interval of each voxel at `level`.
+
+    drf  dose reduction factor; if it is one of those that were calibrated, the bounds of this dose
+         are used
 
     Raises UsageError where the scans lie on different grids, InputRefused where the calibration
     has no such interval.
@@ -45,7 +50,11 @@ def voxel_intervals(
     if not measured.shares_voxels(denoised, tolerance_mm=0.1):
         raise UsageError("the measured and the denoised scan lie on different grids")
     found = calibration.voxel_intervals(
-        measured.values, denoised.values, spacing_mm=measured.spacing_mm, level=level
+        measured.values,
+        denoised.values,
+        spacing_mm=measured.spacing_mm,
+        facts={} if drf is None else {"drf": f"{drf:g}"},
+        level=level,
     )
     if isinstance(found, Refused):
         raise InputRefused(found.reason)
