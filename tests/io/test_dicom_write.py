@@ -21,6 +21,9 @@ from petdiff.image import PETImage
 from petdiff.io import Derivation, read, read_suv, write
 from support.dicom_factory import pet_slices, save
 
+# pynetdicom installs commands of dcmtk's names beside Python; these tests mean dcmtk's own.
+SYSTEM_PROGRAMS = "/usr/sbin:/usr/bin:/usr/local/bin"
+
 UNTOUCHED = (
     "StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "PatientName", "AccessionNumber",
     "StudyDate", "StudyTime", "SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime",
@@ -208,8 +211,8 @@ def free_port() -> int:
 @pytest.fixture
 def orthanc(tmp_path: Path) -> Iterator[tuple[int, int]]:
     """A PACS on loopback with an empty store: its DICOM and HTTP ports."""
-    server = shutil.which("Orthanc", path="/usr/sbin:/usr/bin:/usr/local/bin")
-    if not server or not shutil.which("storescu"):
+    server = shutil.which("Orthanc", path=SYSTEM_PROGRAMS)
+    if not server or not shutil.which("storescu", path=SYSTEM_PROGRAMS):
         pytest.skip("Orthanc or storescu (dcmtk) is not installed")
     dicom_port, http_port = free_port(), free_port()
     settings = {
@@ -250,7 +253,9 @@ def test_pixels_survive_a_pacs(tmp_path: Path, orthanc: tuple[int, int]) -> None
     dicom_port, http_port = orthanc
     write(read(save(pet_slices(), tmp_path / "source")), tmp_path / "derived")
     files = sorted((tmp_path / "derived").iterdir())
-    subprocess.run(["storescu", "127.0.0.1", str(dicom_port), *files], check=True)
+    storescu = shutil.which("storescu", path=SYSTEM_PROGRAMS)
+    assert storescu
+    subprocess.run([storescu, "127.0.0.1", str(dicom_port), *files], check=True)
     (tmp_path / "back").mkdir()
     for n, instance in enumerate(json.loads(fetch(http_port, "instances"))):
         content = fetch(http_port, f"instances/{instance}/file")
