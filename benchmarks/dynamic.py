@@ -42,7 +42,8 @@ from pydicom.uid import (
 from scipy.ndimage import binary_erosion
 
 import petdiff
-from petdiff.commands.denoise import Request, denoise_file
+from petdiff.denoising.request import Request
+from petdiff.denoising.scan import denoise_file
 from petdiff.evaluation.baselines import best_gaussian
 from petdiff.evaluation.metrics import psnr
 from petdiff.frames import FrameTiming, PETFrames

@@ -19,8 +19,8 @@ LONGEST_FUNCTION, LONGEST_FILE = 50, 350
 # Where every type is said. (mypy's disallow_any_explicit also refuses each pydantic model and each
 # `slice`, whose definitions hold an Any.)
 WITHOUT_ANY = {
-    "commands", "diffusion", "evaluation", "inference", "methods", "module", "networks", "records",
-    "runs", "suv", "training", "volume",
+    "commands", "denoising", "diffusion", "evaluation", "inference", "methods", "module",
+    "networks", "records", "runs", "suv", "training", "volume",
 }  # fmt: skip
 
 # What may be imported inside a function: packages from any module, and modules of petdiff from
@@ -42,9 +42,10 @@ LATE_PACKAGES = {
 LATE_MODULES = {
     "petdiff.cli": "petdiff --help answers at once; a command imports its own when it runs",
     "petdiff.commands.demo": "a picture that cannot be drawn does not cost the result",
-    "petdiff.commands.denoise": "a wrong path is refused before torch is there; pictures as above",
-    "petdiff.commands.denoise_frames": "torch",
-    "petdiff.commands.denoise_interval": "torch",
+    "petdiff.denoising.scan": "a wrong path is refused before torch is there",
+    "petdiff.denoising.pictures": "a picture that cannot be drawn does not cost the result",
+    "petdiff.denoising.frames": "torch",
+    "petdiff.denoising.interval": "torch",
     "petdiff.evaluation.inputs": "torch, where scans are resampled",
     "petdiff.commands.info": "torch, where a model is described",
     "petdiff.commands.simulate": "a picture that cannot be drawn does not cost the result",

@@ -123,7 +123,8 @@ def denoise(
     quiet: Quiet = False,
 ) -> None:
     """Denoise a PET scan; the result has the format of IN, with a picture, a page and a record."""
-    from petdiff.commands.denoise import Request, denoise_file
+    from petdiff.denoising.request import Request
+    from petdiff.denoising.scan import denoise_file
     from petdiff.inference.options import DenoiseOptions
 
     options = DenoiseOptions(

@@ -279,13 +279,13 @@ def test_signal_in_mid_run_exits_130_and_leaves_nothing(
     scan: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     program = (
-        "import signal, sys, time, petdiff.commands.denoise as verb\n"
+        "import signal, sys, time, petdiff.denoising.scan as verb\n"
         # A shell that runs the tests in the background hands on a SIGINT that is ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def slow(*_):\n"
         "    print('working', flush=True)\n"
         "    time.sleep(60)\n"
-        "verb._load = slow\n"
+        "verb._announced = slow\n"
         "from petdiff.cli import main\n"
         f"sys.argv = ['petdiff', 'denoise', {str(scan)!r}, '-o', {str(tmp_path / 'out')!r}]\n"
         "main()\n"
@@ -343,7 +343,7 @@ def test_a_bug_is_one_line_too_and_its_traceback_can_be_had(
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("by\nzero")
 
-    monkeypatch.setattr("petdiff.commands.denoise.read", broken)
+    monkeypatch.setattr("petdiff.denoising.scan.read", broken)
     done = run("denoise", scan, "-o", tmp_path / "out")
     assert done.code == 1
     assert one_line(done.err)

@@ -12,7 +12,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from petdiff.commands.denoise import Request, denoise_file
+from petdiff.denoising.request import Request
+from petdiff.denoising.scan import denoise_file
 from petdiff.io import read
 
 pytestmark = pytest.mark.real

@@ -17,7 +17,8 @@ import pytest
 from pydicom.uid import CTImageStorage, generate_uid
 
 from petdiff import cli
-from petdiff.commands.denoise import Request, denoise_file
+from petdiff.denoising.request import Request
+from petdiff.denoising.scan import denoise_file
 from petdiff.inference.options import DenoiseOptions
 from petdiff.io import read_static
 from petdiff.module.inputs import pet_series_of

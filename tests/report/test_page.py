@@ -210,7 +210,8 @@ def test_without_the_viewer_the_page_says_so(
 def test_a_run_without_the_viewer_says_so(
     viewer: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from petdiff.commands import denoise
+    from petdiff.denoising.pictures import make_page
+    from petdiff.denoising.request import Request
     from petdiff.progress import Progress
 
     shown: list[dict[str, Any]] = []
@@ -221,8 +222,8 @@ def test_a_run_without_the_viewer_says_so(
         uncertainty=None,
         record=denoising_record(scan()),
     )
-    request = denoise.Request(Path("/data/DOE JOHN/scan.nii"))
-    denoise._page(request, scan(), result, run_record(scan(), scan()), Path("/out"), Progress())
+    request = Request(Path("/data/DOE JOHN/scan.nii"))
+    make_page(request, scan(), result, run_record(scan(), scan()), Path("/out"), Progress())
     assert ("make viewer" in capsys.readouterr().err) is not viewer
     assert shown[0]["name"] == "scan.nii"
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from petdiff.commands.denoise import Request, denoise_file
 from petdiff.commands.simulate import Study, simulate_patients
+from petdiff.denoising.request import Request
+from petdiff.denoising.scan import denoise_file
 from petdiff.evaluation.metrics import compare
 from petdiff.inference.options import DenoiseOptions
 from petdiff.io import read_static

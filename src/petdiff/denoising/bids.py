@@ -1,4 +1,4 @@
-"""What `petdiff denoise` adds where the result is a BIDS derivative."""
+"""What a denoised scan gets where the result is a BIDS derivative."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`petdiff denoise --interval`: the bounds of each voxel, as two volumes beside the result."""
+"""The bounds of each voxel at a level, as two volumes beside the denoised scan."""
 
 from __future__ import annotations
 

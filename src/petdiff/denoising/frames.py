@@ -1,4 +1,4 @@
-"""What `petdiff denoise` adds for a scan of frames: their mean for the pictures, a row for each."""
+"""What a denoised scan of frames gets: their mean for the pictures, a row for each."""
 
 from __future__ import annotations
 

@@ -1,0 +1,81 @@
+"""The pictures and the page of a denoised scan; they inform, and may fail without losing it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from petdiff.denoising.request import Request
+from petdiff.frames import PETFrames
+from petdiff.image import PETImage
+from petdiff.inference.frames import FramesResult
+from petdiff.inference.record import DenoisingRecord
+from petdiff.inference.run_record import RunRecord
+from petdiff.progress import Progress
+from petdiff.units import share_of
+
+if TYPE_CHECKING:
+    from petdiff.inference.denoise import Result
+
+
+def draw_curves(measured: PETFrames, result: FramesResult, path: Path) -> None:
+    """Draw the activity of each frame before and after."""
+    from petdiff.report.time_activity import write_time_activity
+
+    of = f"{title(result.record)} · {len(measured)} frames"
+    write_time_activity(path, measured, result.image, title=of)
+
+
+def draw_preview(request: Request, image: PETImage, result: Result, path: Path) -> None:
+    """Draw the scan, what was denoised and the difference."""
+    from petdiff.report.preview import write_preview
+
+    spread = None if result.uncertainty is None else result.uncertainty.values
+    device, frames = result.record.device, result.record.frames
+    of = f"mean of {len(frames)} frames · " if frames else ""
+    note = (
+        f"{request.scan.resolve().name} · {of}{grid_text(image)} · stored {image.unit} · {device}"
+    )
+    write_preview(path, image, result.image, spread, title=title(result.record), note=note)
+
+
+def make_page(
+    request: Request,
+    image: PETImage,
+    result: Result,
+    record: RunRecord,
+    folder: Path,
+    progress: Progress,
+) -> None:
+    """Write report.html, and say where the 3-D viewer is missing."""
+    from petdiff.report.page import WITHOUT_VIEWER, has_viewer, write_page
+
+    if not has_viewer():
+        progress.say(f"note    {WITHOUT_VIEWER}")
+    write_page(
+        folder / "report.html",
+        image,
+        result.image,
+        None if result.uncertainty is None else result.uncertainty.values,
+        name=request.scan.resolve().name,
+        title=title(result.record),
+        record=record,
+        picture=folder / "preview.png",
+    )
+
+
+def title(record: DenoisingRecord) -> str:
+    """Return the run in a few words: model, steps, samples, dose if known, seed."""
+    words = [Path(record.model.name).name, f"{record.steps} step{'s' * (record.steps > 1)}"]
+    if record.samples > 1:
+        words.append(f"{record.samples} samples")
+    if record.drf:
+        words.append(f"dose {share_of(record.drf)}")
+    return " · ".join([*words, f"seed {record.seed}"])
+
+
+def grid_text(image: PETImage) -> str:
+    """Return the grid for a person: 192 × 288 × 520 voxels of 1.65 × 1.65 × 1.65 mm."""
+    shape = " × ".join(str(n) for n in image.shape)
+    size = " × ".join(f"{mm:.4g}" for mm in image.spacing_mm)
+    return f"{shape} voxels of {size} mm"

@@ -1,0 +1,72 @@
+"""What is asked of a scan: how to read it, the model, how to denoise and write it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from petdiff.errors import UsageError
+from petdiff.frames import PETFrames
+from petdiff.image import PETImage
+from petdiff.inference.options import DenoiseOptions
+from petdiff.inference.run_record import Asked, Form
+
+SUFFIX: dict[Form, str] = {
+    "dicom": "", "nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "bids": ".nii.gz",
+}  # fmt: skip
+# The form of the result by that of the scan.
+_LIKE: dict[str, Form] = {
+    "dicom": "dicom", "nrrd": "nrrd", "nhdr": "nrrd", "mha": "mha", "mhd": "mha",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Request:
+    """Hold what was asked for: the scan, how to read it, the model, how to denoise and write."""
+
+    scan: Path
+    model: str = "flow3d"
+    options: DenoiseOptions = field(default_factory=DenoiseOptions)
+    series: str | None = None
+    units: Literal["suv", "bqml"] | None = None
+    suv_factor: float | None = None
+    to: Form | None = None
+    interval: float | None = None
+
+    def asked(self) -> Asked:
+        """Return the request as run.json has it."""
+        return Asked(
+            scan=str(self.scan),
+            model=self.model,
+            **self.options.settings(),
+            series=self.series,
+            units=self.units,
+            suv_factor=self.suv_factor,
+            to=self.to,
+            interval=self.interval,
+        )
+
+
+def result_bytes(request: Request, scan: PETImage | PETFrames) -> int:
+    """Return the bytes that the results take, uncompressed."""
+    voxels = scan.first.values.size * len(scan) if isinstance(scan, PETFrames) else scan.values.size
+    volumes = 1 + (request.options.samples > 1) + 2 * (request.interval is not None)
+    return 4 * voxels * volumes + 40_000_000
+
+
+def form_of_result(request: Request, image: PETImage) -> Form:
+    """Return the form of the result: the one asked for, else that of the scan, else NIfTI.
+
+    Raises UsageError where the scan cannot be written in the form that was asked for.
+    """
+    source = image.facts.get("format")
+    if request.to == "dicom" and source != "dicom":
+        raise UsageError(
+            f"--to dicom: {request.scan.name} is not DICOM, so there is no patient or study to "
+            "derive a series from; use --to nifti"
+        )
+    if request.to in ("nrrd", "mha") and isinstance(image, PETFrames):
+        raise UsageError(f"--to {request.to}: several frames are written as NIfTI or DICOM")
+    like: Form = _LIKE.get(str(source), "nifti")
+    return request.to or like

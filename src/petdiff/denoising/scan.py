@@ -1,0 +1,206 @@
+"""One scan in; a folder with the denoised scan, its uncertainty, pictures and a record out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from petdiff import __version__
+from petdiff.denoising.bids import derivative_of, provenance, unit_name
+from petdiff.denoising.frames import frames_text, mean_result, with_frame_figures
+from petdiff.denoising.interval import intervals_of
+from petdiff.denoising.pictures import (
+    draw_curves,
+    draw_preview,
+    grid_text,
+    make_page,
+    title,
+)
+from petdiff.denoising.request import SUFFIX, Request, form_of_result, result_bytes
+from petdiff.frames import PETFrames
+from petdiff.image import PETImage
+from petdiff.inference.frames import FramesResult
+from petdiff.inference.run_record import Form, RunRecord, ScanFacts
+from petdiff.io import Derivation, read, write
+from petdiff.progress import Progress, Tick
+from petdiff.runs import require_free, whole_additions, whole_folder, write_json
+from petdiff.units import share_of
+from petdiff.volume.activity import activity_change
+
+if TYPE_CHECKING:
+    from petdiff.inference.denoise import Result
+    from petdiff.methods.model import Model
+
+
+_FASTER = "fewer steps or samples, a GPU or the default model are faster"
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """What was written for a scan: the files of its folder, and the content of its run.json."""
+
+    files: tuple[Path, ...]
+    record: RunRecord
+
+
+def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list[Path]:
+    """Denoise one scan into the new folder `output`; returns the paths of what it holds.
+
+    The folder appears whole or not at all. Where the result is a BIDS derivative, `output` is a
+    data set to which the scan is added. Raises PetdiffError and its kinds.
+    """
+    return list(denoise_scan(request, output, progress=Progress(quiet)).files)
+
+
+def denoise_scan(
+    request: Request, output: Path, *, model: Model | None = None, progress: Progress | None = None
+) -> Denoised:
+    """Denoise one scan into the new folder `output`, as `denoise_file` does.
+
+    model     a loaded one, so that several scans are denoised without loading it for each; None:
+              the one that the request names is loaded
+    progress  what is told of the run, and its times; None: nothing is printed
+    """
+    progress = Progress(quiet=True) if progress is None else progress
+    bids = derivative_of(request.scan, output, request.to)
+    with whole_folder(output) if bids is None else whole_additions(output) as folder:
+        with progress.stage("reading"):
+            scan = read(
+                request.scan,
+                series=request.series,
+                units=request.units,
+                suv_factor=request.suv_factor,
+            )
+        # Pictures and figures of a scan of frames show the mean over them.
+        image = scan.mean() if isinstance(scan, PETFrames) else scan
+        form = "bids" if bids is not None else form_of_result(request, image)
+        require_free(output, result_bytes(request, scan))
+        model = _announced(request, image, model, progress)
+        intervals = intervals_of(request.interval, scan, model, request.options, form)
+        if form == "dicom" and image.facts.get("multi_frame"):
+            progress.say("form    single-frame PET slices; the source is multi-frame DICOM")
+        if isinstance(scan, PETFrames):
+            progress.say(f"frames  {frames_text(scan)}; each is denoised as a scan of its own")
+        with progress.stage("denoising", hint=_FASTER) as tick:
+            found = _denoise(request, scan, model, tick)
+        with progress.stage("writing"):
+            _write(found, folder, form)
+            if intervals is not None and not isinstance(found, FramesResult):
+                intervals.write(image, found.image, folder, SUFFIX[form] or ".nii.gz")
+        record = _inform(request, scan, found, form, folder, progress)
+        names = sorted(Path(entry.name) for entry in folder.iterdir())
+        if bids is not None:
+            names = bids.arrange(folder, unit_name(scan), provenance(record.denoising))
+            bids.describe()
+    return Denoised(tuple(Path(output) / name for name in names), record)
+
+
+def _announced(request: Request, image: PETImage, model: Model | None, progress: Progress) -> Model:
+    """Return the model, loaded if it is not yet, and say what will run on what before it does."""
+    from petdiff.device import describe_device, resolve_device
+    from petdiff.methods.model import load_model
+
+    device = describe_device(resolve_device(request.options.device))
+    model = load_model(request.model) if model is None else model
+    suv = image.facts.get("suv", {})
+    progress.say(f"petdiff {__version__} · for research, not a medical device")
+    progress.say(f"scan    {request.scan} · {grid_text(image)}")
+    if image.in_suv:
+        rule = f"rule: {suv.get('rule')} ({suv.get('reason')})"
+        progress.say(f"suv     stored {image.unit} · {rule}")
+    else:
+        progress.say(f"unit    {image.unit_name}, as stored · {image.no_suv_reason}")
+    if request.options.drf is not None:
+        progress.say(f"dose    {share_of(request.options.drf)} of the full dose, as given")
+    for warning in [*suv.get("warnings", ()), *image.facts.get("warnings", ())]:
+        progress.say(f"warning {warning}")
+    progress.say(f"model   {model.name} · sha256 {model.sha256[:12]} · {model.card.licence}")
+    if model.card.limits:
+        progress.say(f"limits  {model.card.limits}")
+    progress.say(f"device  {device}")
+    return model
+
+
+def _denoise(
+    request: Request, scan: PETImage | PETFrames, model: Model, tick: Tick
+) -> Result | FramesResult:
+    from petdiff.inference.denoise import denoise
+
+    note = "frames" if isinstance(scan, PETFrames) else ""
+    return denoise(
+        scan,
+        model,
+        **request.options.settings(),
+        callback=lambda done, total: tick(done, total, note),
+    )
+
+
+def _write(result: Result | FramesResult, folder: Path, form: Form) -> None:
+    model = result.record.model
+    derivation = Derivation(
+        f"{title(result.record)}; petdiff {__version__}; for research, not a medical device",
+        Path(model.name).name,
+        model.sha256,
+    )
+    name = f"denoised{SUFFIX[form]}"
+    write(result.image, folder / name, derivation)
+    if result.uncertainty is not None:
+        suffix = SUFFIX[form] or ".nii.gz"
+        scan = result.uncertainty if form == "bids" else _without_source(result.uncertainty)
+        write(scan, folder / f"uncertainty{suffix}")
+
+
+def _without_source(scan: PETImage | PETFrames) -> PETImage | PETFrames:
+    """Return the scan without its source, so that its values and no stored unit are written."""
+    if isinstance(scan, PETFrames):
+        return scan.with_frames([_bare(frame) for frame in scan])
+    return _bare(scan)
+
+
+def _bare(image: PETImage) -> PETImage:
+    return replace(image, stored_per_value=1.0, source=None)
+
+
+def _inform(
+    request: Request,
+    scan: PETImage | PETFrames,
+    found: Result | FramesResult,
+    form: Form,
+    folder: Path,
+    progress: Progress,
+) -> RunRecord:
+    """Write pictures, page and record; the pictures and the page may fail and lose nothing."""
+    image = scan.mean() if isinstance(scan, PETFrames) else scan
+    if isinstance(scan, PETFrames) and isinstance(found, FramesResult):
+        found = with_frame_figures(scan, found)
+        with progress.stage("curves"), progress.optional(folder / "frames.png"):
+            draw_curves(scan, found, folder / "frames.png")
+    result = mean_result(found) if isinstance(found, FramesResult) else found
+
+    def record() -> RunRecord:
+        return _record(request, image, result, form, progress)
+
+    with progress.stage("preview"), progress.optional(folder / "preview.png"):
+        draw_preview(request, image, result, folder / "preview.png")
+    with progress.stage("page"), progress.optional(folder / "report.html"):
+        make_page(request, image, result, record(), folder, progress)
+    final = record()
+    write_json(folder / "run.json", final)
+    return final
+
+
+def _record(
+    request: Request, image: PETImage, result: Result, form: Form, progress: Progress
+) -> RunRecord:
+    return RunRecord(
+        options=request.asked(),
+        input=ScanFacts.of(image),
+        output_form=form,
+        denoising=result.record,
+        activity=activity_change(
+            image.values, result.image.values, image.spacing_mm, in_suv=image.in_suv
+        ),
+        seconds=dict(progress.seconds),
+        missing=dict(progress.missing),
+    )
