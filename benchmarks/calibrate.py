@@ -163,7 +163,7 @@ class Patient(NamedTuple):
         )
 
 
-KINDS = ("lesion", "organ", "sphere")
+KINDS: tuple[Region, ...] = ("lesion", "organ", "sphere")
 
 
 def read_patients(out: Path) -> list[Patient]:
@@ -265,9 +265,25 @@ def fit(patients: Sequence[Patient], model: Model) -> Calibration:
             f"{counts['unseen']} on {UNSEEN}."
         ),
         voxel_mm=(voxels[0], voxels[-1]),
+        region_ml={kind: _volumes_ml(patients, kind) for kind in KINDS},
         figures=tuple(known),
         coverage=tuple(coverage),
     )
+
+
+def _volumes_ml(patients: Sequence[Patient], kind: Region) -> tuple[float, float]:
+    """Return the 1st and the 99th percentile of the volumes of the calibrating regions."""
+    key = f"suv_mean {kind} denoised"
+    tables = [
+        p.table for p in patients if p.plan.role == "calibrating" and f"{key}:noise" in p.table
+    ]
+    noise, of_mean = (
+        np.concatenate([table[f"{key}:{name}"] for table in tables]).astype(np.float64)
+        for name in ("noise", "noise_of_mean")
+    )
+    # noise_of_mean is the noise over the root of the volume in ml
+    low, high = np.quantile((noise / of_mean) ** 2, (0.01, 0.99))
+    return float(f"{low:.3g}"), float(f"{high:.3g}")
 
 
 def _coverage(one: FigureCalibration, level: float, rows: Sequence[Held], unseen: bool) -> Coverage:

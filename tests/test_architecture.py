@@ -19,8 +19,8 @@ LONGEST_FUNCTION, LONGEST_FILE = 50, 350
 # Where every type is said. (mypy's disallow_any_explicit also refuses each pydantic model and each
 # `slice`, whose definitions hold an Any.)
 WITHOUT_ANY = {
-    "commands", "denoising", "diffusion", "evaluation", "inference", "methods", "module",
-    "networks", "records", "runs", "suv", "training", "volume",
+    "commands", "denoising", "diffusion", "evaluation", "inference", "measurement", "methods",
+    "module", "networks", "records", "runs", "suv", "training", "volume",
 }  # fmt: skip
 
 # What may be imported inside a function: packages from any module, and modules of petdiff from
@@ -46,6 +46,7 @@ LATE_MODULES = {
     "petdiff.denoising.pictures": "a picture that cannot be drawn does not cost the result",
     "petdiff.denoising.frames": "torch",
     "petdiff.denoising.interval": "torch",
+    "petdiff.measurement.run": "torch: a wrong path is refused before it is there",
     "petdiff.evaluation.inputs": "torch, where scans are resampled",
     "petdiff.commands.info": "torch, where a model is described",
     "petdiff.commands.simulate": "a picture that cannot be drawn does not cost the result",

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from petdiff.inference.frames import FramesResult as FramesResult
     from petdiff.io import read as read
     from petdiff.io import write as write
+    from petdiff.measurement.files import read_regions as read_regions
+    from petdiff.measurement.measure import measure as measure
+    from petdiff.measurement.record import Measurement as Measurement
+    from petdiff.measurement.region import Region as Region
+    from petdiff.measurement.region import ball_region as ball_region
+    from petdiff.measurement.region import mask_region as mask_region
+    from petdiff.measurement.run import read_run as read_run
     from petdiff.methods.model import Model as Model
     from petdiff.methods.model import load_model as load_model
     from petdiff.simulation.study import rescan as rescan
@@ -45,6 +52,13 @@ _HOMES = {
     "FramesResult": "petdiff.inference.frames",
     "voxel_intervals": "petdiff.uncertainty.intervals",
     "calibration_of": "petdiff.uncertainty.intervals",
+    "measure": "petdiff.measurement.measure",
+    "Measurement": "petdiff.measurement.record",
+    "Region": "petdiff.measurement.region",
+    "ball_region": "petdiff.measurement.region",
+    "mask_region": "petdiff.measurement.region",
+    "read_regions": "petdiff.measurement.files",
+    "read_run": "petdiff.measurement.run",
     "load_model": "petdiff.methods.model",
     "Model": "petdiff.methods.model",
     "simulate": "petdiff.simulation.study",

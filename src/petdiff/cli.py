@@ -28,6 +28,17 @@ from petdiff.commands.options.evaluation import (
     Test,
     Workers,
 )
+from petdiff.commands.options.measurement import (
+    Folder,
+    Kind,
+    Level,
+    Mask,
+    MaskNames,
+    MeasuredScan,
+    Run,
+    Spheres,
+    ToGrid,
+)
 from petdiff.commands.options.model import (
     Device,
     Interval,
@@ -138,6 +149,28 @@ def denoise(
     request = Request(scan, model, options, series, units, suv_factor, to, interval)
     for path in denoise_file(request, output, quiet=quiet):
         print_result(path)
+
+
+@app.command()
+def measure(
+    run: Run,
+    output: Folder = None,
+    mask: Mask = None,
+    names: MaskNames = None,
+    sphere: Spheres = None,
+    kind: Kind = None,
+    resample: ToGrid = False,
+    scan: MeasuredScan = None,
+    interval: Level = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure regions of a run: mean, maximum, peak and volume, each with its interval."""
+    from petdiff.commands.measure import Asked, as_text, measure_run
+
+    asked = Asked(run, scan, mask, names, tuple(sphere or ()), kind, resample, interval)
+    record = measure_run(asked, output, quiet=quiet)
+    print_result(record.model_dump_json(indent=2) if json else as_text(record))
 
 
 @app.command()

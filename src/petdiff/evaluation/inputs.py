@@ -119,7 +119,7 @@ def _number(given: object) -> float | None:
 
 def _other_grid(path: Path, image: PETImage, grid: PETImage) -> InputRefused:
     def words(one: PETImage) -> str:
-        shape = " × ".join(map(str, one.suv.shape))
+        shape = " × ".join(map(str, one.shape))
         return f"{shape} voxels of " + " × ".join(f"{mm:.4g}" for mm in one.spacing_mm) + " mm"
 
     where = "" if words(image) != words(grid) else ", placed or turned otherwise"

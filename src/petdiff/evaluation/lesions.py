@@ -73,7 +73,7 @@ def sphere_lesion(
             f"{name} at ({at}) mm lies outside the scan's field of view: take it off the list, "
             "or give the list that belongs to this scan"
         )
-    return _lesion(name, inner, shares, shape, spacing_mm, suv, volume_ml, seen)
+    return lesion_of_shares(name, inner, shares, shape, spacing_mm, volume_ml, suv, seen)
 
 
 def labelled_lesions(labels: NDArray[np.int32], spacing_mm: Spacing) -> list[Lesion]:
@@ -92,13 +92,15 @@ def labelled_lesions(labels: NDArray[np.int32], spacing_mm: Spacing) -> list[Les
         shares = (labels[box] == number).astype(np.float64)
         volume_ml = float(shares.sum() * np.prod(spacing_mm) / 1000)
         found.append(
-            _lesion(f"lesion {number}", box, shares, labels.shape, spacing_mm, None, volume_ml)
+            lesion_of_shares(f"lesion {number}", box, shares, labels.shape, spacing_mm, volume_ml)
         )
     return found
 
 
-def measure_lesion(lesion: Lesion, suv: Volume, spacing_mm: Spacing) -> dict[str, float | None]:
-    """Measure the lesion in one scan.
+def measure_lesion(
+    lesion: Lesion, suv: Volume, spacing_mm: Spacing, *, contour: bool = True
+) -> dict[str, float | None]:
+    """Measure the lesion in one scan; `contour`: its 41 % volume too.
 
     suv_mean      over the lesion, partly covered voxels by their share
     suv_max       over its core
@@ -116,7 +118,9 @@ def measure_lesion(lesion: Lesion, suv: Volume, spacing_mm: Spacing) -> dict[str
         "suv_max": float(values[core].max()),
         "suv_peak": _peak(values, core, spacing_mm),
         "activity": total * millilitre,
-        "volume_41_ml": _isocontour(values, core, lesion.weights > 0, spacing_mm, millilitre),
+        "volume_41_ml": _isocontour(values, core, lesion.weights > 0, spacing_mm, millilitre)
+        if contour
+        else None,
     }
 
 
@@ -135,16 +139,17 @@ def true_figures(lesion: Lesion) -> dict[str, float]:
     }
 
 
-def _lesion(
+def lesion_of_shares(
     name: str,
     inner: Box,
     shares: NDArray[np.float64],
     shape: tuple[int, ...],
     spacing_mm: Spacing,
-    suv: float | None,
     volume_ml: float,
+    suv: float | None = None,
     seen: float = 1.0,
 ) -> Lesion:
+    """Return the lesion whose voxels have these shares in the box `inner`; the rest is margin."""
     # Two voxels more than the isocontour may take, to see whether it would go on.
     box = grown(inner, shape, spacing_mm, _AROUND_MM + 2 * max(spacing_mm))
     margins = [

@@ -96,6 +96,11 @@ def made_of(name: str) -> tuple[str, str, float]:
     return next(found, ("muscle", "soft", 1.0))
 
 
+def is_organ(name: str) -> bool:
+    """Return whether a name is that of an organ or tissue that is known here."""
+    return _known(name) not in (None, "lesion")
+
+
 def _known(name: str) -> str | None:
     name = "_".join(name.split()).lower()
     ours = {known.lower(): known for known in LABELS}

@@ -25,11 +25,13 @@ from petdiff.uncertainty.calibration.features import (
     figure_features,
 )
 from petdiff.uncertainty.calibration.scale import ErrorScale
+from petdiff.units import share_of
 
 Figure = Literal["voxel", "suv_mean", "suv_max", "suv_peak", "volume_41_ml", "cov"]
 Region = Literal["lesion", "organ", "sphere"]
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 _VOXEL_LEEWAY = 0.1  # of the voxel sizes that were calibrated
+_SIZE_LEEWAY = 0.1  # of the volumes of regions that were calibrated
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,8 @@ class Calibration(_Record):
     steps           network calls of the answer that was calibrated
     patients        in words: which, how drawn, how many
     voxel_mm        smallest and largest voxel size of their scans
+    region_ml       volumes between which the middle 98 % of their regions lie, by kind; a kind
+                    that is not there has no limits
     coverage        as measured on further patients
     """
 
@@ -124,6 +128,7 @@ class Calibration(_Record):
     steps: int = Field(ge=1)
     patients: str = Field(max_length=2000)
     voxel_mm: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+    region_ml: dict[Region, tuple[float, float]] = {}
     figures: tuple[FigureCalibration, ...]
     coverage: tuple[Coverage, ...] = ()
 
@@ -152,6 +157,8 @@ class Calibration(_Record):
         calibrated, group = found
         if missing := {*SUV_FEATURES, "volume_ml"} - set(features):
             return Refused(f"{figure} has no interval: {min(missing)} of the region is not known")
+        if region and (reason := self._size_refused(region, features["volume_ml"])):
+            return Refused(reason)
         scale = float(calibrated.scale(figure_features(figure, features, denoised)))
         lower, upper = _around(calibrated, group, level, denoised, measured, scale)
         return Interval(float(lower), float(upper), level, group.patients)
@@ -178,6 +185,42 @@ class Calibration(_Record):
         """Return why voxels of this size have no intervals at `level`; "" where they have."""
         found = self._find("voxel", None, {}, level, spacing_mm)
         return found.reason if isinstance(found, Refused) else ""
+
+    def covers(self, figure: Figure, region: Region) -> bool:
+        """Return whether a figure was calibrated on this kind of region."""
+        return any((one.figure, one.region) == (figure, region) for one in self.figures)
+
+    def regions_refused(self, spacing_mm: tuple[float, float, float], level: float) -> str:
+        """Return why no figure of a region has an interval in such a scan; "" where one has."""
+        reason = "no interval: the model's calibration is of voxels only"
+        for one in self.figures:
+            if one.figure == "voxel":
+                continue
+            found = self._find(one.figure, one.region, {}, level, spacing_mm)
+            if not isinstance(found, Refused):
+                return ""
+            reason = found.reason
+        return reason
+
+    def dose_refused(self, drf: float | None) -> str:
+        """Return why scans of this dose have no intervals; "" where they have, or it is unknown."""
+        groups = [group.facts for one in self.figures for group in one.groups]
+        known = sorted({float(facts["drf"]) for facts in groups if "drf" in facts})
+        if drf is None or not known or known[0] <= drf <= known[-1]:
+            return ""
+        return (
+            f"no interval: the dose is {share_of(drf)}, and the model was calibrated at "
+            f"{share_of(known[0])} to {share_of(known[-1])}"
+        )
+
+    def _size_refused(self, kind: Region, volume_ml: float) -> str:
+        least, most = self.region_ml.get(kind, (0.0, np.inf))
+        if least * (1 - _SIZE_LEEWAY) <= volume_ml <= most * (1 + _SIZE_LEEWAY):
+            return ""
+        return (
+            f"no interval: it has {volume_ml:.3g} ml, and the model was calibrated on "
+            f"{kind}s of {least:.2g} to {most:.3g} ml"
+        )
 
     def _find(
         self,

@@ -1,0 +1,122 @@
+"""`petdiff measure`: figures of regions in a run's measured and denoised scan, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from petdiff.commands.options.values import numbers
+from petdiff.errors import InputRefused, UsageError
+from petdiff.image import PETImage
+from petdiff.measurement.files import read_regions
+from petdiff.measurement.measure import measure
+from petdiff.measurement.record import Measurement
+from petdiff.measurement.region import Kind, Region, ball_region
+from petdiff.measurement.run import Run, intervals_of, read_run
+from petdiff.measurement.tables import table, write_csv
+from petdiff.progress import Progress
+from petdiff.records import FileName, RunFacts
+from petdiff.runs import whole_folder, write_json
+
+DEFAULT_LEVEL = 0.9
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for.
+
+    run      output folder of `petdiff denoise`
+    scan     measured scan, if it is not where run.json says
+    spheres  "x,y,z,r" in mm, RAS+
+    kind     of all regions; None: by their names
+    level    of the intervals; None: `DEFAULT_LEVEL`, where the model has intervals
+    """
+
+    run: Path
+    scan: Path | None = None
+    mask: Path | None = None
+    names: Path | None = None
+    spheres: Sequence[str] = ()
+    kind: Kind | None = None
+    resample: bool = False
+    level: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.mask is None and not self.spheres:
+            raise UsageError("nothing to measure: give --mask FILE or --sphere X,Y,Z,R")
+        if self.mask is None and (self.names or self.resample):
+            raise UsageError("--names and --resample are for a --mask FILE: give it, too")
+
+
+class MeasuresRecord(RunFacts):
+    """The content of measures.json: files, model and dose of the run, and what was measured."""
+
+    run: FileName
+    mask: FileName | None
+    model: FileName
+    model_sha256: str
+    drf: float | None
+    measurement: Measurement
+
+
+def measure_run(asked: Asked, output: Path | None, *, quiet: bool = False) -> MeasuresRecord:
+    """Measure the regions of a run; write measures.json and measures.csv into the new `output`."""
+    progress = Progress(quiet)
+    if output is None:
+        return _measured(asked, progress)
+    with whole_folder(output) as folder:
+        record = _measured(asked, progress)
+        write_json(folder / "measures.json", record)
+        write_csv(folder / "measures.csv", record.measurement)
+    return record
+
+
+def as_text(record: MeasuresRecord) -> str:
+    """Return what was measured for a person."""
+    return table(record.measurement)
+
+
+def _measured(asked: Asked, progress: Progress) -> MeasuresRecord:
+    with progress.stage("reading"):
+        run = read_run(asked.run, asked.scan)
+        regions = _regions(asked, run.measured)
+    with progress.stage("measuring"):
+        found = _with_intervals(asked, run, regions)
+    model = run.record.denoising.model
+    return MeasuresRecord(
+        run=str(asked.run),
+        mask=None if asked.mask is None else str(asked.mask),
+        model=Path(model.name).name,
+        model_sha256=model.sha256,
+        drf=run.record.denoising.drf,
+        measurement=found,
+        seconds=dict(progress.seconds),
+    )
+
+
+def _with_intervals(asked: Asked, run: Run, regions: Sequence[Region]) -> Measurement:
+    """Measure; where no level was asked for, a scan without intervals has a note that says why."""
+    try:
+        intervals = intervals_of(run, DEFAULT_LEVEL if asked.level is None else asked.level)
+    except (InputRefused, UsageError) as problem:
+        if asked.level is not None:
+            raise
+        found = measure(run.measured, run.denoised, regions)
+        return found.model_copy(update={"notes": (*found.notes, str(problem))})
+    return measure(run.measured, run.denoised, regions, **intervals._asdict())
+
+
+def _regions(asked: Asked, scan: PETImage) -> list[Region]:
+    found = []
+    if asked.mask is not None:
+        found += read_regions(
+            asked.mask, scan, names=asked.names, kind=asked.kind, resample=asked.resample
+        )
+    for number, text in enumerate(asked.spheres, 1):
+        sizes = numbers(text, "--sphere")
+        if len(sizes) != 4 or not 0 < sizes[3] <= 500:
+            raise UsageError(f"--sphere {text}: give X,Y,Z,R in mm, with a radius above 0")
+        name = "sphere" if len(asked.spheres) == 1 else f"sphere {number}"
+        found.append(ball_region(sizes[:3], sizes[3], scan, name=name, kind=asked.kind or "sphere"))
+    return found

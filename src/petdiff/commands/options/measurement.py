@@ -1,0 +1,69 @@
+"""Options about the regions of a run that are measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+REGIONS, RESULT = "Regions", "Result"
+
+Run = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Output folder of petdiff denoise, with run.json")
+]
+Mask = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Label map: each label is measured", rich_help_panel=REGIONS),
+]
+MaskNames = Annotated[
+    Path | None,
+    typer.Option(
+        "--names",
+        metavar="FILE",
+        help="Names of its labels (default: the .json beside it)",
+        rich_help_panel=REGIONS,
+    ),
+]
+Spheres = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sphere",
+        metavar="X,Y,Z,R",
+        help="Sphere: centre and radius in mm, RAS+ (right, anterior, superior); can be repeated",
+        rich_help_panel=REGIONS,
+    ),
+]
+Kind = Annotated[
+    Literal["lesion", "organ", "sphere"] | None,
+    typer.Option(
+        help="What the regions are: intervals are those of this kind (default: by the name)",
+        rich_help_panel=REGIONS,
+    ),
+]
+ToGrid = Annotated[
+    bool,
+    typer.Option(
+        "--resample",
+        help="Bring the mask to the scan's grid (nearest voxel)",
+        rich_help_panel=REGIONS,
+    ),
+]
+MeasuredScan = Annotated[
+    Path | None,
+    typer.Option("--scan", metavar="IN", help="Measured scan, if it is not where run.json says"),
+]
+Level = Annotated[
+    float | None,
+    typer.Option(
+        "--interval",
+        min=0,
+        max=1,
+        metavar="LEVEL",
+        help="Level of the intervals (default: 0.9, where the model has them)",
+    ),
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="New folder for measures.json and measures.csv"),
+]

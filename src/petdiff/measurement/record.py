@@ -1,0 +1,74 @@
+"""What was measured: for each region its figures in both scans, and their intervals."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from petdiff.errors import UsageError
+from petdiff.measurement.figures import FigureName
+from petdiff.measurement.region import Kind
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MeasuredFigure(_Record):
+    """One figure of a region; None where it does not exist.
+
+    lower, upper  between which the figure of the full-dose scan is expected; None without interval
+    no_interval   why there is none; "" where there is one, or where none was asked for
+    """
+
+    figure: FigureName
+    unit: str
+    measured: float | None
+    denoised: float | None
+    lower: float | None = None
+    upper: float | None = None
+    no_interval: str = ""
+
+
+class MeasuredRegion(_Record):
+    """A region and its figures.
+
+    kind       which regions of the calibration it is like
+    volume_ml  of the part in the field of view
+    voxels     the same in voxels
+    centre_mm  centre of its volume, RAS+ (right, anterior, superior are positive)
+    patients   of the calibration of its mean; None without interval
+    """
+
+    name: str
+    kind: Kind
+    volume_ml: float
+    voxels: float
+    centre_mm: tuple[float, float, float]
+    figures: tuple[MeasuredFigure, ...]
+    patients: int | None = None
+
+    def figure(self, name: FigureName) -> MeasuredFigure:
+        """Return one of its figures."""
+        return next(one for one in self.figures if one.figure == name)
+
+
+class Measurement(_Record):
+    """The figures of all regions.
+
+    unit   of the values of both scans: SUV, or the scan's own
+    level  of the intervals; None where there are none
+    notes  what a reader must know, a sentence each
+    """
+
+    unit: str
+    level: float | None
+    regions: tuple[MeasuredRegion, ...]
+    notes: tuple[str, ...] = ()
+
+    def region(self, name: str) -> MeasuredRegion:
+        """Return a region by its name; UsageError where there is none."""
+        for one in self.regions:
+            if one.name == name:
+                return one
+        known = ", ".join(one.name for one in self.regions)
+        raise UsageError(f"there is no region {name!r}: there are {known}")

@@ -1,0 +1,133 @@
+"""Regions to measure: what they are, where they lie on a scan's grid, and how they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.errors import InputRefused
+from petdiff.evaluation.lesions import Lesion, lesion_of_shares, sphere_lesion
+from petdiff.image import PETImage
+from petdiff.uncertainty.calibration.record import Region as Kind
+from petdiff.volume.regions import bounding_box, label_boxes
+
+__all__ = ["Kind", "Region", "ball_region", "label_regions", "mask_region"]
+
+_ALL_SEEN = 0.99  # of a region: from here on nothing is said of the rest
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A region on the grid of a scan.
+
+    name    how it is called in tables
+    kind    lesion, organ or sphere: which regions of the calibration it is like
+    place   its voxels, each with the share that belongs to the region
+    volume_ml  of the part that lies in the field of view
+    """
+
+    name: str
+    kind: Kind
+    place: Lesion
+    volume_ml: float
+
+    @property
+    def voxels(self) -> float:
+        """Its volume in voxels; partly covered voxels count by their share."""
+        return float(self.place.weights.sum())
+
+    @property
+    def cut(self) -> bool:
+        """Whether the field of view ends within it."""
+        return self.place.seen < _ALL_SEEN
+
+    def centre_mm(self, affine: NDArray[np.float64]) -> tuple[float, float, float]:
+        """Return its centre of volume in mm, RAS+."""
+        weights = self.place.weights
+        axes = [np.arange(cut.start, cut.stop) for cut in self.place.box]
+        sums = [weights.sum(axis=tuple({0, 1, 2} - {axis})) for axis in range(3)]
+        index = [float(n @ share / share.sum()) for n, share in zip(axes, sums, strict=True)]
+        x, y, z = (affine @ [*index, 1.0])[:3]
+        return float(x), float(y), float(z)
+
+
+def mask_region(
+    mask: NDArray[np.bool_], scan: PETImage, *, name: str = "region", kind: Kind = "lesion"
+) -> Region:
+    """Return the region of the voxels of a mask [i, j, k] on the scan's grid.
+
+    Raises InputRefused where the mask is empty or has another shape.
+    """
+    if mask.shape != scan.shape:
+        raise InputRefused(f"{name}: the mask has {mask.shape} voxels and the scan {scan.shape}")
+    if not mask.any():
+        raise InputRefused(f"{name} is empty: no voxel of the scan lies in it")
+    box = bounding_box(mask)
+    shares = mask[box].astype(np.float64)
+    volume_ml = float(shares.sum()) * _millilitre(scan)
+    place = lesion_of_shares(name, box, shares, scan.shape, scan.spacing_mm, volume_ml)
+    return Region(name, kind, place, volume_ml)
+
+
+def label_regions(
+    labels: NDArray[np.int32],
+    names: Mapping[int, str],
+    kinds: Mapping[int, Kind],
+    scan: PETImage,
+    other: Kind = "lesion",
+) -> list[Region]:
+    """Return a region per label above 0, called by its name, else by its number.
+
+    kinds, other  the kind of each label, and of those that are not in it
+    """
+    found = []
+    for number, box in label_boxes(labels).items():
+        shares = (labels[box] == number).astype(np.float64)
+        volume_ml = float(shares.sum()) * _millilitre(scan)
+        name = names.get(number) or f"label {number}"
+        place = lesion_of_shares(name, box, shares, scan.shape, scan.spacing_mm, volume_ml)
+        found.append(Region(name, kinds.get(number, other), place, volume_ml))
+    return found
+
+
+def ball_region(
+    centre_mm: Sequence[float],
+    radius_mm: float,
+    scan: PETImage,
+    *,
+    name: str = "sphere",
+    kind: Kind = "sphere",
+) -> Region:
+    """Return a ball about a point in mm, RAS+; voxels at its surface count by their share.
+
+    Raises InputRefused where it is smaller than a voxel, or less than half of it lies in the scan.
+    """
+    volume_ml = 4 / 3 * np.pi * radius_mm**3 / 1000
+    if not volume_ml >= _millilitre(scan):  # nor nan
+        raise InputRefused(
+            f"{name} of {radius_mm:g} mm radius has {volume_ml:.2g} ml and is smaller than a voxel "
+            f"({_millilitre(scan):.2g} ml): give a larger radius"
+        )
+    try:
+        place = sphere_lesion(name, centre_mm, radius_mm, scan.shape, scan.affine)
+    except InputRefused:
+        at = ", ".join(f"{mm:g}" for mm in centre_mm)
+        raise InputRefused(
+            f"{name} at ({at}) mm lies outside the scan's field of view: {_extent(scan)}"
+        ) from None
+    return Region(name, kind, place, place.volume_ml * min(place.seen, 1.0))
+
+
+def _extent(scan: PETImage) -> str:
+    """Return where a scan lies, in words."""
+    ends = zip("xyz", scan.corners_mm.min(axis=0), scan.corners_mm.max(axis=0), strict=True)
+    spans = ", ".join(f"{axis} {low:.0f} to {high:.0f}" for axis, low, high in ends)
+    return f"it spans {spans} mm (RAS+: right, anterior and superior are positive)"
+
+
+def _millilitre(scan: PETImage) -> float:
+    """Return the volume of a voxel in ml."""
+    return float(np.prod(scan.spacing_mm)) / 1000

@@ -1,0 +1,86 @@
+"""What was measured as a table for a person, and as a CSV file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from petdiff.measurement.figures import title_of
+from petdiff.measurement.record import MeasuredFigure, MeasuredRegion, Measurement
+
+COLUMNS = (
+    "region", "kind", "volume_ml", "figure", "unit", "measured", "denoised", "lower", "upper",
+    "level", "no_interval",
+)  # fmt: skip
+_MOST_NAMED = 5
+
+
+def table(found: Measurement) -> str:
+    """Return a block of lines per region, and below them why some figures have no interval."""
+    share = "" if found.level is None else f"{100 * found.level:g} % interval"
+    lines = [("", "measured", "denoised", share)]
+    for one in found.regions:
+        lines.append((_title(one), "", "", ""))
+        lines += [
+            _line(figure, found.unit) for figure in one.figures if figure.denoised is not None
+        ]
+    notes = [*_reasons(found.regions), *found.notes]
+    return "\n".join([_block(lines), *(f"- {note}" for note in notes)])
+
+
+def write_csv(path: Path, found: Measurement) -> None:
+    """Write a line for each region and figure; cells are empty where there is no number."""
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for one in found.regions:
+            for figure in one.figures:
+                row = figure.model_dump()
+                level = "" if figure.lower is None else found.level
+                row |= {"region": one.name, "kind": one.kind, "volume_ml": one.volume_ml}
+                row["level"] = level
+                writer.writerow("" if row[name] is None else row[name] for name in COLUMNS)
+
+
+def _title(one: MeasuredRegion) -> str:
+    x, y, z = one.centre_mm
+    return f"{one.name} ({one.kind}, {one.volume_ml:.3g} ml at {x:.0f}, {y:.0f}, {z:.0f} mm)"
+
+
+def _line(figure: MeasuredFigure, unit: str) -> tuple[str, str, str, str]:
+    name = title_of(figure.figure, unit)
+    shown = name if figure.unit == unit == "SUV" else f"{name}, {figure.unit}"
+    interval = "" if figure.lower is None else f"{_number(figure.lower)} … {_number(figure.upper)}"
+    return f"  {shown}", _number(figure.measured), _number(figure.denoised), interval
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _reasons(regions: Sequence[MeasuredRegion]) -> list[str]:
+    """Return each reason for missing intervals, with the regions that it is for."""
+    of: dict[str, dict[str, None]] = {}
+    for one in regions:
+        for figure in one.figures:
+            if figure.no_interval:
+                of.setdefault(figure.no_interval, {})[one.name] = None
+    return [f"{_listed(list(names))}: {reason}" for reason, names in of.items()]
+
+
+def _listed(names: Sequence[str]) -> str:
+    left = len(names) - _MOST_NAMED
+    shown = ", ".join(names[:_MOST_NAMED])
+    return f"{shown} and {left} more" if left > 0 else shown
+
+
+def _block(rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(len(row[n]) for row in rows if any(row[1:]) or n) for n in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(w) if n == 0 else cell.rjust(w)
+            for n, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
