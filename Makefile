@@ -51,7 +51,7 @@ $(BIN)/petdiff: pyproject.toml constraints.txt
 	touch $@
 
 .venv/installed-for-tests: $(BIN)/petdiff
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[dicom,test]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dicom,node,test]'
 	touch $@
 
 clean:

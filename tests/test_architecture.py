@@ -32,10 +32,12 @@ LATE_PACKAGES = {
     "skimage": "takes 0.3 s, and two measures need it",
     "rich": "only a terminal shows a bar",
     "resource": "not there on Windows",
+    "fcntl": "not there on Windows",
     "SimpleITK": "extra formats",
     "highdicom": "extra regions",
     "pynetdicom": "extra node",
     "prometheus_client": "extra node",
+    "dicomweb_client": "extra node",
     "dask": "extra cluster",
     "distributed": "extra cluster",
 }
@@ -55,6 +57,7 @@ LATE_MODULES = {
     "petdiff.evaluation.cohort.unit": "torch: a process that only filters does without",
     "petdiff.io.__init__": "each form of file has its own packages, and readers import this one",
     "petdiff.module.run": "torch: a wrong environment is refused before it is there",
+    "petdiff.node.run": "extra node",
     "petdiff.volume.noise": "torch",
 }
 

@@ -49,6 +49,7 @@ from petdiff.commands.options.model import (
     Steps,
     VoxelSize,
 )
+from petdiff.commands.options.node import NodeConfig
 from petdiff.commands.options.result import Format, Json, ModelOut, Out, OutDefault, Quiet
 from petdiff.commands.options.scan import (
     Described,
@@ -270,6 +271,14 @@ def module() -> int:
     from petdiff.commands.module import run_as_module
 
     return run_as_module()
+
+
+@app.command()
+def node(config: NodeConfig) -> None:
+    """Run a DICOM node: receive PET series, denoise them and send the results on."""
+    from petdiff.commands.node import serve
+
+    serve(config)
 
 
 @app.command()

@@ -32,6 +32,7 @@ OPTIONS = {
     "evaluate": "output reference test low labels names lesions resample series units suv-factor "
     "workers quiet",
     "module": "",
+    "node": "config",
     "suv": "series units suv-factor json",
     "info": "series json",
     "convert": "output",

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
-import time
-import urllib.request
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +16,7 @@ from petdiff.errors import PetdiffError, UsageError
 from petdiff.image import PETImage
 from petdiff.io import Derivation, read, read_suv, write
 from support.dicom_factory import pet_slices, save
-
-# pynetdicom installs commands of dcmtk's names beside Python; these tests mean dcmtk's own.
-SYSTEM_PROGRAMS = "/usr/sbin:/usr/bin:/usr/local/bin"
+from support.pacs import fetch, orthanc, system_program
 
 UNTOUCHED = (
     "StudyInstanceUID", "FrameOfReferenceUID", "PatientID", "PatientName", "AccessionNumber",
@@ -201,65 +195,17 @@ def test_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@pytest.fixture
-def orthanc(tmp_path: Path) -> Iterator[tuple[int, int]]:
-    """A PACS on loopback with an empty store: its DICOM and HTTP ports."""
-    server = shutil.which("Orthanc", path=SYSTEM_PROGRAMS)
-    if not server or not shutil.which("storescu", path=SYSTEM_PROGRAMS):
-        pytest.skip("Orthanc or storescu (dcmtk) is not installed")
-    dicom_port, http_port = free_port(), free_port()
-    settings = {
-        "Name": "test",
-        "StorageDirectory": str(tmp_path / "store"),
-        "IndexDirectory": str(tmp_path / "store"),
-        "DicomPort": dicom_port,
-        "HttpPort": http_port,
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        "Plugins": [],
-    }
-    (tmp_path / "orthanc.json").write_text(json.dumps(settings))
-    process = subprocess.Popen(
-        [server, tmp_path / "orthanc.json"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        for _ in range(150):
-            try:
-                fetch(http_port, "system")
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield dicom_port, http_port
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-def fetch(http_port: int, path: str) -> bytes:
-    with urllib.request.urlopen(f"http://127.0.0.1:{http_port}/{path}", timeout=10) as answer:
-        content: bytes = answer.read()
-        return content
-
-
 @pytest.mark.oracle
-def test_pixels_survive_a_pacs(tmp_path: Path, orthanc: tuple[int, int]) -> None:
-    dicom_port, http_port = orthanc
+def test_pixels_survive_a_pacs(tmp_path: Path) -> None:
+    storescu = system_program("storescu")
     write(read(save(pet_slices(), tmp_path / "source")), tmp_path / "derived")
     files = sorted((tmp_path / "derived").iterdir())
-    storescu = shutil.which("storescu", path=SYSTEM_PROGRAMS)
-    assert storescu
-    subprocess.run([storescu, "127.0.0.1", str(dicom_port), *files], check=True)
-    (tmp_path / "back").mkdir()
-    for n, instance in enumerate(json.loads(fetch(http_port, "instances"))):
-        content = fetch(http_port, f"instances/{instance}/file")
-        (tmp_path / "back" / f"{n}.dcm").write_bytes(content)
+    with orthanc(tmp_path) as (dicom_port, http_port):
+        subprocess.run([storescu, "127.0.0.1", str(dicom_port), *files], check=True)
+        (tmp_path / "back").mkdir()
+        for n, instance in enumerate(json.loads(fetch(http_port, "instances"))):
+            content = fetch(http_port, f"instances/{instance}/file")
+            (tmp_path / "back" / f"{n}.dcm").write_bytes(content)
     sent, returned = by_position(tmp_path / "derived"), by_position(tmp_path / "back")
     assert [ds.PixelData for ds in returned] == [ds.PixelData for ds in sent]
     assert [ds.SOPInstanceUID for ds in returned] == [ds.SOPInstanceUID for ds in sent]

@@ -1,0 +1,211 @@
+"""Images that come in, gathered into series.
+
+An image is confirmed to its sender only when it lies on the disk under its name. A series is
+complete when its headers' number of images is there, or, where they say none, when no image has
+come for a while.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydicom.uid import UID
+
+from petdiff import disk
+from petdiff.node.counters import Counters
+from petdiff.node.entry import Entry, Kind
+from petdiff.node.header import ImageFacts, image_facts
+from petdiff.node.log import count_of, say
+from petdiff.node.queue import INCOMPLETE, Queue, bytes_in, free_bytes
+from petdiff.node.settings import Limits, Listen
+
+# Status of a C-STORE response (PS3.4 B.2.3).
+STORED, NO_ROOM, WRONG_CLASS, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0xC000
+_SETTLE_SECONDS = 2.0  # without an image, after the number of images is reached
+_MEASURED_EVERY_S = 30.0
+
+_Key = tuple[Kind, str, str]
+
+
+@dataclass
+class _Incoming:
+    """A series of which images are coming; `names` are those on the disk."""
+
+    entry: Entry
+    last: float
+    expected: int | None = None
+    sop_class: str = ""
+    names: set[str] = field(default_factory=set)
+
+
+class Arrivals:
+    """The series in receiving/. `store` may be called from any thread, `collect` from one."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        listen: Listen,
+        limits: Limits,
+        counters: Counters,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._queue, self._listen, self._limits = queue, listen, limits
+        self._counters, self._clock = counters, clock
+        self._lock = threading.Lock()
+        self._used, self._measured = 0, -_MEASURED_EVERY_S
+        self._told: set[tuple[str, int]] = set()
+        self._series: dict[_Key, _Incoming] = {}
+        for entry in queue.entries("receiving"):
+            self._resume(entry)
+
+    def _resume(self, entry: Entry) -> None:
+        """Go on with a series that a former node began; its time without images starts anew."""
+        names = entry.image_names()
+        facts = image_facts(entry.images / f"{names[0]}.dcm") if names else None
+        incoming = _Incoming(entry, self._clock(), names=set(names))
+        if facts is not None:
+            incoming.expected, incoming.sop_class = facts.expected, facts.sop_class
+        self._series[_key(entry.origin.kind, entry.origin.series, entry.origin.sender)] = incoming
+
+    def store(self, parts: Sequence[bytes | memoryview], sender: str) -> int:
+        """Take one DICOM file, given in parts; return the status for its sender."""
+        size = sum(len(part) for part in parts)
+        if not self._has_room(size):
+            self._refused(sender, "no room: see limits.queue_gb and limits.free_gb")
+            return NO_ROOM
+        file = self._queue.incoming / secrets.token_hex(8)
+        try:
+            with file.open("wb") as stream:
+                for part in parts:
+                    stream.write(part)
+            disk.flush(file)
+            status = self._take(file, sender)
+        except OSError as problem:
+            self._refused(sender, f"cannot be written ({disk.reason(problem)})")
+            return NO_ROOM
+        finally:
+            file.unlink(missing_ok=True)
+        if status == STORED:
+            self._used += size
+        return status
+
+    def _refused(self, sender: str, reason: str) -> None:
+        self._counters.add("images_refused")
+        say(f"image of {sender} refused: {reason}")
+
+    def _has_room(self, size: int) -> bool:
+        now = self._clock()
+        if now - self._measured >= _MEASURED_EVERY_S:
+            self._used, self._measured = bytes_in(self._queue.folder), now
+        enough = free_bytes(self._queue.folder) - size >= 1e9 * self._limits.free_gb
+        return enough and self._used + size <= 1e9 * self._limits.queue_gb
+
+    def _take(self, file: Path, sender: str) -> int:
+        """Put a complete file into its series; return the status."""
+        facts = image_facts(file)
+        with self._lock:
+            if facts is None:
+                return self._place(file, "damaged", secrets.token_hex(8), None, sender)
+            kind: Kind = "pet" if facts.is_pet else "other"
+            number = self._queue.taken_as(facts.series) if kind == "pet" else None
+            if number is not None:
+                if self._queue.was_made_from(number, facts.instance):
+                    self._repeated(number, sender)
+                    return STORED
+                kind = "late"
+            return self._place(file, kind, facts.instance, facts, sender)
+
+    def _place(
+        self, file: Path, kind: Kind, name: str, facts: ImageFacts | None, sender: str
+    ) -> int:
+        series = "" if facts is None else facts.series
+        incoming = self._incoming(kind, series, sender)
+        if facts is not None:
+            incoming.expected = incoming.expected or facts.expected
+            incoming.sop_class = facts.sop_class
+        if name not in incoming.names:  # the first image of a UID stays
+            os.replace(file, incoming.entry.images / f"{name}.dcm")
+            disk.flush_folder(incoming.entry.images)
+            incoming.names.add(name)
+        incoming.last = self._clock()
+        if facts is None:
+            self._refused(sender, f"damaged; kept with series {incoming.entry.number}")
+            return NOT_UNDERSTOOD
+        self._counters.add("images_received")
+        return STORED
+
+    def _incoming(self, kind: Kind, series: str, sender: str) -> _Incoming:
+        key = _key(kind, series, sender)
+        if key not in self._series:
+            entry = self._queue.revive(series) if kind == "pet" else None
+            if entry is not None:
+                say(f"series {entry.number}: more images from {sender}, taken back from discard")
+                self._resume(entry)
+            else:
+                entry = self._queue.create(kind, series, sender)
+                say(f"series {entry.number}: begun by {sender}")
+                self._series[key] = _Incoming(entry, self._clock())
+        return self._series[key]
+
+    def _repeated(self, number: int, sender: str) -> None:
+        self._counters.add("images_repeated")
+        if (sender, number) not in self._told:
+            self._told.add((sender, number))
+            say(f"series {number}: sent again by {sender}; it was taken before, so left out")
+
+    def collect(self) -> int:
+        """Move each series that is complete, or that stopped coming; return how many."""
+        with self._lock:
+            settled = [
+                (key, incoming) for key, incoming in self._series.items() if self._is_over(incoming)
+            ]
+            for key, incoming in settled:
+                del self._series[key]
+                self._settle(incoming)
+            if not self._series:
+                self._told.clear()
+        return len(settled)
+
+    def _is_over(self, incoming: _Incoming) -> bool:
+        quiet_s = self._clock() - incoming.last
+        if incoming.entry.origin.kind == "pet" and len(incoming.names) == incoming.expected:
+            return quiet_s >= min(_SETTLE_SECONDS, self._listen.quiet_seconds)
+        return quiet_s >= self._listen.quiet_seconds
+
+    def _settle(self, incoming: _Incoming) -> None:
+        entry, count = incoming.entry, len(incoming.names)
+        reason = self._reason(incoming, count)
+        if reason:
+            self._queue.discard(entry, reason)
+            self._counters.add("series_discarded")
+            say(f"series {entry.number}: discarded: {reason}")
+        else:
+            self._queue.move(entry, "ready")
+            say(f"series {entry.number}: complete with {count_of(count, 'image')}")
+
+    def _reason(self, incoming: _Incoming, count: int) -> str:
+        """Return why a series is not denoised; empty where it is."""
+        kind, expected = incoming.entry.origin.kind, incoming.expected or 0
+        if kind == "damaged":
+            return f"{count_of(count, 'file')} cannot be read as DICOM"
+        if kind == "other":
+            return f"{count_of(count, 'image')} of {UID(incoming.sop_class).name}, not PET"
+        if kind == "late":
+            number = self._queue.taken_as(incoming.entry.origin.series)
+            return f"{count_of(count, 'image')} came after their series was taken as {number}"
+        if count == 0:
+            return "no image arrived"
+        if count < expected and self._listen.incomplete == "discard":
+            return f"{INCOMPLETE}: {count} of {expected} images arrived"
+        return ""
+
+
+def _key(kind: Kind, series: str, sender: str) -> _Key:
+    """Return what images of one series have in common; damaged files are kept by sender."""
+    return (kind, series, sender if kind == "damaged" else "")

@@ -1,0 +1,156 @@
+"""The thread of a device: it takes complete series, and has its worker denoise them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from pydantic import BaseModel, ConfigDict
+
+from petdiff import disk
+from petdiff.node.counters import Counters
+from petdiff.node.entry import Entry, read_record, write_record
+from petdiff.node.log import count_of, say
+from petdiff.node.queue import Queue
+from petdiff.node.worker_process import WorkerDied, WorkerProcess
+from petdiff.node.worker_protocol import Reply
+
+_ATTEMPTS = "attempts.json"
+_MOST_FAILURES = 3
+_MOST_STARTS = 20  # without any outcome: each of them took the node down with it
+_PAUSES_S = (10.0, 60.0)  # after the first failure, and the second
+_RESTART_PAUSES_S = (1.0, 10.0, 60.0, 300.0)
+_DISK_PAUSE_S = 60.0
+_POLL_S = 0.5
+
+
+class Attempts(BaseModel):
+    """How often a series was begun, and how often that failed while the node lived on."""
+
+    model_config = ConfigDict(frozen=True)
+    starts: int = 0
+    failures: int = 0
+
+
+class Ready:
+    """The series in ready/, handed to one worker each; one that failed rests for a while."""
+
+    def __init__(self, queue: Queue, clock: Callable[[], float] = time.monotonic) -> None:
+        self._queue, self._clock = queue, clock
+        self._lock = threading.Lock()
+        self._rests_until: dict[int, float] = {}
+
+    def take(self) -> Entry | None:
+        """Move the first series that may be begun to working/; None: there is none."""
+        with self._lock:
+            for entry in self._queue.entries("ready"):
+                if self._clock() >= self._rests_until.get(entry.number, 0.0):
+                    self._rests_until.pop(entry.number, None)
+                    (entry.path / "reason.txt").unlink(missing_ok=True)  # put back by hand
+                    return self._queue.move(entry, "working")
+        return None
+
+    def put_back(self, entry: Entry, pause_s: float) -> None:
+        """Return a series to ready/, to be taken again after a pause."""
+        with self._lock:
+            self._rests_until[entry.number] = self._clock() + pause_s
+            self._queue.move(entry, "ready")
+
+
+class Denoiser(threading.Thread):
+    """Denoises series until `stop` is set."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        ready: Ready,
+        worker: WorkerProcess,
+        counters: Counters,
+        *,
+        seconds: float,
+        stop: threading.Event,
+    ) -> None:
+        super().__init__(name="denoiser", daemon=True)
+        self._queue, self._ready, self._worker, self._counters = queue, ready, worker, counters
+        self._seconds, self._stop_event = seconds, stop
+
+    def run(self) -> None:
+        """Take one series after the other."""
+        while not self._stop_event.is_set():
+            try:
+                if not self._worker.runs:
+                    self._restart()
+                    continue
+                entry = self._ready.take()
+                if entry is None:
+                    self._stop_event.wait(_POLL_S)
+                else:
+                    self._denoise(entry)
+            except Exception as problem:  # a full disk, a folder removed by hand
+                said = disk.reason(problem) if isinstance(problem, OSError) else ""
+                say(f"the queue cannot be used: {said or type(problem).__name__}")
+                self._stop_event.wait(_RESTART_PAUSES_S[1])
+
+    def _restart(self) -> None:
+        for pause_s in (*_RESTART_PAUSES_S, None):
+            try:
+                reply = self._worker.start()
+            except WorkerDied as problem:
+                said = str(problem)
+            else:
+                if reply.outcome == "ready":
+                    say(f"worker ready: {reply.public}")
+                    return
+                said = reply.public
+            if self._stop_event.is_set():
+                return
+            say(f"worker cannot start: {said}")
+            if self._stop_event.wait(pause_s or _RESTART_PAUSES_S[-1]):
+                return
+
+    def _denoise(self, entry: Entry) -> None:
+        attempts = read_record(entry.path / _ATTEMPTS, Attempts) or Attempts()
+        attempts = attempts.model_copy(update={"starts": attempts.starts + 1})
+        if attempts.starts > _MOST_STARTS:
+            self._discard(entry, f"begun {_MOST_STARTS} times, and each time the node was killed")
+            return
+        write_record(entry.path / _ATTEMPTS, attempts)
+        say(f"series {entry.number}: denoising")
+        try:
+            reply = self._worker.denoise(entry, self._seconds)
+        except WorkerDied as problem:
+            if self._stop_event.is_set():
+                return  # it lies in working/, where the next start finds it
+            self._counters.add("workers_died")
+            reply = Reply(outcome="failed", reason=str(problem), public=str(problem))
+        self._settle(entry, reply, attempts)
+
+    def _settle(self, entry: Entry, reply: Reply, attempts: Attempts) -> None:
+        answer = entry.answer()
+        if answer is not None:  # complete, even if the worker died before it said so
+            disk.remove(self._queue.move(entry, "sending").images)
+            self._counters.add("series_denoised")
+            say(
+                f"series {entry.number}: denoised, {count_of(answer.images, 'image')} in "
+                f"{answer.seconds:g} s, {count_of(answer.warnings, 'warning')}"
+            )
+        elif reply.outcome == "refused":
+            self._discard(entry, reply.reason, reply.public)
+        elif reply.disk_full:
+            say(f"series {entry.number}: the disk is full; tried again in {_DISK_PAUSE_S:g} s")
+            self._ready.put_back(entry, _DISK_PAUSE_S)
+        elif attempts.failures + 1 >= _MOST_FAILURES:
+            times = f"failed {_MOST_FAILURES} times"
+            self._discard(entry, f"{times}: {reply.reason}", f"{times}: {reply.public}")
+        else:
+            failed = attempts.model_copy(update={"failures": attempts.failures + 1})
+            write_record(entry.path / _ATTEMPTS, failed)
+            pause_s = _PAUSES_S[attempts.failures]
+            say(f"series {entry.number}: {reply.public}; tried again in {pause_s:g} s")
+            self._ready.put_back(entry, pause_s)
+
+    def _discard(self, entry: Entry, reason: str, public: str = "") -> None:
+        self._queue.discard(entry, reason)
+        self._counters.add("series_discarded")
+        say(f"series {entry.number}: discarded: {public or reason}")

@@ -1,0 +1,275 @@
+"""The DICOM port: who may open an association, C-ECHO, and C-STORE into the arrivals."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import socketserver
+import ssl
+import threading
+import time
+from contextlib import suppress
+from io import BytesIO
+from typing import Any
+
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+from pynetdicom import AE, AllStoragePresentationContexts, _config, evt
+from pynetdicom.association import Association
+from pynetdicom.dsutils import encode_file_meta
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.transport import ThreadedAssociationServer
+
+from petdiff import disk
+from petdiff.errors import UsageError
+from petdiff.node.arrivals import NO_ROOM, NOT_UNDERSTOOD, Arrivals
+from petdiff.node.counters import Counters
+from petdiff.node.log import say, say_seldom
+from petdiff.node.settings import NodeSettings, ServerTLS
+
+_UNCOMPRESSED = (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+)
+_COMPRESSED = (RLELossless, JPEGLosslessSV1, JPEGLossless, JPEGLSLossless, JPEG2000Lossless)
+_PDU_BYTES = 131_072
+_REJECTED_SENDER = (0x01, 0x01, 0x03)  # result, source, reason: calling AE title (PS3.8 9.3.4)
+_HANDSHAKE_S, _REQUEST_S = 10.0, 10.0
+_IDLE_S = 3.0  # after which an association gives way to a new one where all are taken
+_POLL_S = 0.5
+
+
+class DicomServer:
+    """Listens on the DICOM port from `start` to `stop`.
+
+    Raises UsageError where the port cannot be opened.
+    """
+
+    def __init__(self, settings: NodeSettings, arrivals: Arrivals, counters: Counters) -> None:
+        silence_pynetdicom()
+        listen = settings.listen
+        handler = _Handler(settings, arrivals, counters)
+        entity = AE(ae_title=listen.ae_title)
+        entity.require_called_aet = True
+        entity.maximum_associations = listen.associations
+        entity.maximum_pdu_size = _PDU_BYTES
+        entity.network_timeout = listen.idle_seconds
+        entity.acse_timeout = entity.dimse_timeout = _REQUEST_S
+        entity.add_supported_context(Verification, list(_UNCOMPRESSED))
+        syntaxes = [*_UNCOMPRESSED, *filter(_can_decode, _COMPRESSED)]
+        for context in AllStoragePresentationContexts:
+            entity.add_supported_context(str(context.abstract_syntax), syntaxes)
+        try:
+            self._server = _Server(
+                entity,
+                (str(listen.address), listen.port),
+                listen.ae_title,
+                entity.supported_contexts,
+                None if listen.tls is None else _server_context(listen.tls),
+                handler.bound(),
+            )
+        except OSError as problem:
+            raise UsageError(
+                f"listen.port {listen.port} at {listen.address} cannot be opened "
+                f"({disk.reason(problem)}): take another, or stop what has it"
+            ) from None
+        self._server.admit(settings, handler)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_POLL_S,), name="DICOM port", daemon=True
+        )
+
+    @property
+    def open_associations(self) -> int:
+        """The number of associations that are open now."""
+        return len(self._server.active_associations)
+
+    def start(self) -> None:
+        """Answer peers from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the port, and end every association."""
+        # pynetdicom's own shutdown asks for a server that its AE has started.
+        socketserver.BaseServer.shutdown(self._server)
+        with suppress(OSError):
+            self._server.server_close()
+        for association in self._server.active_associations:
+            _hang_up(association)
+
+
+class _Server(ThreadedAssociationServer):
+    """Turns peers away before they cost a thread, and lets no handshake hold up the others."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def admit(self, settings: NodeSettings, handler: _Handler) -> None:
+        self._settings, self._handler = settings, handler
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        address = str(client_address[0])
+        if not self._settings.may_send(None, address):
+            self._handler.refused(f"connection from {address}", "the address is not allowed")
+            return False
+        most = self._settings.listen.associations
+        if len(self.active_associations) >= most:
+            self._handler.end_idlest(self.active_associations)
+        if len(self.active_associations) >= 2 * most:
+            self._handler.refused(f"connection from {address}", "too many are open")
+            return False
+        return True
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        assert self.socket is not None
+        connection, address = self.socket.accept()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.ssl_context is None:
+            return connection, address
+        connection.settimeout(_HANDSHAKE_S)
+        wrapped = self.ssl_context.wrap_socket(
+            connection, server_side=True, do_handshake_on_connect=False
+        )
+        return wrapped, address
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        if isinstance(request, ssl.SSLSocket):
+            request.do_handshake()
+            request.settimeout(None)
+        super().finish_request(request, client_address)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        self._handler.refused(f"connection from {client_address[0]}", "no TLS, or broken off")
+
+
+class _Handler:
+    """What happens on each event of an association."""
+
+    def __init__(self, settings: NodeSettings, arrivals: Arrivals, counters: Counters) -> None:
+        self._settings, self._arrivals, self._counters = settings, arrivals, counters
+        self._most_bytes = settings.listen.image_mb << 20
+        self._heard: dict[Association, tuple[float, int]] = {}  # time, bytes of the message so far
+
+    def bound(self) -> list[evt.EventHandlerType]:
+        """Return the handlers by event."""
+        return [
+            (evt.EVT_REQUESTED, self._requested),
+            (evt.EVT_REJECTED, self._rejected),
+            (evt.EVT_ACCEPTED, self._accepted),
+            (evt.EVT_ABORTED, self._aborted),
+            (evt.EVT_CONN_CLOSE, self._closed),
+            (evt.EVT_DATA_RECV, self._received),
+            (evt.EVT_C_ECHO, lambda event: 0x0000),
+            (evt.EVT_C_STORE, self._store),
+        ]
+
+    def refused(self, who: str, why: str) -> None:
+        """Count and log a peer that was turned away."""
+        self._counters.add("associations_refused")
+        say_seldom(f"{who} refused: {why}")
+
+    def end_idlest(self, associations: list[Association]) -> None:
+        """Hang up on the association that has been silent for longest, and wait for its end."""
+        heard = {one: self._heard.get(one, (time.monotonic(), 0))[0] for one in associations}
+        idlest = min(heard, key=lambda one: heard[one])
+        if time.monotonic() - heard[idlest] >= _IDLE_S:
+            say_seldom(f"association of {_peer(idlest)} ended: idle, and all are taken")
+            _hang_up(idlest)
+            idlest.join(timeout=1.0)
+
+    def _requested(self, event: evt.Event) -> None:
+        peer = event.assoc.requestor
+        title = str(peer.primitive.calling_ae_title).strip() if peer.primitive else ""
+        address = str(peer.address)
+        if not self._settings.may_send(title, address):
+            self.refused(f"association of {title} at {address}", "it is not among the senders")
+            event.assoc.acse.send_reject(*_REJECTED_SENDER)
+            event.assoc.kill()
+
+    def _rejected(self, event: evt.Event) -> None:
+        self.refused(
+            f"association of {_peer(event.assoc)}",
+            f"too many are open, or it calls another AE title than "
+            f"{self._settings.listen.ae_title}",
+        )
+
+    def _accepted(self, event: evt.Event) -> None:
+        self._counters.add("associations_accepted")
+
+    def _aborted(self, event: evt.Event) -> None:
+        self._counters.add("associations_broken")
+        say_seldom(f"association of {_peer(event.assoc)} broke off, or was idle for too long")
+
+    def _closed(self, event: evt.Event) -> None:
+        self._heard.pop(event.assoc, None)
+
+    def _received(self, event: evt.Event) -> None:
+        size = self._heard.get(event.assoc, (0.0, 0))[1] + len(event.data)
+        self._heard[event.assoc] = time.monotonic(), size
+        if size > self._most_bytes:
+            say(f"association of {_peer(event.assoc)} ended: an image above listen.image_mb")
+            _hang_up(event.assoc)
+
+    def _store(self, event: evt.Event) -> int:
+        """Hand an image to the arrivals; whatever goes wrong is a status for the sender."""
+        self._heard[event.assoc] = time.monotonic(), 0
+        try:
+            data: BytesIO = event.request.DataSet  # type: ignore
+            meta = b"\0" * 128 + b"DICM" + encode_file_meta(event.file_meta)
+            return self._arrivals.store([meta, data.getbuffer()], _title(event.assoc))
+        except MemoryError:
+            say(f"image of {_peer(event.assoc)} refused: out of memory")
+            return NO_ROOM
+        except Exception as problem:  # the text may quote the image's header
+            say(f"image of {_peer(event.assoc)} refused: {type(problem).__name__}")
+            return NOT_UNDERSTOOD
+
+
+def silence_pynetdicom() -> None:
+    """Let pynetdicom log nothing: its messages may quote headers."""
+    _config.LOG_HANDLER_LEVEL = "none"
+    logger = logging.getLogger("pynetdicom")
+    logger.setLevel(logging.CRITICAL + 1)
+    logger.propagate = False
+
+
+def _hang_up(association: Association) -> None:
+    """Close a connection at once; its threads then end by themselves."""
+    connection = association.dul.socket
+    if connection is not None and connection.socket is not None:
+        with suppress(OSError):
+            connection.socket.shutdown(socket.SHUT_RDWR)
+
+
+def _title(association: Association) -> str:
+    return str(association.requestor.ae_title).strip()
+
+
+def _peer(association: Association) -> str:
+    return f"{_title(association) or 'a peer'} at {association.requestor.address}"
+
+
+def _can_decode(syntax: UID) -> bool:
+    return get_decoder(syntax).is_available
+
+
+def _server_context(tls: ServerTLS) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(tls.certificate, tls.key)
+    if tls.ca is not None:
+        context.load_verify_locations(str(tls.ca))
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context

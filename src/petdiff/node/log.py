@@ -1,0 +1,39 @@
+"""The node's log: one line an event, with the time, and nothing that names a patient.
+
+Series are named by the node's own number, peers by AE title and address.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime
+
+from petdiff.terminal import one_line, print_message
+
+_PAUSE_S = 10.0
+_MOST_KEPT = 1000
+_lock = threading.Lock()
+_last: dict[str, float] = {}
+
+
+def say(text: str) -> None:
+    """Print one line to stderr, with the time in UTC."""
+    print_message(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {one_line(text)}")
+
+
+def say_seldom(text: str) -> None:
+    """Print a line unless the same one was printed in the last seconds: peers may be many."""
+    now = time.monotonic()
+    with _lock:
+        if now - _last.get(text, -_PAUSE_S) < _PAUSE_S:
+            return
+        if len(_last) >= _MOST_KEPT:
+            _last.clear()
+        _last[text] = now
+    say(text)
+
+
+def count_of(number: int, thing: str) -> str:
+    """Return a number with its noun: 1 image, 2 images."""
+    return f"{number} {thing}{'' if number == 1 or thing == 'series' else 's'}"

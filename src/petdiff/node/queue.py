@@ -1,0 +1,274 @@
+"""The queue on disk: a folder for each state of a series, and renames between them.
+
+receiving/  series whose images are coming in
+ready/      complete series that wait for a worker
+working/    series that a worker has
+sending/    denoised series that have not reached all their destinations
+done/       a record of each series that has
+discard/    refused series, each with reason.txt
+
+A rename is the only step from one state to the next, so that a kill at any moment leaves each
+series in exactly one of them. `recover` finishes what a kill has interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from petdiff import disk
+from petdiff.errors import PetdiffError, UsageError
+from petdiff.node.entry import (
+    ORIGIN,
+    REASON,
+    Answer,
+    Done,
+    Entry,
+    Kind,
+    Origin,
+    read_entry,
+    read_record,
+    write_reason,
+    write_record,
+)
+from petdiff.node.log import say
+from petdiff.runs import remove_unfinished
+
+State = Literal["receiving", "ready", "working", "sending", "done", "discard"]
+STATES: tuple[State, ...] = ("receiving", "ready", "working", "sending", "done", "discard")
+# First words of the reason of a series that its missing images would complete.
+INCOMPLETE = "incomplete"
+_TAKEN: tuple[State, ...] = ("ready", "working", "sending")
+_REMEMBERED = 8  # series whose list of images stays in memory
+
+
+class Queue:
+    """The series of a node. Any thread may call any method.
+
+    Raises UsageError where the folder cannot be made or written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.RLock()
+        self._sources: OrderedDict[int, frozenset[str]] = OrderedDict()
+        try:
+            for state in STATES:
+                (folder / state).mkdir(parents=True, exist_ok=True)
+            self.incoming = folder / "receiving" / ".incoming"
+            self.incoming.mkdir(exist_ok=True)
+            if not os.access(folder / "receiving", os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as problem:
+            raise UsageError(f"folder {folder} cannot be used ({disk.reason(problem)})") from None
+        self._taken: dict[str, int] = {}
+        self._last = 0
+
+    def recover(self) -> None:
+        """Finish what a kill has interrupted; call it once, before anything else."""
+        for file in self.incoming.iterdir():
+            disk.remove(file)
+        for state in STATES:
+            for path in (self.folder / state).iterdir():
+                if path.name.startswith(".") and path != self.incoming:
+                    disk.remove(path)
+        for entry in self.entries("working"):
+            remove_unfinished(entry.path)
+            self._resume(entry, "sending" if entry.answer() else "ready")
+        for entry in self.entries("receiving"):
+            self._resume(entry, None)
+        for entry in self.entries("sending"):
+            if self._done_file(entry.number).exists():
+                self._remove(entry.path)
+            else:
+                disk.remove(entry.images)
+        self._index()
+
+    def _resume(self, entry: Entry, state: State | None) -> None:
+        if entry.reason():
+            self.move(entry, "discard")
+        elif state is not None:
+            self.move(entry, state)
+
+    def _index(self) -> None:
+        """Learn which series were taken, and the highest number."""
+        self._taken = {
+            entry.origin.series: entry.number
+            for state in _TAKEN
+            for entry in self.entries(state)
+            if entry.origin.kind == "pet"
+        }
+        numbers = [entry.number for state in STATES for entry in self.entries(state)]
+        for done in self.done():
+            self._taken[done.origin.series] = done.origin.number
+            numbers.append(done.origin.number)
+        self._last = max(numbers, default=0)
+
+    def entries(self, state: State) -> list[Entry]:
+        """Return the series of a state, by number."""
+        found = []
+        for name in sorted(os.listdir(self.folder / state)):
+            if not name.startswith(".") and not name.endswith(".json"):
+                entry = read_entry(self.folder / state / name)
+                if entry is not None:
+                    found.append(entry)
+        return found
+
+    def done(self) -> Iterator[Done]:
+        """Yield the records of the series that are done, by number."""
+        for file in sorted((self.folder / "done").glob("*.json")):
+            record = read_record(file, Done)
+            if record is not None:
+                yield record
+
+    def counts(self) -> dict[State, int]:
+        """Return the number of series in each state."""
+        return {
+            state: sum(not name.startswith(".") for name in os.listdir(self.folder / state))
+            for state in STATES
+        }
+
+    def create(self, kind: Kind, series: str, sender: str) -> Entry:
+        """Begin a series in receiving/."""
+        with self._lock:
+            self._last += 1
+            origin = Origin(number=self._last, kind=kind, series=series, sender=sender)
+            path = self._path("receiving", self._last)
+            unfinished = path.with_name(f".{path.name}")
+            disk.remove(unfinished)
+            (unfinished / "images").mkdir(parents=True)
+            write_record(unfinished / ORIGIN, origin)
+            os.rename(unfinished, path)
+            disk.flush_folder(path.parent)
+            return Entry(path, origin)
+
+    def revive(self, series: str) -> Entry | None:
+        """Take a series back from discard/ whose missing images are coming; None: there is none."""
+        with self._lock:
+            for entry in reversed(self.entries("discard")):
+                if entry.origin.series == series and entry.reason().startswith(INCOMPLETE):
+                    moved = self.move(entry, "receiving")
+                    (moved.path / REASON).unlink(missing_ok=True)
+                    return moved
+        return None
+
+    def move(self, entry: Entry, state: State) -> Entry:
+        """Move a series to another state, by one rename."""
+        target = self._path(state, entry.number)
+        with self._lock:
+            os.rename(entry.path, target)
+            if entry.origin.kind == "pet":
+                if state in _TAKEN:
+                    self._taken[entry.origin.series] = entry.number
+                elif self._taken.get(entry.origin.series) == entry.number:
+                    del self._taken[entry.origin.series]
+        disk.flush_folder(entry.path.parent)
+        disk.flush_folder(target.parent)
+        return Entry(target, entry.origin)
+
+    def discard(self, entry: Entry, reason: str) -> None:
+        """Move a series to discard/ with the reason as text; on a full disk, without."""
+        try:
+            write_reason(entry, reason)
+        except OSError as problem:
+            say(f"series {entry.number}: reason.txt cannot be written ({disk.reason(problem)})")
+        self.move(entry, "discard")
+
+    def finish(self, entry: Entry, answer: Answer, destinations: tuple[str, ...]) -> None:
+        """Record that a result has reached its destinations, and remove it."""
+        record = Done(origin=entry.origin, answer=answer, destinations=destinations)
+        with self._lock:
+            write_record(self._done_file(entry.number), record)
+            self._remove(entry.path)
+
+    def taken_as(self, series: str) -> int | None:
+        """Return the number under which a series was taken; None where it was not."""
+        with self._lock:
+            return self._taken.get(series)
+
+    def was_made_from(self, number: int, image: str) -> bool:
+        """Return whether a series that was taken holds an image, by its SOPInstanceUID."""
+        with self._lock:
+            if number not in self._sources:
+                self._sources[number] = self._find_sources(number)
+                while len(self._sources) > _REMEMBERED:
+                    self._sources.popitem(last=False)
+            return image in self._sources[number]
+
+    def _find_sources(self, number: int) -> frozenset[str]:
+        done = read_record(self._done_file(number), Done)
+        if done is not None:
+            return frozenset(done.answer.sources)
+        for state in reversed(_TAKEN):
+            entry = read_entry(self._path(state, number))
+            if entry is not None:
+                answer = entry.answer()
+                return frozenset(answer.sources if answer else entry.image_names())
+        return frozenset()
+
+    def prune(self, discard_days: float, discard_bytes: float, done_days: float) -> int:
+        """Remove what is older or larger than it may be; return how many refused series."""
+        now, removed, total = time.time(), 0, 0
+        for entry in reversed(self.entries("discard")):
+            total += bytes_in(entry.path)
+            if total > discard_bytes or _age_s(entry.path, now) > 86_400 * discard_days:
+                self._remove(entry.path)
+                removed += 1
+        files = sorted((self.folder / "done").glob("*.json"))
+        for file in files[:-1]:  # the last keeps the numbers going up
+            if _age_s(file, now) > 86_400 * done_days:
+                self._forget(file)
+        return removed
+
+    def _forget(self, file: Path) -> None:
+        record = read_record(file, Done)
+        with self._lock:
+            file.unlink(missing_ok=True)
+            if record and self._taken.get(record.origin.series) == record.origin.number:
+                del self._taken[record.origin.series]
+
+    def _remove(self, path: Path) -> None:
+        """Remove a folder; what a kill leaves of it is hidden, and removed at the next start."""
+        hidden = path.with_name(f".removed-{path.name}")
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path, hidden)
+        disk.remove(hidden)
+
+    def _path(self, state: State, number: int) -> Path:
+        return self.folder / state / f"{number:08d}"
+
+    def _done_file(self, number: int) -> Path:
+        return self.folder / "done" / f"{number:08d}.json"
+
+
+def bytes_in(folder: Path) -> int:
+    """Return the bytes of the files in a folder, whatever others add or remove meanwhile."""
+    total = 0
+    for parent, _, files in os.walk(folder):
+        for name in files:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(parent, name)).st_size
+    return total
+
+
+def free_bytes(folder: Path) -> int:
+    """Return what is free on the disk of a folder."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError as problem:
+        raise PetdiffError(f"{folder} cannot be read ({disk.reason(problem)})") from None
+
+
+def _age_s(path: Path, now: float) -> float:
+    try:
+        return now - path.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,0 +1,180 @@
+"""The node as a whole: its threads and processes, from start to stop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from petdiff import __version__, disk
+from petdiff.errors import PetdiffError, UsageError
+from petdiff.node.arrivals import Arrivals
+from petdiff.node.counters import EVENTS, Counters
+from petdiff.node.delivery import Deliveries, Delivery, Transport
+from petdiff.node.denoising import Denoiser, Ready
+from petdiff.node.lock import hold
+from petdiff.node.log import count_of, say
+from petdiff.node.queue import Queue, free_bytes
+from petdiff.node.settings import Destination, NodeSettings, read_settings
+from petdiff.node.worker_process import WORKER, WorkerDied, WorkerProcess
+
+if TYPE_CHECKING:
+    from petdiff.node.dicom_server import DicomServer
+    from petdiff.node.status import NodeState, StatusServer
+
+_TICK_S = 0.5
+_PRUNE_EVERY_S = 60.0
+
+
+def run_node(config: Path) -> None:
+    """Run a DICOM node with the settings of a TOML file until Ctrl-C or SIGTERM.
+
+    Raises UsageError for wrong settings, a port that is taken, a model or device that is not there.
+    """
+    settings = read_settings(config)
+    stop = threading.Event()
+    try:
+        Node(settings).run(stop)
+    except KeyboardInterrupt:
+        say("stopped; the queue goes on at the next start")
+
+
+class Node:
+    """A node with its settings; worker: the command of a worker process."""
+
+    def __init__(self, settings: NodeSettings, worker: Sequence[str] = WORKER) -> None:
+        self.settings = settings
+        self.queue = Queue(settings.folder)
+        self._lock_descriptor = hold(settings.folder)
+        self.queue.recover()
+        self.counters = Counters()
+        self._stop = threading.Event()
+        self._started = time.monotonic()
+        self._arrivals = Arrivals(self.queue, settings.listen, settings.limits, self.counters)
+        self._workers = {
+            f"{n}:{device}": WorkerProcess(
+                settings.denoise.settings(device), worker, (self._lock_descriptor,)
+            )
+            for n, device in enumerate(settings.denoise.devices)
+        }
+        self._server, self._status = self._ports()
+        self._deliveries = Deliveries(
+            self.queue,
+            {to.name: to.retries for to in settings.destinations},
+            settings.destinations_of,
+            self.counters,
+        )
+        self._senders = [self._delivery(to) for to in settings.destinations]
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set, or an exception such as KeyboardInterrupt ends it."""
+        listen = self.settings.listen
+        say(f"petdiff {__version__}: for research, not a medical device")
+        try:
+            self._start_workers()
+            self._server.start()
+            if self._status is not None:
+                self._status.start()
+            for sender in self._senders:
+                sender.start()
+            say(f"{listen.ae_title} listens at {listen.address} port {listen.port}")
+            self._serve(stop)
+        finally:
+            self._end()
+
+    def state(self) -> NodeState:
+        """Return what the status page says."""
+        from petdiff.node.status import DestinationState, NodeState, WorkerState
+
+        return NodeState(
+            seconds=round(time.monotonic() - self._started, 1),
+            series={str(state): count for state, count in self.queue.counts().items()},
+            counts={event: self.counters.of(event) for event in EVENTS},
+            open_associations=self._server.open_associations,
+            free_bytes=free_bytes(self.settings.folder),
+            workers=tuple(
+                WorkerState(device=name.partition(":")[2], runs=worker.runs)
+                for name, worker in self._workers.items()
+            ),
+            destinations=tuple(
+                DestinationState(
+                    name=sender.to,
+                    waiting=len(self._deliveries.waiting(sender.to)),
+                    last_failure=sender.last_failure,
+                )
+                for sender in self._senders
+            ),
+        )
+
+    def _ports(self) -> tuple[DicomServer, StatusServer | None]:
+        try:
+            from petdiff.node.dicom_server import DicomServer
+            from petdiff.node.status import StatusServer
+        except ImportError as problem:
+            raise UsageError(
+                f"petdiff node needs {problem.name}: pip install 'petdiff[node]'"
+            ) from None
+        server = DicomServer(self.settings, self._arrivals, self.counters)
+        wanted = self.settings.status.port != 0
+        return server, StatusServer(self.settings.status, self.state) if wanted else None
+
+    def _delivery(self, destination: Destination) -> Delivery:
+        transport = _transport(destination, self.settings.listen.ae_title)
+        return Delivery(
+            destination.name, transport, self._deliveries, self.counters, stop=self._stop
+        )
+
+    def _start_workers(self) -> None:
+        """Start a worker for each device; UsageError where one cannot work with these settings."""
+        ready = Ready(self.queue)
+        for name, worker in self._workers.items():
+            try:
+                reply = worker.start()
+            except WorkerDied as problem:
+                raise PetdiffError(f"the worker of {name.partition(':')[2]}: {problem}") from None
+            if reply.outcome != "ready":
+                raise UsageError(reply.public)
+            say(f"worker ready: {reply.public}")
+            Denoiser(
+                self.queue,
+                ready,
+                worker,
+                self.counters,
+                seconds=60 * self.settings.denoise.minutes,
+                stop=self._stop,
+            ).start()
+
+    def _serve(self, stop: threading.Event) -> None:
+        """Move series on as they are complete, and remove what is too old."""
+        limits = self.settings.limits
+        pruned = time.monotonic() - _PRUNE_EVERY_S
+        while not stop.wait(_TICK_S):
+            try:
+                self._arrivals.collect()
+                if time.monotonic() - pruned >= _PRUNE_EVERY_S:
+                    pruned = time.monotonic()
+                    removed = self.queue.prune(
+                        limits.discard_days, 1e9 * limits.discard_gb, limits.done_days
+                    )
+                    if removed:
+                        say(f"{count_of(removed, 'series')} of discard removed: see limits")
+            except OSError as problem:
+                say(f"the queue cannot be used: {disk.reason(problem)}")
+                stop.wait(10)
+
+    def _end(self) -> None:
+        self._stop.set()
+        for worker in self._workers.values():
+            worker.stop()
+        self._server.stop()
+        if self._status is not None:
+            self._status.stop()
+
+
+def _transport(destination: Destination, ae_title: str) -> Transport:
+    """Return how files reach a destination."""
+    from petdiff.node.dicom_sender import DicomSender
+
+    return DicomSender(destination, ae_title)

@@ -1,0 +1,312 @@
+"""The node's settings: one TOML file, checked whole before anything is opened.
+
+docs/how-to/pacs.md lists every key. Everything listens on loopback unless the file says otherwise.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyAddress,
+    IPvAnyNetwork,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from petdiff.errors import UsageError, nearest
+from petdiff.io.json_files import read_toml
+from petdiff.module.settings import ModuleSettings
+
+_TABLE = ConfigDict(frozen=True, extra="forbid")
+_AE_TITLE = re.compile(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?")  # PS3.5 6.2: no backslash
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
+
+
+def _ae_title(given: str) -> str:
+    if not _AE_TITLE.fullmatch(given):
+        raise ValueError("give an AE title of 1 to 16 printable ASCII characters")
+    return given
+
+
+def _name(given: str) -> str:
+    if not _NAME.fullmatch(given):
+        raise ValueError("give a name of 1 to 40 letters, digits, dots, dashes and underscores")
+    return given
+
+
+def _file(given: Path) -> Path:
+    if not given.is_file():
+        raise ValueError("there is no such file")
+    return given
+
+
+AETitle = Annotated[str, AfterValidator(_ae_title)]
+Name = Annotated[str, AfterValidator(_name)]
+ExistingFile = Annotated[Path, AfterValidator(_file)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+URL = Annotated[str, Field(pattern=r"^https?://[^\s@]+$")]
+
+
+class ServerTLS(BaseModel):
+    """TLS of the node's own port; with `ca`, peers must show a certificate that it has signed."""
+
+    model_config = _TABLE
+    certificate: ExistingFile
+    key: ExistingFile
+    ca: ExistingFile | None = None
+
+
+class ClientTLS(BaseModel):
+    """TLS towards a destination or source.
+
+    ca                what its certificate is checked against; None: what the system trusts
+    certificate, key  what the node shows of itself, where it is asked to
+    """
+
+    model_config = _TABLE
+    ca: ExistingFile | None = None
+    certificate: ExistingFile | None = None
+    key: ExistingFile | None = None
+
+    @model_validator(mode="after")
+    def _is_pair(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key are given together")
+        return self
+
+
+class Listen(BaseModel):
+    """The DICOM port.
+
+    quiet_seconds  without a new image, after which a series counts as complete, or as cut short
+    incomplete     what becomes of a series of fewer images than its headers say
+    associations   open at the same time, at most
+    idle_seconds   without a message, after which an association is ended
+    image_mb       of one image, at most
+    """
+
+    model_config = _TABLE
+    ae_title: AETitle = "PETDIFF"
+    address: IPvAnyAddress = ipaddress.IPv4Address("127.0.0.1")
+    port: Port = 11112
+    quiet_seconds: Seconds = 60
+    incomplete: Literal["discard", "denoise"] = "discard"
+    associations: Annotated[int, Field(ge=1, le=500)] = 20
+    idle_seconds: Seconds = 30
+    image_mb: Annotated[int, Field(ge=1)] = 1024
+    tls: ServerTLS | None = None
+
+
+class Sender(BaseModel):
+    """Who may send, and where the results of its series go; without destinations, to all."""
+
+    model_config = _TABLE
+    ae_title: AETitle
+    addresses: Annotated[tuple[IPvAnyNetwork, ...], Field(min_length=1)]
+    destinations: tuple[str, ...] = ()
+
+
+class Denoising(BaseModel):
+    """How series are denoised, as for `petdiff module`; one worker process for each device.
+
+    minutes  that one series may take
+    """
+
+    model_config = _TABLE
+    devices: Annotated[tuple[str, ...], Field(min_length=1)] = ("auto",)
+    model: str = "flow3d"
+    steps: int | None = None
+    dose: str | float | None = None
+    seed: int = 0
+    series_prefix: str = "petdiff "
+    minutes: Annotated[float, Field(gt=0, le=10_000)] = 120
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        try:
+            for device in self.devices:
+                self.settings(device)
+        except UsageError as problem:
+            raise ValueError(str(problem)) from None
+        return self
+
+    def settings(self, device: str) -> ModuleSettings:
+        """Return the settings of the worker of a device."""
+        shared = self.model_dump(exclude={"devices", "minutes"})
+        return ModuleSettings.of({**shared, "device": device})
+
+
+class Destination(BaseModel):
+    """Where results go: a DICOM node by address, port and AE title, or a DICOMweb server by URL.
+
+    retries  how often an image that the peer refuses is sent again; what cannot be reached is
+             tried without end
+    """
+
+    model_config = _TABLE
+    name: Name
+    ae_title: AETitle | None = None
+    address: str | None = Field(default=None, min_length=1)
+    port: Port | None = None
+    url: URL | None = None
+    token_file: ExistingFile | None = None
+    tls: ClientTLS | None = None
+    retries: Annotated[int, Field(ge=0, le=1000)] = 5
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> Self:
+        dicom = [value is not None for value in (self.ae_title, self.address, self.port)]
+        if any(dicom) if self.url is not None else not all(dicom):
+            raise ValueError("give either ae_title, address and port, or url")
+        return self
+
+
+class Limits(BaseModel):
+    """What the node may use of the disk, and how long it keeps what is settled.
+
+    queue_gb      of the node's folder; above it, no image is taken
+    free_gb       that stay free on the disk
+    discard_gb    of refused series, of which the oldest are removed first
+    discard_days  that a refused series is kept
+    done_days     that the node remembers a series, so that a copy is not denoised again
+    """
+
+    model_config = _TABLE
+    queue_gb: Annotated[float, Field(gt=0)] = 50
+    free_gb: NotNegative = 1
+    discard_gb: NotNegative = 10
+    discard_days: NotNegative = 30
+    done_days: NotNegative = 30
+
+
+class StatusPort(BaseModel):
+    """Where the status is read over HTTP; port 0: nowhere."""
+
+    model_config = _TABLE
+    address: IPvAnyAddress = ipaddress.IPv4Address("127.0.0.1")
+    port: Annotated[int, Field(ge=0, le=65535)] = 11180
+
+
+class NodeSettings(BaseModel):
+    """All settings of a node. `folder` holds its queue."""
+
+    model_config = _TABLE
+    folder: Path
+    listen: Listen = Listen()
+    senders: tuple[Sender, ...] = ()
+    denoise: Denoising = Denoising()
+    destinations: Annotated[tuple[Destination, ...], Field(min_length=1)]
+    limits: Limits = Limits()
+    status: StatusPort = StatusPort()
+
+    @field_validator("destinations")
+    @classmethod
+    def _have_names_of_their_own(cls, given: tuple[Destination, ...]) -> tuple[Destination, ...]:
+        names = [destination.name for destination in given]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two destinations are called {min(twice)}")
+        return given
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if not self.senders and not self.listen.address.is_loopback:
+            raise ValueError(
+                f"listen.address {self.listen.address} can be reached from other machines: list "
+                "those that may send under [[senders]]"
+            )
+        known = [destination.name for destination in self.destinations]
+        for sender in self.senders:
+            for name in sender.destinations:
+                if name not in known:
+                    raise ValueError(
+                        f"the sender {sender.ae_title} names the destination {name}"
+                        f"{nearest(name, known)}"
+                    )
+        return self
+
+    def may_send(self, ae_title: str | None, address: str) -> bool:
+        """Return whether series are taken from a peer; ae_title None: as far as known by address.
+
+        Without senders in the file, whoever is on this machine may send.
+        """
+        try:
+            where = ipaddress.ip_address(address.partition("%")[0])
+        except ValueError:
+            return False
+        mapped = getattr(where, "ipv4_mapped", None)
+        where = mapped or where
+        if not self.senders:
+            return where.is_loopback
+        return any(
+            ae_title in (None, sender.ae_title) and any(where in net for net in sender.addresses)
+            for sender in self.senders
+        )
+
+    def destinations_of(self, sender: str) -> list[str]:
+        """Return the names of the destinations of what a sender has sent."""
+        named = [
+            name for one in self.senders if one.ae_title == sender for name in one.destinations
+        ]
+        return named or [destination.name for destination in self.destinations]
+
+
+def read_settings(path: Path) -> NodeSettings:
+    """Read the settings. Raises UsageError, naming file and key, for what is wrong."""
+    content = read_toml(path)
+    try:
+        return NodeSettings.model_validate(content)
+    except ValidationError as error:
+        raise UsageError(f"{path}: {_explained(error)}") from None
+
+
+def _explained(error: ValidationError) -> str:
+    """Return the first thing that is wrong, its key before it."""
+    first = error.errors()[0]
+    key = _key(first["loc"])
+    said = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        said = f"unknown{nearest(str(first['loc'][-1]), _known_keys(first['loc'][:-1]))}"
+    elif first["type"] == "missing":
+        said = "missing"
+    elif first["type"] != "value_error":
+        said = f"{said}, not {first['input']!r}"
+    return f"{key}: {said}" if key else said
+
+
+def _key(where: tuple[int | str, ...]) -> str:
+    """Return a key as the file has it: senders[2].ae_title, counted from 1."""
+    key = ""
+    for part in where:
+        if isinstance(part, int):
+            key += f"[{part + 1}]"
+        else:
+            key += f".{part}" if key else part
+    return key
+
+
+def _known_keys(where: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that may stand in a table of the file."""
+    tables: dict[tuple[str, ...], type[BaseModel]] = {
+        (): NodeSettings,
+        ("listen",): Listen,
+        ("listen", "tls"): ServerTLS,
+        ("senders",): Sender,
+        ("denoise",): Denoising,
+        ("destinations",): Destination,
+        ("destinations", "tls"): ClientTLS,
+        ("limits",): Limits,
+        ("status",): StatusPort,
+    }
+    table = tables[tuple(part for part in where if isinstance(part, str))]
+    return list(table.model_fields)

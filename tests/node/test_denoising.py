@@ -1,0 +1,101 @@
+"""Workers that refuse, fail or die: a series ends in sending/ or, with a reason, in discard/."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from petdiff.node import denoising
+from petdiff.node.counters import Counters
+from petdiff.node.denoising import Denoiser, Ready
+from petdiff.node.queue import Queue
+from petdiff.node.settings import Denoising
+from petdiff.node.worker_process import WorkerProcess
+from support.dicom_factory import save
+from support.node import series, stub, wait_for
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Queue:
+    queue = Queue(tmp_path)
+    images = series()
+    entry = queue.create("pet", str(images[0].SeriesInstanceUID), "SCANNER")
+    save(images, entry.images)
+    queue.move(entry, "ready")
+    return queue
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(denoising, "_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(denoising, "_RESTART_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(denoising, "_POLL_S", 0.05)
+
+
+def counts_after(queue: Queue, behaviour: str, state: str, seconds: float = 60) -> Counters:
+    """Let a worker of some behaviour run until the series has reached a state."""
+    counters, stop = Counters(), threading.Event()
+    worker = WorkerProcess(Denoising().settings("cpu"), stub(behaviour))
+    thread = Denoiser(queue, Ready(queue), worker, counters, seconds=seconds, stop=stop)
+    thread.start()
+    try:
+        wait_for(lambda: queue.counts()[state] == 1)
+    finally:
+        stop.set()
+        worker.stop()
+        thread.join(10)
+    return counters
+
+
+def reason(queue: Queue) -> str:
+    return queue.entries("discard")[0].reason().strip()
+
+
+def test_a_worker_that_dies_once_costs_one_attempt(queue: Queue) -> None:
+    counters = counts_after(queue, "die-once", "sending")
+    assert counters.of("workers_died") == 1
+    assert counters.of("series_denoised") == 1
+    [entry] = queue.entries("sending")
+    answer = entry.answer()
+    assert answer is not None
+    assert (len(entry.result_files()), answer.images) == (4, 4)
+
+
+def test_a_series_that_kills_workers_is_refused(
+    queue: Queue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert counts_after(queue, "die", "discard").of("workers_died") == 3
+    assert reason(queue) == "failed 3 times: the worker ended with exit code 7"
+    assert "series 1: discarded: failed 3 times" in capsys.readouterr().err
+
+
+def test_a_refusal_is_final_and_its_reason_is_not_in_the_log(
+    queue: Queue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts_after(queue, "refuse", "discard")
+    assert reason(queue) == "a header says so"
+    log = capsys.readouterr().err
+    assert "a header says so" not in log
+    assert "discarded: see reason.txt" in log
+
+
+def test_a_failure_is_tried_three_times(queue: Queue, capsys: pytest.CaptureFixture[str]) -> None:
+    counts_after(queue, "fail", "discard")
+    assert reason(queue) == "failed 3 times: no luck with a header"
+    assert capsys.readouterr().err.count("series 1: denoising") == 3
+
+
+def test_a_series_that_takes_too_long_is_ended(queue: Queue) -> None:
+    counters = counts_after(queue, "copy", "discard", seconds=0.0)
+    assert "its limit" in reason(queue)
+    assert counters.of("workers_died") == 3
+
+
+def test_one_put_back_by_hand_is_tried_again(queue: Queue) -> None:
+    counts_after(queue, "refuse", "discard")
+    [entry] = queue.entries("discard")
+    entry.path.rename(queue.folder / "ready" / entry.path.name)
+    counts_after(queue, "copy", "sending")
+    assert queue.entries("sending")[0].reason() == ""
