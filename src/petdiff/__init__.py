@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from petdiff.io import read as read
     from petdiff.io import write as write
     from petdiff.measurement.files import read_regions as read_regions
+    from petdiff.measurement.foci import find_lesions as find_lesions
     from petdiff.measurement.measure import measure as measure
     from petdiff.measurement.record import Measurement as Measurement
     from petdiff.measurement.region import Region as Region
@@ -57,6 +58,7 @@ _HOMES = {
     "Region": "petdiff.measurement.region",
     "ball_region": "petdiff.measurement.region",
     "mask_region": "petdiff.measurement.region",
+    "find_lesions": "petdiff.measurement.foci",
     "read_regions": "petdiff.measurement.files",
     "read_run": "petdiff.measurement.run",
     "load_model": "petdiff.methods.model",

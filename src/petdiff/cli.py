@@ -17,6 +17,7 @@ import typer
 
 from petdiff import __version__, terminal
 from petdiff.cgroup import limit_threads
+from petdiff.commands.options import measurement as of_run
 from petdiff.commands.options.evaluation import (
     Cohort,
     LabelNames,
@@ -27,17 +28,6 @@ from petdiff.commands.options.evaluation import (
     Resample,
     Test,
     Workers,
-)
-from petdiff.commands.options.measurement import (
-    Folder,
-    Kind,
-    Level,
-    Mask,
-    MaskNames,
-    MeasuredScan,
-    Run,
-    Spheres,
-    ToGrid,
 )
 from petdiff.commands.options.model import (
     Device,
@@ -154,22 +144,24 @@ def denoise(
 
 @app.command()
 def measure(
-    run: Run,
-    output: Folder = None,
-    mask: Mask = None,
-    names: MaskNames = None,
-    sphere: Spheres = None,
-    kind: Kind = None,
-    resample: ToGrid = False,
-    scan: MeasuredScan = None,
-    interval: Level = None,
+    run: of_run.Run,
+    output: of_run.Folder = None,
+    mask: of_run.Mask = None,
+    names: of_run.MaskNames = None,
+    sphere: of_run.Spheres = None,
+    lesions: of_run.Foci = None,
+    kind: of_run.Kind = None,
+    resample: of_run.ToGrid = False,
+    scan: of_run.MeasuredScan = None,
+    interval: of_run.Level = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure regions of a run: mean, maximum, peak and volume, each with its interval."""
     from petdiff.commands.measure import Asked, as_text, measure_run
 
-    asked = Asked(run, scan, mask, names, tuple(sphere or ()), kind, resample, interval)
+    spheres = tuple(sphere or ())
+    asked = Asked(run, scan, mask, names, spheres, lesions, kind, resample, interval)
     record = measure_run(asked, output, quiet=quiet)
     print_result(record.model_dump_json(indent=2) if json else as_text(record))
 

@@ -229,3 +229,18 @@ def test_a_real_tumour_mask_is_measured(
     assert found["figures"][0]["measured"] == pytest.approx(image[labels > 0].mean(), rel=1e-3)
     assert found["figures"][1]["measured"] == pytest.approx(image[labels > 0].max(), rel=1e-3)
     assert found["volume_ml"] == pytest.approx(35.6958, rel=1e-4)
+
+
+def test_foci_are_measured_and_said_to_be_found(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert measured(run, "--lesions", "auto", "--json") == 0
+    record = json.loads(capsys.readouterr().out)["measurement"]
+    first = record["regions"][0]
+    assert (first["name"], first["kind"]) == ("focus 1", "lesion")
+    assert np.linalg.norm(np.array(first["centre_mm"]) - (-10, 10, 540)) < 4
+    assert any("Foci were found in the denoised scan" in note for note in record["notes"])
+    assert measured(run, "--lesions", "500") == 3
+    assert "no focus of 500 SUV" in capsys.readouterr().err
+    assert measured(run, "--lesions", "some") == 2
+    assert "--lesions some" in capsys.readouterr().err

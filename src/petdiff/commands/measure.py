@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from petdiff.commands.options.values import numbers
 from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
 from petdiff.measurement.files import read_regions
+from petdiff.measurement.foci import FOUND_NOTE, find_lesions
 from petdiff.measurement.measure import measure
 from petdiff.measurement.record import Measurement
 from petdiff.measurement.region import Kind, Region, ball_region
@@ -29,6 +31,7 @@ class Asked:
     run      output folder of `petdiff denoise`
     scan     measured scan, if it is not where run.json says
     spheres  "x,y,z,r" in mm, RAS+
+    lesions  "auto", or the value that foci must reach
     kind     of all regions; None: by their names
     level    of the intervals; None: `DEFAULT_LEVEL`, where the model has intervals
     """
@@ -38,13 +41,16 @@ class Asked:
     mask: Path | None = None
     names: Path | None = None
     spheres: Sequence[str] = ()
+    lesions: str | None = None
     kind: Kind | None = None
     resample: bool = False
     level: float | None = None
 
     def __post_init__(self) -> None:
-        if self.mask is None and not self.spheres:
-            raise UsageError("nothing to measure: give --mask FILE or --sphere X,Y,Z,R")
+        if self.mask is None and not self.spheres and self.lesions is None:
+            raise UsageError(
+                "nothing to measure: give --mask FILE, --sphere X,Y,Z,R or --lesions auto"
+            )
         if self.mask is None and (self.names or self.resample):
             raise UsageError("--names and --resample are for a --mask FILE: give it, too")
 
@@ -80,9 +86,11 @@ def as_text(record: MeasuresRecord) -> str:
 def _measured(asked: Asked, progress: Progress) -> MeasuresRecord:
     with progress.stage("reading"):
         run = read_run(asked.run, asked.scan)
-        regions = _regions(asked, run.measured)
+        regions = _regions(asked, run)
     with progress.stage("measuring"):
         found = _with_intervals(asked, run, regions)
+        if asked.lesions is not None:
+            found = found.model_copy(update={"notes": (*found.notes, FOUND_NOTE)})
     model = run.record.denoising.model
     return MeasuresRecord(
         run=str(asked.run),
@@ -107,12 +115,30 @@ def _with_intervals(asked: Asked, run: Run, regions: Sequence[Region]) -> Measur
     return measure(run.measured, run.denoised, regions, **intervals._asdict())
 
 
-def _regions(asked: Asked, scan: PETImage) -> list[Region]:
-    found = []
+def _regions(asked: Asked, run: Run) -> list[Region]:
+    scan = run.measured
+    found: list[Region] = []
     if asked.mask is not None:
         found += read_regions(
             asked.mask, scan, names=asked.names, kind=asked.kind, resample=asked.resample
         )
+    found += _spheres(asked, scan)
+    if asked.lesions is not None:
+        least = None if asked.lesions == "auto" else _threshold(asked.lesions)
+        kind = asked.kind or "lesion"
+        found += [replace(one, kind=kind) for one in find_lesions(run.denoised, least)]
+    return found
+
+
+def _threshold(text: str) -> float:
+    (value, *others) = numbers(text, "--lesions")
+    if others or not 0 < value < math.inf:
+        raise UsageError(f"--lesions {text}: give auto, or a value above 0")
+    return value
+
+
+def _spheres(asked: Asked, scan: PETImage) -> list[Region]:
+    found = []
     for number, text in enumerate(asked.spheres, 1):
         sizes = numbers(text, "--sphere")
         if len(sizes) != 4 or not 0 < sizes[3] <= 500:

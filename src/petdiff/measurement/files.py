@@ -1,17 +1,26 @@
-"""Regions of files: label maps as volumes (NIfTI, NRRD, MetaImage, .npz) with names of labels."""
+"""Regions of mask files: label maps as volumes, DICOM segmentations, RTSTRUCT contours."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from pydicom import Dataset
+from pydicom.uid import RTStructureSetStorage, SegmentationStorage
+
 from petdiff.errors import InputRefused, UsageError
 from petdiff.evaluation.inputs import read_labels, read_names
 from petdiff.image import PETImage
+from petdiff.io.dicom_file import read_file
+from petdiff.io.entries import Entry, file_entry, folder_entries
 from petdiff.io.forms import existing, form_of
+from petdiff.measurement.contours import contour_regions
 from petdiff.measurement.region import Kind, Region, label_regions
+from petdiff.measurement.segmentation import segment_regions
 from petdiff.simulation.labels.label_names import is_organ
 
 _MOST_REGIONS = 1000
+_LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"  # since 2024
+_MASKS = (SegmentationStorage, _LABEL_MAP_SEGMENTATION, RTStructureSetStorage)
 
 
 def read_regions(
@@ -24,16 +33,38 @@ def read_regions(
 ) -> list[Region]:
     """Read the regions of a mask file on the grid of a scan.
 
-    names     of the labels, if not in the .json beside the file
-    kind      of all regions; None: organ where the name is that of one, else lesion
-    resample  take the nearest voxel's label where the mask lies on another grid
+    path      label map (.nii, .nii.gz, .nrrd, .mha, .npz), DICOM SEG or RTSTRUCT, or a folder with
+              one of the latter
+    names     of the labels of a label map, if not in the .json beside it
+    kind      of all regions; None: as the file says, else organ where the name is that of one, else
+              lesion
+    resample  take the nearest voxel where the mask lies on another grid
 
-    Raises InputRefused for an empty mask, for a mask on another grid without `resample`, and where
-    a region is lost by it.
+    Raises InputRefused for an empty mask or region, and for a mask on another grid without
+    `resample`; UsageError for a SEG without highdicom.
     """
     path = existing(path)
     if form_of(path) == "dicom":
-        raise UsageError(f"`mask` {path} is no label map: give .nii, .nii.gz, .nrrd, .mha or .npz")
+        if names is not None:
+            raise UsageError("`names` are those of a label map: DICOM masks have their own")
+        found = _dicom_regions(path, scan, kind, resample=resample)
+    else:
+        found = _labelled(path, scan, names, kind, resample=resample)
+    if not found:
+        raise InputRefused(f"{path} holds no region")
+    if len(found) > _MOST_REGIONS:
+        raise InputRefused(f"{path} is no mask: it holds {len(found)} different values")
+    return found
+
+
+def _labelled(
+    path: Path,
+    scan: PETImage,
+    names: str | Path | None,
+    kind: Kind | None,
+    *,
+    resample: bool,
+) -> list[Region]:
     labels = read_labels(path, scan, resample=resample)
     if not labels.any():
         raise InputRefused(f"{path} is an empty mask: every voxel of the scan's grid is 0")
@@ -41,7 +72,31 @@ def read_regions(
     kinds: dict[int, Kind] = {
         number: kind or ("organ" if is_organ(name) else "lesion") for number, name in called.items()
     }
-    found = label_regions(labels, called, kinds, scan, kind or "lesion")
-    if len(found) > _MOST_REGIONS:
-        raise InputRefused(f"{path} is no mask: it holds {len(found)} different values")
-    return found
+    return label_regions(labels, called, kinds, scan, kind or "lesion")
+
+
+def _dicom_regions(
+    path: Path, scan: PETImage, kind: Kind | None, *, resample: bool
+) -> list[Region]:
+    entry, dataset = _mask_file(path)
+    if dataset.get("SOPClassUID") == RTStructureSetStorage:
+        return contour_regions(entry.name, dataset, scan, kind)
+    return segment_regions(entry.name, dataset, scan, kind, resample=resample)
+
+
+def _mask_file(path: Path) -> tuple[Entry, Dataset]:
+    """Return the one segmentation or structure set at a path."""
+    entries = folder_entries(path) if path.is_dir() else [file_entry(path, path.name)]
+    masks = []
+    for entry in entries:
+        header = read_file(entry, pixels=False)
+        if header is not None and header.dataset.get("SOPClassUID") in _MASKS:
+            masks.append(entry)
+    if len(masks) != 1:
+        raise InputRefused(
+            f"{path} holds {len(masks) or 'no'} DICOM segmentation or structure set"
+            f"{'s: give one file' if masks else ': give a label map (.nii.gz), SEG or RTSTRUCT'}"
+        )
+    file = read_file(masks[0], pixels=True)
+    assert file is not None
+    return masks[0], file.dataset

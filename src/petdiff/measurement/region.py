@@ -14,9 +14,10 @@ from petdiff.image import PETImage
 from petdiff.uncertainty.calibration.record import Region as Kind
 from petdiff.volume.regions import bounding_box, label_boxes
 
-__all__ = ["Kind", "Region", "ball_region", "label_regions", "mask_region"]
+__all__ = ["Kind", "Region", "ball_region", "label_regions", "mask_region", "shares_region"]
 
 _ALL_SEEN = 0.99  # of a region: from here on nothing is said of the rest
+_A_VOXEL = 1 - 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,14 +62,29 @@ def mask_region(
 
     Raises InputRefused where the mask is empty or has another shape.
     """
-    if mask.shape != scan.shape:
-        raise InputRefused(f"{name}: the mask has {mask.shape} voxels and the scan {scan.shape}")
-    if not mask.any():
+    return shares_region(mask.astype(np.float64), scan, name=name, kind=kind)
+
+
+def shares_region(
+    shares: NDArray[np.float64], scan: PETImage, *, name: str = "region", kind: Kind = "lesion"
+) -> Region:
+    """Return the region of shares [i, j, k], from 0 to 1, of the scan's voxels.
+
+    Raises InputRefused where it is empty, smaller than a voxel, or has another shape.
+    """
+    if shares.shape != scan.shape:
+        raise InputRefused(f"{name}: the mask has {shares.shape} voxels and the scan {scan.shape}")
+    voxels = float(shares.sum())
+    if not voxels:
         raise InputRefused(f"{name} is empty: no voxel of the scan lies in it")
-    box = bounding_box(mask)
-    shares = mask[box].astype(np.float64)
-    volume_ml = float(shares.sum()) * _millilitre(scan)
-    place = lesion_of_shares(name, box, shares, scan.shape, scan.spacing_mm, volume_ml)
+    volume_ml = voxels * _millilitre(scan)
+    if voxels < _A_VOXEL:
+        raise InputRefused(
+            f"{name} has {volume_ml:.2g} ml and is smaller than a voxel ({_millilitre(scan):.2g} "
+            "ml): leave it out"
+        )
+    box = bounding_box(shares > 0)
+    place = lesion_of_shares(name, box, shares[box], scan.shape, scan.spacing_mm, volume_ml)
     return Region(name, kind, place, volume_ml)
 
 

@@ -7,14 +7,18 @@ from typing import Annotated, Literal
 
 import typer
 
-REGIONS, RESULT = "Regions", "Result"
+REGIONS, INTERVALS = "Regions", "Intervals"
 
 Run = Annotated[
     Path, typer.Argument(metavar="RUN", help="Output folder of petdiff denoise, with run.json")
 ]
 Mask = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Label map: each label is measured", rich_help_panel=REGIONS),
+    typer.Option(
+        metavar="FILE",
+        help="Label map (.nii.gz, .nrrd, .mha), DICOM SEG or RTSTRUCT: each region is measured",
+        rich_help_panel=REGIONS,
+    ),
 ]
 MaskNames = Annotated[
     Path | None,
@@ -34,11 +38,20 @@ Spheres = Annotated[
         rich_help_panel=REGIONS,
     ),
 ]
+Foci = Annotated[
+    str | None,
+    typer.Option(
+        "--lesions",
+        metavar="auto|SUV",
+        help="Foci of the denoised scan: of SUV 4 and more (auto), or of another value",
+        rich_help_panel=REGIONS,
+    ),
+]
 Kind = Annotated[
     Literal["lesion", "organ", "sphere"] | None,
     typer.Option(
         help="What the regions are: intervals are those of this kind (default: by the name)",
-        rich_help_panel=REGIONS,
+        rich_help_panel=INTERVALS,
     ),
 ]
 ToGrid = Annotated[
@@ -61,6 +74,7 @@ Level = Annotated[
         max=1,
         metavar="LEVEL",
         help="Level of the intervals (default: 0.9, where the model has them)",
+        rich_help_panel=INTERVALS,
     ),
 ]
 Folder = Annotated[

@@ -1,0 +1,92 @@
+"""Regions of an RTSTRUCT: closed plane contours in the patient's mm, on the grid of a scan."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from petdiff.errors import InputRefused
+from petdiff.image import PETImage
+from petdiff.measurement.frame_of_reference import require_same_frame
+from petdiff.measurement.polygons import Points, by_plane, plane_shares, stacked_shares
+from petdiff.measurement.region import Kind, Region, shares_region
+from petdiff.simulation.labels.label_file import printable
+from petdiff.simulation.labels.label_names import is_organ
+
+_log = logging.getLogger(__name__)
+
+_CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+_FLAT = 0.1  # voxels that a contour may leave its plane by
+_TO_RAS = np.array([-1.0, -1.0, 1.0])
+# RT ROI Interpreted Type (3006,00A4), PS3.3 C.8.8.8.1
+_ORGANS, _LESIONS = ("ORGAN", "AVOIDANCE", "EXTERNAL"), ("GTV", "CTV", "PTV", "TREATED_VOLUME")
+
+
+def contour_regions(name: str, dataset: Dataset, scan: PETImage, kind: Kind | None) -> list[Region]:
+    """Return a region per structure with closed contours; others are left out with a warning.
+
+    Voxels at a contour count by the share that lies within it. A contour within another of its
+    plane is a hole.
+
+    Raises InputRefused where a contour is not parallel to the scan's slices, and where a structure
+    lies outside the scan or is smaller than a voxel.
+    """
+    for reference in dataset.get("ReferencedFrameOfReferenceSequence", []):
+        require_same_frame(name, str(reference.get("FrameOfReferenceUID", "")), scan)
+    types = {
+        int(one.ReferencedROINumber): str(one.get("RTROIInterpretedType", ""))
+        for one in dataset.get("RTROIObservationsSequence", [])
+    }
+    drawn = {
+        int(one.ReferencedROINumber): _outlines(one)
+        for one in dataset.get("ROIContourSequence", [])
+    }
+    found = []
+    for roi in dataset.get("StructureSetROISequence", []):
+        number = int(roi.ROINumber)
+        title = printable(str(roi.get("ROIName", ""))) or f"structure {number}"
+        if not drawn.get(number):
+            _log.warning("%s: %s has no closed contour and is left out", name, title)
+            continue
+        of_kind = kind or _kind(types.get(number, ""), title)
+        found.append(_region(name, title, of_kind, drawn[number], scan))
+    return found
+
+
+def _outlines(roi: Dataset) -> list[Points]:
+    """Return the closed contours of a structure [n, 3] in mm, RAS+."""
+    return [
+        np.asarray(contour.ContourData, dtype=np.float64).reshape(-1, 3) * _TO_RAS
+        for contour in roi.get("ContourSequence", [])
+        if str(contour.get("ContourGeometricType", "")) in _CLOSED and len(contour.ContourData) >= 9
+    ]
+
+
+def _region(name: str, title: str, kind: Kind, outlines: list[Points], scan: PETImage) -> Region:
+    inverse = np.linalg.inv(scan.affine)
+    index = [one @ inverse[:3, :3].T + inverse[:3, 3] for one in outlines]
+    spans = np.array([np.ptp(one, axis=0) for one in index]).max(axis=0)
+    axis = int(spans.argmin())
+    if spans[axis] > _FLAT:
+        raise InputRefused(
+            f"{name}: the contours of {title} are not parallel to the slices of the scan: export "
+            "the structure set for this scan, or as a segmentation"
+        )
+    order = [*({0, 1, 2} - {axis}), axis]
+    shares = np.moveaxis(_shares([one[:, order] for one in index], scan, order), -1, axis)
+    return shares_region(shares, scan, name=title, kind=kind)
+
+
+def _shares(index: list[Points], scan: PETImage, order: list[int]) -> NDArray[np.float64]:
+    a, b, slices = (scan.shape[axis] for axis in order)
+    positions, groups = by_plane(index)
+    return stacked_shares(positions, [plane_shares(group, (a, b)) for group in groups], slices)
+
+
+def _kind(interpreted: str, title: str) -> Kind:
+    if interpreted in _LESIONS:
+        return "lesion"
+    return "organ" if interpreted in _ORGANS or is_organ(title) else "lesion"

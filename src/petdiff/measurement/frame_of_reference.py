@@ -1,0 +1,22 @@
+"""Whether a DICOM mask and a scan have the same patient coordinates."""
+
+from __future__ import annotations
+
+from petdiff.errors import InputRefused
+from petdiff.image import PETImage
+from petdiff.io.dicom_read import DicomSource
+
+
+def require_same_frame(name: str, frame_uid: str, scan: PETImage) -> None:
+    """Raise InputRefused where both name a frame of reference (0020,0052), and not the same one.
+
+    Coordinates of two frames of reference have nothing to do with each other.
+    """
+    if not frame_uid or not isinstance(scan.source, DicomSource):
+        return
+    own = str(scan.source.headers[0].get("FrameOfReferenceUID") or "")
+    if own and own != frame_uid:
+        raise InputRefused(
+            f"{name} has another frame of reference (0020,0052) than the scan, so its coordinates "
+            "are not those of the scan: register the two first, or give the mask of this scan"
+        )

@@ -1,0 +1,91 @@
+"""Which share of each voxel lies within plane contours that are stacked along one axis.
+
+All coordinates are voxel indices of the grid, so that voxel n reaches from n − ½ to n + ½.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Points = NDArray[np.float64]
+_LINES = 16  # across a voxel
+_SAME_PLANE = 1e-3  # voxels
+
+
+def plane_shares(outlines: Sequence[Points], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the share of each pixel [a, b] that lies within closed outlines [n, 2] of one plane.
+
+    A point is inside if a ray from it crosses the outlines an odd number of times: an outline
+    within another is a hole. Shares are exact along the first axis, and averages over 16 lines
+    across the second.
+    """
+    lines, x = _crossings(outlines, shape[1] * _LINES)
+    enter, leave = x.reshape(-1, 2).clip(-0.5, shape[0] - 0.5).T
+    row = lines[::2] // _LINES
+    first, last = (np.floor(at + 0.5).astype(int).clip(0, shape[0] - 1) for at in (enter, leave))
+    # Voxels from the first to the last are full, less what the span leaves of these two.
+    steps = np.zeros((shape[0] + 1, shape[1]))
+    np.add.at(steps, (first, row), 1)
+    np.add.at(steps, (last + 1, row), -1)
+    shares = np.cumsum(steps, axis=0)[:-1]
+    np.subtract.at(shares, (first, row), enter - (first - 0.5))
+    np.subtract.at(shares, (last, row), last + 0.5 - leave)
+    return shares / _LINES
+
+
+def _crossings(outlines: Sequence[Points], lines: int) -> tuple[NDArray[np.intp], Points]:
+    """Return where outlines cross lines across the second axis: line and place, by both in order.
+
+    Line m lies at (m + ½) / 16 − ½. Each is crossed an even number of times.
+    """
+    edges = np.concatenate([np.stack([one, np.roll(one, -1, axis=0)], 1) for one in outlines])
+    start, end = edges[:, 0], edges[:, 1]
+    # The lines from the lower end of an edge, which counts, to the upper one, which does not.
+    reach = np.ceil((np.sort(edges[:, :, 1], axis=1) + 0.5) * _LINES - 0.5).clip(0, lines)
+    counts = (reach[:, 1] - reach[:, 0]).astype(int)
+    edge = np.repeat(np.arange(len(edges)), counts)
+    nth = np.arange(edge.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    line = reach[edge, 0].astype(int) + nth
+    along = ((line + 0.5) / _LINES - 0.5 - start[edge, 1]) / (end[edge, 1] - start[edge, 1])
+    x = start[edge, 0] + along * (end[edge, 0] - start[edge, 0])
+    order = np.lexsort((x, line))
+    return line[order], x[order]
+
+
+def stacked_shares(
+    planes: Sequence[float], areas: Sequence[NDArray[np.float64]], slices: int
+) -> NDArray[np.float64]:
+    """Return shares [a, b, slice] of areas [a, b] at rising plane positions.
+
+    A plane stands for the space halfway to its neighbours; the first and the last one, and those at
+    a gap, for half of the usual distance beyond them. A single plane stands for one slice.
+    """
+    at = np.asarray(planes, dtype=np.float64)
+    gaps = np.diff(at)
+    usual = float(np.median(gaps)) if gaps.size else 1.0
+    halves = np.where(gaps <= 1.5 * usual, gaps, usual) / 2
+    below, above = np.append(usual / 2, halves), np.append(halves, usual / 2)
+    shares = np.zeros((*areas[0].shape, slices))
+    for z, down, up, area in zip(at, below, above, areas, strict=True):
+        for k in range(max(int(np.floor(z - down + 0.5)), 0), slices):
+            part = min(z + up, k + 0.5) - max(z - down, k - 0.5)
+            if part <= 0:
+                break
+            shares[:, :, k] += part * area
+    return np.minimum(shares, 1.0)
+
+
+def by_plane(outlines: Sequence[Points]) -> tuple[list[float], list[list[Points]]]:
+    """Sort outlines [n, 3], each at one third coordinate, into planes: positions and outlines."""
+    positions: list[float] = []
+    groups: list[list[Points]] = []
+    for one in sorted(outlines, key=lambda points: float(points[:, 2].mean())):
+        z = float(one[:, 2].mean())
+        if not positions or z - positions[-1] > _SAME_PLANE:
+            positions.append(z)
+            groups.append([])
+        groups[-1].append(one[:, :2])
+    return positions, groups

@@ -1,0 +1,171 @@
+"""DICOM masks: segmentations that highdicom wrote, contours of circles, and what is refused."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import Dataset
+
+from petdiff.errors import InputRefused, UsageError
+from petdiff.image import PETImage
+from petdiff.io import read_static
+from petdiff.measurement.files import read_regions
+from support.dicom_factory import pet_slices, save
+from support.dicom_masks import write_contours, write_segmentation
+
+OBLIQUE = (0.8, 0.6, 0.0, -0.6, 0.8, 0.0)
+
+
+@pytest.fixture(scope="module", params=[(1.0, 0, 0, 0, 1, 0), OBLIQUE], ids=["axial", "turned"])
+def slices(request: pytest.FixtureRequest) -> list[Dataset]:
+    pixels = np.random.default_rng(1).integers(0, 3000, (12, 26, 28), dtype=np.int16)
+    return pet_slices(pixels, orientation=request.param)
+
+
+@pytest.fixture(scope="module")
+def scan(slices: list[Dataset], tmp_path_factory: pytest.TempPathFactory) -> PETImage:
+    return read_static(save(slices, tmp_path_factory.mktemp("PT")))
+
+
+def masks() -> dict[str, np.ndarray]:
+    """Two masks [slice, row, column] that overlap."""
+    both = np.zeros((2, 12, 26, 28), bool)
+    both[0, 2:5, 3:9, 10:12] = True
+    both[1, 4:8, 5:10, 9:14] = True
+    return {"tumour": both[0], "my liver": both[1]}
+
+
+def placed(region: object, scan: PETImage) -> np.ndarray:
+    whole = np.zeros(scan.shape)
+    whole[region.place.box] = region.place.weights  # type: ignore[attr-defined]
+    return whole
+
+
+def test_segments_lie_where_highdicom_put_them(
+    slices: list[Dataset], scan: PETImage, tmp_path: Path
+) -> None:
+    pytest.importorskip("highdicom")
+    path = write_segmentation(tmp_path / "seg.dcm", slices, masks(), organs=["my liver"])
+    regions = read_regions(path, scan)
+    assert [(one.name, one.kind) for one in regions] == [
+        ("tumour", "lesion"),
+        ("my liver", "organ"),
+    ]
+    rescaled = np.stack([one.pixel_array * float(one.RescaleSlope) for one in slices])
+    for one, mask in zip(regions, masks().values(), strict=True):
+        assert one.voxels == mask.sum()
+        assert one.volume_ml == pytest.approx(mask.sum() * 2 * 3 * 4 / 1000)
+        # Which voxels these are, whatever the axes: their stored values are those of the mask.
+        stored = scan.values * np.asarray(scan.stored_per_value)
+        within = np.sort(stored[placed(one, scan) > 0])
+        np.testing.assert_allclose(within, np.sort(rescaled[mask]), rtol=1e-5)
+
+
+def test_a_fractional_segmentation_counts_from_one_half(
+    slices: list[Dataset], scan: PETImage, tmp_path: Path
+) -> None:
+    pytest.importorskip("highdicom")
+    soft = np.zeros((12, 26, 28), np.float32)
+    soft[3:6, 4:8, 4:8], soft[6, 4:8, 4:8] = 0.9, 0.2
+    path = write_segmentation(tmp_path / "seg.dcm", slices, {"soft": soft}, fractional=True)
+    assert read_regions(path, scan)[0].voxels == 48
+
+
+def test_a_segmentation_on_another_grid_is_resampled_on_request(
+    slices: list[Dataset], scan: PETImage, tmp_path: Path
+) -> None:
+    pytest.importorskip("highdicom")
+    path = write_segmentation(tmp_path / "seg.dcm", slices, masks())
+    whole = [placed(one, scan) for one in read_regions(path, scan)]
+    coarse = PETImage(scan.values[::2, ::2], scan.affine @ np.diag([2.0, 2, 1, 1]))
+    with pytest.raises(InputRefused, match="`resample`"):
+        read_regions(path, coarse)
+    for one, fine in zip(read_regions(path, coarse, resample=True), whole, strict=True):
+        np.testing.assert_array_equal(placed(one, coarse), fine[::2, ::2])
+
+
+def test_a_mask_of_another_examination_is_refused(
+    slices: list[Dataset], scan: PETImage, tmp_path: Path
+) -> None:
+    other = pet_slices(np.zeros((12, 26, 28), np.int16))
+    pytest.importorskip("highdicom")
+    for path in (
+        write_segmentation(tmp_path / "seg.dcm", other, masks()),
+        write_contours(tmp_path / "rt.dcm", {"a": ("GTV", [])}, other[0].FrameOfReferenceUID),
+    ):
+        with pytest.raises(InputRefused, match="frame of reference"):
+            read_regions(path, scan)
+
+
+def test_without_highdicom_a_segmentation_names_the_extra(
+    slices: list[Dataset], scan: PETImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("highdicom")
+    path = write_segmentation(tmp_path / "seg.dcm", slices, masks())
+    monkeypatch.setitem(sys.modules, "highdicom.seg", None)
+    with pytest.raises(UsageError, match=r"petdiff\[regions\]"):
+        read_regions(path, scan)
+
+
+def outlines(scan: PETImage, radius_mm: float, hole_mm: float = 0.0) -> list[np.ndarray]:
+    """Contours of a cylinder with a hole about the scan's centre: 4 slices, in mm, LPS."""
+    centre = np.array([12.7, 14.2])
+    angle = np.linspace(0, 2 * np.pi, 240, endpoint=False)
+    found = []
+    for k in range(4, 8):
+        for radius in (radius_mm, hole_mm):
+            if radius:
+                i = centre[0] + radius * np.cos(angle) / scan.spacing_mm[0]
+                j = centre[1] + radius * np.sin(angle) / scan.spacing_mm[1]
+                index = np.stack([i, j, np.full(240, k), np.ones(240)])
+                found.append((np.diag([-1.0, -1, 1, 1]) @ scan.affine @ index)[:3].T)
+    return found
+
+
+def test_contours_of_circles_have_their_analytic_volume(
+    slices: list[Dataset], scan: PETImage, tmp_path: Path
+) -> None:
+    structures = {
+        "GTV node": ("GTV", outlines(scan, 12.0)),
+        "ring": ("ORGAN", outlines(scan, 12.0, 6.0)),
+        "spleen": ("", outlines(scan, 7.0)),
+    }
+    path = write_contours(tmp_path / "rt.dcm", structures, slices[0].FrameOfReferenceUID)
+    regions = read_regions(path, scan)
+    assert [one.kind for one in regions] == ["lesion", "organ", "organ"]
+    areas = [np.pi * 12**2, np.pi * (12**2 - 6**2), np.pi * 7**2]
+    for one, area in zip(regions, areas, strict=True):
+        assert one.volume_ml == pytest.approx(area * 4 * 4 / 1000, rel=0.01)
+    middle = scan.affine @ [12.7, 14.2, 5.5, 1]
+    np.testing.assert_allclose(regions[0].centre_mm(scan.affine), middle[:3], atol=0.1)
+
+
+def test_contours_that_cannot_be_used_are_refused(scan: PETImage, tmp_path: Path) -> None:
+    tilted = [
+        one @ np.array([[1, 0, 0], [0, 0.8, 0.6], [0, -0.6, 0.8]]) for one in outlines(scan, 9)
+    ]
+    for name, geometry, contours, reason in (
+        ("tilted", "CLOSED_PLANAR", tilted, "not parallel"),
+        ("point", "POINT", outlines(scan, 9), "holds no region"),
+        ("far", "CLOSED_PLANAR", [one + 900 for one in outlines(scan, 9)], "far is empty"),
+        ("tiny", "CLOSED_PLANAR", outlines(scan, 0.4), "smaller than a voxel"),
+    ):
+        path = write_contours(tmp_path / f"{name}.dcm", {name: ("", contours)}, geometry=geometry)
+        with pytest.raises(InputRefused, match=reason):
+            read_regions(path, scan)
+
+
+def test_a_folder_must_hold_one_mask(slices: list[Dataset], scan: PETImage, tmp_path: Path) -> None:
+    structures = {"a": ("GTV", outlines(scan, 12.0))}
+    write_contours(tmp_path / "a.dcm", structures)
+    assert read_regions(tmp_path, scan)[0].name == "a"
+    write_contours(tmp_path / "b.dcm", structures)
+    with pytest.raises(InputRefused, match="holds 2"):
+        read_regions(tmp_path, scan)
+    with pytest.raises(InputRefused, match="holds no DICOM segmentation"):
+        read_regions(save(slices, tmp_path / "PT"), scan)
+    with pytest.raises(UsageError, match="`names`"):
+        read_regions(tmp_path / "a.dcm", scan, names="names.json")
