@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from petdiff.node.counters import Counters
 from petdiff.node.queue import Queue
 from petdiff.node.settings import Limits, Listen
 from support.dicom_factory import dynamic_slices, pet_slices
-from support.node import series
+from support.node import content, series
 
 QUIET_S = 60.0
 
@@ -50,12 +49,6 @@ class Reception:
 
     def reasons(self) -> list[str]:
         return [entry.reason().strip() for entry in self.queue.entries("discard")]
-
-
-def content(image: Dataset) -> bytes:
-    out = BytesIO()
-    image.save_as(out, enforce_file_format=True)
-    return out.getvalue()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,13 @@ def stub(behaviour: str = "copy") -> list[str]:
 def series(**attributes: Any) -> list[Dataset]:
     """A PET series of four images."""
     return pet_slices(PIXELS, **attributes)
+
+
+def content(image: Dataset) -> bytes:
+    """An image as a file."""
+    out = BytesIO()
+    image.save_as(out, enforce_file_format=True)
+    return out.getvalue()
 
 
 def settings(folder: Path, destination_port: int = 1, **tables: Any) -> NodeSettings:

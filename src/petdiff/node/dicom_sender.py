@@ -16,7 +16,7 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
 from petdiff.node.delivery import NotDelivered, Refused
-from petdiff.node.settings import ClientTLS, Destination
+from petdiff.node.peers import ClientTLS, Destination
 
 _TIMEOUT_S = 60.0
 # Status of a C-STORE response: stored, if with a warning (PS3.4 B.2.3), and without room.

@@ -36,7 +36,8 @@ from petdiff.errors import UsageError
 from petdiff.node.arrivals import NO_ROOM, NOT_UNDERSTOOD, Arrivals
 from petdiff.node.counters import Counters
 from petdiff.node.log import say, say_seldom
-from petdiff.node.settings import NodeSettings, ServerTLS
+from petdiff.node.peers import ServerTLS
+from petdiff.node.settings import NodeSettings
 
 _UNCOMPRESSED = (
     ExplicitVRLittleEndian,
@@ -199,11 +200,10 @@ class _Handler:
             event.assoc.kill()
 
     def _rejected(self, event: evt.Event) -> None:
-        self.refused(
-            f"association of {_peer(event.assoc)}",
-            f"too many are open, or it calls another AE title than "
-            f"{self._settings.listen.ae_title}",
-        )
+        peer, own = event.assoc.requestor.primitive, self._settings.listen.ae_title
+        called = str(peer.called_ae_title).strip() if peer else own
+        why = "too many are open" if called == own else f"it calls {called}, and this is {own}"
+        self.refused(f"association of {_peer(event.assoc)}", why)
 
     def _accepted(self, event: evt.Event) -> None:
         self._counters.add("associations_accepted")

@@ -70,6 +70,7 @@ class Queue:
         except OSError as problem:
             raise UsageError(f"folder {folder} cannot be used ({disk.reason(problem)})") from None
         self._taken: dict[str, int] = {}
+        self._made: set[str] = set()
         self._last = 0
 
     def recover(self) -> None:
@@ -107,8 +108,10 @@ class Queue:
             if entry.origin.kind == "pet"
         }
         numbers = [entry.number for state in STATES for entry in self.entries(state)]
+        self._made = {one.made for entry in self.entries("sending") if (one := entry.answer())}
         for done in self.done():
             self._taken[done.origin.series] = done.origin.number
+            self._made.add(done.answer.made)
             numbers.append(done.origin.number)
         self._last = max(numbers, default=0)
 
@@ -170,6 +173,9 @@ class Queue:
                     self._taken[entry.origin.series] = entry.number
                 elif self._taken.get(entry.origin.series) == entry.number:
                     del self._taken[entry.origin.series]
+            answer = Entry(target, entry.origin).answer() if state == "sending" else None
+            if answer is not None:
+                self._made.add(answer.made)
         disk.flush_folder(entry.path.parent)
         disk.flush_folder(target.parent)
         return Entry(target, entry.origin)
@@ -193,6 +199,11 @@ class Queue:
         """Return the number under which a series was taken; None where it was not."""
         with self._lock:
             return self._taken.get(series)
+
+    def series_made(self) -> frozenset[str]:
+        """Return the SeriesInstanceUIDs of the derived series that destinations have."""
+        with self._lock:
+            return frozenset(self._made)
 
     def was_made_from(self, number: int, image: str) -> bool:
         """Return whether a series that was taken holds an image, by its SOPInstanceUID."""
@@ -232,6 +243,8 @@ class Queue:
         record = read_record(file, Done)
         with self._lock:
             file.unlink(missing_ok=True)
+            if record:
+                self._made.discard(record.answer.made)
             if record and self._taken.get(record.origin.series) == record.origin.number:
                 del self._taken[record.origin.series]
 

@@ -16,8 +16,10 @@ from petdiff.node.delivery import Deliveries, Delivery, Transport
 from petdiff.node.denoising import Denoiser, Ready
 from petdiff.node.lock import hold
 from petdiff.node.log import count_of, say
+from petdiff.node.peers import Destination, Source
+from petdiff.node.polling import Poller
 from petdiff.node.queue import Queue, free_bytes
-from petdiff.node.settings import Destination, NodeSettings, read_settings
+from petdiff.node.settings import NodeSettings, read_settings
 from petdiff.node.worker_process import WORKER, WorkerDied, WorkerProcess
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ class Node:
             self.counters,
         )
         self._senders = [self._delivery(to) for to in settings.destinations]
+        self._pollers = [self._poller(source) for source in settings.sources]
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set, or an exception such as KeyboardInterrupt ends it."""
@@ -77,8 +80,8 @@ class Node:
             self._server.start()
             if self._status is not None:
                 self._status.start()
-            for sender in self._senders:
-                sender.start()
+            for thread in (*self._senders, *self._pollers):
+                thread.start()
             say(f"{listen.ae_title} listens at {listen.address} port {listen.port}")
             self._serve(stop)
         finally:
@@ -86,7 +89,7 @@ class Node:
 
     def state(self) -> NodeState:
         """Return what the status page says."""
-        from petdiff.node.status import DestinationState, NodeState, WorkerState
+        from petdiff.node.status import DestinationState, NodeState, SourceState, WorkerState
 
         return NodeState(
             seconds=round(time.monotonic() - self._started, 1),
@@ -106,10 +109,16 @@ class Node:
                 )
                 for sender in self._senders
             ),
+            sources=tuple(
+                SourceState(name=poller.source_name, last_failure=poller.last_failure)
+                for poller in self._pollers
+            ),
         )
 
     def _ports(self) -> tuple[DicomServer, StatusServer | None]:
         try:
+            import dicomweb_client  # noqa: F401  # used where a source or destination has a URL
+
             from petdiff.node.dicom_server import DicomServer
             from petdiff.node.status import StatusServer
         except ImportError as problem:
@@ -124,6 +133,18 @@ class Node:
         transport = _transport(destination, self.settings.listen.ae_title)
         return Delivery(
             destination.name, transport, self._deliveries, self.counters, stop=self._stop
+        )
+
+    def _poller(self, source: Source) -> Poller:
+        from petdiff.node.dicomweb import WebSource
+
+        return Poller(
+            source.name,
+            WebSource(source),
+            self.queue,
+            self._arrivals,
+            every_s=source.every_seconds,
+            stop=self._stop,
         )
 
     def _start_workers(self) -> None:
@@ -175,6 +196,10 @@ class Node:
 
 def _transport(destination: Destination, ae_title: str) -> Transport:
     """Return how files reach a destination."""
+    if destination.url is not None:
+        from petdiff.node.dicomweb import WebDestination
+
+        return WebDestination(destination)
     from petdiff.node.dicom_sender import DicomSender
 
     return DicomSender(destination, ae_title)

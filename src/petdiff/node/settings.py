@@ -6,17 +6,13 @@ docs/how-to/pacs.md lists every key. Everything listens on loopback unless the f
 from __future__ import annotations
 
 import ipaddress
-import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     IPvAnyAddress,
-    IPvAnyNetwork,
     ValidationError,
     field_validator,
     model_validator,
@@ -25,65 +21,19 @@ from pydantic import (
 from petdiff.errors import UsageError, nearest
 from petdiff.io.json_files import read_toml
 from petdiff.module.settings import ModuleSettings
+from petdiff.node.peers import (
+    TABLE,
+    AETitle,
+    ClientTLS,
+    Destination,
+    Port,
+    Seconds,
+    Sender,
+    ServerTLS,
+    Source,
+)
 
-_TABLE = ConfigDict(frozen=True, extra="forbid")
-_AE_TITLE = re.compile(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?")  # PS3.5 6.2: no backslash
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
-
-
-def _ae_title(given: str) -> str:
-    if not _AE_TITLE.fullmatch(given):
-        raise ValueError("give an AE title of 1 to 16 printable ASCII characters")
-    return given
-
-
-def _name(given: str) -> str:
-    if not _NAME.fullmatch(given):
-        raise ValueError("give a name of 1 to 40 letters, digits, dots, dashes and underscores")
-    return given
-
-
-def _file(given: Path) -> Path:
-    if not given.is_file():
-        raise ValueError("there is no such file")
-    return given
-
-
-AETitle = Annotated[str, AfterValidator(_ae_title)]
-Name = Annotated[str, AfterValidator(_name)]
-ExistingFile = Annotated[Path, AfterValidator(_file)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-URL = Annotated[str, Field(pattern=r"^https?://[^\s@]+$")]
-
-
-class ServerTLS(BaseModel):
-    """TLS of the node's own port; with `ca`, peers must show a certificate that it has signed."""
-
-    model_config = _TABLE
-    certificate: ExistingFile
-    key: ExistingFile
-    ca: ExistingFile | None = None
-
-
-class ClientTLS(BaseModel):
-    """TLS towards a destination or source.
-
-    ca                what its certificate is checked against; None: what the system trusts
-    certificate, key  what the node shows of itself, where it is asked to
-    """
-
-    model_config = _TABLE
-    ca: ExistingFile | None = None
-    certificate: ExistingFile | None = None
-    key: ExistingFile | None = None
-
-    @model_validator(mode="after")
-    def _is_pair(self) -> Self:
-        if (self.certificate is None) != (self.key is None):
-            raise ValueError("certificate and key are given together")
-        return self
 
 
 class Listen(BaseModel):
@@ -96,7 +46,7 @@ class Listen(BaseModel):
     image_mb       of one image, at most
     """
 
-    model_config = _TABLE
+    model_config = TABLE
     ae_title: AETitle = "PETDIFF"
     address: IPvAnyAddress = ipaddress.IPv4Address("127.0.0.1")
     port: Port = 11112
@@ -108,22 +58,13 @@ class Listen(BaseModel):
     tls: ServerTLS | None = None
 
 
-class Sender(BaseModel):
-    """Who may send, and where the results of its series go; without destinations, to all."""
-
-    model_config = _TABLE
-    ae_title: AETitle
-    addresses: Annotated[tuple[IPvAnyNetwork, ...], Field(min_length=1)]
-    destinations: tuple[str, ...] = ()
-
-
 class Denoising(BaseModel):
     """How series are denoised, as for `petdiff module`; one worker process for each device.
 
     minutes  that one series may take
     """
 
-    model_config = _TABLE
+    model_config = TABLE
     devices: Annotated[tuple[str, ...], Field(min_length=1)] = ("auto",)
     model: str = "flow3d"
     steps: int | None = None
@@ -147,31 +88,6 @@ class Denoising(BaseModel):
         return ModuleSettings.of({**shared, "device": device})
 
 
-class Destination(BaseModel):
-    """Where results go: a DICOM node by address, port and AE title, or a DICOMweb server by URL.
-
-    retries  how often an image that the peer refuses is sent again; what cannot be reached is
-             tried without end
-    """
-
-    model_config = _TABLE
-    name: Name
-    ae_title: AETitle | None = None
-    address: str | None = Field(default=None, min_length=1)
-    port: Port | None = None
-    url: URL | None = None
-    token_file: ExistingFile | None = None
-    tls: ClientTLS | None = None
-    retries: Annotated[int, Field(ge=0, le=1000)] = 5
-
-    @model_validator(mode="after")
-    def _is_one_kind(self) -> Self:
-        dicom = [value is not None for value in (self.ae_title, self.address, self.port)]
-        if any(dicom) if self.url is not None else not all(dicom):
-            raise ValueError("give either ae_title, address and port, or url")
-        return self
-
-
 class Limits(BaseModel):
     """What the node may use of the disk, and how long it keeps what is settled.
 
@@ -182,7 +98,7 @@ class Limits(BaseModel):
     done_days     that the node remembers a series, so that a copy is not denoised again
     """
 
-    model_config = _TABLE
+    model_config = TABLE
     queue_gb: Annotated[float, Field(gt=0)] = 50
     free_gb: NotNegative = 1
     discard_gb: NotNegative = 10
@@ -193,7 +109,7 @@ class Limits(BaseModel):
 class StatusPort(BaseModel):
     """Where the status is read over HTTP; port 0: nowhere."""
 
-    model_config = _TABLE
+    model_config = TABLE
     address: IPvAnyAddress = ipaddress.IPv4Address("127.0.0.1")
     port: Annotated[int, Field(ge=0, le=65535)] = 11180
 
@@ -201,10 +117,11 @@ class StatusPort(BaseModel):
 class NodeSettings(BaseModel):
     """All settings of a node. `folder` holds its queue."""
 
-    model_config = _TABLE
+    model_config = TABLE
     folder: Path
     listen: Listen = Listen()
     senders: tuple[Sender, ...] = ()
+    sources: tuple[Source, ...] = ()
     denoise: Denoising = Denoising()
     destinations: Annotated[tuple[Destination, ...], Field(min_length=1)]
     limits: Limits = Limits()
@@ -226,14 +143,16 @@ class NodeSettings(BaseModel):
                 "those that may send under [[senders]]"
             )
         known = [destination.name for destination in self.destinations]
-        for sender in self.senders:
-            for name in sender.destinations:
+        for giver, names in self._routes():
+            for name in names:
                 if name not in known:
-                    raise ValueError(
-                        f"the sender {sender.ae_title} names the destination {name}"
-                        f"{nearest(name, known)}"
-                    )
+                    raise ValueError(f"{giver} names the destination {name}{nearest(name, known)}")
         return self
+
+    def _routes(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Return the destinations by who gives series: AE titles and names of sources."""
+        senders = [(sender.ae_title, sender.destinations) for sender in self.senders]
+        return [*senders, *((source.name, source.destinations) for source in self.sources)]
 
     def may_send(self, ae_title: str | None, address: str) -> bool:
         """Return whether series are taken from a peer; ae_title None: as far as known by address.
@@ -254,10 +173,8 @@ class NodeSettings(BaseModel):
         )
 
     def destinations_of(self, sender: str) -> list[str]:
-        """Return the names of the destinations of what a sender has sent."""
-        named = [
-            name for one in self.senders if one.ae_title == sender for name in one.destinations
-        ]
+        """Return the names of the destinations of what a sender or source has given."""
+        named = [name for giver, names in self._routes() if giver == sender for name in names]
         return named or [destination.name for destination in self.destinations]
 
 
@@ -302,6 +219,8 @@ def _known_keys(where: tuple[int | str, ...]) -> list[str]:
         ("listen",): Listen,
         ("listen", "tls"): ServerTLS,
         ("senders",): Sender,
+        ("sources",): Source,
+        ("sources", "tls"): ClientTLS,
         ("denoise",): Denoising,
         ("destinations",): Destination,
         ("destinations", "tls"): ClientTLS,

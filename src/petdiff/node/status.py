@@ -38,6 +38,14 @@ class DestinationState(BaseModel):
     last_failure: str
 
 
+class SourceState(BaseModel):
+    """A source, and why the last question failed, if it did."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    last_failure: str
+
+
 class NodeState(BaseModel):
     """What the status page says; nothing in it names a patient.
 
@@ -55,6 +63,7 @@ class NodeState(BaseModel):
     free_bytes: int
     workers: tuple[WorkerState, ...]
     destinations: tuple[DestinationState, ...]
+    sources: tuple[SourceState, ...]
 
 
 class StatusServer:
@@ -133,10 +142,12 @@ class _Metrics(Collector):
         for number, worker in enumerate(state.workers):
             workers.add_metric([f"{number}:{worker.device}"], worker.runs)
         waiting = _gauge("waiting", "Series that wait for a destination", "destination")
-        failing = _gauge("failing", "Whether the last delivery failed", "destination")
+        failing = _gauge("failing", "Whether the last delivery or question failed", "peer")
         for destination in state.destinations:
             waiting.add_metric([destination.name], destination.waiting)
-            failing.add_metric([destination.name], bool(destination.last_failure))
+        peers: list[DestinationState | SourceState] = [*state.destinations, *state.sources]
+        for peer in peers:
+            failing.add_metric([peer.name], bool(peer.last_failure))
         yield from (series, workers, waiting, failing)
         yield _number("open_associations", "Associations open now", state.open_associations)
         yield _number("free_bytes", "Free bytes on the disk of the queue", state.free_bytes)

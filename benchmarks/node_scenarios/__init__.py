@@ -1,0 +1,1 @@
+"""What benchmarks/node.py puts the node through."""

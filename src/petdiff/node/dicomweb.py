@@ -1,0 +1,168 @@
+"""DICOMweb (PS3.18): search and retrieve from a source, store to a destination.
+
+That is QIDO-RS, WADO-RS and STOW-RS. The client's own log is silenced: it quotes URLs with UIDs,
+and answers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+
+import requests
+from dicomweb_client.api import DICOMwebClient
+from pydicom import Dataset, dcmread
+
+from petdiff.node.delivery import NotDelivered, Refused
+from petdiff.node.header import is_uid
+from petdiff.node.peers import ClientTLS, Destination, Source
+from petdiff.node.polling import NotReached, OfferedSeries
+
+_TIMEOUT_S = (10.0, 120.0)  # to connect, between two parts of an answer
+_PAGE = 200
+_SERVER_ERROR = 500
+_NO_ROOM = range(0xA700, 0xA800)
+_STUDY, _SERIES, _COUNT = "0020000D", "0020000E", "00201209"
+
+
+class WebSource:
+    """A DICOMweb server whose PET series are taken."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def series(self) -> list[OfferedSeries]:
+        """Return the PET series that the server offers. Raises NotReached."""
+        with _reaching():
+            client = _client(self._source.url, self._source)
+            found: list[dict[str, dict[str, object]]] = []
+            while True:
+                page = client.search_for_series(
+                    limit=_PAGE,
+                    offset=len(found),
+                    fields=["NumberOfSeriesRelatedInstances"],
+                    search_filters=self._filters(),
+                )
+                found += page
+                if len(page) < _PAGE:
+                    return list(_offered(found))
+
+    def images(self, series: OfferedSeries) -> Iterator[bytes]:
+        """Yield the files of a series. Raises NotReached."""
+        with _reaching():
+            client = _client(self._source.url, self._source)
+            any_syntax = (("application/dicom", "*"),)
+            for image in client.iter_series(series.study, series.series, any_syntax):
+                yield _encoded(image)
+
+    def _filters(self) -> dict[str, str]:
+        filters = {"Modality": "PT", **self._source.matching}
+        if self._source.days:
+            now = datetime.now(UTC)  # a day more on either side: clocks differ
+            first, last = now - timedelta(days=self._source.days + 1), now + timedelta(days=1)
+            filters["StudyDate"] = f"{first:%Y%m%d}-{last:%Y%m%d}"
+        return filters
+
+
+class WebDestination:
+    """A DICOMweb server that results are stored to, image by image."""
+
+    def __init__(self, destination: Destination) -> None:
+        self._destination = destination
+
+    def send(self, files: Sequence[Path], confirmed: Callable[[Path], None]) -> None:
+        """Send files, and call `confirmed` for each that is stored there."""
+        assert self._destination.url is not None
+        try:
+            client = _client(self._destination.url, self._destination)
+            for file in files:
+                _require_stored(client.store_instances([dcmread(file)]))
+                confirmed(file)
+        except requests.HTTPError as problem:
+            raise _of_status(problem) from None
+        except requests.RequestException as problem:
+            raise NotDelivered(_reason(problem)) from None
+
+
+def _require_stored(answer: Dataset) -> None:
+    """Raise where a STOW-RS answer says that an image was not stored (PS3.18 10.5.3)."""
+    for item in answer.get("FailedSOPSequence") or []:
+        status = int(item.get("FailureReason") or 0)
+        if status in _NO_ROOM:
+            raise NotDelivered(f"it has no room (status {status:04X})")
+        raise Refused(f"it refuses an image (status {status:04X})")
+
+
+def _of_status(problem: requests.HTTPError) -> NotDelivered | Refused:
+    code = _code(problem)
+    # Access, time and load may be otherwise tomorrow.
+    if code >= _SERVER_ERROR or code in (401, 403, 404, 408, 413, 429):
+        return NotDelivered(f"it answers with HTTP {code}")
+    return Refused(f"it answers with HTTP {code}")
+
+
+class _reaching:
+    """Turns what goes wrong within the block into NotReached, which quotes nothing."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
+        if isinstance(problem, requests.HTTPError):
+            raise NotReached(f"it answers with HTTP {_code(problem)}") from None
+        no_json = isinstance(problem, requests.exceptions.InvalidJSONError)
+        if isinstance(problem, requests.RequestException) and not no_json:
+            raise NotReached(_reason(problem)) from None
+        if isinstance(problem, ValueError | KeyError | TypeError):
+            raise NotReached("its answer is not DICOMweb") from None
+
+
+def _code(problem: requests.HTTPError) -> int:
+    return 0 if problem.response is None else int(problem.response.status_code)
+
+
+def _reason(problem: requests.RequestException) -> str:
+    if isinstance(problem, requests.exceptions.SSLError):
+        return "its certificate is not trusted, or TLS fails: check tls.ca"
+    if isinstance(problem, requests.Timeout):
+        return "it does not answer in time"
+    return "it cannot be reached"
+
+
+def _offered(found: Sequence[dict[str, dict[str, object]]]) -> Iterator[OfferedSeries]:
+    for answer in found:
+        study, series, count = (_value(answer, tag) for tag in (_STUDY, _SERIES, _COUNT))
+        if is_uid(study) and is_uid(series):
+            yield OfferedSeries(study, series, int(count) if count.isdigit() else 0)
+
+
+def _value(answer: dict[str, dict[str, object]], tag: str) -> str:
+    values = answer.get(tag, {}).get("Value")
+    return str(values[0]).strip() if isinstance(values, list) and values else ""
+
+
+def _encoded(image: Dataset) -> bytes:
+    out = BytesIO()
+    image.save_as(out, enforce_file_format=True)
+    return out.getvalue()
+
+
+def _client(url: str, peer: Source | Destination) -> DICOMwebClient:
+    for name in ("dicomweb_client", "urllib3", "requests"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    session = requests.Session()
+    session.trust_env = False  # no proxy and no password of another program's
+    tls = peer.tls or ClientTLS()
+    if tls.ca is not None:
+        session.verify = str(tls.ca)
+    if tls.certificate is not None and tls.key is not None:
+        session.cert = (str(tls.certificate), str(tls.key))
+    if peer.token_file is not None:
+        token = peer.token_file.read_text(encoding="utf-8").strip()
+        session.headers["Authorization"] = f"Bearer {token}"
+    client = DICOMwebClient(url, session=session, timeout=_TIMEOUT_S)
+    client.set_http_retry_params(retry=False)  # the node waits by itself
+    return client

@@ -1,0 +1,128 @@
+"""Peers of a node as its settings name them: senders, destinations, sources, and their TLS."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    model_validator,
+)
+
+TABLE = ConfigDict(frozen=True, extra="forbid")
+_AE_TITLE = re.compile(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?")  # PS3.5 6.2: no backslash
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
+
+
+def _ae_title(given: str) -> str:
+    if not _AE_TITLE.fullmatch(given):
+        raise ValueError("give an AE title of 1 to 16 printable ASCII characters")
+    return given
+
+
+def _name(given: str) -> str:
+    if not _NAME.fullmatch(given):
+        raise ValueError("give a name of 1 to 40 letters, digits, dots, dashes and underscores")
+    return given
+
+
+def _file(given: Path) -> Path:
+    if not given.is_file():
+        raise ValueError("there is no such file")
+    return given
+
+
+AETitle = Annotated[str, AfterValidator(_ae_title)]
+Name = Annotated[str, AfterValidator(_name)]
+ExistingFile = Annotated[Path, AfterValidator(_file)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+URL = Annotated[str, Field(pattern=r"^https?://[^\s@]+$")]
+
+
+class ServerTLS(BaseModel):
+    """TLS of the node's own port; with `ca`, peers must show a certificate that it has signed."""
+
+    model_config = TABLE
+    certificate: ExistingFile
+    key: ExistingFile
+    ca: ExistingFile | None = None
+
+
+class ClientTLS(BaseModel):
+    """TLS towards a destination or source.
+
+    ca                what its certificate is checked against; None: what the system trusts
+    certificate, key  what the node shows of itself, where it is asked to
+    """
+
+    model_config = TABLE
+    ca: ExistingFile | None = None
+    certificate: ExistingFile | None = None
+    key: ExistingFile | None = None
+
+    @model_validator(mode="after")
+    def _is_pair(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key are given together")
+        return self
+
+
+class Sender(BaseModel):
+    """Who may send, and where the results of its series go; without destinations, to all."""
+
+    model_config = TABLE
+    ae_title: AETitle
+    addresses: Annotated[tuple[IPvAnyNetwork, ...], Field(min_length=1)]
+    destinations: tuple[str, ...] = ()
+
+
+class Destination(BaseModel):
+    """Where results go: a DICOM node by address, port and AE title, or a DICOMweb server by URL.
+
+    retries  how often an image that the peer refuses is sent again; what cannot be reached is
+             tried without end
+    """
+
+    model_config = TABLE
+    name: Name
+    ae_title: AETitle | None = None
+    address: str | None = Field(default=None, min_length=1)
+    port: Port | None = None
+    url: URL | None = None
+    token_file: ExistingFile | None = None
+    tls: ClientTLS | None = None
+    retries: Annotated[int, Field(ge=0, le=1000)] = 5
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> Self:
+        dicom = [value is not None for value in (self.ae_title, self.address, self.port)]
+        if any(dicom) if self.url is not None else not all(dicom):
+            raise ValueError("give either ae_title, address and port, or url")
+        return self
+
+
+class Source(BaseModel):
+    """A DICOMweb server that is asked for PET series.
+
+    every_seconds  between two questions
+    days           how old studies may be; 0: any age
+    matching       further attributes by keyword, as SeriesDescription = "*WB*"
+    destinations   of what comes from it; none: all
+    """
+
+    model_config = TABLE
+    name: Name
+    url: URL
+    every_seconds: Seconds = 60
+    days: Annotated[int, Field(ge=0, le=36_500)] = 7
+    matching: dict[Annotated[str, Field(pattern="^[A-Z][A-Za-z]+$")], str] = {}
+    destinations: tuple[str, ...] = ()
+    token_file: ExistingFile | None = None
+    tls: ClientTLS | None = None

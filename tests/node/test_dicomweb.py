@@ -1,0 +1,155 @@
+"""DICOMweb: a real server as source and destination, and servers that answer badly."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from petdiff.node.delivery import NotDelivered, Refused
+from petdiff.node.peers import Destination, Source
+from petdiff.node.polling import NotReached
+from support.dicom_factory import save
+from support.node import running, series, settings, wait_for
+from support.pacs import fetch, orthanc, system_program
+
+pytest.importorskip("dicomweb_client", reason="dicomweb-client (extra node) is not installed")
+pytest.importorskip("pynetdicom", reason="pynetdicom (extra node) is not installed")
+pytest.importorskip("prometheus_client", reason="prometheus-client (extra node) is not installed")
+
+from petdiff.node.dicomweb import WebDestination, WebSource
+
+PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+
+
+@pytest.mark.oracle
+@pytest.mark.skipif(not PLUGIN.exists(), reason="orthanc-dicomweb is not installed")
+def test_a_pacs_is_polled_and_gets_its_answers_and_nothing_goes_in_circles(tmp_path: Path) -> None:
+    today = f"{datetime.now(UTC):%Y%m%d}"
+    with orthanc(tmp_path, Plugins=[str(PLUGIN)]) as (dicom_port, http_port):
+        for name, date in (("new", today), ("old", "20200101")):
+            folder = save(series(StudyDate=date, SeriesDate=date), tmp_path / name)
+            command = [system_program("storescu"), "127.0.0.1", str(dicom_port)]
+            subprocess.run([*command, *folder.iterdir()], check=True)
+        url = f"http://127.0.0.1:{http_port}/dicom-web"
+        chosen = settings(
+            tmp_path / "queue",
+            sources=[{"name": "pacs", "url": url, "every_seconds": 0.2}],
+            destinations=[{"name": "back", "url": url}],
+        )
+        with running(chosen) as node:
+            wait_for(lambda: node.counters.of("series_done") == 1)
+            received = node.counters.of("images_received")
+            node.state()  # some turns more: the derived series is there now
+            wait_for(lambda: node.queue.counts()["receiving"] == 0)
+            assert received == 4
+        statistics = json.loads(fetch(http_port, "statistics"))
+    assert (statistics["CountSeries"], statistics["CountInstances"]) == (3, 12)
+
+
+@pytest.fixture
+def server() -> Iterator[Any]:
+    """A server that answers every request with `answer`: status, type and content."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.server.headers.append(dict(self.headers))  # type: ignore[attr-defined]
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, kind, content = self.server.answer  # type: ignore[attr-defined]
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_POST = do_GET
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    one: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    one.answer, one.headers = (200, "application/dicom+json", b"[]"), []
+    threading.Thread(target=one.serve_forever, args=(0.02,), daemon=True).start()
+    yield one
+    one.shutdown()
+    one.server_close()
+
+
+def url(server: Any) -> str:
+    return f"http://127.0.0.1:{server.server_address[1]}/dicom-web"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ((503, "text/plain", b"Zyxwvut"), "HTTP 503"),
+        ((401, "text/plain", b""), "HTTP 401"),
+        ((200, "text/html", b"<html>Zyxwvut"), "not DICOMweb"),
+        ((200, "application/dicom+json", b"{Zyxwvut"), "not DICOMweb"),
+    ],
+)
+def test_a_source_that_answers_badly_is_asked_again(server: Any, answer: Any, said: str) -> None:
+    server.answer = answer
+    with pytest.raises(NotReached) as raised:
+        WebSource(Source(name="pacs", url=url(server))).series()
+    assert said in str(raised.value)
+    assert "Zyxwvut" not in str(raised.value)
+
+
+def test_a_source_offers_only_what_has_uids(server: Any) -> None:
+    def found(study: str, uid: str, count: object) -> dict[str, Any]:
+        values = {"0020000D": study, "0020000E": uid, "00201209": count}
+        return {tag: {"vr": "UI", "Value": [value]} for tag, value in values.items()}
+
+    content = json.dumps([found("1.2", "1.3", 47), found("../x", "1.4", 1), {}]).encode()
+    server.answer = (200, "application/dicom+json", content)
+    offered = WebSource(Source(name="pacs", url=url(server))).series()
+    assert [(one.study, one.series, one.images) for one in offered] == [("1.2", "1.3", 47)]
+
+
+def failed(status: int) -> bytes:
+    item = {"00081197": {"vr": "US", "Value": [status]}}
+    return json.dumps({"00081198": {"vr": "SQ", "Value": [item]}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "said"),
+    [
+        ((200, "application/dicom+json", failed(0xA700)), NotDelivered, "no room (status A700)"),
+        ((202, "application/dicom+json", failed(0xC000)), Refused, "status C000"),
+        ((409, "application/dicom+json", failed(0xC000)), Refused, "HTTP 409"),
+        ((503, "text/plain", b""), NotDelivered, "HTTP 503"),
+    ],
+)
+def test_a_destination_that_stores_nothing_is_told_apart(
+    tmp_path: Path, server: Any, answer: Any, error: type[Exception], said: str
+) -> None:
+    [file, *_] = save(series(), tmp_path / "s").iterdir()
+    server.answer, confirmed = answer, list[Path]()
+    with pytest.raises(error) as raised:
+        WebDestination(Destination(name="pacs", url=url(server))).send([file], confirmed.append)
+    assert said in str(raised.value)
+    assert confirmed == []
+
+
+def test_a_token_is_sent_and_a_closed_port_is_no_failure_for_good(
+    tmp_path: Path, server: Any
+) -> None:
+    (tmp_path / "token").write_text("s3cret\n")
+    [file, *_] = save(series(), tmp_path / "s").iterdir()
+    to = Destination(name="pacs", url=url(server), token_file=tmp_path / "token")
+    server.answer, confirmed = (200, "application/dicom+json", b"{}"), list[Path]()
+    WebDestination(to).send([file], confirmed.append)
+    assert confirmed == [file]
+    assert server.headers[-1]["Authorization"] == "Bearer s3cret"
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(NotDelivered, match="cannot be reached"):
+        WebDestination(to).send([file], confirmed.append)

@@ -1,0 +1,150 @@
+"""Polling: a series is taken once, when it has stopped growing, unless petdiff has made it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset
+
+from petdiff.node.arrivals import Arrivals
+from petdiff.node.counters import Counters
+from petdiff.node.entry import ANSWER, Answer, write_record
+from petdiff.node.polling import NotReached, OfferedSeries, Poller
+from petdiff.node.queue import Queue
+from petdiff.node.settings import Limits, Listen
+from support.dicom_factory import pet_slices
+from support.node import content, series, wait_for
+
+
+class Server:
+    """A source that counts how often each series is fetched; `reached` says whether it answers."""
+
+    def __init__(self) -> None:
+        self.offers: dict[str, Sequence[Dataset]] = {}
+        self.fetched: list[str] = []
+        self.reached = True
+
+    def offer(self, images: Sequence[Dataset]) -> str:
+        uid = str(images[0].SeriesInstanceUID)
+        self.offers[uid] = images
+        return uid
+
+    def series(self) -> list[OfferedSeries]:
+        if not self.reached:
+            raise NotReached("it cannot be reached")
+        return [OfferedSeries("1.2", uid, len(images)) for uid, images in self.offers.items()]
+
+    def images(self, series: OfferedSeries) -> Iterator[bytes]:
+        self.fetched.append(series.series)
+        yield from (content(image) for image in self.offers[series.series])
+
+
+class Polled:
+    """A queue that is filled from a server, turn by turn, with a clock of the test's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now, self.server = 0.0, Server()
+        self.queue = Queue(folder)
+        self.queue.recover()
+        listen = Listen(quiet_seconds=60)
+        self.arrivals = Arrivals(
+            self.queue, listen, Limits(free_gb=0), Counters(), lambda: self.now
+        )
+        self.stop = threading.Event()
+        self.poller = Poller(
+            "pacs", self.server, self.queue, self.arrivals, every_s=0.01, stop=self.stop
+        )
+
+    def turns(self, count: int, seconds: float = 5.0) -> dict[str, int]:
+        for _ in range(count):
+            self.poller.turn()
+            self.now += seconds
+            self.arrivals.collect()
+        return {state: number for state, number in self.queue.counts().items() if number}
+
+
+@pytest.fixture
+def polled(tmp_path: Path) -> Polled:
+    return Polled(tmp_path)
+
+
+def test_a_series_is_taken_once_when_it_has_stopped_growing(polled: Polled) -> None:
+    images = series()
+    uid = polled.server.offer(images[:2])
+    assert polled.turns(1) == {}
+    polled.server.offer(images)
+    assert polled.turns(1) == {}
+    assert polled.turns(1) == {"ready": 1}
+    assert polled.turns(5) == {"ready": 1}
+    assert polled.server.fetched == [uid]
+    assert polled.queue.entries("ready")[0].origin.sender == "pacs"
+
+
+def test_a_series_of_unknown_length_is_not_fetched_while_it_waits(polled: Polled) -> None:
+    uid = polled.server.offer(series(NumberOfSlices=None))
+    assert polled.turns(6) == {"receiving": 1}
+    assert polled.turns(10) == {"ready": 1}
+    assert polled.server.fetched == [uid]
+
+
+def test_half_a_series_is_fetched_again_when_it_has_grown(polled: Polled) -> None:
+    images = series()
+    uid = polled.server.offer(images[:2])
+    assert polled.turns(20) == {"discard": 1}
+    assert polled.server.fetched == [uid]
+    polled.server.offer(images)
+    assert polled.turns(3) == {"ready": 1}
+    assert polled.server.fetched == [uid, uid]
+
+
+def test_a_refused_series_is_not_fetched_again(polled: Polled) -> None:
+    uid = polled.server.offer(series())
+    polled.turns(2)
+    polled.queue.discard(polled.queue.entries("ready")[0], "a header says so")
+    polled.server.offer(pet_slices(SeriesInstanceUID=uid))  # five images, not four
+    assert polled.turns(5) == {"discard": 1}
+    assert polled.server.fetched == [uid]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_what_petdiff_has_sent_there_is_not_fetched(
+    tmp_path: Path, polled: Polled, restart: bool
+) -> None:
+    entry = polled.queue.create("pet", "1.9", "pacs")
+    made = series()
+    answer = Answer(
+        made=str(made[0].SeriesInstanceUID),
+        images=4,
+        sources=("1.2",),
+        relative_change=0,
+        seconds=1,
+        warnings=0,
+    )
+    entry.result.mkdir()
+    write_record(entry.result / ANSWER, answer)
+    entry = polled.queue.move(entry, "sending")
+    if restart:
+        polled.queue.finish(entry, answer, ("pacs",))
+        polled = Polled(tmp_path)
+    polled.server.offer(made)
+    polled.turns(5)
+    assert polled.server.fetched == []
+
+
+def test_a_server_that_is_away_is_asked_again_and_named_once(
+    polled: Polled, capsys: pytest.CaptureFixture[str]
+) -> None:
+    polled.server.reached = False
+    polled.poller.start()
+    wait_for(lambda: polled.poller.last_failure == "it cannot be reached")
+    polled.server.reached = True
+    polled.server.offer(series())
+    wait_for(lambda: polled.server.fetched and not polled.poller.last_failure)
+    polled.stop.set()
+    polled.poller.join(5)
+    assert len(polled.server.fetched) == 1
+    assert polled.poller.last_failure == ""
+    assert capsys.readouterr().err.count("pacs cannot be asked: it cannot be reached") == 1
