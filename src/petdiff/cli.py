@@ -154,6 +154,7 @@ def measure(
     resample: of_run.ToGrid = False,
     scan: of_run.MeasuredScan = None,
     interval: of_run.Level = None,
+    sr: of_run.Report = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -162,7 +163,7 @@ def measure(
 
     spheres = tuple(sphere or ())
     asked = Asked(run, scan, mask, names, spheres, lesions, kind, resample, interval)
-    record = measure_run(asked, output, quiet=quiet)
+    record = measure_run(asked, output, sr, quiet=quiet)
     print_result(record.model_dump_json(indent=2) if json else as_text(record))
 
 

@@ -25,7 +25,7 @@ from petdiff.image import PETImage
 OPTIONS = {
     "denoise": "output model steps samples interval dose seed device series units suv-factor "
     "voxel-size to quiet",
-    "measure": "output mask names sphere lesions kind resample scan interval json quiet",
+    "measure": "output mask names sphere lesions kind resample scan interval sr json quiet",
     "simulate": "output tracer extent no-lesions seed patients labels names from scanner dose "
     "voxel-size quiet",
     "train": "output data preset config resume device units suv-factor quiet",

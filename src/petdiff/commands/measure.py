@@ -16,6 +16,7 @@ from petdiff.measurement.measure import measure
 from petdiff.measurement.record import Measurement
 from petdiff.measurement.region import Kind, Region, ball_region
 from petdiff.measurement.run import Run, intervals_of, read_run
+from petdiff.measurement.structured_report import write_structured_report
 from petdiff.measurement.tables import table, write_csv
 from petdiff.progress import Progress
 from petdiff.records import FileName, RunFacts
@@ -66,13 +67,19 @@ class MeasuresRecord(RunFacts):
     measurement: Measurement
 
 
-def measure_run(asked: Asked, output: Path | None, *, quiet: bool = False) -> MeasuresRecord:
-    """Measure the regions of a run; write measures.json and measures.csv into the new `output`."""
+def measure_run(
+    asked: Asked, output: Path | None = None, report: Path | None = None, *, quiet: bool = False
+) -> MeasuresRecord:
+    """Measure the regions of a run.
+
+    output  new folder for measures.json and measures.csv
+    report  new file for a DICOM structured report
+    """
     progress = Progress(quiet)
     if output is None:
-        return _measured(asked, progress)
+        return _measured(asked, report, progress)
     with whole_folder(output) as folder:
-        record = _measured(asked, progress)
+        record = _measured(asked, report, progress)
         write_json(folder / "measures.json", record)
         write_csv(folder / "measures.csv", record.measurement)
     return record
@@ -83,7 +90,7 @@ def as_text(record: MeasuresRecord) -> str:
     return table(record.measurement)
 
 
-def _measured(asked: Asked, progress: Progress) -> MeasuresRecord:
+def _measured(asked: Asked, report: Path | None, progress: Progress) -> MeasuresRecord:
     with progress.stage("reading"):
         run = read_run(asked.run, asked.scan)
         regions = _regions(asked, run)
@@ -92,6 +99,8 @@ def _measured(asked: Asked, progress: Progress) -> MeasuresRecord:
         if asked.lesions is not None:
             found = found.model_copy(update={"notes": (*found.notes, FOUND_NOTE)})
     model = run.record.denoising.model
+    if report is not None:
+        write_structured_report(report, found, regions, run.measured, run.denoised, model)
     return MeasuresRecord(
         run=str(asked.run),
         mask=None if asked.mask is None else str(asked.mask),

@@ -81,3 +81,11 @@ Folder = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="New folder for measures.json and measures.csv"),
 ]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        "--sr",
+        metavar="FILE",
+        help="New DICOM structured report (TID 1500), of a DICOM run in SUV",
+    ),
+]
