@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -91,7 +92,7 @@ class Store:
 
 
 @contextmanager
-def store(port: int | None = None) -> Iterator[Store]:
+def store(port: int | None = None, tls: ssl.SSLContext | None = None) -> Iterator[Store]:
     """A storage SCP on loopback, STORE by its title."""
     from pynetdicom import AE, AllStoragePresentationContexts, evt
 
@@ -109,7 +110,10 @@ def store(port: int | None = None) -> Iterator[Store]:
     entity = AE(ae_title="STORE")
     entity.supported_contexts = AllStoragePresentationContexts
     server = entity.start_server(
-        ("127.0.0.1", kept.port), block=False, evt_handlers=[(evt.EVT_C_STORE, take)]
+        ("127.0.0.1", kept.port),
+        block=False,
+        ssl_context=tls,
+        evt_handlers=[(evt.EVT_C_STORE, take)],
     )
     assert server is not None
     try:

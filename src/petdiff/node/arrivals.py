@@ -21,7 +21,7 @@ from petdiff import disk
 from petdiff.node.counters import Counters
 from petdiff.node.entry import Entry, Kind
 from petdiff.node.header import ImageFacts, image_facts
-from petdiff.node.log import count_of, say
+from petdiff.node.log import count_of, say, say_seldom
 from petdiff.node.queue import INCOMPLETE, Queue, bytes_in, free_bytes
 from petdiff.node.settings import Limits, Listen
 
@@ -97,7 +97,7 @@ class Arrivals:
 
     def _refused(self, sender: str, reason: str) -> None:
         self._counters.add("images_refused")
-        say(f"image of {sender} refused: {reason}")
+        say_seldom(f"image of {sender} refused: {reason}")
 
     def _has_room(self, size: int) -> bool:
         now = self._clock()

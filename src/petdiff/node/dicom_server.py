@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from io import BytesIO
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
@@ -161,7 +162,8 @@ class _Handler:
     def __init__(self, settings: NodeSettings, arrivals: Arrivals, counters: Counters) -> None:
         self._settings, self._arrivals, self._counters = settings, arrivals, counters
         self._most_bytes = settings.listen.image_mb << 20
-        self._heard: dict[Association, tuple[float, int]] = {}  # time, bytes of the message so far
+        # When each was last heard, and the bytes of its message so far.
+        self._heard: WeakKeyDictionary[Association, tuple[float, int]] = WeakKeyDictionary()
 
     def bound(self) -> list[evt.EventHandlerType]:
         """Return the handlers by event."""
@@ -170,7 +172,6 @@ class _Handler:
             (evt.EVT_REJECTED, self._rejected),
             (evt.EVT_ACCEPTED, self._accepted),
             (evt.EVT_ABORTED, self._aborted),
-            (evt.EVT_CONN_CLOSE, self._closed),
             (evt.EVT_DATA_RECV, self._received),
             (evt.EVT_C_ECHO, lambda event: 0x0000),
             (evt.EVT_C_STORE, self._store),
@@ -211,9 +212,6 @@ class _Handler:
     def _aborted(self, event: evt.Event) -> None:
         self._counters.add("associations_broken")
         say_seldom(f"association of {_peer(event.assoc)} broke off, or was idle for too long")
-
-    def _closed(self, event: evt.Event) -> None:
-        self._heard.pop(event.assoc, None)
 
     def _received(self, event: evt.Event) -> None:
         size = self._heard.get(event.assoc, (0.0, 0))[1] + len(event.data)

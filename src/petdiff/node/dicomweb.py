@@ -99,7 +99,7 @@ def _require_stored(answer: Dataset) -> None:
 def _of_status(problem: requests.HTTPError) -> NotDelivered | Refused:
     code = _code(problem)
     # Access, time and load may be otherwise tomorrow.
-    if code >= _SERVER_ERROR or code in (401, 403, 404, 408, 413, 429):
+    if code >= _SERVER_ERROR or code in (401, 403, 404, 408, 429):
         return NotDelivered(f"it answers with HTTP {code}")
     return Refused(f"it answers with HTTP {code}")
 

@@ -15,7 +15,7 @@ from petdiff.node.counters import EVENTS, Counters
 from petdiff.node.delivery import Deliveries, Delivery, Transport
 from petdiff.node.denoising import Denoiser, Ready
 from petdiff.node.lock import hold
-from petdiff.node.log import count_of, say
+from petdiff.node.log import count_of, say, say_seldom
 from petdiff.node.peers import Destination, Source
 from petdiff.node.polling import Poller
 from petdiff.node.queue import Queue, free_bytes
@@ -36,11 +36,18 @@ def run_node(config: Path) -> None:
     Raises UsageError for wrong settings, a port that is taken, a model or device that is not there.
     """
     settings = read_settings(config)
-    stop = threading.Event()
+    threading.excepthook = _say_what_ended_a_thread
     try:
-        Node(settings).run(stop)
+        Node(settings).run(threading.Event())
     except KeyboardInterrupt:
         say("stopped; the queue goes on at the next start")
+
+
+def _say_what_ended_a_thread(what: threading.ExceptHookArgs) -> None:
+    """Log the kind of an exception: its text may quote what a peer has sent."""
+    say_seldom(
+        f"a thread of the node ended, perhaps over a peer's nonsense: {what.exc_type.__name__}"
+    )
 
 
 class Node:

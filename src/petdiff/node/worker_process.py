@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -49,7 +50,7 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 text=True,
                 encoding="utf-8",
-                pass_fds=self._inherited,
+                pass_fds=self._inherited if os.name == "posix" else (),
             )
         return self._ask(self._settings, _START_SECONDS)
 
