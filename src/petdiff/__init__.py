@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from petdiff.measurement.run import read_run as read_run
     from petdiff.methods.model import Model as Model
     from petdiff.methods.model import load_model as load_model
+    from petdiff.node.run import run_node as run_node
     from petdiff.simulation.study import rescan as rescan
     from petdiff.simulation.study import simulate as simulate
     from petdiff.training.recipe import Recipe as Recipe
@@ -63,6 +64,7 @@ _HOMES = {
     "read_run": "petdiff.measurement.run",
     "load_model": "petdiff.methods.model",
     "Model": "petdiff.methods.model",
+    "run_node": "petdiff.node.run",
     "simulate": "petdiff.simulation.study",
     "rescan": "petdiff.simulation.study",
     "evaluate": "petdiff.evaluation.evaluate",
