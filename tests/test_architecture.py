@@ -42,6 +42,7 @@ LATE_PACKAGES = {
     "distributed": "extra cluster",
 }
 LATE_MODULES = {
+    "petdiff.cli_acceptance": "as petdiff.cli",
     "petdiff.cli": "petdiff --help answers at once; a command imports its own when it runs",
     "petdiff.commands.demo": "a picture that cannot be drawn does not cost the result",
     "petdiff.denoising.scan": "a wrong path is refused before torch is there",

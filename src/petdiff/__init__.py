@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from petdiff.node.run import run_node as run_node
     from petdiff.simulation.study import rescan as rescan
     from petdiff.simulation.study import simulate as simulate
+    from petdiff.thinning.thin import Thinned as Thinned
+    from petdiff.thinning.thin import thin as thin
     from petdiff.training.recipe import Recipe as Recipe
     from petdiff.training.run import TrainOptions as TrainOptions
     from petdiff.training.run import train as train
@@ -67,6 +69,8 @@ _HOMES = {
     "run_node": "petdiff.node.run",
     "simulate": "petdiff.simulation.study",
     "rescan": "petdiff.simulation.study",
+    "thin": "petdiff.thinning.thin",
+    "Thinned": "petdiff.thinning.thin",
     "evaluate": "petdiff.evaluation.evaluate",
     "Evaluation": "petdiff.evaluation.evaluate",
     "evaluate_cohort": "petdiff.evaluation.cohort.evaluate",

@@ -17,6 +17,7 @@ import typer
 
 from petdiff import __version__, terminal
 from petdiff.cgroup import limit_threads
+from petdiff.cli_acceptance import thin
 from petdiff.commands.options import measurement as of_run
 from petdiff.commands.options.evaluation import (
     Cohort,
@@ -192,6 +193,9 @@ def simulate(
     )  # fmt: skip
     for path in simulate_patients(study, output, quiet=quiet):
         print_result(path)
+
+
+app.command()(thin)
 
 
 @app.command()

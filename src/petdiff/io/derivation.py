@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 from petdiff import __version__
 
+DENOISED, SIMULATED = "DENOISED", "SIMULATED"  # last value of ImageType
+
 
 @dataclass(frozen=True)
 class Derivation:
     """Provenance of a derived DICOM series.
 
     model and weights_sha256 name the network, description says in words what was done (both go into
-    every slice's headers), series_prefix is put before the source's SeriesDescription.
+    every slice's headers), series_prefix is put before the source's SeriesDescription, and
+    image_kind is the last value of ImageType.
     """
 
     description: str = "Written by petdiff, for research only"
@@ -20,3 +23,4 @@ class Derivation:
     weights_sha256: str = ""
     version: str = __version__
     series_prefix: str = "petdiff "
+    image_kind: str = DENOISED

@@ -153,7 +153,8 @@ def _derived(
     description = f"{prefix} {source.get('SeriesDescription') or ''}"
     derived.SeriesDescription = description[:64].strip()
     # Value 2 is PRIMARY for PET, derived or not (PS3.3 C.8.9.4.1.1).
-    derived.ImageType = ["DERIVED", "PRIMARY", *_own_values(source.get("ImageType")), "DENOISED"]
+    kept = _own_values(source.get("ImageType"), derivation.image_kind)
+    derived.ImageType = ["DERIVED", "PRIMARY", *kept, derivation.image_kind]
     derived.InstanceCreationDate = derived.ContentDate = f"{now:%Y%m%d}"
     derived.InstanceCreationTime = derived.ContentTime = f"{now:%H%M%S.%f}"
     derived.ContentQualification = "RESEARCH"
@@ -168,10 +169,10 @@ def _derived(
     return derived
 
 
-def _own_values(image_type: str | Sequence[str] | None) -> list[str]:
+def _own_values(image_type: str | Sequence[str] | None, new: str) -> list[str]:
     """Return what the source's ImageType says beyond its two standard values."""
     values = [image_type] if isinstance(image_type, str) else list(image_type or [])
-    return [value for value in values[2:] if value and value != "DENOISED"]
+    return [value for value in values[2:] if value and value != new]
 
 
 def _set_pixels(derived: Dataset, stored: NDArray[np.float64]) -> None:

@@ -55,6 +55,15 @@ Dose = Annotated[
         rich_help_panel=PANEL,
     ),
 ]
+WantedDose = Annotated[
+    str,
+    typer.Option(
+        "--dose",
+        metavar="SHARE",
+        help="Share of the scan's dose to show: 1/4, 25% or 0.25",
+        show_default=False,
+    ),
+]
 Described = Annotated[
     Path | None,
     typer.Argument(

@@ -1,0 +1,89 @@
+"""`petdiff thin`: what a full-dose scan would have looked like at a share of its dose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from petdiff import __version__
+from petdiff.denoising.request import SUFFIX, Request, form_of_result
+from petdiff.frames import PETFrames
+from petdiff.inference.run_record import Form, ScanFacts
+from petdiff.io import Derivation, read, write
+from petdiff.io.derivation import SIMULATED
+from petdiff.progress import Progress
+from petdiff.records import FileName, RunFacts
+from petdiff.runs import whole_folder, write_json
+from petdiff.thinning.thin import Thinned, ThinningRecord, thin
+from petdiff.units import share_of
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for: the scan, how to read it, the dose reduction factor, the format."""
+
+    scan: Path
+    drf: float
+    seed: int = 0
+    series: str | None = None
+    units: Literal["suv", "bqml"] | None = None
+    suv_factor: float | None = None
+    to: Form | None = None
+
+
+class ThinRunRecord(RunFacts):
+    """The content of run.json of `petdiff thin`."""
+
+    scan: FileName
+    input: ScanFacts
+    thinning: ThinningRecord
+
+
+def thin_file(asked: Asked, output: Path, *, quiet: bool = False) -> list[Path]:
+    """Thin one scan into the new folder `output`, which appears whole or not at all.
+
+    Returns the paths of what it holds: the thinned scan, of frames the mean of all of them too, and
+    run.json.
+    """
+    progress = Progress(quiet)
+    with whole_folder(output) as folder:
+        with progress.stage("reading"):
+            scan = read(
+                asked.scan, series=asked.series, units=asked.units, suv_factor=asked.suv_factor
+            )
+        with progress.stage("thinning"):
+            found = thin(scan, asked.drf, seed=asked.seed)
+        for warning in found.record.warnings:
+            progress.say(f"warning {warning}")
+        with progress.stage("writing"):
+            _write(asked, found, folder, several=isinstance(scan, PETFrames))
+        record = ThinRunRecord(
+            scan=str(asked.scan),
+            input=ScanFacts.of(found.full),
+            thinning=found.record,
+            seconds=dict(progress.seconds),
+        )
+        write_json(folder / "run.json", record)
+        names = sorted(entry.name for entry in folder.iterdir())
+    return [Path(output) / name for name in names]
+
+
+def _write(asked: Asked, found: Thinned, folder: Path, *, several: bool) -> None:
+    """Write the thinned scan; of frames their mean too, which has no DICOM source."""
+    form = "nifti" if several else form_of_result(Request(asked.scan, to=asked.to), found.full)
+    how = (
+        f"mean of {len(found.record.frames)} of the scan's frames"
+        if several
+        else "noise was added to a scan of the full dose"
+    )
+    derivation = Derivation(
+        f"Simulated at {share_of(asked.drf)} of the dose, not measured: {how}; seed {asked.seed}; "
+        f"petdiff {__version__}; for research, not a medical device",
+        model="thin",
+        series_prefix=f"SIMULATED {share_of(asked.drf)} dose",
+        image_kind=SIMULATED,
+    )
+    write(found.image, folder / f"thinned{SUFFIX[form]}", derivation)
+    if several:
+        write(found.full, folder / f"full{SUFFIX[form]}")

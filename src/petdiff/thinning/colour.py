@@ -1,0 +1,153 @@
+"""The colour of a scan's noise and its strength, from the spectra of the scan's flattest parts.
+
+A scan shows noise and anatomy together. Anatomy fades with frequency much faster than noise, and
+some parts of a body (the middle of the liver, a thigh) hold hardly any. Windows of about 48 mm are
+therefore ranked by how much low frequency they have against their high frequency. The spectrum of
+the flattest 3 % is that of the noise down to a period of 13 mm. Below that it is extrapolated by a
+Gaussian.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from petdiff.errors import InputRefused
+from petdiff.volume.regions import Spacing
+
+Volume = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Spectrum = NDArray[np.float64]
+
+_WINDOW_MM = 48.0
+_SIDES = 8, 24  # fewest and most voxels a side of a window
+_MOST_WINDOWS = 1500
+_FLAT_SHARE, _FEWEST_FLAT = 0.03, 8
+_INSIDE_SHARES = 0.95, 0.7, 0.4  # of a window that lies in the body; the next where it has none
+# Spatial frequencies in 1/mm.
+_ANATOMY = 0.025, 0.07  # where anatomy outweighs noise
+_NOISE = 0.085, 0.145  # where noise outweighs anatomy
+_EXTRAPOLATED = 0.075  # below it the spectrum is extrapolated
+_WEAKEST = 0.02  # of the largest power: weaker frequencies hardly count for the variance
+_FASTEST = 0.2  # beyond it the shape of the spectrum says nothing about low frequencies
+# Fitted on simulated scans, of which the noise is known (lab book, thinning): what anatomy is left
+# even in flat windows raises the estimate by a power of the excess at low frequency.
+_EXCESS_POWER, _BIAS = 0.83, 0.06
+
+
+class NoiseColour(NamedTuple):
+    """A scan's noise as white noise that a Gaussian has smoothed.
+
+    fwhm_mm  of that Gaussian along i, j (equal) and k
+    level    standard deviation of the noise over the one that was expected
+    excess   power of the flattest windows at low frequency over that of their noise; near 1 where
+             they hold no anatomy
+    """
+
+    fwhm_mm: tuple[float, float, float]
+    level: float
+    excess: float
+
+
+def noise_colour(scan: Volume, expected: Volume, body: Mask, spacing_mm: Spacing) -> NoiseColour:
+    """Measure colour and strength of the noise of a scan [i, j, k], whose axis is k.
+
+    expected  standard deviation of the noise at each voxel, up to a common factor
+
+    Raises InputRefused where the scan is too small, or shows no noise.
+    """
+    sides = tuple(int(np.clip(2 * round(_WINDOW_MM / 2 / mm), *_SIDES)) for mm in spacing_mm)
+    if any(n < side for n, side in zip(scan.shape, sides, strict=True)):
+        shape = " × ".join(map(str, scan.shape))
+        raise InputRefused(
+            f"the scan has {shape} voxels, and {' × '.join(map(str, sides))} are needed to measure "
+            "its noise: give a larger part of it"
+        )
+    powers = _window_powers(scan, expected, _windows(body, sides), sides)
+    across, along = _frequencies(sides, spacing_mm)
+    frequency = np.hypot(across, along)
+    low = (frequency > _ANATOMY[0]) & (frequency < _ANATOMY[1])
+    high = _high(frequency)
+    strength = powers[:, high].mean(axis=1)
+    if not (strength > 0).any():
+        raise InputRefused("the scan shows no noise: give one as its reconstruction made it")
+    powers, strength = powers[strength > 0], strength[strength > 0]
+    flatness = powers[:, low].mean(axis=1) / strength
+    count = min(max(round(_FLAT_SHARE * len(flatness)), _FEWEST_FLAT), len(flatness))
+    flat = np.argsort(flatness, kind="stable")[:count]
+    spectrum = (powers[flat] / strength[flat, None, None, None]).mean(axis=0)
+    widths, model = _gaussian_model(spectrum, across, along)
+    whole = np.where(frequency > _EXTRAPOLATED, spectrum, model)[frequency > 0].mean()
+    excess = float(spectrum[low].mean() / model[low].mean())
+    variance = float(np.exp(np.log(strength[flat]).mean()) * whole)
+    anatomy = _BIAS + _EXCESS_POWER * max(np.log(excess), 0.0)
+    return NoiseColour(widths, float(np.sqrt(variance) * np.exp(-anatomy)), excess)
+
+
+def _windows(body: Mask, sides: tuple[int, ...]) -> list[tuple[slice, slice, slice]]:
+    """Return windows in the body, half a side apart; evenly thinned where they are many."""
+    starts = [range(0, n - a + 1, a // 2) for n, a in zip(body.shape, sides, strict=True)]
+    placed = []
+    for corner in product(*starts):
+        i, j, k = (slice(at, at + side) for at, side in zip(corner, sides, strict=True))
+        placed.append((i, j, k))
+    shares = np.array([body[window].mean() for window in placed])
+    for least in _INSIDE_SHARES:
+        inside = np.flatnonzero(shares > least)
+        if len(inside) >= _FEWEST_FLAT:
+            step = max(len(inside) // _MOST_WINDOWS, 1)
+            return [placed[n] for n in inside[::step]]
+    raise InputRefused("the scan shows too little of a body to measure its noise")
+
+
+def _window_powers(
+    scan: Volume,
+    expected: Volume,
+    windows: list[tuple[slice, slice, slice]],
+    sides: tuple[int, ...],
+) -> Spectrum:
+    """Return the power [window, i, j, k] of each window over the one expected in it."""
+    i, j, k = (np.hanning(side + 2)[1:-1] for side in sides)
+    taper = i[:, None, None] * j[:, None] * k
+    taper /= np.sqrt(np.square(taper).mean())
+    powers = np.empty((len(windows), *sides))
+    for n, window in enumerate(windows):
+        values = scan[window].astype(np.float64)
+        values -= (values * taper).mean() / taper.mean()
+        power = np.square(np.abs(np.fft.fftn(values * taper))) / values.size
+        powers[n] = power / np.square(expected[window] * taper).mean()
+    return powers
+
+
+def _frequencies(sides: tuple[int, ...], spacing_mm: Spacing) -> tuple[Spectrum, Spectrum]:
+    """Return the frequency across and along the axis of each coefficient, in 1/mm."""
+    i, j, k = (np.fft.fftfreq(n, mm) for n, mm in zip(sides, spacing_mm, strict=True))
+    across = np.broadcast_to(np.hypot(i[:, None], j)[:, :, None], sides)
+    return across, np.broadcast_to(np.abs(k), sides)
+
+
+def _high(frequency: Spectrum) -> NDArray[np.bool_]:
+    """Return which coefficients show noise; in large voxels, those that show it best."""
+    high = (frequency > _NOISE[0]) & (frequency < _NOISE[1])
+    return high if high.sum() >= 20 else frequency >= np.quantile(frequency, 0.8)
+
+
+def _gaussian_model(
+    spectrum: Spectrum, across: Spectrum, along: Spectrum
+) -> tuple[tuple[float, float, float], Spectrum]:
+    """Fit log power = a - (2π σ f)² across and along; return the FWHM in mm, and the model."""
+    frequency = np.hypot(across, along)
+    used = (frequency > min(_EXTRAPOLATED, np.quantile(frequency, 0.6))) & (frequency < _FASTEST)
+    used &= spectrum > _WEAKEST * spectrum[used].max()
+    weights = np.sqrt(spectrum[used] / spectrum[used].max())
+    terms = np.stack([np.square(2 * np.pi * f) for f in (across, along)], axis=-1)
+    ones = np.ones((used.sum(), 1))
+    columns = np.concatenate([ones, -ones, -terms[used]], axis=1) * weights[:, None]
+    (above, below, *squares), _ = nnls(columns, np.log(spectrum[used]) * weights)
+    model = np.exp(above - below - terms @ np.asarray(squares))
+    transaxial, axial = (float(2 * np.sqrt(2 * np.log(2)) * np.sqrt(s)) for s in squares)
+    return (transaxial, transaxial, axial), model

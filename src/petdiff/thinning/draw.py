@@ -1,0 +1,97 @@
+"""Draw a scan at a share of its dose, given how noisy its voxels are.
+
+Reconstructed activity is spread nearly like a gamma distribution: positive, and as skewed as that
+(lab book, thinning). A gamma variable of shape K times a beta variable of shape (f·K, (1 - f)·K),
+over f, is a gamma variable of the same mean and of shape f·K: the counterpart of keeping each event
+of a Poisson variable with probability f. So the scan times such a beta variable is what a share f
+of the dose would show, given the scan. It has 1/f times the variance, is never negative, and has
+the scan's mean.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import correlate1d, map_coordinates
+from scipy.special import betaincinv, ndtr
+
+from petdiff.thinning.noise_map import NoiseMap
+from petdiff.units import FWHM_PER_SIGMA
+from petdiff.volume.regions import Spacing
+
+Volume = NDArray[np.float32]
+
+_SIGNED_SHARE = 0.01  # of the body: with more negative voxels a reconstruction is no OSEM
+_NEGATIVE = -1e-3  # of the local activity
+_PLANES = 32  # drawn at a time
+_KERNEL_TAIL = 6  # voxels beyond 4 σ
+# The tabulated beta quantiles: log of the shape, and the normal number of the same rank.
+_LOG_SHAPES = np.linspace(np.log(0.02), np.log(1e8), 120)
+_RANKS = np.linspace(-6, 6, 241)
+
+
+def is_signed(scan: Volume, noise: NoiseMap) -> bool:
+    """Say whether the reconstruction leaves negative values in the body, unlike OSEM."""
+    below = scan[noise.body] < _NEGATIVE * noise.activity[noise.body]
+    return bool(below.size and below.mean() > _SIGNED_SHARE)
+
+
+def draw(scan: Volume, noise: NoiseMap, share: float, spacing_mm: Spacing, seed: int) -> Volume:
+    """Return the scan at a share of its dose, above 0 and below 1. The same seed, the same scan."""
+    normal = coloured_noise(scan.shape, noise.colour.fwhm_mm, spacing_mm, seed)
+    if is_signed(scan, noise):
+        spread = noise.relative * noise.activity * np.float32(np.sqrt(1 / share - 1))
+        return scan + spread * normal
+    table = _beta_quantiles(share)
+    thinned = np.empty_like(scan)
+    for first in range(0, scan.shape[2], _PLANES):
+        part = (..., slice(first, first + _PLANES))
+        log_shape = -2 * np.log(noise.relative[part])
+        places = np.stack([_place(log_shape, _LOG_SHAPES), _place(normal[part], _RANKS)])
+        thinned[part] = scan[part] * map_coordinates(table, places, order=1, mode="nearest")
+    return thinned
+
+
+def coloured_noise(
+    shape: tuple[int, ...], fwhm_mm: tuple[float, float, float], spacing_mm: Spacing, seed: int
+) -> Volume:
+    """Return Gaussian noise of standard deviation 1 with the spectrum of a Gaussian's widths.
+
+    The volume is periodic, so that its edges are as noisy as its middle.
+    """
+    noise = np.random.default_rng(seed).standard_normal(shape, np.float32)
+    for axis, (width, mm) in enumerate(zip(fwhm_mm, spacing_mm, strict=True)):
+        kernel = _gaussian_kernel(width / FWHM_PER_SIGMA / mm)
+        if len(kernel) > 1:
+            noise = correlate1d(noise, kernel, axis=axis, mode="wrap")
+    return noise
+
+
+def _gaussian_kernel(sigma: float) -> NDArray[np.float64]:
+    """Return the kernel whose spectrum is exp(-(σω)²/2) up to ω = π, over its root mean square.
+
+    Samples of a Gaussian have another spectrum where σ is below one voxel.
+    """
+    if sigma <= 0:
+        return np.ones(1)
+    radius = int(4 * sigma) + _KERNEL_TAIL
+    frequencies = np.pi * (np.arange(512) + 0.5) / 512
+    waves = np.cos(np.outer(np.arange(-radius, radius + 1), frequencies))
+    kernel = waves @ np.exp(-np.square(sigma * frequencies) / 2)
+    return np.asarray(kernel / np.sqrt(np.square(kernel).sum()))
+
+
+def _beta_quantiles(share: float) -> NDArray[np.float64]:
+    """Return the factors on a voxel by shape and rank: quantiles of Beta(f·K, (1 - f)·K) / f.
+
+    Each row has the mean 1, whatever rounding and the coarse steps did to it.
+    """
+    shapes = np.exp(_LOG_SHAPES)[:, None]
+    table = betaincinv(share * shapes, (1 - share) * shapes, ndtr(_RANKS)) / share
+    weights = np.exp(-np.square(_RANKS) / 2)
+    return np.asarray(table / (table @ weights / weights.sum())[:, None])
+
+
+def _place(values: Volume, grid: NDArray[np.float64]) -> Volume:
+    """Return where on an even grid each value lies, as a fractional index."""
+    return (values - np.float32(grid[0])) / np.float32(grid[1] - grid[0])
