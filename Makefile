@@ -51,7 +51,7 @@ $(BIN)/petdiff: pyproject.toml constraints.txt
 	touch $@
 
 .venv/installed-for-tests: $(BIN)/petdiff
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[dicom,node,regions,test]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[cluster,dicom,node,regions,test]'
 	touch $@
 
 clean:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from petdiff.inference.frames import FramesResult as FramesResult
     from petdiff.io import read as read
     from petdiff.io import write as write
+    from petdiff.many.run import ManyResult as ManyResult
+    from petdiff.many.run import denoise_many as denoise_many
     from petdiff.measurement.files import read_regions as read_regions
     from petdiff.measurement.foci import find_lesions as find_lesions
     from petdiff.measurement.measure import measure as measure
@@ -54,6 +56,8 @@ _HOMES = {
     "denoise": "petdiff.inference.denoise",
     "Result": "petdiff.inference.denoise",
     "FramesResult": "petdiff.inference.frames",
+    "denoise_many": "petdiff.many.run",
+    "ManyResult": "petdiff.many.run",
     "voxel_intervals": "petdiff.uncertainty.intervals",
     "calibration_of": "petdiff.uncertainty.intervals",
     "measure": "petdiff.measurement.measure",

@@ -19,6 +19,7 @@ from petdiff import __version__, terminal
 from petdiff.cgroup import limit_threads
 from petdiff.cli_acceptance import thin
 from petdiff.commands.options import measurement as of_run
+from petdiff.commands.options.cluster import Cluster, Shard
 from petdiff.commands.options.evaluation import (
     Cohort,
     LabelNames,
@@ -41,11 +42,20 @@ from petdiff.commands.options.model import (
     VoxelSize,
 )
 from petdiff.commands.options.node import NodeConfig
-from petdiff.commands.options.result import Format, Json, ModelOut, Out, OutDefault, Quiet
+from petdiff.commands.options.result import (
+    Format,
+    Json,
+    ManyOut,
+    ModelOut,
+    Out,
+    OutDefault,
+    Quiet,
+)
 from petdiff.commands.options.scan import (
     Described,
     Dose,
     Scan,
+    Scans,
     Series,
     SeveralSeries,
     SuvFactor,
@@ -109,8 +119,8 @@ def _petdiff(
 
 @app.command()
 def denoise(
-    scan: Scan,
-    output: Out,
+    scans: Scans,
+    output: ManyOut,
     model: Model = "flow3d",
     steps: Steps = None,
     samples: Samples = 1,
@@ -123,11 +133,13 @@ def denoise(
     suv_factor: SuvFactor = None,
     voxel_size: VoxelSize = None,
     to: Format = None,
+    shard: Shard = None,
+    cluster: Cluster = None,
     quiet: Quiet = False,
-) -> None:
-    """Denoise a PET scan; the result has the format of IN, with a picture, a page and a record."""
+) -> int:
+    """Denoise a PET scan, or many; results have the format of IN, a picture, a page, a record."""
+    from petdiff.commands.denoise import denoise_inputs
     from petdiff.denoising.request import Request
-    from petdiff.denoising.scan import denoise_file
     from petdiff.inference.options import DenoiseOptions
 
     options = DenoiseOptions(
@@ -138,9 +150,11 @@ def denoise(
         device=device,
         voxel_mm=millimetres(voxel_size),
     )
-    request = Request(scan, model, options, series, units, suv_factor, to, interval)
-    for path in denoise_file(request, output, quiet=quiet):
+    request = Request(scans[0], model, options, series, units, suv_factor, to, interval)
+    done = denoise_inputs(scans, output, request, shard=shard, cluster=cluster, quiet=quiet)
+    for path in done.files:
         print_result(path)
+    return done.exit_code
 
 
 @app.command()
@@ -182,6 +196,7 @@ def simulate(
     scanner: Scanner = None,
     dose: Doses = None,
     voxel_size: ImageVoxelSize = None,
+    cluster: Cluster = None,
     quiet: Quiet = False,
 ) -> None:
     """Simulate patients: full-dose scan, low-dose scans, true activity, organs and lesions."""
@@ -191,7 +206,7 @@ def simulate(
         scanner, tracer, doses(dose), patients,
         seed, not no_lesions, voxel_size, extent, labels, names, again,
     )  # fmt: skip
-    for path in simulate_patients(study, output, quiet=quiet):
+    for path in simulate_patients(study, output, cluster=cluster, quiet=quiet):
         print_result(path)
 
 
@@ -237,24 +252,28 @@ def evaluate(
     units: Units = None,
     suv_factor: SuvFactor = None,
     workers: Workers = None,
+    cluster: Cluster = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure how close a scan is to a reference, or compare methods on a cohort of scans."""
     if cohort is not None:
         given = (reference, test, low, labels, names, lesions, resample, series, units, suv_factor)
         if any(given):
-            raise UsageError("the cohort file names its scans: only --workers may be given with it")
+            raise UsageError(
+                "the cohort file names its scans: only --workers or --cluster may be given with it"
+            )
         from petdiff.commands.evaluate_cohort import evaluate_cohort_file
 
-        for path in evaluate_cohort_file(cohort, output, workers=workers, quiet=quiet):
+        for path in evaluate_cohort_file(
+            cohort, output, workers=workers, cluster=cluster, quiet=quiet
+        ):
             print_result(path)
         return
     if reference is None or test is None:
         raise UsageError("give --reference FILE and --test FILE, or the TOML file of a cohort")
-    if workers is not None:
-        raise UsageError(
-            f"--workers {workers} is for a cohort file: leave it out for a single scan"
-        )
+    for option, value in (("--workers", workers), ("--cluster", cluster)):
+        if value is not None:
+            raise UsageError(f"{option} {value} is for a cohort file: leave it out for one scan")
     from petdiff.commands.evaluate import Pair, evaluate_pair
 
     chosen = tuple(series or ())

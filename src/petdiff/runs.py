@@ -96,10 +96,14 @@ def require_absent(destination: str | Path) -> None:
         raise UsageError(f"{destination} exists: name another, or remove it")
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove what killed runs left half-written in a folder that no other run writes to."""
+def remove_unfinished(folder: Path, name: str = "") -> None:
+    """Remove what killed runs left half-written in a folder that no other run writes to.
+
+    name  of the only file or folder that no other run writes, where others write beside it
+    """
+    begin = f".{_stem(folder / name)}{_UNFINISHED}" if name else ""
     for entry in folder.iterdir():
-        if _UNFINISHED in entry.name:
+        if _UNFINISHED in entry.name and entry.name.startswith(begin):
             disk.remove(entry)
 
 

@@ -24,14 +24,14 @@ from petdiff.image import PETImage
 
 OPTIONS = {
     "denoise": "output model steps samples interval dose seed device series units suv-factor "
-    "voxel-size to quiet",
+    "voxel-size to shard cluster quiet",
     "measure": "output mask names sphere lesions kind resample scan interval sr json quiet",
     "simulate": "output tracer extent no-lesions seed patients labels names from scanner dose "
-    "voxel-size quiet",
+    "voxel-size cluster quiet",
     "thin": "output dose seed series units suv-factor to quiet",
     "train": "output data preset config resume device units suv-factor quiet",
     "evaluate": "output reference test low labels names lesions resample series units suv-factor "
-    "workers quiet",
+    "workers cluster quiet",
     "module": "",
     "node": "config",
     "suv": "series units suv-factor json",
@@ -346,7 +346,7 @@ def test_a_bug_is_one_line_too_and_its_traceback_can_be_had(
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("by\nzero")
 
-    monkeypatch.setattr("petdiff.denoising.scan.read", broken)
+    monkeypatch.setattr("petdiff.denoising.request.read", broken)
     done = run("denoise", scan, "-o", tmp_path / "out")
     assert done.code == 1
     assert one_line(done.err)

@@ -11,7 +11,12 @@ from petdiff.runs import whole_file
 
 
 def evaluate_cohort_file(
-    file: Path, output: Path, *, workers: int | None = None, quiet: bool = False
+    file: Path,
+    output: Path,
+    *,
+    workers: int | None = None,
+    cluster: str | None = None,
+    quiet: bool = False,
 ) -> list[Path]:
     """Write rows.csv, lesions.csv, summary.json and report.html into `output`; return their paths.
 
@@ -19,7 +24,7 @@ def evaluate_cohort_file(
     petdiff.evaluation.cohort.evaluate.evaluate_cohort.
     """
     progress = Progress(quiet)
-    found = evaluate_cohort(file, output, workers=workers, progress=progress)
+    found = evaluate_cohort(file, output, workers=workers, progress=progress, cluster=cluster)
     page = output / "report.html"
     with (
         progress.stage("page"),

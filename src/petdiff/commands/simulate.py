@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from petdiff.cluster.connection import connected
+from petdiff.disk import remove
 from petdiff.errors import UsageError
 from petdiff.image import PETImage
 from petdiff.io import write
@@ -37,8 +39,12 @@ class Study:
     again: Path | None = None
 
 
-def simulate_patients(study: Study, output: Path, *, quiet: bool = False) -> list[Path]:
+def simulate_patients(
+    study: Study, output: Path, *, cluster: str | None = None, quiet: bool = False
+) -> list[Path]:
     """Write one patient's scans into the new folder `output`, or several into folders below it.
+
+    cluster  local, local:N or the address of a Dask scheduler, to simulate several at once
 
     Returns the folders. All of it appears whole or not at all.
     """
@@ -47,14 +53,47 @@ def simulate_patients(study: Study, output: Path, *, quiet: bool = False) -> lis
     first = study.seed or 0
     with whole_folder(output) as folder:
         if study.patients == 1:
+            if cluster is not None:
+                raise UsageError(f"`cluster` {cluster} is for several `patients`: leave it out")
             _simulate_patient(study, record, first, folder, progress)
             return [Path(output)]
         names = [f"patient_{n:04d}" for n in range(study.patients)]
+        if cluster is not None:
+            pieces = [_Piece(study, first + n, folder / name) for n, name in enumerate(names)]
+            _simulate_on_cluster(pieces, cluster, progress)
+            return [Path(output) / name for name in names]
         for n, name in enumerate(names):
             (folder / name).mkdir()
             progress.say(f"patient {n + 1} of {study.patients}, seed {first + n}")
             _simulate_patient(study, None, first + n, folder / name, progress)
     return [Path(output) / name for name in names]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A patient for a process of a cluster."""
+
+    study: Study
+    seed: int
+    folder: Path
+
+
+def _simulate_on_cluster(pieces: list[_Piece], address: str, progress: Progress) -> None:
+    with (
+        connected(address, progress.say, shared=pieces[0].folder.parent) as cluster,
+        progress.stage("patients") as tick,
+    ):
+        finished = cluster.finished(_simulate_piece, pieces)
+        for done, (piece, outcome) in enumerate(finished, start=1):
+            if outcome is not None:
+                raise type(outcome)(f"the patient of seed {piece.seed}: {outcome}")
+            tick(done, len(pieces))
+
+
+def _simulate_piece(piece: _Piece) -> None:
+    remove(piece.folder)  # what a process that died has left there
+    piece.folder.mkdir()
+    _simulate_patient(piece.study, None, piece.seed, piece.folder, Progress(quiet=True))
 
 
 def _record(study: Study, path: Path) -> ScanRecord:

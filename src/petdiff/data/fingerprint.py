@@ -10,6 +10,7 @@ from collections.abc import Collection
 
 import numpy as np
 
+from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.volume.orientation import turned
 
@@ -20,10 +21,19 @@ def fingerprint(image: PETImage) -> str:
     The axes are turned to RAS first, so copies of a scan that differ in orientation or file form
     have the same fingerprint wherever their values are the same float32 numbers.
     """
-    values = np.ascontiguousarray(turned(image, "RAS").values, dtype="<f4")
+    values = turned(image, "RAS").values
     digest = hashlib.sha256(np.array(values.shape, dtype="<i4").tobytes())
-    digest.update(values.data)
+    for plane in values:  # one after the other, so that no second volume is held
+        digest.update(np.ascontiguousarray(plane, dtype="<f4").data)
     return digest.hexdigest()
+
+
+def scan_fingerprint(scan: PETImage | PETFrames) -> str:
+    """Return the fingerprint of a scan; of one of frames, that of all its frames' fingerprints."""
+    if isinstance(scan, PETImage):
+        return fingerprint(scan)
+    frames = "".join(fingerprint(frame) for frame in scan)
+    return hashlib.sha256(frames.encode()).hexdigest()
 
 
 def was_trained_on(full: PETImage, training_patients: Collection[str]) -> bool:

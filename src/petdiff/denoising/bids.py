@@ -19,8 +19,7 @@ def derivative_of(scan: Path, output: Path, to: str | None) -> BidsDerivative | 
     """Return the place of a scan's results in a BIDS derivative; None where none is wanted.
 
     One is wanted by --to bids, and where nothing is said, a scan of a BIDS data set is denoised
-    into a folder of `derivatives`. Raises UsageError for --to bids of any other scan, and where the
-    folder cannot take the result.
+    into a folder of `derivatives`. Raises UsageError for --to bids of any other scan.
     """
     if to not in (None, "bids"):
         return None
@@ -34,9 +33,7 @@ def derivative_of(scan: Path, output: Path, to: str | None) -> BidsDerivative | 
         )
     if to is None and Path(output).absolute().parent.name != "derivatives":
         return None
-    place = BidsDerivative(found, Path(output))
-    place.check()
-    return place
+    return BidsDerivative(found, Path(output))
 
 
 def provenance(run: DenoisingRecord) -> dict[str, str | int | float]:

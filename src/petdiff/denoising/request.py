@@ -11,6 +11,7 @@ from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.inference.options import DenoiseOptions
 from petdiff.inference.run_record import Asked, Form
+from petdiff.io import read
 
 SUFFIX: dict[Form, str] = {
     "dicom": "", "nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "bids": ".nii.gz",
@@ -23,7 +24,10 @@ _LIKE: dict[str, Form] = {
 
 @dataclass(frozen=True)
 class Request:
-    """Hold what was asked for: the scan, how to read it, the model, how to denoise and write."""
+    """Hold what was asked for: the scan, how to read it, the model, how to denoise and write.
+
+    recursive  search a folder through all its levels; else its own DICOM files alone
+    """
 
     scan: Path
     model: str = "flow3d"
@@ -33,6 +37,17 @@ class Request:
     suv_factor: float | None = None
     to: Form | None = None
     interval: float | None = None
+    recursive: bool = True
+
+    def read(self) -> PETImage | PETFrames:
+        """Read the scan. Raises InputRefused, as `petdiff.read` does."""
+        return read(
+            self.scan,
+            series=self.series,
+            units=self.units,
+            suv_factor=self.suv_factor,
+            recursive=self.recursive,
+        )
 
     def asked(self) -> Asked:
         """Return the request as run.json has it."""

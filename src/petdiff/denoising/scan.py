@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from petdiff import __version__
+from petdiff.data.fingerprint import scan_fingerprint
 from petdiff.denoising.bids import derivative_of, provenance, unit_name
 from petdiff.denoising.frames import frames_text, mean_result, with_frame_figures
 from petdiff.denoising.interval import intervals_of
@@ -22,7 +23,7 @@ from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.inference.frames import FramesResult
 from petdiff.inference.run_record import Form, RunRecord, ScanFacts
-from petdiff.io import Derivation, read, write
+from petdiff.io import Derivation, write
 from petdiff.progress import Progress, Tick
 from petdiff.runs import require_free, whole_additions, whole_folder, write_json
 from petdiff.units import share_of
@@ -64,14 +65,12 @@ def denoise_scan(
     """
     progress = Progress(quiet=True) if progress is None else progress
     bids = derivative_of(request.scan, output, request.to)
+    if bids is not None:
+        bids.check()
     with whole_folder(output) if bids is None else whole_additions(output) as folder:
         with progress.stage("reading"):
-            scan = read(
-                request.scan,
-                series=request.series,
-                units=request.units,
-                suv_factor=request.suv_factor,
-            )
+            scan = request.read()
+            known = scan_fingerprint(scan)
         # Pictures and figures of a scan of frames show the mean over them.
         image = scan.mean() if isinstance(scan, PETFrames) else scan
         form = "bids" if bids is not None else form_of_result(request, image)
@@ -88,7 +87,7 @@ def denoise_scan(
             _write(found, folder, form)
             if intervals is not None and not isinstance(found, FramesResult):
                 intervals.write(image, found.image, folder, SUFFIX[form] or ".nii.gz")
-        record = _inform(request, scan, found, form, folder, progress)
+        record = _inform(request, scan, known, found, form, folder, progress)
         names = sorted(Path(entry.name) for entry in folder.iterdir())
         if bids is not None:
             names = bids.arrange(folder, unit_name(scan), provenance(record.denoising))
@@ -165,6 +164,7 @@ def _bare(image: PETImage) -> PETImage:
 def _inform(
     request: Request,
     scan: PETImage | PETFrames,
+    known: str,
     found: Result | FramesResult,
     form: Form,
     folder: Path,
@@ -179,7 +179,7 @@ def _inform(
     result = mean_result(found) if isinstance(found, FramesResult) else found
 
     def record() -> RunRecord:
-        return _record(request, image, result, form, progress)
+        return _record(request, image, known, result, form, progress)
 
     with progress.stage("preview"), progress.optional(folder / "preview.png"):
         draw_preview(request, image, result, folder / "preview.png")
@@ -191,11 +191,11 @@ def _inform(
 
 
 def _record(
-    request: Request, image: PETImage, result: Result, form: Form, progress: Progress
+    request: Request, image: PETImage, known: str, result: Result, form: Form, progress: Progress
 ) -> RunRecord:
     return RunRecord(
         options=request.asked(),
-        input=ScanFacts.of(image),
+        input=ScanFacts.of(image).model_copy(update={"fingerprint": known}),
         output_form=form,
         denoising=result.record,
         activity=activity_change(

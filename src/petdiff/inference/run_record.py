@@ -57,8 +57,9 @@ class SUVFacts(BaseModel):
 class ScanFacts(BaseModel):
     """The scan that was read; the form of its file adds facts of its own.
 
-    unit       the stored unit, in DICOM's words
-    values_in  the unit of every value in the record and in the results, for a person
+    unit         the stored unit, in DICOM's words
+    values_in    the unit of every value in the record and in the results, for a person
+    fingerprint  of its voxels (petdiff.data.fingerprint); None in records of earlier versions
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -66,6 +67,7 @@ class ScanFacts(BaseModel):
     spacing_mm: tuple[float, float, float]
     unit: str
     values_in: str = "SUV"
+    fingerprint: str | None = None
     suv: SUVFacts = SUVFacts()
     warnings: tuple[str, ...] = ()
     manufacturer: str | None = None

@@ -26,6 +26,7 @@ def read(
     series: str | Sequence[str] | None = None,
     units: Units | None = None,
     suv_factor: float | None = None,
+    recursive: bool = True,
 ) -> PETImage | PETFrames:
     """Read a PET scan: DICOM (folder, file, zip), NIfTI, NRRD, MetaImage or the published .npz.
 
@@ -33,19 +34,21 @@ def read(
     A folder or a zip is searched through all its levels for the one PET series; a single DICOM
     file stands for its series in its own folder, a BIDS folder for the one PET scan that it holds.
     `series` is the SeriesInstanceUID to take where there are several; of several UIDs, the one that
-    is there counts. `units` and `suv_factor`
-    (SUV = stored value × factor) overrule the header. Without them the unit of a volume file is
-    that of the .json beside it; where nothing states it, values are SUV unless the mean of the
-    body is above 100. Where nothing leads to SUV, values are as stored and `in_suv` is False.
+    is there counts. Without `recursive`, only the DICOM files of the folder itself are read, none
+    of the folders and zips in it. `units` and `suv_factor` (SUV = stored value × factor) overrule
+    the header. Without them the unit of a volume file is that of the .json beside it; where nothing
+    states it, values are SUV unless the mean of the body is above 100. Where nothing leads to SUV,
+    values are as stored and `in_suv` is False.
     Raises InputRefused, naming file, tag and remedy.
     """
-    path = one_scan(existing(path))
+    path = existing(path)
+    path = one_scan(path) if recursive else path
     _check_options(units, suv_factor)
     form = form_of(path)
     if form == "dicom":
         from petdiff.io.dicom_read import read_dicom
 
-        return read_dicom(path, series, units, suv_factor)
+        return read_dicom(path, series, units, suv_factor, recursive=recursive)
     if series is not None:
         raise UsageError(f"`series` is for DICOM; {path.name} holds one image")
     if form == "npz":

@@ -30,7 +30,7 @@ _PERSONAL = {
     "ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName", "ImageComments",
     "StudyInstanceUID", "SeriesInstanceUID", "AcquisitionDateTime",
 }  # fmt: skip
-_IGNORED = "sub-*/figures\nsub-*/ses-*/figures\n"
+_IGNORED = "sub-*/figures\nsub-*/ses-*/figures\nsummary.csv\nindex.html\n"
 
 
 @dataclass(frozen=True)

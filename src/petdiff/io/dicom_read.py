@@ -59,13 +59,18 @@ class _Scan:
 
 
 def read_dicom(
-    path: Path, series_uid: SeriesUID, units: str | None, suv_factor: float | None
+    path: Path,
+    series_uid: SeriesUID,
+    units: str | None,
+    suv_factor: float | None,
+    *,
+    recursive: bool = True,
 ) -> PETImage | PETFrames:
     """Read the one PET series of a folder, zip or file; arguments as in petdiff.io.read.
 
     All frames of a series are corrected to one time and have one factor to SUV.
     """
-    with pet_series(path, series_uid) as series:
+    with pet_series(path, series_uid, recursive=recursive) as series:
         scan = _scan_of(series)
         suv = _suv_or_none(scan.slices, units, suv_factor)
         _require_room(scan.slices)

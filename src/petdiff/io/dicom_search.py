@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,10 +79,13 @@ class Found:
 
 
 @contextmanager
-def searched(path: Path) -> Iterator[tuple[Found, str | None]]:
-    """Yield what lies at a path, and the series of the file where it is one DICOM file."""
+def searched(path: Path, *, recursive: bool = True) -> Iterator[tuple[Found, str | None]]:
+    """Yield what lies at a path, and the series of the file where it is one DICOM file.
+
+    recursive  search the folders below a folder and the zips in it, too
+    """
     if path.is_dir():
-        with _folder(path) as found:
+        with _folder(path) if recursive else nullcontext(files_found(path)) as found:
             yield found, None
         return
     if not path.is_file():
@@ -94,13 +97,17 @@ def searched(path: Path) -> Iterator[tuple[Found, str | None]]:
             yield found, None
     elif own is not None:
         # A single file stands for the series that it belongs to.
-        beside = _scan(folder_entries(path.parent, recursive=False))
-        yield beside, text_of(own.dataset, "SeriesInstanceUID")
+        yield files_found(path.parent), text_of(own.dataset, "SeriesInstanceUID")
     elif is_zip(file):
         with zip_entries(file) as entries:
             yield _scan(entries), None
     else:
         raise InputRefused(_no_scan(file))
+
+
+def files_found(folder: Path) -> Found:
+    """Return what the files of a folder are, without those of the folders below it."""
+    return _scan(folder_entries(folder, recursive=False))
 
 
 @contextmanager

@@ -33,13 +33,15 @@ _MOST_LISTED = 20
 
 
 @contextmanager
-def pet_series(path: Path, uid: SeriesUID) -> Iterator[Series]:
+def pet_series(path: Path, uid: SeriesUID, *, recursive: bool = True) -> Iterator[Series]:
     """Yield the one PET series at `path`; its files can be opened within the block.
+
+    recursive  search the folders below a folder, too
 
     Raises InputRefused where there is none, or more than one and no uid to choose by; where a file
     of the series is damaged, or one that looks like a slice of it is no DICOM.
     """
-    with lenient_pydicom(), searched(path) as (found, own_uid):
+    with lenient_pydicom(), searched(path, recursive=recursive) as (found, own_uid):
         series = _choose(path, found, uid or own_uid)
         _require_whole(series, found, alone=own_uid is not None)
         _keep_pet(series)

@@ -48,7 +48,7 @@ def folder_entries(folder: Path, *, recursive: bool = True) -> list[Entry]:
     (`__MACOSX`, `._…`) are left out. Raises InputRefused for a folder that cannot be read.
     """
     found: list[Path] = []
-    for parent, folders, files in os.walk(folder, onerror=_refuse_folder):
+    for parent, folders, files in os.walk(folder, onerror=refuse_folder):
         found += [Path(parent) / name for name in files]
         if not recursive:
             folders.clear()
@@ -147,7 +147,8 @@ def _is_of_interest(file: Path, inside: PurePath) -> bool:
         return not file.name.startswith(".")
 
 
-def _refuse_folder(problem: OSError) -> None:
+def refuse_folder(problem: OSError) -> None:
+    """Raise InputRefused for a folder that cannot be read, but for those of the system."""
     folder = PurePath(str(problem.filename))
     if folder.name not in _OF_THE_SYSTEM:
         raise InputRefused(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from petdiff.data.layouts import dose_key
+from petdiff.errors import UsageError
 from petdiff.evaluation.cohort.definition import Cohort, identity, read_cohort
 from petdiff.evaluation.cohort.run import run_cohort
 from petdiff.evaluation.cohort.stored import Done
@@ -50,6 +51,7 @@ def evaluate_cohort(
     *,
     workers: int | None = None,
     progress: Progress | None = None,
+    cluster: str | None = None,
 ) -> CohortEvaluation:
     """Measure every method of a cohort on every scan, and sum up.
 
@@ -58,14 +60,19 @@ def evaluate_cohort(
               goes on from it
     workers   processes; None: one for each core
     progress  what is printed; None: nothing
+    cluster   local, local:N or the address of a Dask scheduler, in place of `workers`
 
     Raises UsageError for a file that is no cohort's and for a folder that is another run's.
     """
     known = cohort if isinstance(cohort, Cohort) else read_cohort(Path(cohort))
     folder, progress = Path(output), progress or Progress(quiet=True)
+    if cluster is not None and workers is not None:
+        raise UsageError("`workers` and `cluster` contradict each other: give one of them")
     processes = workers or os.cpu_count() or 1
     with progress.stage("scans") as tick:
-        done = run_cohort(known, folder, workers=processes, progress=tick, notify=progress.say)
+        done = run_cohort(
+            known, folder, workers=processes, progress=tick, notify=progress.say, cluster=cluster
+        )
     with progress.stage("summary"):
         table = tabulate(done, list(known.methods))
         generator = np.random.default_rng(_SUMMARY_SEED)

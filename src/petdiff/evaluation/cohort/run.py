@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from petdiff.cluster.connection import connected
 from petdiff.errors import PetdiffError, UsageError
 from petdiff.evaluation.cohort.definition import Cohort, Unit, identity, units
 from petdiff.evaluation.cohort.pace import PaceQueue, Pacing, report_paces_to
@@ -43,6 +45,7 @@ def run_cohort(
     work: Work = measure_unit,
     progress: Tick | None = None,
     notify: Callable[[str], None] | None = None,
+    cluster: str | None = None,
 ) -> list[Done]:
     """Do what is not done yet of a cohort, and return all of it in the order of `units`.
 
@@ -50,6 +53,7 @@ def run_cohort(
     work      what measures a unit; a function that processes can be sent
     progress  called with (units done, units in all), once at the start
     notify    called with a line on each model that will take long
+    cluster   local, local:N or the address of a Dask scheduler, in place of `workers`
 
     Raises UsageError where the folder holds another run or something else, InputRefused where what
     it holds is damaged, PetdiffError where a process dies; what was done by then stays, and the
@@ -67,8 +71,13 @@ def run_cohort(
     tick = progress or (lambda done, total: None)
     done = len(todo) - len(left)
     tick(done, len(todo))
-    pacing = Pacing(cohort, left, workers, notify or (lambda line: None))
-    for _ in _finished(cohort, left, rows, workers, work, pacing):
+    say = notify or (lambda line: None)
+    if cluster is None:
+        finished = _finished(cohort, left, rows, workers, work, Pacing(cohort, left, workers, say))
+    else:
+        pieces = [_Piece(cohort, unit, rows.absolute(), work) for unit in left]
+        finished = _on_cluster(pieces, cluster, say)
+    for _ in finished:
         done += 1
         tick(done, len(todo))
     return [read_unit(_file(rows, unit), unit, cohort.methods) for unit in todo]
@@ -105,6 +114,33 @@ def _finished(
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A unit for a process of a cluster."""
+
+    cohort: Cohort
+    unit: Unit
+    rows: Path
+    work: Work
+
+
+def _on_cluster(
+    pieces: Sequence[_Piece], address: str, say: Callable[[str], None]
+) -> Iterator[Unit]:
+    """Yield units as processes of a cluster have done them."""
+    if not pieces:
+        return
+    with connected(address, say, shared=pieces[0].rows) as cluster:
+        for piece, outcome in cluster.finished(_do_piece, pieces):
+            if outcome is not None:
+                raise type(outcome)(f"{piece.unit.name}: {outcome}")
+            yield piece.unit
+
+
+def _do_piece(piece: _Piece) -> None:
+    _do(piece.cohort, piece.unit, piece.rows, piece.work)
 
 
 def _completed(

@@ -1,0 +1,76 @@
+"""`petdiff denoise`: one scan into one folder, or many scans into a folder each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from petdiff.denoising.request import Request
+from petdiff.denoising.scan import denoise_file
+from petdiff.errors import UsageError
+from petdiff.io.scan_search import find_scans
+from petdiff.many.jobs import is_pattern
+from petdiff.many.rows import FOLDER, ScanRow
+from petdiff.many.scan_list import is_list
+from petdiff.progress import Progress
+from petdiff.terminal import print_message
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Done:
+    """The paths to print, and the exit code: 1 where some of many scans have no result."""
+
+    files: Sequence[Path]
+    exit_code: int = 0
+
+
+def denoise_inputs(
+    inputs: Sequence[Path],
+    output: Path,
+    request: Request,
+    *,
+    shard: str | None = None,
+    cluster: str | None = None,
+    quiet: bool = False,
+) -> Done:
+    """Denoise the scan at the one input, as ever; or each scan of many inputs.
+
+    request  what is asked of the scan, or of each; its own path is not looked at
+
+    Raises PetdiffError and its kinds, where nothing could be begun.
+    """
+    one = inputs[0] if len(inputs) == 1 and shard is None and cluster is None else None
+    if one is not None and _is_one_scan(one, output, request):
+        return Done(denoise_file(replace(request, scan=one), output, quiet=quiet))
+    if request.series is not None:
+        raise UsageError("`series` is for one scan: leave it out, or give it in a list of scans")
+    from petdiff.many.run import run_many
+
+    progress = Progress(quiet)
+    result = run_many(inputs, output, request, shard=shard, cluster=cluster, progress=progress)
+    if result.failed:
+        _tell(result.failed, len(result.rows), result.files[0])
+    return Done(result.files, int(bool(result.failed)))
+
+
+def _is_one_scan(path: Path, output: Path, request: Request) -> bool:
+    """Return whether an input stands for one scan: its results lie in the folder itself."""
+    path = path.expanduser()
+    if is_list(path) or is_pattern(path):
+        return False
+    if request.series is not None or not path.is_dir():
+        return True
+    if (output / FOLDER).is_dir():  # goes on with many
+        return False
+    return len(find_scans(path, without=output).readable) < 2
+
+
+def _tell(failed: Sequence[ScanRow], total: int, summary: Path) -> None:
+    shown = "; ".join(f"{row.scan}: {row.reason}" for row in failed[:_SHOWN])
+    more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
+    print_message(
+        f"petdiff: {len(failed)} of {total} scans have no result, see {summary} ({shown}{more})"
+    )

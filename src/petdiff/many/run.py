@@ -1,0 +1,167 @@
+"""Denoise many scans: found, shared out, one after the other or on a cluster, and summed up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Unpack
+
+from petdiff import __version__
+from petdiff.cluster.connection import Cluster, connected
+from petdiff.denoising.request import Request
+from petdiff.device import describe_device, resolve_device
+from petdiff.errors import PetdiffError, UsageError
+from petdiff.inference.options import DenoiseOptions, DenoiseSettings
+from petdiff.inference.run_record import Form
+from petdiff.inference.session import Session
+from petdiff.many.jobs import Job, find_jobs, shard_of
+from petdiff.many.rows import ScanRow, is_current, read_row, store_row
+from petdiff.many.summary import write_summary
+from petdiff.many.work import Task, denoise_job, denoise_task
+from petdiff.methods.model import Model, load_model
+from petdiff.progress import Progress, Tick
+
+
+@dataclass(frozen=True)
+class ManyResult:
+    """What became of many scans.
+
+    rows   one per scan of this run (of its shard), in the order of their names
+    files  summary.csv and index.html, which tell of all scans in the folder
+    """
+
+    rows: tuple[ScanRow, ...]
+    files: tuple[Path, ...]
+
+    @property
+    def failed(self) -> list[ScanRow]:
+        """The scans that have no result."""
+        return [row for row in self.rows if not row.is_done]
+
+
+def denoise_many(
+    inputs: str | Path | Sequence[str | Path],
+    output: str | Path,
+    model: str | Path = "flow3d",
+    *,
+    units: Literal["suv", "bqml"] | None = None,
+    suv_factor: float | None = None,
+    to: Form | None = None,
+    interval: float | None = None,
+    shard: str | None = None,
+    cluster: str | None = None,
+    progress: Progress | None = None,
+    **settings: Unpack[DenoiseSettings],
+) -> ManyResult:
+    """Denoise every PET scan of folders, lists and patterns, each into a folder of its own name.
+
+    inputs    folders (searched through all their levels), .csv lists, patterns, files
+    output    folder of the results. What is there already, of the same settings and scans, is kept
+    model     a shipped model's name, or a .safetensors file; it is loaded once
+    shard     "i/n": only every n-th scan, from the i-th on
+    cluster   "local", "local:N" or the address of a Dask scheduler; None: one scan after the other
+    progress  what is printed; None: nothing
+    settings  the fields of petdiff.inference.options.DenoiseOptions
+
+    A scan that cannot be denoised is told in its row, and the others go on. Raises InputRefused
+    where there is no scan, UsageError for options that cannot be met by any scan.
+    """
+    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    options = DenoiseOptions.of(settings)
+    template = Request(
+        Path(), str(model), options, None, units, suv_factor, to, interval
+    )  # of each scan
+    return run_many(
+        [Path(one) for one in given],
+        Path(output),
+        template,
+        shard=shard,
+        cluster=cluster,
+        progress=progress or Progress(quiet=True),
+    )
+
+
+def run_many(
+    inputs: Sequence[Path],
+    output: Path,
+    template: Request,
+    *,
+    shard: str | None = None,
+    cluster: str | None = None,
+    progress: Progress,
+) -> ManyResult:
+    """Do as `denoise_many` does, with what is asked of each scan in `template`."""
+    output = output.expanduser().absolute()
+    _require_folder(output)
+    with progress.stage("searching"):
+        found = find_jobs(inputs, template, output)
+    for note in found.notes:
+        progress.say(f"note    {note}")
+    jobs = shard_of(found.jobs, shard)
+    model = load_model(template.model)
+    Session(model, template.options)  # what no scan can meet is known before the first is read
+    before = {job.name: read_row(output, job.name) for job in jobs}
+    left = [
+        job for job in jobs if not is_current(before[job.name], output, job.request, model.sha256)
+    ]
+    _announce(template, model, len(jobs), len(left), len(found.jobs), progress)
+    output.mkdir(parents=True, exist_ok=True)
+    rows = {name: row for name, row in before.items() if row is not None}
+    with progress.stage("scans") as tick:
+        finished = _finished(left, output, model, cluster, progress)
+        for done, row in enumerate(finished, start=len(jobs) - len(left) + 1):
+            rows[row.scan] = row
+            _tell(row, done, len(jobs), progress, tick)
+    with progress.stage("summary"):
+        files = write_summary(output, [job.name for job in found.jobs])
+    return ManyResult(tuple(rows[job.name] for job in jobs), tuple(files))
+
+
+def _require_folder(output: Path) -> None:
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output} is a file: name a folder")
+
+
+def _announce(
+    template: Request, model: Model, chosen: int, left: int, found: int, progress: Progress
+) -> None:
+    progress.say(f"petdiff {__version__} · for research, not a medical device")
+    progress.say(f"model   {model.name} · sha256 {model.sha256[:12]} · {model.card.licence}")
+    progress.say(f"device  {describe_device(resolve_device(template.options.device))}")
+    of = f" of {found}" if chosen < found else ""
+    done = f", {chosen - left} of them done before" if left < chosen else ""
+    progress.say(f"scans   {chosen}{of}{done}")
+
+
+def _finished(
+    jobs: Sequence[Job], output: Path, model: Model, cluster: str | None, progress: Progress
+) -> Iterator[ScanRow]:
+    """Yield what became of each scan, as it ends."""
+    if cluster is None or not jobs:
+        for job in jobs:
+            yield denoise_job(job, output, model)
+        return
+    tasks = [Task(job, output, model.sha256) for job in jobs]
+    device = jobs[0].request.options.device
+    with connected(cluster, progress.say, device=device, shared=output) as workers:
+        yield from _on_cluster(tasks, workers)
+
+
+def _on_cluster(tasks: Sequence[Task], workers: Cluster) -> Iterator[ScanRow]:
+    for task, outcome in workers.finished(denoise_task, tasks):
+        if isinstance(outcome, PetdiffError):  # a worker that died, or cannot load the model
+            row = ScanRow(scan=task.job.name, status="failed", reason=str(outcome))
+            store_row(task.output, row)
+            yield row
+        else:
+            yield outcome
+
+
+def _tell(row: ScanRow, done: int, total: int, progress: Progress, tick: Tick) -> None:
+    tick(done, total)
+    if row.is_done:
+        changed = "" if row.change is None else f" · activity {row.change:+.2%}"
+        progress.say(f"{done}/{total}  {row.scan} · {row.seconds:.1f} s{changed}")
+    else:
+        progress.say(f"{done}/{total}  {row.scan} · {row.status}: {row.reason}")

@@ -1,0 +1,84 @@
+"""summary.csv and index.html: what became of all scans in a folder, by whichever process."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from petdiff.many.rows import FOLDER, ScanRow, read_row
+from petdiff.report.index_page import IndexEntry, write_index
+from petdiff.runs import whole_file
+
+COLUMNS = ("scan", "status", "reason", "seconds", "activity_change", "warnings")
+_MOST_TIMES = 20
+
+
+def write_summary(output: Path, names: Sequence[str]) -> list[Path]:
+    """Write summary.csv and index.html of all scans in the folder; returns their paths.
+
+    names  scans that may not have begun; they are listed as waiting
+
+    Several processes may end at once. Each writes again where another has ended meanwhile, so that
+    the last one tells of all.
+    """
+    files = [output / "summary.csv", output / "index.html"]
+    for _ in range(_MOST_TIMES):
+        seen = _state(output)
+        rows = rows_of(output, names)
+        with whole_file(files[0], replace=True) as unfinished:
+            _write_csv(unfinished, rows)
+        with whole_file(files[1], replace=True) as unfinished:
+            write_index(unfinished, [_entry(row) for row in rows])
+        if _state(output) == seen:
+            break
+    return files
+
+
+def rows_of(output: Path, names: Sequence[str]) -> list[ScanRow]:
+    """Return what is known of all scans in the folder and of those named, in the order of names."""
+    kept = {file.name.removesuffix(".json") for file in _row_files(output)}
+    rows = []
+    for name in sorted(kept | set(names)):
+        row = read_row(output, name)
+        if row is not None or name in names:
+            rows.append(row or ScanRow(scan=name, status="waiting"))
+    return rows
+
+
+def _row_files(output: Path) -> list[Path]:
+    return [file for file in (output / FOLDER).glob("*.json") if not file.name.startswith(".")]
+
+
+def _state(output: Path) -> set[tuple[str, int]]:
+    state = set()
+    for file in _row_files(output):
+        try:
+            state.add((file.name, file.stat().st_mtime_ns))
+        except OSError:  # replaced in this moment
+            state.add((file.name, 0))
+    return state
+
+
+def _write_csv(path: Path, rows: Sequence[ScanRow]) -> None:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for row in rows:
+            seconds = "" if row.status == "waiting" else f"{row.seconds:.3f}"
+            change = "" if row.change is None else f"{row.change:.5f}"
+            warnings = " | ".join(row.warnings)
+            writer.writerow((row.scan, row.status, row.reason, seconds, change, warnings))
+
+
+def _entry(row: ScanRow) -> IndexEntry:
+    return IndexEntry(
+        name=row.scan,
+        status=row.status,
+        reason=row.reason,
+        seconds=row.seconds,
+        change=row.change,
+        warnings=row.warnings,
+        page=row.page,
+        picture=row.picture,
+    )

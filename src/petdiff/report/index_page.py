@@ -1,0 +1,81 @@
+"""index.html: one page of many scans, with a picture of each that leads to its own page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from html import escape
+from importlib import resources
+from pathlib import Path
+from string import Template
+from urllib.parse import quote
+
+from petdiff import __version__
+from petdiff.records import NOTICE
+from petdiff.terminal import one_line
+
+_PARTS = resources.files("petdiff") / "report"
+_NO_RESULT_FIRST = ("failed", "refused", "waiting", "denoised")
+
+
+@dataclass(frozen=True)
+class IndexEntry:
+    """One scan of the page.
+
+    status         denoised, refused, failed or waiting; reason: why there is no result
+    change         of the whole scan's activity, denoised / measured - 1
+    page, picture  their paths from the page's folder; None where there are none
+    """
+
+    name: str
+    status: str
+    reason: str = ""
+    seconds: float = 0.0
+    change: float | None = None
+    warnings: Sequence[str] = ()
+    page: str | None = None
+    picture: str | None = None
+
+
+def write_index(path: Path, entries: Sequence[IndexEntry]) -> None:
+    """Write the page; scans without a result come first. Pictures are read from their folders."""
+    ordered = sorted(entries, key=lambda entry: _NO_RESULT_FIRST.index(entry.status))
+    count = Counter(entry.status for entry in entries)
+    told = ", ".join(f"{count[status]} {status}" for status in _NO_RESULT_FIRST if count[status])
+    page = Template(_PARTS.joinpath("index_page.html").read_text(encoding="utf-8")).substitute(
+        style=_PARTS.joinpath("index_page.css").read_text(encoding="utf-8"),
+        title=escape(f"{len(entries)} scans: {told}"),
+        notice=escape(NOTICE),
+        written=escape(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC · petdiff {__version__}"),
+        scans="\n".join(map(_scan, ordered)),
+    )
+    path.write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def _scan(entry: IndexEntry) -> str:
+    name = escape(one_line(entry.name))
+    picture = ""
+    if entry.picture is not None:
+        picture = f'<img src="{_link(entry.picture)}" alt="{name}" loading="lazy">'
+    if entry.page is not None:
+        picture = f'<a href="{_link(entry.page)}">{picture or "page"}</a>'
+    notes = "".join(f"<li>{escape(one_line(note))}</li>" for note in entry.warnings)
+    head = f"<summary>{len(entry.warnings)} warning(s)</summary>"
+    listed = f"<details>{head}<ul>{notes}</ul></details>" if notes else ""
+    return (
+        f'<article class="{entry.status}">{picture}<h2>{name}</h2><p>{escape(_told(entry))}</p>'
+        f"{listed}</article>"
+    )
+
+
+def _told(entry: IndexEntry) -> str:
+    if entry.status != "denoised":
+        return f"{entry.status}: {one_line(entry.reason)}" if entry.reason else entry.status
+    change = "" if entry.change is None else f" · activity {entry.change:+.2%}"
+    return f"{entry.seconds:.1f} s{change}"
+
+
+def _link(path: str) -> str:
+    return escape(quote(path, safe="/", errors="surrogateescape"))
