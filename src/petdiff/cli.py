@@ -18,8 +18,9 @@ import typer
 from petdiff import __version__, terminal
 from petdiff.cgroup import limit_threads
 from petdiff.cli_acceptance import thin
+from petdiff.commands.options import many as of_many
 from petdiff.commands.options import measurement as of_run
-from petdiff.commands.options.cluster import Cluster, Shard
+from petdiff.commands.options import simulation as of_patient
 from petdiff.commands.options.evaluation import (
     Cohort,
     LabelNames,
@@ -42,37 +43,15 @@ from petdiff.commands.options.model import (
     VoxelSize,
 )
 from petdiff.commands.options.node import NodeConfig
-from petdiff.commands.options.result import (
-    Format,
-    Json,
-    ManyOut,
-    ModelOut,
-    Out,
-    OutDefault,
-    Quiet,
-)
+from petdiff.commands.options.result import Format, Json, ModelOut, Out, OutDefault, Quiet
 from petdiff.commands.options.scan import (
     Described,
     Dose,
     Scan,
-    Scans,
     Series,
     SeveralSeries,
     SuvFactor,
     Units,
-)
-from petdiff.commands.options.simulation import (
-    Doses,
-    EarlierScan,
-    Extent,
-    FirstSeed,
-    ImageVoxelSize,
-    LabelMap,
-    LabelMapNames,
-    NoLesions,
-    Patients,
-    Scanner,
-    Tracer,
 )
 from petdiff.commands.options.training import (
     Config,
@@ -119,8 +98,8 @@ def _petdiff(
 
 @app.command()
 def denoise(
-    scans: Scans,
-    output: ManyOut,
+    scans: of_many.Scans,
+    output: of_many.Out,
     model: Model = "flow3d",
     steps: Steps = None,
     samples: Samples = 1,
@@ -133,8 +112,8 @@ def denoise(
     suv_factor: SuvFactor = None,
     voxel_size: VoxelSize = None,
     to: Format = None,
-    shard: Shard = None,
-    cluster: Cluster = None,
+    shard: of_many.Shard = None,
+    cluster: of_many.Cluster = None,
     quiet: Quiet = False,
 ) -> int:
     """Denoise a PET scan, or many; results have the format of IN, a picture, a page, a record."""
@@ -185,18 +164,18 @@ def measure(
 @app.command()
 def simulate(
     output: Out,
-    tracer: Tracer = None,
-    extent: Extent = None,
-    no_lesions: NoLesions = False,
-    seed: FirstSeed = None,
-    patients: Patients = 1,
-    labels: LabelMap = None,
-    names: LabelMapNames = None,
-    again: EarlierScan = None,
-    scanner: Scanner = None,
-    dose: Doses = None,
-    voxel_size: ImageVoxelSize = None,
-    cluster: Cluster = None,
+    tracer: of_patient.Tracer = None,
+    extent: of_patient.Extent = None,
+    no_lesions: of_patient.NoLesions = False,
+    seed: of_patient.FirstSeed = None,
+    patients: of_patient.Patients = 1,
+    labels: of_patient.LabelMap = None,
+    names: of_patient.LabelMapNames = None,
+    again: of_patient.EarlierScan = None,
+    scanner: of_patient.Scanner = None,
+    dose: of_patient.Doses = None,
+    voxel_size: of_patient.ImageVoxelSize = None,
+    cluster: of_many.Cluster = None,
     quiet: Quiet = False,
 ) -> None:
     """Simulate patients: full-dose scan, low-dose scans, true activity, organs and lesions."""
@@ -252,16 +231,14 @@ def evaluate(
     units: Units = None,
     suv_factor: SuvFactor = None,
     workers: Workers = None,
-    cluster: Cluster = None,
+    cluster: of_many.Cluster = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure how close a scan is to a reference, or compare methods on a cohort of scans."""
     if cohort is not None:
         given = (reference, test, low, labels, names, lesions, resample, series, units, suv_factor)
         if any(given):
-            raise UsageError(
-                "the cohort file names its scans: only --workers or --cluster may be given with it"
-            )
+            raise UsageError("the cohort file names its scans: give --workers or --cluster only")
         from petdiff.commands.evaluate_cohort import evaluate_cohort_file
 
         for path in evaluate_cohort_file(

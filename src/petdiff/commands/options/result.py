@@ -12,15 +12,6 @@ from petdiff import terminal
 Out = Annotated[
     Path, typer.Option("--output", "-o", help="New folder for the results", show_default=False)
 ]
-ManyOut = Annotated[
-    Path,
-    typer.Option(
-        "--output",
-        "-o",
-        help="New folder for the results; of many scans, one that may hold some already",
-        show_default=False,
-    ),
-]
 OutDefault = Annotated[Path, typer.Option("--output", "-o", help="New folder for the results")]
 ModelOut = Annotated[
     Path, typer.Option("--output", "-o", help="New .safetensors file", show_default=False)

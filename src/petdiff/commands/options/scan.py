@@ -16,15 +16,6 @@ Scan = Annotated[
         help="DICOM folder, file or zip; BIDS folder; .nii, .nii.gz, .nrrd, .mha; published .npz",
     ),
 ]
-Scans = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="IN...",
-        help="DICOM folder, file or zip; BIDS folder; .nii, .nii.gz, .nrrd, .mha; published .npz. "
-        "Of many scans: folders, .csv lists, patterns",
-        show_default=False,
-    ),
-]
 Series = Annotated[
     str | None,
     typer.Option(
