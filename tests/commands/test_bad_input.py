@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import re
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -43,8 +44,10 @@ def ct(folder: Path) -> Path:
 
 
 def two_series(folder: Path) -> Path:
-    save(pet_slices(), folder / "both", "a")
-    return save(pet_slices(), folder / "both", "b")
+    """Two series of a zip; of a folder, both are denoised."""
+    for prefix in "ab":
+        save(pet_slices(), folder / "both", prefix)
+    return Path(shutil.make_archive(str(folder / "both"), "zip", folder / "both"))
 
 
 def missing_slice(folder: Path) -> Path:
