@@ -52,6 +52,10 @@ def test_table_json_and_csv_hold_the_same_figures(
     assert "90 % interval" in text
     assert "liver: no interval: the peak of organs was not calibrated" in text
     record = json.loads((out / "measures.json").read_text())
+    assert sorted(one.name for one in out.iterdir()) == [
+        "measures.csv", "measures.html", "measures.json",
+    ]  # fmt: skip
+    assert record["missing"] == {}
     rows = list(csv.DictReader((out / "measures.csv").open(encoding="utf-8")))
     regions = record["measurement"]["regions"]
     assert [one["name"] for one in regions] == ["tumour", "liver", "sphere"]
@@ -214,21 +218,18 @@ def test_runs_with_settings_that_were_not_calibrated_have_no_interval(
 
 
 @pytest.mark.real
-def test_a_real_tumour_mask_is_measured(
-    test_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_real_tumour_mask_is_measured(test_data: Path) -> None:
     folder = test_data / "sts_fdg" / "STS_035"
-    out = tmp_path / "out"
-    assert cli.run(["denoise", str(folder / "dicom"), "-o", str(out), "--quiet"]) == 0
-    capsys.readouterr()
-    assert measured(out, "--mask", folder / "PET_mask.nii.gz", "--json") == 0
-    found = json.loads(capsys.readouterr().out)["measurement"]["regions"][0]
+    scan = petdiff.read(folder / "dicom")
+    assert isinstance(scan, PETImage)
+    regions = petdiff.read_regions(folder / "PET_mask.nii.gz", scan)
+    found = petdiff.measure(scan, scan, regions).regions[0]
     image, labels = (
         np.asarray(nib.load(folder / f"PET_{name}.nii.gz").dataobj) for name in ("image", "mask")
     )
-    assert found["figures"][0]["measured"] == pytest.approx(image[labels > 0].mean(), rel=1e-3)
-    assert found["figures"][1]["measured"] == pytest.approx(image[labels > 0].max(), rel=1e-3)
-    assert found["volume_ml"] == pytest.approx(35.6958, rel=1e-4)
+    assert found.figure("mean").measured == pytest.approx(image[labels > 0].mean(), rel=1e-3)
+    assert found.figure("max").measured == pytest.approx(image[labels > 0].max(), rel=1e-3)
+    assert found.volume_ml == pytest.approx(35.6958, rel=1e-4)
 
 
 def test_foci_are_measured_and_said_to_be_found(
@@ -237,8 +238,9 @@ def test_foci_are_measured_and_said_to_be_found(
     assert measured(run, "--lesions", "auto", "--json") == 0
     record = json.loads(capsys.readouterr().out)["measurement"]
     first = record["regions"][0]
-    assert (first["name"], first["kind"]) == ("focus 1", "lesion")
+    assert (first["name"], first["kind"]) == ("focus 1", "focus")
     assert np.linalg.norm(np.array(first["centre_mm"]) - (-10, 10, 540)) < 4
+    assert "foci were not calibrated" in first["figures"][0]["no_interval"]
     assert any("Foci were found in the denoised scan" in note for note in record["notes"])
     assert measured(run, "--lesions", "500") == 3
     assert "no focus of 500 SUV" in capsys.readouterr().err

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from petdiff.commands.options.values import numbers
+from petdiff.denoising.pictures import title
 from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
 from petdiff.measurement.files import read_regions
@@ -20,6 +21,7 @@ from petdiff.measurement.structured_report import write_structured_report
 from petdiff.measurement.tables import table, write_csv
 from petdiff.progress import Progress
 from petdiff.records import FileName, RunFacts
+from petdiff.report.measures import write_measures_page
 from petdiff.runs import whole_folder, write_json
 
 DEFAULT_LEVEL = 0.9
@@ -72,14 +74,14 @@ def measure_run(
 ) -> MeasuresRecord:
     """Measure the regions of a run.
 
-    output  new folder for measures.json and measures.csv
+    output  new folder for measures.json, measures.csv and measures.html
     report  new file for a DICOM structured report
     """
     progress = Progress(quiet)
     if output is None:
-        return _measured(asked, report, progress)
+        return _measured(asked, None, report, progress)
     with whole_folder(output) as folder:
-        record = _measured(asked, report, progress)
+        record = _measured(asked, folder, report, progress)
         write_json(folder / "measures.json", record)
         write_csv(folder / "measures.csv", record.measurement)
     return record
@@ -90,7 +92,9 @@ def as_text(record: MeasuresRecord) -> str:
     return table(record.measurement)
 
 
-def _measured(asked: Asked, report: Path | None, progress: Progress) -> MeasuresRecord:
+def _measured(
+    asked: Asked, folder: Path | None, report: Path | None, progress: Progress
+) -> MeasuresRecord:
     with progress.stage("reading"):
         run = read_run(asked.run, asked.scan)
         regions = _regions(asked, run)
@@ -101,6 +105,9 @@ def _measured(asked: Asked, report: Path | None, progress: Progress) -> Measures
     model = run.record.denoising.model
     if report is not None:
         write_structured_report(report, found, regions, run.measured, run.denoised, model)
+    if folder is not None:
+        with progress.stage("page"), progress.optional(folder / "measures.html"):
+            _page(folder / "measures.html", run, found)
     return MeasuresRecord(
         run=str(asked.run),
         mask=None if asked.mask is None else str(asked.mask),
@@ -109,6 +116,18 @@ def _measured(asked: Asked, report: Path | None, progress: Progress) -> Measures
         drf=run.record.denoising.drf,
         measurement=found,
         seconds=dict(progress.seconds),
+        missing=dict(progress.missing),
+    )
+
+
+def _page(path: Path, run: Run, found: Measurement) -> None:
+    write_measures_page(
+        path,
+        found,
+        run.measured,
+        run.denoised,
+        name=Path(run.record.options.scan).name,
+        title=title(run.record.denoising),
     )
 
 
@@ -134,8 +153,7 @@ def _regions(asked: Asked, run: Run) -> list[Region]:
     found += _spheres(asked, scan)
     if asked.lesions is not None:
         least = None if asked.lesions == "auto" else _threshold(asked.lesions)
-        kind = asked.kind or "lesion"
-        found += [replace(one, kind=kind) for one in find_lesions(run.denoised, least)]
+        found += find_lesions(run.denoised, least)
     return found
 
 

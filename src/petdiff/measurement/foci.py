@@ -12,8 +12,7 @@ from petdiff.measurement.region import Region, ball_region
 LEAST_SUV = 4.0
 FOUND_NOTE = (
     "Foci were found in the denoised scan: organs and vessels with uptake are among them, and what "
-    "denoising lost is not. Places chosen for being hot are hot partly by noise, so that their "
-    "maxima are lower at full dose more often than the intervals say."
+    "denoising lost is not."
 )
 
 
@@ -23,7 +22,8 @@ def find_lesions(denoised: PETImage, least: float | None = None) -> list[Region]
     least  SUV that the focus must reach, or value in the scan's own unit; None: 4 in SUV
 
     A focus has its place and radius from the detector of the evaluation, `find_foci`. Whether it is
-    a lesion, nobody has decided: organs with uptake have foci, too.
+    a lesion, nobody has decided: organs with uptake have foci, too. Its kind is "focus", because
+    intervals of lesions at known places do not hold for places that were chosen for being hot.
 
     Raises InputRefused where there is none, and without `least` for a scan that is not in SUV.
     """
@@ -50,7 +50,7 @@ def _balls(foci: Foci, scan: PETImage) -> list[Region]:
     for position, radius in zip(foci.position_mm, foci.radius_mm, strict=True):
         name = f"focus {len(found) + 1}"
         try:
-            one = ball_region(position.tolist(), float(radius), scan, name=name, kind="lesion")
+            one = ball_region(position.tolist(), float(radius), scan, name=name, kind="focus")
         except InputRefused:
             continue
         found.append(one)

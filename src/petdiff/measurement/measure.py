@@ -11,7 +11,7 @@ from petdiff.measurement.figures import CALIBRATED, FIGURES, FigureName, region_
 from petdiff.measurement.record import MeasuredFigure, MeasuredRegion, Measurement
 from petdiff.measurement.region import Region
 from petdiff.uncertainty.calibration.features import ScanFeatures, region_features
-from petdiff.uncertainty.calibration.record import Calibration, Interval, Refused
+from petdiff.uncertainty.calibration.record import PLURAL, Calibration, Interval, Refused
 
 _SAME_MM = 0.1  # how far apart voxels of one grid may lie
 
@@ -129,8 +129,10 @@ def _interval(
     if name == "tlg":
         name, times = "mean", region.volume_ml
     calibration = intervals.calibration
+    if not any(calibration.covers(one, region.kind) for one in CALIBRATED.values()):
+        return Refused(f"no interval: {PLURAL[region.kind]} were not calibrated")
     if not calibration.covers(calibrated, region.kind):
-        return Refused(f"no interval: the {name} of {region.kind}s was not calibrated")
+        return Refused(f"no interval: the {name} of {PLURAL[region.kind]} was not calibrated")
     denoised, measured = after[name], before[name]
     assert denoised is not None
     assert measured is not None

@@ -25,7 +25,7 @@ class Region:
     """A region on the grid of a scan.
 
     name    how it is called in tables
-    kind    lesion, organ or sphere: which regions of the calibration it is like
+    kind    lesion, organ, sphere or focus: which regions of the calibration it is like
     place   its voxels, each with the share that belongs to the region
     volume_ml  of the part that lies in the field of view
     """

@@ -25,7 +25,7 @@ def table(found: Measurement) -> str:
         lines += [
             _line(figure, found.unit) for figure in one.figures if figure.denoised is not None
         ]
-    notes = [*_reasons(found.regions), *found.notes]
+    notes = [*reasons(found), *found.notes]
     return "\n".join([_block(lines), *(f"- {note}" for note in notes)])
 
 
@@ -51,18 +51,19 @@ def _title(one: MeasuredRegion) -> str:
 def _line(figure: MeasuredFigure, unit: str) -> tuple[str, str, str, str]:
     name = title_of(figure.figure, unit)
     shown = name if figure.unit == unit == "SUV" else f"{name}, {figure.unit}"
-    interval = "" if figure.lower is None else f"{_number(figure.lower)} … {_number(figure.upper)}"
-    return f"  {shown}", _number(figure.measured), _number(figure.denoised), interval
+    interval = "" if figure.lower is None else f"{number(figure.lower)} … {number(figure.upper)}"
+    return f"  {shown}", number(figure.measured), number(figure.denoised), interval
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Return a figure with four digits; a dash where there is none."""
     return "–" if value is None else f"{value:.4g}"
 
 
-def _reasons(regions: Sequence[MeasuredRegion]) -> list[str]:
+def reasons(found: Measurement) -> list[str]:
     """Return each reason for missing intervals, with the regions that it is for."""
     of: dict[str, dict[str, None]] = {}
-    for one in regions:
+    for one in found.regions:
         for figure in one.figures:
             if figure.no_interval:
                 of.setdefault(figure.no_interval, {})[one.name] = None

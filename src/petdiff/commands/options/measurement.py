@@ -79,7 +79,7 @@ Level = Annotated[
 ]
 Folder = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="New folder for measures.json and measures.csv"),
+    typer.Option("--output", "-o", help="New folder for measures.json, measures.csv and a page"),
 ]
 Report = Annotated[
     Path | None,

@@ -28,7 +28,10 @@ from petdiff.uncertainty.calibration.scale import ErrorScale
 from petdiff.units import share_of
 
 Figure = Literal["voxel", "suv_mean", "suv_max", "suv_peak", "volume_41_ml", "cov"]
-Region = Literal["lesion", "organ", "sphere"]
+Region = Literal["lesion", "organ", "sphere", "focus"]
+PLURAL: Mapping[Region, str] = {
+    "lesion": "lesions", "organ": "organs", "sphere": "spheres", "focus": "foci",
+}  # fmt: skip
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 _VOXEL_LEEWAY = 0.1  # of the voxel sizes that were calibrated
 _SIZE_LEEWAY = 0.1  # of the volumes of regions that were calibrated
@@ -219,7 +222,7 @@ class Calibration(_Record):
             return ""
         return (
             f"no interval: it has {volume_ml:.3g} ml, and the model was calibrated on "
-            f"{kind}s of {least:.2g} to {most:.3g} ml"
+            f"{PLURAL[kind]} of {least:.2g} to {most:.3g} ml"
         )
 
     def _find(

@@ -1,0 +1,177 @@
+"""measures.html: the figures of regions with their intervals, and where the regions lie."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from html import escape
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff import __version__
+from petdiff.image import PETImage
+from petdiff.measurement.figures import title_of
+from petdiff.measurement.record import MeasuredFigure, MeasuredRegion, Measurement
+from petdiff.measurement.tables import number, reasons
+from petdiff.report.preview import display_window
+from petdiff.terminal import one_line
+from petdiff.volume.orientation import RASVolume, to_ras
+
+_REPORT = resources.files("petdiff") / "report"
+_BAR, _HALF, _EDGE = 300, 9, 8  # length, half height and margin of a bar, in its own units
+_MOST_LABELLED = 40
+_INTERVAL, _MEASURED, _DENOISED = "#9db8d4", "#7a8794", "#0b5cad"
+_EXPLAINED = (
+    "Grey ring: measured. Blue dot: denoised. Bar: the interval in which the figure of the "
+    "full-dose scan is expected. Each line has a scale of its own."
+)
+
+
+def write_measures_page(
+    path: Path,
+    found: Measurement,
+    measured: PETImage,
+    denoised: PETImage,
+    *,
+    name: str,
+    title: str,
+) -> None:
+    """Write a measurement as one page that opens without a network and runs no script.
+
+    name, title  of the run: nothing that could name a patient
+    """
+    level = "" if found.level is None else f"{100 * found.level:g} % interval"
+    page = Template(_part("measures.html")).substitute(
+        style=_part("viewer/page.css"),
+        name=escape(one_line(name)),
+        title=escape(one_line(title)),
+        finished=f"{datetime.now(UTC):%Y-%m-%d %H:%M UTC}",
+        petdiff=escape(__version__),
+        notices="\n".join(f"<li>{escape(one)}</li>" for one in (*reasons(found), *found.notes)),
+        places="\n".join(
+            _projection(caption, scan, denoised, found.regions)
+            for caption, scan in (("measured", measured), ("denoised", denoised))
+        ),
+        explained=_EXPLAINED,
+        level=escape(level),
+        rows="\n".join(
+            line for n, one in enumerate(found.regions, 1) for line in _region(n, one, found.unit)
+        ),
+    )
+    path.write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def _region(n: int, one: MeasuredRegion, unit: str) -> Iterator[str]:
+    x, y, z = one.centre_mm
+    of = f"{one.kind}, {one.volume_ml:.3g} ml at {x:.0f}, {y:.0f}, {z:.0f} mm (RAS+)"
+    yield (
+        f'<tr class="region"><th colspan=6>{n} · {escape(one_line(one.name))} '
+        f'<span class="faint">{escape(of)}</span></th></tr>'
+    )
+    for figure in one.figures:
+        if figure.denoised is None:
+            continue
+        interval = ""
+        if figure.lower is not None:
+            interval = f"{number(figure.lower)} … {number(figure.upper)}"
+        cells = (figure.unit, number(figure.measured), number(figure.denoised), interval)
+        yield (
+            f'<tr class="figure"><th scope=row>{escape(title_of(figure.figure, unit))}</th>'
+            + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+            + f'<td class="bar">{_bar(figure)}</td></tr>'
+        )
+
+
+def _bar(figure: MeasuredFigure) -> str:
+    """Return the interval as a bar, with both figures as dots; "" without interval."""
+    if figure.lower is None:
+        return ""
+    values = [figure.measured, figure.denoised, figure.lower, figure.upper]
+    known = [value for value in values if value is not None]
+    low, high = min(known), max(known)
+    span = (high - low) or 1.0
+
+    def x(value: float) -> float:
+        return _EDGE + (value - low) / span * (_BAR - 2 * _EDGE)
+
+    parts = []
+    if figure.lower is not None and figure.upper is not None:
+        start, end = x(figure.lower), x(figure.upper)
+        parts.append(
+            f'<rect x="{start:.1f}" y="{_HALF - 3}" width="{end - start:.1f}" height="6" rx="3" '
+            f'fill="{_INTERVAL}"/>'
+        )
+    if figure.measured is not None:
+        parts.append(
+            f'<circle cx="{x(figure.measured):.1f}" cy="{_HALF}" r="5" fill="none" '
+            f'stroke="{_MEASURED}" stroke-width="2"/>'
+        )
+    if figure.denoised is not None:
+        parts.append(
+            f'<circle cx="{x(figure.denoised):.1f}" cy="{_HALF}" r="3.4" fill="{_DENOISED}"/>'
+        )
+    return (
+        f'<svg viewBox="0 0 {_BAR} {2 * _HALF}" height="{2 * _HALF}" role="img" '
+        f'aria-label="interval and figures">{"".join(parts)}</svg>'
+    )
+
+
+def _projection(
+    caption: str, scan: PETImage, denoised: PETImage, regions: Iterable[MeasuredRegion]
+) -> str:
+    """Return the coronal projection of a scan with a ring for each region, in mm."""
+    ras = to_ras(scan.values, scan.affine)
+    picture = ras.volume.max(axis=1)
+    of_denoised = to_ras(denoised.values, denoised.affine).volume.max(axis=1)
+    top = display_window(of_denoised, denoised)
+    width_mm, height_mm = (
+        n * size for n, size in zip(picture.shape, ras.spacing_mm[::2], strict=True)
+    )
+    rings = "".join(_ring(one, n, ras, width_mm, height_mm) for n, one in enumerate(regions, 1))
+    return (
+        f"<figure><figcaption>{caption}, coronal projection, 0 to {top:g} "
+        f"{escape(scan.unit_name)}</figcaption>"
+        f'<svg viewBox="0 0 {width_mm:.1f} {height_mm:.1f}" role="img" aria-label="{caption}">'
+        f'<image width="{width_mm:.1f}" height="{height_mm:.1f}" preserveAspectRatio="none" '
+        f'href="data:image/png;base64,{_png(picture, top)}"/>{rings}</svg></figure>'
+    )
+
+
+def _ring(one: MeasuredRegion, n: int, ras: RASVolume, width_mm: float, height_mm: float) -> str:
+    """Return a ring about a region, as wide as a ball of its volume; numbered if not too many."""
+    index = np.linalg.solve(ras.affine, [*one.centre_mm, 1.0])
+    # The patient's right is on the viewer's left, the head on top.
+    x = width_mm - (index[0] + 0.5) * ras.spacing_mm[0]
+    y = height_mm - (index[2] + 0.5) * ras.spacing_mm[2]
+    radius = max((3 * one.volume_ml * 1000 / (4 * np.pi)) ** (1 / 3), 4.0)
+    size = max(height_mm / 45, 7.0)
+    text = ""
+    if n <= _MOST_LABELLED:
+        text = (
+            f'<text x="{x + radius + 1:.1f}" y="{y + size / 3:.1f}" font-size="{size:.1f}" '
+            f'fill="{_DENOISED}">{n}</text>'
+        )
+    return (
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="none" stroke="{_DENOISED}" '
+        f'stroke-width="{size / 6:.1f}"><title>{escape(one_line(one.name))}</title></circle>{text}'
+    )
+
+
+def _png(picture: NDArray[np.float32], top: float) -> str:
+    """Return the projection [x, z] in inverted grey as base64."""
+    from PIL import Image
+
+    grey = 255 - np.rint(255 * np.clip(picture / top, 0, 1)).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(grey[::-1, ::-1].T)).save(buffer, format="png")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _part(name: str) -> str:
+    return _REPORT.joinpath(name).read_text(encoding="utf-8")
