@@ -61,7 +61,7 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def memory_budget(device: torch.device) -> int:
-    """Return the bytes that the tiles of a network may take on a device."""
+    """Return the bytes that the slabs of a network may take on a device."""
     if device.type == "cuda":
         return int(0.8 * torch.cuda.mem_get_info(device)[0])
     available = _available_memory()

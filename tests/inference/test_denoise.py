@@ -18,6 +18,7 @@ from petdiff.methods.flow3d import Flow3D
 from petdiff.methods.local_denoiser import LocalConstants
 from petdiff.methods.model import Model
 from petdiff.methods.registry import METHODS
+from petdiff.networks.slabwise import SlabwiseUNet
 from petdiff.networks.unet import UNet, UNetArchitecture
 
 
@@ -52,7 +53,7 @@ def scan(shape: tuple[int, int, int], voxel_mm: tuple[float, float, float] = (2,
 
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("tile", [16, 32])
-def test_tiles_leave_no_trace(model: Model, tile: int, steps: int) -> None:
+def test_slabs_leave_no_trace(model: Model, tile: int, steps: int) -> None:
     image = scan((30, 27, 60))
     options: dict[str, Any] = {"steps": steps, "precision": "float32"}
     whole = denoise(image, model, **options).image.suv
@@ -175,14 +176,14 @@ def test_what_pure_noise_is_answered_is_asked_once_for_all_samples(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[float] = []
-    answer = Flow3D.denoise
+    answer = Flow3D.slab_by_slab
 
-    def counted(self: Flow3D, x: torch.Tensor, sigma: torch.Tensor, y: torch.Tensor) -> Any:
+    def counted(self: Flow3D, x: torch.Tensor, sigma: torch.Tensor, *others: Any) -> Any:
         asked.append(sigma.item())
-        return answer(self, x, sigma, y)
+        return answer(self, x, sigma, *others)
 
     done: list[tuple[int, int]] = []
-    monkeypatch.setattr(Flow3D, "denoise", counted)
+    monkeypatch.setattr(Flow3D, "slab_by_slab", counted)
     denoise(scan((24, 24, 24)), model, steps=3, samples=4, callback=lambda *now: done.append(now))
     assert sum(np.isinf(asked)) == 1
     assert len(asked) == 1 + 4 * 2
@@ -220,27 +221,23 @@ def test_the_nearer_the_dose_is_to_the_full_one_the_nearer_the_answer_is_to_the_
     assert [answer.record.drf for answer in answers] == [1.001, 2, 100]
 
 
-def test_out_of_memory_halves_the_tile_and_says_so(
+def test_out_of_memory_halves_the_slab_and_says_so(
     model: Model, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     image = scan((32, 32, 64))
     whole = denoise(image, model, precision="float32").image.suv
-    ask = model.method.denoise
+    ask = SlabwiseUNet.__call__
 
-    def too_much(x: torch.Tensor, sigma: torch.Tensor, fields: torch.Tensor) -> torch.Tensor:
-        if fields[0, 0].numel() > 32 * 32 * 63:
+    def too_much(self: SlabwiseUNet, slab: torch.Tensor, *, last: bool) -> Any:
+        if slab.shape[-1] > 16:
             raise torch.OutOfMemoryError("no room")
-        answer: torch.Tensor = ask(x, sigma, fields)
-        return answer
+        return ask(self, slab, last=last)
 
-    monkeypatch.setattr(model.method, "denoise", too_much)
-    monkeypatch.setattr(type(model.method), "halo", 8, raising=False)
+    monkeypatch.setattr(SlabwiseUNet, "__call__", too_much)
     result = denoise(image, model, precision="float32")
-    assert "tile halved to" in caplog.text
-    tile = result.record.tile
-    assert tile is not None
-    assert tile < (32, 32, 64) or tile[2] < 64
-    assert np.abs(result.image.suv - whole).max() < 0.5 * np.abs(whole).max()
+    assert "slab halved to 16 planes" in caplog.text
+    assert result.record.tile == (32, 32, 16)
+    assert np.abs(result.image.suv - whole).max() < 1e-5 * np.abs(whole).max()
 
 
 def test_out_of_memory_on_a_cpu_is_distinguished_from_other_failures() -> None:
@@ -253,30 +250,29 @@ def test_out_of_memory_on_a_cpu_is_distinguished_from_other_failures() -> None:
     assert not is_out_of_memory(other.value)
 
 
-def test_a_cpu_out_of_memory_halves_the_tile_too(
+def test_a_cpu_out_of_memory_halves_the_slab_too(
     model: Model, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ask = model.method.denoise
+    ask = SlabwiseUNet.__call__
     failures = [lambda: torch.empty(2**58, dtype=torch.uint8)]
 
-    def too_much(*seen: torch.Tensor) -> torch.Tensor:
+    def too_much(self: SlabwiseUNet, slab: torch.Tensor, *, last: bool) -> Any:
         if failures:
             failures.pop()()
-        answer: torch.Tensor = ask(*seen)
-        return answer
+        return ask(self, slab, last=last)
 
-    monkeypatch.setattr(model.method, "denoise", too_much)
+    monkeypatch.setattr(SlabwiseUNet, "__call__", too_much)
     denoise(scan((32, 32, 64)), model, precision="float32")
-    assert "tile halved to" in caplog.text
+    assert "slab halved to" in caplog.text
 
 
 def test_a_bug_in_the_network_is_not_taken_for_a_lack_of_memory(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*seen: torch.Tensor) -> torch.Tensor:
+    def broken(*seen: Any, last: bool) -> torch.Tensor:
         raise RuntimeError("shapes do not fit")
 
-    monkeypatch.setattr(model.method, "denoise", broken)
+    monkeypatch.setattr(SlabwiseUNet, "__call__", broken)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         denoise(scan((16, 16, 16)), model, precision="float32")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -49,14 +50,14 @@ def test_samples_share_the_call_on_pure_noise(
     model: Model, monkeypatch: pytest.MonkeyPatch, samples: int, steps: int
 ) -> None:
     calls = 0
-    ask = Flow3D.denoise
+    ask = Flow3D.slab_by_slab
 
-    def counted(self: Flow3D, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
+    def counted(self: Flow3D, x: Tensor, *others: Any) -> Iterator[Tensor]:
         nonlocal calls
         calls += 1
-        return ask(self, x, sigma, fields)
+        return ask(self, x, *others)
 
-    monkeypatch.setattr(Flow3D, "denoise", counted)
+    monkeypatch.setattr(Flow3D, "slab_by_slab", counted)
     denoise(noisy(), model, samples=samples, steps=steps)
     assert calls == 1 + samples * (steps - 1)
 

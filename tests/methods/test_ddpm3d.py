@@ -133,7 +133,7 @@ def test_windows_know_the_variance_and_report_progress() -> None:
     assert x0.shape == variance.shape == (4, 4, 18)
     torch.testing.assert_close(variance, torch.full_like(variance, 1 - 1 / 4))
     assert ticks == [(n, 6) for n in range(1, 7)]
-    assert slabs.describe() == VolumeCut(tile=(4, 4, 8), halo=0, blend=(3, 3, 3))
+    assert slabs.describe() == VolumeCut(tile=(4, 4, 8), blend=(3, 3, 3))
 
 
 def test_window_is_halved_when_memory_runs_out(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -19,6 +19,7 @@ from petdiff.methods.base import Condition, MethodKind, Millimetres, Objective
 from petdiff.methods.card import ModelCard, make_card, part_of_card
 from petdiff.methods.model import load_model, save_model
 from petdiff.methods.network_method import NetworkMethod, OneAnswer
+from petdiff.volume.spans import with_halo
 
 
 # --- the file of the method
@@ -54,7 +55,7 @@ class Blur(OneAnswer, NetworkMethod):
     patch: ClassVar[tuple[int, int, int]] = (16, 16, 16)
     precision: ClassVar[str] = "float32"
     multiple: ClassVar[int] = 1
-    exact_tiles: ClassVar[bool] = True
+    exact_slabs: ClassVar[bool] = True
     needs_suv: ClassVar[bool] = False
 
     @classmethod
@@ -78,10 +79,6 @@ class Blur(OneAnswer, NetworkMethod):
             limits=limits, licence=licence,
         )  # fmt: skip
 
-    @property
-    def halo(self) -> int:
-        return self.constants.width // 2
-
     def working_voxel_mm(self, voxel_mm: Millimetres) -> Millimetres:
         return voxel_mm
 
@@ -93,6 +90,15 @@ class Blur(OneAnswer, NetworkMethod):
     def denoise(self, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
         answer: Tensor = self.network(fields)
         return answer.float()
+
+    def slab_by_slab(
+        self, x: Tensor, sigma: Tensor, fields: Tensor, planes: int
+    ) -> Iterator[Tensor]:
+        length = fields.shape[-1]
+        for start in range(0, length, planes):
+            core = slice(start, min(start + planes, length))
+            span = with_halo(core, self.constants.width // 2, length)
+            yield self.denoise(x, sigma, fields[..., span.read])[..., span.inner]
 
     def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:
         return torch.stack([full, low])
@@ -129,7 +135,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Blur]:
     return trained
 
 
-def test_it_is_trained_saved_loaded_and_denoises_in_exact_tiles(
+def test_it_is_trained_saved_loaded_and_denoises_in_exact_slabs(
     known: Callable[[], Blur], tmp_path: Path
 ) -> None:
     method = known()

@@ -28,20 +28,6 @@ def awake(net: UNet) -> UNet:
     return net
 
 
-@pytest.mark.parametrize("blocks", [(1, 1, 1), (1, 2)])
-def test_a_tile_depends_on_no_input_beyond_the_radius(blocks: tuple[int, ...]) -> None:
-    net = awake(unet(1, 1, (4,) * len(blocks), blocks, dims=2)).double()
-    side = 2 * net.radius + 5 * net.multiple
-    x = torch.zeros(1, 1, side, side, dtype=torch.float64, requires_grad=True)
-    start = net.radius + 2 * net.multiple
-    stop = start + net.multiple
-    net(x, torch.ones(1, dtype=torch.float64))[0, 0, start:stop, start:stop].sum().backward()
-    assert x.grad is not None
-    reached = x.grad[0, 0].abs().sum(0).nonzero().flatten()
-    assert start - net.radius <= reached.min() < start - net.radius + net.multiple
-    assert stop + net.radius - net.multiple <= reached.max() < stop + net.radius
-
-
 def test_unshuffle_is_pixel_unshuffle_in_two_dimensions() -> None:
     x = torch.randn(2, 3, 6, 4)
     assert torch.equal(unshuffle(x), pixel_unshuffle(x, 2))

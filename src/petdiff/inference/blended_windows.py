@@ -1,6 +1,6 @@
 """A method as a denoiser of whole volumes, window by window, where windows leave a trace.
 
-For networks that take statistics of all they see: no halo makes their windows exact, so neighbours
+For networks that take statistics of all they see: their windows are never exact, so neighbours
 overlap and are blended. The network's own answer is blended, at every step, and the noise belongs
 to the volume. (The published code samples each slab to the end and blends the results, so that each
 draws other noise.)
@@ -65,7 +65,7 @@ class WindowDenoiser:
     def describe(self) -> VolumeCut:
         """Return how the volume is cut and blended."""
         i, j, k = self.window
-        return VolumeCut(tile=(i, j, k), halo=0, blend=self.method.overlap)
+        return VolumeCut(tile=(i, j, k), blend=self.method.overlap)
 
     def _ask(self, x_t: Tensor, timestep: Tensor) -> Tensor:
         while True:

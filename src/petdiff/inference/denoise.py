@@ -70,7 +70,7 @@ def denoise(
                noise level
     model      a shipped model's name, a .safetensors file, or a loaded model
     settings   the fields of petdiff.inference.options.DenoiseOptions: steps, samples, drf, seed, …
-    callback   called with (tiles done, tiles in all); for a scan of frames with (frames done,
+    callback   called with (slabs done, slabs in all); for a scan of frames with (frames done,
                frames in all)
     on_sample  called with (index, image) of each sample, for figures of regions; such samples also
                vary in the regional activity that the measured scan's noise leaves open

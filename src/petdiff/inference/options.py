@@ -36,7 +36,7 @@ class DenoiseOptions(BaseModel):
     device     auto, cpu, cuda, cuda:N or mps
     voxel_mm   voxel size that the network works at, in mm; None: the scan's, where the model can
     precision  of the network's arithmetic
-    tile       voxels a side of a tile's core; None: as large as memory allows
+    tile       planes of a slab, or voxels a side of a window; None: what is fast and fits memory
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

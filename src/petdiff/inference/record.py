@@ -1,4 +1,4 @@
-"""What a denoising run did: the model, the settings that were used, the grid and its tiles."""
+"""What a denoising run did: the model, the settings that were used, the grid and its cut."""
 
 from __future__ import annotations
 
@@ -19,15 +19,13 @@ class ModelUsed(ModelCard):
 class VolumeCut(BaseModel):
     """How a volume was cut for the network.
 
-    tile                voxels of a tile's core, or of a window, along i, j, k
-    halo                voxels that a tile reads beyond its core on each side
-    blend               voxels over which neighbouring windows are blended; None for exact tiles
-    predicted_tile_gib  memory that a tile was expected to take; None for windows
+    tile                voxels of a slab, or of a window, along i, j, k
+    blend               voxels over which neighbouring windows are blended; None for exact slabs
+    predicted_tile_gib  memory that a slab was expected to take; None for windows
     """
 
     model_config = ConfigDict(frozen=True)
     tile: tuple[int, int, int] | None = None
-    halo: int | None = None
     blend: tuple[int, int, int] | None = None
     predicted_tile_gib: float | None = None
 

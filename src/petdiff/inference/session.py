@@ -16,11 +16,11 @@ from petdiff.image import PETImage
 from petdiff.inference.blended_windows import WindowDenoiser
 from petdiff.inference.body import Body
 from petdiff.inference.estimate import announce_time
-from petdiff.inference.exact_tiles import TiledDenoiser
 from petdiff.inference.options import DenoiseOptions, Millimetres
 from petdiff.inference.record import DenoisingRecord, ModelUsed, VolumeCut
 from petdiff.inference.samples import RunningMoments
-from petdiff.methods.base import Condition, has_exact_tiles, is_windowed, with_network
+from petdiff.inference.slabs import SlabDenoiser
+from petdiff.methods.base import Condition, has_exact_slabs, is_windowed, with_network
 from petdiff.methods.model import Model
 from petdiff.volume.filters import gaussian_smooth
 from petdiff.volume.orientation import turned, turned_back
@@ -95,7 +95,7 @@ class Session:
                 "one step always gives the same answer: for several samples give `steps` 2 or more"
             )
         # Windows in float32 are no faster with channels last, and would round otherwise.
-        channels_last = method.exact_tiles or self.dtype != torch.float32
+        channels_last = method.exact_slabs or self.dtype != torch.float32
         network = placed(method.network, self.device, self.dtype, channels_last=channels_last)
         self.method = with_network(method, network)
 
@@ -106,7 +106,7 @@ class Session:
         callback: Tick | None = None,
         on_sample: OnSample | None = None,
     ) -> Result:
-        """Denoise one volume. `callback` is called with (tiles done, tiles in all).
+        """Denoise one volume. `callback` is called with (slabs done, slabs in all).
 
         on_sample  called with each sample's index and image, on the grid of the scan
 
@@ -148,8 +148,8 @@ class Session:
         air = gaussian_smooth(y, _AIR_SIGMA).clamp_(min=0)
         scan = body.crop(y)
         condition = method.condition(scan, self.dtype, self.options.drf)
-        # Methods with exact tiles begin at pure noise, where all samples share one call.
-        calls = 1 + samples * (self.steps - 1) if method.exact_tiles else samples * self.steps
+        # Methods with exact slabs begin at pure noise, where all samples share one call.
+        calls = 1 + samples * (self.steps - 1) if method.exact_slabs else samples * self.steps
         if callback is not None and calls > 1:
             announce_time(method, condition, int(body.voxels().sum()), calls)
         denoiser = self._denoiser(condition, body, calls, callback)
@@ -182,13 +182,13 @@ class Session:
 
     def _denoiser(
         self, condition: Condition, body: Body, calls: int, callback: Tick | None
-    ) -> TiledDenoiser | WindowDenoiser:
+    ) -> SlabDenoiser | WindowDenoiser:
         """Return the method as a denoiser of the whole volume, cut as its network allows."""
         tile = self.options.tile
         method = self.method
-        if has_exact_tiles(method):
+        if has_exact_slabs(method):
             inside = body.voxels()
-            return TiledDenoiser(method, condition, inside, self.dtype, tile, callback, calls)
+            return SlabDenoiser(method, condition, inside, self.dtype, tile, callback, calls)
         assert is_windowed(method)
         return WindowDenoiser(method, condition.fields, tile, callback, calls)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeGuard, TypeVar
 
@@ -68,7 +68,7 @@ class Method(Protocol):
 
     name                  a key of the registry
     network               its network
-    multiple              every axis of a tile or window is a multiple of this many voxels
+    multiple              every axis of a volume or window is a multiple of this many voxels
     axes                  where i, j, k run in the patient for the network: R or L, A or P, S or I
     precision             auto, float32 or bfloat16: what its network should run in
     default_steps         network calls of one answer
@@ -76,8 +76,8 @@ class Method(Protocol):
     answers_in_one_call   one call, whatever the noise, gives the posterior mean
     can_sample            different noise gives different samples
     accepts_dose          `condition` uses the dose reduction factor
-    exact_tiles           a halo makes tiles exact (ExactTileMethod); otherwise windows are blended
-                          (WindowedMethod)
+    exact_slabs           a volume may pass slab by slab without a trace (SlabMethod); otherwise
+                          windows are blended (WindowedMethod)
     needs_suv             the network was trained on SUV, so that it takes no other unit
     """
 
@@ -102,7 +102,7 @@ class Method(Protocol):
     @property
     def accepts_dose(self) -> bool: ...
     @property
-    def exact_tiles(self) -> bool: ...
+    def exact_slabs(self) -> bool: ...
     @property
     def needs_suv(self) -> bool: ...
 
@@ -144,11 +144,18 @@ class Method(Protocol):
         ...
 
 
-class ExactTileMethod(Method, Protocol):
-    """A method whose network looks no further than `halo` voxels, so that tiles leave no trace."""
+class SlabMethod(Method, Protocol):
+    """A method whose network takes no statistics over space, so that slabs leave no trace."""
 
-    @property
-    def halo(self) -> int: ...
+    def slab_by_slab(
+        self, x: Tensor, sigma: Tensor, fields: Tensor, planes: int
+    ) -> Iterator[Tensor]:
+        """Yield what `denoise` returns for a whole volume, a few planes along k after the others.
+
+        x, sigma, fields  as in `denoise`, b = 1
+        planes            that a slab has at most, a multiple of `multiple`
+        """
+        ...
 
 
 class WindowedMethod(Method, Protocol):
@@ -239,14 +246,14 @@ def require_preset(method: str, name: str, presets: Sequence[str]) -> None:
         raise UsageError(f"preset {name!r} of {method}: unknown; use {', '.join(others)} or {last}")
 
 
-def has_exact_tiles(method: Method) -> TypeGuard[ExactTileMethod]:
-    """Return whether tiles of the method are exact; otherwise it is a WindowedMethod."""
-    return method.exact_tiles
+def has_exact_slabs(method: Method) -> TypeGuard[SlabMethod]:
+    """Return whether slabs of the method are exact; otherwise it is a WindowedMethod."""
+    return method.exact_slabs
 
 
 def is_windowed(method: Method) -> TypeGuard[WindowedMethod]:
     """Return whether the method is asked in blended windows."""
-    return not method.exact_tiles
+    return not method.exact_slabs
 
 
 def with_network(method: M, network: nn.Module) -> M:

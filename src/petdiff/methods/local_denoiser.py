@@ -21,7 +21,7 @@ known well.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -48,6 +48,7 @@ from petdiff.methods.local_activity import (
 from petdiff.methods.local_training import Example, some_doses_unknown, split_example
 from petdiff.methods.network_method import NetworkMethod
 from petdiff.methods.patches import VoxelRange
+from petdiff.networks.slabwise import SlabwiseNetwork, SlabwiseUNet
 from petdiff.networks.unet import UNet, UNetArchitecture
 
 IN_CHANNELS = len(ScanChannel) + 1  # and the noisy guess
@@ -100,7 +101,7 @@ class LocalConstants(BaseModel):
 
 @dataclass
 class LocalDenoiser(NetworkMethod):
-    """D(x, σ, y) of r on tiles, and what training and inference need around it.
+    """D(x, σ, y) of r, and what training and inference need around it.
 
     A method is a subclass with a loss and a sampler.
     """
@@ -110,7 +111,7 @@ class LocalDenoiser(NetworkMethod):
     dims: ClassVar[int] = 3
     patch: ClassVar[tuple[int, int, int]] = (64, 64, 48)
     accepts_dose: ClassVar[bool] = True
-    exact_tiles: ClassVar[bool] = True
+    exact_slabs: ClassVar[bool] = True
     needs_suv: ClassVar[bool] = False
 
     @property
@@ -125,13 +126,8 @@ class LocalDenoiser(NetworkMethod):
 
     @property
     def multiple(self) -> int:
-        """Axes of a tile must be multiples of it."""
+        """Axes of a volume must be multiples of it."""
         return self.network.multiple
-
-    @property
-    def halo(self) -> int:
-        """What a tile must carry around its core for its answer to be that of the whole."""
-        return self.network.radius
 
     def card(
         self, training: Mapping[str, object], *, limits: str = "", licence: str = "Apache-2.0"
@@ -158,18 +154,43 @@ class LocalDenoiser(NetworkMethod):
         x = r + σ·noise [b, 1, i, j, k], sigma [b], fields [b, 5, i, j, k]. Where sigma is ∞, x is
         not looked at (but must be finite).
         """
+        answer = self._network_answer(*self._network_input(x, sigma, fields))
+        return self._gated(answer, x, sigma, fields)
+
+    def slab_by_slab(
+        self, x: Tensor, sigma: Tensor, fields: Tensor, planes: int
+    ) -> Iterator[Tensor]:
+        """Yield what `denoise` returns for a whole volume, a few planes after the others."""
+        network = self._slabwise_network(sigma)
+        length, answered = x.shape[-1], 0
+        for start in range(0, length, planes):
+            slab = slice(start, min(start + planes, length))
+            seen, _ = self._network_input(x[..., slab], sigma, fields[..., slab])
+            answer = network(seen, last=slab.stop == length)
+            if answer is not None:
+                ready = slice(answered, answered + answer.shape[-1])
+                yield self._gated(answer, x[..., ready], sigma, fields[..., ready])
+                answered = ready.stop
+
+    def _network_input(self, x: Tensor, sigma: Tensor, fields: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the network sees [b, c, i, j, k], and the times t [b]."""
+        lacking = channel(fields, ScanChannel.LACKING_COUNTS)
+        known = (lacking > 0).to(fields.dtype)
+        level = sigma.view(-1, 1, 1, 1, 1)
+        _, _, c_in, t = preconditioning(level, self.constants.sigma_data)
+        seen = fields.narrow(1, 0, ScanChannel.LACKING_COUNTS)
+        return torch.cat([seen, known, (c_in * x).to(fields.dtype)], dim=1), t.flatten()
+
+    def _gated(self, answer: Tensor, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
+        """Return r and the trusts of a network's answer; arguments as in `denoise`."""
         c = self.constants
         noise = noise_ratio(channel(fields, ScanChannel.EXPECTED_NOISE).float(), c.domain)
         lacking = channel(fields, ScanChannel.LACKING_COUNTS).float()
         strength = noise / (noise + c.trusted_noise) * lacking.where(lacking > 0, 1)
         level = sigma.view(-1, 1, 1, 1, 1)
-        _, _, c_in, t = preconditioning(level, c.sigma_data)
         c_skip, c_out, _, _ = preconditioning(level, c.sigma_data * strength)
-        known = (lacking > 0).to(fields.dtype)
-        seen = fields.narrow(1, 0, ScanChannel.LACKING_COUNTS)
-        seen = torch.cat([seen, known, (c_in * x).to(fields.dtype)], dim=1)
-        answer = self._network_answer(seen, t.flatten()).float()
-        gate, change, trust = torch.split(answer, [1, 1, len(AnswerChannel) - 1], dim=1)
+        parts = [1, 1, len(AnswerChannel) - 1]
+        gate, change, trust = torch.split(answer.float(), parts, dim=1)
         open_share = 1 - strength * c.gate_reach * torch.sigmoid(gate)
         measured = open_share * channel(fields, ScanChannel.RATIO)
         r = c_skip * x + (1 - c_skip) * measured + c_out * change
@@ -184,6 +205,13 @@ class LocalDenoiser(NetworkMethod):
         each = seen.movedim(-1, 1).flatten(0, 1)
         answer: Tensor = self.network(each, t.repeat_interleave(slices))
         return answer.reshape(b, slices, *answer.shape[1:]).movedim(1, -1)
+
+    def _slabwise_network(self, sigma: Tensor) -> SlabwiseNetwork:
+        """Return the network for a volume at one noise level, to be asked slab by slab."""
+        t = preconditioning(sigma, self.constants.sigma_data)[3]
+        if self.network.architecture.dims == 3:
+            return SlabwiseUNet(self.network, t)
+        return lambda slab, *, last: self._network_answer(slab, t)
 
     def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:
         """Return what the loss needs of a pair [i, j, k]: Example's channels, in its order."""

@@ -26,7 +26,7 @@ class NetworkMethod(ABC):
     answers_in_one_call: ClassVar[bool] = True
     can_sample: ClassVar[bool] = False
     accepts_dose: ClassVar[bool] = False
-    exact_tiles: ClassVar[bool] = False
+    exact_slabs: ClassVar[bool] = False
     needs_suv: ClassVar[bool] = True
 
     @property

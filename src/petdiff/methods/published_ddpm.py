@@ -166,7 +166,7 @@ class PublishedDDPM(NetworkMethod):
 
     @property
     def overlap(self) -> tuple[int, int, int]:
-        """Voxels over which windows are blended, as no halo makes them exact."""
+        """Voxels over which windows are blended, as they are never exact."""
         return (self.process.overlap,) * 3
 
     def working_voxel_mm(self, voxel_mm: Millimetres) -> Millimetres:

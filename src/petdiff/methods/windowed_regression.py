@@ -56,7 +56,7 @@ class WindowedRegression(OneAnswer, NetworkMethod):
 
     @property
     def overlap(self) -> tuple[int, int, int]:
-        """Voxels over which windows are blended, as no halo makes them exact."""
+        """Voxels over which windows are blended, as they are never exact."""
         return (self.constants.overlap,) * 3
 
     def card(

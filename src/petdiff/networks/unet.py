@@ -1,14 +1,14 @@
 """The default network: a small U-Net without layers that depend on the whole tile.
 
-It has no statistics over space (no GroupNorm, attention or global pooling). An output voxel
-therefore depends only on the inputs within `radius`, and tiles with a halo of that width leave no
-seams. The volume enters by pixel-unshuffle, so that the first and most expensive level runs at half
-resolution. Shapes: b batch, c channels, then the axes.
+It has no statistics over space (no GroupNorm, attention or global pooling). A volume can therefore
+pass through it slab by slab without a trace (`slabwise.py`). The volume enters by pixel-unshuffle,
+so that the first and most expensive level runs at half resolution. Shapes: b batch, c channels,
+then the axes.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Annotated, Literal, Self
 
 import torch
@@ -85,26 +85,12 @@ class UNet(nn.Module):
         """Return the number of voxels that every axis of the input must be a multiple of."""
         return 1 << len(self.architecture.blocks)
 
-    @property
-    def radius(self) -> int:
-        """Return how many voxels beyond a tile's faces its output depends on.
-
-        The radius is a multiple of `multiple`, and so is the position of each face. A convolution
-        reaches one cell of its level; a residual block has two convolutions.
-        """
-        *upper, bottom = (2 * n << (level + 1) for level, n in enumerate(self.architecture.blocks))
-        reach = 2  # the head; the loop goes from there back to the input
-        for level, width in enumerate(upper):
-            reach = _round_up(reach + width, 4 << level)  # a coarser cell counts whole
-        reach += bottom + sum(upper) + 2
-        return _round_up(reach, self.multiple)
-
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Return [b, out_channels, *axes] for x [b, in_channels, *axes] and noise levels t [b].
 
         t lies in 0 … 1.
         """
-        emb = self.embed(_fourier(t).to(x.dtype))
+        emb = self.embedding(t, x.dtype)
         x = self.stem(unshuffle(x))
         skips = []
         for stage, down in zip(self.down_blocks, self.downs, strict=False):
@@ -116,6 +102,11 @@ class UNet(nn.Module):
             up = F.interpolate(self.ups[level](x), scale_factor=2.0, mode="nearest")
             x = self.up_blocks[level](skips[level] + up, emb)
         return shuffle(self.head(x), self.architecture.dims)
+
+    def embedding(self, t: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return the embedding [b, e] of noise levels t [b] in the network's dtype."""
+        emb: Tensor = self.embed(_fourier(t).to(dtype))
+        return emb
 
 
 class Block(nn.Module):
@@ -131,10 +122,13 @@ class Block(nn.Module):
         _zero(self.conv_out)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        scale, shift = self.film(emb).chunk(2, dim=1)
-        h = channel_norm(self.conv_in(x), 1 + scale, shift)
-        out: Tensor = x + self.conv_out(F.silu(h, inplace=True))
+        out: Tensor = x + self.conv_out(self.activated(self.conv_in(x), emb))
         return out
+
+    def activated(self, h: Tensor, emb: Tensor) -> Tensor:
+        """Return silu(FiLM(norm(h))), what lies between the block's two convolutions."""
+        scale, shift = self.film(emb).chunk(2, dim=1)
+        return F.silu(channel_norm(h, 1 + scale, shift), inplace=True)
 
 
 class _Stage(nn.ModuleList):
@@ -168,10 +162,12 @@ def unshuffle(x: Tensor) -> Tensor:
     """
     b, c, *axes = x.shape
     d = len(axes)
-    x = x.reshape(b, c, *(n for axis in axes for n in (axis // 2, 2)))
-    coarse = range(2, 2 + 2 * d, 2)
-    x = x.permute(0, *coarse, 1, *(axis + 1 for axis in coarse))
-    return x.reshape(b, *(axis // 2 for axis in axes), c * 2**d).movedim(-1, 1)
+    cells = x.new_empty(b, *(n // 2 for n in axes), c, 2**d)
+    every = slice(None)
+    for n, corner in enumerate(product((0, 1), repeat=d)):
+        voxels = x[(every, every, *(slice(first, None, 2) for first in corner))]
+        cells[..., n] = voxels.movedim(1, -1)
+    return cells.flatten(-2).movedim(-1, 1)
 
 
 def shuffle(x: Tensor, dims: int) -> Tensor:
@@ -186,10 +182,6 @@ def shuffle(x: Tensor, dims: int) -> Tensor:
 def _fourier(t: Tensor) -> Tensor:
     octaves = torch.pi * t[:, None] * 2.0 ** torch.arange(_EMBEDDING_OCTAVES, device=t.device)
     return torch.cat([t[:, None], octaves.sin(), octaves.cos()], dim=1)
-
-
-def _round_up(n: int, multiple: int) -> int:
-    return -(-n // multiple) * multiple
 
 
 def _zero(layer: nn.Module) -> None:

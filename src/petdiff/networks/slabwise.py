@@ -1,0 +1,162 @@
+"""A UNet over a volume that arrives slab by slab along its last axis.
+
+Each activation is computed once: a layer keeps the few planes that it needs again with the next
+slab. The answer is that of the whole volume, because the network takes no statistics over space.
+Memory grows with a slab and with the delay between input and answer, not with the volume's length.
+Tensors are [1, c, i, j, planes].
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from petdiff.networks.unet import Block, UNet, shuffle, unshuffle
+
+
+class SlabwiseNetwork(Protocol):
+    """Takes a volume slab by slab, and answers for the next planes; None: not yet for any."""
+
+    def __call__(self, slab: Tensor, *, last: bool) -> Tensor | None: ...
+
+
+class SlabwiseUNet:
+    """A three-dimensional UNet with what it must remember between the slabs of one volume.
+
+    network  with weights in the dtype of the slabs
+    t        noise level [1] of the volume
+    """
+
+    def __init__(self, network: UNet, t: Tensor) -> None:
+        weights = network.head.weight
+        emb = network.embedding(t, weights.dtype)
+        self._stem, self._head = _Convolution(network.stem), _Convolution(network.head)
+        self._down_blocks = [_stage(stage, emb) for stage in network.down_blocks]
+        self._up_blocks = [_stage(stage, emb) for stage in network.up_blocks]
+        self._downs = [_Halving(down) for down in network.downs]
+        self._ups = list(network.ups)
+        self._skips = [_Delay() for _ in network.downs]
+
+    def __call__(self, slab: Tensor, *, last: bool) -> Tensor | None:
+        """Return the answer for the next planes, which lie behind those of the slab.
+
+        slab  the next planes of the input, a multiple of 2
+        last  whether they are the last; the answer then reaches the volume's end
+
+        Returns None where the first slabs are too thin for any answer.
+        """
+        x = self._stem(unshuffle(slab), last)
+        for stage, skip, down in zip(self._down_blocks, self._skips, self._downs, strict=False):
+            x = _through(stage, x, last)
+            if x is None:
+                return None
+            skip.put(x)
+            x = down(x)
+        x = _through(self._down_blocks[-1], x, last)
+        for level in reversed(range(len(self._ups))):
+            if x is None:
+                return None
+            x = F.interpolate(self._ups[level](x), scale_factor=2.0, mode="nearest")
+            self._skips[level].add_to(x)
+            x = _through(self._up_blocks[level], x, last)
+        x = None if x is None else self._head(x, last)
+        return None if x is None else shuffle(x, 3)
+
+
+class _Convolution:
+    """A convolution over three planes, zeros outside; it is one plane behind until the last."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        assert isinstance(layer, nn.Conv3d)
+        self.layer = layer
+        self._seen: Tensor | None = None
+
+    def __call__(self, x: Tensor, last: bool) -> Tensor | None:
+        outside = torch.zeros_like(x[..., :1])
+        seen = outside if self._seen is None else self._seen
+        x = torch.cat([seen, x, outside] if last else [seen, x], dim=-1)
+        self._seen = _kept(x[..., -2:])
+        if x.shape[-1] < 3:
+            return None
+        layer = self.layer
+        return F.conv3d(x, layer.weight, layer.bias, padding=(1, 1, 0))
+
+
+class _Block:
+    """A residual block; it is two planes behind until the last."""
+
+    def __init__(self, block: Block, emb: Tensor) -> None:
+        self.block, self.emb = block, emb
+        self._conv_in, self._conv_out = _Convolution(block.conv_in), _Convolution(block.conv_out)
+        self._input = _Delay()
+
+    def __call__(self, x: Tensor, last: bool) -> Tensor | None:
+        self._input.put(x)
+        h = self._conv_in(x, last)
+        if h is None:
+            return None
+        out = self._conv_out(self.block.activated(h, self.emb), last)
+        if out is not None:
+            self._input.add_to(out)
+        return out
+
+
+class _Halving:
+    """A convolution of 2 × 2 × 2 cells with stride 2; an odd plane waits for its neighbour."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.layer = layer
+        self._odd: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor | None:
+        if self._odd is not None:
+            x = torch.cat([self._odd, x], dim=-1)
+        even = x.shape[-1] // 2 * 2
+        self._odd = _kept(x[..., even:]) if even < x.shape[-1] else None
+        if even == 0:
+            return None
+        out: Tensor = self.layer(x[..., :even])
+        return out
+
+
+class _Delay:
+    """Planes that wait until what is computed from them is ready to be added to them."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Tensor] = deque()
+
+    def put(self, planes: Tensor) -> None:
+        self._waiting.append(planes)
+
+    def add_to(self, out: Tensor) -> None:
+        """Add as many planes as `out` has, in place, in the order in which they were put."""
+        done = 0
+        while done < out.shape[-1]:
+            planes = self._waiting.popleft()
+            n = min(planes.shape[-1], out.shape[-1] - done)
+            out[..., done : done + n] += planes[..., :n]
+            if n < planes.shape[-1]:
+                self._waiting.appendleft(planes[..., n:])
+            done += n
+
+
+def _stage(blocks: nn.Module, emb: Tensor) -> list[_Block]:
+    assert isinstance(blocks, nn.ModuleList)
+    return [_Block(block, emb) for block in blocks]  # type: ignore[arg-type]
+
+
+def _through(blocks: list[_Block], x: Tensor | None, last: bool) -> Tensor | None:
+    for block in blocks:
+        if x is None:
+            return None
+        x = block(x, last)
+    return x
+
+
+def _kept(planes: Tensor) -> Tensor:
+    """Return a copy, which does not hold on to the slab that the planes are part of."""
+    return planes.contiguous(memory_format=torch.channels_last_3d)

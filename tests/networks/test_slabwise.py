@@ -1,0 +1,41 @@
+import pytest
+import torch
+
+from petdiff.networks.slabwise import SlabwiseUNet
+from petdiff.networks.unet import UNet, UNetArchitecture
+
+
+@pytest.fixture
+def net() -> UNet:
+    """A network whose silent layers speak, as after training."""
+    made = UNet(
+        UNetArchitecture(in_channels=2, out_channels=1, widths=(4, 6, 8), blocks=(1, 2, 2))
+    ).double()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
+    return made.requires_grad_(False)
+
+
+@pytest.mark.parametrize("cut", [[8] * 9, [72], [16, 8, 40, 8], [2, 64, 6], [2] * 36, [70, 2]])
+def test_slabs_of_any_thickness_give_the_answer_of_the_whole(net: UNet, cut: list[int]) -> None:
+    x = torch.randn(1, 2, 8, 16, 72, generator=torch.Generator().manual_seed(1)).double()
+    t = torch.tensor([0.3]).double()
+    network = SlabwiseUNet(net, t)
+    slabs = x.split(cut, dim=-1)
+    answers = [network(slab, last=n == len(cut) - 1) for n, slab in enumerate(slabs)]
+    answer = torch.cat([part for part in answers if part is not None], dim=-1)
+    torch.testing.assert_close(answer, net(x, t), atol=1e-12, rtol=1e-12)
+
+
+def test_what_is_kept_between_slabs_does_not_grow_with_the_volume(net: UNet) -> None:
+    network = SlabwiseUNet(net, torch.ones(1).double())
+    given = answered = 0
+    behind = []
+    for _ in range(30):
+        part = network(torch.zeros(1, 2, 8, 8, 8).double(), last=False)
+        given, answered = given + 8, answered + (0 if part is None else part.shape[-1])
+        behind.append(given - answered)
+    assert max(behind[10:]) - min(behind[10:]) < 8
+    assert max(behind) < 100
