@@ -11,6 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from petdiff.acceptance.run import Acceptance as Acceptance
+    from petdiff.acceptance.run import accept as accept
     from petdiff.evaluation.cohort.evaluate import CohortEvaluation as CohortEvaluation
     from petdiff.evaluation.cohort.evaluate import evaluate_cohort as evaluate_cohort
     from petdiff.evaluation.evaluate import Evaluation as Evaluation
@@ -73,6 +75,8 @@ _HOMES = {
     "run_node": "petdiff.node.run",
     "simulate": "petdiff.simulation.study",
     "rescan": "petdiff.simulation.study",
+    "accept": "petdiff.acceptance.run",
+    "Acceptance": "petdiff.acceptance.run",
     "thin": "petdiff.thinning.thin",
     "Thinned": "petdiff.thinning.thin",
     "evaluate": "petdiff.evaluation.evaluate",

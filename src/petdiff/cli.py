@@ -17,7 +17,7 @@ import typer
 
 from petdiff import __version__, terminal
 from petdiff.cgroup import limit_threads
-from petdiff.cli_acceptance import thin
+from petdiff.cli_acceptance import accept, thin
 from petdiff.commands.options import many as of_many
 from petdiff.commands.options import measurement as of_run
 from petdiff.commands.options import simulation as of_patient
@@ -190,6 +190,7 @@ def simulate(
 
 
 app.command()(thin)
+app.command()(accept)
 
 
 @app.command()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from petdiff.commands.options.model import Seed
+from petdiff.commands.options.acceptance import Filter, FullDoseScans, Phantom, TestedDoses
+from petdiff.commands.options.model import Device, Model, Seed
 from petdiff.commands.options.result import Format, Out, Quiet
 from petdiff.commands.options.scan import Scan, Series, SuvFactor, Units, WantedDose
-from petdiff.commands.options.values import low_dose
+from petdiff.commands.options.values import doses, low_dose
 from petdiff.terminal import print_result
 
 
@@ -28,3 +29,27 @@ def thin(
     asked = Asked(scan, drf, seed, series, units, suv_factor, to)
     for path in thin_file(asked, output, quiet=quiet):
         print_result(path)
+
+
+def accept(
+    scans: FullDoseScans,
+    output: Out,
+    dose: TestedDoses = "1/4,1/20",
+    filter_fwhm: Filter = None,
+    phantom: Phantom = None,
+    model: Model = "flow3d",
+    seed: Seed = 0,
+    device: Device = "auto",
+    units: Units = None,
+    suv_factor: SuvFactor = None,
+    quiet: Quiet = False,
+) -> None:
+    """Test a model on your full-dose scans: thinned, denoised, compared with themselves."""
+    from petdiff.acceptance.plan import Plan
+    from petdiff.commands.accept import accept_scans
+
+    plan = Plan(
+        scans, doses(dose) or (), model, filter_fwhm, phantom, seed, device, units, suv_factor
+    )
+    for line in accept_scans(plan, output, quiet=quiet):
+        print_result(line)

@@ -28,6 +28,7 @@ OPTIONS = {
     "measure": "output mask names sphere lesions kind resample scan interval sr json quiet",
     "simulate": "output tracer extent no-lesions seed patients labels names from scanner dose "
     "voxel-size cluster quiet",
+    "accept": "output dose filter phantom model seed device units suv-factor quiet",
     "thin": "output dose seed series units suv-factor to quiet",
     "train": "output data preset config resume device units suv-factor quiet",
     "evaluate": "output reference test low labels names lesions resample series units suv-factor "

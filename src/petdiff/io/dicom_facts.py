@@ -63,6 +63,7 @@ def acquisition_facts(headers: Sequence[Dataset]) -> dict[str, Any]:
         "format": "dicom",
         "series_uid": str(first.get("SeriesInstanceUID", "")),
         "series_description": _text(first, "SeriesDescription"),
+        "image_type": values_of(first.get("ImageType")),
         "manufacturer": _text(first, "Manufacturer"),
         "scanner": _text(first, "ManufacturerModelName"),
         "reconstruction": _text(first, "ReconstructionMethod"),

@@ -14,6 +14,7 @@ from petdiff.thinning.colour import NoiseColour
 from petdiff.thinning.draw import draw, is_signed
 from petdiff.thinning.noise_map import noise_map
 from petdiff.thinning.replicates import mean_of_some
+from petdiff.units import FWHM_PER_SIGMA
 from petdiff.volume.orientation import turned, turned_back
 
 # Beyond these the scan was filtered after its reconstruction: unfiltered and clinically filtered
@@ -74,19 +75,47 @@ def thin(image: PETImage | PETFrames, drf: float, *, seed: int = 0) -> Thinned:
         kept, numbers = mean_of_some(image, drf, seed)
         record = ThinningRecord(drf=drf, seed=seed, how="frames", frames=numbers)
         return Thinned(kept, image.mean(), record)
-    axial = turned(image, "LPS")
-    noise = noise_map(axial.values, axial.spacing_mm)
-    drawn = draw(axial.values, noise, 1 / drf, axial.spacing_mm, seed)
-    record = ThinningRecord(
-        drf=drf,
-        seed=seed,
-        how="noise",
-        relative_noise=noise.median,
-        noise_fwhm_mm=noise.colour.fwhm_mm,
-        signed=is_signed(axial.values, noise),
-        warnings=_warnings(noise.colour),
-    )
-    return Thinned(turned_back(replace(axial, values=drawn), image), image, record)
+    return MeasuredScan(image).thinned(drf, seed)
+
+
+class MeasuredScan:
+    """A scan with its noise measured once, to be thinned as often as one likes."""
+
+    def __init__(self, image: PETImage) -> None:
+        """Measure the noise. Raises InputRefused as `thin` does."""
+        self.image = image
+        self._axial = turned(image, "LPS")
+        self.noise = noise_map(self._axial.values, self._axial.spacing_mm)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes the measured noise doubtful, in sentences."""
+        return _warnings(self.noise.colour)
+
+    @property
+    def noise_at_10_mm(self) -> float:
+        """Relative noise of the body's middle voxel at a resolution of 10 mm, in any voxels."""
+        sigma_mm = 10.0 / FWHM_PER_SIGMA
+        kept = 1.0
+        for fwhm_mm, mm in zip(self.noise.colour.fwhm_mm, self._axial.spacing_mm, strict=True):
+            width_mm = math.hypot(fwhm_mm / FWHM_PER_SIGMA, mm / math.sqrt(4 * math.pi))
+            kept *= width_mm / math.hypot(width_mm, sigma_mm)
+        return self.noise.median * math.sqrt(kept)
+
+    def thinned(self, drf: float, seed: int) -> Thinned:
+        """Return the scan at 1/drf of its dose."""
+        axial = self._axial
+        drawn = draw(axial.values, self.noise, 1 / drf, axial.spacing_mm, seed)
+        record = ThinningRecord(
+            drf=drf,
+            seed=seed,
+            how="noise",
+            relative_noise=self.noise.median,
+            noise_fwhm_mm=self.noise.colour.fwhm_mm,
+            signed=is_signed(axial.values, self.noise),
+            warnings=self.warnings,
+        )
+        return Thinned(turned_back(replace(axial, values=drawn), self.image), self.image, record)
 
 
 def _warnings(colour: NoiseColour) -> tuple[str, ...]:

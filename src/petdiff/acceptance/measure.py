@@ -1,0 +1,188 @@
+"""What is measured of one scan in an acceptance test: every answer at every dose, against itself.
+
+The full-dose scan is thinned to each dose; the thinned scan, the filter's and the model's answer to
+it are compared with the full-dose scan.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from petdiff.acceptance.plan import Plan, ScanFiles
+from petdiff.acceptance.suitable import refuse_unsuitable
+from petdiff.errors import InputRefused, PetdiffError
+from petdiff.evaluation.baselines import Filtered, best_gaussian, gaussian
+from petdiff.evaluation.detection.foci import find_foci
+from petdiff.evaluation.inputs import read_labels, read_names
+from petdiff.evaluation.lesions import Lesion, sphere_lesion
+from petdiff.evaluation.protocol import Case, Row, measure_scan, prepare
+from petdiff.image import PETImage
+from petdiff.inference.denoise import denoise
+from petdiff.io import read_in_suv
+from petdiff.methods.model import Model
+from petdiff.thinning.thin import MeasuredScan
+from petdiff.uncertainty.calibration.record import Calibration, Refused
+from petdiff.uncertainty.intervals import calibration_of
+
+FULL, THINNED, FILTER, MODEL = "full dose", "thinned", "filter", "model"
+LEVEL = 0.9
+_MOST_SPOTS, _LEAST_SPOT_SUV = 10, 3.0
+_KEPT = (
+    "psnr_db", "ssim", "nrmse", "noise_level", "suv_mean_bias", "suv_max_bias", "suv_peak_bias",
+    "cov_30mm_sphere",
+)  # fmt: skip
+
+
+class Figure(NamedTuple):
+    """One figure of one answer. drf: dose reduction factor, 1 at full dose."""
+
+    drf: float
+    method: str
+    metric: str
+    region: str
+    value: float
+
+
+class ScanFigures(BaseModel):
+    """What is kept of a scan; nothing of it names a patient.
+
+    refused   why the scan took no part; "" where it did
+    warnings  what makes its figures doubtful
+    scanner   manufacturer and model, "" where not stated
+    noise_at_10_mm  relative noise of the full-dose scan
+    """
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    refused: str = ""
+    warnings: tuple[str, ...] = ()
+    scanner: str = ""
+    noise_at_10_mm: float | None = None
+    spots: int = 0
+    organs: int = 0
+    figures: tuple[Figure, ...] = ()
+
+
+def measure_files(files: ScanFiles, plan: Plan, model: Model) -> ScanFigures:
+    """Read and measure a scan; one that cannot take part is returned with the reason."""
+    try:
+        image = read_in_suv(files.scan, units=plan.units, suv_factor=plan.suv_factor)
+        refuse_unsuitable(image)
+        return measure_image(files.name, image, plan, model, labels=files.labels)
+    except InputRefused as problem:
+        return ScanFigures(name=files.name, refused=_without_names(str(problem), files.scan))
+
+
+def measure_image(
+    name: str, image: PETImage, plan: Plan, model: Model, *, labels: Path | None = None
+) -> ScanFigures:
+    """Thin a scan to each dose of the plan, answer, and compare with the scan itself."""
+    measured = MeasuredScan(image)
+    spots = hot_spots(image)
+    numbers = None if labels is None else read_labels(labels, image, resample=False)
+    names = {} if labels is None else read_names(labels, None)
+    case = prepare(image.suv, image.spacing_mm, numbers, names, spots)
+    figures = list(_figures(1.0, FULL, case.figures))
+    calibration = _calibration(model)
+    for n, drf in enumerate(plan.doses):
+        low = measured.thinned(drf, seed=plan.seed + n).image
+        filtered = _filtered(low, case, plan)
+        start = time.perf_counter()
+        answer = _denoised(low, plan, drf, model)
+        figures.append(Figure(drf, MODEL, "seconds", "all", time.perf_counter() - start))
+        figures.append(Figure(drf, FILTER, "fwhm_mm", "all", filtered.strength))
+        answers = {THINNED: low.suv, FILTER: filtered.suv, MODEL: answer.suv}
+        for method, suv in answers.items():
+            figures += _figures(drf, method, measure_scan(case, suv))
+        figures += _coverage(case, low, answer, drf, calibration)
+    return ScanFigures(
+        name=name,
+        warnings=measured.warnings,
+        scanner=scanner_of(image),
+        noise_at_10_mm=measured.noise_at_10_mm,
+        spots=len(spots),
+        organs=len(case.organs),
+        figures=tuple(figures),
+    )
+
+
+def hot_spots(image: PETImage) -> list[Lesion]:
+    """Return balls about the most conspicuous foci of the full-dose scan, from SUV 3 up."""
+    foci = find_foci(image.suv, image.affine)
+    hot = np.flatnonzero(foci.contrast_suv + foci.background_suv >= _LEAST_SPOT_SUV)
+    found: list[Lesion] = []
+    for n in hot[: 2 * _MOST_SPOTS]:
+        name = f"hot spot {len(found) + 1}"
+        place, radius_mm = foci.position_mm[n].tolist(), float(foci.radius_mm[n])
+        try:
+            found.append(sphere_lesion(name, place, radius_mm, image.shape, image.affine))
+        except InputRefused:  # outside the field by half or more
+            continue
+        if len(found) == _MOST_SPOTS:
+            break
+    return found
+
+
+def scanner_of(image: PETImage) -> str:
+    """Return manufacturer and model; "" where neither is stated."""
+    words = [image.facts.get("manufacturer"), image.facts.get("scanner")]
+    return " ".join(str(word) for word in words if word)
+
+
+def _filtered(low: PETImage, case: Case, plan: Plan) -> Filtered:
+    if plan.filter_fwhm_mm is None:
+        return best_gaussian(low.suv, case.reference, case.spacing_mm, case.body)
+    suv = gaussian(low.suv, case.spacing_mm, plan.filter_fwhm_mm)
+    return Filtered(suv, plan.filter_fwhm_mm)
+
+
+def _denoised(low: PETImage, plan: Plan, drf: float, model: Model) -> PETImage:
+    told = drf if model.method.accepts_dose else None
+    return denoise(low, model, drf=told, seed=plan.seed, device=plan.device).image
+
+
+def _figures(drf: float, method: str, rows: Sequence[Row]) -> Iterator[Figure]:
+    for row in rows:
+        if row.metric in _KEPT and row.value is not None:
+            yield Figure(drf, method, row.metric, row.region, row.value)
+
+
+def _coverage(
+    case: Case, low: PETImage, answer: PETImage, drf: float, calibration: Calibration | None
+) -> Iterator[Figure]:
+    """Yield how often the intervals of voxels hold; nothing where the model has none here."""
+    if calibration is None:
+        return
+    found = calibration.voxel_intervals(
+        low.suv,
+        answer.suv,
+        spacing_mm=case.spacing_mm,
+        facts={"drf": f"{drf:g}"},
+        level=LEVEL,
+    )
+    if isinstance(found, Refused):
+        return
+    lower, upper = (side[case.body] for side in found)
+    reference = case.reference[case.body]
+    held = float(((lower <= reference) & (reference <= upper)).mean())
+    yield Figure(drf, MODEL, "within_interval", "body", held)
+
+
+def _calibration(model: Model) -> Calibration | None:
+    try:
+        return calibration_of(model)
+    except PetdiffError:
+        return None
+
+
+def _without_names(reason: str, scan: Path) -> str:
+    """Return a reason without the paths and names that may be a patient's."""
+    for part in (str(scan.resolve()), str(scan), scan.name):
+        reason = reason.replace(part, "it")
+    return reason

@@ -1,0 +1,79 @@
+"""The NEMA image quality phantom in an acceptance test: recovery and background at each dose."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from petdiff.acceptance.measure import FILTER, FULL, MODEL, THINNED
+from petdiff.acceptance.plan import Plan
+from petdiff.errors import InputRefused
+from petdiff.evaluation.baselines import best_gaussian, gaussian
+from petdiff.evaluation.phantom import measure_phantom
+from petdiff.image import PETImage
+from petdiff.inference.denoise import denoise
+from petdiff.methods.model import Model
+from petdiff.thinning.thin import MeasuredScan
+from petdiff.volume.regions import body_mask
+
+EARL_VERSION = 2
+
+
+class PhantomRow(BaseModel):
+    """The phantom after one method at one dose.
+
+    recovery_mean, recovery_max  of each sphere, from 37 to 10 mm, over the activity that the
+                   largest sphere shows at full dose
+    earl_passed    of the 12 recoveries, how many lie within the EARL 2 bands
+    """
+
+    model_config = ConfigDict(frozen=True)
+    drf: float
+    method: str
+    recovery_mean: tuple[float, ...]
+    recovery_max: tuple[float, ...]
+    background_cov: float
+    earl_passed: int
+
+
+def measure_phantom_scan(image: PETImage, plan: Plan, model: Model) -> list[PhantomRow]:
+    """Measure the phantom at full dose, and every answer at every dose of the plan.
+
+    Raises InputRefused where the phantom's spheres are not found in the full-dose scan. An answer
+    in which they are not found has no row.
+    """
+    measured = MeasuredScan(image)
+    full = measure_phantom(image.values, image.spacing_mm)
+    rows = _rows(1.0, FULL, image, full.sphere_activity)
+    body = body_mask(image.values, image.spacing_mm)
+    told = model.method.accepts_dose
+    for n, drf in enumerate(plan.doses):
+        low = measured.thinned(drf, seed=plan.seed + n).image
+        if plan.filter_fwhm_mm is None:
+            suv = best_gaussian(low.values, image.values, image.spacing_mm, body).suv
+        else:
+            suv = gaussian(low.values, image.spacing_mm, plan.filter_fwhm_mm)
+        answer = denoise(
+            low, model, drf=drf if told else None, seed=plan.seed, device=plan.device
+        ).image
+        answers = {THINNED: low, FILTER: image.with_values(suv), MODEL: answer}
+        for name, scan in answers.items():
+            rows += _rows(drf, name, scan, full.sphere_activity)
+    return rows
+
+
+def _rows(drf: float, method: str, scan: PETImage, activity: float) -> list[PhantomRow]:
+    """Return the row of an answer; none where its spheres are not found."""
+    try:
+        found = measure_phantom(scan.values, scan.spacing_mm, sphere_activity=activity)
+    except InputRefused:
+        return []
+    passed = [ok for sphere in found.spheres for ok in sphere.earl[EARL_VERSION].values()]
+    row = PhantomRow(
+        drf=drf,
+        method=method,
+        recovery_mean=tuple(sphere.recovery_mean for sphere in found.spheres),
+        recovery_max=tuple(sphere.recovery_max for sphere in found.spheres),
+        background_cov=found.background_cov,
+        earl_passed=sum(passed),
+    )
+    return [row]

@@ -1,0 +1,111 @@
+"""What an acceptance test asks: which scans, which doses, which model, against which filter."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from petdiff.errors import InputRefused, UsageError
+from petdiff.io import Units
+from petdiff.io.forms import ITK, NIFTI, NPZ, existing, suffix_of
+
+DOSES = (4.0, 20.0)
+_FULL, _LABELS = "full.nii.gz", "labels.nii.gz"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An acceptance test.
+
+    scans    a folder with a scan in each entry: folders of DICOM, archives, volume files, or
+             patients as `petdiff simulate` writes them
+    doses    dose reduction factors
+    model    a shipped model's name or a file
+    filter_fwhm_mm  of the Gaussian to beat; None: for each scan the best one
+    phantom  a scan of the NEMA image quality phantom
+    """
+
+    scans: Path
+    doses: tuple[float, ...] = DOSES
+    model: str = "flow3d"
+    filter_fwhm_mm: float | None = None
+    phantom: Path | None = None
+    seed: int = 0
+    device: str = "auto"
+    units: Units | None = None
+    suv_factor: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.doses or min(self.doses) <= 1:
+            raise UsageError("`doses`: give shares of the full dose that are below 1, as 1/4")
+        if len(set(self.doses)) < len(self.doses):
+            raise UsageError("`doses`: one share is there twice")
+        if self.filter_fwhm_mm is not None and not 0 < self.filter_fwhm_mm <= 20:
+            raise UsageError(f"`filter_fwhm_mm` {self.filter_fwhm_mm:g}: give 0 to 20 mm")
+
+
+@dataclass(frozen=True)
+class ScanFiles:
+    """The files of a scan.
+
+    number  from 1, in the order of the files' names: what reports call the scan
+    labels  a label volume on its grid, with names beside it
+    """
+
+    number: int
+    scan: Path
+    labels: Path | None = None
+
+    @property
+    def name(self) -> str:
+        return f"scan {self.number:03d}"
+
+
+def find_scans(folder: Path) -> list[ScanFiles]:
+    """Return the scans of a folder, one an entry. Raises InputRefused where there is none."""
+    folder = existing(folder)
+    if not folder.is_dir():
+        raise InputRefused(f"{folder} is one file: give a folder that holds a scan per patient")
+    entries = sorted(entry for entry in folder.iterdir() if _may_be_scan(entry))
+    if not entries:
+        raise InputRefused(f"{folder} holds no scan: give a folder with an entry per patient")
+    return [_files(number, entry) for number, entry in enumerate(entries, start=1)]
+
+
+def identity(plan: Plan, files: list[ScanFiles], weights_sha256: str) -> Mapping[str, object]:
+    """Return what the figures depend on, JSON-able, without a name of a patient or a folder."""
+    digest = hashlib.sha256()
+    for one in files:
+        size = sum(f.stat().st_size for f in _parts(one.scan))
+        digest.update(f"{one.scan.resolve()}\0{size}\0".encode(errors="surrogateescape"))
+    return {
+        "scans": len(files),
+        "files_sha256": digest.hexdigest(),
+        "doses": list(plan.doses),
+        "weights_sha256": weights_sha256,
+        "filter_fwhm_mm": plan.filter_fwhm_mm,
+        "seed": plan.seed,
+        "units": plan.units,
+        "suv_factor": plan.suv_factor,
+    }
+
+
+def _may_be_scan(entry: Path) -> bool:
+    if entry.name.startswith("."):
+        return False
+    if entry.is_dir():
+        return True
+    return suffix_of(entry) in (*NIFTI, *ITK, *NPZ, ".zip", ".dcm")
+
+
+def _files(number: int, entry: Path) -> ScanFiles:
+    if (entry / _FULL).is_file():
+        labels = entry / _LABELS
+        return ScanFiles(number, entry / _FULL, labels if labels.is_file() else None)
+    return ScanFiles(number, entry)
+
+
+def _parts(scan: Path) -> list[Path]:
+    return [p for p in sorted(scan.rglob("*")) if p.is_file()] if scan.is_dir() else [scan]

@@ -1,0 +1,144 @@
+"""An acceptance test from its scans to its verdicts: resumable, one file of figures a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from petdiff.acceptance.measure import ScanFigures, measure_files
+from petdiff.acceptance.phantom import PhantomRow, measure_phantom_scan
+from petdiff.acceptance.plan import Plan, ScanFiles, find_scans, identity
+from petdiff.acceptance.suitable import noise_warnings, require_one_scanner
+from petdiff.acceptance.verdict import Verdict, judge
+from petdiff.errors import InputRefused, UsageError
+from petdiff.evaluation.statistics import MIN_PATIENTS
+from petdiff.io import read_static
+from petdiff.methods.model import Model, load_model
+from petdiff.progress import Progress
+from petdiff.runs import begin_or_resume, is_empty, remove_unfinished, whole_file, write_json
+
+IDENTITY, ROWS = "acceptance.json", "rows"
+
+
+class _PhantomRows(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    rows: tuple[PhantomRow, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Acceptance:
+    """An acceptance test that is done.
+
+    model     its name; sha256: of its weights
+    scans     all of them; those with `refused` took no part
+    verdicts  one a dose
+    phantom   a row per dose and answer; empty without a phantom
+    warnings  what makes the verdicts doubtful, in sentences
+    """
+
+    plan: Plan
+    model: str
+    sha256: str
+    scans: Sequence[ScanFigures]
+    verdicts: Sequence[Verdict]
+    phantom: Sequence[PhantomRow] = ()
+    warnings: Sequence[str] = field(default=())
+
+    @property
+    def taken(self) -> list[ScanFigures]:
+        """The scans that took part."""
+        return [scan for scan in self.scans if not scan.refused]
+
+
+def accept(plan: Plan, output: str | Path, *, progress: Progress | None = None) -> Acceptance:
+    """Test a model on full-dose scans of one scanner, thinned to lower doses.
+
+    output    folder of the results. What a stopped run has measured is kept there, and the same
+              call goes on from it
+    progress  what is printed; None: nothing
+
+    Raises UsageError for a folder that is another run's, InputRefused where no scan can take part
+    and where the scans come from several scanners.
+    """
+    progress = progress or Progress(quiet=True)
+    folder = Path(output)
+    model = load_model(plan.model)
+    files = find_scans(plan.scans)
+    _begin(folder, dict(identity(plan, files, model.sha256)))
+    with progress.stage("scans", hint="fewer scans or doses, or a GPU, are faster") as tick:
+        scans: list[ScanFigures] = []
+        for one in files:
+            tick(len(scans), len(files))
+            scans.append(_scan(one, plan, model, folder / ROWS, progress))
+            require_one_scanner({scan.name: scan.scanner for scan in scans})
+    taken = [scan for scan in scans if not scan.refused]
+    if not taken:
+        raise InputRefused(f"none of the {len(scans)} scans can take part: {scans[0].refused}")
+    phantom: tuple[PhantomRow, ...] = ()
+    if plan.phantom is not None:
+        with progress.stage("phantom"):
+            phantom = _phantom(plan.phantom, plan, model, folder / ROWS)
+    verdicts = [judge(taken, drf) for drf in plan.doses]
+    name = Path(model.name).name
+    warnings = _warnings(scans)
+    for warning in warnings:
+        progress.say(f"warning {warning}")
+    return Acceptance(plan, name, model.sha256, scans, verdicts, phantom, warnings)
+
+
+def _begin(folder: Path, now: dict[str, object]) -> None:
+    path = folder / IDENTITY
+    if not path.exists() and folder.exists() and not (folder.is_dir() and is_empty(folder)):
+        raise UsageError(f"{folder} exists and is no acceptance test's: name another, or remove it")
+    begin_or_resume(path, now)
+    (folder / ROWS).mkdir(exist_ok=True)
+    remove_unfinished(folder / ROWS)
+
+
+def _scan(
+    files: ScanFiles, plan: Plan, model: Model, rows: Path, progress: Progress
+) -> ScanFigures:
+    """Return a scan's figures: those that are kept, or measured now."""
+    file = rows / f"{files.number:03d}.json"
+    if file.exists():
+        try:
+            return ScanFigures.model_validate_json(file.read_bytes())
+        except ValidationError:
+            raise InputRefused(
+                f"{file} is damaged: remove it, and the same command measures the scan again"
+            ) from None
+    found = measure_files(files, plan, model)
+    if found.refused:
+        progress.say(f"{found.name} takes no part: {found.refused}")
+    with whole_file(file) as unfinished:
+        write_json(unfinished, found)
+    return found
+
+
+def _phantom(path: Path, plan: Plan, model: Model, rows: Path) -> tuple[PhantomRow, ...]:
+    file = rows / "phantom.json"
+    if not file.exists():
+        image = read_static(path, units=plan.units, suv_factor=plan.suv_factor)
+        found = _PhantomRows(rows=tuple(measure_phantom_scan(image, plan, model)))
+        with whole_file(file) as unfinished:
+            write_json(unfinished, found)
+    return _PhantomRows.model_validate_json(file.read_bytes()).rows
+
+
+def _warnings(scans: Sequence[ScanFigures]) -> list[str]:
+    """Return what makes the verdicts doubtful: a line per kind and scan."""
+    taken = [scan for scan in scans if not scan.refused]
+    found = [f"{scan.name} takes no part: {scan.refused}" for scan in scans if scan.refused]
+    found += [f"{scan.name}: {warning}" for scan in taken for warning in scan.warnings]
+    noise = {s.name: s.noise_at_10_mm for s in taken if s.noise_at_10_mm is not None}
+    found += [f"{name}: {why}" for name, why in noise_warnings(noise).items()]
+    if len(taken) < MIN_PATIENTS:
+        found.append(
+            f"{len(taken)} scans took part, and a verdict needs {MIN_PATIENTS}: figures only"
+        )
+    if not any(scan.scanner for scan in taken):
+        found.append("no scan names its scanner: whether all are of one was not checked")
+    return found

@@ -1,0 +1,72 @@
+"""Whether a scan may take part in an acceptance test, and what makes it doubtful."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.errors import InputRefused
+from petdiff.evaluation.phantom import find_spheres
+from petdiff.image import PETImage
+from petdiff.volume.regions import Spacing
+
+Volume = NDArray[np.float32]
+
+# The spheres' centres lie on a circle of this radius (NEMA NU 2-2018, section 7).
+_CIRCLE_MM, _CIRCLE_WITHIN_MM = 57.2, 4.0
+# Relative noise at 10 mm: simulated full-dose scans of five scanners have 0.02 to 0.09, at 1/4 of
+# the dose twice that; six real ones of a Discovery ST have 0.05 to 0.08.
+_NOISY = 0.12
+_NOISIER_THAN_OTHERS = 2.0  # times the median: about a quarter of the others' dose
+
+
+def refuse_unsuitable(image: PETImage) -> None:
+    """Raise InputRefused, with the reason, for a scan that is no patient's full-dose scan."""
+    kinds = image.facts.get("image_type") or ()
+    for kind in ("DENOISED", "SIMULATED"):
+        if kind in kinds:
+            raise InputRefused(f"it is a derived image ({kind}): give the scanner's own")
+    if is_phantom(image.values, image.spacing_mm):
+        raise InputRefused("it is a NEMA phantom and no patient: give it as `phantom`")
+
+
+def is_phantom(volume: Volume, spacing_mm: Spacing) -> bool:
+    """Say whether six hot spheres lie on the circle of the NEMA image quality phantom."""
+    try:
+        centres = np.array(find_spheres(volume, spacing_mm))[:, :2] * spacing_mm[:2]
+    except InputRefused:
+        return False
+    # Least squares: 2 x·c + (r² - c²) = x², linear in the centre c and in r² - c².
+    columns = np.concatenate([2 * centres, np.ones((len(centres), 1))], axis=1)
+    (x, y, _), *_ = np.linalg.lstsq(columns, np.square(centres).sum(axis=1), rcond=None)
+    radii = np.linalg.norm(centres - (x, y), axis=1)
+    return bool((np.abs(radii - _CIRCLE_MM) < _CIRCLE_WITHIN_MM).all())
+
+
+def noise_warnings(noise: dict[str, float]) -> dict[str, str]:
+    """Return, by scan, why its dose seems to be no full one.
+
+    noise  relative noise at 10 mm, by scan
+    """
+    found = {}
+    middle = float(np.median(list(noise.values()))) if noise else 0.0
+    for name, value in noise.items():
+        if value > _NOISY:
+            found[name] = "noisier than full-dose scans are: it seems to be of a low dose itself"
+        elif value > _NOISIER_THAN_OTHERS * middle:
+            share = (middle / value) ** 2
+            found[name] = f"as noisy as {share:.0%} of the other scans' dose"
+    return found
+
+
+def require_one_scanner(scanners: dict[str, str]) -> None:
+    """Raise InputRefused where scans come from several scanners.
+
+    scanners  name of the scanner by scan, "" where it is not stated
+    """
+    names = sorted({name for name in scanners.values() if name})
+    if len(names) > 1:
+        raise InputRefused(
+            f"the scans come from {len(names)} scanners ({', '.join(names)}), and an acceptance "
+            "test is of one: give a folder for each"
+        )

@@ -1,0 +1,41 @@
+"""`petdiff accept`: an acceptance test of a model on one's own full-dose scans."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from petdiff.acceptance.plan import Plan
+from petdiff.acceptance.run import Acceptance, accept
+from petdiff.progress import Progress
+from petdiff.records import RunFacts
+from petdiff.report.acceptance import verdict_text, write_acceptance
+from petdiff.runs import whole_file, write_json
+
+
+def accept_scans(plan: Plan, output: Path, *, quiet: bool = False) -> Iterator[str | Path]:
+    """Run the test and write summary.json and report.html; yields a line per dose and the paths."""
+    progress = Progress(quiet)
+    found = accept(plan, output, progress=progress)
+    page, summary = output / "report.html", output / "summary.json"
+    with progress.stage("page"), whole_file(page, replace=True) as unfinished:
+        write_acceptance(unfinished, found)
+    with whole_file(summary, replace=True) as unfinished:
+        write_json(unfinished, _summary(found, progress))
+    for verdict in found.verdicts:
+        yield verdict_text(verdict, found)
+    yield from (page, summary)
+
+
+def _summary(found: Acceptance, progress: Progress) -> dict[str, object]:
+    facts = RunFacts(seconds=dict(progress.seconds)).model_dump(mode="json")
+    return {
+        "model": found.model,
+        "model_sha256": found.sha256,
+        "doses": list(found.plan.doses),
+        "filter_fwhm_mm": found.plan.filter_fwhm_mm,
+        "verdicts": [verdict.model_dump(mode="json") for verdict in found.verdicts],
+        "warnings": list(found.warnings),
+        "scans": [scan.model_dump(mode="json") for scan in found.scans],
+        "phantom": [row.model_dump(mode="json") for row in found.phantom],
+    } | facts

@@ -1,0 +1,187 @@
+"""report.html of an acceptance test: a verdict per dose, the figures, and what was not shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from html import escape
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+import numpy as np
+
+from petdiff import __version__
+from petdiff.acceptance.measure import FILTER, FULL, LEVEL, MODEL, THINNED
+from petdiff.acceptance.phantom import EARL_VERSION
+from petdiff.acceptance.run import Acceptance
+from petdiff.acceptance.verdict import Difference, Verdict, mean_of
+from petdiff.evaluation.phantom import DIAMETERS_MM
+from petdiff.evaluation.statistics import MIN_PATIENTS, paired
+from petdiff.units import share_of
+
+_REPORT = resources.files("petdiff") / "report"
+_CLASSES = {
+    "better": "confirmed", "worse": "refuted", "not told apart": "", "no verdict": "",
+}  # fmt: skip
+# Metric, title, and how it is written.
+_SHOWN = (
+    ("psnr_db", "PSNR, dB", "{:.2f}"),
+    ("ssim", "SSIM", "{:.4f}"),
+    ("suv_mean_bias", "SUVmean, bias", "{:+.1%}"),
+    ("suv_max_bias", "SUVmax, bias", "{:+.1%}"),
+    ("suv_peak_bias", "SUVpeak, bias", "{:+.1%}"),
+    ("cov_30mm_sphere", "Liver COV", "{:.1%}"),
+    ("within_interval", f"Voxels within their {LEVEL:.0%} interval", "{:.1%}"),
+    ("fwhm_mm", "Filter, FWHM in mm", "{:.1f}"),
+    ("seconds", "Seconds per scan", "{:.1f}"),
+)
+_METHODS = (FULL, THINNED, FILTER, MODEL)
+
+
+def write_acceptance(path: Path, found: Acceptance) -> None:
+    """Write the page. It holds numbers of scans and no name of a patient or file."""
+    page = Template(_part("acceptance.html")).substitute(
+        style=_part("viewer/page.css") + _part("comparison.css"),
+        scope=escape(_scope(found)),
+        finished=f"{datetime.now(UTC):%Y-%m-%d %H:%M UTC}",
+        petdiff=escape(__version__),
+        verdicts="\n".join(_verdict(verdict, found) for verdict in found.verdicts),
+        warnings="\n".join(f'<p class="warning">{escape(text)}</p>' for text in found.warnings),
+        tables="\n".join(_table(found, drf) for drf in found.plan.doses),
+        phantom=_phantom(found),
+        limits="\n".join(f"<li>{escape(text)}</li>" for text in limits(found)),
+    )
+    path.write_text(page, encoding="utf-8", newline="\n")
+
+
+def verdict_text(verdict: Verdict, found: Acceptance) -> str:
+    """Return the verdict as sentences."""
+    name = f"{found.model} at {share_of(verdict.drf)} of the dose"
+    against = "the Gaussian filter that is best for each scan"
+    if found.plan.filter_fwhm_mm is not None:
+        against = f"a Gaussian filter of {found.plan.filter_fwhm_mm:g} mm"
+    words = {
+        "better": f"{name}: better than {against}.",
+        "worse": f"{name}: worse than {against}.",
+        "not told apart": f"{name}: not told apart from {against}.",
+        "no verdict": f"{name}: no verdict on {verdict.psnr_db.n} scans.",
+    }
+    text = f"{words[verdict.judgement]} PSNR {_signed(verdict.psnr_db, '{:+.2f}')} dB"
+    text += f", higher on {verdict.wins} of {verdict.psnr_db.n} scans"
+    if verdict.peak_error.n:
+        size = _signed(verdict.peak_error, "{:+.1%}")
+        text += f"; absolute error of SUVpeak of hot spots {size}"
+    return f"{text}."
+
+
+def limits(found: Acceptance) -> list[str]:
+    """Return what the test did and did not show, in sentences."""
+    scans = found.taken
+    organs, spots = sum(s.organs > 0 for s in scans), sum(s.spots > 0 for s in scans)
+    return [
+        f"Shown: how {found.model} compares with the filter on {len(scans)} scans of this scanner, "
+        "protocol and tracer, at simulated doses.",
+        "Not shown: real low-dose scans. The noise was added by petdiff, as strong and as "
+        "correlated as the scans' own noise lets expect. On simulated scans it is within 20 % of "
+        "that of thinned counts in most organs. Motion, randoms, scatter and dead time at another "
+        "dose are not part of it.",
+        "The full-dose scan is the reference and is noisy itself. What the model removes of its "
+        "noise counts as an error.",
+        f"Hot spots were found in {spots} of {len(scans)} scans by petdiff and drawn by nobody; "
+        "organs with uptake are among them. Whether lesions are lost or invented was not tested.",
+        f"Labelled organs, which the liver's COV needs, were given for {organs} of {len(scans)} "
+        "scans.",
+        f"A verdict is on PSNR alone, at 95 % confidence for each dose by itself, and needs "
+        f"{MIN_PATIENTS} scans. Each scan is taken for a patient of its own.",
+    ]
+
+
+def _scope(found: Acceptance) -> str:
+    scanners = sorted({scan.scanner for scan in found.taken if scan.scanner})
+    where = scanners[0] if scanners else "scanner not stated"
+    doses = ", ".join(share_of(drf) for drf in found.plan.doses)
+    return (
+        f"{found.model} (sha256 {found.sha256[:12]}) on {len(found.taken)} of {len(found.scans)} "
+        f"scans · {where} · doses {doses}"
+    )
+
+
+def _verdict(verdict: Verdict, found: Acceptance) -> str:
+    kind = _CLASSES[verdict.judgement]
+    return f'<p class="{kind}"><strong>{escape(verdict_text(verdict, found))}</strong></p>'
+
+
+def _signed(difference: Difference, form: str) -> str:
+    if difference.mean is None:
+        return "–"
+    mean = _number(difference.mean, form)
+    if difference.low is None or difference.high is None:
+        return mean
+    return f"{mean} ({_number(difference.low, form)} to {_number(difference.high, form)})"
+
+
+def _number(value: float, form: str) -> str:
+    """Write a number with a typographic minus, as text beside it has."""
+    return form.format(value).replace("-", "−")
+
+
+def _table(found: Acceptance, drf: float) -> str:
+    shown = [m for m in _METHODS if m != FULL or any(scan.organs for scan in found.taken)]
+    head = "".join(f"<th>{escape(name)}</th>" for name in shown)
+    body = "\n".join(_rows(found, drf, shown))
+    return (
+        f"<table><caption>{share_of(drf)} of the dose</caption><thead><tr><th></th>{head}</tr>"
+        f"</thead><tbody>{body}</tbody></table>"
+    )
+
+
+def _rows(found: Acceptance, drf: float, methods: Sequence[str]) -> Iterator[str]:
+    for metric, title, form in _SHOWN:
+        cells = []
+        for method in methods:
+            dose = 1.0 if method == FULL else drf
+            values = [mean_of(scan, dose, method, metric) for scan in found.taken]
+            cells.append(_cell([value for value in values if value is not None], form))
+        if any(cells):
+            yield f"<tr><th>{escape(title)}</th>{''.join(f'<td>{c}</td>' for c in cells)}</tr>"
+
+
+def _cell(values: list[float], form: str) -> str:
+    if not values:
+        return ""
+    text = _number(float(np.mean(values)), form)
+    if len(values) < MIN_PATIENTS:
+        return f"{text}<small>n = {len(values)}</small>"
+    interval = paired(np.zeros(len(values)), values).mean
+    low, high = (_number(end, form) for end in (interval.low, interval.high))
+    return f"{text}<small>{low} to {high}</small>"
+
+
+def _phantom(found: Acceptance) -> str:
+    """Return the phantom's table; empty without one."""
+    if not found.phantom:
+        return ""
+    head = "".join(f"<th>{mm:g} mm</th>" for mm in DIAMETERS_MM)
+    rows = "\n".join(
+        f"<tr><th>{share_of(row.drf) if row.drf > 1 else 'full'} · {escape(row.method)}</th>"
+        + "".join(
+            f"<td>{mean:.2f}<small>max {top:.2f}</small></td>"
+            for mean, top in zip(row.recovery_mean, row.recovery_max, strict=True)
+        )
+        + f"<td>{row.background_cov:.1%}</td><td>{row.earl_passed} of 12</td></tr>"
+        for row in found.phantom
+    )
+    return (
+        "<h2>NEMA phantom</h2>"
+        '<p class="faint">Recovery of each sphere: mean within the contour at half of the maximum, '
+        "and maximum, over the activity that the largest sphere shows at full dose. The bands of "
+        f"EARL {EARL_VERSION} are for spheres ten times as hot as the background. An answer in "
+        "which six spheres were not found has no row.</p>"
+        f'<div class="grids"><table><thead><tr><th></th>{head}<th>background COV</th>'
+        f"<th>within EARL {EARL_VERSION}</th></tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _part(name: str) -> str:
+    return _REPORT.joinpath(name).read_text(encoding="utf-8")

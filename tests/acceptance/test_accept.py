@@ -1,0 +1,152 @@
+"""The acceptance test as a whole: scans in, verdicts out, nothing done twice, nobody named."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from petdiff import cli
+from petdiff.acceptance.plan import Plan, find_scans
+from petdiff.acceptance.run import accept
+from petdiff.errors import InputRefused, UsageError
+from petdiff.image import PETImage
+from petdiff.io import write
+from support.dicom_factory import pet_slices, save
+
+AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
+SHAPE = (26, 28, 26)
+PATIENT = "Mustermann"
+
+
+def body(seed: int) -> np.ndarray:
+    i, j, k = np.indices(SHAPE) - np.array([13, 14, 13]).reshape(3, 1, 1, 1)
+    suv = np.where(np.hypot(i, j) < 11, 1.0, 0.01)
+    suv = np.where((i - 4) ** 2 + j**2 + k**2 < 9, 6.0, suv)
+    return (suv * np.random.default_rng(seed).gamma(30, 1 / 30, SHAPE)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    import torch
+
+    from petdiff.methods.flow3d import Flow3D
+    from petdiff.methods.model import save_model
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    method = Flow3D.create("tiny")
+    save_model(path, method.network, method.card({}), torch.float16)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scans")
+    for n in range(2):
+        write(PETImage(body(n), AFFINE), folder / f"{PATIENT}_{n}.nii.gz")
+    patient = folder / f"{PATIENT}_2"
+    patient.mkdir()
+    write(PETImage(body(2), AFFINE), patient / "full.nii.gz")
+    labels = np.where(body(2) > 0.5, 1, 0).astype(np.float32)
+    write(PETImage(labels, AFFINE), patient / "labels.nii.gz")
+    (patient / "labels.json").write_text('{"1": "liver"}', encoding="utf-8")
+    (folder / "notes.txt").write_text("no scan", encoding="utf-8")
+    return folder
+
+
+def test_entries_of_a_folder_are_scans_and_other_files_are_not(scans: Path) -> None:
+    found = find_scans(scans)
+    assert [one.name for one in found] == ["scan 001", "scan 002", "scan 003"]
+    assert [one.labels is not None for one in found] == [False, False, True]
+    with pytest.raises(InputRefused, match="holds no scan"):
+        find_scans(_empty(scans))
+
+
+def _empty(scans: Path) -> Path:
+    folder = scans.parent / "empty"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def test_scans_are_measured_once_and_nobody_is_named(
+    scans: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "report"
+    arguments = ["accept", str(scans), "-o", str(out), "--dose", "1/4", "--model", model]
+    assert cli.run([*arguments, "--quiet"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert "no verdict on 3 scans" in printed[0]
+    assert printed[1:] == [str(out / "report.html"), str(out / "summary.json")]
+    summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    assert summary["verdicts"][0]["psnr_db"]["n"] == 3
+    third = summary["scans"][2]
+    assert third["organs"] == 1
+    assert {f[2] for f in third["figures"]} >= {"psnr_db", "suv_peak_bias", "cov_30mm_sphere"}
+    for file in out.rglob("*"):
+        assert file.is_dir() or PATIENT not in file.read_text(encoding="utf-8")
+
+    first = out / "rows" / "001.json"
+    kept = json.loads(first.read_bytes())
+    first.write_text(json.dumps({**kept, "spots": 77}), encoding="utf-8")
+    (out / "rows" / "002.json").unlink()
+    assert cli.run([*arguments, "--quiet"]) == 0
+    again = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    assert again["scans"][0]["spots"] == 77
+    figures = [[f for f in x["scans"][1]["figures"] if f[2] != "seconds"] for x in (again, summary)]
+    assert figures[0] == figures[1]
+    with pytest.raises(UsageError, match="doses was"):
+        accept(Plan(scans, (10.0,), model), out)
+
+
+def test_scans_that_cannot_take_part_are_named_by_their_number(
+    scans: Path, model: str, tmp_path: Path
+) -> None:
+    mixed = tmp_path / "mixed"
+    shutil.copytree(scans, mixed)
+    stored = np.rint(body(5).transpose(2, 1, 0) * 1000).astype(np.int16)
+    made = pet_slices(
+        stored, PixelSpacing=[4.0, 4.0], ImageType=["DERIVED", "PRIMARY", "SIMULATED"]
+    )
+    save(made, mixed / f"A_{PATIENT}")
+    write(PETImage(np.zeros(SHAPE, np.float32), AFFINE), mixed / f"B_{PATIENT}.nii.gz")
+    found = accept(Plan(mixed, (4.0,), model), tmp_path / "report")
+    refused = {scan.name: scan.refused for scan in found.scans if scan.refused}
+    assert set(refused) == {"scan 001", "scan 002"}
+    assert "derived image (SIMULATED)" in refused["scan 001"]
+    assert "no activity" in refused["scan 002"]
+    assert len(found.taken) == 3
+    assert any(text.startswith("scan 001 takes no part") for text in found.warnings)
+    assert not any(PATIENT in text for text in found.warnings)
+    for kept in sorted(mixed.iterdir())[2:]:
+        shutil.rmtree(kept) if kept.is_dir() else kept.unlink()
+    with pytest.raises(InputRefused, match="none of the 2 scans can take part"):
+        accept(Plan(mixed, (4.0,), model), tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (["--dose", "1"], 2, "below 1"),
+        (["--dose", "1/4,1/4"], 2, "twice"),
+        (["--filter", "99"], 2, "0 to 20 mm"),
+        (["--dose", "1/4", "--model", "nosuch"], 2, "nosuch"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_writes_nothing(
+    scans: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    code: int,
+    says: str,
+) -> None:
+    out = tmp_path / "report"
+    assert cli.run(["accept", str(scans), "-o", str(out), *options, "--quiet"]) == code
+    lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("petdiff: ")]
+    assert len(lines) == 1
+    assert says in lines[0]
+    assert not out.exists()

@@ -1,0 +1,78 @@
+"""Verdicts of an acceptance test: from figures of scans to better, worse, or neither."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from petdiff.acceptance.measure import FILTER, MODEL, Figure, ScanFigures
+from petdiff.acceptance.suitable import is_phantom, noise_warnings, require_one_scanner
+from petdiff.acceptance.verdict import judge
+from petdiff.errors import InputRefused
+
+GAINS = [0.4, 0.9, 0.2, 1.1, 0.6, 0.5, 0.3]
+
+
+def scans(gains: Sequence[float], drf: float = 4.0) -> list[ScanFigures]:
+    found = []
+    for n, gain in enumerate(gains):
+        figures = (
+            Figure(drf, FILTER, "psnr_db", "body", 40.0 + n),
+            Figure(drf, MODEL, "psnr_db", "body", 40.0 + n + gain),
+            Figure(drf, FILTER, "suv_peak_bias", "hot spot 1", -0.2),
+            Figure(drf, MODEL, "suv_peak_bias", "hot spot 1", 0.1),
+        )
+        found.append(ScanFigures(name=f"scan {n}", figures=figures))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("gains", "judgement"),
+    [
+        (GAINS, "better"),
+        ([-gain for gain in GAINS], "worse"),
+        ([0.4, -0.9, 0.2, -1.1, 0.6, 0.5, -0.3], "not told apart"),
+        (GAINS[:5], "no verdict"),
+    ],
+)
+def test_verdict_follows_the_interval_over_patients(gains: list[float], judgement: str) -> None:
+    found = judge(scans(gains), 4.0)
+    assert found.judgement == judgement
+    assert found.wins == sum(gain > 0 for gain in gains)
+    low, high = stats.t.interval(0.95, len(gains) - 1, loc=np.mean(gains), scale=stats.sem(gains))
+    assert (found.psnr_db.low, found.psnr_db.high) == pytest.approx((low, high))
+    assert found.peak_error.mean == pytest.approx(-0.1)
+
+
+def test_dose_without_figures_has_no_verdict() -> None:
+    found = judge(scans(GAINS), 20.0)
+    assert (found.judgement, found.psnr_db.n, found.psnr_db.mean) == ("no verdict", 0, None)
+
+
+def test_scan_of_a_low_dose_among_others_is_named() -> None:
+    noise = {"scan 1": 0.05, "scan 2": 0.05, "scan 3": 0.11, "scan 4": 0.2}
+    found = noise_warnings({**noise, "scan 5": 0.05})
+    assert set(found) == {"scan 3", "scan 4"}
+    assert "21%" in found["scan 3"]
+    assert "low dose itself" in found["scan 4"]
+
+
+def test_scans_of_two_scanners_are_refused_and_unknown_ones_are_not() -> None:
+    require_one_scanner({"scan 1": "GE Discovery", "scan 2": "", "scan 3": "GE Discovery"})
+    with pytest.raises(InputRefused, match=r"2 scanners \(GE Discovery, Siemens Vision\)"):
+        require_one_scanner({"scan 1": "GE Discovery", "scan 2": "Siemens Vision"})
+
+
+@pytest.mark.parametrize(("radius_mm", "expected"), [(57.2, True), (75.0, False)])
+def test_phantom_is_known_by_the_circle_of_its_spheres(radius_mm: float, expected: bool) -> None:
+    mm = (4.0, 4.0, 4.0)
+    i, j, k = (np.indices((64, 64, 24)) * 4.0) - np.array([126, 126, 46]).reshape(3, 1, 1, 1)
+    volume = np.where(np.hypot(i, j) < 110, 1.0, 0.0)
+    for n, diameter_mm in enumerate((37, 28, 22, 17, 13, 10)):
+        x, y = radius_mm * np.cos(n * np.pi / 3), radius_mm * np.sin(n * np.pi / 3)
+        inside = (i - x) ** 2 + (j - y) ** 2 + k**2 < (diameter_mm / 2) ** 2
+        volume = np.where(inside, 10.0, volume)
+    assert is_phantom(volume.astype(np.float32), mm) is expected
