@@ -58,6 +58,19 @@ def test_outputs_beside_the_derived_series_name_no_patient(
     assert {"uncertainty.nii.gz", "preview.png", "report.html", "run.json"} <= set(outputs)
     assert ("denoised.nii.gz" in outputs) == (to == "nifti")
     assert_names_nobody(outputs)
+    if make is pet_slices:
+        assert_measuring_names_nobody(out, tmp_path / "measures", capsys)
+
+
+def assert_measuring_names_nobody(
+    run: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["measure", str(run), "--sphere=4,-27,108,5", "-o", str(folder)]) == 0
+    printed = capsys.readouterr()
+    outputs = {"stdout": printed.out.encode(), "stderr": printed.err.encode()}
+    outputs |= {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert {"measures.json", "measures.csv", "measures.html"} <= set(outputs)
+    assert_names_nobody(outputs)
 
 
 def test_what_is_printed_of_a_scan_names_no_patient(
