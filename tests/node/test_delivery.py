@@ -61,7 +61,7 @@ def deliver(queue: Queue, until: str, retries: int = 1, **peers: Peer) -> Counte
     counters, stop = Counters(), threading.Event()
     deliveries = Deliveries(queue, dict.fromkeys(peers, retries), lambda _: list(peers), counters)
     threads = [
-        Delivery(name, peer, deliveries, counters, stop=stop) for name, peer in peers.items()
+        Delivery(name, peer, queue, deliveries, counters, stop=stop) for name, peer in peers.items()
     ]
     for thread in threads:
         thread.start()
@@ -105,7 +105,7 @@ def test_after_a_restart_only_the_rest_is_sent(queue: Queue) -> None:
 def deliver_briefly(queue: Queue, peer: Peer) -> None:
     counters, stop = Counters(), threading.Event()
     deliveries = Deliveries(queue, {"pacs": 0}, lambda _: ["pacs"], counters)
-    thread = Delivery("pacs", peer, deliveries, counters, stop=stop)
+    thread = Delivery("pacs", peer, queue, deliveries, counters, stop=stop)
     thread.start()
     wait_for(lambda: counters.of("deliveries_failed") > 2)
     stop.set()

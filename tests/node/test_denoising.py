@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from petdiff.node import denoising
 from petdiff.node.counters import Counters
 from petdiff.node.denoising import Denoiser, Ready
+from petdiff.node.entry import Entry
 from petdiff.node.queue import Queue
 from petdiff.node.settings import Denoising
 from petdiff.node.worker_process import WorkerProcess
@@ -99,3 +102,31 @@ def test_one_put_back_by_hand_is_tried_again(queue: Queue) -> None:
     entry.path.rename(queue.folder / "ready" / entry.path.name)
     counts_after(queue, "copy", "sending")
     assert queue.entries("sending")[0].reason() == ""
+
+
+def test_a_disk_that_fails_for_a_moment_costs_a_pause(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the first write beside the series, and when the denoised series is moved on."""
+    monkeypatch.setattr(denoising, "_DISK_PAUSE_S", 0.01)
+    failures = ["write", "move"]
+    write, move = denoising.write_record, queue.move
+
+    def failing_write(*arguments: Any) -> None:
+        if failures[:1] == ["write"]:
+            failures.pop(0)
+            raise OSError(errno.EIO, "the disk says no")
+        write(*arguments)
+
+    def failing_move(entry: Entry, state: Any) -> Entry:
+        if state == "sending" and failures[:1] == ["move"]:
+            failures.pop(0)
+            raise OSError(errno.EIO, "the disk says no")
+        return move(entry, state)
+
+    monkeypatch.setattr(denoising, "write_record", failing_write)
+    monkeypatch.setattr(queue, "move", failing_move)
+    counts_after(queue, "copy", "sending")
+    assert failures == []
+    assert len(queue.entries("sending")[0].result_files()) == 4
+    assert "series 1: the disk says no; tried again" in capsys.readouterr().err

@@ -178,14 +178,14 @@ def test_an_image_beyond_the_limit_ends_the_association(
 def test_idle_associations_give_way(
     node: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three are allowed: twenty that say nothing, half of them no DICOM at all, lock nobody out."""
+    """Three are allowed: ten that say nothing, half of them no DICOM at all, lock nobody out."""
     from pynetdicom import AE
 
     monkeypatch.setattr("petdiff.node.dicom_server._IDLE_S", 0.3)
-    peers = [socket.create_connection(("127.0.0.1", port(node))) for _ in range(10)]
+    peers = [socket.create_connection(("127.0.0.1", port(node))) for _ in range(5)]
     entity = AE("IDLE")
     entity.add_requested_context("1.2.840.10008.1.1")
-    idle = [entity.associate("127.0.0.1", port(node), ae_title="PETDIFF") for _ in range(10)]
+    idle = [entity.associate("127.0.0.1", port(node), ae_title="PETDIFF") for _ in range(5)]
     start = time.monotonic()
     wait_for(lambda: can_echo(node))
     assert time.monotonic() - start < 15

@@ -47,10 +47,13 @@ def settle(config: Path, port: int, folder: Path, pacs: Store) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait()
     log.unlink()
-    with node_process(config, port, log):
+    with node_process(config, port, log) as process:
         assert send(port, second) == [0] * 4  # as a sender does whose association broke off
         assert send(port, first) == [0] * 4
         wait_for(lambda: len(list((folder / "queue" / "done").glob("*.json"))) == 2)
+        process.terminate()
+        assert process.wait(30) == 0
+    assert "stopped; the queue goes on at the next start" in log.read_text()
 
 
 def test_a_killed_node_loses_nothing_and_sends_nothing_twice(tmp_path: Path) -> None:

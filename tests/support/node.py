@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from pydicom import Dataset
 
 from petdiff.node.settings import NodeSettings
@@ -65,16 +66,19 @@ def running(chosen: NodeSettings, behaviour: str = "copy") -> Iterator[Any]:
     """A node that runs in this process, with a stub for a worker."""
     from petdiff.node.run import Node
 
-    node, stop = Node(chosen, stub(behaviour)), threading.Event()
-    thread = threading.Thread(target=node.run, args=(stop,))
-    thread.start()
-    try:
-        wait_for(lambda: node.state().workers[0].runs)
-        yield node
-    finally:
-        stop.set()
-        thread.join(30)
-        assert not thread.is_alive()
+    with pytest.MonkeyPatch.context() as patch:
+        for pause in ("run._TICK_S", "dicom_server._POLL_S", "status._POLL_S"):
+            patch.setattr(f"petdiff.node.{pause}", 0.1)
+        node, stop = Node(chosen, stub(behaviour)), threading.Event()
+        thread = threading.Thread(target=node.run, args=(stop,))
+        thread.start()
+        try:
+            wait_for(lambda: node.state().workers[0].runs)
+            yield node
+        finally:
+            stop.set()
+            thread.join(30)
+            assert not thread.is_alive()
 
 
 @contextmanager

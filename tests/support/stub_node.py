@@ -6,12 +6,12 @@ Arguments: the TOML file, the stub's behaviour.
 from __future__ import annotations
 
 import sys
-import threading
 from pathlib import Path
 
-from petdiff.node.run import Node
-from petdiff.node.settings import read_settings
+from petdiff.invocation import stop_on_signals
+from petdiff.node.run import run_node
 
 if __name__ == "__main__":
     worker = [sys.executable, str(Path(__file__).with_name("stub_worker.py")), sys.argv[2]]
-    Node(read_settings(Path(sys.argv[1])), worker).run(threading.Event())
+    stop_on_signals()
+    run_node(Path(sys.argv[1]), worker)

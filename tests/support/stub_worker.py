@@ -1,7 +1,7 @@
 """A worker that gives each series back as it is, without a model: what the network tests need.
 
-Its one argument says how it behaves: copy, refuse, fail, die (at every series), or die-once (a file
-beside the series remembers).
+Its one argument says how it behaves: copy, refuse, fail, die (at every series), die-once (a file
+beside the series remembers), or unusable (as with a model that is not there).
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from petdiff.runs import whole_folder
 
 def main(behaviour: str) -> None:
     sys.stdin.readline()
+    if behaviour == "unusable":
+        say(Reply(outcome="unusable", public="there is no such model"))
+        return
     say(Reply(outcome="ready", public="a stub"))
     for line in sys.stdin:
         entry = read_entry(Path(Job.model_validate_json(line).path))

@@ -166,8 +166,8 @@ class Arrivals:
                 (key, incoming) for key, incoming in self._series.items() if self._is_over(incoming)
             ]
             for key, incoming in settled:
-                del self._series[key]
                 self._settle(incoming)
+                del self._series[key]
             if not self._series:
                 self._told.clear()
         return len(settled)

@@ -22,7 +22,7 @@ from petdiff.node.log import count_of, say
 from petdiff.node.queue import Queue
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 300.0
-_POLL_S = 1.0
+_POLL_S = 5.0
 _CONFIRMED, _REFUSED = ".confirmed.txt", ".refused.txt"
 
 
@@ -152,21 +152,23 @@ class Delivery(threading.Thread):
         self,
         name: str,
         transport: Transport,
+        queue: Queue,
         deliveries: Deliveries,
         counters: Counters,
         *,
         stop: threading.Event,
     ) -> None:
         super().__init__(name=f"delivery to {name}", daemon=True)
-        self.to, self._transport, self._deliveries = name, transport, deliveries
-        self._counters, self._stop_event = counters, stop
+        self.to, self._transport, self._queue = name, transport, queue
+        self._deliveries, self._counters, self._stop_event = deliveries, counters, stop
         self._pause_s = 0.0
         self.last_failure = ""
 
     def run(self) -> None:
         """Send one result after the other; after a failure, wait longer and longer."""
-        while not self._stop_event.wait(self._pause_s or _POLL_S):
+        while not self._stop_event.wait(self._pause_s):
             try:
+                version = self._queue.version
                 self._deliveries.settle()
                 for entry in self._deliveries.waiting(self.to):
                     self._deliver(entry)
@@ -174,6 +176,9 @@ class Delivery(threading.Thread):
                     self._deliveries.settle()
                     if self._stop_event.is_set():
                         return
+                if self._pause_s:  # what failed is gone
+                    self._pause_s, self.last_failure = 0.0, ""
+                self._queue.wait(version, _POLL_S)
             except (NotDelivered, Refused) as problem:
                 self._failed(str(problem))
             except Exception as problem:  # a full disk, a folder removed by hand

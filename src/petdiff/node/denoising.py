@@ -22,7 +22,7 @@ _MOST_STARTS = 20  # without any outcome: each of them took the node down with i
 _PAUSES_S = (10.0, 60.0)  # after the first failure, and the second
 _RESTART_PAUSES_S = (1.0, 10.0, 60.0, 300.0)
 _DISK_PAUSE_S = 60.0
-_POLL_S = 0.5
+_POLL_S = 5.0  # for what is put back by hand, or has rested
 
 
 class Attempts(BaseModel):
@@ -82,15 +82,16 @@ class Denoiser(threading.Thread):
                 if not self._worker.runs:
                     self._restart()
                     continue
+                version = self._queue.version
                 entry = self._ready.take()
                 if entry is None:
-                    self._stop_event.wait(_POLL_S)
+                    self._queue.wait(version, _POLL_S)
                 else:
-                    self._denoise(entry)
-            except Exception as problem:  # a full disk, a folder removed by hand
+                    self._denoise_or_put_back(entry)
+            except Exception as problem:  # a folder removed by hand, a disk that is gone
                 said = disk.reason(problem) if isinstance(problem, OSError) else ""
                 say(f"the queue cannot be used: {said or type(problem).__name__}")
-                self._stop_event.wait(_RESTART_PAUSES_S[1])
+                self._stop_event.wait(_DISK_PAUSE_S)
 
     def _restart(self) -> None:
         for pause_s in (*_RESTART_PAUSES_S, None):
@@ -109,6 +110,15 @@ class Denoiser(threading.Thread):
             if self._stop_event.wait(pause_s or _RESTART_PAUSES_S[-1]):
                 return
 
+    def _denoise_or_put_back(self, entry: Entry) -> None:
+        try:
+            self._denoise(entry)
+        except OSError as problem:
+            if entry.path.exists():
+                self._ready.put_back(entry, _DISK_PAUSE_S)
+            pause = f"tried again in {_DISK_PAUSE_S:g} s"
+            say(f"series {entry.number}: {disk.reason(problem)}; {pause}")
+
     def _denoise(self, entry: Entry) -> None:
         attempts = read_record(entry.path / _ATTEMPTS, Attempts) or Attempts()
         attempts = attempts.model_copy(update={"starts": attempts.starts + 1})
@@ -116,6 +126,9 @@ class Denoiser(threading.Thread):
             self._discard(entry, f"begun {_MOST_STARTS} times, and each time the node was killed")
             return
         write_record(entry.path / _ATTEMPTS, attempts)
+        if entry.answer() is not None:  # put back after it was denoised
+            self._settle(entry, Reply(outcome="denoised"), attempts)
+            return
         say(f"series {entry.number}: denoising")
         try:
             reply = self._worker.denoise(entry, self._seconds)

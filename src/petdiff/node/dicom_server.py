@@ -51,7 +51,7 @@ _PDU_BYTES = 131_072
 _REJECTED_SENDER = (0x01, 0x01, 0x03)  # result, source, reason: calling AE title (PS3.8 9.3.4)
 _HANDSHAKE_S, _REQUEST_S = 10.0, 10.0
 _IDLE_S = 3.0  # after which an association gives way to a new one where all are taken
-_POLL_S = 0.5
+_POLL_S = 1.0  # to see that it is to stop
 
 
 class DicomServer:
@@ -104,8 +104,9 @@ class DicomServer:
 
     def stop(self) -> None:
         """Close the port, and end every association."""
-        # pynetdicom's own shutdown asks for a server that its AE has started.
-        socketserver.BaseServer.shutdown(self._server)
+        if self._thread.is_alive():
+            # pynetdicom's own shutdown asks for a server that its AE has started.
+            socketserver.BaseServer.shutdown(self._server)
         with suppress(OSError):
             self._server.server_close()
         for association in self._server.active_associations:

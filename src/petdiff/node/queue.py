@@ -27,6 +27,7 @@ from typing import Literal
 from petdiff import disk
 from petdiff.errors import PetdiffError, UsageError
 from petdiff.node.entry import (
+    IMAGES,
     ORIGIN,
     REASON,
     Answer,
@@ -59,6 +60,8 @@ class Queue:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = threading.RLock()
+        self._changed = threading.Condition()
+        self._version = 0
         self._sources: OrderedDict[int, frozenset[str]] = OrderedDict()
         try:
             for state in STATES:
@@ -147,9 +150,13 @@ class Queue:
             path = self._path("receiving", self._last)
             unfinished = path.with_name(f".{path.name}")
             disk.remove(unfinished)
-            (unfinished / "images").mkdir(parents=True)
-            write_record(unfinished / ORIGIN, origin)
-            os.rename(unfinished, path)
+            try:
+                (unfinished / IMAGES).mkdir(parents=True)
+                write_record(unfinished / ORIGIN, origin)
+                os.rename(unfinished, path)
+            except OSError:
+                disk.remove(unfinished)
+                raise
             disk.flush_folder(path.parent)
             return Entry(path, origin)
 
@@ -176,9 +183,26 @@ class Queue:
             answer = Entry(target, entry.origin).answer() if state == "sending" else None
             if answer is not None:
                 self._made.add(answer.made)
+        self.wake()
         disk.flush_folder(entry.path.parent)
         disk.flush_folder(target.parent)
         return Entry(target, entry.origin)
+
+    @property
+    def version(self) -> int:
+        """A number that changes whenever a series moves."""
+        return self._version
+
+    def wait(self, version: int, seconds: float) -> None:
+        """Wait until a series has moved since `version`, but no longer than this."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._version != version, seconds)
+
+    def wake(self) -> None:
+        """End the waiting of all threads."""
+        with self._changed:
+            self._version += 1
+            self._changed.notify_all()
 
     def discard(self, entry: Entry, reason: str) -> None:
         """Move a series to discard/ with the reason as text; on a full disk, without."""

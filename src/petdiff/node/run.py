@@ -26,19 +26,21 @@ if TYPE_CHECKING:
     from petdiff.node.dicom_server import DicomServer
     from petdiff.node.status import NodeState, StatusServer
 
-_TICK_S = 0.5
+_TICK_S = 1.0
 _PRUNE_EVERY_S = 60.0
 
 
-def run_node(config: Path) -> None:
+def run_node(config: Path, worker: Sequence[str] = WORKER) -> None:
     """Run a DICOM node with the settings of a TOML file until Ctrl-C or SIGTERM.
+
+    worker  command of a worker process
 
     Raises UsageError for wrong settings, a port that is taken, a model or device that is not there.
     """
     settings = read_settings(config)
     threading.excepthook = _say_what_ended_a_thread
     try:
-        Node(settings).run(threading.Event())
+        Node(settings, worker).run(threading.Event())
     except KeyboardInterrupt:
         say("stopped; the queue goes on at the next start")
 
@@ -139,7 +141,12 @@ class Node:
     def _delivery(self, destination: Destination) -> Delivery:
         transport = _transport(destination, self.settings.listen.ae_title)
         return Delivery(
-            destination.name, transport, self._deliveries, self.counters, stop=self._stop
+            destination.name,
+            transport,
+            self.queue,
+            self._deliveries,
+            self.counters,
+            stop=self._stop,
         )
 
     def _poller(self, source: Source) -> Poller:
@@ -194,6 +201,7 @@ class Node:
 
     def _end(self) -> None:
         self._stop.set()
+        self.queue.wake()
         for worker in self._workers.values():
             worker.stop()
         self._server.stop()

@@ -19,6 +19,7 @@ from petdiff.node.counters import EVENTS, Event
 from petdiff.node.settings import StatusPort
 
 _TIMEOUT_S = 10
+_POLL_S = 1.0  # to see that it is to stop
 
 
 class WorkerState(BaseModel):
@@ -91,7 +92,7 @@ class StatusServer:
             ) from None
         self._server.daemon_threads = True
         self._thread = threading.Thread(
-            target=self._server.serve_forever, name="status port", daemon=True
+            target=self._server.serve_forever, args=(_POLL_S,), name="status port", daemon=True
         )
 
     def start(self) -> None:
@@ -100,7 +101,8 @@ class StatusServer:
 
     def stop(self) -> None:
         """Close the port."""
-        self._server.shutdown()
+        if self._thread.is_alive():
+            self._server.shutdown()
         self._server.server_close()
 
 
