@@ -44,6 +44,7 @@ LATE_PACKAGES = {
 }
 LATE_MODULES = {
     "petdiff.cli_acceptance": "as petdiff.cli",
+    "petdiff.cli_audit": "as petdiff.cli",
     "petdiff.cli": "petdiff --help answers at once; a command imports its own when it runs",
     "petdiff.commands.demo": "a picture that cannot be drawn does not cost the result",
     "petdiff.commands.denoise": "torch: one scan may be refused before it is there",

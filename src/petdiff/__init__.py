@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from petdiff.training.recipe import Recipe as Recipe
     from petdiff.training.run import TrainOptions as TrainOptions
     from petdiff.training.run import train as train
+    from petdiff.uncertainty.audit.compare import Audit as Audit
+    from petdiff.uncertainty.audit.compare import audit as audit
     from petdiff.uncertainty.intervals import calibration_of as calibration_of
     from petdiff.uncertainty.intervals import voxel_intervals as voxel_intervals
 
@@ -62,6 +64,8 @@ _HOMES = {
     "ManyResult": "petdiff.many.run",
     "voxel_intervals": "petdiff.uncertainty.intervals",
     "calibration_of": "petdiff.uncertainty.intervals",
+    "audit": "petdiff.uncertainty.audit.compare",
+    "Audit": "petdiff.uncertainty.audit.compare",
     "measure": "petdiff.measurement.measure",
     "Measurement": "petdiff.measurement.record",
     "Region": "petdiff.measurement.region",

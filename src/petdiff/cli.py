@@ -18,6 +18,7 @@ import typer
 from petdiff import __version__, terminal
 from petdiff.cgroup import limit_threads
 from petdiff.cli_acceptance import accept, thin
+from petdiff.cli_audit import audit
 from petdiff.commands.options import many as of_many
 from petdiff.commands.options import measurement as of_run
 from petdiff.commands.options import simulation as of_patient
@@ -191,6 +192,7 @@ def simulate(
 
 app.command()(thin)
 app.command()(accept)
+app.command()(audit)
 
 
 @app.command()

@@ -26,6 +26,7 @@ OPTIONS = {
     "denoise": "output model steps samples interval dose seed device series units suv-factor "
     "voxel-size to shard cluster quiet",
     "measure": "output mask names sphere lesions kind resample scan interval sr json quiet",
+    "audit": "output alpha series units suv-factor quiet",
     "simulate": "output tracer extent no-lesions seed patients labels names from scanner dose "
     "voxel-size cluster quiet",
     "accept": "output dose filter phantom model seed device units suv-factor quiet",

@@ -1,0 +1,119 @@
+"""`petdiff audit`: what a denoised scan shows without the data's support, and what it has lost."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from petdiff.image import PETImage
+from petdiff.io import Units, read_static, write
+from petdiff.io.forms import form_of
+from petdiff.progress import Progress
+from petdiff.records import FileName, RunFacts
+from petdiff.runs import whole_folder, write_json
+from petdiff.uncertainty.audit.compare import Audit, audit
+from petdiff.uncertainty.audit.record import AuditRecord, Finding
+
+_COLUMNS = ("kind", "x mm", "y mm", "z mm", "voxel", "size mm", "measured", "denoised", "z", "p")
+_PLACE_COLUMNS = ("x_mm", "y_mm", "z_mm", "i", "j", "k", "diameter_mm")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The files to compare, and how they are read.
+
+    series  of DICOM folders that hold several
+    alpha   as in `petdiff.audit`
+    """
+
+    measured: Path
+    denoised: Path
+    series: tuple[str, ...] = ()
+    units: Units | None = None
+    suv_factor: float | None = None
+    alpha: float = 0.05
+
+
+class AuditFileRecord(RunFacts):
+    """The content of audit.json: the files, and what was found."""
+
+    measured: FileName
+    denoised: FileName
+    audit: AuditRecord
+
+
+def audit_files(pair: Pair, output: Path, *, quiet: bool = False) -> str:
+    """Write audit.json, findings.csv and a map per scale to the new folder; return a table."""
+    progress = Progress(quiet)
+    with whole_folder(output) as folder:
+        with progress.stage("reading"):
+            measured, denoised = (_read(pair, path) for path in (pair.measured, pair.denoised))
+            measured, denoised = _in_one_unit(measured, denoised)
+        with progress.stage("auditing"):
+            found = audit(measured, denoised, alpha=pair.alpha)
+        with progress.stage("writing"):
+            _write_maps(found, folder)
+            _write_table(folder / "findings.csv", found.record)
+        record = AuditFileRecord(
+            measured=str(pair.measured),
+            denoised=str(pair.denoised),
+            audit=found.record,
+            seconds=dict(progress.seconds),
+        )
+        write_json(folder / "audit.json", record)
+    return as_text(found.record)
+
+
+def as_text(record: AuditRecord) -> str:
+    """Return the verdict and a table of the findings for a person."""
+    if not record.findings:
+        return record.verdict
+    rows = [_COLUMNS, *(_cells(one) for one in record.findings)]
+    widths = [max(len(row[n]) for row in rows) for n in range(len(_COLUMNS))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    more = sum(record.found.values()) - len(record.findings)
+    return "\n".join([record.verdict, *lines, *([f"and {more} weaker ones"] if more else [])])
+
+
+def _read(pair: Pair, path: Path) -> PETImage:
+    series = pair.series if form_of(path) == "dicom" else ()
+    return read_static(path, series=series or None, units=pair.units, suv_factor=pair.suv_factor)
+
+
+def _in_one_unit(measured: PETImage, denoised: PETImage) -> tuple[PETImage, PETImage]:
+    """Return both scans as stored where one has no factor to SUV and both are stored alike."""
+    if measured.in_suv == denoised.in_suv or measured.unit != denoised.unit:
+        return measured, denoised
+    return _as_stored(measured), _as_stored(denoised)
+
+
+def _as_stored(image: PETImage) -> PETImage:
+    return replace(image, values=(image.values * image.stored_per_value).astype("float32"),
+                   in_suv=False, stored_per_value=1.0)  # fmt: skip
+
+
+def _write_maps(found: Audit, folder: Path) -> None:
+    for diameter_mm, deviations in found.deviations.items():
+        write(deviations, folder / f"deviation-{diameter_mm:.0f}mm.nii.gz")
+
+
+def _write_table(path: Path, record: AuditRecord) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        values = f"measured ({record.unit})", f"denoised ({record.unit})"
+        writer.writerow(("kind", *_PLACE_COLUMNS, *values, "z", "p"))
+        for one in record.findings:
+            writer.writerow((one.kind, *one.position_mm, *one.voxel, one.diameter_mm,
+                             f"{one.measured:.6g}", f"{one.denoised:.6g}", one.z,
+                             f"{one.p:.3g}"))  # fmt: skip
+
+
+def _cells(one: Finding) -> tuple[str, ...]:
+    place = tuple(f"{mm:.1f}" for mm in one.position_mm)
+    voxel = ",".join(map(str, one.voxel))
+    values = f"{one.measured:.3g}", f"{one.denoised:.3g}", f"{one.z:+.1f}", f"{one.p:.1g}"
+    return one.kind, *place, voxel, f"{one.diameter_mm:.0f}", *values

@@ -1,0 +1,102 @@
+"""From deviations to a list: the strongest one of each place, and what kind of error it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
+from scipy.spatial import cKDTree
+
+from petdiff.uncertainty.audit.record import Kind
+from petdiff.uncertainty.audit.scales import AtScale
+from petdiff.volume.regions import Spacing
+
+Volume = NDArray[np.float32]
+
+SUPPORT = 0.5  # of a focus's contrast: with less in the other scan, that one does not show it
+_APART_MM = 8.0  # findings nearer than this and their radii are one
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """A measured and a denoised scan at one scale; volumes are [i, j, k].
+
+    reach    noise at this scale over that at the finest
+    noise    standard deviation that the measured scan's noise gives their difference
+    allowed  the same with the tolerance
+    z        difference in standard deviations, made normal; 0 outside the body
+    """
+
+    measured: AtScale
+    denoised: AtScale
+    reach: float
+    noise: Volume
+    allowed: Volume
+    z: Volume
+
+
+class Peak(NamedTuple):
+    """A place of the working grid that deviates most around it: at which scale, and how far."""
+
+    place: NDArray[np.intp]
+    scale: int
+    z: float
+
+    @property
+    def at(self) -> tuple[int, int, int]:
+        """The place as an index."""
+        i, j, k = (int(n) for n in self.place)
+        return i, j, k
+
+
+def peaks(scales: Sequence[Compared], needed: float, spacing_mm: Spacing) -> list[Peak]:
+    """Return one peak for each place where a z is at or beyond `needed`, the largest first.
+
+    Its scale and place are those of the largest difference in units of what is allowed. (A z grows
+    like the cube root of it, and would prefer large balls.)
+    """
+    height, which = _highest(scales, needed)
+    top = (height > 0) & (height == maximum_filter(height, 3, mode="nearest"))
+    places = np.argwhere(top)
+    places = places[np.argsort(-height[top], kind="stable")]
+    if not len(places):
+        return []
+    where_mm = places * np.array(spacing_mm)
+    tree, alive, found = cKDTree(where_mm), np.ones(len(places), dtype=bool), []
+    for n, place in enumerate(places):
+        if alive[n]:
+            scale = int(which[tuple(place)])
+            reach_mm = scales[scale].measured.radius_mm + _APART_MM
+            alive[tree.query_ball_point(where_mm[n], reach_mm)] = False
+            found.append(Peak(place, scale, float(scales[scale].z[tuple(place)])))
+    return found
+
+
+def _highest(scales: Sequence[Compared], needed: float) -> tuple[Volume, NDArray[np.uint8]]:
+    """Return the largest difference over scales where a z is large enough, and its scale."""
+    height = np.zeros(scales[0].z.shape, np.float32)
+    which = np.zeros(height.shape, np.uint8)
+    for n, scale in enumerate(scales):
+        size = np.abs(scale.measured.contrast - scale.denoised.contrast) / scale.allowed
+        larger = (np.abs(scale.z) >= needed) & (size > height)
+        height[larger] = size[larger]
+        which[larger] = n
+    return height, which
+
+
+def kind_of(measured_contrast: float, denoised_contrast: float) -> Kind:
+    """Say what a difference is, from how far a focus stands out in each of the two scans.
+
+    A contrast below zero is that of a cold focus. One of the other sign supports nothing.
+    """
+    sign = np.sign(max(measured_contrast, denoised_contrast, key=abs))
+    measured, denoised = sign * measured_contrast, sign * denoised_contrast
+    if measured < SUPPORT * denoised:
+        return "fabrication"
+    if denoised < SUPPORT * measured:
+        return "omission"
+    return "shift"

@@ -1,0 +1,106 @@
+"""What an audit's z and p rest on, against closed forms and simulated fields."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+from scipy.special import ndtr
+from scipy.stats import gamma
+
+from petdiff.uncertainty.audit.noise import BELOW, deviations, noise_level
+from petdiff.uncertainty.audit.places import Places
+from petdiff.uncertainty.audit.scales import SMALLEST_MM, at_scales
+
+
+def smooth_field(seed: int, sigma: float, side: int = 28) -> np.ndarray:
+    """A normal field of unit variance, correlated as a Gaussian of `sigma` smooths white noise."""
+    white = np.random.default_rng(seed).normal(size=(side + 24,) * 3)
+    field = gaussian_filter(white, sigma) * (4 * np.pi * sigma**2) ** 0.75
+    return field[12:-12, 12:-12, 12:-12].astype(np.float32)
+
+
+def test_roughness_is_that_of_a_gaussian_correlation() -> None:
+    field = smooth_field(0, 2.0, 60)
+    places = Places.of([field], np.ones(field.shape, bool))
+    # The gradient of such a field has a variance of 1/(2σ²) along each axis.
+    assert places.bumps[0] / places.voxels[0] == pytest.approx((2 * 2.0**2) ** -1.5, rel=0.15)
+
+
+def test_the_highest_of_a_field_exceeds_the_threshold_as_often_as_it_should() -> None:
+    inside = np.ones((28, 28, 28), bool)
+    fields = [smooth_field(seed, 1.5) for seed in range(60)]
+    places = Places.of(fields[:1], inside)
+    needed = places.threshold(0.3)
+    assert places.p_value(needed) == pytest.approx(0.3, rel=1e-6)
+    share = np.mean([np.abs(field).max() > needed for field in fields])
+    assert 0.12 <= share <= 0.48  # 0.3 ± 3 binomial standard errors
+
+
+def test_no_p_value_exceeds_that_of_independent_voxels() -> None:
+    white = np.random.default_rng(0).normal(size=(20, 20, 20)).astype(np.float32)
+    places = Places.of([white], np.ones(white.shape, bool))
+    assert places.p_value(5.0) <= 8000 * 2 * ndtr(-5.0) * 1.0001
+    assert places.p_value(1.0) == 1
+    assert places.p_value(-5.0) == places.p_value(5.0)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
+@pytest.mark.parametrize("sigmas", [2.0, 4.0, 5.5])
+def test_upward_noise_of_counts_becomes_normal(share: float, sigmas: float) -> None:
+    shape = 1 / share**2  # a gamma variable of mean 1 and this deviation
+    value = gamma.isf(ndtr(-sigmas), shape, scale=1 / shape)
+    one = np.float32([share])
+    z = deviations(np.float32([value - 1]), one, one, np.float32([1]))
+    assert z[0] == pytest.approx(sigmas, abs=0.25)
+
+
+def test_downward_noise_stays_linear() -> None:
+    one = np.float32([0.2])
+    z = deviations(np.float32([-0.6]), one, one, np.float32([1]))
+    assert z[0] == pytest.approx(-3 / BELOW)
+
+
+def test_a_gaussian_focus_has_the_mean_and_contrast_of_the_closed_form() -> None:
+    squares = [(np.arange(n) - 24) ** 2 for n in (49, 49, 49)]
+    sigma_mm, size = 5.0, 2.0
+    r2 = size**2 * (squares[0][:, None, None] + squares[1][:, None] + squares[2])
+    focus = np.exp(-r2 / (2 * sigma_mm**2)).astype(np.float32)
+    for scale in at_scales(focus, (size,) * 3):
+        own = scale.radius_mm**2 / 5
+
+        def height(variance: float) -> float:
+            return float((sigma_mm**2 / (sigma_mm**2 + variance)) ** 1.5)
+
+        assert scale.mean[24, 24, 24] == pytest.approx(height(own), rel=0.03)
+        contrast = height(own) - height(4 * own)
+        assert scale.contrast[24, 24, 24] == pytest.approx(contrast, rel=0.05)
+
+
+def test_a_uniform_change_has_no_contrast() -> None:
+    for scale in at_scales(np.full((30, 30, 30), 3.0, np.float32), (3.0, 3.0, 4.0)):
+        assert np.abs(scale.contrast).max() < 1e-5
+
+
+def test_the_level_of_white_noise_is_what_its_filter_leaves_of_it() -> None:
+    white = np.random.default_rng(1).normal(size=(40, 40, 40)).astype(np.float32)
+    scale = next(at_scales(white + 10, (3.0,) * 3))
+    inside = np.ones(white.shape, bool)
+    level = noise_level(scale.contrast, np.full(white.shape, 10, np.float32), inside, (3.0,) * 3)
+    impulse = np.zeros((25, 25, 25), np.float32)
+    impulse[12, 12, 12] = 1
+    filtered = next(at_scales(impulse, (3.0,) * 3)).contrast
+    assert scale.radius_mm == SMALLEST_MM
+    assert np.median(level) == pytest.approx(np.sqrt((filtered**2).sum()), rel=0.05)
+
+
+def test_a_focus_does_not_raise_the_level_around_itself() -> None:
+    white = np.random.default_rng(2).normal(size=(40, 40, 40)).astype(np.float32)
+    activity, inside = np.full(white.shape, 10, np.float32), np.ones(white.shape, bool)
+    with_focus = white.copy()
+    with_focus[20, 20, 20] += 1000
+    levels = [
+        noise_level(next(at_scales(v, (3.0,) * 3)).contrast, activity, inside, (3.0,) * 3)
+        for v in (white, with_focus)
+    ]
+    assert levels[1][20, 20, 20] == pytest.approx(levels[0][20, 20, 20], rel=0.05)
