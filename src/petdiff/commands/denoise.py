@@ -8,9 +8,8 @@ from pathlib import Path
 
 from petdiff.denoising.request import Request
 from petdiff.denoising.scan import denoise_file
-from petdiff.errors import UsageError
-from petdiff.io.scan_search import find_scans
-from petdiff.many.jobs import is_pattern
+from petdiff.errors import InputRefused, UsageError
+from petdiff.many.jobs import Jobs, find_jobs, is_pattern
 from petdiff.many.rows import FOLDER, ScanRow
 from petdiff.many.scan_list import is_list
 from petdiff.progress import Progress
@@ -43,29 +42,35 @@ def denoise_inputs(
     Raises PetdiffError and its kinds, where nothing could be begun.
     """
     one = inputs[0] if len(inputs) == 1 and shard is None and cluster is None else None
-    if one is not None and _is_one_scan(one, output, request):
-        return Done(denoise_file(replace(request, scan=one), output, quiet=quiet))
+    found: Jobs | None = None
+    if one is not None:
+        found = _found_in_folder(one, output, request)
+        if found is None and not (is_list(one) or is_pattern(one)):
+            return Done(denoise_file(replace(request, scan=one), output, quiet=quiet))
     if request.series is not None:
         raise UsageError("`series` is for one scan: leave it out, or give it in a list of scans")
     from petdiff.many.run import run_many
 
     progress = Progress(quiet)
-    result = run_many(inputs, output, request, shard=shard, cluster=cluster, progress=progress)
+    result = run_many(
+        inputs, output, request, found=found, shard=shard, cluster=cluster, progress=progress
+    )
     if result.failed:
         _tell(result.failed, len(result.rows), result.files[0])
     return Done(result.files, int(bool(result.failed)))
 
 
-def _is_one_scan(path: Path, output: Path, request: Request) -> bool:
-    """Return whether an input stands for one scan: its results lie in the folder itself."""
+def _found_in_folder(path: Path, output: Path, request: Request) -> Jobs | None:
+    """Return the scans of a folder that holds several; None for one scan, and for no folder."""
     path = path.expanduser()
-    if is_list(path) or is_pattern(path):
-        return False
     if request.series is not None or not path.is_dir():
-        return True
-    if (output / FOLDER).is_dir():  # goes on with many
-        return False
-    return len(find_scans(path, without=output).readable) < 2
+        return None
+    try:
+        found = find_jobs([path], request, output)
+    except InputRefused:
+        return None  # read as one scan, the folder is refused with what it holds
+    goes_on = (output / FOLDER).is_dir()
+    return found if found.readable > 1 or goes_on else None
 
 
 def _tell(failed: Sequence[ScanRow], total: int, summary: Path) -> None:

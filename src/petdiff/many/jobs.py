@@ -21,10 +21,14 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Job:
-    """One scan to denoise: the name of its results, and what is asked of it."""
+    """One scan to denoise: the name of its results, and what is asked of it.
+
+    is_damaged  whether there are only damaged files, so that the reason is all that comes of it
+    """
 
     name: str
     request: Request
+    is_damaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,11 @@ class Jobs:
 
     jobs: tuple[Job, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def readable(self) -> int:
+        """How many of them are not known to be damaged."""
+        return sum(not job.is_damaged for job in self.jobs)
 
 
 def find_jobs(inputs: Sequence[Path], template: Request, output: Path) -> Jobs:
@@ -58,7 +67,10 @@ def find_jobs(inputs: Sequence[Path], template: Request, output: Path) -> Jobs:
         scans.append(FoundScan(name, row.request.scan, row.request.series))
         requests.append(row.request)
     named = with_own_names(scans)
-    jobs = [Job(scan.name, request) for scan, request in zip(named, requests, strict=True)]
+    jobs = [
+        Job(scan.name, request, scan.is_damaged)
+        for scan, request in zip(named, requests, strict=True)
+    ]
     jobs.sort(key=lambda job: job.name)
     if not jobs:
         raise InputRefused(f"{_listing(inputs)}: no PET scan was found{_but(left_out)}")

@@ -37,7 +37,7 @@ class ScanRow(BaseModel):
     status    denoised; refused: the input cannot be used; failed: something went wrong; waiting:
               not yet begun
     reason    why it was refused or has failed
-    seconds   that it took
+    seconds   that it took; cpu_seconds: of the processor, which other programs do not lengthen
     change    of the whole scan's activity, denoised / measured - 1
     warnings  a sentence for all that is unusual
     record    its run.json within the folder of all results
@@ -51,6 +51,7 @@ class ScanRow(BaseModel):
     status: Status
     reason: FileName = ""
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     change: float | None = None
     warnings: tuple[FileName, ...] = ()
     record: FileName | None = None

@@ -15,7 +15,7 @@ from petdiff.errors import PetdiffError, UsageError
 from petdiff.inference.options import DenoiseOptions, DenoiseSettings
 from petdiff.inference.run_record import Form
 from petdiff.inference.session import Session
-from petdiff.many.jobs import Job, find_jobs, shard_of
+from petdiff.many.jobs import Job, Jobs, find_jobs, shard_of
 from petdiff.many.rows import ScanRow, is_current, read_row, store_row
 from petdiff.many.summary import write_summary
 from petdiff.many.work import Task, denoise_job, denoise_task
@@ -87,15 +87,20 @@ def run_many(
     output: Path,
     template: Request,
     *,
+    found: Jobs | None = None,
     shard: str | None = None,
     cluster: str | None = None,
     progress: Progress,
 ) -> ManyResult:
-    """Do as `denoise_many` does, with what is asked of each scan in `template`."""
+    """Do as `denoise_many` does, with what is asked of each scan in `template`.
+
+    found  what `find_jobs` has found, where it was called already
+    """
     output = output.expanduser().absolute()
     _require_folder(output)
-    with progress.stage("searching"):
-        found = find_jobs(inputs, template, output)
+    if found is None:
+        with progress.stage("searching"):
+            found = find_jobs(inputs, template, output)
     for note in found.notes:
         progress.say(f"note    {note}")
     jobs = shard_of(found.jobs, shard)

@@ -59,7 +59,7 @@ def denoise_job(job: Job, output: Path, model: Model) -> ScanRow:
     A result that is there already is kept where settings and scan are the same as then; else a new
     one takes its place.
     """
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     asked = asked_of(job.request, model.sha256)
     now = stamp(job.request)
     try:
@@ -76,7 +76,8 @@ def denoise_job(job: Job, output: Path, model: Model) -> ScanRow:
         seconds = None
         row = _row_of_failure(job.name, problem, asked)
     taken = time.perf_counter() - start if seconds is None else seconds
-    row = row.model_copy(update={"seconds": round(taken, 3)})
+    cpu = time.process_time() - cpu_start
+    row = row.model_copy(update={"seconds": round(taken, 3), "cpu_seconds": round(cpu, 3)})
     store_row(output, row)
     return row
 
