@@ -122,7 +122,7 @@ def test_an_unknown_or_wrongly_addressed_peer_is_turned_away(
         assert not one.is_established
     log = capsys.readouterr().err
     assert "association of STRANGER at 127.0.0.1 refused: it is not among the senders" in log
-    assert "it calls OTHER, and this is PETDIFF" in log
+    assert "it calls OTHER, not PETDIFF" in log
     assert "connection from 127.0.0.1 refused: the address is not allowed" in log
 
 

@@ -11,7 +11,6 @@ import time
 from contextlib import suppress
 from io import BytesIO
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
@@ -35,6 +34,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 from petdiff import disk
 from petdiff.errors import UsageError
 from petdiff.node.arrivals import NO_ROOM, NOT_UNDERSTOOD, Arrivals
+from petdiff.node.connections import Connections, hang_up
 from petdiff.node.counters import Counters
 from petdiff.node.log import say, say_seldom
 from petdiff.node.peers import ServerTLS
@@ -48,8 +48,11 @@ _UNCOMPRESSED = (
 )
 _COMPRESSED = (RLELossless, JPEGLosslessSV1, JPEGLossless, JPEGLSLossless, JPEG2000Lossless)
 _PDU_BYTES = 131_072
-_REJECTED_SENDER = (0x01, 0x01, 0x03)  # result, source, reason: calling AE title (PS3.8 9.3.4)
+# Result, source and reason of a rejection (PS3.8 9.3.4).
+_UNKNOWN_SENDER, _LIMIT_EXCEEDED = (0x01, 0x01, 0x03), (0x02, 0x03, 0x02)
+_MOST_THREADS = 1000  # of connections, most of them closed
 _HANDSHAKE_S, _REQUEST_S = 10.0, 10.0
+_HANG_UP_S = 0.5  # that closing a connection may take
 _IDLE_S = 3.0  # after which an association gives way to a new one where all are taken
 _POLL_S = 1.0  # to see that it is to stop
 
@@ -63,10 +66,11 @@ class DicomServer:
     def __init__(self, settings: NodeSettings, arrivals: Arrivals, counters: Counters) -> None:
         silence_pynetdicom()
         listen = settings.listen
-        handler = _Handler(settings, arrivals, counters)
+        self._connections = Connections()
+        handler = _Handler(settings, arrivals, counters, self._connections)
         entity = AE(ae_title=listen.ae_title)
         entity.require_called_aet = True
-        entity.maximum_associations = listen.associations
+        entity.maximum_associations = _MOST_THREADS  # it counts closed connections for a while
         entity.maximum_pdu_size = _PDU_BYTES
         entity.network_timeout = listen.idle_seconds
         entity.acse_timeout = entity.dimse_timeout = _REQUEST_S
@@ -88,7 +92,7 @@ class DicomServer:
                 f"listen.port {listen.port} at {listen.address} cannot be opened "
                 f"({disk.reason(problem)}): take another, or stop what has it"
             ) from None
-        self._server.admit(settings, handler)
+        self._server.admit(settings, handler, self._connections)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_POLL_S,), name="DICOM port", daemon=True
         )
@@ -96,7 +100,7 @@ class DicomServer:
     @property
     def open_associations(self) -> int:
         """The number of associations that are open now."""
-        return len(self._server.active_associations)
+        return len(self._connections.all())
 
     def start(self) -> None:
         """Answer peers from now on."""
@@ -109,8 +113,8 @@ class DicomServer:
             socketserver.BaseServer.shutdown(self._server)
         with suppress(OSError):
             self._server.server_close()
-        for association in self._server.active_associations:
-            _hang_up(association)
+        for association in self._connections.all():
+            hang_up(association)
 
 
 class _Server(ThreadedAssociationServer):
@@ -119,8 +123,8 @@ class _Server(ThreadedAssociationServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def admit(self, settings: NodeSettings, handler: _Handler) -> None:
-        self._settings, self._handler = settings, handler
+    def admit(self, settings: NodeSettings, handler: _Handler, connections: Connections) -> None:
+        self._settings, self._handler, self._connections = settings, handler, connections
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         address = str(client_address[0])
@@ -128,9 +132,10 @@ class _Server(ThreadedAssociationServer):
             self._handler.refused(f"connection from {address}", "the address is not allowed")
             return False
         most = self._settings.listen.associations
-        if len(self.active_associations) >= most:
-            self._handler.end_idlest(self.active_associations)
-        if len(self.active_associations) >= 2 * most:
+        if len(self._connections.all()) >= most:
+            self._handler.end_idlest()
+        is_full = len(self._connections.all()) >= 2 * most
+        if is_full or len(self.active_associations) >= _MOST_THREADS:
             self._handler.refused(f"connection from {address}", "too many are open")
             return False
         return True
@@ -160,15 +165,22 @@ class _Server(ThreadedAssociationServer):
 class _Handler:
     """What happens on each event of an association."""
 
-    def __init__(self, settings: NodeSettings, arrivals: Arrivals, counters: Counters) -> None:
-        self._settings, self._arrivals, self._counters = settings, arrivals, counters
+    def __init__(
+        self,
+        settings: NodeSettings,
+        arrivals: Arrivals,
+        counters: Counters,
+        connections: Connections,
+    ) -> None:
+        self._settings, self._arrivals = settings, arrivals
+        self._counters, self._connections = counters, connections
         self._most_bytes = settings.listen.image_mb << 20
-        # When each was last heard, and the bytes of its message so far.
-        self._heard: WeakKeyDictionary[Association, tuple[float, int]] = WeakKeyDictionary()
 
     def bound(self) -> list[evt.EventHandlerType]:
         """Return the handlers by event."""
         return [
+            (evt.EVT_CONN_OPEN, self._opened),
+            (evt.EVT_CONN_CLOSE, self._closed),
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_REJECTED, self._rejected),
             (evt.EVT_ACCEPTED, self._accepted),
@@ -183,14 +195,20 @@ class _Handler:
         self._counters.add("associations_refused")
         say_seldom(f"{who} refused: {why}")
 
-    def end_idlest(self, associations: list[Association]) -> None:
-        """Hang up on the association that has been silent for longest, and wait for its end."""
-        heard = {one: self._heard.get(one, (time.monotonic(), 0))[0] for one in associations}
-        idlest = min(heard, key=lambda one: heard[one])
-        if time.monotonic() - heard[idlest] >= _IDLE_S:
+    def end_idlest(self) -> None:
+        """Hang up on the connection that has been silent for longest, if that is long enough."""
+        idlest, deadline = self._connections.idlest(_IDLE_S), time.monotonic() + _HANG_UP_S
+        if idlest is not None:
             say_seldom(f"association of {_peer(idlest)} ended: idle, and all are taken")
-            _hang_up(idlest)
-            idlest.join(timeout=1.0)
+            hang_up(idlest)
+            while self._connections.is_open(idlest) and time.monotonic() < deadline:
+                time.sleep(0.005)
+
+    def _opened(self, event: evt.Event) -> None:
+        self._connections.opened(event.assoc)
+
+    def _closed(self, event: evt.Event) -> None:
+        self._connections.closed(event.assoc)
 
     def _requested(self, event: evt.Event) -> None:
         peer = event.assoc.requestor
@@ -198,14 +216,19 @@ class _Handler:
         address = str(peer.address)
         if not self._settings.may_send(title, address):
             self.refused(f"association of {title} at {address}", "it is not among the senders")
-            event.assoc.acse.send_reject(*_REJECTED_SENDER)
-            event.assoc.kill()
+            self._reject(event.assoc, _UNKNOWN_SENDER)
+        elif len(self._connections.all()) > self._settings.listen.associations:
+            self.refused(f"association of {title} at {address}", "too many are open")
+            self._reject(event.assoc, _LIMIT_EXCEEDED)
+
+    def _reject(self, association: Association, reason: tuple[int, int, int]) -> None:
+        association.acse.send_reject(*reason)
+        association.kill()
 
     def _rejected(self, event: evt.Event) -> None:
         peer, own = event.assoc.requestor.primitive, self._settings.listen.ae_title
-        called = str(peer.called_ae_title).strip() if peer else own
-        why = "too many are open" if called == own else f"it calls {called}, and this is {own}"
-        self.refused(f"association of {_peer(event.assoc)}", why)
+        called = str(peer.called_ae_title).strip() if peer else ""
+        self.refused(f"association of {_peer(event.assoc)}", f"it calls {called}, not {own}")
 
     def _accepted(self, event: evt.Event) -> None:
         self._counters.add("associations_accepted")
@@ -215,15 +238,13 @@ class _Handler:
         say_seldom(f"association of {_peer(event.assoc)} broke off, or was idle for too long")
 
     def _received(self, event: evt.Event) -> None:
-        size = self._heard.get(event.assoc, (0.0, 0))[1] + len(event.data)
-        self._heard[event.assoc] = time.monotonic(), size
-        if size > self._most_bytes:
+        if self._connections.heard(event.assoc, len(event.data)) > self._most_bytes:
             say(f"association of {_peer(event.assoc)} ended: an image above listen.image_mb")
-            _hang_up(event.assoc)
+            hang_up(event.assoc)
 
     def _store(self, event: evt.Event) -> int:
         """Hand an image to the arrivals; whatever goes wrong is a status for the sender."""
-        self._heard[event.assoc] = time.monotonic(), 0
+        self._connections.end_message(event.assoc)
         try:
             data: BytesIO = event.request.DataSet  # type: ignore
             meta = b"\0" * 128 + b"DICM" + encode_file_meta(event.file_meta)
@@ -242,14 +263,6 @@ def silence_pynetdicom() -> None:
     logger = logging.getLogger("pynetdicom")
     logger.setLevel(logging.CRITICAL + 1)
     logger.propagate = False
-
-
-def _hang_up(association: Association) -> None:
-    """Close a connection at once; its threads then end by themselves."""
-    connection = association.dul.socket
-    if connection is not None and connection.socket is not None:
-        with suppress(OSError):
-            connection.socket.shutdown(socket.SHUT_RDWR)
 
 
 def _title(association: Association) -> str:
