@@ -7,9 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 import petdiff
 from petdiff import cli
+from petdiff.methods.flow3d import Flow3D
+from petdiff.methods.model import save_model
 from support.audited import body, image, lesion, measured
 
 
@@ -78,3 +81,19 @@ def test_another_grid_is_refused(
     arguments = ["audit", str(files["measured"]), str(tmp_path / "cut.nii.gz")]
     assert cli.run([*arguments, "-o", str(tmp_path / "o"), "--quiet"]) == 3
     assert "resample the denoised scan" in capsys.readouterr().err
+
+
+def test_denoise_audits_its_own_result(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    method = Flow3D.create("tiny")
+    save_model(tmp_path / "tiny.safetensors", method.network, method.card({}), torch.float16)
+    out = tmp_path / "out"
+    arguments = ["denoise", files["measured"], "-o", out, "--model", tmp_path / "tiny.safetensors"]
+    assert cli.run([str(one) for one in arguments]) == 0
+    record = json.loads((out / "run.json").read_text())
+    assert f"audit   {record['audit']['verdict']}\n" in capsys.readouterr().err
+    again = petdiff.audit(petdiff.read(files["measured"]), petdiff.read(out / "denoised.nii.gz"))
+    assert again.record.verdict == record["audit"]["verdict"]
+    assert "Audit against the measured scan" in (out / "report.html").read_text(encoding="utf-8")

@@ -22,6 +22,7 @@ from petdiff.report.notices import notices
 from petdiff.report.packed import Packed, finest_step, pack
 from petdiff.report.page import has_viewer, record_rows, write_page
 from petdiff.report.trained_on import trained_on
+from petdiff.uncertainty.audit.record import AuditRecord, Finding
 from support.chromium import SOFTWARE_GL, WITHOUT_GL, Chromium, find_chromium
 from support.run_records import denoising_record, run_record
 
@@ -31,6 +32,21 @@ PNG = base64.b64decode(
 EVIL = '</script><img src=x onerror="document.title=1">$title&amp;.nii'
 # Stored as many scanners store: i to the left, k to the feet, with an offset; axes swapped.
 AFFINE = np.array([[0, -4.0, 0, 60], [3.0, 0, 0, -30], [0, 0, -5.0, 90], [0, 0, 0, 1]])
+
+AUDITED = AuditRecord(
+    verdict="contradicts the measured scan: 1 fabrication",
+    alpha=0.05,
+    z_needed=5.3,
+    unit="SUV",
+    scales=(),
+    found={"fabrication": 1, "omission": 0, "shift": 0},
+    findings=(
+        Finding(
+            kind="fabrication", position_mm=(-20.0, -15.0, 55.0), voxel=(5, 20, 7),
+            diameter_mm=16, measured=1.5, denoised=4.5, z=-7.1, p=2e-8,
+        ),
+    ),
+)  # fmt: skip
 
 Opened = tuple[Chromium, PETImage, PETImage]
 
@@ -57,7 +73,7 @@ def written(folder: Path, name: str = "scan.nii") -> tuple[Path, PETImage, PETIm
         spread,
         name=name,
         title="a model",
-        record=run_record(measured, denoised),
+        record=run_record(measured, denoised).model_copy(update={"audit": AUDITED}),
         picture=folder / "picture.png",
     )
     return folder / "report.html", measured, denoised
@@ -185,6 +201,16 @@ def test_training_that_is_no_table_is_not_stated(training: object) -> None:
     assert trained_on(training).sentence == "not stated"
 
 
+def test_the_audit_is_a_notice_and_a_table(tmp_path: Path) -> None:
+    page, measured, denoised = written(tmp_path)
+    text = page.read_text(encoding="utf-8")
+    record = run_record(measured, denoised).model_copy(update={"audit": AUDITED})
+    assert notices(record)[0].startswith("Audit: the result contradicts the measured scan: 1 fab")
+    assert "<th scope=row>fabrication</th>" in text
+    assert 'data-file-voxel="5,20,7">-20, -15, 55 mm<' in text
+    assert dict(record_rows(record))["audit"] == AUDITED.verdict
+
+
 def test_page_names_no_patient_and_loads_nothing(tmp_path: Path) -> None:
     text = written(tmp_path, EVIL)[0].read_text(encoding="utf-8")
     for secret in ("DOE JOHN", "1.2.345678", "19990909", "77.125", "/home/jane", str(tmp_path)):
@@ -281,6 +307,15 @@ def test_crosshair_moves_and_reads_the_files_voxel(
         assert values["difference"] == pytest.approx(after - before, abs=0.0102)
         assert values["spread"] == pytest.approx(abs(scan(5).suv[voxel]), abs=0.0051)
     assert len(seen) == len(moves)
+
+
+@needs_viewer
+def test_a_finding_of_the_audit_moves_the_crosshair_to_its_voxel(opened: Opened) -> None:
+    browser, measured, _ = opened
+    browser.value("document.querySelector('button.to-place').click()")
+    browser.wait("document.getElementById('place').dataset.voxel === '[5,20,7]'")
+    _, values = read_out(browser)
+    assert values["measured"] == pytest.approx(float(measured.suv[5, 20, 7]), abs=0.02)
 
 
 @needs_viewer

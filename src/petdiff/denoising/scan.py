@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from petdiff import __version__
 from petdiff.data.fingerprint import scan_fingerprint
+from petdiff.denoising.audit import audit_of
 from petdiff.denoising.bids import derivative_of, provenance, unit_name
 from petdiff.denoising.frames import frames_text, mean_result, with_frame_figures
 from petdiff.denoising.interval import intervals_of
@@ -26,6 +27,7 @@ from petdiff.inference.run_record import Form, RunRecord, ScanFacts
 from petdiff.io import Derivation, write
 from petdiff.progress import Progress, Tick
 from petdiff.runs import require_free, whole_additions, whole_folder, write_json
+from petdiff.uncertainty.audit.record import AuditRecord
 from petdiff.units import share_of
 from petdiff.volume.activity import activity_change
 
@@ -177,9 +179,11 @@ def _inform(
         with progress.stage("curves"), progress.optional(folder / "frames.png"):
             draw_curves(scan, found, folder / "frames.png")
     result = mean_result(found) if isinstance(found, FramesResult) else found
+    with progress.stage("audit"):
+        checked = audit_of(image, result.image, progress)
 
     def record() -> RunRecord:
-        return _record(request, image, known, result, form, progress)
+        return _record(request, image, known, result, form, progress, checked)
 
     with progress.stage("preview"), progress.optional(folder / "preview.png"):
         draw_preview(request, image, result, folder / "preview.png")
@@ -187,11 +191,19 @@ def _inform(
         make_page(request, image, result, record(), folder, progress)
     final = record()
     write_json(folder / "run.json", final)
+    if checked is not None:
+        progress.say(f"audit   {checked.verdict}")
     return final
 
 
 def _record(
-    request: Request, image: PETImage, known: str, result: Result, form: Form, progress: Progress
+    request: Request,
+    image: PETImage,
+    known: str,
+    result: Result,
+    form: Form,
+    progress: Progress,
+    checked: AuditRecord | None,
 ) -> RunRecord:
     return RunRecord(
         options=request.asked(),
@@ -201,6 +213,7 @@ def _record(
         activity=activity_change(
             image.values, result.image.values, image.spacing_mm, in_suv=image.in_suv
         ),
+        audit=checked,
         seconds=dict(progress.seconds),
         missing=dict(progress.missing),
     )

@@ -13,6 +13,7 @@ from petdiff.inference.options import DenoiseOptions
 from petdiff.inference.record import DenoisingRecord
 from petdiff.io.json_files import read_json
 from petdiff.records import FileName, RunFacts
+from petdiff.uncertainty.audit.record import AuditRecord
 from petdiff.volume.activity import ActivityChange
 
 _OF_THE_PROCESS = ("petdiff", "finished", "versions", "machine", "peak_memory_bytes")
@@ -86,6 +87,8 @@ class RunRecord(RunFacts):
     """The content of run.json.
 
     activity  what denoising did to it; of a scan of frames, of the mean over them
+    audit     what the result shows without the data's support, or has lost; None where there was no
+              audit
     """
 
     options: Asked
@@ -93,6 +96,7 @@ class RunRecord(RunFacts):
     output_form: Form
     denoising: DenoisingRecord
     activity: ActivityChange
+    audit: AuditRecord | None = None
 
 
 def read_run_record(path: str | Path) -> RunRecord:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from petdiff.inference.record import DenoisingRecord, FrameRecord, ModelUsed
 from petdiff.inference.run_record import RunRecord, ScanFacts
 from petdiff.report.trained_on import trained_on
+from petdiff.uncertainty.audit.record import AuditRecord
 from petdiff.volume.activity import ActivityChange
 
 _NOTABLE_CHANGE = 0.02
@@ -20,7 +21,17 @@ def notices(record: RunRecord) -> list[str]:
     scan, run = record.input, record.denoising
     header = [f"Header: {warning}" for warning in (*scan.suv.warnings, *scan.warnings)]
     activity, frames = activity_notices(record.activity), _frames(run.frames)
-    return [*activity, *frames, *_unit(scan), *header, *_grid(scan, run), *_model(run.model)]
+    audit = _audit(record.audit)
+    return [
+        *audit, *activity, *frames, *_unit(scan), *header, *_grid(scan, run), *_model(run.model)
+    ]  # fmt: skip
+
+
+def _audit(audit: AuditRecord | None) -> list[str]:
+    """Say that the result contradicts the measured scan."""
+    if audit is None or not (audit.found.get("fabrication") or audit.found.get("omission")):
+        return []
+    return [f"Audit: the result {audit.verdict}. The places are listed below."]
 
 
 def _unit(scan: ScanFacts) -> list[str]:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from petdiff.image import PETImage
 from petdiff.inference.run_record import RunRecord, SUVFacts
 from petdiff.records import PeakMemory
+from petdiff.report.audit_section import audit_section
 from petdiff.report.notices import millimetres, notices
 from petdiff.report.packed import Packed, pack
 from petdiff.report.preview import SUV_WINDOWS, coronal_projection, display_window
@@ -82,6 +83,7 @@ def write_page(
         picture=base64.b64encode(picture.read_bytes() if picture.is_file() else b"").decode(),
         record=_table(record_rows(record)),
         activity=_activity_table(record.activity),
+        audit=audit_section(record.audit),
         finished=escape(f"{record.finished:%Y-%m-%d %H:%M %Z}"),
         petdiff=escape(record.petdiff),
         data=_data(packed, measured, denoised, spread) if packed else "",
@@ -106,6 +108,7 @@ def record_rows(record: RunRecord) -> list[tuple[str, str]]:
         ("trained on", trained_on(model.training).sentence),
         ("asked", f"{run.steps} step(s), {run.samples} sample(s), seed {run.seed}"),
         ("device", f"{run.device}; {run.precision}"),
+        ("audit", "" if record.audit is None else record.audit.verdict),
         ("worked on", _grid(run.working_shape, run.working_voxel_mm)),
         ("stored unit", scan.unit),
         ("SUV rule" if suv.rule else "no SUV", _suv_rule(suv)),

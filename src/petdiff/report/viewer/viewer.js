@@ -167,6 +167,16 @@
     read();
   }
 
+  // The page's voxel at a voxel of the file: each axis of the one runs along one of the other.
+  function fromFile(file) {
+    const found = at.slice();
+    toFile.slice(0, 3).forEach((row, axis) => {
+      const own = [0, 1, 2].reduce((best, a) => (Math.abs(row[a]) > Math.abs(row[best]) ? a : best), 0);
+      found[own] = Math.round((file[axis] - row[3]) / row[own]);
+    });
+    return found;
+  }
+
   const apply = (rows, [x, y, z]) => rows.slice(0, 3).map(([a, b, c, d]) => a * x + b * y + c * z + d);
 
   function read() {
@@ -323,6 +333,12 @@
         const top = Number(event.target.value);
         if (top > 0 && Number.isFinite(top)) tops[name] = top;
         rewindow();
+      });
+    }
+    for (const link of document.querySelectorAll("button.to-place")) {
+      link.addEventListener("click", () => {
+        moveTo(fromFile(link.dataset.fileVoxel.split(",").map(Number)));
+        $("columns").scrollIntoView({ block: "nearest" });
       });
     }
     $("play").addEventListener("click", () => play(playing === null));
