@@ -211,7 +211,8 @@ def test_denoised_scan_appears_whole_with_its_record(
     assert record["options"]["drf"] == record["denoising"]["drf"] == 4
     assert len(record["denoising"]["model"]["sha256"]) == 64
     assert record["input"]["suv"]["rule"]
-    assert set(record["seconds"]) == {"reading", "denoising", "writing", "preview", "page"}
+    stages = {"reading", "denoising", "writing", "audit", "preview", "page"}
+    assert set(record["seconds"]) == stages
     assert record["peak_memory_bytes"]["main"] > 1e7
     change = after.suv.sum(dtype=float) / before.suv.sum(dtype=float) - 1
     assert record["activity"]["relative_change"] == pytest.approx(change, abs=1e-6)
