@@ -30,6 +30,7 @@ def test_a_folder_and_a_destination_are_enough_and_listen_on_loopback(tmp_path: 
 def test_who_may_send_is_a_matter_of_title_and_address(tmp_path: Path) -> None:
     senders = '[[senders]]\nae_title = "SCANNER"\naddresses = ["10.1.0.0/16", "10.2.0.7"]\n'
     senders += '[[senders]]\nae_title = "PACS"\naddresses = ["::1"]\ndestinations = ["two"]\n'
+    senders += 'dose = "1/4"\n'
     second = TO.replace('"pacs"', '"two"')
     content = f'folder = "q"\n[listen]\naddress = "0.0.0.0"\n{senders}{TO}{second}'
     settings = read(tmp_path, content)
@@ -41,6 +42,7 @@ def test_who_may_send_is_a_matter_of_title_and_address(tmp_path: Path) -> None:
     assert not settings.may_send("SCANNER", "127.0.0.1")
     assert settings.destinations_of("SCANNER") == ["pacs", "two"]
     assert settings.destinations_of("PACS") == ["two"]
+    assert (settings.dose_of("PACS"), settings.dose_of("SCANNER")) == ("1/4", None)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,10 @@ def test_who_may_send_is_a_matter_of_title_and_address(tmp_path: Path) -> None:
         (f'folder = "q"\n{TO}url = "http://x"', "destinations[1]: give either"),
         (f'folder = "q"\n{TO}{TO}', "two destinations are called pacs"),
         (f'folder = "q"\n[denoise]\ndose = "2"\n{TO}', "denoise: the setting dose"),
+        (
+            f'folder = "q"\n[[sources]]\nname = "s"\nurl = "http://x"\ndose = 4\n{TO}',
+            "sources[1].dose: the setting dose",
+        ),
         (f'folder = "q"\n[denoise]\nmodel = 3\n{TO}', "denoise.model"),
         (f'folder = "q"\n[listen]\nae_title = "far too long a title"\n{TO}', "listen.ae_title"),
         (

@@ -1,7 +1,8 @@
 """A worker that gives each series back as it is, without a model: what the network tests need.
 
 Its one argument says how it behaves: copy, refuse, fail, die (at every series), die-once (a file
-beside the series remembers), or unusable (as with a model that is not there).
+beside the series remembers), full-once (as with a full disk), or unusable (as with a model that is
+not there).
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ def answer(entry: Entry, behaviour: str) -> Reply:
     if behaviour == "die" or (behaviour == "die-once" and not mark.exists()):
         mark.touch()
         os._exit(7)
+    if behaviour == "full-once" and not mark.exists():
+        mark.touch()
+        return Reply(outcome="failed", public="the disk is full", disk_full=True)
     if behaviour == "refuse" or (behaviour == "copy" and is_own(entry)):
         return Reply(outcome="refused", reason="a header says so", public="see reason.txt")
     if behaviour == "fail":

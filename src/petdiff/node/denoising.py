@@ -59,7 +59,7 @@ class Ready:
 
 
 class Denoiser(threading.Thread):
-    """Denoises series until `stop` is set."""
+    """Denoises series until `stop` is set; `dose_of` gives the dose of a sender's series."""
 
     def __init__(
         self,
@@ -70,10 +70,11 @@ class Denoiser(threading.Thread):
         *,
         seconds: float,
         stop: threading.Event,
+        dose_of: Callable[[str], str | float | None] = lambda _: None,
     ) -> None:
         super().__init__(name="denoiser", daemon=True)
         self._queue, self._ready, self._worker, self._counters = queue, ready, worker, counters
-        self._seconds, self._stop_event = seconds, stop
+        self._seconds, self._stop_event, self._dose_of = seconds, stop, dose_of
 
     def run(self) -> None:
         """Take one series after the other."""
@@ -131,7 +132,8 @@ class Denoiser(threading.Thread):
             return
         say(f"series {entry.number}: denoising")
         try:
-            reply = self._worker.denoise(entry, self._seconds)
+            dose = self._dose_of(entry.origin.sender)
+            reply = self._worker.denoise(entry, self._seconds, dose)
         except WorkerDied as problem:
             if self._stop_event.is_set():
                 return  # it lies in working/, where the next start finds it

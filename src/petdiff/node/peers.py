@@ -15,6 +15,9 @@ from pydantic import (
     model_validator,
 )
 
+from petdiff.errors import UsageError
+from petdiff.module.settings import ModuleSettings
+
 TABLE = ConfigDict(frozen=True, extra="forbid")
 _AE_TITLE = re.compile(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?")  # PS3.5 6.2: no backslash
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
@@ -38,6 +41,15 @@ def _file(given: Path) -> Path:
     return given
 
 
+def _share(given: str | float) -> str | float:
+    try:
+        ModuleSettings.of({"dose": given})
+    except UsageError as problem:
+        raise ValueError(str(problem)) from None
+    return given
+
+
+Dose = Annotated[str | float, AfterValidator(_share)]
 AETitle = Annotated[str, AfterValidator(_ae_title)]
 Name = Annotated[str, AfterValidator(_name)]
 ExistingFile = Annotated[Path, AfterValidator(_file)]
@@ -75,12 +87,16 @@ class ClientTLS(BaseModel):
 
 
 class Sender(BaseModel):
-    """Who may send, and where the results of its series go; without destinations, to all."""
+    """Who may send, and where the results of its series go; without destinations, to all.
+
+    dose  the share of the full dose of what it sends; None: that of [denoise]
+    """
 
     model_config = TABLE
     ae_title: AETitle
     addresses: Annotated[tuple[IPvAnyNetwork, ...], Field(min_length=1)]
     destinations: tuple[str, ...] = ()
+    dose: Dose | None = None
 
 
 class Destination(BaseModel):
@@ -115,6 +131,7 @@ class Source(BaseModel):
     days           how old studies may be; 0: any age
     matching       further attributes by keyword, as SeriesDescription = "*WB*"
     destinations   of what comes from it; none: all
+    dose           the share of the full dose of what comes from it; None: that of [denoise]
     """
 
     model_config = TABLE
@@ -124,5 +141,6 @@ class Source(BaseModel):
     days: Annotated[int, Field(ge=0, le=36_500)] = 7
     matching: dict[Annotated[str, Field(pattern="^[A-Z][A-Za-z]+$")], str] = {}
     destinations: tuple[str, ...] = ()
+    dose: Dose | None = None
     token_file: ExistingFile | None = None
     tls: ClientTLS | None = None

@@ -179,6 +179,7 @@ class Node:
                 self.counters,
                 seconds=60 * self.settings.denoise.minutes,
                 stop=self._stop,
+                dose_of=self.settings.dose_of,
             ).start()
 
     def _serve(self, stop: threading.Event) -> None:

@@ -149,6 +149,11 @@ class NodeSettings(BaseModel):
                     raise ValueError(f"{giver} names the destination {name}{nearest(name, known)}")
         return self
 
+    def dose_of(self, giver: str) -> str | float | None:
+        """Return the dose of what a sender or source gives; None: that of `denoise`."""
+        senders = {sender.ae_title: sender.dose for sender in self.senders}
+        return ({source.name: source.dose for source in self.sources} | senders).get(giver)
+
     def _routes(self) -> list[tuple[str, tuple[str, ...]]]:
         """Return the destinations by who gives series: AE titles and names of sources."""
         senders = [(sender.ae_title, sender.destinations) for sender in self.senders]

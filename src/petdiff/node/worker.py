@@ -51,7 +51,8 @@ def main() -> int:
     _answer(replies, Reply(outcome="ready", public=f"{Path(model.name).name} on {device}"))
     while True:
         job = Job.model_validate_json(lines.get())
-        _answer(replies, _denoised(Path(job.path), model, settings))
+        own = settings if job.dose is None else settings.model_copy(update={"dose": job.dose})
+        _answer(replies, denoised(Path(job.path), model, own))
 
 
 def _lines_until_the_node_ends() -> queue.SimpleQueue[str]:
@@ -72,7 +73,7 @@ def _answer(replies: TextIO, reply: Reply) -> None:
     replies.flush()
 
 
-def _denoised(path: Path, model: Model, settings: ModuleSettings) -> Reply:
+def denoised(path: Path, model: Model, settings: ModuleSettings) -> Reply:
     """Denoise the series in a folder; whatever goes wrong is a reply."""
     entry = read_entry(path)
     if entry is None:

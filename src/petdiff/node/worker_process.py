@@ -54,9 +54,9 @@ class WorkerProcess:
             )
         return self._ask(self._settings, _START_SECONDS)
 
-    def denoise(self, entry: Entry, seconds: float) -> Reply:
-        """Have a series denoised within `seconds`. Raises WorkerDied."""
-        return self._ask(Job(path=str(entry.path)), seconds)
+    def denoise(self, entry: Entry, seconds: float, dose: str | float | None = None) -> Reply:
+        """Have a series denoised in `seconds`, at the settings' dose or another; or WorkerDied."""
+        return self._ask(Job(path=str(entry.path), dose=dose), seconds)
 
     @property
     def runs(self) -> bool:

@@ -31,7 +31,8 @@ class Reply(BaseModel):
 
 
 class Job(BaseModel):
-    """A series to denoise: its folder."""
+    """A series to denoise: its folder, and its dose where that is not the settings'."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     path: str
+    dose: str | float | None = None
