@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from petdiff.measurement.region import Region as Region
     from petdiff.measurement.region import ball_region as ball_region
     from petdiff.measurement.region import mask_region as mask_region
+    from petdiff.measurement.run import measure_run as measure_run
     from petdiff.measurement.run import read_run as read_run
     from petdiff.methods.model import Model as Model
     from petdiff.methods.model import load_model as load_model
@@ -74,6 +75,7 @@ _HOMES = {
     "find_lesions": "petdiff.measurement.foci",
     "read_regions": "petdiff.measurement.files",
     "read_run": "petdiff.measurement.run",
+    "measure_run": "petdiff.measurement.run",
     "load_model": "petdiff.methods.model",
     "Model": "petdiff.methods.model",
     "run_node": "petdiff.node.run",

@@ -154,11 +154,11 @@ def measure(
     quiet: Quiet = False,
 ) -> None:
     """Measure regions of a run: mean, maximum, peak and volume, each with its interval."""
-    from petdiff.commands.measure import Asked, as_text, measure_run
+    from petdiff.commands.measure import Asked, as_text, measure_file
 
     spheres = tuple(sphere or ())
     asked = Asked(run, scan, mask, names, spheres, lesions, kind, resample, interval)
-    record = measure_run(asked, output, sr, quiet=quiet)
+    record = measure_file(asked, output, sr, quiet=quiet)
     print_result(record.model_dump_json(indent=2) if json else as_text(record))
 
 

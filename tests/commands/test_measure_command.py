@@ -89,9 +89,7 @@ def test_python_gives_the_same(run: Path, mask: Path, capsys: pytest.CaptureFixt
     assert measured(run, "--mask", mask, "--json") == 0
     command = json.loads(capsys.readouterr().out)["measurement"]
     done = petdiff.read_run(run)
-    calibration = petdiff.calibration_of(done.record.denoising.model.name)
-    regions = petdiff.read_regions(mask, done.measured)
-    found = petdiff.measure(done.measured, done.denoised, regions, calibration=calibration)
+    found = petdiff.measure_run(done, petdiff.read_regions(mask, done.measured), level=0.9)
     assert found.model_dump(mode="json") == command
 
 

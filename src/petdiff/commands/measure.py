@@ -9,22 +9,19 @@ from pathlib import Path
 
 from petdiff.commands.options.values import numbers
 from petdiff.denoising.pictures import title
-from petdiff.errors import InputRefused, UsageError
+from petdiff.errors import UsageError
 from petdiff.image import PETImage
 from petdiff.measurement.files import read_regions
 from petdiff.measurement.foci import FOUND_NOTE, find_lesions
-from petdiff.measurement.measure import measure
 from petdiff.measurement.record import Measurement
 from petdiff.measurement.region import Kind, Region, ball_region
-from petdiff.measurement.run import Run, intervals_of, read_run
+from petdiff.measurement.run import Run, measure_run, read_run
 from petdiff.measurement.structured_report import write_structured_report
 from petdiff.measurement.tables import table, write_csv
 from petdiff.progress import Progress
 from petdiff.records import FileName, RunFacts
 from petdiff.report.measures import write_measures_page
 from petdiff.runs import whole_folder, write_json
-
-DEFAULT_LEVEL = 0.9
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Asked:
     spheres  "x,y,z,r" in mm, RAS+
     lesions  "auto", or the value that foci must reach
     kind     of all regions; None: by their names
-    level    of the intervals; None: `DEFAULT_LEVEL`, where the model has intervals
+    level    of the intervals; None: 0.9, where the run has intervals
     """
 
     run: Path
@@ -69,7 +66,7 @@ class MeasuresRecord(RunFacts):
     measurement: Measurement
 
 
-def measure_run(
+def measure_file(
     asked: Asked, output: Path | None = None, report: Path | None = None, *, quiet: bool = False
 ) -> MeasuresRecord:
     """Measure the regions of a run.
@@ -99,7 +96,7 @@ def _measured(
         run = read_run(asked.run, asked.scan)
         regions = _regions(asked, run)
     with progress.stage("measuring"):
-        found = _with_intervals(asked, run, regions)
+        found = measure_run(run, regions, level=asked.level)
         if asked.lesions is not None:
             found = found.model_copy(update={"notes": (*found.notes, FOUND_NOTE)})
     model = run.record.denoising.model
@@ -129,18 +126,6 @@ def _page(path: Path, run: Run, found: Measurement) -> None:
         name=Path(run.record.options.scan).name,
         title=title(run.record.denoising),
     )
-
-
-def _with_intervals(asked: Asked, run: Run, regions: Sequence[Region]) -> Measurement:
-    """Measure; where no level was asked for, a scan without intervals has a note that says why."""
-    try:
-        intervals = intervals_of(run, DEFAULT_LEVEL if asked.level is None else asked.level)
-    except (InputRefused, UsageError) as problem:
-        if asked.level is not None:
-            raise
-        found = measure(run.measured, run.denoised, regions)
-        return found.model_copy(update={"notes": (*found.notes, str(problem))})
-    return measure(run.measured, run.denoised, regions, **intervals._asdict())
 
 
 def _regions(asked: Asked, run: Run) -> list[Region]:

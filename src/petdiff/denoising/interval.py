@@ -65,6 +65,8 @@ def intervals_of(
         raise UsageError(
             f"--interval: answers in {steps} steps were not calibrated; leave --steps out"
         )
+    if reason := calibration.dose_refused(options.drf):
+        raise InputRefused(reason)
     if reason := calibration.voxels_refused(scan.spacing_mm, level):
         raise InputRefused(reason)
     return Intervals(level, calibration, options.drf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,12 @@ from petdiff.inference.run_record import RunRecord, read_run_record
 from petdiff.io import read_static
 from petdiff.io.forms import existing
 from petdiff.io.volume_source import stored_factor
-from petdiff.measurement.measure import Intervals
+from petdiff.measurement.measure import Intervals, measure
+from petdiff.measurement.record import Measurement
+from petdiff.measurement.region import Region
 from petdiff.volume.activity import activity_change
 
+DEFAULT_LEVEL = 0.9
 _SAME_MM = 0.1  # how far apart voxels of one grid may lie
 _SAME_CHANGE = 0.005  # how far the change of activity may be from the recorded one
 _SUFFIX = {"nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "dicom": ""}
@@ -51,6 +55,23 @@ def read_run(folder: str | Path, scan: str | Path | None = None) -> Run:
     denoised = _denoised(folder, record, measured)
     _require_same(record, measured, denoised)
     return Run(record, measured, denoised)
+
+
+def measure_run(run: Run, regions: Sequence[Region], *, level: float | None = None) -> Measurement:
+    """Measure regions of a run, with the intervals of its model, settings and dose.
+
+    level  of the intervals; None: 0.9, and where the run has none, a note that says why
+
+    Raises InputRefused or UsageError where `level` is given and the run has no intervals.
+    """
+    try:
+        intervals = intervals_of(run, DEFAULT_LEVEL if level is None else level)
+    except (InputRefused, UsageError) as problem:
+        if level is not None:
+            raise
+        found = measure(run.measured, run.denoised, regions)
+        return found.model_copy(update={"notes": (*found.notes, str(problem))})
+    return measure(run.measured, run.denoised, regions, **intervals._asdict())
 
 
 def intervals_of(run: Run, level: float) -> Intervals:
