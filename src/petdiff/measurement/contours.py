@@ -11,10 +11,10 @@ from pydicom import Dataset
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
 from petdiff.measurement.frame_of_reference import require_same_frame
+from petdiff.measurement.kinds import kind_of
 from petdiff.measurement.polygons import Points, by_plane, plane_shares, stacked_shares
 from petdiff.measurement.region import Kind, Region, shares_region
 from petdiff.simulation.labels.label_file import printable
-from petdiff.simulation.labels.label_names import is_organ
 
 _log = logging.getLogger(__name__)
 
@@ -89,4 +89,4 @@ def _shares(index: list[Points], scan: PETImage, order: list[int]) -> NDArray[np
 def _kind(interpreted: str, title: str) -> Kind:
     if interpreted in _LESIONS:
         return "lesion"
-    return "organ" if interpreted in _ORGANS or is_organ(title) else "lesion"
+    return "organ" if interpreted in _ORGANS else kind_of(title)

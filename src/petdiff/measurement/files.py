@@ -14,9 +14,9 @@ from petdiff.io.dicom_file import read_file
 from petdiff.io.entries import Entry, file_entry, folder_entries
 from petdiff.io.forms import existing, form_of
 from petdiff.measurement.contours import contour_regions
+from petdiff.measurement.kinds import kind_of
 from petdiff.measurement.region import Kind, Region, label_regions
 from petdiff.measurement.segmentation import segment_regions
-from petdiff.simulation.labels.label_names import is_organ
 
 _MOST_REGIONS = 1000
 _LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"  # since 2024
@@ -69,9 +69,7 @@ def _labelled(
     if not labels.any():
         raise InputRefused(f"{path} is an empty mask: every voxel of the scan's grid is 0")
     called = read_names(path, None if names is None else Path(names))
-    kinds: dict[int, Kind] = {
-        number: kind or ("organ" if is_organ(name) else "lesion") for number, name in called.items()
-    }
+    kinds: dict[int, Kind] = {number: kind or kind_of(name) for number, name in called.items()}
     return label_regions(labels, called, kinds, scan, kind or "lesion")
 
 

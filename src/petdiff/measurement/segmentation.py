@@ -13,9 +13,9 @@ from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
 from petdiff.io.dicom_file import refusing
 from petdiff.measurement.frame_of_reference import require_same_frame
+from petdiff.measurement.kinds import kind_of
 from petdiff.measurement.region import Kind, Region, shares_region
 from petdiff.simulation.labels.label_file import printable
-from petdiff.simulation.labels.label_names import is_organ
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation, SegmentDescription
@@ -97,4 +97,4 @@ def _kind(described: SegmentDescription, title: str) -> Kind:
     category = str(described.segmented_property_category.value)
     if category in _OF_LESIONS:
         return "lesion"
-    return "organ" if category in _OF_ORGANS or is_organ(title) else "lesion"
+    return "organ" if category in _OF_ORGANS else kind_of(title)
