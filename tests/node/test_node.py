@@ -172,7 +172,7 @@ def test_an_image_beyond_the_limit_ends_the_association(
     image = pet_slices(np.zeros((1, 800, 800), np.int16))[0]  # 1.3 MB, and 1 MB is allowed
     with association(port(node)) as one:
         assert "Status" not in one.send_c_store(image)
-    assert "an image above listen.image_mb" in capsys.readouterr().err
+    assert "image above listen.image_mb" in capsys.readouterr().err
 
 
 def test_idle_associations_give_way(

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from petdiff import disk
 from petdiff.node.counters import Counters
-from petdiff.node.entry import Entry, read_record, write_record
+from petdiff.node.entry import REASON, Entry, read_record, write_record
 from petdiff.node.log import count_of, say
 from petdiff.node.queue import Queue
 from petdiff.node.worker_process import WorkerDied, WorkerProcess
@@ -47,7 +47,7 @@ class Ready:
             for entry in self._queue.entries("ready"):
                 if self._clock() >= self._rests_until.get(entry.number, 0.0):
                     self._rests_until.pop(entry.number, None)
-                    (entry.path / "reason.txt").unlink(missing_ok=True)  # put back by hand
+                    (entry.path / REASON).unlink(missing_ok=True)  # put back by hand
                     return self._queue.move(entry, "working")
         return None
 

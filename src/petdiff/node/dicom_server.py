@@ -239,7 +239,7 @@ class _Handler:
 
     def _received(self, event: evt.Event) -> None:
         if self._connections.heard(event.assoc, len(event.data)) > self._most_bytes:
-            say(f"association of {_peer(event.assoc)} ended: an image above listen.image_mb")
+            say_seldom(f"association of {_peer(event.assoc)} ended: image above listen.image_mb")
             hang_up(event.assoc)
 
     def _store(self, event: evt.Event) -> int:
