@@ -14,7 +14,7 @@ from safetensors import safe_open
 from petdiff.errors import InputRefused
 from petdiff.methods.card import ModelCard, card_from_json
 from petdiff.methods.flow3d import Flow3D
-from petdiff.methods.local_activity import LocalActivityConstants
+from petdiff.methods.local_activity_constants import LocalActivityConstants
 from petdiff.methods.local_denoiser import LocalConstants
 from petdiff.methods.model import HEADER_KEY, SHIPPED, load_model, save_model, shipped_models
 from petdiff.methods.registry import METHODS, method_of

@@ -3,14 +3,30 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from petdiff.volume.filters import gaussian_smooth
+from petdiff.volume.filters import gaussian_smooth, smoothed_ranges
 
 
+@pytest.mark.parametrize("shape", [(9, 30, 17), (37, 70, 66), (1, 1, 1)])
 @pytest.mark.parametrize("sigma", [0.7, 2.0, 6.0])
-def test_gaussian_agrees_with_scipy(sigma: float) -> None:
-    x = torch.rand(9, 30, 17, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+def test_gaussian_agrees_with_scipy(sigma: float, shape: tuple[int, int, int]) -> None:
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = gaussian_filter(x.numpy(), sigma, mode="reflect", truncate=4.0)
     np.testing.assert_allclose(gaussian_smooth(x, sigma).numpy(), expected, atol=1e-12)
+
+
+def test_ranges_are_what_the_whole_has_there() -> None:
+    x = torch.rand(37, 70, 66, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    parts = [(planes, part.clone()) for planes, part in smoothed_ranges(x, 2.0)]
+    assert len(parts) > 1
+    assert torch.equal(torch.cat([part for _, part in parts]), gaussian_smooth(x, 2.0))
+    assert [planes.stop for planes, _ in parts[:-1]] == [planes.start for planes, _ in parts[1:]]
+
+
+def test_what_a_gradient_is_asked_of_is_smoothed_alike() -> None:
+    x = torch.rand(20, 40, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    smooth = gaussian_smooth(x.clone().requires_grad_(), 1.5)
+    assert smooth.requires_grad
+    torch.testing.assert_close(smooth.detach(), gaussian_smooth(x, 1.5), atol=1e-12, rtol=0)
 
 
 def test_leading_axes_are_smoothed_one_by_one() -> None:

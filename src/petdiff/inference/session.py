@@ -145,7 +145,6 @@ class Session:
     ) -> Drawn:
         """Ask the network as often as the sampler does; draw `samples` and sum them up."""
         method, samples, y = self.method, self.options.samples, prepared.y
-        air = gaussian_smooth(y, _AIR_SIGMA).clamp_(min=0)
         scan = body.crop(y)
         condition = method.condition(scan, self.dtype, self.options.drf)
         # Methods with exact slabs begin at pure noise, where all samples share one call.
@@ -153,13 +152,15 @@ class Session:
         if callback is not None and calls > 1:
             announce_time(method, condition, int(body.voxels().sum()), calls)
         denoiser = self._denoiser(condition, body, calls, callback)
-        lowest = scan.clamp(max=0)
         # A stream of its own, so that `on_sample` changes no sample and is independent of them all.
         regional = torch.Generator().manual_seed(generator.initial_seed() ^ _REGIONAL)
 
         def answer(noise: Tensor, steps: int) -> Tensor:
             drawn = condition.decode(method.sample(denoiser, noise, steps, generator))
-            return torch.maximum(drawn, lowest)
+            return torch.maximum(drawn, scan.clamp(max=0), out=drawn)
+
+        def smooth_air() -> Tensor:
+            return gaussian_smooth(y, _AIR_SIGMA).clamp_(min=0)
 
         sums = RunningMoments(scan, squares=samples > 1)
         for n in range(samples):
@@ -169,15 +170,15 @@ class Session:
                 white = torch.randn(scan.shape, generator=regional).to(scan)
                 if (error := condition.regional_error(white)) is not None:
                     drawn += error
-                sample = Drawn(body.paste(air, drawn), None, denoiser.describe())
+                sample = Drawn(body.paste(smooth_air(), drawn), None, denoiser.describe())
                 on_sample(n, restore(sample, prepared)[0])
         deviation, mean = sums.standard_deviation(), sums.mean
         if deviation is None:
-            return Drawn(body.paste(air, mean), None, denoiser.describe())
+            return Drawn(body.paste(smooth_air(), mean), None, denoiser.describe())
         if method.answers_in_one_call:
             mean = answer(torch.zeros_like(scan), steps=1)  # which does not look at the noise
         deviation = condition.standard_deviation(deviation)
-        image = body.paste(air, mean)
+        image = body.paste(smooth_air(), mean)
         return Drawn(image, body.paste(torch.zeros_like(y), deviation), denoiser.describe())
 
     def _denoiser(

@@ -11,23 +11,17 @@ Arrays are [i, j, k] of a whole scan; widths are standard deviations of Gaussian
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from petdiff.methods.base import Condition
-from petdiff.volume.filters import gaussian_smooth
-
-Width = Annotated[float, Field(ge=0.1, le=50)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, le=1e6)]
-Scale = Literal["near", "fine", "finest"]
+from petdiff.methods.local_activity_constants import DEFAULTS, LocalActivityConstants
+from petdiff.volume.filters import gaussian_smooth, smoothed_ranges
 
 
 class ScanChannel(IntEnum):
@@ -61,90 +55,16 @@ def channel(x: Tensor, which: IntEnum) -> Tensor:
     return x.narrow(-4, which, 1)
 
 
-class LocalActivityConstants(BaseModel):
-    """Every number of the domain; each with where it comes from.
-
-    "Chosen" values were set once in prototypes and not tuned since; "lab book" is docs/lab-book.md.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    near: Width = Field(default=2.0, description="width of s; prototypes before lab book 1")
-    far: Width = Field(default=6.0, description="width of its far share; likewise")
-    context: Width = Field(default=4.0, description="what SURROUNDINGS compares with; likewise")
-    fine: Width = Field(default=1.0, description="what noise is measured against; lab book 3")
-    finest: Width = Field(default=0.6, description="finest scale of kept activity; lab book 9")
-    far_share: Share = Field(default=0.03, description="share of far in s; likewise")
-    floor: Positive = Field(default=1e-3, description="share of the scan's level in s; likewise")
-    passes: tuple[Scale, ...] = Field(
-        default=("near", "near", "fine", "fine", "finest"),
-        max_length=50,
-        description="scales at which activity is kept, in turn; each leaves a part of what is "
-        "still missing; lab book 4, 6 and 9",
-    )
-    leeway: Positive = Field(default=0.005, description="of s: bounds factors in air; lab book 6")
-    most_factor: Positive = Field(default=10.0, description="greatest factor on activity; chosen")
-    half_trusted_noise_fine: Positive = Field(
-        default=0.45, description="noise at which half of a pass at fine is taken; lab book 9"
-    )
-    half_trusted_noise_finest: Positive = Field(
-        default=0.12, description="noise at which half of a pass at finest is taken; lab book 9"
-    )
-    trust_steepness: Positive = Field(default=4.0, description="of the trust's fall there; chosen")
-    regional_noise: Positive = Field(
-        default=0.2,
-        description="noise of the regional activity that samples share, over that of voxels; "
-        "fitted to 77 answers to 14 simulated patients, lab book 18",
-    )
-    noise_power: Positive = Field(
-        default=0.4,
-        description="relative noise falls with activity to this power, between that of counts, "
-        "0.5, and 0.2, over four scanners and four tracers; lab book 9",
-    )
-    most_log_noise: Positive = Field(
-        default=0.3, description="by which it rises where it is cold; chosen"
-    )
-    log_noise_centre: float = Field(
-        default=-1.9,
-        ge=-20,
-        le=20,
-        description="middle of log noise over doses 1 … 1/200; chosen",
-    )
-    noise_window: int = Field(
-        default=8,
-        ge=2,
-        le=64,
-        description="side of a window, in voxels; lab book 12",
-    )
-    most_anatomy: float = Field(
-        default=8.0,
-        ge=1,
-        le=1e6,
-        description="anatomy over noise; lab book 14",
-    )
-    colour: Positive = Field(default=2.2, description="fitted to 736 scans, lab book 14")
-    colour_power: Positive = Field(
-        default=0.65, description="fitted to 736 simulated scans, lab book 14"
-    )
-
-    def width(self, scale: Scale) -> float:
-        """Return the width of one of the scales at which activity is kept."""
-        return {"near": self.near, "fine": self.fine, "finest": self.finest}[scale]
-
-
-DEFAULTS = LocalActivityConstants()
-
-
 @dataclass
 class LocalActivity(Condition):
     """A scan seen through its own local activity.
 
-    smoothed  the scan [i, j, k] smoothed at the scales at which activity is kept, in its unit
+    scan      the scan [i, j, k], in its unit
     activity  the positive volume s [i, j, k], in the scan's unit
     fields    what the network sees of the scan: a channel for each ScanChannel [5, i, j, k]
     """
 
-    smoothed: Mapping[Scale, Tensor]
+    scan: Tensor
     activity: Tensor
     fields: Tensor
     constants: LocalActivityConstants = DEFAULTS
@@ -152,7 +72,7 @@ class LocalActivity(Condition):
     def keep_activity(self, answer: Tensor) -> Tensor:
         """Return r [i, j, k] with the scan's own regional activity, of AnswerChannels."""
         noise = self.fields[ScanChannel.EXPECTED_NOISE]
-        return keep_activity(answer.unbind(), self.activity, self.smoothed, noise, self.constants)
+        return keep_activity(answer.unbind(), self.activity, self.scan, noise, self.constants)
 
     def decode(self, r: Tensor) -> Tensor:
         """Return the activity of a ratio."""
@@ -180,7 +100,7 @@ class LocalActivity(Condition):
 
 def level(y: Tensor) -> Tensor:
     """Return a scan's own unit of activity, (mean √y)², which one hot organ hardly moves."""
-    return y.clamp(min=0).sqrt().mean().square()
+    return y.clamp(min=0).sqrt_().mean().square()
 
 
 def local_activity(
@@ -194,35 +114,48 @@ def local_activity(
     drf  dose reduction factor, 20 at 1/20 of the full dose; None: not known
     """
     c = constants
-    positive = y.clamp(min=0)
-    smoothed = smoothed_at_scales(positive, c)
-    s = smoothed["near"] + c.far_share * gaussian_smooth(positive, c.far) + c.floor * level(y)
+    s = _smooth_activity(y, c)
     fields = torch.empty((len(ScanChannel), *y.shape), dtype=dtype, device=y.device)
-    fields[ScanChannel.RATIO] = y / s - 1
-    rough = (y - smoothed["fine"]).div_(s).square_()
-    log_noise = gaussian_smooth(rough, c.context).clamp_(min=1e-10).log_().mul_(0.5)
-    fields[ScanChannel.LOCAL_NOISE] = log_noise.sub_(c.log_noise_centre)
+    fields[ScanChannel.RATIO] = (y / s).sub_(1)
+    log_noise = _local_noise(y, s, c)
+    fields[ScanChannel.LOCAL_NOISE] = log_noise
     fields[ScanChannel.EXPECTED_NOISE] = expected_noise(y, log_noise, s, c)
-    del log_noise, rough
-    log_s = s.log()
-    fields[ScanChannel.SURROUNDINGS] = log_s - gaussian_smooth(log_s, c.context)
+    log_s = torch.log(s, out=log_noise)
+    for planes, around in smoothed_ranges(log_s, c.context):
+        fields[ScanChannel.SURROUNDINGS, planes] = log_s[planes] - around
     fields[ScanChannel.LACKING_COUNTS] = 1 - 1 / drf if drf else 0
-    if bool((y < 0).any()):
-        # Without its negative values noise adds activity: only what is left after smoothing is cut.
-        smoothed = {scale: it.clamp_(min=0) for scale, it in smoothed_at_scales(y, c).items()}
-    return LocalActivity(smoothed, s, fields, c)
+    return LocalActivity(y, s, fields, c)
 
 
-def smoothed_at_scales(scan: Tensor, constants: LocalActivityConstants) -> dict[Scale, Tensor]:
-    """Return a scan [..., i, j, k] smoothed at each of the scales at which activity is kept."""
-    scales: tuple[Scale, ...] = ("near", "fine", "finest")
-    return {scale: gaussian_smooth(scan, constants.width(scale)) for scale in scales}
+def _smooth_activity(y: Tensor, constants: LocalActivityConstants) -> Tensor:
+    """Return the positive volume s [i, j, k] of a scan."""
+    c = constants
+    positive = y.clamp(min=0)
+    s = torch.empty_like(positive)
+    least = c.floor * level(y)
+    for planes, near in smoothed_ranges(positive, c.near):
+        s[planes] = near.add_(least)
+    for planes, far in smoothed_ranges(positive, c.far):
+        s[planes] += far.mul_(c.far_share)
+    return s
+
+
+def _local_noise(y: Tensor, s: Tensor, constants: LocalActivityConstants) -> Tensor:
+    """Return the log of the noise of y / s around each voxel [i, j, k], centred."""
+    c = constants
+    rough = torch.empty_like(s)
+    for planes, fine in smoothed_ranges(y.clamp(min=0), c.fine):
+        rough[planes] = (y[planes] - fine).div_(s[planes]).square_()
+    log_noise = torch.empty_like(s)
+    for planes, around in smoothed_ranges(rough, c.context):
+        log_noise[planes] = around.clamp_(min=1e-10).log_().mul_(0.5).sub_(c.log_noise_centre)
+    return log_noise
 
 
 def keep_activity(
     answer: Sequence[Tensor],
     s: Tensor,
-    smoothed: Mapping[Scale, Tensor],
+    scan: Tensor,
     log_noise: Tensor,
     constants: LocalActivityConstants = DEFAULTS,
 ) -> Tensor:
@@ -234,28 +167,39 @@ def keep_activity(
 
     answer     a tensor [..., i, j, k] for each AnswerChannel: r, and the trusts as log odds over
                what the noise lets expect
+    scan       the measured scan; without its negative values noise would add activity, so only what
+               is left of them after smoothing is cut
     log_noise  the scan's EXPECTED_NOISE
 
     r below −1 counts as −1: scaling what has both signs has no bound.
     """
     c = constants
     r, trust_fine, trust_finest = answer
-    r = r.clamp(min=-1)
     trusts = {
         "fine": (trust_fine, c.half_trusted_noise_fine),
         "finest": (trust_finest, c.half_trusted_noise_finest),
     }
-    log_noise = log_noise.float() + c.log_noise_centre
+    x = r.clamp(min=-1).add_(1).mul_(s)
     for scale in c.passes:
-        shown = gaussian_smooth(s * (1 + r), c.width(scale)).clamp(min=0)
-        factor = (smoothed[scale] + c.leeway * s) / (shown + c.leeway * s)
-        factor = factor.clamp(max=c.most_factor)
-        if scale in trusts:
-            trust, half_trusted = trusts[scale]
-            expected = c.trust_steepness * (math.log(half_trusted) - log_noise)
-            factor = factor ** torch.sigmoid(expected + trust)
-        r = (1 + r) * factor - 1
-    return r
+        kept = torch.empty_like(x)
+        ranges = zip(
+            smoothed_ranges(x, c.width(scale)), smoothed_ranges(scan, c.width(scale)), strict=True
+        )
+        for (planes, shown), (_, measured) in ranges:
+
+            def part(volume: Tensor, planes: slice = planes) -> Tensor:
+                return volume[..., planes, :, :]
+
+            leeway = c.leeway * part(s)
+            factor = (measured.clamp(min=0) + leeway) / (shown.clamp(min=0) + leeway)
+            factor = factor.clamp(max=c.most_factor)
+            if scale in trusts:
+                trust, half_trusted = trusts[scale]
+                expected = math.log(half_trusted) - c.log_noise_centre - part(log_noise).float()
+                factor = factor ** torch.sigmoid(c.trust_steepness * expected + part(trust))
+            kept[..., planes, :, :] = part(x) * factor
+        x = kept
+    return x.div_(s).sub_(1)
 
 
 def expected_noise(
@@ -278,7 +222,7 @@ def expected_noise(
         measured = spectral.log() - c.log_noise_centre
         of_scan = measured.clamp(of_scan - math.log(c.most_anatomy), of_scan)
     less = (s / few[body].median()).log_().mul_(c.noise_power).clamp_(min=-c.most_log_noise)
-    return of_scan - less
+    return less.neg_().add_(of_scan)
 
 
 # Root mean square of white noise of 1 after second differences along all three axes, and after

@@ -37,14 +37,13 @@ from petdiff.methods.card import ModelCard, make_card, part_of_card
 from petdiff.methods.local_activity import (
     AnswerChannel,
     LocalActivity,
-    LocalActivityConstants,
     ScanChannel,
     channel,
     keep_activity,
     local_activity,
     noise_ratio,
-    smoothed_at_scales,
 )
+from petdiff.methods.local_activity_constants import LocalActivityConstants
 from petdiff.methods.local_training import Example, some_doses_unknown, split_example
 from petdiff.methods.network_method import NetworkMethod
 from petdiff.methods.patches import VoxelRange
@@ -245,12 +244,10 @@ class LocalDenoiser(NetworkMethod):
     def kept_answer(self, example: Example, x: Tensor, sigma: Tensor) -> Tensor:
         """Return r [b, 1, i, j, k] as an answer to x has it, with the scan's regional activity."""
         domain, fields, activity = self.constants.domain, example.fields, example.activity
-        # As for a whole scan: smoothed activity below 0 has no power, and the loss would be NaN.
         scan = (activity * (1 + channel(fields, ScanChannel.RATIO))).clamp(min=0)
-        smoothed = smoothed_at_scales(scan, domain)
         answer = torch.split(self.denoise(x, sigma, fields), 1, dim=1)
         noise = channel(fields, ScanChannel.EXPECTED_NOISE)
-        return keep_activity(answer, activity, smoothed, noise, domain)
+        return keep_activity(answer, activity, scan, noise, domain)
 
 
 def preconditioning(
