@@ -105,12 +105,15 @@ def run_many(
         progress.say(f"note    {note}")
     jobs = shard_of(found.jobs, shard)
     model = load_model(template.model)
-    Session(model, template.options)  # what no scan can meet is known before the first is read
+    _require_possible(model, template.options, on_cluster=cluster is not None)
     before = {job.name: read_row(output, job.name) for job in jobs}
     left = [
         job for job in jobs if not is_current(before[job.name], output, job.request, model.sha256)
     ]
-    _announce(template, model, len(jobs), len(left), len(found.jobs), progress)
+    _announce(model, len(jobs), len(left), len(found.jobs), progress)
+    if cluster is None:
+        device = describe_device(resolve_device(template.options.device))
+        progress.say(f"device  {device}")
     output.mkdir(parents=True, exist_ok=True)
     rows = {name: row for name, row in before.items() if row is not None}
     with progress.stage("scans") as tick:
@@ -128,12 +131,17 @@ def _require_folder(output: Path) -> None:
         raise UsageError(f"{output} is a file: name a folder")
 
 
-def _announce(
-    template: Request, model: Model, chosen: int, left: int, found: int, progress: Progress
-) -> None:
+def _require_possible(model: Model, options: DenoiseOptions, *, on_cluster: bool) -> None:
+    """Raise UsageError for options that no scan can meet, before the first is read.
+
+    A cluster has devices that this process need not have.
+    """
+    Session(model, options.model_copy(update={"device": "cpu"}) if on_cluster else options)
+
+
+def _announce(model: Model, chosen: int, left: int, found: int, progress: Progress) -> None:
     progress.say(f"petdiff {__version__} · for research, not a medical device")
     progress.say(f"model   {model.name} · sha256 {model.sha256[:12]} · {model.card.licence}")
-    progress.say(f"device  {describe_device(resolve_device(template.options.device))}")
     of = f" of {found}" if chosen < found else ""
     done = f", {chosen - left} of them done before" if left < chosen else ""
     progress.say(f"scans   {chosen}{of}{done}")

@@ -38,10 +38,10 @@ def write_summary(output: Path, names: Sequence[str]) -> list[Path]:
 def rows_of(output: Path, names: Sequence[str]) -> list[ScanRow]:
     """Return what is known of all scans in the folder and of those named, in the order of names."""
     kept = {file.name.removesuffix(".json") for file in _row_files(output)}
-    rows = []
-    for name in sorted(kept | set(names)):
+    rows, wanted = [], set(names)
+    for name in sorted(kept | wanted):
         row = read_row(output, name)
-        if row is not None or name in names:
+        if row is not None or name in wanted:
             rows.append(row or ScanRow(scan=name, status="waiting"))
     return rows
 
