@@ -12,10 +12,10 @@ slurm  `examples/slurm/denoise.sbatch` as an array of 2 on a Slurm of one node t
 Checked: every sound scan has a result whose voxels are, byte for byte, those of a run of its own in
 this process; every broken one has its reason; no scan that was done before is computed again.
 
-`--undisturbed` kills nothing, compares nothing and measures the overhead: the processor time of the command and all
-its processes over the sum of the scans' own processor times. Processor time, as other programs
-lengthen the time on the wall. What is done once (imports, the model, the start of the cluster) is
-in it: its share falls with the number and the size of the scans.
+`--undisturbed` kills nothing, compares nothing and measures the overhead: the processor time of the
+command and all its processes over the sum of the scans' own processor times. Processor time, as
+other programs lengthen the time on the wall. What is done once (imports, the model, the start of
+the cluster) is in it: its share falls with the number and the size of the scans.
 
 The result is printed as JSON and written to OUT/cohort_cluster.json.
 """

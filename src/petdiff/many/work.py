@@ -20,7 +20,7 @@ from petdiff.many.jobs import Job
 from petdiff.many.place import Place
 from petdiff.many.rows import ScanRow, Status, asked_of, read_row, settings_of, stamp, store_row
 from petdiff.methods.model import Model, load_model
-from petdiff.report.notices import activity_notices
+from petdiff.report.notices import activity_notices, audit_notices
 from petdiff.terminal import one_line
 
 
@@ -117,7 +117,8 @@ def _denoised(request: Request, place: Place, model: Model) -> RunRecord:
 def _row(name: str, place: Place, record: RunRecord) -> ScanRow:
     scan = record.input
     missing = [f"{file} could not be made: {why}" for file, why in record.missing.items()]
-    warnings = (*scan.suv.warnings, *scan.warnings, *activity_notices(record.activity), *missing)
+    found = (*audit_notices(record.audit), *activity_notices(record.activity))
+    warnings = (*found, *scan.suv.warnings, *scan.warnings, *missing)
     return ScanRow(
         scan=name,
         status="denoised",

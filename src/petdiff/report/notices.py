@@ -21,17 +21,17 @@ def notices(record: RunRecord) -> list[str]:
     scan, run = record.input, record.denoising
     header = [f"Header: {warning}" for warning in (*scan.suv.warnings, *scan.warnings)]
     activity, frames = activity_notices(record.activity), _frames(run.frames)
-    audit = _audit(record.audit)
+    audit = [f"{notice} The places are listed below." for notice in audit_notices(record.audit)]
     return [
         *audit, *activity, *frames, *_unit(scan), *header, *_grid(scan, run), *_model(run.model)
     ]  # fmt: skip
 
 
-def _audit(audit: AuditRecord | None) -> list[str]:
+def audit_notices(audit: AuditRecord | None) -> list[str]:
     """Say that the result contradicts the measured scan."""
     if audit is None or not (audit.found.get("fabrication") or audit.found.get("omission")):
         return []
-    return [f"Audit: the result {audit.verdict}. The places are listed below."]
+    return [f"Audit: the result {audit.verdict}."]
 
 
 def _unit(scan: ScanFacts) -> list[str]:
