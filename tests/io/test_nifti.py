@@ -14,7 +14,7 @@ import pytest
 from petdiff.errors import InputRefused, PetdiffError, UsageError
 from petdiff.image import PETImage
 from petdiff.io import read, read_suv, write
-from petdiff.io.parallel_gzip import write_gzip
+from petdiff.io.fast_gzip import write_gzip
 from support.dicom_factory import pet_slices, save
 
 OBLIQUE = np.array(

@@ -18,10 +18,10 @@ from petdiff import __version__
 from petdiff.errors import InputRefused, PetdiffError
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
+from petdiff.io.fast_gzip import write_gzip
 from petdiff.io.missing_values import fill_air
 from petdiff.io.nifti_frames import even_step_s, frame_timings, timing_keys
 from petdiff.io.nifti_header import NiftiFile, read_header
-from petdiff.io.parallel_gzip import write_gzip
 from petdiff.io.sidecar import Sidecar, bids_unit, read_sidecar, sidecar_of
 from petdiff.io.stored_units import UnitEvidence, find_unit
 from petdiff.io.stored_values import read_scan_values

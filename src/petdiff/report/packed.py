@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,10 +77,12 @@ def pack(volumes: Mapping[str, Volume], grid: PETImage, budget_bytes: int) -> Pa
         if _foretold_bytes(kept, block, step) <= budget_bytes:
             break
     blocks = {name: _averaged(volume, block) for name, volume in kept.items()}
+    with ThreadPoolExecutor() as pool:  # numpy and zlib release Python's lock
+        texts = list(pool.map(lambda volume: _text(_quantised(volume, step)), blocks.values()))
     x, y, z = next(iter(blocks.values())).shape
     side_mm = [size * block for size in body.spacing_mm]
     return Packed(
-        {name: _text(_quantised(volume, step)) for name, volume in blocks.items()},
+        dict(zip(blocks, texts, strict=True)),
         (x, y, z),
         (side_mm[0], side_mm[1], side_mm[2]),
         step,
