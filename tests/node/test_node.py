@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import time
 import urllib.error
 import urllib.request
@@ -218,6 +219,17 @@ def test_the_status_is_json_and_prometheus_text(node: Any) -> None:
     assert received.value == status["counts"]["images_received"]
     with pytest.raises(urllib.error.HTTPError, match="404"):
         page(node, "/queue")
+
+
+def test_a_monitor_that_hangs_up_is_not_worth_a_line(
+    node: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", node.settings.status.port)) as monitor:
+            monitor.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            monitor.sendall(b"GET /status HTTP/1.1\r\n\r\n")  # and a reset, not a close
+    assert json.loads(page(node, "/status"))["workers"]
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_destination_that_comes_back_gets_what_waits(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
-    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -33,6 +32,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from petdiff import disk
 from petdiff.errors import UsageError
+from petdiff.io.dicom_enhanced import PET_CLASSES
 from petdiff.node.arrivals import NO_ROOM, NOT_UNDERSTOOD, Arrivals
 from petdiff.node.connections import Connections, hang_up
 from petdiff.node.counters import Counters
@@ -75,9 +75,12 @@ class DicomServer:
         entity.network_timeout = listen.idle_seconds
         entity.acse_timeout = entity.dimse_timeout = _REQUEST_S
         entity.add_supported_context(Verification, list(_UNCOMPRESSED))
-        syntaxes = [*_UNCOMPRESSED, *filter(_can_decode, _COMPRESSED)]
+        compressed = [syntax for syntax in _COMPRESSED if get_decoder(syntax).is_available]
         for context in AllStoragePresentationContexts:
-            entity.add_supported_context(str(context.abstract_syntax), syntaxes)
+            name = str(context.abstract_syntax)
+            is_pet = name in PET_CLASSES
+            syntaxes = [*_UNCOMPRESSED, *compressed] if is_pet else list(_UNCOMPRESSED[:2])
+            entity.add_supported_context(name, syntaxes)
         try:
             self._server = _Server(
                 entity,
@@ -271,10 +274,6 @@ def _title(association: Association) -> str:
 
 def _peer(association: Association) -> str:
     return f"{_title(association) or 'a peer'} at {association.requestor.address}"
-
-
-def _can_decode(syntax: UID) -> bool:
-    return get_decoder(syntax).is_available
 
 
 def _server_context(tls: ServerTLS) -> ssl.SSLContext:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from petdiff import __version__, disk
 from petdiff.errors import UsageError
 from petdiff.node.counters import EVENTS, Event
+from petdiff.node.log import say_seldom
 from petdiff.node.settings import StatusPort
 
 _TIMEOUT_S = 10
@@ -84,13 +86,12 @@ class StatusServer:
             }
 
         try:
-            self._server = ThreadingHTTPServer((str(settings.address), settings.port), Handler)
+            self._server = _Server((str(settings.address), settings.port), Handler)
         except OSError as problem:
             raise UsageError(
                 f"status.port {settings.port} at {settings.address} cannot be opened "
                 f"({disk.reason(problem)}): take another, or 0 for none"
             ) from None
-        self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_POLL_S,), name="status port", daemon=True
         )
@@ -104,6 +105,17 @@ class StatusServer:
         if self._thread.is_alive():
             self._server.shutdown()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    """A server that says nothing of monitors that hang up before they have the answer."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        kind = sys.exc_info()[0]
+        if kind is not None and not issubclass(kind, OSError):
+            say_seldom(f"the status could not be told: {kind.__name__}")
 
 
 class _Handler(BaseHTTPRequestHandler):
