@@ -22,7 +22,7 @@ def test_each_task_of_an_array_gets_its_shard_and_tells_its_exit_code(tmp_path: 
     (tmp_path / "bin" / "petdiff").chmod(0o755)
     with one_node(tmp_path / "slurm", cpus=2) as environment:
         path = f"{tmp_path / 'bin'}:{environment['PATH']}"
-        small = ["--cpus-per-task=1", "--mem=0", "--array=1-3", "--wait"]
+        small = ["--cpus-per-task=1", "--mem=0", "--array=0-2", "--wait"]
         done = subprocess.run(
             ["sbatch", *small, str(SCRIPT), "the scans", "out", "--dose", "1/4"],
             cwd=tmp_path, env={**environment, "PATH": path}, capture_output=True, timeout=120,
