@@ -81,6 +81,8 @@ def patient(index: int, model: Model) -> dict[str, NDArray[np.floating]]:
         )  # fmt: skip
         which = "w" if lesions else "o"
         found |= {f"full_{which}": scans.full.values, "affine": scans.full.affine}
+        if lesions:
+            found["labels"] = scans.labels
         for drf, low in scans.lows.items():
             told = drf if rng.integers(2) else None
             found[f"low{drf:g}_{which}"] = low.values

@@ -50,6 +50,7 @@ LATE_MODULES = {
     "petdiff.commands.denoise": "torch: one scan may be refused before it is there",
     "petdiff.denoising.scan": "a wrong path is refused before torch is there",
     "petdiff.denoising.pictures": "a picture that cannot be drawn does not cost the result",
+    "petdiff.denoising.checks": "torch",
     "petdiff.denoising.frames": "torch",
     "petdiff.denoising.interval": "torch",
     "petdiff.measurement.run": "torch: a wrong path is refused before it is there",

@@ -22,6 +22,7 @@ from petdiff.report.notices import notices
 from petdiff.report.packed import Packed, finest_step, pack
 from petdiff.report.page import has_viewer, record_rows, write_page
 from petdiff.report.trained_on import trained_on
+from petdiff.uncertainty.alarm.record import AlarmRecord, Unlikeness
 from petdiff.uncertainty.audit.record import AuditRecord, Finding
 from support.chromium import SOFTWARE_GL, WITHOUT_GL, Chromium, find_chromium
 from support.run_records import denoising_record, run_record
@@ -209,6 +210,24 @@ def test_the_audit_is_a_notice_and_a_table(tmp_path: Path) -> None:
     assert "<th scope=row>fabrication</th>" in text
     assert 'data-file-voxel="5,20,7">-20, -15, 55 mm<' in text
     assert dict(record_rows(record))["audit"] == AUDITED.verdict
+
+
+def test_an_unknown_kind_of_scan_is_the_first_notice() -> None:
+    alarm = AlarmRecord(
+        score=3.2,
+        threshold=2.0,
+        alarm=True,
+        unlike=(Unlikeness(feature="noise spectrum", deviations=-9.04),),
+    )
+    record = run_record(scan(), scan()).model_copy(update={"alarm": alarm, "audit": AUDITED})
+    first, second, *_ = notices(record)
+    assert first == (
+        "This scan is unlike the scans that the model knows (score 3.2, usual are up to 2.0): "
+        "noise spectrum (-9.0 SD)."
+    )
+    assert second.startswith("Audit: ")
+    usual = record.model_copy(update={"alarm": alarm.model_copy(update={"alarm": False})})
+    assert notices(usual)[0].startswith("Audit: ")
 
 
 def test_page_names_no_patient_and_loads_nothing(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from petdiff import __version__
 from petdiff.data.fingerprint import scan_fingerprint
-from petdiff.denoising.audit import audit_of
 from petdiff.denoising.bids import derivative_of, provenance, unit_name
+from petdiff.denoising.checks import Checks, alarm_of, audit_of
 from petdiff.denoising.frames import frames_text, mean_result, with_frame_figures
 from petdiff.denoising.interval import intervals_of
 from petdiff.denoising.pictures import (
@@ -27,7 +27,7 @@ from petdiff.inference.run_record import Form, RunRecord, ScanFacts
 from petdiff.io import Derivation, write
 from petdiff.progress import Progress, Tick
 from petdiff.runs import require_free, whole_additions, whole_folder, write_json
-from petdiff.uncertainty.audit.record import AuditRecord
+from petdiff.uncertainty.alarm.record import AlarmRecord
 from petdiff.units import share_of
 from petdiff.volume.activity import activity_change
 
@@ -78,6 +78,7 @@ def denoise_scan(
         form = "bids" if bids is not None else form_of_result(request, image)
         require_free(output, result_bytes(request, scan))
         model = _announced(request, image, model, progress)
+        warned = alarm_of(image, model, progress)
         intervals = intervals_of(request.interval, scan, model, request.options, form)
         if form == "dicom" and image.facts.get("multi_frame"):
             progress.say("form    single-frame PET slices; the source is multi-frame DICOM")
@@ -89,7 +90,7 @@ def denoise_scan(
             _write(found, folder, form)
             if intervals is not None and not isinstance(found, FramesResult):
                 intervals.write(image, found.image, folder, SUFFIX[form] or ".nii.gz")
-        record = _inform(request, scan, known, found, form, folder, progress)
+        record = _inform(request, scan, known, found, form, folder, progress, warned)
         names = sorted(Path(entry.name) for entry in folder.iterdir())
         if bids is not None:
             names = bids.arrange(folder, unit_name(scan), provenance(record.denoising))
@@ -171,6 +172,7 @@ def _inform(
     form: Form,
     folder: Path,
     progress: Progress,
+    warned: AlarmRecord | None,
 ) -> RunRecord:
     """Write pictures, page and record; the pictures and the page may fail and lose nothing."""
     image = scan.mean() if isinstance(scan, PETFrames) else scan
@@ -180,10 +182,10 @@ def _inform(
             draw_curves(scan, found, folder / "frames.png")
     result = mean_result(found) if isinstance(found, FramesResult) else found
     with progress.stage("audit"):
-        checked = audit_of(image, result.image, progress)
+        checks = Checks(warned, audit_of(image, result.image, progress))
 
     def record() -> RunRecord:
-        return _record(request, image, known, result, form, progress, checked)
+        return _record(request, image, known, result, form, progress, checks)
 
     with progress.stage("preview"), progress.optional(folder / "preview.png"):
         draw_preview(request, image, result, folder / "preview.png")
@@ -191,8 +193,8 @@ def _inform(
         make_page(request, image, result, record(), folder, progress)
     final = record()
     write_json(folder / "run.json", final)
-    if checked is not None:
-        progress.say(f"audit   {checked.verdict}")
+    if checks.audit is not None:
+        progress.say(f"audit   {checks.audit.verdict}")
     return final
 
 
@@ -203,7 +205,7 @@ def _record(
     result: Result,
     form: Form,
     progress: Progress,
-    checked: AuditRecord | None,
+    checks: Checks,
 ) -> RunRecord:
     return RunRecord(
         options=request.asked(),
@@ -213,7 +215,8 @@ def _record(
         activity=activity_change(
             image.values, result.image.values, image.spacing_mm, in_suv=image.in_suv
         ),
-        audit=checked,
+        alarm=checks.alarm,
+        audit=checks.audit,
         seconds=dict(progress.seconds),
         missing=dict(progress.missing),
     )

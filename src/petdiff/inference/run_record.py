@@ -13,6 +13,7 @@ from petdiff.inference.options import DenoiseOptions
 from petdiff.inference.record import DenoisingRecord
 from petdiff.io.json_files import read_json
 from petdiff.records import FileName, RunFacts
+from petdiff.uncertainty.alarm.record import AlarmRecord
 from petdiff.uncertainty.audit.record import AuditRecord
 from petdiff.volume.activity import ActivityChange
 
@@ -87,6 +88,8 @@ class RunRecord(RunFacts):
     """The content of run.json.
 
     activity  what denoising did to it; of a scan of frames, of the mean over them
+    alarm     how unlike the scans that the model knows this one is; None where the model has no
+              reference
     audit     what the result shows without the data's support, or has lost; None where there was no
               audit
     """
@@ -96,6 +99,7 @@ class RunRecord(RunFacts):
     output_form: Form
     denoising: DenoisingRecord
     activity: ActivityChange
+    alarm: AlarmRecord | None = None
     audit: AuditRecord | None = None
 
 

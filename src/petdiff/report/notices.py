@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from petdiff.inference.record import DenoisingRecord, FrameRecord, ModelUsed
 from petdiff.inference.run_record import RunRecord, ScanFacts
 from petdiff.report.trained_on import trained_on
+from petdiff.uncertainty.alarm.record import AlarmRecord
 from petdiff.uncertainty.audit.record import AuditRecord
 from petdiff.volume.activity import ActivityChange
 
@@ -22,9 +23,13 @@ def notices(record: RunRecord) -> list[str]:
     header = [f"Header: {warning}" for warning in (*scan.suv.warnings, *scan.warnings)]
     activity, frames = activity_notices(record.activity), _frames(run.frames)
     audit = [f"{notice} The places are listed below." for notice in audit_notices(record.audit)]
-    return [
-        *audit, *activity, *frames, *_unit(scan), *header, *_grid(scan, run), *_model(run.model)
-    ]  # fmt: skip
+    gravest = [*alarm_notices(record.alarm), *audit, *activity]
+    return [*gravest, *frames, *_unit(scan), *header, *_grid(scan, run), *_model(run.model)]
+
+
+def alarm_notices(alarm: AlarmRecord | None) -> list[str]:
+    """Say that the scan is unlike those that the model knows."""
+    return [f"This scan is {alarm.sentence}."] if alarm is not None and alarm.alarm else []
 
 
 def audit_notices(audit: AuditRecord | None) -> list[str]:

@@ -108,6 +108,7 @@ def record_rows(record: RunRecord) -> list[tuple[str, str]]:
         ("trained on", trained_on(model.training).sentence),
         ("asked", f"{run.steps} step(s), {run.samples} sample(s), seed {run.seed}"),
         ("device", f"{run.device}; {run.precision}"),
+        ("alarm", "" if record.alarm is None else record.alarm.sentence),
         ("audit", "" if record.audit is None else record.audit.verdict),
         ("worked on", _grid(run.working_shape, run.working_voxel_mm)),
         ("stored unit", scan.unit),

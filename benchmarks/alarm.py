@@ -1,0 +1,166 @@
+"""Fit the alarm's reference on ordinary simulated scans, and measure what it tells from them.
+
+python benchmarks/alarm.py fit OUT                 write flow3d.reference.json
+python benchmarks/alarm.py measure OUT --data DIR  print how well each kind is told apart
+
+OUT is that of `benchmarks/audit.py patients` (--first 0 --count 54). The reference rests on
+patients 0 to 25 of the scanners that training saw, each at full dose, 1/4, 1/20 and 1/100. The
+others are for testing, at 1/4 or 1/20. Kinds that are not ordinary:
+
+suv x 2, / 2   a wrong factor to SUV
+gaussian 8 mm  a filter after reconstruction; so is `median`, of 3 × 3 × 3 voxels
+tracer         each organ has an uptake drawn at random, with the scan's own noise
+ct, mr         of DIR/torso_ct: as Hounsfield units and shifted; an MR is made of its labels
+phantom        of DIR/nema_iq, one scan; `sts` of DIR/sts_fdg: real patients, cropped
+
+The baseline is the same distance over the quantiles of uptake alone (arXiv 2212.06506).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from audit import SCANNERS
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, median_filter
+
+import petdiff
+from petdiff.image import PETImage
+from petdiff.methods.model import load_model, weights_path
+from petdiff.uncertainty.alarm.features import HISTOGRAM, describe
+from petdiff.uncertainty.alarm.reference import Reference, load_reference, save_reference
+
+REFERENCE_PATIENTS = 26
+THRESHOLD = 2.0  # 17 of the 20 reference patients lie below it when they are left out
+DOSES = ("full", "low4", "low20", "low100")
+FWHM = 2.355
+Features = dict[str, float]
+Volume = NDArray[np.float32]
+
+
+def is_seen(index: int) -> bool:
+    return index % len(SCANNERS) != len(SCANNERS) - 1
+
+
+def reference_scans(out: Path) -> list[Features]:
+    """Return the features of the scans that the reference rests on."""
+    found = []
+    for path in sorted(out.glob("[0-9][0-9][0-9][0-9].npz")):
+        if int(path.stem) >= REFERENCE_PATIENTS or not is_seen(int(path.stem)):
+            continue
+        with np.load(path) as scans:
+            affine = scans["affine"]
+            found += [describe(PETImage(scans[f"{dose}_w"], affine)) for dose in DOSES]
+    return found
+
+
+def tests(out: Path, data: Path | None) -> Iterator[tuple[str, Features]]:
+    """Yield kind and features of each test scan."""
+    for path in sorted(out.glob("[0-9][0-9][0-9][0-9].npz")):
+        index = int(path.stem)
+        if index < REFERENCE_PATIENTS:
+            continue
+        with np.load(path) as scans:
+            affine = scans["affine"]
+            for dose in DOSES[1:3]:
+                kind = "ordinary" if is_seen(index) else "ordinary, unseen scanner"
+                yield kind, describe(PETImage(scans[f"{dose}_w"], affine))
+            for kind, values in changed(scans, DOSES[1 + index % 2], index):
+                yield kind, describe(PETImage(np.asarray(values, dtype=np.float32), affine))
+    if data is not None:
+        yield from others(data)
+
+
+def changed(
+    scans: Mapping[str, Volume], dose: str, index: int
+) -> Iterator[tuple[str, NDArray[np.floating]]]:
+    """Yield a scan as it would be with a wrong factor, another filter or another tracer."""
+    y, full = scans[f"{dose}_w"], scans["full_w"]
+    voxels = np.linalg.norm(scans["affine"][:3, :3], axis=0)
+    yield "suv x 2", 2 * y
+    yield "suv / 2", y / 2
+    yield "gaussian 8 mm", gaussian_filter(y, 8 / FWHM / voxels)
+    yield "median", median_filter(y, 3)
+    if "labels" in scans:
+        uptake = 0.8 * np.random.default_rng(index).lognormal(0, 1, 256)
+        uptake[0] = 0
+        new = gaussian_filter(uptake[scans["labels"]], 6 / FWHM / voxels)
+        noise = (y - full) * np.sqrt((new + 0.02) / (np.maximum(full, 0) + 0.02))
+        yield "tracer", np.maximum(new + np.clip(noise, -new, 5 * new), 0)
+
+
+def others(data: Path) -> Iterator[tuple[str, Features]]:
+    """Yield features of what is no PET, of a phantom, and of real patients."""
+    folder = data / "torso_ct"
+    ct = nib.load(folder / "totalsegmentator_example_ct.nii.gz")
+    labels = nib.load(folder / "totalsegmentator_example_seg.nii.gz").get_fdata().astype(int)
+    hounsfield = ct.get_fdata().astype(np.float32)
+    rng = np.random.default_rng(0)
+    for first in range(0, hounsfield.shape[2] - 59, 13):
+        part = np.ascontiguousarray(hounsfield[..., first : first + 60])
+        for values in (part, part + 1000, (part + 1000) / 1000):
+            yield "ct", describe(PETImage(values, ct.affine))
+        contrasts = rng.uniform(0.2, 2, labels.max() + 1)
+        mr = gaussian_filter(contrasts[labels] * (hounsfield > -300), 0.4)
+        mr = np.hypot(mr + rng.normal(0, 0.04, mr.shape), rng.normal(0, 0.04, mr.shape))
+        part = np.ascontiguousarray(mr[..., first : first + 60], dtype=np.float32)
+        yield "mr", describe(PETImage(part, ct.affine))
+    yield "phantom", describe(petdiff.read(data / "nema_iq" / "pet_recon_1"))  # type: ignore[arg-type]
+    for folder in sorted((data / "sts_fdg").glob("STS*")):
+        yield "sts", describe(petdiff.read(folder / "PET_image.nii.gz"))  # type: ignore[arg-type]
+
+
+def auroc(ordinary: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    higher = other[:, None] > ordinary
+    return float(np.mean(higher + 0.5 * (other[:, None] == ordinary)))
+
+
+def print_table(found: list[tuple[str, Features]], reference: Reference, base: Reference) -> None:
+    def scores(kind: str, by: Reference) -> NDArray[np.float64]:
+        return np.array([by.judge(one).score for name, one in found if name == kind])
+
+    ordinary = [scores("ordinary", by) for by in (reference, base)]
+    print("| kind | scans | alarms | AUROC | AUROC of the histogram alone |")
+    print("|---|---|---|---|---|")
+    for kind in dict.fromkeys(name for name, _ in found):
+        own, other = (scores(kind, by) for by in (reference, base))
+        areas = f"{auroc(ordinary[0], own):.2f} | {auroc(ordinary[1], other):.2f}"
+        print(f"| {kind} | {len(own)} | {np.mean(own > reference.threshold):.0%} | {areas} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["fit", "measure"])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--model", default="flow3d")
+    asked = parser.parse_args()
+    weights, sha256 = weights_path(asked.model), load_model(asked.model).sha256
+    kept = asked.out / "reference.features.json"
+    if asked.what == "fit":
+        if not kept.exists():
+            kept.write_text(json.dumps(reference_scans(asked.out)))
+        scans = json.loads(kept.read_text())
+        what = (
+            f"{len(scans)} scans of {len(scans) // len(DOSES)} simulated patients on four scanners,"
+            " four tracers, voxels of 5 and 6 mm, at full dose, 1/4, 1/20 and 1/100"
+        )
+        made = Reference.fit(scans, weights_sha256=sha256, what=what, threshold=THRESHOLD)
+        print(save_reference(weights, made))
+        return
+    reference = load_reference(weights, sha256)
+    assert reference is not None
+    scans = [
+        {name: one[name] for name in (*HISTOGRAM, "scale")} for one in json.loads(kept.read_text())
+    ]
+    base = Reference.fit(scans, weights_sha256=sha256, what="", threshold=THRESHOLD)
+    print_table(list(tests(asked.out, asked.data)), reference, base)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""A scan in a few numbers: its noise, its spectrum, its uptake and how much body it shows."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import convolve1d, gaussian_filter
+
+from petdiff.image import PETImage
+from petdiff.volume.regions import (
+    block_edges,
+    block_sums,
+    block_volumes,
+    body_mask,
+    typical_uptake,
+)
+
+Volume = NDArray[np.float32]
+
+VOXEL_MM = 5.0  # about which noise is looked at, so that scans of any voxels compare
+UPTAKE_MM = 8.0
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)
+_MOST_VOXELS = 4_000_000
+_SMOOTH_VOXELS = 2.0
+_FAINTEST = 0.01  # of typical uptake
+
+HISTOGRAM = tuple(f"uptake, {100 * q:g}th percentile" for q in QUANTILES)
+WORDS = {
+    "noise": "noise level",
+    "colour": "noise spectrum",
+    "axial": "noise along the body over that across it",
+    "tails": "outliers of the noise",
+    **{name: name for name in HISTOGRAM},
+    "scale": "uptake of ordinary tissue",
+    "air": "activity outside the body",
+    "length": "length of the scan",
+    "section": "cross-section of the body",
+    "field": "share of the field that is body",
+}
+
+
+def describe(image: PETImage) -> dict[str, float]:
+    """Return the features of a scan by name; those that it cannot have are left out.
+
+    All are logarithms of ratios but shares, so that they do not depend on the unit; `scale`, the
+    uptake of ordinary tissue, is there only for a scan in SUV. Empty where no voxel is positive.
+    """
+    every = [max(round(VOXEL_MM / size), 1) for size in image.spacing_mm]
+    spacing = tuple(size * n for size, n in zip(image.spacing_mm, every, strict=True))
+    edges = [np.arange(0, n, step) for n, step in zip(image.shape, every, strict=True)]
+    means = block_sums(image.values, edges) / block_volumes(image.shape, edges)
+    values = means.astype(np.float32)
+    body = body_mask(values, (spacing[0], spacing[1], spacing[2]))
+    typical = typical_uptake(values[body]) if body.any() else 0.0
+    if typical <= 0:
+        return {}
+    found = _noise(values, typical) | _uptake(image, typical) | _coverage(body, spacing)
+    outside = np.abs(values[~body]).mean() if not body.all() else 0.0
+    found["air"] = float(np.log(max(outside / typical, 1e-4)))
+    if image.in_suv:
+        found["scale"] = float(np.log(typical))
+    return found
+
+
+def _noise(values: Volume, typical: float) -> dict[str, float]:
+    """Return level, spectrum, direction and outliers of the noise, over the activity around it."""
+    n = values.shape[2]
+    most = max(_MOST_VOXELS // (values.shape[0] * values.shape[1]), 16)
+    part = values[..., max((n - most) // 2, 0) : (n + most) // 2 + 1]
+    around = gaussian_filter(part, _SMOOTH_VOXELS)
+    inside = around > 0.5 * typical
+    if not inside.any():
+        return {}
+    across = [np.abs(_second(part, axis)[inside] / around[inside]) for axis in range(3)]
+    twice = part
+    for axis in range(3):
+        twice = _second(twice, axis)
+    four = twice
+    for axis in range(3):
+        four = _second(four, axis)
+    level, fourth = (np.abs(one[inside] / around[inside]) for one in (twice, four))
+    middle = max(float(np.median(level)), 1e-6)
+    first, second, axial = (max(float(np.median(one)), 1e-6) for one in across)
+    return {
+        "noise": float(np.log(middle)),
+        "colour": float(np.log(max(float(np.median(fourth)), 1e-7) / middle)),
+        "axial": float(np.log(axial / np.sqrt(first * second))),
+        "tails": float(np.log(max(float(np.quantile(level, 0.99)), 1e-6) / middle)),
+    }
+
+
+def _second(values: Volume, axis: int) -> Volume:
+    return np.asarray(convolve1d(values, [-0.25, 0.5, -0.25], axis=axis, mode="nearest"))
+
+
+def _uptake(image: PETImage, typical: float) -> dict[str, float]:
+    """Return quantiles of the uptake of the body's blocks of 8 mm, over that of ordinary tissue."""
+    edges = block_edges(image.shape, image.spacing_mm, UPTAKE_MM)
+    means = block_sums(image.values, edges) / block_volumes(image.shape, edges)
+    body = means[means > 0.12 * typical]
+    if not body.size:
+        return {}
+    found = np.quantile(body, QUANTILES) / typical
+    logs = np.log(np.maximum(found, _FAINTEST))
+    return {name: float(value) for name, value in zip(HISTOGRAM, logs, strict=True)}
+
+
+def _coverage(body: NDArray[np.bool_], spacing_mm: tuple[float, ...]) -> dict[str, float]:
+    sections = body.sum(axis=(0, 1))
+    sections = sections[sections > 0] * spacing_mm[0] * spacing_mm[1]
+    return {
+        "length": float(np.log(len(sections) * spacing_mm[2])),
+        "section": float(np.log(np.median(sections))),
+        "field": float(body.mean()),
+    }

@@ -1,0 +1,123 @@
+"""Ordinary scans as a cloud of features: how far from it another scan lies, and in what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from petdiff.errors import InputRefused
+from petdiff.image import PETImage
+from petdiff.runs import whole_file
+from petdiff.uncertainty.alarm.features import WORDS, describe
+from petdiff.uncertainty.alarm.record import AlarmRecord, Unlikeness
+
+SUFFIX = ".reference.json"
+LISTED = 3
+# Least deviations of features that simulated scans share more than real ones do.
+_LEAST = {"field": 0.2, "section": 0.4, "length": 1.0, "air": 1.0, "axial": 0.2}
+_RIDGE = 0.05  # of a variance of 1: features that hardly vary together count no more than this
+Values = NDArray[np.float64]
+
+
+class Reference(BaseModel):
+    """Features of the ordinary scans of a model.
+
+    weights_sha256  of the model's weights
+    scans           what the scans are, for a person
+    features        names, in the order of mean, deviation and correlation
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    weights_sha256: str
+    scans: str
+    features: tuple[str, ...]
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    correlation: tuple[tuple[float, ...], ...]
+    threshold: float
+
+    @classmethod
+    def fit(
+        cls, scans: Sequence[Mapping[str, float]], *, weights_sha256: str, what: str,
+        threshold: float,
+    ) -> Reference:  # fmt: skip
+        """Return the reference of scans that each have all features."""
+        names = tuple(name for name in WORDS if all(name in one for one in scans))
+        table = np.array([[one[name] for name in names] for one in scans])
+        mean, own = table.mean(axis=0), table.std(axis=0)
+        deviation = np.maximum(own, [_LEAST.get(name, 1e-3) for name in names])
+        spread = (table - mean) / np.maximum(own, 1e-9)
+        return cls(
+            weights_sha256=weights_sha256,
+            scans=what,
+            features=names,
+            mean=tuple(mean.round(5)),
+            deviation=tuple(deviation.round(5)),
+            correlation=tuple(tuple(row) for row in (spread.T @ spread / len(table)).round(5)),
+            threshold=threshold,
+        )
+
+    def judge(self, found: Mapping[str, float]) -> AlarmRecord:
+        """Return how unlike the ordinary scans one with these features is.
+
+        The score is the root of the mean over features of their squared distance, correlations
+        considered (Mahalanobis).
+        """
+        known = [n for n, name in enumerate(self.features) if name in found]
+        z = np.array([self._deviations(n, found) for n in known])
+        correlation = np.array(self.correlation)[np.ix_(known, known)]
+        shrunk = (1 - _RIDGE) * correlation + _RIDGE * np.eye(len(known))
+        score = float(np.sqrt(z @ np.linalg.solve(shrunk, z) / max(len(known), 1)))
+        order = np.argsort(-np.abs(z))[:LISTED]
+        return AlarmRecord(
+            score=round(score, 3),
+            threshold=self.threshold,
+            alarm=score > self.threshold,
+            unlike=tuple(
+                Unlikeness(feature=WORDS[self.features[known[n]]], deviations=round(float(z[n]), 2))
+                for n in order
+            ),
+            unknown=tuple(WORDS[name] for name in self.features if name not in found),
+        )
+
+    def _deviations(self, n: int, found: Mapping[str, float]) -> float:
+        return (found[self.features[n]] - self.mean[n]) / self.deviation[n]
+
+
+def load_reference(weights: Path, sha256: str) -> Reference | None:
+    """Return the reference beside a weights file; None where there is none or it is of others.
+
+    Raises InputRefused where the file makes no sense.
+    """
+    path = reference_path(weights)
+    if not path.is_file():
+        return None
+    try:
+        found = Reference.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "content"
+        raise InputRefused(f"{path}: no reference ({where}: {first['msg']})") from None
+    return found if found.weights_sha256 == sha256 else None
+
+
+def save_reference(weights: Path, reference: Reference) -> Path:
+    """Write a reference beside a weights file, whole or not at all; returns its path."""
+    path = reference_path(weights)
+    with whole_file(path, replace=True) as unfinished:
+        unfinished.write_text(reference.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def reference_path(weights: Path) -> Path:
+    """Return where the reference of a weights file is: flow3d.reference.json."""
+    return weights.with_name(weights.name.removesuffix(".safetensors") + SUFFIX)
+
+
+def alarm(image: PETImage, reference: Reference) -> AlarmRecord:
+    """Say how unlike a model's ordinary scans a scan is."""
+    return reference.judge(describe(image))
