@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -182,6 +183,19 @@ def test_blocks_lose_nothing(shape: tuple[int, int, int]) -> None:
     sums = block_sums(volume, edges)
     assert sums.sum() == pytest.approx(volume.sum(dtype=np.float64), rel=1e-6)
     assert sums[0, 0, 0] == pytest.approx(volume[:4, :4, :3].sum(dtype=np.float64), rel=1e-6)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_blocks_are_sums_however_voxels_are_stored(
+    order: Literal["C", "F"],
+) -> None:
+    volume = np.random.default_rng(2).random((13, 8, 9), dtype=np.float32)
+    edges = [np.array([0, 4, 8, 12]), np.array([0, 4]), np.array([0, 3, 6])]
+    sums = block_sums(np.asarray(volume, order=order), edges)
+    assert sums.shape == (4, 2, 3)
+    expected = volume[4:8, 4:8, 6:9].sum(dtype=np.float64)
+    assert sums[1, 1, 2] == pytest.approx(expected, rel=1e-6)
+    assert sums[3, 0, 1] == pytest.approx(volume[12:, :4, 3:6].sum(dtype=np.float64), rel=1e-6)
 
 
 @pytest.mark.parametrize("scale", [0.01, 1.0, 1000.0])

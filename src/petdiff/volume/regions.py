@@ -21,12 +21,15 @@ _LINES = 8, 32  # fewest and most lines across a voxel in `sphere_weights`
 
 def block_sums(volume: NDArray[np.floating], edges: list[NDArray[np.intp]]) -> Blocks:
     """Return the sums over the blocks that start at `edges` along each axis."""
+    if volume.flags.f_contiguous and not volume.flags.c_contiguous:  # as NIfTI is read
+        return block_sums(volume.T, edges[::-1]).T
     ends = np.append(edges[0][1:], len(volume))
     # A few planes at a time in their own precision, the rest in float64: four times faster.
-    sums: Blocks = np.stack([volume[a:b].sum(axis=0) for a, b in zip(edges[0], ends, strict=True)])
-    for axis in (1, 2):
-        sums = np.add.reduceat(sums, edges[axis], axis=axis, dtype=np.float64)
-    return sums
+    layers = (volume[a:b].sum(axis=0) for a, b in zip(edges[0], ends, strict=True))
+    sums: Blocks = np.stack(
+        [np.add.reduceat(layer, edges[1], axis=0, dtype=np.float64) for layer in layers]
+    )
+    return np.asarray(np.add.reduceat(sums, edges[2], axis=2))
 
 
 def block_edges(
