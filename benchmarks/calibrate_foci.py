@@ -34,6 +34,7 @@ from petdiff.uncertainty.calibration.store import load_calibration, save_calibra
 
 FIGURES = ("mean", "max", "peak", "mtv_41")
 ROUND = (0, 16, 32, 48)  # index of a patient that fits, two that calibrate, one that tests
+_FOCI = " Foci of SUV 4 and more: "
 MOST_FOCI = 60  # per scan, the most conspicuous: those further down are ever more alike
 
 
@@ -152,6 +153,12 @@ def volumes_ml(patients: list[Patient]) -> tuple[float, float]:
     return float(f"{low:.3g}"), float(f"{high:.3g}")
 
 
+def _in_words(patients: list[Patient]) -> str:
+    roles = [p.plan.role for p in patients]
+    counts = [roles.count(role) for role in ("calibrating", "fitting", "testing")]
+    return f"{_FOCI}{counts[0]} of them, {counts[1]} for the scale; coverage: {counts[2]}."
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["patients", "fit"])
@@ -176,6 +183,7 @@ def main() -> None:
             "figures": (*(f for f in old.figures if f.region != "focus"), *figures),
             "coverage": (*(c for c in old.coverage if c.region != "focus"), *coverage),
             "region_ml": old.region_ml | {"focus": volumes_ml(patients)},
+            "patients": old.patients.split(_FOCI)[0] + _in_words(patients),
         }
     )
     if not asked.dry:

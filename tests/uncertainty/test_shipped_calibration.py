@@ -9,7 +9,7 @@ import pytest
 
 import petdiff
 from petdiff.image import PETImage
-from petdiff.uncertainty.calibration.record import Calibration
+from petdiff.uncertainty.calibration.record import Calibration, Region
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +53,10 @@ def test_intervals_of_a_scan_hold_its_answer_more_often_than_not(calibration: Ca
     lower, upper = petdiff.voxel_intervals(measured, denoised, calibration, 0.9)
     assert (lower.values <= 3).all()
     assert (upper.values >= 3).all()
+
+
+@pytest.mark.parametrize("kind", ["lesion", "organ", "sphere", "focus"])
+def test_each_kind_of_region_has_a_mean_and_sizes(calibration: Calibration, kind: Region) -> None:
+    assert calibration.covers("suv_mean", kind)
+    least, most = calibration.region_ml[kind]
+    assert 0 < least < most
