@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import random
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pytest
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, generate_uid
+from pynetdicom.transport import AssociationSocket
 
 from node_scenarios.process import NodeProcess, make_series, wait_for
 from support.dicom_factory import pet_slices
@@ -40,13 +45,15 @@ class Senders:
         command = [storescu, "-aet", calling, "-aec", "PETDIFF", "127.0.0.1", str(self.node.port)]
         return subprocess.run([*command, *files], capture_output=True).returncode
 
-    def trouble(self, name: str, act: Callable[[], str], discarded: int, log: str) -> None:
-        """Make a trouble; then look for its log line, its discarded series, and a good series."""
+    def trouble(self, name: str, act: Callable[[], str], discarded: int | None, log: str) -> None:
+        """Make a trouble; look for its log line and its discarded series; send a good series."""
         before, length = self.node.count("discard"), len(self.node.log.read_text())
         said = act()
         try:
             wait_for(lambda: log in self.node.log.read_text()[length:], 90, f"{log!r} in the log")
-            wait_for(lambda: self.node.count("discard") == before + discarded, 90, "discard")
+            if discarded is not None:
+                after = before + discarded
+                wait_for(lambda: self.node.count("discard") == after, 90, "discard")
             self._good_series()
         except TimeoutError as problem:
             self.broken.append(f"{name}: {problem}")
@@ -85,6 +92,7 @@ def hostile(folder: Path, count: int = 0) -> dict[str, object]:
         senders.trouble("a full disk", lambda: _full(senders), 1, "refused: no room")
         senders.trouble("200 idle associations", lambda: _idle(senders), 0, "too many are open")
         senders.trouble("hanging up in mid-image", lambda: _hang_up(senders), 1, "broke off")
+        senders.trouble("1000 damaged streams", lambda: _nonsense(senders), None, "nonsense")
         code = node.stop()
         answers = {series_of(content) for content in pacs.images.values()}
         if len(answers) != node.count("done") or code != 0:
@@ -189,3 +197,35 @@ def _hang_up(to: Senders) -> str:
         one.dul.socket.send = half
         one.send_c_store(images[2])
     return ""
+
+
+def _nonsense(to: Senders) -> str:
+    """Send the bytes of a C-ECHO and a C-STORE, damaged, and bytes that are no DICOM at all."""
+    chance, stream = random.Random(0), _recorded(to)
+    for _ in range(1000):
+        damaged = bytearray(stream)
+        for _ in range(chance.choice([1, 2, 5, 30])):
+            damaged[chance.randrange(chance.choice([300, len(damaged)]))] = chance.randrange(256)
+        whole = bytes(damaged) if chance.random() < 0.8 else chance.randbytes(500)
+        with suppress(OSError), socket.create_connection(("127.0.0.1", to.node.port), 2) as one:
+            one.sendall(whole[: chance.randrange(1, len(whole) + 1)])
+            one.settimeout(0.05)
+            one.recv(1000)
+    return ""
+
+
+def _recorded(to: Senders) -> bytes:
+    """Return what a sender sends that stores one image."""
+    sent: list[bytes] = []
+    real = AssociationSocket.send
+
+    def send(self: AssociationSocket, data: bytes) -> None:
+        sent.append(data)
+        real(self, data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AssociationSocket, "send", send)
+        with association(to.node.port) as one:
+            one.send_c_echo()
+            one.send_c_store(dcmread(to.series()[0]))
+    return b"".join(sent)
