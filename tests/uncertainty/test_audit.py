@@ -111,6 +111,19 @@ def test_a_scan_without_a_body_has_nothing_to_audit() -> None:
     assert record.verdict == "nothing to audit: the measured scan shows no body"
 
 
+def test_the_faces_of_a_scan_are_left_out() -> None:
+    y = measured(BODY)
+    for plane in (0, 2, -1):
+        noisy = y.copy()
+        noisy[24, 20, plane] += 30
+        assert petdiff.audit(image(noisy), image(BODY)).record.findings == ()
+    noisy = y.copy()
+    noisy[24, 20, 12] += 30
+    assert [f.kind for f in petdiff.audit(image(noisy), image(BODY)).record.findings] == [
+        "omission"
+    ]
+
+
 def test_the_same_scan_twice_agrees() -> None:
     assert petdiff.audit(image(BODY), image(BODY)).record.findings == ()
 

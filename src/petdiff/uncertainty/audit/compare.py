@@ -21,12 +21,13 @@ from petdiff.uncertainty.audit.record import (
     verdict,
 )
 from petdiff.uncertainty.audit.scales import AtScale, WorkingGrid, at_scales
-from petdiff.volume.regions import body_mask
+from petdiff.volume.regions import Spacing, body_mask
 
 Volume = NDArray[np.float32]
 
 ALPHA = 0.05
 MOST_LISTED = 50
+FACES_MM = 12.0  # from each face of the scan: not looked at
 TOLERANCE = 0.05  # of the activity, which denoising may change unsaid; lab book, "The audit"
 _SAME_SCALE = 3.0  # factor between the activities of the two bodies beyond which units differ
 _SAME_MM = 0.1
@@ -60,7 +61,7 @@ def audit(measured: PETImage, denoised: PETImage, *, alpha: float = ALPHA) -> Au
     _require_comparable(measured, denoised)
     grid = WorkingGrid.of(measured.shape, measured.affine)
     y, x = (grid.means(scan.values) for scan in (measured, denoised))
-    body = body_mask(y, grid.spacing_mm)
+    body = _without_faces(body_mask(y, grid.spacing_mm), grid.spacing_mm)
     if not (y > 0).any() or not body.any():
         return _nothing(measured, alpha)
     pairs = list(zip(*(at_scales(scan, grid.spacing_mm) for scan in (y, x)), strict=True))
@@ -90,6 +91,20 @@ def audit(measured: PETImage, denoised: PETImage, *, alpha: float = ALPHA) -> Au
             for one in compared
         },
     )
+
+
+def _without_faces(body: NDArray[np.bool_], spacing_mm: Spacing) -> NDArray[np.bool_]:
+    """Return the body without what lies near the scan's faces, beyond which nothing is known.
+
+    At the faces a ball holds fewer voxels, and the first and last planes of a scan are its noisiest.
+    """
+    inside = body.copy()
+    for axis, size in enumerate(spacing_mm):
+        planes = int(np.ceil(FACES_MM / size))
+        if 4 * planes < body.shape[axis]:
+            turned = np.moveaxis(inside, axis, 0)
+            turned[:planes] = turned[-planes:] = False
+    return inside
 
 
 def _require_comparable(measured: PETImage, denoised: PETImage) -> None:
