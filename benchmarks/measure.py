@@ -3,8 +3,8 @@
 python benchmarks/measure.py OUT --count 24 --minutes 40
 
 Simulated patients whose seeds neither training nor calibration drew are scanned at full and at low
-dose and denoised. Regions are balls about the foci of the denoised scan (`--lesions auto`), about
-the true lesions, and at random places. An interval holds if the figure of the full-dose scan in
+dose and denoised. Regions are balls about the foci of the denoised scan (`--lesions auto`), with
+their own intervals and with those of lesions, about the true lesions, and at random places. An interval holds if the figure of the full-dose scan in
 this region lies within it. Each patient counts once. OUT has a file per patient, and those that
 exist are kept.
 """
@@ -16,6 +16,7 @@ import csv
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,9 @@ def regions_of(
 ) -> Iterator[tuple[str, list[Region]]]:
     """Yield foci of the answer, true lesions and spheres, where there are any."""
     with suppress(InputRefused):
-        yield "foci", find_lesions(answer)
+        foci = find_lesions(answer)
+        yield "foci", foci
+        yield "foci as lesions", [replace(one, kind="lesion") for one in foci]
     rng = np.random.default_rng(index)
     inside = np.argwhere(body_mask(scans.full.suv, scans.full.spacing_mm))
     places = [(answer.affine @ [*at, 1.0])[:3] for at in rng.choice(inside, SPHERES)]
@@ -126,7 +129,7 @@ def summary(rows: list[dict[str, str]]) -> None:
             width = np.mean([float(r["width"]) for r in mine])
             count = sum(int(r["n"]) for r in mine)
             print(
-                f"{key[0]:8} {key[1]:7} {key[2]:4} drf {drf:6} held {100 * means.mean():5.1f} "
+                f"{key[0]:15} {key[1]:7} {key[2]:4} drf {drf:6} held {100 * means.mean():5.1f} "
                 f"({100 * low:.0f} to {100 * high:.0f}), {means.size} patients, {count} figures, "
                 f"width {100 * width:.0f} % of the figure"
             )
