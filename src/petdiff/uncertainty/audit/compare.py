@@ -96,7 +96,7 @@ def audit(measured: PETImage, denoised: PETImage, *, alpha: float = ALPHA) -> Au
 def _without_faces(body: NDArray[np.bool_], spacing_mm: Spacing) -> NDArray[np.bool_]:
     """Return the body without what lies near the scan's faces, beyond which nothing is known.
 
-    At the faces a ball holds fewer voxels, and the first and last planes of a scan are its noisiest.
+    At the faces a ball holds fewer voxels, and a scan's first and last planes are its noisiest.
     """
     inside = body.copy()
     for axis, size in enumerate(spacing_mm):
