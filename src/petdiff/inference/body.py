@@ -59,7 +59,8 @@ class Body:
 
     def crop(self, y: Tensor) -> Tensor:
         """Return the scan within the box, mirrored where the box reaches beyond it."""
-        return pad(y, self.side)[self.box].contiguous()
+        # A box that reaches beyond holds more than it mirrors: the neighbours of every warm cube.
+        return pad(y[self.box], self.side).contiguous()
 
     def paste(self, whole: Tensor, part: Tensor) -> Tensor:
         """Put `part`, which fills the box, into `whole` where the body is, and return `whole`."""
