@@ -34,9 +34,11 @@ _NOISE = 0.085, 0.145  # where noise outweighs anatomy
 _EXTRAPOLATED = 0.075  # below it the spectrum is extrapolated
 _WEAKEST = 0.02  # of the largest power: weaker frequencies hardly count for the variance
 _FASTEST = 0.2  # beyond it the shape of the spectrum says nothing about low frequencies
-# Fitted on simulated scans, of which the noise is known (lab book, thinning): what anatomy is left
-# even in flat windows raises the estimate by a power of the excess at low frequency.
-_EXCESS_POWER, _BIAS = 0.83, 0.06
+# Fitted on simulated scans, of which the noise is known (lab book, thinning): in large voxels the
+# anatomy that is left even in flat windows raises the estimate by a power of the excess at low
+# frequency, up to 1.4.
+_LARGE_MM = 3.0, 6.0  # voxels in which that begins, and holds in full
+_EXCESS_POWER, _MOST_EXCESS, _BIAS = 0.83, 1.42, 0.06
 
 
 class NoiseColour(NamedTuple):
@@ -84,8 +86,15 @@ def noise_colour(scan: Volume, expected: Volume, body: Mask, spacing_mm: Spacing
     whole = np.where(frequency > _EXTRAPOLATED, spectrum, model)[frequency > 0].mean()
     excess = float(spectrum[low].mean() / model[low].mean())
     variance = float(np.exp(np.log(strength[flat]).mean()) * whole)
-    anatomy = _BIAS + _EXCESS_POWER * max(np.log(excess), 0.0)
-    return NoiseColour(widths, float(np.sqrt(variance) * np.exp(-anatomy)), excess)
+    level = float(np.sqrt(variance) * np.exp(-_anatomy(excess, spacing_mm)))
+    return NoiseColour(widths, level, excess)
+
+
+def _anatomy(excess: float, spacing_mm: Spacing) -> float:
+    """Return the log of how much anatomy raises the estimate: in large voxels only."""
+    size_mm = float(np.prod(spacing_mm)) ** (1 / 3)
+    large = np.clip((size_mm - _LARGE_MM[0]) / (_LARGE_MM[1] - _LARGE_MM[0]), 0, 1)
+    return float(large * (_BIAS + _EXCESS_POWER * np.log(np.clip(excess, 1.0, _MOST_EXCESS))))
 
 
 def _windows(body: Mask, sides: tuple[int, ...]) -> list[tuple[slice, slice, slice]]:
