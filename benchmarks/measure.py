@@ -4,9 +4,9 @@ python benchmarks/measure.py OUT --count 24 --minutes 40
 
 Simulated patients whose seeds neither training nor calibration drew are scanned at full and at low
 dose and denoised. Regions are balls about the foci of the denoised scan (`--lesions auto`), with
-their own intervals and with those of lesions, about the true lesions, and at random places. An interval holds if the figure of the full-dose scan in
-this region lies within it. Each patient counts once. OUT has a file per patient, and those that
-exist are kept.
+their own intervals and with those of lesions, about the true lesions, and at random places. An
+interval holds if the figure of the full-dose scan in this region lies within it. Each patient
+counts once. OUT has a file per patient, and those that exist are kept.
 """
 
 from __future__ import annotations
