@@ -12,7 +12,7 @@ from petdiff.io.forms import form_of
 from petdiff.progress import Progress
 from petdiff.records import FileName, RunFacts
 from petdiff.runs import whole_folder, write_json
-from petdiff.uncertainty.audit.compare import Audit, audit
+from petdiff.uncertainty.audit.compare import ALPHA, Audit, audit
 from petdiff.uncertainty.audit.record import AuditRecord, Finding
 
 _COLUMNS = ("kind", "x mm", "y mm", "z mm", "voxel", "size mm", "measured", "denoised", "z", "p")
@@ -32,7 +32,7 @@ class Pair:
     series: tuple[str, ...] = ()
     units: Units | None = None
     suv_factor: float | None = None
-    alpha: float = 0.05
+    alpha: float = ALPHA
 
 
 class AuditFileRecord(RunFacts):
