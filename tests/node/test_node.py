@@ -94,6 +94,22 @@ def test_a_series_comes_back_denoised_and_the_log_names_nobody(
                 assert part not in file.read_text()
 
 
+def test_a_response_is_left_to_who_waits_for_it(node: Any) -> None:
+    """As if pynetdicom's own thread came between the sending and the waiting."""
+    with association(port(node)) as one:
+        stolen = []
+        real = one.dimse.send_msg
+
+        def send_slowly(*arguments: Any) -> None:
+            real(*arguments)
+            wait_for(lambda: not one.dimse.msg_queue.empty())
+            stolen.append(one.dimse.get_msg(block=False))
+
+        one.dimse.send_msg = send_slowly
+        assert one.send_c_echo().Status == 0
+    assert stolen == [(None, None)]
+
+
 def test_its_own_series_is_not_denoised_again(node: Any, pacs: Store) -> None:
     before = done(node)
     send(port(node), series())

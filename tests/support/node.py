@@ -93,10 +93,13 @@ def association(
         Verification,
     )
 
+    from petdiff.node.dicom_sender import leave_responses_to_the_caller
+
     entity = AE(ae_title=calling)
     for context in (PositronEmissionTomographyImageStorage, CTImageStorage, Verification):
         entity.add_requested_context(context, "1.2.840.10008.1.2.1")
     one = entity.associate("127.0.0.1", port, ae_title=called)
+    leave_responses_to_the_caller(one)
     try:
         yield one
     finally:

@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydicom.uid import (
     ExplicitVRLittleEndian,
@@ -61,6 +62,7 @@ class DicomSender:
             evt_handlers=[(evt.EVT_CONN_OPEN, _without_delay)],
         )
         if association.is_established:
+            leave_responses_to_the_caller(association)
             if association.accepted_contexts:
                 return association
             association.release()
@@ -81,6 +83,20 @@ class DicomSender:
             raise NotDelivered(f"it has no room (status {status:04X})")
         if status != 0 and status not in _WARNINGS:
             raise Refused(f"it refuses an image (status {status:04X})")
+
+
+def leave_responses_to_the_caller(association: Association) -> None:
+    """Keep pynetdicom's own thread from taking a response before the caller of send_* gets it.
+
+    It looks for requests of the peer, and is paused while a response is awaited. On a busy machine
+    it may pass the pause once more: one response in some thousands was lost so.
+    """
+    waiting_for = association.dimse.get_msg
+
+    def get_msg(block: bool = False) -> Any:
+        return waiting_for(block) if block else (None, None)
+
+    association.dimse.get_msg = get_msg  # type: ignore[method-assign]
 
 
 def _without_delay(event: evt.Event) -> None:
