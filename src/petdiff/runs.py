@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -96,14 +96,15 @@ def require_absent(destination: str | Path) -> None:
         raise UsageError(f"{destination} exists: name another, or remove it")
 
 
-def remove_unfinished(folder: Path, name: str = "") -> None:
+def remove_unfinished(folder: Path, names: Collection[str] | None = None) -> None:
     """Remove what killed runs left half-written in a folder that no other run writes to.
 
-    name  of the only file or folder that no other run writes, where others write beside it
+    names  of the files and folders that no other run writes, where others write beside them
     """
-    begin = f".{_stem(folder / name)}{_UNFINISHED}" if name else ""
+    stems = None if names is None else {f".{_stem(folder / name)}" for name in names}
     for entry in folder.iterdir():
-        if _UNFINISHED in entry.name and entry.name.startswith(begin):
+        stem, mark, _ = entry.name.rpartition(_UNFINISHED)
+        if mark and (stems is None or stem in stems):
             disk.remove(entry)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,25 @@ def test_result_whose_row_was_lost_by_a_kill_is_kept_and_half_written_ones_go(
     petdiff.denoise_many(folder, out, model)
     assert denoised == ["p1"]
     assert not list(out.glob("*unfinished*"))
+
+
+def test_stopped_run_on_local_processes_leaves_nothing_half_written(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume(tmp_path / "in" / "p0.nii.gz")
+    out = tmp_path / "out"
+
+    @contextmanager
+    def stopped(*_: object, **__: object) -> Iterator[None]:
+        for name in ("p0", "of_another_run"):
+            (out / f".{name}.unfinished-1234").mkdir()
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr("petdiff.many.run.connected", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        petdiff.denoise_many(tmp_path / "in", out, model, cluster="local")
+    assert [entry.name for entry in out.iterdir()] == [".of_another_run.unfinished-1234"]
 
 
 def test_a_folder_that_petdiff_has_not_made_is_left_as_it_is(tmp_path: Path, model: Path) -> None:

@@ -34,6 +34,12 @@ _HERE = "127.0.0.1"  # whoever reaches a scheduler can run code: only this machi
 _CORES_EACH = 4
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _one_at_a_time = threading.Lock()  # a worker may have several threads, and a device takes one piece
+# Scans take seconds: what Dask does 50 times per second costs more than it tells.
+_AT_REST = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+}
 
 Say = Callable[[str], None]
 
@@ -69,6 +75,11 @@ class Cluster:
                 yield futures[future], _result(future)
         finally:
             self._client.cancel(list(futures))  # what has not begun, where the caller stops
+
+
+def is_local(address: str) -> bool:
+    """Return whether the processes are started here, and end with the block of `connected`."""
+    return _LOCAL.fullmatch(address) is not None
 
 
 @contextmanager
@@ -139,7 +150,7 @@ def _started(count: str | None, device: str) -> Iterator[SpecCluster]:
     }
     settings = {
         "distributed.nanny.pre-spawn-environ": dict.fromkeys(_THREADS, threads),
-        "distributed.worker.daemon": True,
+        **_AT_REST,
     }
     scheduler = {
         "cls": Scheduler,

@@ -62,8 +62,10 @@ class Place:
     def clear(self) -> None:
         """Remove what a killed run has left half-written."""
         disk.remove(self.staging)
-        if self.bids is None and self.output.is_dir():
-            remove_unfinished(self.output, self.name)
+        kept = self.staging.parent
+        for folder in (kept, kept.parent, *([] if self.bids else [self.output])):
+            if folder.is_dir():
+                remove_unfinished(folder, [self.name])
 
     def remove(self) -> None:
         """Remove the results."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, Unpack
 
 from petdiff import __version__
-from petdiff.cluster.connection import Cluster, connected
+from petdiff.cluster.connection import Cluster, connected, is_local
 from petdiff.denoising.request import Request
 from petdiff.device import describe_device, resolve_device
 from petdiff.errors import PetdiffError, UsageError
@@ -21,6 +21,7 @@ from petdiff.many.summary import write_summary
 from petdiff.many.work import Task, denoise_job, denoise_task
 from petdiff.methods.model import Model, load_model
 from petdiff.progress import Progress, Tick
+from petdiff.runs import remove_unfinished
 
 
 @dataclass(frozen=True)
@@ -157,8 +158,12 @@ def _finished(
         return
     tasks = [Task(job, output, model.sha256) for job in jobs]
     device = jobs[0].request.options.device
-    with connected(cluster, progress.say, device=device, shared=output) as workers:
-        yield from _on_cluster(tasks, workers)
+    try:
+        with connected(cluster, progress.say, device=device, shared=output) as workers:
+            yield from _on_cluster(tasks, workers)
+    finally:
+        if is_local(cluster):  # its processes have ended, in mid-scan where the run was stopped
+            remove_unfinished(output, [job.name for job in jobs])
 
 
 def _on_cluster(tasks: Sequence[Task], workers: Cluster) -> Iterator[ScanRow]:
