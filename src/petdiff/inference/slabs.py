@@ -15,9 +15,9 @@ from petdiff.methods.base import Condition, SlabMethod
 
 _log = logging.getLogger(__name__)
 
-# Peak bytes of the default network per voxel of a slab and byte of its arithmetic: resident memory
-# grew by 19 to 42 over slabs of 0.5 to 2 million voxels in bfloat16 and float32.
-BYTES_PER_VOXEL = 45
+# Peak bytes of the default network per voxel of a slab, with the waiting planes below, and byte of
+# its arithmetic: resident memory grew by 41 to 68 over slabs of 8 to 96 planes and both dtypes.
+BYTES_PER_VOXEL = 70
 # Planes that wait within the default network for what is computed from them: they count as half.
 _WAITING = 64
 # On a CPU thicker slabs are no faster, and what they take does not fit its caches.
