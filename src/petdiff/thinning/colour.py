@@ -27,6 +27,7 @@ _WINDOW_MM = 48.0
 _SIDES = 8, 24  # fewest and most voxels a side of a window
 _MOST_WINDOWS = 1500
 _FLAT_SHARE, _FEWEST_FLAT = 0.03, 8
+_STRONGEST = 2.0  # power of a window of noise, over that of the weakest quarter
 _INSIDE_SHARES = 0.95, 0.7, 0.4  # of a window that lies in the body; the next where it has none
 # Spatial frequencies in 1/mm.
 _ANATOMY = 0.025, 0.07  # where anatomy outweighs noise
@@ -77,7 +78,10 @@ def noise_colour(scan: Volume, expected: Volume, body: Mask, spacing_mm: Spacing
     strength = powers[:, high].mean(axis=1)
     if not (strength > 0).any():
         raise InputRefused("the scan shows no noise: give one as its reconstruction made it")
-    powers, strength = powers[strength > 0], strength[strength > 0]
+    # A small hot object has a flat spectrum as noise has, and far more of it.
+    weak = np.quantile(strength[strength > 0], 0.25)
+    noisy = (strength > 0) & (strength <= _STRONGEST * weak)
+    powers, strength = powers[noisy], strength[noisy]
     flatness = powers[:, low].mean(axis=1) / strength
     count = min(max(round(_FLAT_SHARE * len(flatness)), _FEWEST_FLAT), len(flatness))
     flat = np.argsort(flatness, kind="stable")[:count]
