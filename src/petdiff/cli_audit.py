@@ -12,7 +12,7 @@ def audit(
     measured: Measured,
     denoised: Denoised,
     output: Out,
-    alpha: Alpha = 0.05,
+    alpha: Alpha = 0.01,
     series: SeveralSeries = None,
     units: Units = None,
     suv_factor: SuvFactor = None,

@@ -25,7 +25,7 @@ from petdiff.volume.regions import Spacing, body_mask
 
 Volume = NDArray[np.float32]
 
-ALPHA = 0.05
+ALPHA = 0.01
 MOST_LISTED = 50
 FACES_MM = 12.0  # from each face of the scan: not looked at
 TOLERANCE = 0.05  # of the activity, which denoising may change unsaid; lab book, "The audit"
