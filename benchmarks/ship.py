@@ -1,6 +1,6 @@
 """Turns trained models into shipped ones: writes their cards into their headers, and a page.
 
-    python benchmarks/ship.py equal-budget/summary.json runs/*/model.safetensors
+    python benchmarks/ship.py results-small/summary.json runs/*/model.safetensors
     python benchmarks/ship.py default/summary.json flow3d
 
 Every model, a file or a shipped one's name, goes to the package's weights with its limits and its
@@ -24,7 +24,7 @@ UNPROVEN = (
     "Trained on simulated scans alone, and not evaluated on any pair of real scans: none could be "
     "had. For research, not for diagnosis. Can remove faint lesions."
 )
-BRIEF = "For comparison, not for use: trained for minutes on one CPU core. "
+BRIEF = "For comparison with the default, which is better: trained for {} minutes on one CPU core. "
 
 
 def card(
@@ -66,9 +66,11 @@ def main() -> None:
     for given in options.models:
         model = load_model(given)
         name = model.card.method
+        minutes = round(model.card.training["seconds"] / 60)
         told = {
             "training": card(name, model.card.training, scores, cohort),
-            "limits": UNPROVEN if name == "flow3d" else BRIEF + UNPROVEN,
+            "limits": UNPROVEN if name == "flow3d" else BRIEF.format(minutes) + UNPROVEN,
+            "licence": "Apache-2.0",
         }
         path = Path(str(SHIPPED)) / f"{name}.safetensors"
         save_model(path, model.network, model.card.model_copy(update=told), torch.float16)

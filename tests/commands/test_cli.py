@@ -21,6 +21,7 @@ import typer
 import petdiff
 from petdiff import cli
 from petdiff.image import PETImage
+from support.model_files import fresh_model_file
 
 OPTIONS = {
     "denoise": "output model steps samples interval dose seed device series units suv-factor "
@@ -60,16 +61,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny network with fresh weights, which is enough for everything but quality."""
-    import torch
-
-    from petdiff.methods.flow3d import Flow3D
-    from petdiff.methods.model import save_model
-
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    method = Flow3D.create("tiny")
-    save_model(path, method.network, method.card({}), torch.float16)
-    return path
+    return fresh_model_file(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="session")

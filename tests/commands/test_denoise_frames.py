@@ -16,6 +16,7 @@ from petdiff.io import read
 from petdiff.volume.regions import body_mask
 from support.dicom_factory import dynamic_slices, save
 from support.enhanced_factory import enhanced
+from support.model_files import fresh_model_file
 
 SHAPE = (20, 22, 24)
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
@@ -33,16 +34,7 @@ COPIED = (
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny network with fresh weights."""
-    import torch
-
-    from petdiff.methods.flow3d import Flow3D
-    from petdiff.methods.model import save_model
-
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    method = Flow3D.create("tiny")
-    save_model(path, method.network, method.card({}), torch.float16)
-    return path
+    return fresh_model_file(tmp_path_factory.mktemp("model"))
 
 
 def activity(frame: int) -> np.ndarray:

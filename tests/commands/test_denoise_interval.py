@@ -6,15 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import petdiff
 from petdiff import cli
 from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
 from petdiff.io import write
-from petdiff.methods.flow3d import Flow3D
-from petdiff.methods.model import load_model, save_model
+from petdiff.methods.model import load_model
 from petdiff.uncertainty.calibration.conformal import Bounds
 from petdiff.uncertainty.calibration.record import (
     BoundsOfGroup,
@@ -24,15 +22,13 @@ from petdiff.uncertainty.calibration.record import (
 from petdiff.uncertainty.calibration.scale import ErrorScale
 from petdiff.uncertainty.calibration.store import save_calibration
 from petdiff.uncertainty.intervals import calibration_of, voxel_intervals
+from support.model_files import fresh_model_file
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """A tiny network with a calibration whose intervals are the activity times −½ to 1."""
-    torch.manual_seed(0)
-    path = tmp_path / "tiny.safetensors"
-    method = Flow3D.create("tiny")
-    save_model(path, method.network, method.card({}), torch.float16)
+    path = fresh_model_file(tmp_path)
     bounds = {"0.5": Bounds(-0.2, 0.2), "0.9": Bounds(-0.5, 1)}
     voxel = FigureCalibration(
         figure="voxel",

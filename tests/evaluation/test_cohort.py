@@ -39,6 +39,7 @@ from support.little_cohort import (
     table_of,
     wide_cohort,
 )
+from support.model_files import fresh_model_file
 
 GOOD = 'patients = 2\ndoses = [4, 20]\nmethods = ["measured", "gaussian"]\n'
 
@@ -90,7 +91,10 @@ def test_methods_may_be_a_table_and_a_model_a_file_beside_the_cohort(tmp_path: P
         ("doses = [4]\n[methods]\nflow3d = { step = 4 }\n", "methods.flow3d.step: unknown"),
         ("doses = [4]\n[methods]\nflow3d = { steps = 0 }\n", "methods.flow3d.steps: "),
         ("doses = [4]\n[methods]\ngaussian = { steps = 4 }\n", "methods: gaussian: gaussian is a"),
-        ("doses = [4]\n[methods]\nlogunet = { tell_dose = true }\n", "methods: logunet: logunet m"),
+        (
+            'doses = [4]\n[methods]\nmine = { model = "logunet.safetensors", tell_dose = true }\n',
+            "methods: mine: logunet makes no use of a dose",
+        ),
         ("doses = [4]\n[methods]\ngaussian = { tell_dose = true }\n", "methods: gaussian: "),
         ('doses = [4]\n[methods]\nfull = { model = "flow3d" }\n', "methods: full: "),
         ('doses = [4]\n[methods]\nfull = { model = "measured" }\n', "methods: full: "),
@@ -118,6 +122,7 @@ def test_methods_may_be_a_table_and_a_model_a_file_beside_the_cohort(tmp_path: P
     ],
 )
 def test_what_is_wrong_with_the_file_is_named(tmp_path: Path, text: str, named: str) -> None:
+    fresh_model_file(tmp_path, "logunet", "logunet")
     path = write(tmp_path, text)
     with pytest.raises(UsageError) as raised:
         read_cohort(path)

@@ -94,7 +94,6 @@ def test_a_series_that_petdiff_made_is_not_denoised_again(tmp_path: Path) -> Non
         ({"dosis": 4}, 2, "wrong settings", "did you mean dose"),
         ({"model": "flow4d"}, 2, "wrong settings", "flow4d"),
         ({"device": "cuda:99"}, 2, "wrong settings", "cuda"),
-        ({"model": "unet3d", "dose": "1/4"}, 2, "wrong settings", "makes no use of a dose"),
     ],
 )
 def test_wrong_settings_reach_the_router(
