@@ -157,7 +157,7 @@ class Session:
 
         def answer(noise: Tensor, steps: int) -> Tensor:
             drawn = condition.decode(method.sample(denoiser, noise, steps, generator))
-            return torch.maximum(drawn, scan.clamp(max=0), out=drawn)
+            return torch.maximum(drawn, scan.clamp(max=0))
 
         def smooth_air() -> Tensor:
             return gaussian_smooth(y, _AIR_SIGMA).clamp_(min=0)
