@@ -115,7 +115,9 @@ def test_odd_environments_cost_nothing(
     done = denoise(scan, tmp_path / "out", **environment)
     assert done.returncode == 0, done.stderr
     assert_whole(tmp_path / "out")
-    assert b"warning" not in done.stderr.lower()
+    warnings = [line for line in done.stderr.lower().splitlines() if b"warning" in line]
+    # Noise in a cube is no patient, which is all that may be warned of.
+    assert [line for line in warnings if b"unlike the scans" not in line] == []
     assert b"Matplotlib" not in done.stderr
     assert b"16 x 16 x 16 voxels of 4 x 4 x 4 mm" in done.stderr
 

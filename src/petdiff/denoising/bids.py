@@ -18,8 +18,8 @@ from petdiff.io.volume_source import stored_unit
 def derivative_of(scan: Path, output: Path, to: str | None) -> BidsDerivative | None:
     """Return the place of a scan's results in a BIDS derivative; None where none is wanted.
 
-    One is wanted by --to bids, and where nothing is said, a scan of a BIDS data set is denoised
-    into a folder of `derivatives`. Raises UsageError for --to bids of any other scan.
+    One is wanted by `to` bids, and where nothing is said, a scan of a BIDS data set is denoised
+    into a folder of `derivatives`. Raises UsageError for `to` bids of any other scan.
     """
     if to not in (None, "bids"):
         return None
@@ -28,8 +28,8 @@ def derivative_of(scan: Path, output: Path, to: str | None) -> BidsDerivative | 
         if to is None:
             return None
         raise UsageError(
-            f"--to bids: {scan.name} is no PET scan of a BIDS data set "
-            "(sub-*/[ses-*/]pet/sub-*_pet.nii.gz); use --to nifti"
+            f"`to` bids: {scan.name} is no PET scan of a BIDS data set "
+            "(sub-*/[ses-*/]pet/sub-*_pet.nii.gz); use `to` nifti"
         )
     if to is None and Path(output).absolute().parent.name != "derivatives":
         return None

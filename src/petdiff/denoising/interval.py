@@ -50,12 +50,12 @@ def intervals_of(
     if level is None:
         return None
     if isinstance(scan, PETFrames):
-        raise UsageError("--interval: a scan of several frames has none; denoise single frames")
+        raise UsageError("`interval`: a scan of several frames has none; denoise single frames")
     if form == "bids":
-        raise UsageError("--interval: not part of a BIDS derivative; use --to nifti")
+        raise UsageError("`interval`: not part of a BIDS derivative; use `to` nifti")
     if options.voxel_mm is not None:
         raise UsageError(
-            "--interval: answers at other voxels were not calibrated; leave --voxel-size out"
+            "`interval`: answers at other voxels were not calibrated; leave `voxel_mm` out"
         )
     calibration = calibration_of(model)
     # With several samples the image is that of one call, where a model has one.
@@ -63,7 +63,7 @@ def intervals_of(
     steps = 1 if one_call else options.steps or model.method.default_steps
     if steps != calibration.steps:
         raise UsageError(
-            f"--interval: answers in {steps} steps were not calibrated; leave --steps out"
+            f"`interval`: answers in {steps} steps were not calibrated; leave `steps` out"
         )
     if reason := calibration.dose_refused(options.drf):
         raise InputRefused(reason)

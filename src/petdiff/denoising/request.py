@@ -78,10 +78,10 @@ def form_of_result(request: Request, image: PETImage) -> Form:
     source = image.facts.get("format")
     if request.to == "dicom" and source != "dicom":
         raise UsageError(
-            f"--to dicom: {request.scan.name} is not DICOM, so there is no patient or study to "
-            "derive a series from; use --to nifti"
+            f"`to` dicom: {request.scan.name} is not DICOM, so there is no patient or study to "
+            "derive a series from; use `to` nifti"
         )
     if request.to in ("nrrd", "mha") and isinstance(image, PETFrames):
-        raise UsageError(f"--to {request.to}: several frames are written as NIfTI or DICOM")
+        raise UsageError(f"`to` {request.to}: several frames are written as NIfTI or DICOM")
     like: Form = _LIKE.get(str(source), "nifti")
     return request.to or like

@@ -31,7 +31,7 @@ class Place:
 
     @classmethod
     def of(cls, job: Job, output: Path) -> Place:
-        """Return the place of a job's results. Raises UsageError for --to bids of another scan."""
+        """Return the place of a job's results. Raises UsageError for `to` bids of another scan."""
         return cls(output, job.name, derivative_of(job.request.scan, output, job.request.to))
 
     @property

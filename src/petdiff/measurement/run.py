@@ -46,7 +46,7 @@ def read_run(folder: str | Path, scan: str | Path | None = None) -> Run:
     record = read_run_record(folder / "run.json")
     if record.output_form not in _SUFFIX:
         raise InputRefused(
-            f"{folder} is a {record.output_form} derivative: denoise the scan with --to nifti to "
+            f"{folder} is a {record.output_form} derivative: denoise the scan with `to` nifti to "
             "measure it"
         )
     if record.denoising.frames:
@@ -86,7 +86,7 @@ def intervals_of(run: Run, level: float) -> Intervals:
     asked, done = run.record.options, run.record.denoising
     calibration = load_calibration(weights_path(done.model.name), done.model.sha256)
     if asked.voxel_mm is not None:
-        raise InputRefused("no interval: the run had a --voxel-size, which was not calibrated")
+        raise InputRefused("no interval: the run had a `voxel_mm`, which was not calibrated")
     steps = done.steps
     # With several samples the image is that of one call, where a model has one.
     if done.samples > 1 and load_model(done.model.name).method.answers_in_one_call:
