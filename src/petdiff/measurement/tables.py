@@ -45,7 +45,7 @@ def write_csv(path: Path, found: Measurement) -> None:
 
 def _title(one: MeasuredRegion) -> str:
     x, y, z = one.centre_mm
-    return f"{one.name} ({one.kind}, {one.volume_ml:.3g} ml at {x:.0f}, {y:.0f}, {z:.0f} mm)"
+    return f"{one.name} ({one.kind}, {one.volume_ml:.3g} ml at {x:z.0f}, {y:z.0f}, {z:z.0f} mm)"
 
 
 def _line(figure: MeasuredFigure, unit: str) -> tuple[str, str, str, str]:

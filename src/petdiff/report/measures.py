@@ -69,7 +69,7 @@ def write_measures_page(
 
 def _region(n: int, one: MeasuredRegion, unit: str) -> Iterator[str]:
     x, y, z = one.centre_mm
-    of = f"{one.kind}, {one.volume_ml:.3g} ml at {x:.0f}, {y:.0f}, {z:.0f} mm (RAS+)"
+    of = f"{one.kind}, {one.volume_ml:.3g} ml at {x:z.0f}, {y:z.0f}, {z:z.0f} mm (RAS+)"
     yield (
         f'<tr class="region"><th colspan=6>{n} · {escape(one_line(one.name))} '
         f'<span class="faint">{escape(of)}</span></th></tr>'
