@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from html import escape
-from importlib import resources
 from pathlib import Path
-from string import Template
 
 import numpy as np
 
-from petdiff import __version__
 from petdiff.acceptance.measure import FILTER, FULL, LEVEL, MODEL, THINNED
 from petdiff.acceptance.phantom import EARL_VERSION
 from petdiff.acceptance.run import Acceptance
 from petdiff.acceptance.verdict import Difference, Verdict, mean_of
 from petdiff.evaluation.phantom import DIAMETERS_MM
 from petdiff.evaluation.statistics import MIN_PATIENTS, paired
+from petdiff.report.html_page import header, part, write_html, written_now
 from petdiff.units import share_of
 
-_REPORT = resources.files("petdiff") / "report"
 _CLASSES = {
     "better": "confirmed", "worse": "refuted", "not told apart": "", "no verdict": "",
 }  # fmt: skip
@@ -41,18 +37,18 @@ _METHODS = (FULL, THINNED, FILTER, MODEL)
 
 def write_acceptance(path: Path, found: Acceptance) -> None:
     """Write the page. It holds numbers of scans and no name of a patient or file."""
-    page = Template(_part("acceptance.html")).substitute(
-        style=_part("viewer/page.css") + _part("comparison.css"),
-        scope=escape(_scope(found)),
-        finished=f"{datetime.now(UTC):%Y-%m-%d %H:%M UTC}",
-        petdiff=escape(__version__),
+    write_html(
+        path,
+        "acceptance.html",
+        title="Acceptance test",
+        style=part("viewer/page.css") + part("comparison.css"),
+        header=header("Acceptance test", escape(_scope(found)), written_now()),
         verdicts="\n".join(_verdict(verdict, found) for verdict in found.verdicts),
         warnings="\n".join(f'<p class="warning">{escape(text)}</p>' for text in found.warnings),
         tables="\n".join(_table(found, drf) for drf in found.plan.doses),
         phantom=_phantom(found),
         limits="\n".join(f"<li>{escape(text)}</li>" for text in limits(found)),
     )
-    path.write_text(page, encoding="utf-8", newline="\n")
 
 
 def verdict_text(verdict: Verdict, found: Acceptance) -> str:
@@ -181,7 +177,3 @@ def _phantom(found: Acceptance) -> str:
         f'<div class="grids"><table><thead><tr><th></th>{head}<th>background COV</th>'
         f"<th>within EARL {EARL_VERSION}</th></tr></thead><tbody>{rows}</tbody></table></div>"
     )
-
-
-def _part(name: str) -> str:
-    return _REPORT.joinpath(name).read_text(encoding="utf-8")

@@ -6,13 +6,9 @@ import base64
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from html import escape
-from importlib import resources
 from pathlib import Path
-from string import Template
 
-from petdiff import __version__
 from petdiff.data.layouts import Drf, dose_key
 from petdiff.evaluation.cohort.claims import ClaimResult
 from petdiff.evaluation.cohort.compared_metrics import (
@@ -31,11 +27,11 @@ from petdiff.evaluation.detection.lesion_summary import Row
 from petdiff.evaluation.statistics import MIN_PATIENTS, SIGNIFICANT
 from petdiff.report import comparison_plots as plots
 from petdiff.report.comparison_lesions import lesion_section
+from petdiff.report.html_page import header, part, write_html, written_now
 
 LARGEST_PAGE_BYTES = 15_000_000
 _MOST_CASES = 6
 _PICTURE_PX = 150  # across
-_REPORT = resources.files("petdiff") / "report"
 _UNTABLED = (
     "lesion_suv_peak_error", *(f"within_interval_{n}" for n in INTERVAL_LEVELS if n != 90),
 )  # fmt: skip
@@ -72,12 +68,12 @@ def write_comparison(
     """
     readings = [reading for one in done for reading in one.readings]
     worst = worst_cases(done, judged_methods(cohort.methods))
-    page = Template(_part("comparison.html")).substitute(
-        style=_part("viewer/page.css") + _part("comparison.css"),
-        name=escape(name),
-        scope=escape(_scope(cohort, summary)),
-        finished=f"{datetime.now(UTC):%Y-%m-%d %H:%M UTC}",
-        petdiff=escape(__version__),
+    write_html(
+        path,
+        "comparison.html",
+        title=escape(name),
+        style=part("viewer/page.css") + part("comparison.css"),
+        header=header(escape(name), escape(_scope(cohort, summary)), written_now()),
         warnings=_warnings(summary),
         claims=_claims(summary.claims),
         legend=escape(_legend(summary)),
@@ -89,8 +85,6 @@ def write_comparison(
         lesions=lesion_section(lesions, readings, table),
         cases="\n".join(_pictures(case, table.methods) for case in worst),
     )
-    # Names of patients' folders may hold bytes that are not UTF-8.
-    path.write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def worst_cases(done: Sequence[Done], judged: Sequence[str]) -> list[_Case]:
@@ -336,7 +330,3 @@ def _png(grey: Grey) -> str:
     file = io.BytesIO()
     Image.fromarray(grey, "L").save(file, format="PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode("ascii")
-
-
-def _part(name: str) -> str:
-    return _REPORT.joinpath(name).read_text(encoding="utf-8")

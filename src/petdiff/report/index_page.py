@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from html import escape
-from importlib import resources
 from pathlib import Path
-from string import Template
 from urllib.parse import quote
 
 from petdiff import __version__
 from petdiff.records import NOTICE
+from petdiff.report.html_page import part, write_html, written_now
 from petdiff.terminal import one_line
 
-_PARTS = resources.files("petdiff") / "report"
+# The pictures are files beside the page.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' file:"
 _NO_RESULT_FIRST = ("failed", "refused", "waiting", "denoised")
 
 
@@ -44,14 +43,18 @@ def write_index(path: Path, entries: Sequence[IndexEntry]) -> None:
     ordered = sorted(entries, key=lambda entry: _NO_RESULT_FIRST.index(entry.status))
     count = Counter(entry.status for entry in entries)
     told = ", ".join(f"{count[status]} {status}" for status in _NO_RESULT_FIRST if count[status])
-    page = Template(_PARTS.joinpath("index_page.html").read_text(encoding="utf-8")).substitute(
-        style=_PARTS.joinpath("index_page.css").read_text(encoding="utf-8"),
-        title=escape(f"{len(entries)} scans: {told}"),
+    title = escape(f"{len(entries)} scans: {told}")
+    write_html(
+        path,
+        "index_page.html",
+        title=title,
+        style=part("index_page.css"),
+        policy=_POLICY,
+        name=title,
         notice=escape(NOTICE),
-        written=escape(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC · petdiff {__version__}"),
+        written=f"{written_now()} · petdiff {__version__}",
         scans="\n".join(map(_scan, ordered)),
     )
-    path.write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def _scan(entry: IndexEntry) -> str:

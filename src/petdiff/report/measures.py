@@ -5,25 +5,21 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from html import escape
-from importlib import resources
 from pathlib import Path
-from string import Template
 
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff import __version__
 from petdiff.image import PETImage
 from petdiff.measurement.figures import title_of
 from petdiff.measurement.record import MeasuredFigure, MeasuredRegion, Measurement
 from petdiff.measurement.tables import number, reasons
+from petdiff.report.html_page import header, part, write_html, written_now
 from petdiff.report.preview import display_window
 from petdiff.terminal import one_line
 from petdiff.volume.orientation import RASVolume, to_ras
 
-_REPORT = resources.files("petdiff") / "report"
 _BAR, _HALF, _EDGE = 300, 9, 8  # length, half height and margin of a bar, in its own units
 _MOST_LABELLED = 40
 _INTERVAL, _MEASURED, _DENOISED = "#9db8d4", "#7a8794", "#0b5cad"
@@ -47,12 +43,13 @@ def write_measures_page(
     name, title  of the run: nothing that could name a patient
     """
     level = "" if found.level is None else f"{100 * found.level:g} % interval"
-    page = Template(_part("measures.html")).substitute(
-        style=_part("viewer/page.css"),
-        name=escape(one_line(name)),
-        title=escape(one_line(title)),
-        finished=f"{datetime.now(UTC):%Y-%m-%d %H:%M UTC}",
-        petdiff=escape(__version__),
+    shown = escape(one_line(name))
+    write_html(
+        path,
+        "measures.html",
+        title=shown,
+        style=part("viewer/page.css") + part("measures.css"),
+        header=header(shown, escape(one_line(title)), written_now()),
         notices="\n".join(f"<li>{escape(one)}</li>" for one in (*reasons(found), *found.notes)),
         places="\n".join(
             _projection(caption, scan, denoised, found.regions)
@@ -64,7 +61,6 @@ def write_measures_page(
             line for n, one in enumerate(found.regions, 1) for line in _region(n, one, found.unit)
         ),
     )
-    path.write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def _region(n: int, one: MeasuredRegion, unit: str) -> Iterator[str]:
@@ -171,7 +167,3 @@ def _png(picture: NDArray[np.float32], top: float) -> str:
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(grey[::-1, ::-1].T)).save(buffer, format="png")
     return base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _part(name: str) -> str:
-    return _REPORT.joinpath(name).read_text(encoding="utf-8")

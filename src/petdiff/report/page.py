@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from html import escape
-from importlib import resources
 from pathlib import Path
 from string import Template
 
@@ -23,6 +22,7 @@ from petdiff.image import PETImage
 from petdiff.inference.run_record import RunRecord, SUVFacts
 from petdiff.records import PeakMemory
 from petdiff.report.audit_section import audit_section
+from petdiff.report.html_page import FOLDER, header, part, write_html
 from petdiff.report.notices import millimetres, notices
 from petdiff.report.packed import Packed, pack
 from petdiff.report.preview import SUV_WINDOWS, coronal_projection, display_window
@@ -31,8 +31,8 @@ from petdiff.terminal import one_line
 from petdiff.volume.activity import ActivityChange
 
 LARGEST_PAGE_BYTES = 25_000_000
+_SCRIPTS = ("niivue", "mip", "viewer")
 _PAGE_WITHOUT_VOLUMES_BYTES = 3_500_000
-_PARTS = resources.files("petdiff") / "report" / "viewer"
 WITHOUT_VIEWER = (
     "report.html holds pictures only, as this installation lacks the 3-D viewer, NiiVue: run "
     "`make viewer` in the source checkout (it needs npm), or install petdiff from a wheel."
@@ -41,7 +41,7 @@ WITHOUT_VIEWER = (
 
 def has_viewer() -> bool:
     """Say whether NiiVue lies in this installation."""
-    return _PARTS.joinpath("niivue.js").is_file()
+    return FOLDER.joinpath("viewer/niivue.js").is_file()
 
 
 def write_page(
@@ -69,14 +69,26 @@ def write_page(
         if spread is not None:
             volumes["spread"] = spread
         packed = pack(volumes, denoised, LARGEST_PAGE_BYTES - _PAGE_WITHOUT_VOLUMES_BYTES)
-    scripts = [_part("niivue.js"), _part("mip.js"), _part("viewer.js")] if packed else []
+    scripts = (
+        [part("viewer/niivue.js"), part("viewer/mip.js"), part("viewer/viewer.js")]
+        if packed
+        else []
+    )
     warnings = notices(record) + ([] if packed else [WITHOUT_VIEWER])
-    page = Template(_part("page.html")).substitute(
+    shown = escape(one_line(name))
+    grid = escape(_grid(record.input.shape, record.input.spacing_mm))
+    write_html(
+        path,
+        "viewer/page.html",
+        title=shown,
+        style=part("viewer/page.css"),
         policy=_policy(scripts),
-        style=_part("page.css"),
-        name=escape(one_line(name)),
-        title=escape(one_line(title)),
-        grid=escape(_grid(record.input.shape, record.input.spacing_mm)),
+        header=header(
+            shown,
+            escape(one_line(title)),
+            f"{grid} · {record.finished:%Y-%m-%d %H:%M %Z}",
+            petdiff=escape(record.petdiff),
+        ),
         notices="\n".join(f"<li>{escape(warning)}</li>" for warning in warnings),
         viewer=_viewer(denoised) if packed else "",
         coarseness=escape(_coarseness(packed, denoised.unit_name)) if packed else "",
@@ -84,14 +96,10 @@ def write_page(
         record=_table(record_rows(record)),
         activity=_activity_table(record.activity),
         audit=audit_section(record.audit),
-        finished=escape(f"{record.finished:%Y-%m-%d %H:%M %Z}"),
-        petdiff=escape(record.petdiff),
         data=_data(packed, measured, denoised, spread) if packed else "",
         scripts="\n".join(f"<script>{script}</script>" for script in scripts),
         licences=_licences() if packed else "",
     )
-    # The name of a file may hold bytes that are not UTF-8.
-    path.write_text(page, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def record_rows(record: RunRecord) -> list[tuple[str, str]]:
@@ -129,7 +137,7 @@ def _suv_rule(suv: SUVFacts) -> str:
 
 
 def _viewer(image: PETImage) -> str:
-    return Template(_part("viewer.html")).substitute(unit=escape(image.unit_name))
+    return Template(part("viewer/viewer.html")).substitute(unit=escape(image.unit_name))
 
 
 def _grid(shape: Sequence[int], spacing_mm: Sequence[float]) -> str:
@@ -232,9 +240,5 @@ def _policy(scripts: Iterable[str]) -> str:
 
 
 def _licences() -> str:
-    text = escape(_part("niivue.licences.txt"))
+    text = escape(part("viewer/niivue.licences.txt"))
     return f"<details><summary>Licences of the viewer</summary><pre>{text}</pre></details>"
-
-
-def _part(name: str) -> str:
-    return _PARTS.joinpath(name).read_text(encoding="utf-8")
