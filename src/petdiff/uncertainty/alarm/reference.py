@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from petdiff.errors import InputRefused
 from petdiff.image import PETImage
-from petdiff.runs import whole_file
+from petdiff.methods.beside_weights import path_beside, read_beside, write_beside
 from petdiff.uncertainty.alarm.features import WORDS, describe
 from petdiff.uncertainty.alarm.record import AlarmRecord, Unlikeness
 
@@ -96,26 +95,18 @@ def load_reference(weights: Path, sha256: str) -> Reference | None:
     path = reference_path(weights)
     if not path.is_file():
         return None
-    try:
-        found = Reference.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "content"
-        raise InputRefused(f"{path}: no reference ({where}: {first['msg']})") from None
+    found = read_beside(path, Reference, "reference")
     return found if found.weights_sha256 == sha256 else None
 
 
 def save_reference(weights: Path, reference: Reference) -> Path:
     """Write a reference beside a weights file, whole or not at all; returns its path."""
-    path = reference_path(weights)
-    with whole_file(path, replace=True) as unfinished:
-        unfinished.write_text(reference.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return path
+    return write_beside(reference_path(weights), reference)
 
 
 def reference_path(weights: Path) -> Path:
     """Return where the reference of a weights file is: flow3d.reference.json."""
-    return weights.with_name(weights.name.removesuffix(".safetensors") + SUFFIX)
+    return path_beside(weights, SUFFIX)
 
 
 def alarm(image: PETImage, reference: Reference) -> AlarmRecord:
