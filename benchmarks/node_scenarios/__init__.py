@@ -1,1 +1,1 @@
-"""What benchmarks/node.py puts the node through."""
+"""Scenarios of benchmarks/node.py: each sends series to a running node and checks what it does."""

@@ -1,4 +1,4 @@
-"""What no sender should do, one after the other; after each the node must still answer."""
+"""Send to the node what no sender should; after each, check that it still answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured of one scan in an acceptance test: every answer at every dose, against itself.
+"""Measure one scan of an acceptance test: each answer at each dose, against the scan itself.
 
 The full-dose scan is thinned to each dose; the thinned scan, the filter's and the model's answer to
 it are compared with the full-dose scan.
@@ -50,7 +50,7 @@ class Figure(NamedTuple):
 
 
 class ScanFigures(BaseModel):
-    """What is kept of a scan; nothing of it names a patient.
+    """Hold what is kept of a scan; nothing of it names a patient.
 
     refused   why the scan took no part; "" where it did
     warnings  what makes its figures doubtful

@@ -1,4 +1,4 @@
-"""What an acceptance test asks: which scans, which doses, which model, against which filter."""
+"""Describe an acceptance test: its scans, its doses, the model, and the filter to compare with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an acceptance test concludes: at each dose, whether the model beats the filter.
+"""Conclude from an acceptance test, at each dose, whether the model is better than the filter.
 
 Patients are the sample. The verdict is on PSNR against the full-dose scan, with Student's interval
 of the mean difference over patients. Other figures are shown beside it and judge nothing.

@@ -46,7 +46,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class _Outcome(Generic[_Found]):
-    """What a function returned, or its error as exit code and text, which any process can read."""
+    """Hold what a function returned, or its error as exit code and text for any process."""
 
     value: _Found | None = None
     error: tuple[int, str] | None = None

@@ -26,7 +26,7 @@ from petdiff.runs import whole_folder, write_json
 
 @dataclass(frozen=True)
 class Asked:
-    """What was asked for.
+    """Hold what was asked for.
 
     run      output folder of `petdiff denoise`
     scan     measured scan, if it is not where run.json says
