@@ -78,6 +78,23 @@ class Plan:
             roles[index // 16 % 5],
         )
 
+    @property
+    def given(self) -> dict[float, bool]:
+        """Whether the model is given the dose, by dose reduction factor."""
+        return dict(zip(map(float, DOSES), self.dose_given, strict=True))
+
+    def simulate(self, *, threads: int | None = None) -> study.Simulation:
+        """Simulate the patient and its scans at full dose and at all DOSES."""
+        return study.simulate(
+            FIRST_SEED + self.index,
+            scanner=self.scanner,
+            tracer=self.tracer,
+            dose_factors=DOSES,
+            voxel_mm=self.voxel_mm,
+            extent=self.extent,
+            threads=threads,
+        )
+
     def facts(self, dose: float, given: bool) -> dict[str, str]:
         """Return what is known of one of its scans."""
         known = {"scanner": self.scanner, "tracer": self.tracer, "drf": f"{dose:g}"}
@@ -99,6 +116,15 @@ CALIBRATED: tuple[tuple[Figure, Region | None], ...] = (
 )
 
 
+def save_tables(path: Path, tables: Table) -> None:
+    """Write the tables of a patient, whole or not at all, and print their path."""
+    unfinished = path.with_suffix(".part")
+    with unfinished.open("wb") as file:
+        np.savez(file, **tables)
+    os.replace(unfinished, path)
+    print(path, flush=True)
+
+
 def make_patients(out: Path, count: int, model: Model, minutes: float) -> None:
     """Write the tables of each patient to a file of its own; those that exist are kept."""
     out.mkdir(parents=True, exist_ok=True)
@@ -109,24 +135,13 @@ def make_patients(out: Path, count: int, model: Model, minutes: float) -> None:
             continue
         if time.monotonic() > stop:
             break
-        scans = study.simulate(
-            seed,
-            scanner=plan.scanner,
-            tracer=plan.tracer,
-            dose_factors=DOSES,
-            voxel_mm=plan.voxel_mm,
-            extent=plan.extent,
-        )
-        given = dict(zip(map(float, DOSES), plan.dose_given, strict=True))
+        scans = plan.simulate()
+        given = plan.given
         answers = {
             drf: denoise(low, model, drf=drf if given[drf] else None, seed=seed).image
             for drf, low in scans.lows.items()
         }
-        unfinished = path.with_name(f"{index:04d}.part")
-        with unfinished.open("wb") as file:
-            np.savez(file, **measure_patient(scans, answers, given, seed))
-        os.replace(unfinished, path)
-        print(path, flush=True)
+        save_tables(path, measure_patient(scans, answers, given, seed))
 
 
 class Patient(NamedTuple):

@@ -11,13 +11,12 @@ blocks that it has, each round takes a patient that fits, two that calibrate and
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from calibrate import DOSES, FIRST_SEED, Patient, Plan, calibrate, held, read_patients
+from calibrate import FIRST_SEED, Patient, Plan, calibrate, held, read_patients, save_tables
 from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
@@ -27,7 +26,6 @@ from petdiff.measurement.figures import CALIBRATED, region_figures
 from petdiff.measurement.foci import find_lesions
 from petdiff.measurement.region import Region
 from petdiff.methods.model import SHIPPED, Model, load_model
-from petdiff.simulation import study
 from petdiff.uncertainty.calibration.features import ScanFeatures, figure_features, region_features
 from petdiff.uncertainty.calibration.record import Coverage, FigureCalibration
 from petdiff.uncertainty.calibration.store import load_calibration, save_calibration
@@ -52,16 +50,7 @@ def make_patients(out: Path, model: Model, part: int, parts: int, minutes: float
         path, seed, plan = out / f"{index:04d}.npz", FIRST_SEED + index, Plan.of(index)
         if turn % parts != part or path.exists() or time.monotonic() > stop:
             continue
-        scans = study.simulate(
-            seed,
-            scanner=plan.scanner,
-            tracer=plan.tracer,
-            dose_factors=DOSES,
-            voxel_mm=plan.voxel_mm,
-            extent=plan.extent,
-            threads=1,
-        )
-        given = dict(zip(map(float, DOSES), plan.dose_given, strict=True))
+        scans, given = plan.simulate(threads=1), plan.given
         rows: dict[str, list[dict[str, float]]] = {}
         for drf, low in scans.lows.items():
             answer = denoise(low, model, drf=drf if given[drf] else None, seed=seed).image
@@ -73,11 +62,7 @@ def make_patients(out: Path, model: Model, part: int, parts: int, minutes: float
             for key, found in rows.items()
             for name in found[0]
         }
-        unfinished = path.with_name(f"{index:04d}.part")
-        with unfinished.open("wb") as file:
-            np.savez(file, **tables)
-        os.replace(unfinished, path)
-        print(path, flush=True)
+        save_tables(path, tables)
 
 
 def foci_rows(
