@@ -10,19 +10,18 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import Field, JsonValue, ValidationError
 
 from petdiff.denoising.request import Request
 from petdiff.inference.run_record import Asked
 from petdiff.io.bids_dataset import bids_scan, folders_above
 from petdiff.io.forms import stem_of
 from petdiff.records import FileName
+from petdiff.report.index_page import IndexEntry
 from petdiff.runs import whole_file, write_json
 
 FOLDER = ".petdiff"
-Status = Literal["denoised", "refused", "failed", "waiting"]
 
 # Settings that change where a scan is computed, and not what comes out.
 _OF_THE_PLACE = ("scan", "device", "tile")
@@ -30,34 +29,18 @@ _INHERITED = (".json", ".tsv")  # what describes the scans of a BIDS data set
 _BESIDE = (".json", ".img", ".img.gz", ".raw", ".raw.gz", ".zraw")
 
 
-class ScanRow(BaseModel):
-    """What became of one scan.
+class ScanRow(IndexEntry):
+    """What became of one scan: what index.html shows of it, and what a resumed run compares.
 
-    scan      its name
-    status    denoised; refused: the input cannot be used; failed: something went wrong; waiting:
-              not yet begun
-    reason    why it was refused or has failed
-    seconds   that it took; cpu_seconds: of the processor, which other programs do not lengthen
-    change    of the whole scan's activity, denoised / measured - 1
-    warnings  a sentence for all that is unusual
-    record    its run.json within the folder of all results
-    page, picture  its page and its picture there; None where they could not be made
-    asked     the settings, and the SHA-256 of the model
-    stamp     of the input's files: names, sizes and times
+    cpu_seconds  of the processor, which other programs do not lengthen
+    record       its run.json within the folder of all results
+    asked        the settings, and the SHA-256 of the model
+    stamp        of the input's files: names, sizes and times
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-    scan: FileName
-    status: Status
-    reason: FileName = ""
-    seconds: float = 0.0
     cpu_seconds: float = 0.0
-    change: float | None = None
-    warnings: tuple[FileName, ...] = ()
     record: FileName | None = None
-    page: FileName | None = None
-    picture: FileName | None = None
-    asked: dict[str, JsonValue] = {}
+    asked: dict[str, JsonValue] = Field(default_factory=dict)
     stamp: str = ""
 
     @property

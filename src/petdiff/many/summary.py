@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from petdiff.many.rows import FOLDER, ScanRow, read_row
-from petdiff.report.index_page import IndexEntry, write_index
+from petdiff.report.index_page import write_index
 from petdiff.runs import whole_file
 
 COLUMNS = ("scan", "status", "reason", "seconds", "activity_change", "warnings")
@@ -29,7 +29,7 @@ def write_summary(output: Path, names: Sequence[str]) -> list[Path]:
         with whole_file(files[0], replace=True) as unfinished:
             _write_csv(unfinished, rows)
         with whole_file(files[1], replace=True) as unfinished:
-            write_index(unfinished, [_entry(row) for row in rows])
+            write_index(unfinished, rows)
         if _state(output) == seen:
             break
     return files
@@ -69,16 +69,3 @@ def _write_csv(path: Path, rows: Sequence[ScanRow]) -> None:
             change = "" if row.change is None else f"{row.change:.5f}"
             warnings = " | ".join(row.warnings)
             writer.writerow((row.scan, row.status, row.reason, seconds, change, warnings))
-
-
-def _entry(row: ScanRow) -> IndexEntry:
-    return IndexEntry(
-        name=row.scan,
-        status=row.status,
-        reason=row.reason,
-        seconds=row.seconds,
-        change=row.change,
-        warnings=row.warnings,
-        page=row.page,
-        picture=row.picture,
-    )

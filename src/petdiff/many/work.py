@@ -18,8 +18,9 @@ from petdiff.inference.run_record import RunRecord, ScanFacts, read_run_record
 from petdiff.io.scan_search import RECORD
 from petdiff.many.jobs import Job
 from petdiff.many.place import Place
-from petdiff.many.rows import ScanRow, Status, asked_of, read_row, settings_of, stamp, store_row
+from petdiff.many.rows import ScanRow, asked_of, read_row, settings_of, stamp, store_row
 from petdiff.methods.model import Model, load_model
+from petdiff.report.index_page import Status
 from petdiff.report.notices import activity_notices, audit_notices
 from petdiff.terminal import one_line
 

@@ -4,38 +4,47 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
+from pydantic import BaseModel, ConfigDict
+
 from petdiff import __version__
-from petdiff.records import NOTICE
+from petdiff.records import NOTICE, FileName
 from petdiff.report.html_page import part, write_html, written_now
 from petdiff.terminal import one_line
 
 # The pictures are files beside the page.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' file:"
-_NO_RESULT_FIRST = ("failed", "refused", "waiting", "denoised")
+
+Status = Literal["denoised", "refused", "failed", "waiting"]
+_NO_RESULT_FIRST: tuple[Status, ...] = ("failed", "refused", "waiting", "denoised")
 
 
-@dataclass(frozen=True)
-class IndexEntry:
-    """One scan of the page.
+class IndexEntry(BaseModel):
+    """What the page shows of one scan.
 
-    status         denoised, refused, failed or waiting; reason: why there is no result
+    scan           its name
+    status         denoised; refused: the input cannot be used; failed: an error while running;
+                   waiting: not yet begun
+    reason         why it was refused or has failed
+    seconds        that it took
     change         of the whole scan's activity, denoised / measured - 1
-    page, picture  their paths from the page's folder; None where there are none
+    warnings       a sentence for all that is unusual
+    page, picture  their paths from the page's folder; None where they could not be made
     """
 
-    name: str
-    status: str
-    reason: str = ""
+    model_config = ConfigDict(frozen=True)
+    scan: FileName
+    status: Status
+    reason: FileName = ""
     seconds: float = 0.0
     change: float | None = None
-    warnings: Sequence[str] = ()
-    page: str | None = None
-    picture: str | None = None
+    warnings: tuple[FileName, ...] = ()
+    page: FileName | None = None
+    picture: FileName | None = None
 
 
 def write_index(path: Path, entries: Sequence[IndexEntry]) -> None:
@@ -58,7 +67,7 @@ def write_index(path: Path, entries: Sequence[IndexEntry]) -> None:
 
 
 def _scan(entry: IndexEntry) -> str:
-    name = escape(one_line(entry.name))
+    name = escape(one_line(entry.scan))
     picture = ""
     if entry.picture is not None:
         picture = f'<img src="{_link(entry.picture)}" alt="{name}" loading="lazy">'
