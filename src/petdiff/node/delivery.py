@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from petdiff import disk
 from petdiff.node.counters import Counters
 from petdiff.node.entry import Entry
 from petdiff.node.log import count_of, say
+from petdiff.node.node_thread import NodeThread, PeerFailed
 from petdiff.node.queue import Queue
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 300.0
@@ -26,11 +26,11 @@ _POLL_S = 5.0
 _CONFIRMED, _REFUSED = ".confirmed.txt", ".refused.txt"
 
 
-class NotDelivered(Exception):
+class NotDelivered(PeerFailed):
     """The destination could not be reached, or has no room: to be tried again without end."""
 
 
-class Refused(Exception):
+class Refused(PeerFailed):
     """The destination has refused an image, and would probably again."""
 
 
@@ -40,7 +40,7 @@ class Transport(Protocol):
     def send(self, files: Sequence[Path], confirmed: Callable[[Path], None]) -> None:
         """Send files, and call `confirmed` for each that is stored there.
 
-        Raises NotDelivered or Refused; neither quotes a header.
+        Raises NotDelivered or Refused.
         """
 
 
@@ -145,8 +145,11 @@ class Deliveries:
         say(f"series {entry.number}: done")
 
 
-class Delivery(threading.Thread):
-    """Sends to one destination until `stop` is set."""
+class Delivery(NodeThread):
+    """Sends results to one destination until `stop` is set; waits longer after each failure.
+
+    last_failure  why the last attempt failed; empty where it did not
+    """
 
     def __init__(
         self,
@@ -158,32 +161,30 @@ class Delivery(threading.Thread):
         *,
         stop: threading.Event,
     ) -> None:
-        super().__init__(name=f"delivery to {name}", daemon=True)
+        super().__init__(f"delivery to {name}", stop=stop)
         self.to, self._transport, self._queue = name, transport, queue
-        self._deliveries, self._counters, self._stop_event = deliveries, counters, stop
-        self._pause_s = 0.0
+        self._deliveries, self._counters = deliveries, counters
         self.last_failure = ""
 
-    def run(self) -> None:
-        """Send one result after the other; after a failure, wait longer and longer."""
-        while not self._stop_event.wait(self._pause_s):
-            try:
-                version = self._queue.version
-                self._deliveries.settle()
-                for entry in self._deliveries.waiting(self.to):
-                    self._deliver(entry)
-                    self._pause_s, self.last_failure = 0.0, ""
-                    self._deliveries.settle()
-                    if self._stop_event.is_set():
-                        return
-                if self._pause_s:  # what failed is gone
-                    self._pause_s, self.last_failure = 0.0, ""
-                self._queue.wait(version, _POLL_S)
-            except (NotDelivered, Refused) as problem:
-                self._failed(str(problem))
-            except Exception as problem:  # a full disk, a folder removed by hand
-                said = disk.reason(problem) if isinstance(problem, OSError) else ""
-                self._failed(said or type(problem).__name__)
+    def turn(self) -> None:
+        """Send the results that wait, one after the other, then wait for a change of the queue."""
+        version = self._queue.version
+        self._deliveries.settle()
+        for entry in self._deliveries.waiting(self.to):
+            self._deliver(entry)
+            self.pause_s, self.last_failure = 0.0, ""
+            self._deliveries.settle()
+            if self._stop_event.is_set():
+                return
+        self.pause_s, self.last_failure = 0.0, ""  # also where a result that failed was removed
+        self._queue.wait(version, _POLL_S)
+
+    def failed(self, reason: str) -> None:
+        """Count and log a failure; double the pause."""
+        self._counters.add("deliveries_failed")
+        self.pause_s = min(max(2 * self.pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+        self.last_failure = reason
+        say(f"delivery to {self.to} failed: {reason}; tried again in {self.pause_s:g} s")
 
     def _deliver(self, entry: Entry) -> None:
         """Send what a destination has not confirmed of a result."""
@@ -201,10 +202,3 @@ class Delivery(threading.Thread):
             raise
         took = time.monotonic() - start
         say(f"series {entry.number}: {count_of(len(files), 'image')} to {self.to} in {took:.1f} s")
-
-    def _failed(self, reason: str) -> None:
-        self._counters.add("deliveries_failed")
-        doubled = max(2 * self._pause_s, _FIRST_PAUSE_S)
-        self._pause_s = min(doubled, _LONGEST_PAUSE_S)
-        self.last_failure = reason
-        say(f"delivery to {self.to} failed: {reason}; tried again in {self._pause_s:g} s")

@@ -12,6 +12,7 @@ from petdiff import disk
 from petdiff.node.counters import Counters
 from petdiff.node.entry import REASON, Entry, read_record, write_record
 from petdiff.node.log import count_of, say
+from petdiff.node.node_thread import NodeThread
 from petdiff.node.queue import Queue
 from petdiff.node.worker_process import WorkerDied, WorkerProcess
 from petdiff.node.worker_protocol import Reply
@@ -58,7 +59,7 @@ class Ready:
             self._queue.move(entry, "ready")
 
 
-class Denoiser(threading.Thread):
+class Denoiser(NodeThread):
     """Denoises series until `stop` is set; `dose_of` gives the dose of a sender's series."""
 
     def __init__(
@@ -72,27 +73,27 @@ class Denoiser(threading.Thread):
         stop: threading.Event,
         dose_of: Callable[[str], str | float | None] = lambda _: None,
     ) -> None:
-        super().__init__(name="denoiser", daemon=True)
+        super().__init__("denoiser", stop=stop)
         self._queue, self._ready, self._worker, self._counters = queue, ready, worker, counters
-        self._seconds, self._stop_event, self._dose_of = seconds, stop, dose_of
+        self._seconds, self._dose_of = seconds, dose_of
 
-    def run(self) -> None:
-        """Take one series after the other."""
-        while not self._stop_event.is_set():
-            try:
-                if not self._worker.runs:
-                    self._restart()
-                    continue
-                version = self._queue.version
-                entry = self._ready.take()
-                if entry is None:
-                    self._queue.wait(version, _POLL_S)
-                else:
-                    self._denoise_or_put_back(entry)
-            except Exception as problem:  # a folder removed by hand, a disk that is gone
-                said = disk.reason(problem) if isinstance(problem, OSError) else ""
-                say(f"the queue cannot be used: {said or type(problem).__name__}")
-                self._stop_event.wait(_DISK_PAUSE_S)
+    def turn(self) -> None:
+        """Denoise the next series, or wait for one; start the worker again if it has died."""
+        self.pause_s = 0.0
+        if not self._worker.runs:
+            self._restart()
+            return
+        version = self._queue.version
+        entry = self._ready.take()
+        if entry is None:
+            self._queue.wait(version, _POLL_S)
+        else:
+            self._denoise_or_put_back(entry)
+
+    def failed(self, reason: str) -> None:
+        """Wait after an error, such as a folder removed by hand or a disk that is gone."""
+        self.pause_s = _DISK_PAUSE_S
+        say(f"the queue cannot be used: {reason}")
 
     def _restart(self) -> None:
         for pause_s in (*_RESTART_PAUSES_S, None):

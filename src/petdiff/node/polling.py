@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from petdiff import disk
 from petdiff.node.arrivals import STORED, Arrivals
 from petdiff.node.entry import Entry
 from petdiff.node.log import count_of, say
+from petdiff.node.node_thread import NodeThread, PeerFailed
 from petdiff.node.queue import INCOMPLETE, Queue
 
 
-class NotReached(Exception):
+class NotReached(PeerFailed):
     """The source could not be asked: to be tried again at the next turn."""
 
 
@@ -37,11 +37,13 @@ class SeriesSource(Protocol):
         """Yield the files of a series. Raises NotReached."""
 
 
-class Poller(threading.Thread):
+class Poller(NodeThread):
     """Takes series from one source until `stop` is set.
 
     A series is taken when its number of images is the same at two turns: before, it may still be
     coming in there.
+
+    last_failure  why the last turn failed; empty where it did not
     """
 
     def __init__(
@@ -54,28 +56,16 @@ class Poller(threading.Thread):
         every_s: float,
         stop: threading.Event,
     ) -> None:
-        super().__init__(name=f"polling of {name}", daemon=True)
+        super().__init__(f"polling of {name}", stop=stop)
         self.source_name, self._source, self._queue = name, source, queue
-        self._arrivals, self._every_s, self._stop_event = arrivals, every_s, stop
+        self._arrivals, self._every_s = arrivals, every_s
         self._seen: dict[str, int] = {}  # number of images by series, at the last turn
         self._fetched: dict[str, int] = {}  # the same, when a series was fetched
         self.last_failure = ""
 
-    def run(self) -> None:
-        """Ask, take what is new, wait."""
-        while not self._stop_event.is_set():
-            try:
-                self.turn()
-                self.last_failure = ""
-            except NotReached as problem:
-                self._failed(str(problem))
-            except Exception as problem:  # its text may quote what the source has sent
-                said = disk.reason(problem) if isinstance(problem, OSError) else ""
-                self._failed(said or type(problem).__name__)
-            self._stop_event.wait(self._every_s)
-
     def turn(self) -> None:
         """Ask once, and take the series that are new and have stopped growing."""
+        self.pause_s = self._every_s
         known, refused = self._queue.series_made(), self._refused()
         seen: dict[str, int] = {}
         fetched: dict[str, int] = {}
@@ -91,6 +81,13 @@ class Poller(threading.Thread):
             elif self._seen.get(uid) == offered.images and not self._stop_event.is_set():
                 fetched[uid] = offered.images if self._take(offered) else -1
         self._seen, self._fetched = seen, fetched
+        self.last_failure = ""
+
+    def failed(self, reason: str) -> None:
+        """Log a failure, unless the turn before failed for the same reason."""
+        if reason != self.last_failure:
+            say(f"{self.source_name} cannot be asked: {reason}; tried again and again")
+        self.last_failure = reason
 
     def _take(self, offered: OfferedSeries) -> bool:
         """Hand the images of a series to the arrivals; return whether they took all."""
@@ -107,11 +104,6 @@ class Poller(threading.Thread):
         return {
             entry.origin.series: _images_judged(entry) for entry in self._queue.entries("discard")
         }
-
-    def _failed(self, reason: str) -> None:
-        if reason != self.last_failure:
-            say(f"{self.source_name} cannot be asked: {reason}; tried again and again")
-        self.last_failure = reason
 
 
 def _images_judged(entry: Entry) -> int:
