@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -13,6 +16,8 @@ from petdiff.image import PETImage
 from petdiff.uncertainty.calibration.conformal import Bounds
 from petdiff.uncertainty.calibration.record import BoundsOfGroup, Calibration, FigureCalibration
 from petdiff.uncertainty.calibration.scale import ErrorScale
+
+FLOW3D: Any = SimpleNamespace(answers_in_one_call=True, default_steps=1, sampling_steps=6)
 
 
 def a_calibration() -> Calibration:
@@ -45,7 +50,8 @@ def calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_share_of_voxels_within_their_interval_and_its_width() -> None:
     low, case = scan()
-    rows = {row.metric: row for row in interval_rows(Asked(model="flow3d"), low, low.suv, case)}
+    found = interval_rows(Asked(model="flow3d"), FLOW3D, low, low.suv, case)
+    rows = {row.metric: row for row in found}
     assert set(rows) == {"within_interval_50", "within_interval_90", "interval_width_90"}
     assert rows["within_interval_90"].value is not None
     assert rows["within_interval_90"].value > 0.9
@@ -62,9 +68,20 @@ def test_share_of_voxels_within_their_interval_and_its_width() -> None:
 )
 def test_what_has_no_calibrated_answer_has_no_rows(asked: Asked) -> None:
     low, case = scan()
-    assert not list(interval_rows(asked, low, low.suv, case))
+    method = None if asked.is_filter else FLOW3D
+    assert not list(interval_rows(asked, method, low, low.suv, case))
+
+
+@pytest.mark.parametrize("in_one_call", [True, False])
+def test_image_of_several_samples_is_that_of_one_call_where_the_method_has_one(
+    in_one_call: bool,
+) -> None:
+    low, case = scan()
+    method: Any = SimpleNamespace(answers_in_one_call=in_one_call, sampling_steps=6)
+    asked = Asked(model="flow3d", samples=3)
+    assert bool(list(interval_rows(asked, method, low, low.suv, case))) == in_one_call
 
 
 def test_voxels_that_were_not_calibrated_have_no_rows() -> None:
     low, case = scan(mm=1.65)
-    assert not list(interval_rows(Asked(model="flow3d"), low, low.suv, case))
+    assert not list(interval_rows(Asked(model="flow3d"), FLOW3D, low, low.suv, case))

@@ -45,6 +45,7 @@ def intervals_of(
 
     Raises UsageError or InputRefused, saying why there are none.
     """
+    from petdiff.methods.base import image_steps
     from petdiff.uncertainty.intervals import calibration_of
 
     if level is None:
@@ -58,9 +59,7 @@ def intervals_of(
             "`interval`: answers at other voxels were not calibrated; leave `voxel_mm` out"
         )
     calibration = calibration_of(model)
-    # With several samples the image is that of one call, where a model has one.
-    one_call = options.samples > 1 and model.method.answers_in_one_call
-    steps = 1 if one_call else options.steps or model.method.default_steps
+    steps = image_steps(model.method, options.samples, options.steps)
     if steps != calibration.steps:
         raise UsageError(
             f"`interval`: answers in {steps} steps were not calibrated; leave `steps` out"

@@ -80,6 +80,7 @@ def intervals_of(run: Run, level: float) -> Intervals:
     Raises InputRefused or UsageError, saying why, where the model, its settings, such scans or this
     level were not calibrated.
     """
+    from petdiff.methods.base import image_steps
     from petdiff.methods.model import load_model, weights_path
     from petdiff.uncertainty.calibration.store import load_calibration
 
@@ -88,9 +89,8 @@ def intervals_of(run: Run, level: float) -> Intervals:
     if asked.voxel_mm is not None:
         raise InputRefused("no interval: the run had a `voxel_mm`, which was not calibrated")
     steps = done.steps
-    # With several samples the image is that of one call, where a model has one.
-    if done.samples > 1 and load_model(done.model.name).method.answers_in_one_call:
-        steps = 1
+    if done.samples > 1:  # else there is no need to load the model
+        steps = image_steps(load_model(done.model.name).method, done.samples, done.steps)
     if steps != calibration.steps:
         raise InputRefused(f"no interval: answers in {steps} steps were not calibrated")
     found = Intervals(calibration, level, done.drf)

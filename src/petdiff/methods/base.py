@@ -251,6 +251,18 @@ def has_exact_slabs(method: Method) -> TypeGuard[SlabMethod]:
     return method.exact_slabs
 
 
+def image_steps(method: Method, samples: int, steps: int | None) -> int:
+    """Return how many network calls in sequence the denoised image is the answer of.
+
+    samples  how many are drawn; with several, the image is that of one call if one call of the
+             method gives the posterior mean, else the mean of the samples
+    steps    network calls of a sample; None: the method's own number
+    """
+    if samples > 1 and method.answers_in_one_call:
+        return 1
+    return steps or (method.sampling_steps if samples > 1 else method.default_steps)
+
+
 def is_windowed(method: Method) -> TypeGuard[WindowedMethod]:
     """Return whether the method is asked in blended windows."""
     return not method.exact_slabs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,11 +15,23 @@ from petdiff.evaluation.protocol import Case, Row, Volume
 from petdiff.image import PETImage
 from petdiff.uncertainty.calibration.record import Calibration, Refused
 
+if TYPE_CHECKING:
+    from petdiff.methods.base import Method
 
-def interval_rows(asked: Asked, low: PETImage, answer: Volume, case: Case) -> Iterator[Row]:
-    """Yield coverage and width over the body; nothing where the model has no such intervals."""
-    calibration = None if asked.is_filter else _calibration(asked.model)
-    if calibration is None or (asked.samples == 1 and asked.steps not in (None, calibration.steps)):
+
+def interval_rows(
+    asked: Asked, method: Method | None, low: PETImage, answer: Volume, case: Case
+) -> Iterator[Row]:
+    """Yield coverage and width over the body; nothing where the model has no such intervals.
+
+    method  of the model that was asked; None for a filter
+    """
+    calibration = None if method is None else _calibration(asked.model)
+    if method is None or calibration is None:
+        return
+    from petdiff.methods.base import image_steps
+
+    if image_steps(method, asked.samples, asked.steps) != calibration.steps:
         return
     for percent in INTERVAL_LEVELS:
         found = calibration.voxel_intervals(

@@ -134,10 +134,11 @@ def measure_scans(scans: Scans, methods: Mapping[str, Asked], unit: Unit) -> Mea
             answer = _answer(asked, low, dose, case, unit.seed, Reporter(name))
             seconds = time.perf_counter() - start
             answers[name] = answer.suv
+            method = None if asked.is_filter else _model(asked.model).method
             measured = [
                 *measure_scan(case, answer.suv),
                 *_about(asked, answer, case, seconds),
-                *interval_rows(asked, low, answer.suv, case),
+                *interval_rows(asked, method, low, answer.suv, case),
             ]
             found += [CohortRow(dose, name, *row) for row in measured]
             if scans.twin:
