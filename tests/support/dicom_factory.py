@@ -169,3 +169,8 @@ def bare(ds: Dataset, *, implicit: bool = True, little: bool = True) -> bytes:
         ds.add_new(0x7FE00010, "OW", pixels.tobytes())
     write_dataset(out, ds)
     return out.getvalue()
+
+
+def pixel_of(slices: Sequence[Dataset], i: int, j: int, k: int) -> float:
+    """Return the value of pixel (column i, row j) of slice k, in the unit of the slices."""
+    return float(slices[k].pixel_array[j, i]) * float(slices[k].RescaleSlope)
