@@ -33,6 +33,7 @@ from petdiff.inference.denoise import denoise
 from petdiff.methods.model import Model, load_model
 from petdiff.simulation import study
 from petdiff.uncertainty.audit.compare import audit
+from petdiff.uncertainty.audit.confirmation import is_confirmed
 from petdiff.uncertainty.audit.record import Finding
 from petdiff.volume.regions import body_mask
 
@@ -122,10 +123,10 @@ def audit_patient(index: int, scans: Mapping[str, Volume]) -> tuple[list[Painted
     for drf in DOSES:
         for which in "wo":
             y, x, full = (scans[f"{name}_{which}"] for name in (f"low{drf}", f"den{drf}", "full"))
-            record = audit(image(y), image(x), alpha=LARGEST_ALPHA).record
+            three = [image(values) for values in (y, x, full)]
             alarms += [
-                Alarm(index, drf, one.kind, one.p, _is_right(one, y, x, full, image(y).spacing_mm))
-                for one in record.findings
+                Alarm(index, drf, one.kind, one.p, is_confirmed(one, *three))
+                for one in audit(*three[:2], alpha=LARGEST_ALPHA).record.findings
                 if one.kind != "shift"
             ]
         y, x, full = (scans[f"{name}_o"] for name in (f"low{drf}", f"den{drf}", "full"))
@@ -222,21 +223,6 @@ def noise_of(activity: Volume, noise: Volume, full: Volume) -> Volume:
     ratio = (full + activity) / np.maximum(full, 0.02)
     added = noise * (np.sqrt(np.maximum(ratio, 1)) - 1)
     return np.asarray(np.clip(added, -activity, 5 * activity), dtype=np.float32)
-
-
-def _is_right(
-    one: Finding, y: Volume, x: Volume, full: Volume, spacing_mm: tuple[float, float, float]
-) -> bool:
-    """Say whether the full-dose scan's contrast at a finding is nearer to the measured scan's."""
-    sigma_mm = one.diameter_mm / 2 / 5**0.5
-
-    def contrast(values: Volume) -> float:
-        near = gaussian_filter(values, [sigma_mm / size for size in spacing_mm])
-        wide = gaussian_filter(values, [2 * sigma_mm / size for size in spacing_mm])
-        return float(near[one.voxel] - wide[one.voxel])
-
-    measured, denoised, reference = contrast(y), contrast(x), contrast(full)
-    return abs(reference - measured) < abs(reference - denoised)
 
 
 def read(out: Path, first: int) -> tuple[list[Painted], list[Alarm], list[int]]:

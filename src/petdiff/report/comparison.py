@@ -36,7 +36,7 @@ _UNTABLED = (
     "lesion_suv_peak_error", *(f"within_interval_{n}" for n in INTERVAL_LEVELS if n != 90),
 )  # fmt: skip
 _TABLED = tuple(m for m in METRICS if m.name not in _UNTABLED)
-_PERCENT = ("lesion_suv_peak_bias", "liver_cov", "nrmse", "within_interval_90")
+_PERCENT = ("lesion_suv_peak_bias", "liver_cov", "nrmse", "within_interval_90", "alarms")
 
 
 @dataclass(frozen=True, eq=False)

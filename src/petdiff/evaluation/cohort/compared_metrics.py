@@ -32,14 +32,22 @@ METRICS = (
         for level in INTERVAL_LEVELS
     ),
     Metric("interval_width_90", "Width of the 90 % intervals of voxels", "SUV", -1),
+    Metric("audit_fabrications", "Audit: fabrications per scan", "1", -1),
+    Metric("audit_omissions", "Audit: omissions per scan", "1", -1),
+    Metric("audit_false_alarms", "Audit: findings per scan that full dose contradicts", "1", -1),
+    Metric("alarms", "Scans that are unlike those that the model knows", "1", -1),
 )
-# Shown but not ranked: blurring has the lowest COV, doing nothing takes the least time, and an
-# interval should hold as often as it says, neither more nor less.
+# Shown but not ranked: blurring has the lowest COV, doing nothing takes the least time and
+# contradicts no data, and an interval should hold as often as it says, neither more nor less.
 UNRANKED = (
     "liver_cov",
     "seconds",
     "interval_width_90",
     *(f"within_interval_{level}" for level in INTERVAL_LEVELS),
+    "audit_fabrications",
+    "audit_omissions",
+    "audit_false_alarms",
+    "alarms",
 )
 
 

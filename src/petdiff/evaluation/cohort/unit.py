@@ -16,6 +16,7 @@ from petdiff.data.layouts import Drf, dose_text
 from petdiff.data.pairs import read_pair
 from petdiff.errors import InputRefused
 from petdiff.evaluation.baselines import best_gaussian, best_non_local_means, gaussian
+from petdiff.evaluation.cohort.check_rows import alarm_rows, audit_rows
 from petdiff.evaluation.cohort.definition import (
     FULL_DOSE,
     GAUSSIAN,
@@ -139,6 +140,8 @@ def measure_scans(scans: Scans, methods: Mapping[str, Asked], unit: Unit) -> Mea
                 *measure_scan(case, answer.suv),
                 *_about(asked, answer, case, seconds),
                 *interval_rows(asked, method, low, answer.suv, case),
+                *audit_rows(asked, low, answer.suv, case),
+                *alarm_rows(asked, low),
             ]
             found += [CohortRow(dose, name, *row) for row in measured]
             if scans.twin:

@@ -18,7 +18,7 @@ SMALLEST_MM, STEPS = 4.0, 5  # radii 4 … 16 mm, a factor √2 apart: balls of 
 RADII_MM = tuple(SMALLEST_MM * 2 ** (n / 2) for n in range(STEPS))
 _PER_OCTAVE = 2  # steps after which a radius has doubled
 _WORKING_MM = 3.5  # the largest voxels that are made of smaller ones: a ball of 8 mm holds five
-_SIGMA_PER_RADIUS = 5**-0.5  # a Gaussian has then the second moment of the ball
+SIGMA_PER_RADIUS = 5**-0.5  # a Gaussian has then the second moment of the ball
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +106,7 @@ def at_scales(scan: Volume, spacing_mm: Spacing) -> Iterator[AtScale]:
     blurred: list[Volume] = []
     image, reached_mm = scan, 0.0
     for n, radius in enumerate(radii):
-        sigma_mm = radius * _SIGMA_PER_RADIUS
+        sigma_mm = radius * SIGMA_PER_RADIUS
         step_mm = float(np.sqrt(sigma_mm**2 - reached_mm**2))
         image, reached_mm = smoothed(image, [step_mm / size for size in spacing_mm]), sigma_mm
         blurred.append(image)
