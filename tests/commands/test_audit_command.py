@@ -41,6 +41,8 @@ def test_a_painted_focus_is_listed_in_every_form(
     assert [int(row[axis]) for axis in "ijk"] == found["voxel"]
     again = petdiff.audit(petdiff.read(files["measured"]), petdiff.read(files["painted"]))
     assert again.record.model_dump(mode="json") == record["audit"]
+    assert '<a href="#focus-1">' in (out / "audit.html").read_text(encoding="utf-8")
+    assert record["missing"] == {}
     for diameter in (8, 11, 16, 23, 32):
         assert petdiff.read(out / f"deviation-{diameter}mm.nii.gz").shape == (48, 40, 44)
 

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from petdiff.image import PETImage
 from petdiff.report import page as page_module
+from petdiff.report import volume_viewer as viewer_module
 from petdiff.report.notices import notices
 from petdiff.report.packed import Packed, finest_step, pack
-from petdiff.report.page import has_viewer, record_rows, write_page
+from petdiff.report.page import record_rows, write_page
 from petdiff.report.trained_on import trained_on
+from petdiff.report.volume_viewer import WITHOUT_VIEWER, has_viewer
 from petdiff.uncertainty.alarm.record import AlarmRecord, Unlikeness
 from petdiff.uncertainty.audit.record import AuditRecord, Finding
 from support.chromium import SOFTWARE_GL, WITHOUT_GL, Chromium, find_chromium
@@ -208,7 +210,7 @@ def test_the_audit_is_a_notice_and_a_table(tmp_path: Path) -> None:
     record = run_record(measured, denoised).model_copy(update={"audit": AUDITED})
     assert notices(record)[0].startswith("Audit: the result contradicts the measured scan: 1 fab")
     assert "<th scope=row>fabrication</th>" in text
-    assert 'data-file-voxel="5,20,7">-20, -15, 55 mm<' in text
+    assert 'data-file-voxel="5,20,7">−20, −15, 55 mm<' in text
     assert dict(record_rows(record))["audit"] == AUDITED.verdict
 
 
@@ -243,9 +245,9 @@ def test_page_names_no_patient_and_loads_nothing(tmp_path: Path) -> None:
 def test_without_the_viewer_the_page_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page_module, "has_viewer", lambda: False)
+    monkeypatch.setattr(viewer_module, "has_viewer", lambda: False)
     text = written(tmp_path)[0].read_text(encoding="utf-8")
-    assert page_module.WITHOUT_VIEWER in text
+    assert WITHOUT_VIEWER in text
     assert "script-src 'none'" in text
     assert "<script" not in text
     assert base64.b64encode(PNG).decode() in text
@@ -260,7 +262,7 @@ def test_a_run_without_the_viewer_says_so(
     from petdiff.progress import Progress
 
     shown: list[dict[str, Any]] = []
-    monkeypatch.setattr(page_module, "has_viewer", lambda: viewer)
+    monkeypatch.setattr(viewer_module, "has_viewer", lambda: viewer)
     monkeypatch.setattr(page_module, "write_page", lambda *_, **names: shown.append(names))
     result = SimpleNamespace(
         image=scan(),

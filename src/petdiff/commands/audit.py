@@ -11,6 +11,7 @@ from petdiff.io import Units, read_static, write
 from petdiff.io.forms import form_of
 from petdiff.progress import Progress
 from petdiff.records import FileName, RunFacts
+from petdiff.report.audit_page import write_audit_page
 from petdiff.runs import whole_folder, write_json
 from petdiff.uncertainty.audit.compare import ALPHA, Audit, audit
 from petdiff.uncertainty.audit.record import AuditRecord, Finding
@@ -44,7 +45,10 @@ class AuditFileRecord(RunFacts):
 
 
 def audit_files(pair: Pair, output: Path, *, quiet: bool = False) -> str:
-    """Write audit.json, findings.csv and a map per scale to the new folder; return a table."""
+    """Write audit.json, findings.csv, a page and a map per scale to the new folder.
+
+    Returns a table.
+    """
     progress = Progress(quiet)
     with whole_folder(output) as folder:
         with progress.stage("reading"):
@@ -55,11 +59,15 @@ def audit_files(pair: Pair, output: Path, *, quiet: bool = False) -> str:
         with progress.stage("writing"):
             _write_maps(found, folder)
             _write_table(folder / "findings.csv", found.record)
+        with progress.stage("page"), progress.optional(folder / "audit.html"):
+            names = pair.measured.resolve().name, pair.denoised.resolve().name
+            write_audit_page(folder / "audit.html", measured, denoised, found, names=names)
         record = AuditFileRecord(
             measured=str(pair.measured),
             denoised=str(pair.denoised),
             audit=found.record,
             seconds=dict(progress.seconds),
+            missing=dict(progress.missing),
         )
         write_json(folder / "audit.json", record)
     return as_text(found.record)

@@ -48,7 +48,8 @@ def make_page(
     progress: Progress,
 ) -> None:
     """Write report.html, and say where the 3-D viewer is missing."""
-    from petdiff.report.page import WITHOUT_VIEWER, has_viewer, write_page
+    from petdiff.report.page import write_page
+    from petdiff.report.volume_viewer import WITHOUT_VIEWER, has_viewer
 
     if not has_viewer():
         progress.say(f"note    {WITHOUT_VIEWER}")

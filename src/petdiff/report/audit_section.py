@@ -1,4 +1,4 @@
-"""The audit on a page: its verdict, and a table whose rows move the crosshair to their places."""
+"""The audit on a page: its verdict, and a table whose rows lead to their places."""
 
 from __future__ import annotations
 
@@ -6,39 +6,69 @@ from html import escape
 
 from petdiff.uncertainty.audit.record import AuditRecord, Finding
 
-_HEADS = ("finding", "place", "size", "measured", "denoised", "z", "p")
 
+def audit_section(audit: AuditRecord | None, *, viewer: bool) -> str:
+    """Return the audit as a part of a run's page; empty where there was none.
 
-def audit_section(audit: AuditRecord | None) -> str:
-    """Return the audit as a part of a page; empty where there was none."""
+    viewer  whether the page has one, whose crosshair a click on a place moves there
+    """
     if audit is None:
         return ""
-    heading = f"<h2>Audit against the measured scan</h2>\n<p>{escape(_sentence(audit.verdict))}</p>"
+    sentence = escape(verdict_sentence(audit, "The result"))
+    table = findings_table(audit, viewer=viewer)
+    return f"<div>\n<h2>Audit against the measured scan</h2>\n<p>{sentence}</p>\n{table}\n</div>"
+
+
+def verdict_sentence(audit: AuditRecord, of: str) -> str:
+    """Return the verdict as a sentence about what was audited, such as "The result"."""
+    if audit.empty:
+        return f"There is {audit.verdict}."
+    return f"{of} {audit.verdict}."
+
+
+def findings_table(audit: AuditRecord, *, viewer: bool, slices: bool = False) -> str:
+    """Return a table of the findings; empty without any.
+
+    viewer  whether a click on a place moves the crosshair of the page's viewer
+    slices  whether the page has slices of each finding, which its number leads to
+    """
     if not audit.findings:
-        return f"<div>\n{heading}\n</div>"
-    head = "".join(f"<th>{name}</th>" for name in _HEADS)
-    rows = "\n".join(_row(one) for one in audit.findings)
+        return ""
+    unit = f" ({escape(audit.unit)})"
+    heads = ("", "finding", "place, RAS+", "size", f"measured{unit}", f"denoised{unit}", "z", "p")
+    head = "".join(f"<th>{name}</th>" for name in heads)
+    rows = "\n".join(
+        _row(n, one, viewer=viewer, slices=slices) for n, one in enumerate(audit.findings, 1)
+    )
     more = sum(audit.found.values()) - len(audit.findings)
     rest = f"\n<p class=faint>And {more} weaker ones.</p>" if more > 0 else ""
     return (
-        f"<div>\n{heading}\n<table class=audit>\n<thead><tr>{head}</tr></thead>\n"
-        f"<tbody>\n{rows}\n</tbody>\n</table>{rest}\n</div>"
+        f"<table class=audit>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
+        f"{rest}"
     )
 
 
-def _sentence(verdict: str) -> str:
-    return f"The result {verdict}." if not verdict.startswith("nothing") else f"There is {verdict}."
+def size_and_place(one: Finding) -> str:
+    """Return what was found, its size and its place in a few words."""
+    return f"{one.kind}, {one.diameter_mm:.0f} mm at {_place(one)} mm"
 
 
-def _row(one: Finding) -> str:
-    place = ", ".join(f"{mm:.0f}" for mm in one.position_mm)
-    voxel = ",".join(map(str, one.voxel))
+def _place(one: Finding) -> str:
+    return ", ".join(f"{mm:z.0f}" for mm in one.position_mm).replace("-", "−")
+
+
+def _row(n: int, one: Finding, *, viewer: bool, slices: bool) -> str:
+    place, voxel = f"{_place(one)} mm", ",".join(map(str, one.voxel))
+    if viewer:
+        place = f'<button type=button class=to-place data-file-voxel="{voxel}">{place}</button>'
+    number = f'<a href="#focus-{n}">{n}</a>' if slices else str(n)
     cells = (
-        f'<button type=button class=to-place data-file-voxel="{voxel}">{place} mm</button>',
+        place,
         f"{one.diameter_mm:.0f} mm",
         f"{one.measured:.3g}",
         f"{one.denoised:.3g}",
         f"{one.z:+.1f}".replace("-", "−"),
         f"{one.p:.1g}",
     )
-    return f"<tr><th scope=row>{one.kind}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    values = "".join(f"<td>{cell}</td>" for cell in cells)
+    return f"<tr><td>{number}</td><th scope=row>{one.kind}</th>{values}</tr>"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -18,7 +16,7 @@ from petdiff.evaluation.cohort.compared_metrics import (
     Metric,
 )
 from petdiff.evaluation.cohort.definition import FULL_DOSE, GAUSSIAN, OWN, Cohort, judged_methods
-from petdiff.evaluation.cohort.snapshots import PROJECTION, SLICE, Grey, Place
+from petdiff.evaluation.cohort.snapshots import PROJECTION, SLICE, Place
 from petdiff.evaluation.cohort.stored import Done
 from petdiff.evaluation.cohort.summary import OVERALL, Mean, PairTest, Summary
 from petdiff.evaluation.cohort.table import Table, fraction
@@ -28,6 +26,7 @@ from petdiff.evaluation.statistics import MIN_PATIENTS, SIGNIFICANT
 from petdiff.report import comparison_plots as plots
 from petdiff.report.comparison_lesions import lesion_section
 from petdiff.report.html_page import header, part, write_html, written_now
+from petdiff.report.png import png
 
 LARGEST_PAGE_BYTES = 15_000_000
 _MOST_CASES = 6
@@ -319,14 +318,6 @@ def _picture(case: _Case, method: str, kind: str, place: Place) -> str:
     return (
         f'<label class="picture" style="--width:{_PICTURE_PX}px;--shape:{across / down:.4f}" '
         f'title="Click to enlarge"><input type="checkbox" aria-label="Enlarge {name}">'
-        f'<span class="frame"><img alt="{name}" src="data:image/png;base64,{_png(grey)}">{ring}'
+        f'<span class="frame"><img alt="{name}" src="data:image/png;base64,{png(grey)}">{ring}'
         "</span></label>"
     )
-
-
-def _png(grey: Grey) -> str:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(grey, "L").save(file, format="PNG", optimize=True)
-    return base64.b64encode(file.getvalue()).decode("ascii")

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from petdiff.image import PETImage
 from petdiff.measurement.figures import title_of
 from petdiff.measurement.record import MeasuredFigure, MeasuredRegion, Measurement
 from petdiff.measurement.tables import number, reasons
 from petdiff.report.html_page import header, part, write_html, written_now
-from petdiff.report.preview import display_window
+from petdiff.report.preview import coronal_projection, display_window
+from petdiff.report.projections import MARK, Ring, grey_projection
 from petdiff.terminal import one_line
-from petdiff.volume.orientation import RASVolume, to_ras
 
 _BAR, _HALF, _EDGE = 300, 9, 8  # length, half height and margin of a bar, in its own units
-_MOST_LABELLED = 40
-_INTERVAL, _MEASURED, _DENOISED = "#9db8d4", "#7a8794", "#0b5cad"
+_INTERVAL, _MEASURED, _DENOISED = "#9db8d4", "#7a8794", MARK
 _EXPLAINED = (
-    "Grey ring: measured. Blue dot: denoised. Bar: the interval in which the figure of the "
+    "Rings in the coronal projections are as wide as balls of the regions' volumes. In the "
+    "table: grey ring: measured. Blue dot: denoised. Bar: the interval in which the figure of the "
     "full-dose scan is expected. Each line has a scale of its own."
 )
 
@@ -44,6 +41,8 @@ def write_measures_page(
     """
     level = "" if found.level is None else f"{100 * found.level:g} % interval"
     shown = escape(one_line(name))
+    top = display_window(coronal_projection(denoised), denoised)
+    rings = [_ring(region) for region in found.regions]
     write_html(
         path,
         "measures.html",
@@ -52,7 +51,7 @@ def write_measures_page(
         header=header(shown, escape(one_line(title)), written_now()),
         notices="\n".join(f"<li>{escape(one)}</li>" for one in (*reasons(found), *found.notes)),
         places="\n".join(
-            _projection(caption, scan, denoised, found.regions)
+            grey_projection(caption, scan, top, rings)
             for caption, scan in (("measured", measured), ("denoised", denoised))
         ),
         explained=_EXPLAINED,
@@ -118,52 +117,7 @@ def _bar(figure: MeasuredFigure) -> str:
     )
 
 
-def _projection(
-    caption: str, scan: PETImage, denoised: PETImage, regions: Iterable[MeasuredRegion]
-) -> str:
-    """Return the coronal projection of a scan with a ring for each region, in mm."""
-    ras = to_ras(scan.values, scan.affine)
-    picture = ras.volume.max(axis=1)
-    of_denoised = to_ras(denoised.values, denoised.affine).volume.max(axis=1)
-    top = display_window(of_denoised, denoised)
-    width_mm, height_mm = (
-        n * size for n, size in zip(picture.shape, ras.spacing_mm[::2], strict=True)
-    )
-    rings = "".join(_ring(one, n, ras, width_mm, height_mm) for n, one in enumerate(regions, 1))
-    return (
-        f"<figure><figcaption>{caption}, coronal projection, 0 to {top:g} "
-        f"{escape(scan.unit_name)}</figcaption>"
-        f'<svg viewBox="0 0 {width_mm:.1f} {height_mm:.1f}" role="img" aria-label="{caption}">'
-        f'<image width="{width_mm:.1f}" height="{height_mm:.1f}" preserveAspectRatio="none" '
-        f'href="data:image/png;base64,{_png(picture, top)}"/>{rings}</svg></figure>'
-    )
-
-
-def _ring(one: MeasuredRegion, n: int, ras: RASVolume, width_mm: float, height_mm: float) -> str:
-    """Return a ring about a region, as wide as a ball of its volume; numbered if not too many."""
-    index = np.linalg.solve(ras.affine, [*one.centre_mm, 1.0])
-    # The patient's right is on the viewer's left, the head on top.
-    x = width_mm - (index[0] + 0.5) * ras.spacing_mm[0]
-    y = height_mm - (index[2] + 0.5) * ras.spacing_mm[2]
-    radius = max((3 * one.volume_ml * 1000 / (4 * np.pi)) ** (1 / 3), 4.0)
-    size = max(height_mm / 45, 7.0)
-    text = ""
-    if n <= _MOST_LABELLED:
-        text = (
-            f'<text x="{x + radius + 1:.1f}" y="{y + size / 3:.1f}" font-size="{size:.1f}" '
-            f'fill="{_DENOISED}">{n}</text>'
-        )
-    return (
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="none" stroke="{_DENOISED}" '
-        f'stroke-width="{size / 6:.1f}"><title>{escape(one_line(one.name))}</title></circle>{text}'
-    )
-
-
-def _png(picture: NDArray[np.float32], top: float) -> str:
-    """Return the projection [x, z] in inverted grey as base64."""
-    from PIL import Image
-
-    grey = 255 - np.rint(255 * np.clip(picture / top, 0, 1)).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(grey[::-1, ::-1].T)).save(buffer, format="png")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+def _ring(one: MeasuredRegion) -> Ring:
+    """Return a ring about a region, as wide as a ball of its volume."""
+    radius_mm = (3 * one.volume_ml * 1000 / (4 * np.pi)) ** (1 / 3)
+    return Ring(one.name, one.centre_mm, float(radius_mm))

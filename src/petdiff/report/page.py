@@ -1,19 +1,15 @@
 """report.html: a run as one file that opens in a browser, without a network.
 
 Measured, denoised, difference and spread side by side in a viewer with one crosshair, what is off
-about the run, and its record as a table. NiiVue draws the slices; it is fetched when petdiff is
-installed or built (`make viewer`), and a page made without it shows the projections only.
+about the run, and its record as a table. A page made without the viewer shows projections only.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
-from string import Template
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,26 +18,12 @@ from petdiff.image import PETImage
 from petdiff.inference.run_record import RunRecord, SUVFacts
 from petdiff.records import PeakMemory
 from petdiff.report.audit_section import audit_section
-from petdiff.report.html_page import FOLDER, header, part, write_html
+from petdiff.report.html_page import header, part, write_html
 from petdiff.report.notices import millimetres, notices
-from petdiff.report.packed import Packed, pack
-from petdiff.report.preview import SUV_WINDOWS, coronal_projection, display_window
 from petdiff.report.trained_on import trained_on
+from petdiff.report.volume_viewer import WITHOUT_VIEWER, viewer_part
 from petdiff.terminal import one_line
 from petdiff.volume.activity import ActivityChange
-
-LARGEST_PAGE_BYTES = 25_000_000
-_SCRIPTS = ("niivue", "mip", "viewer")
-_PAGE_WITHOUT_VOLUMES_BYTES = 3_500_000
-WITHOUT_VIEWER = (
-    "report.html holds pictures only, as this installation lacks the 3-D viewer, NiiVue: run "
-    "`make viewer` in the source checkout (it needs npm), or install petdiff from a wheel."
-)
-
-
-def has_viewer() -> bool:
-    """Say whether NiiVue lies in this installation."""
-    return FOLDER.joinpath("viewer/niivue.js").is_file()
 
 
 def write_page(
@@ -63,18 +45,8 @@ def write_page(
     record              of which nothing that could name a patient is shown
     picture             the PNG of projections, shown where there is no viewer and in print
     """
-    packed = None
-    if has_viewer():
-        volumes = {"measured": measured.values, "denoised": denoised.values}
-        if spread is not None:
-            volumes["spread"] = spread
-        packed = pack(volumes, denoised, LARGEST_PAGE_BYTES - _PAGE_WITHOUT_VOLUMES_BYTES)
-    scripts = (
-        [part("viewer/niivue.js"), part("viewer/mip.js"), part("viewer/viewer.js")]
-        if packed
-        else []
-    )
-    warnings = notices(record) + ([] if packed else [WITHOUT_VIEWER])
+    viewer = viewer_part(measured, denoised, spread)
+    warnings = notices(record) + ([] if viewer.is_there else [WITHOUT_VIEWER])
     shown = escape(one_line(name))
     grid = escape(_grid(record.input.shape, record.input.spacing_mm))
     write_html(
@@ -82,7 +54,7 @@ def write_page(
         "viewer/page.html",
         title=shown,
         style=part("viewer/page.css"),
-        policy=_policy(scripts),
+        policy=viewer.policy,
         header=header(
             shown,
             escape(one_line(title)),
@@ -90,15 +62,11 @@ def write_page(
             petdiff=escape(record.petdiff),
         ),
         notices="\n".join(f"<li>{escape(warning)}</li>" for warning in warnings),
-        viewer=_viewer(denoised) if packed else "",
-        coarseness=escape(_coarseness(packed, denoised.unit_name)) if packed else "",
         picture=base64.b64encode(picture.read_bytes() if picture.is_file() else b"").decode(),
         record=_table(record_rows(record)),
         activity=_activity_table(record.activity),
-        audit=audit_section(record.audit),
-        data=_data(packed, measured, denoised, spread) if packed else "",
-        scripts="\n".join(f"<script>{script}</script>" for script in scripts),
-        licences=_licences() if packed else "",
+        audit=audit_section(record.audit, viewer=viewer.is_there),
+        **viewer.content,
     )
 
 
@@ -136,10 +104,6 @@ def _suv_rule(suv: SUVFacts) -> str:
     return f"{suv.rule}: {suv.reason}" if suv.rule else suv.reason
 
 
-def _viewer(image: PETImage) -> str:
-    return Template(part("viewer/viewer.html")).substitute(unit=escape(image.unit_name))
-
-
 def _grid(shape: Sequence[int], spacing_mm: Sequence[float]) -> str:
     return f"{' × '.join(map(str, shape))} voxels of {millimetres(spacing_mm)}"
 
@@ -154,18 +118,6 @@ def _factor(factor: float | Sequence[float] | None) -> str:
 def _memory(peak: PeakMemory) -> str:
     known = {"main": peak.main, "cuda": peak.cuda}
     return ", ".join(f"{where} {held / 2**30:.1f} GiB" for where, held in known.items() if held)
-
-
-def _coarseness(packed: Packed, unit: str) -> str:
-    step = f"steps of {packed.step:g} {unit}"
-    kept = f"Values are the files' voxels rounded to {step}"
-    if packed.block > 1:
-        n = packed.block
-        kept = (
-            f"To keep this page small its voxels are means of {n} × {n} × {n} of the files', so "
-            f"that a value is not that of one voxel; {step}"
-        )
-    return f"{kept}. Air far from the body is left out."
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:
@@ -195,50 +147,3 @@ def _activity_table(activity: ActivityChange) -> str:
 
 def _percent(change: float | None) -> str:
     return "" if change is None else f"{change:+.1%}"
-
-
-def _data(
-    packed: Packed,
-    measured: PETImage,
-    denoised: PETImage,
-    spread: NDArray[np.float32] | None,
-) -> str:
-    """Return the volumes and how to read them, as blocks that no browser runs."""
-    change = denoised.values - measured.values
-    shown = display_window(coronal_projection(denoised), denoised)
-    # A page opens with one of its presets, or with `auto`: then that is what it opens with.
-    auto = _top(denoised.values) if shown in SUV_WINDOWS and denoised.in_suv else shown
-    windows = {"shown": shown, "suv": auto, "change": _top(np.abs(change))}
-    if spread is not None:
-        windows["spread"] = _top(spread)
-    of_the_unit = {"unit": denoised.unit_name, "in_suv": denoised.in_suv}
-    geometry = json.dumps(packed.geometry() | of_the_unit | {"auto": windows}).replace(
-        "<", "\\u003c"
-    )
-    blocks = [f'<script type="application/json" id="geometry">{geometry}</script>']
-    blocks += [
-        f'<script type="text/plain" class="volume" data-name="{name}">{text}</script>'
-        for name, text in packed.volumes.items()
-    ]
-    return "\n".join(blocks)
-
-
-def _top(volume: NDArray[np.float32]) -> float:
-    """Return where a window should end: the 99.5th percentile of the columns' maxima."""
-    top = float(np.quantile(volume.max(axis=1), 0.995))
-    return float(f"{top:.2g}") if top > 0 else 1.0
-
-
-def _policy(scripts: Iterable[str]) -> str:
-    """Return a content security policy: these scripts and no other, and no network at all."""
-    digests = (hashlib.sha256(script.encode("utf-8")).digest() for script in scripts)
-    allowed = " ".join(f"'sha256-{base64.b64encode(d).decode('ascii')}'" for d in digests)
-    return (
-        f"default-src 'none'; script-src {allowed or chr(39) + 'none' + chr(39)}; "
-        "style-src 'unsafe-inline'; img-src data: blob:; font-src data:; connect-src data:"
-    )
-
-
-def _licences() -> str:
-    text = escape(part("viewer/niivue.licences.txt"))
-    return f"<details><summary>Licences of the viewer</summary><pre>{text}</pre></details>"

@@ -35,7 +35,7 @@ _CHANGE_LIMIT_PERCENT = 10.0
 _CHANGE_SMOOTHING_MM = 5.0  # standard deviation
 _FAINTEST_SUV, _HOTTEST_SUV = 2.0, 40.0  # hottest and ordinary rays of a body lie between these
 _INK, _FAINT = "#1c2733", "#7a8794"
-_CHANGE = ("#0b3c78", "#4f93c8", "#ffffff", "#e07b5f", "#8c1420")  # less, none, more
+CHANGE = ("#0b3c78", "#4f93c8", "#ffffff", "#e07b5f", "#8c1420")  # less, none, more
 _LONGEST_TEXT = 160  # characters of a title or note
 _RESEARCH = "For research, not a medical device"
 
@@ -141,7 +141,7 @@ def display_window(projection: Picture, image: PETImage) -> float:
     """
     if image.in_suv:
         return suv_window(projection)
-    return _round_up(_MIDDLE_GREY * _ordinary(projection))
+    return round_up(_MIDDLE_GREY * _ordinary(projection))
 
 
 def suv_window(projection: Picture) -> float:
@@ -153,7 +153,7 @@ def suv_window(projection: Picture) -> float:
     """
     ordinary, hottest = _ordinary(projection), float(np.quantile(projection, 0.995))
     if hottest < _FAINTEST_SUV or ordinary > _HOTTEST_SUV:
-        return _round_up(hottest)
+        return round_up(hottest)
     return min(SUV_WINDOWS, key=lambda top: abs(np.log(top / max(_MIDDLE_GREY * ordinary, 1.0))))
 
 
@@ -165,11 +165,11 @@ def _ordinary(projection: Picture) -> float:
 
 def _changed(view: _View) -> _Panel:
     limits = (-_CHANGE_LIMIT_PERCENT, _CHANGE_LIMIT_PERCENT)
-    return _Panel("change", [view], _CHANGE, limits, "% of the mean on each ray")
+    return _Panel("change", [view], CHANGE, limits, "% of the mean on each ray")
 
 
 def _spread(views: list[_View], unit: str) -> _Panel:
-    top = _round_up(float(np.quantile(views[0].picture, 0.995)))
+    top = round_up(float(np.quantile(views[0].picture, 0.995)))
     return _Panel("uncertainty", views, "hot", (0.0, top), f"{unit}, 1 standard deviation")
 
 
@@ -276,7 +276,7 @@ def _show(figure: Figure, panel: _Panel, left_in: float, in_per_mm: float) -> No
     bar.locator_params(nbins=5)
 
 
-def _round_up(value: float) -> float:
+def round_up(value: float) -> float:
     """Return the next of 1, 1.5, 2, 3, 4, 5, 6, 8, 10 … at any scale; 1 for nothing."""
     if not value > 0:
         return 1.0

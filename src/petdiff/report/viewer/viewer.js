@@ -382,12 +382,12 @@
   }
 
   const probe = document.createElement("canvas").getContext("webgl2");
-  if (!probe) return trouble("This browser has no WebGL 2, which the viewer draws with; here are the projections instead.");
+  if (!probe) return trouble("This browser has no WebGL 2, which the viewer draws with; pictures of projections show the scans instead.");
   probe.getExtension("WEBGL_lose_context")?.loseContext();
   try {
     await start();
   } catch (problem) {
     console.error(problem);
-    trouble(`The viewer could not start (${problem.message}); here are the projections instead.`);
+    trouble(`The viewer could not start (${problem.message}); pictures of projections show the scans instead.`);
   }
 })();

@@ -1,0 +1,134 @@
+"""audit.html: an audit as one page, with slices through each place that it lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from petdiff.image import PETImage
+from petdiff.report.audit_section import findings_table, size_and_place, verdict_sentence
+from petdiff.report.html_page import header, part, write_html, written_now
+from petdiff.report.png import grey_png, signed_png
+from petdiff.report.preview import coronal_projection, display_window, round_up
+from petdiff.report.projections import Ring, grey_projection, signed_projection
+from petdiff.report.slices import PLANES, slice_through
+from petdiff.report.volume_viewer import WITHOUT_VIEWER, viewer_part
+from petdiff.terminal import one_line
+from petdiff.uncertainty.audit.compare import Audit
+from petdiff.uncertainty.audit.record import AuditRecord
+
+_FULL_COLOUR = 2.0  # its deviation over that of the weakest finding
+_BLACK = 1.5  # end of the grey scale over the hotter ball's mean, where that needs more
+
+
+def write_audit_page(
+    path: Path, measured: PETImage, denoised: PETImage, found: Audit, *, names: tuple[str, str]
+) -> None:
+    """Write an audit as one page that opens without a network.
+
+    names  of the measured and of the denoised scan's file
+    """
+    record = found.record
+    of_measured, of_denoised = (escape(one_line(name)) for name in names)
+    viewer = viewer_part(measured, denoised)
+    grave = record.found.get("fabrication") or record.found.get("omission")
+    write_html(
+        path,
+        "audit.html",
+        title=f"Audit of {of_denoised}",
+        style=part("viewer/page.css") + part("measures.css") + part("audit.css"),
+        policy=viewer.policy,
+        header=header(f"Audit of {of_denoised}", f"against {of_measured}", written_now()),
+        verdict=escape(verdict_sentence(record, "The denoised scan")),
+        judged="grave" if grave else "",
+        notices="\n".join(
+            f"<li>{escape(one)}</li>" for one in _notices(measured, viewer=viewer.is_there)
+        ),
+        explained=escape(_explained(record)),
+        places="\n".join(_projections(measured, denoised, found)),
+        table=findings_table(record, slices=True, viewer=viewer.is_there),
+        foci="\n".join(_foci(measured, denoised, found)),
+        **viewer.content,
+    )
+
+
+def _notices(measured: PETImage, *, viewer: bool) -> Iterator[str]:
+    if not measured.in_suv:
+        yield f"All values are in {measured.unit_name}, not in SUV: {measured.no_suv_reason}."
+    if not viewer:
+        yield WITHOUT_VIEWER
+
+
+def _explained(record: AuditRecord) -> str:
+    """Say what was compared and how to read the pictures."""
+    if not record.scales:
+        return ""
+    balls = [f"{one.diameter_mm:.0f}" for one in record.scales]
+    return (
+        f"Compared through balls of {', '.join(balls)} mm. A finding differs by at least "
+        f"{record.z_needed:.1f} standard deviations of the measured scan's noise, which noise "
+        f"alone reaches anywhere in a scan with a probability of {record.alpha:g}. The residual is "
+        "this difference: red where the denoised scan shows more than the measured one, blue where "
+        "it shows less. Rings in the coronal projections mark the findings. A finding does not say "
+        "which of the two scans is right, and a focus that the noise hides cannot be missed."
+    )
+
+
+def _limit(record: AuditRecord) -> float:
+    return round_up(_FULL_COLOUR * record.z_needed)
+
+
+def _projections(measured: PETImage, denoised: PETImage, found: Audit) -> Iterator[str]:
+    """Yield the projections of both scans and of the residual, with a ring about each finding."""
+    if not found.deviations:
+        return
+    rings = [
+        Ring(size_and_place(one), one.position_mm, one.diameter_mm / 2)
+        for one in found.record.findings
+    ]
+    top = display_window(coronal_projection(denoised), denoised)
+    yield grey_projection("measured", measured, top, rings)
+    yield grey_projection("denoised", denoised, top, rings)
+    first, *others = found.deviations.values()
+    farthest = first.values
+    for one in others:
+        farthest = np.where(np.abs(one.values) > np.abs(farthest), one.values, farthest)
+    residual = first.with_values(-farthest)  # of a z, more activity in the measured scan is above 0
+    yield signed_projection("residual", residual, _limit(found.record), "SD", rings)
+
+
+def _foci(measured: PETImage, denoised: PETImage, found: Audit) -> Iterator[str]:
+    """Yield slices of both scans and of the residual through each finding."""
+    window = display_window(coronal_projection(denoised), denoised)
+    for n, one in enumerate(found.record.findings, 1):
+        top = max(window, round_up(_BLACK * max(one.measured, one.denoised)))
+        grey = partial(grey_png, top=top)
+        residual = found.deviations[one.diameter_mm]
+        columns = (
+            (f"measured {one.measured:.3g}", measured, grey),
+            (f"denoised {one.denoised:.3g}", denoised, grey),
+            (f"residual, z {one.z:+.1f}".replace("-", "−"), residual.with_values(-residual.values),
+             partial(signed_png, limit=_limit(found.record))),
+        )  # fmt: skip
+        figures = "".join(
+            f"<figure><figcaption>{escape(caption)}</figcaption>"
+            + "".join(
+                slice_through(
+                    scan, one.position_mm, plane, one.diameter_mm / 2, png,
+                    f"{caption}, {plane.name}",
+                )
+                for plane in PLANES
+            )
+            + "</figure>"
+            for caption, scan, png in columns
+        )  # fmt: skip
+        title = escape(f"{n} · {size_and_place(one)}")
+        shown = f"axial and coronal slice, 0 to {top:g} {measured.unit_name}"
+        yield (
+            f'<section class="focus" id="focus-{n}"><h3>{title}</h3>'
+            f'<p class="faint">{escape(shown)}</p><div class="slices">{figures}</div></section>'
+        )

@@ -1,0 +1,139 @@
+"""The 3-D viewer as a part of a page: its volumes, its scripts, and what the page may run.
+
+Measured, denoised, difference and, where there is one, spread stand side by side under one
+crosshair. NiiVue draws the slices; it is fetched when petdiff is installed or built
+(`make viewer`), and a page made without it does without this part.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from html import escape
+from string import Template
+
+import numpy as np
+from numpy.typing import NDArray
+
+from petdiff.image import PETImage
+from petdiff.report.html_page import FOLDER, part
+from petdiff.report.packed import Packed, pack
+from petdiff.report.preview import SUV_WINDOWS, coronal_projection, display_window
+
+LARGEST_PAGE_BYTES = 25_000_000
+_PAGE_WITHOUT_VOLUMES_BYTES = 3_500_000
+WITHOUT_VIEWER = (
+    "The page holds pictures only, as this installation lacks the 3-D viewer, NiiVue: run "
+    "`make viewer` in the source checkout (it needs npm), or install petdiff from a wheel."
+)
+_SCRIPTS = ("niivue", "mip", "viewer")
+_BLOCKS = ("viewer", "coarseness", "data", "scripts", "licences")
+
+
+@dataclass(frozen=True)
+class ViewerPart:
+    """The viewer in a page.
+
+    content  HTML by the name of its place in the page's template
+    policy   Content-Security-Policy of the page
+    """
+
+    content: Mapping[str, str]
+    policy: str
+
+    @property
+    def is_there(self) -> bool:
+        """Whether NiiVue lay in the installation."""
+        return bool(self.content["viewer"])
+
+
+def has_viewer() -> bool:
+    """Say whether NiiVue lies in this installation."""
+    return FOLDER.joinpath("viewer/niivue.js").is_file()
+
+
+def viewer_part(
+    measured: PETImage, denoised: PETImage, spread: NDArray[np.float32] | None = None
+) -> ViewerPart:
+    """Return the viewer of two scans on one grid; an empty part where NiiVue is missing.
+
+    spread  standard deviation in their unit [i, j, k] where several samples were drawn
+    """
+    if not has_viewer():
+        return ViewerPart(dict.fromkeys(_BLOCKS, ""), _policy(()))
+    volumes = {"measured": measured.values, "denoised": denoised.values}
+    if spread is not None:
+        volumes["spread"] = spread
+    packed = pack(volumes, denoised, LARGEST_PAGE_BYTES - _PAGE_WITHOUT_VOLUMES_BYTES)
+    scripts = [part(f"viewer/{name}.js") for name in _SCRIPTS]
+    unit = denoised.unit_name
+    content = {
+        "viewer": Template(part("viewer/viewer.html")).substitute(unit=escape(unit)),
+        "coarseness": escape(_coarseness(packed, unit)),
+        "data": _data(packed, measured, denoised, spread),
+        "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
+        "licences": _licences(),
+    }
+    return ViewerPart(content, _policy(scripts))
+
+
+def _coarseness(packed: Packed, unit: str) -> str:
+    step = f"steps of {packed.step:g} {unit}"
+    kept = f"Values are the files' voxels rounded to {step}"
+    if packed.block > 1:
+        n = packed.block
+        kept = (
+            f"To keep this page small its voxels are means of {n} × {n} × {n} of the files', so "
+            f"that a value is not that of one voxel; {step}"
+        )
+    return f"{kept}. Air far from the body is left out."
+
+
+def _data(
+    packed: Packed,
+    measured: PETImage,
+    denoised: PETImage,
+    spread: NDArray[np.float32] | None,
+) -> str:
+    """Return the volumes and how to read them, as blocks that no browser runs."""
+    change = denoised.values - measured.values
+    shown = display_window(coronal_projection(denoised), denoised)
+    # A page opens with one of its presets, or with `auto`: then that is what it opens with.
+    auto = _top(denoised.values) if shown in SUV_WINDOWS and denoised.in_suv else shown
+    windows = {"shown": shown, "suv": auto, "change": _top(np.abs(change))}
+    if spread is not None:
+        windows["spread"] = _top(spread)
+    of_the_unit = {"unit": denoised.unit_name, "in_suv": denoised.in_suv}
+    geometry = json.dumps(packed.geometry() | of_the_unit | {"auto": windows}).replace(
+        "<", "\\u003c"
+    )
+    blocks = [f'<script type="application/json" id="geometry">{geometry}</script>']
+    blocks += [
+        f'<script type="text/plain" class="volume" data-name="{name}">{text}</script>'
+        for name, text in packed.volumes.items()
+    ]
+    return "\n".join(blocks)
+
+
+def _top(volume: NDArray[np.float32]) -> float:
+    """Return where a window should end: the 99.5th percentile of the columns' maxima."""
+    top = float(np.quantile(volume.max(axis=1), 0.995))
+    return float(f"{top:.2g}") if top > 0 else 1.0
+
+
+def _policy(scripts: Iterable[str]) -> str:
+    """Return a content security policy: these scripts and no other, and no network at all."""
+    digests = (hashlib.sha256(script.encode("utf-8")).digest() for script in scripts)
+    allowed = " ".join(f"'sha256-{base64.b64encode(d).decode('ascii')}'" for d in digests)
+    return (
+        f"default-src 'none'; script-src {allowed or chr(39) + 'none' + chr(39)}; "
+        "style-src 'unsafe-inline'; img-src data: blob:; font-src data:; connect-src data:"
+    )
+
+
+def _licences() -> str:
+    text = escape(part("viewer/niivue.licences.txt"))
+    return f"<details><summary>Licences of the viewer</summary><pre>{text}</pre></details>"
