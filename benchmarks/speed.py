@@ -30,7 +30,7 @@ from petdiff.methods.model import load_model
 from petdiff.networks.slabwise import SlabwiseUNet
 from petdiff.networks.unet import UNet
 
-TILE = (96, 192, 192)  # voxels
+TILE = (192, 192, 96)  # voxels
 PLANES = 24  # of a slab of the network alone
 
 
@@ -70,7 +70,7 @@ def network_rate(dtype: torch.dtype) -> tuple[float, float]:
     level = torch.ones(1)
 
     def walk() -> None:
-        slabwise, slabs = SlabwiseUNet(network, level), x.split(PLANES, dim=-1)
+        slabwise, slabs = SlabwiseUNet(network, level), x.split(PLANES, dim=2)
         for n, slab in enumerate(slabs, start=1):
             slabwise(slab, last=n == len(slabs))
 

@@ -35,7 +35,8 @@ def estimated(
 ) -> tuple[float, Any]:
     method = SlowMethod(seconds_per_voxel)
     monkeypatch.setattr("petdiff.inference.estimate.time.perf_counter", lambda: method.now)
-    bound: Any = SimpleNamespace(fields=torch.zeros(2, 64, 16, 40))
+    fields = torch.zeros(2, 64, 16, 40)
+    bound: Any = SimpleNamespace(fields_of=lambda planes: fields[..., planes])
     return announce_time(method, bound, voxels=1_000_000, calls=calls), method
 
 

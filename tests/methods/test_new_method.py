@@ -92,13 +92,13 @@ class Blur(OneAnswer, NetworkMethod):
         return answer.float()
 
     def slab_by_slab(
-        self, x: Tensor, sigma: Tensor, fields: Tensor, planes: int
+        self, x: Tensor, sigma: Tensor, condition: Condition, planes: int
     ) -> Iterator[Tensor]:
-        length = fields.shape[-1]
+        length = x.shape[-1]
         for start in range(0, length, planes):
             core = slice(start, min(start + planes, length))
             span = with_halo(core, self.constants.width // 2, length)
-            yield self.denoise(x, sigma, fields[..., span.read])[..., span.inner]
+            yield self.denoise(x, sigma, condition.fields_of(span.read)[None])[..., span.inner]
 
     def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:
         return torch.stack([full, low])

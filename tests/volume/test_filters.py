@@ -18,7 +18,7 @@ def test_ranges_are_what_the_whole_has_there() -> None:
     x = torch.rand(37, 70, 66, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     parts = [(planes, part.clone()) for planes, part in smoothed_ranges(x, 2.0)]
     assert len(parts) > 1
-    assert torch.equal(torch.cat([part for _, part in parts]), gaussian_smooth(x, 2.0))
+    assert torch.equal(torch.cat([part for _, part in parts], dim=-1), gaussian_smooth(x, 2.0))
     assert [planes.stop for planes, _ in parts[:-1]] == [planes.start for planes, _ in parts[1:]]
 
 

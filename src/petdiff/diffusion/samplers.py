@@ -51,7 +51,7 @@ def sample_dpmpp_2m(
             sigma_before, denoised_before = previous
             reach = (sigma / sigma_next).log() / (2 * (sigma_before / sigma).log())
             ahead = denoised + reach * (denoised - denoised_before)
-        x = ahead + sigma_next * noise_in(x, ahead, sigma)
+        x = ahead if sigma_next == 0 else ahead + sigma_next * noise_in(x, ahead, sigma)
         previous = sigma, denoised
     return x
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from petdiff.methods.local_activity import level
+from petdiff.volume.planes import stacked
 
 Box = tuple[slice, slice, slice]
 
@@ -58,9 +59,9 @@ class Body:
         return mask
 
     def crop(self, y: Tensor) -> Tensor:
-        """Return the scan within the box, mirrored where the box reaches beyond it."""
+        """Return the scan within the box, mirrored where the box reaches beyond it; stacked."""
         # A box that reaches beyond holds more than it mirrors: the neighbours of every warm cube.
-        return pad(y[self.box], self.side).contiguous()
+        return stacked(pad(y[self.box], self.side))
 
     def paste(self, whole: Tensor, part: Tensor) -> Tensor:
         """Put `part`, which fills the box, into `whole` where the body is, and return `whole`."""

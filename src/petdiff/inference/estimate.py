@@ -26,8 +26,8 @@ def announce_time(method: Method, condition: Condition, voxels: int, calls: int)
     Returns the estimate in seconds, 0 where trying would take a good part of the time itself.
     Halos and overlaps are not counted: they add to it.
     """
-    piece = tuple(slice(0, _side(n, method.multiple)) for n in condition.fields.shape[1:])
-    fields = condition.fields[(slice(None), *piece)][None]
+    side = max(_SIDE // method.multiple, 1) * method.multiple
+    fields = condition.fields_of(slice(0, side))[None, :, :side, :side]
     tried = fields[0, 0].numel()
     if voxels * calls < _WORTH_TRYING * tried:
         return 0.0
@@ -42,11 +42,6 @@ def announce_time(method: Method, condition: Condition, voxels: int, calls: int)
             calls, voxels / 1e6, duration(total),
         )  # fmt: skip
     return total
-
-
-def _side(length: int, multiple: int) -> int:
-    """Return a length near `_SIDE` that the network takes, no longer than the axis."""
-    return min(length, max(_SIDE // multiple, 1) * multiple)
 
 
 @torch.inference_mode()

@@ -23,6 +23,9 @@ class RunningMoments:
     def add(self, sample: Tensor) -> None:
         """Add a sample."""
         self.count += 1
+        if self.count == 1:
+            self.mean.copy_(sample)
+            return
         gap = sample - self.mean
         self.mean += gap / self.count
         if self._squares is not None:

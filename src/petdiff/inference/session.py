@@ -157,18 +157,18 @@ class Session:
 
         def answer(noise: Tensor, steps: int) -> Tensor:
             drawn = condition.decode(method.sample(denoiser, noise, steps, generator))
-            return torch.maximum(drawn, scan.clamp(max=0))
+            lowest = scan.clamp(max=0)
+            return torch.maximum(drawn, lowest, out=lowest)
 
         def smooth_air() -> Tensor:
             return gaussian_smooth(y, _AIR_SIGMA).clamp_(min=0)
 
         sums = RunningMoments(scan, squares=samples > 1)
         for n in range(samples):
-            drawn = answer(torch.randn(scan.shape, generator=generator).to(scan), self.steps)
+            drawn = answer(self._noise(scan, generator), self.steps)
             sums.add(drawn)
             if on_sample is not None:
-                white = torch.randn(scan.shape, generator=regional).to(scan)
-                if (error := condition.regional_error(white)) is not None:
+                if (error := condition.regional_error(_white(scan, regional))) is not None:
                     drawn += error
                 sample = Drawn(body.paste(smooth_air(), drawn), None, denoiser.describe())
                 on_sample(n, restore(sample, prepared)[0])
@@ -176,10 +176,15 @@ class Session:
         if deviation is None:
             return Drawn(body.paste(smooth_air(), mean), None, denoiser.describe())
         if method.answers_in_one_call:
-            mean = answer(torch.zeros_like(scan), steps=1)  # which does not look at the noise
+            mean = answer(_unseen(scan), steps=1)
         deviation = condition.standard_deviation(deviation)
         image = body.paste(smooth_air(), mean)
         return Drawn(image, body.paste(torch.zeros_like(y), deviation), denoiser.describe())
+
+    def _noise(self, scan: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the unit noise that a sample starts from."""
+        one_call = self.method.answers_in_one_call and self.steps == 1
+        return _unseen(scan) if one_call else _white(scan, generator)
 
     def _denoiser(
         self, condition: Condition, body: Body, calls: int, callback: Tick | None
@@ -228,8 +233,18 @@ def restore(drawn: Drawn, prepared: Prepared) -> tuple[PETImage, PETImage | None
     return turned_back(denoised, prepared.source), uncertainty
 
 
+def _white(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Return unit noise on the grid of a volume [i, j, k], the same however that lies in memory."""
+    return torch.empty_like(like).copy_(torch.randn(like.shape, generator=generator))
+
+
+def _unseen(like: Tensor) -> Tensor:
+    """Return the noise for a call that does not look at it: zeros that take no memory."""
+    return like.new_zeros(()).expand(like.shape)
+
+
 def _on_grid(image: PETImage, voxel_mm: Millimetres, device: torch.device) -> tuple[Tensor, Affine]:
-    volume = torch.from_numpy(np.ascontiguousarray(image.values)).to(device)
+    volume = torch.from_numpy(image.values).to(device)
     if np.allclose(voxel_mm, image.spacing_mm, rtol=1e-3):
         return volume, image.affine
     return resample(volume, image.affine, voxel_mm)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from petdiff.device import GIB, is_out_of_memory, memory_budget
 from petdiff.errors import PetdiffError
 from petdiff.inference.record import VolumeCut
 from petdiff.methods.base import Condition, SlabMethod
+from petdiff.volume.planes import stacked
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class SlabDenoiser:
         calls: int,
     ) -> None:
         self.method = method
-        self.condition, self.inside, self.dtype = condition, inside, dtype
+        self.condition, self.inside, self.dtype = condition, stacked(inside), dtype
         self.callback, self.calls, self.done = callback, calls, 0
         self._mean: Tensor | None = None
         wanted = self._affordable() if planes is None else planes
@@ -87,23 +88,25 @@ class SlabDenoiser:
         )
 
     def _ask(self, x: Tensor, sigma: Tensor) -> Tensor:
+        answer, done = torch.empty_like(self.inside, dtype=x.dtype), 0
+        for part in self.condition.keep_activity_of(self._answers(x, sigma)):
+            answer[..., done : done + part.shape[-1]] = part
+            done += part.shape[-1]
+        self.done += 1
+        return answer
+
+    def _answers(self, x: Tensor, sigma: Tensor) -> Iterator[Tensor]:
+        """Yield the network's answer part by part [c, i, j, n], 0 in air, and tell of it."""
         level = sigma.to(x.device, torch.float32).reshape(1)
-        volume = x[None, None], level, self.condition.fields[None]
         length, slabs = x.shape[-1], -(-x.shape[-1] // self.planes)
-        answer: Tensor | None = None
         answered = 0
-        for part in self.method.slab_by_slab(*volume, self.planes):
+        for part in self.method.slab_by_slab(x[None, None], level, self.condition, self.planes):
             ready = slice(answered, answered + part.shape[-1])
-            if answer is None:
-                answer = torch.empty((part.shape[1], *x.shape), device=x.device)
-            torch.mul(part[0], self.inside[..., ready], out=answer[..., ready])
+            yield part[0] * self.inside[..., ready]
             answered = ready.stop
             if self.callback is not None:
                 done = slabs if answered == length else answered // self.planes
                 self.callback(self.done * slabs + done, self.calls * slabs)
-        assert answer is not None
-        self.done += 1
-        return self.condition.keep_activity(answer)
 
     def _affordable(self) -> int:
         """Return the number of planes that the memory budget allows, and no more than are fast."""

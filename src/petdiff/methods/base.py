@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeGuard, TypeVar
 
@@ -19,6 +19,7 @@ from petdiff.diffusion.denoiser import Denoiser
 from petdiff.diffusion.samplers import Callback
 from petdiff.errors import UsageError
 from petdiff.methods.card import ModelCard
+from petdiff.volume.planes import joined
 
 Millimetres = tuple[float, float, float]
 Voxels3D = tuple[int, int, int]
@@ -37,12 +38,21 @@ class Condition(ABC):
     def decode(self, x: Tensor) -> Tensor:
         """Return a volume of the method's domain [i, j, k] in the scan's unit."""
 
-    def keep_activity(self, answer: Tensor) -> Tensor:
-        """Return x0 [i, j, k] of a network's answer [c, i, j, k] for the whole scan.
+    def fields_of(self, planes: slice) -> Tensor:
+        """Return the fields of a range of planes along k [c, i, j, n]."""
+        return self.fields[..., planes]
 
-        What must hold for the scan as a whole is imposed here, such as its regional activity.
+    def keep_activity_of(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield x0 [i, j, n] of the consecutive parts [c, i, j, n] of a network's answer.
+
+        Parts need not be those that came. What must hold for the scan as a whole is imposed here,
+        such as its regional activity.
         """
-        return answer[0]
+        return (part[0] for part in parts)
+
+    def keep_activity(self, answer: Tensor) -> Tensor:
+        """Return x0 [i, j, k] of a network's answer [c, i, j, k] for the whole scan."""
+        return joined(list(self.keep_activity_of([answer])))
 
     def standard_deviation(self, of_samples: Tensor) -> Tensor:
         """Return the standard deviation [i, j, k] of the full-dose scan about the answer.
@@ -148,12 +158,13 @@ class SlabMethod(Method, Protocol):
     """A method whose network takes no statistics over space, so that slabs leave no trace."""
 
     def slab_by_slab(
-        self, x: Tensor, sigma: Tensor, fields: Tensor, planes: int
+        self, x: Tensor, sigma: Tensor, condition: Condition, planes: int
     ) -> Iterator[Tensor]:
         """Yield what `denoise` returns for a whole volume, a few planes along k after the others.
 
-        x, sigma, fields  as in `denoise`, b = 1
-        planes            that a slab has at most, a multiple of `multiple`
+        x, sigma   as in `denoise`, b = 1
+        condition  of the whole scan
+        planes     that a slab has at most, a multiple of `multiple`
         """
         ...
 

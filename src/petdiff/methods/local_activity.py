@@ -11,7 +11,7 @@ Arrays are [i, j, k] of a whole scan; widths are standard deviations of Gaussian
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -20,8 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from petdiff.methods.base import Condition
+from petdiff.methods.kept_activity import ActivityKeeper
 from petdiff.methods.local_activity_constants import DEFAULTS, LocalActivityConstants
 from petdiff.volume.filters import gaussian_smooth, smoothed_ranges
+from petdiff.volume.planes import stacked
 
 
 class ScanChannel(IntEnum):
@@ -57,30 +59,65 @@ def channel(x: Tensor, which: IntEnum) -> Tensor:
 
 @dataclass
 class LocalActivity(Condition):
-    """A scan seen through its own local activity.
+    """A scan seen through its own local activity. What can be had from a few planes is not stored.
 
-    scan      the scan [i, j, k], in its unit
-    activity  the positive volume s [i, j, k], in the scan's unit
-    fields    what the network sees of the scan: a channel for each ScanChannel [5, i, j, k]
+    scan             the scan [i, j, k], in its unit, stacked (`volume/planes.py`), as the others
+    activity         the positive volume s [i, j, k], in the scan's unit
+    surroundings     SURROUNDINGS [i, j, k], in the dtype of the fields
+    local_noise      LOCAL_NOISE [i, j, k], likewise
+    scan_noise       EXPECTED_NOISE where the activity is `ordinary`, 0-d
+    ordinary         activity of ordinary tissue, 0-d
+    lacking_counts   LACKING_COUNTS
     """
 
     scan: Tensor
     activity: Tensor
-    fields: Tensor
+    surroundings: Tensor
+    local_noise: Tensor
+    scan_noise: Tensor
+    ordinary: Tensor
+    lacking_counts: float
     constants: LocalActivityConstants = DEFAULTS
 
-    def keep_activity(self, answer: Tensor) -> Tensor:
-        """Return r [i, j, k] with the scan's own regional activity, of AnswerChannels."""
-        noise = self.fields[ScanChannel.EXPECTED_NOISE]
-        return keep_activity(answer.unbind(), self.activity, self.scan, noise, self.constants)
+    @property
+    def fields(self) -> Tensor:  # type: ignore[override]
+        """What the network sees of the scan: a channel for each ScanChannel [5, i, j, k]."""
+        return self.fields_of(slice(0, self.scan.shape[-1]))
+
+    def fields_of(self, planes: slice) -> Tensor:
+        """Return the fields of planes along k, stacked."""
+        i, j, n = self.scan[..., planes].shape
+        like = self.local_noise
+        fields = like.new_empty((len(ScanChannel), n, j, i)).transpose(-1, -3)
+        fields[ScanChannel.RATIO] = (self.scan[..., planes] / self.activity[..., planes]).sub_(1)
+        fields[ScanChannel.SURROUNDINGS] = self.surroundings[..., planes]
+        fields[ScanChannel.LOCAL_NOISE] = self.local_noise[..., planes]
+        fields[ScanChannel.EXPECTED_NOISE] = self.expected_noise(planes)
+        fields[ScanChannel.LACKING_COUNTS] = self.lacking_counts
+        return fields
+
+    def expected_noise(self, planes: slice) -> Tensor:
+        """Return EXPECTED_NOISE of planes along k, in float32: hot organs have less noise."""
+        c = self.constants
+        less = (self.activity[..., planes] / self.ordinary).log_().mul_(c.noise_power)
+        return less.clamp_(min=-c.most_log_noise).neg_().add_(self.scan_noise)
+
+    def keep_activity_of(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield r with the scan's own regional activity, of parts of AnswerChannels."""
+        log_noise = self._rounded_expected_noise
+        return ActivityKeeper(self.activity, self.scan, log_noise, self.constants)(parts)
+
+    def _rounded_expected_noise(self, planes: slice) -> Tensor:
+        """Return EXPECTED_NOISE as the network sees it, as in training."""
+        return self.expected_noise(planes).to(self.local_noise.dtype)
 
     def decode(self, r: Tensor) -> Tensor:
-        """Return the activity of a ratio."""
-        return self.activity * (1 + r)
+        """Return the activity of a ratio, s (1 + r)."""
+        return torch.addcmul(self.activity, self.activity, r)
 
     def standard_deviation(self, of_samples: Tensor) -> Tensor:
         """Add the noise of the regional activity, a share of that around each voxel."""
-        noise = noise_ratio(self.fields[ScanChannel.LOCAL_NOISE].float(), self.constants)
+        noise = noise_ratio(self.local_noise.float(), self.constants)
         shared = noise.mul_(self.constants.regional_noise).mul_(self.activity)
         return of_samples.hypot(shared)
 
@@ -91,10 +128,9 @@ class LocalActivity(Condition):
         then varies as it does in the measured scan. Where the dose is known, only the noise of the
         counts that the scan lacks counts: the full-dose scan has the rest as well.
         """
-        fields, c = self.fields, self.constants
-        strength = noise_ratio(fields[ScanChannel.LOCAL_NOISE].float(), c).div_(_WHITE_FINE)
-        lacking = float(fields[ScanChannel.LACKING_COUNTS].max()) or 1.0
-        smooth = gaussian_smooth(white, c.fine).mul_(math.sqrt(lacking))
+        c = self.constants
+        strength = noise_ratio(self.local_noise.float(), c).div_(_WHITE_FINE)
+        smooth = gaussian_smooth(white, c.fine).mul_(math.sqrt(self.lacking_counts or 1.0))
         return smooth.mul_(strength).mul_(self.activity)
 
 
@@ -114,17 +150,17 @@ def local_activity(
     drf  dose reduction factor, 20 at 1/20 of the full dose; None: not known
     """
     c = constants
+    y = stacked(y)
     s = _smooth_activity(y, c)
-    fields = torch.empty((len(ScanChannel), *y.shape), dtype=dtype, device=y.device)
-    fields[ScanChannel.RATIO] = (y / s).sub_(1)
     log_noise = _local_noise(y, s, c)
-    fields[ScanChannel.LOCAL_NOISE] = log_noise
-    fields[ScanChannel.EXPECTED_NOISE] = expected_noise(y, log_noise, s, c)
+    scan_noise, ordinary = _noise_of_scan(y, log_noise, s, c)
+    local_noise = log_noise.to(dtype, copy=True)
+    surroundings = torch.empty_like(local_noise)
     log_s = torch.log(s, out=log_noise)
     for planes, around in smoothed_ranges(log_s, c.context):
-        fields[ScanChannel.SURROUNDINGS, planes] = log_s[planes] - around
-    fields[ScanChannel.LACKING_COUNTS] = 1 - 1 / drf if drf else 0
-    return LocalActivity(y, s, fields, c)
+        surroundings[..., planes] = log_s[..., planes] - around
+    lacking = 1 - 1 / drf if drf else 0.0
+    return LocalActivity(y, s, surroundings, local_noise, scan_noise, ordinary, lacking, c)
 
 
 def _smooth_activity(y: Tensor, constants: LocalActivityConstants) -> Tensor:
@@ -134,9 +170,9 @@ def _smooth_activity(y: Tensor, constants: LocalActivityConstants) -> Tensor:
     s = torch.empty_like(positive)
     least = c.floor * level(y)
     for planes, near in smoothed_ranges(positive, c.near):
-        s[planes] = near.add_(least)
+        s[..., planes] = near.add_(least)
     for planes, far in smoothed_ranges(positive, c.far):
-        s[planes] += far.mul_(c.far_share)
+        s[..., planes] += far.mul_(c.far_share)
     return s
 
 
@@ -145,72 +181,23 @@ def _local_noise(y: Tensor, s: Tensor, constants: LocalActivityConstants) -> Ten
     c = constants
     rough = torch.empty_like(s)
     for planes, fine in smoothed_ranges(y.clamp(min=0), c.fine):
-        rough[planes] = (y[planes] - fine).div_(s[planes]).square_()
+        rough[..., planes] = (y[..., planes] - fine).div_(s[..., planes]).square_()
     log_noise = torch.empty_like(s)
     for planes, around in smoothed_ranges(rough, c.context):
-        log_noise[planes] = around.clamp_(min=1e-10).log_().mul_(0.5).sub_(c.log_noise_centre)
+        around.clamp_(min=1e-10).log_().mul_(0.5).sub_(c.log_noise_centre)
+        log_noise[..., planes] = around
     return log_noise
 
 
-def keep_activity(
-    answer: Sequence[Tensor],
-    s: Tensor,
-    scan: Tensor,
-    log_noise: Tensor,
-    constants: LocalActivityConstants = DEFAULTS,
-) -> Tensor:
-    """Scale x = s (1 + r) until, smoothed, it shows the activity of the smoothed scan; return r.
+def _noise_of_scan(
+    y: Tensor, log_noise: Tensor, s: Tensor, constants: LocalActivityConstants
+) -> tuple[Tensor, Tensor]:
+    """Return a scan's own log noise, centred as LOCAL_NOISE, and the activity it is for; both 0-d.
 
-    Over a few voxels a scan's activity is measured well, even at a low dose: what a network knows
-    better is how it is distributed among them. How few depends on the expected noise and on how far
-    it reaches, of which the network's trust is the measure.
-
-    answer     a tensor [..., i, j, k] for each AnswerChannel: r, and the trusts as log odds over
-               what the noise lets expect
-    scan       the measured scan; without its negative values noise would add activity, so only what
-               is left of them after smoothing is cut
-    log_noise  the scan's EXPECTED_NOISE
-
-    r below −1 counts as −1: scaling what has both signs has no bound.
-    """
-    c = constants
-    r, trust_fine, trust_finest = answer
-    trusts = {
-        "fine": (trust_fine, c.half_trusted_noise_fine),
-        "finest": (trust_finest, c.half_trusted_noise_finest),
-    }
-    x = r.clamp(min=-1).add_(1).mul_(s)
-    for scale in c.passes:
-        kept = torch.empty_like(x)
-        ranges = zip(
-            smoothed_ranges(x, c.width(scale)), smoothed_ranges(scan, c.width(scale)), strict=True
-        )
-        for (planes, shown), (_, measured) in ranges:
-
-            def part(volume: Tensor, planes: slice = planes) -> Tensor:
-                return volume[..., planes, :, :]
-
-            leeway = c.leeway * part(s)
-            factor = (measured.clamp(min=0) + leeway) / (shown.clamp(min=0) + leeway)
-            factor = factor.clamp(max=c.most_factor)
-            if scale in trusts:
-                trust, half_trusted = trusts[scale]
-                expected = math.log(half_trusted) - c.log_noise_centre - part(log_noise).float()
-                factor = factor ** torch.sigmoid(c.trust_steepness * expected + part(trust))
-            kept[..., planes, :, :] = part(x) * factor
-        x = kept
-    return x.div_(s).sub_(1)
-
-
-def expected_noise(
-    y: Tensor, log_noise: Tensor, s: Tensor, constants: LocalActivityConstants = DEFAULTS
-) -> Tensor:
-    """Return the log noise that counts let expect at each voxel [i, j, k], centred as LOCAL_NOISE.
-
-    It follows from the scan's own noise and from the activity: hot organs have less noise, relative
-    to their activity. The scan's noise is that of its spectrum, but no more than the median of the
-    local noise over the body, and no less than an eighth of it (`most_anatomy`): the spectrum of a
-    scan that a filter or an interpolation has rid of its highest frequencies shows little.
+    The noise is that of the scan's spectrum, but no more than the median of the local noise over
+    the body, and no less than an eighth of it (`most_anatomy`): the spectrum of a scan that a
+    filter or an interpolation has rid of its highest frequencies shows little. From it follows
+    what counts let expect elsewhere: hot organs have less noise, relative to their activity.
     """
     c = constants
     sparse = (slice(None, None, 2),) * 3
@@ -221,8 +208,7 @@ def expected_noise(
     if spectral is not None:
         measured = spectral.log() - c.log_noise_centre
         of_scan = measured.clamp(of_scan - math.log(c.most_anatomy), of_scan)
-    less = (s / few[body].median()).log_().mul_(c.noise_power).clamp_(min=-c.most_log_noise)
-    return less.neg_().add_(of_scan)
+    return of_scan, few[body].median()
 
 
 # Root mean square of white noise of 1 after second differences along all three axes, and after

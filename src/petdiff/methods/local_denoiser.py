@@ -32,14 +32,14 @@ from torch import Tensor
 from petdiff.diffusion.denoiser import Denoiser
 from petdiff.diffusion.samplers import Callback
 from petdiff.errors import InputRefused
-from petdiff.methods.base import Millimetres, Objective
+from petdiff.methods.base import Condition, Millimetres, Objective
 from petdiff.methods.card import ModelCard, make_card, part_of_card
+from petdiff.methods.kept_activity import keep_activity
 from petdiff.methods.local_activity import (
     AnswerChannel,
     LocalActivity,
     ScanChannel,
     channel,
-    keep_activity,
     local_activity,
     noise_ratio,
 )
@@ -48,7 +48,9 @@ from petdiff.methods.local_training import Example, some_doses_unknown, split_ex
 from petdiff.methods.network_method import NetworkMethod
 from petdiff.methods.patches import VoxelRange
 from petdiff.networks.slabwise import SlabwiseNetwork, SlabwiseUNet
+from petdiff.networks.turned import turned
 from petdiff.networks.unet import UNet, UNetArchitecture
+from petdiff.volume.planes import parts_of
 
 IN_CHANNELS = len(ScanChannel) + 1  # and the noisy guess
 OUT_CHANNELS = len(AnswerChannel) + 1  # gate and change make r
@@ -157,18 +159,25 @@ class LocalDenoiser(NetworkMethod):
         return self._gated(answer, x, sigma, fields)
 
     def slab_by_slab(
-        self, x: Tensor, sigma: Tensor, fields: Tensor, planes: int
+        self, x: Tensor, sigma: Tensor, condition: Condition, planes: int
     ) -> Iterator[Tensor]:
-        """Yield what `denoise` returns for a whole volume, a few planes after the others."""
+        """Yield what `denoise` returns for a whole volume, a few planes after the others.
+
+        Slabs are computed as they lie in memory, stacked: [1, c, k, j, i].
+        """
         network = self._slabwise_network(sigma)
-        length, answered = x.shape[-1], 0
-        for start in range(0, length, planes):
-            slab = slice(start, min(start + planes, length))
-            seen, _ = self._network_input(x[..., slab], sigma, fields[..., slab])
+        x, length, answered = x.transpose(-1, -3), x.shape[-1], 0
+
+        def fields(part: slice) -> Tensor:
+            return condition.fields_of(part)[None].transpose(-1, -3)
+
+        for slab in parts_of(slice(0, length), planes):
+            seen, _ = self._network_input(x[:, :, slab], sigma, fields(slab))
             answer = network(seen, last=slab.stop == length)
             if answer is not None:
-                ready = slice(answered, answered + answer.shape[-1])
-                yield self._gated(answer, x[..., ready], sigma, fields[..., ready])
+                ready = slice(answered, answered + answer.shape[2])
+                r = self._gated(answer, x[:, :, ready], sigma, fields(ready))
+                yield r.transpose(-1, -3)
                 answered = ready.stop
 
     def _network_input(self, x: Tensor, sigma: Tensor, fields: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,11 +215,15 @@ class LocalDenoiser(NetworkMethod):
         return answer.reshape(b, slices, *answer.shape[1:]).movedim(1, -1)
 
     def _slabwise_network(self, sigma: Tensor) -> SlabwiseNetwork:
-        """Return the network for a volume at one noise level, to be asked slab by slab."""
+        """Return the network for a volume [1, c, k, j, i] at one noise level, slab by slab."""
         t = preconditioning(sigma, self.constants.sigma_data)[3]
         if self.network.architecture.dims == 3:
-            return SlabwiseUNet(self.network, t)
-        return lambda slab, *, last: self._network_answer(slab, t)
+            return SlabwiseUNet(turned(self.network), t)
+
+        def slices(slab: Tensor, *, last: bool) -> Tensor:
+            return self._network_answer(slab.transpose(-1, -3), t).transpose(-1, -3)
+
+        return slices
 
     def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:
         """Return what the loss needs of a pair [i, j, k]: Example's channels, in its order."""

@@ -1,9 +1,9 @@
-"""A UNet over a volume that arrives slab by slab along its last axis.
+"""A UNet over a volume that arrives slab by slab along its first axis.
 
 Each activation is computed once: a layer keeps the few planes that it needs again with the next
 slab. The answer is that of the whole volume, because the network takes no statistics over space.
 Memory grows with a slab and with the delay between input and answer, not with the volume's length.
-Tensors are [1, c, i, j, planes].
+Tensors are [1, c, planes, j, i].
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class SlabwiseUNet:
         for level in reversed(range(len(self._ups))):
             if x is None:
                 return None
-            x = F.interpolate(self._ups[level](x), scale_factor=2.0, mode="nearest")
+            x = _convolved(x, self._ups[level], padding=(0, 0, 0))
+            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
             self._skips[level].add_to(x)
             x = _through(self._up_blocks[level], x, last)
         x = None if x is None else self._head(x, last)
@@ -71,19 +72,17 @@ class _Convolution:
     """A convolution over three planes, zeros outside; it is one plane behind until the last."""
 
     def __init__(self, layer: nn.Module) -> None:
-        assert isinstance(layer, nn.Conv3d)
         self.layer = layer
         self._seen: Tensor | None = None
 
     def __call__(self, x: Tensor, last: bool) -> Tensor | None:
-        outside = torch.zeros_like(x[..., :1])
+        outside = torch.zeros_like(x[:, :, :1])
         seen = outside if self._seen is None else self._seen
-        x = torch.cat([seen, x, outside] if last else [seen, x], dim=-1)
-        self._seen = _kept(x[..., -2:])
-        if x.shape[-1] < 3:
+        x = torch.cat([seen, x, outside] if last else [seen, x], dim=2)
+        self._seen = _kept(x[:, :, -2:])
+        if x.shape[2] < 3:
             return None
-        layer = self.layer
-        return F.conv3d(x, layer.weight, layer.bias, padding=(1, 1, 0))
+        return _convolved(x, self.layer, padding=(0, 1, 1))
 
 
 class _Block:
@@ -114,13 +113,12 @@ class _Halving:
 
     def __call__(self, x: Tensor) -> Tensor | None:
         if self._odd is not None:
-            x = torch.cat([self._odd, x], dim=-1)
-        even = x.shape[-1] // 2 * 2
-        self._odd = _kept(x[..., even:]) if even < x.shape[-1] else None
+            x = torch.cat([self._odd, x], dim=2)
+        even = x.shape[2] // 2 * 2
+        self._odd = _kept(x[:, :, even:]) if even < x.shape[2] else None
         if even == 0:
             return None
-        out: Tensor = self.layer(x[..., :even])
-        return out
+        return _convolved(x[:, :, :even], self.layer, padding=(0, 0, 0))
 
 
 class _Delay:
@@ -135,12 +133,12 @@ class _Delay:
     def add_to(self, out: Tensor) -> None:
         """Add as many planes as `out` has, in place, in the order in which they were put."""
         done = 0
-        while done < out.shape[-1]:
+        while done < out.shape[2]:
             planes = self._waiting.popleft()
-            n = min(planes.shape[-1], out.shape[-1] - done)
-            out[..., done : done + n] += planes[..., :n]
-            if n < planes.shape[-1]:
-                self._waiting.appendleft(planes[..., n:])
+            n = min(planes.shape[2], out.shape[2] - done)
+            out[:, :, done : done + n] += planes[:, :, :n]
+            if n < planes.shape[2]:
+                self._waiting.appendleft(planes[:, :, n:])
             done += n
 
 
@@ -155,6 +153,21 @@ def _through(blocks: list[_Block], x: Tensor | None, last: bool) -> Tensor | Non
             return None
         x = block(x, last)
     return x
+
+
+def _convolved(x: Tensor, layer: nn.Module, padding: tuple[int, int, int]) -> Tensor:
+    """Return what a convolution makes of x, padded by zeros.
+
+    In float32 on a CPU oneDNN is called by its name, as torch takes a slower way for few planes.
+    """
+    assert isinstance(layer, nn.Conv3d)
+    on_cpu = x.device.type == "cpu" and torch._C._has_mkldnn
+    if x.dtype == torch.float32 and on_cpu:
+        out: Tensor = torch.ops.aten.mkldnn_convolution(
+            x, layer.weight, layer.bias, padding, layer.stride, (1, 1, 1), 1
+        )
+        return out
+    return F.conv3d(x, layer.weight, layer.bias, layer.stride, padding)
 
 
 def _kept(planes: Tensor) -> Tensor:

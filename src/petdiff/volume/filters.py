@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from petdiff.volume.planes import parts_of
+
 _TRUNCATED_AT = 4.0  # standard deviations
-# What a CPU smooths at once: planes along i, and voxels of a line along j or k. Both are chosen so
+# What a CPU smooths at once: planes along k, and voxels of a line along j or i. Both are chosen so
 # that the values stay in its caches, and that products with zeros beyond the Gaussian are few.
 _PLANES, _STRETCH = 16, 32
 
@@ -23,7 +25,7 @@ def gaussian_smooth(volume: Tensor, sigma: float) -> Tensor:
     if _in_ranges(volume):
         smooth = torch.empty_like(volume)
         for planes, part in smoothed_ranges(volume, sigma):
-            smooth[planes] = part
+            smooth[..., planes] = part
         return smooth
     i, j, k = volume.shape[-3:]
     with torch.autocast(volume.device.type, enabled=False):
@@ -34,60 +36,74 @@ def gaussian_smooth(volume: Tensor, sigma: float) -> Tensor:
 
 
 def smoothed_ranges(volume: Tensor, sigma: float) -> Iterator[tuple[slice, Tensor]]:
-    """Yield ranges of planes along i, and what `gaussian_smooth` returns for them.
+    """Yield ranges of planes along k, and what `gaussian_smooth` returns for them.
 
     What is computed from a range at once needs no memory of the size of the volume. A part is
-    overwritten by the next. Volumes on a GPU, several volumes, and those that a gradient is asked
-    of come as a single range.
+    overwritten by the next. It is fastest for volumes that are stacked (`planes.py`). Several
+    volumes, and those that a gradient is asked of, come as a single range.
     """
+    everything = slice(0, volume.shape[-1])
     if not _in_ranges(volume):
-        yield slice(0, volume.shape[-3]), gaussian_smooth(volume, sigma)
+        yield everything, gaussian_smooth(volume, sigma)
         return
-    band = _Band(volume, sigma)
-    for first in range(0, len(volume), _PLANES):
-        planes = slice(first, min(first + _PLANES, len(volume)))
-        yield planes, band.smoothed(volume, planes)
+    gaussian = PlaneGaussian(volume, sigma)
+    for planes in parts_of(everything, gaussian.most):
+        yield planes, gaussian(volume[..., gaussian.reads(planes)], planes)
 
 
-class _Band:
-    """Products with the bands of the smoothing matrices of volumes like one [i, j, k]."""
+class PlaneGaussian:
+    """A Gaussian of `sigma` voxels for volumes like one [i, j, k], a few planes along k at a time.
+
+    It multiplies with the bands of the three smoothing matrices that are not zero.
+
+    reach  planes on either side that a plane depends on
+    most   planes at once that are fast
+    """
 
     def __init__(self, like: Tensor, sigma: float) -> None:
-        i, j, k = like.shape
+        i, j, self.length = like.shape
         self.reach = int(_TRUNCATED_AT * sigma + 0.5)
-        self.along_i, self.along_j, self.along_k = (
+        self._along_i, self._along_j, self._along_k = (
             _smoothing_matrix(n, sigma, like) for n in like.shape
         )
-        self._two, self._three = (like.new_empty(min(_PLANES, i), j, k) for _ in range(2))
+        on_cpu = like.device.type == "cpu"
+        self.most = min(_PLANES, self.length) if on_cpu else self.length
+        self._stretch = _STRETCH if on_cpu else max(i, j)
+        self._two, self._three = (like.new_empty(self.most, j, i) for _ in range(2))
 
-    def smoothed(self, volume: Tensor, planes: slice) -> Tensor:
-        """Return planes of the smoothed volume, in memory that the next call uses again."""
-        j, k = volume.shape[1:]
-        read = self._seen(planes, len(volume))
+    def reads(self, planes: slice) -> slice:
+        """Return the planes that some planes of the result depend on."""
+        return _within(planes, self.reach, self.length)
+
+    def __call__(self, read: Tensor, planes: slice) -> Tensor:
+        """Return at most `most` planes of the smoothed volume, in memory that is used again.
+
+        read  the volume's planes `reads(planes)`
+        """
+        volume = read.transpose(-1, -3)  # [k, j, i], as it lies in memory where it is stacked
+        _, j, i = volume.shape
         two, three = (part[: planes.stop - planes.start] for part in (self._two, self._three))
-        with torch.autocast("cpu", enabled=False):
-            one = self.along_i[planes, read] @ volume[read].flatten(1)
-            one = one.view(-1, j, k)
-            for start in range(0, j, _STRETCH):
-                lines = slice(start, min(start + _STRETCH, j))
-                seen = self._seen(lines, j)
-                two[:, lines] = self.along_j[lines, seen] @ one[:, seen]
-            rows, smooth = two.view(-1, k), three.view(-1, k)
-            for start in range(0, k, _STRETCH):
-                lines = slice(start, min(start + _STRETCH, k))
-                seen = self._seen(lines, k)
-                torch.mm(rows[:, seen], self.along_k[lines, seen].T, out=smooth[:, lines])
-        return three
+        with torch.autocast(read.device.type, enabled=False):
+            one = self._along_k[planes, self.reads(planes)] @ volume.flatten(1)
+            one = one.view(-1, j, i)
+            for lines in parts_of(slice(0, j), self._stretch):
+                seen = _within(lines, self.reach, j)
+                two[:, lines] = self._along_j[lines, seen] @ one[:, seen]
+            rows, smooth = two.view(-1, i), three.view(-1, i)
+            for lines in parts_of(slice(0, i), self._stretch):
+                seen = _within(lines, self.reach, i)
+                torch.mm(rows[:, seen], self._along_i[lines, seen].T, out=smooth[:, lines])
+        return three.transpose(-1, -3)
 
-    def _seen(self, part: slice, length: int) -> slice:
-        """Return the part of an axis that another part of it depends on."""
-        return slice(max(part.start - self.reach, 0), min(part.stop + self.reach, length))
+
+def _within(part: slice, margin: int, length: int) -> slice:
+    """Return a part of an axis with a margin on both sides, as far as the axis goes."""
+    return slice(max(part.start - margin, 0), min(part.stop + margin, length))
 
 
 def _in_ranges(volume: Tensor) -> bool:
-    """Return whether a volume is smoothed range by range: a large one, on a CPU."""
-    asked = torch.is_grad_enabled() and volume.requires_grad
-    return volume.ndim == 3 and volume.device.type == "cpu" and not asked
+    """Return whether a volume is smoothed range by range: a single one without a gradient."""
+    return volume.ndim == 3 and not (torch.is_grad_enabled() and volume.requires_grad)
 
 
 def _smoothing_matrix(n: int, sigma: float, like: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ def turned(image: PETImage, axes: str) -> PETImage:
     """
     here = orientations.io_orientation(image.affine)
     turn = orientations.ornt_transform(here, orientations.axcodes2ornt(axes))
-    values = np.ascontiguousarray(orientations.apply_orientation(image.values, turn))
+    values = _in_memory(orientations.apply_orientation(image.values, turn))
     affine = image.affine @ orientations.inv_ornt_aff(turn, image.shape)
     return PETImage(values, affine, unit=image.unit, in_suv=image.in_suv)
 
@@ -54,4 +54,12 @@ def turned_back(image: PETImage, source: PETImage) -> PETImage:
     here, there = (orientations.io_orientation(scan.affine) for scan in (image, source))
     turn = orientations.ornt_transform(here, there)
     values = orientations.apply_orientation(image.values, turn)
-    return source.with_values(np.ascontiguousarray(values))
+    return source.with_values(_in_memory(values))
+
+
+def _in_memory(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return values [i, j, k] whose planes along k lie one after the other; a copy if they do not.
+
+    Files of volumes and of slices hold them so.
+    """
+    return np.asfortranarray(values)

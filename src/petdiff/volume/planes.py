@@ -1,0 +1,72 @@
+"""Volumes [..., i, j, k] whose planes along k lie one after the other in memory, as in most files.
+
+What goes through such a volume a few planes at a time reads and writes whole stretches of memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+
+def stacked(volume: Tensor) -> Tensor:
+    """Return a volume with its planes one after the other in memory, a copy if need be."""
+    return volume.transpose(-1, -3).contiguous().transpose(-1, -3)
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Return volumes joined along k, stacked."""
+    return torch.cat([part.transpose(-1, -3) for part in parts], dim=-3).transpose(-1, -3)
+
+
+def parts_of(planes: slice, most: int) -> Iterator[slice]:
+    """Yield a range of planes in consecutive parts of at most `most`."""
+    for start in range(planes.start, planes.stop, most):
+        yield slice(start, min(start + most, planes.stop))
+
+
+class Window:
+    """The planes of a volume that are still needed, while others arrive and are dropped.
+
+    They lie in a buffer with room for more, so that planes are rarely moved.
+
+    first, stop  number in the volume of the first plane held, and of the next to arrive
+    """
+
+    def __init__(self) -> None:
+        self.first = self.stop = 0
+        self._buffer: Tensor | None = None
+        self._begin = 0  # number in the volume of the buffer's first plane
+
+    def add(self, planes: Tensor) -> None:
+        """Take in the next planes [..., i, j, n]."""
+        stop = self.stop + planes.shape[-1]
+        if self._buffer is None or stop - self._begin > self._buffer.shape[-1]:
+            self._make_room(planes)
+        assert self._buffer is not None
+        self._buffer[..., self.stop - self._begin : stop - self._begin] = planes
+        self.stop = stop
+
+    def __getitem__(self, planes: slice) -> Tensor:
+        """Return planes by their numbers in the volume; all of them must be held."""
+        assert self._buffer is not None
+        assert self.first <= planes.start <= planes.stop <= self.stop
+        return self._buffer[..., planes.start - self._begin : planes.stop - self._begin]
+
+    def drop(self, before: int) -> None:
+        """Forget the planes before one."""
+        self.first = max(self.first, min(before, self.stop))
+
+    def _make_room(self, planes: Tensor) -> None:
+        """Move what is held to the front of the buffer, or of a larger one."""
+        held, free = self.stop - self.first, self.first - self._begin
+        needed = held + planes.shape[-1]
+        buffer = self._buffer
+        if buffer is None or held > free or needed > buffer.shape[-1]:
+            *leading, i, j, _ = planes.shape
+            buffer = planes.new_empty((*leading, 2 * needed, j, i)).transpose(-1, -3)
+        if held:
+            buffer[..., :held] = self[self.first : self.stop]
+        self._buffer, self._begin = buffer, self.first
