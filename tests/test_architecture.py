@@ -56,7 +56,7 @@ LATE_MODULES = {
     "petdiff.measurement.run": "torch: a wrong path is refused before it is there",
     "petdiff.evaluation.inputs": "torch, where scans are resampled",
     "petdiff.commands.info": "torch, where a model is described",
-    "petdiff.commands.simulate": "a picture that cannot be drawn does not cost the result",
+    "petdiff.commands.simulate_patient": "a picture that cannot be drawn does not cost the result",
     "petdiff.evaluation.cohort.check_rows": "torch, as petdiff.evaluation.cohort.unit",
     "petdiff.evaluation.cohort.definition": "torch: a cohort's file is checked without",
     "petdiff.evaluation.cohort.interval_rows": "torch, as below",

@@ -180,7 +180,8 @@ def simulate(
     quiet: Quiet = False,
 ) -> None:
     """Simulate patients: full-dose scan, low-dose scans, true activity, organs and lesions."""
-    from petdiff.commands.simulate import Study, simulate_patients
+    from petdiff.commands.simulate import simulate_patients
+    from petdiff.commands.simulate_patient import Study
 
     study = Study(
         scanner, tracer, doses(dose), patients,

@@ -92,15 +92,15 @@ def test_patients_are_simulated_by_a_cluster_and_what_a_dead_process_left_is_rem
         """A cluster of this process, whose first process died in mid-patient."""
 
         def finished(self, function: Any, pieces: list[Any]) -> Iterator[tuple[Any, Any]]:
-            pieces[0].folder.mkdir()
-            (pieces[0].folder / "half").touch()
+            half = pieces[0].folder.with_name(f".{pieces[0].folder.name}.unfinished-1234")
+            half.mkdir()
             yield from ((piece, function(piece)) for piece in pieces)
 
     def patient(study: simulate.Study, record: None, seed: int, folder: Path, _: object) -> None:
         (folder / "scan.json").write_text(str(seed))
 
     monkeypatch.setattr(simulate, "connected", lambda *_, **__: nullcontext(Here()))
-    monkeypatch.setattr(simulate, "_simulate_patient", patient)
+    monkeypatch.setattr(simulate, "simulate_patient", patient)
     study = simulate.Study(patients=2, seed=5)
     folders = simulate.simulate_patients(study, tmp_path / "out", cluster="local", quiet=True)
     files = [file for folder in folders for file in folder.iterdir()]
@@ -108,6 +108,9 @@ def test_patients_are_simulated_by_a_cluster_and_what_a_dead_process_left_is_rem
         ("scan.json", "5"),
         ("scan.json", "6"),
     ]
+    assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == [
+        "patient_0000", "patient_0001"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

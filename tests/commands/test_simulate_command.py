@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ import pytest
 
 import petdiff
 from petdiff import cli
-from petdiff.errors import InputRefused, UsageError
-from petdiff.simulation.scan_record import read_record
+from petdiff.commands import simulate
+from petdiff.errors import InputRefused, PetdiffError, UsageError
+from petdiff.runs import write_json
+from petdiff.simulation.scan_record import ScanRecord, read_record
 from petdiff.simulation.scanner.scanners import SCANNERS
+from petdiff.simulation.study import draw_record
 
 IMAGES = ("truth.nii.gz", "full.nii.gz", "low_drf4.nii.gz", "labels.nii.gz")
 NAMES = {1: "liver", 7: "lung_upper_lobe_left", 9: "flux_capacitor"}
@@ -178,6 +182,63 @@ def test_what_the_labels_became_is_said(
     assert "patient 3 of 3, seed 7" in printed.err
     assert printed.err.count("labels not known, taken as soft tissue: 7 lungs\n") == 3
     assert printed.err.count("anatomy of map.nii.gz") == 3
+
+
+@pytest.fixture
+def scanned(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The seeds of the patients that were scanned, of whom only the record is written."""
+    seeds: list[int] = []
+
+    @cache
+    def drawn(tracer: str | None, doses: tuple[float, ...]) -> ScanRecord:
+        return draw_record(0, tracer=tracer or "fdg", dose_factors=doses, voxel_mm=12.0)
+
+    def record_of(study: simulate.Study, seed: int) -> ScanRecord:
+        """The same patient for all seeds, as drawing one takes half a second."""
+        assert study.dose_factors is not None
+        return drawn(study.tracer, study.dose_factors).model_copy(update={"seed": seed})
+
+    def scan(study: simulate.Study, record: None, seed: int, folder: Path, _: object) -> None:
+        seeds.append(seed)
+        if seed == 13:
+            raise PetdiffError("the disk is full")
+        write_json(folder / "scan.json", record_of(study, seed))
+
+    monkeypatch.setattr(simulate, "record_of", record_of)
+    monkeypatch.setattr(simulate, "simulate_patient", scan)
+    return seeds
+
+
+def test_patients_that_are_done_stay_and_the_same_command_goes_on(
+    tmp_path: Path, scanned: list[int]
+) -> None:
+    out = tmp_path / "out"
+    assert run("-o", out, "--seed", 12, "--patients", 3, *SMALL) == 1
+    assert [entry.name for entry in out.iterdir()] == ["patient_0000"]
+    assert scanned == [12, 13]
+    (out / ".patient_0001.unfinished-1234").mkdir()  # what a killed run leaves
+    scanned.clear()
+    assert run("-o", out, "--seed", 12, "--patients", 3, *SMALL) == 1
+    assert scanned == [13]
+    assert [entry.name for entry in out.iterdir()] == ["patient_0000"]
+
+
+def test_more_patients_are_added_and_of_the_same_settings_only(
+    tmp_path: Path, scanned: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run("-o", out, "--patients", 2, *SMALL) == 0
+    assert run("-o", out, "--patients", 4, *SMALL) == 0
+    assert scanned == [0, 1, 2, 3]
+    capsys.readouterr()
+    for options, changed in (("--seed 1", "seed"), ("--tracer psma", "patient")):
+        assert run("-o", out, "--patients", 4, *SMALL, *options.split()) == 2
+        said = capsys.readouterr().err
+        assert f"patient_0000 holds a patient of other settings ({changed})" in said
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    assert run("-o", tmp_path / "mine", "--patients", 4, *SMALL) == 2
+    assert scanned == [0, 1, 2, 3]
 
 
 def no_names(folder: Path) -> list[object]:

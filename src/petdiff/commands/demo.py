@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from petdiff.commands.simulate import Study, simulate_patients
+from petdiff.commands.simulate import simulate_patients
+from petdiff.commands.simulate_patient import Study
 from petdiff.denoising.request import Request
 from petdiff.denoising.scan import denoise_file
 from petdiff.evaluation.metrics import compare

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,63 +70,60 @@ class Simulation:
         return {int(label): NAMES[int(label)] for label in np.unique(self.labels) if label}
 
 
-def simulate(
-    seed: int = 0,
-    *,
-    scanner: str | Scanner = "quadra",
-    tracer: str = "fdg",
-    dose_factors: Sequence[float] = (4, 20, 100),
-    lesions: bool = True,
-    voxel_mm: float | None = None,
-    extent: str = "total-body",
-    labels: str | Path | None = None,
-    names: str | Path | Mapping[int, str] | None = None,
-    threads: int | None = None,
-    device: str | None = None,
-    progress: Progress | None = None,
-) -> Simulation:
-    """Draw the patient of `seed` and scan them at full dose and at 1/factor of it.
+class StudySettings(TypedDict, total=False):
+    """What `simulate` and `draw_record` are told beside the seed; what is left out is as given.
 
-    scanner       quadra, uexplorer, vision600, discovery-mi, mct-flow, or a Scanner of your own
-    tracer        fdg, psma, dotatate, fapi
+    scanner       quadra (default), uexplorer, vision600, discovery-mi, mct-flow, or a Scanner of
+                  your own
+    tracer        fdg (default), psma, dotatate, fapi
     dose_factors  dose reduction factors of the low-dose scans, 1 (the full dose) or more
-    lesions       False: the same patient without lesions
+                  (default: 4, 20, 100)
+    lesions       False: the same patient without lesions (default: True)
     voxel_mm      of all images, 0.5 to 50 (default: the scanner's)
-    extent        total-body, torso, head-neck, thorax, abdomen or pelvis of a drawn patient
+    extent        total-body (default), torso, head-neck, thorax, abdomen or pelvis of a drawn
+                  patient
     labels        NIfTI label map to take the anatomy from. Seed and tracer then determine uptake,
                   injection and lesions, and images are in the map's coordinates
     names         names of its labels, TotalSegmentator's or this package's: a mapping, a JSON file,
                   or a table of label and name (default: the .json beside the map, or its header)
-    threads       threads of the scan; the result does not depend on it (default: one per core)
-    device        torch device of the reconstruction, such as cuda; images then differ by rounding
-                  only (default: the CPU, without torch)
-    progress      called with (slices done, slices in all)
+    """
+
+    scanner: str | Scanner
+    tracer: str
+    dose_factors: Sequence[float]
+    lesions: bool
+    voxel_mm: float | None
+    extent: str
+    labels: str | Path | None
+    names: str | Path | Mapping[int, str] | None
+
+
+def simulate(
+    seed: int = 0,
+    *,
+    threads: int | None = None,
+    device: str | None = None,
+    progress: Progress | None = None,
+    **settings: Unpack[StudySettings],
+) -> Simulation:
+    """Draw the patient of `seed` and scan them at full dose and at 1/factor of it.
+
+    threads   threads of the scan; the result does not depend on it (default: one per core)
+    device    torch device of the reconstruction, such as cuda; images then differ by rounding only
+              (default: the CPU, without torch)
+    progress  called with (slices done, slices in all)
+    settings  the fields of StudySettings: scanner, tracer, dose_factors, lesions, …
 
     Raises UsageError for unknown names and impossible numbers. Raises InputRefused for a file that
     is no label map, for a label map without names, and for one wider than the scanner's bore.
     """
-    machine = get_scanner(scanner)
-    get_tracer(tracer)
-    _check(seed, dose_factors, voxel_mm)
-    if labels is None:
-        if names is not None:
-            raise UsageError("`names` are those of a label map: give `labels` too")
-        label_map = source = None
-        patient = draw_patient(seed, tracer=tracer, lesions=lesions, extent=extent)
-    else:
-        if extent != "total-body":
-            raise UsageError(f"`extent` {extent} is for drawn patients: a label map has its own")
-        label_map, source = read_label_map(labels, names)
-        patient = draw_labelled_patient(seed, label_map, tracer=tracer, lesions=lesions)
-    record = ScanRecord(
-        seed=seed,
-        patient=patient,
-        scanner=machine,
-        dose_factors=tuple(float(factor) for factor in dose_factors),
-        voxel_mm=voxel_mm,
-        labels=source,
-    )
+    record, label_map = _drawn(seed, **settings)
     return _scanned(record, label_map, progress, threads, device)
+
+
+def draw_record(seed: int = 0, **settings: Unpack[StudySettings]) -> ScanRecord:
+    """Return the record of what `simulate` would scan, without scanning; raises as it does."""
+    return _drawn(seed, **settings)[0]
 
 
 def rescan(
@@ -170,6 +168,43 @@ def rescan(
         changed["dose_factors"] = tuple(float(factor) for factor in dose_factors)
     label_map = None if record.labels is None else read_again(record.labels, labels)
     return _scanned(record.model_copy(update=changed), label_map, progress)
+
+
+def _drawn(
+    seed: int,
+    *,
+    scanner: str | Scanner = "quadra",
+    tracer: str = "fdg",
+    dose_factors: Sequence[float] = (4, 20, 100),
+    lesions: bool = True,
+    voxel_mm: float | None = None,
+    extent: str = "total-body",
+    labels: str | Path | None = None,
+    names: str | Path | Mapping[int, str] | None = None,
+) -> tuple[ScanRecord, LabelMap | None]:
+    """Draw the patient of `seed`; returns the record to scan, and the label map if there is one."""
+    machine = get_scanner(scanner)
+    get_tracer(tracer)
+    _check(seed, dose_factors, voxel_mm)
+    if labels is None:
+        if names is not None:
+            raise UsageError("`names` are those of a label map: give `labels` too")
+        label_map = source = None
+        patient = draw_patient(seed, tracer=tracer, lesions=lesions, extent=extent)
+    else:
+        if extent != "total-body":
+            raise UsageError(f"`extent` {extent} is for drawn patients: a label map has its own")
+        label_map, source = read_label_map(labels, names)
+        patient = draw_labelled_patient(seed, label_map, tracer=tracer, lesions=lesions)
+    record = ScanRecord(
+        seed=seed,
+        patient=patient,
+        scanner=machine,
+        dose_factors=tuple(float(factor) for factor in dose_factors),
+        voxel_mm=voxel_mm,
+        labels=source,
+    )
+    return record, label_map
 
 
 def _check(seed: int, dose_factors: Sequence[float], voxel_mm: float | None) -> None:

@@ -1,0 +1,167 @@
+"""One virtual patient of `petdiff simulate`: scanned at full and at low dose, with the truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from petdiff.errors import UsageError
+from petdiff.image import PETImage
+from petdiff.io import write
+from petdiff.progress import Progress, Tick
+from petdiff.records import RunFacts
+from petdiff.runs import write_json
+from petdiff.simulation.scan_record import ScanRecord, read_record
+from petdiff.simulation.study import (
+    Simulation,
+    StudySettings,
+    draw_record,
+    rescan,
+    simulate,
+)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What was asked for, as on the command line; None is what was not said.
+
+    again  the scan.json of the patient to scan again
+    """
+
+    scanner: str | None = None
+    tracer: str | None = None
+    dose_factors: tuple[float, ...] | None = None
+    patients: int = 1
+    seed: int | None = None
+    lesions: bool = True
+    voxel_mm: float | None = None
+    extent: str | None = None
+    labels: Path | None = None
+    names: Path | None = None
+    again: Path | None = None
+
+
+def record_to_rescan(study: Study, path: Path) -> ScanRecord:
+    """Read the record to scan again; UsageError where the options ask for another patient."""
+    record = read_record(path)
+    for option, given, recorded in (
+        ("--tracer", study.tracer, record.patient.tracer),
+        ("--seed", study.seed, record.seed),
+    ):
+        if given not in (None, recorded):
+            raise UsageError(
+                f"{option} {given} contradicts --from {path}, whose patient has {recorded}: leave "
+                "it out, or simulate a new patient without --from"
+            )
+    if study.patients != 1:
+        raise UsageError(f"--patients {study.patients} contradicts --from {path}, which is of one")
+    if study.names is not None:
+        raise UsageError(f"--names contradicts --from {path}, which has the names: leave it out")
+    return record
+
+
+def simulate_patient(
+    study: Study, record: ScanRecord | None, seed: int, folder: Path, progress: Progress
+) -> None:
+    """Write the scans of one patient, and all that belongs to them, into an existing folder.
+
+    record  of the patient to scan again; None: the patient is drawn from `seed`
+    """
+    progress.missing.clear()  # of the patient before
+    progress.say(f"drawing and painting the patient of seed {seed}; the scan follows")
+    with progress.stage("scan", hint="larger voxels (--voxel-size) are faster") as tick:
+        simulation = _simulation(study, record, seed, tick)
+    _tell(simulation, progress)
+    scans = {"truth": simulation.truth, "full": simulation.full}
+    scans |= {f"low_drf{factor:g}": low for factor, low in simulation.lows.items()}
+    with progress.stage("writing"):
+        _write(folder, simulation, scans)
+    with progress.stage("picture"), progress.optional(folder / "preview.png"):
+        _picture(folder / "preview.png", simulation, scans)
+    content = simulation.record.model_dump(mode="json") | {
+        "unknown_labels": simulation.unknown_labels,
+        "prompts": simulation.prompts,
+    }
+    facts = RunFacts(seconds=progress.seconds, missing=progress.missing)
+    write_json(folder / "scan.json", content | facts.model_dump(mode="json"))
+
+
+def record_of(study: Study, seed: int) -> ScanRecord:
+    """Return the record of a patient of the study who is not scanned again, without scanning."""
+    return draw_record(seed, **_settings(study))
+
+
+def _simulation(study: Study, record: ScanRecord | None, seed: int, tick: Tick) -> Simulation:
+    if record is None:
+        return simulate(seed, progress=tick, **_settings(study))
+    return rescan(
+        record,
+        scanner=study.scanner,
+        dose_factors=study.dose_factors,
+        lesions=study.lesions,
+        voxel_mm=study.voxel_mm,
+        extent=study.extent,
+        labels=study.labels,
+        progress=tick,
+    )
+
+
+def _settings(study: Study) -> StudySettings:
+    settings: StudySettings = {
+        "lesions": study.lesions,
+        "voxel_mm": study.voxel_mm,
+        "labels": study.labels,
+        "names": study.names,
+    }
+    if study.scanner is not None:
+        settings["scanner"] = study.scanner
+    if study.tracer is not None:
+        settings["tracer"] = study.tracer
+    if study.dose_factors is not None:
+        settings["dose_factors"] = study.dose_factors
+    if study.extent is not None:
+        settings["extent"] = study.extent
+    return settings
+
+
+def _tell(simulation: Simulation, progress: Progress) -> None:
+    patient, labels = simulation.patient, simulation.record.labels
+    who = patient.sex if labels is None else f"anatomy of {Path(labels.path).name}"
+    progress.say(
+        f"{who}, {patient.weight_kg:.0f} kg, {patient.injected_mbq:.0f} MBq {patient.tracer}, "
+        f"{len(patient.lesions)} lesions · {simulation.scanner.label}"
+    )
+    if simulation.unknown_labels:
+        told = ", ".join(f"{label} {name}" for label, name in simulation.unknown_labels.items())
+        progress.say(f"labels not known, taken as soft tissue: {told}")
+
+
+def _write(folder: Path, simulation: Simulation, scans: dict[str, PETImage]) -> None:
+    for name, image in scans.items():
+        write(image, folder / f"{name}.nii.gz")
+    labels = PETImage(simulation.labels.astype(np.float32), simulation.truth.affine)
+    write(labels, folder / "labels.nii.gz")
+    names = {str(label): name for label, name in simulation.names.items()}
+    write_json(folder / "labels.json", names)
+    lesions = [lesion.model_dump() for lesion in simulation.patient.lesions]
+    write_json(folder / "lesions.json", {"lesions": lesions})
+
+
+def _picture(path: Path, simulation: Simulation, scans: dict[str, PETImage]) -> None:
+    from petdiff.report.preview import write_scans
+
+    patient, labels = simulation.patient, simulation.record.labels
+    title = (
+        f"virtual patient {patient.seed} · {patient.tracer.upper()} · {simulation.scanner.label}"
+    )
+    note = "simulated, not a real patient"
+    if labels is not None:
+        note = f"simulated in the anatomy of {Path(labels.path).name}, not a real scan"
+    shown = {_caption(name): image for name, image in scans.items()}
+    write_scans(path, shown, title=title, note=note)
+
+
+def _caption(name: str) -> str:
+    return f"1/{name.removeprefix('low_drf')} dose" if name.startswith("low") else name
