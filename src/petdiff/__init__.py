@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from petdiff.measurement.region import ball_region as ball_region
     from petdiff.measurement.region import mask_region as mask_region
     from petdiff.measurement.run import measure_run as measure_run
-    from petdiff.measurement.run import read_run as read_run
+    from petdiff.measurement.stored_run import read_run as read_run
     from petdiff.methods.model import Model as Model
     from petdiff.methods.model import load_model as load_model
     from petdiff.node.run import run_node as run_node
@@ -74,7 +74,7 @@ _HOMES = {
     "mask_region": "petdiff.measurement.region",
     "find_lesions": "petdiff.measurement.foci",
     "read_regions": "petdiff.measurement.files",
-    "read_run": "petdiff.measurement.run",
+    "read_run": "petdiff.measurement.stored_run",
     "measure_run": "petdiff.measurement.run",
     "load_model": "petdiff.methods.model",
     "Model": "petdiff.methods.model",

@@ -148,6 +148,7 @@ def measure(
     kind: of_run.Kind = None,
     resample: of_run.ToGrid = False,
     scan: of_run.MeasuredScan = None,
+    frame: of_run.FrameNumber = None,
     interval: of_run.Level = None,
     sr: of_run.Report = None,
     json: Json = False,
@@ -157,7 +158,7 @@ def measure(
     from petdiff.commands.measure import Asked, as_text, measure_file
 
     spheres = tuple(sphere or ())
-    asked = Asked(run, scan, mask, names, spheres, lesions, kind, resample, interval)
+    asked = Asked(run, scan, mask, names, spheres, lesions, kind, resample, interval, frame)
     record = measure_file(asked, output, sr, quiet=quiet)
     print_result(record.model_dump_json(indent=2) if json else as_text(record))
 

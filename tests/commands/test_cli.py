@@ -26,7 +26,7 @@ from support.model_files import fresh_model_file
 OPTIONS = {
     "denoise": "output model steps samples interval dose seed device series units suv-factor "
     "voxel-size to shard cluster quiet",
-    "measure": "output mask names sphere lesions kind resample scan interval sr json quiet",
+    "measure": "output mask names sphere lesions kind resample scan frame interval sr json quiet",
     "audit": "output alpha series units suv-factor quiet",
     "simulate": "output tracer extent no-lesions seed patients labels names from scanner dose "
     "voxel-size cluster quiet",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 import petdiff
 from petdiff import cli
 from petdiff.errors import InputRefused, UsageError
+from petdiff.frames import FrameTiming, PETFrames
 from petdiff.image import PETImage
-from petdiff.io import write
+from petdiff.io import read_static, write
+from petdiff.io.bids_dataset import find_bids_scans
 from petdiff.methods.model import load_model
 from petdiff.uncertainty.calibration.conformal import Bounds
 from petdiff.uncertainty.calibration.record import (
@@ -22,6 +26,7 @@ from petdiff.uncertainty.calibration.record import (
 from petdiff.uncertainty.calibration.scale import ErrorScale
 from petdiff.uncertainty.calibration.store import save_calibration
 from petdiff.uncertainty.intervals import calibration_of, voxel_intervals
+from support.bids_factory import FACTOR, add_scan, body, data_set
 from support.model_files import fresh_model_file
 
 
@@ -68,6 +73,48 @@ def test_both_bounds_are_written_and_recorded(scan: Path, model: Path, tmp_path:
     again = voxel_intervals(petdiff.read(scan), image, calibration_of(model), 0.9)
     np.testing.assert_allclose(again.lower.values, lower.values, rtol=1e-5)
     np.testing.assert_allclose(again.upper.values, upper.values, rtol=1e-5)
+
+
+def test_each_frame_has_the_bounds_of_a_scan_of_its_own(
+    scan: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = read_static(scan)
+    frames = [one.with_values(share * one.values) for share in (0, 1, 3)]
+    times = [FrameTiming(10.0 * n, 10.0) for n in range(3)]
+    path, out = tmp_path / "dynamic.nii.gz", tmp_path / "out"
+    write(PETFrames(tuple(frames), tuple(times)), path)
+    arguments = ["denoise", path, "-o", out, "--model", model, "--interval", 0.9]
+    assert cli.run([str(word) for word in arguments]) == 0
+    assert "no activity in frame 1: left as it was" in capsys.readouterr().err
+    lower, image, upper = (
+        petdiff.read(out / f"{name}.nii.gz") for name in ("lower", "denoised", "upper")
+    )
+    for n, frame in enumerate(frames):
+        again = voxel_intervals(frame, image[n], calibration_of(model), 0.9)
+        np.testing.assert_allclose(lower[n].values, again.lower.values, rtol=1e-5)
+        np.testing.assert_allclose(upper[n].values, again.upper.values, rtol=1e-5)
+    assert [timing.start_s for timing in upper.timings] == [0, 10, 20]
+
+
+def test_a_bids_derivative_holds_the_bounds_in_the_unit_of_the_scan(
+    model: Path, tmp_path: Path
+) -> None:
+    raw, plain = data_set(tmp_path / "raw"), tmp_path / "plain"
+    path = add_scan(raw, "sub-01", values=body(shape=(16, 16, 16)))
+    derivative = raw / "derivatives" / "petdiff"
+    for output in (derivative, plain):
+        arguments = ["denoise", path, "-o", output, "--model", model, "--interval", 0.9, "--quiet"]
+        assert cli.run([str(word) for word in arguments]) == 0
+    for name, label in (("lower", "lowerBound"), ("upper", "upperBound")):
+        file = derivative / "sub-01" / "pet" / f"sub-01_desc-{label}_pet.nii.gz"
+        in_suv = nib.load(plain / f"{name}.nii.gz").get_fdata()
+        np.testing.assert_allclose(nib.load(file).get_fdata() * FACTOR, in_suv, rtol=1e-5)
+        keys = json.loads(file.with_name(f"sub-01_desc-{label}_pet.json").read_text())
+        assert keys["Petdiff"]["IntervalLevel"] == 0.9
+        assert keys["Description"].lower().startswith(f"{name} bound of the interval")
+        assert keys["Units"] == "Bq/mL"
+    (scan,) = find_bids_scans(derivative)
+    assert scan.name == "sub-01_desc-denoised"
 
 
 def test_a_known_dose_has_the_bounds_of_its_own(scan: Path, model: Path) -> None:

@@ -13,8 +13,10 @@ import pytest
 
 import petdiff
 from petdiff import cli
+from petdiff.frames import FrameTiming, PETFrames
 from petdiff.image import PETImage
 from petdiff.io import write
+from support.bids_factory import FACTOR, add_scan, data_set
 from support.measured_run import ABOVE, AFFINE, BELOW, make_run, noisy_scan, tiny_model
 
 BALL = "--sphere=-10,10,540,12"
@@ -244,3 +246,77 @@ def test_foci_are_measured_and_said_to_be_found(
     assert "no focus of 500 SUV" in capsys.readouterr().err
     assert measured(run, "--lesions", "some") == 2
     assert "--lesions some" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def of_frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of a scan of two frames, the second with twice the activity."""
+    folder = tmp_path_factory.mktemp("frames")
+    one = noisy_scan()
+    frames = PETFrames(
+        (one, one.with_values(2 * one.values)), (FrameTiming(0.0, 30.0), FrameTiming(30.0, 60.0))
+    )
+    write(frames, folder / "low.nii.gz")
+    arguments = ["denoise", folder / "low.nii.gz", "-o", folder / "run", "--quiet"]
+    assert cli.run([*map(str, arguments), "--model", str(tiny_model(folder))]) == 0
+    return folder / "run"
+
+
+def test_a_frame_is_measured_as_a_scan_of_its_own(
+    of_frames: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = []
+    for frame in ("1", "2"):
+        assert measured(of_frames, BALL, "--kind", "lesion", "--frame", frame, "--json") == 0
+        found.append(json.loads(capsys.readouterr().out))
+    assert [one["frame"] for one in found] == [1, 2]
+    assert "frame 2, 30 s to 90 s." in found[1]["measurement"]["notes"][0]
+    first, second = (one["measurement"]["regions"][0]["figures"][0] for one in found)
+    for name in ("measured", "denoised", "lower", "upper"):
+        assert second[name] == pytest.approx(2 * first[name], rel=0.01)
+    assert first["upper"] == pytest.approx((1 + ABOVE) * first["denoised"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "reason"),
+    [
+        ([], 2, "has 2 frames: choose one, from 1 on, as --frame"),
+        (["--frame", "3"], 2, "--frame is 3, and the scan has the frames 1 to 2"),
+        (["--frame", "0"], 2, "--frame"),
+    ],
+)
+def test_a_frame_that_is_not_there_has_one_line(
+    of_frames: Path, capsys: pytest.CaptureFixture[str], options: list[str], code: int, reason: str
+) -> None:
+    assert measured(of_frames, BALL, *options) == code
+    error = capsys.readouterr().err
+    assert reason in error
+    assert error.count("\n") == 1
+
+
+def test_a_run_of_one_volume_has_no_frames(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert measured(run, BALL, "--frame", "1") == 2
+    assert "the scan of this run has no frames" in capsys.readouterr().err
+
+
+def test_a_bids_derivative_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scan = add_scan(
+        data_set(tmp_path / "raw"), "sub-01", values=noisy_scan().values / np.float32(FACTOR)
+    )
+    derivative, plain = tmp_path / "raw" / "derivatives" / "petdiff", tmp_path / "plain"
+    model = str(tiny_model(tmp_path))
+    for output in (derivative, plain):
+        assert cli.run(["denoise", str(scan), "-o", str(output), "--model", model, "--quiet"]) == 0
+    ball, found = "--sphere=-40,40,40,12", []
+    for folder in (derivative, derivative / "sub-01", plain):
+        capsys.readouterr()
+        assert measured(folder, ball, "--json") == 0
+        found.append(json.loads(capsys.readouterr().out)["measurement"]["regions"][0]["figures"])
+    assert found[0] == found[1]
+    for one, other in zip(found[0], found[2], strict=True):
+        for name in ("measured", "denoised", "lower", "upper"):
+            assert one[name] == (other[name] and pytest.approx(other[name], rel=1e-5))
+    assert found[0][0]["upper"] > found[0][0]["denoised"]
+    shutil.copytree(derivative / "sub-01", derivative / "sub-02")
+    assert measured(derivative, ball) == 3
+    assert "results of 2 scans: give the path of one: sub-01/figures" in capsys.readouterr().err

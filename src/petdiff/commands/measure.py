@@ -15,7 +15,8 @@ from petdiff.measurement.files import read_regions
 from petdiff.measurement.foci import FOUND_NOTE, find_lesions
 from petdiff.measurement.record import Measurement
 from petdiff.measurement.region import Kind, Region, ball_region
-from petdiff.measurement.run import Run, measure_run, read_run
+from petdiff.measurement.run import measure_run
+from petdiff.measurement.stored_run import Run, read_run
 from petdiff.measurement.structured_report import write_structured_report
 from petdiff.measurement.tables import table, write_csv
 from petdiff.progress import Progress
@@ -28,8 +29,9 @@ from petdiff.runs import whole_folder, write_json
 class Asked:
     """Hold what was asked for.
 
-    run      output folder of `petdiff denoise`
+    run      output folder of `petdiff denoise`, or a run.json
     scan     measured scan, if it is not where run.json says
+    frame    number of the frame, from 1, where the scan has several
     spheres  "x,y,z,r" in mm, RAS+
     lesions  "auto", or the value that foci must reach
     kind     of all regions; None: by their names
@@ -45,6 +47,7 @@ class Asked:
     kind: Kind | None = None
     resample: bool = False
     level: float | None = None
+    frame: int | None = None
 
     def __post_init__(self) -> None:
         if self.mask is None and not self.spheres and self.lesions is None:
@@ -59,6 +62,7 @@ class MeasuresRecord(RunFacts):
     """The content of measures.json: files, model and dose of the run, and what was measured."""
 
     run: FileName
+    frame: int | None
     mask: FileName | None
     model: FileName
     model_sha256: str
@@ -93,7 +97,7 @@ def _measured(
     asked: Asked, folder: Path | None, report: Path | None, progress: Progress
 ) -> MeasuresRecord:
     with progress.stage("reading"):
-        run = read_run(asked.run, asked.scan)
+        run = read_run(asked.run, asked.scan, frame=asked.frame)
         regions = _regions(asked, run)
     with progress.stage("measuring"):
         found = measure_run(run, regions, level=asked.level)
@@ -107,6 +111,7 @@ def _measured(
             _page(folder / "measures.html", run, found)
     return MeasuresRecord(
         run=str(asked.run),
+        frame=asked.frame,
         mask=None if asked.mask is None else str(asked.mask),
         model=Path(model.name).name,
         model_sha256=model.sha256,

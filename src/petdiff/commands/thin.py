@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from petdiff import __version__
-from petdiff.denoising.request import SUFFIX, Request, form_of_result
+from petdiff.denoising.request import Request, form_of_result
 from petdiff.frames import PETFrames
-from petdiff.inference.run_record import Form, ScanFacts
+from petdiff.inference.run_record import SUFFIX, Form, ScanFacts
 from petdiff.io import Derivation, read, write
 from petdiff.io.derivation import SIMULATED
 from petdiff.progress import Progress

@@ -36,7 +36,7 @@ def derivative_of(scan: Path, output: Path, to: str | None) -> BidsDerivative | 
     return BidsDerivative(found, Path(output))
 
 
-def provenance(run: DenoisingRecord) -> dict[str, str | int | float]:
+def provenance(run: DenoisingRecord, interval: float | None) -> dict[str, str | int | float]:
     """Return what a sidecar says of a run: model, digest and settings."""
     return {
         "Model": Path(run.model.name).name,
@@ -46,6 +46,7 @@ def provenance(run: DenoisingRecord) -> dict[str, str | int | float]:
         "Seed": run.seed,
         "DoseReductionFactor": run.drf or "n/a",
         "Device": run.device,
+        **({} if interval is None else {"IntervalLevel": interval}),
     }
 
 

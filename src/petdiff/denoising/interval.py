@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from petdiff.denoising.beside import write_beside
 from petdiff.errors import InputRefused, UsageError
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.inference.options import DenoiseOptions
-from petdiff.io import write
+from petdiff.inference.run_record import Form
 from petdiff.uncertainty.calibration.record import Calibration
 
 if TYPE_CHECKING:
@@ -25,21 +26,33 @@ class Intervals:
     calibration: Calibration
     drf: float | None
 
-    def write(self, measured: PETImage, denoised: PETImage, folder: Path, suffix: str) -> None:
-        """Write both bounds of each voxel as volumes of values, not of stored units."""
-        from petdiff.uncertainty.intervals import voxel_intervals
+    def write(
+        self,
+        measured: PETImage | PETFrames,
+        denoised: PETImage | PETFrames,
+        folder: Path,
+        form: Form,
+    ) -> None:
+        """Write both bounds of each voxel; frames have those of scans of their own."""
+        from petdiff.uncertainty.intervals import VoxelIntervals, voxel_intervals
 
-        bounds = voxel_intervals(measured, denoised, self.calibration, self.level, drf=self.drf)
-        for name, volume in bounds._asdict().items():
-            write(replace(volume, stored_per_value=1.0, source=None), folder / f"{name}{suffix}")
+        bounds = [
+            voxel_intervals(before, after, self.calibration, self.level, drf=self.drf)
+            for before, after in zip(_volumes(measured), _volumes(denoised), strict=True)
+        ]
+        for name, volumes in zip(VoxelIntervals._fields, zip(*bounds, strict=True), strict=True):
+            scan: PETImage | PETFrames = volumes[0]
+            if isinstance(denoised, PETFrames):
+                scan = denoised.with_frames(volumes)
+            write_beside(scan, name, folder, form)
+
+
+def _volumes(scan: PETImage | PETFrames) -> tuple[PETImage, ...]:
+    return scan.frames if isinstance(scan, PETFrames) else (scan,)
 
 
 def intervals_of(
-    level: float | None,
-    scan: PETImage | PETFrames,
-    model: Model,
-    options: DenoiseOptions,
-    form: str,
+    level: float | None, scan: PETImage, model: Model, options: DenoiseOptions
 ) -> Intervals | None:
     """Return what intervals at `level` take, before anything is computed; None without a level.
 
@@ -50,10 +63,6 @@ def intervals_of(
 
     if level is None:
         return None
-    if isinstance(scan, PETFrames):
-        raise UsageError("`interval`: a scan of several frames has none; denoise single frames")
-    if form == "bids":
-        raise UsageError("`interval`: not part of a BIDS derivative; use `to` nifti")
     if options.voxel_mm is not None:
         raise UsageError(
             "`interval`: answers at other voxels were not calibrated; leave `voxel_mm` out"

@@ -13,9 +13,6 @@ from petdiff.inference.options import DenoiseOptions
 from petdiff.inference.run_record import Asked, Form
 from petdiff.io import read
 
-SUFFIX: dict[Form, str] = {
-    "dicom": "", "nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "bids": ".nii.gz",
-}  # fmt: skip
 # The form of the result by that of the scan.
 _LIKE: dict[str, Form] = {
     "dicom": "dicom", "nrrd": "nrrd", "nhdr": "nrrd", "mha": "mha", "mhd": "mha",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from petdiff import __version__
 from petdiff.data.fingerprint import scan_fingerprint
+from petdiff.denoising.beside import write_beside
 from petdiff.denoising.bids import derivative_of, provenance, unit_name
 from petdiff.denoising.checks import Checks, alarm_of, audit_of
 from petdiff.denoising.frames import frames_text, mean_result, with_frame_figures
@@ -19,11 +20,11 @@ from petdiff.denoising.pictures import (
     make_page,
     title,
 )
-from petdiff.denoising.request import SUFFIX, Request, form_of_result, result_bytes
+from petdiff.denoising.request import Request, form_of_result, result_bytes
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.inference.frames import FramesResult
-from petdiff.inference.run_record import Form, RunRecord, ScanFacts
+from petdiff.inference.run_record import SUFFIX, Form, RunRecord, ScanFacts
 from petdiff.io import Derivation, write
 from petdiff.progress import Progress, Tick
 from petdiff.runs import require_free, whole_additions, whole_folder, write_json
@@ -79,7 +80,7 @@ def denoise_scan(
         require_free(output, result_bytes(request, scan))
         model = _announced(request, image, model, progress)
         warned = alarm_of(image, model, progress)
-        intervals = intervals_of(request.interval, scan, model, request.options, form)
+        intervals = intervals_of(request.interval, image, model, request.options)
         if form == "dicom" and image.facts.get("multi_frame"):
             progress.say("form    single-frame PET slices; the source is multi-frame DICOM")
         if isinstance(scan, PETFrames):
@@ -88,12 +89,14 @@ def denoise_scan(
             found = _denoise(request, scan, model, tick)
         with progress.stage("writing"):
             _write(found, folder, form)
-            if intervals is not None and not isinstance(found, FramesResult):
-                intervals.write(image, found.image, folder, SUFFIX[form] or ".nii.gz")
+            if intervals is not None:
+                intervals.write(scan, found.image, folder, form)
+                _say_uncalibrated(found, progress)
         record = _inform(request, scan, known, found, form, folder, progress, warned)
         names = sorted(Path(entry.name) for entry in folder.iterdir())
         if bids is not None:
-            names = bids.arrange(folder, unit_name(scan), provenance(record.denoising))
+            made = provenance(record.denoising, request.interval)
+            names = bids.arrange(folder, unit_name(scan), made)
             bids.describe()
     return Denoised(tuple(Path(output) / name for name in names), record)
 
@@ -148,20 +151,16 @@ def _write(result: Result | FramesResult, folder: Path, form: Form) -> None:
     name = f"denoised{SUFFIX[form]}"
     write(result.image, folder / name, derivation)
     if result.uncertainty is not None:
-        suffix = SUFFIX[form] or ".nii.gz"
-        scan = result.uncertainty if form == "bids" else _without_source(result.uncertainty)
-        write(scan, folder / f"uncertainty{suffix}")
+        write_beside(result.uncertainty, "uncertainty", folder, form)
 
 
-def _without_source(scan: PETImage | PETFrames) -> PETImage | PETFrames:
-    """Return the scan without its source, so that its values and no stored unit are written."""
-    if isinstance(scan, PETFrames):
-        return scan.with_frames([_bare(frame) for frame in scan])
-    return _bare(scan)
-
-
-def _bare(image: PETImage) -> PETImage:
-    return replace(image, stored_per_value=1.0, source=None)
+def _say_uncalibrated(found: Result | FramesResult, progress: Progress) -> None:
+    empty = [str(row.frame) for row in found.record.frames if row.unchanged]
+    if empty:
+        progress.say(
+            f"warning no activity in frame {', '.join(empty)}: left as it was, and the bounds of "
+            "its voxels are not calibrated"
+        )
 
 
 def _inform(

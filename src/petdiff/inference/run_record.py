@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,10 @@ from petdiff.volume.activity import ActivityChange
 _OF_THE_PROCESS = ("petdiff", "finished", "versions", "machine", "peak_memory_bytes")
 
 Form = Literal["dicom", "nifti", "nrrd", "mha", "bids"]
+# Of the file of a result in each form; DICOM is a folder.
+SUFFIX: Mapping[Form, str] = {
+    "dicom": "", "nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "bids": ".nii.gz",
+}  # fmt: skip
 
 
 class Asked(DenoiseOptions):

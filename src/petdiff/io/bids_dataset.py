@@ -15,7 +15,9 @@ from petdiff.errors import InputRefused
 from petdiff.io.forms import NIFTI, stem_of, suffix_of
 
 DESCRIPTION = "dataset_description.json"
-UNCERTAINTY = "uncertainty"  # the desc- label of what is no scan, but says how sure one is
+UNCERTAINTY, LOWER, UPPER = "uncertainty", "lowerBound", "upperBound"
+# What desc- ends with of volumes that are no scans, but say how sure one is.
+_NO_SCANS = tuple(label.lower() for label in (UNCERTAINTY, LOWER, UPPER))
 _MOST_LEVELS = 5  # from a file up to its data set
 _ENTITY = re.compile(r"([a-zA-Z0-9]+)-([a-zA-Z0-9+]+)")
 _PET_FOLDERS = ("sub-*/pet", "sub-*/ses-*/pet", "ses-*/pet", "pet")
@@ -62,8 +64,9 @@ def find_bids_scans(folder: str | Path) -> list[BidsScan]:
     """Return the PET scans of a BIDS data set, or of a subject's, session's or `pet` folder of one.
 
     They come in the order of their paths. Data sets within the data set (derivatives, sourcedata)
-    are not searched; maps of uncertainty are left out. Files that were not fetched (broken links of
-    DataLad) are returned as well. Empty where the folder belongs to no BIDS data set.
+    are not searched; maps of uncertainty and bounds are left out. Files that were not fetched
+    (broken links of DataLad) are returned as well. Empty where the folder belongs to no BIDS data
+    set.
     """
     folder = _absolute(folder)
     pets = [found for pattern in _PET_FOLDERS for found in folder.glob(pattern)]
@@ -80,7 +83,8 @@ def bids_scan(file: str | Path) -> BidsScan | None:
         return None
     entities = entities_of(stem_of(path), "pet")
     root = dataset_of(path)
-    if not entities or root is None or dict(entities).get("desc", "").endswith(UNCERTAINTY):
+    desc = dict(entities).get("desc", "").lower()
+    if not entities or root is None or desc.endswith(_NO_SCANS):
         return None
     parts = path.relative_to(root).parts[:-1]
     labels = dict(entities)

@@ -9,20 +9,31 @@ from pathlib import Path
 
 from petdiff import __version__
 from petdiff.errors import InputRefused, UsageError
-from petdiff.io.bids_dataset import DESCRIPTION, UNCERTAINTY, BidsScan
+from petdiff.io.bids_dataset import DESCRIPTION, LOWER, UNCERTAINTY, UPPER, BidsScan
 from petdiff.io.json_files import read_json
 from petdiff.io.sidecar import read_sidecar
 from petdiff.runs import absolute, whole_file, write_json
 
 BIDS_VERSION = "1.10.0"
 DENOISED = "denoised"
+# The desc- label of each volume that `petdiff denoise` writes, and what its sidecar says of it.
+_LABELS = {DENOISED: DENOISED, "uncertainty": UNCERTAINTY, "lower": LOWER, "upper": UPPER}
+_BOUND = "bound of the interval, at IntervalLevel, in which the full-dose scan's voxel is expected"
+_DESCRIPTIONS = {
+    DENOISED: "Denoised PET scan; for research, not a medical device",
+    "uncertainty": "One standard deviation of the full-dose scan about the denoised scan",
+    "lower": f"Lower {_BOUND}",
+    "upper": f"Upper {_BOUND}",
+}
 _SOURCE = "raw"  # name of the source data set in BIDS URIs
 _GENERATOR = "petdiff"
 _README = """PET scans denoised with petdiff, for research; not a medical device.
 
 `desc-denoised` is the denoised scan, `desc-uncertainty` one standard deviation of each voxel of the
-full-dose scan about it, both in the unit of the measured scan. The sidecars name the model and its
-settings. `figures` holds a picture, a page and the record (run.json) of each run.
+full-dose scan about it, `desc-lowerBound` and `desc-upperBound` the interval in which each voxel of
+the full-dose scan is expected, all in the unit of the measured scan. The sidecars
+name the model and its settings. `figures` holds a picture, a page and the record (run.json) of each
+run.
 """
 # Keys by which dcm2niix without anonymisation names a person or an examination.
 _PERSONAL = {
@@ -48,8 +59,8 @@ class BidsDerivative:
         """Return where a result of `petdiff denoise` lies within the data set."""
         stem, _, suffix = name.partition(".")
         folder = self.scan.subject_folder
-        if stem in (DENOISED, UNCERTAINTY):
-            return folder / "pet" / f"{self.scan.described(stem)}_pet.{suffix}"
+        if stem in _LABELS:
+            return folder / "pet" / f"{self.scan.described(_LABELS[stem])}_pet.{suffix}"
         return folder / "figures" / f"{self.scan.described(DENOISED)}_{stem}.{suffix}"
 
     def check(self) -> None:
@@ -84,7 +95,7 @@ class BidsDerivative:
             place = folder / self.place(name)
             place.parent.mkdir(parents=True, exist_ok=True)
             (folder / name).rename(place)
-        for what in (DENOISED, UNCERTAINTY):
+        for what in _LABELS:
             volume = folder / self.place(f"{what}.nii.gz")
             if volume.is_file():
                 sidecar = folder / self.place(f"{what}.json")
@@ -107,12 +118,11 @@ class BidsDerivative:
         source, _ = read_sidecar(self.scan.path)
         content = source.content if source is not None else {}
         keys = {key: value for key, value in content.items() if key not in _PERSONAL}
-        text = {
-            DENOISED: "Denoised PET scan; for research, not a medical device",
-            UNCERTAINTY: "One standard deviation of the full-dose scan about the denoised scan",
-        }[what]
         keys.setdefault("SkullStripped", False)  # BIDS asks every derivative image for it
-        origin = {"Description": text, "Sources": [f"bids:{_SOURCE}:{self.scan.relative}"]}
+        origin = {
+            "Description": _DESCRIPTIONS[what],
+            "Sources": [f"bids:{_SOURCE}:{self.scan.relative}"],
+        }
         return keys | origin | {"Petdiff": {"Version": __version__, **provenance}}
 
     def _description(self) -> dict[str, object]:

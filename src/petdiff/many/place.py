@@ -72,7 +72,7 @@ class Place:
         if self.bids is None:
             disk.remove(self.folder)
             return
-        for name in ("denoised", "uncertainty", "run"):
+        for name in ("denoised", "uncertainty", "lower", "upper", "run"):
             file = self.bids.place(f"{name}.json")
             stem = file.name.removesuffix(".json").removesuffix("_run")
             for old in (self.output / file.parent).glob(f"{stem}[._]*"):

@@ -10,7 +10,7 @@ import typer
 REGIONS, INTERVALS = "Regions", "Intervals"
 
 Run = Annotated[
-    Path, typer.Argument(metavar="RUN", help="Output folder of petdiff denoise, with run.json")
+    Path, typer.Argument(metavar="RUN", help="Output folder of petdiff denoise, or its run.json")
 ]
 Mask = Annotated[
     Path | None,
@@ -65,6 +65,10 @@ ToGrid = Annotated[
 MeasuredScan = Annotated[
     Path | None,
     typer.Option("--scan", metavar="IN", help="Measured scan, if it is not where run.json says"),
+]
+FrameNumber = Annotated[
+    int | None,
+    typer.Option("--frame", min=1, metavar="N", help="Of a scan of frames: which one, from 1 on"),
 ]
 Level = Annotated[
     float | None,

@@ -12,7 +12,7 @@ from petdiff.denoising.scan import denoise_file
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
 from petdiff.io import write
-from petdiff.measurement.run import read_run
+from petdiff.measurement.stored_run import read_run
 from support.measured_run import noisy_scan, tiny_model
 
 FACTOR = 0.0004
