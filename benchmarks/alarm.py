@@ -1,11 +1,14 @@
 """Fit the alarm's reference on ordinary simulated scans, and measure what it tells from them.
 
+python benchmarks/alarm.py scans OUT               simulate scans of made-up scanners; resumable
 python benchmarks/alarm.py fit OUT                 write flow3d.reference.json
 python benchmarks/alarm.py measure OUT --data DIR  print how well each kind is told apart
+python benchmarks/alarm.py suv                     print the mean SUV of drawn patients by extent
 
 OUT is that of `benchmarks/audit.py patients` (--first 0 --count 54). The reference rests on
-patients 0 to 25 of the scanners that training saw, each at full dose, 1/4, 1/20 and 1/100. The
-others are for testing, at 1/4 or 1/20. Kinds that are not ordinary:
+patients 0 to 25 of the scanners that training saw, and on 20 patients of made-up scanners like
+those that training draws, each at full dose, 1/4, 1/20 and 1/100. The others are for testing, at
+1/4 or 1/20. Kinds that are not ordinary:
 
 suv x 2, / 2   a wrong factor to SUV
 gaussian 8 mm  a filter after reconstruction; so is `median`, of 3 × 3 × 3 voxels
@@ -20,23 +23,35 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from audit import SCANNERS
+from audit import EXTENTS, SCANNERS, TRACERS
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, median_filter
 
 import petdiff
 from petdiff.image import PETImage
 from petdiff.methods.model import load_model, weights_path
+from petdiff.simulation import study
+from petdiff.simulation.anatomy.build import patient_grid
+from petdiff.simulation.anatomy.render import render
+from petdiff.simulation.patient.draw import EXTENTS as ALL_EXTENTS
+from petdiff.simulation.patient.draw import draw_patient
+from petdiff.simulation.scanner.scanners import SCANNERS as KNOWN
+from petdiff.training.supply.simulated_patients import draw_scanner
 from petdiff.uncertainty.alarm.features import HISTOGRAM, describe
 from petdiff.uncertainty.alarm.reference import Reference, load_reference, save_reference
+from petdiff.uncertainty.alarm.scale import BOUNDS, mean_suv
 
 REFERENCE_PATIENTS = 26
-THRESHOLD = 2.0  # 17 of the 20 reference patients lie below it when they are left out
+MADE_UP_SEED, MADE_UP_COUNT, MADE_UP_REFERENCE = 940_000, 28, 20
+MADE_UP = "made-up"  # folder of their scans in OUT
+DRAWN_SEED, DRAWN_COUNT, DRAWN_MM = 930_000, 6, 8.0
+THRESHOLD = 1.7  # 36 of the 40 reference patients lie below it when they are left out
 DOSES = ("full", "low4", "low20", "low100")
 FWHM = 2.355
 Features = dict[str, float]
@@ -47,31 +62,75 @@ def is_seen(index: int) -> bool:
     return index % len(SCANNERS) != len(SCANNERS) - 1
 
 
+def make_scans(out: Path) -> None:
+    """Simulate the patients of made-up scanners; those that exist are kept."""
+    out.mkdir(parents=True, exist_ok=True)
+    for index in range(MADE_UP_COUNT):
+        path = out / f"{index:04d}.npz"
+        if path.exists():
+            continue
+        rng = np.random.default_rng([MADE_UP_SEED, index])
+        extent = str(rng.choice(list(EXTENTS), p=list(EXTENTS.values())))
+        scanner = draw_scanner(rng)
+        while scanner.label in {known.label for known in KNOWN.values()}:
+            scanner = draw_scanner(rng)
+        scans = study.simulate(
+            MADE_UP_SEED + index, scanner=scanner, tracer=TRACERS[index % 4],
+            dose_factors=(4, 20, 100), voxel_mm=6.0, extent=extent, threads=1,
+        )  # fmt: skip
+        lows = {f"low{drf:g}_w": low.values for drf, low in scans.lows.items()}
+        unfinished = path.with_suffix(".part")
+        with unfinished.open("wb") as file:
+            np.savez(
+                file,
+                full_w=scans.full.values,
+                affine=scans.full.affine,
+                labels=scans.labels,
+                **lows,
+            )
+        os.replace(unfinished, path)
+        print(path, flush=True)
+
+
+def patients(out: Path) -> Iterator[tuple[str, int, bool, dict[str, NDArray[np.floating]]]]:
+    """Yield kind, index, whether it is of the reference, and scans of each simulated patient."""
+    for folder in (out, out / MADE_UP):
+        for path in sorted(folder.glob("[0-9][0-9][0-9][0-9].npz")):
+            index = int(path.stem)
+            if folder == out:
+                kind = "ordinary" if is_seen(index) else "ordinary, unseen scanner"
+                of_reference = index < REFERENCE_PATIENTS and is_seen(index)
+                is_test = index >= REFERENCE_PATIENTS
+            else:
+                kind, of_reference = "ordinary, made-up scanner", index < MADE_UP_REFERENCE
+                is_test = not of_reference
+            if of_reference or is_test:
+                with np.load(path) as scans:
+                    yield kind, index, of_reference, dict(scans)
+
+
 def reference_scans(out: Path) -> list[Features]:
     """Return the features of the scans that the reference rests on."""
-    found = []
-    for path in sorted(out.glob("[0-9][0-9][0-9][0-9].npz")):
-        if int(path.stem) >= REFERENCE_PATIENTS or not is_seen(int(path.stem)):
-            continue
-        with np.load(path) as scans:
-            affine = scans["affine"]
-            found += [describe(PETImage(scans[f"{dose}_w"], affine)) for dose in DOSES]
-    return found
+    return [
+        describe(PETImage(scans[f"{dose}_w"], scans["affine"]))
+        for _, _, of_reference, scans in patients(out)
+        if of_reference
+        for dose in DOSES
+    ]
 
 
 def tests(out: Path, data: Path | None) -> Iterator[tuple[str, Features]]:
     """Yield kind and features of each test scan."""
-    for path in sorted(out.glob("[0-9][0-9][0-9][0-9].npz")):
-        index = int(path.stem)
-        if index < REFERENCE_PATIENTS:
+    for kind, index, of_reference, scans in patients(out):
+        if of_reference:
             continue
-        with np.load(path) as scans:
-            affine = scans["affine"]
-            for dose in DOSES[1:3]:
-                kind = "ordinary" if is_seen(index) else "ordinary, unseen scanner"
-                yield kind, describe(PETImage(scans[f"{dose}_w"], affine))
-            for kind, values in changed(scans, DOSES[1 + index % 2], index):
-                yield kind, describe(PETImage(np.asarray(values, dtype=np.float32), affine))
+        affine = scans["affine"]
+        for dose in DOSES[1:3]:
+            yield kind, describe(PETImage(scans[f"{dose}_w"], affine))
+        if kind == "ordinary, made-up scanner":
+            continue
+        for other, values in changed(scans, DOSES[1 + index % 2], index):
+            yield other, describe(PETImage(np.asarray(values, dtype=np.float32), affine))
     if data is not None:
         yield from others(data)
 
@@ -115,6 +174,30 @@ def others(data: Path) -> Iterator[tuple[str, Features]]:
         yield "sts", describe(petdiff.read(folder / "PET_image.nii.gz"))  # type: ignore[arg-type]
 
 
+def print_suv() -> None:
+    """Print the mean SUV of drawn patients, and how often a factor of 2 leaves the bounds."""
+    means: dict[tuple[str, str], list[float]] = {}
+    told: dict[tuple[str, str], list[bool]] = {}
+    for seed in range(DRAWN_SEED, DRAWN_SEED + DRAWN_COUNT):
+        for tracer in TRACERS:
+            whole = draw_patient(seed, tracer=tracer)
+            for extent in ALL_EXTENTS:
+                patient = whole.model_copy(update={"extent": extent})
+                grid = patient_grid(patient, (DRAWN_MM,) * 3)
+                scan = gaussian_filter(render(patient, grid).activity_suv, 6 / FWHM / DRAWN_MM)
+                found = describe(PETImage(np.asarray(scan, dtype=np.float32), grid.affine))
+                means.setdefault((extent, tracer), []).append(float(np.exp(found["scale"])))
+                known, rates = mean_suv(found), told.setdefault((extent, tracer), [])
+                if known is not None:
+                    rates += [not BOUNDS[0] <= known.mean * by <= BOUNDS[1] for by in (1, 2, 0.5)]
+    print("| extent | tracer | mean SUV | alarms: right, × 2, ÷ 2 |\n|---|---|---|---|")
+    for (extent, tracer), values in sorted(means.items()):
+        rates = np.reshape(told[extent, tracer], (-1, 3))
+        counts = ", ".join(f"{n} of {len(rates)}" for n in rates.sum(axis=0))
+        shown = counts if len(rates) else "not known"
+        print(f"| {extent} | {tracer} | {min(values):.2f} to {max(values):.2f} | {shown} |")
+
+
 def auroc(ordinary: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     higher = other[:, None] > ordinary
     return float(np.mean(higher + 0.5 * (other[:, None] == ordinary)))
@@ -135,11 +218,17 @@ def print_table(found: list[tuple[str, Features]], reference: Reference, base: R
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["fit", "measure"])
-    parser.add_argument("out", type=Path)
+    parser.add_argument("what", choices=["scans", "fit", "measure", "suv"])
+    parser.add_argument("out", type=Path, nargs="?", default=Path())
     parser.add_argument("--data", type=Path)
     parser.add_argument("--model", default="flow3d")
     asked = parser.parse_args()
+    if asked.what == "suv":
+        print_suv()
+        return
+    if asked.what == "scans":
+        make_scans(asked.out / MADE_UP)
+        return
     weights, sha256 = weights_path(asked.model), load_model(asked.model).sha256
     kept = asked.out / "reference.features.json"
     if asked.what == "fit":
@@ -147,8 +236,9 @@ def main() -> None:
             kept.write_text(json.dumps(reference_scans(asked.out)))
         scans = json.loads(kept.read_text())
         what = (
-            f"{len(scans)} scans of {len(scans) // len(DOSES)} simulated patients on four scanners,"
-            " four tracers, voxels of 5 and 6 mm, at full dose, 1/4, 1/20 and 1/100"
+            f"{len(scans)} scans of {len(scans) // len(DOSES)} simulated patients on four real "
+            f"scanners and {MADE_UP_REFERENCE} made-up ones, four tracers, voxels of 5 and 6 mm, "
+            "at full dose, 1/4, 1/20 and 1/100"
         )
         made = Reference.fit(scans, weights_sha256=sha256, what=what, threshold=THRESHOLD)
         print(save_reference(weights, made))

@@ -77,6 +77,60 @@ def test_a_scan_in_another_unit_has_no_scale_to_be_wrong(reference: Reference) -
     assert not record.alarm
 
 
+def test_a_crop_within_the_body_does_not_show_how_wide_the_body_is(reference: Reference) -> None:
+    scan = ordinary(7)
+    crop = image(scan.values[14:34, 12:28])
+    unknown = ("rim", "air", "section", "field")
+    assert set(unknown) <= set(describe(scan))
+    assert not set(unknown) & set(describe(crop))
+    assert alarm(crop, reference).unknown == tuple(WORDS[name] for name in unknown)
+
+
+def test_the_outermost_tissue_is_compared_with_ordinary_tissue() -> None:
+    hollow = long_body(1.0, 40)
+    rim, typical = (describe(hollow)[name] for name in ("rim", "scale"))
+    assert rim < typical - 0.5  # a fat rim
+    full = hollow.with_values((hollow.values > 0).astype(np.float32))
+    assert -0.4 < describe(full)["rim"] < 0
+
+
+def long_body(mean_suv: float, planes: int = 200) -> PETImage:
+    """A trunk of 30 × 24 cm: a quarter of its section cold, half of it hot, a quarter fat."""
+    i, j = (np.arange(n) - n / 2 + 0.5 for n in (84, 66))
+    squares = (i[:, None] / 37.5) ** 2 + (j / 30) ** 2
+    fat = 0.25
+    hot = 2 - fat / 2
+    shares = np.select([squares < 0.25, squares < 0.75, squares < 1], [0, hot, fat], 0.0)
+    return image(np.repeat(mean_suv * shares[..., None], planes, axis=2))
+
+
+def test_the_mean_suv_of_most_of_a_body_is_bounded_and_its_cold_parts_count(
+    reference: Reference,
+) -> None:
+    right, double = (alarm(long_body(mean), reference).mean_suv for mean in (0.9, 1.8))
+    assert right is not None
+    assert double is not None
+    assert right.mean == pytest.approx(0.9, rel=0.08)
+    assert right.is_possible
+    assert double.mean == pytest.approx(2 * right.mean, rel=1e-3)
+    assert not double.is_possible
+
+
+def test_an_impossible_mean_suv_is_an_alarm_and_is_said(reference: Reference) -> None:
+    calm = reference.model_copy(update={"threshold": 1e6})
+    record = alarm(long_body(1.8), calm)
+    assert record.alarm
+    assert record.sentence.startswith("in doubtful SUV: the mean over the body is 1.")
+    assert not alarm(long_body(0.9), calm).alarm
+
+
+def test_a_part_of_a_body_may_have_any_mean_suv(reference: Reference) -> None:
+    part, counts = long_body(9.0, 100), replace(long_body(9.0), in_suv=False, unit="CNTS")
+    crop = long_body(9.0)
+    inside = image(crop.values[20:70, 15:55])
+    assert [alarm(one, reference).mean_suv for one in (part, counts, inside)] == [None] * 3
+
+
 def test_the_score_is_the_mahalanobis_distance_over_the_root_of_the_number() -> None:
     rng = np.random.default_rng(0)
     table = rng.normal(2, 1, (200, len(WORDS))) @ rng.normal(0, 1, (len(WORDS), len(WORDS)))

@@ -13,7 +13,7 @@ from petdiff.volume.plane_ranges import smoothed
 Spacing = tuple[float, float, float]
 Box = tuple[slice, slice, slice]
 Blocks = NDArray[np.float64]
-_AIR_SHARE = 0.12  # of typical uptake; air lies below it, fat and lung above
+AIR_SHARE = 0.12  # of typical uptake; air lies below it, fat and lung above
 _SMOOTHING_MM = 4.0
 _MOST_DENSE_LABEL = 1 << 16
 _LINES = 8, 32  # fewest and most lines across a voxel in `sphere_weights`
@@ -59,14 +59,14 @@ def typical_uptake(smooth: NDArray[np.floating]) -> float:
 def body_mask(suv: NDArray[np.float32], spacing_mm: Spacing) -> NDArray[np.bool_]:
     """Return the body mask: voxels clearly above air after a Gaussian of σ = 4 mm."""
     smooth = smoothed(suv, [_SMOOTHING_MM / size for size in spacing_mm])
-    return np.asarray(smooth > _AIR_SHARE * typical_uptake(smooth))
+    return np.asarray(smooth > AIR_SHARE * typical_uptake(smooth))
 
 
 def body_mean(values: NDArray[np.float32], spacing_mm: Spacing) -> float:
     """Return the mean over the body, found on blocks of 8 mm; 0 if all is air."""
     edges = block_edges(values.shape, spacing_mm, 8.0)
     means = block_sums(values, edges) / block_volumes(values.shape, edges)
-    body = means > _AIR_SHARE * typical_uptake(means)
+    body = means > AIR_SHARE * typical_uptake(means)
     return float(means[body].mean()) if body.any() else 0.0
 
 
@@ -77,7 +77,7 @@ def body_box(suv: NDArray[np.float32], spacing_mm: Spacing) -> Box:
     """
     edges = block_edges(suv.shape, spacing_mm, 8.0)
     means = block_sums(suv, edges) / block_volumes(suv.shape, edges)
-    body = means > _AIR_SHARE * typical_uptake(means)
+    body = means > AIR_SHARE * typical_uptake(means)
     box = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import convolve1d, gaussian_filter
+from scipy.ndimage import (
+    binary_fill_holes,
+    convolve1d,
+    distance_transform_edt,
+    gaussian_filter,
+)
 
 from petdiff.image import PETImage
 from petdiff.volume.regions import (
+    AIR_SHARE,
     block_edges,
     block_sums,
     block_volumes,
@@ -16,13 +22,16 @@ from petdiff.volume.regions import (
 )
 
 Volume = NDArray[np.float32]
+Body = NDArray[np.bool_]
 
 VOXEL_MM = 5.0  # about which noise is looked at, so that scans of any voxels compare
 UPTAKE_MM = 8.0
+RIM_MM = 20.0  # from the outline
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)
 _MOST_VOXELS = 4_000_000
 _SMOOTH_VOXELS = 2.0
 _FAINTEST = 0.01  # of typical uptake
+_CROPPED_SHARE = 0.1  # of the sides of a scan: arms at the edge of the field are less
 
 HISTOGRAM = tuple(f"uptake, {100 * q:g}th percentile" for q in QUANTILES)
 WORDS = {
@@ -31,7 +40,8 @@ WORDS = {
     "axial": "noise along the body over that across it",
     "tails": "outliers of the noise",
     **{name: name for name in HISTOGRAM},
-    "scale": "uptake of ordinary tissue",
+    "scale": "mean uptake of the body",
+    "rim": "uptake of the outermost tissue",
     "air": "activity outside the body",
     "length": "length of the scan",
     "section": "cross-section of the body",
@@ -43,7 +53,8 @@ def describe(image: PETImage) -> dict[str, float]:
     """Return the features of a scan by name; those that it cannot have are left out.
 
     All are logarithms of ratios but shares, so that they do not depend on the unit; `scale`, the
-    uptake of ordinary tissue, is there only for a scan in SUV. Empty where no voxel is positive.
+    mean uptake of the body, is there only for a scan in SUV. A scan that is cropped within the body
+    does not show how wide it is, nor the air around it. Empty where no voxel is positive.
     """
     every = [max(round(VOXEL_MM / size), 1) for size in image.spacing_mm]
     spacing = tuple(size * n for size, n in zip(image.spacing_mm, every, strict=True))
@@ -55,10 +66,12 @@ def describe(image: PETImage) -> dict[str, float]:
     if typical <= 0:
         return {}
     found = _noise(values, typical) | _uptake(image, typical) | _coverage(body, spacing)
-    outside = np.abs(values[~body]).mean() if not body.all() else 0.0
-    found["air"] = float(np.log(max(outside / typical, 1e-4)))
+    if not _is_cropped(body):
+        found |= _width(body, spacing) | _rim(values, body, spacing, typical)
+        outside = np.abs(values[~body]).mean()
+        found["air"] = float(np.log(max(outside / typical, 1e-4)))
     if image.in_suv:
-        found["scale"] = float(np.log(typical))
+        found["scale"] = float(np.log(_mean_uptake(image)))
     return found
 
 
@@ -97,7 +110,7 @@ def _uptake(image: PETImage, typical: float) -> dict[str, float]:
     """Return quantiles of the uptake of the body's blocks of 8 mm, over that of ordinary tissue."""
     edges = block_edges(image.shape, image.spacing_mm, UPTAKE_MM)
     means = block_sums(image.values, edges) / block_volumes(image.shape, edges)
-    body = means[means > 0.12 * typical]
+    body = means[means > AIR_SHARE * typical]
     if not body.size:
         return {}
     found = np.quantile(body, QUANTILES) / typical
@@ -105,11 +118,39 @@ def _uptake(image: PETImage, typical: float) -> dict[str, float]:
     return {name: float(value) for name, value in zip(HISTOGRAM, logs, strict=True)}
 
 
-def _coverage(body: NDArray[np.bool_], spacing_mm: tuple[float, ...]) -> dict[str, float]:
+def _mean_uptake(image: PETImage) -> float:
+    """Return the mean over the body and what it encloses.
+
+    The outline is that of the smoothed scan, so that it is the same at 1/100 of the dose.
+    """
+    edges = block_edges(image.shape, image.spacing_mm, UPTAKE_MM)
+    means = block_sums(image.values, edges) / block_volumes(image.shape, edges)
+    smooth = gaussian_filter(means, 1.0, mode="nearest")
+    body = smooth > AIR_SHARE * typical_uptake(smooth)
+    outline = np.stack([binary_fill_holes(plane) for plane in np.moveaxis(body, 2, 0)], axis=2)
+    return max(float(means[outline].mean()), 1e-6)
+
+
+def _is_cropped(body: Body) -> bool:
+    """Say whether much of the scan's sides, which are air in a whole scan, is body."""
+    sides = np.concatenate([body[[0, -1]].ravel(), body[:, [0, -1]].ravel()])
+    return bool(sides.mean() > _CROPPED_SHARE)
+
+
+def _coverage(body: Body, spacing_mm: tuple[float, ...]) -> dict[str, float]:
+    return {"length": float(np.log(body.any(axis=(0, 1)).sum() * spacing_mm[2]))}
+
+
+def _rim(
+    values: Volume, body: Body, spacing_mm: tuple[float, ...], typical: float
+) -> dict[str, float]:
+    """Return the uptake of the outermost tissue, mostly fat and muscle, over that of the body."""
+    deep = distance_transform_edt(body, sampling=spacing_mm)
+    rim = values[body & (deep <= RIM_MM)].mean()
+    return {"rim": float(np.log(max(rim / typical, _FAINTEST)))}
+
+
+def _width(body: Body, spacing_mm: tuple[float, ...]) -> dict[str, float]:
     sections = body.sum(axis=(0, 1))
     sections = sections[sections > 0] * spacing_mm[0] * spacing_mm[1]
-    return {
-        "length": float(np.log(len(sections) * spacing_mm[2])),
-        "section": float(np.log(np.median(sections))),
-        "field": float(body.mean()),
-    }
+    return {"section": float(np.log(np.median(sections))), "field": float(body.mean())}

@@ -13,6 +13,7 @@ from petdiff.image import PETImage
 from petdiff.methods.beside_weights import path_beside, read_beside, write_beside
 from petdiff.uncertainty.alarm.features import WORDS, describe
 from petdiff.uncertainty.alarm.record import AlarmRecord, Unlikeness
+from petdiff.uncertainty.alarm.scale import mean_suv
 
 SUFFIX = ".reference.json"
 LISTED = 3
@@ -72,15 +73,17 @@ class Reference(BaseModel):
         shrunk = (1 - _RIDGE) * correlation + _RIDGE * np.eye(len(known))
         score = float(np.sqrt(z @ np.linalg.solve(shrunk, z) / max(len(known), 1)))
         order = np.argsort(-np.abs(z))[:LISTED]
+        mean = mean_suv(found)
         return AlarmRecord(
             score=round(score, 3),
             threshold=self.threshold,
-            alarm=score > self.threshold,
+            alarm=score > self.threshold or (mean is not None and not mean.is_possible),
             unlike=tuple(
                 Unlikeness(feature=WORDS[self.features[known[n]]], deviations=round(float(z[n]), 2))
                 for n in order
             ),
             unknown=tuple(WORDS[name] for name in self.features if name not in found),
+            mean_suv=mean,
         )
 
     def _deviations(self, n: int, found: Mapping[str, float]) -> float:
