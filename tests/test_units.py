@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from petdiff.errors import UsageError
-from petdiff.units import drf_of, share_of
+from petdiff.units import drf_of, share_of, significant
 
 
 @pytest.mark.parametrize("share", ["1/4", "25%", "0.25", " 1/4 ", "25 %", "2/8", ".25"])
@@ -30,3 +30,10 @@ def test_a_bare_factor_is_answered_with_its_share() -> None:
 @pytest.mark.parametrize("drf", [2.0, 4.0, 20.0, 100.0])
 def test_a_share_that_is_written_reads_back(drf: float) -> None:
     assert drf_of(share_of(drf)) == pytest.approx(drf)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(5784.4, "5780"), (0.03412, "0.0341"), (24.04, "24"), (26100, "26100")]
+)
+def test_large_numbers_have_no_exponent(value: float, text: str) -> None:
+    assert significant(value, 3) == text

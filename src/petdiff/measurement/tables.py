@@ -8,6 +8,7 @@ from pathlib import Path
 
 from petdiff.measurement.figures import title_of
 from petdiff.measurement.record import MeasuredFigure, MeasuredRegion, Measurement
+from petdiff.units import significant
 
 COLUMNS = (
     "region", "kind", "volume_ml", "figure", "unit", "measured", "denoised", "lower", "upper",
@@ -45,7 +46,8 @@ def write_csv(path: Path, found: Measurement) -> None:
 
 def _title(one: MeasuredRegion) -> str:
     x, y, z = one.centre_mm
-    return f"{one.name} ({one.kind}, {one.volume_ml:.3g} ml at {x:z.0f}, {y:z.0f}, {z:z.0f} mm)"
+    volume = f"{significant(one.volume_ml, 3)} ml"
+    return f"{one.name} ({one.kind}, {volume} at {x:z.0f}, {y:z.0f}, {z:z.0f} mm)"
 
 
 def _line(figure: MeasuredFigure, unit: str) -> tuple[str, str, str, str]:
@@ -57,7 +59,7 @@ def _line(figure: MeasuredFigure, unit: str) -> tuple[str, str, str, str]:
 
 def number(value: float | None) -> str:
     """Return a figure with four digits; a dash where there is none."""
-    return "–" if value is None else f"{value:.4g}"
+    return "–" if value is None else significant(value, 4)
 
 
 def reasons(found: Measurement) -> list[str]:

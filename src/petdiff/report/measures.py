@@ -16,6 +16,7 @@ from petdiff.report.html_page import header, part, write_html, written_now
 from petdiff.report.preview import coronal_projection, display_window
 from petdiff.report.projections import MARK, Ring, grey_projection
 from petdiff.terminal import one_line
+from petdiff.units import significant
 
 _BAR, _HALF, _EDGE = 300, 9, 8  # length, half height and margin of a bar, in its own units
 _INTERVAL, _MEASURED, _DENOISED = "#9db8d4", "#7a8794", MARK
@@ -64,7 +65,7 @@ def write_measures_page(
 
 def _region(n: int, one: MeasuredRegion, unit: str) -> Iterator[str]:
     x, y, z = one.centre_mm
-    of = f"{one.kind}, {one.volume_ml:.3g} ml at {x:z.0f}, {y:z.0f}, {z:z.0f} mm (RAS+)"
+    of = f"{one.kind}, {significant(one.volume_ml, 3)} ml at {x:z.0f}, {y:z.0f}, {z:z.0f} mm (RAS+)"
     yield (
         f'<tr class="region"><th colspan=6>{n} · {escape(one_line(one.name))} '
         f'<span class="faint">{escape(of)}</span></th></tr>'

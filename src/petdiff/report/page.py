@@ -83,6 +83,7 @@ def record_rows(record: RunRecord) -> list[tuple[str, str]]:
         ("method and licence", f"{model.method}; {model.licence}"),
         ("trained on", trained_on(model.training).sentence),
         ("asked", f"{run.steps} step(s), {run.samples} sample(s), seed {run.seed}"),
+        ("interval", _interval(record.options.interval)),
         ("device", f"{run.device}; {run.precision}"),
         ("alarm", "" if record.alarm is None else record.alarm.sentence),
         ("audit", "" if record.audit is None else record.audit.verdict),
@@ -106,6 +107,10 @@ def _suv_rule(suv: SUVFacts) -> str:
 
 def _grid(shape: Sequence[int], spacing_mm: Sequence[float]) -> str:
     return f"{' × '.join(map(str, shape))} voxels of {millimetres(spacing_mm)}"
+
+
+def _interval(level: float | None) -> str:
+    return "" if level is None else f"of each voxel at {100 * level:g} %: lower and upper bound"
 
 
 def _factor(factor: float | Sequence[float] | None) -> str:
@@ -146,4 +151,4 @@ def _activity_table(activity: ActivityChange) -> str:
 
 
 def _percent(change: float | None) -> str:
-    return "" if change is None else f"{change:+.1%}"
+    return "" if change is None else f"{change:+z.1%}".replace("-", "−")

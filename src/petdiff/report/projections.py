@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from petdiff.volume.orientation import RASVolume, to_ras
 
 MARK = "#0b5cad"
 _MOST_LABELLED = 40
+_FAINT = 0.35  # opacity of rings that are too many for numbers
 _LEAST_RADIUS_MM = 4.0
 
 
@@ -50,9 +51,12 @@ def _upright(picture: Picture) -> Picture:
     return picture[::-1, ::-1].T
 
 
-def _figure(shown: str, caption: str, png: str, ras: RASVolume, rings: Iterable[Ring]) -> str:
+def _figure(shown: str, caption: str, png: str, ras: RASVolume, rings: Sequence[Ring]) -> str:
     width_mm, height_mm = (ras.volume.shape[axis] * ras.spacing_mm[axis] for axis in (0, 2))
-    drawn = "".join(_ring(ring, n, ras, width_mm, height_mm) for n, ring in enumerate(rings, 1))
+    few = len(rings) <= _MOST_LABELLED
+    drawn = "".join(
+        _ring(ring, n if few else None, ras, width_mm, height_mm) for n, ring in enumerate(rings, 1)
+    )
     return (
         f"<figure><figcaption>{escape(shown)}</figcaption>"
         f'<svg viewBox="0 0 {width_mm:.1f} {height_mm:.1f}" role="img" '
@@ -62,21 +66,23 @@ def _figure(shown: str, caption: str, png: str, ras: RASVolume, rings: Iterable[
     )
 
 
-def _ring(ring: Ring, n: int, ras: RASVolume, width_mm: float, height_mm: float) -> str:
-    """Return a ring, numbered if there are not too many."""
+def _ring(ring: Ring, n: int | None, ras: RASVolume, width_mm: float, height_mm: float) -> str:
+    """Return a ring, numbered where `n` is given, else fainter."""
     index = np.linalg.solve(ras.affine, [*ring.centre_mm, 1.0])
     # The patient's right is on the viewer's left, the head on top.
     x = width_mm - (index[0] + 0.5) * ras.spacing_mm[0]
     y = height_mm - (index[2] + 0.5) * ras.spacing_mm[2]
     radius = max(ring.radius_mm, _LEAST_RADIUS_MM)
     size = max(height_mm / 45, 7.0)
-    text = ""
-    if n <= _MOST_LABELLED:
+    text, opacity = "", _FAINT
+    if n is not None:
+        opacity = 1.0
         text = (
             f'<text x="{x + radius + 1:.1f}" y="{y + size / 3:.1f}" font-size="{size:.1f}" '
             f'fill="{MARK}">{n}</text>'
         )
+    title = f"<title>{escape(one_line(ring.name))}</title>"
     return (
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="none" stroke="{MARK}" '
-        f'stroke-width="{size / 6:.1f}"><title>{escape(one_line(ring.name))}</title></circle>{text}'
+        f'stroke-width="{size / 6:.1f}" opacity="{opacity:g}">{title}</circle>{text}'
     )

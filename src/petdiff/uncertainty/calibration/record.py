@@ -25,7 +25,7 @@ from petdiff.uncertainty.calibration.features import (
     figure_features,
 )
 from petdiff.uncertainty.calibration.scale import ErrorScale
-from petdiff.units import share_of
+from petdiff.units import share_of, significant
 
 Figure = Literal["voxel", "suv_mean", "suv_max", "suv_peak", "volume_41_ml", "cov"]
 Region = Literal["lesion", "organ", "sphere", "focus"]
@@ -221,8 +221,8 @@ class Calibration(_Record):
         if least * (1 - _SIZE_LEEWAY) <= volume_ml <= most * (1 + _SIZE_LEEWAY):
             return ""
         return (
-            f"no interval: it has {volume_ml:.3g} ml, and the model was calibrated on "
-            f"{PLURAL[kind]} of {least:.2g} to {most:.3g} ml"
+            f"no interval: it has {significant(volume_ml, 3)} ml, and the model was calibrated on "
+            f"{PLURAL[kind]} of {least:.2g} to {significant(most, 3)} ml"
         )
 
     def _find(
