@@ -415,16 +415,6 @@ def test_simulated_patient_has_all_its_files_and_can_be_scanned_again(
     assert json.loads((tmp_path / "twin" / "lesions.json").read_text("utf-8")) == {"lesions": []}
 
 
-def test_several_patients_have_a_folder_each(run: Run, tmp_path: Path) -> None:
-    options = ("--extent", "head-neck", "--voxel-size", 12, "--dose", "1/10", "--patients", 2)
-    done = run("simulate", "-o", tmp_path / "cohort", *options, "--quiet")
-    assert done.code == 0
-    folders = [tmp_path / "cohort" / f"patient_000{n}" for n in (0, 1)]
-    assert done.out.split() == [str(folder) for folder in folders]
-    first, second = (folder / "truth.nii.gz" for folder in folders)
-    assert first.read_bytes() != second.read_bytes()
-
-
 def test_demo_names_pictures_that_are_there(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,8 +2,10 @@
 
 As a program, for what one process cannot show:
 
-    python little_training.py RUN          train, as torchrun does with several processes
-    python little_training.py RUN KILLS    train in a child that is killed KILLS times at random
+    python little_training.py RUN shared N    train in N processes, as torchrun starts them
+    python little_training.py RUN killed N    train in a child that is killed N times at random
+
+Children are forked, not started anew: that spares them the seconds of importing torch.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import sys
 import time
 from dataclasses import dataclass, field
@@ -117,12 +120,27 @@ def train_and_keep(run: Path, pace_s: float = 0.0) -> None:
         torch.save(method.network.state_dict(), run / "weights.pt")
 
 
-def train_killed(run: Path, kills: int) -> None:
-    """Train in children, the first `kills` of which are killed at random moments of their work.
+def train_shared(run: Path, processes: int) -> None:
+    """Train in a group of processes with the environment that torchrun gives them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = {"WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    children = []
+    for rank in range(processes):
+        child = os.fork()
+        if child == 0:
+            own = {"RANK": rank, "LOCAL_RANK": rank}
+            os.environ.update({name: str(value) for name, value in (group | own).items()})
+            train_and_keep(run)
+            os._exit(0)
+        children.append(child)
+    if any(os.waitpid(child, 0)[1] for child in children):
+        sys.exit("a process of the group failed")
 
-    Forked, not started anew: that spares them the seconds of importing torch.
-    """
-    torch.optim.Adam([nn.Parameter(torch.zeros(1))])  # imports what the children will need
+
+def train_killed(run: Path, kills: int) -> None:
+    """Train in children, the first `kills` of which are killed at random moments of their work."""
     random_s = random.Random(0)
     died = 0
     while not (run / "weights.pt").exists():
@@ -142,8 +160,6 @@ def train_killed(run: Path, kills: int) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    folder = Path(sys.argv[1])
-    if len(sys.argv) > 2:
-        train_killed(folder, int(sys.argv[2]))
-    else:
-        train_and_keep(folder)
+    torch.optim.Adam([nn.Parameter(torch.zeros(1))])  # imports what the children will need
+    folder, how, number = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    {"shared": train_shared, "killed": train_killed}[how](folder, number)

@@ -216,11 +216,11 @@ def test_a_randomized_scan_is_the_same_bytes_for_the_same_seed_and_number(
         volumes = (made.truth, made.full, *made.lows.values())
         return b"".join(volume.tobytes() for volume in volumes)
 
-    numbers = [(3, index) for index in range(4)]  # bodies of both kinds are among them
+    numbers = [(3, 0), (3, 1)]  # a part of a patient, and an abstract body
     first = [contents(*number) for number in numbers]
     again = [contents(*number) for number in reversed(numbers)]
     assert first == again[::-1]
-    assert len({*first, contents(4, 0)}) == 5
+    assert len({*first, contents(4, 1)}) == 3
 
 
 def test_projectors_of_all_protocols_are_reused() -> None:
