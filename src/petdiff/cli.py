@@ -57,6 +57,7 @@ from petdiff.commands.options.scan import (
 from petdiff.commands.options.training import (
     Config,
     Data,
+    Init,
     Method,
     Preset,
     Resume,
@@ -202,6 +203,7 @@ def train(
     method: Method,
     output: RunFolder,
     data: Data = None,
+    init: Init = None,
     preset: Preset = None,
     config: Config = None,
     resume: Resume = False,
@@ -210,12 +212,12 @@ def train(
     suv_factor: SuvFactor = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train a model on simulated scans or on your own pairs; can be stopped and resumed."""
+    """Train or adapt a model, on simulated scans or your own; can be stopped and resumed."""
     from petdiff.commands.train import train_model
 
     path = train_model(
-        method, output, data=data, preset=preset, config=config, resume=resume, device=device,
-        units=units, suv_factor=suv_factor, quiet=quiet,
+        method, output, data=data, init=init, preset=preset, config=config, resume=resume,
+        device=device, units=units, suv_factor=suv_factor, quiet=quiet,
     )  # fmt: skip
     if int(os.environ.get("RANK", 0)) == 0:  # of torchrun's processes
         print_result(path)

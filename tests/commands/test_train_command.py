@@ -123,12 +123,52 @@ def test_one_patient_is_refused_and_nothing_is_written(
     assert not (tmp_path / "run").exists()
 
 
+def test_full_dose_scans_alone_adapt_a_model(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where they are in no SUV. One of them is of a low dose, which is said."""
+    from petdiff.io import read_static, write
+    from petdiff.methods.flow3d import Flow3D
+    from petdiff.methods.model import read_card, save_model
+
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for n, name in enumerate(("full", "full", "full", "low_drf20")):
+        scan = read_static(cohort / f"patient{n % 3}" / f"{name}.nii.gz")
+        write(scan.with_values(scan.values * 5000), scans / f"p{n}.nii.gz")
+    base, run, config = tmp_path / "base.safetensors", tmp_path / "run", tmp_path / "recipe.toml"
+    method = Flow3D.create("tiny")
+    save_model(base, method.network, method.card({}))
+    config.write_text('preset = "tiny"\nsteps = 2\npatches_per_volume = 4\nsimulated_share = 0.0\n')
+    train = ["train", "flow3d", "-o", str(run), "--data", str(scans), "--config", str(config)]
+    assert cli.run([*train, "--init", str(base), "--device", "cpu"]) == 0
+    said = capsys.readouterr().err
+    assert "4 full-dose scans of 4 patients, which will be thinned" in said
+    assert "p3: left out, noisier than full-dose scans are" in said
+    assert "by dose 1/4: " in said
+    assert "audit and alarm of base.safetensors do not hold" in said
+    card = read_card(run / "model.safetensors")
+    assert card.title == "flow3d fine-tuned on 2 full-dose scans"
+    assert str(card.training["data"]).startswith(
+        "2 full-dose scans, thinned to 1/1.35 to 1/50 of their dose; validated on scans of other"
+    )
+    assert "calibration" in card.limits
+    weights = (run / "model.safetensors").read_bytes()
+    resumed = [*train, "--init", str(base), "--device", "cpu", "--resume", "--quiet"]
+    assert cli.run(resumed) == 0
+    assert (run / "model.safetensors").read_bytes() == weights
+    for name in ("p1", "p2", "p3"):
+        (scans / f"{name}.nii.gz").unlink()
+    assert cli.run([*train[:3], str(tmp_path / "other"), *train[4:]]) == 3
+    assert "holds one patient" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["flow4d"], "did you mean flow3d?"),
         (["flow3d", "--preset", "huge"], "huge"),
-        (["flow3d", "--data", "nowhere"], "--data is nowhere: not a folder of pairs"),
+        (["flow3d", "--data", "nowhere"], "--data is nowhere: not a folder of scans"),
         (["flow3d", "--device", "abacus"], "abacus"),
     ],
 )

@@ -20,6 +20,7 @@ from petdiff.errors import InputRefused, PetdiffError, UsageError
 from petdiff.methods.base import Objective
 from petdiff.training.checkpoint import Checkpoints, load_checkpoint, save_checkpoint
 from petdiff.training.loop import update_ema
+from petdiff.training.messages import describe_end
 from petdiff.training.process_group import ProcessGroup
 from petdiff.training.recipe import Recipe
 from petdiff.training.schedule import expected_steps, learning_rate
@@ -28,6 +29,7 @@ from petdiff.training.supply.examples import ExampleMaker
 from petdiff.training.supply.paired_volumes import PairedVolumes
 from petdiff.training.supply.patches import PatchCutter
 from petdiff.training.supply.workers import ExampleSupply, forget_failures
+from petdiff.training.validation import Scores, Validation
 from support.little_training import RECIPE, Little, little_volumes, train_little
 
 LITTLE = Path(__file__).parents[1] / "support" / "little_training.py"
@@ -222,6 +224,38 @@ def test_a_budget_of_seconds_ends_a_run_and_lets_the_rate_fall(tmp_path: Path) -
     assert again == state
     flat = Recipe(steps=10**9, warmup=0, learning_rate=1.0, seconds=100.0)
     assert [learning_rate(flat, 5, s) for s in (0, 50, 100, 200)] == pytest.approx([1, 0.5, 0, 0])
+
+
+class Judged(Validation):
+    """Scores by number of the validation, in turn."""
+
+    decibels = (30.0, 31.0, 30.9, 30.8, 30.7, 32.0, 31.0, 30.0)
+
+    def judge(self, *_: object) -> Scores:
+        done = len(list(self.store.folder.parent.glob("validated-*")))
+        (self.store.folder.parent / f"validated-{done}").touch()
+        return Scores({"4": self.decibels[done]}, {"4": 29.0})
+
+
+def test_training_stops_when_validations_bring_no_gain_and_goes_on_with_more_patience(
+    tmp_path: Path,
+) -> None:
+    validation = Judged(Store(tmp_path / "supply"), ["one"], 1)
+    recipe = RECIPE.model_copy(update={"validate_every": 5, "patience": 2})
+    method, state = train_little(tmp_path, recipe, validation=validation)
+    assert (state.step, state.best, state.without_gain) == (20, 10, 2)
+    best = Checkpoints(tmp_path / "checkpoints").load(10)["average"]
+    assert isinstance(best, dict)
+    assert_same(method.network.state_dict(), best)
+    [line, *_] = describe_end(state, recipe, None)
+    assert "stopped after step 20: 2 validations brought no gain" in line
+    assert "weights of step 10" in line
+    _, again = train_little(tmp_path, recipe, validation=validation)
+    assert again == state
+    patient = recipe.model_copy(update={"patience": 4})
+    _, later = train_little(tmp_path, patient, validation=validation)
+    assert (later.step, later.best) == (40, 30)
+    assert describe_end(later, patient, None) == []
 
 
 def test_the_average_follows_the_weights() -> None:

@@ -192,16 +192,16 @@ def test_crops_depend_on_seed_and_number_and_keep_low_and_full_dose_together(
 
 
 def test_a_rotated_and_scaled_crop_keeps_level_and_noise() -> None:
-    from petdiff.training.supply.own_pairs import _draw_transform, _transformed
+    from petdiff.training.supply.crops import draw_transform, transformed
 
     rng = np.random.default_rng(0)
     noisy = (2 + 0.2 * rng.standard_normal((40, 40, 40))).astype(np.float32)
-    same = _transformed(noisy, np.eye(3))
+    same = transformed(noisy, np.eye(3))
     np.testing.assert_allclose(same, noisy, atol=1e-4)
-    transform = _draw_transform(rng)
+    transform = next(t for _ in range(9) if (t := draw_transform(rng)) is not None)
     scale = np.cbrt(np.linalg.det(transform))
     np.testing.assert_allclose(transform @ transform.T, scale**2 * np.eye(3), atol=1e-9)
-    moved = _transformed(noisy, transform)[8:-8, 8:-8, 8:-8]
+    moved = transformed(noisy, transform)[8:-8, 8:-8, 8:-8]
     assert moved.mean() == pytest.approx(2, rel=0.01)
     assert 0.7 < moved.std() / 0.2 < 1.05
 

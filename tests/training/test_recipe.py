@@ -9,7 +9,7 @@ import pytest
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.training.log import TrainingLog
-from petdiff.training.recipe import Recipe, read_recipe
+from petdiff.training.recipe import FINE_TUNING, Recipe, read_recipe
 from petdiff.training.run_folder import RunFolder
 
 
@@ -25,6 +25,16 @@ def test_a_file_changes_the_recipe_and_an_option_the_file(tmp_path: Path) -> Non
     assert read_recipe(path, preset="tiny").preset == "tiny"
     assert read_recipe(path, preset=None).preset == "paper"
     assert read_recipe(None) == Recipe()
+
+
+def test_fine_tuning_has_defaults_of_its_own_that_a_file_may_change(tmp_path: Path) -> None:
+    fine = read_recipe(written(tmp_path, "patience = 9\n"), init="flow3d")
+    assert fine.learning_rate < Recipe().learning_rate
+    assert 0 < fine.simulated_share < 1
+    assert fine.patience == 9
+    page = Path(__file__).parents[2] / "docs" / "reference" / "training.md"
+    for name, value in FINE_TUNING.items():
+        assert f"\n{name} = {value}" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

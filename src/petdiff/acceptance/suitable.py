@@ -26,6 +26,8 @@ def refuse_unsuitable(image: PETImage) -> None:
     for kind in ("DENOISED", "SIMULATED"):
         if kind in kinds:
             raise InputRefused(f"it is a derived image ({kind}): give the scanner's own")
+    if image.facts.get("format") == "dicom" and "ATTN" not in image.facts.get("corrections", ()):
+        raise InputRefused("it is not corrected for attenuation: give the corrected series")
     if is_phantom(image.values, image.spacing_mm):
         raise InputRefused("it is a NEMA phantom and no patient: give it as `phantom`")
 

@@ -1,4 +1,4 @@
-"""`petdiff train`: a model from simulated scans or from the user's own pairs."""
+"""`petdiff train`: a model from simulated scans or from the user's own."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ def train_model(
     output: Path,
     *,
     data: Path | None = None,
+    init: str | None = None,
     preset: str | None = None,
     config: Path | None = None,
     resume: bool = False,
@@ -25,13 +26,13 @@ def train_model(
 ) -> Path:
     """Train as the command line asks; returns the path of the model file.
 
-    preset  size of the network, whatever the file `config` says
+    init, preset  model to start from, and size of the network, whatever the file `config` says
     """
     options = TrainOptions(
         method=method,
         output=output,
         data=data,
-        recipe=read_recipe(config, preset=preset),
+        recipe=read_recipe(config, preset=preset, init=init),
         resume=resume,
         device=device,
         units=units,

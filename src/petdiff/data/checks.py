@@ -60,7 +60,8 @@ class Summary:
     """A scan reduced to what the checks need: some 10,000 numbers instead of its voxels.
 
     corners     of the grid of voxel centres, mm [8, 3]
-    means       of blocks of about 8 mm, SUV
+    means       of blocks of about 8 mm, in the scan's unit
+    unit        of the scan, as text; in_suv: whether it is SUV
     noise       of the middle planes on the scan's own grid: comparable within a pair only
     at_highest  voxels that hold the highest value
     fingerprint  of all voxels' values (data.fingerprint)
@@ -68,6 +69,8 @@ class Summary:
 
     shape: tuple[int, ...]
     corners: NDArray[np.float64]
+    unit: str
+    in_suv: bool
     means: Blocks
     noise: float | None
     lowest: float
@@ -77,15 +80,20 @@ class Summary:
 
 
 def summarise(image: PETImage) -> Summary:
-    """Return the summary of a scan in SUV."""
-    suv = image.suv
+    """Return the summary of a scan, in whatever unit it is."""
+    suv = image.values
     edges = block_edges(suv.shape, image.spacing_mm, _BLOCK_MM)
     first = max((suv.shape[2] - _NOISE_PLANES) // 2, 0)
     # noise_level resamples to 1.65 mm. As if the voxels had that size, it takes them as they are.
-    noise = noise_level(suv[:, :, first : first + _NOISE_PLANES], (NOISE_VOXEL_MM,) * 3)
+    middle = suv[:, :, first : first + _NOISE_PLANES]
+    if not image.in_suv:  # noise_level takes SUV, of which a body has about 1
+        middle = middle * np.float32(1 / (typical_uptake(suv) or 1.0))
+    noise = noise_level(middle, (NOISE_VOXEL_MM,) * 3)
     return Summary(
         shape=suv.shape,
         corners=image.corners_mm,
+        unit=image.unit_name,
+        in_suv=image.in_suv,
         means=block_sums(suv, edges) / block_volumes(suv.shape, edges),
         noise=noise,
         lowest=float(suv.min()),
@@ -95,26 +103,36 @@ def summarise(image: PETImage) -> Summary:
     )
 
 
-def check_scan(name: str, scan: Summary) -> Iterator[Finding]:
-    """Yield what keeps a scan from being SUV of a person."""
+def check_scan(name: str, scan: Summary, *, needs_suv: bool) -> Iterator[Finding]:
+    """Yield what keeps a scan from being that of a person, and its SUV from being SUV.
+
+    needs_suv  whether a wrong SUV spoils the training; without it that is only a warning
+    """
     if scan.lowest == scan.highest:
         yield Finding(SUV, f"{name}: every voxel is {scan.highest:g}: an empty scan")
         return
-    mean = _mean(scan.means, _body(scan.means))
-    low, high = _POSSIBLE_MEAN_SUV
-    if not low <= mean <= high:
-        yield Finding(SUV, f"{name}: mean SUV of the body is {mean:.3g}, {_why(scan, mean)}")
-    elif not _USUAL_MEAN_SUV[0] <= mean <= _USUAL_MEAN_SUV[1]:
-        yield Finding(
-            ODD,
-            f"{name}: mean SUV of the body is {mean:.2f}, usual are {_USUAL_MEAN_SUV[0]:g} to "
-            f"{_USUAL_MEAN_SUV[1]:g}: a short scan, or a wrong weight or dose?",
-        )
+    if scan.in_suv:
+        yield from _check_mean(name, scan, SUV if needs_suv else ODD)
     if scan.at_highest >= _CLIPPED_VOXELS:
         yield Finding(
             ODD,
             f"{name}: {scan.at_highest} voxels hold the maximum, {scan.highest:g}: clipped? "
             "A model trained on it cannot learn hot uptake",
+        )
+
+
+def _check_mean(name: str, scan: Summary, impossible: int) -> Iterator[Finding]:
+    """Yield a finding where the mean SUV of the body is unusual, or of this rank, impossible."""
+    mean = _mean(scan.means, _body(scan.means))
+    low, high = _POSSIBLE_MEAN_SUV
+    if not low <= mean <= high:
+        why = f"mean SUV of the body is {mean:.3g}, {_why(scan, mean)}"
+        yield Finding(impossible, f"{name}: {why}")
+    elif not _USUAL_MEAN_SUV[0] <= mean <= _USUAL_MEAN_SUV[1]:
+        yield Finding(
+            ODD,
+            f"{name}: mean SUV of the body is {mean:.2f}, usual are {_USUAL_MEAN_SUV[0]:g} to "
+            f"{_USUAL_MEAN_SUV[1]:g}: a short scan, or a wrong weight or dose?",
         )
 
 
@@ -124,6 +142,9 @@ def check_pair(
     """Yield what keeps two scans from being a pair: of one patient, the low-dose one noisier."""
     if low.fingerprint == full.fingerprint:
         yield Finding(TWICE, f"{name}: voxel by voxel the full-dose scan: nothing to learn")
+        return
+    if low.unit != full.unit:
+        yield Finding(UNIT, f"{name}: in {low.unit}, full dose in {full.unit}")
         return
     if low.shape != full.shape:
         yield Finding(GRID, f"{name}: {_times(low.shape)} voxels, full dose {_times(full.shape)}")

@@ -39,6 +39,10 @@ _UNDERSTOOD = (
 )
 
 
+class NoPairs(InputRefused):
+    """No patient of a folder has a full- and a low-dose scan."""
+
+
 @dataclass(frozen=True)
 class PairFiles:
     """One patient's scans.
@@ -81,8 +85,8 @@ def find_pairs(
            lack of a scan. Without it nothing may be left out: such patients raise InputRefused.
     units, suv_factor  of all scans, as in petdiff.read
 
-    Files of other names (`truth.nii.gz`, `labels.nii.gz`) are passed over. Raises InputRefused
-    where nothing is understood, or two scans of a patient name the same dose.
+    Files of other names (`truth.nii.gz`, `labels.nii.gz`) are passed over. Raises NoPairs where
+    nothing is understood, InputRefused where two scans of a patient name the same dose.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -92,7 +96,7 @@ def find_pairs(
     whole = {name: doses for name, doses in patients.items() if 1.0 in doses and len(doses) > 1}
     lacking = _lacking(patients, whole)
     if not whole:
-        raise InputRefused(f"{folder} holds no pairs: {_there(folder, lacking)}; {_UNDERSTOOD}")
+        raise NoPairs(f"{folder} holds no pairs: {_there(folder, lacking)}; {_UNDERSTOOD}")
     if lacking and say is None:
         raise InputRefused(
             f"{len(lacking)} patients lack a scan: {_listed(lacking)}; complete or remove them"

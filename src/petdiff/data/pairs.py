@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from petdiff.data.checks import (
     ODD,
@@ -29,46 +30,67 @@ from petdiff.io import in_suv, read_static
 from petdiff.io.npz import FULL, read_npz
 from petdiff.io.stored_units import REMEDY
 
+
+class OfPatient(Protocol):
+    """Whatever is known to be of a patient."""
+
+    @property
+    def patient(self) -> str: ...
+
+
+Of = TypeVar("Of", bound=OfPatient)
+
 __all__ = ["PairFiles", "check_pairs", "find_pairs", "read_pair", "split"]
 
 _MOST_LINES = 20
 
 
-def read_pair(files: PairFiles, factor: Drf) -> tuple[PETImage, PETImage]:
+def read_pair(
+    files: PairFiles, factor: Drf, *, needs_suv: bool = True
+) -> tuple[PETImage, PETImage]:
     """Read one patient's low-dose scan at a dose reduction factor, and the full-dose scan.
+
+    needs_suv  refuse scans that are in another unit
 
     Raises UsageError for a factor that the patient lacks, and what petdiff.read raises.
     """
     if factor not in files.lows:
         doses = ", ".join(dose_text(f) for f in files.lows)
         raise UsageError(f"{files.patient} has no scan at {dose_text(factor)}, only {doses}")
-    low = in_suv(files.lows[factor], _read_low(files, factor))
-    return low, in_suv(files.full, _read_full(files))
+    low, full = _read_low(files, factor), _read_full(files)
+    if needs_suv:
+        return in_suv(files.lows[factor], low), in_suv(files.full, full)
+    return low, full
 
 
-def split(
-    pairs: Sequence[PairFiles], validation_share: float, seed: int
-) -> tuple[list[PairFiles], list[PairFiles]]:
+def split(scans: Sequence[Of], validation_share: float, seed: int) -> tuple[list[Of], list[Of]]:
     """Split patients into training and validation, at least one of each; both in name order.
+
+    scans  pairs or full-dose scans; all of a patient go to one side
 
     Each patient's rank follows from the seed and the name alone, so that one who joins later hardly
     changes who validates. Raises InputRefused for fewer than two patients.
     """
     if not 0 < validation_share < 1:
         raise UsageError(f"the validation share is {validation_share}, not between 0 and 1")
-    if len(pairs) < 2:
+    patients = {one.patient for one in scans}
+    if len(patients) < 2:
         raise InputRefused(
-            f"{len(pairs)} patient(s) cannot be split into training and validation: two are needed"
+            f"{len(patients)} patient(s) cannot be split into training and validation: two are "
+            "needed"
         )
-    count = min(max(round(len(pairs) * validation_share), 1), len(pairs) - 1)
+    count = min(max(round(len(patients) * validation_share), 1), len(patients) - 1)
     ranked = sorted(
-        pairs,
-        key=lambda files: hashlib.blake2b(
-            f"{seed}/{files.patient}".encode(errors="surrogateescape")
+        patients,
+        key=lambda name: hashlib.blake2b(
+            f"{seed}/{name}".encode(errors="surrogateescape")
         ).digest(),
     )
-    return tuple(  # type: ignore[return-value]
-        sorted(part, key=lambda files: files.patient) for part in (ranked[count:], ranked[:count])
+    validating = set(ranked[:count])
+    ordered = sorted(scans, key=lambda one: one.patient)
+    return (
+        [one for one in ordered if one.patient not in validating],
+        [one for one in ordered if one.patient in validating],
     )
 
 
@@ -76,6 +98,7 @@ def check_pairs(
     pairs: Sequence[PairFiles],
     *,
     tolerance_mm: float = 0.1,
+    needs_suv: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
     """Look at every scan before training; returns warnings, a line each.
@@ -83,6 +106,8 @@ def check_pairs(
     Give all patients, those for validation too: no scan may be there twice.
 
     tolerance_mm  by which the voxels of a pair may lie apart
+    needs_suv     whether the method takes SUV alone; without it both scans of a pair may be in any
+                  unit, the same for both
     progress      called with (patients done, patients in all)
 
     Raises InputRefused with up to 20 lines, worst first, for what would spoil the training: a scan
@@ -94,7 +119,7 @@ def check_pairs(
     found: list[Finding] = []
     seen: dict[str, str] = {}
     for done, files in enumerate(pairs, 1):
-        found += _findings(files, tolerance_mm, seen)
+        found += _findings(files, tolerance_mm, seen, needs_suv)
         if progress is not None:
             progress(done, len(pairs))
     if len(pairs) == 1:
@@ -115,6 +140,7 @@ def _findings(
     files: PairFiles,
     tolerance_mm: float,
     seen: dict[str, str],
+    needs_suv: bool,
 ) -> Iterator[Finding]:
     """Yield all findings about one patient.
 
@@ -128,12 +154,12 @@ def _findings(
         except InputRefused as problem:
             yield Finding(UNREADABLE, f"{name}: {problem}")
             continue
-        if not image.in_suv:
+        if needs_suv and not image.in_suv:
             yield Finding(UNIT, f"{name}: {image.no_suv_reason}")
             continue
         scan = summarise(image)
         scans[factor] = scan
-        yield from check_scan(name, scan)
+        yield from check_scan(name, scan, needs_suv=needs_suv)
         if factor != 1 and 1.0 in scans:
             yield from check_pair(name, scan, scans[1.0], factor, tolerance_mm)
     yield from _repeated(files.patient, scans, seen)

@@ -70,9 +70,10 @@ def read_static(
     series: str | Sequence[str] | None = None,
     units: Units | None = None,
     suv_factor: float | None = None,
+    recursive: bool = True,
 ) -> PETImage:
     """Read a scan of one frame, as `read` does. Raises InputRefused for one of several frames."""
-    scan = read(path, series=series, units=units, suv_factor=suv_factor)
+    scan = read(path, series=series, units=units, suv_factor=suv_factor, recursive=recursive)
     if isinstance(scan, PETFrames):
         raise InputRefused(
             f"{path} holds {len(scan)} {scan.kind} frames, and one volume is needed: "

@@ -45,6 +45,7 @@ class FoundScan:
     series      SeriesInstanceUID, where the path holds DICOM
     recursive   whether the path is searched through all its levels
     is_damaged  whether there is nothing at the path but damaged files, so that reading it fails
+    patient     the same for scans of one DICOM PatientID, which it does not reveal; "": not stated
     """
 
     name: str
@@ -52,6 +53,7 @@ class FoundScan:
     series: str | None = None
     recursive: bool = True
     is_damaged: bool = False
+    patient: str = ""
 
 
 @dataclass
@@ -79,6 +81,7 @@ class _Part:
     uid: str = ""
     number: str = ""
     images: frozenset[str] = frozenset()
+    patient: str = ""
 
 
 def find_scans(
@@ -179,14 +182,21 @@ def _in_zip(top: Path, file: Path) -> list[FoundScan]:
     except InputRefused:
         return [FoundScan(name, file, is_damaged=True)]
     if len(series) == 1:
-        return [FoundScan(name, file, series[0].uid)]
+        return [FoundScan(name, file, series[0].uid, patient=_patient(series[0]))]
     parts = [_Part(file, one.uid, one["SeriesNumber"]) for one in series]
-    return [FoundScan(f"{name}_{part}", file, uid) for uid, part in _labels(parts).items()]
+    labels = _labels(parts)
+    return [
+        FoundScan(f"{name}_{labels[one.uid]}", file, one.uid, patient=_patient(one))
+        for one in series
+    ]
 
 
 def _parts(folder: Path, found: Found) -> list[_Part]:
     """Return the PET series of which files lie in a folder, and what is damaged there."""
-    parts = [_Part(folder, one.uid, one["SeriesNumber"], _images(one)) for one in found.pet]
+    parts = [
+        _Part(folder, one.uid, one["SeriesNumber"], _images(one), _patient(one))
+        for one in found.pet
+    ]
     lost = {one.series_uid for one in found.damaged if one.series_uid} - set(found.series)
     parts += [_Part(folder, uid) for uid in sorted(lost)]
     if not found.series and not lost and (found.damaged or _looks_like_dicom(found)):
@@ -196,6 +206,12 @@ def _parts(folder: Path, found: Found) -> list[_Part]:
 
 def _images(series: Series) -> frozenset[str]:
     return frozenset(text_of(file.dataset, "SOPInstanceUID") for file in series.files)
+
+
+def _patient(series: Series) -> str:
+    """Return what tells patients apart without naming them; "" where no PatientID is stated."""
+    known = series["PatientID"]
+    return _short_hash(known) if known else ""
 
 
 def _looks_like_dicom(found: Found) -> bool:
@@ -220,14 +236,15 @@ def _series(top: Path, parts: Sequence[_Part]) -> list[FoundScan]:
             common = Path(os.path.commonpath([part.folder for part in group]))
             label = group[0].number or _short_hash(group[0].uid)
             name = f"{name_within(top, common)}_series-{label}"
-            scans.append(FoundScan(name, common, group[0].uid))
+            scans.append(FoundScan(name, common, group[0].uid, patient=group[0].patient))
             continue
         for part in group:
             beside = by_folder[part.folder]
             label = f"_{_labels(beside)[part.uid]}" if len(beside) > 1 else ""
             name = name_within(top, part.folder) + label
             damaged = not part.images
-            scans.append(FoundScan(name, part.folder, part.uid or None, False, damaged))
+            uid = part.uid or None
+            scans.append(FoundScan(name, part.folder, uid, False, damaged, part.patient))
     return scans
 
 

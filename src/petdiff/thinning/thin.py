@@ -17,6 +17,7 @@ from petdiff.thinning.replicates import mean_of_some
 from petdiff.units import FWHM_PER_SIGMA
 from petdiff.volume.orientation import turned, turned_back
 
+AXIAL = "LPS"  # where i, j, k of an axial scan run in the patient
 # Beyond these the scan was filtered after its reconstruction: unfiltered and clinically filtered
 # simulated scans have an excess of 0.6 to 1.5 and widths of 4 to 6 mm.
 _FILTERED_FWHM_MM, _FILTERED_EXCESS = 8.5, 3.0
@@ -79,13 +80,17 @@ def thin(image: PETImage | PETFrames, drf: float, *, seed: int = 0) -> Thinned:
 
 
 class MeasuredScan:
-    """A scan with its noise measured once, to be thinned as often as one likes."""
+    """A scan with its noise measured once, to be thinned as often as one likes.
+
+    axial  the scan with its axis along k
+    noise  on the grid of `axial`
+    """
 
     def __init__(self, image: PETImage) -> None:
         """Measure the noise. Raises InputRefused as `thin` does."""
         self.image = image
-        self._axial = turned(image, "LPS")
-        self.noise = noise_map(self._axial.values, self._axial.spacing_mm)
+        self.axial = turned(image, AXIAL)
+        self.noise = noise_map(self.axial.values, self.axial.spacing_mm)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -97,14 +102,14 @@ class MeasuredScan:
         """Relative noise of the body's middle voxel at a resolution of 10 mm, in any voxels."""
         sigma_mm = 10.0 / FWHM_PER_SIGMA
         kept = 1.0
-        for fwhm_mm, mm in zip(self.noise.colour.fwhm_mm, self._axial.spacing_mm, strict=True):
+        for fwhm_mm, mm in zip(self.noise.colour.fwhm_mm, self.axial.spacing_mm, strict=True):
             width_mm = math.hypot(fwhm_mm / FWHM_PER_SIGMA, mm / math.sqrt(4 * math.pi))
             kept *= width_mm / math.hypot(width_mm, sigma_mm)
         return self.noise.median * math.sqrt(kept)
 
     def thinned(self, drf: float, seed: int) -> Thinned:
         """Return the scan at 1/drf of its dose."""
-        axial = self._axial
+        axial = self.axial
         drawn = draw(axial.values, self.noise, 1 / drf, axial.spacing_mm, seed)
         record = ThinningRecord(
             drf=drf,

@@ -13,6 +13,7 @@ from petdiff.data.layouts import dose_text, in_order
 from petdiff.methods.card import ModelCard
 from petdiff.training.data import TrainingData
 from petdiff.training.recipe import MAY_CHANGE, Recipe
+from petdiff.training.supply.full_dose import HIGHEST_FACTOR, LOWEST_FACTOR
 
 if TYPE_CHECKING:
     from petdiff.methods.base import TrainableMethod
@@ -22,9 +23,16 @@ if TYPE_CHECKING:
 _NOT_STATED = "not stated"
 _SIMULATED = "simulated scans of virtual patients and of abstract bodies; no patient data"
 _LIMITS = {
-    True: "Trained on simulated scans alone, and evaluated on no pair of real scans by petdiff. ",
-    False: "Trained on one data set, and evaluated on no other by petdiff. ",
+    "simulated": "Trained on simulated scans alone, and evaluated on no pair of real scans by "
+    "petdiff. ",
+    "pairs": "Trained on one data set, and evaluated on no other by petdiff. ",
+    "full dose": "Trained on full-dose scans of one data set, whose low-dose scans were made by "
+    "thinning, and evaluated on no other by petdiff. ",
 }
+_UNCALIBRATED = (
+    "Intervals, audit and alarm of the model that it was started from do not hold for it: they "
+    "need a calibration of its own. "
+)
 _RESEARCH = "For research, not for diagnosis. Can remove faint lesions."
 
 
@@ -54,7 +62,7 @@ class StartingModel:
 class Origin:
     """Where a model's weights come from.
 
-    patients  fingerprints of the training patients' full-dose scans
+    patients  fingerprints of the full-dose scans that it was trained on
     """
 
     data: TrainingData
@@ -68,7 +76,7 @@ def model_card(method: TrainableMethod, recipe: Recipe, origin: Origin, state: S
     base = origin.base
     training: dict[str, object] = {
         "petdiff": __version__,
-        "data": describe_data(origin),
+        "data": describe_data(origin, recipe.simulated_share),
         "patients": sorted({*origin.patients, *(base.patients if base else ())}),
         "step": shown,
         "steps": state.step,
@@ -84,33 +92,49 @@ def model_card(method: TrainableMethod, recipe: Recipe, origin: Origin, state: S
         update={
             "title": recipe.name or _title(card.method, origin),
             "licence": recipe.licence or _licence(base),
-            "limits": _LIMITS[origin.data.is_simulated] + _RESEARCH,
+            "limits": _LIMITS[origin.data.kind] + (_UNCALIBRATED if base else "") + _RESEARCH,
         }
     )
 
 
-def describe_data(origin: Origin) -> str:
-    """Return in words what a model was trained on: patients, pairs, doses and the base model."""
+def describe_data(origin: Origin, simulated_share: float = 0.0) -> str:
+    """Return in words what a model was trained on: scans, doses and the base model.
+
+    simulated_share  of the training volumes, beside one's own scans
+    """
     data = origin.data
     words = _SIMULATED
-    if not data.is_simulated:
+    if data.kind == "pairs":
         doses = Counter(drf for files in data.train for drf in files.lows)
         listed = ", ".join(f"{doses[drf]} at {dose_text(drf)}" for drf in in_order(doses))
         words = f"{sum(doses.values())} pairs of scans of {_patients(len(data.train))} ({listed})"
         if data.held_out:
             words += f"; validated on {_patients(len(data.held_out))} more"
+    elif data.kind == "full dose":
+        range_ = f"1/{LOWEST_FACTOR:g} to 1/{HIGHEST_FACTOR:g}"
+        words = f"{_full_dose_scans(origin)}, thinned to {range_} of their dose"
+        words += "; validated on scans of other patients" if data.held_out_scans else ""
+    if data.kind != "simulated" and simulated_share:
+        words += f"; {simulated_share:.0%} of the training volumes simulated"
     return words + (f"; started from the weights of {origin.base.name}" if origin.base else "")
 
 
 def _title(method: str, origin: Origin) -> str:
-    source = "simulated scans"
-    if not origin.data.is_simulated:
-        source = f"pairs of {_patients(len(origin.data.train))}"
+    source = {
+        "simulated": "simulated scans",
+        "pairs": f"pairs of {_patients(len(origin.data.train))}",
+        "full dose": _full_dose_scans(origin),
+    }[origin.data.kind]
     return f"{method} {'fine-tuned' if origin.base else 'trained'} on {source}"
 
 
 def _licence(base: StartingModel | None) -> str:
     return f"{_NOT_STATED}; base model {base.name}: {base.licence}" if base else _NOT_STATED
+
+
+def _full_dose_scans(origin: Origin) -> str:
+    count = len(origin.patients)
+    return f"{count} full-dose scan{'s' * (count != 1)}"
 
 
 def _patients(count: int) -> str:

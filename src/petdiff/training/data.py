@@ -1,12 +1,15 @@
-"""Finds what a run is trained on: simulated scans, or the user's own pairs of scans."""
+"""Find what a run is trained on: simulated scans, or the user's own pairs or full-dose scans."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from petdiff.data.pairs import PairFiles, find_pairs, split
+from petdiff.data.full_dose import FullDoseScan, find_full_dose
+from petdiff.data.layouts import NoPairs
+from petdiff.data.pairs import Of, PairFiles, find_pairs, split
 from petdiff.errors import InputRefused, UsageError
 from petdiff.io import Units
 from petdiff.simulation.patient.tracers import get_tracer
@@ -16,7 +19,7 @@ from petdiff.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Where the user's own pairs lie, and their unit.
+    """Where the user's own scans lie, and their unit.
 
     folder  None: scans are simulated
     units, suv_factor  of all scans, as in petdiff.read
@@ -35,35 +38,42 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The user's own pairs for training and for validation; empty for simulated scans.
+    """The user's own scans for training and for validation; all empty for simulated scans.
 
-    stated  unit and factor of all scans, if given
+    train, held_out              pairs
+    train_scans, held_out_scans  full-dose scans without low-dose twins; none where there are pairs
+    stated                       unit and factor of all scans, if given
     """
 
     train: Sequence[PairFiles] = ()
     held_out: Sequence[PairFiles] = ()
+    train_scans: Sequence[FullDoseScan] = ()
+    held_out_scans: Sequence[FullDoseScan] = ()
     stated: Mapping[str, str | float] = field(default_factory=dict)
 
     @property
-    def is_simulated(self) -> bool:
-        """Whether scans are simulated."""
-        return not self.train
+    def kind(self) -> Literal["simulated", "pairs", "full dose"]:
+        """What is trained on."""
+        return "pairs" if self.train else "full dose" if self.train_scans else "simulated"
 
     @property
     def identity(self) -> dict[str, str | float | list[str]]:
         """What a run may not change when it is resumed; holds patients' folder names."""
-        if self.is_simulated:
-            return {"kind": "simulated"}
+        if self.kind == "simulated":
+            return {"kind": self.kind}
         return {
-            "kind": "pairs",
+            "kind": self.kind,
             **self.stated,
-            "train": [files.patient for files in self.train],
-            "held_out": [files.patient for files in self.held_out],
+            "train": [*(f.patient for f in self.train), *(s.name for s in self.train_scans)],
+            "held_out": [
+                *(f.patient for f in self.held_out),
+                *(s.name for s in self.held_out_scans),
+            ],
         }
 
 
 def find_data(options: DataOptions, recipe: Recipe, say: Callable[[str], object]) -> TrainingData:
-    """Return the pairs in a folder, or simulated scans where there is none.
+    """Return the pairs or full-dose scans in a folder, or simulated scans where there is none.
 
     say  called with each line that a person should see: which layout was recognised
 
@@ -72,24 +82,35 @@ def find_data(options: DataOptions, recipe: Recipe, say: Callable[[str], object]
     folder, stated = options.folder, options.stated
     if folder is None:
         if stated:
-            raise UsageError(f"`{next(iter(stated))}` is for your own pairs: give `data` too")
+            raise UsageError(f"`{next(iter(stated))}` is for your own scans: give `data` too")
         _require_known_scanner(recipe)
         return TrainingData()
     if not folder.is_dir():
         raise UsageError(
-            f"`data` is {folder}: not a folder of pairs; leave it out to train on simulated scans"
+            f"`data` is {folder}: not a folder of scans; leave it out to train on simulated scans"
         )
     if recipe.scanner:
         raise UsageError(f"scanner and tracer choose among simulated scans, not those of {folder}")
-    pairs = find_pairs(folder, say=say, units=options.units, suv_factor=options.suv_factor)
+    try:
+        pairs = find_pairs(folder, say=say, units=options.units, suv_factor=options.suv_factor)
+    except NoPairs as no_pairs:
+        scans = find_full_dose(folder, say=say, units=options.units, suv_factor=options.suv_factor)
+        if not scans:
+            raise no_pairs
+        train, held_out = _split(folder, scans, recipe)
+        return TrainingData(train_scans=train, held_out_scans=held_out, stated=stated)
+    return TrainingData(*_split(folder, pairs, recipe), stated=stated)
+
+
+def _split(folder: Path, scans: Sequence[Of], recipe: Recipe) -> tuple[Sequence[Of], Sequence[Of]]:
     if not recipe.validate_every:
-        return TrainingData(pairs, (), stated)
-    if len(pairs) < 2:
+        return scans, ()
+    if len({one.patient for one in scans}) < 2:
         raise InputRefused(
             f"{folder} holds one patient, and validation needs patients that are not trained on: "
             "add patients, or set validate_every = 0 in the recipe to train without validation"
         )
-    return TrainingData(*split(pairs, recipe.held_out, recipe.seed), stated)
+    return split(scans, recipe.held_out, recipe.seed)
 
 
 def _require_known_scanner(recipe: Recipe) -> None:

@@ -41,6 +41,15 @@ class State:
     best: int | None = None
     scores: dict[int, dict[str, dict[str, float]]] = field(default_factory=dict)
 
+    @property
+    def without_gain(self) -> int:
+        """How many validations there were since the best one."""
+        return sum(step > self.best for step in self.scores) if self.best is not None else 0
+
+    def is_stopped(self, patience: int) -> bool:
+        """Return whether so many validations brought no gain; 0 never stops."""
+        return 0 < patience <= self.without_gain
+
 
 @dataclass(frozen=True)
 class Hooks:
@@ -80,7 +89,7 @@ def train(
     state = keeper.begin(optimized, dtype)
     batches = load_batches(patches, recipe, group, state.step, hooks.request_volume)
     meter = StepMeter(recipe.batch * math.prod(patches.patch))
-    while not is_over(recipe, state.step, state.seconds):
+    while not (is_over(recipe, state.step, state.seconds) or state.is_stopped(recipe.patience)):
         with meter.waiting():
             batch = next(batches)
         losses = gradients(optimized.objectives, batch, recipe, group, state.step, dtype)

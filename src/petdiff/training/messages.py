@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from petdiff.data.layouts import NOT_STATED
 from petdiff.progress import Progress, Tick
+from petdiff.training.card import StartingModel
 from petdiff.training.log import LogEntry
+from petdiff.training.loop import State
 from petdiff.training.recipe import Recipe
 from petdiff.training.schedule import expected_steps
 from petdiff.training.validation import Scores, mean_psnr
@@ -64,3 +66,23 @@ def describe_scores(step: int, scores: Scores) -> str:
     when = f"step {step}" if step else "starting weights"
     line = f"validation, {when}: PSNR {mean:.2f} dB (measured scans {measured:.2f} dB)"
     return line + (f"; by dose {by_dose}" if by_dose else "")
+
+
+def describe_end(state: State, recipe: Recipe, base: StartingModel | None) -> list[str]:
+    """Return what is to be said of a finished run: why it ended, and what its model lacks."""
+    lines = []
+    if state.is_stopped(recipe.patience):
+        lines.append(
+            f"stopped after step {state.step}: {state.without_gain} validations brought no gain; "
+            f"the model holds the averaged weights of step {state.best}"
+        )
+    if state.best == 0:
+        lines.append(
+            "warning no step scored better than the starting weights, so the model holds these"
+        )
+    if base is not None:
+        lines.append(
+            f"warning intervals, audit and alarm of {base.name} do not hold for this model: it has "
+            "none until it is calibrated (docs/how-to/adapt.md)"
+        )
+    return lines

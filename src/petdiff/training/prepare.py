@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
+from petdiff.data.array_store import Store
 from petdiff.data.pairs import check_pairs
+from petdiff.errors import InputRefused
 from petdiff.methods.base import TrainableMethod
 from petdiff.progress import Progress
 from petdiff.training.data import TrainingData
 from petdiff.training.process_group import ProcessGroup
 from petdiff.training.recipe import Recipe
 from petdiff.training.run_folder import RunFolder
+from petdiff.training.supply.crops import CROP_MARGIN
 from petdiff.training.supply.examples import ExampleMaker, without_networks
-from petdiff.training.supply.own_pairs import (
-    CROP_MARGIN,
-    PairCrops,
-    store_pairs,
-    stored_fingerprints,
-)
+from petdiff.training.supply.full_dose import ThinnedCrops, store_full_dose
+from petdiff.training.supply.own_pairs import PairCrops, store_pairs, stored_fingerprints
 from petdiff.training.supply.paired_volumes import PairedVolumes, VolumeSource
 from petdiff.training.supply.patches import PatchCutter, volume_window
-from petdiff.training.supply.simulated import simulated_volumes
+from petdiff.training.supply.simulated import simulated_volumes, with_simulated
 from petdiff.training.supply.workers import ExampleSupply, forget_failures
 from petdiff.training.validation_scans import store_simulated_scans
 
@@ -33,10 +32,12 @@ class Sources:
 
     volumes   the source of training volumes
     held_out  names in the store of the scans to validate on
+    patients  fingerprint of each of the user's own full-dose scans that is trained on, by name
     """
 
     volumes: VolumeSource
     held_out: list[str]
+    patients: dict[str, str] = field(default_factory=dict)
 
 
 def prepare_sources(
@@ -55,12 +56,11 @@ def prepare_sources(
     if group.is_first:
         folder.supply.sweep()
         forget_failures(folder.supply)
-        if folder.last_step == 0 and not data.is_simulated:
-            _check(data, progress)
+        if folder.last_step == 0 and data.kind == "pairs":
+            _check(data, method, progress)
         sources = _store(folder, method, recipe, data, progress)
-        if isinstance(sources.volumes, PairCrops):
-            names = sources.volumes.names
-            folder.keep_patients(stored_fingerprints(folder.supply, names))
+        if sources.patients:
+            folder.keep_patients(sources.patients)
     group.wait()
     return _store(folder, method, recipe, data, Progress(quiet=True))
 
@@ -105,9 +105,10 @@ def no_volumes(number: int) -> PairedVolumes:
     raise AssertionError(f"a finished run asked for volume {number}")
 
 
-def _check(data: TrainingData, progress: Progress) -> None:
+def _check(data: TrainingData, method: TrainableMethod, progress: Progress) -> None:
     with progress.stage("checking pairs") as tick:
-        for warning in check_pairs([*data.train, *data.held_out], progress=tick):
+        pairs = [*data.train, *data.held_out]
+        for warning in check_pairs(pairs, needs_suv=method.needs_suv, progress=tick):
             progress.say(f"warning {warning}")
 
 
@@ -120,12 +121,58 @@ def _store(
 ) -> Sources:  # fmt: skip
     """Write what the store lacks, and return the sources."""
     store, scans = folder.supply, recipe.validation_scans if recipe.validate_every else 0
-    if data.is_simulated:
+    simulated = recipe_volumes(recipe)
+    if data.kind == "simulated":
         with progress.stage("held-out scans") as tick:
             held_out = store_simulated_scans(store, scans, tick)
-        return Sources(recipe_volumes(recipe), held_out)
+        return Sources(simulated, held_out)
+    found = _pairs if data.kind == "pairs" else _full_dose
+    own = found(store, method, recipe, data, scans, progress)
+    share = recipe.simulated_share
+    return replace(own, volumes=with_simulated(own.volumes, simulated, share, recipe.seed))
+
+
+def _pairs(
+    store: Store, method: TrainableMethod, recipe: Recipe, data: TrainingData, scans: int,
+    progress: Progress,
+) -> Sources:  # fmt: skip
+    """Return the sources of the user's own pairs, of which at most `scans` validate."""
     with progress.stage("reading pairs") as tick:
-        names = store_pairs(store, [*data.train, *data.held_out[:scans]], method, tick)
+        patients = [*data.train, *data.held_out[:scans]]
+        names = store_pairs(store, patients, method, tick, needs_suv=method.needs_suv)
     train, held_out = names[: len(data.train)], names[len(data.train) :]
+    crops = PairCrops(store, train, recipe.seed, crop_shape(method))
+    return Sources(crops, held_out, stored_fingerprints(store, train))
+
+
+def _full_dose(
+    store: Store, method: TrainableMethod, recipe: Recipe, data: TrainingData, scans: int,
+    progress: Progress,
+) -> Sources:  # fmt: skip
+    """Return the sources of the user's own full-dose scans, of which at most `scans` validate.
+
+    Raises InputRefused where too few can be used.
+    """
+    train, held_out = data.train_scans, data.held_out_scans
+    with progress.stage("reading scans and measuring their noise") as tick:
+        judged = store_full_dose(store, train, held_out, needs_suv=method.needs_suv, tick=tick)
+    for name, why in judged.left_out.items():
+        progress.say(f"{name}: left out, {why}")
+    for purpose, wanted in (("train", train), ("validate", held_out)):
+        if wanted and not judged.of(wanted):
+            listed = ", ".join(scan.name for scan in wanted)
+            raise InputRefused(
+                f"no full-dose scan is left to {purpose} on, for none of {listed} can be used "
+                f"({judged.left_out[wanted[0].name]}): remove these, or add scans of more patients"
+            )
+    names = judged.of(train)
+    used = {scan.name for scan in train}
+    patients = {name: mark for name, mark in judged.fingerprints.items() if name in used}
+    crops = ThinnedCrops(store, names, recipe.seed, crop_shape(method), method)
+    return Sources(crops, judged.of(held_out)[:scans], patients)
+
+
+def crop_shape(method: TrainableMethod) -> tuple[int, int, int]:
+    """Return the voxels of a crop of one's own scans, somewhat more than a patch."""
     i, j, k = (n + CROP_MARGIN for n in method.patch)
-    return Sources(PairCrops(store, train, recipe.seed, (i, j, k)), held_out)
+    return i, j, k

@@ -16,6 +16,18 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+# Defaults of a run that starts from the weights of a model (`init`), where they differ.
+FINE_TUNING: dict[str, object] = {
+    "steps": 3000,
+    "learning_rate": 3e-4,
+    "simulated_share": 0.3,
+    "patches_per_volume": 20,
+    "held_out": 0.2,
+    "validate_every": 100,
+    "patience": 5,
+}
+
+
 class Recipe(BaseModel):
     """Every setting of a run. Those of `MAY_CHANGE` may differ when it is resumed.
 
@@ -46,6 +58,7 @@ class Recipe(BaseModel):
     pool: AtLeastOne = 48  # volumes that a patch may be cut from
     patches_per_volume: AtLeastOne = 60  # after which a volume is replaced by a new one
     hot_share: Share = 0.3  # of patches centred on voxels chosen by their activity
+    simulated_share: Share = 0.0  # of the volumes, where the others are your own; 0.3 with `init`
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1  # share of patients for validation
 
     # Model card
@@ -55,11 +68,17 @@ class Recipe(BaseModel):
     # Bookkeeping
     save_every: AtLeastOne = 250  # steps
     validate_every: NotNegative = 1000  # steps; 0: never
+    patience: NotNegative = 0  # validations without gain that end the run; 0: it is not ended
     validation_scans: NotNegative = 3  # at most
     validation_steps: AtLeastOne = 10  # sampling steps in validation, at most
     workers: NotNegative = 0  # processes that prepare volumes; 0: one per spare core
     volume_cache: str = ""  # folder of simulated volumes that several runs share
     tensorboard: bool = False  # curves in the run's folder as well
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, given: dict[str, object]) -> dict[str, object]:
+        return {**FINE_TUNING, **given} if given.get("init") else given
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
@@ -89,8 +108,11 @@ class Recipe(BaseModel):
 
 
 MAY_CHANGE = frozenset(
-    {"name", "licence", "save_every", "validate_every", "workers", "volume_cache", "tensorboard"}
-)
+    {
+        "name", "licence", "save_every", "validate_every", "patience", "workers", "volume_cache",
+        "tensorboard",
+    }
+)  # fmt: skip
 MAY_GROW = ("steps", "seconds")
 
 # Settings that had another name before version 0.2.

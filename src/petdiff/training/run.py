@@ -1,4 +1,4 @@
-"""Trains a model from simulated scans or from the user's own pairs, ending in a model file."""
+"""Train a model from simulated scans or from the user's own, ending in a model file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from petdiff.training.data import DataOptions, TrainingData, find_data
 from petdiff.training.log import require_tensorboard
 from petdiff.training.loop import Hooks, State
 from petdiff.training.loop import train as train_method
-from petdiff.training.messages import TrainingMessages
+from petdiff.training.messages import TrainingMessages, describe_end
 from petdiff.training.prepare import Sources, no_volumes, open_supply, prepare_sources
 from petdiff.training.process_group import ProcessGroup, is_first_process, join_group, leave_group
 from petdiff.training.recipe import Recipe
@@ -35,7 +35,7 @@ class TrainOptions(BaseModel):
 
     method  flow3d, ddpm3d, ddpm2d, unet3d, gan3d or logunet
     output  folder of the run: log, checkpoints, pictures and, at the end, model.safetensors
-    data    folder of the user's own pairs; None: simulated scans
+    data    folder of the user's own pairs, or full-dose scans alone; None: simulated scans
     recipe  all other settings
     resume  go on from the newest checkpoint in `output`; begin where there is none
     device  auto, cpu, cuda or cuda:N
@@ -159,12 +159,11 @@ class _Run:
     def _save_model(self, state: State) -> None:
         """Write the model file, in half precision: its rounding is an eighth of bfloat16's."""
         origin = Origin(self.data, self.base, self.folder.patients())
-        card = model_card(self.method, self.options.recipe, origin, state)
+        recipe = self.options.recipe
+        card = model_card(self.method, recipe, origin, state)
         save_model(self.folder.model, self.method.network, card, torch.float16)
-        if state.best == 0:
-            self.progress.say(
-                "warning no step scored better than the starting weights, so the model holds these"
-            )
+        for line in describe_end(state, recipe, self.base):
+            self.progress.say(line)
 
 
 def spare_cores() -> int:

@@ -96,7 +96,7 @@ class Validation:
         entry = self.store.get(name)
         assert entry is not None
         full = stored_image(entry, "full")
-        body, peak = body_mask(full.suv, full.spacing_mm), float(full.suv.max())
+        body, peak = body_mask(full.values, full.spacing_mm), float(full.values.max())
         model = Model(method, method.card({}), "in training", "")
         decibels: Decibels = {}
         for key, factor in sorted(entry.facts["lows"].items(), key=lambda item: item[1] or 0.0):
@@ -110,8 +110,8 @@ class Validation:
             ).image
             dose = dose_key(factor or None)
             decibels[dose] = (
-                _bounded_psnr(full.suv, denoised.suv, peak, body),
-                _bounded_psnr(full.suv, low.suv, peak, body),
+                _bounded_psnr(full.values, denoised.values, peak, body),
+                _bounded_psnr(full.values, low.values, peak, body),
             )
         if picture is not None:
             scans = {"measured": low, "denoised": denoised, "full dose": full}

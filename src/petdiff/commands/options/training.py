@@ -22,10 +22,20 @@ RunFolder = Annotated[
 Data = Annotated[
     Path | None,
     typer.Option(
-        metavar="DIR", help="Folder of your own pairs of scans", show_default="simulated scans"
+        metavar="DIR",
+        help="Folder of your own pairs, or of full-dose scans alone",
+        show_default="simulated scans",
     ),
 ]
 Preset = Annotated[str | None, typer.Option(help="Size of the network: tiny, default or paper")]
+Init = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="Model to start from: a shipped one or a file",
+        show_default="random weights",
+    ),
+]
 Config = Annotated[
     Path | None,
     typer.Option(metavar="FILE.toml", help="Settings that differ from the defaults"),

@@ -14,27 +14,36 @@ from petdiff.training.supply.randomized_scans import make_randomized_scan
 from petdiff.training.supply.simulated_patients import SimulatedPatients
 from petdiff.training.supply.volume_cache import CachedVolumes
 
-_MIXING = 1  # separates the random numbers that choose a source from those of the sources
+# Separate the random numbers that choose a source from those of the sources, and two choices one
+# after the other from each other.
+_REALISTIC, _SIMULATED = 1, 5
 
 
 @dataclass(frozen=True)
 class MixedVolumes:
     """A source that takes a share of its volumes from one source, the others from another.
 
-    share          of the numbers that go to `realistic`
-    realistic  patients scanned as real scanners do
-    randomized     scans with randomized physics
+    share   of the numbers that go to `first`; the others go to `second`
+    stream  of the random numbers that choose
     """
 
     seed: int
     share: float
-    realistic: VolumeSource
-    randomized: VolumeSource
+    first: VolumeSource
+    second: VolumeSource
+    stream: int = _REALISTIC
 
     def __call__(self, number: int) -> PairedVolumes:
         """Return the volumes of a number, from the source that the number belongs to."""
-        chosen = np.random.default_rng([self.seed, number, _MIXING]).random()
-        return self.realistic(number) if chosen < self.share else self.randomized(number)
+        chosen = np.random.default_rng([self.seed, number, self.stream]).random()
+        return self.first(number) if chosen < self.share else self.second(number)
+
+
+def with_simulated(
+    own: VolumeSource, simulated: VolumeSource, share: float, seed: int
+) -> VolumeSource:
+    """Return a source of one's own volumes, a share of them replaced by simulated ones."""
+    return MixedVolumes(seed, share, simulated, own, _SIMULATED) if share else own
 
 
 def simulated_volumes(

@@ -1,0 +1,99 @@
+"""Find the user's own full-dose scans, of which there are no low-dose twins, and whose they are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from petdiff.data.layouts import dose_in_name, dose_text
+from petdiff.image import PETImage
+from petdiff.io import Units, read_static
+from petdiff.io.forms import stem_of
+from petdiff.io.scan_search import FoundScan, find_scans
+
+
+@dataclass(frozen=True)
+class FullDoseScan:
+    """A full-dose scan without a low-dose twin.
+
+    name     of the scan, once in a data set
+    patient  whose scan it is: all scans of a patient train, or all validate
+    path, series, recursive, units, suv_factor  as in petdiff.read
+    """
+
+    name: str
+    patient: str
+    path: Path
+    series: str | None = None
+    recursive: bool = True
+    units: Units | None = None
+    suv_factor: float | None = None
+
+    def read(self) -> PETImage:
+        """Read the scan. Raises InputRefused as `petdiff.read` does, and for several frames."""
+        return read_static(
+            self.path,
+            series=self.series,
+            units=self.units,
+            suv_factor=self.suv_factor,
+            recursive=self.recursive,
+        )
+
+
+def find_full_dose(
+    folder: Path,
+    *,
+    say: Callable[[str], object],
+    units: Units | None = None,
+    suv_factor: float | None = None,
+) -> list[FullDoseScan]:
+    """Return all PET scans below a folder, in the order of their names.
+
+    say  called with how many scans of how many patients there are, and with each scan that is left
+         out because its name tells a low dose
+
+    DICOM tells by its PatientID whose scan it is. Of other files, and where all scans have one
+    PatientID, each entry of the folder is a patient. Files beside one that is called `full` are no
+    scans, as in what `petdiff simulate` writes.
+    """
+    told = {scan: _dose(folder, scan) for scan in find_scans(folder).scans}
+    for scan, dose in told.items():
+        if dose is not None and dose > 1:
+            say(f"{scan.name}: left out, its name tells {dose_text(dose)}")
+    beside_full = {scan.path.parent for scan, dose in told.items() if dose == 1}
+    chosen = [
+        scan
+        for scan, dose in told.items()
+        if dose == 1 or (dose is None and scan.path.parent not in beside_full)
+    ]
+    if not chosen:
+        return []
+    patients = _patients(folder, chosen)
+    count = len(set(patients))
+    say(f"{folder}: {len(chosen)} full-dose scans of {count} patients, which will be thinned")
+    return [
+        FullDoseScan(scan.name, patient, scan.path, scan.series, scan.recursive, units, suv_factor)
+        for scan, patient in zip(chosen, patients, strict=True)
+    ]
+
+
+def _dose(folder: Path, scan: FoundScan) -> float | None:
+    """Return the dose reduction factor that the name of a scan, or of a folder above it, tells."""
+    parts = [*scan.path.relative_to(folder).parent.parts, stem_of(scan.path)]
+    doses = [found[1] for part in parts if (found := dose_in_name(part))]
+    return doses[-1] if doses else None
+
+
+def _patients(folder: Path, scans: Sequence[FoundScan]) -> list[str]:
+    """Return whose each scan is."""
+    known = Counter(scan.patient for scan in scans if scan.patient)
+    return [
+        scan.patient if scan.patient and len(known) > 1 else _entry(folder, scan) for scan in scans
+    ]
+
+
+def _entry(folder: Path, scan: FoundScan) -> str:
+    inside = scan.path.relative_to(folder).parts
+    return inside[0] if inside else scan.name

@@ -1,0 +1,93 @@
+"""Crops of a user's own scans: where they lie, and how they are rotated and scaled."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import affine_transform
+from scipy.spatial.transform import Rotation
+
+from petdiff.image import PETImage
+from petdiff.training.supply.examples import CELL
+from petdiff.training.supply.paired_volumes import Volume
+from petdiff.volume.orientation import turned
+from petdiff.volume.resample import resample
+
+Affine = NDArray[np.float64]
+Box = tuple[slice, ...]
+
+CROP_MARGIN = 32  # voxels by which a crop is larger than a patch
+TRANSFORMED_SHARE = 0.5  # of the crops are rotated and scaled; the others keep their voxels as is
+MOST_DEGREES = 10.0
+MOST_SCALING = 0.1
+_BODY = 0.1  # share of a scan's mean activity above which lies the body
+_HOT_SHARE = 0.3  # of the crops are centred on voxels chosen by their activity
+
+
+class Grid(Protocol):
+    """On which grid a method sees scans.
+
+    axes  where i, j and k run in the patient: three of R/L, A/P, S/I
+    """
+
+    @property
+    def axes(self) -> str: ...
+
+    def working_voxel_mm(self, voxel_mm: tuple[float, float, float]) -> tuple[float, float, float]:
+        """Return the voxel size at which a scan of this voxel size is denoised."""
+        ...
+
+
+def on_grid(image: PETImage, grid: Grid) -> PETImage:
+    """Return a scan in the orientation and the voxels of a method."""
+    scan = turned(image, grid.axes)
+    voxel_mm = grid.working_voxel_mm(scan.spacing_mm)
+    if np.allclose(voxel_mm, scan.spacing_mm, rtol=1e-3):
+        return scan
+    volume, affine = resample(torch.from_numpy(scan.values), scan.affine, voxel_mm)
+    return PETImage(volume.numpy(), affine, unit=scan.unit, in_suv=scan.in_suv)
+
+
+def draw_box(
+    rng: np.random.Generator, uptake: Volume, shape: tuple[int, ...], crop: tuple[int, ...]
+) -> Box:
+    """Draw where a crop lies: around a voxel of the body, or around a hot one.
+
+    uptake  coarse uptake of the scan (`coarse_uptake`)
+    shape   of the scan
+    crop    voxels of the crop; fewer along axes where the scan is smaller
+    """
+    hot = rng.random() < _HOT_SHARE
+    chance = np.where(uptake > _BODY, uptake if hot else 1.0, 0.0).astype(np.float64).ravel()
+    cell = np.unravel_index(rng.choice(chance.size, p=chance / chance.sum()), uptake.shape)
+    size = np.minimum(crop, shape)
+    first = np.clip(np.array(cell) * CELL - size // 2, 0, np.array(shape) - size)
+    return tuple(slice(int(a), int(a + n)) for a, n in zip(first, size, strict=True))
+
+
+def draw_transform(rng: np.random.Generator) -> Affine | None:
+    """Draw a small rotation and scaling, output → input voxels [3, 3]; None: the crop as it is."""
+    if rng.random() >= TRANSFORMED_SHARE:
+        return None
+    axis = rng.normal(size=3)
+    angle = np.deg2rad(rng.uniform(-MOST_DEGREES, MOST_DEGREES))
+    rotation: Affine = Rotation.from_rotvec(angle * axis / np.linalg.norm(axis)).as_matrix()
+    return rotation * rng.uniform(1 - MOST_SCALING, 1 + MOST_SCALING)
+
+
+def transformed(volume: Volume, transform: Affine | None) -> Volume:
+    """Return a volume transformed about its middle, by cubic interpolation.
+
+    Linear interpolation would smooth the noise away between the voxels.
+    """
+    if transform is None:
+        return volume
+    middle = (np.array(volume.shape) - 1) / 2
+    offset = middle - transform @ middle
+    moved = affine_transform(volume, transform, offset, order=3, mode="mirror")
+    lowest = min(0.0, float(volume.min()))
+    raised: Volume = np.maximum(moved, lowest, dtype=np.float32)
+    return raised

@@ -1,0 +1,212 @@
+"""Training volumes cut from the user's own full-dose scans, each crop thinned to doses drawn anew.
+
+The noise of a scan is measured once, when it is stored. Its maps are cut with the scan, so that a
+crop is as noisy after thinning as the whole scan would be there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from petdiff.acceptance.suitable import noise_warnings, refuse_unsuitable
+from petdiff.data.array_store import Entry, Store
+from petdiff.data.fingerprint import fingerprint
+from petdiff.data.full_dose import FullDoseScan
+from petdiff.errors import InputRefused
+from petdiff.image import PETImage
+from petdiff.io import in_suv
+from petdiff.thinning.colour import NoiseColour
+from petdiff.thinning.draw import draw
+from petdiff.thinning.noise_map import NoiseMap
+from petdiff.thinning.thin import AXIAL, MeasuredScan
+from petdiff.training.supply.crops import (
+    Box,
+    Grid,
+    draw_box,
+    draw_transform,
+    on_grid,
+    transformed,
+)
+from petdiff.training.supply.examples import coarse_uptake
+from petdiff.training.supply.own_pairs import require_activity
+from petdiff.training.supply.paired_volumes import PairedVolumes
+from petdiff.volume.orientation import turned
+
+# Of the doses that a crop is thinned to. Down to 1/50 thinning was compared with true low-dose
+# scans (lab book, thinning).
+LOWEST_FACTOR, HIGHEST_FACTOR = 1.35, 50.0
+_LOWS = 3  # thinned crops of each crop
+_VALIDATED = (4.0, 20.0)  # dose reduction factors at which held-out scans are judged
+_STREAM = 4  # separates the random numbers of these crops from all others of a run
+
+
+@dataclass(frozen=True)
+class ThinnedCrops:
+    """A source of crops of stored full-dose scans, the same for the same seed and number.
+
+    names  of the entries that `store_full_dose` wrote
+    shape  of the crops in the method's voxels; smaller along axes where a scan is smaller
+    """
+
+    store: Store
+    names: Sequence[str]
+    seed: int
+    shape: tuple[int, int, int]
+    grid: Grid
+
+    def __call__(self, number: int) -> PairedVolumes:
+        """Return crop `number` and three thinned ones, half of the time rotated and scaled."""
+        rng = np.random.default_rng([self.seed, _STREAM, number])
+        name = self.names[int(rng.integers(len(self.names)))]
+        entry = self.store.get(name)
+        if entry is None:
+            raise InputRefused(f"{self.store.folder / name} is gone: start the run anew")
+        scan = PETImage(entry.arrays["full"], np.array(entry.facts["affine"]))
+        box = draw_box(rng, entry.arrays["uptake"], scan.shape, self._shape(scan))
+        transform = draw_transform(rng)
+        factors = np.exp(rng.uniform(np.log(LOWEST_FACTOR), np.log(HIGHEST_FACTOR), _LOWS)).tolist()
+        seeds = rng.integers(2**32, size=len(factors))
+        full, noise = np.array(scan.values[box]), _noise(entry, box)
+        lows = [
+            draw(full, noise, 1 / factor, scan.spacing_mm, int(seed))
+            for factor, seed in zip(factors, seeds, strict=True)
+        ]
+        first, *others = (
+            transformed(on_grid(PETImage(volume, scan.affine), self.grid).values, transform)
+            for volume in (full, *lows)
+        )
+        return PairedVolumes(first, dict(zip(factors, others, strict=True)))
+
+    def _shape(self, scan: PETImage) -> tuple[int, ...]:
+        """Return the voxels of a crop in the scan's own grid, whose axes i and j may be turned."""
+        working_mm = self.grid.working_voxel_mm(scan.spacing_mm)
+        ratios = [b / a for a, b in zip(scan.spacing_mm, working_mm, strict=True)]
+        return tuple(int(np.ceil(n * r)) for n, r in zip(self.shape, ratios, strict=True))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What became of full-dose scans.
+
+    names         entries in the store of those that can be used, by the name of the scan
+    fingerprints  of these
+    left_out      why, by the name of the scan
+    """
+
+    names: dict[str, str]
+    fingerprints: dict[str, str]
+    left_out: dict[str, str]
+
+    def of(self, scans: Sequence[FullDoseScan]) -> list[str]:
+        """Return the entries of those of the scans that can be used."""
+        return [self.names[scan.name] for scan in scans if scan.name in self.names]
+
+
+def store_full_dose(
+    store: Store,
+    train: Sequence[FullDoseScan],
+    held_out: Sequence[FullDoseScan],
+    *,
+    needs_suv: bool,
+    tick: Callable[[int, int], None] | None = None,
+) -> Judged:
+    """Write every scan with its noise, unless it is there; returns which of them can be used.
+
+    Scans that are held out are thinned to 1/4 and 1/20 of their dose as well.
+
+    needs_suv  whether the method takes SUV alone
+    tick       called with how many scans are done, and how many there are
+
+    A scan is left out where it cannot be read, is unsuitable for an acceptance test, or is there
+    twice.
+    """
+    scans = [*train, *held_out]
+    entries: dict[str, Entry] = {}
+    for n, scan in enumerate(scans):
+        name = f"scan-{n:05d}"
+        if name not in store:
+            doses = _VALIDATED if n >= len(train) else ()
+            try:
+                _store_scan(store, name, scan, doses, needs_suv=needs_suv)
+            except InputRefused as problem:
+                store.put(name, {}, {"refused": str(problem)})
+        entry = store.get(name)
+        assert entry is not None
+        entries[name] = entry
+        if tick is not None:
+            tick(n + 1, len(scans))
+    refused = _refused(entries)
+    titles = dict(zip(entries, (scan.name for scan in scans), strict=True))
+    used = [name for name in entries if name not in refused]
+    return Judged(
+        {titles[name]: name for name in used},
+        {titles[name]: entries[name].facts["fingerprint"] for name in used},
+        {titles[name]: why for name, why in refused.items()},
+    )
+
+
+def _refused(entries: Mapping[str, Entry]) -> dict[str, str]:
+    """Return why scans cannot be used, by entry."""
+    found: dict[str, str] = {}
+    seen: set[str] = set()
+    for name, entry in entries.items():
+        facts = entry.facts
+        if facts["refused"]:
+            found[name] = facts["refused"]
+        elif facts["fingerprint"] in seen:
+            found[name] = "voxel by voxel the same as another scan"
+        else:
+            seen.add(facts["fingerprint"])
+    noise = {name: e.facts["noise_at_10_mm"] for name, e in entries.items() if name not in found}
+    return found | noise_warnings(noise)
+
+
+def _store_scan(
+    store: Store, name: str, scan: FullDoseScan, doses: Sequence[float], *, needs_suv: bool
+) -> None:
+    """Write a scan, its noise, and the scan thinned to each of the doses.
+
+    Raises InputRefused where it cannot be used.
+    """
+    image = scan.read()
+    if needs_suv:
+        in_suv(scan.path, image)
+    require_activity(image, "the scan")
+    refuse_unsuitable(image)
+    measured = MeasuredScan(image)
+    if measured.warnings:
+        raise InputRefused(measured.warnings[0])
+    axial, noise = measured.axial, measured.noise
+    arrays = {
+        "full": axial.values,
+        "relative": noise.relative,
+        "activity": noise.activity,
+        "body": noise.body,
+        "uptake": coarse_uptake(torch.from_numpy(axial.values)),
+    }
+    lows = {f"low_{factor:g}": factor for factor in doses}
+    for key, factor in lows.items():
+        arrays[key] = turned(measured.thinned(factor, seed=0).image, AXIAL).values
+    facts = {
+        "refused": "",
+        "fingerprint": fingerprint(image),
+        "noise_at_10_mm": measured.noise_at_10_mm,
+        "colour": [list(noise.colour.fwhm_mm), noise.colour.level, noise.colour.excess],
+        "lows": lows,
+        "affine": axial.affine.tolist(),
+        "in_suv": image.in_suv,
+    }
+    store.put(name, arrays, facts)
+
+
+def _noise(entry: Entry, box: Box) -> NoiseMap:
+    """Return the noise of a part of a stored scan."""
+    relative, activity, body = (
+        np.array(entry.arrays[key][box]) for key in ("relative", "activity", "body")
+    )
+    (i, j, k), level, excess = entry.facts["colour"]
+    return NoiseMap(relative, activity, body, NoiseColour((i, j, k), level, excess))
