@@ -32,7 +32,7 @@ OPTIONS = {
     "voxel-size cluster quiet",
     "accept": "output dose filter phantom model seed device units suv-factor quiet",
     "thin": "output dose seed series units suv-factor to quiet",
-    "train": "output data preset config resume device units suv-factor quiet",
+    "train": "output data init preset config resume device units suv-factor quiet",
     "evaluate": "output reference test low labels names lesions resample series units suv-factor "
     "workers cluster quiet",
     "module": "",

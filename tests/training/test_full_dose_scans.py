@@ -14,9 +14,11 @@ from petdiff.io import write
 from petdiff.methods.flow3d import Flow3D
 from petdiff.thinning.thin import MeasuredScan
 from petdiff.training.supply import simulated
-from petdiff.training.supply.full_dose import ThinnedCrops, store_full_dose
+from petdiff.training.supply.full_dose import ThinnedCrops, store_full_dose, store_thinned
+from petdiff.training.supply.own_pairs import stored_image
 from petdiff.training.supply.paired_volumes import PairedVolumes
 from petdiff.training.supply.simulated import MixedVolumes, with_simulated
+from petdiff.volume.orientation import turned
 
 SHAPE = (30, 26, 34)
 METHOD = Flow3D.create("tiny")
@@ -44,17 +46,14 @@ def test_scans_that_cannot_be_used_are_named_with_the_reason(tmp_path: Path) -> 
         FullDoseScan("gone", "gone", tmp_path / "gone.nii.gz"),
     ]
     store = Store(tmp_path / "store")
-    judged = store_full_dose(store, [*good[:2], *bad], good[2:], needs_suv=False)
-    assert judged.of([*good, *bad]) == ["scan-00000", "scan-00001", "scan-00006"]
+    judged = store_full_dose(store, [*good, *bad], needs_suv=False)
+    assert list(judged.names) == ["good0", "good1", "good2"]
     assert set(judged.left_out) == {one.name for one in bad}
     for name, why in (("copy", "the same as"), ("empty", "no activity"), ("noisy", "low dose")):
         assert why in judged.left_out[name]
-    held_out = store.get("scan-00006")
-    assert held_out is not None
-    assert held_out.facts["lows"] == {"low_4": 4.0, "low_20": 20.0}
     for one in good:
         one.path.unlink()  # what is stored is not read again
-    again = store_full_dose(store, [*good[:2], *bad], good[2:], needs_suv=False)
+    again = store_full_dose(store, [*good, *bad], needs_suv=False)
     assert again.left_out == judged.left_out
 
 
@@ -63,7 +62,7 @@ def test_a_crop_is_as_noisy_as_the_whole_scan_thinned_and_follows_its_number(
 ) -> None:
     one = scan(tmp_path, "one", body(0))
     store = Store(tmp_path / "store")
-    store_full_dose(store, [one], [], needs_suv=False)
+    store_full_dose(store, [one], needs_suv=False)
     crops = ThinnedCrops(store, ["scan-00000"], 3, (60, 60, 60), METHOD)
     plain = np.sort(body(0).ravel())
     number, crop = next(
@@ -83,9 +82,21 @@ def test_a_crop_is_as_noisy_as_the_whole_scan_thinned_and_follows_its_number(
         assert low[crop.full > 0.5].mean() == pytest.approx(body(0)[inside].mean(), rel=0.05)
 
 
+def test_held_out_scans_are_thinned_as_thin_does_it(tmp_path: Path) -> None:
+    one, store = scan(tmp_path, "one", body(0)), Store(tmp_path / "store")
+    store_full_dose(store, [one], needs_suv=False)
+    entry = store.get(store_thinned(store, "scan-00000"))
+    assert entry is not None
+    assert entry.facts["lows"] == {"low_4": 4.0, "low_20": 20.0}
+    expected = MeasuredScan(one.read()).thinned(4.0, seed=0).image
+    np.testing.assert_array_equal(
+        turned(stored_image(entry, "low_4"), "RAS").values, expected.values
+    )
+
+
 def test_crops_of_voxels_that_the_method_does_not_know_are_resampled(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    store_full_dose(store, [scan(tmp_path, "one", body(0), 7.0)], [], needs_suv=False)
+    store_full_dose(store, [scan(tmp_path, "one", body(0), 7.0)], needs_suv=False)
     crop = ThinnedCrops(store, ["scan-00000"], 0, (20, 20, 20), METHOD)(0)
     assert crop.full.shape == (21, 21, 21)  # 18 voxels of 7 mm
     assert {low.shape for low in crop.lows.values()} == {crop.full.shape}

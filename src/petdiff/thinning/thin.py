@@ -17,7 +17,6 @@ from petdiff.thinning.replicates import mean_of_some
 from petdiff.units import FWHM_PER_SIGMA
 from petdiff.volume.orientation import turned, turned_back
 
-AXIAL = "LPS"  # where i, j, k of an axial scan run in the patient
 # Beyond these the scan was filtered after its reconstruction: unfiltered and clinically filtered
 # simulated scans have an excess of 0.6 to 1.5 and widths of 4 to 6 mm.
 _FILTERED_FWHM_MM, _FILTERED_EXCESS = 8.5, 3.0
@@ -89,7 +88,7 @@ class MeasuredScan:
     def __init__(self, image: PETImage) -> None:
         """Measure the noise. Raises InputRefused as `thin` does."""
         self.image = image
-        self.axial = turned(image, AXIAL)
+        self.axial = turned(image, "LPS")
         self.noise = noise_map(self.axial.values, self.axial.spacing_mm)
 
     @property

@@ -30,8 +30,8 @@ _LIMITS = {
     "thinning, and evaluated on no other by petdiff. ",
 }
 _UNCALIBRATED = (
-    "Intervals, audit and alarm of the model that it was started from do not hold for it: they "
-    "need a calibration of its own. "
+    "The intervals and the alarm of the model that it was started from belong to the weights of "
+    "that one: it has no calibrated intervals until it is calibrated itself. "
 )
 _RESEARCH = "For research, not for diagnosis. Can remove faint lesions."
 
@@ -76,7 +76,7 @@ def model_card(method: TrainableMethod, recipe: Recipe, origin: Origin, state: S
     base = origin.base
     training: dict[str, object] = {
         "petdiff": __version__,
-        "data": describe_data(origin, recipe.simulated_share),
+        "data": describe_data(origin, recipe),
         "patients": sorted({*origin.patients, *(base.patients if base else ())}),
         "step": shown,
         "steps": state.step,
@@ -97,11 +97,8 @@ def model_card(method: TrainableMethod, recipe: Recipe, origin: Origin, state: S
     )
 
 
-def describe_data(origin: Origin, simulated_share: float = 0.0) -> str:
-    """Return in words what a model was trained on: scans, doses and the base model.
-
-    simulated_share  of the training volumes, beside one's own scans
-    """
+def describe_data(origin: Origin, recipe: Recipe) -> str:
+    """Return in words what a model was trained on: scans, doses and the base model."""
     data = origin.data
     words = _SIMULATED
     if data.kind == "pairs":
@@ -113,9 +110,9 @@ def describe_data(origin: Origin, simulated_share: float = 0.0) -> str:
     elif data.kind == "full dose":
         range_ = f"1/{LOWEST_FACTOR:g} to 1/{HIGHEST_FACTOR:g}"
         words = f"{_full_dose_scans(origin)}, thinned to {range_} of their dose"
-        words += "; validated on scans of other patients" if data.held_out_scans else ""
-    if data.kind != "simulated" and simulated_share:
-        words += f"; {simulated_share:.0%} of the training volumes simulated"
+        words += "; validated on scans of other patients" if recipe.validate_every else ""
+    if data.kind != "simulated" and recipe.simulated_share:
+        words += f"; {recipe.simulated_share:.0%} of the training volumes simulated"
     return words + (f"; started from the weights of {origin.base.name}" if origin.base else "")
 
 

@@ -40,35 +40,34 @@ class DataOptions:
 class TrainingData:
     """The user's own scans for training and for validation; all empty for simulated scans.
 
-    train, held_out              pairs
-    train_scans, held_out_scans  full-dose scans without low-dose twins; none where there are pairs
-    stated                       unit and factor of all scans, if given
+    train, held_out  pairs
+    scans            full-dose scans without low-dose twins; none where there are pairs. They are
+                     split when it is known which of them can be used
+    stated           unit and factor of all scans, if given
     """
 
     train: Sequence[PairFiles] = ()
     held_out: Sequence[PairFiles] = ()
-    train_scans: Sequence[FullDoseScan] = ()
-    held_out_scans: Sequence[FullDoseScan] = ()
+    scans: Sequence[FullDoseScan] = ()
     stated: Mapping[str, str | float] = field(default_factory=dict)
 
     @property
     def kind(self) -> Literal["simulated", "pairs", "full dose"]:
         """What is trained on."""
-        return "pairs" if self.train else "full dose" if self.train_scans else "simulated"
+        return "pairs" if self.train else "full dose" if self.scans else "simulated"
 
     @property
     def identity(self) -> dict[str, str | float | list[str]]:
         """What a run may not change when it is resumed; holds patients' folder names."""
         if self.kind == "simulated":
             return {"kind": self.kind}
+        if self.kind == "full dose":
+            return {"kind": self.kind, **self.stated, "scans": [scan.name for scan in self.scans]}
         return {
             "kind": self.kind,
             **self.stated,
-            "train": [*(f.patient for f in self.train), *(s.name for s in self.train_scans)],
-            "held_out": [
-                *(f.patient for f in self.held_out),
-                *(s.name for s in self.held_out_scans),
-            ],
+            "train": [files.patient for files in self.train],
+            "held_out": [files.patient for files in self.held_out],
         }
 
 
@@ -97,17 +96,24 @@ def find_data(options: DataOptions, recipe: Recipe, say: Callable[[str], object]
         scans = find_full_dose(folder, say=say, units=options.units, suv_factor=options.suv_factor)
         if not scans:
             raise no_pairs
-        train, held_out = _split(folder, scans, recipe)
-        return TrainingData(train_scans=train, held_out_scans=held_out, stated=stated)
-    return TrainingData(*_split(folder, pairs, recipe), stated=stated)
+        return TrainingData(scans=scans, stated=stated)
+    return TrainingData(*split_patients(folder, pairs, recipe), stated=stated)
 
 
-def _split(folder: Path, scans: Sequence[Of], recipe: Recipe) -> tuple[Sequence[Of], Sequence[Of]]:
+def split_patients(
+    where: Path | str, scans: Sequence[Of], recipe: Recipe
+) -> tuple[Sequence[Of], Sequence[Of]]:
+    """Return what is trained on and what is held out, no patient in both.
+
+    where  what holds the scans, for the message
+
+    Raises InputRefused for one patient alone, unless the recipe validates never.
+    """
     if not recipe.validate_every:
         return scans, ()
     if len({one.patient for one in scans}) < 2:
         raise InputRefused(
-            f"{folder} holds one patient, and validation needs patients that are not trained on: "
+            f"{where} holds one patient, and validation needs patients that are not trained on: "
             "add patients, or set validate_every = 0 in the recipe to train without validation"
         )
     return split(scans, recipe.held_out, recipe.seed)

@@ -82,7 +82,7 @@ def describe_end(state: State, recipe: Recipe, base: StartingModel | None) -> li
         )
     if base is not None:
         lines.append(
-            f"warning intervals, audit and alarm of {base.name} do not hold for this model: it has "
-            "none until it is calibrated (docs/how-to/adapt.md)"
+            f"warning the intervals and the alarm of {base.name} belong to its weights: this model "
+            "has neither until it is calibrated (documentation: how-to/adapt)"
         )
     return lines

@@ -11,13 +11,13 @@ from petdiff.data.pairs import check_pairs
 from petdiff.errors import InputRefused
 from petdiff.methods.base import TrainableMethod
 from petdiff.progress import Progress
-from petdiff.training.data import TrainingData
+from petdiff.training.data import TrainingData, split_patients
 from petdiff.training.process_group import ProcessGroup
 from petdiff.training.recipe import Recipe
 from petdiff.training.run_folder import RunFolder
 from petdiff.training.supply.crops import CROP_MARGIN
 from petdiff.training.supply.examples import ExampleMaker, without_networks
-from petdiff.training.supply.full_dose import ThinnedCrops, store_full_dose
+from petdiff.training.supply.full_dose import ThinnedCrops, store_full_dose, store_thinned
 from petdiff.training.supply.own_pairs import PairCrops, store_pairs, stored_fingerprints
 from petdiff.training.supply.paired_volumes import PairedVolumes, VolumeSource
 from petdiff.training.supply.patches import PatchCutter, volume_window
@@ -153,23 +153,20 @@ def _full_dose(
 
     Raises InputRefused where too few can be used.
     """
-    train, held_out = data.train_scans, data.held_out_scans
     with progress.stage("reading scans and measuring their noise") as tick:
-        judged = store_full_dose(store, train, held_out, needs_suv=method.needs_suv, tick=tick)
+        judged = store_full_dose(store, data.scans, needs_suv=method.needs_suv, tick=tick)
     for name, why in judged.left_out.items():
         progress.say(f"{name}: left out, {why}")
-    for purpose, wanted in (("train", train), ("validate", held_out)):
-        if wanted and not judged.of(wanted):
-            listed = ", ".join(scan.name for scan in wanted)
-            raise InputRefused(
-                f"no full-dose scan is left to {purpose} on, for none of {listed} can be used "
-                f"({judged.left_out[wanted[0].name]}): remove these, or add scans of more patients"
-            )
-    names = judged.of(train)
-    used = {scan.name for scan in train}
-    patients = {name: mark for name, mark in judged.fingerprints.items() if name in used}
+    usable = [scan for scan in data.scans if scan.name in judged.names]
+    if not usable:
+        why = judged.left_out[data.scans[0].name]
+        raise InputRefused(f"none of the {len(data.scans)} full-dose scans can be used: {why}")
+    train, held_out = split_patients("what is left of the scans", usable, recipe)
+    names = [judged.names[scan.name] for scan in train]
+    validating = [store_thinned(store, judged.names[scan.name]) for scan in held_out[:scans]]
+    patients = {scan.name: judged.fingerprints[scan.name] for scan in train}
     crops = ThinnedCrops(store, names, recipe.seed, crop_shape(method), method)
-    return Sources(crops, judged.of(held_out)[:scans], patients)
+    return Sources(crops, validating, patients)
 
 
 def crop_shape(method: TrainableMethod) -> tuple[int, int, int]:

@@ -22,7 +22,7 @@ from petdiff.io import in_suv
 from petdiff.thinning.colour import NoiseColour
 from petdiff.thinning.draw import draw
 from petdiff.thinning.noise_map import NoiseMap
-from petdiff.thinning.thin import AXIAL, MeasuredScan
+from petdiff.thinning.thin import MeasuredScan
 from petdiff.training.supply.crops import (
     Box,
     Grid,
@@ -34,7 +34,6 @@ from petdiff.training.supply.crops import (
 from petdiff.training.supply.examples import coarse_uptake
 from petdiff.training.supply.own_pairs import require_activity
 from petdiff.training.supply.paired_volumes import PairedVolumes
-from petdiff.volume.orientation import turned
 
 # Of the doses that a crop is thinned to. Down to 1/50 thinning was compared with true low-dose
 # scans (lab book, thinning).
@@ -101,22 +100,15 @@ class Judged:
     fingerprints: dict[str, str]
     left_out: dict[str, str]
 
-    def of(self, scans: Sequence[FullDoseScan]) -> list[str]:
-        """Return the entries of those of the scans that can be used."""
-        return [self.names[scan.name] for scan in scans if scan.name in self.names]
-
 
 def store_full_dose(
     store: Store,
-    train: Sequence[FullDoseScan],
-    held_out: Sequence[FullDoseScan],
+    scans: Sequence[FullDoseScan],
     *,
     needs_suv: bool,
     tick: Callable[[int, int], None] | None = None,
 ) -> Judged:
     """Write every scan with its noise, unless it is there; returns which of them can be used.
-
-    Scans that are held out are thinned to 1/4 and 1/20 of their dose as well.
 
     needs_suv  whether the method takes SUV alone
     tick       called with how many scans are done, and how many there are
@@ -124,14 +116,12 @@ def store_full_dose(
     A scan is left out where it cannot be read, is unsuitable for an acceptance test, or is there
     twice.
     """
-    scans = [*train, *held_out]
     entries: dict[str, Entry] = {}
     for n, scan in enumerate(scans):
         name = f"scan-{n:05d}"
         if name not in store:
-            doses = _VALIDATED if n >= len(train) else ()
             try:
-                _store_scan(store, name, scan, doses, needs_suv=needs_suv)
+                _store_scan(store, name, scan, needs_suv=needs_suv)
             except InputRefused as problem:
                 store.put(name, {}, {"refused": str(problem)})
         entry = store.get(name)
@@ -147,6 +137,24 @@ def store_full_dose(
         {titles[name]: entries[name].facts["fingerprint"] for name in used},
         {titles[name]: why for name, why in refused.items()},
     )
+
+
+def store_thinned(store: Store, name: str) -> str:
+    """Write a stored scan, thinned to the doses that models are judged at; returns the entry."""
+    thinned = f"thinned-{name}"
+    if thinned not in store:
+        entry = store.get(name)
+        assert entry is not None
+        full, whole = np.array(entry.arrays["full"]), (slice(None),) * 3
+        scan, noise = PETImage(full, np.array(entry.facts["affine"])), _noise(entry, whole)
+        lows = {f"low_{factor:g}": factor for factor in _VALIDATED}
+        arrays = {"full": full} | {
+            key: draw(full, noise, 1 / factor, scan.spacing_mm, seed=0)
+            for key, factor in lows.items()
+        }
+        facts = {key: entry.facts[key] for key in ("affine", "in_suv")}
+        store.put(thinned, arrays, {"lows": lows, **facts})
+    return thinned
 
 
 def _refused(entries: Mapping[str, Entry]) -> dict[str, str]:
@@ -165,13 +173,8 @@ def _refused(entries: Mapping[str, Entry]) -> dict[str, str]:
     return found | noise_warnings(noise)
 
 
-def _store_scan(
-    store: Store, name: str, scan: FullDoseScan, doses: Sequence[float], *, needs_suv: bool
-) -> None:
-    """Write a scan, its noise, and the scan thinned to each of the doses.
-
-    Raises InputRefused where it cannot be used.
-    """
+def _store_scan(store: Store, name: str, scan: FullDoseScan, *, needs_suv: bool) -> None:
+    """Write a scan and its noise. Raises InputRefused where it cannot be used."""
     image = scan.read()
     if needs_suv:
         in_suv(scan.path, image)
@@ -188,15 +191,11 @@ def _store_scan(
         "body": noise.body,
         "uptake": coarse_uptake(torch.from_numpy(axial.values)),
     }
-    lows = {f"low_{factor:g}": factor for factor in doses}
-    for key, factor in lows.items():
-        arrays[key] = turned(measured.thinned(factor, seed=0).image, AXIAL).values
     facts = {
         "refused": "",
         "fingerprint": fingerprint(image),
         "noise_at_10_mm": measured.noise_at_10_mm,
         "colour": [list(noise.colour.fwhm_mm), noise.colour.level, noise.colour.excess],
-        "lows": lows,
         "affine": axial.affine.tolist(),
         "in_suv": image.in_suv,
     }
