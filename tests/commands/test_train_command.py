@@ -261,7 +261,7 @@ def test_fine_tuning_scores_the_starting_weights_and_a_finished_run_goes_on(
     from petdiff.methods.model import load_model
 
     config, base, run = tmp_path / "recipe.toml", tmp_path / "base", tmp_path / "run"
-    plain = 'preset = "tiny"\nvalidation_scans = 1\n'
+    plain = 'preset = "tiny"\nvalidation_scans = 1\nsimulated_share = 0.0\n'
     train = ["train", "flow3d", "--data", str(cohort), "--config", str(config), "--device", "cpu"]
 
     config.write_text(f"{plain}steps = 2\nvalidate_every = 0")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from petdiff.commands.options.model import PANEL
+
 Method = Annotated[
     str,
     typer.Argument(
@@ -27,13 +29,17 @@ Data = Annotated[
         show_default="simulated scans",
     ),
 ]
-Preset = Annotated[str | None, typer.Option(help="Size of the network: tiny, default or paper")]
+Preset = Annotated[
+    str | None,
+    typer.Option(help="Size of the network: tiny, default or paper", rich_help_panel=PANEL),
+]
 Init = Annotated[
     str | None,
     typer.Option(
         metavar="MODEL",
         help="Model to start from: a shipped one or a file",
         show_default="random weights",
+        rich_help_panel=PANEL,
     ),
 ]
 Config = Annotated[
