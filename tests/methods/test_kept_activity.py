@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -25,7 +27,7 @@ def test_what_is_held_does_not_grow_with_the_volume() -> None:
     y = torch.ones(4, 4, 400)
     seen, given, behind = local_activity(y), 0, []
 
-    def parts():
+    def parts() -> Iterator[torch.Tensor]:
         nonlocal given
         for _ in range(50):
             given += 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ from petdiff.progress import Progress, Tick
 from petdiff.runs import require_free, whole_additions, whole_folder, write_json
 from petdiff.uncertainty.alarm.record import AlarmRecord
 from petdiff.units import share_of
-from petdiff.volume.activity import activity_change
+from petdiff.volume.activity import ActivityChange, activity_change
 
 if TYPE_CHECKING:
     from petdiff.inference.denoise import Result
@@ -180,14 +181,18 @@ def _inform(
         with progress.stage("curves"), progress.optional(folder / "frames.png"):
             draw_curves(scan, found, folder / "frames.png")
     result = mean_result(found) if isinstance(found, FramesResult) else found
-    with progress.stage("audit"):
-        checks = Checks(warned, audit_of(image, result.image, progress))
+    with ThreadPoolExecutor(1) as beside:
+        audited = beside.submit(audit_of, image, result.image, progress)
+        with progress.stage("preview"), progress.optional(folder / "preview.png"):
+            draw_preview(request, image, result, folder / "preview.png")
+        with progress.stage("audit"):  # what it takes longer than the picture
+            checks = Checks(warned, audited.result())
+    before, after = image.values, result.image.values
+    change = activity_change(before, after, image.spacing_mm, in_suv=image.in_suv)
 
     def record() -> RunRecord:
-        return _record(request, image, known, result, form, progress, checks)
+        return _record(request, image, known, result, form, progress, checks, change)
 
-    with progress.stage("preview"), progress.optional(folder / "preview.png"):
-        draw_preview(request, image, result, folder / "preview.png")
     with progress.stage("page"), progress.optional(folder / "report.html"):
         make_page(request, image, result, record(), folder, progress)
     final = record()
@@ -205,15 +210,14 @@ def _record(
     form: Form,
     progress: Progress,
     checks: Checks,
+    change: ActivityChange,
 ) -> RunRecord:
     return RunRecord(
         options=request.asked(),
         input=ScanFacts.of(image).model_copy(update={"fingerprint": known}),
         output_form=form,
         denoising=result.record,
-        activity=activity_change(
-            image.values, result.image.values, image.spacing_mm, in_suv=image.in_suv
-        ),
+        activity=change,
         alarm=checks.alarm,
         audit=checks.audit,
         seconds=dict(progress.seconds),

@@ -35,10 +35,11 @@ class Body:
 
         The box's sides are multiples of `multiple` voxels.
         """
-        if not bool((y > 0).any()):
+        if not y.max() > 0:
             return None
         side = math.lcm(AIR_CUBE, multiple)
-        hot = F.avg_pool3d(pad(y.clamp(min=0), side)[None], side) > AIR_LEVEL * level(y)
+        as_it_lies = pad(y.clamp(min=0), side).transpose(-1, -3)[None]
+        hot = F.avg_pool3d(as_it_lies, side).transpose(-1, -3) > AIR_LEVEL * level(y)
         near_hot = F.max_pool3d(hot.float(), 3, stride=1, padding=1)[0] > 0
         where = near_hot.nonzero()
         low, high = where.amin(0).tolist(), (where.amax(0) + 1).tolist()
@@ -52,11 +53,11 @@ class Body:
         return float(self.voxels()[:i, :j, :k].sum()) / y.numel()
 
     def voxels(self) -> Tensor:
-        """Return the cubes as a mask of the box's voxels."""
-        mask = self.cubes
+        """Return the cubes as a mask of the box's voxels, stacked."""
+        mask = self.cubes.transpose(-1, -3)
         for axis in range(3):
             mask = mask.repeat_interleave(self.side, dim=axis)
-        return mask
+        return mask.transpose(-1, -3)
 
     def crop(self, y: Tensor) -> Tensor:
         """Return the scan within the box, mirrored where the box reaches beyond it; stacked."""
@@ -68,7 +69,7 @@ class Body:
         target = whole[self.box]
         i, j, k = target.shape
         inside = self.voxels()[:i, :j, :k]
-        target.copy_(torch.where(inside, part[:i, :j, :k], target))
+        torch.where(inside, part[:i, :j, :k], target, out=target)
         return whole
 
 

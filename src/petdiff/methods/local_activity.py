@@ -151,8 +151,10 @@ def local_activity(
     """
     c = constants
     y = stacked(y)
-    s = _smooth_activity(y, c)
-    log_noise = _local_noise(y, s, c)
+    positive = y.clamp(min=0)
+    s = _smooth_activity(positive, c)
+    log_noise = _local_noise(y, positive, s, c)
+    del positive
     scan_noise, ordinary = _noise_of_scan(y, log_noise, s, c)
     local_noise = log_noise.to(dtype, copy=True)
     surroundings = torch.empty_like(local_noise)
@@ -163,24 +165,24 @@ def local_activity(
     return LocalActivity(y, s, surroundings, local_noise, scan_noise, ordinary, lacking, c)
 
 
-def _smooth_activity(y: Tensor, constants: LocalActivityConstants) -> Tensor:
-    """Return the positive volume s [i, j, k] of a scan."""
+def _smooth_activity(positive: Tensor, constants: LocalActivityConstants) -> Tensor:
+    """Return the positive volume s [i, j, k] of a scan without its negative values."""
     c = constants
-    positive = y.clamp(min=0)
     s = torch.empty_like(positive)
-    least = c.floor * level(y)
-    for planes, near in smoothed_ranges(positive, c.near):
-        s[..., planes] = near.add_(least)
-    for planes, far in smoothed_ranges(positive, c.far):
-        s[..., planes] += far.mul_(c.far_share)
+    least = c.floor * level(positive)
+    widths = (smoothed_ranges(positive, width) for width in (c.near, c.far))
+    for (planes, near), (_, far) in zip(*widths, strict=True):
+        s[..., planes] = near.add_(least).add_(far, alpha=c.far_share)
     return s
 
 
-def _local_noise(y: Tensor, s: Tensor, constants: LocalActivityConstants) -> Tensor:
+def _local_noise(
+    y: Tensor, positive: Tensor, s: Tensor, constants: LocalActivityConstants
+) -> Tensor:
     """Return the log of the noise of y / s around each voxel [i, j, k], centred."""
     c = constants
     rough = torch.empty_like(s)
-    for planes, fine in smoothed_ranges(y.clamp(min=0), c.fine):
+    for planes, fine in smoothed_ranges(positive, c.fine):
         rough[..., planes] = (y[..., planes] - fine).div_(s[..., planes]).square_()
     log_noise = torch.empty_like(s)
     for planes, around in smoothed_ranges(rough, c.context):
@@ -237,6 +239,7 @@ def spectral_noise(
     side = constants.noise_window
     if min(y.shape) < side + 4:
         return None
+    y, s = y.transpose(-1, -3), s.transpose(-1, -3)  # as they lie in memory
     windows = []
     for start in range(0, len(y) - side - 3, side):
         second = _differenced_twice(y[start : start + side + 4])

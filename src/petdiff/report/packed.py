@@ -8,12 +8,12 @@ first, up to a twentieth of an SUV, and then the voxels, averaged two by two by 
 from __future__ import annotations
 
 import base64
-import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 
 from petdiff.image import PETImage
@@ -26,7 +26,7 @@ _USUAL_STEP_SUV = 0.01
 _INT16 = 32767
 _COARSER = ((1, 1), (1, 2), (1, 5), (2, 1), (2, 2), (2, 5), (3, 5), (4, 5))  # (voxels, times step)
 _SAMPLED = 8  # every so many slices are packed to foretell the size of all
-_LEVEL = 6
+_LEVEL = 1  # of ISA-L, which takes a twentieth of zlib's time for 8 % more bytes
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def pack(volumes: Mapping[str, Volume], grid: PETImage, budget_bytes: int) -> Pa
         if _foretold_bytes(kept, block, step) <= budget_bytes:
             break
     blocks = {name: _averaged(volume, block) for name, volume in kept.items()}
-    with ThreadPoolExecutor() as pool:  # numpy and zlib release Python's lock
+    with ThreadPoolExecutor() as pool:  # numpy and ISA-L release Python's lock
         texts = list(pool.map(lambda volume: _text(_quantised(volume, step)), blocks.values()))
     x, y, z = next(iter(blocks.values())).shape
     side_mm = [size * block for size in body.spacing_mm]
@@ -112,7 +112,9 @@ def _foretold_bytes(volumes: Mapping[str, Volume], block: int, step: float) -> f
         layers = max(volume.shape[2] // block, 1)
         chosen = range(0, layers, _SAMPLED)
         sample = [_averaged(volume[..., k * block : (k + 1) * block], block) for k in chosen]
-        deflated = zlib.compress(_bytes(_quantised(np.concatenate(sample, axis=2), step)), _LEVEL)
+        deflated = isal_zlib.compress(
+            _bytes(_quantised(np.concatenate(sample, axis=2), step)), _LEVEL
+        )
         total += len(deflated) * layers / len(chosen)
     return total * 4 / 3
 
@@ -129,8 +131,9 @@ def _averaged(volume: Volume, block: int) -> Volume:
 
 
 def _quantised(volume: Volume, step: float) -> NDArray[np.int16]:
-    steps = np.rint(volume / np.float32(step)).clip(-_INT16, _INT16)
-    return np.asarray(steps, dtype="<i2")
+    steps = volume / np.float32(step)
+    np.rint(steps, out=steps)
+    return np.clip(steps, -_INT16, _INT16, out=steps).astype("<i2")
 
 
 def _bytes(steps: NDArray[np.int16]) -> bytes:
@@ -138,7 +141,7 @@ def _bytes(steps: NDArray[np.int16]) -> bytes:
 
 
 def _text(steps: NDArray[np.int16]) -> str:
-    return base64.b64encode(zlib.compress(_bytes(steps), _LEVEL)).decode("ascii")
+    return base64.b64encode(isal_zlib.compress(_bytes(steps), _LEVEL)).decode("ascii")
 
 
 def _to_file(

@@ -23,7 +23,7 @@ from petdiff.report.html_page import FOLDER, part
 from petdiff.report.packed import Packed, pack
 from petdiff.report.preview import SUV_WINDOWS, coronal_projection, display_window
 
-LARGEST_PAGE_BYTES = 25_000_000
+LARGEST_PAGE_BYTES = 27_000_000
 _PAGE_WITHOUT_VOLUMES_BYTES = 3_500_000
 WITHOUT_VIEWER = (
     "The page holds pictures only, as this installation lacks the 3-D viewer, NiiVue: run "
@@ -100,10 +100,11 @@ def _data(
 ) -> str:
     """Return the volumes and how to read them, as blocks that no browser runs."""
     change = denoised.values - measured.values
+    np.abs(change, out=change)
     shown = display_window(coronal_projection(denoised), denoised)
     # A page opens with one of its presets, or with `auto`: then that is what it opens with.
     auto = _top(denoised.values) if shown in SUV_WINDOWS and denoised.in_suv else shown
-    windows = {"shown": shown, "suv": auto, "change": _top(np.abs(change))}
+    windows = {"shown": shown, "suv": auto, "change": _top(change)}
     if spread is not None:
         windows["spread"] = _top(spread)
     of_the_unit = {"unit": denoised.unit_name, "in_suv": denoised.in_suv}

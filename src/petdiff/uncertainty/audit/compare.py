@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
-from petdiff.uncertainty.audit.findings import Compared, Peak, kind_of, peaks
+from petdiff.uncertainty.audit.findings import Compared, Peak, allowed, kind_of, peaks
 from petdiff.uncertainty.audit.noise import deviations, noise_level, reach
 from petdiff.uncertainty.audit.places import Places
 from petdiff.uncertainty.audit.record import (
@@ -28,7 +28,6 @@ Volume = NDArray[np.float32]
 ALPHA = 0.01
 MOST_LISTED = 50
 FACES_MM = 12.0  # from each face of the scan: not looked at
-TOLERANCE = 0.05  # of the activity, which denoising may change unsaid; lab book, "The audit"
 _SAME_SCALE = 3.0  # factor between the activities of the two bodies beyond which units differ
 _SAME_MM = 0.1
 
@@ -134,17 +133,13 @@ def _compared(
     """Return the two scans compared at each scale; no deviation is outside the body."""
     activity = np.minimum(*(scan.mean for scan in pairs[-1]))
     level = noise_level(pairs[0][0].contrast, activity, body, grid.spacing_mm)
-    shares = reach(
-        [y.contrast for y, _ in pairs], [y.contrast - x.contrast for y, x in pairs], level, body,
-        grid.spacing_mm,
-    )  # fmt: skip
+    contrasts = ((y.contrast, y.contrast - x.contrast) for y, x in pairs)  # one after the other
+    shares = reach(contrasts, level, body, grid.spacing_mm)
     found = []
     for (y, x), share in zip(pairs, shares, strict=True):
         residual, noise = y.contrast - x.contrast, np.float32(share) * level
-        tolerated = np.float32(TOLERANCE) * np.maximum(y.mean, x.mean)
-        allowed = np.hypot(noise, tolerated)
-        z = np.where(body, deviations(residual, noise, allowed, x.mean), 0)
-        found.append(Compared(y, x, share, noise, allowed, z))
+        z = np.where(body, deviations(residual, noise, allowed(noise, y, x), x.mean), 0)
+        found.append(Compared(y, x, share, level, z))
     return found
 
 

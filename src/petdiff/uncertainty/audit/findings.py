@@ -18,6 +18,7 @@ from petdiff.volume.regions import Spacing
 Volume = NDArray[np.float32]
 
 SUPPORT = 0.5  # of a focus's contrast: with less in the other scan, that one does not show it
+TOLERANCE = 0.05  # of the activity, which denoising may change unsaid; lab book, "The audit"
 _APART_MM = 8.0  # findings nearer than this and their radii are one
 
 
@@ -26,17 +27,31 @@ class Compared:
     """A measured and a denoised scan at one scale; volumes are [i, j, k].
 
     reach    noise at this scale over that at the finest
-    noise    standard deviation that the measured scan's noise gives their difference
-    allowed  the same with the tolerance
+    level    noise at the finest scale
     z        difference in standard deviations, made normal; 0 outside the body
     """
 
     measured: AtScale
     denoised: AtScale
     reach: float
-    noise: Volume
-    allowed: Volume
+    level: Volume
     z: Volume
+
+    @property
+    def noise(self) -> Volume:
+        """Standard deviation that the measured scan's noise gives their difference."""
+        return np.float32(self.reach) * self.level
+
+    @property
+    def allowed(self) -> Volume:
+        """The same with the tolerance."""
+        return allowed(self.noise, self.measured, self.denoised)
+
+
+def allowed(noise: Volume, measured: AtScale, denoised: AtScale) -> Volume:
+    """Return a standard deviation that also covers the tolerance."""
+    tolerated = np.float32(TOLERANCE) * np.maximum(measured.mean, denoised.mean)
+    return np.asarray(np.hypot(noise, tolerated))
 
 
 class Peak(NamedTuple):

@@ -6,7 +6,7 @@ falls more slowly with a ball's size than white noise does; by how much, the sca
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,24 +73,26 @@ def deviations(residual: Volume, noise: Volume, allowed: Volume, expected: Volum
 
 
 def reach(
-    measured: Sequence[Volume], residual: Sequence[Volume], level: Volume, body: Body,
-    spacing_mm: Spacing,
-) -> list[float]:  # fmt: skip
+    contrasts: Iterable[tuple[Volume, Volume]], level: Volume, body: Body, spacing_mm: Spacing
+) -> list[float]:
     """Return how much noise is left at each scale, over that at the finest, from fine to coarse.
 
-    measured, residual  contrast at each scale, of the measured scan and of it less the denoised one
+    contrasts  of the measured scan and of it less the denoised one, at each scale
 
     The residual has no anatomy where the denoised scan is right, but lacks the noise that denoising
     kept. So its share counts within two bounds: not below that of white noise, and not above what
     the calmest tenth of the measured scan shows.
     """
-    found, white = [1.0], _white(len(measured))
-    first = robust_deviation((residual[0] / level)[body])
-    calm_first = _calm(measured[0], level, body, spacing_mm)
-    for n in range(1, len(measured)):
-        share = robust_deviation((residual[n] / level)[body]) / max(first, 1e-30)
-        calm = _calm(measured[n], level, body, spacing_mm) / max(calm_first, 1e-30)
-        found.append(float(max(min(share, calm), white[n])))
+    found: list[float] = []
+    first = calm_first = 0.0
+    for n, (measured, residual) in enumerate(contrasts):
+        left = robust_deviation((residual / level)[body])
+        calm = _calm(measured, level, body, spacing_mm)
+        if n == 0:
+            first, calm_first = max(left, 1e-30), max(calm, 1e-30)
+            found.append(1.0)
+        else:
+            found.append(float(max(min(left / first, calm / calm_first), _white(n))))
     return found
 
 
@@ -99,9 +101,9 @@ def robust_deviation(values: NDArray[np.floating]) -> float:
     return float(np.median(np.abs(values))) / _MAD_PER_SIGMA if values.size else 0.0
 
 
-def _white(scales: int) -> list[float]:
-    """Return how white noise falls with the scales: as the root of the ball's volume."""
-    return [2 ** (-0.75 * n) for n in range(scales)]
+def _white(n: int) -> float:
+    """Return how far white noise has fallen after n scales: as the root of the ball's volume."""
+    return float(2 ** (-0.75 * n))
 
 
 def _calm(contrast: Volume, level: Volume, body: Body, spacing_mm: Spacing) -> float:

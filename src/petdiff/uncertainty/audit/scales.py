@@ -88,12 +88,17 @@ class AtScale:
     """A scan seen through balls of one radius.
 
     mean      of the ball around each voxel
-    contrast  `mean` less that of a ball of twice the radius: how far a focus stands out
+    wide      of a ball of twice the radius, which other scales share
     """
 
     radius_mm: float
     mean: Volume
-    contrast: Volume
+    wide: Volume
+
+    @property
+    def contrast(self) -> Volume:
+        """How far a focus stands out: `mean` less `wide`, computed anew and not held."""
+        return self.mean - self.wide
 
 
 def at_scales(scan: Volume, spacing_mm: Spacing) -> Iterator[AtScale]:
@@ -115,4 +120,4 @@ def at_scales(scan: Volume, spacing_mm: Spacing) -> Iterator[AtScale]:
             centre = blurred[inner]
             blurred[inner] = image[:0]  # not needed any more
             if 2 * radii[inner] >= max(spacing_mm):
-                yield AtScale(radii[inner], centre, centre - image)
+                yield AtScale(radii[inner], centre, image)
