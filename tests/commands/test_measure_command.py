@@ -111,6 +111,24 @@ def test_a_mask_of_another_grid_is_refused_and_can_be_resampled(
     assert [one["volume_ml"] for one in found] == pytest.approx([5.76, 19.44])
 
 
+def test_labels_that_resampling_loses_are_named(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    fine = np.zeros((40, 40, 40), np.int16)
+    fine[21, 21, 21] = 1  # of an eighth of a voxel
+    affine = AFFINE @ np.diag([0.5, 0.5, 0.5, 1])
+    path = tmp_path / "fine.nii.gz"
+    nib.Nifti1Image(fine, affine).to_filename(path)
+    assert measured(run, "--mask", path, "--resample") == 3
+    assert "none of its labels has a voxel on the scan's grid" in capsys.readouterr().err
+    fine[8:16, 8:16, 8:16] = 2
+    nib.Nifti1Image(fine, affine).to_filename(path)
+    assert measured(run, "--mask", path, "--resample", "--json") == 0
+    regions = json.loads(capsys.readouterr().out)["measurement"]["regions"]
+    assert [one["name"] for one in regions] == ["label 2"]
+    assert "label 1 has no voxel on the scan's grid and is left out" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from petdiff.io.json_files import read_json
 from petdiff.io.labels import read_label_volume
 from petdiff.simulation.labels.label_file import read_names as label_names
 from petdiff.volume.orientation import turned
+
+_log = logging.getLogger(__name__)
 
 Labels = NDArray[np.int32]
 
@@ -34,7 +37,11 @@ def on_grid(path: Path, image: PETImage, grid: PETImage, *, resample: bool) -> P
 
 
 def read_labels(path: Path, grid: PETImage, *, resample: bool) -> Labels:
-    """Read a volume of whole numbers on a grid; `resample` takes the nearest voxel's."""
+    """Read a volume of whole numbers on a grid; `resample` takes the nearest voxel's.
+
+    A label that has no voxel on the grid is left out with a warning. Raises InputRefused where none
+    has, and for labels on another grid without `resample`.
+    """
     volume = read_label_volume(path)
     labels = volume.labels
     # An image of the labels' grid that takes no memory.
@@ -42,8 +49,17 @@ def read_labels(path: Path, grid: PETImage, *, resample: bool) -> Labels:
     if placed.shares_voxels(grid, _SAME_MM):
         return labels
     if not resample:
-        raise _other_grid(path, placed, grid)
-    return _nearest(labels, volume.affine, grid)
+        raise _other_grid(path, placed, grid, "scan")
+    moved = _nearest(labels, volume.affine, grid)
+    lost = np.setdiff1d(labels, moved)
+    if lost.size and not moved.any():
+        raise InputRefused(
+            f"{path}: none of its labels has a voxel on the scan's grid: they are smaller than a "
+            "voxel, or lie outside the field of view"
+        )
+    for label in lost[lost > 0]:
+        _log.warning("%s: label %d has no voxel on the scan's grid and is left out", path, label)
+    return moved
 
 
 def read_names(labels: Path, names: Path | None) -> dict[int, str]:
@@ -117,15 +133,17 @@ def _number(given: object) -> float | None:
     return number if np.isfinite(number) else None
 
 
-def _other_grid(path: Path, image: PETImage, grid: PETImage) -> InputRefused:
+def _other_grid(
+    path: Path, image: PETImage, grid: PETImage, owner: str = "reference"
+) -> InputRefused:
     def words(one: PETImage) -> str:
         shape = " × ".join(map(str, one.shape))
         return f"{shape} voxels of " + " × ".join(f"{mm:.4g}" for mm in one.spacing_mm) + " mm"
 
     where = "" if words(image) != words(grid) else ", placed or turned otherwise"
     return InputRefused(
-        f"{path} has {words(image)}, the reference {words(grid)}{where}: `resample` brings it to "
-        "the reference's grid"
+        f"{path} has {words(image)}, the {owner} {words(grid)}{where}: `resample` brings it to "
+        f"the {owner}'s grid"
     )
 
 

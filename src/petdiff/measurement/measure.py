@@ -132,7 +132,8 @@ def _interval(
     if not any(calibration.covers(one, region.kind) for one in CALIBRATED.values()):
         return Refused(f"no interval: {PLURAL[region.kind]} were not calibrated")
     if not calibration.covers(calibrated, region.kind):
-        return Refused(f"no interval: the {name} of {PLURAL[region.kind]} was not calibrated")
+        what = "41 % volume" if name == "mtv_41" else name
+        return Refused(f"no interval: the {what} of {PLURAL[region.kind]} was not calibrated")
     denoised, measured = after[name], before[name]
     assert denoised is not None
     assert measured is not None
