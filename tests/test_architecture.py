@@ -43,9 +43,12 @@ LATE_PACKAGES = {
     "distributed": "extra cluster",
 }
 LATE_MODULES = {
-    "petdiff.cli_acceptance": "as petdiff.cli",
-    "petdiff.cli_audit": "as petdiff.cli",
-    "petdiff.cli": "petdiff --help answers at once; a command imports its own when it runs",
+    "petdiff.cli.facts": "petdiff --help answers at once; a command imports its own when it runs",
+    "petdiff.cli.lower_dose": "as petdiff.cli.facts",
+    "petdiff.cli.models": "as petdiff.cli.facts",
+    "petdiff.cli.scans": "as petdiff.cli.facts",
+    "petdiff.cli.services": "as petdiff.cli.facts",
+    "petdiff.cli.simulation": "as petdiff.cli.facts",
     "petdiff.commands.demo": "a picture that cannot be drawn does not cost the result",
     "petdiff.commands.denoise": "torch: one scan may be refused before it is there",
     "petdiff.denoising.scan": "a wrong path is refused before torch is there",

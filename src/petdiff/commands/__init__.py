@@ -1,1 +1,1 @@
-"""The commands, one file each. Their options are in `options`, the functions in `petdiff.cli`."""
+"""What the commands do, one file each. The functions with their options are in `petdiff.cli`."""

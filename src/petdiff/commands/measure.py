@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from petdiff.commands.options.values import numbers
+from petdiff.commands.values import numbers
 from petdiff.denoising.pictures import title
 from petdiff.errors import UsageError
 from petdiff.image import PETImage

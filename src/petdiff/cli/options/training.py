@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from petdiff.commands.options.model import PANEL
+from petdiff.cli.options.model import PANEL
 
 Method = Annotated[
     str,

@@ -1,12 +1,12 @@
-"""Commands that ask what a model would do on one's own scans at a lower dose; see `petdiff.cli`."""
+"""Commands that show full-dose scans at a lower dose, and test a model on them."""
 
 from __future__ import annotations
 
-from petdiff.commands.options.acceptance import Filter, FullDoseScans, Phantom, TestedDoses
-from petdiff.commands.options.model import Device, Model, Seed
-from petdiff.commands.options.result import Format, Out, Quiet
-from petdiff.commands.options.scan import Scan, Series, SuvFactor, Units, WantedDose
-from petdiff.commands.options.values import doses, low_dose
+from petdiff.cli.options.acceptance import Filter, FullDoseScans, Phantom, TestedDoses
+from petdiff.cli.options.model import Device, Model, Seed
+from petdiff.cli.options.result import Format, Out, Quiet
+from petdiff.cli.options.scan import Scan, Series, SuvFactor, Units, WantedDose
+from petdiff.commands.values import doses, low_dose
 from petdiff.terminal import print_result
 
 

@@ -1,0 +1,31 @@
+"""Commands that explain a scan, a model or this installation, and compute nothing."""
+
+from __future__ import annotations
+
+from petdiff.cli.options.result import Json
+from petdiff.cli.options.scan import Described, Scan, Series, SuvFactor, Units
+from petdiff.terminal import print_result
+
+
+def suv(
+    scan: Scan,
+    series: Series = None,
+    units: Units = None,
+    suv_factor: SuvFactor = None,
+    json: Json = False,
+) -> None:
+    """Show the SUV factor of a scan, the rule behind it, and what other rules would give."""
+    from petdiff.commands.suv import explain_suv
+
+    print_result(explain_suv(scan, series, units, suv_factor, as_json=json))
+
+
+def info(
+    file: Described = None,
+    series: Series = None,
+    json: Json = False,
+) -> None:
+    """Describe a scan, a model file, or this installation with its devices and models."""
+    from petdiff.commands.info import describe
+
+    print_result(describe(file, series, as_json=json))
