@@ -84,6 +84,18 @@ def test_strength_and_width_of_the_noise_are_found_in_the_scan_itself() -> None:
     assert found.colour.fwhm_mm == pytest.approx(FWHM_MM, abs=0.8)
 
 
+def test_small_hot_objects_are_not_taken_for_noise() -> None:
+    # A hot voxel has as flat a spectrum as noise, and far more of it.
+    spots = np.zeros(SHAPE)
+    spots[20, 16, 12] = spots[38, 30, 28] = 30.0
+    suv = phantom() + gaussian_filter(spots, 0.4)
+    noise = coloured_noise(SHAPE, FWHM_MM, MM, seed=1)
+    scan = (suv + RELATIVE * np.sqrt(suv) * noise).clip(0).astype(np.float32)
+    found, expected = noise_map(scan, MM), noise_map(noisy().values, MM)
+    assert found.median == pytest.approx(expected.median, rel=0.05)
+    assert found.colour.fwhm_mm == pytest.approx(expected.colour.fwhm_mm, abs=0.3)
+
+
 def test_thinned_scan_has_the_noise_that_counts_ask_for() -> None:
     scan, drf = noisy(), 9
     low = petdiff.thin(scan, drf, seed=2).image

@@ -35,18 +35,14 @@ _NOISE = 0.085, 0.145  # where noise outweighs anatomy
 _EXTRAPOLATED = 0.075  # below it the spectrum is extrapolated
 _WEAKEST = 0.02  # of the largest power: weaker frequencies hardly count for the variance
 _FASTEST = 0.2  # beyond it the shape of the spectrum says nothing about low frequencies
-# Fitted on simulated scans, of which the noise is known (lab book, thinning): in large voxels the
-# anatomy that is left even in flat windows raises the estimate by a power of the excess at low
-# frequency, up to 1.4.
-_LARGE_MM = 3.0, 6.0  # voxels in which that begins, and holds in full
-_EXCESS_POWER, _MOST_EXCESS, _BIAS = 0.83, 1.42, 0.06
 
 
 class NoiseColour(NamedTuple):
     """A scan's noise as white noise that a Gaussian has smoothed.
 
     fwhm_mm  of that Gaussian along i, j (equal) and k
-    level    standard deviation of the noise over the one that was expected
+    level    standard deviation of the flattest windows over the one that was expected: of noise
+             and what anatomy is left in them
     excess   power of the flattest windows at low frequency over that of their noise; near 1 where
              they hold no anatomy
     """
@@ -90,15 +86,7 @@ def noise_colour(scan: Volume, expected: Volume, body: Mask, spacing_mm: Spacing
     whole = np.where(frequency > _EXTRAPOLATED, spectrum, model)[frequency > 0].mean()
     excess = float(spectrum[low].mean() / model[low].mean())
     variance = float(np.exp(np.log(strength[flat]).mean()) * whole)
-    level = float(np.sqrt(variance) * np.exp(-_anatomy(excess, spacing_mm)))
-    return NoiseColour(widths, level, excess)
-
-
-def _anatomy(excess: float, spacing_mm: Spacing) -> float:
-    """Return the log of how much anatomy raises the estimate: in large voxels only."""
-    size_mm = float(np.prod(spacing_mm)) ** (1 / 3)
-    large = np.clip((size_mm - _LARGE_MM[0]) / (_LARGE_MM[1] - _LARGE_MM[0]), 0, 1)
-    return float(large * (_BIAS + _EXCESS_POWER * np.log(np.clip(excess, 1.0, _MOST_EXCESS))))
+    return NoiseColour(widths, float(np.sqrt(variance)), excess)
 
 
 def _windows(body: Mask, sides: tuple[int, ...]) -> list[tuple[slice, slice, slice]]:

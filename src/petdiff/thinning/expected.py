@@ -1,0 +1,108 @@
+"""How noisy each voxel of a scan is, relative to its activity, as its counts let expect.
+
+A voxel is measured by all lines through it. Of the photon pairs of a line that crosses a length L
+of tissue, the share c = exp(-µL) is left. Time of flight tells where on the line a pair came from,
+to within some centimetres: there the line has n expected counts, of which the scattered and random
+ones are a part. Two means over the lines describe the voxel:
+
+    sensitivity  s = ⟨c⟩
+    information  F = ⟨c² / n⟩, of a time-of-flight scan the mean over the part of the line
+
+One step of an iterative reconstruction has the relative noise √F / s. After many steps it is
+1 / (activity · √F). The law in use lies between: its three powers were fitted.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d, rotate, zoom
+
+from petdiff.units import FWHM_PER_SIGMA
+from petdiff.volume.regions import Spacing, block_edges, block_sums, block_volumes
+
+Volume = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+# Relative noise ∝ activity^-0.20 · F^0.31 · s^-0.94, fitted on 500 organs of 20 simulated patients,
+# five scanners and four tracers (lab book, thinning).
+_ACTIVITY_POWER, _INFORMATION_POWER, _SENSITIVITY_POWER = -0.20, 0.31, -0.94
+_WATER_PER_MM = 0.0096  # at 511 keV
+_BLOCK_MM = 8.0
+_DIRECTIONS = 12
+# Of no scanner in particular: 30 and 80 mm gave the same powers and organs as close.
+_TIME_OF_FLIGHT_FWHM_MM = 45.0
+_SCATTER, _SCATTER_FWHM_MM = 0.6, 200.0  # over the trues, and how widely it is spread
+_RANDOMS, _FIELD_MM = 0.45, 700.0  # over trues and scatter; the field over which they are spread
+
+
+def expected_noise(activity: Volume, body: Mask, spacing_mm: Spacing) -> Volume:
+    """Return the relative noise of each voxel [i, j, k], with the median 1 over the body.
+
+    activity  in any unit, above 0
+    body      is taken as water. Lines lie within slices, whose axis is k
+
+    Source: Barrett, Wilson and Tsui, Phys Med Biol 1994, doi 10.1088/0031-9155/39/5/004.
+    """
+    sensitivity, information = means_over_lines(activity * body, body, spacing_mm)
+    relative = activity ** np.float32(_ACTIVITY_POWER)
+    relative *= _on_voxels(information**_INFORMATION_POWER, body.shape)
+    relative *= _on_voxels(sensitivity**_SENSITIVITY_POWER, body.shape)
+    return np.asarray(relative / np.median(relative[body]), np.float32)
+
+
+def means_over_lines(
+    activity: Volume, body: Mask, spacing_mm: Spacing
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return sensitivity and information [i, j, k] on pixels of 8 mm; `activity` is 0 in air."""
+    tissue, uptake = (_on_blocks(v, spacing_mm) for v in (body.astype(np.float32), activity))
+    i, j, _ = tissue.shape
+    side = int(np.ceil(np.hypot(i, j))) + 2
+    first = (side - i) // 2, (side - j) // 2
+    inside = slice(first[0], first[0] + i), slice(first[1], first[1] + j)
+    square = np.zeros((2, side, side, tissue.shape[2]))
+    square[0][inside], square[1][inside] = tissue, uptake
+    sigma = _TIME_OF_FLIGHT_FWHM_MM / FWHM_PER_SIGMA / _BLOCK_MM
+    angles = np.arange(_DIRECTIONS) * 180 / _DIRECTIONS
+    left, trues = [], []
+    for angle in angles:
+        along, seen = (_turned(volume, angle).clip(min=0) for volume in square)
+        left.append(np.exp(-_WATER_PER_MM * _BLOCK_MM * along.sum(axis=0, keepdims=True)))
+        trues.append(left[-1] * gaussian_filter1d(seen, sigma, axis=0, mode="constant"))
+    others = _scatter_and_randoms(np.mean(trues, axis=0))
+    total = np.zeros_like(square)
+    for angle, share, counts in zip(angles, left, trues, strict=True):
+        # The square of a Gaussian is narrower by √2.
+        known = gaussian_filter1d(share**2 / (counts + others), sigma / np.sqrt(2), axis=0)
+        for volume, one in zip(total, (np.broadcast_to(share, known.shape), known), strict=True):
+            volume += _turned(one, -angle, mode="nearest")
+    sensitivity, information = total[:, *inside] / _DIRECTIONS
+    return sensitivity, information
+
+
+def _scatter_and_randoms(trues: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the other counts beside the trues [along, line, k], which are a mean over angles."""
+    sigma = _SCATTER_FWHM_MM / FWHM_PER_SIGMA / _BLOCK_MM
+    scatter = _SCATTER * gaussian_filter1d(trues, sigma, axis=1, mode="constant")
+    everything = trues.sum(axis=(0, 1), keepdims=True) * (1 + _SCATTER)
+    randoms = _RANDOMS * everything / (_FIELD_MM / _BLOCK_MM) ** 2
+    return np.asarray(scatter + randoms + 1e-6 * trues.max())
+
+
+def _turned(volume: NDArray[np.float64], angle: float, mode: str = "constant") -> Volume:
+    return np.asarray(rotate(volume, angle, axes=(0, 1), reshape=False, order=1, mode=mode))
+
+
+def _on_blocks(volume: Volume, spacing_mm: Spacing) -> NDArray[np.float64]:
+    """Return the means over blocks of about 8 mm, on pixels of exactly 8 mm within slices."""
+    edges = block_edges(volume.shape, spacing_mm, _BLOCK_MM)
+    means = block_sums(volume, edges) / block_volumes(volume.shape, edges)
+    steps = [max(round(_BLOCK_MM / mm), 1) * mm / _BLOCK_MM for mm in spacing_mm[:2]]
+    return np.asarray(zoom(means, (*steps, 1), order=1))
+
+
+def _on_voxels(blocks: NDArray[np.float64], shape: tuple[int, ...]) -> Volume:
+    factors = [n / m for n, m in zip(shape, blocks.shape, strict=True)]
+    return np.asarray(
+        zoom(blocks.astype(np.float32), factors, order=1, grid_mode=True, mode="nearest")
+    )

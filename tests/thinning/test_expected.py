@@ -1,0 +1,72 @@
+"""The noise that counts let expect: sums over lines, against closed forms of a cylinder."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from petdiff.thinning.colour import NoiseColour
+from petdiff.thinning.expected import expected_noise, means_over_lines
+from petdiff.thinning.strength import noise_strength, second_differences
+
+MM = (8.0, 8.0, 8.0)
+SHAPE = (48, 48, 3)
+RADIUS_MM = 150.0
+WATER_PER_MM = 0.0096
+
+
+def cylinder() -> NDArray[np.bool_]:
+    i, j, _ = (np.indices(SHAPE) - np.array([23.5, 23.5, 1]).reshape(3, 1, 1, 1)) * 8.0
+    return np.asarray(np.hypot(i, j) < RADIUS_MM)
+
+
+def mean_left(at_mm: float) -> float:
+    """Mean of exp(-µL) over the lines through a point of the cylinder, by its chords."""
+    angles = (np.arange(3600) + 0.5) * np.pi / 3600
+    chords = 2 * np.sqrt(RADIUS_MM**2 - np.square(at_mm * np.sin(angles)))
+    return float(np.exp(-WATER_PER_MM * chords).mean())
+
+
+def test_sensitivity_is_the_mean_share_of_pairs_that_leave_the_body() -> None:
+    body = cylinder()
+    sensitivity, _ = means_over_lines(body.astype(np.float32), body, MM)
+    for step in (0, 8, 14):
+        found = sensitivity[23 + step : 25 + step, 23:25, 1].mean()
+        assert found == pytest.approx(mean_left(8.0 * step), rel=0.06)
+
+
+def test_information_falls_with_the_activity_that_lines_cross() -> None:
+    body = cylinder()
+    cold, hot = body.astype(np.float32), body.astype(np.float32)
+    hot[10:16, 20:28] = 9.0
+    information = [means_over_lines(activity, body, MM)[1] for activity in (cold, 2 * cold, hot)]
+    np.testing.assert_allclose(information[1], information[0] / 2, rtol=1e-4)
+    beside = information[2][16, 24, 1] / information[0][16, 24, 1]
+    far = information[2][40, 24, 1] / information[0][40, 24, 1]
+    assert beside < 0.6
+    assert beside < 0.7 * far
+
+
+def test_expected_noise_means_nothing_of_the_unit_and_has_the_median_one() -> None:
+    body = cylinder()
+    activity = np.where(body, 1.0, 0.01).astype(np.float32)
+    activity[20:28, 30:36] = 5.0
+    relative = expected_noise(activity, body, MM)
+    assert np.median(relative[body]) == pytest.approx(1, rel=1e-5)
+    np.testing.assert_allclose(expected_noise(1000 * activity, body, MM), relative, rtol=1e-4)
+    assert relative[24, 24, 1] > 1.2 * relative[8, 24, 1]  # deep tissue is noisier
+
+
+def test_strength_of_noise_without_anatomy_is_that_of_the_noise() -> None:
+    # In voxels of 6 mm, second differences of white noise of relative strength 0.5.
+    noise = np.random.default_rng(0).standard_normal((40, 40, 40)).astype(np.float32)
+    mm, body = (6.0, 6.0, 6.0), np.ones((40, 40, 40), np.bool_)
+    details = np.abs(second_differences(0.5 * noise, mm))
+    inner = second_differences(noise, mm)[2:-2, 2:-2, 2:-2]
+    assert inner.std() == pytest.approx((3 / 8) ** 1.5, rel=0.03)
+    white = NoiseColour((0.0, 0.0, 0.0), 0.5, 1.0)
+    found = noise_strength(white, details, body, (3.0, 3.0, 3.0))
+    assert found == pytest.approx(0.5)  # in small voxels the windows alone count
+    weak = noise_strength(white._replace(level=0.05), details, body, (3.0, 3.0, 3.0))
+    assert weak == pytest.approx(0.05 * (0.05 / 0.27) ** 0.148, rel=1e-6)
