@@ -69,7 +69,10 @@ def make_patients(out: Path, first: int, count: int, model: Model) -> None:
 
 
 def patient(index: int, model: Model) -> dict[str, NDArray[np.floating]]:
-    """Simulate and denoise one patient: with lesions (`w`) and without (`o`)."""
+    """Simulate and denoise one patient: with lesions (`w`) and without (`o`).
+
+    `les` holds the lesions' centres and radii [n, 4] in mm.
+    """
     rng = np.random.default_rng([FIRST_SEED, index])
     extent = str(rng.choice(list(EXTENTS), p=list(EXTENTS.values())))
     voxel_mm = 6.0 if extent == "torso" else float(rng.choice([5.0, 6.0]))
@@ -84,6 +87,8 @@ def patient(index: int, model: Model) -> dict[str, NDArray[np.floating]]:
         found |= {f"full_{which}": scans.full.values, "affine": scans.full.affine}
         if lesions:
             found["labels"] = scans.labels
+            placed = [[*one.centre_mm, one.radius_mm] for one in scans.patient.lesions]
+            found["les"] = np.reshape(placed, (-1, 4))
         for drf, low in scans.lows.items():
             told = drf if rng.integers(2) else None
             found[f"low{drf:g}_{which}"] = low.values

@@ -57,6 +57,17 @@ def test_a_focus_that_both_show_with_another_activity_is_shifted() -> None:
     assert "with another activity" in record.verdict
 
 
+@pytest.mark.parametrize(("painted", "kind"), [(True, "fabrication"), (False, "omission")])
+def test_a_focus_beside_a_hot_organ_is_no_cold_one(painted: bool, kind: str) -> None:
+    """Without the focus, its place is far colder than a larger ball, which holds the organ."""
+    beside = BODY + np.roll(lesion(60.0, 14.0), (0, 8, 0), axis=(0, 1, 2))
+    with_focus = beside + lesion(8.0)
+    pair = (beside, with_focus) if painted else (with_focus, beside)
+    calm = pair[0] + 0.3 * (measured(pair[0]) - pair[0])
+    record = petdiff.audit(image(calm), image(pair[1])).record
+    assert [one.kind for one in record.findings] == [kind]
+
+
 def test_less_noise_reveals_more() -> None:
     faint = lesion(1.2)
     noisy, calm = (

@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
-from petdiff.uncertainty.audit.findings import Compared, Peak, allowed, kind_of, peaks
+from petdiff.uncertainty.audit.findings import (
+    Compared,
+    Peak,
+    allowed,
+    kind_of,
+    peaks,
+    stands_out,
+)
 from petdiff.uncertainty.audit.noise import deviations, noise_level, reach
 from petdiff.uncertainty.audit.places import Places
 from petdiff.uncertainty.audit.record import (
@@ -60,7 +67,7 @@ def audit(measured: PETImage, denoised: PETImage, *, alpha: float = ALPHA) -> Au
     _require_comparable(measured, denoised)
     grid = WorkingGrid.of(measured.shape, measured.affine)
     y, x = (grid.means(scan.values) for scan in (measured, denoised))
-    body = _without_faces(body_mask(y, grid.spacing_mm), grid.spacing_mm)
+    body = without_faces(body_mask(y, grid.spacing_mm), grid.spacing_mm)
     if not (y > 0).any() or not body.any():
         return _nothing(measured, alpha)
     pairs = list(zip(*(at_scales(scan, grid.spacing_mm) for scan in (y, x)), strict=True))
@@ -68,7 +75,7 @@ def audit(measured: PETImage, denoised: PETImage, *, alpha: float = ALPHA) -> Au
         raise InputRefused(
             f"voxels of {max(grid.spacing_mm):.3g} mm are larger than the largest ball of the audit"
         )
-    compared = _compared(pairs, body, grid)
+    compared = compared_scales(pairs, body, grid)
     places = Places.of([one.z for one in compared], body)
     needed = places.threshold(alpha)
     found = [
@@ -92,7 +99,7 @@ def audit(measured: PETImage, denoised: PETImage, *, alpha: float = ALPHA) -> Au
     )
 
 
-def _without_faces(body: NDArray[np.bool_], spacing_mm: Spacing) -> NDArray[np.bool_]:
+def without_faces(body: NDArray[np.bool_], spacing_mm: Spacing) -> NDArray[np.bool_]:
     """Return the body without what lies near the scan's faces, beyond which nothing is known.
 
     At the faces a ball holds fewer voxels, and a scan's first and last planes are its noisiest.
@@ -127,7 +134,7 @@ def _require_comparable(measured: PETImage, denoised: PETImage) -> None:
         )
 
 
-def _compared(
+def compared_scales(
     pairs: list[tuple[AtScale, AtScale]], body: NDArray[np.bool_], grid: WorkingGrid
 ) -> list[Compared]:
     """Return the two scans compared at each scale; no deviation is outside the body."""
@@ -146,8 +153,12 @@ def _compared(
 def _finding(peak: Peak, scale: Compared, places: Places, grid: WorkingGrid) -> Finding:
     at = peak.at
     x, y, z = grid.position_mm(peak.place)
+    measured, denoised = (
+        stands_out(one.mean, at, one.radius_mm, grid.spacing_mm)
+        for one in (scale.measured, scale.denoised)
+    )
     return Finding(
-        kind=kind_of(float(scale.measured.contrast[at]), float(scale.denoised.contrast[at])),
+        kind=kind_of(measured, denoised),
         position_mm=(round(x, 1), round(y, 1), round(z, 1)),
         voxel=grid.voxel(peak.place),
         diameter_mm=_diameter(scale),

@@ -103,6 +103,24 @@ def _highest(scales: Sequence[Compared], needed: float) -> tuple[Volume, NDArray
     return height, which
 
 
+def stands_out(mean: Volume, at: tuple[int, int, int], radius_mm: float, spacing: Spacing) -> float:
+    """Return how far a ball stands out of the balls around it: its mean less their median.
+
+    mean  of the ball around each voxel [i, j, k]; the others are a diameter away along each axis
+
+    A hot organ beside the ball raises one of the six, and hence hardly their median. It would make
+    the contrast to a larger ball negative, as if the place were a cold focus.
+    """
+    around = []
+    for axis, (here, size) in enumerate(zip(at, spacing, strict=True)):
+        step = max(round(2 * radius_mm / size), 1)
+        for there in (here - step, here + step):
+            place = list(at)
+            place[axis] = min(max(there, 0), mean.shape[axis] - 1)
+            around.append(mean[tuple(place)])
+    return float(mean[at] - np.median(around))
+
+
 def kind_of(measured_contrast: float, denoised_contrast: float) -> Kind:
     """Say what a difference is, from how far a focus stands out in each of the two scans.
 
