@@ -7,7 +7,7 @@ import pytest
 
 from petdiff.evaluation.cohort import check_rows as module
 from petdiff.evaluation.cohort.check_rows import alarm_rows, audit_rows
-from petdiff.evaluation.cohort.definition import Asked
+from petdiff.evaluation.cohort.definition import ComparedMethod
 from petdiff.evaluation.protocol import prepare
 from petdiff.uncertainty.alarm.features import describe
 from petdiff.uncertainty.alarm.reference import Reference
@@ -18,7 +18,7 @@ from support.audited import PLACE, VOXEL_MM, body, image, lesion, measured
 
 BODY = body()
 LESION = lesion(5.0)
-MODEL = Asked(model="flow3d")
+MODEL = ComparedMethod(model="flow3d")
 
 
 def found(data: np.ndarray, answer: np.ndarray, full: np.ndarray) -> dict[str, float | None]:
@@ -50,7 +50,7 @@ def test_findings_are_counted_and_the_full_dose_scan_says_which_are_false(
 def test_the_measured_scan_and_an_answer_that_cannot_be_audited_have_no_rows() -> None:
     assert found(measured(BODY), 5 * BODY, BODY) == {}
     case = prepare(BODY, image(BODY).spacing_mm)
-    assert not list(audit_rows(Asked(model="measured"), image(BODY), BODY, case))
+    assert not list(audit_rows(ComparedMethod(model="measured"), image(BODY), BODY, case))
 
 
 def test_a_finding_is_seen_at_the_audit_s_scale() -> None:
@@ -80,5 +80,5 @@ def test_an_alarm_is_a_figure_of_a_model_with_a_reference(monkeypatch: pytest.Mo
         assert rows["alarm_score"] == usual.judge(describe(image(values))).score
         raised.append(rows["alarms"])
     assert raised == [0, 1]
-    assert not list(alarm_rows(Asked(model="unet3d"), scans[0]))
-    assert not list(alarm_rows(Asked(model="gaussian"), scans[0]))
+    assert not list(alarm_rows(ComparedMethod(model="unet3d"), scans[0]))
+    assert not list(alarm_rows(ComparedMethod(model="gaussian"), scans[0]))

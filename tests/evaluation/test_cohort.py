@@ -21,7 +21,14 @@ from scipy import stats
 import petdiff
 from petdiff.errors import PetdiffError, UsageError
 from petdiff.evaluation.cohort import unit as cohort_unit
-from petdiff.evaluation.cohort.definition import Asked, Cohort, Unit, identity, read_cohort, units
+from petdiff.evaluation.cohort.definition import (
+    Cohort,
+    ComparedMethod,
+    Unit,
+    identity,
+    read_cohort,
+    units,
+)
 from petdiff.evaluation.cohort.run import run_cohort
 from petdiff.evaluation.cohort.stored import StoredReading
 from petdiff.evaluation.cohort.summary import summarise
@@ -65,7 +72,7 @@ def test_methods_may_be_a_table_and_a_model_a_file_beside_the_cohort(tmp_path: P
         '"mine.safetensors" = {}\n'
     )
     cohort = read_cohort(write(tmp_path, text))
-    assert cohort.methods["drawn"] == Asked(model="flow3d", steps=4, samples=2)
+    assert cohort.methods["drawn"] == ComparedMethod(model="flow3d", steps=4, samples=2)
     assert list(cohort.methods) == ["measured", "quick", "drawn", "mine"]
     assert cohort.methods["mine"].model == str(tmp_path.resolve() / "mine.safetensors")
     digests = identity(cohort)["weights_sha256"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from petdiff.evaluation.cohort import interval_rows as module
-from petdiff.evaluation.cohort.definition import Asked
+from petdiff.evaluation.cohort.definition import ComparedMethod
 from petdiff.evaluation.cohort.interval_rows import interval_rows
 from petdiff.evaluation.protocol import Case, prepare
 from petdiff.image import PETImage
@@ -50,7 +50,7 @@ def calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_share_of_voxels_within_their_interval_and_its_width() -> None:
     low, case = scan()
-    found = interval_rows(Asked(model="flow3d"), FLOW3D, low, low.suv, case)
+    found = interval_rows(ComparedMethod(model="flow3d"), FLOW3D, low, low.suv, case)
     rows = {row.metric: row for row in found}
     assert set(rows) == {"within_interval_50", "within_interval_90", "interval_width_90"}
     assert rows["within_interval_90"].value is not None
@@ -63,10 +63,14 @@ def test_share_of_voxels_within_their_interval_and_its_width() -> None:
 
 @pytest.mark.parametrize(
     "asked",
-    [Asked(model="measured"), Asked(model="unet3d"), Asked(model="flow3d", steps=4)],
+    [
+        ComparedMethod(model="measured"),
+        ComparedMethod(model="unet3d"),
+        ComparedMethod(model="flow3d", steps=4),
+    ],
     ids=["filter", "no calibration", "other steps"],
 )
-def test_what_has_no_calibrated_answer_has_no_rows(asked: Asked) -> None:
+def test_what_has_no_calibrated_answer_has_no_rows(asked: ComparedMethod) -> None:
     low, case = scan()
     method = None if asked.is_filter else FLOW3D
     assert not list(interval_rows(asked, method, low, low.suv, case))
@@ -78,10 +82,10 @@ def test_image_of_several_samples_is_that_of_one_call_where_the_method_has_one(
 ) -> None:
     low, case = scan()
     method: Any = SimpleNamespace(answers_in_one_call=in_one_call, sampling_steps=6)
-    asked = Asked(model="flow3d", samples=3)
+    asked = ComparedMethod(model="flow3d", samples=3)
     assert bool(list(interval_rows(asked, method, low, low.suv, case))) == in_one_call
 
 
 def test_voxels_that_were_not_calibrated_have_no_rows() -> None:
     low, case = scan(mm=1.65)
-    assert not list(interval_rows(Asked(model="flow3d"), FLOW3D, low, low.suv, case))
+    assert not list(interval_rows(ComparedMethod(model="flow3d"), FLOW3D, low, low.suv, case))

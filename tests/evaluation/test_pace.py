@@ -7,10 +7,10 @@ import multiprocessing
 import pytest
 
 from petdiff.evaluation.cohort import pace
-from petdiff.evaluation.cohort.definition import Asked, Cohort, units
+from petdiff.evaluation.cohort.definition import Cohort, ComparedMethod, units
 from petdiff.evaluation.cohort.pace import Pace, Pacing, Reporter
 
-METHODS = {"measured": Asked(model="measured"), "slow": Asked(model="flow3d")}
+METHODS = {"measured": ComparedMethod(model="measured"), "slow": ComparedMethod(model="flow3d")}
 
 
 def test_long_models_are_announced_once_with_the_time_of_all_scans() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from petdiff.data.fingerprint import fingerprint
 from petdiff.evaluation.cohort import unit as cohort_unit
-from petdiff.evaluation.cohort.definition import Asked, Cohort, Unit
+from petdiff.evaluation.cohort.definition import Cohort, ComparedMethod, Unit
 from petdiff.evaluation.cohort.stored import Done, read_unit, store_unit
 from petdiff.evaluation.cohort.summary import summarise, training_patients
 from petdiff.evaluation.cohort.table import tabulate
@@ -31,7 +31,7 @@ def test_training_patients_are_named_in_summary_and_page(
         lambda low, *_, **__: SimpleNamespace(image=low, uncertainty=None),
     )
     cohort_unit._training_patients.cache_clear()
-    methods = {"measured": Asked(model="measured"), "ours": Asked(model="flow3d")}
+    methods = {"measured": ComparedMethod(model="measured"), "ours": ComparedMethod(model="flow3d")}
     done: list[Done] = []
     for seed, one in scans.items():
         unit = Unit(f"unit-{seed}", f"patient-{seed}", "own", "own", seed)

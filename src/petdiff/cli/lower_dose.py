@@ -22,12 +22,12 @@ def thin(
     quiet: Quiet = False,
 ) -> None:
     """Turn a full-dose scan into what a share of its dose would have shown."""
-    from petdiff.commands.thin import Asked, thin_file
+    from petdiff.commands.thin import ThinRequest, thin_file
 
     drf = low_dose(dose)
     assert drf is not None  # --dose is required
-    asked = Asked(scan, drf, seed, series, units, suv_factor, to)
-    for path in thin_file(asked, output, quiet=quiet):
+    request = ThinRequest(scan, drf, seed, series, units, suv_factor, to)
+    for path in thin_file(request, output, quiet=quiet):
         print_result(path)
 
 

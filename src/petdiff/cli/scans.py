@@ -68,11 +68,13 @@ def measure(
     quiet: Quiet = False,
 ) -> None:
     """Measure regions of a run: mean, maximum, peak and volume, each with its interval."""
-    from petdiff.commands.measure import Asked, as_text, measure_file
+    from petdiff.commands.measure import MeasureRequest, as_text, measure_file
 
     spheres = tuple(sphere or ())
-    asked = Asked(run, scan, mask, names, spheres, lesions, kind, resample, interval, frame)
-    record = measure_file(asked, output, sr, quiet=quiet)
+    request = MeasureRequest(
+        run, scan, mask, names, spheres, lesions, kind, resample, interval, frame
+    )
+    record = measure_file(request, output, sr, quiet=quiet)
     print_result(record.model_dump_json(indent=2) if json else as_text(record))
 
 

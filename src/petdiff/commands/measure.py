@@ -26,8 +26,8 @@ from petdiff.runs import whole_folder, write_json
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Hold what was asked for.
+class MeasureRequest:
+    """What to measure in which run.
 
     run      output folder of `petdiff denoise`, or a run.json
     scan     measured scan, if it is not where run.json says
@@ -71,7 +71,11 @@ class MeasuresRecord(RunFacts):
 
 
 def measure_file(
-    asked: Asked, output: Path | None = None, report: Path | None = None, *, quiet: bool = False
+    request: MeasureRequest,
+    output: Path | None = None,
+    report: Path | None = None,
+    *,
+    quiet: bool = False,
 ) -> MeasuresRecord:
     """Measure the regions of a run.
 
@@ -80,9 +84,9 @@ def measure_file(
     """
     progress = Progress(quiet)
     if output is None:
-        return _measured(asked, None, report, progress)
+        return _measured(request, None, report, progress)
     with whole_folder(output) as folder:
-        record = _measured(asked, folder, report, progress)
+        record = _measured(request, folder, report, progress)
         write_json(folder / "measures.json", record)
         write_csv(folder / "measures.csv", record.measurement)
     return record
@@ -94,14 +98,14 @@ def as_text(record: MeasuresRecord) -> str:
 
 
 def _measured(
-    asked: Asked, folder: Path | None, report: Path | None, progress: Progress
+    request: MeasureRequest, folder: Path | None, report: Path | None, progress: Progress
 ) -> MeasuresRecord:
     with progress.stage("reading"):
-        run = read_run(asked.run, asked.scan, frame=asked.frame)
-        regions = _regions(asked, run)
+        run = read_run(request.run, request.scan, frame=request.frame)
+        regions = _regions(request, run)
     with progress.stage("measuring"):
-        found = measure_run(run, regions, level=asked.level)
-        if asked.lesions is not None:
+        found = measure_run(run, regions, level=request.level)
+        if request.lesions is not None:
             found = found.model_copy(update={"notes": (*found.notes, FOUND_NOTE)})
     model = run.record.denoising.model
     if report is not None:
@@ -110,9 +114,9 @@ def _measured(
         with progress.stage("page"), progress.optional(folder / "measures.html"):
             _page(folder / "measures.html", run, found)
     return MeasuresRecord(
-        run=str(asked.run),
-        frame=asked.frame,
-        mask=None if asked.mask is None else str(asked.mask),
+        run=str(request.run),
+        frame=request.frame,
+        mask=None if request.mask is None else str(request.mask),
         model=Path(model.name).name,
         model_sha256=model.sha256,
         drf=run.record.denoising.drf,
@@ -133,16 +137,16 @@ def _page(path: Path, run: Run, found: Measurement) -> None:
     )
 
 
-def _regions(asked: Asked, run: Run) -> list[Region]:
+def _regions(request: MeasureRequest, run: Run) -> list[Region]:
     scan = run.measured
     found: list[Region] = []
-    if asked.mask is not None:
+    if request.mask is not None:
         found += read_regions(
-            asked.mask, scan, names=asked.names, kind=asked.kind, resample=asked.resample
+            request.mask, scan, names=request.names, kind=request.kind, resample=request.resample
         )
-    found += _spheres(asked, scan)
-    if asked.lesions is not None:
-        least = None if asked.lesions == "auto" else _threshold(asked.lesions)
+    found += _spheres(request, scan)
+    if request.lesions is not None:
+        least = None if request.lesions == "auto" else _threshold(request.lesions)
         found += find_lesions(run.denoised, least)
     return found
 
@@ -154,12 +158,14 @@ def _threshold(text: str) -> float:
     return value
 
 
-def _spheres(asked: Asked, scan: PETImage) -> list[Region]:
+def _spheres(request: MeasureRequest, scan: PETImage) -> list[Region]:
     found = []
-    for number, text in enumerate(asked.spheres, 1):
+    for number, text in enumerate(request.spheres, 1):
         sizes = numbers(text, "--sphere")
         if len(sizes) != 4 or not 0 < sizes[3] <= 500:
             raise UsageError(f"--sphere {text}: give X,Y,Z,R in mm, with a radius above 0")
-        name = "sphere" if len(asked.spheres) == 1 else f"sphere {number}"
-        found.append(ball_region(sizes[:3], sizes[3], scan, name=name, kind=asked.kind or "sphere"))
+        name = "sphere" if len(request.spheres) == 1 else f"sphere {number}"
+        found.append(
+            ball_region(sizes[:3], sizes[3], scan, name=name, kind=request.kind or "sphere")
+        )
     return found

@@ -20,8 +20,8 @@ from petdiff.units import share_of
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What was asked for: the scan, how to read it, the dose reduction factor, the format."""
+class ThinRequest:
+    """What to thin: the scan, how to read it, the dose reduction factor, the format."""
 
     scan: Path
     drf: float
@@ -40,7 +40,7 @@ class ThinRunRecord(RunFacts):
     thinning: ThinningRecord
 
 
-def thin_file(asked: Asked, output: Path, *, quiet: bool = False) -> list[Path]:
+def thin_file(request: ThinRequest, output: Path, *, quiet: bool = False) -> list[Path]:
     """Thin one scan into the new folder `output`, which appears whole or not at all.
 
     Returns the paths of what it holds: the thinned scan, of frames the mean of all of them too, and
@@ -50,16 +50,19 @@ def thin_file(asked: Asked, output: Path, *, quiet: bool = False) -> list[Path]:
     with whole_folder(output) as folder:
         with progress.stage("reading"):
             scan = read(
-                asked.scan, series=asked.series, units=asked.units, suv_factor=asked.suv_factor
+                request.scan,
+                series=request.series,
+                units=request.units,
+                suv_factor=request.suv_factor,
             )
         with progress.stage("thinning"):
-            found = thin(scan, asked.drf, seed=asked.seed)
+            found = thin(scan, request.drf, seed=request.seed)
         for warning in found.record.warnings:
             progress.say(f"warning {warning}")
         with progress.stage("writing"):
-            _write(asked, found, folder, several=isinstance(scan, PETFrames))
+            _write(request, found, folder, several=isinstance(scan, PETFrames))
         record = ThinRunRecord(
-            scan=str(asked.scan),
+            scan=str(request.scan),
             input=ScanFacts.of(found.full),
             thinning=found.record,
             seconds=dict(progress.seconds),
@@ -69,19 +72,19 @@ def thin_file(asked: Asked, output: Path, *, quiet: bool = False) -> list[Path]:
     return [Path(output) / name for name in names]
 
 
-def _write(asked: Asked, found: Thinned, folder: Path, *, several: bool) -> None:
+def _write(request: ThinRequest, found: Thinned, folder: Path, *, several: bool) -> None:
     """Write the thinned scan; of frames their mean too, which has no DICOM source."""
-    form = "nifti" if several else form_of_result(Request(asked.scan, to=asked.to), found.full)
+    form = "nifti" if several else form_of_result(Request(request.scan, to=request.to), found.full)
     how = (
         f"mean of {len(found.record.frames)} of the scan's frames"
         if several
         else "noise was added to a scan of the full dose"
     )
     derivation = Derivation(
-        f"Simulated at {share_of(asked.drf)} of the dose, not measured: {how}; seed {asked.seed}; "
-        f"petdiff {__version__}; for research, not a medical device",
+        f"Simulated at {share_of(request.drf)} of the dose, not measured: {how}; "
+        f"seed {request.seed}; petdiff {__version__}; for research, not a medical device",
         model="thin",
-        series_prefix=f"SIMULATED {share_of(asked.drf)} dose",
+        series_prefix=f"SIMULATED {share_of(request.drf)} dose",
         image_kind=SIMULATED,
     )
     write(found.image, folder / f"thinned{SUFFIX[form]}", derivation)

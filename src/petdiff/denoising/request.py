@@ -10,7 +10,7 @@ from petdiff.errors import UsageError
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.inference.options import DenoiseOptions
-from petdiff.inference.run_record import Asked, Form
+from petdiff.inference.run_record import Form, RunOptions
 from petdiff.io import read
 
 # The form of the result by that of the scan.
@@ -46,9 +46,9 @@ class Request:
             recursive=self.recursive,
         )
 
-    def asked(self) -> Asked:
+    def run_options(self) -> RunOptions:
         """Return the request as run.json has it."""
-        return Asked(
+        return RunOptions(
             scan=str(self.scan),
             model=self.model,
             **self.options.settings(),

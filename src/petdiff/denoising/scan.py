@@ -213,7 +213,7 @@ def _record(
     change: ActivityChange,
 ) -> RunRecord:
     return RunRecord(
-        options=request.asked(),
+        options=request.run_options(),
         input=ScanFacts.of(image).model_copy(update={"fingerprint": known}),
         output_form=form,
         denoising=result.record,

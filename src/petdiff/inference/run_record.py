@@ -27,7 +27,7 @@ SUFFIX: Mapping[Form, str] = {
 }  # fmt: skip
 
 
-class Asked(DenoiseOptions):
+class RunOptions(DenoiseOptions):
     """The options as they were given, with defaults; `to` is the form that was asked for."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -99,7 +99,7 @@ class RunRecord(RunFacts):
               audit
     """
 
-    options: Asked
+    options: RunOptions
     input: ScanFacts
     output_form: Form
     denoising: DenoisingRecord

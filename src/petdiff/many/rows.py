@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import Field, JsonValue, ValidationError
 
 from petdiff.denoising.request import Request
-from petdiff.inference.run_record import Asked
+from petdiff.inference.run_record import RunOptions
 from petdiff.io.bids_dataset import bids_scan, folders_above
 from petdiff.io.forms import stem_of
 from petdiff.records import FileName
@@ -73,10 +73,10 @@ def store_row(output: Path, row: ScanRow) -> None:
 
 def asked_of(request: Request, sha256: str) -> dict[str, JsonValue]:
     """Return the settings on which the result of a scan depends, as they are compared."""
-    return settings_of(request.asked(), sha256)
+    return settings_of(request.run_options(), sha256)
 
 
-def settings_of(asked: Asked, sha256: str) -> dict[str, JsonValue]:
+def settings_of(asked: RunOptions, sha256: str) -> dict[str, JsonValue]:
     """Return the settings of a record in the form of `asked_of`."""
     settings = asked.model_dump(mode="json")
     kept = {key: value for key, value in settings.items() if key not in _OF_THE_PLACE}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from petdiff.errors import InputRefused
-from petdiff.evaluation.cohort.definition import MEASURED, Asked
+from petdiff.evaluation.cohort.definition import MEASURED, ComparedMethod
 from petdiff.evaluation.protocol import Case, Row, Volume
 from petdiff.image import PETImage
 from petdiff.uncertainty.alarm.reference import Reference, alarm, load_reference
@@ -15,14 +15,16 @@ from petdiff.uncertainty.audit.compare import audit
 from petdiff.uncertainty.audit.confirmation import is_confirmed
 
 
-def audit_rows(asked: Asked, low: PETImage, answer: Volume, case: Case) -> Iterator[Row]:
+def audit_rows(
+    compared: ComparedMethod, low: PETImage, answer: Volume, case: Case
+) -> Iterator[Row]:
     """Yield how many findings an audit of an answer lists, and how many of them are false.
 
     A fabrication or an omission is a false alarm if the reference has the denoised scan's contrast
     there, not the measured scan's. Nothing is yielded for the measured scan itself, and where the
     audit refuses an answer.
     """
-    if asked.model == MEASURED:
+    if compared.model == MEASURED:
         return
     denoised, reference = low.with_values(answer), low.with_values(case.reference)
     try:
@@ -38,9 +40,9 @@ def audit_rows(asked: Asked, low: PETImage, answer: Volume, case: Case) -> Itera
     yield Row("audit_false_alarms", "body", float(false), "1")
 
 
-def alarm_rows(asked: Asked, low: PETImage) -> Iterator[Row]:
+def alarm_rows(compared: ComparedMethod, low: PETImage) -> Iterator[Row]:
     """Yield whether a scan is unlike those that a model knows; nothing where no reference says."""
-    reference = None if asked.is_filter else _reference(asked.model)
+    reference = None if compared.is_filter else _reference(compared.model)
     if reference is not None:
         found = alarm(low, reference)
         yield Row("alarms", "all", float(found.alarm), "1")

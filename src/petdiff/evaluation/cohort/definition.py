@@ -44,8 +44,8 @@ _CHECKS: dict[str, Callable[[str], object]] = {
 }  # fmt: skip
 
 
-class Asked(BaseModel):
-    """A method as it is asked: a filter, or a model with steps and samples as for denoise.
+class ComparedMethod(BaseModel):
+    """A method to compare: a filter, or a model with steps and samples as for denoise.
 
     model      a filter's name, a shipped model's, or a model file's whole path
     tell_dose  the model is told each scan's dose
@@ -89,7 +89,7 @@ class Cohort(BaseModel):
     """
 
     model_config = _STRICT
-    methods: Annotated[dict[str, Asked], Field(min_length=1)]
+    methods: Annotated[dict[str, ComparedMethod], Field(min_length=1)]
     pairs: Path | None = None
     units: Units | None = None
     suv_factor: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -108,24 +108,26 @@ class Cohort(BaseModel):
     def _methods(cls, given: object) -> object:
         """Turn a list of names into a table; a method without a model is called as its model."""
         if isinstance(given, list):
-            asked_of: list[tuple[str, object]] = [(str(name), {}) for name in given]
+            of_name: list[tuple[str, object]] = [(str(name), {}) for name in given]
         elif isinstance(given, dict):
-            asked_of = list(given.items())
+            of_name = list(given.items())
         else:
             raise ValueError('give a list of names, or [methods.NAME] tables with model = "…"')
-        named = [Path(name).name.removesuffix(".safetensors") for name, _ in asked_of]
+        named = [Path(name).name.removesuffix(".safetensors") for name, _ in of_name]
         if len(set(named)) < len(named):
             raise ValueError("a method is named twice: give [methods.NAME] tables")
         return {
-            short: {"model": name, **asked} if isinstance(asked, dict) else asked
-            for short, (name, asked) in zip(named, asked_of, strict=True)
+            short: {"model": name, **compared} if isinstance(compared, dict) else compared
+            for short, (name, compared) in zip(named, of_name, strict=True)
         }
 
     @field_validator("methods")
     @classmethod
-    def _models(cls, given: dict[str, Asked], info: ValidationInfo) -> dict[str, Asked]:
+    def _models(
+        cls, given: dict[str, ComparedMethod], info: ValidationInfo
+    ) -> dict[str, ComparedMethod]:
         beside = (info.context or {}).get("folder", Path())
-        return {name: _found(name, asked, beside) for name, asked in given.items()}
+        return {name: _found(name, compared, beside) for name, compared in given.items()}
 
     @field_validator("pairs")
     @classmethod
@@ -200,13 +202,13 @@ class Unit:
     pair: PairFiles | None = None
 
 
-def judged_methods(methods: Mapping[str, Asked]) -> list[str]:
+def judged_methods(methods: Mapping[str, ComparedMethod]) -> list[str]:
     """Return the methods whose worst cases are shown: the models, or without one the filters.
 
     The measured scan is left out: its error is noise that everyone expects.
     """
-    models = [name for name, asked in methods.items() if not asked.is_filter]
-    return models or [name for name, asked in methods.items() if asked.model != MEASURED]
+    models = [name for name, compared in methods.items() if not compared.is_filter]
+    return models or [name for name, compared in methods.items() if compared.model != MEASURED]
 
 
 def read_cohort(path: Path) -> Cohort:
@@ -241,7 +243,9 @@ def units(cohort: Cohort) -> list[Unit]:
 
 def identity(cohort: Cohort) -> dict[str, object]:
     """Return what the rows depend on, JSON-able: the cohort, weights' digests, the pairs' sizes."""
-    files = {name: asked.model for name, asked in cohort.methods.items() if not asked.is_filter}
+    files = {
+        name: compared.model for name, compared in cohort.methods.items() if not compared.is_filter
+    }
     digests = {
         name: hashlib.sha256(_weights(m).read_bytes()).hexdigest() for name, m in files.items()
     }
@@ -268,29 +272,29 @@ def _bytes(scan: Path) -> int:
     return sum(part.stat().st_size for part in parts if part.is_file())
 
 
-def _found(name: str, asked: Asked, beside: Path) -> Asked:
+def _found(name: str, compared: ComparedMethod, beside: Path) -> ComparedMethod:
     """Return the settings with the model file's whole path, so that any process finds it."""
     if name == FULL_DOSE:
         raise ValueError(f"{name}: is what the reference is called; give another name")
-    if asked.is_filter:
-        if asked != Asked(model=asked.model):
-            raise ValueError(f"{name}: {asked.model} is a filter and takes no settings")
-        return asked
-    known = _weights(asked.model)
-    file = known if os.path.isfile(known) else beside / asked.model
+    if compared.is_filter:
+        if compared != ComparedMethod(model=compared.model):
+            raise ValueError(f"{name}: {compared.model} is a filter and takes no settings")
+        return compared
+    known = _weights(compared.model)
+    file = known if os.path.isfile(known) else beside / compared.model
     if os.path.isfile(file):
-        _require_tellable(name, asked, file)
-        return asked if file is known else asked.model_copy(update={"model": str(file)})
+        _require_tellable(name, compared, file)
+        return compared if file is known else compared.model_copy(update={"model": str(file)})
     from petdiff.methods.model import shipped_models
 
     raise ValueError(
-        f"{name}: {asked.model!r} is no filter ({', '.join(FILTERS)}), no shipped model "
+        f"{name}: {compared.model!r} is no filter ({', '.join(FILTERS)}), no shipped model "
         f'({", ".join(shipped_models())}) and no file: give model = "FILE.safetensors"'
     )
 
 
-def _require_tellable(name: str, asked: Asked, file: Path) -> None:
-    if asked.tell_dose:
+def _require_tellable(name: str, compared: ComparedMethod, file: Path) -> None:
+    if compared.tell_dose:
         from petdiff.methods.model import read_card
         from petdiff.methods.registry import method_of
 
@@ -334,7 +338,7 @@ def _known_keys(where: tuple[int | str, ...]) -> Collection[str]:
     """Return the keys that may stand at a place of the file."""
     if len(where) == 1:
         return Cohort.model_fields
-    return Claim.model_fields if where[0] == "claims" else Asked.model_fields
+    return Claim.model_fields if where[0] == "claims" else ComparedMethod.model_fields
 
 
 def _short(text: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from petdiff.errors import InputRefused
 from petdiff.evaluation.cohort.compared_metrics import INTERVAL_LEVELS
-from petdiff.evaluation.cohort.definition import Asked
+from petdiff.evaluation.cohort.definition import ComparedMethod
 from petdiff.evaluation.protocol import Case, Row, Volume
 from petdiff.image import PETImage
 from petdiff.uncertainty.calibration.record import Calibration, Refused
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 def interval_rows(
-    asked: Asked, method: Method | None, low: PETImage, answer: Volume, case: Case
+    compared: ComparedMethod, method: Method | None, low: PETImage, answer: Volume, case: Case
 ) -> Iterator[Row]:
     """Yield coverage and width over the body; nothing where the model has no such intervals.
 
-    method  of the model that was asked; None for a filter
+    method  of the model; None for a filter
     """
-    calibration = None if method is None else _calibration(asked.model)
+    calibration = None if method is None else _calibration(compared.model)
     if method is None or calibration is None:
         return
     from petdiff.methods.base import image_steps
 
-    if image_steps(method, asked.samples, asked.steps) != calibration.steps:
+    if image_steps(method, compared.samples, compared.steps) != calibration.steps:
         return
     for percent in INTERVAL_LEVELS:
         found = calibration.voxel_intervals(

@@ -22,8 +22,8 @@ from petdiff.evaluation.cohort.definition import (
     GAUSSIAN,
     MEASURED,
     NON_LOCAL_MEANS,
-    Asked,
     Cohort,
+    ComparedMethod,
     Unit,
     judged_methods,
 )
@@ -114,7 +114,7 @@ def measure_unit(cohort: Cohort, unit: Unit) -> Measured:
     return measure_scans(scans, cohort.methods, unit)
 
 
-def measure_scans(scans: Scans, methods: Mapping[str, Asked], unit: Unit) -> Measured:
+def measure_scans(scans: Scans, methods: Mapping[str, ComparedMethod], unit: Unit) -> Measured:
     """Measure every method's answer to every low-dose scan against the full-dose scan."""
     full = scans.full
     lesions = list(_inside(scans.lesions, full))
@@ -124,28 +124,28 @@ def measure_scans(scans: Scans, methods: Mapping[str, Asked], unit: Unit) -> Mea
     rows = [CohortRow(1.0, FULL_DOSE, *row) for row in case.figures]
     snapshots = Snapshots()
     read: dict[tuple[str, float], Twins] = {}
-    for asked in methods.values():  # so that no scan's time is that of loading a model
-        if not asked.is_filter:
-            _model(asked.model)
+    for compared in methods.values():  # so that no scan's time is that of loading a model
+        if not compared.is_filter:
+            _model(compared.model)
     for dose, low in scans.lows.items():
         answers = {FULL_DOSE: full.suv}
         found: list[CohortRow] = []
-        for name, asked in methods.items():
+        for name, compared in methods.items():
             start = time.perf_counter()
-            answer = _answer(asked, low, dose, case, unit.seed, Reporter(name))
+            answer = _answer(compared, low, dose, case, unit.seed, Reporter(name))
             seconds = time.perf_counter() - start
             answers[name] = answer.suv
-            method = None if asked.is_filter else _model(asked.model).method
+            method = None if compared.is_filter else _model(compared.model).method
             measured = [
                 *measure_scan(case, answer.suv),
-                *_about(asked, answer, case, seconds),
-                *interval_rows(asked, method, low, answer.suv, case),
-                *audit_rows(asked, low, answer.suv, case),
-                *alarm_rows(asked, low),
+                *_about(compared, answer, case, seconds),
+                *interval_rows(compared, method, low, answer.suv, case),
+                *audit_rows(compared, low, answer.suv, case),
+                *alarm_rows(compared, low),
             ]
             found += [CohortRow(dose, name, *row) for row in measured]
             if scans.twin:
-                without = _twin_answer(asked, scans.twin, dose, answer.strength, case, unit)
+                without = _twin_answer(compared, scans.twin, dose, answer.strength, case, unit)
                 assert dose is not None  # as of every simulated scan
                 read[name, dose] = Twins(answer.suv, without)
         rows += found
@@ -195,7 +195,7 @@ def _read(cohort: Cohort, unit: Unit) -> Scans:
 
 
 def _answer(
-    asked: Asked,
+    compared: ComparedMethod,
     low: PETImage,
     dose: Drf,
     case: Case,
@@ -203,29 +203,31 @@ def _answer(
     report: Reporter | None = None,
 ) -> Answer:
     """Return what a method makes of a scan; filters get the best strength against full dose."""
-    if asked.model == MEASURED:
+    if compared.model == MEASURED:
         return Answer(low.suv)
-    if asked.model == GAUSSIAN:
+    if compared.model == GAUSSIAN:
         return Answer(*best_gaussian(low.suv, case.reference, case.spacing_mm, case.body))
-    if asked.model == NON_LOCAL_MEANS:
+    if compared.model == NON_LOCAL_MEANS:
         return Answer(*best_non_local_means(low.suv, case.reference, case.body))
-    return _denoised(asked, low, dose, seed, report)
+    return _denoised(compared, low, dose, seed, report)
 
 
 def _twin_answer(
-    asked: Asked, twin: Scans, dose: Drf, strength: float, case: Case, unit: Unit
+    compared: ComparedMethod, twin: Scans, dose: Drf, strength: float, case: Case, unit: Unit
 ) -> Volume:
     """Return the method's answer to the twin; a filter keeps its strength for the patient."""
     low = twin.lows[dose]
-    if asked.model == GAUSSIAN:
+    if compared.model == GAUSSIAN:
         return gaussian(low.suv, case.spacing_mm, strength)
-    if asked.model == NON_LOCAL_MEANS:
+    if compared.model == NON_LOCAL_MEANS:
         chosen = (strength,) if strength else ()
         return best_non_local_means(low.suv, case.reference, case.body, chosen).suv
-    return _answer(asked, low, dose, case, unit.seed).suv
+    return _answer(compared, low, dose, case, unit.seed).suv
 
 
-def _denoised(asked: Asked, low: PETImage, dose: Drf, seed: int, report: Reporter | None) -> Answer:
+def _denoised(
+    compared: ComparedMethod, low: PETImage, dose: Drf, seed: int, report: Reporter | None
+) -> Answer:
     import torch
 
     from petdiff.inference.denoise import denoise
@@ -233,10 +235,10 @@ def _denoised(asked: Asked, low: PETImage, dose: Drf, seed: int, report: Reporte
     generator = torch.Generator().manual_seed(seed)
     result = denoise(
         low,
-        _model(asked.model),
-        steps=asked.steps,
-        samples=asked.samples,
-        drf=dose if asked.tell_dose else None,  # one's own pairs may not state theirs
+        _model(compared.model),
+        steps=compared.steps,
+        samples=compared.samples,
+        drf=dose if compared.tell_dose else None,  # one's own pairs may not state theirs
         generator=generator,
         callback=report,
     )
@@ -252,12 +254,12 @@ def _model(name: str) -> Model:
     return load_model(name)
 
 
-def _trained_on(methods: Mapping[str, Asked], full: PETImage) -> list[str]:
+def _trained_on(methods: Mapping[str, ComparedMethod], full: PETImage) -> list[str]:
     """Return the methods whose model's card lists this full-dose scan among its training scans."""
     return [
         name
-        for name, asked in methods.items()
-        if not asked.is_filter and was_trained_on(full, _training_patients(asked.model))
+        for name, compared in methods.items()
+        if not compared.is_filter and was_trained_on(full, _training_patients(compared.model))
     ]
 
 
@@ -269,14 +271,14 @@ def _training_patients(name: str) -> frozenset[str]:
     return frozenset(one for one in names if isinstance(one, str))
 
 
-def _about(asked: Asked, answer: Answer, case: Case, seconds: float) -> Iterator[Row]:
+def _about(compared: ComparedMethod, answer: Answer, case: Case, seconds: float) -> Iterator[Row]:
     yield Row("seconds", "all", seconds, "s")
     if answer.spread is not None:
         told = coverage(case.reference, answer.suv, answer.spread, case.body)
         yield from (Row(metric, "body", value, "1") for metric, value in told.items())
-    if asked.model == GAUSSIAN:
+    if compared.model == GAUSSIAN:
         yield Row("filter_strength", "all", answer.strength, "mm")
-    elif asked.model == NON_LOCAL_MEANS:
+    elif compared.model == NON_LOCAL_MEANS:
         yield Row("filter_strength", "all", answer.strength, "1")
 
 
