@@ -14,6 +14,7 @@ from scipy.ndimage import (
 from petdiff.image import PETImage
 from petdiff.volume.regions import (
     AIR_SHARE,
+    Blocks,
     block_edges,
     block_sums,
     block_volumes,
@@ -65,13 +66,15 @@ def describe(image: PETImage) -> dict[str, float]:
     typical = typical_uptake(values[body]) if body.any() else 0.0
     if typical <= 0:
         return {}
-    found = _noise(values, typical) | _uptake(image, typical) | _coverage(body, spacing)
+    edges = block_edges(image.shape, image.spacing_mm, UPTAKE_MM)
+    blocks = block_sums(image.values, edges) / block_volumes(image.shape, edges)
+    found = _noise(values, typical) | _uptake(blocks, typical) | _coverage(body, spacing)
     if not _is_cropped(body):
         found |= _width(body, spacing) | _rim(values, body, spacing, typical)
         outside = np.abs(values[~body]).mean()
         found["air"] = float(np.log(max(outside / typical, 1e-4)))
     if image.in_suv:
-        found["scale"] = float(np.log(_mean_uptake(image)))
+        found["scale"] = float(np.log(_mean_uptake(blocks)))
     return found
 
 
@@ -106,11 +109,9 @@ def _second(values: Volume, axis: int) -> Volume:
     return np.asarray(convolve1d(values, [-0.25, 0.5, -0.25], axis=axis, mode="nearest"))
 
 
-def _uptake(image: PETImage, typical: float) -> dict[str, float]:
+def _uptake(blocks: Blocks, typical: float) -> dict[str, float]:
     """Return quantiles of the uptake of the body's blocks of 8 mm, over that of ordinary tissue."""
-    edges = block_edges(image.shape, image.spacing_mm, UPTAKE_MM)
-    means = block_sums(image.values, edges) / block_volumes(image.shape, edges)
-    body = means[means > AIR_SHARE * typical]
+    body = blocks[blocks > AIR_SHARE * typical]
     if not body.size:
         return {}
     found = np.quantile(body, QUANTILES) / typical
@@ -118,17 +119,15 @@ def _uptake(image: PETImage, typical: float) -> dict[str, float]:
     return {name: float(value) for name, value in zip(HISTOGRAM, logs, strict=True)}
 
 
-def _mean_uptake(image: PETImage) -> float:
+def _mean_uptake(blocks: Blocks) -> float:
     """Return the mean over the body and what it encloses.
 
     The outline is that of the smoothed scan, so that it is the same at 1/100 of the dose.
     """
-    edges = block_edges(image.shape, image.spacing_mm, UPTAKE_MM)
-    means = block_sums(image.values, edges) / block_volumes(image.shape, edges)
-    smooth = gaussian_filter(means, 1.0, mode="nearest")
+    smooth = gaussian_filter(blocks, 1.0, mode="nearest")
     body = smooth > AIR_SHARE * typical_uptake(smooth)
     outline = np.stack([binary_fill_holes(plane) for plane in np.moveaxis(body, 2, 0)], axis=2)
-    return max(float(means[outline].mean()), 1e-6)
+    return max(float(blocks[outline].mean()), 1e-6)
 
 
 def _is_cropped(body: Body) -> bool:
