@@ -46,3 +46,8 @@ def significant(value: float, digits: int) -> str:
     """Return a number with so many significant digits, a large one without exponent: 5780."""
     text = f"{value:.{digits}g}"
     return f"{float(text):.0f}" if "e+" in text else text
+
+
+def counted(count: int, what: str) -> str:
+    """Return how many there are: 1 patient, 2 patients."""
+    return f"{count} {what}{'' if count == 1 else 's'}"

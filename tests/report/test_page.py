@@ -326,7 +326,7 @@ def test_crosshair_moves_and_reads_the_files_voxel(
         assert values["measured"] == pytest.approx(before, abs=0.0051)
         assert values["denoised"] == pytest.approx(after, abs=0.0051)
         assert values["difference"] == pytest.approx(after - before, abs=0.0102)
-        assert values["spread"] == pytest.approx(abs(scan(5).suv[voxel]), abs=0.0051)
+        assert values["uncertainty"] == pytest.approx(abs(scan(5).suv[voxel]), abs=0.0051)
     assert len(seen) == len(moves)
 
 

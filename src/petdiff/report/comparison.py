@@ -27,6 +27,7 @@ from petdiff.report import comparison_plots as plots
 from petdiff.report.comparison_lesions import lesion_section
 from petdiff.report.html_page import header, part, write_html, written_now
 from petdiff.report.png import png
+from petdiff.units import counted
 
 LARGEST_PAGE_BYTES = 15_000_000
 _MOST_CASES = 6
@@ -150,21 +151,17 @@ def _peaks(done: Sequence[Done]) -> list[plots.Peak]:
 
 
 def _scope(cohort: Cohort, summary: Summary) -> str:
-    people = _counted(summary.patients, "patient")
-    doses = _counted(len(summary.means["psnr_db"]) - 1, "dose")
+    people = counted(summary.patients, "patient")
+    doses = counted(len(summary.means["psnr_db"]) - 1, "dose")
     if cohort.pairs is not None:
         return f"{people} (own pairs), {doses}, {len(summary.methods)} methods"
     voxels = f"{cohort.voxel_mm:g} mm voxels" if cohort.voxel_mm else "the scanners' own voxels"
     return (
         f"{people} (simulated, seed {cohort.seed} on; {cohort.extent}; {voxels}) × "
-        f"{_counted(len(cohort.scanners), 'scanner')} × "
-        f"{_counted(len(cohort.tracers), 'tracer')} × {doses}: "
+        f"{counted(len(cohort.scanners), 'scanner')} × "
+        f"{counted(len(cohort.tracers), 'tracer')} × {doses}: "
         f"{summary.scans} low-dose scans, {len(summary.methods)} methods"
     )
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _warnings(summary: Summary) -> str:

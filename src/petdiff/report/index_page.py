@@ -15,6 +15,7 @@ from petdiff import __version__
 from petdiff.records import NOTICE, FileName
 from petdiff.report.html_page import part, write_html, written_now
 from petdiff.terminal import one_line
+from petdiff.units import counted
 
 # The pictures are files beside the page.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' file:"
@@ -74,7 +75,7 @@ def _scan(entry: IndexEntry) -> str:
     if entry.page is not None:
         picture = f'<a href="{_link(entry.page)}">{picture or "page"}</a>'
     notes = "".join(f"<li>{escape(one_line(note))}</li>" for note in entry.warnings)
-    head = f"<summary>{len(entry.warnings)} warning(s)</summary>"
+    head = f"<summary>{counted(len(entry.warnings), 'warning')}</summary>"
     listed = f"<details>{head}<ul>{notes}</ul></details>" if notes else ""
     return (
         f'<article class="{entry.status}">{picture}<h2>{name}</h2><p>{escape(_told(entry))}</p>'
@@ -85,7 +86,7 @@ def _scan(entry: IndexEntry) -> str:
 def _told(entry: IndexEntry) -> str:
     if entry.status != "denoised":
         return f"{entry.status}: {one_line(entry.reason)}" if entry.reason else entry.status
-    change = "" if entry.change is None else f" · activity {entry.change:+.2%}"
+    change = "" if entry.change is None else f" · activity {entry.change:+z.2%}"
     return f"{entry.seconds:.1f} s{change}"
 
 

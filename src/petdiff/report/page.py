@@ -23,6 +23,7 @@ from petdiff.report.notices import millimetres, notices
 from petdiff.report.trained_on import trained_on
 from petdiff.report.volume_viewer import WITHOUT_VIEWER, viewer_part
 from petdiff.terminal import one_line
+from petdiff.units import counted
 from petdiff.volume.activity import ActivityChange
 
 
@@ -77,12 +78,13 @@ def record_rows(record: RunRecord) -> list[tuple[str, str]]:
     """
     scan, run = record.input, record.denoising
     model, suv = run.model, scan.suv
+    calls = f"{counted(run.steps, 'step')}, {counted(run.samples, 'sample')}"
     rows = [
         ("model", model.title or Path(model.name).name),
         ("weights, SHA-256", model.sha256),
         ("method and licence", f"{model.method}; {model.licence}"),
         ("trained on", trained_on(model.training).sentence),
-        ("asked", f"{run.steps} step(s), {run.samples} sample(s), seed {run.seed}"),
+        ("asked", f"{calls}, seed {run.seed}"),
         ("interval", _interval(record.options.interval)),
         ("device", f"{run.device}; {run.precision}"),
         ("alarm", "" if record.alarm is None else record.alarm.sentence),

@@ -368,7 +368,7 @@
     addColumn("difference", change, "change", () => [-tops.change, tops.change], unit);
     if (spread) {
       tops.spread = geometry.auto.spread;
-      addColumn("spread", spread, "hot", () => [0, tops.spread], `${unit}, 1 SD`);
+      addColumn("uncertainty", spread, "hot", () => [0, tops.spread], `${unit}, 1 SD`);
     }
     for (const label of document.querySelectorAll("label.spread")) label.hidden = !spread;
     projector = new Projector(shape, spacing);
