@@ -140,7 +140,7 @@ def test_full_dose_scans_alone_adapt_a_model(
     base, run, config = tmp_path / "base.safetensors", tmp_path / "run", tmp_path / "recipe.toml"
     method = Flow3D.create("tiny")
     save_model(base, method.network, method.card({}), torch.float32)
-    config.write_text('preset = "tiny"\nsteps = 2\npatches_per_volume = 4\nsimulated_share = 0.0\n')
+    config.write_text('preset = "tiny"\nsteps = 1\nsimulated_share = 0.0\n')
     train = ["train", "flow3d", "-o", str(run), "--data", str(scans), "--config", str(config)]
     assert cli.run([*train, "--init", str(base), "--device", "cpu"]) == 0
     said = capsys.readouterr().err

@@ -13,7 +13,7 @@ from petdiff.image import PETImage
 from petdiff.io import write
 from petdiff.methods.flow3d import Flow3D
 from petdiff.thinning.thin import MeasuredScan
-from petdiff.training.supply import simulated
+from petdiff.training.supply import full_dose, simulated
 from petdiff.training.supply.full_dose import ThinnedCrops, store_full_dose, store_thinned
 from petdiff.training.supply.own_pairs import stored_image
 from petdiff.training.supply.paired_volumes import PairedVolumes
@@ -22,6 +22,12 @@ from petdiff.volume.orientation import turned
 
 SHAPE = (30, 26, 34)
 METHOD = Flow3D.create("tiny")
+
+
+@pytest.fixture(autouse=True)
+def _one_dose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each crop is thinned to one dose instead of three, which is faster."""
+    monkeypatch.setattr(full_dose, "_LOWS", 1)
 
 
 def body(seed: int, shape: float = 60.0) -> np.ndarray:
