@@ -213,7 +213,8 @@ def print_table(found: list[tuple[str, Features]], reference: Reference, base: R
     for kind in dict.fromkeys(name for name, _ in found):
         own, other = (scores(kind, by) for by in (reference, base))
         areas = f"{auroc(ordinary[0], own):.2f} | {auroc(ordinary[1], other):.2f}"
-        print(f"| {kind} | {len(own)} | {np.mean(own > reference.threshold):.0%} | {areas} |")
+        alarms = [reference.judge(one).alarm for name, one in found if name == kind]
+        print(f"| {kind} | {len(own)} | {np.mean(alarms):.0%} | {areas} |")
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+import petdiff
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
 from petdiff.uncertainty.alarm.features import WORDS, describe
@@ -169,3 +170,17 @@ def test_the_default_model_has_a_reference_that_knows_a_picture_is_no_scan() -> 
     record = alarm(image(steps.astype(np.float32)), reference)
     assert record.alarm
     assert record.score > 3 * reference.threshold
+
+
+@pytest.mark.real
+def test_real_crops_raise_no_alarm_but_one_for_its_noise(test_data: Path) -> None:
+    from petdiff.methods.model import load_model, weights_path
+
+    reference = load_reference(weights_path("flow3d"), load_model("flow3d").sha256)
+    assert reference is not None
+    raised = {}
+    for path in sorted(test_data.glob("sts_fdg/*/PET_image.nii.gz")):
+        record = alarm(petdiff.read(path), reference)
+        if record.alarm:
+            raised[path.parent.name] = record.unlike[0].feature
+    assert raised == {"STS_007": WORDS["colour"]}
