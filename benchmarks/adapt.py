@@ -7,7 +7,8 @@
 The site has ten patients on the mCT Flow, every tracer in turn, of whom only full-dose scans are
 given. Four more patients of it, and one on each scanner of the training, have true low-dose scans
 at 1/4 and 1/20, on which nothing is trained. All are abdomens in voxels of 4 mm. Each step goes on
-where it was stopped. What is printed: PSNR and change of SUVpeak in lesions, before and after.
+where it was stopped. What is printed: PSNR and change of SUVpeak in lesions, before and after; on
+true low-dose scans, and on the same full-dose scans thinned.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from petdiff.io import write
 from petdiff.methods.model import Model, load_model
 from petdiff.progress import Progress
 from petdiff.simulation.study import simulate
+from petdiff.thinning.thin import MeasuredScan
 from petdiff.training.recipe import Recipe
 from petdiff.training.run import TrainOptions, train
 from petdiff.volume.regions import body_mask
@@ -69,7 +71,7 @@ def simulate_site(out: Path) -> None:
 
 def adapt(out: Path, seconds: float, volumes: str) -> None:
     """Fine-tune the default on the site's scans with the recipe's defaults."""
-    recipe = Recipe(init="flow3d", seconds=seconds, volume_cache=volumes)
+    recipe = Recipe(init="flow3d", seed=2027, seconds=seconds, volume_cache=volumes)
     options = TrainOptions(
         output=out / "run", data=out / "scans", recipe=recipe, resume=True, device="cpu"
     )
@@ -134,14 +136,19 @@ def score(twin: Twin, answer: PETImage) -> dict[str, float]:
 
 
 def scores(file: Path, twin: Twin, model: Model) -> dict[str, dict[str, float]]:
-    """Return the scores of a model's answers, by dose and whether it was told; kept in a file."""
+    """Return the scores of a model's answers by dose, kept in a file.
+
+    "told": the model is given the dose; "thinned": its input is the thinned full-dose scan
+    """
     kept = file.with_name(f"{file.stem}-{model.sha256[:12]}.json")
     if not kept.exists():
-        found = {}
+        found, measured = {}, MeasuredScan(twin.full)
         for drf, low in twin.lows.items():
-            for told in (False, True):
-                answer = denoise(low, model, drf=drf if told else None, device="cpu").image
-                found[f"1/{drf:g}{', told' if told else ''}"] = score(twin, answer)
+            thinned = measured.thinned(drf, seed=1).image
+            asked = {"": (low, None), ", told": (low, drf), ", thinned": (thinned, None)}
+            for what, (scan, given) in asked.items():
+                answer = denoise(scan, model, drf=given, device="cpu").image
+                found[f"1/{drf:g}{what}"] = score(twin, answer)
         kept.write_text(json.dumps(found, indent=1), encoding="utf-8")
         print(kept, flush=True)
     scored: dict[str, dict[str, float]] = json.loads(kept.read_text(encoding="utf-8"))

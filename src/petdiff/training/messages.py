@@ -68,8 +68,13 @@ def describe_scores(step: int, scores: Scores) -> str:
     return line + (f"; by dose {by_dose}" if by_dose else "")
 
 
-def describe_end(state: State, recipe: Recipe, base: StartingModel | None) -> list[str]:
-    """Return what is to be said of a finished run: why it ended, and what its model lacks."""
+def describe_end(
+    state: State, recipe: Recipe, base: StartingModel | None, *, thinned: bool = False
+) -> list[str]:
+    """Return what is to be said of a finished run: why it ended, and what its model lacks.
+
+    thinned  whether its low-dose scans were made by thinning
+    """
     lines = []
     if state.is_stopped(recipe.patience):
         lines.append(
@@ -79,6 +84,11 @@ def describe_end(state: State, recipe: Recipe, base: StartingModel | None) -> li
     if state.best == 0:
         lines.append(
             "warning no step scored better than the starting weights, so the model holds these"
+        )
+    if thinned and state.best:
+        lines.append(
+            "warning the held-out scans were thinned like those of the training, so a gain on them "
+            "is none on real low-dose scans yet (documentation: how-to/adapt)"
         )
     if base is not None:
         lines.append(

@@ -162,7 +162,8 @@ class _Run:
         recipe = self.options.recipe
         card = model_card(self.method, recipe, origin, state)
         save_model(self.folder.model, self.method.network, card, torch.float16)
-        for line in describe_end(state, recipe, self.base):
+        thinned = self.data.kind == "full dose"
+        for line in describe_end(state, recipe, self.base, thinned=thinned):
             self.progress.say(line)
 
 
