@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from petdiff.acceptance.measure import FILTER, MODEL, Figure, ScanFigures
-from petdiff.acceptance.suitable import is_phantom, noise_warnings, require_one_scanner
+from petdiff.acceptance.suitable import (
+    is_phantom,
+    noise_warnings,
+    refuse_unsuitable,
+    require_one_scanner,
+)
 from petdiff.acceptance.verdict import judge
 from petdiff.errors import InputRefused
+from petdiff.image import PETImage
 
 GAINS = [0.4, 0.9, 0.2, 1.1, 0.6, 0.5, 0.3]
 
@@ -58,6 +65,15 @@ def test_scan_of_a_low_dose_among_others_is_named() -> None:
     assert set(found) == {"scan 3", "scan 4"}
     assert "21%" in found["scan 3"]
     assert "low dose itself" in found["scan 4"]
+
+
+def test_dicom_that_is_not_corrected_for_attenuation_is_unsuitable() -> None:
+    values = np.random.default_rng(0).gamma(9, 1 / 9, (12, 12, 12)).astype(np.float32)
+    scan = PETImage(values, np.diag([4.0, 4.0, 4.0, 1.0]), facts={"format": "dicom"})
+    with pytest.raises(InputRefused, match="not corrected for attenuation"):
+        refuse_unsuitable(scan)
+    refuse_unsuitable(replace(scan, facts={"format": "dicom", "corrections": ["DECY", "ATTN"]}))
+    refuse_unsuitable(replace(scan, facts={}))
 
 
 def test_scans_of_two_scanners_are_refused_and_unknown_ones_are_not() -> None:

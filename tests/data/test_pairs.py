@@ -312,6 +312,19 @@ def test_pairs_in_bqml_are_read_with_a_factor_or_a_sidecar(tmp_path: Path) -> No
     np.testing.assert_allclose(read_pair(find_pairs(tmp_path)[0], 20)[1].suv, F, rtol=1e-5)
 
 
+def test_pairs_in_any_one_unit_are_sound_for_a_method_that_needs_no_suv(tmp_path: Path) -> None:
+    counts = patient(tmp_path / "a", full=F * 4000, low_drf20=L * 4000)
+    small = patient(tmp_path / "b", full=full_dose(3) / 16, low_drf20=low_dose(full_dose(3)) / 16)
+    warnings = check_pairs([counts, small], needs_suv=False)
+    assert ["divided by 16" in line for line in warnings] == [True, True]
+    low, full = read_pair(counts, 20, needs_suv=False)
+    assert not low.in_suv
+    np.testing.assert_allclose(full.values, F * 4000, rtol=1e-5)
+    mixed = patient(tmp_path / "c", full=F * 4000, low_drf20=L)
+    with pytest.raises(InputRefused, match="in SUV, full dose in"):
+        check_pairs([counts, mixed], needs_suv=False)
+
+
 def test_unreadable_scans_are_named_and_come_first(tmp_path: Path) -> None:
     pairs = [patient(tmp_path / "a", full=F * 4000), patient(tmp_path / "b", 5)]
     import nibabel as nib
