@@ -19,7 +19,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # Defaults of a run that starts from the weights of a model (`init`), where they differ.
 FINE_TUNING: dict[str, object] = {
     "steps": 3000,
-    "learning_rate": 3e-4,
+    "learning_rate": 1e-4,
     "simulated_share": 0.3,
     "patches_per_volume": 20,
     "held_out": 0.2,
