@@ -1,4 +1,4 @@
-"""The structure of the code: rooms without circles, and files and functions of a readable size."""
+"""The structure of the code: no circular imports, and files and functions of a readable size."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ LATE_MODULES = {
 }
 
 
-def room(module: str) -> str:
-    """Return the folder of a module; a module at the top is a room of its own."""
+def folder_of(module: str) -> str:
+    """Return the folder of a module; a module at the top counts as a folder of its own."""
     parts = module.removesuffix(".__init__").split(".")
     here = PACKAGE.joinpath(*parts[1:])
     return ".".join(parts if here.is_dir() or len(parts) == 2 else parts[:-1])
@@ -88,18 +88,18 @@ def imports(tree: ast.AST) -> set[str]:
     return found
 
 
-def rooms() -> dict[str, set[str]]:
-    """Return which rooms each room imports."""
+def imported_folders() -> dict[str, set[str]]:
+    """Return which folders each folder imports."""
     graph: dict[str, set[str]] = {}
     for name, tree in TREES.items():
-        here = room(name)
+        here = folder_of(name)
         graph.setdefault(here, set())
-        graph[here] |= {room(other) for other in imports(tree)} - {here}
+        graph[here] |= {folder_of(other) for other in imports(tree)} - {here}
     return graph
 
 
-def test_no_room_imports_one_that_imports_it_back_however_far_around() -> None:
-    graph = rooms()
+def test_no_folder_imports_one_that_imports_it_back_however_far_around() -> None:
+    graph = imported_folders()
     done: set[str] = set()
 
     def visit(one: str, way: tuple[str, ...]) -> None:
@@ -114,12 +114,12 @@ def test_no_room_imports_one_that_imports_it_back_however_far_around() -> None:
 
 
 def test_image_knows_nothing_of_the_package_and_networks_no_file() -> None:
-    graph = rooms()
+    graph = imported_folders()
     assert graph["petdiff.image"] == set()
     assert not graph["petdiff.networks"] & {"petdiff.io", "petdiff.commands", "petdiff.simulation"}
     assert not graph["petdiff.diffusion"] & {"petdiff.io", "petdiff.commands"}
     assert "petdiff.networks" not in graph["petdiff.simulation"]
-    above_data = {f"petdiff.{room}" for room in ("training", "evaluation", "inference", "methods")}
+    above_data = {f"petdiff.{name}" for name in ("training", "evaluation", "inference", "methods")}
     assert not graph["petdiff.data"] & above_data
 
 

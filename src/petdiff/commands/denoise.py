@@ -35,11 +35,11 @@ def denoise_inputs(
     cluster: str | None = None,
     quiet: bool = False,
 ) -> Done:
-    """Denoise the scan at the one input, as ever; or each scan of many inputs.
+    """Denoise one scan, or each scan of a folder, a list, a pattern or several inputs.
 
-    request  what is asked of the scan, or of each; its own path is not looked at
+    request  how to read, denoise and write each scan; its own path is not used
 
-    Raises PetdiffError and its kinds, where nothing could be begun.
+    Raises PetdiffError or a subclass where no scan could be begun.
     """
     one = inputs[0] if len(inputs) == 1 and shard is None and cluster is None else None
     found: Jobs | None = None

@@ -71,7 +71,10 @@ class DDPMDenoiser:
         return self._predict(x, sigma)[0]
 
     def with_variance(self, x: Tensor, sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]:
-        """See VarianceDenoiser. If the network learned no variance, it is the smallest possible."""
+        """Return x0 and the variance of the step, as VarianceDenoiser says.
+
+        If the network learned no variance, it is the smallest possible.
+        """
         x0, place = self._predict(x, sigma)
         least, greatest = variance_range(sigma, sigma_next)
         if place is None:

@@ -34,12 +34,12 @@ class NoisePower:
 
     @property
     def variance(self) -> float:
-        """SUV²; equal to that of the values that the spectrum was taken from."""
+        """Variance of the noise in SUV²: that of the values that the spectrum was taken from."""
         return float((self.power * self.shell_per_mm3).sum())
 
     @property
     def mean_frequency_per_mm(self) -> float:
-        """Fine grain has a high one, blotches a low one."""
+        """Mean frequency of the noise power: high for fine grain, low for coarse blotches."""
         weights = self.power * self.shell_per_mm3
         return float((self.frequency_per_mm * weights).sum() / weights.sum())
 

@@ -46,7 +46,7 @@ class SlicePlane:
 
     @property
     def height_mm(self) -> float:
-        """Position along the normal."""
+        """Position of the plane along its normal, in mm."""
         return float(self.position_mm @ self.normal)
 
 

@@ -73,7 +73,7 @@ def read_dicom(
     with pet_series(path, series_uid, recursive=recursive) as series:
         scan = _scan_of(series)
         suv = _suv_or_none(scan.slices, units, suv_factor)
-        _require_room(scan.slices)
+        _require_plausible_size(scan.slices)
         facts = _facts(scan, suv)
         facts["warnings"] += series.warnings
         factor = suv.factor if isinstance(suv, SUVResult) else 1.0
@@ -222,7 +222,7 @@ def _volume(
     return volume.transpose(2, 1, 0)
 
 
-def _require_room(slices: Sequence[_Slice]) -> None:
+def _require_plausible_size(slices: Sequence[_Slice]) -> None:
     """Raise InputRefused where headers declare far more voxels than their files can hold."""
     files = {id(s.file): s.file for s in slices}.values()
     plane, on_disk = slices[0].plane, sum(file.entry.size for file in files)

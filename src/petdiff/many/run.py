@@ -65,8 +65,9 @@ def denoise_many(
     progress  what is printed; None: nothing
     settings  the fields of petdiff.inference.options.DenoiseOptions
 
-    A scan that cannot be denoised is told in its row, and the others go on. Raises InputRefused
-    where there is no scan, UsageError for options that cannot be met by any scan.
+    A scan that cannot be denoised has the reason in its row, and the others go on.
+
+    Raises InputRefused where there is no scan, UsageError for options that no scan can meet.
     """
     given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     options = DenoiseOptions.of(settings)

@@ -37,7 +37,7 @@ class Region:
 
     @property
     def voxels(self) -> float:
-        """Its volume in voxels; partly covered voxels count by their share."""
+        """Volume of the region in voxels; partly covered voxels count by their share."""
         return float(self.place.weights.sum())
 
     @property

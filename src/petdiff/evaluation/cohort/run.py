@@ -47,7 +47,7 @@ def run_cohort(
     notify: Callable[[str], None] | None = None,
     cluster: str | None = None,
 ) -> list[Done]:
-    """Do what is not done yet of a cohort, and return all of it in the order of `units`.
+    """Measure the units of a cohort that are not measured yet; return all in the order of `units`.
 
     workers   processes, each with one thread of arithmetic
     work      what measures a unit; a function that processes can be sent

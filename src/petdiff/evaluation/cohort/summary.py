@@ -109,7 +109,7 @@ def summarise(
     generator: np.random.Generator,
     trained_on: Mapping[str, Sequence[str]] | None = None,
 ) -> Summary:
-    """Sum up a table, and judge the claims on it.
+    """Summarise a table by condition and metric, and test the claims on it.
 
     generator   draws the bootstrap's samples
     trained_on  what `training_patients` returns

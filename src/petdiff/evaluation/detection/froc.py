@@ -35,7 +35,7 @@ class Froc:
         return float(self.threshold[self._last(false_per_scan)])
 
     def sensitivity_at(self, false_per_scan: float) -> float:
-        """Share of the lesions found at that threshold."""
+        """Return the share of the lesions that are found at `threshold_at(false_per_scan)`."""
         return float(self.sensitivity[self._last(false_per_scan)])
 
     def area(self, false_per_scan: float) -> float:

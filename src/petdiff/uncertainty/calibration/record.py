@@ -33,8 +33,8 @@ PLURAL: Mapping[Region, str] = {
     "lesion": "lesions", "organ": "organs", "sphere": "spheres", "focus": "foci",
 }  # fmt: skip
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
-_VOXEL_LEEWAY = 0.1  # of the voxel sizes that were calibrated
-_SIZE_LEEWAY = 0.1  # of the volumes of regions that were calibrated
+_VOXEL_TOLERANCE = 0.1  # relative, beyond the voxel sizes that were calibrated
+_SIZE_TOLERANCE = 0.1  # relative, beyond the volumes of regions that were calibrated
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ class Calibration(_Record):
 
     def _size_refused(self, kind: Region, volume_ml: float) -> str:
         least, most = self.region_ml.get(kind, (0.0, np.inf))
-        if least * (1 - _SIZE_LEEWAY) <= volume_ml <= most * (1 + _SIZE_LEEWAY):
+        if least * (1 - _SIZE_TOLERANCE) <= volume_ml <= most * (1 + _SIZE_TOLERANCE):
             return ""
         return (
             f"no interval: it has {significant(volume_ml, 3)} ml, and the model was calibrated on "
@@ -235,7 +235,7 @@ class Calibration(_Record):
     ) -> tuple[FigureCalibration, BoundsOfGroup] | Refused:
         size = float(np.cbrt(np.prod(spacing_mm)))
         least, most = self.voxel_mm
-        if not least * (1 - _VOXEL_LEEWAY) <= size <= most * (1 + _VOXEL_LEEWAY):
+        if not least * (1 - _VOXEL_TOLERANCE) <= size <= most * (1 + _VOXEL_TOLERANCE):
             return Refused(
                 f"no interval: the scan has voxels of {size:.3g} mm, and the model was calibrated "
                 f"with voxels of {least:g} to {most:g} mm"
