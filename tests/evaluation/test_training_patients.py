@@ -25,7 +25,7 @@ def test_training_patients_are_named_in_summary_and_page(
     scans = {seed: made_up_scans(seed, twin=False) for seed in (0, 1)}
     listed = [fingerprint(scans[1].full), 7]
     card = SimpleNamespace(training={"patients": listed})
-    monkeypatch.setattr(cohort_unit, "_model", lambda name: SimpleNamespace(card=card))
+    monkeypatch.setattr(cohort_unit, "_model", lambda name: SimpleNamespace(card=card, method=None))
     monkeypatch.setattr(
         "petdiff.inference.denoise.denoise",
         lambda low, *_, **__: SimpleNamespace(image=low, uncertainty=None),
