@@ -85,7 +85,10 @@ def test_scans_are_measured_once_and_nobody_is_named(
     assert summary["verdicts"][0]["psnr_db"]["n"] == 3
     third = summary["scans"][2]
     assert third["organs"] == 1
-    assert {f[2] for f in third["figures"]} >= {"psnr_db", "suv_peak_bias", "cov_30mm_sphere"}
+    measured = {f[2] for f in third["figures"]}
+    assert measured >= {"psnr_db", "suv_peak_bias", "cov_30mm_sphere"}
+    assert measured >= {"audit_fabrications", "audit_omissions", "audit_false_alarms"}
+    assert "Omissions that the audit lists" in (out / "report.html").read_text(encoding="utf-8")
     for file in out.rglob("*"):
         assert file.is_dir() or PATIENT not in file.read_text(encoding="utf-8")
 

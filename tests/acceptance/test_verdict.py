@@ -76,6 +76,14 @@ def test_dicom_that_is_not_corrected_for_attenuation_is_unsuitable() -> None:
     refuse_unsuitable(replace(scan, facts={}))
 
 
+def test_scan_that_is_much_less_noisy_than_the_others_is_named() -> None:
+    (problem,) = noise_warnings({"scan 1": 0.05, "scan 2": 0.05, "scan 3": 0.02}).items()
+    assert problem == (
+        "scan 3",
+        "less than half as noisy as the other scans: it seems to be filtered",
+    )
+
+
 def test_scans_of_two_scanners_are_refused_and_unknown_ones_are_not() -> None:
     require_one_scanner({"scan 1": "GE Discovery", "scan 2": "", "scan 3": "GE Discovery"})
     with pytest.raises(InputRefused, match=r"2 scanners \(GE Discovery, Siemens Vision\)"):

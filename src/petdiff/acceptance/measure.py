@@ -18,6 +18,8 @@ from petdiff.acceptance.plan import Plan, ScanFiles
 from petdiff.acceptance.suitable import refuse_unsuitable
 from petdiff.errors import InputRefused, PetdiffError
 from petdiff.evaluation.baselines import Filtered, best_gaussian, gaussian
+from petdiff.evaluation.cohort.check_rows import alarm_rows, audit_rows
+from petdiff.evaluation.cohort.definition import ComparedMethod
 from petdiff.evaluation.detection.foci import find_foci
 from petdiff.evaluation.inputs import read_labels, read_names
 from petdiff.evaluation.lesions import Lesion, sphere_lesion
@@ -35,7 +37,7 @@ LEVEL = 0.9
 _MOST_SPOTS, _LEAST_SPOT_SUV = 10, 3.0
 _KEPT = (
     "psnr_db", "ssim", "nrmse", "noise_level", "suv_mean_bias", "suv_max_bias", "suv_peak_bias",
-    "cov_30mm_sphere",
+    "cov_30mm_sphere", "audit_fabrications", "audit_omissions", "audit_false_alarms", "alarms",
 )  # fmt: skip
 
 
@@ -89,7 +91,7 @@ def measure_image(
     names = {} if labels is None else read_names(labels, None)
     case = prepare(image.suv, image.spacing_mm, numbers, names, spots)
     figures = list(_figures(1.0, FULL, case.figures))
-    calibration = _calibration(model)
+    calibration, compared = _calibration(model), ComparedMethod(model=plan.model)
     for n, drf in enumerate(plan.doses):
         low = measured.thinned(drf, seed=plan.seed + n).image
         filtered = _filtered(low, case, plan)
@@ -101,6 +103,8 @@ def measure_image(
         for method, suv in answers.items():
             figures += _figures(drf, method, measure_scan(case, suv))
         figures += _coverage(case, low, answer, drf, calibration)
+        checks = [*audit_rows(compared, low, answer.suv, case), *alarm_rows(compared, low)]
+        figures += _figures(drf, MODEL, checks)
     return ScanFigures(
         name=name,
         warnings=measured.warnings,

@@ -17,7 +17,7 @@ _CIRCLE_MM, _CIRCLE_WITHIN_MM = 57.2, 4.0
 # Relative noise at 10 mm: simulated full-dose scans of five scanners have 0.02 to 0.09, at 1/4 of
 # the dose twice that; six real ones of a Discovery ST have 0.05 to 0.08.
 _NOISY = 0.12
-_NOISIER_THAN_OTHERS = 2.0  # times the median: about a quarter of the others' dose
+_UNLIKE_OTHERS = 2.0  # times the median: about a quarter of the others' dose; or its reciprocal
 
 
 def refuse_unsuitable(image: PETImage) -> None:
@@ -46,7 +46,7 @@ def is_phantom(volume: Volume, spacing_mm: Spacing) -> bool:
 
 
 def noise_warnings(noise: dict[str, float]) -> dict[str, str]:
-    """Return, by scan, why its dose seems to be no full one.
+    """Return, by scan, why its dose seems to be no full one, or its noise not its own.
 
     noise  relative noise at 10 mm, by scan
     """
@@ -55,9 +55,11 @@ def noise_warnings(noise: dict[str, float]) -> dict[str, str]:
     for name, value in noise.items():
         if value > _NOISY:
             found[name] = "noisier than full-dose scans are: it seems to be of a low dose itself"
-        elif value > _NOISIER_THAN_OTHERS * middle:
+        elif value > _UNLIKE_OTHERS * middle:
             share = (middle / value) ** 2
             found[name] = f"as noisy as {share:.0%} of the other scans' dose"
+        elif value < middle / _UNLIKE_OTHERS:
+            found[name] = "less than half as noisy as the other scans: it seems to be filtered"
     return found
 
 

@@ -29,6 +29,10 @@ _SHOWN = (
     ("suv_peak_bias", "SUVpeak, bias", "{:+.1%}"),
     ("cov_30mm_sphere", "Liver COV", "{:.1%}"),
     ("within_interval", f"Voxels within their {LEVEL:.0%} interval", "{:.1%}"),
+    ("audit_fabrications", "Fabrications that the audit lists, per scan", "{:.2f}"),
+    ("audit_omissions", "Omissions that the audit lists, per scan", "{:.2f}"),
+    ("audit_false_alarms", "Of both, contradicted by the full-dose scan", "{:.2f}"),
+    ("alarms", "Scans unlike those that the model knows", "{:.0%}"),
     ("fwhm_mm", "Filter, FWHM in mm", "{:.1f}"),
     ("seconds", "Seconds per scan", "{:.1f}"),
 )
@@ -80,8 +84,8 @@ def limits(found: Acceptance) -> list[str]:
         "protocol and tracer, at simulated doses.",
         "Not shown: real low-dose scans. The noise was added by petdiff, as strong and as "
         "correlated as the scans' own noise lets expect. On simulated scans it is within 20 % of "
-        "that of thinned counts in most organs. Motion, randoms, scatter and dead time at another "
-        "dose are not part of it.",
+        "that of thinned counts in three of four organs. Motion, randoms, scatter and dead time at "
+        "another dose are not part of it.",
         "The full-dose scan is the reference and is noisy itself. What the model removes of its "
         "noise counts as an error.",
         f"Hot spots were found in {spots} of {len(scans)} scans by petdiff and drawn by nobody; "
