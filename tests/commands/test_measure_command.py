@@ -138,7 +138,7 @@ def test_labels_that_resampling_loses_are_named(
         (["--sphere", "-10,10,540,-3"], 2, "a radius above 0"),
         (["--sphere", "-10,10,540,nan"], 2, "a radius above 0"),
         (["--sphere", "-10,10,540,1"], 3, "smaller than a voxel"),
-        (["--sphere", "900,0,0,10"], 3, "outside the scan's field of view"),
+        (["--sphere", "900,0,0,10"], 3, "less than half of sphere at (900, 0, 0) mm"),
         ([BALL, "--resample"], 2, "are for a --mask"),
         ([BALL, "--interval", "0.99"], 3, "99 calibration patients"),
         ([BALL, "--interval", "90"], 2, "--interval"),

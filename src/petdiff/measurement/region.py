@@ -132,7 +132,8 @@ def ball_region(
     except InputRefused:
         at = ", ".join(f"{mm:g}" for mm in centre_mm)
         raise InputRefused(
-            f"{name} at ({at}) mm lies outside the scan's field of view: {_extent(scan)}"
+            f"less than half of {name} at ({at}) mm lies in the scan's field of view: "
+            f"{_extent(scan)}"
         ) from None
     return Region(name, kind, place, place.volume_ml * min(place.seen, 1.0))
 
