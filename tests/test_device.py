@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
-from petdiff.device import resolve_precision
-from petdiff.errors import UsageError
+from petdiff.device import require_sound_bfloat16, resolve_precision
+from petdiff.errors import PetdiffError, UsageError
 
 CPU = torch.device("cpu")
 
@@ -35,3 +37,20 @@ def test_empty_variable_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     without = resolve_precision("auto", CPU)
     monkeypatch.setenv("PETDIFF_PRECISION", "")
     assert resolve_precision("auto", CPU) == without
+
+
+def test_convolutions_in_bfloat16_are_sound_here() -> None:
+    require_sound_bfloat16(CPU)
+
+
+def test_wrong_convolutions_in_bfloat16_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = torch.nn.functional.conv3d
+
+    def wrong(x: torch.Tensor, *others: Any, **options: Any) -> torch.Tensor:
+        out = right(x, *others, **options)
+        out[..., -1] *= 0.5 if x.dtype == torch.bfloat16 else 1.0
+        return out
+
+    monkeypatch.setattr("petdiff.device.F.conv3d", wrong)
+    with pytest.raises(PetdiffError, match="PETDIFF_PRECISION=float32"):
+        require_sound_bfloat16.__wrapped__(CPU)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import copy
 import os
+from functools import cache
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from petdiff import cgroup
-from petdiff.errors import UsageError
+from petdiff.errors import PetdiffError, UsageError
 
 GIB = 2**30
 PRECISION_VARIABLE = "PETDIFF_PRECISION"  # environment variable: what "auto" precision means
 
+_FAULT = 2**-5  # of the largest value; rounding to bfloat16 is 2⁻⁹ of each
 _MOST_BUDGET = 5 * GIB // 2
 _BUDGET_UNASKED = GIB  # where the system does not say what is available
 _MEMORY_FACTS = Path("/proc/meminfo")
@@ -58,6 +61,28 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     if name not in dtypes:
         raise UsageError(f"{where} {name}: unknown; use auto, {' or '.join(dtypes)}")
     return dtypes[name]
+
+
+@cache
+def require_sound_bfloat16(device: torch.device) -> None:
+    """Compare a convolution of odd sizes in bfloat16 with float32, once a device; takes 2 ms.
+
+    Releases of PyTorch have had faults in such convolutions. Raises PetdiffError where the two
+    differ by more than rounding.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x, weight = (
+        torch.randn(shape, generator=generator).to(torch.bfloat16)
+        for shape in ((1, 24, 5, 7, 9), (40, 24, 3, 3, 3))
+    )
+    expected = F.conv3d(x.float(), weight.float(), padding=1)
+    here, kernel = (t.to(device, memory_format=torch.channels_last_3d) for t in (x, weight))
+    found = F.conv3d(here, kernel, padding=1).float().cpu()
+    if not (found - expected).abs().max() < _FAULT * expected.abs().max():
+        raise PetdiffError(
+            f"this PyTorch computes wrong convolutions in bfloat16 on {device}: set "
+            f"{PRECISION_VARIABLE}=float32, or install another release"
+        )
 
 
 def memory_budget(device: torch.device) -> int:

@@ -13,21 +13,21 @@ from torch import Tensor
 class RunningMoments:
     """Sums over samples [i, j, k], added one after another (Welford 1962).
 
-    mean  of the samples so far
+    mean  of the samples so far; that of one sample is the sample itself, not a copy
     """
 
     def __init__(self, like: Tensor, *, squares: bool) -> None:
-        self.count, self.mean = 0, torch.zeros_like(like)
+        self.count, self.mean = 0, like.new_zeros(())
         self._squares = torch.zeros_like(like) if squares else None
 
     def add(self, sample: Tensor) -> None:
         """Add a sample."""
         self.count += 1
         if self.count == 1:
-            self.mean.copy_(sample)
+            self.mean = sample
             return
         gap = sample - self.mean
-        self.mean += gap / self.count
+        self.mean = self.mean + gap / self.count
         if self._squares is not None:
             self._squares += gap * (sample - self.mean)
 

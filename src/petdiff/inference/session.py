@@ -10,7 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from petdiff.device import describe_device, placed, resolve_device, resolve_precision
+from petdiff.device import (
+    describe_device,
+    placed,
+    require_sound_bfloat16,
+    resolve_device,
+    resolve_precision,
+)
 from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
 from petdiff.inference.blended_windows import WindowDenoiser
@@ -87,6 +93,8 @@ class Session:
         self.device = resolve_device(options.device)
         asked = method.precision if options.precision == "auto" else options.precision
         self.dtype = resolve_precision(asked, self.device)
+        if self.dtype == torch.bfloat16:
+            require_sound_bfloat16(self.device)
         self.steps: int = options.steps or (
             method.sampling_steps if options.samples > 1 else method.default_steps
         )
@@ -169,7 +177,7 @@ class Session:
             sums.add(drawn)
             if on_sample is not None:
                 if (error := condition.regional_error(_white(scan, regional))) is not None:
-                    drawn += error
+                    drawn = drawn + error
                 sample = Drawn(body.paste(smooth_air(), drawn), None, denoiser.describe())
                 on_sample(n, restore(sample, prepared)[0])
         deviation, mean = sums.standard_deviation(), sums.mean
