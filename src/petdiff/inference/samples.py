@@ -29,8 +29,9 @@ class RunningMoments:
         gap = sample - self.mean
         self.mean = self.mean + gap / self.count
         if self._squares is not None:
-            self._squares += gap * (sample - self.mean)
+            gap *= sample - self.mean
+            self._squares += gap
 
     def standard_deviation(self) -> Tensor | None:
         """Return the standard deviation, by count − 1; None where squares were not summed."""
-        return None if self._squares is None else (self._squares / (self.count - 1)).sqrt()
+        return None if self._squares is None else (self._squares / (self.count - 1)).sqrt_()

@@ -180,10 +180,13 @@ class Session:
                     drawn = drawn + error
                 sample = Drawn(body.paste(smooth_air(), drawn), None, denoiser.describe())
                 on_sample(n, restore(sample, prepared)[0])
+            del drawn  # the network's next call has the memory
         deviation, mean = sums.standard_deviation(), sums.mean
+        del sums
         if deviation is None:
             return Drawn(body.paste(smooth_air(), mean), None, denoiser.describe())
         if method.answers_in_one_call:
+            del mean
             mean = answer(_unseen(scan), steps=1)
         deviation = condition.standard_deviation(deviation)
         image = body.paste(smooth_air(), mean)

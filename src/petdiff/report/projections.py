@@ -79,7 +79,8 @@ def _ring(ring: Ring, n: int | None, ras: RASVolume, width_mm: float, height_mm:
         opacity = 1.0
         text = (
             f'<text x="{x + radius + 1:.1f}" y="{y + size / 3:.1f}" font-size="{size:.1f}" '
-            f'fill="{MARK}">{n}</text>'
+            f'fill="{MARK}" stroke="#fff" stroke-width="{size / 6:.1f}" paint-order="stroke">'
+            f"{n}</text>"
         )
     title = f"<title>{escape(one_line(ring.name))}</title>"
     return (
