@@ -39,8 +39,8 @@ class Body:
             return None
         side = math.lcm(AIR_CUBE, multiple)
         as_it_lies = pad(y.clamp(min=0), side).transpose(-1, -3)[None]
-        hot = F.avg_pool3d(as_it_lies, side).transpose(-1, -3) > AIR_LEVEL * level(y)
-        near_hot = F.max_pool3d(hot.float(), 3, stride=1, padding=1)[0] > 0
+        hot = F.avg_pool3d(as_it_lies, side) > AIR_LEVEL * level(y)
+        near_hot = (F.max_pool3d(hot.float(), 3, stride=1, padding=1)[0] > 0).transpose(-1, -3)
         where = near_hot.nonzero()
         low, high = where.amin(0).tolist(), (where.amax(0) + 1).tolist()
         spans = [slice(a, b) for a, b in zip(low, high, strict=True)]
