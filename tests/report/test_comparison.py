@@ -224,3 +224,14 @@ def test_reliability_shows_methods_with_intervals_and_says_where_there_are_none(
     picture = plots.reliability(table)
     assert "flow3d" in picture
     assert "measured" not in picture
+
+
+def test_trends_of_findings_and_alarms_are_drawn_where_there_are_any() -> None:
+    table = table_of(np.full((2, 3, 2), 40.0), ("measured", "flow3d"))
+    for metric in ("audit_false_alarms", "alarms"):
+        table.values[metric][1] = 0.0
+    assert "False findings" not in plots.trends(table)
+    table.values["audit_false_alarms"][1, 0] = 0.5
+    picture = plots.trends(table)
+    assert "False findings" in picture
+    assert "Scans with an alarm" not in picture

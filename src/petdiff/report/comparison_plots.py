@@ -28,6 +28,14 @@ _COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f6a2a", "#1c2733",
 )  # fmt: skip
 _MEASURED_COLOUR, _INK, _FAINT = "#8a949e", "#1c2733", "#64707c"
+# Metric, label of its axis, and by what its values are multiplied.
+_TRENDS = (
+    ("psnr_db", "PSNR (dB)", 1.0),
+    ("lesion_suv_peak_bias", "SUVpeak bias (%)", 100.0),
+    ("audit_false_alarms", "False findings per scan", 1.0),
+    ("alarms", "Scans with an alarm (%)", 100.0),
+)
+_COUNTS = ("audit_false_alarms", "alarms")  # drawn from zero
 _MOST_POINTS = 600
 _MOST_FALSE = 4.0  # foci per scan: how far FROC curves are drawn
 
@@ -42,9 +50,8 @@ class Peak(NamedTuple):
 
 
 def trends(table: Table) -> str:
-    """Plot PSNR and lesion bias by dose, scanner and tracer: means over patients."""
-    metrics = (("psnr_db", "PSNR (dB)", 1.0), ("lesion_suv_peak_bias", "SUVpeak bias (%)", 100.0))
-    shown = [m for m in metrics if np.isfinite(table.values[m[0]]).any()]
+    """Plot the metrics of _TRENDS by dose, scanner and tracer: means over patients."""
+    shown = [m for m in _TRENDS if _says_something(m[0], table)]
     if not shown:
         return _nothing("No scan has a PSNR, and none a lesion.")
     scanners = tuple(dict.fromkeys(c.scanner for c in table.conditions))
@@ -60,8 +67,17 @@ def trends(table: Table) -> str:
         if metric != "psnr_db":
             for one in axes:
                 one.axhline(0, color=_FAINT, lw=0.7, zorder=0)
+        if metric in _COUNTS:
+            axes[0].set_ylim(bottom=0)
     _legend(figure, grid[0][0])
     return _svg(figure, "trends")
+
+
+def _says_something(metric: str, table: Table) -> bool:
+    """Return whether there are values of a metric, and of a count one above zero."""
+    values = table.values[metric]
+    known = values[np.isfinite(values)]
+    return bool((known > 0).any() if metric in _COUNTS else known.size)
 
 
 def texture(table: Table) -> str:
