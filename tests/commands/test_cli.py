@@ -282,7 +282,8 @@ def test_signal_in_mid_run_exits_130_and_leaves_nothing(
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def slow(*_):\n"
         "    print('working', flush=True)\n"
-        "    time.sleep(60)\n"
+        "    for _ in range(600):\n"  # a signal just before a sleep is handled after it
+        "        time.sleep(0.1)\n"
         "verb._announced = slow\n"
         "from petdiff.cli import main\n"
         f"sys.argv = ['petdiff', 'denoise', {str(scan)!r}, '-o', {str(tmp_path / 'out')!r}]\n"
