@@ -74,7 +74,7 @@ def _explained(record: AuditRecord) -> str:
         f"alone reaches anywhere in a scan with a probability of {record.alpha:g}. The residual is "
         "this difference: red where the denoised scan shows more than the measured one, blue where "
         "it shows less. Rings in the coronal projections mark the findings. A finding does not say "
-        "which of the two scans is right, and a focus that the noise hides cannot be missed."
+        "which of the two scans is right. The loss of a focus that the noise hides cannot be found."
     )
 
 
