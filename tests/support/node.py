@@ -41,7 +41,7 @@ def content(image: Dataset) -> bytes:
 
 def settings(folder: Path, destination_port: int = 1, **tables: Any) -> NodeSettings:
     """Settings of a node on free ports, with one destination, that loses no time."""
-    listen = {"port": free_port(), "quiet_seconds": 0.6} | tables.pop("listen", {})
+    listen = {"port": free_port(), "quiet_seconds": 1.5} | tables.pop("listen", {})
     to = {"name": "pacs", "ae_title": "STORE", "address": "127.0.0.1", "port": destination_port}
     content = {
         "folder": folder,
