@@ -22,14 +22,13 @@ import numpy as np
 import petdiff
 from petdiff.acceptance.measure import FILTER, MODEL, Figure, ScanFigures
 from petdiff.acceptance.verdict import judge
-from petdiff.errors import InputRefused
 from petdiff.evaluation.baselines import best_gaussian
 from petdiff.evaluation.metrics import psnr
 from petdiff.image import PETImage
 from petdiff.simulation.scanner.scanners import SCANNERS
-from petdiff.simulation.study import Simulation
 from petdiff.thinning.thin import MeasuredScan
 from petdiff.volume.regions import body_mask
+from thinning import simulated
 
 DOSES = (2.0, 4.0, 20.0)
 TRACERS = ("fdg", "psma", "dotatate", "fapi")
@@ -44,25 +43,12 @@ def site(number: int) -> tuple[str, str]:
     return scanner, tracer
 
 
-def simulated(number: int, patient: int) -> Simulation:
-    """Return a patient's scans; one who is wider than the scanner's bore is replaced by another."""
-    scanner, tracer = site(number)
-    for seed in count(FIRST_SEED + 100 * number + patient, 50):
-        try:
-            return petdiff.simulate(
-                seed, scanner=scanner, tracer=tracer, dose_factors=DOSES, voxel_mm=VOXEL_MM,
-                extent="abdomen",
-            )  # fmt: skip
-        except InputRefused:
-            continue
-    raise AssertionError("seeds have no end")
-
-
 def scans(number: int, patient: int, cache: Path) -> tuple[PETImage, dict[float, PETImage]]:
     """Return a patient's full-dose scan and its truly thinned ones, simulated once."""
     kept = cache / f"{FIRST_SEED + 100 * number + patient}.npz"
     if not kept.exists():
-        study = simulated(number, patient)
+        seeds = count(FIRST_SEED + 100 * number + patient, 50)
+        study = simulated(seeds, *site(number), DOSES, VOXEL_MM)
         volumes = np.stack([study.full.suv, *(study.lows[drf].suv for drf in DOSES)])
         unfinished = kept.with_suffix(".part.npz")
         np.savez(unfinished, volumes=volumes, affine=study.full.affine)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable, Sequence
 from itertools import count, product
 from pathlib import Path
 
@@ -140,7 +141,7 @@ def main() -> None:
     rows: list[dict[str, object]] = []
     pairs = product(options.scanners, options.tracers)
     for seed, (scanner, tracer) in zip(count(options.seed, 100), pairs):
-        study = simulated(seed, scanner, tracer, options.voxel_mm)
+        study = simulated(count(seed), scanner, tracer, DOSES, options.voxel_mm)
         about = {"seed": study.record.seed, "scanner": scanner, "tracer": tracer}
         rows += [about | row for row in measured(study, denoise=options.denoise)]
         options.output.write_text(json.dumps(rows, indent=1), encoding="utf-8")
@@ -148,12 +149,14 @@ def main() -> None:
     summary(rows)
 
 
-def simulated(seed: int, scanner: str, tracer: str, voxel_mm: float) -> Simulation:
-    """Return the study of a patient; one who is wider than the bore is replaced by another."""
-    for other in count(seed):
+def simulated(
+    seeds: Iterable[int], scanner: str, tracer: str, doses: Sequence[float], voxel_mm: float
+) -> Simulation:
+    """Return the study of the first patient of `seeds` who is not wider than the scanner's bore."""
+    for seed in seeds:
         try:
             return petdiff.simulate(
-                other, scanner=scanner, tracer=tracer, dose_factors=DOSES, voxel_mm=voxel_mm,
+                seed, scanner=scanner, tracer=tracer, dose_factors=doses, voxel_mm=voxel_mm,
                 extent="abdomen",
             )  # fmt: skip
         except InputRefused:
