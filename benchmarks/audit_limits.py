@@ -40,7 +40,7 @@ Volume = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Focus:
-    """What an ideal audit and the audit make of a focus: `search` and `known` are probabilities."""
+    """Hold what both audits make of a focus; `search` and `known` are the ideal one's chances."""
 
     patient: int
     drf: int

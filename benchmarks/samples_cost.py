@@ -1,4 +1,4 @@
-"""What eight samples cost over one: calls of the network, and peak memory of the process.
+"""Measure what eight samples cost over one: calls of the network, peak memory of the process.
 
     python benchmarks/samples_cost.py [--shape 128,96,128]
 

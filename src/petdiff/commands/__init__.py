@@ -1,1 +1,1 @@
-"""What the commands do, one file each. The functions with their options are in `petdiff.cli`."""
+"""Do what the commands promise, one file each; `petdiff.cli` has the functions with options."""

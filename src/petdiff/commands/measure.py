@@ -27,7 +27,7 @@ from petdiff.runs import whole_folder, write_json
 
 @dataclass(frozen=True)
 class MeasureRequest:
-    """What to measure in which run.
+    """Say what to measure, and in which run.
 
     run      output folder of `petdiff denoise`, or a run.json
     scan     measured scan, if it is not where run.json says

@@ -25,7 +25,7 @@ from petdiff.simulation.study import (
 
 @dataclass(frozen=True)
 class Study:
-    """What was asked for, as on the command line; None is what was not said.
+    """Hold the options of the command line; None is an option that was not given.
 
     again  the scan.json of the patient to scan again
     """

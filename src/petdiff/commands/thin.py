@@ -21,7 +21,7 @@ from petdiff.units import share_of
 
 @dataclass(frozen=True)
 class ThinRequest:
-    """What to thin: the scan, how to read it, the dose reduction factor, the format."""
+    """Say what to thin: the scan, how to read it, the dose reduction factor, the format."""
 
     scan: Path
     drf: float

@@ -1,4 +1,4 @@
-"""What a denoised scan gets where the result is a BIDS derivative."""
+"""Choose place, sidecar and provenance of a denoised scan in a BIDS derivative."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Intervals:
-    """What intervals are made of: their level, the model's calibration, the dose if known."""
+    """Hold what intervals need: their level, the model's calibration, the dose if known."""
 
     level: float
     calibration: Calibration
