@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn.functional import pixel_unshuffle
 
-from petdiff.networks.unet import UNet, UNetArchitecture, channel_norm, shuffle, unshuffle
+from petdiff.networks.unet import UNet, UNetArchitecture, channel_norm, flattened, shuffle, unshuffle
 
 
 def unet(
@@ -64,3 +64,13 @@ def test_the_noise_level_changes_the_answer() -> None:
 def test_levels_and_blocks_must_match() -> None:
     with pytest.raises(ValueError, match="one number of blocks per level"):
         unet(1, 1, (8, 8), (1,), dims=3)
+
+
+def test_a_flattened_network_answers_a_slice_as_a_volume_that_is_constant_along_k() -> None:
+    net = awake(unet(2, 3, (8, 16), (1, 2), dims=3))
+    image, t = torch.randn(1, 2, 12, 8), torch.tensor([0.3])
+    with torch.no_grad():
+        volume = net(image[..., None].expand(-1, -1, -1, -1, 128), t)
+        flat = flattened(net)(image, t)
+    middle = volume[..., 60:68]  # where padding with zeros along k does not reach
+    torch.testing.assert_close(middle.mean(-1), flat, atol=1e-5, rtol=1e-4)

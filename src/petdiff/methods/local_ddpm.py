@@ -43,7 +43,7 @@ class DDPMConstants(LocalConstants):
 
 @dataclass
 class LocalDDPM(LocalDenoiser):
-    """Trained at timesteps drawn evenly; sampled ancestrally over a few of them."""
+    """Trained at the timesteps that sampling visits; sampled ancestrally over a few of them."""
 
     constants: DDPMConstants
     name: ClassVar[str] = "ddpm3d"
@@ -90,12 +90,19 @@ class LocalDDPM(LocalDenoiser):
         return torch.cat([pure, visited, levels.new_zeros(1)])
 
     def loss(self, example: Example, generator: torch.Generator) -> Tensor:
-        """Return the denoising loss at timesteps drawn evenly."""
+        """Return the denoising loss at timesteps drawn evenly, as sampling visits them.
+
+        Above the highest intermediate level, which three in ten are, sampling visits pure noise
+        alone: so these are trained at pure noise.
+        """
         r = example.r
         timestep = torch.randint(self.constants.timesteps, (len(r),), generator=generator)
         sigma = self.timestep_sigmas()[timestep].to(r)
-        answer = self.kept_answer(example, noisy(r, sigma, generator), sigma)
-        return error_loss(example, answer, sigma)
+        x = noisy(r, sigma, generator)
+        pure = sigma > self.constants.sampling_sigmas[1]
+        x = x.masked_fill(pure.view(-1, 1, 1, 1, 1), 0.0)
+        sigma = sigma.masked_fill(pure, torch.inf)
+        return error_loss(example, self.kept_answer(example, x, sigma), sigma)
 
     def sample(
         self,

@@ -26,7 +26,7 @@ from petdiff.methods.local_training import Example, error_loss, some_doses_unkno
 from petdiff.methods.network_method import OneAnswer
 from petdiff.networks.discriminator import PatchDiscriminator, least_squares
 
-_ADVERSARIAL_WEIGHT = 0.05  # beside the regression's loss, which is about 1 early in training
+_ADVERSARIAL_WEIGHT = 0.3  # beside the regression's loss, which is about 0.7 in the end
 
 
 @dataclass

@@ -109,6 +109,24 @@ class UNet(nn.Module):
         return emb
 
 
+def flattened(network: UNet) -> UNet:
+    """Return the 2-D network that answers each slice as a 3-D one answers a volume constant along k.
+
+    Its kernels are those of the 3-D network, summed along k.
+    """
+    flat = UNet(network.architecture.model_copy(update={"dims": 2}))
+    weights = {
+        name: weight.sum(-1) if weight.ndim == 5 else weight
+        for name, weight in network.state_dict().items()
+    }
+    stem, head = weights["stem.weight"], weights["head.weight"]
+    weights["stem.weight"] = stem.unflatten(1, (-1, 2)).sum(2)  # both planes of a cell see the same
+    weights["head.weight"] = head.unflatten(0, (-1, 2)).mean(1)  # and are answered alike
+    weights["head.bias"] = weights["head.bias"].unflatten(0, (-1, 2)).mean(1)
+    flat.load_state_dict(weights)
+    return flat
+
+
 class Block(nn.Module):
     """x + conv(silu(FiLM(norm(conv(x))))), where norm is over the channels of each voxel."""
 

@@ -16,6 +16,7 @@ from petdiff.io import Units
 from petdiff.methods.base import TrainableMethod
 from petdiff.methods.model import load_model, save_model
 from petdiff.methods.registry import METHODS
+from petdiff.networks.unet import UNet, flattened
 from petdiff.progress import Progress
 from petdiff.training.card import Origin, StartingModel, model_card
 from petdiff.training.data import DataOptions, TrainingData, find_data
@@ -98,17 +99,22 @@ def _prepare(options: TrainOptions) -> tuple[TrainableMethod, StartingModel | No
 def _start_from(recipe: Recipe, method: TrainableMethod) -> StartingModel:
     """Give a method the weights of another model; UsageError where they do not fit.
 
-    The model may be of another method, if its network is the same and works in the same domain.
+    The model may be of another method, if its network is the same and works in the same domain. A
+    2-D network may start from a 3-D one, with its kernels summed along the axis.
     """
     model = load_model(recipe.init)
+    network = model.network
     has, needs = (card.model_dump() for card in (model.card, method.card({})))
+    flat = {**has["architecture"], "dims": 2}
+    if isinstance(network, UNet) and flat == needs["architecture"]:
+        network, has["architecture"] = flattened(network), flat
     for what in ("domain", "architecture"):
         if has[what] != needs[what]:
             raise UsageError(
                 f"init = {recipe.init}: its {what} is {has[what]}, not {needs[what]}, which "
                 f"{needs['method']} has with preset {recipe.preset}"
             )
-    method.network.load_state_dict(model.network.state_dict())
+    method.network.load_state_dict(network.state_dict())
     return StartingModel.of(model)
 
 
