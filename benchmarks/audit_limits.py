@@ -33,7 +33,7 @@ from petdiff.uncertainty.audit.scales import AtScale, at_scales
 from petdiff.volume.regions import Spacing, body_mask
 
 Z_SEARCH, P_KNOWN = 5.35, 0.01
-MOST_VOXELS = 700_000
+MAX_VOXELS = 700_000
 KINDS = ("fabrication", "omission")
 Volume = NDArray[np.float32]
 
@@ -103,7 +103,7 @@ def foci_of(out: Path, index: int) -> list[Focus]:
     with np.load(out / f"{index:04d}.npz") as scans:
         affine, full = np.asarray(scans["affine"], dtype=np.float64), scans["full_o"]
         lows = {drf: scans[f"low{drf}_o"] for drf in DOSES}
-    if full.size > MOST_VOXELS:
+    if full.size > MAX_VOXELS:
         return []
     spacing_mm, found = PETImage(full, affine).spacing_mm, []
     scales = list(at_scales(full, spacing_mm))

@@ -33,7 +33,7 @@ from petdiff.uncertainty.calibration.store import load_calibration, save_calibra
 FIGURES = ("mean", "max", "peak", "mtv_41")
 ROUND = (0, 16, 32, 48)  # index of a patient that fits, two that calibrate, one that tests
 _FOCI = " Foci of SUV 4 and more: "
-MOST_FOCI = 60  # per scan, the most conspicuous: those further down are ever more alike
+MAX_FOCI = 60  # per scan, the most conspicuous: those further down are ever more alike
 
 
 def order() -> Iterator[int]:
@@ -70,7 +70,7 @@ def foci_rows(
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """Yield "figure focus" and its row, for each figure of a focus that exists in all scans."""
     try:
-        regions = find_lesions(answer)[:MOST_FOCI]
+        regions = find_lesions(answer)[:MAX_FOCI]
     except InputRefused:  # there is no focus
         return
     signs = ScanFeatures.of(low.values, answer.values)

@@ -60,7 +60,7 @@ from petdiff.volume.regions import body_mask
 
 FRAMES_S = (10,) * 6 + (30,) * 4 + (60,) * 4 + (180,) * 2 + (300,) * 4
 REFERENCE_COUNTS = 100.0
-LEAST_ML = 5.0
+MIN_ML = 5.0
 ORGANS = (
     "aorta", "heart_ventricle", "heart_myocardium", "heart_atrium", "lung", "liver", "spleen",
     "kidney", "pancreas", "stomach", "muscle", "brain", "cerebrum", "cerebellum", "prostate",
@@ -196,7 +196,7 @@ def quality(study: Study, denoised: PETFrames) -> tuple[list[float], PETFrames]:
 
 def regions(study: Study, within: bool) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Yield regions of 5 ml or more: organs a voxel within their edge, or whole structures."""
-    least = LEAST_ML * 1000 / np.prod(study.measured.first.spacing_mm)
+    least = MIN_ML * 1000 / np.prod(study.measured.first.spacing_mm)
     for label in np.unique(study.labels):
         name = NAMES.get(int(label), "")
         region = study.labels == label

@@ -3,8 +3,8 @@
 python benchmarks/give_back.py OUT --first 26 --count 25
 
 OUT is that of `benchmarks/audit.py patients`. At each place where measured and denoised scan differ
-by at least LEAST_Z standard deviations, a Gaussian of the place's scale is added to the result, as
-high as makes its contrast the measured one, times 1 − (LEAST_Z / z)²: the share of z² that exceeds
+by at least MIN_Z standard deviations, a Gaussian of the place's scale is added to the result, as
+high as makes its contrast the measured one, times 1 − (MIN_Z / z)²: the share of z² that exceeds
 what is allowed (the non-negative garrote). Lesions are compared with the full-dose scan. A place is
 confirmed if the full-dose scan's contrast there is nearer to the measured than to the denoised one.
 """
@@ -29,7 +29,7 @@ from petdiff.uncertainty.audit.findings import Compared, Peak, peaks
 from petdiff.uncertainty.audit.scales import SIGMA_PER_RADIUS, WorkingGrid, at_scales
 from petdiff.volume.regions import Spacing, body_mask
 
-LEAST_Z = (3.5, 4.0, 4.5, 5.0)
+MIN_Z = (3.5, 4.0, 4.5, 5.0)
 # Contrast of a Gaussian seen through itself, less that through one of twice the width.
 HEIGHT = 2**-1.5 - 5**-1.5
 FIGURES = ("suv_mean", "suv_peak")
@@ -83,7 +83,7 @@ def rows_of(path: Path) -> Iterator[dict[str, object]]:
                 image = PETImage(full, affine)
                 lesions = list(_inside(scans["les"], image)) if which == "w" else []
                 body, scales = body_mask(full, image.spacing_mm), differences(y, x, image)
-                for least_z in (None, *LEAST_Z):
+                for least_z in (None, *MIN_Z):
                     found = peaks(scales, least_z, image.spacing_mm) if least_z else []
                     new = x
                     if least_z:
@@ -123,7 +123,7 @@ def report(rows: list[dict[str, object]]) -> None:
         plain = {
             (r["patient"], r["lesions"]): r for r in rows if r["drf"] == drf and not r["least_z"]
         }
-        for least_z in (None, *LEAST_Z):
+        for least_z in (None, *MIN_Z):
             own = [r for r in rows if r["drf"] == drf and r["least_z"] == least_z]
             gain = np.mean([r["psnr"] - plain[r["patient"], r["lesions"]]["psnr"] for r in own])
             places, right = (sum(int(r[n]) for r in own) for n in ("places", "confirmed"))

@@ -36,7 +36,7 @@ from petdiff.volume.regions import body_mask
 
 DOSES = (2.0, 4.0, 10.0, 20.0, 50.0)
 GAIN_DOSES = (4.0, 20.0)
-LEAST_ML = 80.0
+MIN_ML = 80.0
 SCANNERS = ("quadra", "uexplorer", "vision600", "discovery-mi", "mct-flow")
 TRACERS = ("fdg", "psma", "dotatate", "fapi")
 
@@ -44,7 +44,7 @@ TRACERS = ("fdg", "psma", "dotatate", "fapi")
 def organ_ratios(study: Simulation, thinned: PETImage, drf: float) -> dict[str, float]:
     """Return the noise added by thinning over the noise of true thinning, by organ."""
     full, true = study.full.suv, study.lows[drf].suv
-    least = LEAST_ML * 1000 / np.prod(study.full.spacing_mm)
+    least = MIN_ML * 1000 / np.prod(study.full.spacing_mm)
     found = {}
     for label, name in study.names.items():
         organ = study.labels == label

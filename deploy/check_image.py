@@ -15,7 +15,7 @@ from pathlib import Path
 from support.router import PIXELS, mercure, result_of, router_folders
 
 USER = "54321:54321"
-MOST_BYTES = 1.2e9
+MAX_BYTES = 1.2e9
 
 
 def call(program: str, image: str, folder: Path, empty: bool) -> tuple[int, Path, float]:
@@ -38,8 +38,8 @@ def main(image: str, program: str = "docker") -> int:
     inspect = [program, "image", "inspect", "--format", "{{.Size}}", image]
     size = float(subprocess.run(inspect, capture_output=True, text=True, check=True).stdout)
     print(f"size {size / 1e6:.0f} MB")
-    if size > MOST_BYTES:
-        problems.append(f"the image is larger than {MOST_BYTES / 1e6:.0f} MB")
+    if size > MAX_BYTES:
+        problems.append(f"the image is larger than {MAX_BYTES / 1e6:.0f} MB")
     for empty, expected in ((False, 0), (True, 3)):
         with tempfile.TemporaryDirectory() as folder:
             Path(folder).chmod(0o755)

@@ -10,9 +10,9 @@ from node_scenarios.process import NodeProcess, cpu_s, make_series, rss_mib, wai
 from support.pacs import store, system_program
 
 _REST_S = 120
-_MOST_CPU_SHARE = 0.01
+_MAX_CPU_SHARE = 0.01
 _WARM_UP = 20  # series, in which caches fill
-_MOST_GROWTH_MIB = 20.0
+_MAX_GROWTH_MIB = 20.0
 
 
 def rest(folder: Path, count: int = 0) -> dict[str, object]:
@@ -33,9 +33,9 @@ def rest(folder: Path, count: int = 0) -> dict[str, object]:
         after = _memory(node)
         node.stop()
     growth = {part: after[part] - memory[_WARM_UP][part] for part in after}
-    broken = [f"{share:.2%} of a core"] * (share >= _MOST_CPU_SHARE)
+    broken = [f"{share:.2%} of a core"] * (share >= _MAX_CPU_SHARE)
     broken += [
-        f"{part} grew by {mib:.0f} MiB" for part, mib in growth.items() if mib > _MOST_GROWTH_MIB
+        f"{part} grew by {mib:.0f} MiB" for part, mib in growth.items() if mib > _MAX_GROWTH_MIB
     ]
     return {
         "series": count,

@@ -18,8 +18,8 @@ GIB = 2**30
 PRECISION_VARIABLE = "PETDIFF_PRECISION"  # environment variable: what "auto" precision means
 
 _FAULT = 2**-5  # of the largest value; rounding to bfloat16 is 2⁻⁹ of each
-_MOST_BUDGET = 5 * GIB // 2
-_BUDGET_UNASKED = GIB  # where the system does not say what is available
+_MAX_BUDGET_BYTES = 5 * GIB // 2
+_DEFAULT_BUDGET_BYTES = GIB  # where the system does not say what is available
 _MEMORY_FACTS = Path("/proc/meminfo")
 
 
@@ -90,7 +90,7 @@ def memory_budget(device: torch.device) -> int:
     if device.type == "cuda":
         return int(0.8 * torch.cuda.mem_get_info(device)[0])
     available = _available_memory()
-    return _BUDGET_UNASKED if available is None else min(_MOST_BUDGET, available // 2)
+    return _DEFAULT_BUDGET_BYTES if available is None else min(_MAX_BUDGET_BYTES, available // 2)
 
 
 def is_out_of_memory(error: Exception) -> bool:

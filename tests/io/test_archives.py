@@ -67,7 +67,7 @@ def test_bomb_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
 
 
 def test_too_many_entries_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("petdiff.io.archives._MOST_ENTRIES", 20)
+    monkeypatch.setattr("petdiff.io.archives._MAX_ENTRIES", 20)
     with zipfile.ZipFile(tmp_path / "many.zip", "w") as out:
         for n in range(21):
             out.writestr(str(n), b"")

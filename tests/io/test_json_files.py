@@ -59,7 +59,7 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
 def test_a_file_that_is_too_large_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("petdiff.io.json_files._MOST_BYTES", 10)
+    monkeypatch.setattr("petdiff.io.json_files._MAX_BYTES", 10)
     (tmp_path / "x.json").write_text("[1, 2, 3, 4, 5]")
     with pytest.raises(InputRefused, match="more than"):
         read_text(tmp_path / "x.json")

@@ -35,7 +35,7 @@ from petdiff.simulation.scan_record import read_record
 from support.mutants import mutants, text_mutants
 
 AFFINE = np.array([[-4.0, 0, 0, 20], [0, 4, 0, -20], [0, 0, 4, 7], [0, 0, 0, 1]])
-SECONDS, MOST_MIB = 10, 1024
+SECONDS, MAX_MIB = 10, 1024
 
 
 def body(*frames: int) -> np.ndarray:
@@ -68,7 +68,7 @@ def bounded(what: str, size: int) -> Iterator[None]:
         signal.alarm(0)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     unit = 1 if sys.platform == "darwin" else 1024
-    assert grown * unit < 4 * size + (MOST_MIB << 20), f"{what} takes {grown * unit >> 20} MiB"
+    assert grown * unit < 4 * size + (MAX_MIB << 20), f"{what} takes {grown * unit >> 20} MiB"
 
 
 def judge(make: Callable[[], Iterator[bytes]], path: Path, use: Callable[[Path], Any]) -> None:

@@ -2,7 +2,14 @@ import pytest
 import torch
 from torch.nn.functional import pixel_unshuffle
 
-from petdiff.networks.unet import UNet, UNetArchitecture, channel_norm, flattened, shuffle, unshuffle
+from petdiff.networks.unet import (
+    UNet,
+    UNetArchitecture,
+    channel_norm,
+    flattened,
+    shuffle,
+    unshuffle,
+)
 
 
 def unet(

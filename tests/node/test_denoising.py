@@ -136,6 +136,6 @@ def test_a_full_disk_is_no_failure_of_the_series(
     queue: Queue, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(denoising, "_DISK_PAUSE_S", 0.01)
-    monkeypatch.setattr(denoising, "_MOST_FAILURES", 1)
+    monkeypatch.setattr(denoising, "_MAX_FAILURES", 1)
     counts_after(queue, "full-once", "sending")
     assert "series 1: the disk is full; tried again" in capsys.readouterr().err

@@ -34,7 +34,7 @@ from petdiff.uncertainty.intervals import calibration_of
 
 FULL, THINNED, FILTER, MODEL = "full dose", "thinned", "filter", "model"
 LEVEL = 0.9
-_MOST_SPOTS, _LEAST_SPOT_SUV = 10, 3.0
+_MAX_SPOTS, _MIN_SPOT_SUV = 10, 3.0
 _KEPT = (
     "psnr_db", "ssim", "nrmse", "noise_level", "suv_mean_bias", "suv_max_bias", "suv_peak_bias",
     "cov_30mm_sphere", "audit_fabrications", "audit_omissions", "audit_false_alarms", "alarms",
@@ -119,16 +119,16 @@ def measure_image(
 def hot_spots(image: PETImage) -> list[Lesion]:
     """Return balls about the most conspicuous foci of the full-dose scan, from SUV 3 up."""
     foci = find_foci(image.suv, image.affine)
-    hot = np.flatnonzero(foci.contrast_suv + foci.background_suv >= _LEAST_SPOT_SUV)
+    hot = np.flatnonzero(foci.contrast_suv + foci.background_suv >= _MIN_SPOT_SUV)
     found: list[Lesion] = []
-    for n in hot[: 2 * _MOST_SPOTS]:
+    for n in hot[: 2 * _MAX_SPOTS]:
         name = f"hot spot {len(found) + 1}"
         place, radius_mm = foci.position_mm[n].tolist(), float(foci.radius_mm[n])
         try:
             found.append(sphere_lesion(name, place, radius_mm, image.shape, image.affine))
         except InputRefused:  # outside the field by half or more
             continue
-        if len(found) == _MOST_SPOTS:
+        if len(found) == _MAX_SPOTS:
             break
     return found
 

@@ -31,7 +31,7 @@ _LOW = re.compile(
 _BARE = re.compile(
     r"1 (?P<part>\d+)"
 )  # `1-20` alone; behind other words it may be a patient's name
-_MOST_NAMED = 20  # patients, in one error
+_MAX_NAMED = 20  # patients, in one error
 _UNDERSTOOD = (
     "understood are (a) a folder per patient with full.* and low_drfN.* (NIfTI, or DICOM folders); "
     "(b) a folder per patient with DICOM folders such as Full_dose or normal beside 1-20 dose, D20 "
@@ -281,8 +281,8 @@ def _names(doses: dict[Drf, Path]) -> str:
 
 
 def _listed(lines: Sequence[str]) -> str:
-    more = len(lines) - _MOST_NAMED
-    return "; ".join(lines[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
+    more = len(lines) - _MAX_NAMED
+    return "; ".join(lines[:_MAX_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _there(folder: Path, lacking: Sequence[str]) -> str:

@@ -42,7 +42,7 @@ Of = TypeVar("Of", bound=OfPatient)
 
 __all__ = ["PairFiles", "check_pairs", "find_pairs", "read_pair", "split"]
 
-_MOST_LINES = 20
+_MAX_LINES = 20
 
 
 def read_pair(
@@ -128,11 +128,11 @@ def check_pairs(
     found.sort(key=lambda finding: finding.rank)
     fatal = [finding.line for finding in found if finding.rank < ODD]
     if fatal:
-        more = len(fatal) - _MOST_LINES
+        more = len(fatal) - _MAX_LINES
         rest = [f"and {more} more"] if more > 0 else []
         if any(finding.rank == UNIT for finding in found):
             rest.append(f"scans must be SUV: {REMEDY}")
-        raise InputRefused("; ".join([*fatal[:_MOST_LINES], *rest]))
+        raise InputRefused("; ".join([*fatal[:_MAX_LINES], *rest]))
     return [finding.line for finding in found]
 
 

@@ -19,7 +19,7 @@ from petdiff.image import PETImage
 from petdiff.io import Units, read_in_suv
 from petdiff.io.forms import form_of
 
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _lesions(
 ) -> list[Lesion]:
     lesions, outside = read_lesions(path, grid, resample=resample)
     if outside:
-        shown = ", ".join(outside[:_MOST_NAMED]) + (" …" if len(outside) > _MOST_NAMED else "")
+        shown = ", ".join(outside[:_MAX_NAMED]) + (" …" if len(outside) > _MAX_NAMED else "")
         notify(f"{path}: {len(outside)} lesions outside the field of view left out: {shown}")
     return lesions
 

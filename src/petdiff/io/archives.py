@@ -18,14 +18,14 @@ from petdiff.errors import InputRefused, PetdiffError
 from petdiff.io.entries import Bounded, Entry, is_of_macos
 from petdiff.terminal import one_line
 
-_MOST_ENTRIES = 50_000  # a dynamic total-body study has some 30,000 files
-_MOST_BYTES = 8 << 30
-_MOST_BYTES_EACH = 1 << 30
-_MOST_DEPTH = 3  # a platform's download is a zip of zips
+_MAX_ENTRIES = 50_000  # a dynamic total-body study has some 30,000 files
+_MAX_BYTES = 8 << 30
+_MAX_BYTES_EACH = 1 << 30
+_MAX_DEPTH = 3  # a platform's download is a zip of zips
 # Deflate reaches 1000 at most, and PET scans pack to 1/2 … 1/20: but a small archive of much air
 # is harmless whatever its ratio.
-_MOST_RATIO = 200
-_MOST_RATIO_EACH = 50
+_MAX_RATIO = 200
+_MAX_RATIO_EACH = 50
 _HARMLESS_BYTES = 64 << 20
 _HARMLESS_BYTES_NESTED = 256 << 20  # held in memory while the archive is open
 
@@ -78,10 +78,10 @@ class _Limits:
         """Count an archive's members; raises InputRefused where it is too much."""
         self.entries += len(members)
         self.unpacked += sum(member.file_size for member in members)
-        if self.entries > _MOST_ENTRIES:
-            raise InputRefused(f"{name} holds {self.entries} entries, more than {_MOST_ENTRIES}")
-        too_dense = self.unpacked > max(_HARMLESS_BYTES, _MOST_RATIO * self.on_disk)
-        if self.unpacked > _MOST_BYTES or too_dense:
+        if self.entries > _MAX_ENTRIES:
+            raise InputRefused(f"{name} holds {self.entries} entries, more than {_MAX_ENTRIES}")
+        too_dense = self.unpacked > max(_HARMLESS_BYTES, _MAX_RATIO * self.on_disk)
+        if self.unpacked > _MAX_BYTES or too_dense:
             raise InputRefused(
                 f"{name} would unpack from {self.on_disk} to {self.unpacked} bytes, which no scan "
                 f"does: {_UNPACK}"
@@ -105,7 +105,7 @@ def _entries(
     limits.add(members, name)
     for member in members:
         _require_harmless(member, name)
-        if member.file_size > max(_HARMLESS_BYTES, _MOST_RATIO_EACH * member.compress_size):
+        if member.file_size > max(_HARMLESS_BYTES, _MAX_RATIO_EACH * member.compress_size):
             raise InputRefused(
                 f"{name} would unpack {_name(member)!r} from {member.compress_size} "
                 f"to {member.file_size} bytes, which no scan does: {_UNPACK}"
@@ -116,7 +116,7 @@ def _entries(
             continue
         if not inside.lower().endswith(".zip"):
             yield _entry(archive, member, name, prefix + inside)
-        elif depth == _MOST_DEPTH:
+        elif depth == _MAX_DEPTH:
             raise InputRefused(f"{name} holds {inside!r}, a zip too deep: unpack it")
         else:
             within = _nested(file, archive, member, name, limits)
@@ -144,10 +144,10 @@ def _require_harmless(member: zipfile.ZipInfo, name: str) -> None:
             f"{name} is packed by {method} ({shown!r}), which Python cannot unpack: unpack it, "
             "with 7-Zip for example, and give the folder"
         )
-    if member.file_size > _MOST_BYTES_EACH:
+    if member.file_size > _MAX_BYTES_EACH:
         raise InputRefused(
             f"{name} holds {shown!r} of {member.file_size >> 20} MiB unpacked, more than "
-            f"{_MOST_BYTES_EACH >> 20}"
+            f"{_MAX_BYTES_EACH >> 20}"
         )
 
 

@@ -18,7 +18,7 @@ DESCRIPTION = "dataset_description.json"
 UNCERTAINTY, LOWER, UPPER = "uncertainty", "lowerBound", "upperBound"
 # What desc- ends with of volumes that are no scans, but say how sure one is.
 _NO_SCANS = tuple(label.lower() for label in (UNCERTAINTY, LOWER, UPPER))
-_MOST_LEVELS = 5  # from a file up to its data set
+_MAX_LEVELS = 5  # from a file up to its data set
 _ENTITY = re.compile(r"([a-zA-Z0-9]+)-([a-zA-Z0-9+]+)")
 _PET_FOLDERS = ("sub-*/pet", "sub-*/ses-*/pet", "ses-*/pet", "pet")
 _SHOWN = 20
@@ -128,7 +128,7 @@ def dataset_of(file: Path) -> Path | None:
     dataset_description.json.
     """
     path = _absolute(file)
-    above = list(path.parents)[:_MOST_LEVELS]
+    above = list(path.parents)[:_MAX_LEVELS]
     subject = next((folder for folder in above[1:3] if folder.name.startswith("sub-")), None)
     if subject is not None and above[0].name == "pet":
         return subject.parent

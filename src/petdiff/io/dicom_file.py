@@ -30,10 +30,10 @@ from petdiff.io.entries import Bounded, Entry
 from petdiff.terminal import one_line
 
 _HARMLESS_BYTES = 8 << 20  # that any deflated file may unpack to
-_MOST_RATIO = 20  # PET slices deflate to 1/2 … 1/10
+_MAX_RATIO = 20  # PET slices deflate to 1/2 … 1/10
 _CHUNK_BYTES = 1 << 20
-_MOST_ELEMENTS = 50_000  # outside sequences; there are some 200
-_MOST_EMPTY = 1000  # one after the other
+_MAX_ELEMENTS = 50_000  # outside sequences; there are some 200
+_MAX_EMPTY_ELEMENTS = 1000  # one after the other
 _NOTHING = bytes(8)  # an element (0000,0000) of no length
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 # Groups on which place, values and SUV hang: what cannot be decoded there refuses the scan.
@@ -46,7 +46,7 @@ _KINDS = {
     "number": ("DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV", "US or SS"),
     "tag": ("AT",),
 }  # fmt: skip
-_MOST_NOTES = 5
+_MAX_NOTES = 5
 _WRONG_KIND = "it is stored as "
 _BROKEN_OFF = re.compile("end of file", re.IGNORECASE)
 _UNDEFINED = 0xFFFFFFFF
@@ -86,7 +86,7 @@ def lenient_pydicom() -> Iterator[list[str]]:
 
     def note(message: Warning | str, *_: object, **__: object) -> None:
         text = one_line(str(message))[:200]
-        if text not in notes and len(notes) < _MOST_NOTES:
+        if text not in notes and len(notes) < _MAX_NOTES:
             notes.append(text)
 
     with warnings.catch_warnings():
@@ -138,8 +138,8 @@ def _stop(pixels: bool) -> Callable[[BaseTag, str | None, int], bool]:
     def stop(tag: BaseTag, vr: str | None, length: int) -> bool:
         nonlocal count
         count += 1
-        if count > _MOST_ELEMENTS:
-            raise ValueError(f"more than {_MOST_ELEMENTS} elements")
+        if count > _MAX_ELEMENTS:
+            raise ValueError(f"more than {_MAX_ELEMENTS} elements")
         return not pixels and tag in _PIXELS
 
     return stop
@@ -218,7 +218,7 @@ class _Elements(Bounded):
         """Return up to `size` bytes; raises ValueError after a thousand empty elements."""
         content = super().read(size)
         self._zeros = self._zeros + 1 if content == _NOTHING else 0
-        if self._zeros > _MOST_EMPTY:
+        if self._zeros > _MAX_EMPTY_ELEMENTS:
             raise ValueError("zeros instead of elements")
         return content
 
@@ -228,7 +228,7 @@ def _data(stream: BinaryIO, entry: Entry, form: Form) -> Bounded:
     if form.data_start is None:
         return _Elements(stream, entry.size - form.start, form.start)
     stream.seek(form.data_start)
-    most = max(_HARMLESS_BYTES, _MOST_RATIO * entry.size)
+    most = max(_HARMLESS_BYTES, _MAX_RATIO * entry.size)
     inflater, parts, size = zlib.decompressobj(-zlib.MAX_WBITS), [], 0
     while not inflater.eof:
         packed = inflater.unconsumed_tail or stream.read(_CHUNK_BYTES)

@@ -22,7 +22,7 @@ from petdiff.suv.header import number_of, values_of
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SAME_MM = 0.01
 # Positions are often rounded to 0.1 mm: a slice may lie off its place by that, and no more.
-_MOST_OFF = 0.05
+_MAX_SPACING_DEVIATION = 0.05
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def _require_even_spacing(planes: Sequence[SlicePlane]) -> None:
     even = np.linspace(positions[0], positions[-1], len(planes))
     off_mm = np.linalg.norm(positions - even, axis=1)
     worst = int(np.argmax(off_mm))
-    if off_mm[worst] > max(_MOST_OFF * step, SAME_MM):
+    if off_mm[worst] > max(_MAX_SPACING_DEVIATION * step, SAME_MM):
         raise InputRefused(
             f"slices are not evenly spaced: steps of {steps.min():.3f} to {steps.max():.3f} mm, "
             f"and {planes[worst].name} lies {off_mm[worst]:.3f} mm off its place"

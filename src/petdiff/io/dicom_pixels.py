@@ -20,7 +20,7 @@ from petdiff.io.dicom_file import DamagedFile, DicomFile, lenient_pydicom, read_
 
 # Decoders that the extra `dicom` installs; others exist only under licences that we do not ship.
 _BY_EXTRA = ("JPEG 2000", "JPEG-LS", "High-Throughput")
-_MOST_PIXELS = 1 << 24  # of one slice; PET has 880 × 880 at most
+_MAX_PIXELS = 1 << 24  # of one slice; PET has 880 × 880 at most
 
 
 class PixelReader:
@@ -122,7 +122,7 @@ def _require_planes(name: str, dataset: Dataset, count: int) -> None:
         for keyword in ("Rows", "Columns", "BitsAllocated")
     )
     declared, here = count * rows * columns * bits // 8, len(dataset.PixelData)
-    if not 0 < rows * columns <= _MOST_PIXELS:
+    if not 0 < rows * columns <= _MAX_PIXELS:
         raise InputRefused(f"{name}: Rows × Columns is {rows} × {columns}, which no slice has")
     if not dataset.file_meta.TransferSyntaxUID.is_compressed and here < declared:
         planes = f"{count} frames of " if count > 1 else ""

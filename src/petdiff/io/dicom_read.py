@@ -28,7 +28,7 @@ from petdiff.suv.result import SUVResult, WithoutSUV, given_factor, stored_as_su
 from petdiff.suv.rules import suv_from_headers
 
 _HARMLESS_BYTES = 900 << 20  # of voxels: the largest total-body scan has 850 MB
-_MOST_RATIO = 16  # of float32 voxels to files: PET compresses to 1/2 … 1/8 of 16 bits
+_MAX_RATIO = 16  # of float32 voxels to files: PET compresses to 1/2 … 1/8 of 16 bits
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ def _require_plausible_size(slices: Sequence[_Slice]) -> None:
     files = {id(s.file): s.file for s in slices}.values()
     plane, on_disk = slices[0].plane, sum(file.entry.size for file in files)
     needed = 4 * len(slices) * plane.rows * plane.columns
-    if needed > _HARMLESS_BYTES + _MOST_RATIO * on_disk:
+    if needed > _HARMLESS_BYTES + _MAX_RATIO * on_disk:
         raise InputRefused(
             f"{plane.name}: Rows × Columns is {plane.rows} × {plane.columns}, and the "
             f"{len(slices)} slices together have {on_disk} bytes: a damaged header?"

@@ -28,8 +28,8 @@ _log = logging.getLogger(__name__)
 SeriesUID = str | Sequence[str] | None
 
 _DICOM_SUFFIXES = (".dcm", ".ima", ".dicom", ".dic")
-_MOST_NAMED = 5
-_MOST_LISTED = 20
+_MAX_NAMED = 5
+_MAX_LISTED = 20
 
 
 @contextmanager
@@ -74,17 +74,17 @@ def _choose(path: Path, found: Found, uid: SeriesUID) -> Series:
         each = [f"{s['Modality'] or 'no modality'}: {s}" for s in chosen]
         raise InputRefused(
             f"{name} holds no series of PET images (SOP class {PET_CLASSES[0]} or "
-            f"{PET_CLASSES[1]}), only {_some(each, _MOST_LISTED, '; ')}"
+            f"{PET_CLASSES[1]}), only {_some(each, _MAX_LISTED, '; ')}"
         )
     raise InputRefused(f"{name} holds no DICOM file{_what_else(found.others)}")
 
 
 def _listing(series: Sequence[Series]) -> str:
-    return _some([str(s) for s in series], _MOST_LISTED, "; ")
+    return _some([str(s) for s in series], _MAX_LISTED, "; ")
 
 
 def _what_else(others: Sequence[Entry]) -> str:
-    return ", only " + _some([entry.name for entry in others], _MOST_NAMED) if others else ""
+    return ", only " + _some([entry.name for entry in others], _MAX_NAMED) if others else ""
 
 
 def _some(names: Sequence[str], most: int, between: str = ", ") -> str:
@@ -117,7 +117,7 @@ def _require_whole(series: Series, found: Found, *, alone: bool) -> None:
     ]
     if unknown and not alone:
         raise unknown[0]
-    for problem in unknown[:_MOST_NAMED]:
+    for problem in unknown[:_MAX_NAMED]:
         _log.info("beside the scan: %s", problem)
     if unknown:
         series.warnings.append(
@@ -170,7 +170,7 @@ def _notes(files: Sequence[DicomFile]) -> list[str]:
             about.setdefault(note, []).append(file.entry.name)
     for note, names in about.items():
         _log.info("%s: %s", names[0], note)
-    return [f"{note} ({_files(len(about[note]))})" for note in list(about)[:_MOST_NAMED]]
+    return [f"{note} ({_files(len(about[note]))})" for note in list(about)[:_MAX_NAMED]]
 
 
 def _files(count: int) -> str:

@@ -13,7 +13,7 @@ from petdiff.suv.clock import parse_datetime, parse_zone
 from petdiff.suv.half_life import average_rate_time_s
 
 _SAME_MOMENT = timedelta(seconds=1)
-_MOST_HALF_LIVES = 50  # between measurement and correction; more is a wrong clock
+_MAX_HALF_LIVES = 50  # between measurement and correction; more is a wrong clock
 
 
 def set_times(header: Dataset, dataset: Dataset, groups: FrameGroups, *, several: bool) -> None:
@@ -94,7 +94,7 @@ def _set_reference(
         middle = start + timedelta(seconds=average_rate_time_s(duration_s, half_life_s))
         if corrected_to is not None and header.get("DecayCorrection") in ("START", "ADMIN"):
             half_lives = (middle - corrected_to).total_seconds() / half_life_s
-            if abs(half_lives) < _MOST_HALF_LIVES:
+            if abs(half_lives) < _MAX_HALF_LIVES:
                 fill(header, "DecayFactor", format_number_as_ds(2**half_lives))
     series = parse_datetime(f"{header.get('SeriesDate') or ''}{header.get('SeriesTime') or ''}")
     if middle is None or series.day is None or series.clock is None:

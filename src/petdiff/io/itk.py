@@ -31,7 +31,7 @@ _READERS = {
     ".mhd": "MetaImageIO",
 }
 _GEOMETRY_SUFFIX = {".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}
-_MOST_UNIT = 40  # characters
+_MAX_UNIT_CHARACTERS = 40  # characters
 _UNITS_KEY = "Units"  # written by write_itk, in the words of BIDS
 
 
@@ -133,7 +133,7 @@ def _read(path: Path, units: str | None, suv_factor: float | None) -> _Scan:
     nan, absent = fill_air(path.name, values, affine)
     sidecar, ignored = read_sidecar(path)
     if sidecar is None and (unit := header.fields.get(_UNITS_KEY.lower())):
-        sidecar = Sidecar(path.name, {"Units": unit[:_MOST_UNIT]})
+        sidecar = Sidecar(path.name, {"Units": unit[:_MAX_UNIT_CHARACTERS]})
     found = find_unit(UnitEvidence(path.name, units, suv_factor, sidecar), values, affine)
     return _Scan(affine, values, nan, found, [*warnings, *damage, *absent, *ignored])
 

@@ -18,8 +18,8 @@ import numpy as np
 from petdiff.errors import InputRefused
 from petdiff.io.stored_values import Packing, StoredValues
 
-_MOST_HEADER_BYTES = 1 << 20
-_MOST_FIELD = 500  # characters of a field that says something about the geometry
+_MAX_HEADER_BYTES = 1 << 20
+_MAX_FIELD_CHARACTERS = 500  # characters of a field that says something about the geometry
 _FIELD = re.compile(r"([^:=]+?)\s*(:=|:|=)\s*(.*)")
 _PLAIN = re.compile(r"[\w ()+,.\-/]*", re.ASCII)
 _NRRD_TYPES = {
@@ -83,7 +83,7 @@ def read_text_header(path: Path) -> TextHeader:
     that describes anything else than one 3-D volume of numbers.
     """
     with path.open("rb") as file:
-        content = file.read(_MOST_HEADER_BYTES)
+        content = file.read(_MAX_HEADER_BYTES)
     if content.startswith(b"NRRD000"):
         return _nrrd(path, content)
     if b"=" in content[:100]:
@@ -209,6 +209,6 @@ def _whole(path: Path, what: str, text: str) -> int:
 
 def _plain(path: Path, value: str) -> str:
     """Return a value of the geometry; refuse one that is long or not words and numbers."""
-    if len(value) > _MOST_FIELD or not _PLAIN.fullmatch(value):
+    if len(value) > _MAX_FIELD_CHARACTERS or not _PLAIN.fullmatch(value):
         raise InputRefused(f"{path.name} has a damaged header: {value[:60]!r}")
     return value

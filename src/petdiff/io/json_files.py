@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from petdiff.errors import InputRefused, PetdiffError, UsageError
 
-_MOST_BYTES = 16 << 20  # lists of lists take 20 times as much memory
+_MAX_BYTES = 16 << 20  # lists of lists take 20 times as much memory
 
 
 def read_json(path: Path, *, finite: bool = False) -> object:
@@ -39,13 +39,13 @@ def read_text(path: Path) -> str:
     """Read a text file in UTF-8. Raises InputRefused where it is missing, large or no text."""
     try:
         with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
+            content = file.read(_MAX_BYTES + 1)
     except FileNotFoundError:
         raise InputRefused(f"{path} does not exist: check the name") from None
     except OSError as problem:
         raise InputRefused(f"{path} cannot be read ({problem.strerror})") from None
-    if len(content) > _MOST_BYTES:
-        raise InputRefused(f"{path} has more than {_MOST_BYTES >> 20} MiB: give a text file")
+    if len(content) > _MAX_BYTES:
+        raise InputRefused(f"{path} has more than {_MAX_BYTES >> 20} MiB: give a text file")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:

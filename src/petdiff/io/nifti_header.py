@@ -23,7 +23,7 @@ from petdiff.io.stored_values import DAMAGED, StoredValues, open_inflated
 
 _UNITS = {1: "metres", 2: "millimetres", 3: "micrometres"}  # of xyzt_units, its lowest three bits
 _HEADER_BYTES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}  # by sizeof_hdr
-_MOST_HEADER_BYTES = 16 << 20  # with extensions, which may hold a DICOM header
+_MAX_HEADER_BYTES = 16 << 20  # with extensions, which may hold a DICOM header
 _SAME_SIZE = 0.01  # relative difference of voxel sizes that is told
 
 
@@ -49,7 +49,7 @@ def read_header(path: Path) -> NiftiFile:
         with open_inflated(header_path) as file:
             header = _parsed(path, file.read(540))
             offset = _offset(path, header, pair=header_path != values_path)
-            end = offset if header_path == values_path else _MOST_HEADER_BYTES
+            end = offset if header_path == values_path else _MAX_HEADER_BYTES
             file.seek(header.sizeof_hdr + 4)
             extensions = file.read(max(end - header.sizeof_hdr - 4, 0))
         shape = tuple(int(n) for n in header.get_data_shape())
@@ -109,7 +109,7 @@ def _parsed(path: Path, content: bytes) -> Any:
 def _offset(path: Path, header: Any, *, pair: bool) -> int:
     offset = float(header["vox_offset"])
     least = 0 if pair else header.sizeof_hdr + 4
-    if not least <= offset <= (np.inf if pair else _MOST_HEADER_BYTES) or not np.isfinite(offset):
+    if not least <= offset <= (np.inf if pair else _MAX_HEADER_BYTES) or not np.isfinite(offset):
         raise InputRefused(
             f"{path.name} has a damaged NIfTI header: vox_offset, where the values begin, is "
             f"{offset:g}"

@@ -26,7 +26,7 @@ from petdiff.image import PETImage
 from petdiff.io.archives import check_archive
 from petdiff.io.missing_values import fill_air
 from petdiff.io.stored_units import UnitEvidence, find_unit
-from petdiff.io.stored_values import MOST_VOXELS, as_labels
+from petdiff.io.stored_values import MAX_VOXELS, as_labels
 from petdiff.suv.result import SUVResult, WithoutSUV
 
 # The published model's grid (Yu et al., EJNMMI 2025).
@@ -157,7 +157,7 @@ def _opened(path: Path) -> Iterator[_Array]:
                 "code when read; save plain numbers"
             )
         size = archive.getinfo(_MEMBER).file_size
-        if prod(shape) > MOST_VOXELS or min(shape, default=0) < 0:
+        if prod(shape) > MAX_VOXELS or min(shape, default=0) < 0:
             raise InputRefused(f"{path.name}: arr_0 declares {shape}, more than any scan has")
         if prod(shape) * dtype.itemsize > size:
             raise InputRefused(

@@ -26,7 +26,7 @@ _CURIE = {"n": 37.0, "u": 3.7e4, "m": 3.7e7}
 _PER_ML = r"(?:/|per|\*)?(?:ml|cc|cm3|cm\^3|cm\*\*3)(?:\^?-1)?"
 _ACTIVITY = re.compile(rf"([kmg]?)bq{_PER_ML}|([num])ci{_PER_ML}")
 _BODY_WEIGHT_SUV = {"suv", "suvbw", "suv(bw)", "suvbodyweight", "gml", "g/ml", "g/cc"}
-_LEAST_BQ = 1e4  # with less nobody is scanned
+_MIN_BQ = 1e4  # with less nobody is scanned
 # Keys of the body weight in kg: of DICOM, and those that people add to BIDS.
 WEIGHTS = ("PatientWeight", "BodyWeight", "ParticipantWeight", "SubjectWeight", "Weight")
 _IN_BQ = {"bq": 1.0, "kbq": 1e3, "mbq": 1e6, "gbq": 1e9, "uci": 3.7e4, "mci": 3.7e7, "ci": 3.7e10}
@@ -76,7 +76,7 @@ class Sidecar:
             factor = _IN_BQ.get(unit.lower().replace("µ", "u").replace("μ", "u"))
             dose_bq = dose * factor if factor and dose > 0 else None
             # dcm2niix divides by 1e6 where a DICOM header holds MBq already.
-            small = dose_bq is not None and factor == 1e6 and dose_bq < _LEAST_BQ
+            small = dose_bq is not None and factor == 1e6 and dose_bq < _MIN_BQ
             return dose_bq * 1e6 if dose_bq and small else dose_bq
         dose = self.number("RadionuclideTotalDose")
         if dose is None or dose <= 0:

@@ -17,7 +17,7 @@ from petdiff.volume.regions import body_mean
 
 # Where all activity stays in the body and tissue weighs as water, the mean SUV of the body is 1 by
 # definition; short scans of hot or cold parts reach 3 and 0.3. In Bq/ml it is thousands.
-_MOST_SUV = 100.0
+_MAX_SUV = 100.0
 _USUAL_SUV = (0.05, 20.0)
 REMEDY = (
     "give `units` bqml and `suv_factor` F (SUV = value × F), or `units` suv where the values are "
@@ -57,7 +57,7 @@ def find_unit(
         return _in_unit("Bq/ml", "the caller", mean, evidence)
     if sidecar is not None and sidecar.unit:
         return _in_unit(sidecar.unit, sidecar.name, mean, evidence)
-    if mean <= _MOST_SUV:
+    if mean <= _MAX_SUV:
         return _checked(stored_as_suv(), mean, evidence.name)
     return _without(
         "",
@@ -69,7 +69,7 @@ def find_unit(
 def _in_unit(unit: str, by: str, mean: float, evidence: UnitEvidence) -> SUVResult | WithoutSUV:
     """Take a stated unit; `by` names who stated it."""
     if is_suv(unit):
-        if mean > _MOST_SUV:
+        if mean > _MAX_SUV:
             return _without(
                 "", f"{by} gives the unit {unit}, but the mean of the body is {mean:.4g}"
             )

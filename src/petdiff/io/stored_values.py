@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
 
-MOST_VOXELS = 1 << 31  # ten times the largest total-body scan
-MOST_LABEL = (1 << 31) - 1  # labels are int32
+MAX_VOXELS = 1 << 31  # ten times the largest total-body scan
+MAX_LABEL = (1 << 31) - 1  # labels are int32
 # Deflate reaches a ratio of 1000; PET scans pack to 1/2 ... 1/20, label maps to 1/50 ... 1/500.
 # Volumes of few voxels are harmless whatever their ratio.
-_MOST_RATIO = 200
+_MAX_RATIO = 200
 _HARMLESS_VOXELS = {"scan": 1 << 26, "label map": 1 << 28}
 _PIECE_BYTES = 4 << 20
 _NOT_WHOLE = 1e-3  # labels may be off by the rounding of a slope
@@ -108,11 +108,11 @@ def as_labels(name: str, values: NDArray[Any]) -> NDArray[np.int32]:
             off = ~(np.abs(whole - values) <= _NOT_WHOLE)
     else:
         whole, off = values, np.zeros(values.shape, bool)
-    wrong = off | (whole < 0) | (whole > MOST_LABEL)
+    wrong = off | (whole < 0) | (whole > MAX_LABEL)
     if wrong.any():
         raise InputRefused(
             f"{name} is no label map: it holds {values[wrong].flat[0]:.10g}, and labels are whole "
-            f"numbers from 0 to {MOST_LABEL}"
+            f"numbers from 0 to {MAX_LABEL}"
         )
     return np.asarray(whole, np.int32)
 
@@ -149,7 +149,7 @@ def _require_plausible(stored: StoredValues, kind: str) -> None:
     name, size = stored.name, stored.path.stat().st_size
     declared = stored.offset + stored.declared_bytes
     voxels = " × ".join(map(str, stored.shape))
-    if prod(stored.shape) > MOST_VOXELS:
+    if prod(stored.shape) > MAX_VOXELS:
         raise InputRefused(f"{name} declares {voxels} voxels, more than any scan has")
     if _packing(stored) == "none":
         if stored.start + declared > size:
@@ -158,7 +158,7 @@ def _require_plausible(stored: StoredValues, kind: str) -> None:
                 f"{max(size - stored.start, 0)}; get it again"
             )
         return
-    if prod(stored.shape) > _HARMLESS_VOXELS[kind] and declared > _MOST_RATIO * size:
+    if prod(stored.shape) > _HARMLESS_VOXELS[kind] and declared > _MAX_RATIO * size:
         raise InputRefused(
             f"{name} declares {voxels} voxels, {declared >> 20} MiB, in a file of {size >> 10} "
             f"KiB, and no {kind} packs so well: if it is sound, unpack it (gunzip)"

@@ -11,7 +11,7 @@ from petdiff.report.index_page import write_index
 from petdiff.runs import whole_file
 
 COLUMNS = ("scan", "status", "reason", "seconds", "activity_change", "warnings")
-_MOST_TIMES = 20
+_MAX_TIMES = 20
 
 
 def write_summary(output: Path, names: Sequence[str]) -> list[Path]:
@@ -23,7 +23,7 @@ def write_summary(output: Path, names: Sequence[str]) -> list[Path]:
     the last one tells of all.
     """
     files = [output / "summary.csv", output / "index.html"]
-    for _ in range(_MOST_TIMES):
+    for _ in range(_MAX_TIMES):
         seen = _state(output)
         rows = rows_of(output, names)
         with whole_file(files[0], replace=True) as unfinished:

@@ -18,7 +18,7 @@ from petdiff.measurement.kinds import kind_of
 from petdiff.measurement.region import Kind, Region, label_regions
 from petdiff.measurement.segmentation import segment_regions
 
-_MOST_REGIONS = 1000
+_MAX_REGIONS = 1000
 _LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"  # since 2024
 _MASKS = (SegmentationStorage, _LABEL_MAP_SEGMENTATION, RTStructureSetStorage)
 
@@ -52,7 +52,7 @@ def read_regions(
         found = _labelled(path, scan, names, kind, resample=resample)
     if not found:
         raise InputRefused(f"{path} holds no region")
-    if len(found) > _MOST_REGIONS:
+    if len(found) > _MAX_REGIONS:
         raise InputRefused(f"{path} is no mask: it holds {len(found)} different values")
     return found
 

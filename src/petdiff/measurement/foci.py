@@ -9,7 +9,7 @@ from petdiff.evaluation.detection.foci import Foci, find_foci
 from petdiff.image import PETImage
 from petdiff.measurement.region import Region, ball_region
 
-LEAST_SUV = 4.0
+MIN_SUV = 4.0
 FOUND_NOTE = (
     "Foci were found in the denoised scan: organs and vessels with uptake are among them, and what "
     "denoising lost is not. Their intervals were calibrated on foci of SUV 4 and more."
@@ -29,10 +29,10 @@ def find_lesions(denoised: PETImage, least: float | None = None) -> list[Region]
     """
     if least is None and not denoised.in_suv:
         raise InputRefused(
-            f"the scan is in {denoised.unit_name}, not in SUV, so SUV {LEAST_SUV:g} is no "
+            f"the scan is in {denoised.unit_name}, not in SUV, so SUV {MIN_SUV:g} is no "
             "threshold: give one in that unit as `lesions`"
         )
-    threshold = LEAST_SUV if least is None else least
+    threshold = MIN_SUV if least is None else least
     foci = find_foci(denoised.values, denoised.affine)
     foci = foci[np.flatnonzero(foci.contrast_suv + foci.background_suv >= threshold)]
     found = _balls(foci, denoised)

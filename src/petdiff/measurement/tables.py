@@ -14,7 +14,7 @@ COLUMNS = (
     "region", "kind", "volume_ml", "figure", "unit", "measured", "denoised", "lower", "upper",
     "level", "no_interval",
 )  # fmt: skip
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 
 
 def table(found: Measurement) -> str:
@@ -73,8 +73,8 @@ def reasons(found: Measurement) -> list[str]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    left = len(names) - _MOST_NAMED
-    shown = ", ".join(names[:_MOST_NAMED])
+    left = len(names) - _MAX_NAMED
+    shown = ", ".join(names[:_MAX_NAMED])
     return f"{shown} and {left} more" if left > 0 else shown
 
 

@@ -18,8 +18,8 @@ from petdiff.node.worker_process import WorkerDied, WorkerProcess
 from petdiff.node.worker_protocol import Reply
 
 _ATTEMPTS = "attempts.json"
-_MOST_FAILURES = 3
-_MOST_STARTS = 20  # without any outcome: each of them took the node down with it
+_MAX_FAILURES = 3
+_MAX_STARTS = 20  # without any outcome: each of them took the node down with it
 _PAUSES_S = (10.0, 60.0)  # after the first failure, and the second
 _RESTART_PAUSES_S = (1.0, 10.0, 60.0, 300.0)
 _DISK_PAUSE_S = 60.0
@@ -124,8 +124,8 @@ class Denoiser(NodeThread):
     def _denoise(self, entry: Entry) -> None:
         attempts = read_record(entry.path / _ATTEMPTS, Attempts) or Attempts()
         attempts = attempts.model_copy(update={"starts": attempts.starts + 1})
-        if attempts.starts > _MOST_STARTS:
-            self._discard(entry, f"begun {_MOST_STARTS} times, and each time the node was killed")
+        if attempts.starts > _MAX_STARTS:
+            self._discard(entry, f"begun {_MAX_STARTS} times, and each time the node was killed")
             return
         write_record(entry.path / _ATTEMPTS, attempts)
         if entry.answer() is not None:  # put back after it was denoised
@@ -156,8 +156,8 @@ class Denoiser(NodeThread):
         elif reply.disk_full:
             say(f"series {entry.number}: the disk is full; tried again in {_DISK_PAUSE_S:g} s")
             self._ready.put_back(entry, _DISK_PAUSE_S)
-        elif attempts.failures + 1 >= _MOST_FAILURES:
-            times = f"failed {_MOST_FAILURES} times"
+        elif attempts.failures + 1 >= _MAX_FAILURES:
+            times = f"failed {_MAX_FAILURES} times"
             self._discard(entry, f"{times}: {reply.reason}", f"{times}: {reply.public}")
         else:
             failed = attempts.model_copy(update={"failures": attempts.failures + 1})

@@ -50,7 +50,7 @@ _COMPRESSED = (RLELossless, JPEGLosslessSV1, JPEGLossless, JPEGLSLossless, JPEG2
 _PDU_BYTES = 131_072
 # Result, source and reason of a rejection (PS3.8 9.3.4).
 _UNKNOWN_SENDER, _LIMIT_EXCEEDED = (0x01, 0x01, 0x03), (0x02, 0x03, 0x02)
-_MOST_THREADS = 1000  # of connections, most of them closed
+_MAX_THREADS = 1000  # of connections, most of them closed
 _HANDSHAKE_S, _REQUEST_S = 10.0, 10.0
 _HANG_UP_S = 0.5  # that closing a connection may take
 _IDLE_S = 3.0  # after which an association gives way to a new one where all are taken
@@ -70,7 +70,7 @@ class DicomServer:
         handler = _Handler(settings, arrivals, counters, self._connections)
         entity = AE(ae_title=listen.ae_title)
         entity.require_called_aet = True
-        entity.maximum_associations = _MOST_THREADS  # it counts closed connections for a while
+        entity.maximum_associations = _MAX_THREADS  # it counts closed connections for a while
         entity.maximum_pdu_size = _PDU_BYTES
         entity.network_timeout = listen.idle_seconds
         entity.acse_timeout = entity.dimse_timeout = _REQUEST_S
@@ -138,7 +138,7 @@ class _Server(ThreadedAssociationServer):
         if len(self._connections.all()) >= most:
             self._handler.end_idlest()
         is_full = len(self._connections.all()) >= 2 * most
-        if is_full or len(self.active_associations) >= _MOST_THREADS:
+        if is_full or len(self.active_associations) >= _MAX_THREADS:
             self._handler.refused(f"connection from {address}", "too many are open")
             return False
         return True

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from petdiff.terminal import one_line, print_message
 
 _PAUSE_S = 10.0
-_MOST_KEPT = 1000
+_MAX_REMEMBERED_LINES = 1000
 _lock = threading.Lock()
 _last: dict[str, float] = {}
 
@@ -28,7 +28,7 @@ def say_seldom(text: str) -> None:
     with _lock:
         if now - _last.get(text, -_PAUSE_S) < _PAUSE_S:
             return
-        if len(_last) >= _MOST_KEPT:
+        if len(_last) >= _MAX_REMEMBERED_LINES:
             _last.clear()
         _last[text] = now
     say(text)

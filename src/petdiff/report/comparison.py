@@ -30,7 +30,7 @@ from petdiff.report.png import png
 from petdiff.units import counted
 
 LARGEST_PAGE_BYTES = 15_000_000
-_MOST_CASES = 6
+_MAX_CASES = 6
 _PICTURE_PX = 150  # across
 _UNTABLED = (
     "lesion_suv_peak_error", *(f"within_interval_{n}" for n in INTERVAL_LEVELS if n != 90),
@@ -103,7 +103,7 @@ def worst_cases(done: Sequence[Done], judged: Sequence[str]) -> list[_Case]:
     chosen: dict[tuple[str, Drf], _Case] = {}
     for n in range(max(map(len, ranked), default=0)):
         for kind in ranked:
-            if n < len(kind) and len(chosen) < _MOST_CASES:
+            if n < len(kind) and len(chosen) < _MAX_CASES:
                 chosen.setdefault((kind[n].done.unit.name, kind[n].dose), kind[n])
     return list(chosen.values())
 

@@ -36,8 +36,8 @@ _TRENDS = (
     ("alarms", "Scans with an alarm (%)", 100.0),
 )
 _COUNTS = ("audit_false_alarms", "alarms")  # drawn from zero
-_MOST_POINTS = 600
-_MOST_FALSE = 4.0  # foci per scan: how far FROC curves are drawn
+_MAX_POINTS = 600
+_MAX_FALSE_PER_SCAN = 4.0  # foci per scan: how far FROC curves are drawn
 
 
 class Peak(NamedTuple):
@@ -152,7 +152,7 @@ def agreement(peaks: Sequence[Peak], table: Table) -> str:
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, method in zip(grid, methods, strict=False):
         mine = [p for p in peaks if p.method == method]
-        every = max(len(mine) // _MOST_POINTS, 1)
+        every = max(len(mine) // _MAX_POINTS, 1)
         for place, dose in enumerate(levels):
             here = [p for p in mine if p.dose == dose]
             if not here:
@@ -211,7 +211,7 @@ def froc_curves(readings: Sequence[Reading], table: Table) -> str:
             curve = froc([r.lesions for r in mine], [r.false for r in mine])
             full = method == FULL_DOSE
             # The last point's sensitivity stays, however many false foci more are let in.
-            end = max(_MOST_FALSE, float(curve.false_per_scan[-1]))
+            end = max(_MAX_FALSE_PER_SCAN, float(curve.false_per_scan[-1]))
             axes.step(
                 np.append(curve.false_per_scan, end),
                 np.append(curve.sensitivity, curve.sensitivity[-1]),
@@ -222,7 +222,7 @@ def froc_curves(readings: Sequence[Reading], table: Table) -> str:
                 ls=":" if full else "-",
             )
         axes.set_title(f"dose {fraction(dose)}", size=9, color=_INK)
-        axes.set_xlim(0, _MOST_FALSE)
+        axes.set_xlim(0, _MAX_FALSE_PER_SCAN)
         axes.set_ylim(0, 1.02)
     for axes in grid[len(doses) :]:
         axes.set_axis_off()

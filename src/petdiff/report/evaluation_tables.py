@@ -25,7 +25,7 @@ _WHOLE = (
     "challenge_score",
 )
 _IMAGE = ("body", "volume", "all")
-_MOST_LINES = 12
+_MAX_LINES = 12
 
 
 def tables(results: Mapping[str, Sequence[Row]]) -> str:
@@ -47,7 +47,7 @@ def tables(results: Mapping[str, Sequence[Row]]) -> str:
         ("organs, bias in %", organs, ("suv_mean", "suv_max")),
     ):
         head = (title, *(f"{scan} {m.removeprefix('suv_')}" for scan in found for m in metrics))
-        lines = [(region, *_biases(scans, region, metrics)) for region in regions[:_MOST_LINES]]
+        lines = [(region, *_biases(scans, region, metrics)) for region in regions[:_MAX_LINES]]
         if lines:
             left = len(regions) - len(lines)
             blocks.append(_block(head, lines) + (f"\n{left} more in metrics.csv" if left else ""))

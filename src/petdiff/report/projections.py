@@ -14,9 +14,9 @@ from petdiff.terminal import one_line
 from petdiff.volume.orientation import RASVolume, to_ras
 
 MARK = "#0b5cad"
-_MOST_LABELLED = 40
+_MAX_LABELLED = 40
 _FAINT = 0.35  # opacity of rings that are too many for numbers
-_LEAST_RADIUS_MM = 4.0
+_MIN_RADIUS_MM = 4.0
 
 
 class Ring(NamedTuple):
@@ -53,7 +53,7 @@ def _upright(picture: Picture) -> Picture:
 
 def _figure(shown: str, caption: str, png: str, ras: RASVolume, rings: Sequence[Ring]) -> str:
     width_mm, height_mm = (ras.volume.shape[axis] * ras.spacing_mm[axis] for axis in (0, 2))
-    few = len(rings) <= _MOST_LABELLED
+    few = len(rings) <= _MAX_LABELLED
     drawn = "".join(
         _ring(ring, n if few else None, ras, width_mm, height_mm) for n, ring in enumerate(rings, 1)
     )
@@ -72,7 +72,7 @@ def _ring(ring: Ring, n: int | None, ras: RASVolume, width_mm: float, height_mm:
     # The patient's right is on the viewer's left, the head on top.
     x = width_mm - (index[0] + 0.5) * ras.spacing_mm[0]
     y = height_mm - (index[2] + 0.5) * ras.spacing_mm[2]
-    radius = max(ring.radius_mm, _LEAST_RADIUS_MM)
+    radius = max(ring.radius_mm, _MIN_RADIUS_MM)
     size = max(height_mm / 45, 7.0)
     text, opacity = "", _FAINT
     if n is not None:

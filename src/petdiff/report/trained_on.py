@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 SIMULATED = "simulated scans"
 _NOT_STATED = "not stated"
 _PATHS = ("/", "~", "\\\\")
-_MOST = 400  # characters
+_MAX_CHARACTERS = 400  # characters
 
 
 class TrainedOn(BaseModel):
@@ -28,7 +28,8 @@ class TrainedOn(BaseModel):
         if not isinstance(kind, str):
             return ""
         return known.get(
-            kind, "" if isinstance(given, Mapping) or kind.startswith(_PATHS) else kind[:_MOST]
+            kind,
+            "" if isinstance(given, Mapping) or kind.startswith(_PATHS) else kind[:_MAX_CHARACTERS],
         )
 
     @property

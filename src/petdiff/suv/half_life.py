@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 LONG_LIVED_S = 41_400.0  # 11.5 h; from here on the day of the injection matters (IBSI manual)
-MOST_HALF_LIVES = 8  # by then 0.4 % of the activity is left: not a scan, but a wrong clock
+MAX_HALF_LIVES = 8  # by then 0.4 % of the activity is left: not a scan, but a wrong clock
 PLAUSIBLE_S = (1.0, 1e9)  # from shorter than any tracer's to 30 years
 SAME = 0.01  # relative change of SUV up to which two readings of a header count as one
 LONGEST_FRAME_S = 86_400.0
-_MOST_EARLY_S = 3600.0
+_MAX_BEFORE_INJECTION_S = 3600.0
 
 
 def elapsed_limits_s(half_life_s: float) -> tuple[float, float]:
@@ -18,8 +18,8 @@ def elapsed_limits_s(half_life_s: float) -> tuple[float, float]:
     A scan starts at most 1 h before the injection, that is in a dynamic acquisition (IBSI manual),
     and at most 8 half-lives before or after it.
     """
-    most_s = MOST_HALF_LIVES * half_life_s
-    return -min(_MOST_EARLY_S, most_s), most_s
+    longest_s = MAX_HALF_LIVES * half_life_s
+    return -min(_MAX_BEFORE_INJECTION_S, longest_s), longest_s
 
 
 def remaining(elapsed_s: float, half_life_s: float) -> float:

@@ -23,8 +23,8 @@ PHILIPS_BQML_FACTOR = "PhilipsActivityConcentrationScaleFactor"  # (7053,1009), 
 NO_DAY = date(1900, 1, 1)  # for headers with clock times only
 
 _NOTHING = Stamp()
-_MOST_KG = 1000.0  # a weight above is in grams (IBSI manual)
-_LEAST_BQ = 1e6  # a dose below is in MBq (IBSI manual)
+_MAX_KG = 1000.0  # a weight above is in grams (IBSI manual)
+_MIN_BQ = 1e6  # a dose below is in MBq (IBSI manual)
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ class SliceHeader:
             suv_type=_text(fields, "SUVType").upper(),
             decay_correction=_text(fields, "DecayCorrection").upper(),
             corrections=tuple(c.upper() for c in corrections) or None,
-            weight_kg=weight / 1000 if weight and weight > _MOST_KG else weight,
+            weight_kg=weight / 1000 if weight and weight > _MAX_KG else weight,
             size_m=size / 100 if size and size > 3 else size,
             sex=_text(fields, "PatientSex").upper(),
-            dose_bq=dose * 1e6 if dose and dose < _LEAST_BQ else dose,
+            dose_bq=dose * 1e6 if dose and dose < _MIN_BQ else dose,
             half_life_s=_number(fields, "RadionuclideHalfLife"),
             zone=parse_zone(_text(fields, "TimezoneOffsetFromUTC")),
             injection=parse_datetime(_text(fields, "RadiopharmaceuticalStartDateTime")),
@@ -138,9 +138,9 @@ def values_of(value: object) -> list[str]:
 def _notes(fields: Mapping[str, object], weight: float | None, dose: float | None) -> list[str]:
     """Say which numbers that SUV hangs on were converted or repaired."""
     notes = []
-    if weight and weight > _MOST_KG:
+    if weight and weight > _MAX_KG:
         notes.append("PatientWeight (0010,1030) is above 1000: it is taken as grams")
-    if dose and dose < _LEAST_BQ:
+    if dose and dose < _MIN_BQ:
         notes.append("RadionuclideTotalDose (0018,1074) is below 1e6: it is taken as MBq")
     for keyword in ("PatientWeight", "RadionuclideTotalDose", "RadionuclideHalfLife"):
         if "," in _text(fields, keyword) and _number(fields, keyword) is not None:

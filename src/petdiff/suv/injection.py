@@ -14,7 +14,7 @@ from datetime import date, datetime, timedelta
 from petdiff.suv.clock import Clock, relative
 from petdiff.suv.half_life import (
     LONG_LIVED_S,
-    MOST_HALF_LIVES,
+    MAX_HALF_LIVES,
     SAME,
     change,
     elapsed_limits_s,
@@ -71,7 +71,7 @@ class _Window:
     def days(self, clock: Clock) -> list[datetime]:
         """Return the admissible moments at a time of day, those before the scan first."""
         same_day = datetime.combine(self.scan.date(), clock.time)
-        days = int(MOST_HALF_LIVES * self.half_life_s / 86_400) + 2
+        days = int(MAX_HALF_LIVES * self.half_life_s / 86_400) + 2
         moments = [same_day + n * DAY for n in range(1, -days - 1, -1)]
         return sorted(filter(self.admits, moments), key=lambda m: (m > self.scan, self.scan - m))
 
@@ -208,7 +208,7 @@ def _doubts(reading: _Reading, moment: datetime, scan: ScanTimes, window: _Windo
 def _misfit(reading: _Reading, window: _Window) -> str:
     """Say why the likeliest reading cannot be the injection of the scan."""
     least_s, most_s = elapsed_limits_s(window.half_life_s)
-    hours = f"{least_s / 3600:.2g} h to {most_s / 3600:.3g} h ({MOST_HALF_LIVES} half-lives)"
+    hours = f"{least_s / 3600:.2g} h to {most_s / 3600:.3g} h ({MAX_HALF_LIVES} half-lives)"
     repair = ""
     if window.half_life_s >= LONG_LIVED_S:
         repair = "; with so long a half-life a date is not repaired by the time of day"

@@ -25,8 +25,8 @@ Spectrum = NDArray[np.float64]
 
 _WINDOW_MM = 48.0
 _SIDES = 8, 24  # fewest and most voxels a side of a window
-_MOST_WINDOWS = 1500
-_FLAT_SHARE, _FEWEST_FLAT = 0.03, 8
+_MAX_WINDOWS = 1500
+_FLAT_SHARE, _MIN_FLAT = 0.03, 8
 _STRONGEST = 2.0  # power of a window of noise, over that of the weakest quarter
 _INSIDE_SHARES = 0.95, 0.7, 0.4  # of a window that lies in the body; the next where it has none
 # Spatial frequencies in 1/mm.
@@ -79,7 +79,7 @@ def noise_colour(scan: Volume, expected: Volume, body: Mask, spacing_mm: Spacing
     noisy = (strength > 0) & (strength <= _STRONGEST * weak)
     powers, strength = powers[noisy], strength[noisy]
     flatness = powers[:, low].mean(axis=1) / strength
-    count = min(max(round(_FLAT_SHARE * len(flatness)), _FEWEST_FLAT), len(flatness))
+    count = min(max(round(_FLAT_SHARE * len(flatness)), _MIN_FLAT), len(flatness))
     flat = np.argsort(flatness, kind="stable")[:count]
     spectrum = (powers[flat] / strength[flat, None, None, None]).mean(axis=0)
     widths, model = _gaussian_model(spectrum, across, along)
@@ -99,8 +99,8 @@ def _windows(body: Mask, sides: tuple[int, ...]) -> list[tuple[slice, slice, sli
     shares = np.array([body[window].mean() for window in placed])
     for least in _INSIDE_SHARES:
         inside = np.flatnonzero(shares > least)
-        if len(inside) >= _FEWEST_FLAT:
-            step = max(len(inside) // _MOST_WINDOWS, 1)
+        if len(inside) >= _MIN_FLAT:
+            step = max(len(inside) // _MAX_WINDOWS, 1)
             return [placed[n] for n in inside[::step]]
     raise InputRefused("the scan shows too little of a body to measure its noise")
 

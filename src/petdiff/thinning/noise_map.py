@@ -27,7 +27,7 @@ _ACTIVITY_SIGMA_MM = 3.0  # over which activity is averaged
 _LOWEST_ACTIVITY = 1e-3  # of the typical one
 # The correction along the axis: beds and their overlap change the noise from slice to slice.
 _AXIAL_SIGMA_MM, _AXIAL_POWER = 15.0, 0.7
-_FEWEST_IN_SLICE = 50  # voxels
+_MIN_IN_SLICE = 50  # voxels
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ def _along_axis(details: Volume, body: Mask, slice_mm: float) -> Volume:
     logs = np.full(details.shape[2], np.nan)
     for k in range(len(logs)):
         inside = details[..., k][body[..., k]]
-        middle = float(np.median(inside)) if len(inside) >= _FEWEST_IN_SLICE else 0.0
+        middle = float(np.median(inside)) if len(inside) >= _MIN_IN_SLICE else 0.0
         if middle > 0:
             logs[k] = np.log(middle)
     if np.isnan(logs).all():

@@ -22,7 +22,7 @@ Mask = NDArray[np.bool_]
 
 _DIFFERENCE_MM = 5.5  # between the voxels of a second difference
 _MEDIAN_OF_NORMAL = 0.6745  # of the absolute value
-_LEAST_FWHM_MM = 5.0, 5.0, 2.0  # of noise in voxels of 6 mm, where the axial one is hard to measure
+_MIN_FWHM_MM = 5.0, 5.0, 2.0  # of noise in voxels of 6 mm, where the axial one is hard to measure
 # Fitted on 20 simulated patients in voxels of 6 mm, checked on five in voxels of 3 mm (lab book,
 # thinning).
 _LARGE_MM = 3.0, 6.0  # voxels in which details begin to count, and count in full
@@ -64,7 +64,7 @@ def _left_by_differences(fwhm_mm: tuple[float, float, float], spacing_mm: Spacin
     White noise smoothed by a Gaussian has the correlation exp(-d²/4σ²) at the distance d.
     """
     variance = 1.0
-    for width, least, mm in zip(fwhm_mm, _LEAST_FWHM_MM, spacing_mm, strict=True):
+    for width, least, mm in zip(fwhm_mm, _MIN_FWHM_MM, spacing_mm, strict=True):
         steps = np.arange(1, 3) * _apart(mm) * mm * FWHM_PER_SIGMA / max(width, least)
         near, far = np.exp(-np.square(steps) / 4)
         variance *= 3 / 8 - near / 2 + far / 8

@@ -27,7 +27,7 @@ from petdiff.volume.regions import body_mask
 
 _log = logging.getLogger(__name__)
 
-_MOST_DB = 100.0
+_PSNR_LIMIT_DB = 100.0
 
 Decibels = dict[str, tuple[float, float]]  # dose reduction factor → denoised, measured
 
@@ -122,9 +122,11 @@ class Validation:
 def _bounded_psnr(reference: Volume, test: Volume, peak: float, body: Mask) -> float:
     """Return the PSNR in dB, from -100 (also of weights that answer NaN) to 100 (equal scans)."""
     if not np.isfinite(test[body]).all():
-        return -_MOST_DB
+        return -_PSNR_LIMIT_DB
     found = psnr(reference, test, peak, body)
-    return _MOST_DB if found is None else float(np.clip(found, -_MOST_DB, _MOST_DB))
+    return (
+        _PSNR_LIMIT_DB if found is None else float(np.clip(found, -_PSNR_LIMIT_DB, _PSNR_LIMIT_DB))
+    )
 
 
 def _draw(path: Path, dose: str, scans: dict[str, PETImage], decibels: tuple[float, float]) -> None:

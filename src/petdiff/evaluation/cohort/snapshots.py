@@ -20,7 +20,7 @@ from petdiff.volume.orientation import to_ras
 from petdiff.volume.regions import body_box
 
 TOP_SUV = 10.0
-LEAST_PIXEL_MM = 2.4
+MIN_PIXEL_MM = 2.4
 PROJECTION, SLICE = "projection", "slice"
 Grey = NDArray[np.uint8]
 
@@ -101,7 +101,7 @@ def _from_top(index: float, shown: slice, step: int) -> float:
 
 
 def _steps(size_mm: float) -> int:
-    return max(round(LEAST_PIXEL_MM / size_mm), 1)
+    return max(round(MIN_PIXEL_MM / size_mm), 1)
 
 
 def _grey(plane: NDArray[np.float32], x_mm: float, z_mm: float) -> Grey:

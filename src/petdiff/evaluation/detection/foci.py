@@ -24,7 +24,7 @@ Values = NDArray[np.float64]
 Affine = NDArray[np.float64]
 
 RADII_MM = tuple(2 * 2 ** (n / 2) for n in range(9))  # 2 … 32, a factor √2 apart
-LEAST_SCORE = 4.0
+MIN_SCORE = 4.0
 FAINTEST_CONTRAST = 0.1  # of the background: weighs as one standard deviation of noise does
 AIR_SHARE = 0.25  # of typical uptake: a background below it counts as that much
 SAME_PLACE_MM = 6.0  # about a scanner's resolution
@@ -70,7 +70,7 @@ def find_foci(
     affine: Affine,
     *,
     radii_mm: Sequence[float] = RADII_MM,
-    least_score: float = LEAST_SCORE,
+    least_score: float = MIN_SCORE,
     faintest_contrast: float = FAINTEST_CONTRAST,
 ) -> Foci:
     """Find every focus of an image [i, j, k] in SUV, on any grid, of the score or above.

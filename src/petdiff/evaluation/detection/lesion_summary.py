@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.errors import UsageError
-from petdiff.evaluation.detection.foci import LEAST_SCORE
+from petdiff.evaluation.detection.foci import MIN_SCORE
 from petdiff.evaluation.detection.froc import froc
 from petdiff.evaluation.detection.lesion_study import CONTRAST_BINS, SIZE_BINS, Reading
 from petdiff.evaluation.detection.observers import auc, cross_validated
@@ -162,7 +162,7 @@ def _threshold(group: Sequence[Reading], false_per_scan: float) -> float:
     """
     false = np.sort(np.concatenate([np.array(one.false) for one in group]))[::-1]
     allowed = int(false_per_scan * len(group))
-    return float(np.nextafter(false[allowed], np.inf)) if len(false) > allowed else LEAST_SCORE
+    return float(np.nextafter(false[allowed], np.inf)) if len(false) > allowed else MIN_SCORE
 
 
 def _key(reading: Reading) -> tuple[str, float]:

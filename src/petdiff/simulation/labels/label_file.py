@@ -18,7 +18,7 @@ from petdiff.io.labels import read_label_volume
 from petdiff.simulation.anatomy.description import Record
 from petdiff.simulation.labels.label_map import LabelMap
 
-MOST_LABELS = 1000
+MAX_LABELS = 1000
 HIGHEST_LABEL = (1 << 16) - 1
 FINE_MM = 1.5  # no scanner resolves less: finer label maps are subsampled to about this
 # TotalSegmentator keeps its names in the NIfTI header, as the Connectome Workbench does.
@@ -138,7 +138,7 @@ def _require_labels(path: Path, labels: NDArray[np.int32]) -> None:
     highest = int(labels.max())
     dense = highest <= HIGHEST_LABEL
     count = np.count_nonzero(np.bincount(labels.ravel())) if dense else len(np.unique(labels))
-    if count > MOST_LABELS:
+    if count > MAX_LABELS:
         raise InputRefused(f"{path} is no label map: it holds as many different values as a scan")
     if not dense:
         raise InputRefused(

@@ -21,8 +21,8 @@ Box = tuple[slice, ...]
 
 CROP_MARGIN = 32  # voxels by which a crop is larger than a patch
 TRANSFORMED_SHARE = 0.5  # of the crops are rotated and scaled; the others keep their voxels as is
-MOST_DEGREES = 10.0
-MOST_SCALING = 0.1
+MAX_DEGREES = 10.0
+MAX_SCALING = 0.1
 _BODY = 0.1  # share of a scan's mean activity above which lies the body
 _HOT_SHARE = 0.3  # of the crops are centred on voxels chosen by their activity
 
@@ -73,9 +73,9 @@ def draw_transform(rng: np.random.Generator) -> Affine | None:
     if rng.random() >= TRANSFORMED_SHARE:
         return None
     axis = rng.normal(size=3)
-    angle = np.deg2rad(rng.uniform(-MOST_DEGREES, MOST_DEGREES))
+    angle = np.deg2rad(rng.uniform(-MAX_DEGREES, MAX_DEGREES))
     rotation: Affine = Rotation.from_rotvec(angle * axis / np.linalg.norm(axis)).as_matrix()
-    return rotation * rng.uniform(1 - MOST_SCALING, 1 + MOST_SCALING)
+    return rotation * rng.uniform(1 - MAX_SCALING, 1 + MAX_SCALING)
 
 
 def transformed(volume: Volume, transform: Affine | None) -> Volume:

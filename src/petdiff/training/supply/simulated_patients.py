@@ -20,7 +20,7 @@ EXTENTS = ("head-neck", "thorax", "abdomen", "pelvis")
 FDG_IN_HEADS = 0.75  # share where any tracer may be drawn: the others leave the cortex dark
 SEEN_SCANNERS = [name for name, scanner in SCANNERS.items() if not scanner.held_out]
 OTHER_SCANNERS = 0.5  # share of scans by scanners that do not exist, drawn around real ones
-_MOST_PATIENTS = 20  # that are tried until one fits the bore
+_MAX_PATIENTS = 20  # that are tried until one fits the bore
 
 
 def draw_scanner(rng: np.random.Generator) -> Scanner:
@@ -77,7 +77,7 @@ class SimulatedPatients:
     def __call__(self, number: int) -> PairedVolumes:
         """Return the volumes of a number; InputRefused where no patient fits the scanner."""
         rng = np.random.default_rng([self.seed, number])
-        for _ in range(_MOST_PATIENTS):
+        for _ in range(_MAX_PATIENTS):
             try:
                 return self._scanned(rng)
             except InputRefused as refused:  # wider than the bore: try the next patient

@@ -29,7 +29,7 @@ VOXEL_MM = 5.0  # about which noise is looked at, so that scans of any voxels co
 UPTAKE_MM = 8.0
 RIM_MM = 20.0  # from the outline
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)
-_MOST_VOXELS = 4_000_000
+_MAX_VOXELS = 4_000_000
 _SMOOTH_VOXELS = 2.0
 _FAINTEST = 0.01  # of typical uptake
 _CROPPED_SHARE = 0.1  # of the sides of a scan: arms at the edge of the field are less
@@ -81,7 +81,7 @@ def describe(image: PETImage) -> dict[str, float]:
 def _noise(values: Volume, typical: float) -> dict[str, float]:
     """Return level, spectrum, direction and outliers of the noise, over the activity around it."""
     n = values.shape[2]
-    most = max(_MOST_VOXELS // (values.shape[0] * values.shape[1]), 16)
+    most = max(_MAX_VOXELS // (values.shape[0] * values.shape[1]), 16)
     part = values[..., max((n - most) // 2, 0) : (n + most) // 2 + 1]
     around = gaussian_filter(part, _SMOOTH_VOXELS)
     inside = around > 0.5 * typical

@@ -18,7 +18,7 @@ from petdiff.uncertainty.alarm.scale import mean_suv
 SUFFIX = ".reference.json"
 LISTED = 3
 # Least deviations of features that simulated scans share more than real ones do.
-_LEAST = {"field": 0.2, "section": 0.4, "length": 1.0, "air": 1.0, "axial": 0.2}
+_MIN_DEVIATION = {"field": 0.2, "section": 0.4, "length": 1.0, "air": 1.0, "axial": 0.2}
 _RIDGE = 0.05  # of a variance of 1: features that hardly vary together count no more than this
 Values = NDArray[np.float64]
 
@@ -49,7 +49,7 @@ class Reference(BaseModel):
         names = tuple(name for name in WORDS if all(name in one for one in scans))
         table = np.array([[one[name] for name in names] for one in scans])
         mean, own = table.mean(axis=0), table.std(axis=0)
-        deviation = np.maximum(own, [_LEAST.get(name, 1e-3) for name in names])
+        deviation = np.maximum(own, [_MIN_DEVIATION.get(name, 1e-3) for name in names])
         spread = (table - mean) / np.maximum(own, 1e-9)
         return cls(
             weights_sha256=weights_sha256,

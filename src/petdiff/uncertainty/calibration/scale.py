@@ -18,7 +18,7 @@ from scipy.optimize import minimize
 
 Vector = NDArray[np.float64]
 
-_LEAST = 0.003  # of the mean scale: features that matter less are left out
+_MIN_SHARE = 0.003  # of the mean scale: features that matter less are left out
 _FLOOR = 1e-6  # of the mean feature, so that no scale is 0
 
 
@@ -67,7 +67,7 @@ def fit_scale(
     )
     values = found.x * typical / units[used]
     kept = [name for name, one in zip(names, used, strict=True) if one]
-    worth = found.x >= _LEAST * found.x.sum()
+    worth = found.x >= _MIN_SHARE * found.x.sum()
     return ErrorScale(
         coefficients={
             name: float(value) for name, value, one in zip(kept, values, worth, strict=True) if one
