@@ -48,6 +48,6 @@ def significant(value: float, digits: int) -> str:
     return f"{float(text):.0f}" if "e+" in text else text
 
 
-def counted(count: int, what: str) -> str:
-    """Return how many there are: 1 patient, 2 patients."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun: 1 patient, 2 patients. `plural` is by default noun + "s"."""
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"

@@ -303,7 +303,7 @@ def test_lesions_outside_the_field_are_left_out_with_a_note(
     (folder / "more.json").write_text(json.dumps(content))
     code, out, err = evaluate("--lesions", folder / "more.json")
     assert code == 0
-    assert "1 lesions outside the field of view left out: lesion 2 (brain)" in err
+    assert "1 lesion outside the field of view left out: lesion 2 (brain)" in err
     assert "lesion 1 (muscle)" in out
     assert "lesion 3 (liver)" in out  # names keep their place in the list
 

@@ -19,6 +19,7 @@ from petdiff.io import read_static
 from petdiff.methods.model import Model, load_model
 from petdiff.progress import Progress
 from petdiff.runs import begin_or_resume, is_empty, remove_unfinished, whole_file, write_json
+from petdiff.units import counted
 
 IDENTITY, ROWS = "acceptance.json", "rows"
 
@@ -137,7 +138,8 @@ def _warnings(scans: Sequence[ScanFigures]) -> list[str]:
     found += [f"{name}: {why}" for name, why in noise_warnings(noise).items()]
     if len(taken) < MIN_PATIENTS:
         found.append(
-            f"{len(taken)} scans took part, and a verdict needs {MIN_PATIENTS}: figures only"
+            f"{counted(len(taken), 'scan')} took part, and a verdict needs {MIN_PATIENTS}: figures "
+            "only"
         )
     if not any(scan.scanner for scan in taken):
         found.append("no scan names its scanner: whether all are of one was not checked")

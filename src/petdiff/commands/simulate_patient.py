@@ -21,6 +21,7 @@ from petdiff.simulation.study import (
     rescan,
     simulate,
 )
+from petdiff.units import counted
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def _tell(simulation: Simulation, progress: Progress) -> None:
     who = patient.sex if labels is None else f"anatomy of {Path(labels.path).name}"
     progress.say(
         f"{who}, {patient.weight_kg:.0f} kg, {patient.injected_mbq:.0f} MBq {patient.tracer}, "
-        f"{len(patient.lesions)} lesions · {simulation.scanner.label}"
+        f"{counted(len(patient.lesions), 'lesion')} · {simulation.scanner.label}"
     )
     if simulation.unknown_labels:
         told = ", ".join(f"{label} {name}" for label, name in simulation.unknown_labels.items())

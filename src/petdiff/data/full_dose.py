@@ -12,6 +12,7 @@ from petdiff.image import PETImage
 from petdiff.io import Units, read_static
 from petdiff.io.forms import stem_of
 from petdiff.io.scan_search import FoundScan, find_scans
+from petdiff.units import counted
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,10 @@ def find_full_dose(
     if not chosen:
         return []
     patients = _patients(folder, chosen)
-    count = len(set(patients))
-    say(f"{folder}: {len(chosen)} full-dose scans of {count} patients, which will be thinned")
+    say(
+        f"{folder}: {counted(len(chosen), 'full-dose scan')} of "
+        f"{counted(len(set(patients)), 'patient')}, which will be thinned"
+    )
     return [
         FullDoseScan(scan.name, patient, scan.path, scan.series, scan.recursive, units, suv_factor)
         for scan, patient in zip(chosen, patients, strict=True)

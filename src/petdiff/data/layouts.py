@@ -18,6 +18,7 @@ from petdiff.errors import InputRefused
 from petdiff.io import Units
 from petdiff.io.forms import ITK
 from petdiff.io.npz import holds_pair
+from petdiff.units import counted
 
 Drf = float | None  # dose reduction factor; None where no name states it
 NOT_STATED = "not stated"
@@ -99,7 +100,7 @@ def find_pairs(
         raise NoPairs(f"{folder} holds no pairs: {_there(folder, lacking)}; {_UNDERSTOOD}")
     if lacking and say is None:
         raise InputRefused(
-            f"{len(lacking)} patients lack a scan: {_listed(lacking)}; complete or remove them"
+            f"patients without a pair ({len(lacking)}): {_listed(lacking)}; complete or remove them"
         )
     if say is not None:
         say(f"{folder}: {_recognised(whole, pair_files)}")
@@ -257,7 +258,9 @@ def _recognised(whole: dict[str, dict[Drf, Path]], pair_files: Sequence[Path]) -
         else:
             layouts["(b) the challenge's names"] += 1
     count = ", ".join(f"{dose_text(factor)} ({doses[factor]})" for factor in in_order(doses))
-    kinds = "; ".join(f"{number} patients as {layout}" for layout, number in layouts.items())
+    kinds = "; ".join(
+        f"{counted(number, 'patient')} as {layout}" for layout, number in layouts.items()
+    )
     return f"{kinds}; {count}"
 
 

@@ -12,7 +12,7 @@ from petdiff.inference.frames import FramesResult
 from petdiff.inference.record import DenoisingRecord
 from petdiff.inference.run_record import RunRecord
 from petdiff.progress import Progress
-from petdiff.units import share_of
+from petdiff.units import counted, share_of
 
 if TYPE_CHECKING:
     from petdiff.inference.denoise import Result
@@ -22,7 +22,7 @@ def draw_curves(measured: PETFrames, result: FramesResult, path: Path) -> None:
     """Draw the activity of each frame before and after."""
     from petdiff.report.time_activity import write_time_activity
 
-    of = f"{title(result.record)} · {len(measured)} frames"
+    of = f"{title(result.record)} · {counted(len(measured), 'frame')}"
     write_time_activity(path, measured, result.image, title=of)
 
 
@@ -32,7 +32,7 @@ def draw_preview(request: Request, image: PETImage, result: Result, path: Path) 
 
     spread = None if result.uncertainty is None else result.uncertainty.values
     device, frames = result.record.device, result.record.frames
-    of = f"mean of {len(frames)} frames · " if frames else ""
+    of = f"mean of {counted(len(frames), 'frame')} · " if frames else ""
     note = (
         f"{request.scan.resolve().name} · {of}{grid_text(image)} · stored {image.unit} · {device}"
     )
@@ -67,9 +67,9 @@ def make_page(
 
 def title(record: DenoisingRecord) -> str:
     """Return the run in a few words: model, steps, samples, dose if known, seed."""
-    words = [Path(record.model.name).name, f"{record.steps} step{'s' * (record.steps > 1)}"]
+    words = [Path(record.model.name).name, counted(record.steps, "step")]
     if record.samples > 1:
-        words.append(f"{record.samples} samples")
+        words.append(counted(record.samples, "sample"))
     if record.drf:
         words.append(f"dose {share_of(record.drf)}")
     return " · ".join([*words, f"seed {record.seed}"])

@@ -18,6 +18,7 @@ from petdiff.evaluation.protocol import Row, of_whole_image
 from petdiff.image import PETImage
 from petdiff.io import Units, read_in_suv
 from petdiff.io.forms import form_of
+from petdiff.units import counted
 
 _MAX_NAMED = 5
 
@@ -110,7 +111,9 @@ def _lesions(
     lesions, outside = read_lesions(path, grid, resample=resample)
     if outside:
         shown = ", ".join(outside[:_MAX_NAMED]) + (" …" if len(outside) > _MAX_NAMED else "")
-        notify(f"{path}: {len(outside)} lesions outside the field of view left out: {shown}")
+        notify(
+            f"{path}: {counted(len(outside), 'lesion')} outside the field of view left out: {shown}"
+        )
     return lesions
 
 

@@ -21,6 +21,7 @@ from petdiff.io.dicom_file import DamagedFile, DicomFile, decode_all, lenient_py
 from petdiff.io.dicom_search import Found, Series, is_pet, searched, text_of
 from petdiff.io.entries import Entry
 from petdiff.terminal import one_line
+from petdiff.units import counted
 
 _log = logging.getLogger(__name__)
 
@@ -121,8 +122,8 @@ def _require_whole(series: Series, found: Found, *, alone: bool) -> None:
         _log.info("beside the scan: %s", problem)
     if unknown:
         series.warnings.append(
-            f"{_files(len(unknown))} beside the scan cannot be read: the scan is cut short if they "
-            "belong to it"
+            f"{counted(len(unknown), 'file')} beside the scan cannot be read: if they belong to "
+            "it, the scan is cut short"
         )
 
 
@@ -152,7 +153,7 @@ def _keep_pet(series: Series) -> None:
         kinds = sorted({UID(text_of(file.dataset, "SOPClassUID")).name for file in others})
         _log.info("no PET image: %s", others[0].entry.name)
         series.warnings.append(
-            f"{_files(len(others))} of the series are no PET images and are left out "
+            f"{counted(len(others), 'file')} of the series left out, because not PET images "
             f"({one_line(', '.join(kinds))})"
         )
     series.files = [file for file in series.files if is_pet(file)]
@@ -170,8 +171,4 @@ def _notes(files: Sequence[DicomFile]) -> list[str]:
             about.setdefault(note, []).append(file.entry.name)
     for note, names in about.items():
         _log.info("%s: %s", names[0], note)
-    return [f"{note} ({_files(len(about[note]))})" for note in list(about)[:_MAX_NAMED]]
-
-
-def _files(count: int) -> str:
-    return "1 file" if count == 1 else f"{count} files"
+    return [f"{note} ({counted(len(about[note]), 'file')})" for note in list(about)[:_MAX_NAMED]]

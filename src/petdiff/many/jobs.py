@@ -73,16 +73,14 @@ def find_jobs(inputs: Sequence[Path], template: Request, output: Path) -> Jobs:
     ]
     jobs.sort(key=lambda job: job.name)
     if not jobs:
-        raise InputRefused(f"{_listing(inputs)}: no PET scan was found{_but(left_out)}")
+        only = f", only {_masks_or_ct(left_out)}" if left_out else ""
+        raise InputRefused(f"{_listing(inputs)}: no PET scan was found{only}")
     for one, other in pairwise(jobs):
         if one.name == other.name:
             raise InputRefused(f"{one.request.scan} is listed twice: give each row a name")
     if not left_out:
         return Jobs(tuple(jobs))
-    note = (
-        f"left out {len(left_out)} files that are named like masks or CT{_such_as(left_out)}: name "
-        "them by a pattern or a list to denoise them"
-    )
+    note = f"left out {_masks_or_ct(left_out)}: name them by a pattern or a list to denoise them"
     return Jobs(tuple(jobs), (note,))
 
 
@@ -142,11 +140,8 @@ def _listing(inputs: Sequence[Path]) -> str:
     return ", ".join(map(str, inputs[:_SHOWN])) + (" …" if len(inputs) > _SHOWN else "")
 
 
-def _such_as(files: Sequence[Path]) -> str:
-    return f", such as {files[0].name}"
-
-
-def _but(left_out: Sequence[Path]) -> str:
-    if not left_out:
-        return ""
-    return f", only {len(left_out)} files that are named like masks or CT{_such_as(left_out)}"
+def _masks_or_ct(files: Sequence[Path]) -> str:
+    """Return the files that are not scans by their names, for a person: how many, and one name."""
+    if len(files) == 1:
+        return f"1 file that is named like a mask or CT, {files[0].name}"
+    return f"{len(files)} files that are named like masks or CT, such as {files[0].name}"

@@ -21,9 +21,10 @@ from petdiff import disk
 from petdiff.node.counters import Counters
 from petdiff.node.entry import Entry, Kind
 from petdiff.node.header import ImageFacts, image_facts
-from petdiff.node.log import count_of, say, say_seldom
+from petdiff.node.log import say, say_seldom
 from petdiff.node.queue import INCOMPLETE, Queue, bytes_in, free_bytes
 from petdiff.node.settings import Limits, Listen
+from petdiff.units import counted
 
 # Status of a C-STORE response (PS3.4 B.2.3).
 STORED, NO_ROOM, WRONG_CLASS, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0xC000
@@ -187,18 +188,18 @@ class Arrivals:
             say(f"series {entry.number}: discarded: {reason}")
         else:
             self._queue.move(entry, "ready")
-            say(f"series {entry.number}: complete with {count_of(count, 'image')}")
+            say(f"series {entry.number}: complete with {counted(count, 'image')}")
 
     def _reason(self, incoming: _Incoming, count: int) -> str:
         """Return why a series is not denoised; empty where it is."""
         kind, expected = incoming.entry.origin.kind, incoming.expected or 0
         if kind == "damaged":
-            return f"{count_of(count, 'file')} cannot be read as DICOM"
+            return f"{counted(count, 'file')} cannot be read as DICOM"
         if kind == "other":
-            return f"{count_of(count, 'image')} of {UID(incoming.sop_class).name}, not PET"
+            return f"{counted(count, 'image')} of {UID(incoming.sop_class).name}, not PET"
         if kind == "late":
             number = self._queue.taken_as(incoming.entry.origin.series)
-            return f"{count_of(count, 'image')} came after their series was taken as {number}"
+            return f"{counted(count, 'image')} came after their series was taken as {number}"
         if count == 0:
             return "no image arrived"
         if count < expected and self._listen.incomplete == "discard":

@@ -17,9 +17,10 @@ from typing import Protocol
 
 from petdiff.node.counters import Counters
 from petdiff.node.entry import Entry
-from petdiff.node.log import count_of, say
+from petdiff.node.log import say
 from petdiff.node.node_thread import NodeThread, PeerFailed
 from petdiff.node.queue import Queue
+from petdiff.units import counted
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 300.0
 _POLL_S = 5.0
@@ -201,4 +202,4 @@ class Delivery(NodeThread):
             notes.refuse(str(problem))
             raise
         took = time.monotonic() - start
-        say(f"series {entry.number}: {count_of(len(files), 'image')} to {self.to} in {took:.1f} s")
+        say(f"series {entry.number}: {counted(len(files), 'image')} to {self.to} in {took:.1f} s")

@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict
 from petdiff import disk
 from petdiff.node.counters import Counters
 from petdiff.node.entry import REASON, Entry, read_record, write_record
-from petdiff.node.log import count_of, say
+from petdiff.node.log import say
 from petdiff.node.node_thread import NodeThread
 from petdiff.node.queue import Queue
 from petdiff.node.worker_process import WorkerDied, WorkerProcess
 from petdiff.node.worker_protocol import Reply
+from petdiff.units import counted
 
 _ATTEMPTS = "attempts.json"
 _MAX_FAILURES = 3
@@ -148,8 +149,8 @@ class Denoiser(NodeThread):
             disk.remove(self._queue.move(entry, "sending").images)
             self._counters.add("series_denoised")
             say(
-                f"series {entry.number}: denoised, {count_of(answer.images, 'image')} in "
-                f"{answer.seconds:g} s, {count_of(answer.warnings, 'warning')}"
+                f"series {entry.number}: denoised, {counted(answer.images, 'image')} in "
+                f"{answer.seconds:g} s, {counted(answer.warnings, 'warning')}"
             )
         elif reply.outcome == "refused":
             self._discard(entry, reply.reason, reply.public)

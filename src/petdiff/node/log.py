@@ -32,8 +32,3 @@ def say_seldom(text: str) -> None:
             _last.clear()
         _last[text] = now
     say(text)
-
-
-def count_of(number: int, thing: str) -> str:
-    """Return a number with its noun: 1 image, 2 images."""
-    return f"{number} {thing}{'' if number == 1 or thing == 'series' else 's'}"

@@ -9,9 +9,10 @@ from typing import Protocol
 
 from petdiff.node.arrivals import STORED, Arrivals
 from petdiff.node.entry import Entry
-from petdiff.node.log import count_of, say
+from petdiff.node.log import say
 from petdiff.node.node_thread import NodeThread, PeerFailed
 from petdiff.node.queue import INCOMPLETE, Queue
+from petdiff.units import counted
 
 
 class NotReached(PeerFailed):
@@ -96,7 +97,7 @@ class Poller(NodeThread):
             if self._arrivals.store([image], self.source_name) != STORED:
                 return False  # the reason is in the log; the next turn begins again
             stored += 1
-        say(f"{count_of(stored, 'image')} of a series taken from {self.source_name}")
+        say(f"{counted(stored, 'image')} of a series taken from {self.source_name}")
         return True
 
     def _refused(self) -> dict[str, int]:

@@ -15,12 +15,13 @@ from petdiff.node.counters import EVENTS, Counters
 from petdiff.node.delivery import Deliveries, Delivery, Transport
 from petdiff.node.denoising import Denoiser, Ready
 from petdiff.node.lock import hold
-from petdiff.node.log import count_of, say, say_seldom
+from petdiff.node.log import say, say_seldom
 from petdiff.node.peers import Destination, Source
 from petdiff.node.polling import Poller
 from petdiff.node.queue import Queue, free_bytes
 from petdiff.node.settings import NodeSettings, read_settings
 from petdiff.node.worker_process import WORKER, WorkerDied, WorkerProcess
+from petdiff.units import counted
 
 if TYPE_CHECKING:
     from petdiff.node.dicom_server import DicomServer
@@ -195,7 +196,9 @@ class Node:
                         limits.discard_days, 1e9 * limits.discard_gb, limits.done_days
                     )
                     if removed:
-                        say(f"{count_of(removed, 'series')} of discard removed: see limits")
+                        say(
+                            f"{counted(removed, 'series', 'series')} of discard removed: see limits"
+                        )
             except OSError as problem:
                 say(f"the queue cannot be used: {disk.reason(problem)}")
                 stop.wait(10)

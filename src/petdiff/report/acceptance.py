@@ -15,7 +15,7 @@ from petdiff.acceptance.verdict import Difference, Verdict, mean_of
 from petdiff.evaluation.phantom import DIAMETERS_MM
 from petdiff.evaluation.statistics import MIN_PATIENTS, paired
 from petdiff.report.html_page import header, part, write_html, written_now
-from petdiff.units import share_of
+from petdiff.units import counted, share_of
 
 _CLASSES = {
     "better": "confirmed", "worse": "refuted", "not told apart": "", "no verdict": "",
@@ -80,8 +80,8 @@ def limits(found: Acceptance) -> list[str]:
     scans = found.taken
     organs, spots = sum(s.organs > 0 for s in scans), sum(s.spots > 0 for s in scans)
     return [
-        f"Shown: how {found.model} compares with the filter on {len(scans)} scans of this scanner, "
-        "protocol and tracer, at simulated doses.",
+        f"Shown: how {found.model} compares with the filter on {counted(len(scans), 'scan')} of "
+        "this scanner, protocol and tracer, at simulated doses.",
         "Not shown: real low-dose scans. The noise was added by petdiff, as strong and as "
         "correlated as the scans' own noise lets expect. On simulated scans it is within 20 % of "
         "that of thinned counts in three of four organs. Motion, randoms, scatter and dead time at "

@@ -154,13 +154,13 @@ def _scope(cohort: Cohort, summary: Summary) -> str:
     people = counted(summary.patients, "patient")
     doses = counted(len(summary.means["psnr_db"]) - 1, "dose")
     if cohort.pairs is not None:
-        return f"{people} (own pairs), {doses}, {len(summary.methods)} methods"
+        return f"{people} (own pairs), {doses}, {counted(len(summary.methods), 'method')}"
     voxels = f"{cohort.voxel_mm:g} mm voxels" if cohort.voxel_mm else "the scanners' own voxels"
     return (
         f"{people} (simulated, seed {cohort.seed} on; {cohort.extent}; {voxels}) × "
         f"{counted(len(cohort.scanners), 'scanner')} × "
         f"{counted(len(cohort.tracers), 'tracer')} × {doses}: "
-        f"{summary.scans} low-dose scans, {len(summary.methods)} methods"
+        f"{counted(summary.scans, 'low-dose scan')}, {counted(len(summary.methods), 'method')}"
     )
 
 

@@ -52,8 +52,10 @@ def write_index(path: Path, entries: Sequence[IndexEntry]) -> None:
     """Write the page; scans without a result come first. Pictures are read from their folders."""
     ordered = sorted(entries, key=lambda entry: _NO_RESULT_FIRST.index(entry.status))
     count = Counter(entry.status for entry in entries)
-    told = ", ".join(f"{count[status]} {status}" for status in _NO_RESULT_FIRST if count[status])
-    title = escape(f"{len(entries)} scans: {told}")
+    statuses = ", ".join(
+        f"{count[status]} {status}" for status in _NO_RESULT_FIRST if count[status]
+    )
+    title = escape(f"{counted(len(entries), 'scan')}: {statuses}")
     write_html(
         path,
         "index_page.html",

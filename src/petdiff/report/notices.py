@@ -9,6 +9,7 @@ from petdiff.inference.run_record import RunRecord, ScanFacts
 from petdiff.report.trained_on import trained_on
 from petdiff.uncertainty.alarm.record import AlarmRecord
 from petdiff.uncertainty.audit.record import AuditRecord
+from petdiff.units import counted
 from petdiff.volume.activity import ActivityChange
 
 _NOTABLE_CHANGE = 0.02
@@ -51,8 +52,8 @@ def _frames(rows: Sequence[FrameRecord]) -> list[str]:
     if not rows:
         return []
     found = [
-        f"Pictures and activity are those of the mean over {len(rows)} frames, each weighted by "
-        "its duration; frames.png shows the frames' curves."
+        f"Pictures and activity are those of the mean over {counted(len(rows), 'frame')}, each "
+        "weighted by its duration; frames.png shows the frames' curves."
     ]
     empty = [str(row.frame) for row in rows if row.unchanged]
     if empty:

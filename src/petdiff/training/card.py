@@ -14,6 +14,7 @@ from petdiff.methods.card import ModelCard
 from petdiff.training.data import TrainingData
 from petdiff.training.recipe import MAY_CHANGE, Recipe
 from petdiff.training.supply.full_dose import HIGHEST_FACTOR, LOWEST_FACTOR
+from petdiff.units import counted
 
 if TYPE_CHECKING:
     from petdiff.methods.base import TrainableMethod
@@ -104,9 +105,10 @@ def describe_data(origin: Origin, recipe: Recipe) -> str:
     if data.kind == "pairs":
         doses = Counter(drf for files in data.train for drf in files.lows)
         listed = ", ".join(f"{doses[drf]} at {dose_text(drf)}" for drf in in_order(doses))
-        words = f"{sum(doses.values())} pairs of scans of {_patients(len(data.train))} ({listed})"
+        patients = counted(len(data.train), "patient")
+        words = f"{sum(doses.values())} pairs of scans of {patients} ({listed})"
         if data.held_out:
-            words += f"; validated on {_patients(len(data.held_out))} more"
+            words += f"; validated on {counted(len(data.held_out), 'patient')} more"
     elif data.kind == "full dose":
         range_ = f"1/{LOWEST_FACTOR:g} to 1/{HIGHEST_FACTOR:g}"
         words = f"{_full_dose_scans(origin)}, thinned to {range_} of their dose"
@@ -119,7 +121,7 @@ def describe_data(origin: Origin, recipe: Recipe) -> str:
 def _title(method: str, origin: Origin) -> str:
     source = {
         "simulated": "simulated scans",
-        "pairs": f"pairs of {_patients(len(origin.data.train))}",
+        "pairs": f"pairs of {counted(len(origin.data.train), 'patient')}",
         "full dose": _full_dose_scans(origin),
     }[origin.data.kind]
     return f"{method} {'fine-tuned' if origin.base else 'trained'} on {source}"
@@ -130,9 +132,4 @@ def _licence(base: StartingModel | None) -> str:
 
 
 def _full_dose_scans(origin: Origin) -> str:
-    count = len(origin.patients)
-    return f"{count} full-dose scan{'s' * (count != 1)}"
-
-
-def _patients(count: int) -> str:
-    return f"{count} patient{'s' * (count != 1)}"
+    return counted(len(origin.patients), "full-dose scan")
