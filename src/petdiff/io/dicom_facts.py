@@ -12,8 +12,8 @@ from petdiff.suv.header import (
     GE_SCAN_DATETIME,
     PHILIPS_BQML_FACTOR,
     PHILIPS_SUV_FACTOR,
-    number_of,
-    values_of,
+    parse_number,
+    text_values,
 )
 
 _OF_THE_IMAGE = (
@@ -63,12 +63,12 @@ def acquisition_facts(headers: Sequence[Dataset]) -> dict[str, Any]:
         "format": "dicom",
         "series_uid": str(first.get("SeriesInstanceUID", "")),
         "series_description": _text(first, "SeriesDescription"),
-        "image_type": values_of(first.get("ImageType")),
+        "image_type": text_values(first.get("ImageType")),
         "manufacturer": _text(first, "Manufacturer"),
         "scanner": _text(first, "ManufacturerModelName"),
         "reconstruction": _text(first, "ReconstructionMethod"),
         "patient_position": _text(first, "PatientPosition"),
-        "corrections": values_of(first.get("CorrectedImage")),
+        "corrections": text_values(first.get("CorrectedImage")),
         "tracer": _text(tracer, "Radiopharmaceutical"),
         "frame_duration_s": float(np.median(durations_s)) / 1000 or None,
         "warnings": warnings,
@@ -84,7 +84,7 @@ def tracer_item(header: Dataset) -> Dataset:
 
 def number_or_none(header: Dataset, keyword: str) -> float | None:
     """Return a number that may be absent, empty or damaged, where nothing depends on it."""
-    return number_of(header.get(keyword))
+    return parse_number(header.get(keyword))
 
 
 def _text(header: Dataset, keyword: str) -> str | None:

@@ -12,7 +12,7 @@ from pydicom import Dataset
 from petdiff.frames import FrameTiming
 from petdiff.io.dicom_facts import number_or_none
 from petdiff.io.dicom_geometry import SlicePlane
-from petdiff.suv.half_life import average_rate_time_s, plausible_frame
+from petdiff.suv.half_life import average_rate_time_s, is_plausible_duration
 from petdiff.suv.header import SliceHeader
 
 _HALF_DAY = timedelta(hours=12)
@@ -93,7 +93,7 @@ def _least(
 def _start_by_reference_s(times: SliceHeader) -> float | None:
     """Return a frame's start by FrameReferenceTime, the moment of its average count rate."""
     reference_s, duration_s = times.frame_reference_s, times.frame_duration_s
-    if not reference_s or not duration_s or not plausible_frame(duration_s):
+    if not reference_s or not duration_s or not is_plausible_duration(duration_s):
         return None
     half_life_s = times.half_life_s or 0
     middle_s = average_rate_time_s(duration_s, half_life_s) if half_life_s > 0 else duration_s / 2
@@ -118,7 +118,7 @@ def correction_warnings(frames: Sequence[Sequence[FrameSlice]]) -> list[str]:
     references_s = []
     for s, factor, start_s in zip(slices, factors, starts_s, strict=True):
         duration_s = s.times.frame_duration_s
-        if start_s is None or not duration_s or not plausible_frame(duration_s):
+        if start_s is None or not duration_s or not is_plausible_duration(duration_s):
             return []
         middle_s = start_s + average_rate_time_s(duration_s, half_life_s)
         references_s.append(middle_s - half_life_s * float(np.log2(factor)))

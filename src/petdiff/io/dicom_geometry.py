@@ -17,7 +17,7 @@ from pydicom import Dataset
 from petdiff.errors import InputRefused
 from petdiff.io.dicom_facts import number_or_none
 from petdiff.io.geometry import require_possible
-from petdiff.suv.header import number_of, values_of
+from petdiff.suv.header import parse_number, text_values
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SAME_MM = 0.01
@@ -73,7 +73,7 @@ def plane_of(name: str, header: Dataset) -> SlicePlane:
 
 
 def _numbers(name: str, header: Dataset, keyword: str, count: int) -> NDArray[np.float64]:
-    values = [number_of(value) for value in values_of(header.get(keyword))]
+    values = [parse_number(value) for value in text_values(header.get(keyword))]
     known = [value for value in values if value is not None]
     if not len(values) == len(known) == count:
         raise InputRefused(f"{name} has no usable {keyword}, so its place is unknown: truncated?")

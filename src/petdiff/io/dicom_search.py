@@ -16,7 +16,7 @@ from petdiff.io.dicom_enhanced import PET_CLASSES
 from petdiff.io.dicom_facts import number_or_none
 from petdiff.io.dicom_file import DamagedFile, DicomFile, read_file
 from petdiff.io.entries import Entry, file_entry, folder_entries
-from petdiff.suv.header import values_of
+from petdiff.suv.header import text_values
 from petdiff.terminal import one_line
 
 _IDENTITY = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
@@ -53,7 +53,7 @@ class Series:
 
     def __str__(self) -> str:
         corrected = (
-            "ATTN" in values_of(self.files[0].dataset.get("CorrectedImage"))
+            "ATTN" in text_values(self.files[0].dataset.get("CorrectedImage"))
             or self["AttenuationCorrected"] == "YES"
         )
         slices = sum(int(number_or_none(f.dataset, "NumberOfFrames") or 1) for f in self.files)

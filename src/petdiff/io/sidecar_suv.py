@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.io.sidecar import WEIGHTS, Sidecar
-from petdiff.suv.half_life import elapsed_limits_s, remaining
+from petdiff.suv.half_life import elapsed_limits_s, remaining_fraction
 from petdiff.suv.nuclides import half_life_s
 from petdiff.suv.result import SIDECAR, SUVResult
 
@@ -111,7 +111,7 @@ def _dose_left(sidecar: Sidecar, half_life: float, frames: int) -> _DoseLeft | s
     if not least <= elapsed.min() <= elapsed.max() <= most:
         return f"{sidecar.name} puts the scan {elapsed[0]:g} s after the injection"
     facts = {"decay correction": corrected, "from injection s": float(elapsed[0])}
-    left = within * np.array([remaining(seconds, half_life) for seconds in elapsed])
+    left = within * np.array([remaining_fraction(seconds, half_life) for seconds in elapsed])
     return _DoseLeft(float(left[0]) if len(left) == 1 else left, tuple(warnings), facts)
 
 
@@ -149,7 +149,7 @@ def _doubts(sidecar: Sidecar, injection: float, scan: float, half_life: float) -
         )
     durations = sidecar.content.get("FrameDuration")
     if injection == scan and not (isinstance(durations, list) and len(durations) > 1):
-        higher = 1 / remaining(_USUAL_UPTAKE_S, half_life) - 1
+        higher = 1 / remaining_fraction(_USUAL_UPTAKE_S, half_life) - 1
         warnings.append(
             f"{sidecar.name} has the same InjectionStart and ScanStart, as pypet2bids writes them "
             "where it does not know the injection: if that was 1 h before the scan, SUV is "

@@ -1,4 +1,4 @@
-"""What SUV may be normalised by instead of the body's weight, as a mass in kg."""
+"""Body measures that SUV may be normalised by instead of body weight, as a mass in kg."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def _james_kg(coefficient: float) -> Callable[[float, float, str], float]:
-    """Return lean body mass by James; the man's coefficient is printed as 120 and as 128."""
+    """Return lean body mass by James; the coefficient for men is given as 120 or as 128."""
 
     def lean_kg(weight_kg: float, size_cm: float, sex: str) -> float:
         slope, curve = (1.10, coefficient) if sex == "M" else (1.07, 148.0)
@@ -25,9 +25,9 @@ def _ideal_kg(weight_kg: float, size_cm: float, sex: str) -> float:
 
 
 def _du_bois_1000_cm2(weight_kg: float, size_cm: float, sex: str) -> float:
-    """Return the body's surface in 1000 cm², 0.007184 m² · W^0.425 · H^0.725 (Du Bois).
+    """Return the body surface area in 1000 cm²: 0.007184 m² · W^0.425 · H^0.725 (Du Bois).
 
-    A weight in kg over it is in g/cm², the unit that SUV by surface wants.
+    A weight in kg divided by this area is in g/cm², the unit of SUV by body surface area.
     """
     return 0.07184 * float(weight_kg**0.425 * size_cm**0.725)
 

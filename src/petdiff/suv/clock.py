@@ -1,4 +1,4 @@
-"""DICOM dates, clock times and time zones, parsed without an exception whatever the text holds."""
+"""Parsers of DICOM dates, clock times and time zones. No text makes them raise an exception."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 
-# Years outside are damage; inside, no sum of a date and a plausible duration overflows.
+# A year outside is a damaged value; within, a date plus a plausible duration cannot overflow.
 _YEARS = range(1000, 9000)
 _OFFSETS = (timedelta(hours=-12), timedelta(hours=14))  # PS3.5 6.2: −1200 to +1400
 _DATETIME = re.compile(
@@ -17,7 +17,7 @@ _OFFSET = re.compile(r"([+-])(\d{2}):?(\d{2})")
 
 @dataclass(frozen=True)
 class Clock:
-    """A time of day, and the seconds that its text leaves open: 60 for HHMM."""
+    """A time of day, and the precision of its text in seconds: 60 for HHMM."""
 
     time: time
     precision_s: float = 1.0
@@ -46,12 +46,12 @@ class Stamp:
 
 
 def relative(moment: datetime, to: datetime) -> str:
-    """Say how long before or after another moment one is, without a date: 1:00:00 before.
+    """Return how long `moment` is before or after `to`, without a date: "1:00:00 before".
 
-    Warnings and reports use it, since a date may lead to a patient.
+    Warnings and reports use it, because a date may identify a patient.
     """
-    apart = timedelta(seconds=round(abs((moment - to).total_seconds())))
-    return f"{apart} {'after' if moment > to else 'before'}"
+    difference = timedelta(seconds=round(abs((moment - to).total_seconds())))
+    return f"{difference} {'after' if moment > to else 'before'}"
 
 
 def parse_date(text: str) -> date | None:
@@ -85,7 +85,7 @@ def parse_clock(text: str) -> Clock | None:
 
 
 def parse_datetime(text: str) -> Stamp:
-    """Parse a DT, YYYYMMDDHHMMSS.FFFFFF&ZZXX, of which all after the day may be missing."""
+    """Parse a DT, YYYYMMDDHHMMSS.FFFFFF&ZZXX, in which everything after the day may be missing."""
     match = _DATETIME.fullmatch(text.replace(" ", ""))
     if match is None:
         return Stamp()
@@ -99,7 +99,7 @@ def parse_datetime(text: str) -> Stamp:
 
 
 def parse_zone(text: str) -> timedelta | None:
-    """Parse an offset from UTC, +0100 or -05:00; None where it is no offset on earth."""
+    """Parse an offset from UTC, +0100 or -05:00; None outside -12 to +14 h."""
     match = _OFFSET.fullmatch(text.strip())
     if match is None:
         return None

@@ -1,7 +1,7 @@
-"""How much of the administered dose is left at the time that a PET image's values refer to.
+"""The fraction of the administered dose that is left at the time that a PET image refers to.
 
-DICOM says with DecayCorrection (0054,1102) that values refer to the injection (ADMIN), to the start
-of the scan (START) or to each slice's own frame (NONE).
+DecayCorrection (0054,1102) states that time: the injection (ADMIN), the start of the scan (START)
+or the frame of each slice (NONE).
 """
 
 from __future__ import annotations
@@ -13,7 +13,12 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.suv.half_life import PLAUSIBLE_S, elapsed_limits_s, plausible_frame, remaining
+from petdiff.suv.half_life import (
+    PLAUSIBLE_S,
+    elapsed_limits_s,
+    is_plausible_duration,
+    remaining_fraction,
+)
 from petdiff.suv.header import SliceHeader, refuse
 from petdiff.suv.timing import FIRST_TIME, FRAME_TIME, GE_TIME, Timeline, timeline
 
@@ -23,15 +28,16 @@ UNCORRECTED = "uncorrected"
 
 @dataclass(frozen=True)
 class Decay:
-    """The fraction of the dose that is left, by each reading that the headers allow.
+    """The fraction of the dose that is left, for each possible reading of the headers.
 
-    rule is the one to use, doubted are those that the header admits as well; a fraction is a
-    float, or float64 [slice] where each slice has its own.
+    rule                name of the reading to use
+    remaining_fraction  by reading; a float, or float64 [slice] where slices differ
+    alternatives        names of the other readings that the header allows as well
     """
 
     rule: str
-    remaining: Mapping[str, float | NDArray[np.float64]]
-    doubted: tuple[str, ...] = ()
+    remaining_fraction: Mapping[str, float | NDArray[np.float64]]
+    alternatives: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     facts: dict[str, object] = field(default_factory=dict)
 
@@ -53,45 +59,45 @@ def decay_of(slices: Sequence[SliceHeader]) -> Decay:
         raise refuse(header, f"RadionuclideHalfLife (0018,1075) is {shown}")
     if header.decay_correction == "NONE":
         return _uncorrected(slices, half_life_s)
-    story = timeline(slices, half_life_s)
-    if story.rule == FIRST_TIME and {FRAME_TIME, GE_TIME} & set(story.impossible):
+    times = timeline(slices, half_life_s)
+    if times.rule == FIRST_TIME and {FRAME_TIME, GE_TIME} & set(times.impossible):
         raise refuse(
             header,
             "FrameReferenceTime (0054,1300) or GE's scan time (0009,100D) says what decay is "
-            f"corrected to, and that does not fit the injection by {story.injection.source}",
+            f"corrected to, and that does not fit the injection by {times.injection.source}",
         )
-    return _corrected_to_start(story, half_life_s)
+    return _corrected_to_start(times, half_life_s)
 
 
-def _corrected_to_start(story: Timeline, half_life_s: float) -> Decay:
+def _corrected_to_start(times: Timeline, half_life_s: float) -> Decay:
     left = {
-        rule: remaining((moment - story.injection.moment).total_seconds(), half_life_s)
-        for rule, moment in story.references.items()
+        rule: remaining_fraction((moment - times.injection.moment).total_seconds(), half_life_s)
+        for rule, moment in times.references.items()
     }
-    others = _other_injections(story, half_life_s)
-    admissible = [left[rule] for rule in story.doubted] + [*others.values()]
-    both = _other_injections(story, half_life_s, rules=story.doubted)
-    for extreme in (min, max):  # small differences of reference and injection may add up
+    others = _other_injections(times, half_life_s)
+    admissible = [left[rule] for rule in times.alternatives] + [*others.values()]
+    both = _other_injections(times, half_life_s, rules=times.alternatives)
+    for extreme in (min, max):  # differences of both times may add up
         name = extreme(both, key=lambda pair: both[pair], default="")
         if name and both[name] == extreme([both[name], *admissible]):
             others[name] = both[name]
-    facts = _facts(story) | {
-        "reference": {rule: moment.isoformat() for rule, moment in story.references.items()}
+    facts = _facts(times) | {
+        "reference": {rule: moment.isoformat() for rule, moment in times.references.items()}
     }
-    return Decay(story.rule, left | others, (*story.doubted, *others), story.notes, facts)
+    return Decay(times.rule, left | others, (*times.alternatives, *others), times.notes, facts)
 
 
 def _uncorrected(slices: Sequence[SliceHeader], half_life_s: float) -> Decay:
     """Correct each slice from its own start, and within its frame (average count rate)."""
     for header in slices:
-        if header.acquisition.clock is None or not plausible_frame(header.frame_duration_s):
+        if header.acquisition.clock is None or not is_plausible_duration(header.frame_duration_s):
             raise refuse(
                 header,
                 "DecayCorrection is NONE, which needs each slice's AcquisitionTime (0008,0032) "
                 "and ActualFrameDuration (0018,1242)",
             )
-    story = timeline(slices, half_life_s)
-    starts = [start for start in story.scan.starts if start is not None]
+    times = timeline(slices, half_life_s)
+    starts = [start for start in times.scan.starts if start is not None]
     decay_rate = np.log(2) / half_life_s
     frames = decay_rate * np.array([s.frame_duration_s for s in slices], dtype=np.float64)
     within_frame = -np.expm1(-frames) / frames
@@ -100,34 +106,34 @@ def _uncorrected(slices: Sequence[SliceHeader], half_life_s: float) -> Decay:
         elapsed_s = np.array([(start - injection).total_seconds() for start in starts])
         return np.asarray(within_frame * np.exp(-decay_rate * elapsed_s), dtype=np.float64)
 
-    others = {name: left(moment) for name, moment in story.injection.others.items()}
-    found = {UNCORRECTED: left(story.injection.moment), **others}
-    notes = [note for note in story.notes if note in (*story.scan.notes, *story.injection.notes)]
-    return Decay(UNCORRECTED, found, tuple(others), tuple(notes), _facts(story))
+    others = {name: left(moment) for name, moment in times.injection.others.items()}
+    found = {UNCORRECTED: left(times.injection.moment), **others}
+    notes = [note for note in times.notes if note in (*times.scan.notes, *times.injection.notes)]
+    return Decay(UNCORRECTED, found, tuple(others), tuple(notes), _facts(times))
 
 
 def _other_injections(
-    story: Timeline, half_life_s: float, rules: Sequence[str] = ()
+    times: Timeline, half_life_s: float, rules: Sequence[str] = ()
 ) -> dict[str, float]:
-    """Return what is left by the other readings of the injection that fit the reference.
+    """Return the fraction left for each other injection time that fits the reference time.
 
-    rules  references to take instead of the one that is used
+    rules  names of the reference times; by default the one that is used
     """
-    least_s, most_s = elapsed_limits_s(half_life_s)
+    min_s, max_s = elapsed_limits_s(half_life_s)
     elapsed_s = {
-        f"{name}, {rule}" if rules else name: (story.references[rule] - moment).total_seconds()
-        for name, moment in story.injection.others.items()
-        for rule in rules or (story.rule,)
+        f"{name}, {rule}" if rules else name: (times.references[rule] - moment).total_seconds()
+        for name, moment in times.injection.others.items()
+        for rule in rules or (times.rule,)
     }
     return {
-        name: remaining(seconds, half_life_s)
+        name: remaining_fraction(seconds, half_life_s)
         for name, seconds in elapsed_s.items()
-        if least_s <= seconds <= most_s
+        if min_s <= seconds <= max_s
     }
 
 
-def _facts(story: Timeline) -> dict[str, object]:
+def _facts(times: Timeline) -> dict[str, object]:
     return {
-        "injection": story.injection.moment.isoformat(),
-        "injection from": story.injection.source,
+        "injection": times.injection.moment.isoformat(),
+        "injection from": times.injection.source,
     }

@@ -1,7 +1,7 @@
-"""What the SUV rules need of one PET slice's DICOM header, parsed and in stated units.
+"""The fields of one PET slice's DICOM header that the SUV rules need, parsed, with units.
 
-Nothing here knows a file: fields come as a mapping from DICOM keywords to values or their text.
-No value raises: what cannot be parsed counts as missing.
+This module reads no files: fields are given as a mapping from DICOM keywords to values or text.
+A value that cannot be parsed counts as missing; none raises an exception.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from petdiff.errors import SUVRefused
 from petdiff.suv.clock import Clock, Stamp, parse_clock, parse_date, parse_datetime, parse_zone
 
-# Two vendors keep what SUV needs in private elements, which have no DICOM keyword of their own.
+# Private elements of two vendors with data for SUV. DICOM has no keywords for them.
 GE_SCAN_DATETIME = "GEScanDateTime"  # (0009,100D), the time that GE corrects decay to
 PHILIPS_SUV_FACTOR = "PhilipsSUVScaleFactor"  # (7053,1000), counts → SUV
 PHILIPS_BQML_FACTOR = "PhilipsActivityConcentrationScaleFactor"  # (7053,1009), counts → Bq/ml
@@ -23,16 +23,16 @@ PHILIPS_BQML_FACTOR = "PhilipsActivityConcentrationScaleFactor"  # (7053,1009), 
 NO_DAY = date(1900, 1, 1)  # for headers with clock times only
 
 _NOTHING = Stamp()
-_MAX_KG = 1000.0  # a weight above is in grams (IBSI manual)
-_MIN_BQ = 1e6  # a dose below is in MBq (IBSI manual)
+_MAX_KG = 1000.0  # a greater weight is in grams (IBSI manual)
+_MIN_BQ = 1e6  # a lower dose is in MBq (IBSI manual)
 
 
 @dataclass(frozen=True)
 class SliceHeader:
     """One slice's SUV-relevant header fields; None where the header does not say.
 
-    zone is the time zone of the header's dates and clock times (0008,0201), as an offset from UTC;
-    notes say which fields had to be converted or repaired to be read.
+    zone   time zone of the header's dates and clock times (0008,0201), as an offset from UTC
+    notes  which fields were converted or repaired when they were read
     """
 
     name: str
@@ -64,14 +64,14 @@ class SliceHeader:
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, object], name: str = "header") -> SliceHeader:
-        """Parse DICOM attributes, given by keyword, the radiopharmaceutical's beside the image's.
+        """Parse DICOM attributes by keyword, those of the radiopharmaceutical among them.
 
-        Odd units of real headers are put right here: a weight above 1000 is in grams, a size above
-        3 in centimetres, a dose below 1e6 in MBq (IBSI manual for SUV computation).
+        Wrong units, which real headers have, are corrected: a weight above 1000 is in grams, a
+        size above 3 in centimetres, a dose below 1e6 in MBq (IBSI manual for SUV computation).
         """
         weight, size = _number(fields, "PatientWeight"), _number(fields, "PatientSize")
         dose = _number(fields, "RadionuclideTotalDose")
-        corrections = values_of(fields.get("CorrectedImage"))
+        corrections = text_values(fields.get("CorrectedImage"))
         return cls(
             name=name,
             units=_text(fields, "Units").upper(),
@@ -103,9 +103,9 @@ class SliceHeader:
 
     @property
     def acquired(self) -> datetime | None:
-        """The start of the slice's frame by its own fields, not compared with any other slice's.
+        """The start of the slice's frame, from the fields of this slice alone.
 
-        Without a date it is put on that of the series or the study, or else on a fixed one.
+        Without an acquisition date it has the date of the series or the study, or NO_DAY.
         """
         stamp = self.acquisition.in_zone(self.zone)
         if stamp.clock is None:
@@ -115,7 +115,7 @@ class SliceHeader:
 
 
 def refuse(header: SliceHeader, why: str) -> SUVRefused:
-    """Return the error for a header that gives no SUV, with the way out."""
+    """Return the error for a header that gives no SUV; it names the options that help."""
     options = "`suv_factor` F" if header.units else "`units` bqml and `suv_factor` F"
     return SUVRefused(
         f"no SUV from {header.name}: {why}; if you know the factor, give {options} "
@@ -123,7 +123,7 @@ def refuse(header: SliceHeader, why: str) -> SUVRefused:
     )
 
 
-def values_of(value: object) -> list[str]:
+def text_values(value: object) -> list[str]:
     """Return a field's values as a list of text, whether it holds none, one or several."""
     if value is None:
         return []
@@ -136,7 +136,7 @@ def values_of(value: object) -> list[str]:
 
 
 def _notes(fields: Mapping[str, object], weight: float | None, dose: float | None) -> list[str]:
-    """Say which numbers that SUV hangs on were converted or repaired."""
+    """Return which numbers for SUV were converted or repaired, in sentences."""
     notes = []
     if weight and weight > _MAX_KG:
         notes.append("PatientWeight (0010,1030) is above 1000: it is taken as grams")
@@ -159,8 +159,8 @@ def _printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def number_of(value: object) -> float | None:
-    """Return a finite float, also of 70,5; None where the value is absent, empty or no number."""
+def parse_number(value: object) -> float | None:
+    """Return a finite float, 70.5 for "70,5"; None for an absent, empty or other value."""
     text = "" if value is None else str(value).strip(" \0")
     if text.count(",") == 1 and "." not in text:
         text = text.replace(",", ".")
@@ -172,13 +172,13 @@ def number_of(value: object) -> float | None:
 
 
 def _factor(fields: Mapping[str, object], keyword: str) -> float | None:
-    """Return a factor between units; None where it is absent, or no plausible one."""
+    """Return a factor between units; None where it is absent or implausible."""
     factor = _number(fields, keyword)
     return factor if factor is not None and 1e-15 < factor < 1e15 else None
 
 
 def _number(fields: Mapping[str, object], keyword: str) -> float | None:
-    return number_of(fields.get(keyword))
+    return parse_number(fields.get(keyword))
 
 
 def _seconds(fields: Mapping[str, object], keyword: str) -> float | None:
@@ -187,8 +187,8 @@ def _seconds(fields: Mapping[str, object], keyword: str) -> float | None:
 
 
 def _voxel_ml(fields: Mapping[str, object]) -> float | None:
-    pixel = values_of(fields.get("PixelSpacing"))
-    sides = [number_of(one) for one in pixel] + [_number(fields, "SliceThickness")]
+    pixel = text_values(fields.get("PixelSpacing"))
+    sides = [parse_number(one) for one in pixel] + [_number(fields, "SliceThickness")]
     known = [side for side in sides if side is not None and side > 0]
     return float(np.prod(known)) / 1000 if len(sides) == len(known) == 3 else None
 

@@ -1,8 +1,8 @@
-"""When the tracer was given, by every reading that a PET header admits.
+"""The time of injection, by every reading that a PET header allows.
 
-A nuclide with a half-life of 11.5 h or more needs the full date, and no clock time repairs that
-date. For all others a date that does not fit the scan is replaced by the time of day
-(IBSI manual for SUV computation).
+A nuclide with a half-life of 11.5 h or more needs the full date, which a time of day cannot
+replace. For all others, where the date does not fit the scan, only the time of day is used (IBSI
+manual for SUV computation).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from petdiff.suv.clock import Clock, relative
 from petdiff.suv.half_life import (
     LONG_LIVED_S,
     MAX_HALF_LIVES,
-    SAME,
-    change,
+    SUV_TOLERANCE,
     elapsed_limits_s,
-    plausible_frame,
+    is_plausible_duration,
+    suv_change,
 )
 from petdiff.suv.header import SliceHeader, refuse
 from petdiff.suv.scan_times import DAY, ScanTimes, zone_unknown
@@ -32,7 +32,7 @@ _WIDEST_ZONES = timedelta(hours=14)
 
 @dataclass(frozen=True)
 class Injection:
-    """The injection, the field it is from, and by name the other moments that are admissible."""
+    """The time of injection, its header field, and other possible times by name."""
 
     moment: datetime
     source: str
@@ -42,7 +42,7 @@ class Injection:
 
 @dataclass(frozen=True)
 class _Reading:
-    """One reading of the header; `day` is None where it gives a time of day only."""
+    """One reading of the header; `day` is None where the header has a time of day only."""
 
     source: str
     clock: Clock
@@ -56,20 +56,20 @@ class _Reading:
 
 @dataclass(frozen=True)
 class _Window:
-    """Which moments can be the injection of a scan that was measured at `scan`."""
+    """The times that can be the injection of a scan that was measured at `scan`."""
 
     scan: datetime
     end: datetime | None  # of the latest slice's frame, if known
     half_life_s: float
 
     def admits(self, moment: datetime) -> bool:
-        """Say whether tracer that was given at `moment` can be in the scan."""
-        least_s, most_s = elapsed_limits_s(self.half_life_s)
+        """Return whether the tracer of the scan can have been injected at `moment`."""
+        min_s, max_s = elapsed_limits_s(self.half_life_s)
         elapsed_s = (self.scan - moment).total_seconds()
-        return least_s <= elapsed_s <= most_s and (self.end is None or moment < self.end)
+        return min_s <= elapsed_s <= max_s and (self.end is None or moment < self.end)
 
     def days(self, clock: Clock) -> list[datetime]:
-        """Return the admissible moments at a time of day, those before the scan first."""
+        """Return the possible injections at a time of day, those before the scan first."""
         same_day = datetime.combine(self.scan.date(), clock.time)
         days = int(MAX_HALF_LIVES * self.half_life_s / 86_400) + 2
         moments = [same_day + n * DAY for n in range(1, -days - 1, -1)]
@@ -79,9 +79,9 @@ class _Window:
 def find_injection(
     slices: Sequence[SliceHeader], scan: ScanTimes, anchor: datetime, half_life_s: float
 ) -> Injection:
-    """Find when the tracer of a scan at `anchor` was given, its earliest slice as a rule.
+    """Find the injection of a scan that was measured at `anchor`, usually its earliest slice.
 
-    Raises SUVRefused where the header does not say, or nothing that it says fits the scan.
+    Raises SUVRefused where the header has no time of injection, or none that fits the scan.
     """
     header, notes = slices[0], list[str]()
     readings = _readings(header, half_life_s, notes)
@@ -99,9 +99,9 @@ def find_injection(
                 "it does not fit: its time of day is used"
             )
     if not found:
-        raise refuse(header, _misfit(readings[0], window))
+        raise refuse(header, _mismatch(readings[0], window))
     (reading, moment), *others = found
-    notes += _doubts(reading, moment, scan, window)
+    notes += _uncertain_points(reading, moment, scan, window)
     named = {
         f"injection {relative(other, anchor)} the scan": other
         for _, other in others
@@ -111,44 +111,47 @@ def find_injection(
 
 
 def _end(slices: Sequence[SliceHeader], scan: ScanTimes) -> datetime | None:
-    """Return when the latest frame ended; None where the header does not say of every slice."""
+    """Return the end of the latest frame; None unless every slice has a start and a duration."""
     ends = []
     for s, start in zip(slices, scan.starts, strict=True):
-        if start is None or not s.frame_duration_s or not plausible_frame(s.frame_duration_s):
+        if start is None or not s.frame_duration_s or not is_plausible_duration(s.frame_duration_s):
             return None
         ends.append(start + timedelta(seconds=s.frame_duration_s))
     return max(ends)
 
 
 def _readings(header: SliceHeader, half_life_s: float, notes: list[str]) -> list[_Reading]:
-    """Return what the header's two fields may mean, the likeliest first."""
+    """Return the readings of the two header fields, the likeliest first."""
     written, clock = header.injection, header.injection_clock
     local = written.in_zone(header.zone)
     if local.clock is None:
         # A date without a time is completed by the time of the other field.
         return [] if clock is None else [_Reading(INJECTION_TIME, clock, local.day)]
     stated = _Reading(INJECTION_DATETIME, local.clock, local.day)
-    zone_is_open = written.has_offset and (header.zone is None or written.offset is None)
+    is_zone_unknown = written.has_offset and (header.zone is None or written.offset is None)
     if clock is None:
-        if zone_is_open:
+        if is_zone_unknown:
             notes.append(zone_unknown(INJECTION_DATETIME, half_life_s))
         return [stated]
     if local.day is None:
         return [_Reading(INJECTION_TIME, clock)]
-    apart_s = _apart_s(clock, local.clock)
-    if 0 <= apart_s < local.clock.precision_s and clock.precision_s < local.clock.precision_s:
+    difference_s = _difference_s(clock, local.clock)
+    if 0 <= difference_s < local.clock.precision_s and clock.precision_s < local.clock.precision_s:
         return [_Reading(INJECTION_TIME, clock, local.day)]
-    if 0 <= -apart_s < clock.precision_s:
+    if 0 <= -difference_s < clock.precision_s:
         return [stated]
     by_clock = [_Reading(INJECTION_TIME, clock, day) for day in _days_beside(stated, clock)]
     apart = min(abs(reading.moment - stated.moment) for reading in by_clock)
-    if change(apart.total_seconds(), half_life_s) > SAME:
+    if suv_change(apart.total_seconds(), half_life_s) > SUV_TOLERANCE:
         notes.append(f"{INJECTION_DATETIME} and {INJECTION_TIME} differ by {apart}")
-    if zone_is_open and apart_s % _ZONE_STEP_S == 0:
-        # The latter is in the scanner's time zone, as the former need not be (PS3.5 6.2, DT, TM).
+    if is_zone_unknown and difference_s % _ZONE_STEP_S == 0:
+        # A TM is in the scanner's time zone; a DT need not be (PS3.5 6.2).
         return [*by_clock, stated]
-    if written.clock is not None and change(_apart_s(clock, written.clock), half_life_s) <= SAME:
-        # Both state the same time of day; the offset beside it is an error of whatever wrote it.
+    if (
+        written.clock is not None
+        and suv_change(_difference_s(clock, written.clock), half_life_s) <= SUV_TOLERANCE
+    ):
+        # Both have the same time of day, so the offset from UTC is an error of the writing program.
         return [_Reading(INJECTION_TIME, clock, written.day), stated]
     return [stated, *by_clock]
 
@@ -163,7 +166,7 @@ def _days_beside(stated: _Reading, clock: Clock) -> list[date]:
     ]
 
 
-def _apart_s(one: Clock, other: Clock) -> float:
+def _difference_s(one: Clock, other: Clock) -> float:
     day = date(2000, 1, 1)
     return (datetime.combine(day, one.time) - datetime.combine(day, other.time)).total_seconds()
 
@@ -171,7 +174,7 @@ def _apart_s(one: Clock, other: Clock) -> float:
 def _require_dates(
     header: SliceHeader, reading: _Reading, scan: ScanTimes, half_life_s: float
 ) -> None:
-    """Refuse a long-lived nuclide without the full date of its injection, or of the scan."""
+    """Raise SUVRefused for a long-lived nuclide if injection or scan has no date."""
     hours = f"a half-life of {half_life_s / 3600:.1f} h"
     if reading.day is None:
         raise refuse(
@@ -183,11 +186,13 @@ def _require_dates(
         raise refuse(header, f"it has no date, and with {hours} the day of the scan matters")
 
 
-def _doubts(reading: _Reading, moment: datetime, scan: ScanTimes, window: _Window) -> list[str]:
-    """Say what is uncertain about the reading that was chosen, and by how much."""
+def _uncertain_points(
+    reading: _Reading, moment: datetime, scan: ScanTimes, window: _Window
+) -> list[str]:
+    """Return what is uncertain about the chosen reading, and how much SUV depends on it."""
     notes = []
-    off = change(reading.clock.precision_s, window.half_life_s)
-    if off > SAME:
+    off = suv_change(reading.clock.precision_s, window.half_life_s)
+    if off > SUV_TOLERANCE:
         notes.append(
             f"{reading.source} is given to {reading.clock.precision_s:g} s only, by which SUV may "
             f"be off by {off:.1%}"
@@ -195,7 +200,7 @@ def _doubts(reading: _Reading, moment: datetime, scan: ScanTimes, window: _Windo
     if not scan.day_is_sure and any(window.admits(moment + n * DAY) for n in (-1, 1)):
         notes.append(
             "AcquisitionDate (0008,0022) is absent, or SeriesDate (0008,0021) is days later: a day "
-            f"more or less would change SUV by {change(86_400, window.half_life_s):.0%}"
+            f"more or less would change SUV by {suv_change(86_400, window.half_life_s):.0%}"
         )
     if moment > window.scan:
         notes.append(
@@ -205,10 +210,10 @@ def _doubts(reading: _Reading, moment: datetime, scan: ScanTimes, window: _Windo
     return notes
 
 
-def _misfit(reading: _Reading, window: _Window) -> str:
-    """Say why the likeliest reading cannot be the injection of the scan."""
-    least_s, most_s = elapsed_limits_s(window.half_life_s)
-    hours = f"{least_s / 3600:.2g} h to {most_s / 3600:.3g} h ({MAX_HALF_LIVES} half-lives)"
+def _mismatch(reading: _Reading, window: _Window) -> str:
+    """Return why the likeliest reading cannot be the injection of the scan."""
+    min_s, max_s = elapsed_limits_s(window.half_life_s)
+    hours = f"{min_s / 3600:.2g} h to {max_s / 3600:.3g} h ({MAX_HALF_LIVES} half-lives)"
     repair = ""
     if window.half_life_s >= LONG_LIVED_S:
         repair = "; with so long a half-life a date is not repaired by the time of day"

@@ -1,4 +1,4 @@
-"""The factor from stored values to SUV with its reason, or the reason why there is none."""
+"""The result of the SUV rules: a factor and its reason, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ REASONS = {
 class SUVResult:
     """The factor from stored values to body-weight SUV (g/ml), and where it comes from.
 
-    factor is a float, or float64 [slice] in the order of the headers where slices differ;
-    candidates holds every reading that the headers allow (the median over slices); doubted names
-    those that are as admissible as the rule used, and spread is the largest relative difference
-    between them and `factor`.
+    factor        a float, or float64 [slice] in the order of the headers where slices differ
+    candidates    factor of every reading that the headers allow (the median over slices)
+    alternatives  names of the candidates that are as plausible as the rule that was used
+    spread        largest relative difference between `factor` and an alternative
     """
 
     unit: str
@@ -53,15 +53,15 @@ class SUVResult:
     spread: float = 0.0
     warnings: tuple[str, ...] = ()
     inputs: Mapping[str, object] = field(default_factory=dict)
-    doubted: tuple[str, ...] = ()
+    alternatives: tuple[str, ...] = ()
 
     @property
     def reason(self) -> str:
-        """Why this rule, in a sentence."""
+        """The reason for this rule, in a sentence."""
         return REASONS[self.rule]
 
     def as_dict(self) -> dict[str, object]:
-        """Return the same, JSON-able."""
+        """Return the result with values that JSON can hold."""
         return {
             "unit": self.unit,
             "rule": self.rule,
@@ -76,14 +76,14 @@ class SUVResult:
 
 @dataclass(frozen=True)
 class WithoutSUV:
-    """Why the stored values of a scan lead to no SUV; `unit` is what they are in."""
+    """The reason why a scan has no SUV, and the unit of its stored values."""
 
     unit: str
     reason: str
     warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
-        """Return the same with the keys of SUVResult.as_dict, JSON-able."""
+        """Return the reason with the keys of SUVResult.as_dict, for JSON."""
         return {
             "unit": self.unit,
             "rule": None,
@@ -130,7 +130,7 @@ def _readings(result: SUVResult) -> dict[str, str]:
     known = times if isinstance(times, Mapping) else {}
     lines = {}
     for name, factor in result.candidates.items():
-        status = "another admissible reading" if name in result.doubted else "set aside"
+        status = "another admissible reading" if name in result.alternatives else "set aside"
         if name == result.rule:
             status = "used"
         moment = str(known.get(name, "")).replace("T", " ")

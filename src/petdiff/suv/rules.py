@@ -1,8 +1,8 @@
 """SUV from DICOM headers: one factor, SUV = stored value × factor, and why that one.
 
 The rules are those of the IBSI manual for SUV computation and of QIBA's vendor-neutral pseudo-code.
-Every candidate that the headers allow is computed, so that a reader sees how far they lie apart.
-Pure functions over header fields: no file, no image.
+Every factor that the headers allow is computed, so that a user sees how much they differ. The
+functions need header fields only: no file and no image.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from petdiff.errors import InputRefused, SUVRefused
 from petdiff.suv.body_measures import BODY_MEASURES
 from petdiff.suv.decay import Decay, decay_of
-from petdiff.suv.half_life import SAME
+from petdiff.suv.half_life import SUV_TOLERANCE
 from petdiff.suv.header import SliceHeader, refuse
 from petdiff.suv.result import OTHER_SUV, PHILIPS, STORED, Factor, SUVResult
 
-# Attributes that are the same in all slices of one series, with the name that a person knows.
+# Attributes that are the same in all slices of one series, with their DICOM names.
 _CONSTANT = {
     "units": "Units (0054,1001)",
     "suv_type": "SUVType (0054,1006)",
@@ -57,7 +57,7 @@ def suv_from_headers(slices: Sequence[SliceHeader]) -> SUVResult:
 
 
 def _by_philips(slices: Sequence[SliceHeader]) -> SUVResult:
-    """Take Philips' own factor, and compare it with that from weight, dose and times."""
+    """Use Philips' own factor, and compare it with the factor from weight, dose and times."""
     factor = np.array([s.philips_suv_factor for s in slices], dtype=np.float64)
     used = float(np.median(factor))
     candidates, warnings = {PHILIPS: used}, list[str]()
@@ -68,7 +68,7 @@ def _by_philips(slices: Sequence[SliceHeader]) -> SUVResult:
     name = f"Bq/ml factor, {by_activity.rule}"
     candidates[name] = float(np.median(by_activity.factor))
     spread = abs(candidates[name] / used - 1)
-    if spread > SAME:
+    if spread > SUV_TOLERANCE:
         warnings.append(
             f"readings of the header differ by {spread:.1%}: Philips' factor to SUV (7053,1000) "
             f"gives {used:.6g} (used), its factor to Bq/ml (7053,1009) {candidates[name]:.6g}"
@@ -79,7 +79,7 @@ def _by_philips(slices: Sequence[SliceHeader]) -> SUVResult:
 
 
 def _require_one_calibration(slices: Sequence[SliceHeader]) -> None:
-    """Refuse slices that cannot be of one series: their factors would not belong together."""
+    """Raise an error for slices that cannot be of one series, whose factors would not agree."""
     for header in slices[1:]:
         for name, tag in _CONSTANT.items():
             first, other = getattr(slices[0], name), getattr(header, name)
@@ -97,9 +97,9 @@ def _require_one_calibration(slices: Sequence[SliceHeader]) -> None:
 
 
 def _from_stored_suv(header: SliceHeader) -> SUVResult:
-    """Turn GML and CM2ML, which are SUV already, into SUV by body weight.
+    """Return the factor from stored SUV (GML, CM2ML) to SUV by body weight.
 
-    They are by body weight, or by body surface for CM2ML, where SUVType (0054,1006) is empty.
+    Where SUVType (0054,1006) is empty, GML is by body weight and CM2ML by body surface area.
     """
     suv_type = header.suv_type or ("BSA" if header.units == "CM2ML" else "BW")
     inputs = {**_inputs(header), "SUVType": suv_type}
@@ -131,7 +131,7 @@ def _from_stored_suv(header: SliceHeader) -> SUVResult:
 
 
 def _from_activity(slices: Sequence[SliceHeader]) -> SUVResult:
-    """Return Bq/ml times weight, over the dose left at the time that the values refer to."""
+    """Return the factor weight / dose, with the dose that is left at the time of the values."""
     header = slices[0]
     to_bqml = _bqml_per_stored(slices)
     corrections = header.corrections or ()
@@ -145,7 +145,8 @@ def _from_activity(slices: Sequence[SliceHeader]) -> SUVResult:
         raise refuse(header, f"RadionuclideTotalDose (0018,1074) is {shown}")
     decay = decay_of(slices)
     factors = {
-        rule: to_bqml * weight_g / (dose_bq * left) for rule, left in decay.remaining.items()
+        rule: to_bqml * weight_g / (dose_bq * left)
+        for rule, left in decay.remaining_fraction.items()
     }
     typical = {rule: float(np.median(factor)) for rule, factor in factors.items()}
     spread, doubt = _spread(decay, typical)
@@ -154,17 +155,24 @@ def _from_activity(slices: Sequence[SliceHeader]) -> SUVResult:
     inputs = {**_inputs(header), **decay.facts, "times": certainty}
     factor = _collapsed(np.asarray(factors[decay.rule], dtype=np.float64))
     return SUVResult(
-        header.units, decay.rule, factor, typical, spread, tuple(warnings), inputs, decay.doubted
+        header.units,
+        decay.rule,
+        factor,
+        typical,
+        spread,
+        tuple(warnings),
+        inputs,
+        decay.alternatives,
     )
 
 
 def _spread(decay: Decay, typical: Mapping[str, float]) -> tuple[float, list[str]]:
-    """Return by how much admissible readings differ from the one used, and the warning for it."""
+    """Return the largest relative difference of the alternatives, with a warning if it is large."""
     used = typical[decay.rule]
-    apart = {name: abs(typical[name] / used - 1) for name in decay.doubted}
-    farthest = max(apart, key=lambda name: apart[name], default=decay.rule)
-    spread = apart.get(farthest, 0.0)
-    if spread <= SAME:
+    differences = {name: abs(typical[name] / used - 1) for name in decay.alternatives}
+    farthest = max(differences, key=lambda name: differences[name], default=decay.rule)
+    spread = differences.get(farthest, 0.0)
+    if spread <= SUV_TOLERANCE:
         return spread, []
     return spread, [
         f"readings of the header differ by {spread:.1%}: {decay.rule} gives {used:.6g} (used), "
@@ -173,7 +181,7 @@ def _spread(decay: Decay, typical: Mapping[str, float]) -> tuple[float, list[str
 
 
 def _bqml_per_stored(slices: Sequence[SliceHeader]) -> Factor:
-    """Return the factor from the stored unit to Bq/ml, for the units that have one."""
+    """Return the factor from the stored unit to Bq/ml, where the unit has one."""
     header = slices[0]
     if header.units == "BQML":
         return 1.0

@@ -1,6 +1,6 @@
-"""When a scan was measured: its slices' starts, series time and vendor's time on one time axis.
+"""The times of a scan on one axis: starts of slices, series time, the vendor's scan time.
 
-The axis is that of the scanner's own clock. What had to be repaired for it is a note.
+The axis is the scanner's own clock. Each repair of a time is recorded as a note.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
 from petdiff.suv.clock import Stamp, relative
-from petdiff.suv.half_life import LONG_LIVED_S, change
+from petdiff.suv.half_life import LONG_LIVED_S, suv_change
 from petdiff.suv.header import NO_DAY, SliceHeader, refuse
 
 DAY = timedelta(days=1)
-# A series is opened shortly before its first slice; a later time is that of a reconstruction.
+# SeriesTime is shortly before the first slice; a later time is that of a reconstruction.
 _OPENED_BEFORE, _OPENED_AFTER = timedelta(hours=6), timedelta(hours=18)
 _LONGEST_SCAN = timedelta(hours=12)
 
@@ -30,7 +30,7 @@ class ScanTimes:
     vendor        GE's scan time (0009,100D)
     series_later  the series time on the day of the scan, where SeriesDate is days later
     day_is_sure   False where AcquisitionDate (0008,0022) is missing, or SeriesDate is days later
-    dated         False where no date is there at all
+    dated         False where the header has no date at all
     notes         what was repaired, and why
     """
 
@@ -59,12 +59,12 @@ def scan_times(slices: Sequence[SliceHeader], half_life_s: float) -> ScanTimes:
     starts, own_day = _starts(slices, half_life_s, notes)
     first = _earliest(starts)
     if first is not None and not own_day and dated_series is not None:
-        starts = _shifted(starts, _placed(first, dated_series - _OPENED_AFTER) - first)
+        starts = _shifted(starts, _in_day_from(first, dated_series - _OPENED_AFTER) - first)
         first = _earliest(starts)
     opened = _series_time(series, dated_series, first, notes)
     same_day = None  # for a series time that is days later
     if first is not None and dated_series is not None and dated_series > first + _OPENED_AFTER:
-        same_day = _placed(dated_series, first - _OPENED_BEFORE)
+        same_day = _in_day_from(dated_series, first - _OPENED_BEFORE)
     dated = own_day or dated_series is not None or any(s.study_day for s in slices)
     if not dated:
         notes.append("no dates in the header: its clock times are taken to be of one day")
@@ -84,16 +84,16 @@ def zone_unknown(tag: str, half_life_s: float) -> str:
     return (
         f"{tag} states an offset from UTC, and TimezoneOffsetFromUTC (0008,0201) is absent: its "
         "time is taken to be the scanner's; each hour between the two would change SUV by "
-        f"{change(3600, half_life_s):.1%}"
+        f"{suv_change(3600, half_life_s):.1%}"
     )
 
 
 def _starts(
     slices: Sequence[SliceHeader], half_life_s: float, notes: list[str]
 ) -> tuple[Starts, bool]:
-    """Return each slice's start, and whether its day is the acquisition's own.
+    """Return each slice's start, and whether all slices have an AcquisitionDate.
 
-    A scan lasts at most 12 h. Where the dates say more, its clock times alone are followed.
+    A scan lasts at most 12 h. Where the dates say more, only the times of day are used.
     """
     stamps = [s.acquisition.in_zone(s.zone) for s in slices]
     if any(
@@ -109,7 +109,7 @@ def _starts(
 
 
 def _by_clock(header: SliceHeader, starts: Starts, half_life_s: float, notes: list[str]) -> Starts:
-    """Place starts by their clock times, beginning after the longest gap on the clock's face."""
+    """Order starts by time of day alone, beginning after the longest gap within 24 hours."""
     known = [start for start in starts if start is not None]
     clocks = sorted({start - _midnight(start) for start in known})
     before = [clocks[-1], *clocks[:-1]]
@@ -130,12 +130,12 @@ def _by_clock(header: SliceHeader, starts: Starts, half_life_s: float, notes: li
         "AcquisitionDate (0008,0022) and AcquisitionTime (0008,0032) of the slices lie more than "
         f"12 h apart: by the clock times the scan starts at {origin:%H:%M:%S}"
         + (
-            f"; a day less would change SUV by {change(86_400, half_life_s):.0%}"
+            f"; a day less would change SUV by {suv_change(86_400, half_life_s):.0%}"
             if half_life_s >= LONG_LIVED_S
             else ""
         )
     )
-    return [None if start is None else _placed(start, origin) for start in starts]
+    return [None if start is None else _in_day_from(start, origin) for start in starts]
 
 
 def _series_time(
@@ -147,11 +147,11 @@ def _series_time(
     if first is None:
         return dated or min(_moment(stamp) for stamp in series)
     if dated is None:
-        opened = min(_placed(_moment(stamp), first - _OPENED_BEFORE) for stamp in series)
+        opened = min(_in_day_from(_moment(stamp), first - _OPENED_BEFORE) for stamp in series)
         return opened if opened <= first else None
     if dated > first or dated >= first - _OPENED_BEFORE:
         return dated if dated <= first else None
-    opened = _placed(dated, first - _OPENED_BEFORE)
+    opened = _in_day_from(dated, first - _OPENED_BEFORE)
     use = "its time of day is used" if opened <= first else "it is not used"
     notes.append(
         f"SeriesDate and SeriesTime (0008,0021, 0008,0031) are {relative(dated, first)} the first "
@@ -172,7 +172,7 @@ def _vendor_time(
     found = min(_moment(stamp) for stamp in stamps)
     if first is None:
         return found
-    placed = _placed(found, first - _OPENED_BEFORE)
+    placed = _in_day_from(found, first - _OPENED_BEFORE)
     if placed != found:
         notes.append(
             f"GE's scan time (0009,100D) is {relative(found, first)} the first slice: its time of "
@@ -186,8 +186,8 @@ def _moment(stamp: Stamp) -> datetime:
     return datetime.combine(stamp.day or NO_DAY, stamp.clock.time)
 
 
-def _placed(moment: datetime, earliest: datetime) -> datetime:
-    """Return the time of day of `moment` within the 24 h from `earliest`."""
+def _in_day_from(moment: datetime, earliest: datetime) -> datetime:
+    """Return the time of day of `moment`, in the 24 h that begin at `earliest`."""
     return earliest + (moment - earliest) % DAY
 
 

@@ -1,9 +1,9 @@
-"""One consistent story of a PET header's dates, clock times and time zones.
+"""All times of a PET header on one consistent time axis.
 
-A header states its times many times over, and anonymisers, archives and vendors spoil some of them.
-`timeline` puts the scan, the injection and the moment that decay is corrected to on one time axis,
-that of the scanner's own clock. What had to be repaired is a note, and every other reading that the
-header admits is kept beside the chosen one, so that their difference can be reported.
+A header states its times in several fields, and anonymisers, archives and vendors damage some of
+them. `timeline` puts the scan, the injection and the reference time of decay correction on the axis
+of the scanner's own clock. Each repair is recorded as a note. Other readings that the header allows
+are kept as well, so that the difference between them can be reported.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from statistics import median
 
 from petdiff.suv.clock import relative
 from petdiff.suv.half_life import (
-    SAME,
+    SUV_TOLERANCE,
     average_rate_time_s,
-    change,
     elapsed_limits_s,
-    plausible_frame,
+    is_plausible_duration,
+    suv_change,
 )
 from petdiff.suv.header import SliceHeader, refuse
 from petdiff.suv.injection import Injection, find_injection
@@ -31,7 +31,7 @@ FRAME_TIME = "frame reference time"
 FIRST_TIME = "earliest acquisition"
 SERIES_TIME_LATER = "series time, its date set aside"
 
-# The order of the IBSI manual. Another in use asks the series time second to last.
+# The order of the IBSI manual. In another common order the series time is the second to last.
 _ORDER = (SERIES_TIME, GE_TIME, FRAME_TIME, FIRST_TIME)
 _ROUNDED = 0.1  # of a frame's duration
 
@@ -40,29 +40,29 @@ _ROUNDED = 0.1  # of a frame's duration
 class Timeline:
     """The times of one PET series.
 
-    scan        starts of the slices, and the series' and vendor's times
-    injection   when the tracer was given
-    rule        which of `references` decay is corrected to
-    references  by rule, the moments that DecayCorrection START may mean
-    doubted     names of `references` that the header admits as well as `rule`
-    impossible  rules whose times do not fit the injection
-    notes       what was repaired or assumed, and why
+    scan          starts of the slices, and the series' and vendor's times
+    injection     time of injection
+    rule          name of the reference time that is used
+    references    by rule, the times that DecayCorrection START may mean
+    alternatives  names of `references` that are as plausible as `rule`
+    impossible    rules whose times do not fit the injection
+    notes         what was repaired or assumed, and why
     """
 
     scan: ScanTimes
     injection: Injection
     rule: str
     references: Mapping[str, datetime]
-    doubted: tuple[str, ...]
+    alternatives: tuple[str, ...]
     impossible: tuple[str, ...]
     notes: tuple[str, ...]
 
 
 def timeline(slices: Sequence[SliceHeader], half_life_s: float) -> Timeline:
-    """Bring all times of a series into one story.
+    """Put all times of a series on one axis.
 
-    Raises SUVRefused where the header lacks a time, or its times contradict each other beyond
-    repair.
+    Raises SUVRefused where the header lacks a time, or its times contradict each other in a way
+    that cannot be repaired.
     """
     scan = scan_times(slices, half_life_s)
     anchor = scan.first or scan.series or scan.vendor
@@ -87,9 +87,9 @@ def timeline(slices: Sequence[SliceHeader], half_life_s: float) -> Timeline:
         )
     if rule == FIRST_TIME:
         notes.append("no clock says what decay is corrected to: the earliest slice is assumed")
-    doubted = _doubted(references, scan, half_life_s)
+    alternatives = _alternatives(references, scan, half_life_s)
     impossible = tuple(name for name in found if name not in references)
-    return Timeline(scan, injection, rule, references, doubted, impossible, tuple(notes))
+    return Timeline(scan, injection, rule, references, alternatives, impossible, tuple(notes))
 
 
 def _references(
@@ -110,50 +110,51 @@ def _time_by_frame(
 ) -> datetime | None:
     """Return t_acq + T_ave − FrameReferenceTime: the time that the reference counts from.
 
-    None unless every slice has what it takes and all agree to 1 % in activity. A reference time of
-    zero is a field left empty: no frame with a duration has its mean moment at the start.
+    None unless every slice has a start, a duration and a reference time, and all slices agree to
+    1 % in activity. A reference time of zero counts as missing, because the mean time of a frame is
+    never its start.
     """
     first, starts_s, durations_s = scan.first, list[float](), list[float]()
     if first is None:
         return None
-    least_s, most_s = elapsed_limits_s(half_life_s)
+    min_s, max_s = elapsed_limits_s(half_life_s)
     for s, start in zip(slices, scan.starts, strict=True):
         duration_s = s.frame_duration_s
         if start is None or not s.frame_reference_s or not duration_s:
             return None
-        if not plausible_frame(duration_s):
+        if not is_plausible_duration(duration_s):
             return None
         durations_s.append(duration_s)
         mean_moment_s = average_rate_time_s(duration_s, half_life_s)
         starts_s.append((start - first).total_seconds() + mean_moment_s - s.frame_reference_s)
     start_s = median(starts_s)
-    apart = change(max(starts_s) - min(starts_s), half_life_s)
+    difference = suv_change(max(starts_s) - min(starts_s), half_life_s)
     # The scan cannot start after its first frame, but for the rounding of the reference time.
-    late = start_s > 0 and change(start_s, half_life_s) > SAME
-    if late or start_s > _ROUNDED * durations_s[0] or start_s < -(most_s - least_s):
+    late = start_s > 0 and suv_change(start_s, half_life_s) > SUV_TOLERANCE
+    if late or start_s > _ROUNDED * durations_s[0] or start_s < -(max_s - min_s):
         notes.append(
             f"FrameReferenceTime (0054,1300) of {slices[0].frame_reference_s:g} s is no time from "
             "the start of a scan to the middle of this frame: it is not used"
         )
         return None
-    return None if apart > SAME else first + timedelta(seconds=start_s)
+    return None if difference > SUV_TOLERANCE else first + timedelta(seconds=start_s)
 
 
 def _admissible(
     found: Mapping[str, datetime], injection: Injection, half_life_s: float, notes: list[str]
 ) -> dict[str, datetime]:
-    """Leave out times that cannot be a reference for this injection."""
-    least_s, most_s = elapsed_limits_s(half_life_s)
-    kept = {}
+    """Return the times that can be the reference time for this injection, and note the others."""
+    min_s, max_s = elapsed_limits_s(half_life_s)
+    admissible = {}
     for rule, moment in found.items():
-        if least_s <= (moment - injection.moment).total_seconds() <= most_s:
-            kept[rule] = moment
+        if min_s <= (moment - injection.moment).total_seconds() <= max_s:
+            admissible[rule] = moment
         else:
             notes.append(
                 f"the {rule} is {relative(moment, injection.moment)} the injection, which it does "
                 "not fit: it is not used"
             )
-    return kept
+    return admissible
 
 
 def _chosen(
@@ -163,7 +164,8 @@ def _chosen(
 
     def confirmed(rule: str) -> bool:
         return any(
-            change((references[rule] - references[other]).total_seconds(), half_life_s) <= SAME
+            suv_change((references[rule] - references[other]).total_seconds(), half_life_s)
+            <= SUV_TOLERANCE
             for other in references
             if other != rule
         )
@@ -173,21 +175,21 @@ def _chosen(
     return next(iter([*sound, *rules]), None)
 
 
-def _doubted(
+def _alternatives(
     references: Mapping[str, datetime], scan: ScanTimes, half_life_s: float
 ) -> tuple[str, ...]:
-    """Return the rules that count as readings of their own.
+    """Return the names of the references that are plausible readings.
 
-    The earliest slice is only a guess where the frames or the vendor say what decay is corrected
-    to, and a series date that is days later is then that of a later reconstruction. A single frame
-    whose reference time is that of its own middle says nothing of an earlier start.
+    Where the frames or the vendor state the reference time, the earliest slice is only a guess and
+    is left out. So is a series date that is days later, which is that of a reconstruction. A single
+    frame whose reference time is its own middle does not state an earlier start of the scan.
     """
     frame, vendor, first = references.get(FRAME_TIME), scan.vendor, scan.first
     one_start = len({start for start in scan.starts if start is not None}) == 1
     by_frame = frame is not None and not (
         one_start
         and first is not None
-        and change((frame - first).total_seconds(), half_life_s) <= SAME
+        and suv_change((frame - first).total_seconds(), half_life_s) <= SUV_TOLERANCE
     )
     known = by_frame or (vendor is not None and first is not None and vendor <= first)
     guesses = (FIRST_TIME, SERIES_TIME_LATER) if known else ()
