@@ -21,7 +21,7 @@ def test_series_of_one_patient_id_are_one_patients_in_any_nesting(tmp_path: Path
     for folder, patient in (("a/1", "DOE"), ("a/2", "ROE"), ("b/deep/3", "DOE")):
         save(pet_slices(PatientID=patient), tmp_path / folder)
     said: list[str] = []
-    scans = find_full_dose(tmp_path, say=said.append)
+    scans = find_full_dose(tmp_path, notify=said.append)
     first, other, again = (scan.patient for scan in scans)
     assert first == again != other
     assert "DOE" not in first
@@ -33,7 +33,7 @@ def test_without_patient_ids_that_differ_each_entry_is_a_patient(tmp_path: Path)
     for folder in ("p1/early", "p1/late", "p2"):
         save(pet_slices(PatientID="ANONYMOUS"), tmp_path / folder)
     volume(tmp_path / "p3.nii.gz")
-    scans = find_full_dose(tmp_path, say=lambda line: None)
+    scans = find_full_dose(tmp_path, notify=lambda line: None)
     assert [scan.patient for scan in scans] == ["p1", "p1", "p2", "p3.nii.gz"]
 
 
@@ -41,10 +41,10 @@ def test_low_doses_and_what_lies_beside_a_full_scan_are_no_full_dose_scans(tmp_p
     for name in ("p1/full", "p1/truth", "p2/scan", "p3/low_drf4", "1-20 dose/p4"):
         volume(tmp_path / f"{name}.nii.gz")
     said: list[str] = []
-    scans = find_full_dose(tmp_path, say=said.append)
+    scans = find_full_dose(tmp_path, notify=said.append)
     assert [scan.name for scan in scans] == ["p1_full", "p2_scan"]
     assert said[:2] == [
-        "1-20 dose_p4: left out, its name tells 1/20 dose",
-        "p3_low_drf4: left out, its name tells 1/4 dose",
+        "1-20 dose_p4: left out, its name states 1/20 dose",
+        "p3_low_drf4: left out, its name states 1/4 dose",
     ]
-    assert find_full_dose(tmp_path / "p3", say=said.append) == []
+    assert find_full_dose(tmp_path / "p3", notify=said.append) == []

@@ -101,7 +101,7 @@ def test_simulated_patients_are_found(tmp_path: Path) -> None:
         for name in ("truth", "full", "low_drf4", "low_drf20", "labels"):
             put(folder / f"{name}.nii.gz", full_dose())
     said: list[str] = []
-    pairs = find_pairs(tmp_path, say=said.append)
+    pairs = find_pairs(tmp_path, notify=said.append)
     assert [p.patient for p in pairs] == ["patient_0000", "patient_0001"]
     folder = tmp_path / "patient_0001"
     assert pairs[1].full == folder / "full.nii.gz"
@@ -132,7 +132,7 @@ def test_the_challenges_folders_are_found_and_read(tmp_path: Path) -> None:
     dicom(explorer / "2.886 x 150 WB D4", noise=90)
     dicom(explorer / "2.886 x 600 WB DRF_100", noise=300)
     said: list[str] = []
-    pairs = find_pairs(tmp_path, say=said.append)
+    pairs = find_pairs(tmp_path, notify=said.append)
     assert [(p.patient, list(p.lows)) for p in pairs] == [
         ("Anonymous_ANO_1703593", [4.0, 100.0]),
         ("Subject_1-6/070722_2_20220707_163946", [20.0]),
@@ -205,7 +205,7 @@ def test_a_patient_without_a_scan_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputRefused, match=r"b has no low-dose .*; c has no full-dose"):
         find_pairs(tmp_path)
     said: list[str] = []
-    assert [p.patient for p in find_pairs(tmp_path, say=said.append)] == ["a"]
+    assert [p.patient for p in find_pairs(tmp_path, notify=said.append)] == ["a"]
     assert [line for line in said if "left out" in line] == said[1:]
     assert len(said) == 3
 

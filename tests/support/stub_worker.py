@@ -19,16 +19,16 @@ from petdiff.runs import whole_folder
 def main(behaviour: str) -> None:
     sys.stdin.readline()
     if behaviour == "unusable":
-        say(Reply(outcome="unusable", public="there is no such model"))
+        log_line(Reply(outcome="unusable", public="there is no such model"))
         return
-    say(Reply(outcome="ready", public="a stub"))
+    log_line(Reply(outcome="ready", public="a stub"))
     for line in sys.stdin:
         entry = read_entry(Path(Job.model_validate_json(line).path))
         assert entry is not None
-        say(answer(entry, behaviour))
+        log_line(answer(entry, behaviour))
 
 
-def say(reply: Reply) -> None:
+def log_line(reply: Reply) -> None:
     print(reply.model_dump_json(), flush=True)
 
 

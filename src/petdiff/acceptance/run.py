@@ -86,7 +86,7 @@ def accept(plan: Plan, output: str | Path, *, progress: Progress | None = None) 
     name = Path(model.name).name
     warnings = _warnings(scans)
     for warning in warnings:
-        progress.say(f"warning {warning}")
+        progress.print(f"warning {warning}")
     return Acceptance(plan, name, model.sha256, scans, verdicts, phantom, warnings)
 
 
@@ -113,7 +113,7 @@ def _scan(
             ) from None
     found = measure_files(files, plan, model)
     if found.refused:
-        progress.say(f"{found.name} takes no part: {found.refused}")
+        progress.print(f"{found.name} takes no part: {found.refused}")
     with whole_file(file) as unfinished:
         write_json(unfinished, found)
     return found

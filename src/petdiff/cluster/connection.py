@@ -41,7 +41,7 @@ _AT_REST = {
     "distributed.admin.system-monitor.interval": "5s",
 }
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,13 @@ def is_local(address: str) -> bool:
 
 @contextmanager
 def connected(
-    address: str, say: Say, *, device: str = "auto", shared: Path | None = None
+    address: str, notify: Notify, *, device: str = "auto", shared: Path | None = None
 ) -> Iterator[Cluster]:
     """Yield the processes of a cluster.
 
     address  "local": this machine, one process per GPU, or per 4 cores without one; "local:N": N
              processes; else the address of a Dask scheduler, such as tcp://host:8786
-    say      prints a line: the address of the dashboard, and how many processes there are
+    notify   called with a line that states the number of processes and the dashboard's address
     device   where to compute, as it was asked for
     shared   a folder that all processes must reach, such as that of the results
 
@@ -114,7 +114,7 @@ def connected(
             count = len(client.scheduler_info(n_workers=-1)["workers"])
             pages = "" if find_spec("bokeh") else " (pip install bokeh shows its pages)"
             processes = f"{count} process{'es' * (count != 1)}"
-            say(f"cluster {processes} · dashboard {client.dashboard_link}{pages}")
+            notify(f"cluster {processes} · dashboard {client.dashboard_link}{pages}")
             yield Cluster(client)
 
 

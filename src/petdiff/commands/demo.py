@@ -56,4 +56,4 @@ def _compare(folder: Path, low: Path, progress: Progress) -> None:
     for name in list(scans)[:2]:
         found = compare(full.suv, scans[name].suv, body)
         figures = f"PSNR {found['psnr_db']:.2f} dB, NRMSE {found['nrmse']:.3f}"
-        progress.say(f"{name:<20} {figures} against the full dose")
+        progress.print(f"{name:<20} {figures} against the full dose")

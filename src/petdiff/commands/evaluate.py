@@ -24,7 +24,7 @@ def evaluate_pair(pair: Pair, output: Path, *, quiet: bool = False) -> str:
     progress = Progress(quiet)
     with whole_folder(output) as folder:
         with progress.stage("reading"):
-            read = read_pair(pair, progress.say)
+            read = read_pair(pair, progress.print)
         found = evaluate(
             read.test,
             read.reference,

@@ -55,7 +55,7 @@ def simulate_patients(
     else:
         for patient in left:
             number = patient.seed - first + 1
-            progress.say(f"patient {number} of {study.patients}, seed {patient.seed}")
+            progress.print(f"patient {number} of {study.patients}, seed {patient.seed}")
             _simulate_one(patient, progress)
     return [Path(output) / name for name in names]
 
@@ -118,7 +118,7 @@ def _simulate_on_cluster(
     top.mkdir(parents=True, exist_ok=True)  # the processes of the cluster look for it
     try:
         with (
-            connected(address, progress.say, shared=top) as cluster,
+            connected(address, progress.print, shared=top) as cluster,
             progress.stage("patients") as tick,
         ):
             finished = cluster.finished(_simulate_quietly, patients)

@@ -71,7 +71,7 @@ def simulate_patient(
     record  of the patient to scan again; None: the patient is drawn from `seed`
     """
     progress.missing.clear()  # of the patient before
-    progress.say(f"drawing and painting the patient of seed {seed}; the scan follows")
+    progress.print(f"drawing and painting the patient of seed {seed}; the scan follows")
     with progress.stage("scan", hint="larger voxels (--voxel-size) are faster") as tick:
         simulation = _simulation(study, record, seed, tick)
     _tell(simulation, progress)
@@ -130,13 +130,13 @@ def _settings(study: Study) -> StudySettings:
 def _tell(simulation: Simulation, progress: Progress) -> None:
     patient, labels = simulation.patient, simulation.record.labels
     who = patient.sex if labels is None else f"anatomy of {Path(labels.path).name}"
-    progress.say(
+    progress.print(
         f"{who}, {patient.weight_kg:.0f} kg, {patient.injected_mbq:.0f} MBq {patient.tracer}, "
         f"{counted(len(patient.lesions), 'lesion')} · {simulation.scanner.label}"
     )
     if simulation.unknown_labels:
         told = ", ".join(f"{label} {name}" for label, name in simulation.unknown_labels.items())
-        progress.say(f"labels not known, taken as soft tissue: {told}")
+        progress.print(f"labels not known, taken as soft tissue: {told}")
 
 
 def _write(folder: Path, simulation: Simulation, scans: dict[str, PETImage]) -> None:

@@ -58,7 +58,7 @@ def thin_file(request: ThinRequest, output: Path, *, quiet: bool = False) -> lis
         with progress.stage("thinning"):
             found = thin(scan, request.drf, seed=request.seed)
         for warning in found.record.warnings:
-            progress.say(f"warning {warning}")
+            progress.print(f"warning {warning}")
         with progress.stage("writing"):
             _write(request, found, folder, several=isinstance(scan, PETFrames))
         record = ThinRunRecord(

@@ -46,33 +46,33 @@ class FullDoseScan:
 def find_full_dose(
     folder: Path,
     *,
-    say: Callable[[str], object],
+    notify: Callable[[str], object],
     units: Units | None = None,
     suv_factor: float | None = None,
 ) -> list[FullDoseScan]:
     """Return all PET scans below a folder, in the order of their names.
 
-    say  called with how many scans of how many patients there are, and with each scan that is left
-         out because its name tells a low dose
+    notify  called with the number of scans and of patients, and with each scan that is left out
+            because its name states a low dose
 
-    DICOM tells by its PatientID whose scan it is. Of other files, and where all scans have one
-    PatientID, each entry of the folder is a patient. Files beside one that is called `full` are no
-    scans, as in what `petdiff simulate` writes.
+    The patient of a DICOM scan is its PatientID. For other files, or where all scans have the same
+    PatientID, each entry of the folder is one patient. Other files in a folder with a `full` scan
+    are no scans, as in the output of `petdiff simulate`.
     """
-    told = {scan: _dose(folder, scan) for scan in find_scans(folder).scans}
-    for scan, dose in told.items():
+    stated_doses = {scan: _dose(folder, scan) for scan in find_scans(folder).scans}
+    for scan, dose in stated_doses.items():
         if dose is not None and dose > 1:
-            say(f"{scan.name}: left out, its name tells {dose_text(dose)}")
-    beside_full = {scan.path.parent for scan, dose in told.items() if dose == 1}
+            notify(f"{scan.name}: left out, its name states {dose_text(dose)}")
+    folders_with_full = {scan.path.parent for scan, dose in stated_doses.items() if dose == 1}
     chosen = [
         scan
-        for scan, dose in told.items()
-        if dose == 1 or (dose is None and scan.path.parent not in beside_full)
+        for scan, dose in stated_doses.items()
+        if dose == 1 or (dose is None and scan.path.parent not in folders_with_full)
     ]
     if not chosen:
         return []
     patients = _patients(folder, chosen)
-    say(
+    notify(
         f"{folder}: {counted(len(chosen), 'full-dose scan')} of "
         f"{counted(len(set(patients)), 'patient')}, which will be thinned"
     )

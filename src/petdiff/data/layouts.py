@@ -76,14 +76,14 @@ class _Scan:
 def find_pairs(
     folder: Path,
     *,
-    say: Callable[[str], object] | None = None,
+    notify: Callable[[str], object] | None = None,
     units: Units | None = None,
     suv_factor: float | None = None,
 ) -> list[PairFiles]:
     """Find all patients under `folder` that have a full- and a low-dose scan, in name order.
 
-    say    called with which layout was recognised, and with each patient that is left out for
-           lack of a scan. Without it nothing may be left out: such patients raise InputRefused.
+    notify  called with the layout that was recognised, and with each patient that is left out
+            because a scan is missing. Without `notify` such a patient raises InputRefused.
     units, suv_factor  of all scans, as in petdiff.read
 
     Files of other names (`truth.nii.gz`, `labels.nii.gz`) are passed over. Raises NoPairs where
@@ -98,14 +98,14 @@ def find_pairs(
     lacking = _lacking(patients, whole)
     if not whole:
         raise NoPairs(f"{folder} holds no pairs: {_there(folder, lacking)}; {_UNDERSTOOD}")
-    if lacking and say is None:
+    if lacking and notify is None:
         raise InputRefused(
             f"patients without a pair ({len(lacking)}): {_listed(lacking)}; complete or remove them"
         )
-    if say is not None:
-        say(f"{folder}: {_recognised(whole, pair_files)}")
+    if notify is not None:
+        notify(f"{folder}: {_recognised(whole, pair_files)}")
         for line in lacking:
-            say(f"{line}: left out")
+            notify(f"{line}: left out")
     return [
         PairFiles(
             name,

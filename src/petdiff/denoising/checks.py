@@ -35,7 +35,7 @@ def alarm_of(scan: PETImage, model: Model, progress: Progress) -> AlarmRecord | 
         return None
     found = alarm(scan, reference)
     if found.alarm:
-        progress.say(f"warning this scan is {found.sentence}")
+        progress.print(f"warning this scan is {found.sentence}")
     return found
 
 
@@ -44,5 +44,5 @@ def audit_of(measured: PETImage, denoised: PETImage, progress: Progress) -> Audi
     try:
         return audit(measured, denoised).record
     except InputRefused as problem:
-        progress.say(f"warning no audit: {problem}")
+        progress.print(f"warning no audit: {problem}")
         return None

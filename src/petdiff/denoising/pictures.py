@@ -52,7 +52,7 @@ def make_page(
     from petdiff.report.volume_viewer import WITHOUT_VIEWER, has_viewer
 
     if not has_viewer():
-        progress.say(f"note    {WITHOUT_VIEWER}")
+        progress.print(f"note    {WITHOUT_VIEWER}")
     write_page(
         folder / "report.html",
         image,

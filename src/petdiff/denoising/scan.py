@@ -83,9 +83,9 @@ def denoise_scan(
         warned = alarm_of(image, model, progress)
         intervals = intervals_of(request.interval, image, model, request.options)
         if form == "dicom" and image.facts.get("multi_frame"):
-            progress.say("form    single-frame PET slices; the source is multi-frame DICOM")
+            progress.print("form    single-frame PET slices; the source is multi-frame DICOM")
         if isinstance(scan, PETFrames):
-            progress.say(f"frames  {frames_text(scan)}; each is denoised as a scan of its own")
+            progress.print(f"frames  {frames_text(scan)}; each is denoised as a scan of its own")
         with progress.stage("denoising", hint=_FASTER) as tick:
             found = _denoise(request, scan, model, tick)
         with progress.stage("writing"):
@@ -110,21 +110,21 @@ def _announced(request: Request, image: PETImage, model: Model | None, progress:
     device = describe_device(resolve_device(request.options.device))
     model = load_model(request.model) if model is None else model
     suv = image.facts.get("suv", {})
-    progress.say(f"petdiff {__version__} · for research, not a medical device")
-    progress.say(f"scan    {request.scan} · {grid_text(image)}")
+    progress.print(f"petdiff {__version__} · for research, not a medical device")
+    progress.print(f"scan    {request.scan} · {grid_text(image)}")
     if image.in_suv:
         rule = f"rule: {suv.get('rule')} ({suv.get('reason')})"
-        progress.say(f"suv     stored {image.unit} · {rule}")
+        progress.print(f"suv     stored {image.unit} · {rule}")
     else:
-        progress.say(f"unit    {image.unit_name}, as stored · {image.no_suv_reason}")
+        progress.print(f"unit    {image.unit_name}, as stored · {image.no_suv_reason}")
     if request.options.drf is not None:
-        progress.say(f"dose    {share_of(request.options.drf)} of the full dose, as given")
+        progress.print(f"dose    {share_of(request.options.drf)} of the full dose, as given")
     for warning in [*suv.get("warnings", ()), *image.facts.get("warnings", ())]:
-        progress.say(f"warning {warning}")
-    progress.say(f"model   {model.name} · sha256 {model.sha256[:12]} · {model.card.licence}")
+        progress.print(f"warning {warning}")
+    progress.print(f"model   {model.name} · sha256 {model.sha256[:12]} · {model.card.licence}")
     if model.card.limits:
-        progress.say(f"limits  {model.card.limits}")
-    progress.say(f"device  {device}")
+        progress.print(f"limits  {model.card.limits}")
+    progress.print(f"device  {device}")
     return model
 
 
@@ -158,7 +158,7 @@ def _write(result: Result | FramesResult, folder: Path, form: Form) -> None:
 def _say_uncalibrated(found: Result | FramesResult, progress: Progress) -> None:
     empty = [str(row.frame) for row in found.record.frames if row.unchanged]
     if empty:
-        progress.say(
+        progress.print(
             f"warning no activity in frame {', '.join(empty)}: left as it was, and the bounds of "
             "its voxels are not calibrated"
         )
@@ -198,7 +198,7 @@ def _inform(
     final = record()
     write_json(folder / "run.json", final)
     if checks.audit is not None:
-        progress.say(f"audit   {checks.audit.verdict}")
+        progress.print(f"audit   {checks.audit.verdict}")
     return final
 
 

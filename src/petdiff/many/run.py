@@ -104,7 +104,7 @@ def run_many(
         with progress.stage("searching"):
             found = find_jobs(inputs, template, output)
     for note in found.notes:
-        progress.say(f"note    {note}")
+        progress.print(f"note    {note}")
     jobs = shard_of(found.jobs, shard)
     model = load_model(template.model)
     _require_possible(model, template.options, on_cluster=cluster is not None)
@@ -115,7 +115,7 @@ def run_many(
     _announce(model, len(jobs), len(left), len(found.jobs), progress)
     if cluster is None:
         device = describe_device(resolve_device(template.options.device))
-        progress.say(f"device  {device}")
+        progress.print(f"device  {device}")
     output.mkdir(parents=True, exist_ok=True)
     rows = {name: row for name, row in before.items() if row is not None}
     with progress.stage("scans") as tick:
@@ -142,11 +142,11 @@ def _require_possible(model: Model, options: DenoiseOptions, *, on_cluster: bool
 
 
 def _announce(model: Model, chosen: int, left: int, found: int, progress: Progress) -> None:
-    progress.say(f"petdiff {__version__} · for research, not a medical device")
-    progress.say(f"model   {model.name} · sha256 {model.sha256[:12]} · {model.card.licence}")
+    progress.print(f"petdiff {__version__} · for research, not a medical device")
+    progress.print(f"model   {model.name} · sha256 {model.sha256[:12]} · {model.card.licence}")
     of = f" of {found}" if chosen < found else ""
     done = f", {chosen - left} of them done before" if left < chosen else ""
-    progress.say(f"scans   {chosen}{of}{done}")
+    progress.print(f"scans   {chosen}{of}{done}")
 
 
 def _finished(
@@ -160,7 +160,7 @@ def _finished(
     tasks = [Task(job, output, model.sha256) for job in jobs]
     device = jobs[0].request.options.device
     try:
-        with connected(cluster, progress.say, device=device, shared=output) as workers:
+        with connected(cluster, progress.print, device=device, shared=output) as workers:
             yield from _on_cluster(tasks, workers)
     finally:
         if is_local(cluster):  # its processes have ended, in mid-scan where the run was stopped
@@ -181,6 +181,6 @@ def _tell(row: ScanRow, done: int, total: int, progress: Progress, tick: Tick) -
     tick(done, total)
     if row.is_done:
         changed = "" if row.change is None else f" · activity {row.change:+.2%}"
-        progress.say(f"{done}/{total}  {row.scan} · {row.seconds:.1f} s{changed}")
+        progress.print(f"{done}/{total}  {row.scan} · {row.seconds:.1f} s{changed}")
     else:
-        progress.say(f"{done}/{total}  {row.scan} · {row.status}: {row.reason}")
+        progress.print(f"{done}/{total}  {row.scan} · {row.status}: {row.reason}")

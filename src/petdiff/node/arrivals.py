@@ -21,7 +21,7 @@ from petdiff import disk
 from petdiff.node.counters import Counters
 from petdiff.node.entry import Entry, Kind
 from petdiff.node.header import ImageFacts, image_facts
-from petdiff.node.log import say, say_seldom
+from petdiff.node.log import log_line, log_rarely
 from petdiff.node.queue import INCOMPLETE, Queue, bytes_in, free_bytes
 from petdiff.node.settings import Limits, Listen
 from petdiff.units import counted
@@ -98,7 +98,7 @@ class Arrivals:
 
     def _refused(self, sender: str, reason: str) -> None:
         self._counters.add("images_refused")
-        say_seldom(f"image of {sender} refused: {reason}")
+        log_rarely(f"image of {sender} refused: {reason}")
 
     def _has_room(self, size: int) -> bool:
         now = self._clock()
@@ -146,11 +146,13 @@ class Arrivals:
         if key not in self._series:
             entry = self._queue.revive(series) if kind == "pet" else None
             if entry is not None:
-                say(f"series {entry.number}: more images from {sender}, taken back from discard")
+                log_line(
+                    f"series {entry.number}: more images from {sender}, taken back from discard"
+                )
                 self._resume(entry)
             else:
                 entry = self._queue.create(kind, series, sender)
-                say(f"series {entry.number}: begun by {sender}")
+                log_line(f"series {entry.number}: begun by {sender}")
                 self._series[key] = _Incoming(entry, self._clock())
         return self._series[key]
 
@@ -158,7 +160,7 @@ class Arrivals:
         self._counters.add("images_repeated")
         if (sender, number) not in self._told:
             self._told.add((sender, number))
-            say(f"series {number}: sent again by {sender}; it was taken before, so left out")
+            log_line(f"series {number}: sent again by {sender}; it was taken before, so left out")
 
     def collect(self) -> int:
         """Move each series that is complete, or that stopped coming; return how many."""
@@ -185,10 +187,10 @@ class Arrivals:
         if reason:
             self._queue.discard(entry, reason)
             self._counters.add("series_discarded")
-            say(f"series {entry.number}: discarded: {reason}")
+            log_line(f"series {entry.number}: discarded: {reason}")
         else:
             self._queue.move(entry, "ready")
-            say(f"series {entry.number}: complete with {counted(count, 'image')}")
+            log_line(f"series {entry.number}: complete with {counted(count, 'image')}")
 
     def _reason(self, incoming: _Incoming, count: int) -> str:
         """Return why a series is not denoised; empty where it is."""

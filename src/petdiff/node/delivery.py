@@ -17,7 +17,7 @@ from typing import Protocol
 
 from petdiff.node.counters import Counters
 from petdiff.node.entry import Entry
-from petdiff.node.log import say
+from petdiff.node.log import log_line
 from petdiff.node.node_thread import NodeThread, PeerFailed
 from petdiff.node.queue import Queue
 from petdiff.units import counted
@@ -139,11 +139,11 @@ class Deliveries:
             reason = said or "its answer.json is missing"
             self._queue.discard(entry, reason)
             self._counters.add("series_discarded")
-            say(f"series {entry.number}: discarded: {reason}")
+            log_line(f"series {entry.number}: discarded: {reason}")
             return
         self._queue.finish(entry, answer, tuple(one.name for one in notes))
         self._counters.add("series_done")
-        say(f"series {entry.number}: done")
+        log_line(f"series {entry.number}: done")
 
 
 class Delivery(NodeThread):
@@ -185,7 +185,7 @@ class Delivery(NodeThread):
         self._counters.add("deliveries_failed")
         self.pause_s = min(max(2 * self.pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
         self.last_failure = reason
-        say(f"delivery to {self.to} failed: {reason}; tried again in {self.pause_s:g} s")
+        log_line(f"delivery to {self.to} failed: {reason}; tried again in {self.pause_s:g} s")
 
     def _deliver(self, entry: Entry) -> None:
         """Send what a destination has not confirmed of a result."""
@@ -202,4 +202,6 @@ class Delivery(NodeThread):
             notes.refuse(str(problem))
             raise
         took = time.monotonic() - start
-        say(f"series {entry.number}: {counted(len(files), 'image')} to {self.to} in {took:.1f} s")
+        log_line(
+            f"series {entry.number}: {counted(len(files), 'image')} to {self.to} in {took:.1f} s"
+        )

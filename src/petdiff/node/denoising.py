@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from petdiff import disk
 from petdiff.node.counters import Counters
 from petdiff.node.entry import REASON, Entry, read_record, write_record
-from petdiff.node.log import say
+from petdiff.node.log import log_line
 from petdiff.node.node_thread import NodeThread
 from petdiff.node.queue import Queue
 from petdiff.node.worker_process import WorkerDied, WorkerProcess
@@ -94,7 +94,7 @@ class Denoiser(NodeThread):
     def failed(self, reason: str) -> None:
         """Wait after an error, such as a folder removed by hand or a disk that is gone."""
         self.pause_s = _DISK_PAUSE_S
-        say(f"the queue cannot be used: {reason}")
+        log_line(f"the queue cannot be used: {reason}")
 
     def _restart(self) -> None:
         for pause_s in (*_RESTART_PAUSES_S, None):
@@ -104,12 +104,12 @@ class Denoiser(NodeThread):
                 said = str(problem)
             else:
                 if reply.outcome == "ready":
-                    say(f"worker ready: {reply.public}")
+                    log_line(f"worker ready: {reply.public}")
                     return
                 said = reply.public
             if self._stop_event.is_set():
                 return
-            say(f"worker cannot start: {said}")
+            log_line(f"worker cannot start: {said}")
             if self._stop_event.wait(pause_s or _RESTART_PAUSES_S[-1]):
                 return
 
@@ -120,7 +120,7 @@ class Denoiser(NodeThread):
             if entry.path.exists():
                 self._ready.put_back(entry, _DISK_PAUSE_S)
             pause = f"tried again in {_DISK_PAUSE_S:g} s"
-            say(f"series {entry.number}: {disk.reason(problem)}; {pause}")
+            log_line(f"series {entry.number}: {disk.reason(problem)}; {pause}")
 
     def _denoise(self, entry: Entry) -> None:
         attempts = read_record(entry.path / _ATTEMPTS, Attempts) or Attempts()
@@ -132,7 +132,7 @@ class Denoiser(NodeThread):
         if entry.answer() is not None:  # put back after it was denoised
             self._settle(entry, Reply(outcome="denoised"), attempts)
             return
-        say(f"series {entry.number}: denoising")
+        log_line(f"series {entry.number}: denoising")
         try:
             dose = self._dose_of(entry.origin.sender)
             reply = self._worker.denoise(entry, self._seconds, dose)
@@ -148,14 +148,14 @@ class Denoiser(NodeThread):
         if answer is not None:  # complete, even if the worker died before it said so
             disk.remove(self._queue.move(entry, "sending").images)
             self._counters.add("series_denoised")
-            say(
+            log_line(
                 f"series {entry.number}: denoised, {counted(answer.images, 'image')} in "
                 f"{answer.seconds:g} s, {counted(answer.warnings, 'warning')}"
             )
         elif reply.outcome == "refused":
             self._discard(entry, reply.reason, reply.public)
         elif reply.disk_full:
-            say(f"series {entry.number}: the disk is full; tried again in {_DISK_PAUSE_S:g} s")
+            log_line(f"series {entry.number}: the disk is full; tried again in {_DISK_PAUSE_S:g} s")
             self._ready.put_back(entry, _DISK_PAUSE_S)
         elif attempts.failures + 1 >= _MAX_FAILURES:
             times = f"failed {_MAX_FAILURES} times"
@@ -164,10 +164,10 @@ class Denoiser(NodeThread):
             failed = attempts.model_copy(update={"failures": attempts.failures + 1})
             write_record(entry.path / _ATTEMPTS, failed)
             pause_s = _PAUSES_S[attempts.failures]
-            say(f"series {entry.number}: {reply.public}; tried again in {pause_s:g} s")
+            log_line(f"series {entry.number}: {reply.public}; tried again in {pause_s:g} s")
             self._ready.put_back(entry, pause_s)
 
     def _discard(self, entry: Entry, reason: str, public: str = "") -> None:
         self._queue.discard(entry, reason)
         self._counters.add("series_discarded")
-        say(f"series {entry.number}: discarded: {public or reason}")
+        log_line(f"series {entry.number}: discarded: {public or reason}")

@@ -36,7 +36,7 @@ from petdiff.io.dicom_enhanced import PET_CLASSES
 from petdiff.node.arrivals import NO_ROOM, NOT_UNDERSTOOD, Arrivals
 from petdiff.node.connections import Connections, hang_up
 from petdiff.node.counters import Counters
-from petdiff.node.log import say, say_seldom
+from petdiff.node.log import log_line, log_rarely
 from petdiff.node.peers import ServerTLS
 from petdiff.node.settings import NodeSettings
 
@@ -196,13 +196,13 @@ class _Handler:
     def refused(self, who: str, why: str) -> None:
         """Count and log a peer that was turned away."""
         self._counters.add("associations_refused")
-        say_seldom(f"{who} refused: {why}")
+        log_rarely(f"{who} refused: {why}")
 
     def end_idlest(self) -> None:
         """Hang up on the connection that has been silent for longest, if that is long enough."""
         idlest, deadline = self._connections.idlest(_IDLE_S), time.monotonic() + _HANG_UP_S
         if idlest is not None:
-            say_seldom(f"association of {_peer(idlest)} ended: idle, and all are taken")
+            log_rarely(f"association of {_peer(idlest)} ended: idle, and all are taken")
             hang_up(idlest)
             while self._connections.is_open(idlest) and time.monotonic() < deadline:
                 time.sleep(0.005)
@@ -238,11 +238,11 @@ class _Handler:
 
     def _aborted(self, event: evt.Event) -> None:
         self._counters.add("associations_broken")
-        say_seldom(f"association of {_peer(event.assoc)} broke off, or was idle for too long")
+        log_rarely(f"association of {_peer(event.assoc)} broke off, or was idle for too long")
 
     def _received(self, event: evt.Event) -> None:
         if self._connections.heard(event.assoc, len(event.data)) > self._most_bytes:
-            say_seldom(f"association of {_peer(event.assoc)} ended: image above listen.image_mb")
+            log_rarely(f"association of {_peer(event.assoc)} ended: image above listen.image_mb")
             hang_up(event.assoc)
 
     def _store(self, event: evt.Event) -> int:
@@ -253,10 +253,10 @@ class _Handler:
             meta = b"\0" * 128 + b"DICM" + encode_file_meta(event.file_meta)
             return self._arrivals.store([meta, data.getbuffer()], _title(event.assoc))
         except MemoryError:
-            say(f"image of {_peer(event.assoc)} refused: out of memory")
+            log_line(f"image of {_peer(event.assoc)} refused: out of memory")
             return NO_ROOM
         except Exception as problem:  # the text may quote the image's header
-            say(f"image of {_peer(event.assoc)} refused: {type(problem).__name__}")
+            log_line(f"image of {_peer(event.assoc)} refused: {type(problem).__name__}")
             return NOT_UNDERSTOOD
 
 

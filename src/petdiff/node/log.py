@@ -17,12 +17,12 @@ _lock = threading.Lock()
 _last: dict[str, float] = {}
 
 
-def say(text: str) -> None:
+def log_line(text: str) -> None:
     """Print one line to stderr, with the time in UTC."""
     print_message(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {one_line(text)}")
 
 
-def say_seldom(text: str) -> None:
+def log_rarely(text: str) -> None:
     """Print a line unless the same one was printed in the last seconds: peers may be many."""
     now = time.monotonic()
     with _lock:
@@ -31,4 +31,4 @@ def say_seldom(text: str) -> None:
         if len(_last) >= _MAX_REMEMBERED_LINES:
             _last.clear()
         _last[text] = now
-    say(text)
+    log_line(text)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from petdiff.node.arrivals import STORED, Arrivals
 from petdiff.node.entry import Entry
-from petdiff.node.log import say
+from petdiff.node.log import log_line
 from petdiff.node.node_thread import NodeThread, PeerFailed
 from petdiff.node.queue import INCOMPLETE, Queue
 from petdiff.units import counted
@@ -87,7 +87,7 @@ class Poller(NodeThread):
     def failed(self, reason: str) -> None:
         """Log a failure, unless the turn before failed for the same reason."""
         if reason != self.last_failure:
-            say(f"{self.source_name} cannot be asked: {reason}; tried again and again")
+            log_line(f"{self.source_name} cannot be asked: {reason}; tried again and again")
         self.last_failure = reason
 
     def _take(self, offered: OfferedSeries) -> bool:
@@ -97,7 +97,7 @@ class Poller(NodeThread):
             if self._arrivals.store([image], self.source_name) != STORED:
                 return False  # the reason is in the log; the next turn begins again
             stored += 1
-        say(f"{counted(stored, 'image')} of a series taken from {self.source_name}")
+        log_line(f"{counted(stored, 'image')} of a series taken from {self.source_name}")
         return True
 
     def _refused(self) -> dict[str, int]:

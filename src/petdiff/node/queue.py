@@ -40,7 +40,7 @@ from petdiff.node.entry import (
     write_reason,
     write_record,
 )
-from petdiff.node.log import say
+from petdiff.node.log import log_line
 from petdiff.runs import remove_unfinished
 
 State = Literal["receiving", "ready", "working", "sending", "done", "discard"]
@@ -209,7 +209,9 @@ class Queue:
         try:
             write_reason(entry, reason)
         except OSError as problem:
-            say(f"series {entry.number}: reason.txt cannot be written ({disk.reason(problem)})")
+            log_line(
+                f"series {entry.number}: reason.txt cannot be written ({disk.reason(problem)})"
+            )
         self.move(entry, "discard")
 
     def finish(self, entry: Entry, answer: Answer, destinations: tuple[str, ...]) -> None:

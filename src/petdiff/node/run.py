@@ -15,7 +15,7 @@ from petdiff.node.counters import EVENTS, Counters
 from petdiff.node.delivery import Deliveries, Delivery, Transport
 from petdiff.node.denoising import Denoiser, Ready
 from petdiff.node.lock import hold
-from petdiff.node.log import say, say_seldom
+from petdiff.node.log import log_line, log_rarely
 from petdiff.node.peers import Destination, Source
 from petdiff.node.polling import Poller
 from petdiff.node.queue import Queue, free_bytes
@@ -43,12 +43,12 @@ def run_node(config: Path, worker: Sequence[str] = WORKER) -> None:
     try:
         Node(settings, worker).run(threading.Event())
     except KeyboardInterrupt:
-        say("stopped; the queue goes on at the next start")
+        log_line("stopped; the queue goes on at the next start")
 
 
 def _say_what_ended_a_thread(what: threading.ExceptHookArgs) -> None:
     """Log the kind of an exception: its text may quote what a peer has sent."""
-    say_seldom(
+    log_rarely(
         f"a thread of the node ended, perhaps over a peer's nonsense: {what.exc_type.__name__}"
     )
 
@@ -84,7 +84,7 @@ class Node:
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set, or an exception such as KeyboardInterrupt ends it."""
         listen = self.settings.listen
-        say(f"petdiff {__version__}: for research, not a medical device")
+        log_line(f"petdiff {__version__}: for research, not a medical device")
         try:
             self._start_workers()
             self._server.start()
@@ -92,7 +92,7 @@ class Node:
                 self._status.start()
             for thread in (*self._senders, *self._pollers):
                 thread.start()
-            say(f"{listen.ae_title} listens at {listen.address} port {listen.port}")
+            log_line(f"{listen.ae_title} listens at {listen.address} port {listen.port}")
             self._serve(stop)
         finally:
             self._end()
@@ -172,7 +172,7 @@ class Node:
                 raise PetdiffError(f"the worker of {name.partition(':')[2]}: {problem}") from None
             if reply.outcome != "ready":
                 raise UsageError(reply.public)
-            say(f"worker ready: {reply.public}")
+            log_line(f"worker ready: {reply.public}")
             Denoiser(
                 self.queue,
                 ready,
@@ -196,11 +196,11 @@ class Node:
                         limits.discard_days, 1e9 * limits.discard_gb, limits.done_days
                     )
                     if removed:
-                        say(
+                        log_line(
                             f"{counted(removed, 'series', 'series')} of discard removed: see limits"
                         )
             except OSError as problem:
-                say(f"the queue cannot be used: {disk.reason(problem)}")
+                log_line(f"the queue cannot be used: {disk.reason(problem)}")
                 stop.wait(10)
 
     def _end(self) -> None:

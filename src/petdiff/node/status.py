@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from petdiff import __version__, disk
 from petdiff.errors import UsageError
 from petdiff.node.counters import EVENTS, Event
-from petdiff.node.log import say_seldom
+from petdiff.node.log import log_rarely
 from petdiff.node.settings import StatusPort
 
 _TIMEOUT_S = 10
@@ -115,7 +115,7 @@ class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
         kind = sys.exc_info()[0]
         if kind is not None and not issubclass(kind, OSError):
-            say_seldom(f"the status could not be told: {kind.__name__}")
+            log_rarely(f"the status could not be told: {kind.__name__}")
 
 
 class _Handler(BaseHTTPRequestHandler):

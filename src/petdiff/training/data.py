@@ -71,10 +71,12 @@ class TrainingData:
         }
 
 
-def find_data(options: DataOptions, recipe: Recipe, say: Callable[[str], object]) -> TrainingData:
+def find_data(
+    options: DataOptions, recipe: Recipe, notify: Callable[[str], object]
+) -> TrainingData:
     """Return the pairs or full-dose scans in a folder, or simulated scans where there is none.
 
-    say  called with each line that a person should see: which layout was recognised
+    notify  called with each line that a person should see: which layout was recognised
 
     Raises UsageError where folder and recipe do not fit, InputRefused where nothing is usable.
     """
@@ -91,9 +93,13 @@ def find_data(options: DataOptions, recipe: Recipe, say: Callable[[str], object]
     if recipe.scanner:
         raise UsageError(f"scanner and tracer choose among simulated scans, not those of {folder}")
     try:
-        pairs = find_pairs(folder, say=say, units=options.units, suv_factor=options.suv_factor)
+        pairs = find_pairs(
+            folder, notify=notify, units=options.units, suv_factor=options.suv_factor
+        )
     except NoPairs as no_pairs:
-        scans = find_full_dose(folder, say=say, units=options.units, suv_factor=options.suv_factor)
+        scans = find_full_dose(
+            folder, notify=notify, units=options.units, suv_factor=options.suv_factor
+        )
         if not scans:
             raise no_pairs
         return TrainingData(scans=scans, stated=stated)

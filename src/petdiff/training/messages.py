@@ -31,7 +31,7 @@ class TrainingMessages:
 
     def validated(self, step: int, scores: Scores) -> None:
         """Show the scores of a validation."""
-        self.progress.say(describe_scores(step, scores))
+        self.progress.print(describe_scores(step, scores))
 
     def _watch_waiting(self, entry: LogEntry) -> None:
         self._waited = [*self._waited, entry.waited][-_WATCHED_ENTRIES:]
@@ -39,7 +39,7 @@ class TrainingMessages:
         if self._warned or len(self._waited) < _WATCHED_ENTRIES or mean <= _MUCH_WAITING:
             return
         self._warned = True
-        self.progress.say(
+        self.progress.print(
             f"warning training waits {mean:.0%} of the time for data: more workers help, or a "
             "higher patches_per_volume in a new run"
         )

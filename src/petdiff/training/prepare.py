@@ -109,7 +109,7 @@ def _check(data: TrainingData, method: TrainableMethod, progress: Progress) -> N
     with progress.stage("checking pairs") as tick:
         pairs = [*data.train, *data.held_out]
         for warning in check_pairs(pairs, needs_suv=method.needs_suv, progress=tick):
-            progress.say(f"warning {warning}")
+            progress.print(f"warning {warning}")
 
 
 def _store(
@@ -156,7 +156,7 @@ def _full_dose(
     with progress.stage("reading scans and measuring their noise") as tick:
         judged = store_full_dose(store, data.scans, needs_suv=method.needs_suv, tick=tick)
     for name, why in judged.left_out.items():
-        progress.say(f"{name}: left out, {why}")
+        progress.print(f"{name}: left out, {why}")
     usable = [scan for scan in data.scans if scan.name in judged.names]
     if not usable:
         why = judged.left_out[data.scans[0].name]

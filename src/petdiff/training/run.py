@@ -74,7 +74,7 @@ def train(options: TrainOptions, *, progress: Progress | None = None) -> Path:
     try:
         shown = progress if progress is not None and group.is_first else Progress(quiet=True)
         where = DataOptions(options.data, options.units, options.suv_factor)
-        data = find_data(where, options.recipe, shown.say)
+        data = find_data(where, options.recipe, shown.print)
         return _Run(options, folder, method, base, data, group, shown).finish()
     finally:
         leave_group()
@@ -170,7 +170,7 @@ class _Run:
         save_model(self.folder.model, self.method.network, card, torch.float16)
         thinned = self.data.kind == "full dose"
         for line in describe_end(state, recipe, self.base, thinned=thinned):
-            self.progress.say(line)
+            self.progress.print(line)
 
 
 def spare_cores() -> int:

@@ -71,7 +71,7 @@ def evaluate_cohort(
     processes = workers or os.cpu_count() or 1
     with progress.stage("scans") as tick:
         done = run_cohort(
-            known, folder, workers=processes, progress=tick, notify=progress.say, cluster=cluster
+            known, folder, workers=processes, progress=tick, notify=progress.print, cluster=cluster
         )
     with progress.stage("summary"):
         table = tabulate(done, list(known.methods))
@@ -80,7 +80,7 @@ def evaluate_cohort(
             table, known.claims, generator=generator, trained_on=training_patients(done)
         )
         for warning in summary.warnings:
-            progress.say(f"warning {warning}")
+            progress.print(f"warning {warning}")
         readings = [reading for one in done for reading in one.readings]
         lesions = summarise_lesions(readings, generator=np.random.default_rng(_SUMMARY_SEED))
         facts = RunFacts(seconds=progress.seconds).model_dump(mode="json")

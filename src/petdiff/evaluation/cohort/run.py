@@ -71,12 +71,14 @@ def run_cohort(
     tick = progress or (lambda done, total: None)
     done = len(todo) - len(left)
     tick(done, len(todo))
-    say = notify or (lambda line: None)
+    notify = notify or (lambda line: None)
     if cluster is None:
-        finished = _finished(cohort, left, rows, workers, work, Pacing(cohort, left, workers, say))
+        finished = _finished(
+            cohort, left, rows, workers, work, Pacing(cohort, left, workers, notify)
+        )
     else:
         pieces = [_Piece(cohort, unit, rows.absolute(), work) for unit in left]
-        finished = _on_cluster(pieces, cluster, say)
+        finished = _on_cluster(pieces, cluster, notify)
     for _ in finished:
         done += 1
         tick(done, len(todo))
@@ -127,12 +129,12 @@ class _Piece:
 
 
 def _on_cluster(
-    pieces: Sequence[_Piece], address: str, say: Callable[[str], None]
+    pieces: Sequence[_Piece], address: str, notify: Callable[[str], None]
 ) -> Iterator[Unit]:
     """Yield units as processes of a cluster have done them."""
     if not pieces:
         return
-    with connected(address, say, shared=pieces[0].rows) as cluster:
+    with connected(address, notify, shared=pieces[0].rows) as cluster:
         for piece, outcome in cluster.finished(_do_piece, pieces):
             if outcome is not None:
                 raise type(outcome)(f"{piece.unit.name}: {outcome}")
