@@ -64,7 +64,7 @@ LATE_MODULES = {
     "petdiff.evaluation.cohort.definition": "torch: a cohort's file is checked without",
     "petdiff.evaluation.cohort.interval_rows": "torch, as below",
     "petdiff.evaluation.cohort.unit": "torch: a process that only filters does without",
-    "petdiff.io.__init__": "each form of file has its own packages, and readers import this one",
+    "petdiff.io.__init__": "each file format has its own packages, and readers import this one",
     "petdiff.module.run": "torch: a wrong environment is refused before it is there",
     "petdiff.node.run": "extra node",
     "petdiff.volume.noise": "torch",

@@ -58,7 +58,7 @@ class PETImage:
                       the source does not name it
     in_suv            False where the source gives no factor to SUV: `values` are then as stored
     facts             acquisition facts and SUV provenance, JSON-able
-    source            what the reader keeps so that the writer can give back the same form
+    source            what the reader keeps so that the writer can write the same format
                       (DICOM headers, a NIfTI header); opaque to everything but petdiff.io
     """
 

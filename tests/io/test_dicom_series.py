@@ -25,7 +25,7 @@ from pydicom.uid import (
 
 from petdiff.errors import InputRefused
 from petdiff.io import entries, read, read_suv
-from petdiff.io.dicom_form import form_of
+from petdiff.io.dicom_start import find_start
 from support.dicom_factory import bare, pet_slices, save
 
 Spoil = Callable[[Path], object]
@@ -138,12 +138,12 @@ def test_slices_without_preamble_or_with_a_damaged_one_are_read(tmp_path: Path, 
     ],
 )
 def test_other_files_are_not_taken_for_dicom(content: bytes) -> None:
-    assert form_of(content) is None
+    assert find_start(content) is None
 
 
 def test_random_bytes_are_not_taken_for_dicom() -> None:
     rng = np.random.default_rng(0)
-    assert all(form_of(b"\x08\0" + rng.bytes(2000)) is None for _ in range(2000))
+    assert all(find_start(b"\x08\0" + rng.bytes(2000)) is None for _ in range(2000))
 
 
 def test_a_study_with_everything_in_it(tmp_path: Path) -> None:

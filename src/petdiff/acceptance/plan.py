@@ -9,7 +9,7 @@ from pathlib import Path
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.io import Units
-from petdiff.io.forms import ITK, NIFTI, NPZ, existing, suffix_of
+from petdiff.io.formats import ITK, NIFTI, NPZ, existing, suffix_of
 
 DOSES = (4.0, 20.0)
 _FULL, _LABELS = "full.nii.gz", "labels.nii.gz"

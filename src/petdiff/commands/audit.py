@@ -8,7 +8,7 @@ from pathlib import Path
 
 from petdiff.image import PETImage
 from petdiff.io import Units, read_static, write
-from petdiff.io.forms import form_of
+from petdiff.io.formats import format_of
 from petdiff.progress import Progress
 from petdiff.records import FileName, RunFacts
 from petdiff.report.audit_page import write_audit_page
@@ -88,7 +88,7 @@ def as_text(record: AuditRecord) -> str:
 
 
 def _read(pair: Pair, path: Path) -> PETImage:
-    series = pair.series if form_of(path) == "dicom" else ()
+    series = pair.series if format_of(path) == "dicom" else ()
     return read_static(path, series=series or None, units=pair.units, suv_factor=pair.suv_factor)
 
 

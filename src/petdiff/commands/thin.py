@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from petdiff import __version__
-from petdiff.denoising.request import Request, form_of_result
+from petdiff.denoising.request import Request, output_format
 from petdiff.frames import PETFrames
-from petdiff.inference.run_record import SUFFIX, Form, ScanFacts
+from petdiff.inference.run_record import SUFFIX, OutputFormat, ScanFacts
 from petdiff.io import Derivation, read, write
 from petdiff.io.derivation import SIMULATED
 from petdiff.progress import Progress
@@ -29,7 +29,7 @@ class ThinRequest:
     series: str | None = None
     units: Literal["suv", "bqml"] | None = None
     suv_factor: float | None = None
-    to: Form | None = None
+    to: OutputFormat | None = None
 
 
 class ThinRunRecord(RunFacts):
@@ -74,7 +74,9 @@ def thin_file(request: ThinRequest, output: Path, *, quiet: bool = False) -> lis
 
 def _write(request: ThinRequest, found: Thinned, folder: Path, *, several: bool) -> None:
     """Write the thinned scan; of frames their mean too, which has no DICOM source."""
-    form = "nifti" if several else form_of_result(Request(request.scan, to=request.to), found.full)
+    file_format = (
+        "nifti" if several else output_format(Request(request.scan, to=request.to), found.full)
+    )
     how = (
         f"mean of {len(found.record.frames)} of the scan's frames"
         if several
@@ -87,6 +89,6 @@ def _write(request: ThinRequest, found: Thinned, folder: Path, *, several: bool)
         series_prefix=f"SIMULATED {share_of(request.drf)} dose",
         image_kind=SIMULATED,
     )
-    write(found.image, folder / f"thinned{SUFFIX[form]}", derivation)
+    write(found.image, folder / f"thinned{SUFFIX[file_format]}", derivation)
     if several:
-        write(found.full, folder / f"full{SUFFIX[form]}")
+        write(found.full, folder / f"full{SUFFIX[file_format]}")

@@ -20,7 +20,7 @@ _BLOCK = 16  # voxels: a line of the processor's cache
 def fingerprint(image: PETImage) -> str:
     """Return the SHA-256 of a scan's voxel values as hexadecimal digits.
 
-    The axes are turned to RAS first, so copies of a scan that differ in orientation or file form
+    The axes are turned to RAS first, so copies of a scan that differ in orientation or file format
     have the same fingerprint wherever their values are the same float32 numbers.
     """
     values = to_ras(image.values, image.affine).volume

@@ -10,7 +10,7 @@ from pathlib import Path
 from petdiff.data.layouts import dose_in_name, dose_text
 from petdiff.image import PETImage
 from petdiff.io import Units, read_static
-from petdiff.io.forms import stem_of
+from petdiff.io.formats import stem_of
 from petdiff.io.scan_search import FoundScan, find_scans
 from petdiff.units import counted
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from petdiff.errors import InputRefused
 from petdiff.io import Units
-from petdiff.io.forms import ITK
+from petdiff.io.formats import ITK
 from petdiff.io.npz import holds_pair
 from petdiff.units import counted
 

@@ -7,18 +7,20 @@ from pathlib import Path
 
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
-from petdiff.inference.run_record import SUFFIX, Form
+from petdiff.inference.run_record import SUFFIX, OutputFormat
 from petdiff.io import write
 
 
-def write_beside(scan: PETImage | PETFrames, name: str, folder: Path, form: Form) -> None:
-    """Write a volume beside a result of a form; beside DICOM it is NIfTI.
+def write_beside(
+    scan: PETImage | PETFrames, name: str, folder: Path, file_format: OutputFormat
+) -> None:
+    """Write a volume beside a result of a file_format; beside DICOM it is NIfTI.
 
     It holds the scan's values and not its stored unit, except in a BIDS derivative, whose volumes
     are all in the unit of the measured scan.
     """
-    file = folder / f"{name}{SUFFIX[form] or '.nii.gz'}"
-    if form == "bids":
+    file = folder / f"{name}{SUFFIX[file_format] or '.nii.gz'}"
+    if file_format == "bids":
         write(scan, file)
     elif isinstance(scan, PETFrames):
         write(scan.with_frames([_bare(frame) for frame in scan]), file)

@@ -10,7 +10,7 @@ from petdiff.image import PETImage
 from petdiff.inference.record import DenoisingRecord
 from petdiff.io.bids_dataset import bids_scan, one_scan
 from petdiff.io.bids_derivative import BidsDerivative
-from petdiff.io.forms import existing
+from petdiff.io.formats import existing
 from petdiff.io.sidecar import bids_unit
 from petdiff.io.volume_source import stored_unit
 

@@ -11,7 +11,7 @@ from petdiff.errors import InputRefused, UsageError
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.inference.options import DenoiseOptions
-from petdiff.inference.run_record import Form
+from petdiff.inference.run_record import OutputFormat
 from petdiff.uncertainty.calibration.record import Calibration
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Intervals:
         measured: PETImage | PETFrames,
         denoised: PETImage | PETFrames,
         folder: Path,
-        form: Form,
+        file_format: OutputFormat,
     ) -> None:
         """Write both bounds of each voxel; frames have those of scans of their own."""
         from petdiff.uncertainty.intervals import VoxelIntervals, voxel_intervals
@@ -44,7 +44,7 @@ class Intervals:
             scan: PETImage | PETFrames = volumes[0]
             if isinstance(denoised, PETFrames):
                 scan = denoised.with_frames(volumes)
-            write_beside(scan, name, folder, form)
+            write_beside(scan, name, folder, file_format)
 
 
 def _volumes(scan: PETImage | PETFrames) -> tuple[PETImage, ...]:

@@ -10,11 +10,11 @@ from petdiff.errors import UsageError
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.inference.options import DenoiseOptions
-from petdiff.inference.run_record import Form, RunOptions
+from petdiff.inference.run_record import OutputFormat, RunOptions
 from petdiff.io import read
 
-# The form of the result by that of the scan.
-_LIKE: dict[str, Form] = {
+# Format of the result by the format of the scan.
+_SAME_FORMAT: dict[str, OutputFormat] = {
     "dicom": "dicom", "nrrd": "nrrd", "nhdr": "nrrd", "mha": "mha", "mhd": "mha",
 }  # fmt: skip
 
@@ -32,7 +32,7 @@ class Request:
     series: str | None = None
     units: Literal["suv", "bqml"] | None = None
     suv_factor: float | None = None
-    to: Form | None = None
+    to: OutputFormat | None = None
     interval: float | None = None
     recursive: bool = True
 
@@ -67,10 +67,10 @@ def result_bytes(request: Request, scan: PETImage | PETFrames) -> int:
     return 4 * voxels * volumes + 40_000_000
 
 
-def form_of_result(request: Request, image: PETImage) -> Form:
-    """Return the form of the result: the one asked for, else that of the scan, else NIfTI.
+def output_format(request: Request, image: PETImage) -> OutputFormat:
+    """Return the format of the result: the one requested, or that of the scan, or NIfTI.
 
-    Raises UsageError where the scan cannot be written in the form that was asked for.
+    Raises UsageError where the scan cannot be written in the requested format.
     """
     source = image.facts.get("format")
     if request.to == "dicom" and source != "dicom":
@@ -80,5 +80,4 @@ def form_of_result(request: Request, image: PETImage) -> Form:
         )
     if request.to in ("nrrd", "mha") and isinstance(image, PETFrames):
         raise UsageError(f"`to` {request.to}: several frames are written as NIfTI or DICOM")
-    like: Form = _LIKE.get(str(source), "nifti")
-    return request.to or like
+    return request.to or _SAME_FORMAT.get(str(source), "nifti")

@@ -21,11 +21,11 @@ from petdiff.denoising.pictures import (
     make_page,
     title,
 )
-from petdiff.denoising.request import Request, form_of_result, result_bytes
+from petdiff.denoising.request import Request, output_format, result_bytes
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.inference.frames import FramesResult
-from petdiff.inference.run_record import SUFFIX, Form, RunRecord, ScanFacts
+from petdiff.inference.run_record import SUFFIX, OutputFormat, RunRecord, ScanFacts
 from petdiff.io import Derivation, write
 from petdiff.progress import Progress, Tick
 from petdiff.runs import require_free, whole_additions, whole_folder, write_json
@@ -77,23 +77,23 @@ def denoise_scan(
             known = scan_fingerprint(scan)
         # Pictures and figures of a scan of frames show the mean over them.
         image = scan.mean() if isinstance(scan, PETFrames) else scan
-        form = "bids" if bids is not None else form_of_result(request, image)
+        file_format = "bids" if bids is not None else output_format(request, image)
         require_free(output, result_bytes(request, scan))
         model = _announced(request, image, model, progress)
         warned = alarm_of(image, model, progress)
         intervals = intervals_of(request.interval, image, model, request.options)
-        if form == "dicom" and image.facts.get("multi_frame"):
-            progress.print("form    single-frame PET slices; the source is multi-frame DICOM")
+        if file_format == "dicom" and image.facts.get("multi_frame"):
+            progress.print("format  single-frame PET slices; the source is multi-frame DICOM")
         if isinstance(scan, PETFrames):
             progress.print(f"frames  {frames_text(scan)}; each is denoised as a scan of its own")
         with progress.stage("denoising", hint=_FASTER) as tick:
             found = _denoise(request, scan, model, tick)
         with progress.stage("writing"):
-            _write(found, folder, form)
+            _write(found, folder, file_format)
             if intervals is not None:
-                intervals.write(scan, found.image, folder, form)
+                intervals.write(scan, found.image, folder, file_format)
                 _say_uncalibrated(found, progress)
-        record = _inform(request, scan, known, found, form, folder, progress, warned)
+        record = _inform(request, scan, known, found, file_format, folder, progress, warned)
         names = sorted(Path(entry.name) for entry in folder.iterdir())
         if bids is not None:
             made = provenance(record.denoising, request.interval)
@@ -142,17 +142,17 @@ def _denoise(
     )
 
 
-def _write(result: Result | FramesResult, folder: Path, form: Form) -> None:
+def _write(result: Result | FramesResult, folder: Path, file_format: OutputFormat) -> None:
     model = result.record.model
     derivation = Derivation(
         f"{title(result.record)}; petdiff {__version__}; for research, not a medical device",
         Path(model.name).name,
         model.sha256,
     )
-    name = f"denoised{SUFFIX[form]}"
+    name = f"denoised{SUFFIX[file_format]}"
     write(result.image, folder / name, derivation)
     if result.uncertainty is not None:
-        write_beside(result.uncertainty, "uncertainty", folder, form)
+        write_beside(result.uncertainty, "uncertainty", folder, file_format)
 
 
 def _say_uncalibrated(found: Result | FramesResult, progress: Progress) -> None:
@@ -169,7 +169,7 @@ def _inform(
     scan: PETImage | PETFrames,
     known: str,
     found: Result | FramesResult,
-    form: Form,
+    file_format: OutputFormat,
     folder: Path,
     progress: Progress,
     warned: AlarmRecord | None,
@@ -191,7 +191,7 @@ def _inform(
     change = activity_change(before, after, image.spacing_mm, in_suv=image.in_suv)
 
     def record() -> RunRecord:
-        return _record(request, image, known, result, form, progress, checks, change)
+        return _record(request, image, known, result, file_format, progress, checks, change)
 
     with progress.stage("page"), progress.optional(folder / "report.html"):
         make_page(request, image, result, record(), folder, progress)
@@ -207,7 +207,7 @@ def _record(
     image: PETImage,
     known: str,
     result: Result,
-    form: Form,
+    file_format: OutputFormat,
     progress: Progress,
     checks: Checks,
     change: ActivityChange,
@@ -215,7 +215,7 @@ def _record(
     return RunRecord(
         options=request.run_options(),
         input=ScanFacts.of(image).model_copy(update={"fingerprint": known}),
-        output_form=form,
+        output_form=file_format,
         denoising=result.record,
         activity=change,
         alarm=checks.alarm,

@@ -13,7 +13,7 @@ from scipy.ndimage import affine_transform
 from petdiff.errors import InputRefused
 from petdiff.evaluation.lesions import Lesion, labelled_lesions, sphere_lesion
 from petdiff.image import PETImage
-from petdiff.io.forms import stem_of
+from petdiff.io.formats import stem_of
 from petdiff.io.json_files import read_json
 from petdiff.io.labels import read_label_volume
 from petdiff.simulation.labels.label_file import read_names as label_names

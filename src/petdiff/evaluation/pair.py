@@ -17,7 +17,7 @@ from petdiff.evaluation.lesions import Lesion
 from petdiff.evaluation.protocol import Row, of_whole_image
 from petdiff.image import PETImage
 from petdiff.io import Units, read_in_suv
-from petdiff.io.forms import form_of
+from petdiff.io.formats import format_of
 from petdiff.units import counted
 
 _MAX_NAMED = 5
@@ -76,7 +76,7 @@ def read_pair(pair: Pair, notify: Callable[[str], None]) -> PairContent:
     """
 
     def read(path: Path) -> PETImage:
-        series = pair.series if form_of(path) == "dicom" else ()
+        series = pair.series if format_of(path) == "dicom" else ()
         return read_in_suv(
             path, series=series or None, units=pair.units, suv_factor=pair.suv_factor
         )

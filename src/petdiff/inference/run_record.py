@@ -20,15 +20,15 @@ from petdiff.volume.activity import ActivityChange
 
 _OF_THE_PROCESS = ("petdiff", "finished", "versions", "machine", "peak_memory_bytes")
 
-Form = Literal["dicom", "nifti", "nrrd", "mha", "bids"]
-# Of the file of a result in each form; DICOM is a folder.
-SUFFIX: Mapping[Form, str] = {
+OutputFormat = Literal["dicom", "nifti", "nrrd", "mha", "bids"]
+# Suffix of the file of a result; DICOM is a folder.
+SUFFIX: Mapping[OutputFormat, str] = {
     "dicom": "", "nifti": ".nii.gz", "nrrd": ".nrrd", "mha": ".mha", "bids": ".nii.gz",
 }  # fmt: skip
 
 
 class RunOptions(DenoiseOptions):
-    """The options as they were given, with defaults; `to` is the form that was asked for."""
+    """The options as they were given, with defaults; `to` is the format that was requested."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     scan: FileName
@@ -36,7 +36,7 @@ class RunOptions(DenoiseOptions):
     series: str | None = None
     units: Literal["suv", "bqml"] | None = None
     suv_factor: float | None = None
-    to: Form | None = None
+    to: OutputFormat | None = None
     interval: float | None = None
 
 
@@ -62,7 +62,7 @@ class SUVFacts(BaseModel):
 
 
 class ScanFacts(BaseModel):
-    """The scan that was read; the form of its file adds facts of its own.
+    """The scan that was read; each file format adds facts of its own.
 
     unit         the stored unit, in DICOM's words
     values_in    the unit of every value in the record and in the results, for a person
@@ -101,7 +101,7 @@ class RunRecord(RunFacts):
 
     options: RunOptions
     input: ScanFacts
-    output_form: Form
+    output_form: OutputFormat
     denoising: DenoisingRecord
     activity: ActivityChange
     alarm: AlarmRecord | None = None

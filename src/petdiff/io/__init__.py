@@ -11,7 +11,7 @@ from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.io.bids_dataset import one_scan
 from petdiff.io.derivation import Derivation
-from petdiff.io.forms import ITK, NIFTI, existing, form_of, is_file_suffix, suffix_of
+from petdiff.io.formats import ITK, NIFTI, existing, format_of, is_file_suffix, suffix_of
 from petdiff.io.stored_units import REMEDY
 from petdiff.suv.result import SUVResult, WithoutSUV
 
@@ -44,18 +44,18 @@ def read(
     path = existing(path)
     path = one_scan(path) if recursive else path
     _check_options(units, suv_factor)
-    form = form_of(path)
-    if form == "dicom":
+    file_format = format_of(path)
+    if file_format == "dicom":
         from petdiff.io.dicom_read import read_dicom
 
         return read_dicom(path, series, units, suv_factor, recursive=recursive)
     if series is not None:
         raise UsageError(f"`series` is for DICOM; {path.name} holds one image")
-    if form == "npz":
+    if file_format == "npz":
         from petdiff.io.npz import read_npz
 
         return read_npz(path, units, suv_factor)
-    if form == "itk":
+    if file_format == "itk":
         from petdiff.io.itk import read_itk
 
         return read_itk(path, units, suv_factor)
@@ -116,16 +116,16 @@ def read_suv(
     """
     path = one_scan(existing(path))
     _check_options(units, suv_factor)
-    form = form_of(path)
-    if form == "dicom":
+    file_format = format_of(path)
+    if file_format == "dicom":
         from petdiff.io.dicom_read import read_dicom_suv
 
         return read_dicom_suv(path, series, units, suv_factor)
-    if form == "npz":
+    if file_format == "npz":
         from petdiff.io.npz import find_npz_unit
 
         found = find_npz_unit(path, units, suv_factor)
-    elif form == "itk":
+    elif file_format == "itk":
         from petdiff.io.itk import find_itk_unit
 
         found = find_itk_unit(path, units, suv_factor)
@@ -141,10 +141,10 @@ def read_suv(
 def write(
     image: PETImage | PETFrames, path: str | Path, derivation: Derivation | None = None
 ) -> None:
-    """Write a scan in the form that the suffix of `path` names; without one, a folder of DICOM.
+    """Write a scan in the format that the suffix of `path` names; without one, a folder of DICOM.
 
     Volume files (.nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd) hold float32 in the unit of the volume
-    file that the scan was read from, and `image.values` where it was read from another form.
+    file that the scan was read from, and `image.values` where it was read from another format.
     Several frames become one 4-D NIfTI with their times in a .json beside it, or one DICOM series
     with the times of its source. DICOM is a derived series of the one that was read; `derivation`
     says what made it. Raises UsageError where `path` exists, its suffix is not known, or DICOM has
@@ -165,7 +165,7 @@ def write(
     elif is_file_suffix(suffix):
         known = ", ".join((*NIFTI, *ITK))
         raise UsageError(
-            f"{path.name}: {suffix} is no form that can be written; give {known}, or a folder "
+            f"{path.name}: {suffix} cannot be written; give {known}, or a folder "
             "name without a suffix for DICOM"
         )
     else:

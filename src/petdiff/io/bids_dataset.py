@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from petdiff.errors import InputRefused
-from petdiff.io.forms import NIFTI, stem_of, suffix_of
+from petdiff.io.formats import NIFTI, stem_of, suffix_of
 
 DESCRIPTION = "dataset_description.json"
 UNCERTAINTY, LOWER, UPPER = "uncertainty", "lowerBound", "upperBound"

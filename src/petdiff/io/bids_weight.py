@@ -9,7 +9,7 @@ from typing import Any
 
 from petdiff.errors import InputRefused
 from petdiff.io.bids_dataset import dataset_of
-from petdiff.io.forms import stem_of
+from petdiff.io.formats import stem_of
 from petdiff.io.json_files import read_json, read_text
 
 # Names of the column, in lower case without blanks and signs, and what one of its unit is in kg.

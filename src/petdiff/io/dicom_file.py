@@ -25,7 +25,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from petdiff.errors import InputRefused, PetdiffError
-from petdiff.io.dicom_form import HEAD_BYTES, Form, form_of
+from petdiff.io.dicom_start import HEAD_BYTES, DicomStart, find_start
 from petdiff.io.entries import Bounded, Entry
 from petdiff.terminal import one_line
 
@@ -117,13 +117,13 @@ def read_file(entry: Entry, *, pixels: bool) -> DicomFile | None:
     Raises DamagedFile where it breaks off, is damaged or would inflate out of all bounds.
     """
     with entry.open() as stream, lenient_pydicom() as notes:
-        form = form_of(stream.read(HEAD_BYTES))
-        if form is None:
+        start = find_start(stream.read(HEAD_BYTES))
+        if start is None:
             return None
         with refusing(f"{entry.name} breaks off as DICOM", _GET_AGAIN):
-            data = _data(stream, entry, form)
+            data = _data(stream, entry, start)
             dataset = read_partial(cast(BinaryIO, data), _stop(pixels), force=True)
-            _set_transfer_syntax(dataset, form)
+            _set_transfer_syntax(dataset, start)
             has_pixels = data.read(1) != b""
         if (short := _short(dataset, notes)) is not None:
             reason = f"{entry.name} breaks off as DICOM ({short}){_GET_AGAIN}"
@@ -223,11 +223,11 @@ class _Elements(Bounded):
         return content
 
 
-def _data(stream: BinaryIO, entry: Entry, form: Form) -> Bounded:
-    """Return a stream that pydicom can read: from the form's start, and inflated."""
-    if form.data_start is None:
-        return _Elements(stream, entry.size - form.start, form.start)
-    stream.seek(form.data_start)
+def _data(stream: BinaryIO, entry: Entry, start: DicomStart) -> Bounded:
+    """Return a stream that pydicom can read: it begins at `start` and is inflated."""
+    if start.deflated_from is None:
+        return _Elements(stream, entry.size - start.offset, start.offset)
+    stream.seek(start.deflated_from)
     most = max(_HARMLESS_BYTES, _MAX_RATIO * entry.size)
     inflater, parts, size = zlib.decompressobj(-zlib.MAX_WBITS), [], 0
     while not inflater.eof:
@@ -244,11 +244,11 @@ def _data(stream: BinaryIO, entry: Entry, form: Form) -> Bounded:
     return _Elements(io.BytesIO(b"".join(parts)), size)
 
 
-def _set_transfer_syntax(dataset: Dataset, form: Form) -> None:
+def _set_transfer_syntax(dataset: Dataset, start: DicomStart) -> None:
     """Say how the data set is encoded where the file does not, or not any more (inflated)."""
     if not hasattr(dataset, "file_meta"):
         dataset.file_meta = FileMetaDataset()
-    if dataset.file_meta.get("TransferSyntaxUID") and form.data_start is None:
+    if dataset.file_meta.get("TransferSyntaxUID") and start.deflated_from is None:
         return
     implicit, little = dataset.original_encoding
     if implicit:

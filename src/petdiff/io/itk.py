@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused, PetdiffError, UsageError
 from petdiff.image import PETImage
-from petdiff.io.forms import suffix_of
+from petdiff.io.formats import suffix_of
 from petdiff.io.geometry import affine_in_mm
 from petdiff.io.itk_header import TextHeader, read_text_header
 from petdiff.io.missing_values import fill_air

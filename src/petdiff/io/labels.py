@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
-from petdiff.io.forms import existing, form_of
+from petdiff.io.formats import existing, format_of
 from petdiff.io.itk import read_itk_labels
 from petdiff.io.nifti_header import read_header
 from petdiff.io.npz import npz_affine, read_npz_labels
@@ -41,12 +41,12 @@ def read_label_volume(path: str | Path) -> LabelVolume:
     whole numbers from 0 to 2^31 - 1.
     """
     path = existing(path)
-    form = form_of(path)
-    if form == "npz":
+    file_format = format_of(path)
+    if file_format == "npz":
         return LabelVolume(read_npz_labels(path), npz_affine())
-    if form == "itk":
+    if file_format == "itk":
         return LabelVolume(*read_itk_labels(path))
-    if form == "nifti":
+    if file_format == "nifti":
         return _nifti(path)
     raise InputRefused(f"{path} is no label volume that can be read: give {_READ}")
 

@@ -17,7 +17,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
-from petdiff.io.forms import NIFTI_PAIR, stem_of, suffix_of
+from petdiff.io.formats import NIFTI_PAIR, stem_of, suffix_of
 from petdiff.io.geometry import affine_in_mm
 from petdiff.io.stored_values import DAMAGED, StoredValues, open_inflated
 

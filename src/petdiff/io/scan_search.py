@@ -19,7 +19,7 @@ from petdiff.io.bids_dataset import BidsScan, find_bids_scans
 from petdiff.io.dicom_file import lenient_pydicom
 from petdiff.io.dicom_search import Found, Series, files_found, searched, text_of
 from petdiff.io.entries import refuse_folder
-from petdiff.io.forms import ITK, NIFTI, NPZ, stem_of, suffix_of
+from petdiff.io.formats import ITK, NIFTI, NPZ, stem_of, suffix_of
 
 RECORD = "run.json"  # what marks a folder of results
 _VOLUMES = (*NIFTI, *ITK, *NPZ)

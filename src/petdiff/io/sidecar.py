@@ -16,7 +16,7 @@ import numpy as np
 from petdiff.errors import InputRefused
 from petdiff.io.bids_dataset import folders_above
 from petdiff.io.bids_weight import weight_from_tables
-from petdiff.io.forms import stem_of
+from petdiff.io.formats import stem_of
 from petdiff.io.json_files import read_json
 
 SUV = "SUV"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from petdiff.denoising.request import Request
 from petdiff.errors import InputRefused, UsageError
-from petdiff.io.forms import existing
+from petdiff.io.formats import existing
 from petdiff.io.scan_search import FoundScan, find_scans, name_within, with_own_names
 from petdiff.many.scan_list import is_list, read_list
 

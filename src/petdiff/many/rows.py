@@ -16,7 +16,7 @@ from pydantic import Field, JsonValue, ValidationError
 from petdiff.denoising.request import Request
 from petdiff.inference.run_record import RunOptions
 from petdiff.io.bids_dataset import bids_scan, folders_above
-from petdiff.io.forms import stem_of
+from petdiff.io.formats import stem_of
 from petdiff.records import FileName
 from petdiff.report.index_page import IndexEntry
 from petdiff.runs import whole_file, write_json

@@ -13,7 +13,7 @@ from petdiff.denoising.request import Request
 from petdiff.device import describe_device, resolve_device
 from petdiff.errors import PetdiffError, UsageError
 from petdiff.inference.options import DenoiseOptions, DenoiseSettings
-from petdiff.inference.run_record import Form
+from petdiff.inference.run_record import OutputFormat
 from petdiff.inference.session import Session
 from petdiff.many.jobs import Job, Jobs, find_jobs, shard_of
 from petdiff.many.rows import ScanRow, is_current, read_row, store_row
@@ -48,7 +48,7 @@ def denoise_many(
     *,
     units: Literal["suv", "bqml"] | None = None,
     suv_factor: float | None = None,
-    to: Form | None = None,
+    to: OutputFormat | None = None,
     interval: float | None = None,
     shard: str | None = None,
     cluster: str | None = None,

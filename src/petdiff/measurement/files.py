@@ -12,7 +12,7 @@ from petdiff.evaluation.inputs import read_labels, read_names
 from petdiff.image import PETImage
 from petdiff.io.dicom_file import read_file
 from petdiff.io.entries import Entry, file_entry, folder_entries
-from petdiff.io.forms import existing, form_of
+from petdiff.io.formats import existing, format_of
 from petdiff.measurement.contours import contour_regions
 from petdiff.measurement.kinds import kind_of
 from petdiff.measurement.region import Kind, Region, label_regions
@@ -44,7 +44,7 @@ def read_regions(
     `resample`; UsageError for a SEG without highdicom.
     """
     path = existing(path)
-    if form_of(path) == "dicom":
+    if format_of(path) == "dicom":
         if names is not None:
             raise UsageError("`names` are those of a label map: DICOM masks have their own")
         found = _dicom_regions(path, scan, kind, resample=resample)

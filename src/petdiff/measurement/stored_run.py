@@ -12,7 +12,7 @@ from petdiff.image import PETImage
 from petdiff.inference.record import FrameRecord
 from petdiff.inference.run_record import SUFFIX, RunRecord, read_run_record
 from petdiff.io import Units, read, read_static
-from petdiff.io.forms import existing
+from petdiff.io.formats import existing
 from petdiff.io.volume_source import stored_factor
 from petdiff.volume.activity import relative_change
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
-from petdiff.io.forms import existing, stem_of
+from petdiff.io.formats import existing, stem_of
 from petdiff.io.json_files import read_json, read_text
 from petdiff.io.labels import read_label_volume
 from petdiff.simulation.anatomy.description import Record

@@ -1,4 +1,4 @@
-"""Which file form a path names, and whether it can be opened at all."""
+"""The file format that a path names, and whether the path can be opened."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 from petdiff.errors import InputRefused
 
-Form = Literal["nifti", "itk", "npz", "dicom"]
+InputFormat = Literal["nifti", "itk", "npz", "dicom"]
 
 NIFTI = (".nii", ".nii.gz")
 NIFTI_PAIR = (".hdr", ".hdr.gz", ".img", ".img.gz")
@@ -29,33 +29,33 @@ def existing(path: str | Path) -> Path:
 
 
 def suffix_of(path: Path) -> str:
-    """Return the suffix in lower case, .gz with the one before it."""
+    """Return the suffix in lower case; .nii.gz counts as one."""
     name = path.name.lower()
     inner = Path(name.removesuffix(".gz")).suffix
     return f"{inner}.gz" if name.endswith(".gz") and inner else path.suffix.lower()
 
 
 def stem_of(path: Path) -> str:
-    """Return the name without its suffix, .gz and the one before it taken as one."""
+    """Return the name without its suffix; .nii.gz counts as one."""
     suffix = suffix_of(path)
     return path.name[: len(path.name) - len(suffix)] if suffix else path.name
 
 
 def is_file_suffix(suffix: str) -> bool:
-    """Say whether a suffix is like that of a file: letters first, which no part of a UID has."""
+    """Return whether a suffix begins with a letter, as no part of a UID does."""
     return re.fullmatch(r"\.[a-z][a-z0-9]{1,4}(\.gz)?", suffix) is not None
 
 
-def form_of(path: Path) -> Form:
-    """Return the form of an existing file by its name; "dicom" for a folder and for other names."""
+def format_of(path: Path) -> InputFormat:
+    """Return the format of an existing file by its name; "dicom" for a folder and other names."""
     suffix = suffix_of(path)
     if path.is_dir():
         return "dicom"
     if suffix in (".img", ".img.gz") and not _has_header_file(path):
-        return "dicom"  # DICOM files are called .img, too
-    for form, suffixes in (("nifti", (*NIFTI, *NIFTI_PAIR)), ("itk", ITK), ("npz", NPZ)):
+        return "dicom"  # DICOM files may be named .img
+    for file_format, suffixes in (("nifti", (*NIFTI, *NIFTI_PAIR)), ("itk", ITK), ("npz", NPZ)):
         if suffix in suffixes:
-            return form  # type: ignore[return-value]
+            return file_format  # type: ignore[return-value]
     return "dicom"
 
 

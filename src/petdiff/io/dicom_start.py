@@ -1,8 +1,8 @@
-"""Telling a DICOM file from any other by its first bytes, with or without the file header.
+"""Recognise a DICOM file, with or without a file header, by its first bytes.
 
 Many scanners and archives write the data set alone: no preamble, no "DICM", no group 0002
-(DICOM PS3.10 7.1 asks for all three). Such a file counts as DICOM where its elements can be walked
-up to SOPClassUID (0008,0016) or SOPInstanceUID (0008,0018), and that holds a UID.
+(DICOM PS3.10 7.1 requires all three). Such a file counts as DICOM if its elements can be parsed up
+to SOPClassUID (0008,0016) or SOPInstanceUID (0008,0018), and if that holds a UID.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-HEAD_BYTES = 16_384  # from which the form is told
+HEAD_BYTES = 16_384  # of a file, that are examined
 
 _Encoding = Literal["implicit", "explicit", "big"]
 _PREAMBLE = 128
@@ -25,18 +25,19 @@ _UID = re.compile(rb"[0-9]+(\.[0-9]+)+[\0 ]*")
 _TRANSFER_SYNTAX = 0x00020010
 _IDENTITY = (0x00080016, 0x00080018)
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
-_LONGEST = 1024  # bytes of an element before the identity
+_MAX_VALUE_BYTES = 1024  # of an element before SOPClassUID
 
 
 @dataclass(frozen=True)
-class Form:
-    """Where a DICOM file begins for a reader: at its preamble, or at its first element.
+class DicomStart:
+    """Where a reader of a DICOM file begins.
 
-    data_start is set where the data set is deflated: it is what lies from there on.
+    offset         of the preamble, or of the first element where there is no preamble
+    deflated_from  where the deflated data set begins; None for one that is not deflated
     """
 
-    start: int
-    data_start: int | None = None
+    offset: int
+    deflated_from: int | None = None
 
 
 class _Element(NamedTuple):
@@ -45,8 +46,8 @@ class _Element(NamedTuple):
     end: int
 
 
-def form_of(head: bytes) -> Form | None:
-    """Return the form of a DICOM file by its first HEAD_BYTES bytes; None for another file."""
+def find_start(head: bytes) -> DicomStart | None:
+    """Return the start of a DICOM file from its first HEAD_BYTES bytes; None for another file."""
     if head[_PREAMBLE : _PREAMBLE + 4] == b"DICM":
         return _with_meta(head, 0, _PREAMBLE + 4)
     if head[:4] == b"DICM":
@@ -57,12 +58,12 @@ def form_of(head: bytes) -> Form | None:
     encodings: tuple[_Encoding, ...] = ("explicit", "implicit", "big")
     for start in (0, _PREAMBLE):
         if any(_has_identity(head, start, encoding) for encoding in encodings):
-            return Form(start)
+            return DicomStart(start)
     return None
 
 
-def _with_meta(head: bytes, start: int, meta: int) -> Form:
-    """Return the form of a file whose group 0002 begins at `meta`."""
+def _with_meta(head: bytes, start: int, meta: int) -> DicomStart:
+    """Return the start of a file whose group 0002 begins at `meta`."""
     end, syntax = meta, b""
     for element in _elements(head, meta, "explicit"):
         if element.tag >> 16 != 2:
@@ -70,7 +71,7 @@ def _with_meta(head: bytes, start: int, meta: int) -> Form:
         if element.tag == _TRANSFER_SYNTAX:
             syntax = element.value.rstrip(b"\0 ")
         end = element.end
-    return Form(start, end if syntax == _DEFLATED else None)
+    return DicomStart(start, end if syntax == _DEFLATED else None)
 
 
 def _is_meta(head: bytes, start: int) -> bool:
@@ -82,7 +83,7 @@ def _is_meta(head: bytes, start: int) -> bool:
 
 def _has_identity(head: bytes, start: int, encoding: _Encoding) -> bool:
     for element in _elements(head, start, encoding):
-        if element.tag >> 16 != 8 or len(element.value) > _LONGEST:
+        if element.tag >> 16 != 8 or len(element.value) > _MAX_VALUE_BYTES:
             return False
         if element.tag in _IDENTITY:
             return _UID.fullmatch(element.value) is not None
@@ -90,7 +91,7 @@ def _has_identity(head: bytes, start: int, encoding: _Encoding) -> bool:
 
 
 def _elements(head: bytes, position: int, encoding: _Encoding) -> Iterator[_Element]:
-    """Yield elements of defined length in ascending order, as long as they are sound."""
+    """Yield elements of defined length while their tags ascend and they lie within `head`."""
     order: Literal["big", "little"] = "big" if encoding == "big" else "little"
     before = -1
     while position + 8 <= len(head):
