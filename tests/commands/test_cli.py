@@ -156,7 +156,7 @@ def test_options_are_frozen_and_few() -> None:
         (["denoise", "SCAN", "-o", "NEW", "--frob"], "No such option"),
         (["denoise", "SCAN", "-o", "NEW", "--samples", "0"], "--samples"),
         (["denoise", "SCAN", "-o", "NEW", "--voxel-size", "2,2"], "0.2 to 50 mm"),
-        (["denoise", "SCAN", "-o", "NEW", "--voxel-size", "a"], "numbers with commas"),
+        (["denoise", "SCAN", "-o", "NEW", "--voxel-size", "a"], "numbers separated by commas"),
         (["denoise", "SCAN", "-o", "NEW", "--to", "dicom", "--model", "MODEL"], "not DICOM"),
         (["denoise", "SCAN", "-o", "NEW", "--model", "nosuch"], "nosuch"),
         (["denoise", "SCAN", "-o", "NEW", "--model", "MODEL", "--device", "abacus"], "abacus"),
@@ -284,7 +284,7 @@ def test_signal_in_mid_run_exits_130_and_leaves_nothing(
         "    print('working', flush=True)\n"
         "    for _ in range(600):\n"  # a signal just before a sleep is handled after it
         "        time.sleep(0.1)\n"
-        "verb._announced = slow\n"
+        "verb._load_and_announce = slow\n"
         "from petdiff.cli import main\n"
         f"sys.argv = ['petdiff', 'denoise', {str(scan)!r}, '-o', {str(tmp_path / 'out')!r}]\n"
         "main()\n"
@@ -342,7 +342,7 @@ def test_a_bug_is_one_line_too_and_its_traceback_can_be_had(
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("by\nzero")
 
-    monkeypatch.setattr("petdiff.denoising.request.read", broken)
+    monkeypatch.setattr("petdiff.io.read_options.read", broken)
     done = run("denoise", scan, "-o", tmp_path / "out")
     assert done.code == 1
     assert one_line(done.err)

@@ -160,7 +160,7 @@ def test_other_scans_have_no_place_in_a_bids_data_set(
 ) -> None:
     nib.save(nib.Nifti1Image(VALUES, np.eye(4)), tmp_path / "scan.nii.gz")
     assert denoise(tmp_path / "scan.nii.gz", tmp_path / "out", "--to", "bids") == 2
-    assert "--to bids: scan.nii.gz is no PET scan of a BIDS data set" in capsys.readouterr().err
+    assert "--to bids: scan.nii.gz is not a PET scan of a BIDS data set" in capsys.readouterr().err
     assert [entry.name for entry in tmp_path.iterdir()] == ["scan.nii.gz"]
 
 

@@ -109,7 +109,7 @@ def test_record_has_a_row_per_frame(dicom: Path, model: Path, tmp_path: Path) ->
         assert row["mean_measured"] == pytest.approx(before[n].values[body].mean(), rel=1e-3)
     page = (out / "report.html").read_text()
     assert "mean over 3 frames" in page
-    assert "frame 1." in page  # left as it was
+    assert "frame 1." in page  # it was not changed
 
 
 def test_nifti_frames_come_out_as_one_file(nifti: Path, model: Path, tmp_path: Path) -> None:

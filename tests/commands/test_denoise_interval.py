@@ -85,7 +85,7 @@ def test_each_frame_has_the_bounds_of_a_scan_of_its_own(
     write(PETFrames(tuple(frames), tuple(times)), path)
     arguments = ["denoise", path, "-o", out, "--model", model, "--interval", 0.9]
     assert cli.run([str(word) for word in arguments]) == 0
-    assert "no activity in frame 1: left as it was" in capsys.readouterr().err
+    assert "no activity in frame 1: it was not changed" in capsys.readouterr().err
     lower, image, upper = (
         petdiff.read(out / f"{name}.nii.gz") for name in ("lower", "denoised", "upper")
     )

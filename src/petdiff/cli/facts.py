@@ -1,4 +1,4 @@
-"""Commands that explain a scan, a model or this installation, and compute nothing."""
+"""Commands that describe a scan, a model or this installation."""
 
 from __future__ import annotations
 

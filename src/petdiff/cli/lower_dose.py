@@ -1,4 +1,4 @@
-"""Commands that show full-dose scans at a lower dose, and test a model on them."""
+"""Commands that simulate a lower dose of full-dose scans, and test a model on them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def thin(
     to: Format = None,
     quiet: Quiet = False,
 ) -> None:
-    """Turn a full-dose scan into what a share of its dose would have shown."""
+    """Simulate a lower dose: add the noise that a share of the dose would have had."""
     from petdiff.commands.thin import ThinRequest, thin_file
 
     drf = low_dose(dose)
     assert drf is not None  # --dose is required
-    request = ThinRequest(scan, drf, seed, series, units, suv_factor, to)
+    request = ThinRequest(scan, drf, seed, to, series=series, units=units, suv_factor=suv_factor)
     for path in thin_file(request, output, quiet=quiet):
         print_result(path)
 

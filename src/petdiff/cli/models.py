@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from petdiff.cli.options import many as of_many
+from petdiff.cli.options import many as many_options
 from petdiff.cli.options.evaluation import (
     Cohort,
     LabelNames,
@@ -46,7 +46,7 @@ def train(
     suv_factor: SuvFactor = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train or adapt a model, on simulated scans or your own; can be stopped and resumed."""
+    """Train or adapt a model on simulated scans or your own; can be stopped and resumed."""
     from petdiff.commands.train import train_model
 
     path = train_model(
@@ -71,7 +71,7 @@ def evaluate(
     units: Units = None,
     suv_factor: SuvFactor = None,
     workers: Workers = None,
-    cluster: of_many.Cluster = None,
+    cluster: many_options.Cluster = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure how close a scan is to a reference, or compare methods on a cohort of scans."""

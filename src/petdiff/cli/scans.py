@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from petdiff.cli.options import many as of_many
-from petdiff.cli.options import measurement as of_run
+from petdiff.cli.options import many as many_options
+from petdiff.cli.options import measurement as measurement_options
 from petdiff.cli.options.audit import Alpha, Denoised, Measured
 from petdiff.cli.options.model import Device, Interval, Model, Samples, Seed, Steps, VoxelSize
 from petdiff.cli.options.result import Format, Json, Out, Quiet
@@ -13,8 +13,8 @@ from petdiff.terminal import print_result
 
 
 def denoise(
-    scans: of_many.Scans,
-    output: of_many.Out,
+    scans: many_options.Scans,
+    output: many_options.Out,
     model: Model = "flow3d",
     steps: Steps = None,
     samples: Samples = 1,
@@ -27,8 +27,8 @@ def denoise(
     suv_factor: SuvFactor = None,
     voxel_size: VoxelSize = None,
     to: Format = None,
-    shard: of_many.Shard = None,
-    cluster: of_many.Cluster = None,
+    shard: many_options.Shard = None,
+    cluster: many_options.Cluster = None,
     quiet: Quiet = False,
 ) -> int:
     """Denoise a PET scan, or many; results have the format of IN, a picture, a page, a record."""
@@ -44,7 +44,9 @@ def denoise(
         device=device,
         voxel_mm=millimetres(voxel_size),
     )
-    request = Request(scans[0], model, options, series, units, suv_factor, to, interval)
+    request = Request(
+        scans[0], model, options, to, interval, series=series, units=units, suv_factor=suv_factor
+    )
     done = denoise_inputs(scans, output, request, shard=shard, cluster=cluster, quiet=quiet)
     for path in done.files:
         print_result(path)
@@ -52,18 +54,18 @@ def denoise(
 
 
 def measure(
-    run: of_run.Run,
-    output: of_run.Folder = None,
-    mask: of_run.Mask = None,
-    names: of_run.MaskNames = None,
-    sphere: of_run.Spheres = None,
-    lesions: of_run.Foci = None,
-    kind: of_run.Kind = None,
-    resample: of_run.ToGrid = False,
-    scan: of_run.MeasuredScan = None,
-    frame: of_run.FrameNumber = None,
-    interval: of_run.Level = None,
-    sr: of_run.Report = None,
+    run: measurement_options.Run,
+    output: measurement_options.Folder = None,
+    mask: measurement_options.Mask = None,
+    names: measurement_options.MaskNames = None,
+    sphere: measurement_options.Spheres = None,
+    lesions: measurement_options.Foci = None,
+    kind: measurement_options.Kind = None,
+    resample: measurement_options.ToGrid = False,
+    scan: measurement_options.MeasuredScan = None,
+    frame: measurement_options.FrameNumber = None,
+    interval: measurement_options.Level = None,
+    sr: measurement_options.Report = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:

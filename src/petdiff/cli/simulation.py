@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from petdiff.cli.options import many as of_many
-from petdiff.cli.options import simulation as of_patient
+from petdiff.cli.options import many as many_options
+from petdiff.cli.options import simulation as simulation_options
 from petdiff.cli.options.model import Device, Seed
 from petdiff.cli.options.result import Out, OutDefault, Quiet
 from petdiff.commands.values import doses
@@ -14,18 +14,18 @@ from petdiff.terminal import print_result
 
 def simulate(
     output: Out,
-    tracer: of_patient.Tracer = None,
-    extent: of_patient.Extent = None,
-    no_lesions: of_patient.NoLesions = False,
-    seed: of_patient.FirstSeed = None,
-    patients: of_patient.Patients = 1,
-    labels: of_patient.LabelMap = None,
-    names: of_patient.LabelMapNames = None,
-    again: of_patient.EarlierScan = None,
-    scanner: of_patient.Scanner = None,
-    dose: of_patient.Doses = None,
-    voxel_size: of_patient.ImageVoxelSize = None,
-    cluster: of_many.Cluster = None,
+    tracer: simulation_options.Tracer = None,
+    extent: simulation_options.Extent = None,
+    no_lesions: simulation_options.NoLesions = False,
+    seed: simulation_options.FirstSeed = None,
+    patients: simulation_options.Patients = 1,
+    labels: simulation_options.LabelMap = None,
+    names: simulation_options.LabelMapNames = None,
+    again: simulation_options.EarlierScan = None,
+    scanner: simulation_options.Scanner = None,
+    dose: simulation_options.Doses = None,
+    voxel_size: simulation_options.ImageVoxelSize = None,
+    cluster: many_options.Cluster = None,
     quiet: Quiet = False,
 ) -> None:
     """Simulate patients: full-dose scan, low-dose scans, true activity, organs and lesions."""

@@ -19,8 +19,8 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Done:
-    """The paths to print, and the exit code: 1 where some of many scans have no result."""
+class DenoiseResult:
+    """The paths to print, and the exit code: 1 if some of many scans have no result."""
 
     files: Sequence[Path]
     exit_code: int = 0
@@ -34,19 +34,19 @@ def denoise_inputs(
     shard: str | None = None,
     cluster: str | None = None,
     quiet: bool = False,
-) -> Done:
+) -> DenoiseResult:
     """Denoise one scan, or each scan of a folder, a list, a pattern or several inputs.
 
     request  how to read, denoise and write each scan; its own path is not used
 
     Raises PetdiffError or a subclass where no scan could be begun.
     """
-    one = inputs[0] if len(inputs) == 1 and shard is None and cluster is None else None
+    single = inputs[0] if len(inputs) == 1 and shard is None and cluster is None else None
     found: Jobs | None = None
-    if one is not None:
-        found = _found_in_folder(one, output, request)
-        if found is None and not (is_list(one) or is_pattern(one)):
-            return Done(denoise_file(replace(request, scan=one), output, quiet=quiet))
+    if single is not None:
+        found = _several_in_folder(single, output, request)
+        if found is None and not (is_list(single) or is_pattern(single)):
+            return DenoiseResult(denoise_file(replace(request, scan=single), output, quiet=quiet))
     if request.series is not None:
         raise UsageError("`series` is for one scan: leave it out, or give it in a list of scans")
     from petdiff.many.run import run_many
@@ -56,24 +56,24 @@ def denoise_inputs(
         inputs, output, request, found=found, shard=shard, cluster=cluster, progress=progress
     )
     if result.failed:
-        _tell(result.failed, len(result.rows), result.files[0])
-    return Done(result.files, int(bool(result.failed)))
+        _print_failures(result.failed, len(result.rows), result.files[0])
+    return DenoiseResult(result.files, int(bool(result.failed)))
 
 
-def _found_in_folder(path: Path, output: Path, request: Request) -> Jobs | None:
-    """Return the scans of a folder that holds several; None for one scan, and for no folder."""
+def _several_in_folder(path: Path, output: Path, request: Request) -> Jobs | None:
+    """Return the scans of a folder if it holds several, or results of an earlier run; else None."""
     path = path.expanduser()
     if request.series is not None or not path.is_dir():
         return None
     try:
         found = find_jobs([path], request, output)
     except InputRefused:
-        return None  # read as one scan, the folder is refused with what it holds
-    goes_on = (output / FOLDER).is_dir()
-    return found if found.readable > 1 or goes_on else None
+        return None  # reading the folder as one scan raises an error that says what it holds
+    is_resumed = (output / FOLDER).is_dir()
+    return found if found.readable > 1 or is_resumed else None
 
 
-def _tell(failed: Sequence[ScanRow], total: int, summary: Path) -> None:
+def _print_failures(failed: Sequence[ScanRow], total: int, summary: Path) -> None:
     shown = "; ".join(f"{row.scan}: {row.reason}" for row in failed[:_SHOWN])
     more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
     print_message(

@@ -1,10 +1,10 @@
-"""`petdiff train`: a model from simulated scans or from the user's own."""
+"""`petdiff train`: train a model on simulated scans or on the user's own."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
+from petdiff.io import Units
 from petdiff.progress import Progress
 from petdiff.training.recipe import read_recipe
 from petdiff.training.run import TrainOptions, train
@@ -20,13 +20,14 @@ def train_model(
     config: Path | None = None,
     resume: bool = False,
     device: str = "auto",
-    units: Literal["suv", "bqml"] | None = None,
+    units: Units | None = None,
     suv_factor: float | None = None,
     quiet: bool = False,
 ) -> Path:
-    """Train as the command line asks; returns the path of the model file.
+    """Train with the options of the command line; returns the path of the model file.
 
-    init, preset  model to start from, and size of the network, whatever the file `config` says
+    init    model to start from; overrides the file `config`
+    preset  size of the network; overrides the file `config`
     """
     options = TrainOptions(
         method=method,

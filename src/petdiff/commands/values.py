@@ -1,4 +1,4 @@
-"""Turn the text of an option into its value; the error names the option."""
+"""Parse the text of options. Errors name the option."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from petdiff.units import drf_of
 
 
 def millimetres(text: str | None) -> tuple[float, float, float] | None:
-    """Return three sizes from "1.65,1.65,2", or one for all three."""
+    """Return three sizes in mm from "1.65,1.65,2", or from one number."""
     if text is None:
         return None
     sizes = numbers(text, "--voxel-size")
@@ -18,7 +18,7 @@ def millimetres(text: str | None) -> tuple[float, float, float] | None:
 
 
 def low_dose(text: str | None) -> float | None:
-    """Return the dose reduction factor of a share of the full dose that is below 1."""
+    """Return the dose reduction factor of a share. Raises UsageError for the full dose."""
     if text is None:
         return None
     drf = drf_of(text)
@@ -28,13 +28,13 @@ def low_dose(text: str | None) -> float | None:
 
 
 def doses(text: str | None) -> tuple[float, ...] | None:
-    """Return the dose reduction factors of shares with commas between them."""
+    """Return the dose reduction factors of shares that are separated by commas."""
     return None if text is None else tuple(map(drf_of, text.split(",")))
 
 
 def numbers(text: str, option: str) -> tuple[float, ...]:
-    """Return numbers that have commas between them."""
+    """Return numbers that are separated by commas."""
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise UsageError(f"{option} {text}: give numbers with commas between them") from None
+        raise UsageError(f"{option} {text}: give numbers separated by commas") from None

@@ -1,4 +1,4 @@
-"""Find the user's own full-dose scans, of which there are no low-dose twins, and whose they are."""
+"""Find the user's own full-dose scans and their patients, where there are no low-dose scans."""
 
 from __future__ import annotations
 
@@ -9,38 +9,28 @@ from pathlib import Path
 
 from petdiff.data.layouts import dose_in_name, dose_text
 from petdiff.image import PETImage
-from petdiff.io import Units, read_static
+from petdiff.io import Units
 from petdiff.io.formats import stem_of
+from petdiff.io.read_options import ReadOptions
 from petdiff.io.scan_search import FoundScan, find_scans
 from petdiff.units import counted
 
 
 @dataclass(frozen=True)
-class FullDoseScan:
-    """A full-dose scan without a low-dose twin.
+class FullDoseScan(ReadOptions):
+    """A full-dose scan without low-dose scans of the same patient, and how to read it.
 
-    name     of the scan, once in a data set
-    patient  whose scan it is: all scans of a patient train, or all validate
-    path, series, recursive, units, suv_factor  as in petdiff.read
+    name     of the scan, unique in a data set
+    patient  of the scan; all scans of a patient are for training, or all for validation
     """
 
     name: str
     patient: str
     path: Path
-    series: str | None = None
-    recursive: bool = True
-    units: Units | None = None
-    suv_factor: float | None = None
 
     def read(self) -> PETImage:
         """Read the scan. Raises InputRefused as `petdiff.read` does, and for several frames."""
-        return read_static(
-            self.path,
-            series=self.series,
-            units=self.units,
-            suv_factor=self.suv_factor,
-            recursive=self.recursive,
-        )
+        return self.read_static(self.path)
 
 
 def find_full_dose(
@@ -77,20 +67,28 @@ def find_full_dose(
         f"{counted(len(set(patients)), 'patient')}, which will be thinned"
     )
     return [
-        FullDoseScan(scan.name, patient, scan.path, scan.series, scan.recursive, units, suv_factor)
+        FullDoseScan(
+            scan.name,
+            patient,
+            scan.path,
+            series=scan.series,
+            units=units,
+            suv_factor=suv_factor,
+            recursive=scan.recursive,
+        )
         for scan, patient in zip(chosen, patients, strict=True)
     ]
 
 
 def _dose(folder: Path, scan: FoundScan) -> float | None:
-    """Return the dose reduction factor that the name of a scan, or of a folder above it, tells."""
+    """Return the dose reduction factor in the name of a scan or of a folder above it, or None."""
     parts = [*scan.path.relative_to(folder).parent.parts, stem_of(scan.path)]
     doses = [found[1] for part in parts if (found := dose_in_name(part))]
     return doses[-1] if doses else None
 
 
 def _patients(folder: Path, scans: Sequence[FoundScan]) -> list[str]:
-    """Return whose each scan is."""
+    """Return the patient of each scan."""
     known = Counter(scan.patient for scan in scans if scan.patient)
     return [
         scan.patient if scan.patient and len(known) > 1 else _entry(folder, scan) for scan in scans

@@ -1,4 +1,4 @@
-"""Choose place, sidecar and provenance of a denoised scan in a BIDS derivative."""
+"""The file names, sidecars and provenance of a denoised scan in a BIDS derivative."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from petdiff.io.volume_source import stored_unit
 
 
 def derivative_of(scan: Path, output: Path, to: str | None) -> BidsDerivative | None:
-    """Return the place of a scan's results in a BIDS derivative; None where none is wanted.
+    """Return the BIDS derivative for the results of a scan; None if they are written otherwise.
 
-    One is wanted by `to` bids, and where nothing is said, a scan of a BIDS data set is denoised
-    into a folder of `derivatives`. Raises UsageError for `to` bids of any other scan.
+    The results are a BIDS derivative if `to` is bids, or if `to` is None, the scan is in a BIDS
+    data set and `output` is in a folder `derivatives`. Raises UsageError if `to` is bids and the
+    scan is in no BIDS data set.
     """
     if to not in (None, "bids"):
         return None
@@ -28,7 +29,7 @@ def derivative_of(scan: Path, output: Path, to: str | None) -> BidsDerivative | 
         if to is None:
             return None
         raise UsageError(
-            f"`to` bids: {scan.name} is no PET scan of a BIDS data set "
+            f"`to` bids: {scan.name} is not a PET scan of a BIDS data set "
             "(sub-*/[ses-*/]pet/sub-*_pet.nii.gz); use `to` nifti"
         )
     if to is None and Path(output).absolute().parent.name != "derivatives":
@@ -37,7 +38,7 @@ def derivative_of(scan: Path, output: Path, to: str | None) -> BidsDerivative | 
 
 
 def provenance(run: DenoisingRecord, interval: float | None) -> dict[str, str | int | float]:
-    """Return what a sidecar says of a run: model, digest and settings."""
+    """Return the fields of a sidecar about a run: model, its SHA-256 and settings."""
     return {
         "Model": Path(run.model.name).name,
         "ModelSHA256": run.model.sha256,
@@ -51,5 +52,5 @@ def provenance(run: DenoisingRecord, interval: float | None) -> dict[str, str | 
 
 
 def unit_name(scan: PETImage | PETFrames) -> str:
-    """Return the unit that a scan is written in, in the words of BIDS."""
+    """Return the BIDS name of the unit that a scan is written in."""
     return bids_unit(stored_unit(scan.first if isinstance(scan, PETFrames) else scan))

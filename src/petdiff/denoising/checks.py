@@ -1,6 +1,6 @@
-"""Checks of a run: whether the model knows such scans, and whether the data support the result.
+"""Two checks of a run: the alarm for unusual scans, and the audit of the result.
 
-Neither changes the result; where a check cannot be made, a line says why.
+They do not change the result. If a check cannot be made, a warning states the reason.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ if TYPE_CHECKING:
 
 
 class Checks(NamedTuple):
-    """What the checks found; None where there was none."""
+    """The results of the checks; None for a check that was not made."""
 
     alarm: AlarmRecord | None
     audit: AuditRecord | None
 
 
-def alarm_of(scan: PETImage, model: Model, progress: Progress) -> AlarmRecord | None:
-    """Return how unlike the model's ordinary scans a scan is; None where the model has none."""
+def check_alarm(scan: PETImage, model: Model, progress: Progress) -> AlarmRecord | None:
+    """Compare a scan with the scans that the model was tested on; None if it has no reference."""
     from petdiff.methods.model import weights_path
 
     reference = load_reference(weights_path(model.name), model.sha256)
     if reference is None:
         return None
-    found = alarm(scan, reference)
-    if found.alarm:
-        progress.print(f"warning this scan is {found.sentence}")
-    return found
+    record = alarm(scan, reference)
+    if record.alarm:
+        progress.print(f"warning this scan is {record.sentence}")
+    return record
 
 
-def audit_of(measured: PETImage, denoised: PETImage, progress: Progress) -> AuditRecord | None:
-    """Return the audit of a result, or None after a warning that says why there is none."""
+def check_audit(measured: PETImage, denoised: PETImage, progress: Progress) -> AuditRecord | None:
+    """Audit a result; None after a warning if that is not possible."""
     try:
         return audit(measured, denoised).record
     except InputRefused as problem:

@@ -1,4 +1,4 @@
-"""What a denoised scan of frames gets: their mean for the pictures, a row for each."""
+"""Figures of a denoised scan of several frames: their mean, and a row for each frame."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def mean_result(result: FramesResult) -> Result:
-    """Return the mean over the denoised frames, with its uncertainty (noise is independent)."""
+    """Return the mean over the denoised frames, with its uncertainty (independent noise)."""
     from petdiff.inference.denoise import Result
 
     uncertainty = None
@@ -31,14 +31,14 @@ def mean_result(result: FramesResult) -> Result:
 
 
 def with_frame_figures(measured: PETFrames, result: FramesResult) -> FramesResult:
-    """Add to each frame's row what denoising did to it, within the body of the mean scan.
+    """Add figures to each frame's row, measured within the body mask of the mean scan.
 
     mean_measured, mean_denoised  mean value in the body, in the unit of the image
-    noise_removed                 root mean square of what was taken away, over mean_denoised
+    noise_removed                 root mean square of measured - denoised, over mean_denoised
     relative_change               of the whole frame's activity, denoised / measured - 1
     """
-    shown = result.image.mean()
-    body = body_mask(shown.values, shown.spacing_mm)
+    mean = result.image.mean()
+    body = body_mask(mean.values, mean.spacing_mm)
     rows = tuple(
         row.model_copy(update=_figures(before, after, body))
         for row, before, after in zip(
@@ -54,11 +54,11 @@ def _figures(before: PETImage, after: PETImage, body: np.ndarray) -> dict[str, f
     change = relative_change(whole_before, whole_after)
     if not body.any():
         return {"relative_change": change}
-    inside, kept = (v.values[body].astype(np.float64) for v in (before, after))
-    mean = float(kept.mean())
-    removed = float(np.sqrt(np.square(inside - kept).mean()))
+    measured, denoised = (image.values[body].astype(np.float64) for image in (before, after))
+    mean = float(denoised.mean())
+    removed = float(np.sqrt(np.square(measured - denoised).mean()))
     return {
-        "mean_measured": float(inside.mean()),
+        "mean_measured": float(measured.mean()),
         "mean_denoised": mean,
         "noise_removed": removed / mean if mean > 0 else None,
         "relative_change": change,
@@ -66,7 +66,7 @@ def _figures(before: PETImage, after: PETImage, body: np.ndarray) -> dict[str, f
 
 
 def frames_text(scan: PETFrames) -> str:
-    """Return the frames for a person: 20 dynamic frames of 10 to 300 s."""
+    """Describe the frames: 20 dynamic frames of 10 to 300 s."""
     durations_s = [timing.duration_s for timing in scan.timings if timing.duration_s]
     text = f"{len(scan)} {scan.kind} frames"
     if len(durations_s) < len(scan):

@@ -1,4 +1,4 @@
-"""The bounds of each voxel at a level, as two volumes beside the denoised scan."""
+"""Write the interval of each voxel as two volumes: lower and upper bound."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from petdiff.denoising.beside import write_beside
+from petdiff.denoising.extra_volumes import write_extra_volume
 from petdiff.errors import InputRefused, UsageError
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Intervals:
-    """Hold what intervals need: their level, the model's calibration, the dose if known."""
+    """The level of the intervals, the model's calibration and, if known, the scan's dose."""
 
     level: float
     calibration: Calibration
@@ -33,7 +33,7 @@ class Intervals:
         folder: Path,
         file_format: OutputFormat,
     ) -> None:
-        """Write both bounds of each voxel; frames have those of scans of their own."""
+        """Write both bounds of each voxel. Each frame is treated as a scan of its own."""
         from petdiff.uncertainty.intervals import VoxelIntervals, voxel_intervals
 
         bounds = [
@@ -44,19 +44,19 @@ class Intervals:
             scan: PETImage | PETFrames = volumes[0]
             if isinstance(denoised, PETFrames):
                 scan = denoised.with_frames(volumes)
-            write_beside(scan, name, folder, file_format)
+            write_extra_volume(scan, name, folder, file_format)
 
 
 def _volumes(scan: PETImage | PETFrames) -> tuple[PETImage, ...]:
     return scan.frames if isinstance(scan, PETFrames) else (scan,)
 
 
-def intervals_of(
+def prepare_intervals(
     level: float | None, scan: PETImage, model: Model, options: DenoiseOptions
 ) -> Intervals | None:
-    """Return what intervals at `level` take, before anything is computed; None without a level.
+    """Check that intervals at `level` can be computed; None without a level.
 
-    Raises UsageError or InputRefused, saying why there are none.
+    Raises UsageError or InputRefused with the reason why they cannot.
     """
     from petdiff.methods.base import image_steps
     from petdiff.uncertainty.intervals import calibration_of
@@ -65,13 +65,13 @@ def intervals_of(
         return None
     if options.voxel_mm is not None:
         raise UsageError(
-            "`interval`: answers at other voxels were not calibrated; leave `voxel_mm` out"
+            "`interval`: results at other voxel sizes were not calibrated; leave `voxel_mm` out"
         )
     calibration = calibration_of(model)
     steps = image_steps(model.method, options.samples, options.steps)
     if steps != calibration.steps:
         raise UsageError(
-            f"`interval`: answers in {steps} steps were not calibrated; leave `steps` out"
+            f"`interval`: results of {steps} steps were not calibrated; leave `steps` out"
         )
     if reason := calibration.dose_refused(options.drf):
         raise InputRefused(reason)

@@ -1,4 +1,4 @@
-"""The pictures and the page of a denoised scan; they inform, and may fail without losing it."""
+"""Draw the pictures and the page of a denoised scan. If they fail, the result is still kept."""
 
 from __future__ import annotations
 
@@ -22,20 +22,19 @@ def draw_curves(measured: PETFrames, result: FramesResult, path: Path) -> None:
     """Draw the activity of each frame before and after."""
     from petdiff.report.time_activity import write_time_activity
 
-    of = f"{title(result.record)} · {counted(len(measured), 'frame')}"
-    write_time_activity(path, measured, result.image, title=of)
+    heading = f"{title(result.record)} · {counted(len(measured), 'frame')}"
+    write_time_activity(path, measured, result.image, title=heading)
 
 
 def draw_preview(request: Request, image: PETImage, result: Result, path: Path) -> None:
-    """Draw the scan, what was denoised and the difference."""
+    """Draw the measured scan, the denoised scan and their difference."""
     from petdiff.report.preview import write_preview
 
     spread = None if result.uncertainty is None else result.uncertainty.values
     device, frames = result.record.device, result.record.frames
-    of = f"mean of {counted(len(frames), 'frame')} · " if frames else ""
-    note = (
-        f"{request.scan.resolve().name} · {of}{grid_text(image)} · stored {image.unit} · {device}"
-    )
+    mean_of = f"mean of {counted(len(frames), 'frame')} · " if frames else ""
+    name = request.scan.resolve().name
+    note = f"{name} · {mean_of}{grid_text(image)} · stored {image.unit} · {device}"
     write_preview(path, image, result.image, spread, title=title(result.record), note=note)
 
 
@@ -47,7 +46,7 @@ def make_page(
     folder: Path,
     progress: Progress,
 ) -> None:
-    """Write report.html, and say where the 3-D viewer is missing."""
+    """Write report.html. Print a note if this installation has no 3-D viewer."""
     from petdiff.report.page import write_page
     from petdiff.report.volume_viewer import WITHOUT_VIEWER, has_viewer
 
@@ -66,7 +65,7 @@ def make_page(
 
 
 def title(record: DenoisingRecord) -> str:
-    """Return the run in a few words: model, steps, samples, dose if known, seed."""
+    """Return a title for the run: model, steps, samples, dose if known, seed."""
     words = [Path(record.model.name).name, counted(record.steps, "step")]
     if record.samples > 1:
         words.append(counted(record.samples, "sample"))
@@ -76,7 +75,7 @@ def title(record: DenoisingRecord) -> str:
 
 
 def grid_text(image: PETImage) -> str:
-    """Return the grid for a person: 192 × 288 × 520 voxels of 1.65 × 1.65 × 1.65 mm."""
+    """Describe the grid: 192 × 288 × 520 voxels of 1.65 × 1.65 × 1.65 mm."""
     shape = " × ".join(str(n) for n in image.shape)
     size = " × ".join(f"{mm:.4g}" for mm in image.spacing_mm)
     return f"{shape} voxels of {size} mm"

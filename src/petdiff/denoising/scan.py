@@ -1,4 +1,4 @@
-"""One scan in; a folder with the denoised scan, its uncertainty, pictures and a record out."""
+"""Denoise one scan file and write the results: scan, uncertainty, pictures, page and run.json."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from petdiff import __version__
 from petdiff.data.fingerprint import scan_fingerprint
-from petdiff.denoising.beside import write_beside
 from petdiff.denoising.bids import derivative_of, provenance, unit_name
-from petdiff.denoising.checks import Checks, alarm_of, audit_of
+from petdiff.denoising.checks import Checks, check_alarm, check_audit
+from petdiff.denoising.extra_volumes import write_extra_volume
 from petdiff.denoising.frames import frames_text, mean_result, with_frame_figures
-from petdiff.denoising.interval import intervals_of
+from petdiff.denoising.interval import prepare_intervals
 from petdiff.denoising.pictures import (
     draw_curves,
     draw_preview,
@@ -38,22 +38,22 @@ if TYPE_CHECKING:
     from petdiff.methods.model import Model
 
 
-_FASTER = "fewer steps or samples, a GPU or the default model are faster"
+_HINT = "fewer steps or samples, a GPU or the default model are faster"
 
 
 @dataclass(frozen=True)
 class Denoised:
-    """What was written for a scan: the files of its folder, and the content of its run.json."""
+    """The files that were written for a scan, and the content of its run.json."""
 
     files: tuple[Path, ...]
     record: RunRecord
 
 
 def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list[Path]:
-    """Denoise one scan into the new folder `output`; returns the paths of what it holds.
+    """Denoise one scan into the new folder `output`; returns the paths of its files.
 
     The folder appears whole or not at all. Where the result is a BIDS derivative, `output` is a
-    data set to which the scan is added. Raises PetdiffError and its kinds.
+    data set to which the scan is added. Raises PetdiffError or a subclass.
     """
     return list(denoise_scan(request, output, progress=Progress(quiet)).files)
 
@@ -63,9 +63,9 @@ def denoise_scan(
 ) -> Denoised:
     """Denoise one scan into the new folder `output`, as `denoise_file` does.
 
-    model     a loaded one, so that several scans are denoised without loading it for each; None:
-              the one that the request names is loaded
-    progress  what is told of the run, and its times; None: nothing is printed
+    model     a loaded model, for callers that denoise several scans; None: the model that the
+              request names is loaded
+    progress  prints messages and measures the stages; None: nothing is printed
     """
     progress = Progress(quiet=True) if progress is None else progress
     bids = derivative_of(request.scan, output, request.to)
@@ -74,36 +74,40 @@ def denoise_scan(
     with whole_folder(output) if bids is None else whole_additions(output) as folder:
         with progress.stage("reading"):
             scan = request.read()
-            known = scan_fingerprint(scan)
+            fingerprint = scan_fingerprint(scan)
         # Pictures and figures of a scan of frames show the mean over them.
         image = scan.mean() if isinstance(scan, PETFrames) else scan
-        file_format = "bids" if bids is not None else output_format(request, image)
+        file_format = "bids" if bids is not None else output_format(request.scan, request.to, image)
         require_free(output, result_bytes(request, scan))
-        model = _announced(request, image, model, progress)
-        warned = alarm_of(image, model, progress)
-        intervals = intervals_of(request.interval, image, model, request.options)
+        model = _load_and_announce(request, image, model, progress)
+        alarm = check_alarm(image, model, progress)
+        intervals = prepare_intervals(request.interval, image, model, request.options)
         if file_format == "dicom" and image.facts.get("multi_frame"):
             progress.print("format  single-frame PET slices; the source is multi-frame DICOM")
         if isinstance(scan, PETFrames):
             progress.print(f"frames  {frames_text(scan)}; each is denoised as a scan of its own")
-        with progress.stage("denoising", hint=_FASTER) as tick:
-            found = _denoise(request, scan, model, tick)
+        with progress.stage("denoising", hint=_HINT) as tick:
+            result = _denoise(request, scan, model, tick)
         with progress.stage("writing"):
-            _write(found, folder, file_format)
+            _write(result, folder, file_format)
             if intervals is not None:
-                intervals.write(scan, found.image, folder, file_format)
-                _say_uncalibrated(found, progress)
-        record = _inform(request, scan, known, found, file_format, folder, progress, warned)
+                intervals.write(scan, result.image, folder, file_format)
+                _warn_uncalibrated(result, progress)
+        record = _write_record(
+            request, scan, fingerprint, result, file_format, folder, progress, alarm
+        )
         names = sorted(Path(entry.name) for entry in folder.iterdir())
         if bids is not None:
-            made = provenance(record.denoising, request.interval)
-            names = bids.arrange(folder, unit_name(scan), made)
+            source = provenance(record.denoising, request.interval)
+            names = bids.arrange(folder, unit_name(scan), source)
             bids.describe()
     return Denoised(tuple(Path(output) / name for name in names), record)
 
 
-def _announced(request: Request, image: PETImage, model: Model | None, progress: Progress) -> Model:
-    """Return the model, loaded if it is not yet, and say what will run on what before it does."""
+def _load_and_announce(
+    request: Request, image: PETImage, model: Model | None, progress: Progress
+) -> Model:
+    """Return the loaded model, and print scan, unit, dose, model and device before the run."""
     from petdiff.device import describe_device, resolve_device
     from petdiff.methods.model import load_model
 
@@ -152,46 +156,46 @@ def _write(result: Result | FramesResult, folder: Path, file_format: OutputForma
     name = f"denoised{SUFFIX[file_format]}"
     write(result.image, folder / name, derivation)
     if result.uncertainty is not None:
-        write_beside(result.uncertainty, "uncertainty", folder, file_format)
+        write_extra_volume(result.uncertainty, "uncertainty", folder, file_format)
 
 
-def _say_uncalibrated(found: Result | FramesResult, progress: Progress) -> None:
-    empty = [str(row.frame) for row in found.record.frames if row.unchanged]
+def _warn_uncalibrated(result: Result | FramesResult, progress: Progress) -> None:
+    empty = [str(row.frame) for row in result.record.frames if row.unchanged]
     if empty:
         progress.print(
-            f"warning no activity in frame {', '.join(empty)}: left as it was, and the bounds of "
-            "its voxels are not calibrated"
+            f"warning no activity in frame {', '.join(empty)}: it was not changed, and the bounds "
+            "of its voxels are not calibrated"
         )
 
 
-def _inform(
+def _write_record(
     request: Request,
     scan: PETImage | PETFrames,
-    known: str,
-    found: Result | FramesResult,
+    fingerprint: str,
+    denoised: Result | FramesResult,
     file_format: OutputFormat,
     folder: Path,
     progress: Progress,
-    warned: AlarmRecord | None,
+    alarm: AlarmRecord | None,
 ) -> RunRecord:
-    """Write pictures, page and record; the pictures and the page may fail and lose nothing."""
+    """Write pictures, page and run.json. Pictures and page may fail without losing the result."""
     image = scan.mean() if isinstance(scan, PETFrames) else scan
-    if isinstance(scan, PETFrames) and isinstance(found, FramesResult):
-        found = with_frame_figures(scan, found)
+    if isinstance(scan, PETFrames) and isinstance(denoised, FramesResult):
+        denoised = with_frame_figures(scan, denoised)
         with progress.stage("curves"), progress.optional(folder / "frames.png"):
-            draw_curves(scan, found, folder / "frames.png")
-    result = mean_result(found) if isinstance(found, FramesResult) else found
-    with ThreadPoolExecutor(1) as beside:
-        audited = beside.submit(audit_of, image, result.image, progress)
+            draw_curves(scan, denoised, folder / "frames.png")
+    result = mean_result(denoised) if isinstance(denoised, FramesResult) else denoised
+    with ThreadPoolExecutor(1) as executor:
+        audit = executor.submit(check_audit, image, result.image, progress)
         with progress.stage("preview"), progress.optional(folder / "preview.png"):
             draw_preview(request, image, result, folder / "preview.png")
-        with progress.stage("audit"):  # what it takes longer than the picture
-            checks = Checks(warned, audited.result())
+        with progress.stage("audit"):  # the time that it takes longer than the picture
+            checks = Checks(alarm, audit.result())
     before, after = image.values, result.image.values
     change = activity_change(before, after, image.spacing_mm, in_suv=image.in_suv)
 
     def record() -> RunRecord:
-        return _record(request, image, known, result, file_format, progress, checks, change)
+        return _record(request, image, fingerprint, result, file_format, progress, checks, change)
 
     with progress.stage("page"), progress.optional(folder / "report.html"):
         make_page(request, image, result, record(), folder, progress)
@@ -205,7 +209,7 @@ def _inform(
 def _record(
     request: Request,
     image: PETImage,
-    known: str,
+    fingerprint: str,
     result: Result,
     file_format: OutputFormat,
     progress: Progress,
@@ -214,7 +218,7 @@ def _record(
 ) -> RunRecord:
     return RunRecord(
         options=request.run_options(),
-        input=ScanFacts.of(image).model_copy(update={"fingerprint": known}),
+        input=ScanFacts.of(image).model_copy(update={"fingerprint": fingerprint}),
         output_form=file_format,
         denoising=result.record,
         activity=change,

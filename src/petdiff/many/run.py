@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Unpack
 
 from petdiff import __version__
 from petdiff.cluster.connection import Cluster, connected, is_local
@@ -15,6 +15,7 @@ from petdiff.errors import PetdiffError, UsageError
 from petdiff.inference.options import DenoiseOptions, DenoiseSettings
 from petdiff.inference.run_record import OutputFormat
 from petdiff.inference.session import Session
+from petdiff.io import Units
 from petdiff.many.jobs import Job, Jobs, find_jobs, shard_of
 from petdiff.many.rows import ScanRow, is_current, read_row, store_row
 from petdiff.many.summary import write_summary
@@ -46,7 +47,7 @@ def denoise_many(
     output: str | Path,
     model: str | Path = "flow3d",
     *,
-    units: Literal["suv", "bqml"] | None = None,
+    units: Units | None = None,
     suv_factor: float | None = None,
     to: OutputFormat | None = None,
     interval: float | None = None,
@@ -72,8 +73,8 @@ def denoise_many(
     given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     options = DenoiseOptions.of(settings)
     template = Request(
-        Path(), str(model), options, None, units, suv_factor, to, interval
-    )  # of each scan
+        Path(), str(model), options, to, interval, units=units, suv_factor=suv_factor
+    )
     return run_many(
         [Path(one) for one in given],
         Path(output),

@@ -6,10 +6,11 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from petdiff.denoising.request import Request
 from petdiff.errors import InputRefused, PetdiffError
+from petdiff.io import Units
 from petdiff.units import drf_of
 
 _COLUMNS = ("scan", "name", "series", "dose", "units", "suv_factor")
@@ -90,7 +91,7 @@ def _scan(path: Path, number: int, row: Mapping[str, str | None], default: Reque
             scan=path.absolute().parent / Path(value("scan")).expanduser(),
             options=options,
             series=value("series") or default.series,
-            units=cast(Literal["suv", "bqml"], units) if units else default.units,
+            units=cast(Units, units) if units else default.units,
             suv_factor=factor,
         ),
     )

@@ -1,4 +1,4 @@
-"""Volumes beside the denoised scan: its uncertainty and the bounds of its intervals."""
+"""Write the uncertainty and the interval bounds of a denoised scan next to it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from petdiff.inference.run_record import SUFFIX, OutputFormat
 from petdiff.io import write
 
 
-def write_beside(
+def write_extra_volume(
     scan: PETImage | PETFrames, name: str, folder: Path, file_format: OutputFormat
 ) -> None:
-    """Write a volume beside a result of a file_format; beside DICOM it is NIfTI.
+    """Write a volume in the format of the result, or as NIfTI where the result is DICOM.
 
-    It holds the scan's values and not its stored unit, except in a BIDS derivative, whose volumes
-    are all in the unit of the measured scan.
+    In a BIDS derivative it is in the stored unit of the measured scan, elsewhere in the unit of
+    `scan.values`.
     """
     file = folder / f"{name}{SUFFIX[file_format] or '.nii.gz'}"
     if file_format == "bids":
         write(scan, file)
     elif isinstance(scan, PETFrames):
-        write(scan.with_frames([_bare(frame) for frame in scan]), file)
+        write(scan.with_frames([_without_source(frame) for frame in scan]), file)
     else:
-        write(_bare(scan), file)
+        write(_without_source(scan), file)
 
 
-def _bare(image: PETImage) -> PETImage:
+def _without_source(image: PETImage) -> PETImage:
     return replace(image, stored_per_value=1.0, source=None)
