@@ -52,8 +52,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Found on first use: `import petdiff` costs nothing, and only what computes imports torch.
-_HOMES = {
+# The module of each public name. A module is imported when its name is first used, so that
+# `import petdiff` is fast and functions that need no torch do not import it.
+_MODULES = {
     "PETImage": "petdiff.image",
     "PETFrames": "petdiff.frames",
     "read": "petdiff.io",
@@ -93,14 +94,14 @@ _HOMES = {
     "TrainOptions": "petdiff.training.run",
     "Recipe": "petdiff.training.recipe",
 }
-__all__ = ["__version__", *_HOMES]
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'petdiff' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_MODULES])

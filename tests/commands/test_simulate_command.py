@@ -236,7 +236,7 @@ def test_more_patients_are_added_and_of_the_same_settings_only(
     for options, changed in (("--seed 1", "seed"), ("--tracer psma", "patient")):
         assert run("-o", out, "--patients", 4, *SMALL, *options.split()) == 2
         said = capsys.readouterr().err
-        assert f"patient_0000 holds a patient of other settings ({changed})" in said
+        assert f"patient_0000 holds a patient with other settings ({changed})" in said
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
     assert run("-o", tmp_path / "mine", "--patients", 4, *SMALL) == 2

@@ -1,1 +1,1 @@
-"""Do what the commands promise, one file each; `petdiff.cli` has the functions with options."""
+"""What each command does, one file per command; `petdiff.cli` has their options."""

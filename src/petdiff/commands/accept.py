@@ -16,26 +16,26 @@ from petdiff.runs import whole_file, write_json
 def accept_scans(plan: Plan, output: Path, *, quiet: bool = False) -> Iterator[str | Path]:
     """Run the test and write summary.json and report.html; yields a line per dose and the paths."""
     progress = Progress(quiet)
-    found = accept(plan, output, progress=progress)
+    acceptance = accept(plan, output, progress=progress)
     page, summary = output / "report.html", output / "summary.json"
     with progress.stage("page"), whole_file(page, replace=True) as unfinished:
-        write_acceptance(unfinished, found)
+        write_acceptance(unfinished, acceptance)
     with whole_file(summary, replace=True) as unfinished:
-        write_json(unfinished, _summary(found, progress))
-    for verdict in found.verdicts:
-        yield verdict_text(verdict, found)
+        write_json(unfinished, _summary(acceptance, progress))
+    for verdict in acceptance.verdicts:
+        yield verdict_text(verdict, acceptance)
     yield from (page, summary)
 
 
-def _summary(found: Acceptance, progress: Progress) -> dict[str, object]:
+def _summary(acceptance: Acceptance, progress: Progress) -> dict[str, object]:
     facts = RunFacts(seconds=dict(progress.seconds)).model_dump(mode="json")
     return {
-        "model": found.model,
-        "model_sha256": found.sha256,
-        "doses": list(found.plan.doses),
-        "filter_fwhm_mm": found.plan.filter_fwhm_mm,
-        "verdicts": [verdict.model_dump(mode="json") for verdict in found.verdicts],
-        "warnings": list(found.warnings),
-        "scans": [scan.model_dump(mode="json") for scan in found.scans],
-        "phantom": [row.model_dump(mode="json") for row in found.phantom],
+        "model": acceptance.model,
+        "model_sha256": acceptance.sha256,
+        "doses": list(acceptance.plan.doses),
+        "filter_fwhm_mm": acceptance.plan.filter_fwhm_mm,
+        "verdicts": [verdict.model_dump(mode="json") for verdict in acceptance.verdicts],
+        "warnings": list(acceptance.warnings),
+        "scans": [scan.model_dump(mode="json") for scan in acceptance.scans],
+        "phantom": [row.model_dump(mode="json") for row in acceptance.phantom],
     } | facts

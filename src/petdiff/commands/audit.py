@@ -1,4 +1,4 @@
-"""`petdiff audit`: what a denoised scan shows without the data's support, and what it has lost."""
+"""`petdiff audit`: find foci that a denoised scan has invented or lost."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _PLACE_COLUMNS = ("x_mm", "y_mm", "z_mm", "i", "j", "k", "diameter_mm")
 
 @dataclass(frozen=True)
 class Pair:
-    """The files to compare, and how they are read.
+    """The files to compare, and how to read them.
 
-    series  of DICOM folders that hold several
+    series  SeriesInstanceUIDs, for DICOM folders that hold several series
     alpha   as in `petdiff.audit`
     """
 
@@ -37,7 +37,7 @@ class Pair:
 
 
 class AuditFileRecord(RunFacts):
-    """The content of audit.json: the files, and what was found."""
+    """The content of audit.json: the files and the findings."""
 
     measured: FileName
     denoised: FileName
@@ -45,9 +45,9 @@ class AuditFileRecord(RunFacts):
 
 
 def audit_files(pair: Pair, output: Path, *, quiet: bool = False) -> str:
-    """Write audit.json, findings.csv, a page and a map per scale to the new folder.
+    """Write audit.json, findings.csv, a page and a deviation map per scale to the new folder.
 
-    Returns a table.
+    Returns the verdict and the findings as text.
     """
     progress = Progress(quiet)
     with whole_folder(output) as folder:
@@ -55,26 +55,26 @@ def audit_files(pair: Pair, output: Path, *, quiet: bool = False) -> str:
             measured, denoised = (_read(pair, path) for path in (pair.measured, pair.denoised))
             measured, denoised = _in_one_unit(measured, denoised)
         with progress.stage("auditing"):
-            found = audit(measured, denoised, alpha=pair.alpha)
+            result = audit(measured, denoised, alpha=pair.alpha)
         with progress.stage("writing"):
-            _write_maps(found, folder)
-            _write_table(folder / "findings.csv", found.record)
+            _write_maps(result, folder)
+            _write_table(folder / "findings.csv", result.record)
         with progress.stage("page"), progress.optional(folder / "audit.html"):
             names = pair.measured.resolve().name, pair.denoised.resolve().name
-            write_audit_page(folder / "audit.html", measured, denoised, found, names=names)
+            write_audit_page(folder / "audit.html", measured, denoised, result, names=names)
         record = AuditFileRecord(
             measured=str(pair.measured),
             denoised=str(pair.denoised),
-            audit=found.record,
+            audit=result.record,
             seconds=dict(progress.seconds),
             missing=dict(progress.missing),
         )
         write_json(folder / "audit.json", record)
-    return as_text(found.record)
+    return as_text(result.record)
 
 
 def as_text(record: AuditRecord) -> str:
-    """Return the verdict and a table of the findings for a person."""
+    """Return the verdict and a table of the findings as text."""
     if not record.findings:
         return record.verdict
     rows = [_COLUMNS, *(_cells(one) for one in record.findings)]
@@ -93,7 +93,7 @@ def _read(pair: Pair, path: Path) -> PETImage:
 
 
 def _in_one_unit(measured: PETImage, denoised: PETImage) -> tuple[PETImage, PETImage]:
-    """Return both scans as stored where one has no factor to SUV and both are stored alike."""
+    """Return both scans in their stored unit if only one of them has SUV; else unchanged."""
     if measured.in_suv == denoised.in_suv or measured.unit != denoised.unit:
         return measured, denoised
     return _as_stored(measured), _as_stored(denoised)
@@ -104,8 +104,8 @@ def _as_stored(image: PETImage) -> PETImage:
                    in_suv=False, stored_per_value=1.0)  # fmt: skip
 
 
-def _write_maps(found: Audit, folder: Path) -> None:
-    for diameter_mm, deviations in found.deviations.items():
+def _write_maps(result: Audit, folder: Path) -> None:
+    for diameter_mm, deviations in result.deviations.items():
         write(deviations, folder / f"deviation-{diameter_mm:.0f}mm.nii.gz")
 
 

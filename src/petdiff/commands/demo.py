@@ -1,4 +1,4 @@
-"""`petdiff demo`: the whole way once, on a patient who does not exist."""
+"""`petdiff demo`: simulate a patient, denoise the scan and compare it with the full dose."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _VOXEL_MM = 4.0  # coarse, so that it takes a minute or two on a laptop
 def run_demo(output: Path, seed: int, device: str, *, quiet: bool = False) -> list[Path]:
     """Simulate a total-body scan at 1/20 of the dose and denoise it, into the new folder `output`.
 
-    Returns the paths of the pictures: the simulated scans; the denoised scan beside what was
-    measured, what a full dose shows and the truth.
+    Returns the paths of two pictures: the measured, denoised and full-dose scans with the true
+    activity, and the preview of the denoised scan.
     """
     with whole_folder(output) as folder:
         study = Study(dose_factors=(_DRF,), seed=seed, voxel_mm=_VOXEL_MM)
@@ -38,7 +38,7 @@ def run_demo(output: Path, seed: int, device: str, *, quiet: bool = False) -> li
 
 
 def _compare(folder: Path, low: Path, progress: Progress) -> None:
-    """Draw the four scans side by side, and say how close each is to the full dose."""
+    """Draw the four scans side by side, and print the PSNR and NRMSE against the full dose."""
     from petdiff.report.preview import write_scans
 
     files = {
@@ -54,6 +54,6 @@ def _compare(folder: Path, low: Path, progress: Progress) -> None:
     full = scans["full dose"]
     body = body_mask(full.suv, full.spacing_mm)
     for name in list(scans)[:2]:
-        found = compare(full.suv, scans[name].suv, body)
-        figures = f"PSNR {found['psnr_db']:.2f} dB, NRMSE {found['nrmse']:.3f}"
+        metrics = compare(full.suv, scans[name].suv, body)
+        figures = f"PSNR {metrics['psnr_db']:.2f} dB, NRMSE {metrics['nrmse']:.3f}"
         progress.print(f"{name:<20} {figures} against the full dose")

@@ -1,4 +1,4 @@
-"""`petdiff evaluate`: one scan judged against a reference, beside the scan it came from."""
+"""`petdiff evaluate`: compare one scan with a reference."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ __all__ = ["Pair", "evaluate_pair"]
 
 
 def evaluate_pair(pair: Pair, output: Path, *, quiet: bool = False) -> str:
-    """Write metrics.json and metrics.csv into the new folder `output`; returns tables to read.
+    """Write metrics.json and metrics.csv into the new folder `output`; returns tables as text.
 
-    With the low-dose scan, that scan and its best Gaussian filter are judged too. Raises
+    If the low-dose scan is given, it and its best Gaussian filter are measured as well. Raises
     InputRefused where the scans are not on one grid, a lesion lies outside it, or the reference is
     empty.
     """
     progress = Progress(quiet)
     with whole_folder(output) as folder:
         with progress.stage("reading"):
-            read = read_pair(pair, progress.print)
-        found = evaluate(
-            read.test,
-            read.reference,
-            low=read.low,
-            labels=read.labels,
-            names=read.names,
-            lesions=read.lesions,
+            content = read_pair(pair, progress.print)
+        evaluation = evaluate(
+            content.test,
+            content.reference,
+            low=content.low,
+            labels=content.labels,
+            names=content.names,
+            lesions=content.lesions,
             stage=progress.stage,
         )
         record = {
@@ -39,9 +39,9 @@ def evaluate_pair(pair: Pair, output: Path, *, quiet: bool = False) -> str:
             "resampled": pair.resample,
             "units": pair.units,
             "suv_factor": pair.suv_factor,
-            "results": figures_by_scan(found),
+            "results": figures_by_scan(evaluation),
         }
         facts = RunFacts(seconds=progress.seconds).model_dump(mode="json")
         write_json(folder / "metrics.json", record | facts)
-        write_rows(folder / "metrics.csv", found.rows)
-    return tables(found.rows)
+        write_rows(folder / "metrics.csv", evaluation.rows)
+    return tables(evaluation.rows)

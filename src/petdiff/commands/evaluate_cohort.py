@@ -1,4 +1,4 @@
-"""`petdiff evaluate COHORT.toml`: every method on every scan, the rows, the summary, the page."""
+"""`petdiff evaluate COHORT.toml`: compare methods on the scans of a cohort."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def evaluate_cohort_file(
     petdiff.evaluation.cohort.evaluate.evaluate_cohort.
     """
     progress = Progress(quiet)
-    found = evaluate_cohort(file, output, workers=workers, progress=progress, cluster=cluster)
+    evaluation = evaluate_cohort(file, output, workers=workers, progress=progress, cluster=cluster)
     page = output / "report.html"
     with (
         progress.stage("page"),
@@ -32,7 +32,12 @@ def evaluate_cohort_file(
         whole_file(page, replace=True) as unfinished,
     ):
         write_comparison(
-            unfinished, found.cohort, found.table, found.summary, found.lesions, found.done,
+            unfinished,
+            evaluation.cohort,
+            evaluation.table,
+            evaluation.summary,
+            evaluation.lesions,
+            evaluation.done,
             name=file.name,
-        )  # fmt: skip
-    return [*found.files, *([] if page.name in progress.missing else [page])]
+        )
+    return [*evaluation.files, *([] if page.name in progress.missing else [page])]

@@ -1,4 +1,4 @@
-"""`petdiff info`: what this installation can do, or what a scan, a model file or a run is."""
+"""`petdiff info`: describe this installation, a scan, a model file or a run."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 
 def describe(file: Path | None, series: str | None = None, *, as_json: bool = False) -> str:
-    """Return the description as lines for a person, or as JSON."""
+    """Return the description as text, or as JSON."""
     if file is None:
         _require_no_series(series)
-        found = describe_installation()
+        description = describe_installation()
     elif file.suffix == ".safetensors" or _is_shipped(file):
         _require_no_series(series)
-        found = describe_model(file)
+        description = describe_model(file)
     elif file.suffix == ".json":
         _require_no_series(series)
-        found = describe_run(file, as_json=as_json)
+        description = describe_run(file, as_json=as_json)
     else:
-        found = describe_scan(file, series)
+        description = describe_scan(file, series)
     if as_json:
-        return json.dumps(found, indent=2, ensure_ascii=False)
-    return "\n".join(_lines(found))
+        return json.dumps(description, indent=2, ensure_ascii=False)
+    return "\n".join(_lines(description))
 
 
 def _require_no_series(series: str | None) -> None:
@@ -65,18 +65,23 @@ def describe_installation() -> dict[str, object]:
 
 
 def describe_model(path: Path) -> dict[str, object]:
-    """Return a model's card, size and hash; of a file, or of a shipped name."""
+    """Return the card, number of parameters and hash of a model file or a shipped model."""
     from petdiff.methods.model import load_model
 
     model = load_model(path)
     parameters = sum(p.numel() for p in model.network.parameters())
     card = model.card.model_dump()
-    found = {"file": str(path), "sha256": model.sha256, "parameters": parameters, **card}
-    return found | {"intervals": _intervals(model)}
+    return {
+        "file": str(path),
+        "sha256": model.sha256,
+        "parameters": parameters,
+        **card,
+        "intervals": _intervals(model),
+    }
 
 
 def _intervals(model: Model) -> str:
-    """Return what a model's intervals rest on, in words, or why it has none."""
+    """Describe the levels and the calibration of a model's intervals, or why it has none."""
     from petdiff.uncertainty.intervals import calibration_of
 
     try:
@@ -88,7 +93,7 @@ def _intervals(model: Model) -> str:
 
 
 def describe_run(path: Path, *, as_json: bool) -> dict[str, object]:
-    """Return a run of `petdiff denoise`: the rows of its page, or the whole run.json as JSON."""
+    """Describe a run of `petdiff denoise` as its page does; for JSON, return its whole run.json."""
     record = read_run_record(path)
     if as_json:
         return record.model_dump(mode="json")
@@ -128,7 +133,7 @@ def frame_facts(scan: PETFrames) -> dict[str, object]:
 
 
 def _lines(content: dict[str, object], indent: str = "") -> list[str]:
-    """Return `name  value` lines, with what lies deeper indented below its name."""
+    """Return `name  value` lines, nested content indented below its name."""
     lines = []
     width = max((len(name) for name in content), default=0) + 2
     for name, value in content.items():

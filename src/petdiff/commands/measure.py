@@ -1,4 +1,4 @@
-"""`petdiff measure`: figures of regions in a run's measured and denoised scan, with intervals."""
+"""`petdiff measure`: measure regions in the measured and the denoised scan of a run."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from petdiff.runs import whole_folder, write_json
 
 @dataclass(frozen=True)
 class MeasureRequest:
-    """Say what to measure, and in which run.
+    """The regions to measure, and the run.
 
     run      output folder of `petdiff denoise`, or a run.json
     scan     measured scan, if it is not where run.json says
     frame    number of the frame, from 1, where the scan has several
     spheres  "x,y,z,r" in mm, RAS+
-    lesions  "auto", or the value that foci must reach
-    kind     of all regions; None: by their names
-    level    of the intervals; None: 0.9, where the run has intervals
+    lesions  threshold for foci, or "auto" for SUV 4
+    kind     kind of all regions; None: derived from their names
+    level    level of the intervals; None: 0.9, if the run has intervals
     """
 
     run: Path
@@ -59,7 +59,7 @@ class MeasureRequest:
 
 
 class MeasuresRecord(RunFacts):
-    """The content of measures.json: files, model and dose of the run, and what was measured."""
+    """The content of measures.json: files, model and dose of the run, and the measurement."""
 
     run: FileName
     frame: int | None
@@ -93,7 +93,7 @@ def measure_file(
 
 
 def as_text(record: MeasuresRecord) -> str:
-    """Return what was measured for a person."""
+    """Return the measurement as text."""
     return table(record.measurement)
 
 
@@ -104,15 +104,16 @@ def _measured(
         run = read_run(request.run, request.scan, frame=request.frame)
         regions = _regions(request, run)
     with progress.stage("measuring"):
-        found = measure_run(run, regions, level=request.level)
+        measurement = measure_run(run, regions, level=request.level)
         if request.lesions is not None:
-            found = found.model_copy(update={"notes": (*found.notes, FOUND_NOTE)})
+            notes = (*measurement.notes, FOUND_NOTE)
+            measurement = measurement.model_copy(update={"notes": notes})
     model = run.record.denoising.model
     if report is not None:
-        write_structured_report(report, found, regions, run.measured, run.denoised, model)
+        write_structured_report(report, measurement, regions, run.measured, run.denoised, model)
     if folder is not None:
         with progress.stage("page"), progress.optional(folder / "measures.html"):
-            _page(folder / "measures.html", run, found)
+            _page(folder / "measures.html", run, measurement)
     return MeasuresRecord(
         run=str(request.run),
         frame=request.frame,
@@ -120,16 +121,16 @@ def _measured(
         model=Path(model.name).name,
         model_sha256=model.sha256,
         drf=run.record.denoising.drf,
-        measurement=found,
+        measurement=measurement,
         seconds=dict(progress.seconds),
         missing=dict(progress.missing),
     )
 
 
-def _page(path: Path, run: Run, found: Measurement) -> None:
+def _page(path: Path, run: Run, measurement: Measurement) -> None:
     write_measures_page(
         path,
-        found,
+        measurement,
         run.measured,
         run.denoised,
         name=Path(run.record.options.scan).name,
@@ -139,16 +140,16 @@ def _page(path: Path, run: Run, found: Measurement) -> None:
 
 def _regions(request: MeasureRequest, run: Run) -> list[Region]:
     scan = run.measured
-    found: list[Region] = []
+    regions: list[Region] = []
     if request.mask is not None:
-        found += read_regions(
+        regions += read_regions(
             request.mask, scan, names=request.names, kind=request.kind, resample=request.resample
         )
-    found += _spheres(request, scan)
+    regions += _spheres(request, scan)
     if request.lesions is not None:
-        least = None if request.lesions == "auto" else _threshold(request.lesions)
-        found += find_lesions(run.denoised, least)
-    return found
+        threshold = None if request.lesions == "auto" else _threshold(request.lesions)
+        regions += find_lesions(run.denoised, threshold)
+    return regions
 
 
 def _threshold(text: str) -> float:
@@ -159,13 +160,13 @@ def _threshold(text: str) -> float:
 
 
 def _spheres(request: MeasureRequest, scan: PETImage) -> list[Region]:
-    found = []
+    regions = []
     for number, text in enumerate(request.spheres, 1):
         sizes = numbers(text, "--sphere")
         if len(sizes) != 4 or not 0 < sizes[3] <= 500:
             raise UsageError(f"--sphere {text}: give X,Y,Z,R in mm, with a radius above 0")
         name = "sphere" if len(request.spheres) == 1 else f"sphere {number}"
-        found.append(
+        regions.append(
             ball_region(sizes[:3], sizes[3], scan, name=name, kind=request.kind or "sphere")
         )
-    return found
+    return regions

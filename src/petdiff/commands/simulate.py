@@ -1,4 +1,4 @@
-"""`petdiff simulate`: a virtual patient in a new folder, or several in a folder each."""
+"""`petdiff simulate`: simulate one virtual patient, or several with a folder for each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from petdiff.simulation.scan_record import ScanRecord, read_record
 
 @dataclass(frozen=True)
 class _Patient:
-    """One of several patients, for this process or one of a cluster."""
+    """One of several patients, simulated in this process or on a cluster."""
 
     study: Study
     seed: int
@@ -31,11 +31,11 @@ def simulate_patients(
 
     cluster  local, local:N or the address of a Dask scheduler, to simulate several at once
 
-    Returns the folders. Each appears whole or not at all. Of several patients, those that `output`
-    holds already are kept: the same call goes on after an error or an interrupt, and a call with
-    more patients adds the others.
+    Returns the folders. Each appears whole or not at all. Patients that `output` holds already are
+    kept: the same call continues after an error or an interrupt, and a call with more patients
+    adds the others.
 
-    Raises UsageError where `output` holds something else, or patients of other settings.
+    Raises UsageError where `output` holds other files, or patients with other settings.
     """
     record = None if study.again is None else record_to_rescan(study, study.again)
     progress = Progress(quiet)
@@ -49,11 +49,11 @@ def simulate_patients(
     names = [f"patient_{n:04d}" for n in range(study.patients)]
     top = absolute(output)
     patients = [_Patient(study, first + n, top / name) for n, name in enumerate(names)]
-    left = _not_done(patients, top)
+    remaining = _not_done(patients, top)
     if cluster is not None:
-        _simulate_on_cluster(left, top, cluster, progress)
+        _simulate_on_cluster(remaining, top, cluster, progress)
     else:
-        for patient in left:
+        for patient in remaining:
             number = patient.seed - first + 1
             progress.print(f"patient {number} of {study.patients}, seed {patient.seed}")
             _simulate_one(patient, progress)
@@ -61,9 +61,9 @@ def simulate_patients(
 
 
 def _not_done(patients: Sequence[_Patient], top: Path) -> list[_Patient]:
-    """Return the patients that `top` does not hold yet, and remove what a killed run left of them.
+    """Return the patients that `top` does not hold yet, and remove unfinished ones.
 
-    Raises UsageError where it holds something else, or a patient of other settings.
+    Raises UsageError where `top` holds other files, or a patient with other settings.
     """
     if not top.exists():
         return list(patients)
@@ -76,25 +76,26 @@ def _not_done(patients: Sequence[_Patient], top: Path) -> list[_Patient]:
 
 
 def _require_same(patients: Sequence[_Patient]) -> None:
-    """Raise UsageError unless each folder holds the scan that its patient would have now.
+    """Raise UsageError unless each folder holds the patient that these settings would give.
 
-    One patient is drawn again, which takes half a second; of the others the settings are compared.
+    The first patient is drawn again, which takes half a second; for the others only the settings
+    are compared.
     """
     for n, patient in enumerate(patients):
         if n == 0:
-            wanted = record_of(patient.study, patient.seed)
-        there = _compared(read_record(patient.folder / "scan.json"), with_patient=n == 0)
-        now = _compared(wanted.model_copy(update={"seed": patient.seed}), with_patient=n == 0)
-        changed = sorted(name for name in now if there[name] != now[name])
+            expected = record_of(patient.study, patient.seed)
+        stored = _compared(read_record(patient.folder / "scan.json"), with_patient=n == 0)
+        now = _compared(expected.model_copy(update={"seed": patient.seed}), with_patient=n == 0)
+        changed = sorted(name for name in now if stored[name] != now[name])
         if changed:
             raise UsageError(
-                f"{patient.folder} holds a patient of other settings ({', '.join(changed)}): use "
+                f"{patient.folder} holds a patient with other settings ({', '.join(changed)}): use "
                 "the same settings, or name a new folder"
             )
 
 
 def _compared(record: ScanRecord, *, with_patient: bool) -> dict[str, object]:
-    """Return what two records must share; a label map may have been moved meanwhile."""
+    """Return the part of a record that is compared; the path of a label map is left out."""
     content = record.model_dump()
     if record.labels is not None:
         del content["labels"]["path"]
@@ -115,7 +116,7 @@ def _simulate_quietly(patient: _Patient) -> None:
 def _simulate_on_cluster(
     patients: list[_Patient], top: Path, address: str, progress: Progress
 ) -> None:
-    top.mkdir(parents=True, exist_ok=True)  # the processes of the cluster look for it
+    top.mkdir(parents=True, exist_ok=True)  # the processes of the cluster check that it exists
     try:
         with (
             connected(address, progress.print, shared=top) as cluster,
@@ -127,7 +128,9 @@ def _simulate_on_cluster(
                     raise type(outcome)(f"the patient of seed {patient.seed}: {outcome}")
                 tick(done, len(patients))
     finally:
-        if is_local(address):  # its processes have ended, in mid-patient where the run was stopped
+        if is_local(
+            address
+        ):  # its processes have ended, and a stopped run leaves unfinished patients
             remove_unfinished(top, [patient.folder.name for patient in patients])
         with contextlib.suppress(OSError):
-            top.rmdir()  # where nothing was made
+            top.rmdir()  # only if it is empty

@@ -1,4 +1,4 @@
-"""One virtual patient of `petdiff simulate`: scanned at full and at low dose, with the truth."""
+"""One virtual patient of `petdiff simulate`: full-dose scan, low-dose scans, true activity."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from petdiff.units import counted
 
 @dataclass(frozen=True)
 class Study:
-    """Hold the options of the command line; None is an option that was not given.
+    """The options of the command line; None for an option that was not given.
 
-    again  the scan.json of the patient to scan again
+    again  scan.json of the patient to scan again
     """
 
     scanner: str | None = None
@@ -45,7 +45,7 @@ class Study:
 
 
 def record_to_rescan(study: Study, path: Path) -> ScanRecord:
-    """Read the record to scan again; UsageError where the options ask for another patient."""
+    """Read the record to scan again. Raises UsageError for options of another patient."""
     record = read_record(path)
     for option, given, recorded in (
         ("--tracer", study.tracer, record.patient.tracer),
@@ -57,24 +57,28 @@ def record_to_rescan(study: Study, path: Path) -> ScanRecord:
                 "it out, or simulate a new patient without --from"
             )
     if study.patients != 1:
-        raise UsageError(f"--patients {study.patients} contradicts --from {path}, which is of one")
+        raise UsageError(
+            f"--patients {study.patients} contradicts --from {path}, which has one patient"
+        )
     if study.names is not None:
-        raise UsageError(f"--names contradicts --from {path}, which has the names: leave it out")
+        raise UsageError(
+            f"--names contradicts --from {path}, which contains the names: leave it out"
+        )
     return record
 
 
 def simulate_patient(
     study: Study, record: ScanRecord | None, seed: int, folder: Path, progress: Progress
 ) -> None:
-    """Write the scans of one patient, and all that belongs to them, into an existing folder.
+    """Write the scans, labels, lesions and record of one patient into an existing folder.
 
-    record  of the patient to scan again; None: the patient is drawn from `seed`
+    record  of the patient to scan again; None: a new patient is drawn from `seed`
     """
     progress.missing.clear()  # of the patient before
-    progress.print(f"drawing and painting the patient of seed {seed}; the scan follows")
+    progress.print(f"drawing the patient of seed {seed}; the scan follows")
     with progress.stage("scan", hint="larger voxels (--voxel-size) are faster") as tick:
         simulation = _simulation(study, record, seed, tick)
-    _tell(simulation, progress)
+    _print_patient(simulation, progress)
     scans = {"truth": simulation.truth, "full": simulation.full}
     scans |= {f"low_drf{factor:g}": low for factor, low in simulation.lows.items()}
     with progress.stage("writing"):
@@ -90,7 +94,7 @@ def simulate_patient(
 
 
 def record_of(study: Study, seed: int) -> ScanRecord:
-    """Return the record of a patient of the study who is not scanned again, without scanning."""
+    """Return the record of a new patient of the study without simulating the scan."""
     return draw_record(seed, **_settings(study))
 
 
@@ -127,7 +131,7 @@ def _settings(study: Study) -> StudySettings:
     return settings
 
 
-def _tell(simulation: Simulation, progress: Progress) -> None:
+def _print_patient(simulation: Simulation, progress: Progress) -> None:
     patient, labels = simulation.patient, simulation.record.labels
     who = patient.sex if labels is None else f"anatomy of {Path(labels.path).name}"
     progress.print(
@@ -135,8 +139,10 @@ def _tell(simulation: Simulation, progress: Progress) -> None:
         f"{counted(len(patient.lesions), 'lesion')} · {simulation.scanner.label}"
     )
     if simulation.unknown_labels:
-        told = ", ".join(f"{label} {name}" for label, name in simulation.unknown_labels.items())
-        progress.print(f"labels not known, taken as soft tissue: {told}")
+        labels_text = ", ".join(
+            f"{label} {name}" for label, name in simulation.unknown_labels.items()
+        )
+        progress.print(f"labels not known, taken as soft tissue: {labels_text}")
 
 
 def _write(folder: Path, simulation: Simulation, scans: dict[str, PETImage]) -> None:

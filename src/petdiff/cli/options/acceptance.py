@@ -10,7 +10,7 @@ import typer
 FullDoseScans = Annotated[
     Path,
     typer.Argument(
-        metavar="SCANS", help="Folder with an entry for each patient: a full-dose scan each"
+        metavar="SCANS", help="Folder with one full-dose scan per patient (folder or file)"
     ),
 ]
 TestedDoses = Annotated[

@@ -19,6 +19,6 @@ Denoised = Annotated[
 Alpha = Annotated[
     float,
     typer.Option(
-        metavar="P", help="Probability of a finding by noise alone, at any place of the scan"
+        metavar="P", help="Probability that noise alone causes a finding anywhere in the scan"
     ),
 ]

@@ -17,7 +17,9 @@ Reference = Annotated[
     Path | None, typer.Option(help="Scan to compare with: full dose, or the truth")
 ]
 Test = Annotated[Path | None, typer.Option(help="Scan to measure, such as a denoised one")]
-Low = Annotated[Path | None, typer.Option(help="Low-dose scan that was denoised: measured as well")]
+Low = Annotated[
+    Path | None, typer.Option(help="Low-dose scan that was denoised, to measure as well")
+]
 Labels = Annotated[
     Path | None,
     typer.Option(help="Label volume: each organ is measured", rich_help_panel=REGIONS),
@@ -40,5 +42,5 @@ Resample = Annotated[
     bool, typer.Option("--resample", help="Bring scans and labels to the reference's grid")
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Processes of a cohort", show_default="one a core")
+    int | None, typer.Option(min=1, help="Processes of a cohort", show_default="one per core")
 ]

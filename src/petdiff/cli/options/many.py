@@ -1,4 +1,4 @@
-"""Options about many scans or patients: which, where to, and who works on them."""
+"""Options about many scans or patients: input, output and the sharing of the work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Scans = Annotated[
     typer.Argument(
         metavar="IN...",
         help="DICOM folder, file or zip; BIDS folder; .nii, .nii.gz, .nrrd, .mha; published .npz. "
-        "Of many scans: folders, .csv lists, patterns",
+        "Many scans: folders, .csv lists, patterns",
         show_default=False,
     ),
 ]
@@ -23,7 +23,7 @@ Out = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="New folder for the results; of many scans, one that may hold some already",
+        help="New folder for the results; with many scans, it may hold results already",
         show_default=False,
     ),
 ]
@@ -31,7 +31,7 @@ Shard = Annotated[
     str | None,
     typer.Option(
         metavar="i/n",
-        help="Of many scans, only every n-th, from the i-th on: one part per job of an array",
+        help="With many scans, only every n-th from the i-th on: one part per job of an array",
         rich_help_panel=PANEL,
     ),
 ]

@@ -43,14 +43,14 @@ Foci = Annotated[
     typer.Option(
         "--lesions",
         metavar="auto|SUV",
-        help="Foci of the denoised scan: of SUV 4 and more (auto), or of another value",
+        help="Foci of the denoised scan: SUV 4 and above (auto), or another threshold",
         rich_help_panel=REGIONS,
     ),
 ]
 Kind = Annotated[
     Literal["lesion", "organ", "sphere"] | None,
     typer.Option(
-        help="What the regions are: intervals are those of this kind (default: by the name)",
+        help="Kind of all regions, which selects the intervals (default: from their names)",
         rich_help_panel=INTERVALS,
     ),
 ]
@@ -68,7 +68,12 @@ MeasuredScan = Annotated[
 ]
 FrameNumber = Annotated[
     int | None,
-    typer.Option("--frame", min=1, metavar="N", help="Of a scan of frames: which one, from 1 on"),
+    typer.Option(
+        "--frame",
+        min=1,
+        metavar="N",
+        help="Frame to measure, from 1 on, of a scan of several frames",
+    ),
 ]
 Level = Annotated[
     float | None,
@@ -90,6 +95,6 @@ Report = Annotated[
     typer.Option(
         "--sr",
         metavar="FILE",
-        help="New DICOM structured report (TID 1500), of a DICOM run in SUV",
+        help="New DICOM structured report (TID 1500), for a DICOM run in SUV",
     ),
 ]

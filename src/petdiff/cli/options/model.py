@@ -1,4 +1,4 @@
-"""Options about the model that answers, and how and where it is computed."""
+"""Options about the model, its sampling, and the device."""
 
 from __future__ import annotations
 

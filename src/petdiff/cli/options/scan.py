@@ -36,7 +36,7 @@ SeveralSeries = Annotated[
 Units = Annotated[
     Literal["suv", "bqml"] | None,
     typer.Option(
-        help="Unit of the stored values, if the file does not say it", rich_help_panel=PANEL
+        help="Unit of the stored values, if the file does not state it", rich_help_panel=PANEL
     ),
 ]
 SuvFactor = Annotated[
@@ -60,7 +60,7 @@ WantedDose = Annotated[
     typer.Option(
         "--dose",
         metavar="SHARE",
-        help="Share of the scan's dose to show: 1/4, 25% or 0.25",
+        help="Share of the scan's dose to simulate: 1/4, 25% or 0.25",
         show_default=False,
     ),
 ]

@@ -39,7 +39,7 @@ FirstSeed = Annotated[
 ]
 Patients = Annotated[
     int,
-    typer.Option(min=1, help="How many patients; each has the next seed", rich_help_panel=PATIENT),
+    typer.Option(min=1, help="Number of patients; each has the next seed", rich_help_panel=PATIENT),
 ]
 LabelMap = Annotated[
     Path | None,

@@ -18,7 +18,7 @@ Method = Annotated[
 RunFolder = Annotated[
     Path,
     typer.Option(
-        "--output", "-o", help="Folder of the run, which grows as it trains", show_default=False
+        "--output", "-o", help="Folder of the run: log, checkpoints, model", show_default=False
     ),
 ]
 Data = Annotated[
