@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from petdiff.errors import InputRefused, UsageError
-from petdiff.module.contract import Folders, folders_of, settings_of
+from petdiff.module.contract import Folders, read_folders, read_settings
 from petdiff.module.settings import ModuleSettings
 from support.router import mercure
 
@@ -24,7 +24,7 @@ from support.router import mercure
     ],
 )
 def test_folders_by_each_contract(environment: dict[str, str], contract: str) -> None:
-    assert folders_of(environment) == Folders(contract, Path("/a"), Path("/b"))
+    assert read_folders(environment) == Folders(contract, Path("/a"), Path("/b"))
 
 
 def test_relative_folders_lie_in_the_working_folder() -> None:
@@ -33,7 +33,7 @@ def test_relative_folders_lie_in_the_working_folder() -> None:
         "HOLOSCAN_OUTPUT_PATH": "output/",
         "HOLOSCAN_WORKDIR": "/var/holoscan",
     }
-    folders = folders_of(environment)
+    folders = read_folders(environment)
     assert folders.input == Path("/var/holoscan/input")
     assert folders.output == Path("/var/holoscan/output")
 
@@ -48,14 +48,14 @@ def test_relative_folders_lie_in_the_working_folder() -> None:
 )
 def test_missing_folders_are_named(environment: dict[str, str], named: str) -> None:
     with pytest.raises(UsageError, match=named):
-        folders_of(environment)
+        read_folders(environment)
 
 
 def settings(tmp_path: Path, task: Any = None, environment: Any = None) -> ModuleSettings:
     if task is not None:
         text = task if isinstance(task, str) else json.dumps(task)
         (tmp_path / "task.json").write_text(text)
-    return settings_of(Folders("mercure", tmp_path, tmp_path), environment or {})
+    return read_settings(Folders("mercure", tmp_path, tmp_path), environment or {})
 
 
 def task(**process: Any) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def test_settings_of_the_task_overrule_those_of_the_environment(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ({"dosis": "1/4"}, "dosis is no setting of petdiff; did you mean dose"),
+        ({"dosis": "1/4"}, "dosis is not a setting of petdiff; did you mean dose"),
         ({"dose": "4"}, "the setting dose is '4': give a share"),
         ({"dose": 1}, "dose is 1"),
         ({"steps": 0}, "steps is 0"),

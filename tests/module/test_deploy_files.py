@@ -12,7 +12,7 @@ import pytest
 
 from petdiff import __version__
 from petdiff.methods.model import shipped_models
-from petdiff.module.contract import Folders, folders_of
+from petdiff.module.contract import Folders, read_folders
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -52,7 +52,7 @@ def test_the_application_manifest_names_folders_that_the_module_takes() -> None:
     app = content("monai/app.json")
     assert {"command", "input", "output"} <= set(app)
     assert app["type"] == "application"
-    folders = folders_of(app["environment"])
+    folders = read_folders(app["environment"])
     expected = Path(app["input"]["path"]), Path(app["output"]["path"])
     assert folders == Folders("Holoscan", *expected)
     assert all(Path(path).is_absolute() for path in expected)

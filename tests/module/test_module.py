@@ -21,7 +21,7 @@ from petdiff.denoising.request import Request
 from petdiff.denoising.scan import denoise_file
 from petdiff.inference.options import DenoiseOptions
 from petdiff.io import read_static
-from petdiff.module.inputs import pet_series_of
+from petdiff.module.inputs import find_pet_series
 from petdiff.module.run import run_module
 from support.dicom_factory import pet_slices
 from support.router import PIXELS, add_series, mercure, result_of, router_folders
@@ -82,7 +82,7 @@ def test_a_series_that_petdiff_made_is_not_denoised_again(tmp_path: Path) -> Non
     assert run(into, out) == 0
     again = tmp_path / "again"
     again.mkdir()
-    assert all(series.is_own for series in pet_series_of(out))
+    assert all(series.is_own for series in find_pet_series(out))
     assert run(out, again) == 3
     assert "petdiff has made this series" in result_of(again)["reason"]
     assert list(again.glob("*.dcm")) == []
@@ -184,7 +184,7 @@ def test_an_error_that_nobody_thought_of_reaches_the_router(
     def fails(*_: object) -> None:
         raise RuntimeError("something odd")
 
-    monkeypatch.setattr("petdiff.module.run.pet_series_of", fails)
+    monkeypatch.setattr("petdiff.module.run.find_pet_series", fails)
     into, out = router_folders(tmp_path)
     assert run(into, out) == 1
     assert result_of(out)["reason"] == "RuntimeError: something odd"

@@ -131,7 +131,7 @@ def test_images_that_come_after_their_series_was_taken_are_refused(reception: Re
     reception.after(3)
     reception.store(images[3:])
     assert reception.after(QUIET_S) == {"ready": 1, "discard": 1}
-    assert reception.reasons() == ["1 image came after their series was taken as 1"]
+    assert reception.reasons() == ["1 image came after their series was accepted as 1"]
 
 
 def test_ct_among_pet_is_refused_and_the_pet_is_not(reception: Reception) -> None:

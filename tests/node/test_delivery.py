@@ -11,7 +11,7 @@ import pytest
 from petdiff.node import delivery
 from petdiff.node.counters import Counters
 from petdiff.node.delivery import Deliveries, Delivery, NotDelivered, Refused
-from petdiff.node.entry import ANSWER, Answer, write_record
+from petdiff.node.entry import RESULT_RECORD, ResultRecord, write_record
 from petdiff.node.queue import Queue
 from support.node import wait_for
 
@@ -41,10 +41,10 @@ def queue(tmp_path: Path) -> Queue:
     entry.result.mkdir()
     for name in NAMES:
         (entry.result / name).write_bytes(b"x")
-    answer = Answer(
+    record = ResultRecord(
         made="2.25.1", images=3, sources=("1.2",), relative_change=0, seconds=1, warnings=0
     )
-    write_record(entry.result / ANSWER, answer)
+    write_record(entry.result / RESULT_RECORD, record)
     queue.move(entry, "sending")
     return queue
 

@@ -61,9 +61,9 @@ def test_a_worker_that_dies_once_costs_one_attempt(queue: Queue) -> None:
     assert counters.of("workers_died") == 1
     assert counters.of("series_denoised") == 1
     [entry] = queue.entries("sending")
-    answer = entry.answer()
-    assert answer is not None
-    assert (len(entry.result_files()), answer.images) == (4, 4)
+    record = entry.result_record()
+    assert record is not None
+    assert (len(entry.result_files()), record.images) == (4, 4)
 
 
 def test_a_series_that_kills_workers_is_refused(

@@ -165,7 +165,7 @@ def test_a_peer_that_hangs_up_in_mid_image_costs_that_image(
     assert "broke off" in capsys.readouterr().err
     wait_for(lambda: node.state().open_associations == 0)
     assert list(node.queue.incoming.iterdir()) == []
-    assert node.queue.taken_as(str(image.SeriesInstanceUID)) is None
+    assert node.queue.number_of(str(image.SeriesInstanceUID)) is None
 
 
 def breaking_off_after(most: int, connection: socket.socket) -> Callable[[bytes], None]:

@@ -53,7 +53,7 @@ def settle(config: Path, port: int, folder: Path, pacs: Store) -> None:
         wait_for(lambda: len(list((folder / "queue" / "done").glob("*.json"))) == 2)
         process.terminate()
         assert process.wait(30) == 0
-    assert "stopped; the queue goes on at the next start" in log.read_text()
+    assert "stopped; the queue is continued at the next start" in log.read_text()
 
 
 def test_a_killed_node_loses_nothing_and_sends_nothing_twice(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pydicom import Dataset
 
 from petdiff.node.arrivals import Arrivals
 from petdiff.node.counters import Counters
-from petdiff.node.entry import ANSWER, Answer, write_record
+from petdiff.node.entry import RESULT_RECORD, ResultRecord, write_record
 from petdiff.node.polling import NotReached, OfferedSeries, Poller
 from petdiff.node.queue import Queue
 from petdiff.node.settings import Limits, Listen
@@ -60,7 +60,7 @@ class Polled:
 
     def turns(self, count: int, seconds: float = 5.0) -> dict[str, int]:
         for _ in range(count):
-            self.poller.turn()
+            self.poller.step()
             self.now += seconds
             self.arrivals.collect()
         return {state: number for state, number in self.queue.counts().items() if number}
@@ -115,7 +115,7 @@ def test_what_petdiff_has_sent_there_is_not_fetched(
 ) -> None:
     entry = polled.queue.create("pet", "1.9", "pacs")
     made = series()
-    answer = Answer(
+    record = ResultRecord(
         made=str(made[0].SeriesInstanceUID),
         images=4,
         sources=("1.2",),
@@ -124,10 +124,10 @@ def test_what_petdiff_has_sent_there_is_not_fetched(
         warnings=0,
     )
     entry.result.mkdir()
-    write_record(entry.result / ANSWER, answer)
+    write_record(entry.result / RESULT_RECORD, record)
     entry = polled.queue.move(entry, "sending")
     if restart:
-        polled.queue.finish(entry, answer, ("pacs",))
+        polled.queue.finish(entry, record, ("pacs",))
         polled = Polled(tmp_path)
     polled.server.offer(made)
     polled.turns(5)
@@ -147,4 +147,4 @@ def test_a_server_that_is_away_is_asked_again_and_named_once(
     polled.poller.join(5)
     assert len(polled.server.fetched) == 1
     assert polled.poller.last_failure == ""
-    assert capsys.readouterr().err.count("pacs cannot be asked: it cannot be reached") == 1
+    assert capsys.readouterr().err.count("pacs cannot be searched: it cannot be reached") == 1

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from petdiff.errors import UsageError
-from petdiff.node.entry import ANSWER, Answer, Entry, write_reason, write_record
-from petdiff.node.lock import hold
+from petdiff.node.entry import RESULT_RECORD, Entry, ResultRecord, write_reason, write_record
+from petdiff.node.lock import lock_folder
 from petdiff.node.queue import Queue, bytes_in
 
-ANSWERED = Answer(
+DENOISED = ResultRecord(
     made="2.25.9", images=1, sources=("1.2", "1.3"), relative_change=0, seconds=1, warnings=0
 )
 
@@ -35,7 +35,7 @@ def with_images(queue: Queue, series: str = "1.9") -> Entry:
 def answered(entry: Entry) -> None:
     entry.result.mkdir()
     (entry.result / "a.dcm").write_bytes(b"y")
-    write_record(entry.result / ANSWER, ANSWERED)
+    write_record(entry.result / RESULT_RECORD, DENOISED)
 
 
 def where(queue: Queue) -> dict[str, int]:
@@ -46,7 +46,7 @@ def test_numbers_go_up_over_restarts_even_when_all_is_done(tmp_path: Path) -> No
     queue = Queue(tmp_path)
     entry = queue.move(with_images(queue), "sending")
     answered(entry)
-    queue.finish(entry, ANSWERED, ("pacs",))
+    queue.finish(entry, DENOISED, ("pacs",))
     assert where(queue) == {"done": 1}
     assert restarted(queue).create("pet", "1.8", "SCANNER").number == 2
 
@@ -61,7 +61,7 @@ def test_a_series_being_worked_on_goes_back_and_one_with_a_result_goes_on(tmp_pa
     left = {path.name for path in again.entries("ready")[0].path.iterdir()}
     assert left == {"images", "series.json"}
     [sending] = again.entries("sending")
-    assert (sending.number, sending.answer()) == (whole.number, ANSWERED)
+    assert (sending.number, sending.result_record()) == (whole.number, DENOISED)
     assert not sending.images.exists()
 
 
@@ -71,7 +71,7 @@ def test_a_discard_and_a_finish_that_were_interrupted_are_completed(tmp_path: Pa
     write_reason(refused, "no PET")
     sent = queue.move(with_images(queue, "1.8"), "sending")
     answered(sent)
-    queue.finish(sent, ANSWERED, ("pacs",))
+    queue.finish(sent, DENOISED, ("pacs",))
     sent.path.mkdir()  # as if the record had been written, and the folder not removed
     write_record(sent.path / "series.json", sent.origin)
     again = restarted(queue)
@@ -100,24 +100,24 @@ def test_what_a_series_was_made_from_is_known_in_every_state(tmp_path: Path, sta
     if state in ("sending", "done"):
         entry = queue.move(entry, "sending")
     if state == "done":
-        queue.finish(entry, ANSWERED, ())
+        queue.finish(entry, DENOISED, ())
     for one in (queue, restarted(queue)):
-        assert one.taken_as("1.9") == 1
-        assert one.was_made_from(1, "1.2")
-        assert not one.was_made_from(1, "1.4")
-    assert queue.taken_as("1.8") is None
+        assert one.number_of("1.9") == 1
+        assert one.holds_image(1, "1.2")
+        assert not one.holds_image(1, "1.4")
+    assert queue.number_of("1.8") is None
 
 
 def test_a_discarded_series_may_come_again(tmp_path: Path) -> None:
     queue = Queue(tmp_path)
     entry = queue.move(with_images(queue), "ready")
     queue.discard(entry, "failed 3 times")
-    assert queue.taken_as("1.9") is None
-    assert queue.revive("1.9") is None  # nothing that comes later would mend it
+    assert queue.number_of("1.9") is None
+    assert queue.take_back("1.9") is None  # nothing that comes later would mend it
     queue.discard(with_images(queue, "1.8"), "incomplete: 2 of 3 images arrived")
-    revived = queue.revive("1.8")
-    assert revived is not None
-    assert (revived.number, revived.reason()) == (2, "")
+    taken_back = queue.take_back("1.8")
+    assert taken_back is not None
+    assert (taken_back.number, taken_back.reason()) == (2, "")
     assert where(queue) == {"discard": 1, "receiving": 1}
 
 
@@ -127,7 +127,7 @@ def test_old_and_large_refusals_and_old_records_are_removed(tmp_path: Path) -> N
         queue.discard(with_images(queue, f"1.{n}"), "no PET")
     for n in range(3, 5):
         entry = queue.move(with_images(queue, f"1.{n}"), "sending")
-        queue.finish(entry, ANSWERED, ())
+        queue.finish(entry, DENOISED, ())
     old = tmp_path / "discard" / "00000003"
     os.utime(old, (0, 0))
     for file in (tmp_path / "done").iterdir():
@@ -135,18 +135,18 @@ def test_old_and_large_refusals_and_old_records_are_removed(tmp_path: Path) -> N
     assert queue.prune(discard_days=1, discard_bytes=1e6, done_days=1) == 1
     assert [entry.number for entry in queue.entries("discard")] == [1, 2]
     assert [done.origin.number for done in queue.done()] == [5]  # the last keeps the numbers
-    assert queue.taken_as("1.3") is None
+    assert queue.number_of("1.3") is None
     size = bytes_in(tmp_path / "discard" / "00000002")
     assert queue.prune(discard_days=1, discard_bytes=size + 1, done_days=1) == 1
     assert [entry.number for entry in queue.entries("discard")] == [2]
 
 
 def test_two_nodes_do_not_share_a_folder(tmp_path: Path) -> None:
-    descriptor = hold(tmp_path)
+    descriptor = lock_folder(tmp_path)
     code = (
-        "import sys; from pathlib import Path; from petdiff.node.lock import hold; "
+        "import sys; from pathlib import Path; from petdiff.node.lock import lock_folder; "
         "from petdiff.errors import UsageError\n"
-        "try: hold(Path(sys.argv[1]), wait_s=0)\n"
+        "try: lock_folder(Path(sys.argv[1]), wait_s=0)\n"
         "except UsageError as problem: print(problem)"
     )
     command = [sys.executable, "-c", code, tmp_path]

@@ -15,7 +15,7 @@ from petdiff.methods.model import Model, load_model
 from petdiff.module.settings import ModuleSettings
 from petdiff.node.entry import Entry
 from petdiff.node.queue import Queue
-from petdiff.node.worker import denoised
+from petdiff.node.worker import denoise_entry
 from support.dicom_factory import pet_slices
 from support.router import PIXELS
 
@@ -39,26 +39,26 @@ def test_pixels_are_those_of_denoise_and_own_series_are_refused(
 ) -> None:
     entry = working(tmp_path)
     settings = ModuleSettings.of({"dose": "1/4", "seed": 3})
-    assert denoised(entry.path, model, settings).outcome == "denoised"
+    assert denoise_entry(entry.path, model, settings).outcome == "denoised"
     options = DenoiseOptions(drf=4, seed=3)
     denoise_file(Request(entry.images, options=options), tmp_path / "plain", quiet=True)
     expected = read_static(tmp_path / "plain" / "denoised")
     np.testing.assert_array_equal(read_static(entry.result).values, expected.values)
-    answer = entry.answer()
-    assert answer is not None
-    assert (answer.images, len(answer.sources)) == (16, 16)
-    assert {file.name.partition("#")[0] for file in entry.result_files()} == {answer.made}
+    record = entry.result_record()
+    assert record is not None
+    assert (record.images, len(record.sources)) == (16, 16)
+    assert {file.name.partition("#")[0] for file in entry.result_files()} == {record.made}
     for file in entry.result_files():  # it comes back to the node
         file.rename(entry.images / file.name.partition("#")[2])
-    for source in answer.sources:
+    for source in record.sources:
         (entry.images / f"{source}.dcm").unlink()
-    reply = denoised(entry.path, model, settings)
+    reply = denoise_entry(entry.path, model, settings)
     assert (reply.outcome, "petdiff has made this series" in reply.public) == ("refused", True)
 
 
 def test_what_is_refused_is_told_in_full_but_not_to_the_log(tmp_path: Path, model: Model) -> None:
     entry = working(tmp_path, Modality="XYLO")
-    reply = denoised(entry.path, model, ModuleSettings())
+    reply = denoise_entry(entry.path, model, ModuleSettings())
     assert reply.outcome == "refused"
     assert "XYLO" in reply.reason
     assert "XYLO" not in reply.public

@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from petdiff.node.entry import ANSWER, Answer, Entry, read_entry, write_record
+from petdiff.node.entry import RESULT_RECORD, Entry, ResultRecord, read_entry, write_record
 from petdiff.node.worker_protocol import Job, Reply
 from petdiff.runs import whole_folder
 
@@ -19,20 +19,20 @@ from petdiff.runs import whole_folder
 def main(behaviour: str) -> None:
     sys.stdin.readline()
     if behaviour == "unusable":
-        log_line(Reply(outcome="unusable", public="there is no such model"))
+        send(Reply(outcome="unusable", public="there is no such model"))
         return
-    log_line(Reply(outcome="ready", public="a stub"))
+    send(Reply(outcome="ready", public="a stub"))
     for line in sys.stdin:
         entry = read_entry(Path(Job.model_validate_json(line).path))
         assert entry is not None
-        log_line(answer(entry, behaviour))
+        send(denoise(entry, behaviour))
 
 
-def log_line(reply: Reply) -> None:
+def send(reply: Reply) -> None:
     print(reply.model_dump_json(), flush=True)
 
 
-def answer(entry: Entry, behaviour: str) -> Reply:
+def denoise(entry: Entry, behaviour: str) -> Reply:
     mark = entry.path / "died"
     if behaviour == "die" or (behaviour == "die-once" and not mark.exists()):
         mark.touch()
@@ -68,10 +68,10 @@ def copy(entry: Entry) -> None:
             file.rename(folder / f"{made}#{file.name}")
         (folder / "series").rmdir()
         sources = tuple(entry.image_names())
-        record = Answer(
+        record = ResultRecord(
             made=made, images=len(files), sources=sources, relative_change=0, seconds=0, warnings=0
         )
-        write_record(folder / ANSWER, record)
+        write_record(folder / RESULT_RECORD, record)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a router hands to a module: two folders by environment variable, settings as JSON."""
+"""The interface between a router and a module: environment variables and JSON settings."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _CONTRACTS = (
     ("Holoscan", "HOLOSCAN_INPUT_PATH", "HOLOSCAN_OUTPUT_PATH"),
     ("MONAI", "MONAI_INPUTPATH", "MONAI_OUTPUTPATH"),
 )
-_WORKING_FOLDER = "HOLOSCAN_WORKDIR"  # relative paths of that contract lie in it
+_WORKING_FOLDER = "HOLOSCAN_WORKDIR"  # the base of relative paths
 SETTINGS = "PETDIFF_SETTINGS"
 TASK = "task.json"
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a router puts the images and looks for the results, by which contract."""
+    """The input and output folder, and the contract that names them."""
 
     contract: str
     input: Path
     output: Path
 
 
-def folders_of(environment: Mapping[str, str]) -> Folders:
-    """Return the folders that the environment names. Raises UsageError where it names none."""
+def read_folders(environment: Mapping[str, str]) -> Folders:
+    """Return the folders that the environment names. Raises UsageError if it names none."""
     for contract, *names in _CONTRACTS:
         paths = [environment.get(name, "").strip() for name in names]
         if not any(paths):
@@ -46,10 +46,10 @@ def folders_of(environment: Mapping[str, str]) -> Folders:
     raise UsageError(f"no input folder: set one of {known} and its output folder")
 
 
-def settings_of(folders: Folders, environment: Mapping[str, str]) -> ModuleSettings:
-    """Return the settings: those of PETDIFF_SETTINGS, overruled by those of mercure's task.json.
+def read_settings(folders: Folders, environment: Mapping[str, str]) -> ModuleSettings:
+    """Return the settings of PETDIFF_SETTINGS, overridden by those of mercure's task.json.
 
-    Raises UsageError for what is no setting, InputRefused for a task.json that cannot be read.
+    Raises UsageError for an unknown or wrong setting, InputRefused for an unreadable task.json.
     """
     given = _from_environment(environment) | _from_task(folders.input / TASK)
     return ModuleSettings.of(given)

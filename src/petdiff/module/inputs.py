@@ -1,4 +1,4 @@
-"""Which PET series lie in a router's folder; looked at before a model is loaded."""
+"""Find the PET series in a router's folder, before a model is loaded."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ _MAKER = "petdiff"  # Manufacturer in the ContributingEquipmentSequence of deriv
 
 @dataclass(frozen=True)
 class PetSeries:
-    """A PET series by its SeriesInstanceUID; is_own: whether petdiff has made it."""
+    """The SeriesInstanceUID of a PET series, and whether petdiff has made it."""
 
     uid: str
     is_own: bool
 
 
-def pet_series_of(folder: Path) -> list[PetSeries]:
+def find_pet_series(folder: Path) -> list[PetSeries]:
     """Return the PET series of a folder.
 
-    Raises InputRefused where there is no PET, saying what there is.
+    Raises InputRefused if there is no PET; the message says what the folder holds.
     """
     with lenient_pydicom(), searched(folder) as (found, _):
         series = [PetSeries(one.uid, _is_own(one)) for one in found.pet]
     if not series:
-        read(folder)  # raises, with what the folder holds
+        read(folder)  # raises InputRefused with the content of the folder
     return series
 
 
 def _is_own(series: Series) -> bool:
-    """Return whether petdiff has made a series: a router that sends it back would go in circles."""
+    """Return whether petdiff has made a series; denoising it again would make an endless loop."""
     return any(
         str(item.get("Manufacturer", "")) == _MAKER for item in _equipment(series.files[0].dataset)
     )

@@ -1,4 +1,4 @@
-"""The answer of one call, as result.json says it."""
+"""The result of one run of the module, written to result.json."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _STATUS = {0: "done", 1: "failed", 2: "wrong settings", 3: "refused", INTERRUPTE
 _NOTABLE_CHANGE = 0.02
 
 
-class SeriesAnswer(BaseModel):
-    """What became of one PET series.
+class SeriesResult(BaseModel):
+    """The result of one PET series.
 
     source           its SeriesInstanceUID
-    reason           why it was refused; empty where it was not
+    reason           why it was refused; empty if it was denoised
     made             SeriesInstanceUID of the derived series
-    images           how many files that has
+    images           number of files of the derived series
     values_in        unit of the figures: SUV, or the stored unit
     relative_change  of the whole scan's activity, denoised / measured - 1
     """
@@ -42,7 +42,7 @@ class SeriesAnswer(BaseModel):
     warnings: tuple[str, ...] = ()
 
     def notes(self) -> list[str]:
-        """Return what a person should know of the series."""
+        """Return the notes for the user."""
         if self.made is None:
             return [f"refused: {self.reason}"]
         changed = abs(self.relative_change or 0) > _NOTABLE_CHANGE
@@ -60,7 +60,7 @@ class ModelName(BaseModel):
 
 
 class Notification(BaseModel):
-    """The text of mercure's notification, and whether the module asks for one."""
+    """The text of mercure's notification, and whether the module requests it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -80,16 +80,16 @@ class ModuleResult(BaseModel):
     notice: str = NOTICE
     settings: ModuleSettings
     model: ModelName | None = None
-    series: tuple[SeriesAnswer, ...] = ()
+    series: tuple[SeriesResult, ...] = ()
     notification: Notification = Field(serialization_alias="__mercure_notification")
 
     @classmethod
     def done(
-        cls, settings: ModuleSettings, model: ModelName, series: tuple[SeriesAnswer, ...]
+        cls, settings: ModuleSettings, model: ModelName, series: tuple[SeriesResult, ...]
     ) -> ModuleResult:
         """Return the result of a call that denoised at least one series."""
-        count = sum(answer.made is not None for answer in series)
-        notes = [note for answer in series for note in answer.notes()]
+        count = sum(one.made is not None for one in series)
+        notes = [note for one in series for note in one.notes()]
         dose = "" if settings.dose is None else f" at {settings.dose} of the dose"
         what = f"{count} PET series denoised with {model.name}{dose}"
         return cls(
@@ -98,7 +98,7 @@ class ModuleResult(BaseModel):
             settings=settings,
             model=model,
             series=series,
-            notification=_notification(settings, "; ".join([what, *notes]), wanted=bool(notes)),
+            notification=_notification(settings, "; ".join([what, *notes]), has_notes=bool(notes)),
         )
 
     @classmethod
@@ -110,15 +110,15 @@ class ModuleResult(BaseModel):
             exit_code=exit_code,
             reason=reason,
             settings=settings,
-            notification=_notification(settings, f"{status}: {reason}", wanted=True),
+            notification=_notification(settings, f"{status}: {reason}", has_notes=True),
         )
 
     def write(self, folder: Path) -> None:
-        """Write result.json into a folder, in place of a former one."""
+        """Write result.json into a folder, replacing a former one."""
         with whole_file(folder / RESULT, replace=True) as file:
             write_json(file, self.model_dump(mode="json", by_alias=True))
 
 
-def _notification(settings: ModuleSettings, text: str, *, wanted: bool) -> Notification:
-    requested = settings.notify == "always" or (settings.notify == "problems" and wanted)
+def _notification(settings: ModuleSettings, text: str, *, has_notes: bool) -> Notification:
+    requested = settings.notify == "always" or (settings.notify == "problems" and has_notes)
     return Notification(text=f"petdiff: {text}", requested=requested)

@@ -1,6 +1,6 @@
-"""One call of the module: read the router's folder, denoise its PET, answer with result.json.
+"""One run of the module: read the input folder, denoise its PET series, write result.json.
 
-result.json and the exit code are written whatever happens, so that the router can say why.
+result.json and the exit code are also written after an error, so that the router has the reason.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from pathlib import Path
 
 from petdiff import __version__, disk
 from petdiff.errors import InputRefused, PetdiffError, UsageError
-from petdiff.module.contract import Folders, folders_of, settings_of
-from petdiff.module.inputs import PetSeries, pet_series_of
+from petdiff.module.contract import Folders, read_folders, read_settings
+from petdiff.module.inputs import PetSeries, find_pet_series
 from petdiff.module.result import (
     INTERRUPTED,
     NOTICE,
     RESULT,
     ModelName,
     ModuleResult,
-    SeriesAnswer,
+    SeriesResult,
 )
 from petdiff.module.settings import ModuleSettings
 from petdiff.runs import remove_unfinished, whole_additions
@@ -33,14 +33,14 @@ def run_module(environment: Mapping[str, str]) -> int:
     """Run the module with the folders and settings of an environment; returns the exit code.
 
     0 denoised, 1 failed while running, 2 wrong settings, 3 nothing in the folder can be denoised,
-    130 interrupted. Without an output folder the reason is on stderr alone.
+    130 interrupted. Without an output folder the reason is only printed to stderr.
     """
     settings = ModuleSettings()
     folders: Folders | None = None
     try:
-        folders = folders_of(environment)
+        folders = read_folders(environment)
         _prepare(folders.output)
-        settings = settings_of(folders, environment)
+        settings = read_settings(folders, environment)
         _denoise_all(folders, settings, _series_in(folders.input))
         return 0
     except KeyboardInterrupt:
@@ -49,7 +49,7 @@ def run_module(environment: Mapping[str, str]) -> int:
         code, reason = problem.exit_code, str(problem)
     except MemoryError:
         code, reason = 1, "out of memory: allow the container more"
-    except Exception as problem:  # the reason must reach the router whatever it is
+    except Exception as problem:  # the router gets the reason of every error
         code, reason = 1, f"{type(problem).__name__}: {problem}"
     reason = one_line(reason)
     print_message(f"petdiff: {reason}")
@@ -62,10 +62,12 @@ def run_module(environment: Mapping[str, str]) -> int:
 
 
 def _prepare(output: Path) -> None:
-    """Make the output folder, and remove what a killed attempt has left in it."""
+    """Make the output folder, and remove unfinished files of a killed run."""
     try:
         output.mkdir(parents=True, exist_ok=True)
-        if not os.access(output, os.W_OK | os.X_OK):  # known before minutes of work
+        if not os.access(
+            output, os.W_OK | os.X_OK
+        ):  # checked before denoising, which takes minutes
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         remove_unfinished(output)
     except OSError as problem:
@@ -74,17 +76,17 @@ def _prepare(output: Path) -> None:
 
 
 def _series_in(folder: Path) -> list[PetSeries]:
-    """Return the PET series of the input folder; raises where there is none to denoise."""
+    """Return the PET series of the input folder; raises if there is none to denoise."""
     if not folder.is_dir():
         raise UsageError(f"the input folder {folder} does not exist")
-    found = pet_series_of(folder)
+    found = find_pet_series(folder)
     if all(series.is_own for series in found):
         raise InputRefused(_OWN)
     return found
 
 
 def _denoise_all(folders: Folders, settings: ModuleSettings, found: list[PetSeries]) -> None:
-    """Denoise every PET series that was found; raises InputRefused where none can be."""
+    """Denoise every PET series that was found; raises InputRefused if none can be denoised."""
     from petdiff.device import describe_device, resolve_device
     from petdiff.methods.model import load_model
     from petdiff.module.series import denoise_series
@@ -94,26 +96,26 @@ def _denoise_all(folders: Folders, settings: ModuleSettings, found: list[PetSeri
     name = ModelName(name=Path(model.name).name, sha256=model.sha256)
     print_message(f"petdiff {__version__} · {NOTICE}")
     print_message(f"{folders.contract} module · {name.name} · {device}")
-    answers: list[SeriesAnswer] = []
+    results: list[SeriesResult] = []
     with whole_additions(folders.output) as folder:
         for series in found:
             uid = series.uid
             try:
                 if series.is_own:
                     raise InputRefused(_OWN)
-                answers.append(denoise_series(folders.input, uid, model, settings, folder))
+                results.append(denoise_series(folders.input, uid, model, settings, folder))
             except InputRefused as problem:
-                answers.append(SeriesAnswer(source=uid, status="refused", reason=str(problem)))
-            print_message(_line(answers[-1]))
-        if not any(answer.made for answer in answers):
-            raise InputRefused("; ".join(answer.reason for answer in answers))
-        ModuleResult.done(settings, name, tuple(answers)).write(folder)
+                results.append(SeriesResult(source=uid, status="refused", reason=str(problem)))
+            print_message(_line(results[-1]))
+        if not any(result.made for result in results):
+            raise InputRefused("; ".join(result.reason for result in results))
+        ModuleResult.done(settings, name, tuple(results)).write(folder)
 
 
-def _line(answer: SeriesAnswer) -> str:
-    """Return what became of a series for the log; nothing in it names a patient."""
-    if not answer.made:
-        return f"series  refused: {one_line(answer.reason)}"
-    change = answer.relative_change
+def _line(result: SeriesResult) -> str:
+    """Return a line about the series for the log, without patient data."""
+    if not result.made:
+        return f"series  refused: {one_line(result.reason)}"
+    change = result.relative_change
     changed = "" if change is None else f" · activity {change:+.1%}"
-    return f"series  {answer.images} images · {answer.values_in}{changed} · {answer.seconds:g} s"
+    return f"series  {result.images} images · {result.values_in}{changed} · {result.seconds:g} s"

@@ -1,4 +1,4 @@
-"""One PET series of a router's folder, denoised into files with the names that routers give."""
+"""Denoise one PET series of a router's folder into files named as routers name them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from petdiff.frames import PETFrames
 from petdiff.inference.denoise import denoise
 from petdiff.io import Derivation, read, write
 from petdiff.methods.model import Model
-from petdiff.module.result import SeriesAnswer
+from petdiff.module.result import SeriesResult
 from petdiff.module.settings import ModuleSettings
 from petdiff.volume.activity import activity_change
 
@@ -21,7 +21,7 @@ _SERIES = "series"
 
 def denoise_series(
     folder: Path, uid: str, model: Model, settings: ModuleSettings, output: Path
-) -> SeriesAnswer:
+) -> SeriesResult:
     """Denoise one series into `output`, as files named series#instance.dcm.
 
     Raises InputRefused where the series cannot be used.
@@ -42,7 +42,7 @@ def denoise_series(
     after = result.image.mean() if isinstance(result.image, PETFrames) else result.image
     change = activity_change(image.values, after.values, image.spacing_mm, in_suv=image.in_suv)
     suv = image.facts.get("suv", {})
-    return SeriesAnswer(
+    return SeriesResult(
         source=uid,
         status="denoised",
         made=made,
@@ -55,7 +55,7 @@ def denoise_series(
 
 
 def _named_for_routers(folder: Path, output: Path) -> tuple[str, int]:
-    """Move DICOM files to `output` under the names that routers give; series UID and count."""
+    """Move DICOM files to `output` as series#instance.dcm; return series UID and file count."""
     uid, files = "", sorted(folder.iterdir())
     for file in files:
         header = pydicom.dcmread(

@@ -13,7 +13,7 @@ from petdiff.units import drf_of
 
 
 class ModuleSettings(BaseModel):
-    """How a router's series are denoised, and what it is told.
+    """How series are denoised, and when the router sends a notification.
 
     model          name of a shipped model, or a .safetensors file within the container
     steps          calls of the network per sample; None: the model's own number
@@ -21,7 +21,7 @@ class ModuleSettings(BaseModel):
     seed           of the noise that sampling starts from
     device         auto, cpu, cuda, cuda:N or mps
     series_prefix  put before the SeriesDescription of the source
-    notify         when a notification is asked for: of problems, always or never
+    notify         when a notification is requested: for problems, always or never
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,7 +47,7 @@ class ModuleSettings(BaseModel):
 
     @classmethod
     def of(cls, given: Mapping[str, object]) -> ModuleSettings:
-        """Return the settings that are given by name; UsageError names one that is wrong."""
+        """Return the settings from names and values. Raises UsageError that names a wrong one."""
         try:
             return cls.model_validate(dict(given))
         except ValidationError as error:
@@ -55,12 +55,12 @@ class ModuleSettings(BaseModel):
             name = ".".join(str(part) for part in first["loc"][:1])
             if first["type"] == "extra_forbidden":
                 known = nearest(name, cls.model_fields)
-                raise UsageError(f"{name} is no setting of petdiff{known}") from None
+                raise UsageError(f"{name} is not a setting of petdiff{known}") from None
             reason = first["msg"].removeprefix("Value error, ")
             raise UsageError(f"the setting {name} is {first['input']!r}: {reason}") from None
 
     def options(self) -> DenoiseOptions:
-        """Return how a scan is denoised."""
+        """Return the options of `petdiff.denoise`."""
         return DenoiseOptions.of(
             {
                 "steps": self.steps,

@@ -1,8 +1,8 @@
-"""Images that come in, gathered into series.
+"""Receive images and group them into series.
 
-An image is confirmed to its sender only when it lies on the disk under its name. A series is
-complete when its headers' number of images is there, or, where they say none, when no image has
-come for a while.
+An image is confirmed to its sender only after it was written to disk. A series is complete when the
+number of images in its headers has arrived or, if the headers have no number, when no image has
+arrived for some time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _Key = tuple[Kind, str, str]
 
 @dataclass
 class _Incoming:
-    """A series of which images are coming; `names` are those on the disk."""
+    """A series whose images are arriving; `names` are those of the stored images."""
 
     entry: Entry
     last: float
@@ -60,13 +60,13 @@ class Arrivals:
         self._counters, self._clock = counters, clock
         self._lock = threading.Lock()
         self._used, self._measured = 0, -_MEASURED_EVERY_S
-        self._told: set[tuple[str, int]] = set()
+        self._logged_repeats: set[tuple[str, int]] = set()
         self._series: dict[_Key, _Incoming] = {}
         for entry in queue.entries("receiving"):
             self._resume(entry)
 
     def _resume(self, entry: Entry) -> None:
-        """Go on with a series that a former node began; its time without images starts anew."""
+        """Continue a series of an earlier run; its time without images is counted from now."""
         names = entry.image_names()
         facts = image_facts(entry.images / f"{names[0]}.dcm") if names else None
         incoming = _Incoming(entry, self._clock(), names=set(names))
@@ -75,7 +75,7 @@ class Arrivals:
         self._series[_key(entry.origin.kind, entry.origin.series, entry.origin.sender)] = incoming
 
     def store(self, parts: Sequence[bytes | memoryview], sender: str) -> int:
-        """Take one DICOM file, given in parts; return the status for its sender."""
+        """Store one DICOM file, given in parts; return the C-STORE status for its sender."""
         size = sum(len(part) for part in parts)
         if not self._has_room(size):
             self._refused(sender, "no room: see limits.queue_gb and limits.free_gb")
@@ -86,7 +86,7 @@ class Arrivals:
                 for part in parts:
                     stream.write(part)
             disk.flush(file)
-            status = self._take(file, sender)
+            status = self._add(file, sender)
         except OSError as problem:
             self._refused(sender, f"cannot be written ({disk.reason(problem)})")
             return NO_ROOM
@@ -107,16 +107,16 @@ class Arrivals:
         enough = free_bytes(self._queue.folder) - size >= 1e9 * self._limits.free_gb
         return enough and self._used + size <= 1e9 * self._limits.queue_gb
 
-    def _take(self, file: Path, sender: str) -> int:
-        """Put a complete file into its series; return the status."""
+    def _add(self, file: Path, sender: str) -> int:
+        """Move a complete file into its series; return the C-STORE status."""
         facts = image_facts(file)
         with self._lock:
             if facts is None:
                 return self._place(file, "damaged", secrets.token_hex(8), None, sender)
             kind: Kind = "pet" if facts.is_pet else "other"
-            number = self._queue.taken_as(facts.series) if kind == "pet" else None
+            number = self._queue.number_of(facts.series) if kind == "pet" else None
             if number is not None:
-                if self._queue.was_made_from(number, facts.instance):
+                if self._queue.holds_image(number, facts.instance):
                     self._repeated(number, sender)
                     return STORED
                 kind = "late"
@@ -130,7 +130,7 @@ class Arrivals:
         if facts is not None:
             incoming.expected = incoming.expected or facts.expected
             incoming.sop_class = facts.sop_class
-        if name not in incoming.names:  # the first image of a UID stays
+        if name not in incoming.names:  # of images with one UID the first is kept
             os.replace(file, incoming.entry.images / f"{name}.dcm")
             disk.flush_folder(incoming.entry.images)
             incoming.names.add(name)
@@ -144,7 +144,7 @@ class Arrivals:
     def _incoming(self, kind: Kind, series: str, sender: str) -> _Incoming:
         key = _key(kind, series, sender)
         if key not in self._series:
-            entry = self._queue.revive(series) if kind == "pet" else None
+            entry = self._queue.take_back(series) if kind == "pet" else None
             if entry is not None:
                 log_line(
                     f"series {entry.number}: more images from {sender}, taken back from discard"
@@ -158,30 +158,34 @@ class Arrivals:
 
     def _repeated(self, number: int, sender: str) -> None:
         self._counters.add("images_repeated")
-        if (sender, number) not in self._told:
-            self._told.add((sender, number))
-            log_line(f"series {number}: sent again by {sender}; it was taken before, so left out")
+        if (sender, number) not in self._logged_repeats:
+            self._logged_repeats.add((sender, number))
+            log_line(
+                f"series {number}: sent again by {sender}: ignored, because it was accepted before"
+            )
 
     def collect(self) -> int:
-        """Move each series that is complete, or that stopped coming; return how many."""
+        """Move each series that is complete or has stopped arriving; return how many."""
         with self._lock:
-            settled = [
-                (key, incoming) for key, incoming in self._series.items() if self._is_over(incoming)
+            ended = [
+                (key, incoming)
+                for key, incoming in self._series.items()
+                if self._has_ended(incoming)
             ]
-            for key, incoming in settled:
-                self._settle(incoming)
+            for key, incoming in ended:
+                self._finish(incoming)
                 del self._series[key]
             if not self._series:
-                self._told.clear()
-        return len(settled)
+                self._logged_repeats.clear()
+        return len(ended)
 
-    def _is_over(self, incoming: _Incoming) -> bool:
+    def _has_ended(self, incoming: _Incoming) -> bool:
         quiet_s = self._clock() - incoming.last
         if incoming.entry.origin.kind == "pet" and len(incoming.names) == incoming.expected:
             return quiet_s >= min(_SETTLE_SECONDS, self._listen.quiet_seconds)
         return quiet_s >= self._listen.quiet_seconds
 
-    def _settle(self, incoming: _Incoming) -> None:
+    def _finish(self, incoming: _Incoming) -> None:
         entry, count = incoming.entry, len(incoming.names)
         reason = self._reason(incoming, count)
         if reason:
@@ -193,15 +197,15 @@ class Arrivals:
             log_line(f"series {entry.number}: complete with {counted(count, 'image')}")
 
     def _reason(self, incoming: _Incoming, count: int) -> str:
-        """Return why a series is not denoised; empty where it is."""
+        """Return why a series is discarded; empty if it is to be denoised."""
         kind, expected = incoming.entry.origin.kind, incoming.expected or 0
         if kind == "damaged":
             return f"{counted(count, 'file')} cannot be read as DICOM"
         if kind == "other":
             return f"{counted(count, 'image')} of {UID(incoming.sop_class).name}, not PET"
         if kind == "late":
-            number = self._queue.taken_as(incoming.entry.origin.series)
-            return f"{counted(count, 'image')} came after their series was taken as {number}"
+            number = self._queue.number_of(incoming.entry.origin.series)
+            return f"{counted(count, 'image')} came after their series was accepted as {number}"
         if count == 0:
             return "no image arrived"
         if count < expected and self._listen.incomplete == "discard":
@@ -210,5 +214,5 @@ class Arrivals:
 
 
 def _key(kind: Kind, series: str, sender: str) -> _Key:
-    """Return what images of one series have in common; damaged files are kept by sender."""
+    """Return the key that groups images into series; damaged files are grouped by sender."""
     return (kind, series, sender if kind == "damaged" else "")

@@ -1,4 +1,4 @@
-"""Which connections of the DICOM port are open, when each was last heard, and what it sends."""
+"""The open connections of the DICOM port, with the time and size of their last messages."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pynetdicom.association import Association
 
 
 @dataclass
-class _Heard:
-    """When a connection was last heard, and the bytes of its message so far."""
+class _Activity:
+    """The time of the last bytes of a connection, and the size of its present message."""
 
     at: float
     size: int = 0
@@ -22,37 +22,37 @@ class _Heard:
 class Connections:
     """The open connections; any thread may call any method.
 
-    pynetdicom counts threads, which outlive a connection that never asked for an association.
+    pynetdicom counts threads instead. A thread outlives a connection that requested no association.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: dict[Association, _Heard] = {}
+        self._open: dict[Association, _Activity] = {}
 
     def opened(self, association: Association) -> None:
         """Add a connection."""
         with self._lock:
-            self._open[association] = _Heard(time.monotonic())
+            self._open[association] = _Activity(time.monotonic())
 
     def closed(self, association: Association) -> None:
         """Remove a connection."""
         with self._lock:
             self._open.pop(association, None)
 
-    def heard(self, association: Association, size: int) -> int:
-        """Note that bytes have come; return those of the message so far."""
+    def received(self, association: Association, size: int) -> int:
+        """Record received bytes; return the size of the present message so far."""
         with self._lock:
-            heard = self._open.get(association)
-            if heard is None:
+            activity = self._open.get(association)
+            if activity is None:
                 return 0
-            heard.at, heard.size = time.monotonic(), heard.size + size
-            return heard.size
+            activity.at, activity.size = time.monotonic(), activity.size + size
+            return activity.size
 
     def end_message(self, association: Association) -> None:
-        """Note that the bytes of the next message count anew."""
+        """Record that a message has ended."""
         with self._lock:
             if association in self._open:
-                self._open[association] = _Heard(time.monotonic())
+                self._open[association] = _Activity(time.monotonic())
 
     def all(self) -> list[Association]:
         """Return the open connections."""
@@ -62,12 +62,12 @@ class Connections:
             return list(self._open)
 
     def idlest(self, seconds: float) -> Association | None:
-        """Return the connection that was silent for longest; None if all spoke in these seconds."""
+        """Return the connection that was idle for longest; None if none was idle for `seconds`."""
         now = time.monotonic()
         with self._lock:
-            silent = {one: now - heard.at for one, heard in self._open.items()}
-        longest = max(silent, key=lambda one: silent[one], default=None)
-        return longest if longest is not None and silent[longest] >= seconds else None
+            idle = {one: now - activity.at for one, activity in self._open.items()}
+        longest = max(idle, key=lambda one: idle[one], default=None)
+        return longest if longest is not None and idle[longest] >= seconds else None
 
     def is_open(self, association: Association) -> bool:
         """Return whether a connection is open."""
@@ -75,8 +75,8 @@ class Connections:
             return association in self._open
 
 
-def hang_up(association: Association) -> None:
-    """Close a connection at once; its threads then end by themselves."""
+def close_connection(association: Association) -> None:
+    """Close a connection at once; its threads then end."""
     connection = association.dul.socket
     if connection is not None and connection.socket is not None:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""What the node has done since it started, for the status page."""
+"""Counters of the events since the node started, for the status page."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Event = Literal[
     "deliveries_failed", "workers_died",
 ]  # fmt: skip
 EVENTS: dict[Event, str] = {
-    "images_received": "Images taken into the queue",
-    "images_repeated": "Images of series that were taken before",
+    "images_received": "Images accepted into the queue",
+    "images_repeated": "Images of series that were accepted before",
     "images_refused": "Images refused with a failure status",
     "images_sent": "Images that a destination has confirmed",
     "series_denoised": "Series denoised",

@@ -1,8 +1,8 @@
-"""The thread of a destination: it sends what is in sending/, and tries again until it is there.
+"""The thread of a destination: it sends the series in sending/ and repeats failed deliveries.
 
-Each image that the destination has confirmed is noted before the next is sent, so that after a kill
-the rest follows. An image whose confirmation the kill has swallowed is sent again under the same
-SOPInstanceUID, which a PACS stores once.
+Each image that the destination has confirmed is recorded before the next is sent, so that after a
+kill only the others are sent. If the kill came before the record, the image is sent again with the
+same SOPInstanceUID, which a PACS stores once.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _CONFIRMED, _REFUSED = ".confirmed.txt", ".refused.txt"
 
 
 class NotDelivered(PeerFailed):
-    """The destination could not be reached, or has no room: to be tried again without end."""
+    """The destination could not be reached or has no room: delivery is repeated without limit."""
 
 
 class Refused(PeerFailed):
-    """The destination has refused an image, and would probably again."""
+    """The destination has refused an image. The delivery is repeated a limited number of times."""
 
 
 class Transport(Protocol):
-    """How files reach a destination."""
+    """Sends files to a destination."""
 
     def send(self, files: Sequence[Path], confirmed: Callable[[Path], None]) -> None:
         """Send files, and call `confirmed` for each that is stored there.
@@ -46,8 +46,8 @@ class Transport(Protocol):
 
 
 @dataclass
-class _Notes:
-    """What is known of one result and one destination, kept beside the result."""
+class _DeliveryState:
+    """Confirmed images and refusals of one result at one destination, stored beside the result."""
 
     entry: Entry
     name: str
@@ -65,13 +65,13 @@ class _Notes:
         self._append(_REFUSED, reason)
 
     def is_settled(self, retries: int) -> bool:
-        """Whether everything is confirmed, or has been refused too often."""
-        return self.is_given_up(retries) or not self.left()
+        """Whether all images are confirmed, or the delivery was refused too often."""
+        return self.is_given_up(retries) or not self.unconfirmed()
 
     def is_given_up(self, retries: int) -> bool:
         return len(self.refused()) > retries
 
-    def left(self) -> list[Path]:
+    def unconfirmed(self) -> list[Path]:
         done = self.confirmed()
         return [file for file in self.entry.result_files() if file.name not in done]
 
@@ -96,10 +96,10 @@ def _lines(file: Path) -> list[str]:
 
 
 class Deliveries:
-    """Which results wait for which destination, and when a result is settled with all of them.
+    """The results that wait for each destination, and those that all destinations have.
 
-    retries          of each destination, by its name: refusals after which it is given up
-    destinations_of  names of the destinations of what a sender has sent
+    retries          by destination: number of refusals after which a delivery is given up
+    destinations_of  returns the names of the destinations for the series of a sender
     """
 
     def __init__(
@@ -114,34 +114,34 @@ class Deliveries:
         self._lock = threading.Lock()
 
     def waiting(self, name: str) -> list[Entry]:
-        """Return the results that a destination has not settled yet."""
+        """Return the results that still have to be sent to a destination."""
         return [
             entry
             for entry in self._queue.entries("sending")
             if name in self._destinations_of(entry.origin.sender)
-            and not _Notes(entry, name).is_settled(self._retries[name])
+            and not _DeliveryState(entry, name).is_settled(self._retries[name])
         ]
 
     def settle(self) -> None:
-        """Move each result that is settled with all its destinations to done/ or discard/."""
+        """Move each result with no delivery left to do to done/ or discard/."""
         with self._lock:
             for entry in self._queue.entries("sending"):
                 names = self._destinations_of(entry.origin.sender)
-                notes = [_Notes(entry, name) for name in names]
-                if all(one.is_settled(self._retries[one.name]) for one in notes):
-                    self._finish(entry, notes)
+                states = [_DeliveryState(entry, name) for name in names]
+                if all(one.is_settled(self._retries[one.name]) for one in states):
+                    self._finish(entry, states)
 
-    def _finish(self, entry: Entry, notes: list[_Notes]) -> None:
-        given_up = [one for one in notes if one.is_given_up(self._retries[one.name])]
-        answer = entry.answer()
-        if given_up or answer is None:
-            said = "; ".join(f"{one.name} refuses it: {one.refused()[-1]}" for one in given_up)
-            reason = said or "its answer.json is missing"
+    def _finish(self, entry: Entry, states: list[_DeliveryState]) -> None:
+        given_up = [one for one in states if one.is_given_up(self._retries[one.name])]
+        record = entry.result_record()
+        if given_up or record is None:
+            refusals = "; ".join(f"{one.name} refuses it: {one.refused()[-1]}" for one in given_up)
+            reason = refusals or "its record.json is missing"
             self._queue.discard(entry, reason)
             self._counters.add("series_discarded")
             log_line(f"series {entry.number}: discarded: {reason}")
             return
-        self._queue.finish(entry, answer, tuple(one.name for one in notes))
+        self._queue.finish(entry, record, tuple(one.name for one in states))
         self._counters.add("series_done")
         log_line(f"series {entry.number}: done")
 
@@ -149,7 +149,7 @@ class Deliveries:
 class Delivery(NodeThread):
     """Sends results to one destination until `stop` is set; waits longer after each failure.
 
-    last_failure  why the last attempt failed; empty where it did not
+    last_failure  reason of the last failed attempt; empty after a success
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class Delivery(NodeThread):
         self._deliveries, self._counters = deliveries, counters
         self.last_failure = ""
 
-    def turn(self) -> None:
+    def step(self) -> None:
         """Send the results that wait, one after the other, then wait for a change of the queue."""
         version = self._queue.version
         self._deliveries.settle()
@@ -177,7 +177,7 @@ class Delivery(NodeThread):
             self._deliveries.settle()
             if self._stop_event.is_set():
                 return
-        self.pause_s, self.last_failure = 0.0, ""  # also where a result that failed was removed
+        self.pause_s, self.last_failure = 0.0, ""  # also if a failed result was removed
         self._queue.wait(version, _POLL_S)
 
     def failed(self, reason: str) -> None:
@@ -188,20 +188,20 @@ class Delivery(NodeThread):
         log_line(f"delivery to {self.to} failed: {reason}; tried again in {self.pause_s:g} s")
 
     def _deliver(self, entry: Entry) -> None:
-        """Send what a destination has not confirmed of a result."""
-        notes, start = _Notes(entry, self.to), time.monotonic()
-        files = notes.left()
+        """Send the images of a result that the destination has not confirmed."""
+        state, start = _DeliveryState(entry, self.to), time.monotonic()
+        files = state.unconfirmed()
 
         def confirmed(file: Path) -> None:
-            notes.confirm(file)
+            state.confirm(file)
             self._counters.add("images_sent")
 
         try:
             self._transport.send(files, confirmed)
         except Refused as problem:
-            notes.refuse(str(problem))
+            state.refuse(str(problem))
             raise
-        took = time.monotonic() - start
+        seconds = time.monotonic() - start
         log_line(
-            f"series {entry.number}: {counted(len(files), 'image')} to {self.to} in {took:.1f} s"
+            f"series {entry.number}: {counted(len(files), 'image')} to {self.to} in {seconds:.1f} s"
         )

@@ -1,4 +1,4 @@
-"""The thread of a device: it takes complete series, and has its worker denoise them."""
+"""The thread of a device: it takes complete series and lets its worker process denoise them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from petdiff.units import counted
 
 _ATTEMPTS = "attempts.json"
 _MAX_FAILURES = 3
-_MAX_STARTS = 20  # without any outcome: each of them took the node down with it
+_MAX_STARTS = 20  # without a reply: the node was killed during each
 _PAUSES_S = (10.0, 60.0)  # after the first failure, and the second
 _RESTART_PAUSES_S = (1.0, 10.0, 60.0, 300.0)
 _DISK_PAUSE_S = 60.0
-_POLL_S = 5.0  # for what is put back by hand, or has rested
+_POLL_S = 5.0  # to see series that a user has put back, or whose pause has ended
 
 
 class Attempts(BaseModel):
-    """How often a series was begun, and how often that failed while the node lived on."""
+    """How often denoising a series was started, and how often it failed while the node ran."""
 
     model_config = ConfigDict(frozen=True)
     starts: int = 0
@@ -36,27 +36,27 @@ class Attempts(BaseModel):
 
 
 class Ready:
-    """The series in ready/, handed to one worker each; one that failed rests for a while."""
+    """The series in ready/. Each is given to one worker; a failed one has to wait before it is."""
 
     def __init__(self, queue: Queue, clock: Callable[[], float] = time.monotonic) -> None:
         self._queue, self._clock = queue, clock
         self._lock = threading.Lock()
-        self._rests_until: dict[int, float] = {}
+        self._paused_until: dict[int, float] = {}
 
     def take(self) -> Entry | None:
-        """Move the first series that may be begun to working/; None: there is none."""
+        """Move the first series that may start to working/; None if there is none."""
         with self._lock:
             for entry in self._queue.entries("ready"):
-                if self._clock() >= self._rests_until.get(entry.number, 0.0):
-                    self._rests_until.pop(entry.number, None)
+                if self._clock() >= self._paused_until.get(entry.number, 0.0):
+                    self._paused_until.pop(entry.number, None)
                     (entry.path / REASON).unlink(missing_ok=True)  # put back by hand
                     return self._queue.move(entry, "working")
         return None
 
     def put_back(self, entry: Entry, pause_s: float) -> None:
-        """Return a series to ready/, to be taken again after a pause."""
+        """Move a series back to ready/; it can be taken after a pause."""
         with self._lock:
-            self._rests_until[entry.number] = self._clock() + pause_s
+            self._paused_until[entry.number] = self._clock() + pause_s
             self._queue.move(entry, "ready")
 
 
@@ -78,7 +78,7 @@ class Denoiser(NodeThread):
         self._queue, self._ready, self._worker, self._counters = queue, ready, worker, counters
         self._seconds, self._dose_of = seconds, dose_of
 
-    def turn(self) -> None:
+    def step(self) -> None:
         """Denoise the next series, or wait for one; start the worker again if it has died."""
         self.pause_s = 0.0
         if not self._worker.runs:
@@ -92,7 +92,7 @@ class Denoiser(NodeThread):
             self._denoise_or_put_back(entry)
 
     def failed(self, reason: str) -> None:
-        """Wait after an error, such as a folder removed by hand or a disk that is gone."""
+        """Wait after an error, such as a missing folder or disk."""
         self.pause_s = _DISK_PAUSE_S
         log_line(f"the queue cannot be used: {reason}")
 
@@ -101,15 +101,15 @@ class Denoiser(NodeThread):
             try:
                 reply = self._worker.start()
             except WorkerDied as problem:
-                said = str(problem)
+                reason = str(problem)
             else:
                 if reply.outcome == "ready":
                     log_line(f"worker ready: {reply.public}")
                     return
-                said = reply.public
+                reason = reply.public
             if self._stop_event.is_set():
                 return
-            log_line(f"worker cannot start: {said}")
+            log_line(f"worker cannot start: {reason}")
             if self._stop_event.wait(pause_s or _RESTART_PAUSES_S[-1]):
                 return
 
@@ -126,10 +126,10 @@ class Denoiser(NodeThread):
         attempts = read_record(entry.path / _ATTEMPTS, Attempts) or Attempts()
         attempts = attempts.model_copy(update={"starts": attempts.starts + 1})
         if attempts.starts > _MAX_STARTS:
-            self._discard(entry, f"begun {_MAX_STARTS} times, and each time the node was killed")
+            self._discard(entry, f"started {_MAX_STARTS} times, and each time the node was killed")
             return
         write_record(entry.path / _ATTEMPTS, attempts)
-        if entry.answer() is not None:  # put back after it was denoised
+        if entry.result_record() is not None:  # a user has put it back after it was denoised
             self._settle(entry, Reply(outcome="denoised"), attempts)
             return
         log_line(f"series {entry.number}: denoising")
@@ -138,19 +138,19 @@ class Denoiser(NodeThread):
             reply = self._worker.denoise(entry, self._seconds, dose)
         except WorkerDied as problem:
             if self._stop_event.is_set():
-                return  # it lies in working/, where the next start finds it
+                return  # it stays in working/, and the next start continues it
             self._counters.add("workers_died")
             reply = Reply(outcome="failed", reason=str(problem), public=str(problem))
         self._settle(entry, reply, attempts)
 
     def _settle(self, entry: Entry, reply: Reply, attempts: Attempts) -> None:
-        answer = entry.answer()
-        if answer is not None:  # complete, even if the worker died before it said so
+        record = entry.result_record()
+        if record is not None:  # complete, even if the worker died before its reply
             disk.remove(self._queue.move(entry, "sending").images)
             self._counters.add("series_denoised")
             log_line(
-                f"series {entry.number}: denoised, {counted(answer.images, 'image')} in "
-                f"{answer.seconds:g} s, {counted(answer.warnings, 'warning')}"
+                f"series {entry.number}: denoised, {counted(record.images, 'image')} in "
+                f"{record.seconds:g} s, {counted(record.warnings, 'warning')}"
             )
         elif reply.outcome == "refused":
             self._discard(entry, reply.reason, reply.public)

@@ -1,4 +1,4 @@
-"""C-STORE to one destination."""
+"""Send files to one destination by C-STORE."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ class DicomSender:
 
     def _send(self, association: Association, file: Path) -> None:
         try:
-            answer = association.send_c_store(file)
+            response = association.send_c_store(file)
         except RuntimeError:  # no longer established
             raise NotDelivered("the association broke off") from None
-        if "Status" not in answer:
-            raise NotDelivered("the association broke off, or no answer came in time")
-        status = answer.Status
+        if "Status" not in response:
+            raise NotDelivered("the association broke off, or no response came in time")
+        status = response.Status
         if status in _NO_ROOM:
             raise NotDelivered(f"it has no room (status {status:04X})")
         if status != 0 and status not in _WARNINGS:
@@ -89,25 +89,25 @@ def leave_responses_to_the_caller(association: Association) -> None:
     """Keep pynetdicom's own thread from taking a response before the caller of send_* gets it.
 
     It looks for requests of the peer, and is paused while a response is awaited. On a busy machine
-    it may pass the pause once more: one response in some thousands was lost so.
+    it may miss the pause and take the response: this lost one response in some thousands.
     """
-    waiting_for = association.dimse.get_msg
+    original = association.dimse.get_msg
 
     def get_msg(block: bool = False) -> Any:
-        return waiting_for(block) if block else (None, None)
+        return original(block) if block else (None, None)
 
     association.dimse.get_msg = get_msg  # type: ignore[method-assign]
 
 
 def _without_delay(event: evt.Event) -> None:
-    """Send each message at once: a peer that acknowledges late would cost 40 ms an image."""
+    """Send each message at once (TCP_NODELAY). Delayed acknowledgement costs 40 ms per image."""
     connection = event.assoc.dul.socket
     if connection is not None and connection.socket is not None:
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def client_context(tls: ClientTLS) -> ssl.SSLContext:
-    """Return how a peer's certificate is checked, and what is shown of the node's own."""
+    """Return a TLS context: trusted authorities, and the certificate of the node if it has one."""
     context = ssl.create_default_context(cafile=None if tls.ca is None else str(tls.ca))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if tls.certificate is not None:

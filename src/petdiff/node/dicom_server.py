@@ -1,4 +1,4 @@
-"""The DICOM port: who may open an association, C-ECHO, and C-STORE into the arrivals."""
+"""The DICOM port: access control of associations, C-ECHO, and C-STORE into the arrivals."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from petdiff import disk
 from petdiff.errors import UsageError
 from petdiff.io.dicom_enhanced import PET_CLASSES
 from petdiff.node.arrivals import NO_ROOM, NOT_UNDERSTOOD, Arrivals
-from petdiff.node.connections import Connections, hang_up
+from petdiff.node.connections import Connections, close_connection
 from petdiff.node.counters import Counters
 from petdiff.node.log import log_line, log_rarely
 from petdiff.node.peers import ServerTLS
@@ -52,9 +52,9 @@ _PDU_BYTES = 131_072
 _UNKNOWN_SENDER, _LIMIT_EXCEEDED = (0x01, 0x01, 0x03), (0x02, 0x03, 0x02)
 _MAX_THREADS = 1000  # of connections, most of them closed
 _HANDSHAKE_S, _REQUEST_S = 10.0, 10.0
-_HANG_UP_S = 0.5  # that closing a connection may take
-_IDLE_S = 3.0  # after which an association gives way to a new one where all are taken
-_POLL_S = 1.0  # to see that it is to stop
+_CLOSE_S = 0.5  # that closing a connection may take
+_IDLE_S = 3.0  # after which an idle association is closed for a new one if all are in use
+_POLL_S = 1.0  # between checks for a stop
 
 
 class DicomServer:
@@ -106,7 +106,7 @@ class DicomServer:
         return len(self._connections.all())
 
     def start(self) -> None:
-        """Answer peers from now on."""
+        """ResultRecord peers from now on."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -117,11 +117,11 @@ class DicomServer:
         with suppress(OSError):
             self._server.server_close()
         for association in self._connections.all():
-            hang_up(association)
+            close_connection(association)
 
 
 class _Server(ThreadedAssociationServer):
-    """Turns peers away before they cost a thread, and lets no handshake hold up the others."""
+    """Refuses peers before a thread is started, and makes TLS handshakes in the peer's thread."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -134,10 +134,10 @@ class _Server(ThreadedAssociationServer):
         if not self._settings.may_send(None, address):
             self._handler.refused(f"connection from {address}", "the address is not allowed")
             return False
-        most = self._settings.listen.associations
-        if len(self._connections.all()) >= most:
+        limit = self._settings.listen.associations
+        if len(self._connections.all()) >= limit:
             self._handler.end_idlest()
-        is_full = len(self._connections.all()) >= 2 * most
+        is_full = len(self._connections.all()) >= 2 * limit
         if is_full or len(self.active_associations) >= _MAX_THREADS:
             self._handler.refused(f"connection from {address}", "too many are open")
             return False
@@ -166,7 +166,7 @@ class _Server(ThreadedAssociationServer):
 
 
 class _Handler:
-    """What happens on each event of an association."""
+    """The handlers of the events of an association."""
 
     def __init__(
         self,
@@ -177,7 +177,7 @@ class _Handler:
     ) -> None:
         self._settings, self._arrivals = settings, arrivals
         self._counters, self._connections = counters, connections
-        self._most_bytes = settings.listen.image_mb << 20
+        self._max_bytes = settings.listen.image_mb << 20
 
     def bound(self) -> list[evt.EventHandlerType]:
         """Return the handlers by event."""
@@ -194,16 +194,18 @@ class _Handler:
         ]
 
     def refused(self, who: str, why: str) -> None:
-        """Count and log a peer that was turned away."""
+        """Count and log a refused peer."""
         self._counters.add("associations_refused")
         log_rarely(f"{who} refused: {why}")
 
     def end_idlest(self) -> None:
-        """Hang up on the connection that has been silent for longest, if that is long enough."""
-        idlest, deadline = self._connections.idlest(_IDLE_S), time.monotonic() + _HANG_UP_S
+        """Close the connection that was idle for longest, if it was idle for some seconds."""
+        idlest, deadline = self._connections.idlest(_IDLE_S), time.monotonic() + _CLOSE_S
         if idlest is not None:
-            log_rarely(f"association of {_peer(idlest)} ended: idle, and all are taken")
-            hang_up(idlest)
+            log_rarely(
+                f"association of {_peer(idlest)} ended: idle, and all associations are in use"
+            )
+            close_connection(idlest)
             while self._connections.is_open(idlest) and time.monotonic() < deadline:
                 time.sleep(0.005)
 
@@ -241,12 +243,12 @@ class _Handler:
         log_rarely(f"association of {_peer(event.assoc)} broke off, or was idle for too long")
 
     def _received(self, event: evt.Event) -> None:
-        if self._connections.heard(event.assoc, len(event.data)) > self._most_bytes:
+        if self._connections.received(event.assoc, len(event.data)) > self._max_bytes:
             log_rarely(f"association of {_peer(event.assoc)} ended: image above listen.image_mb")
-            hang_up(event.assoc)
+            close_connection(event.assoc)
 
     def _store(self, event: evt.Event) -> int:
-        """Hand an image to the arrivals; whatever goes wrong is a status for the sender."""
+        """Store an image. Each error becomes a C-STORE status for the sender."""
         self._connections.end_message(event.assoc)
         try:
             data: BytesIO = event.request.DataSet  # type: ignore
@@ -261,7 +263,7 @@ class _Handler:
 
 
 def silence_pynetdicom() -> None:
-    """Let pynetdicom log nothing: its messages may quote headers."""
+    """Switch off pynetdicom's log, which may quote headers."""
     _config.LOG_HANDLER_LEVEL = "none"
     logger = logging.getLogger("pynetdicom")
     logger.setLevel(logging.CRITICAL + 1)

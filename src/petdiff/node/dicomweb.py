@@ -1,7 +1,7 @@
 """DICOMweb (PS3.18): search and retrieve from a source, store to a destination.
 
-That is QIDO-RS, WADO-RS and STOW-RS. The client's own log is silenced: it quotes URLs with UIDs,
-and answers.
+It uses QIDO-RS, WADO-RS and STOW-RS. The client's own log is switched off, because it quotes URLs
+with UIDs and responses.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from petdiff.node.header import is_uid
 from petdiff.node.peers import ClientTLS, Destination, Source
 from petdiff.node.polling import NotReached, OfferedSeries
 
-_TIMEOUT_S = (10.0, 120.0)  # to connect, between two parts of an answer
+_TIMEOUT_S = (10.0, 120.0)  # to connect, and between two parts of a response
 _PAGE = 200
 _SERVER_ERROR = 500
 _NO_ROOM = range(0xA700, 0xA800)
@@ -61,7 +61,7 @@ class WebSource:
     def _filters(self) -> dict[str, str]:
         filters = {"Modality": "PT", **self._source.matching}
         if self._source.days:
-            now = datetime.now(UTC)  # a day more on either side: clocks differ
+            now = datetime.now(UTC)  # one day more on both sides, because clocks differ
             first, last = now - timedelta(days=self._source.days + 1), now + timedelta(days=1)
             filters["StudyDate"] = f"{first:%Y%m%d}-{last:%Y%m%d}"
         return filters
@@ -87,9 +87,9 @@ class WebDestination:
             raise NotDelivered(_reason(problem)) from None
 
 
-def _require_stored(answer: Dataset) -> None:
-    """Raise where a STOW-RS answer says that an image was not stored (PS3.18 10.5.3)."""
-    for item in answer.get("FailedSOPSequence") or []:
+def _require_stored(response: Dataset) -> None:
+    """Raise where a STOW-RS response says that an image was not stored (PS3.18 10.5.3)."""
+    for item in response.get("FailedSOPSequence") or []:
         status = int(item.get("FailureReason") or 0)
         if status in _NO_ROOM:
             raise NotDelivered(f"it has no room (status {status:04X})")
@@ -98,14 +98,14 @@ def _require_stored(answer: Dataset) -> None:
 
 def _of_status(problem: requests.HTTPError) -> NotDelivered | Refused:
     code = _code(problem)
-    # Access, time and load may be otherwise tomorrow.
+    # Errors of access, time-out and load may disappear, so the delivery is repeated.
     if code >= _SERVER_ERROR or code in (401, 403, 404, 408, 429):
         return NotDelivered(f"it answers with HTTP {code}")
     return Refused(f"it answers with HTTP {code}")
 
 
 class _reaching:
-    """Turns what goes wrong within the block into NotReached, which quotes nothing."""
+    """Turns errors within the block into NotReached, whose text quotes no response."""
 
     def __enter__(self) -> None:
         pass
@@ -117,7 +117,7 @@ class _reaching:
         if isinstance(problem, requests.RequestException) and not no_json:
             raise NotReached(_reason(problem)) from None
         if isinstance(problem, ValueError | KeyError | TypeError):
-            raise NotReached("its answer is not DICOMweb") from None
+            raise NotReached("its response is not DICOMweb") from None
 
 
 def _code(problem: requests.HTTPError) -> int:
@@ -133,14 +133,14 @@ def _reason(problem: requests.RequestException) -> str:
 
 
 def _offered(found: Sequence[dict[str, dict[str, object]]]) -> Iterator[OfferedSeries]:
-    for answer in found:
-        study, series, count = (_value(answer, tag) for tag in (_STUDY, _SERIES, _COUNT))
+    for entry in found:
+        study, series, count = (_value(entry, tag) for tag in (_STUDY, _SERIES, _COUNT))
         if is_uid(study) and is_uid(series):
             yield OfferedSeries(study, series, int(count) if count.isdigit() else 0)
 
 
-def _value(answer: dict[str, dict[str, object]], tag: str) -> str:
-    values = answer.get(tag, {}).get("Value")
+def _value(entry: dict[str, dict[str, object]], tag: str) -> str:
+    values = entry.get(tag, {}).get("Value")
     return str(values[0]).strip() if isinstance(values, list) and values else ""
 
 
@@ -154,7 +154,7 @@ def _client(url: str, peer: Source | Destination) -> DICOMwebClient:
     for name in ("dicomweb_client", "urllib3", "requests"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     session = requests.Session()
-    session.trust_env = False  # no proxy and no password of another program's
+    session.trust_env = False  # ignore proxies and passwords of the environment
     tls = peer.tls or ClientTLS()
     if tls.ca is not None:
         session.verify = str(tls.ca)
@@ -164,5 +164,5 @@ def _client(url: str, peer: Source | Destination) -> DICOMwebClient:
         token = peer.token_file.read_text(encoding="utf-8").strip()
         session.headers["Authorization"] = f"Bearer {token}"
     client = DICOMwebClient(url, session=session, timeout=_TIMEOUT_S)
-    client.set_http_retry_params(retry=False)  # the node waits by itself
+    client.set_http_retry_params(retry=False)  # the node repeats requests itself
     return client

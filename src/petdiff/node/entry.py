@@ -1,4 +1,4 @@
-"""One series in the queue: a folder with the images and what is known of them."""
+"""One series in the queue: a folder with its images and its records."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from petdiff import disk
 from petdiff.runs import write_json
 
-# pet: to be denoised; other: no PET; late: PET of a series that was taken before these came;
-# damaged: what cannot be read as DICOM.
+# pet: PET images to denoise; other: images that are not PET; late: PET images that came after their
+# series was accepted; damaged: files that cannot be read as DICOM.
 Kind = Literal["pet", "other", "late", "damaged"]
-ORIGIN, IMAGES, RESULT, ANSWER, REASON = (
+ORIGIN, IMAGES, RESULT, RESULT_RECORD, REASON = (
     "series.json", "images", "result", "answer.json", "reason.txt",
 )  # fmt: skip
 _RECORD = ConfigDict(frozen=True, extra="forbid")
@@ -23,9 +23,9 @@ Record = TypeVar("Record", bound=BaseModel)
 
 
 class Origin(BaseModel):
-    """What the node knows of a series from its first image on.
+    """The identity of a series, written when its first image arrives.
 
-    number  of the node's own; logs call the series so
+    number  assigned by the node; the log names the series by it
     series  SeriesInstanceUID; empty for damaged files
     sender  AE title, or name of the source
     """
@@ -37,11 +37,11 @@ class Origin(BaseModel):
     sender: str
 
 
-class Answer(BaseModel):
-    """What the worker has made of a series.
+class ResultRecord(BaseModel):
+    """The result of denoising one series, stored as answer.json.
 
     made             SeriesInstanceUID of the derived series
-    sources          SOPInstanceUIDs of the images that it was made from
+    sources          SOPInstanceUIDs of the denoised images
     relative_change  of the whole scan's activity, denoised / measured - 1
     """
 
@@ -59,13 +59,13 @@ class Done(BaseModel):
 
     model_config = _RECORD
     origin: Origin
-    answer: Answer
+    answer: ResultRecord  # the key of this record in existing files
     destinations: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A series where it lies now."""
+    """A series and its present folder."""
 
     path: Path
     origin: Origin
@@ -77,12 +77,12 @@ class Entry:
 
     @property
     def images(self) -> Path:
-        """The folder of the images that came, each under its SOPInstanceUID."""
+        """The folder of the received images, named by SOPInstanceUID."""
         return self.path / IMAGES
 
     @property
     def result(self) -> Path:
-        """The folder of the denoised images and the answer, once they are complete."""
+        """The folder of the denoised images and their record, once they are complete."""
         return self.path / RESULT
 
     def image_names(self) -> list[str]:
@@ -93,9 +93,9 @@ class Entry:
         """Return the files of the denoised series."""
         return [self.result / name for name in sorted(_listing(self.result))]
 
-    def answer(self) -> Answer | None:
-        """Return what the worker has made; None where there is none."""
-        return read_record(self.result / ANSWER, Answer)
+    def result_record(self) -> ResultRecord | None:
+        """Return the record of the result; None if there is none."""
+        return read_record(self.result / RESULT_RECORD, ResultRecord)
 
     def reason(self) -> str:
         """Return why the series was refused; empty where it was not."""
@@ -120,20 +120,20 @@ def read_record(path: Path, kind: type[Record]) -> Record | None:
 
 
 def write_record(path: Path, record: BaseModel) -> None:
-    """Write a record whole, in place of a former one; any thread may."""
+    """Write a record whole, replacing a former one. Threads may call this at the same time."""
     unfinished = path.with_name(f".{path.name}")
     write_json(unfinished, record)
-    _settle(unfinished, path)
+    _publish(unfinished, path)
 
 
 def write_reason(entry: Entry, reason: str) -> None:
-    """Write reason.txt beside the images."""
+    """Write reason.txt into the folder of the series."""
     unfinished = entry.path / f".{REASON}"
     unfinished.write_text(f"{reason}\n", encoding="utf-8", errors="backslashreplace")
-    _settle(unfinished, entry.path / REASON)
+    _publish(unfinished, entry.path / REASON)
 
 
-def _settle(unfinished: Path, path: Path) -> None:
+def _publish(unfinished: Path, path: Path) -> None:
     disk.flush(unfinished)
     disk.place_file(unfinished, path, replace=True)
     disk.flush_folder(path.parent)

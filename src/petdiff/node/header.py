@@ -1,4 +1,4 @@
-"""What the receiving side reads of an image's header: its series, and how many images that has."""
+"""Read the UIDs of an image and the number of images of its series from the header."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from petdiff.io.dicom_search import text_of
 from petdiff.io.entries import file_entry
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
-_reading = threading.Lock()  # pydicom's settings are those of the whole process
+_reading = threading.Lock()  # pydicom's settings are global
 # Counts whose product is the number of images per position, by the first value of SeriesType
 # (PS3.3 C.8.9.4.1.4).
 _PER_POSITION = {
@@ -30,7 +30,7 @@ _PER_POSITION = {
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """An image by its UIDs; expected: the number of images of its series, None: not known."""
+    """The UIDs of an image, and the expected number of images of its series, None if unknown."""
 
     sop_class: str
     instance: str
@@ -44,12 +44,12 @@ class ImageFacts:
 
 
 def is_uid(text: str) -> bool:
-    """Return whether a text is a UID (PS3.5 9.1), and so safe as the name of a file."""
+    """Return whether a text is a UID (PS3.5 9.1), and so a safe file name."""
     return len(text) <= 64 and _UID.fullmatch(text) is not None
 
 
 def image_facts(file: Path) -> ImageFacts | None:
-    """Return what a DICOM file says of itself; None where it is damaged or lacks a UID."""
+    """Return the facts of a DICOM file; None if it is damaged or lacks a UID."""
     try:
         with _reading:
             found = read_file(file_entry(file, file.name), pixels=False)
@@ -66,8 +66,8 @@ def image_facts(file: Path) -> ImageFacts | None:
 
 
 def _expected(header: Dataset) -> int | None:
-    """Return how many images a series of single-frame images has, by its headers."""
-    # Enhanced PET counts frames, and a series has as many images as its maker likes.
+    """Return the number of images of a series of single-frame images, from one header."""
+    # Enhanced PET counts frames, and its number of images per series is free.
     if text_of(header, "SOPClassUID") != PET_CLASSES[0]:
         return None
     names = ("NumberOfSlices", *_PER_POSITION[_series_type(header)])

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from petdiff.errors import UsageError
 
-_WAIT_S = 20.0  # a worker of a killed node needs a moment to see that it is alone
+_WAIT_S = 20.0  # until the workers of a killed node have ended
 
 
-def hold(folder: Path, wait_s: float = _WAIT_S) -> int:
+def lock_folder(folder: Path, wait_s: float = _WAIT_S) -> int:
     """Lock a folder for this process and those that inherit the returned file descriptor.
 
-    Raises UsageError where another node has it for longer than `wait_s`.
+    Raises UsageError if another node holds the lock for longer than `wait_s`.
     """
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + wait_s
@@ -29,7 +29,7 @@ def hold(folder: Path, wait_s: float = _WAIT_S) -> int:
 def _locked(descriptor: int) -> bool:
     try:
         import fcntl
-    except ImportError:  # Windows: nothing tells two nodes apart
+    except ImportError:  # Windows has no such lock
         return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

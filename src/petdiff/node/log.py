@@ -23,7 +23,7 @@ def log_line(text: str) -> None:
 
 
 def log_rarely(text: str) -> None:
-    """Print a line unless the same one was printed in the last seconds: peers may be many."""
+    """Print a line, unless the same line was printed in the last 10 seconds."""
     now = time.monotonic()
     with _lock:
         if now - _last.get(text, -_PAUSE_S) < _PAUSE_S:

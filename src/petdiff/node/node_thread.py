@@ -1,4 +1,4 @@
-"""What the threads of the node have in common: turn after turn, until the node stops."""
+"""The base class of the node's threads: it repeats one step until the node stops."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from petdiff import disk
 
 
 class PeerFailed(Exception):
-    """A peer did not do what it was asked; the text quotes nothing that the peer has sent."""
+    """A request to a peer has failed. The text quotes nothing that the peer has sent."""
 
 
 class NodeThread(threading.Thread, ABC):
-    """Takes turns until `stop` is set; an error ends a turn, and the next one follows.
+    """Repeats `step` until `stop` is set. After an error it continues with the next step.
 
-    pause_s  how long to wait before the next turn, in seconds
+    pause_s  time to wait before the next step, in seconds
     """
 
     def __init__(self, name: str, *, stop: threading.Event) -> None:
@@ -24,20 +24,20 @@ class NodeThread(threading.Thread, ABC):
         self.pause_s = 0.0
 
     def run(self) -> None:
-        """Take turns, and hand the reason of each error to `failed`."""
+        """Repeat `step`, and pass the reason of each error to `failed`."""
         while not self._stop_event.wait(self.pause_s):
             try:
-                self.turn()
+                self.step()
             except PeerFailed as problem:
                 self.failed(str(problem))
             except Exception as problem:  # its text may quote what a peer has sent
-                said = disk.reason(problem) if isinstance(problem, OSError) else ""
-                self.failed(said or type(problem).__name__)
+                reason = disk.reason(problem) if isinstance(problem, OSError) else ""
+                self.failed(reason or type(problem).__name__)
 
     @abstractmethod
-    def turn(self) -> None:
-        """Do once what the thread is for, and set `pause_s`."""
+    def step(self) -> None:
+        """Do the work of the thread once, and set `pause_s`."""
 
     @abstractmethod
     def failed(self, reason: str) -> None:
-        """Log why a turn failed, and set `pause_s` if it shall be another."""
+        """Log why a step failed, and set `pause_s` if the pause changes."""

@@ -1,4 +1,4 @@
-"""Peers of a node as its settings name them: senders, destinations, sources, and their TLS."""
+"""Settings of the peers of a node: senders, destinations, sources, and their TLS."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ URL = Annotated[str, Field(pattern=r"^https?://[^\s@]+$")]
 
 
 class ServerTLS(BaseModel):
-    """TLS of the node's own port; with `ca`, peers must show a certificate that it has signed."""
+    """TLS of the node's own port. With `ca`, peers need a certificate signed by it."""
 
     model_config = TABLE
     certificate: ExistingFile
@@ -70,8 +70,8 @@ class ServerTLS(BaseModel):
 class ClientTLS(BaseModel):
     """TLS towards a destination or source.
 
-    ca                what its certificate is checked against; None: what the system trusts
-    certificate, key  what the node shows of itself, where it is asked to
+    ca                trusted certificate authority; None: those of the system
+    certificate, key  of the node, for peers that request them
     """
 
     model_config = TABLE
@@ -87,9 +87,9 @@ class ClientTLS(BaseModel):
 
 
 class Sender(BaseModel):
-    """Who may send, and where the results of its series go; without destinations, to all.
+    """A peer that may send, and the destinations of its results; none means all.
 
-    dose  the share of the full dose of what it sends; None: that of [denoise]
+    dose  share of the full dose of its series; None: the dose of [denoise]
     """
 
     model_config = TABLE
@@ -102,8 +102,8 @@ class Sender(BaseModel):
 class Destination(BaseModel):
     """Where results go: a DICOM node by address, port and AE title, or a DICOMweb server by URL.
 
-    retries  how often an image that the peer refuses is sent again; what cannot be reached is
-             tried without end
+    retries  how often a refused image is sent again; a peer that cannot be reached is tried
+             without limit
     """
 
     model_config = TABLE
@@ -125,13 +125,13 @@ class Destination(BaseModel):
 
 
 class Source(BaseModel):
-    """A DICOMweb server that is asked for PET series.
+    """A DICOMweb server that is searched for PET series.
 
-    every_seconds  between two questions
+    every_seconds  time between two searches
     days           how old studies may be; 0: any age
     matching       further attributes by keyword, as SeriesDescription = "*WB*"
-    destinations   of what comes from it; none: all
-    dose           the share of the full dose of what comes from it; None: that of [denoise]
+    destinations   of the results of its series; none: all
+    dose           share of the full dose of its series; None: the dose of [denoise]
     """
 
     model_config = TABLE

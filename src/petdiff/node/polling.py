@@ -1,4 +1,4 @@
-"""The thread of a source: it asks for PET series every so often, and takes those that are new."""
+"""The thread of a source: it searches for PET series at intervals, and fetches new ones."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from petdiff.units import counted
 
 
 class NotReached(PeerFailed):
-    """The source could not be asked: to be tried again at the next turn."""
+    """The source could not be reached. It is tried again at the next step."""
 
 
 @dataclass(frozen=True)
 class OfferedSeries:
-    """A series of a source by its UIDs, and how many images it has there."""
+    """The UIDs of a series at a source, and its number of images there."""
 
     study: str
     series: str
@@ -29,7 +29,7 @@ class OfferedSeries:
 
 
 class SeriesSource(Protocol):
-    """Where series are taken from."""
+    """A source of series."""
 
     def series(self) -> list[OfferedSeries]:
         """Return the PET series that are offered. Raises NotReached."""
@@ -39,12 +39,12 @@ class SeriesSource(Protocol):
 
 
 class Poller(NodeThread):
-    """Takes series from one source until `stop` is set.
+    """Fetches series from one source until `stop` is set.
 
-    A series is taken when its number of images is the same at two turns: before, it may still be
-    coming in there.
+    A series is fetched when its number of images was the same at two steps: before, the source may
+    still be receiving it.
 
-    last_failure  why the last turn failed; empty where it did not
+    last_failure  reason of the last failed step; empty after a success
     """
 
     def __init__(
@@ -60,53 +60,55 @@ class Poller(NodeThread):
         super().__init__(f"polling of {name}", stop=stop)
         self.source_name, self._source, self._queue = name, source, queue
         self._arrivals, self._every_s = arrivals, every_s
-        self._seen: dict[str, int] = {}  # number of images by series, at the last turn
-        self._fetched: dict[str, int] = {}  # the same, when a series was fetched
+        self._offered: dict[str, int] = {}  # number of images by series, at the last step
+        self._fetched: dict[str, int] = {}  # number of images when a series was fetched
         self.last_failure = ""
 
-    def turn(self) -> None:
-        """Ask once, and take the series that are new and have stopped growing."""
+    def step(self) -> None:
+        """Search once, and fetch the series that are new and have stopped growing."""
         self.pause_s = self._every_s
-        known, refused = self._queue.series_made(), self._refused()
-        seen: dict[str, int] = {}
+        known, refused = self._queue.derived_series(), self._refused()
+        images: dict[str, int] = {}
         fetched: dict[str, int] = {}
         for offered in self._source.series():
             uid = offered.series
-            if uid in known or self._queue.taken_as(uid) is not None:
+            if uid in known or self._queue.number_of(uid) is not None:
                 continue
             if refused.get(uid, -1) >= offered.images:
                 continue
-            seen[uid] = offered.images
+            images[uid] = offered.images
             if self._fetched.get(uid) == offered.images and uid not in refused:
-                fetched[uid] = offered.images  # it lies in receiving/
-            elif self._seen.get(uid) == offered.images and not self._stop_event.is_set():
-                fetched[uid] = offered.images if self._take(offered) else -1
-        self._seen, self._fetched = seen, fetched
+                fetched[uid] = offered.images  # it is in receiving/
+            elif self._offered.get(uid) == offered.images and not self._stop_event.is_set():
+                fetched[uid] = offered.images if self._fetch(offered) else -1
+        self._offered, self._fetched = images, fetched
         self.last_failure = ""
 
     def failed(self, reason: str) -> None:
-        """Log a failure, unless the turn before failed for the same reason."""
+        """Log a failure, unless the step before failed for the same reason."""
         if reason != self.last_failure:
-            log_line(f"{self.source_name} cannot be asked: {reason}; tried again and again")
+            log_line(
+                f"{self.source_name} cannot be searched: {reason}; tried again at each interval"
+            )
         self.last_failure = reason
 
-    def _take(self, offered: OfferedSeries) -> bool:
-        """Hand the images of a series to the arrivals; return whether they took all."""
+    def _fetch(self, offered: OfferedSeries) -> bool:
+        """Store the images of a series; return whether all were accepted."""
         stored = 0
         for image in self._source.images(offered):
             if self._arrivals.store([image], self.source_name) != STORED:
-                return False  # the reason is in the log; the next turn begins again
+                return False  # the log has the reason; the next step tries again
             stored += 1
-        log_line(f"{counted(stored, 'image')} of a series taken from {self.source_name}")
+        log_line(f"{counted(stored, 'image')} of a series fetched from {self.source_name}")
         return True
 
     def _refused(self) -> dict[str, int]:
-        """Return the refused series, and how many images they need to have to be taken again."""
+        """Return the refused series, with the number of images that does not reopen them."""
         return {
-            entry.origin.series: _images_judged(entry) for entry in self._queue.entries("discard")
+            entry.origin.series: _refused_images(entry) for entry in self._queue.entries("discard")
         }
 
 
-def _images_judged(entry: Entry) -> int:
-    """Return how many images a refusal was about: more of them reopen it only if some lacked."""
+def _refused_images(entry: Entry) -> int:
+    """Return how many images a refused series had; only more images reopen an incomplete one."""
     return len(entry.image_names()) if entry.reason().startswith(INCOMPLETE) else 1 << 30

@@ -7,8 +7,8 @@ sending/    denoised series that have not reached all their destinations
 done/       a record of each series that has
 discard/    refused series, each with reason.txt
 
-A rename is the only step from one state to the next, so that a kill at any moment leaves each
-series in exactly one of them. `recover` finishes what a kill has interrupted.
+A series changes its state by one rename, so that a kill at any moment leaves it in exactly one
+state. `recover` completes what a kill has interrupted.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from petdiff.node.entry import (
     IMAGES,
     ORIGIN,
     REASON,
-    Answer,
     Done,
     Entry,
     Kind,
     Origin,
+    ResultRecord,
     read_entry,
     read_record,
     write_reason,
@@ -45,10 +45,10 @@ from petdiff.runs import remove_unfinished
 
 State = Literal["receiving", "ready", "working", "sending", "done", "discard"]
 STATES: tuple[State, ...] = ("receiving", "ready", "working", "sending", "done", "discard")
-# First words of the reason of a series that its missing images would complete.
+# The reason of a series with missing images begins with this word.
 INCOMPLETE = "incomplete"
 _TAKEN: tuple[State, ...] = ("ready", "working", "sending")
-_REMEMBERED = 8  # series whose list of images stays in memory
+_CACHED_SERIES = 8  # whose list of images is kept in memory
 
 
 class Queue:
@@ -72,12 +72,12 @@ class Queue:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as problem:
             raise UsageError(f"folder {folder} cannot be used ({disk.reason(problem)})") from None
-        self._taken: dict[str, int] = {}
-        self._made: set[str] = set()
+        self._numbers: dict[str, int] = {}
+        self._derived: set[str] = set()
         self._last = 0
 
     def recover(self) -> None:
-        """Finish what a kill has interrupted; call it once, before anything else."""
+        """Complete what a kill has interrupted. Call it once, before all other methods."""
         for file in self.incoming.iterdir():
             disk.remove(file)
         for state in STATES:
@@ -86,7 +86,7 @@ class Queue:
                     disk.remove(path)
         for entry in self.entries("working"):
             remove_unfinished(entry.path)
-            self._resume(entry, "sending" if entry.answer() else "ready")
+            self._resume(entry, "sending" if entry.result_record() else "ready")
         for entry in self.entries("receiving"):
             self._resume(entry, None)
         for entry in self.entries("sending"):
@@ -103,18 +103,20 @@ class Queue:
             self.move(entry, state)
 
     def _index(self) -> None:
-        """Learn which series were taken, and the highest number."""
-        self._taken = {
+        """Read the numbers of the accepted series, and the highest number."""
+        self._numbers = {
             entry.origin.series: entry.number
             for state in _TAKEN
             for entry in self.entries(state)
             if entry.origin.kind == "pet"
         }
         numbers = [entry.number for state in STATES for entry in self.entries(state)]
-        self._made = {one.made for entry in self.entries("sending") if (one := entry.answer())}
+        self._derived = {
+            one.made for entry in self.entries("sending") if (one := entry.result_record())
+        }
         for done in self.done():
-            self._taken[done.origin.series] = done.origin.number
-            self._made.add(done.answer.made)
+            self._numbers[done.origin.series] = done.origin.number
+            self._derived.add(done.answer.made)
             numbers.append(done.origin.number)
         self._last = max(numbers, default=0)
 
@@ -160,8 +162,8 @@ class Queue:
             disk.flush_folder(path.parent)
             return Entry(path, origin)
 
-    def revive(self, series: str) -> Entry | None:
-        """Take a series back from discard/ whose missing images are coming; None: there is none."""
+    def take_back(self, series: str) -> Entry | None:
+        """Move an incomplete series from discard/ to receiving/; None if there is none."""
         with self._lock:
             for entry in reversed(self.entries("discard")):
                 if entry.origin.series == series and entry.reason().startswith(INCOMPLETE):
@@ -177,12 +179,12 @@ class Queue:
             os.rename(entry.path, target)
             if entry.origin.kind == "pet":
                 if state in _TAKEN:
-                    self._taken[entry.origin.series] = entry.number
-                elif self._taken.get(entry.origin.series) == entry.number:
-                    del self._taken[entry.origin.series]
-            answer = Entry(target, entry.origin).answer() if state == "sending" else None
-            if answer is not None:
-                self._made.add(answer.made)
+                    self._numbers[entry.origin.series] = entry.number
+                elif self._numbers.get(entry.origin.series) == entry.number:
+                    del self._numbers[entry.origin.series]
+            record = Entry(target, entry.origin).result_record() if state == "sending" else None
+            if record is not None:
+                self._derived.add(record.made)
         self.wake()
         disk.flush_folder(entry.path.parent)
         disk.flush_folder(target.parent)
@@ -194,7 +196,7 @@ class Queue:
         return self._version
 
     def wait(self, version: int, seconds: float) -> None:
-        """Wait until a series has moved since `version`, but no longer than this."""
+        """Wait until a series has moved since `version`, at most for `seconds`."""
         with self._changed:
             self._changed.wait_for(lambda: self._version != version, seconds)
 
@@ -205,7 +207,7 @@ class Queue:
             self._changed.notify_all()
 
     def discard(self, entry: Entry, reason: str) -> None:
-        """Move a series to discard/ with the reason as text; on a full disk, without."""
+        """Move a series to discard/ and write reason.txt, unless the disk is full."""
         try:
             write_reason(entry, reason)
         except OSError as problem:
@@ -214,29 +216,29 @@ class Queue:
             )
         self.move(entry, "discard")
 
-    def finish(self, entry: Entry, answer: Answer, destinations: tuple[str, ...]) -> None:
+    def finish(self, entry: Entry, record: ResultRecord, destinations: tuple[str, ...]) -> None:
         """Record that a result has reached its destinations, and remove it."""
-        record = Done(origin=entry.origin, answer=answer, destinations=destinations)
+        done = Done(origin=entry.origin, answer=record, destinations=destinations)
         with self._lock:
-            write_record(self._done_file(entry.number), record)
+            write_record(self._done_file(entry.number), done)
             self._remove(entry.path)
 
-    def taken_as(self, series: str) -> int | None:
-        """Return the number under which a series was taken; None where it was not."""
+    def number_of(self, series: str) -> int | None:
+        """Return the number of an accepted series; None for a series that was not accepted."""
         with self._lock:
-            return self._taken.get(series)
+            return self._numbers.get(series)
 
-    def series_made(self) -> frozenset[str]:
-        """Return the SeriesInstanceUIDs of the derived series that destinations have."""
+    def derived_series(self) -> frozenset[str]:
+        """Return the SeriesInstanceUIDs of the series that this node has made."""
         with self._lock:
-            return frozenset(self._made)
+            return frozenset(self._derived)
 
-    def was_made_from(self, number: int, image: str) -> bool:
-        """Return whether a series that was taken holds an image, by its SOPInstanceUID."""
+    def holds_image(self, number: int, image: str) -> bool:
+        """Return whether an accepted series contains an image, by its SOPInstanceUID."""
         with self._lock:
             if number not in self._sources:
                 self._sources[number] = self._find_sources(number)
-                while len(self._sources) > _REMEMBERED:
+                while len(self._sources) > _CACHED_SERIES:
                     self._sources.popitem(last=False)
             return image in self._sources[number]
 
@@ -247,12 +249,12 @@ class Queue:
         for state in reversed(_TAKEN):
             entry = read_entry(self._path(state, number))
             if entry is not None:
-                answer = entry.answer()
-                return frozenset(answer.sources if answer else entry.image_names())
+                record = entry.result_record()
+                return frozenset(record.sources if record else entry.image_names())
         return frozenset()
 
     def prune(self, discard_days: float, discard_bytes: float, done_days: float) -> int:
-        """Remove what is older or larger than it may be; return how many refused series."""
+        """Remove old series and records; return the number of refused series removed."""
         now, removed, total = time.time(), 0, 0
         for entry in reversed(self.entries("discard")):
             total += bytes_in(entry.path)
@@ -260,7 +262,7 @@ class Queue:
                 self._remove(entry.path)
                 removed += 1
         files = sorted((self.folder / "done").glob("*.json"))
-        for file in files[:-1]:  # the last keeps the numbers going up
+        for file in files[:-1]:  # the last record keeps the highest number
             if _age_s(file, now) > 86_400 * done_days:
                 self._forget(file)
         return removed
@@ -270,12 +272,12 @@ class Queue:
         with self._lock:
             file.unlink(missing_ok=True)
             if record:
-                self._made.discard(record.answer.made)
-            if record and self._taken.get(record.origin.series) == record.origin.number:
-                del self._taken[record.origin.series]
+                self._derived.discard(record.answer.made)
+            if record and self._numbers.get(record.origin.series) == record.origin.number:
+                del self._numbers[record.origin.series]
 
     def _remove(self, path: Path) -> None:
-        """Remove a folder; what a kill leaves of it is hidden, and removed at the next start."""
+        """Rename a folder to a hidden name and remove it; `recover` removes it after a kill."""
         hidden = path.with_name(f".removed-{path.name}")
         with contextlib.suppress(FileNotFoundError):
             os.rename(path, hidden)
@@ -289,7 +291,7 @@ class Queue:
 
 
 def bytes_in(folder: Path) -> int:
-    """Return the bytes of the files in a folder, whatever others add or remove meanwhile."""
+    """Return the bytes of the files in a folder; files that disappear meanwhile are skipped."""
     total = 0
     for parent, _, files in os.walk(folder):
         for name in files:
@@ -299,7 +301,7 @@ def bytes_in(folder: Path) -> int:
 
 
 def free_bytes(folder: Path) -> int:
-    """Return what is free on the disk of a folder."""
+    """Return the free bytes on the disk of a folder."""
     try:
         return shutil.disk_usage(folder).free
     except OSError as problem:

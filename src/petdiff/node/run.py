@@ -1,4 +1,4 @@
-"""The node as a whole: its threads and processes, from start to stop."""
+"""The node: start and stop of its threads and processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from petdiff.node.arrivals import Arrivals
 from petdiff.node.counters import EVENTS, Counters
 from petdiff.node.delivery import Deliveries, Delivery, Transport
 from petdiff.node.denoising import Denoiser, Ready
-from petdiff.node.lock import hold
+from petdiff.node.lock import lock_folder
 from petdiff.node.log import log_line, log_rarely
 from petdiff.node.peers import Destination, Source
 from petdiff.node.polling import Poller
@@ -36,20 +36,21 @@ def run_node(config: Path, worker: Sequence[str] = WORKER) -> None:
 
     worker  command of a worker process
 
-    Raises UsageError for wrong settings, a port that is taken, a model or device that is not there.
+    Raises UsageError for wrong settings, a port that is in use, or a missing model or device.
     """
     settings = read_settings(config)
-    threading.excepthook = _say_what_ended_a_thread
+    threading.excepthook = _log_thread_error
     try:
         Node(settings, worker).run(threading.Event())
     except KeyboardInterrupt:
-        log_line("stopped; the queue goes on at the next start")
+        log_line("stopped; the queue is continued at the next start")
 
 
-def _say_what_ended_a_thread(what: threading.ExceptHookArgs) -> None:
+def _log_thread_error(what: threading.ExceptHookArgs) -> None:
     """Log the kind of an exception: its text may quote what a peer has sent."""
     log_rarely(
-        f"a thread of the node ended, perhaps over a peer's nonsense: {what.exc_type.__name__}"
+        "a thread of the node ended by an error, perhaps of a malformed message: "
+        f"{what.exc_type.__name__}"
     )
 
 
@@ -59,7 +60,7 @@ class Node:
     def __init__(self, settings: NodeSettings, worker: Sequence[str] = WORKER) -> None:
         self.settings = settings
         self.queue = Queue(settings.folder)
-        self._lock_descriptor = hold(settings.folder)
+        self._lock_descriptor = lock_folder(settings.folder)
         self.queue.recover()
         self.counters = Counters()
         self._stop = threading.Event()
@@ -98,7 +99,7 @@ class Node:
             self._end()
 
     def state(self) -> NodeState:
-        """Return what the status page says."""
+        """Return the content of the status page."""
         from petdiff.node.status import DestinationState, NodeState, SourceState, WorkerState
 
         return NodeState(
@@ -136,8 +137,8 @@ class Node:
                 f"petdiff node needs {problem.name}: pip install 'petdiff[node]'"
             ) from None
         server = DicomServer(self.settings, self._arrivals, self.counters)
-        wanted = self.settings.status.port != 0
-        return server, StatusServer(self.settings.status, self.state) if wanted else None
+        is_enabled = self.settings.status.port != 0
+        return server, StatusServer(self.settings.status, self.state) if is_enabled else None
 
     def _delivery(self, destination: Destination) -> Delivery:
         transport = _transport(destination, self.settings.listen.ae_title)
@@ -184,7 +185,7 @@ class Node:
             ).start()
 
     def _serve(self, stop: threading.Event) -> None:
-        """Move series on as they are complete, and remove what is too old."""
+        """Move complete series to ready/, and remove old ones, until `stop` is set."""
         limits = self.settings.limits
         pruned = time.monotonic() - _PRUNE_EVERY_S
         while not stop.wait(_TICK_S):
@@ -214,7 +215,7 @@ class Node:
 
 
 def _transport(destination: Destination, ae_title: str) -> Transport:
-    """Return how files reach a destination."""
+    """Return the transport of a destination: DICOM or DICOMweb."""
     if destination.url is not None:
         from petdiff.node.dicomweb import WebDestination
 

@@ -1,6 +1,6 @@
-"""The node's settings: one TOML file, checked whole before anything is opened.
+"""The node's settings: one TOML file, which is checked before any port is opened.
 
-docs/how-to/pacs.md lists every key. Everything listens on loopback unless the file says otherwise.
+docs/how-to/pacs.md lists every key. All ports listen on loopback by default.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class Listen(BaseModel):
     """The DICOM port.
 
-    quiet_seconds  without a new image, after which a series counts as complete, or as cut short
-    incomplete     what becomes of a series of fewer images than its headers say
-    associations   open at the same time, at most
-    idle_seconds   without a message, after which an association is ended
-    image_mb       of one image, at most
+    quiet_seconds  time without a new image after which a series is complete or cut short
+    incomplete     what to do with a series of fewer images than its headers state
+    associations   maximum number of open associations
+    idle_seconds   time without a message after which an association is ended
+    image_mb       maximum size of one image
     """
 
     model_config = TABLE
@@ -61,7 +61,7 @@ class Listen(BaseModel):
 class Denoising(BaseModel):
     """How series are denoised, as for `petdiff module`; one worker process for each device.
 
-    minutes  that one series may take
+    minutes  maximum time for one series
     """
 
     model_config = TABLE
@@ -89,13 +89,13 @@ class Denoising(BaseModel):
 
 
 class Limits(BaseModel):
-    """What the node may use of the disk, and how long it keeps what is settled.
+    """Limits of disk space, and times for which series and records are kept.
 
-    queue_gb      of the node's folder; above it, no image is taken
-    free_gb       that stay free on the disk
-    discard_gb    of refused series, of which the oldest are removed first
-    discard_days  that a refused series is kept
-    done_days     that the node remembers a series, so that a copy is not denoised again
+    queue_gb      maximum size of the node's folder; above it, images are refused
+    free_gb       minimum of free space on the disk; below it, images are refused
+    discard_gb    maximum size of refused series; the oldest are removed first
+    discard_days  time for which a refused series is kept
+    done_days     time for which the record of a series is kept, to recognise copies
     """
 
     model_config = TABLE
@@ -107,7 +107,7 @@ class Limits(BaseModel):
 
 
 class StatusPort(BaseModel):
-    """Where the status is read over HTTP; port 0: nowhere."""
+    """The HTTP port of the status page; port 0: no status page."""
 
     model_config = TABLE
     address: IPvAnyAddress = ipaddress.IPv4Address("127.0.0.1")
@@ -129,7 +129,7 @@ class NodeSettings(BaseModel):
 
     @field_validator("destinations")
     @classmethod
-    def _have_names_of_their_own(cls, given: tuple[Destination, ...]) -> tuple[Destination, ...]:
+    def _have_unique_names(cls, given: tuple[Destination, ...]) -> tuple[Destination, ...]:
         names = [destination.name for destination in given]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two destinations are called {min(twice)}")
@@ -143,26 +143,26 @@ class NodeSettings(BaseModel):
                 "those that may send under [[senders]]"
             )
         known = [destination.name for destination in self.destinations]
-        for giver, names in self._routes():
+        for peer, names in self._routes():
             for name in names:
                 if name not in known:
-                    raise ValueError(f"{giver} names the destination {name}{nearest(name, known)}")
+                    raise ValueError(f"{peer} names the destination {name}{nearest(name, known)}")
         return self
 
-    def dose_of(self, giver: str) -> str | float | None:
-        """Return the dose of what a sender or source gives; None: that of `denoise`."""
+    def dose_of(self, peer: str) -> str | float | None:
+        """Return the dose of the series of a sender or source; None: the dose of `denoise`."""
         senders = {sender.ae_title: sender.dose for sender in self.senders}
-        return ({source.name: source.dose for source in self.sources} | senders).get(giver)
+        return ({source.name: source.dose for source in self.sources} | senders).get(peer)
 
     def _routes(self) -> list[tuple[str, tuple[str, ...]]]:
-        """Return the destinations by who gives series: AE titles and names of sources."""
+        """Return the destinations by AE title of the sender or name of the source."""
         senders = [(sender.ae_title, sender.destinations) for sender in self.senders]
         return [*senders, *((source.name, source.destinations) for source in self.sources)]
 
     def may_send(self, ae_title: str | None, address: str) -> bool:
-        """Return whether series are taken from a peer; ae_title None: as far as known by address.
+        """Return whether series are accepted from a peer; ae_title None: check the address alone.
 
-        Without senders in the file, whoever is on this machine may send.
+        Without senders in the settings, only programs on this machine may send.
         """
         try:
             where = ipaddress.ip_address(address.partition("%")[0])
@@ -178,8 +178,8 @@ class NodeSettings(BaseModel):
         )
 
     def destinations_of(self, sender: str) -> list[str]:
-        """Return the names of the destinations of what a sender or source has given."""
-        named = [name for giver, names in self._routes() if giver == sender for name in names]
+        """Return the names of the destinations for the series of a sender or source."""
+        named = [name for peer, names in self._routes() if peer == sender for name in names]
         return named or [destination.name for destination in self.destinations]
 
 
@@ -193,17 +193,17 @@ def read_settings(path: Path) -> NodeSettings:
 
 
 def _explained(error: ValidationError) -> str:
-    """Return the first thing that is wrong, its key before it."""
+    """Return the key and the reason of the first error."""
     first = error.errors()[0]
     key = _key(first["loc"])
-    said = first["msg"].removeprefix("Value error, ")
+    reason = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        said = f"unknown{nearest(str(first['loc'][-1]), _known_keys(first['loc'][:-1]))}"
+        reason = f"unknown{nearest(str(first['loc'][-1]), _known_keys(first['loc'][:-1]))}"
     elif first["type"] == "missing":
-        said = "missing"
+        reason = "missing"
     elif first["type"] != "value_error":
-        said = f"{said}, not {first['input']!r}"
-    return f"{key}: {said}" if key else said
+        reason = f"{reason}, not {first['input']!r}"
+    return f"{key}: {reason}" if key else reason
 
 
 def _key(where: tuple[int | str, ...]) -> str:

@@ -21,11 +21,11 @@ from petdiff.node.log import log_rarely
 from petdiff.node.settings import StatusPort
 
 _TIMEOUT_S = 10
-_POLL_S = 1.0  # to see that it is to stop
+_POLL_S = 1.0  # between checks for a stop
 
 
 class WorkerState(BaseModel):
-    """A worker by its device, and whether its process is there."""
+    """The device of a worker, and whether its process runs."""
 
     model_config = ConfigDict(frozen=True)
     device: str
@@ -33,7 +33,7 @@ class WorkerState(BaseModel):
 
 
 class DestinationState(BaseModel):
-    """A destination: how many series wait for it, and why the last attempt failed, if it did."""
+    """A destination: the number of waiting series, and the reason of the last failure, if any."""
 
     model_config = ConfigDict(frozen=True)
     name: str
@@ -42,7 +42,7 @@ class DestinationState(BaseModel):
 
 
 class SourceState(BaseModel):
-    """A source, and why the last question failed, if it did."""
+    """A source, and the reason of its last failed search, if any."""
 
     model_config = ConfigDict(frozen=True)
     name: str
@@ -50,7 +50,7 @@ class SourceState(BaseModel):
 
 
 class NodeState(BaseModel):
-    """What the status page says; nothing in it names a patient.
+    """The content of the status page. It has no patient data.
 
     series  number of series in each folder of the queue
     counts  of events since the start
@@ -97,7 +97,7 @@ class StatusServer:
         )
 
     def start(self) -> None:
-        """Answer from now on."""
+        """ResultRecord from now on."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -108,14 +108,14 @@ class StatusServer:
 
 
 class _Server(ThreadingHTTPServer):
-    """A server that says nothing of monitors that hang up before they have the answer."""
+    """A server that ignores clients that close the connection before the response."""
 
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
         kind = sys.exc_info()[0]
         if kind is not None and not issubclass(kind, OSError):
-            log_rarely(f"the status could not be told: {kind.__name__}")
+            log_rarely(f"the status page failed: {kind.__name__}")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -138,11 +138,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Log nothing: a monitor asks every few seconds."""
+        """Log nothing, because a monitor sends a request every few seconds."""
 
 
 class _Metrics(Collector):
-    """The state as Prometheus metrics, computed when they are asked for."""
+    """The state as Prometheus metrics, computed at each request."""
 
     def __init__(self, state: Callable[[], NodeState]) -> None:
         self._state = state
@@ -156,7 +156,7 @@ class _Metrics(Collector):
         for number, worker in enumerate(state.workers):
             workers.add_metric([f"{number}:{worker.device}"], worker.runs)
         waiting = _gauge("waiting", "Series that wait for a destination", "destination")
-        failing = _gauge("failing", "Whether the last delivery or question failed", "peer")
+        failing = _gauge("failing", "Whether the last delivery or search failed", "peer")
         for destination in state.destinations:
             waiting.add_metric([destination.name], destination.waiting)
         peers: list[DestinationState | SourceState] = [*state.destinations, *state.sources]

@@ -1,7 +1,7 @@
-"""The process that denoises: it loads the model once, then takes one series after the other.
+"""The worker process: it loads the model once, then denoises one series after the other.
 
-It runs as `python -m petdiff.node.worker`, and ends when the node does. A crash here costs an
-attempt at one series, and never the receiving of others.
+It runs as `python -m petdiff.node.worker`, and ends when the node does. If it crashes, one attempt
+at one series fails, and the node continues to receive others.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from petdiff import disk
 from petdiff.device import describe_device, resolve_device
 from petdiff.errors import InputRefused, PetdiffError, UsageError
 from petdiff.methods.model import Model, load_model
-from petdiff.module.inputs import pet_series_of
+from petdiff.module.inputs import find_pet_series
 from petdiff.module.series import denoise_series
 from petdiff.module.settings import ModuleSettings
-from petdiff.node.entry import ANSWER, Answer, Entry, read_entry, write_record
+from petdiff.node.entry import RESULT_RECORD, Entry, ResultRecord, read_entry, write_record
 from petdiff.node.worker_protocol import Job, Reply
 from petdiff.runs import whole_folder
 from petdiff.terminal import one_line, prepare_streams
@@ -33,26 +33,28 @@ _NOT_USABLE = "it cannot be denoised; reason.txt says why"
 
 def main() -> int:
     """Serve the node that started this process, until it closes the pipe."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the node's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the node handles Ctrl-C
     prepare_streams()
-    # Messages may quote headers: what matters is in the replies.
+    # Log messages may quote headers and are dropped; the replies have the reasons.
     logging.getLogger().addHandler(logging.NullHandler())
     logging.captureWarnings(True)
     lines = _lines_until_the_node_ends()
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a library prints must not look like a reply
+    os.dup2(2, 1)  # output of libraries must not mix with the replies
     settings = ModuleSettings.model_validate_json(lines.get())
     try:
         model = load_model(settings.model)
         device = describe_device(resolve_device(settings.device))
     except (PetdiffError, OSError) as problem:
-        _answer(replies, Reply(outcome="unusable", public=one_line(problem)))
+        _send(replies, Reply(outcome="unusable", public=one_line(problem)))
         return 1
-    _answer(replies, Reply(outcome="ready", public=f"{Path(model.name).name} on {device}"))
+    _send(replies, Reply(outcome="ready", public=f"{Path(model.name).name} on {device}"))
     while True:
         job = Job.model_validate_json(lines.get())
-        own = settings if job.dose is None else settings.model_copy(update={"dose": job.dose})
-        _answer(replies, denoised(Path(job.path), model, own))
+        job_settings = (
+            settings if job.dose is None else settings.model_copy(update={"dose": job.dose})
+        )
+        _send(replies, denoise_entry(Path(job.path), model, job_settings))
 
 
 def _lines_until_the_node_ends() -> queue.SimpleQueue[str]:
@@ -68,18 +70,18 @@ def _lines_until_the_node_ends() -> queue.SimpleQueue[str]:
     return lines
 
 
-def _answer(replies: TextIO, reply: Reply) -> None:
+def _send(replies: TextIO, reply: Reply) -> None:
     replies.write(reply.model_dump_json() + "\n")
     replies.flush()
 
 
-def denoised(path: Path, model: Model, settings: ModuleSettings) -> Reply:
-    """Denoise the series in a folder; whatever goes wrong is a reply."""
+def denoise_entry(path: Path, model: Model, settings: ModuleSettings) -> Reply:
+    """Denoise the series in a folder. Each error becomes a reply."""
     entry = read_entry(path)
     if entry is None:
         return Reply(outcome="failed", reason="the series is gone", public="it is gone")
     try:
-        if any(series.is_own for series in pet_series_of(entry.images)):
+        if any(series.is_own for series in find_pet_series(entry.images)):
             return Reply(outcome="refused", reason=_OWN, public=_OWN)
         _write_result(entry, model, settings)
     except InputRefused as problem:
@@ -89,7 +91,7 @@ def denoised(path: Path, model: Model, settings: ModuleSettings) -> Reply:
         return Reply(outcome="refused", reason=reason, public=reason)
     except MemoryError:
         return Reply(outcome="failed", reason="out of memory", public="out of memory")
-    except Exception as problem:  # the node must go on whatever it is
+    except Exception as problem:  # no error may stop the node
         reason = one_line(f"{type(problem).__name__}: {problem}")
         is_full = disk.is_disk_full(problem)
         public = "the disk is full" if is_full else type(problem).__name__
@@ -98,10 +100,10 @@ def denoised(path: Path, model: Model, settings: ModuleSettings) -> Reply:
 
 
 def _write_result(entry: Entry, model: Model, settings: ModuleSettings) -> None:
-    """Write result/ beside the images, whole: the denoised files and the answer."""
+    """Write the folder result/ with the denoised files and their record, whole or not at all."""
     with whole_folder(entry.result) as folder:
         made = denoise_series(entry.images, entry.origin.series, model, settings, folder)
-        answer = Answer(
+        record = ResultRecord(
             made=made.made or "",
             images=made.images,
             sources=tuple(entry.image_names()),
@@ -109,7 +111,7 @@ def _write_result(entry: Entry, model: Model, settings: ModuleSettings) -> None:
             seconds=made.seconds,
             warnings=len(made.warnings),
         )
-        write_record(folder / ANSWER, answer)
+        write_record(folder / RESULT_RECORD, record)
 
 
 if __name__ == "__main__":

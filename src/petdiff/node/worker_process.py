@@ -1,4 +1,4 @@
-"""A worker process, seen from the node: started, asked, restarted after it has died."""
+"""Start a worker process, send jobs to it and read its replies."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from petdiff.node.entry import Entry
 from petdiff.node.worker_protocol import Job, Reply
 
 WORKER = (sys.executable, "-m", "petdiff.node.worker")
-_START_SECONDS = 600.0  # that loading a model may take
+_START_SECONDS = 600.0  # limit for loading a model
 
 
 class WorkerDied(Exception):
-    """The worker has ended by itself, or was ended because it took too long."""
+    """The worker process has ended, or was killed after its time limit."""
 
 
 class WorkerProcess:
@@ -40,7 +40,7 @@ class WorkerProcess:
         self._stopped = False
 
     def start(self) -> Reply:
-        """Start the process, and return what it says of the model. Raises WorkerDied."""
+        """Start the process, and return its reply after loading the model. Raises WorkerDied."""
         with self._lock:
             if self._stopped:
                 raise WorkerDied("the node stops")
@@ -52,15 +52,18 @@ class WorkerProcess:
                 encoding="utf-8",
                 pass_fds=self._inherited if os.name == "posix" else (),
             )
-        return self._ask(self._settings, _START_SECONDS)
+        return self._request(self._settings, _START_SECONDS)
 
     def denoise(self, entry: Entry, seconds: float, dose: str | float | None = None) -> Reply:
-        """Have a series denoised in `seconds`, at the settings' dose or another; or WorkerDied."""
-        return self._ask(Job(path=str(entry.path), dose=dose), seconds)
+        """Let the worker denoise a series. Raises WorkerDied, also after `seconds`.
+
+        dose  of the series; None: the dose of the settings
+        """
+        return self._request(Job(path=str(entry.path), dose=dose), seconds)
 
     @property
     def runs(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
@@ -75,7 +78,7 @@ class WorkerProcess:
             process.kill()
             process.wait()
 
-    def _ask(self, message: BaseModel, seconds: float) -> Reply:
+    def _request(self, message: BaseModel, seconds: float) -> Reply:
         process = self._process
         assert process is not None
         assert process.stdin is not None
@@ -89,8 +92,8 @@ class WorkerProcess:
         except (OSError, ValidationError):
             process.kill()
             code = process.wait()
-            took = f" after {seconds:g} s, its limit" if not limit.is_alive() else ""
-            raise WorkerDied(f"the worker ended with {_described(code)}{took}") from None
+            limit_text = f" after {seconds:g} s, its limit" if not limit.is_alive() else ""
+            raise WorkerDied(f"the worker ended with {_described(code)}{limit_text}") from None
         finally:
             limit.cancel()
 

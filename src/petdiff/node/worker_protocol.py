@@ -1,7 +1,7 @@
-"""What a worker process and the node say to each other: a JSON line for each job and each reply.
+"""Messages between the node and a worker process: one JSON line for each job and each reply.
 
-The first line to the worker holds its settings, which it replies to when the model is loaded; each
-further line is the path of a series in working/.
+The first line to the worker has its settings, and the worker replies when the model is loaded. Each
+further line is a job: a series in working/.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-# ready: the model is loaded; unusable: it cannot be, with these settings; denoised: result/ is
-# complete; refused: no second attempt would change it; failed: one might.
+# ready: the model is loaded; unusable: it cannot be loaded with these settings; denoised: the
+# result is complete; refused: a second attempt would fail too; failed: a second one may succeed.
 Outcome = Literal["ready", "unusable", "denoised", "refused", "failed"]
 
 
 class Reply(BaseModel):
-    """The answer of a worker.
+    """The reply of a worker.
 
-    reason     why not, for reason.txt; it may quote the images' headers, so no log has it
-    public     the same for the log, in words of petdiff alone
-    disk_full  whether the disk was full, which says nothing of the series
+    reason     of a failure, for reason.txt; it may quote headers, so it is not logged
+    public     the reason without header content, for the log
+    disk_full  whether the disk was full, which is no fault of the series
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,7 +31,7 @@ class Reply(BaseModel):
 
 
 class Job(BaseModel):
-    """A series to denoise: its folder, and its dose where that is not the settings'."""
+    """A series to denoise: its folder, and its dose if it differs from the settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     path: str
