@@ -28,7 +28,7 @@ from petdiff.training.steps import gradients, load_batches, patch_numbers, requi
 from petdiff.training.supply.examples import ExampleMaker
 from petdiff.training.supply.paired_volumes import PairedVolumes
 from petdiff.training.supply.patches import PatchCutter
-from petdiff.training.supply.workers import ExampleSupply, forget_failures
+from petdiff.training.supply.workers import ExampleSupply, remove_failures
 from petdiff.training.validation import Scores, Validation
 from support.little_training import RECIPE, Little, little_volumes, train_little
 
@@ -226,12 +226,12 @@ def test_a_budget_of_seconds_ends_a_run_and_lets_the_rate_fall(tmp_path: Path) -
     assert [learning_rate(flat, 5, s) for s in (0, 50, 100, 200)] == pytest.approx([1, 0.5, 0, 0])
 
 
-class Judged(Validation):
+class FakeValidation(Validation):
     """Scores by number of the validation, in turn."""
 
     decibels = (30.0, 31.0, 30.9, 30.8, 30.7, 32.0, 31.0, 30.0)
 
-    def judge(self, *_: object) -> Scores:
+    def score(self, *_: object) -> Scores:
         done = len(list(self.store.folder.parent.glob("validated-*")))
         (self.store.folder.parent / f"validated-{done}").touch()
         return Scores({"4": self.decibels[done]}, {"4": 29.0})
@@ -240,17 +240,17 @@ class Judged(Validation):
 def test_training_stops_when_validations_bring_no_gain_and_goes_on_with_more_patience(
     tmp_path: Path,
 ) -> None:
-    validation = Judged(Store(tmp_path / "supply"), ["one"], 1)
+    validation = FakeValidation(Store(tmp_path / "supply"), ["one"], 1)
     recipe = RECIPE.model_copy(update={"validate_every": 5, "patience": 2})
     method, state = train_little(tmp_path, recipe, validation=validation)
-    assert (state.step, state.best, state.without_gain) == (20, 10, 2)
+    assert (state.step, state.best, state.validations_without_gain) == (20, 10, 2)
     best = Checkpoints(tmp_path / "checkpoints").load(10)["average"]
     assert isinstance(best, dict)
     assert_same(method.network.state_dict(), best)
     [line, *_] = describe_end(state, recipe, None)
     assert "stopped after step 20: 2 validations brought no gain" in line
     assert "weights of step 10" in line
-    assert "none on real low-dose scans" in describe_end(state, recipe, None, thinned=True)[1]
+    assert "not show a gain on real low-dose scans" in describe_end(state, recipe, None, thinned=True)[1]
     _, again = train_little(tmp_path, recipe, validation=validation)
     assert again == state
     patient = recipe.model_copy(update={"patience": 4})
@@ -314,7 +314,7 @@ def test_nan_in_a_workers_volume_is_the_same_line_and_forgotten_at_the_next_star
     store = Store(tmp_path / "supply")
     store.put("scan-0", {}, {})
     assert store.names() == ["failed-0", "scan-0"]
-    forget_failures(store)
+    remove_failures(store)
     assert store.names() == ["scan-0"]
 
 

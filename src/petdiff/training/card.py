@@ -1,4 +1,4 @@
-"""The card of a trained model: its title and licence, and what it was trained on."""
+"""The model card of a trained model: title, licence, limits and training data."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _LIMITS = {
     "thinning, and evaluated on no other by petdiff. ",
 }
 _UNCALIBRATED = (
-    "The intervals and the alarm of the model that it was started from belong to the weights of "
-    "that one: it has no calibrated intervals until it is calibrated itself. "
+    "The intervals and the alarm of the starting model belong to its weights: this model has no "
+    "calibrated intervals until it is calibrated itself. "
 )
 _RESEARCH = "For research, not for diagnosis. Can remove faint lesions."
 
@@ -41,8 +41,8 @@ _RESEARCH = "For research, not for diagnosis. Can remove faint lesions."
 class StartingModel:
     """The model whose weights a run starts from.
 
-    name      without folders
-    patients  fingerprints of the patients that it was trained on
+    name      file name without folders
+    patients  fingerprints of its training patients
     """
 
     name: str
@@ -52,18 +52,18 @@ class StartingModel:
 
     @classmethod
     def of(cls, model: Model) -> StartingModel:
-        """Return what a loaded model's card says."""
+        """Return the name, licence and training patients of a loaded model."""
         card = model.card
-        held = card.training.get("patients")
-        patients = [str(patient) for patient in held] if isinstance(held, list) else []
+        listed = card.training.get("patients")
+        patients = [str(patient) for patient in listed] if isinstance(listed, list) else []
         return cls(Path(model.name).name, model.sha256, card.licence, patients)
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a model's weights come from.
+    """The training data and the starting model of a run.
 
-    patients  fingerprints of the full-dose scans that it was trained on
+    patients  fingerprints of the full-dose scans in the training data
     """
 
     data: TrainingData
@@ -72,18 +72,18 @@ class Origin:
 
 
 def model_card(method: TrainableMethod, recipe: Recipe, origin: Origin, state: State) -> ModelCard:
-    """Return the card of a finished run's model. It holds no path and no patient's name."""
-    shown = state.step if state.best is None else state.best
+    """Return the card of a finished run's model, without paths and patients' names."""
+    used_step = state.step if state.best is None else state.best
     base = origin.base
     training: dict[str, object] = {
         "petdiff": __version__,
         "data": describe_data(origin, recipe),
         "patients": sorted({*origin.patients, *(base.patients if base else ())}),
-        "step": shown,
+        "step": used_step,
         "steps": state.step,
         "patches": state.step * recipe.batch,
         "seconds": round(state.seconds, 1),
-        "psnr_db": state.scores.get(shown),
+        "psnr_db": state.scores.get(used_step),
         "recipe": recipe.model_dump(mode="json", exclude={*MAY_CHANGE, "init"}),
     }
     if base is not None:
@@ -99,7 +99,7 @@ def model_card(method: TrainableMethod, recipe: Recipe, origin: Origin, state: S
 
 
 def describe_data(origin: Origin, recipe: Recipe) -> str:
-    """Return in words what a model was trained on: scans, doses and the base model."""
+    """Describe the training data of a model: scans, doses and the starting model."""
     data = origin.data
     words = _SIMULATED
     if data.kind == "pairs":

@@ -1,4 +1,4 @@
-"""Training checkpoints: the last three and the best; written whole, read without unpickling."""
+"""Training checkpoints: the last three and the best one are kept on disk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from petdiff.errors import InputRefused
 from petdiff.runs import whole_file
 
-_KEPT = 3
+_KEPT_CHECKPOINTS = 3
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,16 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         save_checkpoint(self._path(step), state)
         steps = self.steps()
-        for old in steps[:-_KEPT]:
+        for old in steps[:-_KEPT_CHECKPOINTS]:
             if old != best:
                 self._path(old).unlink()
 
     def steps(self) -> list[int]:
-        """Return the steps of the checkpoints there are, ascending."""
+        """Return the steps of the existing checkpoints, ascending."""
         return sorted(int(path.stem.split("-")[1]) for path in self.folder.glob("step-*.pt"))
 
     def load(self, step: int) -> dict[str, object]:
-        """Return the state of a step; InputRefused where its file is something else."""
+        """Return the state of a step. Raises InputRefused if its file is no checkpoint."""
         return load_checkpoint(self._path(step))
 
     def _path(self, step: int) -> Path:
@@ -44,19 +44,19 @@ class Checkpoints:
 def save_checkpoint(path: Path, state: Mapping[str, object]) -> None:
     """Write `state` (tensors and plain values) to `path`, which appears whole or not at all.
 
-    Raises PetdiffError where the disk is full; what `path` held before is then untouched.
+    Raises PetdiffError if the disk is full; a former file at `path` is then unchanged.
     """
     with whole_file(path, replace=True) as unfinished, unfinished.open("wb") as file:
         torch.save(dict(state), file)
 
 
 def load_checkpoint(path: Path) -> dict[str, object]:
-    """Read what `save_checkpoint` wrote; InputRefused where the file is something else."""
+    """Read a checkpoint without unpickling. Raises InputRefused for any other file."""
     try:
         state: dict[str, object] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise InputRefused(
             f"{path}: not a training checkpoint ({type(error).__name__}); remove it, and "
-            "`resume` goes on from the one before"
+            "`resume` continues from the one before"
         ) from error
     return state

@@ -1,4 +1,4 @@
-"""Find what a run is trained on: simulated scans, or the user's own pairs or full-dose scans."""
+"""Find the training data: the user's own pairs or full-dose scans, or simulated scans."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from petdiff.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Where the user's own scans lie, and their unit.
+    """The folder and the unit of the user's own scans.
 
-    folder  None: scans are simulated
+    folder  None: train on simulated scans
     units, suv_factor  of all scans, as in petdiff.read
     """
 
@@ -40,9 +40,9 @@ class DataOptions:
 class TrainingData:
     """The user's own scans for training and for validation; all empty for simulated scans.
 
-    train, held_out  pairs
-    scans            full-dose scans without low-dose twins; none where there are pairs. They are
-                     split when it is known which of them can be used
+    train, held_out  pairs for training and for validation
+    scans            full-dose scans without low-dose scans; empty if there are pairs. They are
+                     split into training and validation after their suitability was checked
     stated           unit and factor of all scans, if given
     """
 
@@ -53,12 +53,12 @@ class TrainingData:
 
     @property
     def kind(self) -> Literal["simulated", "pairs", "full dose"]:
-        """What is trained on."""
+        """The kind of training data."""
         return "pairs" if self.train else "full dose" if self.scans else "simulated"
 
     @property
     def identity(self) -> dict[str, str | float | list[str]]:
-        """What a run may not change when it is resumed; holds patients' folder names."""
+        """The data settings that must not change when a run is resumed, with folder names."""
         if self.kind == "simulated":
             return {"kind": self.kind}
         if self.kind == "full dose":
@@ -74,11 +74,11 @@ class TrainingData:
 def find_data(
     options: DataOptions, recipe: Recipe, notify: Callable[[str], object]
 ) -> TrainingData:
-    """Return the pairs or full-dose scans in a folder, or simulated scans where there is none.
+    """Return the pairs or full-dose scans in a folder, or simulated scans if there is no folder.
 
-    notify  called with each line that a person should see: which layout was recognised
+    notify  called with lines for the user, such as the layout that was recognised
 
-    Raises UsageError where folder and recipe do not fit, InputRefused where nothing is usable.
+    Raises UsageError if folder and recipe contradict each other, InputRefused if no scan is usable.
     """
     folder, stated = options.folder, options.stated
     if folder is None:
@@ -109,17 +109,17 @@ def find_data(
 def split_patients(
     where: Path | str, scans: Sequence[Of], recipe: Recipe
 ) -> tuple[Sequence[Of], Sequence[Of]]:
-    """Return what is trained on and what is held out, no patient in both.
+    """Split scans into training and validation, with no patient in both.
 
-    where  what holds the scans, for the message
+    where  the folder of the scans, for the message
 
-    Raises InputRefused for one patient alone, unless the recipe validates never.
+    Raises InputRefused for a single patient, unless the recipe has no validation.
     """
     if not recipe.validate_every:
         return scans, ()
     if len({one.patient for one in scans}) < 2:
         raise InputRefused(
-            f"{where} holds one patient, and validation needs patients that are not trained on: "
+            f"{where} holds one patient, and validation needs other patients than training: "
             "add patients, or set validate_every = 0 in the recipe to train without validation"
         )
     return split(scans, recipe.held_out, recipe.seed)

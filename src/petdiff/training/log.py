@@ -1,4 +1,4 @@
-"""The training log: one JSON line every few steps, and TensorBoard curves where asked for."""
+"""The training log: one JSON line every few steps, and TensorBoard curves if requested."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from petdiff.runs import whole_file
 
 @dataclass(frozen=True)
 class LogEntry:
-    """Means over the last few steps, as a line of the log has them.
+    """Means over the last steps, as one line of the log.
 
-    seconds  of training so far, over all starts of the run
+    seconds  training time so far, including earlier starts of the run
     waited   share of the time in which training waited for data
     """
 
@@ -33,9 +33,9 @@ class LogEntry:
 
 
 class StepMeter:
-    """Adds up the losses and times of steps until the next line of the log.
+    """Sums the losses and times of the steps until the next line of the log.
 
-    voxels  of all patches of a step
+    voxels  number of voxels in all patches of a step
     """
 
     def __init__(self, voxels: int) -> None:
@@ -44,7 +44,7 @@ class StepMeter:
         self._clear()
 
     def restart(self) -> None:
-        """Leave out the time since the last step, in which something else was done."""
+        """Exclude the time since the last step, such as that of a validation."""
         self.last = time.perf_counter()
 
     @contextmanager
@@ -64,9 +64,9 @@ class StepMeter:
         return taken
 
     def entry(self, step: int, seconds: float, learning_rate: float) -> LogEntry:
-        """Return the means since the last entry, and begin anew.
+        """Return the means since the last entry, and reset the sums.
 
-        seconds  of training so far
+        seconds  training time so far
         """
         entry = LogEntry(
             step,
@@ -87,9 +87,9 @@ class StepMeter:
 class TrainingLog:
     """`log.jsonl` in the run's folder; one process writes it.
 
-    resumed_at   the step of the checkpoint that the run goes on from. Lines of later steps, which a
-                 killed run wrote, are removed, because those steps are done again. None: a new run
-    tensorboard  whether to write curves as well
+    resumed_at   step of the checkpoint from which the run is resumed; None for a new run. Lines of
+                 later steps are removed, because these steps are repeated
+    tensorboard  whether to write TensorBoard curves as well
     """
 
     def __init__(self, run: Path, resumed_at: int | None, tensorboard: bool) -> None:
@@ -128,7 +128,7 @@ def require_tensorboard() -> None:
 
 
 class _Curves(Protocol):
-    """What is used of TensorBoard's SummaryWriter."""
+    """The part of TensorBoard's SummaryWriter that is used here."""
 
     def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> object: ...
 

@@ -1,4 +1,4 @@
-"""The training loop of every method, on one process or on several."""
+"""The training loop of all methods, on one process or several."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _BETAS = (0.9, 0.99)  # of Adam
 
 @dataclass
 class State:
-    """What changes as training goes on, beside the weights; kept in each checkpoint.
+    """The progress of training, stored in each checkpoint with the weights.
 
-    seconds  spent on steps, over all starts of the run
+    seconds  time of all steps, including earlier starts of the run
     best     step of the best validation so far
-    scores   of each validation, by step
+    scores   scores of each validation, by step
     """
 
     step: int = 0
@@ -42,24 +42,24 @@ class State:
     scores: dict[int, dict[str, dict[str, float]]] = field(default_factory=dict)
 
     @property
-    def without_gain(self) -> int:
-        """How many validations there were since the best one."""
+    def validations_without_gain(self) -> int:
+        """The number of validations since the best one."""
         return sum(step > self.best for step in self.scores) if self.best is not None else 0
 
-    def is_stopped(self, patience: int) -> bool:
-        """Return whether so many validations brought no gain; 0 never stops."""
-        return 0 < patience <= self.without_gain
+    def is_patience_over(self, patience: int) -> bool:
+        """Return whether `patience` validations in sequence brought no gain; never for 0."""
+        return 0 < patience <= self.validations_without_gain
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the loop tells those around it; in every process, unless it says otherwise.
+    """Callbacks of the loop, called in every process unless stated otherwise.
 
-    request_volume  called with the highest volume number that a step needs, ahead of the step
-    release_before  called after each checkpoint with the lowest volume number still needed; first
-                    process alone
-    log             called with each entry of the log; first process alone
-    validated       called with each validation's step and scores; first process alone
+    request_volume  called with the highest volume number that a step needs, before the step
+    release_before  called after each checkpoint with the lowest volume number still needed; in
+                    the first process only
+    log             called with each entry of the log; in the first process only
+    validated       called with each validation's step and scores; in the first process only
     """
 
     request_volume: Callable[[int], None] | None = None
@@ -77,19 +77,21 @@ def train(
     group: ProcessGroup,
     hooks: Hooks = Hooks(),
 ) -> State:
-    """Train `method` in the folder `run`, from its newest checkpoint on if it has any.
+    """Train `method` in the folder `run`. If `run` has checkpoints, resume from the newest.
 
-    Afterwards `method.network` holds the averaged weights of the best validated step, or of the
-    last where none was validated. Raises PetdiffError where a loss is not finite.
+    Afterwards `method.network` has the averaged weights (EMA) of the step with the best validation,
+    or of the last step if none was validated. Raises PetdiffError if a loss is not finite.
     """
     require_even_share(recipe, group)
-    optimized = _Optimized.place(method, group)
-    keeper = _Keeper(recipe, patches, validation, run, group, hooks)
+    optimized = _Optimization.place(method, group)
+    recorder = _RunRecorder(recipe, patches, validation, run, group, hooks)
     dtype = resolve_precision(recipe.precision, group.device)
-    state = keeper.begin(optimized, dtype)
+    state = recorder.begin(optimized, dtype)
     batches = load_batches(patches, recipe, group, state.step, hooks.request_volume)
     meter = StepMeter(recipe.batch * math.prod(patches.patch))
-    while not (is_over(recipe, state.step, state.seconds) or state.is_stopped(recipe.patience)):
+    while not (
+        is_over(recipe, state.step, state.seconds) or state.is_patience_over(recipe.patience)
+    ):
         with meter.waiting():
             batch = next(batches)
         losses = gradients(optimized.objectives, batch, recipe, group, state.step, dtype)
@@ -100,18 +102,18 @@ def train(
         state.seconds += group.mean(seconds) if recipe.seconds else seconds
         last = is_over(recipe, state.step, state.seconds)
         if _is_due(state.step, _LOG_EVERY, last):
-            keeper.log(meter.entry(state.step, state.seconds, rate))
-        if keeper.validate_and_save(state, optimized, last):
+            recorder.log(meter.entry(state.step, state.seconds, rate))
+        if recorder.validate_and_save(state, optimized, last):
             meter.restart()
     group.wait()
     if state.best is not None:
-        optimized.average.load_state_dict(keeper.snapshot(state.best)["average"])
+        optimized.average.load_state_dict(recorder.snapshot(state.best)["average"])
     replace_network(method, optimized.average)
     return state
 
 
 class StateFields(TypedDict):
-    """The fields of a State, as a checkpoint holds them."""
+    """The fields of a State in a checkpoint."""
 
     step: int
     seconds: float
@@ -120,7 +122,7 @@ class StateFields(TypedDict):
 
 
 class Snapshot(TypedDict):
-    """What a checkpoint holds. Noise and patches follow from the step, so no generator is kept."""
+    """The content of a checkpoint. Noise and patches depend on the step only: no random state."""
 
     state: StateFields
     trained: dict[str, Tensor]
@@ -129,7 +131,7 @@ class Snapshot(TypedDict):
 
 
 @dataclass(frozen=True)
-class _Optimized:
+class _Optimization:
     """A method's weights, their exponential moving average, and the optimizers."""
 
     method: TrainableMethod
@@ -139,22 +141,22 @@ class _Optimized:
     optimizers: Sequence[torch.optim.Optimizer]
 
     @classmethod
-    def place(cls, method: TrainableMethod, group: ProcessGroup) -> _Optimized:
-        """Move the weights to the device; every process gets those of the first."""
+    def place(cls, method: TrainableMethod, group: ProcessGroup) -> _Optimization:
+        """Move the weights to the device. Every process gets those of the first."""
         trained = place_weights(method.trained, group)
         objectives = method.objectives()
         optimizers = [torch.optim.Adam(o.parameters, betas=_BETAS) for o in objectives]
         return cls(method, trained, copy.deepcopy(method.network), objectives, optimizers)
 
     def step(self, rate: float, ema_decay: float) -> None:
-        """Let every optimizer take its step, and the average follow."""
+        """Do a step of every optimizer, and update the average."""
         for optimizer in self.optimizers:
             optimizer.param_groups[0]["lr"] = rate
             optimizer.step()
         update_ema(self.average, self.method.network, ema_decay)
 
     def snapshot(self, state: State) -> Snapshot:
-        """Return all that a run needs to go on to the same bytes."""
+        """Return all that is needed to resume with identical results."""
         return {
             "state": {
                 "step": state.step,
@@ -167,17 +169,17 @@ class _Optimized:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
 
-    def restore(self, held: Snapshot) -> State:
-        """Take the weights and optimizers of a checkpoint; returns its state."""
-        self.trained.load_state_dict(held["trained"])
-        self.average.load_state_dict(held["average"])
-        for optimizer, its in zip(self.optimizers, held["optimizers"], strict=True):
-            optimizer.load_state_dict(its)
-        return State(**held["state"])
+    def restore(self, checkpoint: Snapshot) -> State:
+        """Load the weights and optimizers of a checkpoint; returns its state."""
+        self.trained.load_state_dict(checkpoint["trained"])
+        self.average.load_state_dict(checkpoint["average"])
+        for optimizer, state in zip(self.optimizers, checkpoint["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        return State(**checkpoint["state"])
 
 
-class _Keeper:
-    """Keeps the run's folder: log, validations and checkpoints."""
+class _RunRecorder:
+    """Writes log, validations and checkpoints into the folder of the run."""
 
     def __init__(
         self,
@@ -191,10 +193,10 @@ class _Keeper:
         self.recipe, self.patches, self.validation = recipe, patches, validation
         self.run, self.group, self.hooks = run, group, hooks
         self.checkpoints = Checkpoints(run / "checkpoints")
-        self._log: TrainingLog | None = None  # of the first process
+        self._log: TrainingLog | None = None  # only in the first process
 
-    def begin(self, optimized: _Optimized, dtype: torch.dtype) -> State:
-        """Open the log; resume from the newest checkpoint, or score the weights to start from."""
+    def begin(self, optimized: _Optimization, dtype: torch.dtype) -> State:
+        """Open the log; resume from the newest checkpoint, or validate the starting weights."""
         steps = self.checkpoints.steps()
         state = optimized.restore(self.snapshot(steps[-1])) if steps else State()
         if self.group.is_first:
@@ -220,8 +222,8 @@ class _Keeper:
             self._log.write(asdict(entry))
             self.hooks.log(entry)
 
-    def validate_and_save(self, state: State, optimized: _Optimized, last: bool) -> bool:
-        """Do what is due after a step; returns whether anything was."""
+    def validate_and_save(self, state: State, optimized: _Optimization, last: bool) -> bool:
+        """Validate and save if it is due after a step; returns whether a checkpoint was saved."""
         validates = _is_due(state.step, self.recipe.validate_every, last)
         saves = validates or _is_due(state.step, self.recipe.save_every, last)
         if validates:
@@ -230,9 +232,9 @@ class _Keeper:
             self._save(state, optimized)
         return saves
 
-    def _validate(self, state: State, optimized: _Optimized) -> None:
+    def _validate(self, state: State, optimized: _Optimization) -> None:
         picture = self.run / "validation" / f"step-{state.step:08d}.png"
-        scores = self.validation.judge(optimized.method, optimized.average, self.group, picture)
+        scores = self.validation.score(optimized.method, optimized.average, self.group, picture)
         if scores is None:
             return
         state.scores[state.step] = asdict(scores)
@@ -241,7 +243,7 @@ class _Keeper:
             self._log.write({"step": state.step, "psnr_db": asdict(scores)})
             self.hooks.validated(state.step, scores)
 
-    def _save(self, state: State, optimized: _Optimized) -> None:
+    def _save(self, state: State, optimized: _Optimization) -> None:
         if self.group.is_first:
             self.checkpoints.save(state.step, optimized.snapshot(state), state.best)
             self.hooks.release_before(self.patches.window(state.step * self.recipe.batch).start)
@@ -249,17 +251,17 @@ class _Keeper:
 
 @torch.no_grad()
 def update_ema(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move the exponential moving average of a network's weights on by one step."""
-    for slow, fast in zip(average.parameters(), network.parameters(), strict=True):
-        slow.lerp_(fast, 1 - decay)
-    for kept, new in zip(average.buffers(), network.buffers(), strict=True):
-        kept.copy_(new)
+    """Update the exponential moving average of a network's weights: one step."""
+    for averaged, new in zip(average.parameters(), network.parameters(), strict=True):
+        averaged.lerp_(new, 1 - decay)
+    for buffer, new_buffer in zip(average.buffers(), network.buffers(), strict=True):
+        buffer.copy_(new_buffer)
 
 
 def place_weights(trained: nn.Module, group: ProcessGroup) -> nn.Module:
-    """Move weights to the device, equal in each process, stored channels last where that is fast.
+    """Move weights to the device, the same in each process, in the fastest memory format.
 
-    Returns the module, in training mode.
+    Returns the module in training mode.
     """
     trained = trained.to(group.device).train()
     _store_channels_last(trained, group.device)

@@ -1,4 +1,4 @@
-"""What a person reads while a model is trained."""
+"""The messages that are printed during training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from petdiff.training.recipe import Recipe
 from petdiff.training.schedule import expected_steps
 from petdiff.training.validation import Scores, mean_psnr
 
-_MUCH_WAITING = 0.2  # share of the time above which a way to wait less is named
+_WAITING_LIMIT = 0.2  # share of the time above which a warning is printed
 _WATCHED_ENTRIES = 10
 
 
@@ -27,16 +27,16 @@ class TrainingMessages:
         """Show an entry of the log."""
         total = expected_steps(self.recipe, entry.step, entry.seconds)
         self.tick(entry.step, total, describe_entry(entry))
-        self._watch_waiting(entry)
+        self._warn_of_waiting(entry)
 
     def validated(self, step: int, scores: Scores) -> None:
         """Show the scores of a validation."""
         self.progress.print(describe_scores(step, scores))
 
-    def _watch_waiting(self, entry: LogEntry) -> None:
+    def _warn_of_waiting(self, entry: LogEntry) -> None:
         self._waited = [*self._waited, entry.waited][-_WATCHED_ENTRIES:]
         mean = sum(self._waited) / len(self._waited)
-        if self._warned or len(self._waited) < _WATCHED_ENTRIES or mean <= _MUCH_WAITING:
+        if self._warned or len(self._waited) < _WATCHED_ENTRIES or mean <= _WAITING_LIMIT:
             return
         self._warned = True
         self.progress.print(
@@ -46,7 +46,7 @@ class TrainingMessages:
 
 
 def describe_entry(entry: LogEntry) -> str:
-    """Return losses, speed and waiting in words."""
+    """Describe losses, speed and waiting."""
     alone = len(entry.loss) == 1
     losses = [f"{'loss' if alone else name} {value:.3g}" for name, value in entry.loss.items()]
     speed = f"{entry.voxels_per_s / 1e6:.2f} million voxels/s"
@@ -55,12 +55,12 @@ def describe_entry(entry: LogEntry) -> str:
 
 
 def describe_scores(step: int, scores: Scores) -> str:
-    """Return the mean PSNR of a validation, and by dose, beside that of the measured scans."""
+    """Describe the PSNR of a validation: mean and by dose, with that of the measured scans."""
     measured = sum(scores.measured.values()) / len(scores.measured)
     mean = mean_psnr({"model": scores.model})
     by_dose = ", ".join(
-        f"{dose if dose == NOT_STATED else f'1/{dose}'}: {after:.2f} ({scores.measured[dose]:.2f})"
-        for dose, after in scores.model.items()
+        f"{dose if dose == NOT_STATED else f'1/{dose}'}: {psnr:.2f} ({scores.measured[dose]:.2f})"
+        for dose, psnr in scores.model.items()
         if len(scores.model) > 1
     )
     when = f"step {step}" if step else "starting weights"
@@ -71,24 +71,25 @@ def describe_scores(step: int, scores: Scores) -> str:
 def describe_end(
     state: State, recipe: Recipe, base: StartingModel | None, *, thinned: bool = False
 ) -> list[str]:
-    """Return what is to be said of a finished run: why it ended, and what its model lacks.
+    """Return the final messages: why the run ended early, and limits of its model.
 
-    thinned  whether its low-dose scans were made by thinning
+    thinned  whether the low-dose scans were made by thinning
     """
     lines = []
-    if state.is_stopped(recipe.patience):
+    if state.is_patience_over(recipe.patience):
+        count = state.validations_without_gain
         lines.append(
-            f"stopped after step {state.step}: {state.without_gain} validations brought no gain; "
-            f"the model holds the averaged weights of step {state.best}"
+            f"stopped after step {state.step}: {count} validations brought no gain; the model has "
+            f"the averaged weights of step {state.best}"
         )
     if state.best == 0:
         lines.append(
-            "warning no step scored better than the starting weights, so the model holds these"
+            "warning no step scored better than the starting weights, so the model has these"
         )
     if thinned and state.best:
         lines.append(
-            "warning the held-out scans were thinned like those of the training, so a gain on them "
-            "is none on real low-dose scans yet (documentation: how-to/adapt)"
+            "warning the held-out scans were thinned like the training scans, so a gain on them "
+            "does not show a gain on real low-dose scans (documentation: how-to/adapt)"
         )
     if base is not None:
         lines.append(

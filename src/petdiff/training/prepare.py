@@ -1,4 +1,4 @@
-"""Makes ready what a run is trained and validated on, before the first step."""
+"""Prepare the training and validation data of a run before the first step."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from petdiff.training.supply.own_pairs import PairCrops, store_pairs, stored_fin
 from petdiff.training.supply.paired_volumes import PairedVolumes, VolumeSource
 from petdiff.training.supply.patches import PatchCutter, volume_window
 from petdiff.training.supply.simulated import simulated_volumes, with_simulated
-from petdiff.training.supply.workers import ExampleSupply, forget_failures
+from petdiff.training.supply.workers import ExampleSupply, remove_failures
 from petdiff.training.validation_scans import store_simulated_scans
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What a run is trained and validated on.
+    """The training and validation data of a run.
 
-    volumes   the source of training volumes
-    held_out  names in the store of the scans to validate on
-    patients  fingerprint of each of the user's own full-dose scans that is trained on, by name
+    volumes   source of training volumes
+    held_out  names of the validation scans in the store
+    patients  fingerprints of the user's own full-dose scans in the training data, by name
     """
 
     volumes: VolumeSource
@@ -48,19 +48,19 @@ def prepare_sources(
     group: ProcessGroup,
     progress: Progress,
 ) -> Sources:
-    """Write the scans that are needed and not there yet; returns the sources.
+    """Write the scans that the store lacks; returns the sources.
 
-    The first process writes, the others then find what it wrote. Raises InputRefused for scans that
+    The first process writes, and the others read its files. Raises InputRefused for scans that
     cannot be used.
     """
     if group.is_first:
         folder.supply.sweep()
-        forget_failures(folder.supply)
+        remove_failures(folder.supply)
         if folder.last_step == 0 and data.kind == "pairs":
             _check(data, method, progress)
         sources = _store(folder, method, recipe, data, progress)
         if sources.patients:
-            folder.keep_patients(sources.patients)
+            folder.write_patients(sources.patients)
     group.wait()
     return _store(folder, method, recipe, data, Progress(quiet=True))
 
@@ -70,27 +70,27 @@ def open_supply(
     folder: RunFolder, method: TrainableMethod, recipe: Recipe, source: VolumeSource, workers: int,
     group: ProcessGroup,
 ) -> Iterator[tuple[PatchCutter, ExampleSupply]]:  # fmt: skip
-    """Yield a cutter of patches, and the worker processes that supply it until the block ends."""
-    bare = without_networks(method)
+    """Yield a patch cutter and its worker processes, which end with the block."""
+    settings = without_networks(method)
     window = volume_window(folder.last_step * recipe.batch, recipe.pool, recipe.patches_per_volume)
-    maker = ExampleMaker(folder.supply, source, bare.example, bare.patch)
+    maker = ExampleMaker(folder.supply, source, settings.example, settings.patch)
     offset, total = group.offset_and_total(workers)
     supply = ExampleSupply(maker, window.start, workers, offset, total)
     try:
-        yield cutter(supply, recipe, bare.patch), supply
+        yield cutter(supply, recipe, settings.patch), supply
     finally:
         supply.close()
 
 
 def cutter(supply: ExampleSupply, recipe: Recipe, patch: tuple[int, int, int]) -> PatchCutter:
-    """Return what cuts the patches that a recipe asks for."""
+    """Return the patch cutter with the settings of a recipe."""
     return PatchCutter(
         supply, recipe.seed, patch, recipe.pool, recipe.patches_per_volume, recipe.hot_share
     )
 
 
 def recipe_volumes(recipe: Recipe) -> VolumeSource:
-    """Return the source of simulated volumes that a recipe asks for."""
+    """Return the source of simulated volumes with the settings of a recipe."""
     return simulated_volumes(
         recipe.seed,
         scanner=recipe.scanner,
@@ -101,7 +101,7 @@ def recipe_volumes(recipe: Recipe) -> VolumeSource:
 
 
 def no_volumes(number: int) -> PairedVolumes:
-    """Stand for the source of a finished run, which needs no volumes."""
+    """Stand for the source of volumes in a finished run, which needs none."""
     raise AssertionError(f"a finished run asked for volume {number}")
 
 
@@ -119,15 +119,15 @@ def _store(
     data: TrainingData,
     progress: Progress,
 ) -> Sources:  # fmt: skip
-    """Write what the store lacks, and return the sources."""
+    """Write the scans that the store lacks, and return the sources."""
     store, scans = folder.supply, recipe.validation_scans if recipe.validate_every else 0
     simulated = recipe_volumes(recipe)
     if data.kind == "simulated":
         with progress.stage("held-out scans") as tick:
             held_out = store_simulated_scans(store, scans, tick)
         return Sources(simulated, held_out)
-    found = _pairs if data.kind == "pairs" else _full_dose
-    own = found(store, method, recipe, data, scans, progress)
+    sources_of = _pairs if data.kind == "pairs" else _full_dose
+    own = sources_of(store, method, recipe, data, scans, progress)
     share = recipe.simulated_share
     return replace(own, volumes=with_simulated(own.volumes, simulated, share, recipe.seed))
 
@@ -136,7 +136,7 @@ def _pairs(
     store: Store, method: TrainableMethod, recipe: Recipe, data: TrainingData, scans: int,
     progress: Progress,
 ) -> Sources:  # fmt: skip
-    """Return the sources of the user's own pairs, of which at most `scans` validate."""
+    """Return the sources of the user's own pairs, with at most `scans` for validation."""
     with progress.stage("reading pairs") as tick:
         patients = [*data.train, *data.held_out[:scans]]
         names = store_pairs(store, patients, method, tick, needs_suv=method.needs_suv)
@@ -149,27 +149,27 @@ def _full_dose(
     store: Store, method: TrainableMethod, recipe: Recipe, data: TrainingData, scans: int,
     progress: Progress,
 ) -> Sources:  # fmt: skip
-    """Return the sources of the user's own full-dose scans, of which at most `scans` validate.
+    """Return the sources of the user's own full-dose scans, with at most `scans` for validation.
 
-    Raises InputRefused where too few can be used.
+    Raises InputRefused if too few can be used.
     """
     with progress.stage("reading scans and measuring their noise") as tick:
-        judged = store_full_dose(store, data.scans, needs_suv=method.needs_suv, tick=tick)
-    for name, why in judged.left_out.items():
+        stored = store_full_dose(store, data.scans, needs_suv=method.needs_suv, tick=tick)
+    for name, why in stored.left_out.items():
         progress.print(f"{name}: left out, {why}")
-    usable = [scan for scan in data.scans if scan.name in judged.names]
+    usable = [scan for scan in data.scans if scan.name in stored.names]
     if not usable:
-        why = judged.left_out[data.scans[0].name]
+        why = stored.left_out[data.scans[0].name]
         raise InputRefused(f"none of the {len(data.scans)} full-dose scans can be used: {why}")
-    train, held_out = split_patients("what is left of the scans", usable, recipe)
-    names = [judged.names[scan.name] for scan in train]
-    validating = [store_thinned(store, judged.names[scan.name]) for scan in held_out[:scans]]
-    patients = {scan.name: judged.fingerprints[scan.name] for scan in train}
+    train, held_out = split_patients("the usable part of the scans", usable, recipe)
+    names = [stored.names[scan.name] for scan in train]
+    validation = [store_thinned(store, stored.names[scan.name]) for scan in held_out[:scans]]
+    patients = {scan.name: stored.fingerprints[scan.name] for scan in train}
     crops = ThinnedCrops(store, names, recipe.seed, crop_shape(method), method)
-    return Sources(crops, validating, patients)
+    return Sources(crops, validation, patients)
 
 
 def crop_shape(method: TrainableMethod) -> tuple[int, int, int]:
-    """Return the voxels of a crop of one's own scans, somewhat more than a patch."""
+    """Return the size in voxels of a crop of the user's scans: a patch and a margin."""
     i, j, k = (n + CROP_MARGIN for n in method.patch)
     return i, j, k

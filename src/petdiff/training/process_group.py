@@ -1,6 +1,6 @@
 """The process group of a training run, as torchrun starts it; a run of one process needs none.
 
-No wrapper around the network averages gradients in secret: the loop asks for it where it happens.
+Gradients are averaged by explicit calls in the training loop, not by a wrapper of the network.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from petdiff.errors import UsageError
 
 T = TypeVar("T")
 
-# The others wait for the first process while it simulates or converts what all of them need.
+# The others wait while the first process simulates or converts the data.
 _TIMEOUT = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """A process among those of the run.
+    """A process and its process group.
 
-    rank    its number, from 0
-    size    of the group
-    device  on which this process computes
+    rank    number of the process, from 0
+    size    number of processes
+    device  of the process
     """
 
     rank: int
@@ -75,10 +75,7 @@ class ProcessGroup:
         return {key: value for one in parts for key, value in one.items()}
 
     def offset_and_total(self, count: int) -> tuple[int, int]:
-        """Return how many things the processes before this one have, and all of them together.
-
-        count  how many this process has
-        """
+        """Return the sum of `count` over the processes before this one, and over all processes."""
         counts = self.gather({str(self.rank): count})
         ordered = [counts[str(rank)] for rank in range(self.size)]
         return sum(ordered[: self.rank]), sum(ordered)

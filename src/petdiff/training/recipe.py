@@ -68,7 +68,7 @@ class Recipe(BaseModel):
     # Bookkeeping
     save_every: AtLeastOne = 250  # steps
     validate_every: NotNegative = 1000  # steps; 0: never
-    patience: NotNegative = 0  # validations without gain that end the run; 0: it is not ended
+    patience: NotNegative = 0  # validations without gain after which the run ends; 0: no limit
     validation_scans: NotNegative = 3  # at most
     validation_steps: AtLeastOne = 10  # sampling steps in validation, at most
     workers: NotNegative = 0  # processes that prepare volumes; 0: one per spare core
@@ -92,10 +92,10 @@ class Recipe(BaseModel):
 
     @property
     def patches_per_pass(self) -> int:
-        """The micro-batch size, also where the recipe leaves it open.
+        """The micro-batch size, also where the recipe does not set it.
 
-        PyTorch computes a single small float32 volume by its slow convolution; two of the preset
-        tiny together are 3 times as fast on a CPU.
+        On a CPU, PyTorch has a slow convolution for a single small float32 volume: with the preset
+        tiny, two volumes at once are 3 times as fast.
         """
         if self.micro_batch:
             return self.micro_batch
@@ -127,7 +127,7 @@ _RENAMED = {
 
 
 def read_recipe(config: Path | None, **overrides: object) -> Recipe:
-    """Return the recipe with what a TOML file changes, then with the overrides that are not None.
+    """Return the default recipe, changed by a TOML file and by the overrides that are not None.
 
     Raises UsageError, naming file and setting, for a setting that is unknown, of another type or
     out of range.
@@ -142,7 +142,7 @@ def read_recipe(config: Path | None, **overrides: object) -> Recipe:
 
 
 def explain(problem: ValidationError) -> str:
-    """Return the first thing that is wrong with settings, in one line that names it."""
+    """Return the first error of settings, in one line that names the setting."""
     first = problem.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
@@ -152,7 +152,7 @@ def explain(problem: ValidationError) -> str:
 
 
 def unknown_setting(name: str) -> str:
-    """Return what to say of a setting that does not exist."""
+    """Return the message for a setting that does not exist."""
     if name in _RENAMED:
         return f"{name} is unknown; it is now called {_RENAMED[name]}"
     return f"{name} is unknown{nearest(name, Recipe.model_fields)}"

@@ -1,4 +1,4 @@
-"""Train a model from simulated scans or from the user's own, ending in a model file."""
+"""Train a model on simulated scans or on the user's own, and write a model file."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from petdiff.training.validation import Validation
 
 
 class TrainOptions(BaseModel):
-    """What to train, on what, and where.
+    """The options of a training run.
 
     method  flow3d, ddpm3d, ddpm2d, unet3d, gan3d or logunet
-    output  folder of the run: log, checkpoints, pictures and, at the end, model.safetensors
-    data    folder of the user's own pairs, or full-dose scans alone; None: simulated scans
+    output  folder of the run: log, checkpoints, pictures and finally model.safetensors
+    data    folder of the user's own pairs, or full-dose scans; None: simulated scans
     recipe  all other settings
-    resume  go on from the newest checkpoint in `output`; begin where there is none
+    resume  continue from the newest checkpoint in `output`, if there is one
     device  auto, cpu, cuda or cuda:N
     units, suv_factor  of all scans in `data`, as in petdiff.read
     """
@@ -58,13 +58,13 @@ class TrainOptions(BaseModel):
 def train(options: TrainOptions, *, progress: Progress | None = None) -> Path:
     """Train a model; returns the path of the model file, which `petdiff.load_model` reads.
 
-    progress  prints what is going on; None: nothing is printed
+    progress  prints messages; None: nothing is printed
 
-    Under torchrun every process calls this with the same options; the first alone writes. A script
-    calls it below `if __name__ == "__main__":`, because worker processes import the script.
+    Under torchrun every process calls this with the same options; only the first writes. A script
+    must call it below `if __name__ == "__main__":`, because worker processes import the script.
 
-    Raises UsageError for options that cannot be met, InputRefused for scans that cannot be used,
-    PetdiffError where training fails. Nothing of a new run is left where it is refused.
+    Raises UsageError for impossible options, InputRefused for scans that cannot be used and
+    PetdiffError if training fails. A refused new run leaves no files.
     """
     folder = RunFolder(options.output)
     if not options.resume and is_first_process():
@@ -72,18 +72,18 @@ def train(options: TrainOptions, *, progress: Progress | None = None) -> Path:
     method, base = _prepare(options)
     group = join_group(options.device)
     try:
-        shown = progress if progress is not None and group.is_first else Progress(quiet=True)
-        where = DataOptions(options.data, options.units, options.suv_factor)
-        data = find_data(where, options.recipe, shown.print)
-        return _Run(options, folder, method, base, data, group, shown).finish()
+        messages = progress if progress is not None and group.is_first else Progress(quiet=True)
+        data_options = DataOptions(options.data, options.units, options.suv_factor)
+        data = find_data(data_options, options.recipe, messages.print)
+        return _Run(options, folder, method, base, data, group, messages).finish()
     finally:
         leave_group()
 
 
 def _prepare(options: TrainOptions) -> tuple[TrainableMethod, StartingModel | None]:
-    """Return the method with its first weights, and the model that these are taken from, if any.
+    """Return the method with its initial weights, and the model that they are from, if any.
 
-    Raises UsageError, before anything is written, for what cannot be.
+    Raises UsageError for impossible options, before anything is written.
     """
     if (name := options.method) not in METHODS:
         raise UsageError(f"`method` is {name}: there is no such method{nearest(name, METHODS)}")
@@ -97,7 +97,7 @@ def _prepare(options: TrainOptions) -> tuple[TrainableMethod, StartingModel | No
 
 
 def _start_from(recipe: Recipe, method: TrainableMethod) -> StartingModel:
-    """Give a method the weights of another model; UsageError where they do not fit.
+    """Give a method the weights of another model. Raises UsageError if they do not fit.
 
     The model may be of another method, if its network is the same and works in the same domain. A
     2-D network may start from a 3-D one, with its kernels summed along the axis.
@@ -163,7 +163,7 @@ class _Run:
             return train_method(self.method, recipe, patches, validation, folder.path, group, hooks)
 
     def _save_model(self, state: State) -> None:
-        """Write the model file, in half precision: its rounding is an eighth of bfloat16's."""
+        """Write the model file in float16, whose rounding error is an eighth of bfloat16's."""
         origin = Origin(self.data, self.base, self.folder.patients())
         recipe = self.options.recipe
         card = model_card(self.method, recipe, origin, state)
@@ -174,5 +174,5 @@ class _Run:
 
 
 def spare_cores() -> int:
-    """Return how many workers each process of this machine may start: it keeps one core itself."""
+    """Return the workers per training process: the cores of the machine shared, minus one each."""
     return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1)

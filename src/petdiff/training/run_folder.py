@@ -1,4 +1,4 @@
-"""The folder of a training run: which run it belongs to, and what lies where."""
+"""The folder of a training run: its files, and the check that a resumed run is the same."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from petdiff.training.recipe import MAY_CHANGE, MAY_GROW, Recipe
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's folder, which may not exist yet."""
+    """The folder of a run; it need not exist."""
 
     path: Path
 
     @property
     def model(self) -> Path:
-        """Where the finished model lies."""
+        """Path of the finished model."""
         return self.path / "model.safetensors"
 
     @property
     def config(self) -> Path:
-        """Where the settings that shape the run lie."""
+        """Path of the settings that determine the result."""
         return self.path / "config.json"
 
     @property
     def checkpoints(self) -> Checkpoints:
-        """The checkpoints there are."""
+        """The checkpoints of the run."""
         return Checkpoints(self.path / "checkpoints")
 
     @property
     def supply(self) -> Store:
-        """Examples and scans as memory maps, while training goes on."""
+        """The store of examples and scans (memory maps), which exists during training."""
         return Store(self.path / "supply")
 
     @property
     def last_step(self) -> int:
-        """The step that the run can be resumed from; 0 for one that was not begun."""
+        """The step from which the run can be resumed; 0 without a checkpoint."""
         return max(self.checkpoints.steps(), default=0)
 
     def require_free(self) -> None:
-        """Raise UsageError where the folder holds something."""
+        """Raise UsageError if the folder is not empty."""
         if self.path.is_dir() and any(self.path.iterdir()):
             raise UsageError(
                 f"{self.path} is not empty: `resume` the run in it, or name a new folder"
@@ -56,30 +56,30 @@ class RunFolder:
 
     @contextmanager
     def opened(self, identity: Mapping[str, object], recipe: Recipe) -> Iterator[None]:
-        """Begin or resume the run; for the one process that writes.
+        """Begin or resume the run; called by the process that writes.
 
-        Where input or settings are refused before a step was saved, nothing of a new run is left,
-        so that the corrected call may use the same folder.
+        If input or settings are refused before the first checkpoint, all files of the run are
+        removed, so that the corrected call can use the same folder.
 
-        identity  method, data and weights to start from: may not change when the run is resumed
+        identity  method, data and starting weights, which must not change in a resumed run
 
-        Raises UsageError, naming each setting, where the run was begun with others.
+        Raises UsageError that names each setting in which a resumed run differs.
         """
-        began = self.path.is_dir()
-        shaping = recipe.model_dump(exclude=set(MAY_CHANGE))
+        existed = self.path.is_dir()
+        settings = recipe.model_dump(exclude=set(MAY_CHANGE))
         if self.config.exists():
-            self._take_over(recipe)
-        begin_or_resume(self.config, {**identity, **shaping})
+            self._update_config(recipe)
+        begin_or_resume(self.config, {**identity, **settings})
         remove_unfinished(self.path)
         try:
             yield
         except (UsageError, InputRefused):
             if not self.checkpoints.steps():
-                self._remove_unstarted(began)
+                self._remove_unstarted(existed)
             raise
 
-    def keep_patients(self, fingerprints: Mapping[str, str]) -> None:
-        """Write which training patient has which fingerprint."""
+    def write_patients(self, fingerprints: Mapping[str, str]) -> None:
+        """Write the fingerprints of the training patients."""
         with whole_file(self.path / "patients.json", replace=True) as unfinished:
             write_json(unfinished, dict(fingerprints))
 
@@ -93,20 +93,20 @@ class RunFolder:
         except (ValueError, AttributeError) as problem:
             raise InputRefused(f"{path} is damaged: train in a new folder") from problem
 
-    def _take_over(self, recipe: Recipe) -> None:
-        """Forget a run that saved no step; let steps and seconds of another grow."""
+    def _update_config(self, recipe: Recipe) -> None:
+        """Remove a run without checkpoint; in any other, raise the limits of steps and seconds."""
         if not self.checkpoints.steps():
             self._remove_unstarted(keep_folder=True)
             return
         try:
-            was = json.loads(self.config.read_text(encoding="utf-8"))
+            before = json.loads(self.config.read_text(encoding="utf-8"))
             now = {name: getattr(recipe, name) for name in MAY_GROW}
-            longer = {name: n for name, n in now.items() if _is_longer(was[name], n)}
+            longer = {name: n for name, n in now.items() if _is_longer(before[name], n)}
         except (ValueError, KeyError, TypeError):
-            return  # which begin_or_resume reports
+            return  # begin_or_resume reports the damaged file
         if longer:
             with whole_file(self.config, replace=True) as unfinished:
-                write_json(unfinished, {**was, **longer})
+                write_json(unfinished, {**before, **longer})
 
     def _remove_unstarted(self, keep_folder: bool) -> None:
         """Remove what a run wrote before its first checkpoint."""
@@ -118,6 +118,6 @@ class RunFolder:
             shutil.rmtree(self.path, ignore_errors=True)
 
 
-def _is_longer(was: float, now: float) -> bool:
-    """Return whether a limit was raised; 0 is no limit."""
-    return was != now and (now == 0 or (was != 0 and now > was))
+def _is_longer(before: float, now: float) -> bool:
+    """Return whether a limit was raised; 0 means no limit."""
+    return before != now and (now == 0 or (before != 0 and now > before))

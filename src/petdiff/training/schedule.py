@@ -6,14 +6,14 @@ import math
 
 from petdiff.training.recipe import Recipe
 
-_LONGEST_WARMUP = 0.1  # of the run, so that a short one is not spent warming up
+_LONGEST_WARMUP = 0.1  # share of the run, which limits the warm-up of short runs
 
 
 def learning_rate(recipe: Recipe, step: int, seconds: float = 0.0) -> float:
     """Return the learning rate of a step, counted from 0.
 
-    seconds  that training has taken so far; with a time limit the schedule follows the time where
-             that is ahead of the steps
+    seconds  training time so far. With a time limit, the schedule follows the larger of the
+             shares of steps and of time
     """
     warmup = min(recipe.warmup, max(1, int(_LONGEST_WARMUP * recipe.steps)))
     spent = seconds / recipe.seconds if recipe.seconds else 0.0
@@ -26,12 +26,12 @@ def learning_rate(recipe: Recipe, step: int, seconds: float = 0.0) -> float:
 
 
 def is_over(recipe: Recipe, step: int, seconds: float) -> bool:
-    """Return whether a run that has taken `step` steps in `seconds` is finished."""
+    """Return whether a run is finished after `step` steps and `seconds` of training."""
     return step >= recipe.steps or 0 < recipe.seconds <= seconds
 
 
 def expected_steps(recipe: Recipe, step: int, seconds: float) -> int:
-    """Return how many steps a run will take: all, or as many as its time limit allows."""
+    """Return the expected number of steps: all, or those that the time limit allows."""
     if not recipe.seconds or step == 0:
         return recipe.steps
     return min(recipe.steps, max(step, round(step * recipe.seconds / seconds)))

@@ -1,8 +1,8 @@
-"""One optimization step: which patches and noise it uses, and the gradients it takes.
+"""One optimization step: its patches, its noise and the gradients.
 
-The batch of step t is cut into micro-batches. Micro-batch m uses the patches and the noise that
-(seed, t, m) name, whichever process takes it, and gradients are summed over micro-batches and
-processes: so the number of processes changes the result by rounding alone.
+The batch of step t is split into micro-batches. The patches and the noise of micro-batch m depend
+on (seed, t, m) only, and gradients are summed over micro-batches and processes. So the number of
+processes changes the result by rounding only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from petdiff.training.process_group import ProcessGroup
 from petdiff.training.recipe import Recipe
 from petdiff.training.supply.patches import PatchCutter
 
-# A process's micro-batches of a step: their numbers, and patches [n, c, i, j, k].
+# The micro-batches of a process in one step: their numbers and patches [n, c, i, j, k].
 Batch = list[tuple[int, Tensor]]
 
 _PREFETCH = 3  # steps
@@ -34,7 +34,7 @@ def load_batches(
     first: int,
     request: Callable[[int], None] | None = None,
 ) -> Iterator[Batch]:
-    """Yield this process's batch of each step from `first` on; a thread cuts them ahead of need.
+    """Yield this process's batch of each step from `first` on; a thread cuts them in advance.
 
     request  called with the highest volume number that any process needs for a step, before the
              step's patches are cut
@@ -82,13 +82,13 @@ def gradients(
     step: int,
     dtype: torch.dtype,
 ) -> dict[str, float]:
-    """Leave each objective's clipped gradient, of the batch's mean loss, in its parameters.
+    """Compute the clipped gradient of each objective's mean loss over the batch.
 
-    All gradients are taken at the same weights, before any optimizer steps.
+    The gradients are in `grad` of the parameters. All are computed before any optimizer step.
 
     dtype  of the convolutions: float32, or a lower precision by autocast
 
-    Returns the losses by name. Raises PetdiffError, naming the patches, where a loss or a gradient
+    Returns the losses by name. Raises PetdiffError that names the patches if a loss or a gradient
     is not finite.
     """
     losses = torch.zeros(len(objectives), recipe.micro_batches, device=group.device)
@@ -131,6 +131,6 @@ def _require_finite(losses: Tensor, norms: Tensor, recipe: Recipe, step: int) ->
     what = "the loss" if bad else "the gradient"
     raise PetdiffError(
         f"{what} is not finite in step {step + 1}, patches {', '.join(map(str, numbers))} of seed "
-        f"{recipe.seed}; the step was not taken, and the checkpoints are intact: lower the "
-        "learning rate, or look at the data"
+        f"{recipe.seed}; the step was skipped, and the checkpoints are intact: lower the "
+        "learning rate, or check the data"
     )

@@ -1,4 +1,4 @@
-"""Validation: how well the model denoises whole scans that it is never trained on."""
+"""Validation: PSNR of whole denoised scans that are not in the training data."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ Decibels = dict[str, tuple[float, float]]  # dose reduction factor → denoised,
 class Scores:
     """Mean PSNR in dB over the scans, by dose reduction factor.
 
-    It is taken over the body; the peak is the full-dose scan's maximum.
+    It is computed over the body mask; the peak is the full-dose scan's maximum.
 
-    model     of the denoised scans
-    measured  of the low-dose scans as they were
+    model     PSNR of the denoised scans
+    measured  PSNR of the low-dose scans
     """
 
     model: dict[str, float]
@@ -47,7 +47,7 @@ class Scores:
 
 
 def mean_psnr(scores: Mapping[str, Mapping[str, float]]) -> float:
-    """Return the model's mean over the doses, which decides which step is the best."""
+    """Return the model's mean PSNR over the doses, which selects the best step."""
     return float(np.mean(list(scores["model"].values())))
 
 
@@ -56,28 +56,30 @@ class Validation:
     """Held-out scans in a store.
 
     names  of their entries, as `store_simulated_scans` and `store_pairs` write them
-    steps  sampling steps, at most
+    steps  maximum number of sampling steps
     """
 
     store: Store
     names: Sequence[str]
     steps: int
 
-    def judge(
+    def score(
         self, method: TrainableMethod, average: nn.Module, group: ProcessGroup, picture: Path
     ) -> Scores | None:
-        """Return the scores of averaged weights; None where no scans are held out.
+        """Return the scores of the averaged weights; None if no scans are held out.
 
         The processes share the scans. The first scan at its lowest dose is drawn as the PNG file
         `picture`.
         """
         if not self.names:
             return None
-        twin = with_network(method, copy.deepcopy(average).eval())
+        averaged_method = with_network(method, copy.deepcopy(average).eval())
         part: dict[str, Decibels] = {}
         for n, name in enumerate(self.names):
             if n % group.size == group.rank:
-                part[name] = self._judge_scan(name, twin, group, picture if n == 0 else None)
+                part[name] = self._score_scan(
+                    name, averaged_method, group, picture if n == 0 else None
+                )
         by_dose: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
         for scan in group.gather(part).values():
             for dose, decibels in scan.items():
@@ -89,7 +91,7 @@ class Validation:
         )
         return Scores(model, measured)
 
-    def _judge_scan(
+    def _score_scan(
         self, name: str, method: TrainableMethod, group: ProcessGroup, picture: Path | None
     ) -> Decibels:
         """Return the PSNR of one scan at each dose."""
@@ -120,12 +122,12 @@ class Validation:
 
 
 def _bounded_psnr(reference: Volume, test: Volume, peak: float, body: Mask) -> float:
-    """Return the PSNR in dB, from -100 (also of weights that answer NaN) to 100 (equal scans)."""
+    """Return the PSNR in dB, limited to -100 (also for NaN in `test`) … 100 (equal scans)."""
     if not np.isfinite(test[body]).all():
         return -_PSNR_LIMIT_DB
-    found = psnr(reference, test, peak, body)
+    value = psnr(reference, test, peak, body)
     return (
-        _PSNR_LIMIT_DB if found is None else float(np.clip(found, -_PSNR_LIMIT_DB, _PSNR_LIMIT_DB))
+        _PSNR_LIMIT_DB if value is None else float(np.clip(value, -_PSNR_LIMIT_DB, _PSNR_LIMIT_DB))
     )
 
 
@@ -135,5 +137,5 @@ def _draw(path: Path, dose: str, scans: dict[str, PETImage], decibels: tuple[flo
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_scans(path, scans, title=title, note=path.stem)
-    except Exception as problem:  # a picture only informs: hours of training must not hang on it
-        _log.warning("%s could not be drawn (%s): training goes on without it", path, problem)
+    except Exception as problem:  # a failed picture must not stop the training
+        _log.warning("%s could not be drawn (%s): training continues without it", path, problem)

@@ -1,4 +1,4 @@
-"""The simulated scans on which a model is validated, always the same ones."""
+"""The simulated scans for validation, which are the same in every run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from petdiff.data.array_store import Store
 from petdiff.simulation.study import simulate
 
-# Patients with seeds below those of training, so that none of them is trained on, in voxels so
-# large and parts so short that they are simulated and denoised quickly:
+# Seeds below those of training, so that these patients are not in the training data. Voxels are
+# large and body parts short, so that simulation and denoising are fast:
 # (seed, scanner, tracer, extent).
 _PATIENTS = (
     (101, "quadra", "fdg", "abdomen"),
@@ -25,7 +25,7 @@ def store_simulated_scans(
 ) -> list[str]:
     """Simulate the first `count` held-out patients, unless the store has them; returns the names.
 
-    tick  called with how many patients are done, and how many there are
+    tick  called with the number of finished patients and of all
     """
     names = []
     chosen = _PATIENTS[:count]

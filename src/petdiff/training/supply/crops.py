@@ -1,4 +1,4 @@
-"""Crops of a user's own scans: where they lie, and how they are rotated and scaled."""
+"""Crops of the user's own scans: random position, rotation and scaling."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Affine = NDArray[np.float64]
 Box = tuple[slice, ...]
 
 CROP_MARGIN = 32  # voxels by which a crop is larger than a patch
-TRANSFORMED_SHARE = 0.5  # of the crops are rotated and scaled; the others keep their voxels as is
+TRANSFORMED_SHARE = 0.5  # share of the crops that are rotated and scaled
 MAX_DEGREES = 10.0
 MAX_SCALING = 0.1
-_BODY = 0.1  # share of a scan's mean activity above which lies the body
-_HOT_SHARE = 0.3  # of the crops are centred on voxels chosen by their activity
+_BODY = 0.1  # the body has activity above this share of the scan's mean
+_HOT_SHARE = 0.3  # share of the crops that are centred on voxels chosen by activity
 
 
 class Grid(Protocol):
-    """On which grid a method sees scans.
+    """The orientation and voxel size that a method needs.
 
-    axes  where i, j and k run in the patient: three of R/L, A/P, S/I
+    axes  directions of i, j and k in the patient: three of R/L, A/P, S/I
     """
 
     @property
@@ -42,7 +42,7 @@ class Grid(Protocol):
 
 
 def on_grid(image: PETImage, grid: Grid) -> PETImage:
-    """Return a scan in the orientation and the voxels of a method."""
+    """Return a scan in the orientation and voxel size of a method."""
     scan = turned(image, grid.axes)
     voxel_mm = grid.working_voxel_mm(scan.spacing_mm)
     if np.allclose(voxel_mm, scan.spacing_mm, rtol=1e-3):
@@ -54,7 +54,7 @@ def on_grid(image: PETImage, grid: Grid) -> PETImage:
 def draw_box(
     rng: np.random.Generator, uptake: Volume, shape: tuple[int, ...], crop: tuple[int, ...]
 ) -> Box:
-    """Draw where a crop lies: around a voxel of the body, or around a hot one.
+    """Draw the position of a crop: around a random voxel of the body, or around a hot one.
 
     uptake  coarse uptake of the scan (`coarse_uptake`)
     shape   of the scan
@@ -69,7 +69,7 @@ def draw_box(
 
 
 def draw_transform(rng: np.random.Generator) -> Affine | None:
-    """Draw a small rotation and scaling, output → input voxels [3, 3]; None: the crop as it is."""
+    """Draw a small rotation and scaling, output → input voxels [3, 3]; None: no transform."""
     if rng.random() >= TRANSFORMED_SHARE:
         return None
     axis = rng.normal(size=3)
@@ -79,15 +79,15 @@ def draw_transform(rng: np.random.Generator) -> Affine | None:
 
 
 def transformed(volume: Volume, transform: Affine | None) -> Volume:
-    """Return a volume transformed about its middle, by cubic interpolation.
+    """Return a volume transformed about its centre, by cubic interpolation.
 
-    Linear interpolation would smooth the noise away between the voxels.
+    Linear interpolation would smooth the noise.
     """
     if transform is None:
         return volume
     middle = (np.array(volume.shape) - 1) / 2
     offset = middle - transform @ middle
-    moved = affine_transform(volume, transform, offset, order=3, mode="mirror")
+    interpolated = affine_transform(volume, transform, offset, order=3, mode="mirror")
     lowest = min(0.0, float(volume.min()))
-    raised: Volume = np.maximum(moved, lowest, dtype=np.float32)
-    return raised
+    clipped: Volume = np.maximum(interpolated, lowest, dtype=np.float32)
+    return clipped

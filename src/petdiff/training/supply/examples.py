@@ -1,4 +1,4 @@
-"""Turns numbered volumes into examples, what a method's losses need, and stores them on disk."""
+"""Make examples, the input of a method's losses, from numbered volumes, and store them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from petdiff.errors import PetdiffError
 from petdiff.training.supply.paired_volumes import Volume, VolumeSource
 from petdiff.volume.filters import gaussian_smooth
 
-CELL = 4  # voxels a side of the cells of a coarse uptake map
+CELL = 4  # voxels per side of the cells of a coarse uptake map
 _SMOOTHING = 2.0  # standard deviation in voxels of the Gaussian that averages noise in a cell
 
 Method = TypeVar("Method")
@@ -26,9 +26,9 @@ Method = TypeVar("Method")
 class ExampleMaker:
     """Makes the examples of a volume and stores them under the volume's number.
 
-    source   volume number → volumes
-    example  the method's: (low, full) [i, j, k] and the dose reduction factor → [c, i, j, k]
-    patch    the smallest size of an example; smaller volumes are mirrored at their far faces
+    source   returns the volumes of a number
+    example  function of the method: low and full [i, j, k], dose reduction factor → [c, i, j, k]
+    patch    minimum size of an example; smaller volumes are padded by mirroring
     """
 
     store: Store
@@ -42,8 +42,8 @@ class ExampleMaker:
         Raises PetdiffError where an example holds NaN or infinite values.
         """
         volumes = self.source(number)
-        full = self._large_enough(volumes.full)
-        lows = {drf: self._large_enough(low) for drf, low in volumes.lows.items()}
+        full = self._padded(volumes.full)
+        lows = {drf: self._padded(low) for drf, low in volumes.lows.items()}
         examples = np.stack(
             [self.example(low, full, drf).float().numpy() for drf, low in lows.items()]
         )
@@ -52,7 +52,7 @@ class ExampleMaker:
         uptake = np.stack([coarse_uptake(low) for low in lows.values()])
         self.store.put(entry_name(number), {"examples": examples, "uptake": uptake}, {})
 
-    def _large_enough(self, volume: Volume) -> Tensor:
+    def _padded(self, volume: Volume) -> Tensor:
         missing = [max(0, n - m) for n, m in zip(self.patch, volume.shape, strict=True)]
         padded = np.pad(volume, [(0, n) for n in missing], mode="symmetric")
         return torch.from_numpy(np.ascontiguousarray(padded, dtype=np.float32))
@@ -77,9 +77,9 @@ def is_entry_before(name: str, number: int) -> bool:
 
 
 def without_networks(method: Method) -> Method:
-    """Return a copy of a method with its settings alone, which is cheap to send to processes."""
-    bare = copy.copy(method)
-    for name, value in vars(bare).items():
+    """Return a copy of a method without its networks, which is small to send to processes."""
+    copied = copy.copy(method)
+    for name, value in vars(copied).items():
         if isinstance(value, nn.Module):
-            setattr(bare, name, None)
-    return bare
+            setattr(copied, name, None)
+    return copied

@@ -1,7 +1,7 @@
-"""Training volumes cut from the user's own full-dose scans, each crop thinned to doses drawn anew.
+"""Training volumes from the user's own full-dose scans: crops, thinned to random doses.
 
-The noise of a scan is measured once, when it is stored. Its maps are cut with the scan, so that a
-crop is as noisy after thinning as the whole scan would be there.
+The noise of a scan is measured once, when the scan is stored. Its noise maps are cropped with the
+scan, so that a thinned crop has the noise of the thinned scan at that place.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from petdiff.training.supply.examples import coarse_uptake
 from petdiff.training.supply.own_pairs import require_activity
 from petdiff.training.supply.paired_volumes import PairedVolumes
 
-# Of the doses that a crop is thinned to. Down to 1/50 thinning was compared with true low-dose
-# scans (lab book, thinning).
+# Dose reduction factors of the thinned crops. Down to 1/50, thinning was compared with true
+# low-dose scans (lab book, thinning).
 LOWEST_FACTOR, HIGHEST_FACTOR = 1.35, 50.0
-_LOWS = 3  # thinned crops of each crop
-_VALIDATED = (4.0, 20.0)  # dose reduction factors at which held-out scans are judged
-_STREAM = 4  # separates the random numbers of these crops from all others of a run
+_LOWS = 3  # doses that each crop is thinned to
+_VALIDATED = (4.0, 20.0)  # dose reduction factors of held-out scans
+_STREAM = 4  # makes the random numbers of these crops independent of all others of a run
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class ThinnedCrops:
     grid: Grid
 
     def __call__(self, number: int) -> PairedVolumes:
-        """Return crop `number` and three thinned ones, half of the time rotated and scaled."""
+        """Return crop `number` and three thinned ones, rotated and scaled with probability 0.5."""
         rng = np.random.default_rng([self.seed, _STREAM, number])
         name = self.names[int(rng.integers(len(self.names)))]
         entry = self.store.get(name)
@@ -81,19 +81,19 @@ class ThinnedCrops:
         return PairedVolumes(first, dict(zip(factors, others, strict=True)))
 
     def _shape(self, scan: PETImage) -> tuple[int, ...]:
-        """Return the voxels of a crop in the scan's own grid, whose axes i and j may be turned."""
+        """Return the voxels of a crop in the scan's own grid; its axes i and j may be exchanged."""
         working_mm = self.grid.working_voxel_mm(scan.spacing_mm)
         ratios = [b / a for a, b in zip(scan.spacing_mm, working_mm, strict=True)]
         return tuple(int(np.ceil(n * r)) for n, r in zip(self.shape, ratios, strict=True))
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What became of full-dose scans.
+class StoredScans:
+    """The stored full-dose scans.
 
-    names         entries in the store of those that can be used, by the name of the scan
-    fingerprints  of these
-    left_out      why, by the name of the scan
+    names         entries in the store of the usable scans, by name of the scan
+    fingerprints  of the usable scans, by name of the scan
+    left_out      reason for each scan that is not used, by name of the scan
     """
 
     names: dict[str, str]
@@ -107,14 +107,14 @@ def store_full_dose(
     *,
     needs_suv: bool,
     tick: Callable[[int, int], None] | None = None,
-) -> Judged:
-    """Write every scan with its noise, unless it is there; returns which of them can be used.
+) -> StoredScans:
+    """Write the scans that the store lacks, with their noise; returns which can be used.
 
-    needs_suv  whether the method takes SUV alone
-    tick       called with how many scans are done, and how many there are
+    needs_suv  whether the method needs SUV
+    tick       called with the number of finished scans and of all
 
-    A scan is left out where it cannot be read, is unsuitable for an acceptance test, or is there
-    twice.
+    A scan is left out if it cannot be read, is unsuitable for an acceptance test, or is a
+    duplicate.
     """
     entries: dict[str, Entry] = {}
     for n, scan in enumerate(scans):
@@ -132,7 +132,7 @@ def store_full_dose(
     refused = _refused(entries)
     titles = dict(zip(entries, (scan.name for scan in scans), strict=True))
     used = [name for name in entries if name not in refused]
-    return Judged(
+    return StoredScans(
         {titles[name]: name for name in used},
         {titles[name]: entries[name].facts["fingerprint"] for name in used},
         {titles[name]: why for name, why in refused.items()},
@@ -140,7 +140,7 @@ def store_full_dose(
 
 
 def store_thinned(store: Store, name: str) -> str:
-    """Write a stored scan, thinned to the doses that models are judged at; returns the entry."""
+    """Write a stored scan, thinned to the validation doses; returns the name of the entry."""
     thinned = f"thinned-{name}"
     if thinned not in store:
         entry = store.get(name)
@@ -158,7 +158,7 @@ def store_thinned(store: Store, name: str) -> str:
 
 
 def _refused(entries: Mapping[str, Entry]) -> dict[str, str]:
-    """Return why scans cannot be used, by entry."""
+    """Return the reasons why scans cannot be used, by entry."""
     found: dict[str, str] = {}
     seen: set[str] = set()
     for name, entry in entries.items():

@@ -1,4 +1,4 @@
-"""Training volumes cut from the user's own pairs of scans, which are kept as memory maps."""
+"""Training volumes from the user's own pairs of scans, which are stored as memory maps."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class PairCrops:
     shape: tuple[int, int, int]
 
     def __call__(self, number: int) -> PairedVolumes:
-        """Return crop `number`, half of the time rotated and scaled."""
+        """Return crop `number`, rotated and scaled with probability 0.5."""
         rng = np.random.default_rng([self.seed, 2, number])
         name = self.names[int(rng.integers(len(self.names)))]
         entry = self.store.get(name)
@@ -53,7 +53,7 @@ class PairCrops:
             transformed(np.array(entry.arrays[key][where], dtype=np.float32), transform)
             for key in ("full", *entry.facts["lows"])
         )
-        # 0 stood for a dose that is not stated in what petdiff 0.1 stored.
+        # Stores of petdiff 0.1 have 0 for a dose that is not stated.
         factors = (factor or None for factor in entry.facts["lows"].values())
         return PairedVolumes(first, dict(zip(factors, others, strict=True)))
 
@@ -66,11 +66,11 @@ def store_pairs(
     *,
     needs_suv: bool = True,
 ) -> list[str]:
-    """Write every patient's scans as a method sees them, unless they are there; returns the names.
+    """Write the scans of the patients that the store lacks; returns the names of the entries.
 
-    The scans get the method's orientation, and its voxels where it cannot work in the scan's own.
+    The scans are stored in the orientation and voxel size of the method.
 
-    tick       called with how many patients are done, and how many there are
+    tick       called with the number of finished patients and of all
     needs_suv  refuse scans that are in another unit
     """
     names = []
@@ -107,7 +107,7 @@ def _key(factor: Drf) -> str:
 def _store_patient(
     store: Store, name: str, files: PairFiles, grid: Grid, *, needs_suv: bool
 ) -> None:
-    """Write one patient's scans, and where their activity lies."""
+    """Write one patient's scans and their coarse uptake."""
     arrays: dict[str, Volume] = {}
     affine, digest = np.eye(4), ""
     for factor in files.lows:
@@ -131,14 +131,14 @@ def _store_patient(
 
 
 def _on_grid(image: PETImage, grid: Grid, path: str) -> tuple[Volume, Affine]:
-    """Return a scan as the method sees it, and its affine; InputRefused where it holds nothing."""
+    """Return a scan on the method's grid, with its affine. Raises InputRefused if it is empty."""
     require_activity(image, path)
     scan = on_grid(image, grid)
     return scan.values, scan.affine
 
 
 def require_activity(image: PETImage, path: str) -> None:
-    """Raise InputRefused, naming the scan, where a voxel is no number or none is above 0."""
+    """Raise InputRefused, with the path, if a voxel is not finite or none is above 0."""
     if not np.isfinite(image.values).all():
         where = tuple(int(n) for n in np.argwhere(~np.isfinite(image.values))[0])
         raise InputRefused(f"{path} holds NaN or infinite values, the first at voxel {where}")

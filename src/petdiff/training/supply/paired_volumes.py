@@ -1,4 +1,4 @@
-"""What training data consist of, whatever they come from: a full-dose volume and low-dose ones."""
+"""The common form of all training data: a full-dose volume and low-dose volumes."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ class PairedVolumes:
     lows: Mapping[float | None, Volume]
 
 
-# Volume number → volumes: an endless numbered supply, the same for the same number in any process.
+# Returns the volumes of a number, any from 0 on; the same in every process.
 VolumeSource = Callable[[int], PairedVolumes]

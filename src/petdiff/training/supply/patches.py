@@ -1,8 +1,8 @@
-"""Cuts training patches from stored examples: patch p is the same whenever and wherever it is cut.
+"""Cut training patches from stored examples. Patch p is the same in every process and run.
 
-Volumes are numbered without end. Patch p is cut from one of the `pool` volumes that end at number
-p // per_volume. Which one, and where, its own random numbers choose: so nothing has to be
-remembered, and a run resumes at any patch.
+Volumes are numbered without limit. Patch p is cut from one of the `pool` volumes that end at number
+p // per_volume. The volume and the position depend on random numbers of (seed, p) only, so that a
+run can resume at any patch.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from petdiff.training.supply.paired_volumes import Volume
 
 Patch = tuple[int, int, int]
 
-_BODY = 0.1  # share of a volume's mean activity above which lies the body
+_BODY = 0.1  # the body has activity above this share of the volume's mean
 
 
 @dataclass(frozen=True)
 class PatchCutter:
     """Cuts numbered patches.
 
-    entry       volume number → its stored examples; may wait until they are made
-    seed        of all choices
+    entry       returns the stored examples of a volume number; may wait for them
+    seed        of all random choices
     patch       voxels along i, j, k
-    pool        how many volumes a patch may come from
-    per_volume  patches taken, on average, before a volume is replaced by a new one
+    pool        number of volumes from which a patch may be cut
+    per_volume  average number of patches until a volume is replaced by a new one
     hot_share   share of the patches that are centred on voxels chosen by their activity
     """
 
@@ -47,13 +47,13 @@ class PatchCutter:
         return volume_window(p, self.pool, self.per_volume)
 
     def cut(self, p: int) -> Tensor:
-        """Return patch p [c, *patch]; its place, dose, flips and axes follow from (seed, p)."""
+        """Return patch p [c, *patch]; its position, dose, flips and axes depend on (seed, p)."""
         rng = np.random.default_rng([self.seed, 1, p])
         window = self.window(p)
         entry = self.entry(int(rng.integers(window.start, window.stop)))
         examples = entry.arrays["examples"]
         low = int(rng.integers(len(examples)))
-        where = self._where(rng, entry.arrays["uptake"][low], examples.shape[2:])
+        where = self._draw_position(rng, entry.arrays["uptake"][low], examples.shape[2:])
         cut = torch.from_numpy(np.array(examples[low][(slice(None), *where)]))
         flips = [axis + 1 for axis in range(3) if rng.random() < 0.5]
         cut = cut.flip(flips) if flips else cut
@@ -61,10 +61,10 @@ class PatchCutter:
             cut = cut.transpose(1, 2)
         return cut.contiguous()
 
-    def _where(
+    def _draw_position(
         self, rng: np.random.Generator, uptake: Volume, shape: tuple[int, ...]
     ) -> tuple[slice, ...]:
-        """Choose where a patch lies: around a voxel of the body, or around a hot one."""
+        """Draw the position of a patch: around a random voxel of the body, or a hot one."""
         hot = rng.random() < self.hot_share
         chance = uptake.astype(np.float64) if hot else (uptake > _BODY).astype(np.float64)
         flat = chance.ravel() if chance.any() else np.ones(chance.size)

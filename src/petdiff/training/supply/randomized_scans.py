@@ -1,8 +1,7 @@
 """Scans with randomized physics: bodies, uptakes and scanners beyond the range of real ones.
 
-This is domain randomization: a network that has learnt all of it finds real scans within what it
-knows. Everything about a scan follows from `numpy.random.default_rng([seed, number])`, so it is the
-same bytes in whatever process it is made.
+This is domain randomization: real scans lie within the range of the training data. A scan depends
+on `numpy.random.default_rng([seed, number])` only, so that it is identical in every process.
 """
 
 from __future__ import annotations
@@ -36,10 +35,10 @@ TOF_FWHM = (0.0, 7.0, 12.0, 21.0)
 
 @dataclass(frozen=True)
 class Protocol:
-    """How an object is scanned; lengths in voxels, because it has no millimetres of its own.
+    """The properties of a scan; lengths in voxels, because the object has no physical size.
 
     fwhm, axial_fwhm   the scanner's resolution
-    psf_share          the width the reconstruction models, relative to the true one (0: none)
+    psf_share          width that the reconstruction models, over the true width (0: none)
     tof_fwhm           of the time-of-flight kernel along the lines (0: none)
     counts_per_voxel   unscattered coincidences at full dose, per voxel of the object
     factors            dose reductions of the low-dose scans, ascending
@@ -63,7 +62,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class RandomizedScan(PairedVolumes):
-    """Volumes [i, j, k] in an arbitrary unit of activity, with what they were made from.
+    """Volumes [i, j, k] in an arbitrary unit of activity, with protocol and true activity.
 
     truth  the activity that was scanned, on the volumes' grid
     """
@@ -73,7 +72,7 @@ class RandomizedScan(PairedVolumes):
 
 
 def draw_protocol(rng: np.random.Generator) -> Protocol:
-    """Draw a scanner and its settings, each property over more than the range of real ones."""
+    """Draw a scanner and its settings, each property beyond the range of real scanners."""
     fwhm = log_uniform(rng, 0.5, 2.6)
     tof_fwhm = float(rng.choice(TOF_FWHM))
     subsets = int(rng.choice([4, 6, 8]))
@@ -126,10 +125,10 @@ def _part_of_a_patient(rng: np.random.Generator) -> tuple[Volume, Volume]:
     corner = (centre_mm[0] - i * TRANSAXIAL / 2, centre_mm[1] - j * TRANSAXIAL / 2, low_mm)
     phantom = render(patient, Grid(SHAPE, (i, j, k), corner))
     activity = phantom.activity_suv
-    if rng.random() < 0.5:  # uptakes that no tracer has
+    if rng.random() < 0.5:  # uptakes unlike those of any tracer
         changed = np.exp(rng.normal(0, 0.6, 256)).astype(np.float32)
         activity = activity * changed[phantom.labels]
-    if rng.random() < 0.5:  # and more lesions than patients have
+    if rng.random() < 0.5:  # additional foci
         add_foci(rng, activity, np.indices(SHAPE, dtype=np.float32))
         activity *= phantom.mu_per_cm > 0
     return activity, phantom.mu_per_cm
@@ -140,7 +139,7 @@ def scan_object(
 ) -> RandomizedScan:
     """Scan activity and mu_per_cm [i, i, k] at full dose and at each of the protocol's factors."""
     n, _, slices = activity.shape
-    # A real body is about 100 voxels of 4 mm wide: that sets how much attenuation a voxel means.
+    # The object is taken as 384 mm wide, as a real body is: this sets the attenuation per voxel.
     voxel_mm = 4.0 * 96 / n
     projector = ParallelProjector(
         n,
@@ -181,16 +180,16 @@ def scan_object(
 
 
 def _views(protocol: Protocol) -> int:
-    """Return enough views, a multiple of the subsets: fewer where time of flight bounds the reach.
+    """Return the number of views, a multiple of the subsets.
 
-    Neighbouring views may be as far apart as a pixel is at the reach of the kernel.
+    Time of flight needs fewer: neighbouring views may differ by a pixel at the reach of the kernel.
     """
     needed = min(VIEWS, np.pi * protocol.tof_fwhm) if protocol.tof_fwhm else VIEWS
     return int(np.ceil(needed / protocol.subsets)) * protocol.subsets
 
 
 def _stored(image: Volume, protocol: Protocol, *, post_filter: bool = True) -> Volume:
-    """Return an image filtered after reconstruction and on the grid it is stored on."""
+    """Return an image after the post-filter, interpolated to the grid on which it is stored."""
     if post_filter and protocol.post_fwhm:
         image = gaussian_filter(image, protocol.post_fwhm / 2.355)
     if protocol.zoom != 1:

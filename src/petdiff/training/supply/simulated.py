@@ -1,4 +1,4 @@
-"""Simulated training data: which sources, mixed how, cached where."""
+"""Sources of simulated training data: realistic and randomized scans, mixed and cached."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from petdiff.training.supply.randomized_scans import make_randomized_scan
 from petdiff.training.supply.simulated_patients import SimulatedPatients
 from petdiff.training.supply.volume_cache import CachedVolumes
 
-# Separate the random numbers that choose a source from those of the sources, and two choices one
-# after the other from each other.
+# Streams of random numbers, so that each choice of a source is independent of all others.
 _REALISTIC, _SIMULATED = 1, 5
 
 
 @dataclass(frozen=True)
 class MixedVolumes:
-    """A source that takes a share of its volumes from one source, the others from another.
+    """A source that takes a share of its volumes from `first`, and the others from `second`.
 
-    share   of the numbers that go to `first`; the others go to `second`
-    stream  of the random numbers that choose
+    share   of the volumes from `first`
+    stream  of the random numbers of the choice
     """
 
     seed: int
@@ -34,7 +33,7 @@ class MixedVolumes:
     stream: int = _REALISTIC
 
     def __call__(self, number: int) -> PairedVolumes:
-        """Return the volumes of a number, from the source that the number belongs to."""
+        """Return the volumes of a number, from the source that is drawn for it."""
         chosen = np.random.default_rng([self.seed, number, self.stream]).random()
         return self.first(number) if chosen < self.share else self.second(number)
 
@@ -42,7 +41,7 @@ class MixedVolumes:
 def with_simulated(
     own: VolumeSource, simulated: VolumeSource, share: float, seed: int
 ) -> VolumeSource:
-    """Return a source of one's own volumes, a share of them replaced by simulated ones."""
+    """Return a source of the user's volumes, with a share of simulated ones."""
     return MixedVolumes(seed, share, simulated, own, _SIMULATED) if share else own
 
 
@@ -57,8 +56,8 @@ def simulated_volumes(
     """Return a source of simulated volumes.
 
     scanner, tracer  names; "": all, mixed
-    realistic_share  of the volumes are patients scanned as real scanners do, where all are mixed
-    cache            folder where volumes are kept for other runs; "": none
+    realistic_share  share of patients on realistic scanners, if scanner and tracer are ""
+    cache            folder in which volumes are kept for other runs; "": no cache
     """
 
     def cached(name: str, source: VolumeSource) -> VolumeSource:

@@ -1,4 +1,4 @@
-"""Simulated patients scanned as real scanners do it: what a hospital's own pairs would be."""
+"""Simulated patients on realistic scanners, similar to the pairs of a hospital."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from petdiff.training.supply.randomized_scans import FIRST_SEED, draw_factors
 
 VOXEL_MM = (3.0, 6.0)
 EXTENTS = ("head-neck", "thorax", "abdomen", "pelvis")
-FDG_IN_HEADS = 0.75  # share where any tracer may be drawn: the others leave the cortex dark
+FDG_IN_HEADS = 0.75  # share if any tracer may be drawn; others have low uptake in the cortex
 SEEN_SCANNERS = [name for name, scanner in SCANNERS.items() if not scanner.held_out]
-OTHER_SCANNERS = 0.5  # share of scans by scanners that do not exist, drawn around real ones
+OTHER_SCANNERS = 0.5  # share of scans by invented scanners similar to real ones
 _MAX_PATIENTS = 20  # that are tried until one fits the bore
 
 
 def draw_scanner(rng: np.random.Generator) -> Scanner:
-    """Draw a real scanner that is not held out, or a made-up one similar to it.
+    """Draw a real scanner that is not held out, or an invented one similar to it.
 
-    The properties of made-up scanners lie within those of whole-body scanners of the last twenty
-    years, and their protocols around the real ones, so that a network does not memorize four
+    The properties of invented scanners are in the range of whole-body scanners of the last twenty
+    years, and their protocols are similar to real ones. So a network does not memorize four
     scanners.
     """
     known = SCANNERS[str(rng.choice(SEEN_SCANNERS))]
@@ -66,8 +66,7 @@ class SimulatedPatients:
 
     scanner, tracer  names; "" draws them by `draw_scanner` and `draw_tracer`
 
-    Of a named scanner and tracer only the patient, the doses and the voxel size vary, as in one
-    hospital.
+    If both are named, only the patient, the doses and the voxel size vary, as in one hospital.
     """
 
     seed: int
@@ -75,7 +74,7 @@ class SimulatedPatients:
     tracer: str = ""
 
     def __call__(self, number: int) -> PairedVolumes:
-        """Return the volumes of a number; InputRefused where no patient fits the scanner."""
+        """Return the volumes of a number; InputRefused if no patient fits the scanner."""
         rng = np.random.default_rng([self.seed, number])
         for _ in range(_MAX_PATIENTS):
             try:

@@ -1,4 +1,4 @@
-"""Simulated volumes kept on disk, so that later runs need not simulate them again."""
+"""A cache of simulated volumes on disk, so that later runs need not simulate them again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from petdiff.data.array_store import Store
 from petdiff.training.supply.paired_volumes import PairedVolumes, VolumeSource
 
-# The code that decides what a simulated volume looks like.
+# The code on which a simulated volume depends.
 _SIMULATION = (
     ("simulation",),
     ("units.py",),
@@ -28,9 +28,9 @@ _SIMULATION = (
 class CachedVolumes:
     """A source whose volumes are simulated once and then read from a store.
 
-    store   may be shared by runs, also at the same time
-    name    of the source, its seed included
-    source  volume number → volumes
+    store   may be used by several runs at the same time
+    name    of the source, including its seed
+    source  returns the volumes of a number
     """
 
     store: Store
@@ -38,7 +38,7 @@ class CachedVolumes:
     source: VolumeSource
 
     def __call__(self, number: int) -> PairedVolumes:
-        """Return the volumes of a number, simulated where the store lacks them."""
+        """Return the volumes of a number, simulated if the store lacks them."""
         name = f"{self.name}-{simulation_version()}-{number:08d}"
         if name not in self.store:
             volumes = self.source(number)
@@ -53,9 +53,9 @@ class CachedVolumes:
 
 @cache
 def simulation_version() -> str:
-    """Return a digest of the simulation's code, which changes whenever a volume could.
+    """Return a digest of the simulation's code, which changes if a volume may change.
 
-    Comments, docstrings and layout do not count. Volumes of another version are left alone.
+    Comments, docstrings and layout have no effect. Volumes of other versions are not used.
     """
     package = resources.files("petdiff")
     digest = hashlib.sha256()

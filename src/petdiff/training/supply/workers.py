@@ -1,7 +1,7 @@
-"""Worker processes that make examples ahead of need, so that training does not wait for them.
+"""Worker processes that make examples in advance, so that training does not wait for them.
 
-Worker n of N makes the volumes n, n + N, n + 2N …, and none that is further ahead than it must be.
-On several machines the store has to lie on a disk that all of them see.
+Worker n of N makes the volumes n, n + N, n + 2N …, a limited number in advance. For training on
+several machines the store must be on a disk that all of them can access.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from petdiff.errors import InputRefused, PetdiffError
 from petdiff.terminal import log_in_process
 from petdiff.training.supply.examples import ExampleMaker, entry_name, is_entry_before
 
-_FAILED = "failed-"  # entries of this name say why a worker ended
-_AHEAD = 2  # volumes that each worker makes beyond the highest that is needed
+_FAILED = "failed-"  # prefix of entries with the error of a worker
+_AHEAD = 2  # volumes that each worker makes beyond the highest requested one
 _POLL_S = 0.02
 
 
 class ExampleSupply:
-    """Gives examples by volume number, and waits for those that are not made yet.
+    """Returns examples by volume number, and waits for those that are not ready.
 
-    first          the first volume that will be needed
-    workers        processes started here; 0: examples are made when they are asked for
-    offset, total  workers that the processes before this one of the group start, and all together:
-                   they share the numbers
+    first          first volume that will be needed
+    workers        processes to start; 0: examples are made when they are requested
+    offset, total  workers of the processes before this one in the group, and of all processes:
+                   together they make all volumes
     """
 
     def __init__(
@@ -49,16 +49,16 @@ class ExampleSupply:
         context = multiprocessing.get_context("spawn")  # forked children deadlock with threads
         self._highest: Synchronized[int] = context.Value("q", first)
         for n in range(workers):
-            turn = (offset + n, total or workers)
+            share = (offset + n, total or workers)
             process = context.Process(
-                target=_work, args=(maker, first, *turn, self._highest), daemon=True
+                target=_work, args=(maker, first, *share, self._highest), daemon=True
             )
-            with _single_threaded():
+            with _SingleThreaded():
                 process.start()
             self.processes.append(process)
 
     def __call__(self, number: int) -> Entry:
-        """Return the examples of a volume; PetdiffError where a worker could not make them."""
+        """Return the examples of a volume; PetdiffError if a worker failed."""
         self.request(number)
         while (entry := self.store.get(entry_name(number))) is None:
             if not self.processes:
@@ -69,15 +69,12 @@ class ExampleSupply:
         return entry
 
     def request(self, number: int) -> None:
-        """Say that any process of the group may need the volumes up to `number`.
-
-        This process's workers make some of them.
-        """
+        """Request the volumes up to `number`, of which the workers of this process make a part."""
         with self._highest.get_lock():
             self._highest.value = max(self._highest.value, number)
 
     def release_before(self, number: int) -> None:
-        """Remove the examples of lower volumes, from which no patch will be cut any more."""
+        """Remove the examples of lower volumes, which are no longer needed."""
         for name in self.store.names():
             if is_entry_before(name, number):
                 self.store.drop(name)
@@ -90,7 +87,7 @@ class ExampleSupply:
             process.join()
 
     def _require_health(self) -> None:
-        """Raise what a worker of any process left behind, or that one of ours is gone."""
+        """Raise the error of a worker of any process, or an error if a worker has ended."""
         for name in self.store.names():
             if name.startswith(_FAILED):
                 facts = (self.store.get(name) or Entry({}, {})).facts
@@ -98,10 +95,10 @@ class ExampleSupply:
                 raise kind(facts.get("problem", "a worker process failed"))
         for process in self.processes:
             if process.exitcode is not None:
-                raise PetdiffError(_why_it_ended(process.exitcode))
+                raise PetdiffError(_exit_reason(process.exitcode))
 
 
-def _why_it_ended(exitcode: int) -> str:
+def _exit_reason(exitcode: int) -> str:
     if exitcode < 0:
         return (
             f"a worker process was ended by signal {-exitcode} (9: out of memory, mostly): "
@@ -113,8 +110,8 @@ def _why_it_ended(exitcode: int) -> str:
     )
 
 
-def forget_failures(store: Store) -> None:
-    """Remove what workers of an earlier start left behind, so that a new start can go on."""
+def remove_failures(store: Store) -> None:
+    """Remove the errors of workers of an earlier start."""
     for name in store.names():
         if name.startswith(_FAILED):
             store.drop(name)
@@ -125,9 +122,9 @@ def _work(
 ) -> None:
     """Make every stride-th volume from number `first` on, until the parent process ends."""
     log_in_process()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.nice(5)  # training comes first where cores are few
+    os.nice(5)  # training has priority on few cores
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
     start = first + (worker - first) % stride
@@ -148,8 +145,8 @@ def _work(
         maker.store.put(f"{_FAILED}{worker}", {}, facts)
 
 
-class _single_threaded:
-    """Starts processes that compute on one thread each: the same sums everywhere, no crowding."""
+class _SingleThreaded:
+    """Limits the processes that are started within the block to one thread each."""
 
     _NAMES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
