@@ -127,7 +127,7 @@ def test_zips_too_deep_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_damaged_zip_within_a_zip_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(nest(b"PK\x03\x04 and no more", "inner.dicom.zip"))
-    with pytest.raises(InputRefused, match=r"a\.zip/inner\.dicom\.zip is not a sound zip"):
+    with pytest.raises(InputRefused, match=r"a\.zip/inner\.dicom\.zip is not a valid zip"):
         read(tmp_path / "a.zip")
 
 
@@ -168,7 +168,7 @@ def test_methods_that_python_lacks_are_named(tmp_path: Path, method: int, named:
 def test_zip_that_breaks_off_is_called_a_zip(tmp_path: Path) -> None:
     archive = zipped(save(pet_slices(), tmp_path / "scan"), tmp_path / "scan.zip")
     archive.write_bytes(archive.read_bytes()[:-300])
-    with pytest.raises(InputRefused, match=r"scan\.zip is not a sound zip.*get it again"):
+    with pytest.raises(InputRefused, match=r"scan\.zip is not a valid zip.*get it again"):
         read(archive)
 
 
@@ -176,7 +176,7 @@ def test_zip_of_zips_that_breaks_off_is_not_read_as_its_last_zip(tmp_path: Path)
     """The end of the last zip within is then the last one that can be found."""
     inner = zipped(save(pet_slices(), tmp_path / "scan"), tmp_path / "scan.zip").read_bytes()
     (tmp_path / "outer.zip").write_bytes(nest(inner, "a.zip")[:-100])
-    with pytest.raises(InputRefused, match=r"outer\.zip is not a sound zip \(it breaks off\)"):
+    with pytest.raises(InputRefused, match=r"outer\.zip is not a valid zip \(it is truncated\)"):
         read(tmp_path / "outer.zip")
 
 

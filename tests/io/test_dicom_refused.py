@@ -50,7 +50,7 @@ def _other_size(slices: list[Dataset]) -> list[Dataset]:
         (_drop(2), r"missing: 1 between 104.00 mm \(10\.dcm\) and 112.00 mm \(17\.dcm\)"),
         (_drop(1, 2), "missing: 2 between"),
         (_twice, r"twice.*17\.dcm"),
-        (_shifted, r"17\.dcm.*1\.000 mm off"),
+        (_shifted, r"17\.dcm deviates.*1\.000 mm"),
         (_frames, "twice at one position, and no AcquisitionTime"),
         (_other_size, "Rows"),
     ],
@@ -218,7 +218,7 @@ def test_empty_folder_and_strange_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputRefused, match="no DICOM"):
         read(tmp_path)
     (tmp_path / "scan.txt").write_text("hello")
-    with pytest.raises(InputRefused, match="no DICOM"):
+    with pytest.raises(InputRefused, match="not a DICOM"):
         read(tmp_path / "scan.txt")
     with pytest.raises(InputRefused, match="does not exist"):
         read(tmp_path / "nowhere")

@@ -10,7 +10,7 @@ import pytest
 
 from petdiff.errors import InputRefused
 from petdiff.io import read
-from petdiff.io.scan_search import FoundScan, find_scans, with_own_names
+from petdiff.io.scan_search import FoundScan, find_scans, with_unique_names
 from support.bids_factory import add_scan, data_set
 from support.dicom_factory import pet_slices, save
 from support.many_scans import cohort, volume
@@ -126,7 +126,7 @@ def test_linked_folders_are_followed_without_a_circle(tmp_path: Path) -> None:
 def test_no_two_names_are_equal_whatever_the_case_and_none_is_too_long() -> None:
     paths = ["a/x", "A/X", "b/y", "b/" + "ä" * 200]
     scans = [FoundScan(path.replace("/", "_"), Path(path)) for path in paths]
-    named = [scan.name for scan in with_own_names(scans)]
+    named = [scan.name for scan in with_unique_names(scans)]
     assert len({name.casefold() for name in named}) == len(scans)
     assert named[2] == "b_y"
     assert max(len(name.encode()) for name in named) < 170

@@ -72,7 +72,7 @@ def test_each_scan_has_a_folder_and_a_row_and_one_that_fails_stops_no_other(
     assert {name: row["status"] for name, row in rows.items()} == {
         "late_p1": "denoised", "p2": "denoised", "p3_study_series": "denoised", "p4": "refused",
     }  # fmt: skip
-    assert "breaks off" in rows["p4"]["reason"]
+    assert "incomplete DICOM file" in rows["p4"]["reason"]
     assert float(rows["p2"]["seconds"]) > 0
     assert "voxel size" in rows["p2"]["warnings"]
     assert (out / "late_p1" / "denoised.nii.gz").is_file()

@@ -250,7 +250,10 @@ def test_training_stops_when_validations_bring_no_gain_and_goes_on_with_more_pat
     [line, *_] = describe_end(state, recipe, None)
     assert "stopped after step 20: 2 validations brought no gain" in line
     assert "weights of step 10" in line
-    assert "not show a gain on real low-dose scans" in describe_end(state, recipe, None, thinned=True)[1]
+    assert (
+        "not show a gain on real low-dose scans"
+        in describe_end(state, recipe, None, thinned=True)[1]
+    )
     _, again = train_little(tmp_path, recipe, validation=validation)
     assert again == state
     patient = recipe.model_copy(update={"patience": 4})

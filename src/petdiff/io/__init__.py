@@ -1,4 +1,4 @@
-"""Files in and out: DICOM, NIfTI, NRRD, MetaImage and the published .npz, as PET images."""
+"""Read and write PET images: DICOM, NIfTI, NRRD, MetaImage; read the published .npz."""
 
 from __future__ import annotations
 
@@ -30,16 +30,19 @@ def read(
 ) -> PETImage | PETFrames:
     """Read a PET scan: DICOM (folder, file, zip), NIfTI, NRRD, MetaImage or the published .npz.
 
-    Returns PETFrames for a dynamic or gated scan, PETImage for any other.
-    A folder or a zip is searched through all its levels for the one PET series; a single DICOM
-    file stands for its series in its own folder, a BIDS folder for the one PET scan that it holds.
-    `series` is the SeriesInstanceUID to take where there are several; of several UIDs, the one that
-    is there counts. Without `recursive`, only the DICOM files of the folder itself are read, none
-    of the folders and zips in it. `units` and `suv_factor` (SUV = stored value × factor) overrule
-    the header. Without them the unit of a volume file is that of the .json beside it; where nothing
-    states it, values are SUV unless the mean of the body is above 100. Where nothing leads to SUV,
-    values are as stored and `in_suv` is False.
-    Raises InputRefused, naming file, tag and remedy.
+    path        a folder or zip is searched through all its levels for one PET series. A single
+                DICOM file is read with its series in its folder, a BIDS folder as its one PET scan
+    series      SeriesInstanceUID, if there are several series; of several UIDs, the one that exists
+    units       unit of the stored values; overrides the header
+    suv_factor  SUV = stored value × factor; overrides the header
+    recursive   False: read the DICOM files of the folder itself, without its subfolders and zips
+
+    Without `units`, the unit of a volume file is that of the .json beside it. If that states none,
+    values are SUV unless the mean of the body is above 100. If no rule gives SUV, the values are as
+    stored and `in_suv` is False.
+
+    Returns PETFrames for a dynamic or gated scan, PETImage for any other. Raises InputRefused that
+    names the file, the tag and a remedy.
     """
     path = existing(path)
     path = one_scan(path) if recursive else path
@@ -72,7 +75,7 @@ def read_static(
     suv_factor: float | None = None,
     recursive: bool = True,
 ) -> PETImage:
-    """Read a scan of one frame, as `read` does. Raises InputRefused for one of several frames."""
+    """Read a scan of one frame, as `read` does. Raises InputRefused for several frames."""
     scan = read(path, series=series, units=units, suv_factor=suv_factor, recursive=recursive)
     if isinstance(scan, PETFrames):
         raise InputRefused(
@@ -89,16 +92,16 @@ def read_in_suv(
     units: Units | None = None,
     suv_factor: float | None = None,
 ) -> PETImage:
-    """Read a scan of one frame, as `read` does, in SUV. Raises SUVRefused where it has none."""
+    """Read a scan of one frame, as `read` does, in SUV. Raises SUVRefused if it has no SUV."""
     return in_suv(path, read_static(path, series=series, units=units, suv_factor=suv_factor))
 
 
 def in_suv(path: str | Path, scan: PETImage) -> PETImage:
-    """Return the scan that was read from `path`. Raises SUVRefused where it is not in SUV."""
+    """Return the scan that was read from `path`. Raises SUVRefused if it is not in SUV."""
     if scan.in_suv:
         return scan
-    known = scan.facts.get("format") == "dicom"  # whose reasons end with what to do
-    remedy = "" if known else f"; {REMEDY}"
+    has_remedy = scan.facts.get("format") == "dicom"  # in the reason
+    remedy = "" if has_remedy else f"; {REMEDY}"
     raise SUVRefused(f"{path}: SUV is needed, and {scan.no_suv_reason}{remedy}")
 
 
@@ -111,8 +114,8 @@ def read_suv(
 ) -> SUVResult:
     """Find the SUV factor of a scan and the rule behind it.
 
-    DICOM pixels are not read; of other files the values are looked at, too. Arguments as in read.
-    Raises InputRefused where nothing leads to SUV.
+    DICOM pixels are not read; the values of other files are. Arguments as in `read`. Raises
+    InputRefused if no rule gives SUV.
     """
     path = one_scan(existing(path))
     _check_options(units, suv_factor)
@@ -124,18 +127,18 @@ def read_suv(
     if file_format == "npz":
         from petdiff.io.npz import find_npz_unit
 
-        found = find_npz_unit(path, units, suv_factor)
+        unit = find_npz_unit(path, units, suv_factor)
     elif file_format == "itk":
         from petdiff.io.itk import find_itk_unit
 
-        found = find_itk_unit(path, units, suv_factor)
+        unit = find_itk_unit(path, units, suv_factor)
     else:
         from petdiff.io.nifti import find_nifti_unit
 
-        found = find_nifti_unit(path, units, suv_factor)
-    if isinstance(found, WithoutSUV):
-        raise SUVRefused(f"no SUV from {path.name}: {found.reason}; {REMEDY}")
-    return found
+        unit = find_nifti_unit(path, units, suv_factor)
+    if isinstance(unit, WithoutSUV):
+        raise SUVRefused(f"no SUV from {path.name}: {unit.reason}; {REMEDY}")
+    return unit
 
 
 def write(
@@ -146,9 +149,9 @@ def write(
     Volume files (.nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd) hold float32 in the unit of the volume
     file that the scan was read from, and `image.values` where it was read from another format.
     Several frames become one 4-D NIfTI with their times in a .json beside it, or one DICOM series
-    with the times of its source. DICOM is a derived series of the one that was read; `derivation`
-    says what made it. Raises UsageError where `path` exists, its suffix is not known, or DICOM has
-    no source to derive from.
+    with the times of its source. DICOM is written as a series derived from the one that was read;
+    `derivation` describes how. Raises UsageError if `path` exists, if its suffix is unknown, or for
+    DICOM without a source series.
     """
     path = Path(path)
     suffix = suffix_of(path)

@@ -1,7 +1,7 @@
-"""Zips read in place, and zips within them: nothing is written to the disk.
+"""Read zip files, and zips within zips, without writing to the disk.
 
-Archives that lead out of themselves, or would unpack out of all bounds, are refused before anything
-is unpacked.
+Archives with paths outside themselves and archives that would unpack to too many bytes (zip bombs)
+are refused before they are unpacked.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _MAX_ENTRIES = 50_000  # a dynamic total-body study has some 30,000 files
 _MAX_BYTES = 8 << 30
 _MAX_BYTES_EACH = 1 << 30
 _MAX_DEPTH = 3  # a platform's download is a zip of zips
-# Deflate reaches 1000 at most, and PET scans pack to 1/2 … 1/20: but a small archive of much air
-# is harmless whatever its ratio.
+# Compression ratios: Deflate reaches 1000, PET scans 2 to 20. Small archives are accepted at any
+# ratio, because a scan with much air may have a high one.
 _MAX_RATIO = 200
 _MAX_RATIO_EACH = 50
 _HARMLESS_BYTES = 64 << 20
@@ -32,8 +32,8 @@ _HARMLESS_BYTES_NESTED = 256 << 20  # held in memory while the archive is open
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 _METHODS |= {getattr(zipfile, "ZIP_ZSTANDARD", zipfile.ZIP_STORED)}  # Python 3.14
 _METHOD_NAMES = {6: "Implode", 9: "Deflate64", 93: "Zstandard", 95: "XZ", 98: "PPMd", 99: "AES"}
-_FAR_AHEAD = {zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}  # unpack without a limit what they are given
-_LONGEST_NAME = 300  # to be shown; a zip may hold names of 65,535 bytes
+_WITHOUT_LIMIT = {zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}  # their decompressors have no output limit
+_MAX_NAME_CHARACTERS = 300  # in messages; a zip may have names of 65,535 bytes
 _UNPACK = "if it is yours, unpack it and give the folder"
 _LOCAL_HEADER = 30  # bytes, before the name and the extra field
 _SIGNATURE = b"PK\x03\x04"
@@ -43,8 +43,8 @@ _SIGNATURE = b"PK\x03\x04"
 def zip_entries(file: Entry, prefix: str = "") -> Iterator[list[Entry]]:
     """Yield the files within a zip, and within zips in it, in the order of their names.
 
-    They can be opened within the block; `prefix` is put before their names. Raises InputRefused,
-    naming the archive.
+    They can be opened within the block. `prefix` is put before their names. Raises InputRefused
+    that names the archive.
     """
     with ExitStack() as stack:
         stream = stack.enter_context(file.open())
@@ -52,13 +52,13 @@ def zip_entries(file: Entry, prefix: str = "") -> Iterator[list[Entry]]:
 
 
 def is_zip(file: Entry) -> bool:
-    """Return whether a file begins as a zip or ends as one; it may be damaged all the same."""
+    """Return whether a file begins or ends like a zip. It may still be damaged."""
     with file.open() as stream:
         return stream.read(4) == _SIGNATURE or zipfile.is_zipfile(stream)
 
 
 def check_archive(archive: zipfile.ZipFile, name: str) -> None:
-    """Raise InputRefused for an archive that leads out of itself or unpacks out of all bounds."""
+    """Raise InputRefused for an archive with paths outside itself or with too many bytes."""
     members = archive.infolist()
     _Limits(sum(member.compress_size for member in members)).add(members, name)
     for member in members:
@@ -67,7 +67,7 @@ def check_archive(archive: zipfile.ZipFile, name: str) -> None:
 
 @dataclass
 class _Limits:
-    """Counts what a file on the disk declares to hold, its nested zips included."""
+    """Sums the declared sizes of the members of a file, including nested zips."""
 
     on_disk: int
     entries: int = 0
@@ -75,7 +75,7 @@ class _Limits:
     nested: int = 0
 
     def add(self, members: list[zipfile.ZipInfo], name: str) -> None:
-        """Count an archive's members; raises InputRefused where it is too much."""
+        """Count an archive's members; raises InputRefused above a limit."""
         self.entries += len(members)
         self.unpacked += sum(member.file_size for member in members)
         if self.entries > _MAX_ENTRIES:
@@ -88,7 +88,7 @@ class _Limits:
             )
 
     def add_nested(self, size: int, name: str) -> None:
-        """Count a nested zip that is unpacked to memory; raises InputRefused for too much."""
+        """Count a nested zip that is unpacked to memory; raises InputRefused above a limit."""
         self.nested += size
         if self.nested > max(_HARMLESS_BYTES_NESTED, 2 * self.on_disk):
             raise InputRefused(f"{name}: its zips take {self.nested} bytes unpacked: unpack it")
@@ -98,7 +98,7 @@ def _entries(
     file: BinaryIO, name: str, prefix: str, depth: int, limits: _Limits, stack: ExitStack
 ) -> Iterator[Entry]:
     """Yield the files of one archive called `name`, and of the zips in it, below `prefix`."""
-    with _sound(name):
+    with _refusing_damage(name):
         archive = stack.enter_context(zipfile.ZipFile(file))
         members = archive.infolist()
         _require_start(file, members)
@@ -125,14 +125,14 @@ def _entries(
 
 
 def _require_start(file: BinaryIO, members: list[zipfile.ZipInfo]) -> None:
-    """Raise BadZipFile where the end that was found is that of a zip within one that breaks off."""
+    """Raise BadZipFile for a truncated zip, whose last directory is that of a nested zip."""
     file.seek(0)
     if members and file.read(4) == _SIGNATURE and min(m.header_offset for m in members) > 0:
-        raise zipfile.BadZipFile("it breaks off")
+        raise zipfile.BadZipFile("it is truncated")
 
 
 def _require_harmless(member: zipfile.ZipInfo, name: str) -> None:
-    inside = PureWindowsPath(member.filename)  # knows either slash, and drives
+    inside = PureWindowsPath(member.filename)  # accepts both slashes and drive letters
     shown = _name(member)
     if inside.drive or inside.root or ".." in inside.parts:
         raise InputRefused(f"{name} holds {shown!r}, a path that leads out of it")
@@ -153,7 +153,7 @@ def _require_harmless(member: zipfile.ZipInfo, name: str) -> None:
 
 def _entry(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, label: str) -> Entry:
     def opened() -> BinaryIO:
-        with _sound(f"{name}: {_name(member)!r}"):
+        with _refusing_damage(f"{name}: {_name(member)!r}"):
             return io.BytesIO(_content(archive, member))
 
     return Entry(label, member.file_size, opened)
@@ -162,9 +162,9 @@ def _entry(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, label: 
 def _nested(
     file: BinaryIO, archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, limits: _Limits
 ) -> BinaryIO:
-    """Return a zip within a zip: as a window on it where it is stored, else from memory."""
+    """Return a nested zip: a window on the outer one if it is stored, else unpacked in memory."""
     label = f"{name}: {_name(member)!r}"
-    with _sound(label):
+    with _refusing_damage(label):
         if member.compress_type == zipfile.ZIP_STORED:
             file.seek(member.header_offset)
             header = file.read(_LOCAL_HEADER)
@@ -177,8 +177,8 @@ def _nested(
 
 
 def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """Return a member's bytes; whatever the archive declares, no more than that is unpacked."""
-    chunk = 4096 if member.compress_type in _FAR_AHEAD else 1 << 20
+    """Return a member's bytes, at most as many as the archive declares."""
+    chunk = 4096 if member.compress_type in _WITHOUT_LIMIT else 1 << 20
     with archive.open(member) as stream:
         parts = list(iter(lambda: stream.read(chunk), b""))
     content = b"".join(parts)
@@ -188,24 +188,24 @@ def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
 
 
 def _name(member: zipfile.ZipInfo) -> str:
-    """Return a member's name to show: many programs write UTF-8 without the flag that says so."""
+    """Return a member's name for messages. Many programs write UTF-8 without its flag."""
     name = member.filename
     if not member.flag_bits & 0x800:
         with suppress(UnicodeError):
             name = name.encode("cp437").decode("utf-8")
     name = one_line(name)
-    return name if len(name) <= _LONGEST_NAME else "…" + name[-_LONGEST_NAME:]
+    return name if len(name) <= _MAX_NAME_CHARACTERS else "…" + name[-_MAX_NAME_CHARACTERS:]
 
 
 @contextmanager
-def _sound(what: str) -> Iterator[None]:
-    """Raise InputRefused for whatever zipfile raises on a damaged archive: a dozen kinds."""
+def _refusing_damage(what: str) -> Iterator[None]:
+    """Raise InputRefused for all exceptions of zipfile on a damaged archive."""
     try:
         yield
     except PetdiffError:
         raise
-    except Exception as problem:  # MemoryError, too: LZMA allocates what a damaged header declares
+    except Exception as problem:  # also MemoryError: LZMA allocates the size in a damaged header
         reason = one_line(problem)[:200] or type(problem).__name__
         raise InputRefused(
-            f"{what} is not a sound zip ({reason}): get it again, or unpack it and give the folder"
+            f"{what} is not a valid zip ({reason}): get it again, or unpack it and give the folder"
         ) from problem

@@ -1,7 +1,7 @@
-"""BIDS data sets: where their PET scans lie, what their names say, and which files describe them.
+"""Find the PET scans of BIDS data sets, the entities of their names and their metadata files.
 
-A scan is `sub-*/[ses-*/]pet/*_pet.nii[.gz]`; its keys stand in `*_pet.json` beside it and in the
-folders above (the inheritance principle), its weight in a key or in a table of the data set.
+A scan is `sub-*/[ses-*/]pet/*_pet.nii[.gz]`. Its metadata are in `*_pet.json` beside it and in the
+folders above (the inheritance principle), its weight there or in a table of the data set.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from petdiff.io.formats import NIFTI, stem_of, suffix_of
 
 DESCRIPTION = "dataset_description.json"
 UNCERTAINTY, LOWER, UPPER = "uncertainty", "lowerBound", "upperBound"
-# What desc- ends with of volumes that are no scans, but say how sure one is.
+# Endings of desc- of volumes that are not scans but uncertainties of one.
 _NO_SCANS = tuple(label.lower() for label in (UNCERTAINTY, LOWER, UPPER))
 _MAX_LEVELS = 5  # from a file up to its data set
 _ENTITY = re.compile(r"([a-zA-Z0-9]+)-([a-zA-Z0-9+]+)")
@@ -53,7 +53,7 @@ class BidsScan:
         return self.path.relative_to(self.root).parent.parent
 
     def described(self, label: str) -> str:
-        """Return the name with the entity desc- last; a desc- that is there begins the label."""
+        """Return the name with the entity desc- last; an existing desc- is put before the label."""
         given = dict(self.entities).get("desc", "")
         whole = given + label[:1].upper() + label[1:] if given else label
         others = [pair for pair in self.entities if pair[0] != "desc"]
@@ -63,7 +63,7 @@ class BidsScan:
 def find_bids_scans(folder: str | Path) -> list[BidsScan]:
     """Return the PET scans of a BIDS data set, or of a subject's, session's or `pet` folder of one.
 
-    They come in the order of their paths. Data sets within the data set (derivatives, sourcedata)
+    They are sorted by path. Data sets within the data set (derivatives, sourcedata)
     are not searched; maps of uncertainty and bounds are left out. Files that were not fetched
     (broken links of DataLad) are returned as well. Empty where the folder belongs to no BIDS data
     set.
@@ -77,7 +77,7 @@ def find_bids_scans(folder: str | Path) -> list[BidsScan]:
 
 
 def bids_scan(file: str | Path) -> BidsScan | None:
-    """Return what a file is in its BIDS data set; None for one that is no PET scan of any."""
+    """Return a file as a scan of its BIDS data set; None if it is no PET scan of one."""
     path = _absolute(file)
     if suffix_of(path) not in NIFTI:
         return None
@@ -95,7 +95,7 @@ def bids_scan(file: str | Path) -> BidsScan | None:
 def one_scan(path: Path) -> Path:
     """Return the file of the one PET scan of a BIDS folder; any other path as it is.
 
-    Raises InputRefused, listing them, where there are several.
+    Raises InputRefused that lists them if there are several.
     """
     if not path.is_dir():
         return path
@@ -111,7 +111,7 @@ def one_scan(path: Path) -> Path:
 
 
 def entities_of(stem: str, suffix: str) -> tuple[tuple[str, str], ...]:
-    """Return the entities of a name such as sub-01_ses-1_pet; empty for a name of another form."""
+    """Return the entities of a name such as sub-01_ses-1_pet; empty for another name."""
     *parts, last = stem.split("_")
     matches = [_ENTITY.fullmatch(part) for part in parts]
     if last != suffix or not parts or not parts[0].startswith("sub-"):
@@ -121,10 +121,10 @@ def entities_of(stem: str, suffix: str) -> tuple[tuple[str, str], ...]:
 
 
 def dataset_of(file: Path) -> Path | None:
-    """Return the folder of the data set that a file lies in; None where it lies in none.
+    """Return the folder of the data set of a file; None if it is in none.
 
-    For a file in sub-*/[ses-*/]pet/ that is the folder that holds sub-*, with a description or
-    without one, which converters do not write; for another file, the nearest folder above with a
+    For a file in sub-*/[ses-*/]pet/ this is the folder above sub-*, also without a description,
+    which converters do not write. For other files it is the nearest folder above with a
     dataset_description.json.
     """
     path = _absolute(file)
@@ -136,7 +136,7 @@ def dataset_of(file: Path) -> Path | None:
 
 
 def folders_above(file: Path) -> list[Path]:
-    """Return the folders from a file's own up to its data set's; only its own where it has none."""
+    """Return the folders from a file's own up to its data set's; only its own if it has none."""
     path, root = _absolute(file), dataset_of(file)
     if root is None:
         return [path.parent]
@@ -144,7 +144,7 @@ def folders_above(file: Path) -> list[Path]:
 
 
 def _absolute(path: str | Path) -> Path:
-    """Return the path from the root, links kept: DataLad's lead out of the data set."""
+    """Return the absolute path without resolving links, which in DataLad lead elsewhere."""
     return Path(os.path.abspath(path))
 
 

@@ -16,7 +16,7 @@ from petdiff.runs import absolute, whole_file, write_json
 
 BIDS_VERSION = "1.10.0"
 DENOISED = "denoised"
-# The desc- label of each volume that `petdiff denoise` writes, and what its sidecar says of it.
+# The desc- label and the description of each volume that `petdiff denoise` writes.
 _LABELS = {DENOISED: DENOISED, "uncertainty": UNCERTAINTY, "lower": LOWER, "upper": UPPER}
 _BOUND = "bound of the interval, at IntervalLevel, in which the full-dose scan's voxel is expected"
 _DESCRIPTIONS = {
@@ -35,7 +35,7 @@ the full-dose scan is expected, all in the unit of the measured scan. The sideca
 name the model and its settings. `figures` holds a picture, a page and the record (run.json) of each
 run.
 """
-# Keys by which dcm2niix without anonymisation names a person or an examination.
+# Keys of dcm2niix without anonymisation that identify a person or an examination.
 _PERSONAL = {
     "PatientName", "PatientID", "PatientBirthDate", "PatientAddress", "AccessionNumber", "StudyID",
     "ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName", "ImageComments",
@@ -46,7 +46,7 @@ _IGNORED = "sub-*/figures\nsub-*/ses-*/figures\nsummary.csv\nindex.html\n"
 
 @dataclass(frozen=True)
 class BidsDerivative:
-    """The place of one scan's results in a derivative data set.
+    """The results of one scan in a derivative data set.
 
     scan  the measured scan
     root  folder of the derivative data set, which may hold other scans
@@ -56,7 +56,7 @@ class BidsDerivative:
     root: Path
 
     def place(self, name: str) -> Path:
-        """Return where a result of `petdiff denoise` lies within the data set."""
+        """Return the path within the data set of a result of `petdiff denoise`."""
         stem, _, suffix = name.partition(".")
         folder = self.scan.subject_folder
         if stem in _LABELS:
@@ -64,7 +64,7 @@ class BidsDerivative:
         return folder / "figures" / f"{self.scan.described(DENOISED)}_{stem}.{suffix}"
 
     def check(self) -> None:
-        """Raise UsageError where the folder is another data set, or holds the result already."""
+        """Raise UsageError if the folder is another data set, or has the result already."""
         target = self.root / self.place(f"{DENOISED}.nii.gz")
         if os.path.lexists(target):
             raise UsageError(f"{target} exists: remove the scan's results, or name another folder")
@@ -85,10 +85,10 @@ class BidsDerivative:
             )
 
     def arrange(self, folder: Path, unit: str, provenance: Mapping[str, object]) -> list[Path]:
-        """Move the results of a run, which lie in `folder`, to their places within it.
+        """Move the results of a run in `folder` to their BIDS paths within it.
 
         Writes a sidecar for each volume: all keys of the measured scan, the unit and the times of
-        the result, and where it comes from. `provenance` goes into the key Petdiff. Returns the
+        the result, and its sources. `provenance` is the content of the key Petdiff. Returns the
         paths of all files within `folder`.
         """
         for name in sorted(entry.name for entry in folder.iterdir() if entry.is_file()):
@@ -99,13 +99,13 @@ class BidsDerivative:
             volume = folder / self.place(f"{what}.nii.gz")
             if volume.is_file():
                 sidecar = folder / self.place(f"{what}.json")
-                held = read_json(sidecar) if sidecar.is_file() else {}
-                times = held if isinstance(held, dict) else {}
+                content = read_json(sidecar) if sidecar.is_file() else {}
+                times = content if isinstance(content, dict) else {}
                 write_json(sidecar, self._sidecar(what, provenance) | times | {"Units": unit})
         return sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
 
     def describe(self) -> None:
-        """Write what the data set as a whole needs, where it is not there."""
+        """Write the files of the data set as a whole if they do not exist."""
         for name, text in (("README.md", _README), (".bidsignore", _IGNORED)):
             if not (self.root / name).exists():
                 with whole_file(self.root / name, replace=True) as file:
@@ -118,7 +118,7 @@ class BidsDerivative:
         source, _ = read_sidecar(self.scan.path)
         content = source.content if source is not None else {}
         keys = {key: value for key, value in content.items() if key not in _PERSONAL}
-        keys.setdefault("SkullStripped", False)  # BIDS asks every derivative image for it
+        keys.setdefault("SkullStripped", False)  # required of derivative images
         origin = {
             "Description": _DESCRIPTIONS[what],
             "Sources": [f"bids:{_SOURCE}:{self.scan.relative}"],
@@ -131,21 +131,23 @@ class BidsDerivative:
         except InputRefused:
             source = {}
         source = source if isinstance(source, dict) else {}
-        kept = {key: source[name] for name, key in _OF_SOURCE.items() if _is_text(source.get(name))}
-        of = f" of {source['Name']}" if _is_text(source.get("Name")) else ""
+        fields = {
+            key: source[name] for name, key in _OF_SOURCE.items() if _is_text(source.get(name))
+        }
+        source_name = f" of {source['Name']}" if _is_text(source.get("Name")) else ""
         return {
-            "Name": f"Denoised PET{of}",
+            "Name": f"Denoised PET{source_name}",
             "BIDSVersion": BIDS_VERSION,
             "DatasetType": "derivative",
             "GeneratedBy": [
                 {"Name": _GENERATOR, "Version": __version__, "Description": "PET denoising"}
             ],
-            "SourceDatasets": [{"URL": self._link(), **kept}],
+            "SourceDatasets": [{"URL": self._link(), **fields}],
             "DatasetLinks": {_SOURCE: self._link()},
         }
 
     def _link(self) -> str:
-        """Return the way from here to the measured scans: relative, so that both may be moved."""
+        """Return the relative path to the measured data set, so that both can be moved."""
         try:
             return Path(os.path.relpath(self.scan.root.resolve(), absolute(self.root))).as_posix()
         except ValueError:  # another drive
@@ -156,8 +158,8 @@ _OF_SOURCE = {"DatasetDOI": "DOI", "DatasetVersion": "Version"}
 
 
 def _is_own(description: Mapping[str, object]) -> bool:
-    makers = description.get("GeneratedBy")
-    first = makers[0] if isinstance(makers, list) and makers else None
+    generators = description.get("GeneratedBy")
+    first = generators[0] if isinstance(generators, list) and generators else None
     return isinstance(first, dict) and first.get("Name") == _GENERATOR
 
 

@@ -1,4 +1,4 @@
-"""The body weight from the tables of a BIDS data set: of a session, a scan or a participant."""
+"""Read the body weight from the tables of a BIDS data set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from petdiff.io.bids_dataset import dataset_of
 from petdiff.io.formats import stem_of
 from petdiff.io.json_files import read_json, read_text
 
-# Names of the column, in lower case without blanks and signs, and what one of its unit is in kg.
+# Names of the column, in lower case without blanks and signs; factors of its units to kg.
 _BODY = ("weight", "bodyweight", "participantweight", "patientweight", "subjectweight")
 _KG = {"kg": 1.0, "kgs": 1.0, "kilogram": 1.0, "kilograms": 1.0, "g": 1e-3, "gram": 1e-3,
        "grams": 1e-3, "lb": 0.45359237, "lbs": 0.45359237, "pound": 0.45359237,
@@ -20,11 +20,11 @@ _KG = {"kg": 1.0, "kgs": 1.0, "kilogram": 1.0, "kilograms": 1.0, "g": 1e-3, "gra
 
 
 def weight_from_tables(file: Path) -> float | None:
-    """Return the weight in kg that tables of the data set give for a scan; None where none does.
+    """Return the weight in kg for a scan from the tables of its data set; None if there is none.
 
-    The nearest comes first: the scan's row of *_scans.tsv, the session's of *_sessions.tsv, the
-    subject's of participants.tsv. A column is in kg unless its name or the .json beside the table
-    (Units) says g or lb.
+    The tables are read in this order: the scan's row of *_scans.tsv, the session's of
+    *_sessions.tsv, the subject's of participants.tsv. A column is in kg unless its name or the
+    .json beside the table (Units) says g or lb.
     """
     root = dataset_of(file)
     parts = stem_of(file).split("_")
@@ -33,14 +33,14 @@ def weight_from_tables(file: Path) -> float | None:
     if root is None or subject is None:
         return None
     folder = root / subject
-    own = folder / session if session else folder
-    scans = own / ("_".join(filter(None, (subject, session))) + "_scans.tsv")
+    scan_folder = folder / session if session else folder
+    scans = scan_folder / ("_".join(filter(None, (subject, session))) + "_scans.tsv")
     rows = [(scans, "filename", f"pet/{file.name}")]
     if session:
         rows.append((folder / f"{subject}_sessions.tsv", "session_id", session))
     rows.append((root / "participants.tsv", "participant_id", subject))
-    found = (_weight_in(*row) for row in rows)
-    return next((weight for weight in found if weight is not None), None)
+    weights = (_weight_in(*row) for row in rows)
+    return next((weight for weight in weights if weight is not None), None)
 
 
 def _weight_in(table: Path, key: str, value: str) -> float | None:
@@ -72,7 +72,7 @@ def _split(column: str) -> tuple[str, str]:
 
 
 def _stated_unit(table: Path, column: str) -> str:
-    """Return the unit that the .json beside a table gives a column; kg where there is none."""
+    """Return the unit that the .json beside a table gives a column; kg if there is none."""
     beside = table.with_suffix(".json")
     if not beside.is_file():
         return "kg"

@@ -1,4 +1,4 @@
-"""The size of a compressed picture by its own header, before a decoder allocates it.
+"""Read the size of a compressed image from its own header, before a decoder allocates it.
 
 JPEG, JPEG-LS (ITU-T T.81 B.2.2, T.87 C.2.2) and JPEG 2000 (T.800 A.5.1).
 """
@@ -11,10 +11,10 @@ _FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB,
 
 
 def codestream_size(picture: bytes) -> tuple[int, int] | None:
-    """Return a compressed picture's (rows, columns); None where its format is another (RLE)."""
+    """Return a compressed picture's (rows, columns); None for another format (RLE)."""
     if picture[:2] == b"\xff\xd8":
         return _jpeg_size(picture)
-    start = picture[:256].find(_JPEG_2000)  # behind boxes in a JP2 file
+    start = picture[:256].find(_JPEG_2000)  # after boxes in a JP2 file
     if start < 0:
         return None
     right, bottom, left, top = (

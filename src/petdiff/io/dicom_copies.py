@@ -1,6 +1,6 @@
-"""Files that hold one image twice by its identity in DICOM, SOPInstanceUID (0008,0018).
+"""Remove duplicate files: those with the same SOPInstanceUID (0008,0018).
 
-Exports and zips that were unpacked twice leave such copies.
+Duplicates come from exports, and from zips that were unpacked twice.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from petdiff.io.dicom_pixels import same_pixels
 
 _log = logging.getLogger(__name__)
 
-_OF_THE_PLANE = ("Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient")
+_PLANE_KEYWORDS = ("Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient")
 _CHUNK_BYTES = 1 << 20
 
 
 def without_copies(files: Sequence[DicomFile]) -> tuple[list[DicomFile], list[str]]:
-    """Return one file per image, and a warning where others are copies of it.
+    """Return one file per image, and a warning if others are copies of it.
 
-    Raises InputRefused, naming both files, where two claim to be one image and differ.
+    Raises InputRefused that names both files if two have one SOPInstanceUID and differ.
     """
-    kept: dict[str, DicomFile] = {}
+    unique: dict[str, DicomFile] = {}
     copies: list[tuple[DicomFile, DicomFile]] = []
     for file in files:
         uid = str(file.dataset.SOPInstanceUID)
-        first = kept.setdefault(uid, file)
+        first = unique.setdefault(uid, file)
         if first is not file:
             copies.append((first, file))
     for first, second in copies:
@@ -43,7 +43,7 @@ def without_copies(files: Sequence[DicomFile]) -> tuple[list[DicomFile], list[st
     first, second = copies[0]
     _log.info("%s is a copy of %s", second.entry.name, first.entry.name)
     share = f"{len(copies)} of {len(files)} files"
-    return list(kept.values()), [
+    return list(unique.values()), [
         f"{share} are copies of others by SOPInstanceUID (0008,0018) and are left out"
     ]
 
@@ -57,8 +57,8 @@ def _digest(file: DicomFile) -> bytes:
 
 
 def _difference(first: DicomFile, second: DicomFile) -> str | None:
-    """Return what differs of two images in place, SUV or pixels; None where nothing does."""
-    for keyword in _OF_THE_PLANE:
+    """Return in what two images differ: position, SUV or pixels; None if in nothing."""
+    for keyword in _PLANE_KEYWORDS:
         if str(first.dataset.get(keyword)) != str(second.dataset.get(keyword)):
             return keyword
     one, other = header_fields(first.dataset), header_fields(second.dataset)

@@ -1,10 +1,10 @@
-"""Enhanced multi-frame PET: the headers of its frames, as those of single-frame PET slices.
+"""Convert the headers of enhanced multi-frame PET to headers of single-frame PET slices.
 
-A multi-frame file keeps what frames share and what differs in functional groups (DICOM PS3.3
-C.7.6.16, C.8.22). Here each frame gets the header that it would have as a slice of the classic PET
-image (C.8.9), so that geometry, SUV, frames and derived series follow one set of rules. The
-time that decay is corrected to becomes the series' date and time, which is what frame reference
-times of classic PET count from (C.8.9.1.1.4).
+A multi-frame file has shared and per-frame attributes in functional groups (DICOM PS3.3 C.7.6.16,
+C.8.22). Here each frame gets the header of a slice of the classic PET image (C.8.9), so that
+geometry, SUV, frames and derived series follow one set of rules. The reference time of decay
+correction becomes the series' date and time, from which frame reference times of classic PET are
+counted (C.8.9.1.1.4).
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ _CORRECTIONS = {
     "SensitivityCalibrated": "DCAL",
     "DetectorNormalizationCorrection": "NORM",
 }
-# Of the file as a whole, or of its frames together: no attributes of a slice.
-_NOT_OF_A_SLICE = (
+# Attributes of the file or of all its frames, which a slice does not have.
+_MULTI_FRAME_KEYWORDS = (
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "NumberOfFrames",
     "DimensionOrganizationSequence", "DimensionIndexSequence", "DimensionOrganizationType",
     "RepresentativeFrameNumber", "ConcatenationUID", "InConcatenationNumber",
@@ -76,7 +76,7 @@ _MAY_BE_EMPTY = (
     "CollimatorType", "ActualFrameDuration", "AcquisitionDate", "AcquisitionTime",
     "PatientOrientationCodeSequence", "PatientGantryRelationshipCodeSequence",
 )  # fmt: skip
-# Which of the gates a frame is, by its distance from the trigger in milliseconds.
+# Delay of a gate from the trigger in milliseconds.
 _TRIGGERS = (
     ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),
     ("CardiacSynchronizationSequence", "ActualCardiacTriggerDelayTime"),
@@ -95,8 +95,8 @@ _SERIES_TYPES = {
 def classic_headers(name: str, dataset: Dataset) -> list[Dataset]:
     """Return one header per frame of a multi-frame file, in the order of its frames.
 
-    They have the identity of the file (SOPClassUID, SOPInstanceUID). Raises InputRefused, naming
-    `name` and the attribute, where frames are missing or their values have no scale.
+    They keep the file's SOPClassUID and SOPInstanceUID. Raises InputRefused that names `name` and
+    the attribute if frames are missing or have no scale.
     """
     frames = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])
     declared = int(number_or_none(dataset, "NumberOfFrames") or 0)
@@ -107,7 +107,7 @@ def classic_headers(name: str, dataset: Dataset) -> list[Dataset]:
         )
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
     base = Dataset({t: e for t, e in dataset.items() if t.group > 2})
-    for keyword in _NOT_OF_A_SLICE:
+    for keyword in _MULTI_FRAME_KEYWORDS:
         if keyword in base:
             delattr(base, keyword)
     order = _Order([FrameGroups(own, shared) for own in frames])
@@ -120,7 +120,7 @@ def classic_headers(name: str, dataset: Dataset) -> list[Dataset]:
 def complete_series(
     frames: Sequence[Sequence[Dataset]], kind: Literal["dynamic", "gated"] | None
 ) -> None:
-    """Set what a slice says of its series, in headers [frame][k] that were made from frames."""
+    """Set the series attributes of slice headers [frame][k] that were made from frames."""
     for n, slices in enumerate(frames):
         for k, header in enumerate(slices):
             put(header, "NumberOfSlices", len(slices))
@@ -139,7 +139,7 @@ def complete_series(
 
 
 def _set_required(header: Dataset) -> None:
-    """Set what a classic slice must have (C.8.9, C.8.4.6) and an enhanced one need not."""
+    """Set the attributes that only a classic slice requires (C.8.9, C.8.4.6)."""
     fill(header, "CountsSource", "EMISSION")
     fill(header, "FrameReferenceTime", "0")
     for keyword in _MAY_BE_EMPTY:
@@ -151,7 +151,7 @@ def _set_required(header: Dataset) -> None:
 
 
 class _Order:
-    """Which frames lie at one position, and in which order they follow one another there."""
+    """The position and the time index of each frame."""
 
     def __init__(self, groups: Sequence[FrameGroups]) -> None:
         self.groups = groups
@@ -171,11 +171,11 @@ class _Order:
             self.time = self._by_appearance()
 
     def _by_appearance(self) -> list[int]:
-        seen: dict[int, int] = {}
+        counts: dict[int, int] = {}
         times = []
         for place in self.place:
-            times.append(seen.get(place, 0))
-            seen[place] = times[-1] + 1
+            times.append(counts.get(place, 0))
+            counts[place] = times[-1] + 1
         return times
 
     def index_of(self, n: int) -> tuple[int, int]:
@@ -206,7 +206,7 @@ def _classic(
 
 
 def _tracer(dataset: Dataset, groups: FrameGroups) -> Dataset:
-    """Return a frame's radiopharmaceutical, which it names by number if there are several."""
+    """Return a frame's radiopharmaceutical; of several, the one with the frame's agent number."""
     items = list(dataset.get("RadiopharmaceuticalInformationSequence") or [])
     number = groups.value("RadiopharmaceuticalUsageSequence", "RadiopharmaceuticalAgentNumber")
     chosen = [i for i in items if number and i.get("RadiopharmaceuticalAgentNumber") == number]
@@ -218,7 +218,7 @@ def _tracer(dataset: Dataset, groups: FrameGroups) -> Dataset:
 
 
 def _set_corrections(header: Dataset, dataset: Dataset) -> None:
-    """Set CorrectedImage by the flags; left out where the file has none of them."""
+    """Set CorrectedImage from the flags, if the file has any of them."""
     flags = {keyword: str(dataset.get(keyword) or "").upper() for keyword in _CORRECTIONS}
     if any(flags.values()):
         found = [_CORRECTIONS[keyword] for keyword, flag in flags.items() if flag == "YES"]

@@ -1,4 +1,4 @@
-"""What a PET header says about the scan: the fields for SUV, and the facts worth recording."""
+"""Read from a PET header the fields for SUV and the facts for the record of a run."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from petdiff.suv.header import (
     text_values,
 )
 
-_OF_THE_IMAGE = (
+_IMAGE_KEYWORDS = (
     "Units", "SUVType", "DecayCorrection", "CorrectedImage", "PatientWeight", "PatientSize",
     "PatientSex", "StudyDate", "SeriesDate", "SeriesTime", "AcquisitionDate", "AcquisitionTime",
     "AcquisitionDateTime", "TimezoneOffsetFromUTC", "FrameReferenceTime", "ActualFrameDuration",
     "RescaleSlope", "RescaleIntercept", "PixelSpacing", "SliceThickness", "DoseCalibrationFactor",
 )  # fmt: skip
-_OF_THE_TRACER = (
+_TRACER_KEYWORDS = (
     "RadionuclideTotalDose",
     "RadionuclideHalfLife",
     "RadiopharmaceuticalStartDateTime",
@@ -39,14 +39,14 @@ _PRIVATE = {
 def header_fields(header: Dataset) -> dict[str, object]:
     """Return the attributes that SliceHeader.from_fields reads, by keyword."""
     tracer = tracer_item(header)
-    fields = {keyword: header.get(keyword) for keyword in _OF_THE_IMAGE}
-    fields |= {keyword: tracer.get(keyword) for keyword in _OF_THE_TRACER}
+    fields = {keyword: header.get(keyword) for keyword in _IMAGE_KEYWORDS}
+    fields |= {keyword: tracer.get(keyword) for keyword in _TRACER_KEYWORDS}
     fields |= {keyword: _private(header, *where) for keyword, where in _PRIVATE.items()}
     return fields
 
 
 def acquisition_facts(headers: Sequence[Dataset]) -> dict[str, Any]:
-    """Return what a record of the run should hold; nothing that names a patient. JSON-able."""
+    """Return the facts for the record of a run, for JSON, without patient data."""
     first = headers[0]
     tracer = tracer_item(first)
     durations_s = [number_or_none(h, "ActualFrameDuration") or 0.0 for h in headers]
@@ -54,11 +54,11 @@ def acquisition_facts(headers: Sequence[Dataset]) -> dict[str, Any]:
     declared = number_or_none(first, "NumberOfSlices")
     if declared and declared != len(headers):
         warnings.append(
-            f"NumberOfSlices (0054,0081) is {declared:g} and {len(headers)} are here: "
+            f"NumberOfSlices (0054,0081) is {declared:g} and {len(headers)} were found: "
             "the scan may be cut short"
         )
     if first.get("LossyImageCompression") == "01":
-        warnings.append("LossyImageCompression (0028,2110) is 01: the values were changed by it")
+        warnings.append("LossyImageCompression (0028,2110) is 01: it has changed the values")
     return {
         "format": "dicom",
         "series_uid": str(first.get("SeriesInstanceUID", "")),
@@ -76,14 +76,14 @@ def acquisition_facts(headers: Sequence[Dataset]) -> dict[str, Any]:
 
 
 def tracer_item(header: Dataset) -> Dataset:
-    """Return the item of RadiopharmaceuticalInformationSequence, empty where there is none."""
+    """Return the item of RadiopharmaceuticalInformationSequence, empty if there is none."""
     sequence = header.get("RadiopharmaceuticalInformationSequence")
     item = sequence[0] if isinstance(sequence, Sequence) and sequence else None
     return item if isinstance(item, Dataset) else Dataset()
 
 
 def number_or_none(header: Dataset, keyword: str) -> float | None:
-    """Return a number that may be absent, empty or damaged, where nothing depends on it."""
+    """Return a number; None if it is absent, empty or damaged."""
     return parse_number(header.get(keyword))
 
 
@@ -92,7 +92,7 @@ def _text(header: Dataset, keyword: str) -> str | None:
 
 
 def _private(header: Dataset, group: int, element: int, creator: str) -> object:
-    """Return a vendor's element: in its creator's block or, without the creator, (gggg,10xx)."""
+    """Return a private element: in its creator's block or, without a creator, (gggg,10xx)."""
     try:
         found = header.private_block(group, creator)[element]
     except KeyError:

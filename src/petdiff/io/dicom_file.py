@@ -1,7 +1,7 @@
-"""One DICOM file in: whatever is wrong with it becomes one InputRefused that names it.
+"""Read one DICOM file. Every error becomes an InputRefused that names the file.
 
-pydicom raises a dozen kinds of exceptions on damaged files, and only warns of some that break off.
-This is the one place that knows: everything else reads files and decodes elements through it.
+pydicom raises many kinds of exceptions on damaged files, and only warns of some truncated ones. All
+other modules read files and decode elements through this one.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from petdiff.io.dicom_start import HEAD_BYTES, DicomStart, find_start
 from petdiff.io.entries import Bounded, Entry
 from petdiff.terminal import one_line
 
-_HARMLESS_BYTES = 8 << 20  # that any deflated file may unpack to
+_HARMLESS_BYTES = 8 << 20  # accepted size of any deflated file
 _MAX_RATIO = 20  # PET slices deflate to 1/2 … 1/10
 _CHUNK_BYTES = 1 << 20
 _MAX_ELEMENTS = 50_000  # outside sequences; there are some 200
-_MAX_EMPTY_ELEMENTS = 1000  # one after the other
+_MAX_EMPTY_ELEMENTS = 1000  # in sequence
 _NOTHING = bytes(8)  # an element (0000,0000) of no length
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
-# Groups on which place, values and SUV hang: what cannot be decoded there refuses the scan.
+# Groups that geometry, values and SUV depend on: elements in them must be decodable.
 _GROUPS_NEEDED = frozenset({0x0008, 0x0018, 0x0020, 0x0028, 0x0054})
 _IDENTITY = (0x00080016, 0x00080018, 0x0020000D, 0x0020000E)
 _KINDS = {
@@ -50,11 +50,11 @@ _MAX_NOTES = 5
 _WRONG_KIND = "it is stored as "
 _BROKEN_OFF = re.compile("end of file", re.IGNORECASE)
 _UNDEFINED = 0xFFFFFFFF
-_GET_AGAIN = ": truncated? Remove it, or get it again"
+_TRUNCATED = ": truncated? Remove it, or get it again"
 
 
 class DamagedFile(InputRefused):
-    """A DICOM file that cannot be read whole; its series as far as it is known, else empty."""
+    """A DICOM file that cannot be read completely; its SeriesInstanceUID if known, else ""."""
 
     def __init__(self, message: str, series_uid: str = ""):
         super().__init__(message)
@@ -63,9 +63,10 @@ class DamagedFile(InputRefused):
 
 @dataclass(frozen=True)
 class DicomFile:
-    """A DICOM file with its data set, and what pydicom found odd in it.
+    """A DICOM file with its data set.
 
-    has_pixels says, of a data set read without its pixels, whether anything follows it.
+    has_pixels  whether pixels follow a data set that was read without them
+    notes       warnings of pydicom
     """
 
     entry: Entry
@@ -76,9 +77,9 @@ class DicomFile:
 
 @contextmanager
 def lenient_pydicom() -> Iterator[list[str]]:
-    """Let pydicom take and give back values that break a VR's rules: real headers hold many.
+    """Let pydicom read and write values that violate their VR, which real headers have.
 
-    Yields the list to which its warnings are added, as text, instead of going to stderr.
+    Yields the list to which its warnings are added as text.
     """
     settings = config.settings
     before = settings.reading_validation_mode, settings.writing_validation_mode
@@ -101,7 +102,7 @@ def lenient_pydicom() -> Iterator[list[str]]:
 
 @contextmanager
 def refusing(what: str, remedy: str = "", series_uid: str = "") -> Iterator[None]:
-    """Raise DamagedFile, "`what` (reason)", for all that pydicom raises within the block."""
+    """Raise DamagedFile, "`what` (reason)", for all exceptions of pydicom within the block."""
     try:
         yield
     except (PetdiffError, MemoryError):
@@ -114,25 +115,25 @@ def refusing(what: str, remedy: str = "", series_uid: str = "") -> Iterator[None
 def read_file(entry: Entry, *, pixels: bool) -> DicomFile | None:
     """Read a DICOM file, with or without its pixels; None for a file that is no DICOM.
 
-    Raises DamagedFile where it breaks off, is damaged or would inflate out of all bounds.
+    Raises DamagedFile if it is truncated, damaged, or would inflate to too many bytes.
     """
     with entry.open() as stream, lenient_pydicom() as notes:
         start = find_start(stream.read(HEAD_BYTES))
         if start is None:
             return None
-        with refusing(f"{entry.name} breaks off as DICOM", _GET_AGAIN):
+        with refusing(f"{entry.name} is an incomplete DICOM file", _TRUNCATED):
             data = _data(stream, entry, start)
             dataset = read_partial(cast(BinaryIO, data), _stop(pixels), force=True)
             _set_transfer_syntax(dataset, start)
             has_pixels = data.read(1) != b""
         if (short := _short(dataset, notes)) is not None:
-            reason = f"{entry.name} breaks off as DICOM ({short}){_GET_AGAIN}"
+            reason = f"{entry.name} is an incomplete DICOM file ({short}){_TRUNCATED}"
             raise DamagedFile(reason, _series_uid(dataset))
     return DicomFile(entry, dataset, has_pixels, notes)
 
 
 def _stop(pixels: bool) -> Callable[[BaseTag, str | None, int], bool]:
-    """Return what tells pydicom to stop: before the pixels, or never; it bounds the elements."""
+    """Return pydicom's stop condition: before the pixels, or never. It limits the elements."""
     count = 0
 
     def stop(tag: BaseTag, vr: str | None, length: int) -> bool:
@@ -146,20 +147,20 @@ def _stop(pixels: bool) -> Callable[[BaseTag, str | None, int], bool]:
 
 
 def _short(dataset: Dataset, notes: Sequence[str]) -> str | None:
-    """Return where a data set ends too early, None where it does not: pydicom lets it pass."""
+    """Return where a data set is truncated, which pydicom does not check; None if it is not."""
     for element in dataset.values():
         if isinstance(element, RawDataElement) and element.length != _UNDEFINED:
-            here = len(element.value or b"")
-            if here != element.length:
-                return f"{element.tag} is to have {element.length} bytes and has {here}"
+            size = len(element.value or b"")
+            if size != element.length:
+                return f"{element.tag} declares {element.length} bytes and has {size}"
     return next((text for text in notes if _BROKEN_OFF.search(text)), None)
 
 
 def decode_all(file: DicomFile) -> None:
-    """Decode every element now: pydicom does so on first use, which would be minutes later.
+    """Decode every element now. pydicom would do so at first use, which may be minutes later.
 
-    What cannot be decoded is removed and noted; raises DamagedFile where it may be needed. What is
-    stored as another kind than the standard's, a sequence as text for example, counts as missing.
+    An element that cannot be decoded is removed with a note; DamagedFile is raised if it may be
+    needed. An element of a wrong kind, such as a sequence stored as text, counts as missing.
     """
     with lenient_pydicom() as notes:
         for tag, reason in _decode(file.dataset):
@@ -169,13 +170,13 @@ def decode_all(file: DicomFile) -> None:
                     f"{file.entry.name}: {tag} cannot be decoded ({reason}): a damaged header",
                     _series_uid(file.dataset),
                 )
-            # Without the reason, which may quote the value: notes are recorded.
+            # The reason is left out: it may quote the value, and notes are recorded.
             notes.append(f"{tag} cannot be decoded and is left out")
     file.notes.extend(notes)
 
 
 def _decode(dataset: Dataset) -> Iterator[tuple[BaseTag, str]]:
-    """Decode elements, also within sequences; yield those that cannot be, which are removed."""
+    """Decode elements, also in sequences; remove and yield those that cannot be decoded."""
     for tag in list(dataset.keys()):
         try:
             element = dataset[tag]
@@ -194,7 +195,7 @@ def _decode(dataset: Dataset) -> Iterator[tuple[BaseTag, str]]:
 
 
 def _kind(vr: str) -> str:
-    """Return what values of a VR are in Python; numbers also for text that holds numbers."""
+    """Return the kind of a VR's values in Python: numbers also for text with numbers."""
     return next((kind for kind, vrs in _KINDS.items() if vr in vrs), "bytes")
 
 
@@ -206,10 +207,10 @@ def _standard_vr(tag: BaseTag, otherwise: str) -> str:
 
 
 class _Elements(Bounded):
-    """A stream of elements, which ends with an error where zeros stand in their place.
+    """A stream of elements that raises an error at a long run of zeros.
 
-    Downloads that broke off leave zeros, and each 8 of them pass for an empty element: pydicom
-    would take a minute for 60 MB.
+    Interrupted downloads leave zeros, and 8 zeros are an empty element: pydicom would take a minute
+    for 60 MB of them.
     """
 
     _zeros = 0
@@ -228,24 +229,24 @@ def _data(stream: BinaryIO, entry: Entry, start: DicomStart) -> Bounded:
     if start.deflated_from is None:
         return _Elements(stream, entry.size - start.offset, start.offset)
     stream.seek(start.deflated_from)
-    most = max(_HARMLESS_BYTES, _MAX_RATIO * entry.size)
+    limit = max(_HARMLESS_BYTES, _MAX_RATIO * entry.size)
     inflater, parts, size = zlib.decompressobj(-zlib.MAX_WBITS), [], 0
     while not inflater.eof:
         packed = inflater.unconsumed_tail or stream.read(_CHUNK_BYTES)
         parts.append(inflater.decompress(packed, _CHUNK_BYTES))
         if not packed and not parts[-1]:
-            raise EOFError("the deflated data set breaks off")
+            raise EOFError("the deflated data set is truncated")
         size += len(parts[-1])
-        if size > most:
+        if size > limit:
             raise InputRefused(
-                f"{entry.name} would inflate from {entry.size} to more than {most} bytes, which "
+                f"{entry.name} would inflate from {entry.size} to more than {limit} bytes, which "
                 "no slice does (transfer syntax Deflated Explicit VR, (0002,0010))"
             )
     return _Elements(io.BytesIO(b"".join(parts)), size)
 
 
 def _set_transfer_syntax(dataset: Dataset, start: DicomStart) -> None:
-    """Say how the data set is encoded where the file does not, or not any more (inflated)."""
+    """Set TransferSyntaxUID if the file has none, or if its data set was inflated."""
     if not hasattr(dataset, "file_meta"):
         dataset.file_meta = FileMetaDataset()
     if dataset.file_meta.get("TransferSyntaxUID") and start.deflated_from is None:
@@ -262,5 +263,5 @@ def _set_transfer_syntax(dataset: Dataset, start: DicomStart) -> None:
 def _series_uid(dataset: Dataset) -> str:
     try:
         return str(dataset.get("SeriesInstanceUID") or "")
-    except Exception:  # pydicom raises a dozen kinds
+    except Exception:  # pydicom raises many kinds
         return ""

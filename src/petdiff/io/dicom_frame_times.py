@@ -1,4 +1,4 @@
-"""When the frames of a PET series were measured, and whether all refer to one time."""
+"""The times of the frames of a PET series, and a check of their decay correction."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from petdiff.suv.half_life import average_rate_time_s, is_plausible_duration
 from petdiff.suv.header import SliceHeader
 
 _HALF_DAY = timedelta(hours=12)
-_LARGEST_SPREAD = 0.01  # of activity, by which frames may refer to different times
+_MAX_ACTIVITY_DIFFERENCE = 0.01  # accepted between the reference times of frames
 
 
 @dataclass(frozen=True)
 class FrameSlice:
-    """What is needed to put one slice into its frame."""
+    """The data that assign a slice to a frame."""
 
     header: Dataset
     plane: SlicePlane
@@ -29,7 +29,7 @@ class FrameSlice:
 
 
 def acquired_s(moments: Sequence[datetime | None]) -> list[float | None]:
-    """Return seconds since the first moment; a clock that passes midnight on a date goes on."""
+    """Return seconds since the first time; times after midnight with an old date get a day more."""
     known = [moment for moment in moments if moment is not None]
     if not known:
         return [None] * len(moments)
@@ -47,7 +47,7 @@ def acquired_s(moments: Sequence[datetime | None]) -> list[float | None]:
 
 
 def frame_timings(frames: Sequence[Sequence[FrameSlice]]) -> tuple[FrameTiming, ...]:
-    """Return when each frame was measured, from the start of the first."""
+    """Return the timing of each frame, counted from the start of the first."""
     starts = _starts_s(frames)
     timings = []
     for frame, start_s in zip(frames, starts, strict=True):
@@ -65,11 +65,11 @@ def frame_timings(frames: Sequence[Sequence[FrameSlice]]) -> tuple[FrameTiming, 
 
 
 def _starts_s(frames: Sequence[Sequence[FrameSlice]]) -> list[float | None]:
-    """Start of each frame by the clock, or else by its reference time, from that of the first."""
+    """Return the start of each frame from AcquisitionTime or, without it, from its reference."""
     every = [s for frame in frames for s in frame]
     acquired = acquired_s([s.times.acquired for s in every])
-    by_clock = _least(acquired, frames)
-    by_reference = _least([_start_by_reference_s(s.times) for s in every], frames)
+    by_clock = _minimum_by_frame(acquired, frames)
+    by_reference = _minimum_by_frame([_start_by_reference_s(s.times) for s in every], frames)
     starts = by_clock if len(set(by_clock)) > 1 or None in by_reference else by_reference
     known = [start for start in starts if start is not None]
     if len(known) < len(starts):
@@ -77,17 +77,17 @@ def _starts_s(frames: Sequence[Sequence[FrameSlice]]) -> list[float | None]:
     return [round(start - min(known), 6) for start in known]
 
 
-def _least(
+def _minimum_by_frame(
     values_s: Sequence[float | None], frames: Sequence[Sequence[FrameSlice]]
 ) -> list[float | None]:
-    """Return the least value of each frame, of values in the order of the frames' slices."""
-    least: list[float | None] = []
-    at = 0
+    """Return the minimum over the slices of each frame; values in the order of all slices."""
+    minima: list[float | None] = []
+    first = 0
     for frame in frames:
-        known = [value for value in values_s[at : at + len(frame)] if value is not None]
-        least.append(min(known) if known else None)
-        at += len(frame)
-    return least
+        known = [value for value in values_s[first : first + len(frame)] if value is not None]
+        minima.append(min(known) if known else None)
+        first += len(frame)
+    return minima
 
 
 def _start_by_reference_s(times: SliceHeader) -> float | None:
@@ -101,11 +101,11 @@ def _start_by_reference_s(times: SliceHeader) -> float | None:
 
 
 def correction_warnings(frames: Sequence[Sequence[FrameSlice]]) -> list[str]:
-    """Warn where DecayFactor (0054,1321) says that frames are corrected to different times.
+    """Warn if the frames' DecayFactors (0054,1321) mean different reference times.
 
-    START means one time for the series: each frame's factor is then that of the decay from there to
-    its time of average count rate (DICOM PS3.3 C.8.9.4.1.5). A factor of 1 in all frames is a field
-    left at its default.
+    With DecayCorrection START there is one reference time for the series, and each frame's factor
+    is the decay from it to the time of average count rate (DICOM PS3.3 C.8.9.4.1.5). A factor of 1
+    in all frames is a default value and is ignored.
     """
     slices = [frame[0] for frame in frames]
     half_life_s = slices[0].times.half_life_s
@@ -122,10 +122,11 @@ def correction_warnings(frames: Sequence[Sequence[FrameSlice]]) -> list[str]:
             return []
         middle_s = start_s + average_rate_time_s(duration_s, half_life_s)
         references_s.append(middle_s - half_life_s * float(np.log2(factor)))
-    apart_s = max(references_s) - min(references_s)
-    if apart_s <= half_life_s * np.log2(1 + _LARGEST_SPREAD):
+    difference_s = max(references_s) - min(references_s)
+    if difference_s <= half_life_s * np.log2(1 + _MAX_ACTIVITY_DIFFERENCE):
         return []
     return [
-        f"by DecayFactor (0054,1321) frames are decay corrected to times up to {apart_s / 60:.1f} "
-        "min apart, and one factor to SUV is used: curves over time may be off by decay"
+        "by DecayFactor (0054,1321) frames are decay corrected to times up to "
+        f"{difference_s / 60:.1f} min apart, and one factor to SUV is used: curves over time may "
+        "have errors by decay"
     ]

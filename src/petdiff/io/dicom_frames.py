@@ -1,8 +1,8 @@
-"""The frames of a dynamic or gated PET series: which slice belongs to which, and when it was taken.
+"""Sort the slices of a dynamic or gated PET series into frames.
 
-A series has several frames where slices repeat at every position. At each position the slices are
-put in the order of their times, so that a scan over several beds in several passes is cut right,
-too: there the slices of one frame have different times.
+A series has several frames if it has several slices at every position. At each position the slices
+are sorted by time. This is also correct for several beds in several passes, where the slices of one
+frame have different times.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from petdiff.io.dicom_frame_times import (
     correction_warnings,
     frame_timings,
 )
-from petdiff.io.dicom_geometry import SAME_MM, SlicePlane, require_one_form, stack_order
+from petdiff.io.dicom_geometry import SAME_MM, SlicePlane, require_same_grid, stack_order
 
-_NAMED = 5  # positions or files in a message
+_MAX_NAMED = 5  # positions or files in a message
 
 Key = tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class FrameOrder:
-    """How a series is cut into frames.
+    """The frames of a series.
 
     frames   indices of the slices [frame][k], from the bottom of the stack to its top
-    timings  when each frame was measured, from the start of the first
+    timings  of each frame, counted from the start of the first
     kind     None for a static series, which is one frame
     """
 
@@ -47,13 +47,13 @@ class FrameOrder:
 
 
 def frame_order(slices: Sequence[FrameSlice]) -> FrameOrder:
-    """Cut a series into frames, each an even stack of slices at the same positions.
+    """Sort the slices of a series into frames: evenly spaced stacks at the same positions.
 
-    Raises InputRefused, naming slices and positions, where slices repeat and nothing tells them
-    apart, where frames have different slices, or where one frame is no even stack.
+    Raises InputRefused that names slices and positions if repeated slices cannot be distinguished,
+    if frames have different positions, or if a frame is not evenly spaced.
     """
     planes = [s.plane for s in slices]
-    require_one_form(planes)
+    require_same_grid(planes)
     positions = _positions(planes)
     count = max(len(position) for position in positions)
     if count == 1:
@@ -87,7 +87,7 @@ def _positions(planes: Sequence[SlicePlane]) -> list[list[int]]:
 def _distinct_keys(
     slices: Sequence[FrameSlice], positions: Sequence[Sequence[int]]
 ) -> tuple[str, list[Key]]:
-    """Return the first attribute that tells the slices of a position apart, and its values."""
+    """Return the first attribute that differs for all slices of a position, and its values."""
     acquired = acquired_s([s.times.acquired for s in slices])
     reference = [s.times.frame_reference_s for s in slices]
     trigger = [number_or_none(s.header, "TriggerTime") for s in slices]
@@ -99,8 +99,8 @@ def _distinct_keys(
         ("FrameReferenceTime (0054,1300) and TriggerTime (0018,1060)", [reference, trigger]),
     ]
     if _declared(slices[0].header):
-        # Numbers alone also differ between copies of one slice: they count in a series that says
-        # that it has several frames.
+        # These numbers also differ between copies of one slice, so they are only used if the
+        # header declares several frames.
         candidates += [
             ("ImageIndex (0054,1330)", [_numbers(slices, "ImageIndex")]),
             ("InstanceNumber (0020,0013)", [_numbers(slices, "InstanceNumber")]),
@@ -108,7 +108,7 @@ def _distinct_keys(
     for name, columns in candidates:
         keys = [tuple(v for v in row if v is not None) for row in zip(*columns, strict=True)]
         complete = all(len(key) == len(columns) for key in keys)
-        if complete and all(len({keys[n] for n in at}) == len(at) for at in positions):
+        if complete and all(len({keys[n] for n in p}) == len(p) for p in positions):
             return name, keys
     return "", []
 
@@ -124,7 +124,7 @@ def _series_type(header: Dataset) -> str:
 
 
 def _declared(header: Dataset) -> bool:
-    """Say whether the series says that it has several frames."""
+    """Return whether the header declares several frames."""
     counts = ("NumberOfTimeSlices", "NumberOfTimeSlots", "NumberOfRRIntervals")
     several = any((number_or_none(header, keyword) or 1) > 1 for keyword in counts)
     return several or _series_type(header) in ("DYNAMIC", "GATED")
@@ -140,16 +140,16 @@ def _warnings(first: FrameSlice, count: int, by: str) -> list[str]:
     declared = number_or_none(first.header, "NumberOfTimeSlices")
     if declared and declared > 1 and declared != count:
         found.append(
-            f"NumberOfTimeSlices (0054,0101) is {declared:g} and {count} frames are here: "
+            f"NumberOfTimeSlices (0054,0101) is {declared:g} and {count} frames were found: "
             "the scan may be cut short"
         )
     if by.startswith(("ImageIndex", "InstanceNumber")):
-        found.append(f"no time tells the frames apart: they are in the order of {by}")
+        found.append(f"the frames have no different times: they are in the order of {by}")
     return found
 
 
 def _repeated(slices: Sequence[FrameSlice], positions: Sequence[Sequence[int]]) -> str:
-    pairs = [position[:2] for position in positions if len(position) > 1][:_NAMED]
+    pairs = [position[:2] for position in positions if len(position) > 1][:_MAX_NAMED]
     return (
         "slices lie twice at one position, and no AcquisitionTime, FrameReferenceTime or "
         "TriggerTime tells them apart as frames: "
@@ -167,31 +167,33 @@ def _uneven(
     by: str,
     keys: Sequence[Key],
 ) -> str:
-    """Say why positions with different numbers of slices are no scan of frames, and what lacks.
+    """Return why positions have different numbers of slices: repeated or missing slices.
 
-    Where a few positions alone repeat in a series that does not say that it has frames, the
-    repeated slices are the odd ones, else the missing.
+    If less than half of the positions repeat, and the header declares no frames, the repeated
+    slices are reported, else the missing ones.
     """
     count = max(len(position) for position in positions)
-    full = sum(len(position) == count for position in positions)
-    if not by or (not _declared(slices[0].header) and 2 * full < len(positions)):
+    complete = sum(len(position) == count for position in positions)
+    if not by or (not _declared(slices[0].header) and 2 * complete < len(positions)):
         return _repeated(slices, positions)
     heights = [slices[position[0]].plane.height_mm for position in positions]
     present = Counter(keys)
     if len(present) == count:
         lacking = []
         for n, key in enumerate(sorted(present)):
-            here = {
+            found = {
                 p for p, position in enumerate(positions) if any(keys[m] == key for m in position)
             }
-            missing = [f"{heights[p]:.2f}" for p in range(len(positions)) if p not in here]
+            missing = [f"{heights[p]:.2f}" for p in range(len(positions)) if p not in found]
             if missing:
-                shown = ", ".join(missing[:_NAMED]) + (" …" if len(missing) > _NAMED else "")
+                shown = ", ".join(missing[:_MAX_NAMED]) + (
+                    " …" if len(missing) > _MAX_NAMED else ""
+                )
                 lacking.append(f"frame {n + 1} lacks {len(missing)} at {shown} mm")
-        return f"slices are missing in {count} frames: " + "; ".join(lacking[:_NAMED])
+        return f"slices are missing in {count} frames: " + "; ".join(lacking[:_MAX_NAMED])
     short = [
         f"{len(position)} slices at {height:.2f} mm"
         for position, height in zip(positions, heights, strict=True)
         if len(position) != count
     ]
-    return f"slices are missing: {count} frames, but only " + "; ".join(short[:_NAMED])
+    return f"slices are missing: {count} frames, but only " + "; ".join(short[:_MAX_NAMED])

@@ -1,8 +1,7 @@
-"""Where DICOM slices lie: their order, and the affine from voxel to millimetres.
+"""The geometry of DICOM slices: their order, and the affine from voxel to millimetres.
 
-Position along the stack comes from ImagePositionPatient
-projected on the slices' normal (DICOM PS3.3 C.7.6.2.1.1), never from file names, InstanceNumber or
-SliceLocation.
+The position along the stack is ImagePositionPatient projected on the slices' normal (DICOM PS3.3
+C.7.6.2.1.1). File names, InstanceNumber and SliceLocation are not used.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from petdiff.io.geometry import require_possible
 from petdiff.suv.header import parse_number, text_values
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-SAME_MM = 0.01
-# Positions are often rounded to 0.1 mm: a slice may lie off its place by that, and no more.
+SAME_MM = 0.01  # planes that differ by less are at the same position
+# Share of the step by which a slice may deviate: positions are often rounded to 0.1 mm.
 _MAX_SPACING_DEVIATION = 0.05
 
 
@@ -51,7 +50,7 @@ class SlicePlane:
 
 
 def plane_of(name: str, header: Dataset) -> SlicePlane:
-    """Return the plane that a slice's header describes; raises InputRefused where it does not."""
+    """Return the plane that a slice's header describes; raises InputRefused if it has none."""
     if (number_or_none(header, "NumberOfFrames") or 1) > 1:
         raise InputRefused(f"{name} is multi-frame (0028,0008), which is not supported: split it")
     orientation = _numbers(name, header, "ImageOrientationPatient", 6)
@@ -76,16 +75,18 @@ def _numbers(name: str, header: Dataset, keyword: str, count: int) -> NDArray[np
     values = [parse_number(value) for value in text_values(header.get(keyword))]
     known = [value for value in values if value is not None]
     if not len(values) == len(known) == count:
-        raise InputRefused(f"{name} has no usable {keyword}, so its place is unknown: truncated?")
+        raise InputRefused(
+            f"{name} has no usable {keyword}, so its position is unknown: truncated?"
+        )
     return np.array(known, dtype=np.float64)
 
 
 def stack_order(planes: Sequence[SlicePlane]) -> list[int]:
     """Return the planes' indices from the bottom of the stack to its top.
 
-    Raises InputRefused where planes differ in form, lie twice at one place, or leave a gap.
+    Raises InputRefused if planes differ in grid, repeat a position, or are not evenly spaced.
     """
-    require_one_form(planes)
+    require_same_grid(planes)
     order = sorted(range(len(planes)), key=lambda n: planes[n].height_mm)
     _require_even_spacing([planes[n] for n in order])
     return order
@@ -94,7 +95,7 @@ def stack_order(planes: Sequence[SlicePlane]) -> list[int]:
 def stack_affine(planes: Sequence[SlicePlane]) -> NDArray[np.float64]:
     """Return the RAS+ affine of [i, j, k] = [column, row, slice], for planes from bottom to top.
 
-    Raises InputRefused for voxel sizes and places that no scan has.
+    Raises InputRefused for impossible voxel sizes and positions.
     """
     first, last = planes[0], planes[-1]
     affine = np.eye(4)
@@ -110,7 +111,7 @@ def stack_affine(planes: Sequence[SlicePlane]) -> NDArray[np.float64]:
 
 
 def stack_warnings(planes: Sequence[SlicePlane]) -> list[str]:
-    """Return what is odd about a stack and yet no reason to refuse it; planes from the bottom."""
+    """Return warnings about a stack of planes, from bottom to top."""
     thickness_mm = planes[0].thickness_mm
     if len(planes) == 1:
         across = (
@@ -131,7 +132,7 @@ def stack_warnings(planes: Sequence[SlicePlane]) -> list[str]:
     ]
 
 
-def require_one_form(planes: Sequence[SlicePlane]) -> None:
+def require_same_grid(planes: Sequence[SlicePlane]) -> None:
     """Raise InputRefused unless all planes have the same size, pixel spacing and orientation."""
     first = planes[0]
     axes = np.stack([first.along_row, first.along_column])
@@ -165,16 +166,16 @@ def require_one_form(planes: Sequence[SlicePlane]) -> None:
 
 
 def _require_even_spacing(planes: Sequence[SlicePlane]) -> None:
-    """Refuse duplicates, gaps and uneven steps, by name."""
+    """Raise InputRefused, with the names of the files, for duplicates, gaps and uneven steps."""
     heights = np.array([plane.height_mm for plane in planes])
     steps = np.diff(heights)
-    twice = np.flatnonzero(steps < SAME_MM)
-    if len(twice):
+    repeated = np.flatnonzero(steps < SAME_MM)
+    if len(repeated):
         raise InputRefused(
             "slices lie twice at one position: "
             + "; ".join(
                 f"{planes[n].name} and {planes[n + 1].name} at {heights[n]:.2f} mm"
-                for n in twice[:5]
+                for n in repeated[:5]
             )
         )
     if len(steps) == 0:
@@ -193,10 +194,10 @@ def _require_even_spacing(planes: Sequence[SlicePlane]) -> None:
         )
     positions = np.array([plane.position_mm for plane in planes])
     even = np.linspace(positions[0], positions[-1], len(planes))
-    off_mm = np.linalg.norm(positions - even, axis=1)
-    worst = int(np.argmax(off_mm))
-    if off_mm[worst] > max(_MAX_SPACING_DEVIATION * step, SAME_MM):
+    deviation_mm = np.linalg.norm(positions - even, axis=1)
+    worst = int(np.argmax(deviation_mm))
+    if deviation_mm[worst] > max(_MAX_SPACING_DEVIATION * step, SAME_MM):
         raise InputRefused(
             f"slices are not evenly spaced: steps of {steps.min():.3f} to {steps.max():.3f} mm, "
-            f"and {planes[worst].name} lies {off_mm[worst]:.3f} mm off its place"
+            f"and {planes[worst].name} deviates from its position by {deviation_mm[worst]:.3f} mm"
         )

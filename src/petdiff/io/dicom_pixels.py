@@ -1,6 +1,6 @@
-"""The values of DICOM slices, in their stored unit.
+"""Read the values of DICOM slices in their stored unit.
 
-What the header declares is compared with what the file holds before anything is allocated.
+The sizes in the header are compared with the file before memory is allocated.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from petdiff.io.codestream import codestream_size
 from petdiff.io.dicom_facts import number_or_none
 from petdiff.io.dicom_file import DamagedFile, DicomFile, lenient_pydicom, read_file, refusing
 
-# Decoders that the extra `dicom` installs; others exist only under licences that we do not ship.
+# Decoders that the extra `dicom` installs; the others have licences that prevent this.
 _BY_EXTRA = ("JPEG 2000", "JPEG-LS", "High-Throughput")
 _MAX_PIXELS = 1 << 24  # of one slice; PET has 880 × 880 at most
 
 
 class PixelReader:
-    """Reads the values of slices, and holds the last multi-frame file that it has read."""
+    """Reads the values of slices, and keeps the last multi-frame file in memory."""
 
     def __init__(self) -> None:
-        self._held: tuple[DicomFile, Dataset] | None = None
+        self._cached: tuple[DicomFile, Dataset] | None = None
 
     def values(self, file: DicomFile, header: Dataset, frame: int | None) -> NDArray[np.float64]:
         """Return a slice's values in its stored unit, float64 [row, column].
@@ -35,7 +35,7 @@ class PixelReader:
         header  the slice's attributes, of which RescaleSlope and RescaleIntercept are used
         frame   index of the slice within a multi-frame file; None for a file of one slice
 
-        Raises InputRefused for values that are none, and pixels that cannot be decoded.
+        Raises InputRefused for values that are not finite and pixels that cannot be decoded.
         """
         name = file.entry.name if frame is None else f"{file.entry.name}, frame {frame + 1}"
         dataset = self._dataset(file, keep=frame is not None)
@@ -51,12 +51,12 @@ class PixelReader:
         return values
 
     def _dataset(self, file: DicomFile, *, keep: bool) -> Dataset:
-        if self._held is not None and self._held[0] is file:
-            return self._held[1]
-        self._held = None
+        if self._cached is not None and self._cached[0] is file:
+            return self._cached[1]
+        self._cached = None
         dataset = _with_pixels(file)
         if keep:
-            self._held = file, dataset
+            self._cached = file, dataset
         return dataset
 
 
@@ -68,7 +68,7 @@ def _with_pixels(file: DicomFile) -> Dataset:
 
 
 def same_pixels(first: DicomFile, second: DicomFile) -> bool:
-    """Say whether two files of one form hold the same values."""
+    """Return whether two files of the same format have the same values."""
     if int(number_or_none(first.dataset, "NumberOfFrames") or 1) > 1:
         return bool(_with_pixels(first).PixelData == _with_pixels(second).PixelData)
     one, other = (PixelReader().values(file, file.dataset, None) for file in (first, second))
@@ -97,7 +97,7 @@ def _pixels(name: str, dataset: Dataset, frame: int | None) -> NDArray[np.number
         if not get_decoder(syntax).is_available:
             raise InputRefused(_no_decoder(name, syntax.name))
         _require_size(name, dataset, frame or 0, count)
-    # pylibjpeg-rle is faster, and panics on damaged data: a trace on stderr that none can catch.
+    # pylibjpeg-rle is faster, but prints a trace to stderr for damaged data.
     plugin = "pydicom" if syntax == RLELossless else ""
     pixels = pixel_array(dataset, index=frame, decoding_plugin=plugin)
     if pixels.shape != (dataset.Rows, dataset.Columns):
@@ -106,7 +106,7 @@ def _pixels(name: str, dataset: Dataset, frame: int | None) -> NDArray[np.number
 
 
 def _require_planes(name: str, dataset: Dataset, count: int) -> None:
-    """Raise InputRefused unless `count` planes of numbers are declared, and are there."""
+    """Raise InputRefused unless the file declares and contains `count` planes of numbers."""
     samples = number_or_none(dataset, "SamplesPerPixel")
     if samples not in (None, 1):
         raise InputRefused(
@@ -121,19 +121,19 @@ def _require_planes(name: str, dataset: Dataset, count: int) -> None:
         int(number_or_none(dataset, keyword) or 0)
         for keyword in ("Rows", "Columns", "BitsAllocated")
     )
-    declared, here = count * rows * columns * bits // 8, len(dataset.PixelData)
+    declared, size = count * rows * columns * bits // 8, len(dataset.PixelData)
     if not 0 < rows * columns <= _MAX_PIXELS:
         raise InputRefused(f"{name}: Rows × Columns is {rows} × {columns}, which no slice has")
-    if not dataset.file_meta.TransferSyntaxUID.is_compressed and here < declared:
+    if not dataset.file_meta.TransferSyntaxUID.is_compressed and size < declared:
         planes = f"{count} frames of " if count > 1 else ""
         raise DamagedFile(
-            f"{name}: PixelData (7FE0,0010) has {here} bytes, and {planes}{rows} × {columns} "
+            f"{name}: PixelData (7FE0,0010) has {size} bytes, and {planes}{rows} × {columns} "
             f"pixels of {bits} bits take {declared}: truncated?"
         )
 
 
 def _require_size(name: str, dataset: Dataset, frame: int, count: int) -> None:
-    """Raise InputRefused where a compressed picture is not of the size that the header says."""
+    """Raise InputRefused if a compressed image has another size than the header."""
     size = codestream_size(get_frame(dataset.PixelData, frame, number_of_frames=count))
     if size not in (None, (dataset.Rows, dataset.Columns)):
         raise DamagedFile(

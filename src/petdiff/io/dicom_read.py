@@ -1,4 +1,4 @@
-"""A PET series of DICOM files as a PETImage, or as PETFrames, each slice by its own slope."""
+"""Read a PET series of DICOM files as a PETImage or as PETFrames."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _MAX_RATIO = 16  # of float32 voxels to files: PET compresses to 1/2 … 1/8 of 
 
 @dataclass(frozen=True)
 class DicomSource:
-    """The headers that a derived series starts from, without pixels, one per slice k."""
+    """The headers of the source of a derived series, without pixels, one per slice k."""
 
     headers: tuple[Dataset, ...] = field(repr=False)
-    # Where the slice is a frame of a multi-frame file: its number there, from 1.
+    # Number of the slice in a multi-frame file, from 1; None in a single-frame file.
     frame_numbers: tuple[int | None, ...] = ()
 
 
@@ -92,7 +92,7 @@ def read_dicom(
 def read_dicom_suv(
     path: Path, series_uid: SeriesUID, units: str | None, suv_factor: float | None
 ) -> SUVResult:
-    """Find the SUV factor alone, without reading pixels. Raises SUVRefused where there is none."""
+    """Find the SUV factor without reading pixels. Raises SUVRefused if there is none."""
     with pet_series(path, series_uid) as series:
         suv = _suv(_scan_of(series).slices, units, suv_factor)
         return replace(suv, warnings=(*suv.warnings, *series.warnings))
@@ -101,7 +101,7 @@ def read_dicom_suv(
 def _scan_of(series: Series) -> _Scan:
     slices = []
     for file in series.files:
-        for name, header, frame in _headers_of(file):
+        for name, header, frame in _slice_headers(file):
             times = SliceHeader.from_fields(header_fields(header), name)
             slices.append(_Slice(header, plane_of(name, header), times, file, frame))
     order = frame_order(slices)
@@ -111,7 +111,7 @@ def _scan_of(series: Series) -> _Scan:
     return scan
 
 
-def _headers_of(file: DicomFile) -> list[tuple[str, Dataset, int | None]]:
+def _slice_headers(file: DicomFile) -> list[tuple[str, Dataset, int | None]]:
     """Return name, header and frame index of each slice of a file."""
     name = file.entry.name
     if file.dataset.get("SOPClassUID") not in MULTI_FRAME_PET:
@@ -140,7 +140,7 @@ def _image(
     facts: dict[str, Any],
     reader: PixelReader,
 ) -> PETImage:
-    """Read one frame; factors [k] to SUV, or 1 where there is none."""
+    """Read one frame; factors [k] to SUV, or 1 without SUV."""
     same = bool((factors == factors[0]).all())
     return PETImage(
         values=_volume(stack, factors, reader),
@@ -159,7 +159,7 @@ def _image(
 def _suv_or_none(
     stack: Sequence[_Slice], units: str | None, suv_factor: float | None
 ) -> SUVResult | WithoutSUV:
-    """Find the factor to SUV, or why there is none; raises where the caller asks for SUV."""
+    """Find the factor to SUV, or why there is none; raises SUVRefused if the caller needs SUV."""
     try:
         return _suv(stack, units, suv_factor)
     except SUVRefused as problem:
@@ -169,7 +169,7 @@ def _suv_or_none(
 
 
 def _suv(stack: Sequence[_Slice], units: str | None, suv_factor: float | None) -> SUVResult:
-    """Find the factor by the caller's word, or else by the headers; never without ATTN."""
+    """Find the factor from the caller's options or the headers. Requires attenuation correction."""
     headers = [s.times for s in stack]
     _require_one_scale(headers)
     for header in headers:
@@ -189,7 +189,7 @@ def _suv(stack: Sequence[_Slice], units: str | None, suv_factor: float | None) -
 
 
 def _require_one_scale(headers: Sequence[SliceHeader]) -> None:
-    """Refuse a series whose slices do not all turn stored numbers into values the same way."""
+    """Raise InputRefused if slices differ in units or intercept, or have a negative slope."""
     first = headers[0]
     for header in headers:
         slope = header.rescale_slope
@@ -212,7 +212,7 @@ def _volume(
 ) -> NDArray[np.float32]:
     """Read the values, stored × factor, as [i, j, k] = [column, row, slice]."""
     plane = stack[0].plane
-    # Slices are filled one after the other in memory, and the view has them as its last axis.
+    # Slices are contiguous in memory; the returned view has them as its last axis.
     volume = np.empty((len(stack), plane.rows, plane.columns), dtype=np.float32)
     for k, s in enumerate(stack):
         values = reader.values(s.file, s.header, s.frame) * factors[k]
@@ -223,7 +223,7 @@ def _volume(
 
 
 def _require_plausible_size(slices: Sequence[_Slice]) -> None:
-    """Raise InputRefused where headers declare far more voxels than their files can hold."""
+    """Raise InputRefused if headers declare far more voxels than their files can contain."""
     files = {id(s.file): s.file for s in slices}.values()
     plane, on_disk = slices[0].plane, sum(file.entry.size for file in files)
     needed = 4 * len(slices) * plane.rows * plane.columns

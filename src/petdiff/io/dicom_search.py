@@ -1,4 +1,4 @@
-"""What lies at a path that may hold DICOM: series, damaged files, and files that are no DICOM."""
+"""Search a path for DICOM series, damaged files and files that are not DICOM."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _OTHER_ARCHIVES = (
 
 @dataclass
 class Series:
-    """The files of one DICOM series with their headers, which hold all but the pixels.
+    """The files of one DICOM series with their headers without pixels.
 
-    warnings say what was left out, or read although it is odd.
+    warnings  what was left out, or read although it is unusual
     """
 
     uid: str
@@ -43,7 +43,7 @@ class Series:
     warnings: list[str] = field(default_factory=list)
 
     def __getitem__(self, keyword: str) -> str:
-        """Return an attribute that is the same in all files, as text; empty where it is absent."""
+        """Return an attribute that is the same in all files, as text; empty if it is absent."""
         return text_of(self.files[0].dataset, keyword)
 
     @property
@@ -65,8 +65,8 @@ class Series:
 
 
 @dataclass
-class Found:
-    """What a search came upon: series, files that are damaged, and files that are no DICOM."""
+class SearchResult:
+    """The series, the damaged files and the files that are not DICOM."""
 
     series: dict[str, Series] = field(default_factory=dict)
     damaged: list[DamagedFile] = field(default_factory=list)
@@ -74,30 +74,32 @@ class Found:
 
     @property
     def pet(self) -> list[Series]:
-        """The series that hold PET images."""
+        """The series with PET images."""
         return [series for series in self.series.values() if series.is_pet]
 
 
 @contextmanager
-def searched(path: Path, *, recursive: bool = True) -> Iterator[tuple[Found, str | None]]:
-    """Yield what lies at a path, and the series of the file where it is one DICOM file.
+def search_dicom(
+    path: Path, *, recursive: bool = True
+) -> Iterator[tuple[SearchResult, str | None]]:
+    """Yield the search result of a path and, if it is one DICOM file, the UID of its series.
 
-    recursive  search the folders below a folder and the zips in it, too
+    recursive  search the subfolders of a folder and its zips, too
     """
     if path.is_dir():
-        with _folder(path) if recursive else nullcontext(files_found(path)) as found:
+        with _folder(path) if recursive else nullcontext(search_files(path)) as found:
             yield found, None
         return
     if not path.is_file():
         raise InputRefused(f"{one_line(path.name)} is neither a file nor a folder")
     file = file_entry(path, path.name)
-    own = _read(file)
-    if own is not None and _is_directory(own):
-        with _folder(path.parent) as found:  # a DICOMDIR stands for all that lies below it
+    dicom = _read(file)
+    if dicom is not None and _is_directory(dicom):
+        with _folder(path.parent) as found:  # a DICOMDIR stands for all files below it
             yield found, None
-    elif own is not None:
-        # A single file stands for the series that it belongs to.
-        yield files_found(path.parent), text_of(own.dataset, "SeriesInstanceUID")
+    elif dicom is not None:
+        # A single file stands for its series.
+        yield search_files(path.parent), text_of(dicom.dataset, "SeriesInstanceUID")
     elif is_zip(file):
         with zip_entries(file) as entries:
             yield _scan(entries), None
@@ -105,20 +107,20 @@ def searched(path: Path, *, recursive: bool = True) -> Iterator[tuple[Found, str
         raise InputRefused(_no_scan(file))
 
 
-def files_found(folder: Path) -> Found:
-    """Return what the files of a folder are, without those of the folders below it."""
+def search_files(folder: Path) -> SearchResult:
+    """Return the search result of the files of a folder, without its subfolders."""
     return _scan(folder_entries(folder, recursive=False))
 
 
 @contextmanager
-def _folder(path: Path) -> Iterator[Found]:
-    """Yield what lies in a folder; where that is no PET, what lies in the zips in it."""
+def _folder(path: Path) -> Iterator[SearchResult]:
+    """Yield the search result of a folder or, if it has no PET, of the zips in it."""
     found = _scan(folder_entries(path))
     zips = [entry for entry in found.others if entry.name.lower().endswith(".zip")]
     if found.pet or found.damaged or not zips:
         yield found
         return
-    with ExitStack() as stack:  # downloads that were not unpacked
+    with ExitStack() as stack:  # downloads that are not unpacked
         within = [stack.enter_context(zip_entries(zip, f"{zip.name}/")) for zip in zips]
         yield _scan([entry for entries in within for entry in entries])
 
@@ -129,11 +131,11 @@ def _no_scan(file: Entry) -> str:
     for offset, magic, kind in _OTHER_ARCHIVES:
         if head[offset:].startswith(magic):
             return f"{file.name} is packed as {kind}: unpack it and give the folder"
-    return f"{file.name} is no DICOM, zip, .nii, .nii.gz or .npz file"
+    return f"{file.name} is not a DICOM, zip, .nii, .nii.gz or .npz file"
 
 
-def _scan(entries: Sequence[Entry]) -> Found:
-    found = Found()
+def _scan(entries: Sequence[Entry]) -> SearchResult:
+    found = SearchResult()
     for entry in entries:
         try:
             file = _read(entry)
@@ -149,12 +151,12 @@ def _scan(entries: Sequence[Entry]) -> Found:
 
 
 def _read(entry: Entry) -> DicomFile | None:
-    """Read the header of a DICOM file that has an identity; None for another file."""
+    """Read the header of a DICOM file; None for another file. PET files must have their UIDs."""
     try:
         file = read_file(entry, pixels=False)
     except DamagedFile:
         raise
-    except InputRefused as problem:  # not allowed, or damaged within its zip
+    except InputRefused as problem:  # no permission, or damaged within its zip
         raise DamagedFile(str(problem)) from problem
     if file is None or _is_directory(file):
         return file
@@ -183,8 +185,8 @@ def _is_directory(file: DicomFile) -> bool:
 
 
 def text_of(dataset: Dataset, keyword: str) -> str:
-    """Return an attribute as text that is safe to show; empty where it is absent or damaged."""
+    """Return an attribute as text that is safe to show; empty if it is absent or damaged."""
     try:
         return one_line(str(dataset.get(keyword) or "").strip())
-    except Exception:  # pydicom raises a dozen kinds on damaged values
+    except Exception:  # pydicom raises many kinds on damaged values
         return ""

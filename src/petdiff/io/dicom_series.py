@@ -18,7 +18,7 @@ from petdiff.errors import InputRefused, SeveralSeriesRefused
 from petdiff.io.dicom_copies import without_copies
 from petdiff.io.dicom_enhanced import PET_CLASSES
 from petdiff.io.dicom_file import DamagedFile, DicomFile, decode_all, lenient_pydicom
-from petdiff.io.dicom_search import Found, Series, is_pet, searched, text_of
+from petdiff.io.dicom_search import SearchResult, Series, is_pet, search_dicom, text_of
 from petdiff.io.entries import Entry
 from petdiff.terminal import one_line
 from petdiff.units import counted
@@ -42,7 +42,7 @@ def pet_series(path: Path, uid: SeriesUID, *, recursive: bool = True) -> Iterato
     Raises InputRefused where there is none, or more than one and no uid to choose by; where a file
     of the series is damaged, or one that looks like a slice of it is no DICOM.
     """
-    with lenient_pydicom(), searched(path, recursive=recursive) as (found, own_uid):
+    with lenient_pydicom(), search_dicom(path, recursive=recursive) as (found, own_uid):
         series = _choose(path, found, uid or own_uid)
         _require_whole(series, found, alone=own_uid is not None)
         _keep_pet(series)
@@ -54,7 +54,7 @@ def pet_series(path: Path, uid: SeriesUID, *, recursive: bool = True) -> Iterato
         yield series
 
 
-def _choose(path: Path, found: Found, uid: SeriesUID) -> Series:
+def _choose(path: Path, found: SearchResult, uid: SeriesUID) -> Series:
     name = one_line(path.resolve().name or path)
     chosen = list(found.series.values())
     wanted = [uid] if isinstance(uid, str) else list(uid or ())
@@ -93,7 +93,7 @@ def _some(names: Sequence[str], most: int, between: str = ", ") -> str:
     return between.join([*names[:most], *more])
 
 
-def _require_whole(series: Series, found: Found, *, alone: bool) -> None:
+def _require_whole(series: Series, found: SearchResult, *, alone: bool) -> None:
     """Refuse a series that a damaged file may belong to, so that none is shortened in silence.
 
     Beside a file that was given alone, files of other scans may well be damaged: of those that do

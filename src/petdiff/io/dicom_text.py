@@ -1,7 +1,7 @@
-"""Text for a derived series that is valid in whatever character set its source declares.
+"""Text for a derived series that is valid in every character set of its source.
 
-Every value of SpecificCharacterSet (0008,0005), and none, holds the letters of ASCII, so that what
-petdiff adds is written in these alone (DICOM PS3.5 6.1).
+All values of SpecificCharacterSet (0008,0005) include ASCII, also if it is absent. So petdiff
+writes ASCII only (DICOM PS3.5 6.1).
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ _PLAIN = {
 }  # fmt: skip
 
 
-def ascii_text(text: str, most: int) -> str:
-    r"""Return text in printable ASCII, at most so many characters: Müller becomes Muller.
+def ascii_text(text: str, max_characters: int) -> str:
+    r"""Return text in printable ASCII, at most `max_characters`: Müller becomes Muller.
 
-    A letter that has no counterpart becomes "_"; so does "\", which separates values.
+    A letter without an ASCII counterpart becomes "_", as does "\", which separates values.
     """
     plain = "".join(_PLAIN.get(letter, letter) for letter in text)
-    apart = unicodedata.normalize("NFKD", plain)
-    kept = (letter for letter in apart if not unicodedata.combining(letter))
-    safe = "".join(c if " " <= c <= "~" and c != "\\" else "_" for c in kept)
-    return safe[:most].strip()
+    decomposed = unicodedata.normalize("NFKD", plain)
+    letters = (letter for letter in decomposed if not unicodedata.combining(letter))
+    safe = "".join(c if " " <= c <= "~" and c != "\\" else "_" for c in letters)
+    return safe[:max_characters].strip()
 
 
 def declare_character_set(dataset: Dataset) -> None:
-    """Set SpecificCharacterSet to Latin-1 where text goes beyond ASCII and none is declared.
+    """Set SpecificCharacterSet to Latin-1 if text is not ASCII and none is declared.
 
-    Such a source is invalid. Its bytes are read and written as Latin-1, as most programs do, so
-    that they stay what they are.
+    Such a source is invalid. Its bytes are read and written as Latin-1, as most programs do, and so
+    stay unchanged.
     """
     declared = str(dataset.get("SpecificCharacterSet") or "").strip()
     if declared in ("", "ISO_IR 6") and not all(text.isascii() for text in _texts(dataset)):

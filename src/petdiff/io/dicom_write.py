@@ -1,8 +1,8 @@
-"""A derived PET series: the source's headers, new pixels, and a note of what made them.
+"""Write a derived PET series: the source's headers with new pixels and a derivation description.
 
-What is copied, renewed or dropped follows DICOM PS3.3 (General Image, PET Image: C.7.6.1, C.8.9.4);
-docs/reference/dicom.md lists it. Values stay in the source's unit and the timing tags untouched:
-whatever computes SUV from the source computes the same from the derived series.
+The copied, renewed and dropped attributes follow DICOM PS3.3 (General Image, PET Image: C.7.6.1,
+C.8.9.4); docs/reference/dicom.md lists them. Values keep the source's unit and timing tags are not
+changed, so that SUV is computed in the same way as for the source.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from petdiff.runs import whole_folder
 
 _log = logging.getLogger(__name__)
 
-_LARGEST = 32767  # of 16-bit signed; −32768 is left out, so that the scale is symmetric
+_MAX_PIXEL = 32767  # of 16-bit signed; −32768 is not used, so that the scale is symmetric
 
-# True of the source's pixels only: ranges, windows, lookup tables, previews, signatures, checksums.
+# Attributes of the source's pixels: ranges, windows, lookup tables, previews, signatures.
 _DROPPED = (
     "SmallestPixelValueInSeries", "LargestPixelValueInSeries", "PixelPaddingValue",
     "PixelPaddingRangeLimit", "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation",
@@ -66,8 +66,9 @@ _RENEWED = (
 def write_series(scan: PETImage | PETFrames, folder: Path, derivation: Derivation) -> None:
     """Write `scan` as a PET series derived from the DICOM series that it was read from.
 
-    One file per slice and frame, 16-bit signed with a slope of its own: a value comes back within
-    half of max|value| / 32767 of its slice. Raises UsageError without a DICOM source.
+    Each slice of each frame is one file of 16-bit signed numbers with its own slope. The rounding
+    error is at most half of max|value| / 32767 of the slice. Raises UsageError without a DICOM
+    source.
     """
     frames = scan.frames if isinstance(scan, PETFrames) else (scan,)
     for frame in frames:
@@ -96,12 +97,12 @@ def write_series(scan: PETImage | PETFrames, folder: Path, derivation: Derivatio
 
 
 def _encoded(derived: Dataset) -> bytes:
-    """Return one file's bytes; what of a damaged source cannot be written is left out."""
+    """Return the bytes of one file, without elements of the source that cannot be written."""
     declare_character_set(derived)
     out = BytesIO()
     try:
         derived.save_as(out, enforce_file_format=True)
-    except Exception:  # pydicom raises a dozen kinds on values that do not fit their VR
+    except Exception:  # pydicom raises many kinds on values that do not fit their VR
         for tag in list(derived.keys()):
             if not _can_be_written(derived, tag):
                 _log.warning("%s of the source is damaged: left out of the derived series", tag)
@@ -116,7 +117,7 @@ def _can_be_written(derived: Dataset, tag: BaseTag) -> bool:
     out.is_implicit_VR, out.is_little_endian = False, True
     try:
         write_dataset(out, Dataset({tag: derived[tag]}))
-    except Exception:  # pydicom raises a dozen kinds
+    except Exception:  # pydicom raises many kinds
         return False
     return True
 
@@ -141,7 +142,7 @@ def _derived(
 ) -> Dataset:
     """Return the source's header as that of a new image in a new series of the same study."""
     derived = Dataset({tag: element for tag, element in source.items() if tag.group > 2})
-    # Elements are shared with the source: what is set anew below must be taken out first.
+    # Elements are shared with the source, so those that are set below must be removed first.
     for keyword in (*_DROPPED, *_RENEWED):
         if keyword in derived:
             delattr(derived, keyword)
@@ -153,8 +154,8 @@ def _derived(
     description = f"{prefix} {source.get('SeriesDescription') or ''}"
     derived.SeriesDescription = description[:64].strip()
     # Value 2 is PRIMARY for PET, derived or not (PS3.3 C.8.9.4.1.1).
-    kept = _own_values(source.get("ImageType"), derivation.image_kind)
-    derived.ImageType = ["DERIVED", "PRIMARY", *kept, derivation.image_kind]
+    others = _further_values(source.get("ImageType"), derivation.image_kind)
+    derived.ImageType = ["DERIVED", "PRIMARY", *others, derivation.image_kind]
     derived.InstanceCreationDate = derived.ContentDate = f"{now:%Y%m%d}"
     derived.InstanceCreationTime = derived.ContentTime = f"{now:%H%M%S.%f}"
     derived.ContentQualification = "RESEARCH"
@@ -169,17 +170,17 @@ def _derived(
     return derived
 
 
-def _own_values(image_type: str | Sequence[str] | None, new: str) -> list[str]:
-    """Return what the source's ImageType says beyond its two standard values."""
+def _further_values(image_type: str | Sequence[str] | None, new: str) -> list[str]:
+    """Return the values of the source's ImageType after the first two."""
     values = [image_type] if isinstance(image_type, str) else list(image_type or [])
     return [value for value in values[2:] if value and value != new]
 
 
 def _set_pixels(derived: Dataset, stored: NDArray[np.float64]) -> None:
-    """Store [row, column] as 16-bit signed numbers with the finest slope that holds them."""
-    # The slope is used as it is written: DS has 16 characters, not the precision of a float.
-    slope_text = format_number_as_ds(float(np.abs(stored).max()) / _LARGEST or 1.0)
-    pixels = np.rint(stored / float(slope_text)).clip(-_LARGEST, _LARGEST).astype("<i2")
+    """Store [row, column] as 16-bit signed numbers with the smallest possible slope."""
+    # The slope is rounded to the 16 characters of a DS first, and then used.
+    slope_text = format_number_as_ds(float(np.abs(stored).max()) / _MAX_PIXEL or 1.0)
+    pixels = np.rint(stored / float(slope_text)).clip(-_MAX_PIXEL, _MAX_PIXEL).astype("<i2")
     derived.SamplesPerPixel = 1
     derived.PhotometricInterpretation = "MONOCHROME2"
     derived.BitsAllocated = derived.BitsStored = 16

@@ -1,4 +1,4 @@
-"""The functional groups of a frame of a multi-frame file, and how to set what a header lacks."""
+"""Read the functional groups of a multi-frame file, and set attributes of a header."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class FrameGroups:
     shared: Dataset
 
     def first(self, keyword: str) -> Dataset | None:
-        """Return the first item of a group; None where the frame has none."""
+        """Return the first item of a group; None if the frame has none."""
         for groups in (self.own, self.shared):
             if items := groups.get(keyword):
                 item: Dataset = items[0]
@@ -24,19 +24,19 @@ class FrameGroups:
         return None
 
     def value(self, group: str, keyword: str) -> Any:
-        """Return an attribute of a group; None where it is absent or empty."""
+        """Return an attribute of a group; None if it is absent or empty."""
         item = self.first(group)
         return None if item is None else item.get(keyword)
 
 
 def put(header: Dataset, keyword: str, value: object) -> None:
-    """Set an attribute to a new element: headers of one file share theirs."""
+    """Set an attribute to a new element, because headers of one file share elements."""
     if keyword in header:
         delattr(header, keyword)
     setattr(header, keyword, value)
 
 
 def fill(header: Dataset, keyword: str, value: object) -> None:
-    """Set an attribute that the header lacks or has empty; nothing where there is no value."""
+    """Set an attribute that is absent or empty in the header, if there is a value."""
     if value not in (None, "") and header.get(keyword) in (None, ""):
         put(header, keyword, value)

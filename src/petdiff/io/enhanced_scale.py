@@ -1,4 +1,4 @@
-"""How the stored numbers of a multi-frame PET file become values, and in which unit."""
+"""Find the rescale slope, intercept and unit of a frame of a multi-frame PET file."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def scale_of(
 ) -> Scale:
     """Find the scale of one frame.
 
-    The frame's PixelValueTransformationSequence comes first where its RescaleType, or else Units
-    (0054,1001), names the unit; then its RealWorldValueMappingSequence, activity before SUV; then
-    the transformation without a unit. Raises InputRefused where the frame has neither.
+    Priority: 1. PixelValueTransformationSequence, if its RescaleType or Units (0054,1001) states
+    the unit; 2. RealWorldValueMappingSequence, activity before SUV; 3. the transformation without a
+    unit. Raises InputRefused if the frame has none of them.
 
-    group   gives the first item of a functional group
-    header  the frame's attributes outside of the groups read so far
+    group   returns the first item of a functional group
+    header  the frame's attributes that were read so far
     """
     transformation = group("PixelValueTransformationSequence")
     if transformation is None and header.get("RescaleSlope") is not None:
@@ -88,7 +88,7 @@ def scale_of(
 def _mappings(
     dataset: Dataset, group: Callable[[str], Dataset | None]
 ) -> Iterator[tuple[tuple[float, float], tuple[str, str, float]]]:
-    """Yield the linear real-world maps in a unit that is known, with that unit."""
+    """Yield the linear real-world value mappings with a known unit, and the unit."""
     items = [group("RealWorldValueMappingSequence")]
     items += dataset.get("RealWorldValueMappingSequence") or []
     for item in items:
@@ -119,7 +119,7 @@ def _scale(linear: tuple[float, float], unit: tuple[str, str, float]) -> Scale:
 
 
 def _code(text: object) -> str:
-    """Return a unit's text for comparing: upper case, no blanks, a leading annotation."""
+    """Return a unit's text for comparison: upper case, no blanks, annotation first."""
     plain = "".join(str(text or "").split()).upper()
     head, brace, annotation = plain.partition("{")
     # {SUVbw}g/ml and g/ml{SUVbw} are both in use.

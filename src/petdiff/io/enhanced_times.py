@@ -1,4 +1,4 @@
-"""Dates, times and decay of a frame of a multi-frame PET file, as those of a single-frame slice."""
+"""Set dates, times and decay correction of a slice from a frame of a multi-frame PET file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from petdiff.suv.clock import parse_datetime, parse_zone
 from petdiff.suv.half_life import average_rate_time_s
 
 _SAME_MOMENT = timedelta(seconds=1)
-_MAX_HALF_LIVES = 50  # between measurement and correction; more is a wrong clock
+_MAX_HALF_LIVES = 50  # between measurement and reference time; more means a wrong clock
 
 
 def set_times(header: Dataset, dataset: Dataset, groups: FrameGroups, *, several: bool) -> None:
-    """Set dates and times of a slice, and what its values are decay corrected to.
+    """Set dates and times of a slice, and the reference time of its decay correction.
 
-    several  whether the file holds frames of several times: then the start of its acquisition is
-             not that of each frame
+    several  whether the file has frames of several times, so that its acquisition time is not that
+             of each frame
     """
     zone = parse_zone(str(dataset.get("TimezoneOffsetFromUTC") or ""))
 
@@ -60,7 +60,7 @@ def _put_moment(header: Dataset, what: str, moment: datetime) -> None:
 def _set_decay(
     header: Dataset, corrected: str, to: datetime | None, injected: datetime | None
 ) -> None:
-    """Set DecayCorrection, and the series' date and time, which START refers to."""
+    """Set DecayCorrection and, for START, the series' date and time as its reference."""
     if corrected == "NO":
         fill(header, "DecayCorrection", "NONE")
     elif corrected == "YES" and to is not None and _is_same(to, injected):
@@ -81,10 +81,10 @@ def _set_reference(
     middle: datetime | None,
     corrected_to: datetime | None,
 ) -> None:
-    """Set FrameReferenceTime, from the series' time, and DecayFactor where they are missing.
+    """Set FrameReferenceTime, from the series' time, and DecayFactor if they are missing.
 
-    The time of average count rate follows from start and duration; the frame's own reference
-    stands in where one of them is unknown.
+    The time of average count rate is computed from start and duration or, if one is unknown, is the
+    frame's own reference time.
     """
     half_life_s = number_or_none(
         header.RadiopharmaceuticalInformationSequence[0], "RadionuclideHalfLife"

@@ -1,4 +1,4 @@
-"""The files in which a scan is searched: those of a folder, or of a zip (petdiff.io.archives)."""
+"""The files of a folder in which scans are searched; petdiff.io.archives has those of zips."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from petdiff.errors import InputRefused
 from petdiff.terminal import one_line
 
 _CHUNK_BYTES = 1 << 20
-# Folders that operating systems keep closed on their drives; no scan lies in them.
-_OF_THE_SYSTEM = frozenset(
+# Protected folders of operating systems, which contain no scans.
+_SYSTEM_FOLDERS = frozenset(
     {
         "lost+found", "System Volume Information", "$RECYCLE.BIN", ".Trashes", ".Spotlight-V100",
         ".fseventsd", ".TemporaryItems", ".DocumentRevisions-V100",
@@ -26,9 +26,9 @@ _OF_THE_SYSTEM = frozenset(
 
 @dataclass(frozen=True)
 class Entry:
-    """A file by its name within the folder or zip, its size in bytes, and how to open it.
+    """A file: its name within the folder or zip, its size in bytes, and a function to open it.
 
-    The name is for messages and for telling neighbours: it is one line of printable characters.
+    The name is one line of printable characters, for messages.
     """
 
     name: str
@@ -44,8 +44,8 @@ class Entry:
 def folder_entries(folder: Path, *, recursive: bool = True) -> list[Entry]:
     """Return the files of a folder, in the order of their names.
 
-    Links to folders are not followed, so that no loop is endless; files that macOS adds
-    (`__MACOSX`, `._…`) are left out. Raises InputRefused for a folder that cannot be read.
+    Links to folders are not followed, to avoid endless loops. Files that macOS adds (`__MACOSX`,
+    `._…`) are left out. Raises InputRefused for a folder that cannot be read.
     """
     found: list[Path] = []
     for parent, folders, files in os.walk(folder, onerror=refuse_folder):
@@ -55,12 +55,12 @@ def folder_entries(folder: Path, *, recursive: bool = True) -> list[Entry]:
     return [
         file_entry(file, str(file.relative_to(folder)))
         for file in sorted(found)
-        if _is_of_interest(file, file.relative_to(folder))
+        if _may_be_slice(file, file.relative_to(folder))
     ]
 
 
 def file_entry(file: Path, name: str) -> Entry:
-    """Return the entry of one file on the disk; what it cannot be read for shows on opening."""
+    """Return the entry of one file on the disk. Errors are raised when it is opened."""
 
     def opened() -> BinaryIO:
         with reading(name):
@@ -74,7 +74,7 @@ def file_entry(file: Path, name: str) -> Entry:
 
 
 def is_of_macos(inside: PurePath) -> bool:
-    """Return whether a file is one that macOS adds beside another; it holds no scan."""
+    """Return whether macOS has added a file; it contains no scan."""
     return "__MACOSX" in inside.parts or inside.name.startswith("._")
 
 
@@ -89,9 +89,9 @@ def reading(what: str) -> Iterator[None]:
 
 
 class Bounded(io.BufferedIOBase):
-    """A stream that is never asked for more than its size, nor for more than a chunk at once.
+    """A stream that reads at most its size, and at most a chunk at once.
 
-    A damaged length in a header then takes no memory, and no decompressor runs far ahead.
+    So a wrong length in a header takes no memory, and a decompressor does not read ahead.
     """
 
     def __init__(self, stream: BinaryIO, size: int, start: int = 0, chunk: int = _CHUNK_BYTES):
@@ -118,8 +118,8 @@ class Bounded(io.BufferedIOBase):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return up to `size` bytes, fewer only at the end."""
-        left = max(0, self._size - self._position)
-        wanted = left if size is None or size < 0 else min(size, left)
+        available = max(0, self._size - self._position)
+        wanted = available if size is None or size < 0 else min(size, available)
         if wanted == 0:
             return b""
         self._stream.seek(self._start + self._position)
@@ -131,26 +131,26 @@ class Bounded(io.BufferedIOBase):
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:
-        """Close the stream, but not where this is a window on another's."""
+        """Close the stream, unless this is a window on another stream."""
         if self._start == 0:
             self._stream.close()
         super().close()
 
 
-def _is_of_interest(file: Path, inside: PurePath) -> bool:
-    """Return whether a file may be a slice: regular, or a link whose target may be missing."""
+def _may_be_slice(file: Path, inside: PurePath) -> bool:
+    """Return whether a file may be a slice: regular, or a link with a missing target."""
     if is_of_macos(inside):
         return False
     try:
         return stat.S_ISREG(file.stat().st_mode)
-    except OSError:  # not allowed, a loop of links, or a link to a file that was not fetched
+    except OSError:  # no permission, a loop of links, or a link to a file that was not fetched
         return not file.name.startswith(".")
 
 
 def refuse_folder(problem: OSError) -> None:
-    """Raise InputRefused for a folder that cannot be read, but for those of the system."""
+    """Raise InputRefused for a folder that cannot be read, except folders of the system."""
     folder = PurePath(str(problem.filename))
-    if folder.name not in _OF_THE_SYSTEM:
+    if folder.name not in _SYSTEM_FOLDERS:
         raise InputRefused(
             f"{one_line(str(folder))} cannot be read ({problem.strerror}), and may hold a part of "
             "the scan: allow it, or give the folder of the scan alone"

@@ -1,4 +1,4 @@
-"""Voxel sizes and directions of volume files: unit conversion, and what cannot be a scan's."""
+"""Check the affine of volume files: unit of length, and limits of voxel size and position."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from petdiff.errors import InputRefused
 Affine = NDArray[np.float64]
 
 UNIT_MM = {"metres": 1000.0, "millimetres": 1.0, "micrometres": 0.001}
-_USUAL_MM = (0.2, 50.0)  # a mouse scanner's voxels to those of a coarse simulation
+_USUAL_MM = (0.2, 50.0)  # from a mouse scanner to a coarse simulation
 _POSSIBLE_MM = (0.05, 100.0)
-_FARTHEST_MM = 1e5  # beyond it, float32 headers no longer place voxels to 0.01 mm
+_MAX_ORIGIN_MM = 1e5  # beyond it, float32 headers cannot state positions to 0.01 mm
 
 
 def affine_in_mm(name: str, affine: Affine, unit: str | None) -> tuple[Affine, list[str]]:
     """Return the affine in mm, and warnings.
 
-    unit  of the affine as the file states it (a key of UNIT_MM), or None where it states none: mm
+    unit  of the affine as stated in the file (a key of UNIT_MM); None: not stated, taken as mm
 
-    Where voxels in the stated unit have sizes that no PET scan has and exactly one other unit gives
-    usual ones, that unit is taken, with a warning. Raises InputRefused for an affine that is not
+    If the stated unit gives unusual voxel sizes and exactly one other unit gives usual ones, that
+    unit is used, with a warning. Raises InputRefused for an affine that is not
     finite or not invertible, and for voxel sizes outside 0.05 to 100 mm.
     """
     if not np.isfinite(affine).all():
@@ -34,12 +34,12 @@ def affine_in_mm(name: str, affine: Affine, unit: str | None) -> tuple[Affine, l
         others = [u for u, mm in UNIT_MM.items() if mm != stated and _within(sizes * mm, _USUAL_MM)]
         if len(others) == 1:
             factor = UNIT_MM[others[0]]
-            says = (
+            statement = (
                 f"says that its voxels are {_times(sizes)} {unit}"
                 if unit
                 else (f"has voxels of {_times(sizes)} and names no unit")
             )
-            warnings.append(f"{name} {says}, as no PET scan has: {others[0]} are assumed")
+            warnings.append(f"{name} {statement}, as no PET scan has: {others[0]} are assumed")
     in_mm = affine.copy()
     with np.errstate(over="ignore", invalid="ignore"):
         in_mm[:3] *= factor
@@ -49,9 +49,9 @@ def affine_in_mm(name: str, affine: Affine, unit: str | None) -> tuple[Affine, l
 
 
 def require_possible(name: str, affine: Affine) -> None:
-    """Raise InputRefused for an affine in mm that no scan has.
+    """Raise InputRefused for an affine in mm that is impossible for a scan.
 
-    That is one that cannot be inverted, has voxels outside 0.05 to 100 mm, or lies 100 m away.
+    It cannot be inverted, has voxels outside 0.05 to 100 mm, or an origin 100 m away.
     """
     with np.errstate(over="ignore"):
         sizes_mm = np.linalg.norm(affine[:3, :3], axis=0)
@@ -62,7 +62,7 @@ def require_possible(name: str, affine: Affine) -> None:
         )
     if abs(np.linalg.det(affine[:3, :3] / sizes_mm)) < 1e-3:
         raise InputRefused(f"{name} has an affine that cannot be inverted: {affine.tolist()}")
-    if np.abs(affine[:3, 3]).max() > _FARTHEST_MM:
+    if np.abs(affine[:3, 3]).max() > _MAX_ORIGIN_MM:
         raise InputRefused(
             f"{name} lies {np.abs(affine[:3, 3]).max():.3g} mm from its origin: correct the "
             "offsets in its header"

@@ -1,4 +1,4 @@
-"""NRRD (.nrrd, .nhdr) and MetaImage (.mha, .mhd) in and out, by SimpleITK (extra `formats`)."""
+"""Read and write NRRD and MetaImage with SimpleITK (extra `formats`)."""
 
 from __future__ import annotations
 
@@ -31,36 +31,36 @@ _READERS = {
     ".mhd": "MetaImageIO",
 }
 _GEOMETRY_SUFFIX = {".nrrd": ".nrrd", ".nhdr": ".nrrd", ".mha": ".mha", ".mhd": ".mha"}
-_MAX_UNIT_CHARACTERS = 40  # characters
-_UNITS_KEY = "Units"  # written by write_itk, in the words of BIDS
+_MAX_UNIT_CHARACTERS = 40
+_UNITS_KEY = "Units"  # written by write_itk, with the unit names of BIDS
 
 
 @dataclass(frozen=True, eq=False)
 class _Scan:
-    """Stored values as float32 with air in place of NaN, where they lie, and their unit."""
+    """The stored values as float32, with 0 in place of NaN in air, their affine and unit."""
 
     affine: NDArray[np.float64]
     values: NDArray[np.float32]
     nan: NDArray[np.bool_] | None
-    found: SUVResult | WithoutSUV
+    unit: SUVResult | WithoutSUV
     warnings: list[str]
 
 
 def read_itk(path: Path, units: str | None, suv_factor: float | None) -> PETImage:
-    """Read a 3-D NRRD or MetaImage; its unit is found as that of NIfTI is."""
+    """Read a 3-D NRRD or MetaImage; its unit is found as for NIfTI."""
     scan = _read(path, units, suv_factor)
-    found, affine = scan.found, scan.affine
-    factor = float(found.factor) if isinstance(found, SUVResult) else 1.0
+    unit, affine = scan.unit, scan.affine
+    factor = float(unit.factor) if isinstance(unit, SUVResult) else 1.0
     scan.values[...] *= np.float32(factor)
     return PETImage(
         values=scan.values,
         affine=affine,
         stored_per_value=1 / factor,
-        unit=found.unit,
-        in_suv=isinstance(found, SUVResult),
+        unit=unit.unit,
+        in_suv=isinstance(unit, SUVResult),
         facts={
             "format": suffix_of(path).removeprefix("."),
-            "suv": found.as_dict(),
+            "suv": unit.as_dict(),
             "warnings": scan.warnings,
         },
         source=VolumeSource(affine=affine, nan=scan.nan),
@@ -71,7 +71,7 @@ def find_itk_unit(
     path: Path, units: str | None, suv_factor: float | None
 ) -> SUVResult | WithoutSUV:
     """Find the unit of a file and its factor to SUV; arguments as in petdiff.io.read."""
-    return _read(path, units, suv_factor).found
+    return _read(path, units, suv_factor).unit
 
 
 def read_itk_labels(path: Path) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
@@ -81,10 +81,10 @@ def read_itk_labels(path: Path) -> tuple[NDArray[np.int32], NDArray[np.float64]]
 
 
 def write_itk(image: PETImage, path: Path) -> None:
-    """Write float32, packed, in the unit of the volume file that was read, else `image.values`.
+    """Write compressed float32 in the unit of the volume file that was read, or `image.values`.
 
-    A .nhdr or .mhd gets a second file beside it, with the values. Raises PetdiffError for an image
-    with NaN or infinite values, UsageError where a file of either name exists.
+    For .nhdr and .mhd the values are in a second file. Raises PetdiffError for NaN or infinite
+    values, UsageError if a file of either name exists.
     """
     if not np.isfinite(image.values).all():
         raise PetdiffError(f"{path.name} is not written: the image holds NaN or infinite values")
@@ -93,18 +93,18 @@ def write_itk(image: PETImage, path: Path) -> None:
     nan = missing(image)
     if nan is not None:
         values[nan] = np.nan
-    made = sitk.GetImageFromArray(np.ascontiguousarray(values.transpose(2, 1, 0)))
+    output = sitk.GetImageFromArray(np.ascontiguousarray(values.transpose(2, 1, 0)))
     affine = _ras(image.affine)
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    made.SetSpacing(sizes.tolist())
-    made.SetDirection((affine[:3, :3] / sizes).ravel().tolist())
-    made.SetOrigin(affine[:3, 3].tolist())
-    made.SetMetaData(_UNITS_KEY, bids_unit(stored_unit(image)))
+    output.SetSpacing(sizes.tolist())
+    output.SetDirection((affine[:3, :3] / sizes).ravel().tolist())
+    output.SetOrigin(affine[:3, 3].tolist())
+    output.SetMetaData(_UNITS_KEY, bids_unit(stored_unit(image)))
     with whole_file(path) as unfinished:
         folder = unfinished.with_name(f"{unfinished.name}.parts")
         folder.mkdir()
         try:
-            _execute(sitk, made, folder / path.name)
+            _execute(sitk, output, folder / path.name)
             for part in sorted(folder.iterdir()):
                 target = unfinished if part.name == path.name else path.with_name(part.name)
                 if target != unfinished and target.exists():
@@ -114,14 +114,14 @@ def write_itk(image: PETImage, path: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _execute(sitk: Any, made: Any, path: Path) -> None:
+def _execute(sitk: Any, image: Any, path: Path) -> None:
     writer = sitk.ImageFileWriter()
     writer.SetFileName(str(path))
     writer.SetImageIO(_READERS[suffix_of(path)])
     writer.SetUseCompression(True)
-    writer.SetCompressionLevel(1)  # noise does not pack: more takes time and gains 1 %
+    writer.SetCompressionLevel(1)  # noise does not compress: higher levels gain 1 %
     try:
-        writer.Execute(made)
+        writer.Execute(image)
     except RuntimeError as problem:
         raise PetdiffError(f"{path.name} could not be written ({_short(problem)})") from problem
 
@@ -132,10 +132,10 @@ def _read(path: Path, units: str | None, suv_factor: float | None) -> _Scan:
     values, damage = read_scan_values(header.stored)
     nan, absent = fill_air(path.name, values, affine)
     sidecar, ignored = read_sidecar(path)
-    if sidecar is None and (unit := header.fields.get(_UNITS_KEY.lower())):
-        sidecar = Sidecar(path.name, {"Units": unit[:_MAX_UNIT_CHARACTERS]})
-    found = find_unit(UnitEvidence(path.name, units, suv_factor, sidecar), values, affine)
-    return _Scan(affine, values, nan, found, [*warnings, *damage, *absent, *ignored])
+    if sidecar is None and (text := header.fields.get(_UNITS_KEY.lower())):
+        sidecar = Sidecar(path.name, {"Units": text[:_MAX_UNIT_CHARACTERS]})
+    unit = find_unit(UnitEvidence(path.name, units, suv_factor, sidecar), values, affine)
+    return _Scan(affine, values, nan, unit, [*warnings, *damage, *absent, *ignored])
 
 
 def _header(path: Path) -> TextHeader:
@@ -172,12 +172,12 @@ def _affine(path: Path, header: TextHeader) -> tuple[NDArray[np.float64], list[s
 
 
 def _ras(lps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turn an affine into left, posterior, superior to right, anterior, superior, or back."""
+    """Convert an affine from LPS to RAS, or back."""
     return np.asarray(np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps)
 
 
 def _simple_itk() -> Any:
-    """Return SimpleITK, quiet. Raises UsageError where the extra is not installed."""
+    """Return SimpleITK without warnings. Raises UsageError if the extra is not installed."""
     try:
         import SimpleITK
     except ImportError:
@@ -189,6 +189,6 @@ def _simple_itk() -> Any:
 
 
 def _short(problem: Exception) -> str:
-    """Return the last line of ITK's message: it says what is wrong, the others where in ITK."""
+    """Return the last line of ITK's message, which has the reason."""
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
     return lines[-1][:200] if lines else type(problem).__name__

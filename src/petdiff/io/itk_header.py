@@ -1,8 +1,8 @@
-"""Text headers of NRRD and MetaImage: which numbers are stored where, and a header for SimpleITK.
+"""Parse the text headers of NRRD and MetaImage, and make a header for SimpleITK.
 
-The values are read by petdiff itself, piece by piece. SimpleITK gets a short header that holds the
-geometry alone: it interprets spaces and directions, sees no other text of the file, and cannot be
-made to open any file that a header names. (Long lines in a NRRD header crash it.)
+petdiff reads the values itself. SimpleITK gets a short header with the geometry only, to interpret
+spaces and directions. So it reads no other text of the file (long lines in a NRRD header crash it)
+and opens no file that a header names.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from petdiff.errors import InputRefused
 from petdiff.io.stored_values import Packing, StoredValues
 
 _MAX_HEADER_BYTES = 1 << 20
-_MAX_FIELD_CHARACTERS = 500  # characters of a field that says something about the geometry
+_MAX_FIELD_CHARACTERS = 500  # of a geometry field
 _FIELD = re.compile(r"([^:=]+?)\s*(:=|:|=)\s*(.*)")
 _PLAIN = re.compile(r"[\w ()+,.\-/]*", re.ASCII)
 _NRRD_TYPES = {
@@ -58,7 +58,12 @@ _SPACE_UNITS = {"m": "metres", "mm": "millimetres", "um": "micrometres", "µm": 
 
 @dataclass(frozen=True)
 class TextHeader:
-    """stored: the numbers; geometry: a header for SimpleITK; fields: all, names in lower case."""
+    """A parsed header.
+
+    stored    place and type of the stored numbers
+    geometry  text of a header for SimpleITK
+    fields    all fields, names in lower case
+    """
 
     stored: StoredValues
     geometry: str
@@ -66,12 +71,12 @@ class TextHeader:
 
     @property
     def has_directions(self) -> bool:
-        """Whether the header says how the axes lie in the patient."""
+        """Whether the header states the directions of the axes in the patient."""
         return bool({"space", "transformmatrix", "orientation", "rotation"} & self.fields.keys())
 
     @property
     def length_unit(self) -> str | None:
-        """The unit of NRRD's `space units`, None where there is none that is known."""
+        """The unit of NRRD's `space units`, None if it is absent or unknown."""
         stated = re.findall(r'"([^"]*)"', self.fields.get("space units", ""))
         return _SPACE_UNITS.get(stated[0]) if stated else None
 
@@ -79,8 +84,8 @@ class TextHeader:
 def read_text_header(path: Path) -> TextHeader:
     """Read the header of a .nrrd, .nhdr, .mha or .mhd.
 
-    Raises InputRefused for a header that is damaged, whose values lie outside its own folder, or
-    that describes anything else than one 3-D volume of numbers.
+    Raises InputRefused for a damaged header, for values outside the header's folder, and for data
+    that are not one 3-D volume of numbers.
     """
     with path.open("rb") as file:
         content = file.read(_MAX_HEADER_BYTES)
@@ -88,7 +93,7 @@ def read_text_header(path: Path) -> TextHeader:
         return _nrrd(path, content)
     if b"=" in content[:100]:
         return _metaimage(path, content)
-    raise InputRefused(f"{path.name} is neither NRRD nor MetaImage: it begins otherwise")
+    raise InputRefused(f"{path.name} is neither NRRD nor MetaImage: it does not begin like one")
 
 
 def _nrrd(path: Path, content: bytes) -> TextHeader:
@@ -208,7 +213,7 @@ def _whole(path: Path, what: str, text: str) -> int:
 
 
 def _plain(path: Path, value: str) -> str:
-    """Return a value of the geometry; refuse one that is long or not words and numbers."""
+    """Return a geometry field. Raises InputRefused if it is long or has unusual characters."""
     if len(value) > _MAX_FIELD_CHARACTERS or not _PLAIN.fullmatch(value):
         raise InputRefused(f"{path.name} has a damaged header: {value[:60]!r}")
     return value

@@ -1,4 +1,4 @@
-"""JSON and TOML from files that people write: what cannot be read is refused in one line."""
+"""Read JSON and TOML files of users. Errors are one line that names the file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_BYTES = 16 << 20  # lists of lists take 20 times as much memory
 def read_json(path: Path, *, finite: bool = False) -> object:
     """Read a JSON file; with `finite`, without NaN and without numbers beyond float64.
 
-    Raises InputRefused where the file is missing, no JSON or nested too deep.
+    Raises InputRefused if the file is missing, not JSON, or nested too deeply.
     """
     if not finite:
         return _parsed(path, "JSON", json.loads, InputRefused)
@@ -27,7 +27,7 @@ def read_json(path: Path, *, finite: bool = False) -> object:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file of settings. Raises UsageError where it is missing, no TOML or too deep."""
+    """Read a TOML file of settings. Raises UsageError if it is missing or not TOML."""
     try:
         content: dict[str, Any] = _parsed(path, "TOML", tomllib.loads, UsageError)
     except InputRefused as problem:
@@ -36,7 +36,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def read_text(path: Path) -> str:
-    """Read a text file in UTF-8. Raises InputRefused where it is missing, large or no text."""
+    """Read a text file in UTF-8. Raises InputRefused if it is missing, too large or no text."""
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)

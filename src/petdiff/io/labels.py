@@ -1,4 +1,4 @@
-"""Label volumes: whole numbers on a grid, read exactly and without a unit."""
+"""Read label volumes: integers on a grid, without a unit."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _READ = ".nii, .nii.gz, .hdr/.img, .nrrd, .nhdr, .mha, .mhd or .npz"
 
 @dataclass(frozen=True, eq=False)
 class LabelVolume:
-    """Labels of a file.
+    """The labels of a file.
 
     labels       int32 [i, j, k], 0 and up
     affine       float64 4 × 4, voxel index → mm, RAS+
-    header_text  what NIfTI extensions hold, as text: some programs keep label names there
-    warnings     of the file's geometry
+    header_text  text of the NIfTI extensions, where some programs store label names
+    warnings     about the file's geometry
     """
 
     labels: NDArray[np.int32]

@@ -1,4 +1,4 @@
-"""NaN in a scan: air where a masking tool wrote it around the body, refused within the body."""
+"""Replace NaN in the air around the body by 0; refuse scans with NaN within the body."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from petdiff.volume.regions import typical_uptake
 
 _AIR_SHARE = 0.12  # of typical uptake, as for the body's mask
 _SMOOTHING_MM = 4.0
-_HIGHEST = 1e15  # far beyond activity in any unit; its square still fits float32
+_MAX_VALUE = 1e15  # far beyond activity in any unit; its square still fits float32
 
 
 def fill_air(
@@ -20,8 +20,8 @@ def fill_air(
 ) -> tuple[NDArray[np.bool_] | None, list[str]]:
     """Set NaN outside the body to 0, in place.
 
-    Returns where NaN was (None: nowhere), and warnings. Raises InputRefused for values that are
-    infinite or above 1e15, for a scan of NaN alone, and for NaN within the body, with their number.
+    Returns a mask of the NaN (None: no NaN) and warnings. Raises InputRefused for values that are
+    infinite or above 1e15, for a scan of NaN only, and for NaN within the body, with their number.
     """
     finite = np.isfinite(values)
     if finite.all():
@@ -43,7 +43,7 @@ def fill_air(
     if within.any():
         raise InputRefused(
             f"{name} holds NaN in {count} voxels, {int(within.sum())} of them within the body, the "
-            f"first at voxel {_first(within)}: no value can be made up for them; replace them "
+            f"first at voxel {_first(within)}: they cannot be filled in; replace them "
             "(fslmaths IN -nan OUT; numpy.nan_to_num), or get the scan before it was masked"
         )
     share = count / values.size
@@ -54,7 +54,7 @@ def fill_air(
 
 def _require_possible(name: str, values: NDArray[np.float32]) -> None:
     highest = max(float(values.max()), -float(values.min()))
-    if highest > _HIGHEST:
+    if highest > _MAX_VALUE:
         raise InputRefused(
             f"{name} holds values up to {highest:.3g}, which no scan has: check its data type"
         )
@@ -63,11 +63,11 @@ def _require_possible(name: str, values: NDArray[np.float32]) -> None:
 def _outside(
     values: NDArray[np.float32], nan: NDArray[np.bool_], affine: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Return what is reached from the volume's lateral faces through air and NaN alone."""
+    """Return the voxels that are connected to the lateral faces through air and NaN."""
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     smooth = smoothed(values, [_SMOOTHING_MM / size for size in sizes])
     parts, _ = label(nan | (smooth <= _AIR_SHARE * typical_uptake(smooth)))
-    # A body cut off by the field of view is open above and below, not at the sides.
+    # The body may extend beyond the first and the last axial plane, but not beyond the sides.
     axial = int(np.argmax(np.abs(affine[2, :3]) / sizes))
     lateral = [axis for axis in range(3) if axis != axial]
     faces = [np.unique(parts.take((0, -1), axis=axis)) for axis in lateral]

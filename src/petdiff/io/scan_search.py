@@ -1,7 +1,7 @@
-"""Every PET scan below a folder: DICOM series in any nesting, zips, volume files, BIDS data sets.
+"""Find all PET scans below a folder: DICOM series, zips, volume files, BIDS data sets.
 
-Each folder is searched by itself, so that a damaged file concerns the scans of its own folder only.
-Folders that petdiff has written (they hold a run.json) and hidden ones are left out.
+Each folder is searched separately, so that a damaged file affects the scans of its folder only.
+Folders with results of petdiff (a run.json) and hidden folders are left out.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from pathlib import Path, PurePath
 from petdiff.errors import InputRefused
 from petdiff.io.bids_dataset import BidsScan, find_bids_scans
 from petdiff.io.dicom_file import lenient_pydicom
-from petdiff.io.dicom_search import Found, Series, files_found, searched, text_of
+from petdiff.io.dicom_search import SearchResult, Series, search_dicom, search_files, text_of
 from petdiff.io.entries import refuse_folder
 from petdiff.io.formats import ITK, NIFTI, NPZ, stem_of, suffix_of
 
-RECORD = "run.json"  # what marks a folder of results
+RECORD = "run.json"  # a folder with this file contains results
 _VOLUMES = (*NIFTI, *ITK, *NPZ)
 _HEADERS, _DATA = (".hdr", ".hdr.gz"), (".img", ".img.gz")
-_LONGEST_NAME = 150  # bytes; most file systems allow 255, and unfinished results need some more
+_MAX_NAME_BYTES = 150  # most file systems allow 255, and unfinished results have longer names
 _DICOM_SUFFIXES = (".dcm", ".ima", ".dicom", ".dic")
-# Words in the name of a volume file that is no PET scan, though it may lie beside one.
+# Words in the names of volume files that are not PET scans.
 _NO_SCAN = frozenset(
     {
         "label", "labels", "mask", "masks", "seg", "segmentation", "segmentations", "roi", "rois",
@@ -38,14 +38,14 @@ _NO_SCAN = frozenset(
 
 @dataclass(frozen=True)
 class FoundScan:
-    """A PET scan that a search came upon.
+    """A PET scan that was found.
 
-    name        its path within the folder that was searched, as one name without suffix: p1_late
-    path        what `petdiff.read` takes
-    series      SeriesInstanceUID, where the path holds DICOM
+    name        path within the searched folder, as one name without suffix: p1_late
+    path        for `petdiff.read`
+    series      SeriesInstanceUID, if the path contains DICOM
     recursive   whether the path is searched through all its levels
-    is_damaged  whether there is nothing at the path but damaged files, so that reading it fails
-    patient     the same for scans of one DICOM PatientID, which it does not reveal; "": not stated
+    is_damaged  whether the path contains only damaged files, so that reading it fails
+    patient     hash of the DICOM PatientID, the same for all scans of a patient; "": not stated
     """
 
     name: str
@@ -58,10 +58,10 @@ class FoundScan:
 
 @dataclass
 class ScanSearch:
-    """What a search came upon.
+    """The result of a search.
 
-    scans     in the order of their names
-    left_out  volume files that are named like a mask, a CT or a map, and are no scans
+    scans     sorted by name
+    left_out  volume files that are named like a mask, a CT or a map
     """
 
     scans: list[FoundScan] = field(default_factory=list)
@@ -69,13 +69,13 @@ class ScanSearch:
 
     @property
     def readable(self) -> list[FoundScan]:
-        """The scans, without what is damaged or only named like DICOM."""
+        """The scans that are not damaged."""
         return [scan for scan in self.scans if not scan.is_damaged]
 
 
 @dataclass(frozen=True)
 class _Part:
-    """The files of one DICOM series in one folder; without uid, what is damaged there."""
+    """The files of one DICOM series in one folder; without uid, the damaged files there."""
 
     folder: Path
     uid: str = ""
@@ -89,11 +89,11 @@ def find_scans(
 ) -> ScanSearch:
     """Return every PET scan below a folder.
 
-    top      folder from which the names of the scans are counted; None: the folder itself
-    without  a folder that is not searched, such as that of the results
+    top      folder to which the names of the scans are relative; None: the folder itself
+    without  folder that is not searched, such as that of the results
 
-    Files that are damaged, or named like scans and are none, are found as well, so that reading
-    them says what is wrong. Raises InputRefused for a folder that cannot be read.
+    Damaged files, and other files that are named like scans, are returned as well; reading them
+    raises an error with the reason. Raises InputRefused for a folder that cannot be read.
     """
     folder = Path(folder).expanduser()
     top = folder if top is None else top
@@ -109,9 +109,9 @@ def find_scans(
             ]
             found.scans += [scan for file in zips for scan in _in_zip(top, file)]
             if len(files) > len(volumes) + len(zips):
-                parts += _parts(here, files_found(here))
+                parts += _parts(here, search_files(here))
     found.scans += _series(top, parts)
-    found.scans = sorted(with_own_names(found.scans), key=lambda scan: scan.name)
+    found.scans = sorted(with_unique_names(found.scans), key=lambda scan: scan.name)
     return found
 
 
@@ -121,17 +121,17 @@ def is_no_scan(file: Path) -> bool:
     return not _NO_SCAN.isdisjoint(words)
 
 
-def with_own_names(scans: Sequence[FoundScan]) -> list[FoundScan]:
-    """Return the scans, in their order, with names of which no two are equal, whatever the case.
+def with_unique_names(scans: Sequence[FoundScan]) -> list[FoundScan]:
+    """Return the scans, in the same order, with unique names (ignoring case).
 
-    Equal ones, and those that are too long for a folder, get a part that follows from the path.
+    A hash of the path is added to equal names and to names that are too long for a folder.
     """
     count = Counter(scan.name.casefold() for scan in scans)
     named = []
     for scan in scans:
         name = scan.name
-        if count[name.casefold()] > 1 or len(os.fsencode(name)) > _LONGEST_NAME:
-            while len(os.fsencode(name)) > _LONGEST_NAME:
+        if count[name.casefold()] > 1 or len(os.fsencode(name)) > _MAX_NAME_BYTES:
+            while len(os.fsencode(name)) > _MAX_NAME_BYTES:
                 name = name[1:]
             name = f"{name}-{_short_hash(f'{scan.path.absolute()} {scan.series}')}"
         named.append(replace(scan, name=name))
@@ -172,10 +172,10 @@ def _is_pair(file: Path) -> bool:
 
 
 def _in_zip(top: Path, file: Path) -> list[FoundScan]:
-    """Return the PET series of a zip; a damaged one stands for itself, so that reading says why."""
+    """Return the PET series of a zip. A damaged zip is one scan, whose reading gives the reason."""
     name = name_within(top, file)
     try:
-        with searched(file) as (found, _):
+        with search_dicom(file) as (found, _):
             series = found.pet
             if not series:
                 return [FoundScan(name, file, is_damaged=True)] if found.damaged else []
@@ -191,15 +191,15 @@ def _in_zip(top: Path, file: Path) -> list[FoundScan]:
     ]
 
 
-def _parts(folder: Path, found: Found) -> list[_Part]:
-    """Return the PET series of which files lie in a folder, and what is damaged there."""
+def _parts(folder: Path, found: SearchResult) -> list[_Part]:
+    """Return the PET series with files in a folder, and its damaged series."""
     parts = [
         _Part(folder, one.uid, one["SeriesNumber"], _images(one), _patient(one))
         for one in found.pet
     ]
-    lost = {one.series_uid for one in found.damaged if one.series_uid} - set(found.series)
-    parts += [_Part(folder, uid) for uid in sorted(lost)]
-    if not found.series and not lost and (found.damaged or _looks_like_dicom(found)):
+    damaged = {one.series_uid for one in found.damaged if one.series_uid} - set(found.series)
+    parts += [_Part(folder, uid) for uid in sorted(damaged)]
+    if not found.series and not damaged and (found.damaged or _looks_like_dicom(found)):
         parts.append(_Part(folder))
     return parts
 
@@ -209,20 +209,20 @@ def _images(series: Series) -> frozenset[str]:
 
 
 def _patient(series: Series) -> str:
-    """Return what tells patients apart without naming them; "" where no PatientID is stated."""
+    """Return a hash of the PatientID; "" if it is not stated."""
     known = series["PatientID"]
     return _short_hash(known) if known else ""
 
 
-def _looks_like_dicom(found: Found) -> bool:
+def _looks_like_dicom(found: SearchResult) -> bool:
     return any(PurePath(entry.name).suffix.lower() in _DICOM_SUFFIXES for entry in found.others)
 
 
 def _series(top: Path, parts: Sequence[_Part]) -> list[FoundScan]:
-    """Return the scans of which these are the parts.
+    """Combine parts to scans.
 
-    Parts of one series in several folders are one scan where they hold different images. Where
-    they hold the same, they are copies, or scans whose UIDs are wrongly equal: each is a scan.
+    Parts of one series in several folders are one scan if they have different images. If they have
+    the same images, each is a scan: they are copies, or scans with wrongly equal UIDs.
     """
     by_uid: dict[str, list[_Part]] = {}
     by_folder: dict[Path, list[_Part]] = {}
@@ -231,16 +231,16 @@ def _series(top: Path, parts: Sequence[_Part]) -> list[FoundScan]:
         by_folder.setdefault(part.folder, []).append(part)
     scans = []
     for group in by_uid.values():
-        together = sum(len(part.images) for part in group)
-        if len(group) > 1 and len(frozenset().union(*(part.images for part in group))) == together:
+        count = sum(len(part.images) for part in group)
+        if len(group) > 1 and len(frozenset().union(*(part.images for part in group))) == count:
             common = Path(os.path.commonpath([part.folder for part in group]))
             label = group[0].number or _short_hash(group[0].uid)
             name = f"{name_within(top, common)}_series-{label}"
             scans.append(FoundScan(name, common, group[0].uid, patient=group[0].patient))
             continue
         for part in group:
-            beside = by_folder[part.folder]
-            label = f"_{_labels(beside)[part.uid]}" if len(beside) > 1 else ""
+            in_folder = by_folder[part.folder]
+            label = f"_{_labels(in_folder)[part.uid]}" if len(in_folder) > 1 else ""
             name = name_within(top, part.folder) + label
             damaged = not part.images
             uid = part.uid or None
@@ -248,22 +248,22 @@ def _series(top: Path, parts: Sequence[_Part]) -> list[FoundScan]:
     return scans
 
 
-def _labels(beside: Sequence[_Part]) -> dict[str, str]:
-    """Return a label of each series of a folder or zip: its number, or what follows from its UID.
+def _labels(parts: Sequence[_Part]) -> dict[str, str]:
+    """Return a label for each series of a folder or zip: its number, or a hash of its UID.
 
-    Series descriptions are not used: they may hold anything.
+    Series descriptions are not used, because they may contain a name.
     """
-    count = Counter(part.number for part in beside)
+    count = Counter(part.number for part in parts)
     return {
         part.uid: f"series-{part.number}"
         if part.number.isdigit() and count[part.number] == 1
         else f"series-{_short_hash(part.uid)}"
-        for part in beside
+        for part in parts
     }
 
 
 def name_within(top: Path, path: Path) -> str:
-    """Return a path within `top` as one name; that of `top` itself is its own."""
+    """Return a path relative to `top` as one name; for `top` itself its own name."""
     inside = Path(os.path.relpath(path, top))
     if inside == PurePath():
         return path.resolve().name or "scan"

@@ -13,7 +13,7 @@ from pathlib import Path
 from petdiff.denoising.request import Request
 from petdiff.errors import InputRefused, UsageError
 from petdiff.io.formats import existing
-from petdiff.io.scan_search import FoundScan, find_scans, name_within, with_own_names
+from petdiff.io.scan_search import FoundScan, find_scans, name_within, with_unique_names
 from petdiff.many.scan_list import is_list, read_list
 
 _SHOWN = 5
@@ -66,7 +66,7 @@ def find_jobs(inputs: Sequence[Path], template: Request, output: Path) -> Jobs:
         name = row.name or name_within(top, row.request.scan)
         scans.append(FoundScan(name, row.request.scan, row.request.series))
         requests.append(row.request)
-    named = with_own_names(scans)
+    named = with_unique_names(scans)
     jobs = [
         Job(scan.name, request, scan.is_damaged)
         for scan, request in zip(named, requests, strict=True)

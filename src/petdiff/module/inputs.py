@@ -9,7 +9,7 @@ from pydicom import Dataset
 
 from petdiff.io import read
 from petdiff.io.dicom_file import lenient_pydicom
-from petdiff.io.dicom_search import Series, searched
+from petdiff.io.dicom_search import Series, search_dicom
 
 _MAKER = "petdiff"  # Manufacturer in the ContributingEquipmentSequence of derived series
 
@@ -27,7 +27,7 @@ def find_pet_series(folder: Path) -> list[PetSeries]:
 
     Raises InputRefused if there is no PET; the message says what the folder holds.
     """
-    with lenient_pydicom(), searched(folder) as (found, _):
+    with lenient_pydicom(), search_dicom(folder) as (found, _):
         series = [PetSeries(one.uid, _is_own(one)) for one in found.pet]
     if not series:
         read(folder)  # raises InputRefused with the content of the folder
