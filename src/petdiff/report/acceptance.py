@@ -1,4 +1,4 @@
-"""report.html of an acceptance test: a verdict per dose, the figures, and what was not shown."""
+"""Write report.html of an acceptance test: verdicts, figures and limits of the test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from petdiff.units import counted, share_of
 _CLASSES = {
     "better": "confirmed", "worse": "refuted", "not told apart": "", "no verdict": "",
 }  # fmt: skip
-# Metric, title, and how it is written.
+# Metric, title and number format.
 _SHOWN = (
     ("psnr_db", "PSNR, dB", "{:.2f}"),
     ("ssim", "SSIM", "{:.4f}"),
@@ -39,28 +39,30 @@ _SHOWN = (
 _METHODS = (FULL, THINNED, FILTER, MODEL)
 
 
-def write_acceptance(path: Path, found: Acceptance) -> None:
-    """Write the page. It holds numbers of scans and no name of a patient or file."""
+def write_acceptance(path: Path, acceptance: Acceptance) -> None:
+    """Write the page, without names of patients and files."""
     write_html(
         path,
         "acceptance.html",
         title="Acceptance test",
         style=part("viewer/page.css") + part("comparison.css"),
-        header=header("Acceptance test", escape(_scope(found)), written_now()),
-        verdicts="\n".join(_verdict(verdict, found) for verdict in found.verdicts),
-        warnings="\n".join(f'<p class="warning">{escape(text)}</p>' for text in found.warnings),
-        tables="\n".join(_table(found, drf) for drf in found.plan.doses),
-        phantom=_phantom(found),
-        limits="\n".join(f"<li>{escape(text)}</li>" for text in limits(found)),
+        header=header("Acceptance test", escape(_scope(acceptance)), written_now()),
+        verdicts="\n".join(_verdict(verdict, acceptance) for verdict in acceptance.verdicts),
+        warnings="\n".join(
+            f'<p class="warning">{escape(text)}</p>' for text in acceptance.warnings
+        ),
+        tables="\n".join(_table(acceptance, drf) for drf in acceptance.plan.doses),
+        phantom=_phantom(acceptance),
+        limits="\n".join(f"<li>{escape(text)}</li>" for text in limits(acceptance)),
     )
 
 
-def verdict_text(verdict: Verdict, found: Acceptance) -> str:
+def verdict_text(verdict: Verdict, acceptance: Acceptance) -> str:
     """Return the verdict as sentences."""
-    name = f"{found.model} at {share_of(verdict.drf)} of the dose"
+    name = f"{acceptance.model} at {share_of(verdict.drf)} of the dose"
     against = "the Gaussian filter that is best for each scan"
-    if found.plan.filter_fwhm_mm is not None:
-        against = f"a Gaussian filter of {found.plan.filter_fwhm_mm:g} mm"
+    if acceptance.plan.filter_fwhm_mm is not None:
+        against = f"a Gaussian filter of {acceptance.plan.filter_fwhm_mm:g} mm"
     words = {
         "better": f"{name}: better than {against}.",
         "worse": f"{name}: worse than {against}.",
@@ -75,92 +77,93 @@ def verdict_text(verdict: Verdict, found: Acceptance) -> str:
     return f"{text}."
 
 
-def limits(found: Acceptance) -> list[str]:
-    """Return what the test did and did not show, in sentences."""
-    scans = found.taken
+def limits(acceptance: Acceptance) -> list[str]:
+    """Return what the test has shown and its limits, in sentences."""
+    scans = acceptance.taken
     organs, spots = sum(s.organs > 0 for s in scans), sum(s.spots > 0 for s in scans)
     return [
-        f"Shown: how {found.model} compares with the filter on {counted(len(scans), 'scan')} of "
-        "this scanner, protocol and tracer, at simulated doses.",
-        "Not shown: real low-dose scans. The noise was added by petdiff, as strong and as "
-        "correlated as the scans' own noise lets expect. On simulated scans it is within 20 % of "
-        "that of thinned counts in three of four organs. Motion, randoms, scatter and dead time at "
-        "another dose are not part of it.",
+        f"Shown: how {acceptance.model} compares with the filter on "
+        f"{counted(len(scans), 'scan')} of this scanner, protocol and tracer, at simulated doses.",
+        "Not shown: real low-dose scans. The noise was added by petdiff, with the strength "
+        "and correlation expected from the scans' own noise. On simulated scans it is within 20 % "
+        "of that of thinned counts in three of four organs. Motion, randoms, scatter and dead time "
+        "at another dose are not part of it.",
         "The full-dose scan is the reference and is noisy itself. What the model removes of its "
         "noise counts as an error.",
-        f"Hot spots were found in {spots} of {len(scans)} scans by petdiff and drawn by nobody; "
+        f"Hot spots were found in {spots} of {len(scans)} scans by petdiff, not by a reader; "
         "organs with uptake are among them. Whether lesions are lost or invented was not tested.",
         f"Labelled organs, which the liver's COV needs, were given for {organs} of {len(scans)} "
         "scans.",
         f"A verdict is on PSNR alone, at 95 % confidence for each dose by itself, and needs "
-        f"{MIN_PATIENTS} scans. Each scan is taken for a patient of its own.",
+        f"{MIN_PATIENTS} scans. Each scan is taken as another patient.",
     ]
 
 
-def _scope(found: Acceptance) -> str:
-    scanners = sorted({scan.scanner for scan in found.taken if scan.scanner})
+def _scope(acceptance: Acceptance) -> str:
+    scanners = sorted({scan.scanner for scan in acceptance.taken if scan.scanner})
     where = scanners[0] if scanners else "scanner not stated"
-    doses = ", ".join(share_of(drf) for drf in found.plan.doses)
+    doses = ", ".join(share_of(drf) for drf in acceptance.plan.doses)
     return (
-        f"{found.model} (sha256 {found.sha256[:12]}) on {len(found.taken)} of {len(found.scans)} "
-        f"scans · {where} · doses {doses}"
+        f"{acceptance.model} (sha256 {acceptance.sha256[:12]}) on {len(acceptance.taken)} of "
+        f"{len(acceptance.scans)} scans · {where} · doses {doses}"
     )
 
 
-def _verdict(verdict: Verdict, found: Acceptance) -> str:
+def _verdict(verdict: Verdict, acceptance: Acceptance) -> str:
     kind = _CLASSES[verdict.judgement]
-    return f'<p class="{kind}"><strong>{escape(verdict_text(verdict, found))}</strong></p>'
+    return f'<p class="{kind}"><strong>{escape(verdict_text(verdict, acceptance))}</strong></p>'
 
 
-def _signed(difference: Difference, form: str) -> str:
+def _signed(difference: Difference, number_format: str) -> str:
     if difference.mean is None:
         return "–"
-    mean = _number(difference.mean, form)
+    mean = _number(difference.mean, number_format)
     if difference.low is None or difference.high is None:
         return mean
-    return f"{mean} ({_number(difference.low, form)} to {_number(difference.high, form)})"
+    low, high = (_number(end, number_format) for end in (difference.low, difference.high))
+    return f"{mean} ({low} to {high})"
 
 
-def _number(value: float, form: str) -> str:
-    """Write a number with a typographic minus, as text beside it has."""
-    return form.format(value).replace("-", "−")
+def _number(value: float, number_format: str) -> str:
+    """Format a number with a typographic minus sign."""
+    return number_format.format(value).replace("-", "−")
 
 
-def _table(found: Acceptance, drf: float) -> str:
-    shown = [m for m in _METHODS if m != FULL or any(scan.organs for scan in found.taken)]
+def _table(acceptance: Acceptance, drf: float) -> str:
+    shown = [m for m in _METHODS if m != FULL or any(scan.organs for scan in acceptance.taken)]
     head = "".join(f"<th>{escape(name)}</th>" for name in shown)
-    body = "\n".join(_rows(found, drf, shown))
+    body = "\n".join(_rows(acceptance, drf, shown))
     return (
         f"<table><caption>{share_of(drf)} of the dose</caption><thead><tr><th></th>{head}</tr>"
         f"</thead><tbody>{body}</tbody></table>"
     )
 
 
-def _rows(found: Acceptance, drf: float, methods: Sequence[str]) -> Iterator[str]:
-    for metric, title, form in _SHOWN:
+def _rows(acceptance: Acceptance, drf: float, methods: Sequence[str]) -> Iterator[str]:
+    for metric, title, number_format in _SHOWN:
         cells = []
         for method in methods:
             dose = 1.0 if method == FULL else drf
-            values = [mean_of(scan, dose, method, metric) for scan in found.taken]
-            cells.append(_cell([value for value in values if value is not None], form))
+            values = [mean_of(scan, dose, method, metric) for scan in acceptance.taken]
+            cells.append(_cell([value for value in values if value is not None], number_format))
         if any(cells):
             yield f"<tr><th>{escape(title)}</th>{''.join(f'<td>{c}</td>' for c in cells)}</tr>"
 
 
-def _cell(values: list[float], form: str) -> str:
+def _cell(values: list[float], number_format: str) -> str:
     if not values:
         return ""
-    text = _number(float(np.mean(values)), form)
+    text = _number(float(np.mean(values)), number_format)
     if len(values) < MIN_PATIENTS:
         return f"{text}<small>n = {len(values)}</small>"
     interval = paired(np.zeros(len(values)), values).mean
-    low, high = (_number(end, form) for end in (interval.low, interval.high))
+    low, high = (_number(end, number_format) for end in (interval.low, interval.high))
     return f"{text}<small>{low} to {high}</small>"
 
 
-def _phantom(found: Acceptance) -> str:
-    """Return the phantom's table; empty without one."""
-    if not found.phantom:
+def _phantom(acceptance: Acceptance) -> str:
+    """Return the table of the phantom; empty if none was measured."""
+    if not acceptance.phantom:
         return ""
     head = "".join(f"<th>{mm:g} mm</th>" for mm in DIAMETERS_MM)
     rows = "\n".join(
@@ -170,13 +173,13 @@ def _phantom(found: Acceptance) -> str:
             for mean, top in zip(row.recovery_mean, row.recovery_max, strict=True)
         )
         + f"<td>{row.background_cov:.1%}</td><td>{row.earl_passed} of 12</td></tr>"
-        for row in found.phantom
+        for row in acceptance.phantom
     )
     return (
         "<h2>NEMA phantom</h2>"
         '<p class="faint">Recovery of each sphere: mean within the contour at half of the maximum, '
         "and maximum, over the activity that the largest sphere shows at full dose. The bands of "
-        f"EARL {EARL_VERSION} are for spheres ten times as hot as the background. An answer in "
+        f"EARL {EARL_VERSION} are for spheres ten times as hot as the background. An image in "
         "which six spheres were not found has no row.</p>"
         f'<div class="grids"><table><thead><tr><th></th>{head}<th>background COV</th>'
         f"<th>within EARL {EARL_VERSION}</th></tr></thead><tbody>{rows}</tbody></table></div>"

@@ -1,4 +1,4 @@
-"""audit.html: an audit as one page, with slices through each place that it lists."""
+"""Write audit.html: an audit with slices through each finding."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ from petdiff.terminal import one_line
 from petdiff.uncertainty.audit.compare import Audit
 from petdiff.uncertainty.audit.record import AuditRecord
 
-_FULL_COLOUR = 2.0  # its deviation over that of the weakest finding
-_BLACK = 1.5  # end of the grey scale over the hotter ball's mean, where that needs more
+_COLOUR_RANGE = 2.0  # end of the colour scale, over the deviation of the weakest finding
+_GREY_RANGE = 1.5  # minimum end of the grey scale, over the larger mean of the finding
 
 
 def write_audit_page(
-    path: Path, measured: PETImage, denoised: PETImage, found: Audit, *, names: tuple[str, str]
+    path: Path, measured: PETImage, denoised: PETImage, audit: Audit, *, names: tuple[str, str]
 ) -> None:
-    """Write an audit as one page that opens without a network.
+    """Write an audit as one page that needs no network.
 
-    names  of the measured and of the denoised scan's file
+    names  file names of the measured and of the denoised scan
     """
-    record = found.record
-    of_measured, of_denoised = (escape(one_line(name)) for name in names)
+    record = audit.record
+    measured_name, denoised_name = (escape(one_line(name)) for name in names)
     viewer = viewer_part(measured, denoised)
-    grave = record.found.get("fabrication") or record.found.get("omission")
+    has_contradiction = record.found.get("fabrication") or record.found.get("omission")
     write_html(
         path,
         "audit.html",
-        title=f"Audit of {of_denoised}",
+        title=f"Audit of {denoised_name}",
         style=part("viewer/page.css") + part("measures.css") + part("audit.css"),
         policy=viewer.policy,
-        header=header(f"Audit of {of_denoised}", f"against {of_measured}", written_now()),
+        header=header(f"Audit of {denoised_name}", f"against {measured_name}", written_now()),
         verdict=escape(verdict_sentence(record, "The denoised scan")),
-        judged="grave" if grave else "",
+        judged="grave" if has_contradiction else "",
         notices="\n".join(
-            f"<li>{escape(one)}</li>" for one in _notices(measured, viewer=viewer.is_there)
+            f"<li>{escape(one)}</li>" for one in _notices(measured, viewer=viewer.exists)
         ),
         explained=escape(_explained(record)),
-        places="\n".join(_projections(measured, denoised, found)),
-        table=findings_table(record, slices=True, viewer=viewer.is_there),
-        foci="\n".join(_foci(measured, denoised, found)),
+        places="\n".join(_projections(measured, denoised, audit)),
+        table=findings_table(record, slices=True, viewer=viewer.exists),
+        foci="\n".join(_foci(measured, denoised, audit)),
         **viewer.content,
     )
 
@@ -64,7 +64,7 @@ def _notices(measured: PETImage, *, viewer: bool) -> Iterator[str]:
 
 
 def _explained(record: AuditRecord) -> str:
-    """Say what was compared and how to read the pictures."""
+    """Return a text that explains the comparison and the pictures."""
     if not record.scales:
         return ""
     balls = [f"{one.diameter_mm:.0f}" for one in record.scales]
@@ -79,40 +79,40 @@ def _explained(record: AuditRecord) -> str:
 
 
 def _limit(record: AuditRecord) -> float:
-    return round_up(_FULL_COLOUR * record.z_needed)
+    return round_up(_COLOUR_RANGE * record.z_needed)
 
 
-def _projections(measured: PETImage, denoised: PETImage, found: Audit) -> Iterator[str]:
-    """Yield the projections of both scans and of the residual, with a ring about each finding."""
-    if not found.deviations:
+def _projections(measured: PETImage, denoised: PETImage, audit: Audit) -> Iterator[str]:
+    """Yield the projections of both scans and of the residual, with a ring around each finding."""
+    if not audit.deviations:
         return
     rings = [
         Ring(size_and_place(one), one.position_mm, one.diameter_mm / 2)
-        for one in found.record.findings
+        for one in audit.record.findings
     ]
     top = display_window(coronal_projection(denoised), denoised)
     yield grey_projection("measured", measured, top, rings)
     yield grey_projection("denoised", denoised, top, rings)
-    first, *others = found.deviations.values()
+    first, *others = audit.deviations.values()
     farthest = first.values
     for one in others:
         farthest = np.where(np.abs(one.values) > np.abs(farthest), one.values, farthest)
-    residual = first.with_values(-farthest)  # of a z, more activity in the measured scan is above 0
-    yield signed_projection("residual", residual, _limit(found.record), "SD", rings)
+    residual = first.with_values(-farthest)  # z is positive for more activity in the measured scan
+    yield signed_projection("residual", residual, _limit(audit.record), "SD", rings)
 
 
-def _foci(measured: PETImage, denoised: PETImage, found: Audit) -> Iterator[str]:
+def _foci(measured: PETImage, denoised: PETImage, audit: Audit) -> Iterator[str]:
     """Yield slices of both scans and of the residual through each finding."""
     window = display_window(coronal_projection(denoised), denoised)
-    for n, one in enumerate(found.record.findings, 1):
-        top = max(window, round_up(_BLACK * max(one.measured, one.denoised)))
+    for n, one in enumerate(audit.record.findings, 1):
+        top = max(window, round_up(_GREY_RANGE * max(one.measured, one.denoised)))
         grey = partial(grey_png, top=top)
-        residual = found.deviations[one.diameter_mm]
+        residual = audit.deviations[one.diameter_mm]
         columns = (
             (f"measured {one.measured:.3g}", measured, grey),
             (f"denoised {one.denoised:.3g}", denoised, grey),
             (f"residual, z {one.z:+.1f}".replace("-", "−"), residual.with_values(-residual.values),
-             partial(signed_png, limit=_limit(found.record))),
+             partial(signed_png, limit=_limit(audit.record))),
         )  # fmt: skip
         figures = "".join(
             f"<figure><figcaption>{escape(caption)}</figcaption>"

@@ -1,4 +1,4 @@
-"""The audit on a page: its verdict, and a table whose rows lead to their places."""
+"""The audit as a part of a page: its verdict, and a table of findings."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from petdiff.uncertainty.audit.record import AuditRecord, Finding
 
 
 def audit_section(audit: AuditRecord | None, *, viewer: bool) -> str:
-    """Return the audit as a part of a run's page; empty where there was none.
+    """Return the audit as a part of a run's page; empty without an audit.
 
-    viewer  whether the page has one, whose crosshair a click on a place moves there
+    viewer  whether the page has a viewer, whose crosshair moves to a position on a click
     """
     if audit is None:
         return ""
@@ -20,7 +20,7 @@ def audit_section(audit: AuditRecord | None, *, viewer: bool) -> str:
 
 
 def verdict_sentence(audit: AuditRecord, of: str) -> str:
-    """Return the verdict as a sentence about what was audited, such as "The result"."""
+    """Return the verdict as a sentence about `of`, such as "The result"."""
     if audit.empty:
         return f"There is {audit.verdict}."
     return f"{of} {audit.verdict}."
@@ -29,13 +29,22 @@ def verdict_sentence(audit: AuditRecord, of: str) -> str:
 def findings_table(audit: AuditRecord, *, viewer: bool, slices: bool = False) -> str:
     """Return a table of the findings; empty without any.
 
-    viewer  whether a click on a place moves the crosshair of the page's viewer
-    slices  whether the page has slices of each finding, which its number leads to
+    viewer  whether a click on a position moves the crosshair of the page's viewer
+    slices  whether the page has slices of each finding, linked from its number
     """
     if not audit.findings:
         return ""
     unit = f" ({escape(audit.unit)})"
-    heads = ("", "finding", "place, RAS+", "size", f"measured{unit}", f"denoised{unit}", "z", "p")
+    heads = (
+        "",
+        "finding",
+        "position, RAS+",
+        "size",
+        f"measured{unit}",
+        f"denoised{unit}",
+        "z",
+        "p",
+    )
     head = "".join(f"<th>{name}</th>" for name in heads)
     rows = "\n".join(
         _row(n, one, viewer=viewer, slices=slices) for n, one in enumerate(audit.findings, 1)
@@ -49,7 +58,7 @@ def findings_table(audit: AuditRecord, *, viewer: bool, slices: bool = False) ->
 
 
 def size_and_place(one: Finding) -> str:
-    """Return what was found, its size and its place in a few words."""
+    """Return the kind, size and position of a finding."""
     return f"{one.kind}, {one.diameter_mm:.0f} mm at {_place(one)} mm"
 
 

@@ -1,4 +1,4 @@
-"""report.html of a cohort: every method against every other, in one file that needs no network."""
+"""Write report.html of a cohort: a comparison of methods in one file without a network."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ _PERCENT = ("lesion_suv_peak_bias", "liver_cov", "nrmse", "within_interval_90", 
 
 @dataclass(frozen=True, eq=False)
 class _Case:
-    """A scan that is worth a look, and why."""
+    """A scan with a large error, and the reason why it is shown."""
 
     done: Done
     dose: Drf
     why: str
-    badness: float
+    error: float
 
 
 def write_comparison(
@@ -62,9 +62,9 @@ def write_comparison(
     """Write a cohort's page.
 
     summary  of the table
-    lesions  what `summarise_lesions` returns for all readings
-    done     the units, whose pictures are shown
-    name     the page's title: the name of the cohort's file
+    lesions  result of `summarise_lesions` for all readings
+    done     the finished units, with pictures
+    name     title of the page: file name of the cohort
     """
     readings = [reading for one in done for reading in one.readings]
     worst = worst_cases(done, judged_methods(cohort.methods))
@@ -88,10 +88,10 @@ def write_comparison(
 
 
 def worst_cases(done: Sequence[Done], judged: Sequence[str]) -> list[_Case]:
-    """Return the scans to look at, worst first, no scan twice.
+    """Return the scans to show, largest error first, each scan once.
 
-    They are, in turn, the judged methods' largest losses to the best Gaussian, and the pictured
-    lesions whose SUVpeak they get most wrong.
+    Alternately: the largest losses of PSNR against the best Gaussian, and the largest errors of
+    SUVpeak of lesions in the pictures, both of the judged methods.
     """
     losses: list[_Case] = []
     errors: list[_Case] = []
@@ -99,7 +99,7 @@ def worst_cases(done: Sequence[Done], judged: Sequence[str]) -> list[_Case]:
         rows = one.rows
         losses += _losses(one, rows, judged)
         errors += _lesion_errors(one, rows, judged)
-    ranked = [sorted(kind, key=lambda case: -case.badness) for kind in (losses, errors)]
+    ranked = [sorted(kind, key=lambda case: -case.error) for kind in (losses, errors)]
     chosen: dict[tuple[str, Drf], _Case] = {}
     for n in range(max(map(len, ranked), default=0)):
         for kind in ranked:
@@ -123,7 +123,7 @@ def _losses(one: Done, rows: Sequence[CohortRow], judged: Sequence[str]) -> Iter
 
 
 def _lesion_errors(one: Done, rows: Sequence[CohortRow], judged: Sequence[str]) -> Iterator[_Case]:
-    """Yield what methods do to the lesions that pictures show; others could not be pointed at."""
+    """Yield the changes of SUVpeak of the lesions that are in the pictures."""
     for row in rows:
         if row.metric != "suv_peak_bias" or row.method not in judged or row.value is None:
             continue
@@ -172,7 +172,7 @@ def _warnings(summary: Summary) -> str:
 
 
 def _claims(claims: Sequence[ClaimResult]) -> str:
-    """Return the claims of the cohort's file, each coloured by its verdict; "" without claims."""
+    """Return the claims of the cohort's file, coloured by verdict; "" without claims."""
     return "\n".join(
         f'<p class="{claim.verdict}"><strong>{escape(claim.title)}.</strong> '
         f"{escape(claim.sentence)}</p>"
@@ -188,7 +188,7 @@ def _legend(summary: Summary) -> str:
     )
     if summary.patients < MIN_PATIENTS:
         return (
-            f"{what} Intervals and tests need {MIN_PATIENTS} patients or more; here are "
+            f"{what} Intervals and tests need {MIN_PATIENTS} patients or more; there are "
             f"{summary.patients}, so differences may be chance."
         )
     return (
@@ -198,7 +198,7 @@ def _legend(summary: Summary) -> str:
 
 
 def _grid(metric: Metric, table: Table, summary: Summary) -> str:
-    """Return the table of one metric: methods down, doses across, all doses at the end."""
+    """Return the table of one metric: a row per method, a column per dose and for all doses."""
     heads = {dose_key(dose): fraction(dose) for dose in table.doses}
     slots = [*heads, OVERALL] if len(heads) > 1 else list(heads)
     means = summary.means[metric.name]
@@ -253,13 +253,13 @@ def _cell(
 
 
 def _worse(metric: Metric, tests: Sequence[PairTest], method: str, best: str | None) -> bool:
-    """Return whether a method is significantly worse than the best, by its mean and its ranks.
+    """Return whether a method is significantly worse than the best, both by mean and by ranks.
 
-    The two need not agree: one outlier can make a mean.
+    They may disagree, because one outlier can dominate a mean.
     """
     for test in tests:
         if {test.method, test.against} == {method, best} and test.holm_p < SIGNIFICANT:
-            sign = metric.better or -1  # of a bias the sizes are compared
+            sign = metric.better or -1  # biases are compared by their absolute values
             sign *= 1 if test.method == method else -1
             return sign * test.difference < 0 and sign * test.rank_biserial < 0
     return False
@@ -304,7 +304,7 @@ def _figure(case: _Case, method: str, psnr: float | None, place: Place) -> str:
 
 
 def _picture(case: _Case, method: str, kind: str, place: Place) -> str:
-    """Return one picture; a click, or space where it has the focus, enlarges it (CSS alone)."""
+    """Return one picture. A click or the space key enlarges it (CSS only)."""
     grey = case.done.picture(f"{dose_key(case.dose)}/{method}/{kind}")
     down, across = (int(n) * mm for n, mm in zip(grey.shape, place.pixel_mm, strict=True))
     ring = ""

@@ -1,4 +1,4 @@
-"""What a cohort's page says of lesions lost and foci invented."""
+"""The section of a cohort's page on lost lesions and invented foci."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from petdiff.evaluation.detection.lesion_summary import ALL, FALSE_PER_SCAN, Row
 from petdiff.report.comparison_plots import froc_curves
 
 _EXPLAINED = f"""Each patient was scanned with and without lesions. <em>Missed</em> and
-<em>lost</em> compare methods at {FALSE_PER_SCAN:g} false focus a scan, each at its own threshold;
+<em>lost</em> compare methods at {FALSE_PER_SCAN:g} false focus per scan, each at its own threshold;
 <em>invented</em> counts the foci that neither the true uptake nor the full-dose scan shows, at the
-threshold of full dose. Small: 95 % intervals (bootstrap over patients: too narrow for a few of
-them, and of no width where they do not differ; of <var>n</var> lesions none of which is missed, up
-to 3/<var>n</var> may be)."""
+threshold of full dose. Small: 95 % intervals (bootstrap over patients: too narrow for few
+patients, and of no width if they do not differ; if none of <var>n</var> lesions is missed, the
+rate may be up to 3/<var>n</var>)."""
 _TABLED = {
-    "froc_area": "Sensitivity, mean up to {false:g} false focus a scan",
+    "froc_area": "Sensitivity, mean up to {false:g} false focus per scan",
     "miss_rate": "Lesions missed (%)",
     "lost_rate": "Lesions lost, of those found at full dose (%)",
-    "invented_foci": "Foci invented, a scan",
+    "invented_foci": "Foci invented per scan",
     "hotelling_auc": "AUC of a Hotelling observer, place known",
 }
-_AGAINST_FULL = ("lost_rate", "invented_foci")  # 0 for the full-dose scan by what they mean
+_RELATIVE_TO_FULL = ("lost_rate", "invented_foci")  # 0 for the full-dose scan by definition
 
 Cells = Mapping[tuple[str, Drf], Row]
 
@@ -52,12 +52,12 @@ def _cells(rows: Iterable[Row], metric: str, stratum: str) -> Cells:
 
 
 def _grid(metric: str, title: str, cells: Cells, table: Table) -> str:
-    """Return a table: methods down, doses across; full dose has one value for all."""
+    """Return a table: a row per method, a column per dose; one value for full dose."""
     if not cells:
         return ""
     head = "".join(f"<th>{fraction(dose)}</th>" for dose in table.doses)
     body = []
-    if (FULL_DOSE, 1.0) in cells and metric not in _AGAINST_FULL:
+    if (FULL_DOSE, 1.0) in cells and metric not in _RELATIVE_TO_FULL:
         full = _cell(cells[FULL_DOSE, 1.0], len(table.doses))
         body.append(f"<tr><th scope=row>full dose</th>{full}</tr>")
     for method in table.methods:
@@ -70,13 +70,13 @@ def _grid(metric: str, title: str, cells: Cells, table: Table) -> str:
 
 
 def _strata(rows: Sequence[Row], dose: Drf, table: Table) -> str:
-    """Return a table: sizes and contrasts down, methods across."""
-    here = [row for row in rows if row.metric == "miss_rate" and row.stratum != ALL]
-    names = dict.fromkeys(row.stratum for row in here)
+    """Return a table: a row per size and contrast, a column per method."""
+    missed = [row for row in rows if row.metric == "miss_rate" and row.stratum != ALL]
+    names = dict.fromkeys(row.stratum for row in missed)
     columns = [(FULL_DOSE, 1.0), *((method, dose) for method in table.methods)]
     body = []
     for name in names:
-        cells = _cells(here, "miss_rate", name)
+        cells = _cells(missed, "miss_rate", name)
         lesions = max(row.n for row in cells.values())
         shown = "".join(_cell(cells.get(column)) for column in columns)
         body.append(f"<tr><th scope=row>{escape(name)}</th><td>{lesions}</td>{shown}</tr>")

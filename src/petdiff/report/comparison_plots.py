@@ -1,4 +1,4 @@
-"""The plots of a cohort's page, each an SVG that stands inside the page, without script or font."""
+"""The plots of a cohort's page as SVG elements, without scripts and fonts."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito's colours, told apart by colour-blind readers, black last.
+# Colours of Okabe & Ito, which colour-blind readers can distinguish; black last.
 _COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f6a2a", "#1c2733",
 )  # fmt: skip
 _MEASURED_COLOUR, _INK, _FAINT = "#8a949e", "#1c2733", "#64707c"
-# Metric, label of its axis, and by what its values are multiplied.
+# Metric, label of its axis, factor of its values.
 _TRENDS = (
     ("psnr_db", "PSNR (dB)", 1.0),
     ("lesion_suv_peak_bias", "SUVpeak bias (%)", 100.0),
@@ -37,11 +37,11 @@ _TRENDS = (
 )
 _COUNTS = ("audit_false_alarms", "alarms")  # drawn from zero
 _MAX_POINTS = 600
-_MAX_FALSE_PER_SCAN = 4.0  # foci per scan: how far FROC curves are drawn
+_MAX_FALSE_PER_SCAN = 4.0  # end of the FROC curves
 
 
 class Peak(NamedTuple):
-    """A lesion's SUVpeak: at full dose, and as a method shows it at a dose."""
+    """SUVpeak of a lesion: at full dose, and in the image of a method at a dose."""
 
     method: str
     dose: Drf
@@ -51,9 +51,9 @@ class Peak(NamedTuple):
 
 def trends(table: Table) -> str:
     """Plot the metrics of _TRENDS by dose, scanner and tracer: means over patients."""
-    shown = [m for m in _TRENDS if _says_something(m[0], table)]
+    shown = [m for m in _TRENDS if _has_values(m[0], table)]
     if not shown:
-        return _nothing("No scan has a PSNR, and none a lesion.")
+        return _empty("No scan has a PSNR, and none a lesion.")
     scanners = tuple(dict.fromkeys(c.scanner for c in table.conditions))
     tracers = tuple(dict.fromkeys(c.tracer for c in table.conditions))
     figure = _figure(12.6, 2.9 * len(shown))
@@ -73,8 +73,8 @@ def trends(table: Table) -> str:
     return _svg(figure, "trends")
 
 
-def _says_something(metric: str, table: Table) -> bool:
-    """Return whether there are values of a metric, and of a count one above zero."""
+def _has_values(metric: str, table: Table) -> bool:
+    """Return whether a metric has values; for a count, values above zero."""
     values = table.values[metric]
     known = values[np.isfinite(values)]
     return bool((known > 0).any() if metric in _COUNTS else known.size)
@@ -83,7 +83,7 @@ def _says_something(metric: str, table: Table) -> bool:
 def texture(table: Table) -> str:
     """Plot the perception–distortion plane: PSNR against the distance of noise spectra."""
     if not np.isfinite(table.values["nps_distance"]).any():
-        return _nothing("No liver with room for the cubes in which noise is measured.")
+        return _empty("No liver with room for the cubes in which noise is measured.")
     figure = _figure(7.2, 3.8)
     axes = figure.subplots()
     for method in table.methods:
@@ -102,26 +102,26 @@ def texture(table: Table) -> str:
 
 
 def reliability(table: Table) -> str:
-    """Plot how often the intervals of voxels hold against their level, a line per dose."""
+    """Plot the coverage of voxel intervals against their level, a line per dose."""
     known = [
         method
         for n, method in enumerate(table.methods)
         if np.isfinite(table.values["within_interval_90"][n]).any()
     ]
     if not known:
-        return _nothing("No model of this comparison has calibrated intervals for these scans.")
+        return _empty("No model of this comparison has calibrated intervals for these scans.")
     colour_of = _dose_colours(table.doses)
     figure = _figure(3.1 * len(known) + 0.9, 2.9)
     grid = figure.subplots(1, len(known), sharex=True, sharey=True, squeeze=False)[0]
     for axes, method in zip(grid, known, strict=True):
         axes.plot([40, 100], [40, 100], ":", color=_FAINT, lw=0.8, zorder=0)
         for dose in table.doses:
-            held = [
+            coverage = [
                 100 * _mean(table, f"within_interval_{level}", method, _dose(dose))
                 for level in INTERVAL_LEVELS
             ]
             axes.plot(
-                INTERVAL_LEVELS, held, "o-", ms=3.5, lw=1.2, color=colour_of[dose],
+                INTERVAL_LEVELS, coverage, "o-", ms=3.5, lw=1.2, color=colour_of[dose],
                 label=fraction(dose),
             )  # fmt: skip
         axes.set_title(literal(method), size=8.5, color=_INK)
@@ -136,14 +136,14 @@ def reliability(table: Table) -> str:
 def agreement(peaks: Sequence[Peak], table: Table) -> str:
     """Plot, per method, the change of SUVpeak against its mean (Bland and Altman).
 
-    Bias and limits of agreement stand at the right, dose by dose: the change varies the more, the
-    lower the dose, so limits of all doses together would be those of none. They have no bands: one
-    lesion on several scanners is not several lesions.
+    Bias and limits of agreement are drawn at the right for each dose separately, because the change
+    varies more at lower doses. They have no confidence bands, because one lesion on several
+    scanners is not several independent lesions.
     """
     peaks = [peak for peak in peaks if peak.full > 0]
     methods = [m for m in table.methods if sum(p.method == m for p in peaks) >= 2]
     if not methods:
-        return _nothing("Fewer than two lesions were measured.")
+        return _empty("Fewer than two lesions were measured.")
     levels = in_order({p.dose for p in peaks})
     colour_of = _dose_colours(levels)
     columns = min(len(methods), 5)
@@ -151,19 +151,21 @@ def agreement(peaks: Sequence[Peak], table: Table) -> str:
     figure = _figure(2.52 * columns, 2.6 * rows)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, method in zip(grid, methods, strict=False):
-        mine = [p for p in peaks if p.method == method]
-        every = max(len(mine) // _MAX_POINTS, 1)
+        of_method = [p for p in peaks if p.method == method]
+        every = max(len(of_method) // _MAX_POINTS, 1)
         for place, dose in enumerate(levels):
-            here = [p for p in mine if p.dose == dose]
-            if not here:
+            at_dose = [p for p in of_method if p.dose == dose]
+            if not at_dose:
                 continue
-            full, shown = (np.array([getattr(p, name) for p in here]) for name in ("full", "shown"))
+            full, shown = (
+                np.array([getattr(p, name) for p in at_dose]) for name in ("full", "shown")
+            )
             axes.scatter(
                 ((full + shown) / 2)[::every],
                 (100 * (shown / full - 1))[::every],
                 s=12, lw=0, alpha=0.75, color=colour_of[dose], label=fraction(dose),
             )  # fmt: skip
-            if len(here) >= 2:
+            if len(at_dose) >= 2:
                 at = 0.97 - 0.05 * (len(levels) - 1 - place)
                 _limits(axes, bland_altman(full, shown, percent=True), at, colour_of[dose])
         axes.axhline(0, color=_FAINT, lw=0.7, zorder=0)
@@ -179,11 +181,14 @@ def agreement(peaks: Sequence[Peak], table: Table) -> str:
     return _svg(figure, "agreement")
 
 
-def _limits(axes: Axes, found: Agreement, at: float, colour: NDArray[np.float64]) -> None:
-    """Draw bias and limits of one dose as a bar, `at` a share of the panel's width."""
-    reach = [[found.bias.value - found.lower.value], [found.upper.value - found.bias.value]]
+def _limits(axes: Axes, agreement: Agreement, at: float, colour: NDArray[np.float64]) -> None:
+    """Draw bias and limits of one dose as an error bar; `at` is a share of the panel's width."""
+    reach = [
+        [agreement.bias.value - agreement.lower.value],
+        [agreement.upper.value - agreement.bias.value],
+    ]
     axes.errorbar(
-        [at], [found.bias.value], yerr=reach, fmt="o", ms=3, lw=1.2, capsize=1.8, color=colour,
+        [at], [agreement.bias.value], yerr=reach, fmt="o", ms=3, lw=1.2, capsize=1.8, color=colour,
         transform=axes.get_yaxis_transform(),
     )  # fmt: skip
 
@@ -205,12 +210,12 @@ def froc_curves(readings: Sequence[Reading], table: Table) -> str:
     for axes, dose in zip(grid, doses, strict=False):
         for method in (FULL_DOSE, *table.methods):
             at = 1.0 if method == FULL_DOSE else dose
-            mine = [r for r in readings if r.method == method and r.dose == at]
-            if not any(len(reading.lesions) for reading in mine):
+            of_method = [r for r in readings if r.method == method and r.dose == at]
+            if not any(len(reading.lesions) for reading in of_method):
                 continue
-            curve = froc([r.lesions for r in mine], [r.false for r in mine])
+            curve = froc([r.lesions for r in of_method], [r.false for r in of_method])
             full = method == FULL_DOSE
-            # The last point's sensitivity stays, however many false foci more are let in.
+            # Beyond the last point the sensitivity is constant.
             end = max(_MAX_FALSE_PER_SCAN, float(curve.false_per_scan[-1]))
             axes.step(
                 np.append(curve.false_per_scan, end),
@@ -251,7 +256,7 @@ def _dots(
     groups: Sequence[str],
     group_of: Callable[[Condition], str],
 ) -> None:
-    """Draw methods side by side in each group; names are no scale, so there are no lines."""
+    """Draw methods side by side in each group, without lines, because groups have no order."""
     offsets = np.linspace(-0.3, 0.3, len(table.methods)) if len(table.methods) > 1 else [0.0]
     for offset, method in zip(offsets, table.methods, strict=True):
         values = [scale * _mean(table, metric, method, _in(group_of, group)) for group in groups]
@@ -285,7 +290,7 @@ def _colour(table: Table, method: str) -> str:
 
 
 def _plain_log(axes: Axes) -> None:
-    """Set a logarithmic x axis with 1, 2, 5 … written out."""
+    """Set a logarithmic x axis with tick labels 1, 2, 5 …."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     axes.set_xscale("log")
@@ -307,15 +312,15 @@ def _legend(figure: Figure, axes: Axes) -> None:
     )
 
 
-def _nothing(why: str) -> str:
+def _empty(why: str) -> str:
     return f'<p class="faint">{why}</p>'
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """Return the figure as an element of a page, with ids of its own and words as text."""
+    """Return the figure as an SVG element with unique ids and text as text."""
     import matplotlib
 
-    look: dict[str, str | float] = {
+    style: dict[str, str | float] = {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
         "font.family": "sans-serif",
@@ -328,9 +333,9 @@ def _svg(figure: Figure, name: str) -> str:
         axes.xaxis.label.set(size=8.5, color=_INK)
         axes.yaxis.label.set(size=8.5, color=_INK)
     file = io.StringIO()
-    with matplotlib.rc_context(look):  # type: ignore[arg-type]
-        unsaid = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(file, format="svg", metadata=unsaid)
+    with matplotlib.rc_context(style):  # type: ignore[arg-type]
+        without = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(file, format="svg", metadata=without)
     text = file.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r'(\bid="|url\(#|xlink:href="#)', rf"\g<1>{name}-", text)

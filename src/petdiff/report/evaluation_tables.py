@@ -1,4 +1,4 @@
-"""What `petdiff evaluate` shows a person: the whole image, lesions, organs, a column a scan."""
+"""The tables that `petdiff evaluate` prints: whole image, lesions and organs, by scan."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _MAX_LINES = 12
 
 
 def tables(results: Mapping[str, Sequence[Row]]) -> str:
-    """Return the tables of all scans but the reference, in words and columns."""
-    found = {n: {(r.metric, r.region): r.value for r in rows} for n, rows in results.items()}
-    reference = found.pop("reference")
-    scans = list(found.values())
+    """Return the tables of all scans except the reference as text."""
+    figures = {n: {(r.metric, r.region): r.value for r in rows} for n, rows in results.items()}
+    reference = figures.pop("reference")
+    scans = list(figures.values())
     keys = [key for metric in _WHOLE for key in scans[0] if key[0] == metric]
     whole = [
         (metric if region in _IMAGE else f"{metric}, {region}", *_cells(scans, metric, region))
         for metric, region in keys
     ]
-    blocks = [_block(("", *found), whole)]
+    blocks = [_block(("", *figures), whole)]
     lesions = [region for metric, region in scans[0] if metric == "suv_peak"]
     organs = [region for metric, region in scans[0] if metric == "volume_ml"]
     organs.sort(key=lambda region: -_activity(reference, region))
@@ -46,11 +46,11 @@ def tables(results: Mapping[str, Sequence[Row]]) -> str:
         ("lesions, bias in %", lesions, ("suv_mean", "suv_max", "suv_peak")),
         ("organs, bias in %", organs, ("suv_mean", "suv_max")),
     ):
-        head = (title, *(f"{scan} {m.removeprefix('suv_')}" for scan in found for m in metrics))
+        head = (title, *(f"{scan} {m.removeprefix('suv_')}" for scan in figures for m in metrics))
         lines = [(region, *_biases(scans, region, metrics)) for region in regions[:_MAX_LINES]]
         if lines:
-            left = len(regions) - len(lines)
-            blocks.append(_block(head, lines) + (f"\n{left} more in metrics.csv" if left else ""))
+            more = len(regions) - len(lines)
+            blocks.append(_block(head, lines) + (f"\n{more} more in metrics.csv" if more else ""))
     return "\n\n".join(blocks)
 
 

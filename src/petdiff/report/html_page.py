@@ -1,4 +1,4 @@
-"""What all pages share: files of this folder, the head with what a page may load, the header."""
+"""The common parts of all pages: templates, the head with its security policy, the header."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from string import Template
 from petdiff import __version__
 
 FOLDER = resources.files("petdiff") / "report"
-# Nothing is loaded and no script runs; pictures lie in the page.
+# Nothing is loaded and no script runs; pictures are in the page.
 SELF_CONTAINED = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _ICON = '<link rel="icon" href="data:,">\n'
 
 
 def part(name: str) -> str:
-    """Return the text of a file of this folder, by its path from it."""
+    """Return the text of a file of this folder, by its relative path."""
     return FOLDER.joinpath(name).read_text(encoding="utf-8")
 
 
 def written_now() -> str:
-    """Return the time of writing, as pages show it."""
+    """Return the present time as shown on pages."""
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M UTC}"
 
 
 def header(name: str, run: str, about: str, *, petdiff: str = __version__) -> str:
-    """Return the header of a page: its name, what ran, and about it when it was written.
+    """Return the header of a page.
 
-    All are HTML. petdiff  version that wrote the results
+    name, run, about  HTML: name of the page, model and settings, grid and date
+    petdiff           version that wrote the results
     """
     return _filled("header.html", name=name, run=run, about=about, petdiff=petdiff)
 
@@ -42,7 +43,7 @@ def write_html(
     policy: str = SELF_CONTAINED,
     **content: str,
 ) -> None:
-    """Write a page: a template of this folder, filled with the head and its content.
+    """Write a page: a template of this folder with head and content.
 
     title, content  HTML
     policy          Content-Security-Policy: what the page may load

@@ -1,4 +1,4 @@
-"""index.html: one page of many scans, with a picture of each that leads to its own page."""
+"""Write index.html: an overview of many scans, with a picture of each and a link to its page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from petdiff.report.html_page import part, write_html, written_now
 from petdiff.terminal import one_line
 from petdiff.units import counted
 
-# The pictures are files beside the page.
+# The pictures are separate files.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' file:"
 
 Status = Literal["denoised", "refused", "failed", "waiting"]
@@ -25,16 +25,16 @@ _NO_RESULT_FIRST: tuple[Status, ...] = ("failed", "refused", "waiting", "denoise
 
 
 class IndexEntry(BaseModel):
-    """What the page shows of one scan.
+    """The content of the page for one scan.
 
     scan           its name
     status         denoised; refused: the input cannot be used; failed: an error while running;
                    waiting: not yet begun
     reason         why it was refused or has failed
-    seconds        that it took
+    seconds        computing time
     change         of the whole scan's activity, denoised / measured - 1
-    warnings       a sentence for all that is unusual
-    page, picture  their paths from the page's folder; None where they could not be made
+    warnings       one sentence for each unusual fact
+    page, picture  paths relative to the page's folder; None if they do not exist
     """
 
     model_config = ConfigDict(frozen=True)
@@ -80,12 +80,12 @@ def _scan(entry: IndexEntry) -> str:
     head = f"<summary>{counted(len(entry.warnings), 'warning')}</summary>"
     listed = f"<details>{head}<ul>{notes}</ul></details>" if notes else ""
     return (
-        f'<article class="{entry.status}">{picture}<h2>{name}</h2><p>{escape(_told(entry))}</p>'
+        f'<article class="{entry.status}">{picture}<h2>{name}</h2><p>{escape(_summary(entry))}</p>'
         f"{listed}</article>"
     )
 
 
-def _told(entry: IndexEntry) -> str:
+def _summary(entry: IndexEntry) -> str:
     if entry.status != "denoised":
         return f"{entry.status}: {one_line(entry.reason)}" if entry.reason else entry.status
     change = "" if entry.change is None else f" · activity {entry.change:+z.2%}"

@@ -1,4 +1,4 @@
-"""measures.html: the figures of regions with their intervals, and where the regions lie."""
+"""Write measures.html: the figures of regions with their intervals, and their positions."""
 
 from __future__ import annotations
 
@@ -21,36 +21,38 @@ from petdiff.units import significant
 _BAR, _HALF, _EDGE = 300, 9, 8  # length, half height and margin of a bar, in its own units
 _INTERVAL, _MEASURED, _DENOISED = "#9db8d4", "#7a8794", MARK
 _EXPLAINED = (
-    "Rings in the coronal projections are as wide as balls of the regions' volumes. In the "
+    "Rings in the coronal projections have the diameter of spheres of the regions' volumes. In the "
     "table: grey ring: measured. Blue dot: denoised. Bar: the interval in which the figure of the "
-    "full-dose scan is expected. Each line has a scale of its own."
+    "full-dose scan is expected. Each row has its own scale."
 )
 
 
 def write_measures_page(
     path: Path,
-    found: Measurement,
+    measurement: Measurement,
     measured: PETImage,
     denoised: PETImage,
     *,
     name: str,
     title: str,
 ) -> None:
-    """Write a measurement as one page that opens without a network and runs no script.
+    """Write a measurement as one page without network and scripts.
 
-    name, title  of the run: nothing that could name a patient
+    name, title  of the run, without patient data
     """
-    level = "" if found.level is None else f"{100 * found.level:g} % interval"
+    level = "" if measurement.level is None else f"{100 * measurement.level:g} % interval"
     shown = escape(one_line(name))
     top = display_window(coronal_projection(denoised), denoised)
-    rings = [_ring(region) for region in found.regions]
+    rings = [_ring(region) for region in measurement.regions]
     write_html(
         path,
         "measures.html",
         title=shown,
         style=part("viewer/page.css") + part("measures.css"),
         header=header(shown, escape(one_line(title)), written_now()),
-        notices="\n".join(f"<li>{escape(one)}</li>" for one in (*reasons(found), *found.notes)),
+        notices="\n".join(
+            f"<li>{escape(one)}</li>" for one in (*reasons(measurement), *measurement.notes)
+        ),
         places="\n".join(
             grey_projection(caption, scan, top, rings)
             for caption, scan in (("measured", measured), ("denoised", denoised))
@@ -58,17 +60,21 @@ def write_measures_page(
         explained=_EXPLAINED,
         level=escape(level),
         rows="\n".join(
-            line for n, one in enumerate(found.regions, 1) for line in _region(n, one, found.unit)
+            line
+            for n, one in enumerate(measurement.regions, 1)
+            for line in _region(n, one, measurement.unit)
         ),
     )
 
 
 def _region(n: int, one: MeasuredRegion, unit: str) -> Iterator[str]:
     x, y, z = one.centre_mm
-    of = f"{one.kind}, {significant(one.volume_ml, 3)} ml at {x:z.0f}, {y:z.0f}, {z:z.0f} mm (RAS+)"
+    details = (
+        f"{one.kind}, {significant(one.volume_ml, 3)} ml at {x:z.0f}, {y:z.0f}, {z:z.0f} mm (RAS+)"
+    )
     yield (
         f'<tr class="region"><th colspan=6>{n} · {escape(one_line(one.name))} '
-        f'<span class="faint">{escape(of)}</span></th></tr>'
+        f'<span class="faint">{escape(details)}</span></th></tr>'
     )
     for figure in one.figures:
         if figure.denoised is None:
@@ -85,7 +91,7 @@ def _region(n: int, one: MeasuredRegion, unit: str) -> Iterator[str]:
 
 
 def _bar(figure: MeasuredFigure) -> str:
-    """Return the interval as a bar, with both figures as dots; "" without interval."""
+    """Return the interval as a bar with both figures as dots; "" without an interval."""
     if figure.lower is None:
         return ""
     values = [figure.measured, figure.denoised, figure.lower, figure.upper]
@@ -119,6 +125,6 @@ def _bar(figure: MeasuredFigure) -> str:
 
 
 def _ring(one: MeasuredRegion) -> Ring:
-    """Return a ring about a region, as wide as a ball of its volume."""
+    """Return a ring around a region, with the diameter of a sphere of its volume."""
     radius_mm = (3 * one.volume_ml * 1000 / (4 * np.pi)) ** (1 / 3)
     return Ring(one.name, one.centre_mm, float(radius_mm))

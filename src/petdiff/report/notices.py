@@ -1,4 +1,4 @@
-"""What a reader of a run must know before trusting it, from its record."""
+"""Notices for the reader of a run: unusual facts and limits, from its record."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from petdiff.units import counted
 from petdiff.volume.activity import ActivityChange
 
 _NOTABLE_CHANGE = 0.02
-_NOTABLE_ERRORS = 4.0  # standard errors that a change must exceed: noise alone makes smaller ones
-_NOTABLE_VOLUME_ML = 10.0  # a smaller region's activity changes with the noise that is taken away
+_NOTABLE_ERRORS = 4.0  # in standard errors; smaller changes may be noise
+_NOTABLE_VOLUME_ML = 10.0  # in smaller regions the removal of noise changes the activity
 _AIR_SUV = 0.1  # regions below it are air and noise
 
 
 def notices(record: RunRecord) -> list[str]:
-    """Return a sentence for all that is unusual or limited in a run, the gravest first."""
+    """Return one sentence for each unusual fact or limit of a run, the most severe first."""
     scan, run = record.input, record.denoising
     header = [f"Header: {warning}" for warning in (*scan.suv.warnings, *scan.warnings)]
     activity, frames = activity_notices(record.activity), _frames(run.frames)
     audit = [f"{notice} The places are listed below." for notice in audit_notices(record.audit)]
-    gravest = [*alarm_notices(record.alarm), *audit, *activity]
-    return [*gravest, *frames, *_unit(scan), *header, *_grid(scan, run), *_model(run.model)]
+    severe = [*alarm_notices(record.alarm), *audit, *activity]
+    return [*severe, *frames, *_unit(scan), *header, *_grid(scan, run), *_model(run.model)]
 
 
 def alarm_notices(alarm: AlarmRecord | None) -> list[str]:
-    """Say that the scan is unlike those that the model knows."""
+    """Return a notice if the alarm for unusual scans was raised."""
     return [f"This scan is {alarm.sentence}."] if alarm is not None and alarm.alarm else []
 
 
 def audit_notices(audit: AuditRecord | None) -> list[str]:
-    """Say that the result contradicts the measured scan."""
+    """Return a notice if the result contradicts the measured scan."""
     if audit is None or not (audit.found.get("fabrication") or audit.found.get("omission")):
         return []
     return [f"Audit: the result {audit.verdict}."]
 
 
 def _unit(scan: ScanFacts) -> list[str]:
-    """Say that values are not SUV, and why."""
+    """Return a notice if values are not SUV, with the reason."""
     if scan.values_in == "SUV":
         return []
     return [f"All values are in {scan.values_in}, not in SUV: {scan.suv.reason}."]
 
 
 def _frames(rows: Sequence[FrameRecord]) -> list[str]:
-    """Say what is shown of a scan of frames, which are empty and which changed their activity."""
+    """Return notices about frames: what is shown, empty frames, changes of activity."""
     if not rows:
         return []
     found = [
@@ -57,7 +57,7 @@ def _frames(rows: Sequence[FrameRecord]) -> list[str]:
     ]
     empty = [str(row.frame) for row in rows if row.unchanged]
     if empty:
-        found.append(f"No activity, so left as they were: frame {', '.join(empty)}.")
+        found.append(f"Not changed, because there is no activity: frame {', '.join(empty)}.")
     changed = [
         f"{row.frame} ({row.relative_change:+.1%})"
         for row in rows
@@ -71,7 +71,7 @@ def _frames(rows: Sequence[FrameRecord]) -> list[str]:
 
 
 def activity_notices(activity: ActivityChange) -> list[str]:
-    """Return which changes of activity are large, and larger than noise makes them."""
+    """Return notices about changes of activity that are large and not explained by noise."""
     limit = f"more than the {_NOTABLE_CHANGE:.0%} that are expected"
     found = []
     whole = activity.relative_change
@@ -92,12 +92,12 @@ def activity_notices(activity: ActivityChange) -> list[str]:
 
 
 def _grid(scan: ScanFacts, run: DenoisingRecord) -> list[str]:
-    own, worked = scan.spacing_mm, run.working_voxel_mm
-    if all(abs(a - b) <= 0.01 * a for a, b in zip(sorted(own), sorted(worked), strict=True)):
+    stored, working = scan.spacing_mm, run.working_voxel_mm
+    if all(abs(a - b) <= 0.01 * a for a, b in zip(sorted(stored), sorted(working), strict=True)):
         return []
     return [
-        f"Denoised on voxels of {millimetres(worked)} and resampled from and to the scan's own "
-        f"{millimetres(own)}."
+        f"Denoised on voxels of {millimetres(working)} and resampled from and to the scan's own "
+        f"{millimetres(stored)}."
     ]
 
 
@@ -107,12 +107,12 @@ def _model(model: ModelUsed) -> list[str]:
     if training.is_simulated and not found:
         found.append("The model was trained on simulated scans only; for research only.")
     elif not training.data:
-        found.append("The model does not say what it was trained on; for research only.")
+        found.append("The model card does not state the training data; for research only.")
     if "NC" in model.licence.upper().split("-"):
         found.append(f"The model's licence, {model.licence}, forbids commercial use.")
     return found
 
 
 def millimetres(sizes: Sequence[float]) -> str:
-    """Return a voxel size for a person."""
+    """Return a voxel size as text."""
     return " × ".join(f"{size:.4g}" for size in sizes) + " mm"

@@ -1,8 +1,8 @@
-"""Volumes small enough to travel inside a web page, and how coarse that made them.
+"""Compress volumes for a web page.
 
-The box of the body is kept, turned so that the axes run to the patient's right, front and head, and
-rounded to whole steps of SUV in int16, deflated. Where that is too much for the page the steps grow
-first, up to a twentieth of an SUV, and then the voxels, averaged two by two by two.
+The bounding box of the body is cropped, reoriented to RAS, rounded to int16 steps of SUV and
+deflated. If this is too large for the page, first the steps are increased, up to SUV 0.05, and then
+voxels are averaged, 2 × 2 × 2 and more.
 """
 
 from __future__ import annotations
@@ -21,24 +21,33 @@ from petdiff.volume.orientation import to_ras
 from petdiff.volume.regions import Box, Spacing, body_box
 
 Volume = NDArray[np.float32]
-_FINEST = 1000  # steps below the scan's maximum, at least; and SUV 0.01 for a scan that has more
+_MIN_STEPS = 1000  # between 0 and the scan's maximum
 _USUAL_STEP_SUV = 0.01
 _INT16 = 32767
-_COARSER = ((1, 1), (1, 2), (1, 5), (2, 1), (2, 2), (2, 5), (3, 5), (4, 5))  # (voxels, times step)
-_SAMPLED = 8  # every so many slices are packed to foretell the size of all
-_LEVEL = 1  # of ISA-L, which takes a twentieth of zlib's time for 8 % more bytes
+_COARSENESS = (
+    (1, 1),
+    (1, 2),
+    (1, 5),
+    (2, 1),
+    (2, 2),
+    (2, 5),
+    (3, 5),
+    (4, 5),
+)  # (voxels per side, factor of the step)
+_SAMPLED = 8  # one of so many layers is compressed to estimate the size
+_LEVEL = 1  # of ISA-L, which is twenty times as fast as zlib for 8 % more bytes
 
 
 @dataclass(frozen=True)
 class Packed:
     """Volumes on one grid, ready for a page.
 
-    volumes     by name: base64 of deflated int16 [x, y, z], x fastest, all low bytes before all
-                high ones, which packs a fifth smaller; value = int16 · step
+    volumes     by name: base64 of deflated int16 [x, y, z], x fastest, first all low bytes and then
+                all high ones, which compresses better; value = int16 · step
     shape       voxels to the right, front and head
-    spacing_mm  of these voxels
-    step    of the rounding, so that a value is the file's within half of it
-    block       voxels of the file, a side, that one of these is the mean of
+    spacing_mm  size of these voxels
+    step        of the rounding: a value differs from the file by at most half a step
+    block       each voxel is the mean of block × block × block voxels of the file
     to_file     voxel of the page → voxel index in the file: float64 [3, 4]
     to_mm       voxel index in the file → mm, RAS+: the image's affine
     """
@@ -52,7 +61,7 @@ class Packed:
     to_mm: NDArray[np.float64]
 
     def geometry(self) -> dict[str, object]:
-        """Return all but the volumes, JSON-able."""
+        """Return all fields except the volumes, for JSON."""
         return {
             "shape": list(self.shape),
             "spacing_mm": list(self.spacing_mm),
@@ -66,17 +75,17 @@ class Packed:
 def pack(volumes: Mapping[str, Volume], grid: PETImage, budget_bytes: int) -> Packed:
     """Pack volumes [i, j, k] in SUV on the grid of `grid` into about `budget_bytes` of base64.
 
-    The body, whose box is kept, is looked for in `grid`.
+    The bounding box of the body is found in `grid`.
     """
     body = to_ras(grid.values, grid.affine)
     box = body_box(body.volume, body.spacing_mm)
-    kept = {name: to_ras(volume, grid.affine).volume[box] for name, volume in volumes.items()}
-    finest = finest_step(max(float(np.abs(volume).max()) for volume in kept.values()))
-    for block, times in _COARSER:
+    cropped = {name: to_ras(volume, grid.affine).volume[box] for name, volume in volumes.items()}
+    finest = finest_step(max(float(np.abs(volume).max()) for volume in cropped.values()))
+    for block, times in _COARSENESS:
         step = finest * times
-        if _foretold_bytes(kept, block, step) <= budget_bytes:
+        if _estimated_bytes(cropped, block, step) <= budget_bytes:
             break
-    blocks = {name: _averaged(volume, block) for name, volume in kept.items()}
+    blocks = {name: _averaged(volume, block) for name, volume in cropped.items()}
     with ThreadPoolExecutor() as pool:  # numpy and ISA-L release Python's lock
         texts = list(pool.map(lambda volume: _text(_quantised(volume, step)), blocks.values()))
     x, y, z = next(iter(blocks.values())).shape
@@ -95,18 +104,18 @@ def pack(volumes: Mapping[str, Volume], grid: PETImage, budget_bytes: int) -> Pa
 def finest_step(largest_suv: float) -> float:
     """Return the step (1, 2 or 5 times a power of ten) that fits `largest_suv` into an int16.
 
-    It is SUV 0.01, unless the scan is so hot that it must be, or so faint that it should be, other.
+    It is SUV 0.01, except for scans with very high or very low values.
     """
     if largest_suv <= 0:
         return _USUAL_STEP_SUV
-    wanted = max(min(_USUAL_STEP_SUV, largest_suv / _FINEST), largest_suv / _INT16)
-    scale = 10.0 ** np.floor(np.log10(wanted))
-    times = next(times for times in (1, 2, 5, 10) if times >= wanted / scale * (1 - 1e-9))
+    step = max(min(_USUAL_STEP_SUV, largest_suv / _MIN_STEPS), largest_suv / _INT16)
+    scale = 10.0 ** np.floor(np.log10(step))
+    times = next(times for times in (1, 2, 5, 10) if times >= step / scale * (1 - 1e-9))
     return float(f"{times * scale:.1g}")
 
 
-def _foretold_bytes(volumes: Mapping[str, Volume], block: int, step: float) -> float:
-    """Return length of the base64 of all volumes, from every eighth layer of blocks."""
+def _estimated_bytes(volumes: Mapping[str, Volume], block: int, step: float) -> float:
+    """Return the estimated length of the base64 of all volumes."""
     total = 0.0
     for volume in volumes.values():
         layers = max(volume.shape[2] // block, 1)
@@ -120,7 +129,7 @@ def _foretold_bytes(volumes: Mapping[str, Volume], block: int, step: float) -> f
 
 
 def _averaged(volume: Volume, block: int) -> Volume:
-    """Return means of cubes of `block` voxels; what fills no cube at the far ends is left out."""
+    """Return means of cubes of `block` voxels; incomplete cubes at the ends are left out."""
     if block == 1:
         return volume
     n = [max(size // block, 1) for size in volume.shape]
@@ -147,7 +156,7 @@ def _text(steps: NDArray[np.int16]) -> str:
 def _to_file(
     orientation: NDArray[np.float64], shape: tuple[int, ...], box: Box, block: int
 ) -> NDArray[np.float64]:
-    """Return the map from a packed voxel to its index in the file; a block counts as its middle."""
+    """Return the map from a packed voxel to the index of its block's centre in the file."""
     to_file: NDArray[np.float64] = np.zeros((3, 4))
     for source, (target, sign) in enumerate(orientation):
         first = box[int(target)].start + (block - 1) / 2

@@ -1,7 +1,7 @@
-"""report.html: a run as one file that opens in a browser, without a network.
+"""Write report.html: a run as one web page that needs no network.
 
-Measured, denoised, difference and spread side by side in a viewer with one crosshair, what is off
-about the run, and its record as a table. A page made without the viewer shows projections only.
+The page shows the measured and the denoised scan, their difference and the uncertainty in a viewer,
+notices about the run, and its record as a table. Without the viewer it shows projections only.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ def write_page(
     """Write a run as one web page.
 
     measured, denoised  on one grid
-    spread              standard deviation in their unit [i, j, k] where several samples were drawn
+    spread              standard deviation in their unit [i, j, k], if several samples were drawn
     name, title         the scan's file name; model, steps and seed
-    record              of which nothing that could name a patient is shown
-    picture             the PNG of projections, shown where there is no viewer and in print
+    record              of the run; patient data are not shown
+    picture             PNG of projections, shown without the viewer and in print
     """
     viewer = viewer_part(measured, denoised, spread)
-    warnings = notices(record) + ([] if viewer.is_there else [WITHOUT_VIEWER])
+    warnings = notices(record) + ([] if viewer.exists else [WITHOUT_VIEWER])
     shown = escape(one_line(name))
     grid = escape(_grid(record.input.shape, record.input.spacing_mm))
     write_html(
@@ -66,15 +66,15 @@ def write_page(
         picture=base64.b64encode(picture.read_bytes() if picture.is_file() else b"").decode(),
         record=_table(record_rows(record)),
         activity=_activity_table(record.activity),
-        audit=audit_section(record.audit, viewer=viewer.is_there),
+        audit=audit_section(record.audit, viewer=viewer.exists),
         **viewer.content,
     )
 
 
 def record_rows(record: RunRecord) -> list[tuple[str, str]]:
-    """Return the record for a person: what ran, on what, how SUV was got and how long it took.
+    """Return the record as rows of a table: model, settings, scan, SUV rule, times.
 
-    Left out: the folder the scan lay in, series UID and description, dates, weight and dose.
+    Left out: the folder of the scan, series UID and description, dates, weight and dose.
     """
     scan, run = record.input, record.denoising
     model, suv = run.model, scan.suv
@@ -84,12 +84,12 @@ def record_rows(record: RunRecord) -> list[tuple[str, str]]:
         ("weights, SHA-256", model.sha256),
         ("method and licence", f"{model.method}; {model.licence}"),
         ("trained on", trained_on(model.training).sentence),
-        ("asked", f"{calls}, seed {run.seed}"),
+        ("settings", f"{calls}, seed {run.seed}"),
         ("interval", _interval(record.options.interval)),
         ("device", f"{run.device}; {run.precision}"),
         ("alarm", "" if record.alarm is None else record.alarm.sentence),
         ("audit", "" if record.audit is None else record.audit.verdict),
-        ("worked on", _grid(run.working_shape, run.working_voxel_mm)),
+        ("working grid", _grid(run.working_shape, run.working_voxel_mm)),
         ("stored unit", scan.unit),
         ("SUV rule" if suv.rule else "no SUV", _suv_rule(suv)),
         ("SUV per stored value", _factor(suv.factor)),
@@ -124,7 +124,7 @@ def _factor(factor: float | Sequence[float] | None) -> str:
 
 def _memory(peak: PeakMemory) -> str:
     known = {"main": peak.main, "cuda": peak.cuda}
-    return ", ".join(f"{where} {held / 2**30:.1f} GiB" for where, held in known.items() if held)
+    return ", ".join(f"{where} {size / 2**30:.1f} GiB" for where, size in known.items() if size)
 
 
 def _table(rows: Iterable[tuple[str, str]]) -> str:

@@ -1,7 +1,7 @@
-"""preview.png: what was measured, what came out, what changed and how sure it is, at one glance.
+"""Write preview.png: measured scan, denoised scan, change and uncertainty.
 
-Maximum-intensity projections as readers of PET know them: inverted grey, patient's right on the
-left, true proportions, the SUV window stated.
+The scans are shown as maximum-intensity projections in inverted grey, with the patient's right on
+the left, true proportions and the SUV window.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUV_WINDOWS = (5.0, 10.0, 20.0)
-_MIDDLE_GREY = 2.5  # end of the grey scale over what a quarter of the body's rays exceed
+_WINDOW_FACTOR = 2.5  # end of the grey scale over the third quartile of the body's rays
 Picture = NDArray[np.float32]
-_CORONAL, _SAGITTAL = 1, 0  # the RAS axis that a projection looks along
+_CORONAL, _SAGITTAL = 1, 0  # RAS axis of the projection
 _WIDEST_IN, _HIGHEST_IN, _DPI = 12.5, 6.4, 160
 _GAP_IN, _HEAD_IN, _FOOT_IN = 0.14, 0.9, 0.8
 _VIEW_GAP_MM = 8.0
 _CHANGE_LIMIT_PERCENT = 10.0
 _CHANGE_SMOOTHING_MM = 5.0  # standard deviation
-_FAINTEST_SUV, _HOTTEST_SUV = 2.0, 40.0  # hottest and ordinary rays of a body lie between these
+_FAINTEST_SUV, _HOTTEST_SUV = 2.0, 40.0  # range of the projection of a body
 _INK, _FAINT = "#1c2733", "#7a8794"
-CHANGE = ("#0b3c78", "#4f93c8", "#ffffff", "#e07b5f", "#8c1420")  # less, none, more
-_LONGEST_TEXT = 160  # characters of a title or note
+CHANGE = ("#0b3c78", "#4f93c8", "#ffffff", "#e07b5f", "#8c1420")  # colours for less, equal, more
+_MAX_CHARACTERS = 160  # of a title or note
 _RESEARCH = "For research, not a medical device"
 
 
 @dataclass(frozen=True)
 class _View:
-    """One projection, rows from the head down."""
+    """One projection; the first row is at the head."""
 
     picture: Picture
     height_mm: float
@@ -51,7 +51,7 @@ class _View:
 
 @dataclass(frozen=True)
 class _Panel:
-    """Views side by side that share a caption, colours (a map's name or its stops) and a bar."""
+    """Views with one caption, colour map (a name or a list of colours) and colour bar."""
 
     caption: str
     views: list[_View]
@@ -76,7 +76,7 @@ def write_preview(
     """Draw the projections of a scan before and after denoising as a PNG.
 
     measured, denoised  on one grid
-    spread              standard deviation in their unit [i, j, k] where several samples were drawn
+    spread              standard deviation in their unit [i, j, k], if several samples were drawn
     title, note         model, steps and seed; a second, fainter line
     """
     ras = to_ras(denoised.values, denoised.affine)
@@ -102,7 +102,7 @@ def write_preview(
 
 
 def write_scans(path: Path, scans: Mapping[str, PETImage], *, title: str, note: str = "") -> None:
-    """Draw coronal projections of scans on one grid side by side, by caption, in one window."""
+    """Draw coronal projections of scans on one grid side by side, with one grey scale."""
     first = next(iter(scans.values()))
     ras = to_ras(first.values, first.affine)
     spacing_mm = ras.spacing_mm
@@ -120,15 +120,15 @@ def write_scans(path: Path, scans: Mapping[str, PETImage], *, title: str, note: 
 
 
 def literal(text: str) -> str:
-    """Return text that matplotlib draws as it is: no formulas, no control characters, one line."""
+    """Return text for matplotlib without formulas and control characters, in one line."""
     shown = one_line(text)
-    if len(shown) > _LONGEST_TEXT:
-        shown = f"{shown[: _LONGEST_TEXT // 2]} … {shown[-_LONGEST_TEXT // 2 :]}"
+    if len(shown) > _MAX_CHARACTERS:
+        shown = f"{shown[: _MAX_CHARACTERS // 2]} … {shown[-_MAX_CHARACTERS // 2 :]}"
     return shown.replace("$", r"\$")
 
 
 def coronal_projection(image: PETImage) -> Picture:
-    """Return the largest value on each ray from front to back, of the body's box."""
+    """Return the coronal maximum-intensity projection of the body's bounding box."""
     ras = to_ras(image.values, image.affine)
     projection: Picture = ras.volume[body_box(ras.volume, ras.spacing_mm)].max(axis=_CORONAL)
     return projection
@@ -137,28 +137,28 @@ def coronal_projection(image: PETImage) -> Picture:
 def display_window(projection: Picture, image: PETImage) -> float:
     """Return the upper end of the grey scale for a projection of `image`, in its own unit.
 
-    It follows the values as that for SUV does, without its three choices.
+    For SUV it is `suv_window`; for other units it is computed from the values.
     """
     if image.in_suv:
         return suv_window(projection)
-    return round_up(_MIDDLE_GREY * _ordinary(projection))
+    return round_up(_WINDOW_FACTOR * _third_quartile(projection))
 
 
 def suv_window(projection: Picture) -> float:
-    """Return the upper end of the grey scale in SUV: 5, 10 or 20, as whole bodies are read.
+    """Return the upper end of the grey scale in SUV: 5, 10 or 20, the usual windows.
 
-    Of the three the nearest to 2.5 times what a quarter of the body's rays exceed: torso and liver
-    then lie in the middle greys, whatever the bladder or the brain take up. Values that are far
-    from those of a body, as counts of a phantom are, get a window of their own.
+    The nearest to 2.5 times the third quartile of the body's rays is chosen, so that torso and
+    liver are medium grey, independent of bladder and brain. For values unlike those of a body, such
+    as a phantom's, the window is derived from the maximum.
     """
-    ordinary, hottest = _ordinary(projection), float(np.quantile(projection, 0.995))
-    if hottest < _FAINTEST_SUV or ordinary > _HOTTEST_SUV:
+    quartile, hottest = _third_quartile(projection), float(np.quantile(projection, 0.995))
+    if hottest < _FAINTEST_SUV or quartile > _HOTTEST_SUV:
         return round_up(hottest)
-    return min(SUV_WINDOWS, key=lambda top: abs(np.log(top / max(_MIDDLE_GREY * ordinary, 1.0))))
+    return min(SUV_WINDOWS, key=lambda top: abs(np.log(top / max(_WINDOW_FACTOR * quartile, 1.0))))
 
 
-def _ordinary(projection: Picture) -> float:
-    """Return what a quarter of the body's rays exceed."""
+def _third_quartile(projection: Picture) -> float:
+    """Return the third quartile of the body's rays."""
     body = projection[projection > 0.12 * typical_uptake(projection)]
     return float(np.quantile(body, 0.75)) if body.size else 0.0
 
@@ -174,10 +174,10 @@ def _spread(views: list[_View], unit: str) -> _Panel:
 
 
 def _ray_change(before: Picture, after: Picture, spacing_mm: Spacing) -> Picture:
-    """Return by how many per cent the mean on each ray from front to back has changed, [x, z].
+    """Return the relative change in per cent of the mean on each ray from front to back, [x, z].
 
-    A mean keeps what is regional and lets the removed noise cancel. Means are smoothed across the
-    rays, for the same reason; rays that pass the body have no change.
+    Means over rays are smoothed, so that noise cancels and regional changes remain. Rays outside
+    the body have no change.
     """
     sigmas = [_CHANGE_SMOOTHING_MM / spacing_mm[axis] for axis in (0, 2)]
     old, new = (smoothed(v.mean(axis=_CORONAL)[None], [0, *sigmas])[0] for v in (before, after))
@@ -188,14 +188,14 @@ def _ray_change(before: Picture, after: Picture, spacing_mm: Spacing) -> Picture
 
 
 def _view(projection: Picture, axis: int, spacing_mm: Spacing) -> _View:
-    """Turn [x or y, z] into rows from the head down, right or front at the viewer's left."""
+    """Convert [x or y, z] to rows from the head down, with right or front on the left."""
     picture = projection[::-1, ::-1].T
     across_mm = spacing_mm[0 if axis == _CORONAL else 1]
     return _View(picture, picture.shape[0] * spacing_mm[2], picture.shape[1] * across_mm)
 
 
 def _save(panels: list[_Panel], title: str, note: str, path: Path) -> None:
-    """Draw with matplotlib's own settings, whatever a person has set for other figures."""
+    """Save the figure with matplotlib's default settings, not the user's."""
     import matplotlib
 
     with matplotlib.rc_context():
@@ -249,8 +249,8 @@ def _show(figure: Figure, panel: _Panel, left_in: float, in_per_mm: float) -> No
     view_left_in = left_in
     for view in panel.views:
         width_in, height_in = view.width_mm * in_per_mm, view.height_mm * in_per_mm
-        place = axes(view_left_in, _FOOT_IN, width_in, height_in)
-        shown = place.imshow(
+        view_axes = axes(view_left_in, _FOOT_IN, width_in, height_in)
+        image = view_axes.imshow(
             view.picture,
             cmap=cmap,
             vmin=panel.window[0],
@@ -258,7 +258,7 @@ def _show(figure: Figure, panel: _Panel, left_in: float, in_per_mm: float) -> No
             aspect="auto",  # the axes have the true proportions
             interpolation="bilinear",
         )
-        place.set_axis_off()
+        view_axes.set_axis_off()
         view_left_in += width_in + _VIEW_GAP_MM * in_per_mm
 
     width_in = panel.width_mm * in_per_mm
@@ -270,14 +270,14 @@ def _show(figure: Figure, panel: _Panel, left_in: float, in_per_mm: float) -> No
     )  # fmt: skip
     bar_in = min(0.8 * width_in, 2.4)
     bar = axes(middle_in - bar_in / 2, _FOOT_IN - 0.16, bar_in, 0.07)
-    figure.colorbar(shown, cax=bar, orientation="horizontal")
+    figure.colorbar(image, cax=bar, orientation="horizontal")
     bar.tick_params(labelsize=7.5, length=2, pad=2, colors=_INK)
     bar.set_xlabel(panel.unit, size=8, color=_INK, labelpad=2)
     bar.locator_params(nbins=5)
 
 
 def round_up(value: float) -> float:
-    """Return the next of 1, 1.5, 2, 3, 4, 5, 6, 8, 10 … at any scale; 1 for nothing."""
+    """Return the next of 1, 1.5, 2, 3, 4, 5, 6, 8, 10 times a power of ten; 1 for 0."""
     if not value > 0:
         return 1.0
     scale = 10.0 ** np.floor(np.log10(value))

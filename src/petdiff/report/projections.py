@@ -1,4 +1,4 @@
-"""Coronal projections with a ring about each of a few places, as SVG in millimetres."""
+"""Coronal projections with rings around regions, as SVG in millimetres."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from petdiff.volume.orientation import RASVolume, to_ras
 
 MARK = "#0b5cad"
 _MAX_LABELLED = 40
-_FAINT = 0.35  # opacity of rings that are too many for numbers
+_FAINT = 0.35  # opacity of rings that have no numbers
 _MIN_RADIUS_MM = 4.0
 
 
 class Ring(NamedTuple):
-    """A ring about a place in mm, RAS+, called `name` where the mouse rests on it."""
+    """A ring around a position in mm, RAS+; `name` is its tooltip."""
 
     name: str
     centre_mm: tuple[float, float, float]
@@ -28,7 +28,7 @@ class Ring(NamedTuple):
 
 
 def grey_projection(caption: str, scan: PETImage, top: float, rings: Sequence[Ring]) -> str:
-    """Return the largest value on each ray from front to back, in inverted grey from 0 to `top`."""
+    """Return the maximum on each ray from front to back, in inverted grey from 0 to `top`."""
     ras = to_ras(scan.values, scan.affine)
     shown = f"{caption}, 0 to {top:g} {scan.unit_name}"
     return _figure(shown, caption, grey_png(_upright(ras.volume.max(axis=1)), top), ras, rings)
@@ -47,15 +47,16 @@ def signed_projection(
 
 
 def _upright(picture: Picture) -> Picture:
-    """Turn [x, z] into rows from the head down, the patient's right on the viewer's left."""
+    """Convert [x, z] to rows from the head down, with the patient's right on the left."""
     return picture[::-1, ::-1].T
 
 
 def _figure(shown: str, caption: str, png: str, ras: RASVolume, rings: Sequence[Ring]) -> str:
     width_mm, height_mm = (ras.volume.shape[axis] * ras.spacing_mm[axis] for axis in (0, 2))
-    few = len(rings) <= _MAX_LABELLED
+    has_numbers = len(rings) <= _MAX_LABELLED
     drawn = "".join(
-        _ring(ring, n if few else None, ras, width_mm, height_mm) for n, ring in enumerate(rings, 1)
+        _ring(ring, n if has_numbers else None, ras, width_mm, height_mm)
+        for n, ring in enumerate(rings, 1)
     )
     return (
         f"<figure><figcaption>{escape(shown)}</figcaption>"
@@ -67,7 +68,7 @@ def _figure(shown: str, caption: str, png: str, ras: RASVolume, rings: Sequence[
 
 
 def _ring(ring: Ring, n: int | None, ras: RASVolume, width_mm: float, height_mm: float) -> str:
-    """Return a ring, numbered where `n` is given, else fainter."""
+    """Return a ring with the number `n`; without a number it is fainter."""
     index = np.linalg.solve(ras.affine, [*ring.centre_mm, 1.0])
     # The patient's right is on the viewer's left, the head on top.
     x = width_mm - (index[0] + 0.5) * ras.spacing_mm[0]

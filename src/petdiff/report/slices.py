@@ -1,7 +1,7 @@
-"""Slices through a place of a scan, as SVG in millimetres with the place in its middle.
+"""Slices through a position of a scan, as SVG in millimetres centred on the position.
 
-Volumes on other grids than the scan's lie where they belong: each picture is placed by its own
-voxels, and nothing is resampled. The patient's right is on the left, front or head on top.
+Each picture is placed by its own voxels without resampling, so that volumes on different grids can
+be compared. The patient's right is on the left, front or head is on top.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from petdiff.report.png import Picture
 from petdiff.report.projections import MARK
 from petdiff.volume.orientation import to_ras
 
-HALF_MM = 80.0  # from the place to the edge of a picture
+HALF_MM = 80.0  # from the position to the edge of a picture
 _GAP_MM = 6.0  # from the ring to the lines of the crosshair
 
 Millimetres = tuple[float, float, float]
 
 
 class Plane(NamedTuple):
-    """A plane by the RAS axes that run across, up and through it."""
+    """A plane, with the RAS axes across, up and through it."""
 
     name: str
     across: int
@@ -38,10 +38,10 @@ def slice_through(
     scan: PETImage, centre_mm: Millimetres, plane: Plane, radius_mm: float,
     png: Callable[[Picture], str], label: str,
 ) -> str:  # fmt: skip
-    """Return the slice of a scan through a place, with a crosshair and a ring of `radius_mm`.
+    """Return the slice of a scan through a position, with a crosshair and a ring of `radius_mm`.
 
     png    makes a PNG of rows and columns
-    label  of the picture, for those who do not see it
+    label  text alternative of the picture
     """
     ras = to_ras(scan.values, scan.affine)
     at = np.linalg.solve(ras.affine, [*centre_mm, 1.0])[:3]
@@ -53,7 +53,7 @@ def slice_through(
         first = int(np.clip(np.floor(at[axis] - HALF_MM / size), 0, n - 1))
         stop = int(np.clip(np.ceil(at[axis] + HALF_MM / size) + 1, first + 1, n))
         cuts.append(slice(first, stop))
-        # Both axes run against the screen's.
+        # Both axes are opposite to those of the screen.
         rect.append((-(stop - 0.5 - at[axis]) * size, (stop - first) * size))
     (x, width), (y, height) = rect
     picture = png(flat[tuple(cuts)][::-1, ::-1].T)

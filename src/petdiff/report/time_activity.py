@@ -1,4 +1,4 @@
-"""frames.png: time-activity curves of a scan of frames, measured and denoised."""
+"""Write frames.png: time-activity curves of the measured and the denoised frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from petdiff.frames import PETFrames
 from petdiff.volume.regions import body_mask
 
-_HOTTEST = 0.01  # share of the body's voxels that are its hottest
+_HOTTEST_SHARE = 0.01  # of the body's voxels
 _COLOURS = ("#1c2733", "#8c1420", "#0b3c78")
 _FAINT = "#7a8794"
 _RESEARCH = "For research, not a medical device"
@@ -21,17 +21,16 @@ Mask = NDArray[np.bool_]
 def curve_regions(denoised: PETFrames) -> dict[str, Mask]:
     """Return the regions whose curves are drawn, by caption: masks [i, j, k], none empty.
 
-    They are the body, and the hottest 1 % of its voxels in two images: the mean over all frames,
-    and the frame in which 1 % of the body is hottest, often that of the first pass. Both are
-    denoised images, so that noise chooses few of the voxels.
+    The body, and its hottest 1 % of voxels in two denoised images: the mean over all frames, and
+    the frame with the highest 99th percentile, often that of the first pass.
     """
     mean = denoised.mean()
     body = body_mask(mean.values, mean.spacing_mm)
     if not body.any():
         return {}
-    tops = [float(np.quantile(frame.values[body], 1 - _HOTTEST)) for frame in denoised]
+    tops = [float(np.quantile(frame.values[body], 1 - _HOTTEST_SHARE)) for frame in denoised]
     peak = int(np.argmax(tops))
-    level = float(np.quantile(mean.values[body], 1 - _HOTTEST))
+    level = float(np.quantile(mean.values[body], 1 - _HOTTEST_SHARE))
     return {
         "body": body,
         "hottest 1 % of the mean": body & (mean.values >= level),
@@ -47,7 +46,7 @@ def curve(scan: PETFrames, region: Mask) -> NDArray[np.float64]:
 def write_time_activity(
     path: Path, measured: PETFrames, denoised: PETFrames, *, title: str
 ) -> None:
-    """Draw the curves of a few regions as a PNG: measured as dots, denoised as lines."""
+    """Draw the curves of regions as a PNG: measured as dots, denoised as lines."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -70,7 +69,7 @@ def write_time_activity(
 
 
 def _times(scan: PETFrames) -> tuple[list[float], str]:
-    """Return where each frame lies on the time axis, and the name of the axis."""
+    """Return the position of each frame on the time axis, and the label of the axis."""
     triggers_s = [timing.trigger_s for timing in scan.timings]
     if scan.kind == "gated" and None not in triggers_s:
         return [1000 * t for t in triggers_s if t is not None], "time after the trigger, ms"

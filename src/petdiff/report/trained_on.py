@@ -1,4 +1,4 @@
-"""What a model's card says of its training, in plain words, whichever version wrote the card."""
+"""Read the training data and steps from a model card of any version."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 SIMULATED = "simulated scans"
 _NOT_STATED = "not stated"
 _PATHS = ("/", "~", "\\\\")
-_MAX_CHARACTERS = 400  # characters
+_MAX_CHARACTERS = 400
 
 
 class TrainedOn(BaseModel):
-    """The training data in words ("" where the card does not say), and the number of steps."""
+    """The training data as text ("" if not stated), and the number of steps."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     data: str = ""
@@ -22,7 +22,7 @@ class TrainedOn(BaseModel):
     @field_validator("data", mode="before")
     @classmethod
     def _in_words(cls, given: object) -> str:
-        """Return words for what older cards hold: a kind, alone or in a table; no paths."""
+        """Return text for the entries of older cards: a kind, alone or in a table; no paths."""
         kind = given.get("kind") if isinstance(given, Mapping) else given
         known = {"clinic": SIMULATED, "simulated": SIMULATED, "pairs": "pairs of scans"}
         if not isinstance(kind, str):
@@ -44,12 +44,12 @@ class TrainedOn(BaseModel):
 
 
 def trained_on(training: object) -> TrainedOn:
-    """Return what the `training` entry of a card says; nothing where it makes no sense."""
+    """Return the content of the `training` entry of a card; empty if it is invalid."""
     if not isinstance(training, Mapping):
         return TrainedOn()
     recipe = training.get("recipe")
-    asked = recipe.get("steps") if isinstance(recipe, Mapping) else None
-    steps = training.get("steps", asked)
+    planned = recipe.get("steps") if isinstance(recipe, Mapping) else None
+    steps = training.get("steps", planned)
     try:
         return TrainedOn.model_validate({"data": training.get("data", ""), "steps": steps})
     except ValidationError:

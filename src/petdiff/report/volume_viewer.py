@@ -1,8 +1,8 @@
-"""The 3-D viewer as a part of a page: its volumes, its scripts, and what the page may run.
+"""The 3-D viewer as a part of a page: volumes, scripts and security policy.
 
-Measured, denoised, difference and, where there is one, spread stand side by side under one
-crosshair. NiiVue draws the slices; it is fetched when petdiff is installed or built
-(`make viewer`), and a page made without it does without this part.
+Measured scan, denoised scan, difference and, if it exists, uncertainty are side by side with one
+crosshair. NiiVue draws the slices. It is downloaded when petdiff is installed or built (`make
+viewer`); without it, a page has no viewer.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _BLOCKS = ("viewer", "coarseness", "data", "scripts", "licences")
 class ViewerPart:
     """The viewer in a page.
 
-    content  HTML by the name of its place in the page's template
+    content  HTML by placeholder of the page's template
     policy   Content-Security-Policy of the page
     """
 
@@ -45,22 +45,22 @@ class ViewerPart:
     policy: str
 
     @property
-    def is_there(self) -> bool:
-        """Whether NiiVue lay in the installation."""
+    def exists(self) -> bool:
+        """Whether the page has a viewer."""
         return bool(self.content["viewer"])
 
 
 def has_viewer() -> bool:
-    """Say whether NiiVue lies in this installation."""
+    """Return whether this installation has NiiVue."""
     return FOLDER.joinpath("viewer/niivue.js").is_file()
 
 
 def viewer_part(
     measured: PETImage, denoised: PETImage, spread: NDArray[np.float32] | None = None
 ) -> ViewerPart:
-    """Return the viewer of two scans on one grid; an empty part where NiiVue is missing.
+    """Return the viewer of two scans on one grid; an empty part without NiiVue.
 
-    spread  standard deviation in their unit [i, j, k] where several samples were drawn
+    spread  standard deviation in their unit [i, j, k], if several samples were drawn
     """
     if not has_viewer():
         return ViewerPart(dict.fromkeys(_BLOCKS, ""), _policy(()))
@@ -82,14 +82,14 @@ def viewer_part(
 
 def _coarseness(packed: Packed, unit: str) -> str:
     step = f"steps of {packed.step:g} {unit}"
-    kept = f"Values are the files' voxels rounded to {step}"
+    text = f"Values are the files' voxels rounded to {step}"
     if packed.block > 1:
         n = packed.block
-        kept = (
-            f"To keep this page small its voxels are means of {n} × {n} × {n} of the files', so "
-            f"that a value is not that of one voxel; {step}"
+        text = (
+            f"To keep this page small, its voxels are means of {n} × {n} × {n} voxels of the "
+            f"files; values have {step}"
         )
-    return f"{kept}. Air far from the body is left out."
+    return f"{text}. Air far from the body is left out."
 
 
 def _data(
@@ -98,19 +98,17 @@ def _data(
     denoised: PETImage,
     spread: NDArray[np.float32] | None,
 ) -> str:
-    """Return the volumes and how to read them, as blocks that no browser runs."""
+    """Return the volumes and their geometry as data blocks, which browsers do not run."""
     change = denoised.values - measured.values
     np.abs(change, out=change)
     shown = display_window(coronal_projection(denoised), denoised)
-    # A page opens with one of its presets, or with `auto`: then that is what it opens with.
+    # The initial window is one of the presets or `auto`; in the second case `auto` is that window.
     auto = _top(denoised.values) if shown in SUV_WINDOWS and denoised.in_suv else shown
     windows = {"shown": shown, "suv": auto, "change": _top(change)}
     if spread is not None:
         windows["spread"] = _top(spread)
-    of_the_unit = {"unit": denoised.unit_name, "in_suv": denoised.in_suv}
-    geometry = json.dumps(packed.geometry() | of_the_unit | {"auto": windows}).replace(
-        "<", "\\u003c"
-    )
+    unit = {"unit": denoised.unit_name, "in_suv": denoised.in_suv}
+    geometry = json.dumps(packed.geometry() | unit | {"auto": windows}).replace("<", "\\u003c")
     blocks = [f'<script type="application/json" id="geometry">{geometry}</script>']
     blocks += [
         f'<script type="text/plain" class="volume" data-name="{name}">{text}</script>'
@@ -120,13 +118,13 @@ def _data(
 
 
 def _top(volume: NDArray[np.float32]) -> float:
-    """Return where a window should end: the 99.5th percentile of the columns' maxima."""
+    """Return the end of a window: the 99.5th percentile of the maxima along j."""
     top = float(np.quantile(volume.max(axis=1), 0.995))
     return float(f"{top:.2g}") if top > 0 else 1.0
 
 
 def _policy(scripts: Iterable[str]) -> str:
-    """Return a content security policy: these scripts and no other, and no network at all."""
+    """Return a Content-Security-Policy that allows these scripts and no network."""
     digests = (hashlib.sha256(script.encode("utf-8")).digest() for script in scripts)
     allowed = " ".join(f"'sha256-{base64.b64encode(d).decode('ascii')}'" for d in digests)
     return (
