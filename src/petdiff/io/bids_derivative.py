@@ -55,7 +55,7 @@ class BidsDerivative:
     scan: BidsScan
     root: Path
 
-    def place(self, name: str) -> Path:
+    def relative_path(self, name: str) -> Path:
         """Return the path within the data set of a result of `petdiff denoise`."""
         stem, _, suffix = name.partition(".")
         folder = self.scan.subject_folder
@@ -65,7 +65,7 @@ class BidsDerivative:
 
     def check(self) -> None:
         """Raise UsageError if the folder is another data set, or has the result already."""
-        target = self.root / self.place(f"{DENOISED}.nii.gz")
+        target = self.root / self.relative_path(f"{DENOISED}.nii.gz")
         if os.path.lexists(target):
             raise UsageError(f"{target} exists: remove the scan's results, or name another folder")
         described = self.root / DESCRIPTION
@@ -92,13 +92,13 @@ class BidsDerivative:
         paths of all files within `folder`.
         """
         for name in sorted(entry.name for entry in folder.iterdir() if entry.is_file()):
-            place = folder / self.place(name)
+            place = folder / self.relative_path(name)
             place.parent.mkdir(parents=True, exist_ok=True)
             (folder / name).rename(place)
         for what in _LABELS:
-            volume = folder / self.place(f"{what}.nii.gz")
+            volume = folder / self.relative_path(f"{what}.nii.gz")
             if volume.is_file():
-                sidecar = folder / self.place(f"{what}.json")
+                sidecar = folder / self.relative_path(f"{what}.json")
                 content = read_json(sidecar) if sidecar.is_file() else {}
                 times = content if isinstance(content, dict) else {}
                 write_json(sidecar, self._sidecar(what, provenance) | times | {"Units": unit})

@@ -1,4 +1,4 @@
-"""Which scans are denoised: folders that are searched, lists, globs and single files; one shard."""
+"""Find the scans to denoise: in folders, lists, patterns and files; and select a shard."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Job:
-    """One scan to denoise: the name of its results, and what is asked of it.
+    """One scan to denoise: the name of its results, and the request.
 
-    is_damaged  whether there are only damaged files, so that the reason is all that comes of it
+    is_damaged  whether all its files are damaged, so that it has no result but a reason
     """
 
     name: str
@@ -33,14 +33,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Jobs:
-    """All scans that were found, and the notes that a person should read."""
+    """All scans that were found, and notes for the user."""
 
     jobs: tuple[Job, ...]
     notes: tuple[str, ...] = ()
 
     @property
     def readable(self) -> int:
-        """How many of them are not known to be damaged."""
+        """The number of jobs that are not known to be damaged."""
         return sum(not job.is_damaged for job in self.jobs)
 
 
@@ -49,19 +49,19 @@ def find_jobs(inputs: Sequence[Path], template: Request, output: Path) -> Jobs:
 
     inputs    folders, which are searched through all their levels; lists (.csv) of scans; patterns
               with `*`, `?` or `[`; files of scans
-    template  what is asked of each scan; its own path and series are put in
+    template  request for each scan, to which path and series are added
     output    folder of the results, which is not searched
 
-    Raises InputRefused where there is no scan, or an input does not exist.
+    Raises InputRefused if there is no scan, or if an input does not exist.
     """
-    given = [path for one in inputs for path in _expanded(one)]
-    scans, left_out = _searched([path for path in given if not is_list(path)], output)
+    paths = [path for one in inputs for path in _expanded(one)]
+    scans, left_out = _search([path for path in paths if not is_list(path)], output)
     requests = [
         replace(template, scan=scan.path, series=scan.series, recursive=scan.recursive)
         for scan in scans
     ]
-    listed = [row for path in given if is_list(path) for row in read_list(path, template)]
-    top = _top([row.request.scan for row in listed])
+    listed = [row for path in paths if is_list(path) for row in read_list(path, template)]
+    top = _common_folder([row.request.scan for row in listed])
     for row in listed:
         name = row.name or name_within(top, row.request.scan)
         scans.append(FoundScan(name, row.request.scan, row.request.series))
@@ -75,19 +75,19 @@ def find_jobs(inputs: Sequence[Path], template: Request, output: Path) -> Jobs:
     if not jobs:
         only = f", only {_masks_or_ct(left_out)}" if left_out else ""
         raise InputRefused(f"{_listing(inputs)}: no PET scan was found{only}")
-    for one, other in pairwise(jobs):
-        if one.name == other.name:
-            raise InputRefused(f"{one.request.scan} is listed twice: give each row a name")
+    for job, following in pairwise(jobs):
+        if job.name == following.name:
+            raise InputRefused(f"{job.request.scan} is listed twice: give each row a name")
     if not left_out:
         return Jobs(tuple(jobs))
     note = f"left out {_masks_or_ct(left_out)}: name them by a pattern or a list to denoise them"
     return Jobs(tuple(jobs), (note,))
 
 
-def shard_of(jobs: Sequence[Job], shard: str | None) -> list[Job]:
+def select_shard(jobs: Sequence[Job], shard: str | None) -> list[Job]:
     """Return the jobs of shard "i/n": every n-th, from the i-th on; all where `shard` is None.
 
-    Raises UsageError for what is no shard.
+    Raises UsageError for any other text.
     """
     if shard is None:
         return list(jobs)
@@ -101,7 +101,7 @@ def shard_of(jobs: Sequence[Job], shard: str | None) -> list[Job]:
 
 
 def is_pattern(path: Path) -> bool:
-    """Return whether a path is a pattern of paths, and not one that exists."""
+    """Return whether a path is a pattern and does not exist itself."""
     return glob.has_magic(str(path)) and not path.exists()
 
 
@@ -114,8 +114,8 @@ def _expanded(path: Path) -> list[Path]:
     return [Path(one) for one in found]
 
 
-def _searched(paths: Sequence[Path], output: Path) -> tuple[list[FoundScan], list[Path]]:
-    top = paths[0] if len(paths) == 1 and paths[0].is_dir() else _top(paths)
+def _search(paths: Sequence[Path], output: Path) -> tuple[list[FoundScan], list[Path]]:
+    top = paths[0] if len(paths) == 1 and paths[0].is_dir() else _common_folder(paths)
     scans: list[FoundScan] = []
     left_out: list[Path] = []
     for path in paths:
@@ -129,8 +129,8 @@ def _searched(paths: Sequence[Path], output: Path) -> tuple[list[FoundScan], lis
     return list(unique.values()), left_out
 
 
-def _top(paths: Sequence[Path]) -> Path:
-    """Return the folder that holds all paths: names are counted from there."""
+def _common_folder(paths: Sequence[Path]) -> Path:
+    """Return the folder that contains all paths, to which names are relative."""
     if not paths:
         return Path()
     return Path(os.path.commonpath([path.absolute().parent for path in paths]))
@@ -141,7 +141,7 @@ def _listing(inputs: Sequence[Path]) -> str:
 
 
 def _masks_or_ct(files: Sequence[Path]) -> str:
-    """Return the files that are not scans by their names, for a person: how many, and one name."""
+    """Describe files that are not scans by their names: their number, and one name."""
     if len(files) == 1:
         return f"1 file that is named like a mask or CT, {files[0].name}"
     return f"{len(files)} files that are named like masks or CT, such as {files[0].name}"

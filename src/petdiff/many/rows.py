@@ -1,7 +1,7 @@
-"""What became of each scan: one small file per scan, which a resumed run and the summary read.
+"""The status of each scan: one small file per scan, read by resumed runs and the summary.
 
-The files lie in a hidden folder of the results, so that several processes and machines write at
-once without waiting for one another.
+The files are in a hidden folder of the results, so that several processes and machines can write at
+the same time.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from petdiff.runs import whole_file, write_json
 
 FOLDER = ".petdiff"
 
-# Settings that change where a scan is computed, and not what comes out.
-_OF_THE_PLACE = ("scan", "device", "tile")
-_INHERITED = (".json", ".tsv")  # what describes the scans of a BIDS data set
-_BESIDE = (".json", ".img", ".img.gz", ".raw", ".raw.gz", ".zraw")
+# Settings that do not change the result.
+_WITHOUT_EFFECT = ("scan", "device", "tile")
+_METADATA = (".json", ".tsv")  # files with metadata of BIDS scans
+_COMPANIONS = (".json", ".img", ".img.gz", ".raw", ".raw.gz", ".zraw")
 
 
 class ScanRow(IndexEntry):
-    """What became of one scan: what index.html shows of it, and what a resumed run compares.
+    """The status of one scan: the content of index.html, and data to compare in a resumed run.
 
-    cpu_seconds  of the processor, which other programs do not lengthen
-    record       its run.json within the folder of all results
+    cpu_seconds  processor time, which does not depend on other programs
+    record       path of its run.json, relative to the folder of all results
     asked        the settings, and the SHA-256 of the model
-    stamp        of the input's files: names, sizes and times
+    stamp        hash of names, sizes and times of the input files
     """
 
     cpu_seconds: float = 0.0
@@ -45,17 +45,17 @@ class ScanRow(IndexEntry):
 
     @property
     def is_done(self) -> bool:
-        """Whether there is a result."""
+        """Whether the scan has a result."""
         return self.status == "denoised"
 
 
 def row_file(output: Path, name: str) -> Path:
-    """Return the file that holds what became of a scan."""
+    """Return the file with the status of a scan."""
     return output / FOLDER / f"{name}.json"
 
 
 def read_row(output: Path, name: str) -> ScanRow | None:
-    """Return what became of a scan; None where nothing is known, or its file is damaged."""
+    """Return the status of a scan; None if there is none or its file is damaged."""
     try:
         row = ScanRow.model_validate_json(row_file(output, name).read_bytes())
     except (OSError, ValidationError):
@@ -64,31 +64,31 @@ def read_row(output: Path, name: str) -> ScanRow | None:
 
 
 def store_row(output: Path, row: ScanRow) -> None:
-    """Keep what became of a scan, in place of what was kept before."""
+    """Write the status of a scan, replacing a former one."""
     file = row_file(output, row.scan)
     file.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(file, replace=True) as unfinished:
         write_json(unfinished, row)
 
 
-def asked_of(request: Request, sha256: str) -> dict[str, JsonValue]:
-    """Return the settings on which the result of a scan depends, as they are compared."""
-    return settings_of(request.run_options(), sha256)
+def requested_settings(request: Request, sha256: str) -> dict[str, JsonValue]:
+    """Return the settings of a request on which the result depends."""
+    return recorded_settings(request.run_options(), sha256)
 
 
-def settings_of(asked: RunOptions, sha256: str) -> dict[str, JsonValue]:
-    """Return the settings of a record in the form of `asked_of`."""
+def recorded_settings(asked: RunOptions, sha256: str) -> dict[str, JsonValue]:
+    """Return the settings of a record on which the result depends, as `requested_settings`."""
     settings = asked.model_dump(mode="json")
-    kept = {key: value for key, value in settings.items() if key not in _OF_THE_PLACE}
-    return kept | {"model": sha256}
+    compared = {key: value for key, value in settings.items() if key not in _WITHOUT_EFFECT}
+    return compared | {"model": sha256}
 
 
 def is_current(row: ScanRow | None, output: Path, request: Request, sha256: str) -> bool:
-    """Return whether a scan's result is there, of the same settings and of an untouched input."""
+    """Return whether a scan has a result with the same settings and an unchanged input."""
     return (
         row is not None
         and row.is_done
-        and row.asked == asked_of(request, sha256)
+        and row.asked == requested_settings(request, sha256)
         and row.record is not None
         and (output / row.record).is_file()
         and row.stamp == stamp(request)
@@ -98,7 +98,7 @@ def is_current(row: ScanRow | None, output: Path, request: Request, sha256: str)
 def stamp(request: Request) -> str:
     """Return a digest of the names, sizes and times of the files that a scan is read from."""
     digest = hashlib.blake2b(digest_size=16)
-    for file in sorted(_files_of(request)):
+    for file in sorted(_input_files(request)):
         try:
             facts = file.stat()
         except OSError:
@@ -108,17 +108,17 @@ def stamp(request: Request) -> str:
     return digest.hexdigest()
 
 
-def _files_of(request: Request) -> Iterable[Path]:
-    """Return the files that may shape how a scan is read, some of other scans among them."""
+def _input_files(request: Request) -> Iterable[Path]:
+    """Return all files that may influence the reading of a scan."""
     path = request.scan
     if path.is_dir():
         return _in_folder(path, recursive=request.recursive)
     stem = stem_of(path)
-    beside = {path, *(path.with_name(stem + suffix) for suffix in _BESIDE)}
+    files = {path, *(path.with_name(stem + suffix) for suffix in _COMPANIONS)}
     if bids_scan(path) is None:
-        return beside
+        return files
     above = [file for folder in folders_above(path) for file in folder.glob("*")]
-    return {*beside, *(file for file in above if file.suffix in _INHERITED)}
+    return {*files, *(file for file in above if file.suffix in _METADATA)}
 
 
 def _in_folder(folder: Path, *, recursive: bool) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Denoise many scans: found, shared out, one after the other or on a cluster, and summed up."""
+"""Denoise many scans, one after the other or on a cluster, and write a summary."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from petdiff.inference.options import DenoiseOptions, DenoiseSettings
 from petdiff.inference.run_record import OutputFormat
 from petdiff.inference.session import Session
 from petdiff.io import Units
-from petdiff.many.jobs import Job, Jobs, find_jobs, shard_of
+from petdiff.many.jobs import Job, Jobs, find_jobs, select_shard
 from petdiff.many.rows import ScanRow, is_current, read_row, store_row
 from petdiff.many.summary import write_summary
 from petdiff.many.work import Task, denoise_job, denoise_task
@@ -27,10 +27,10 @@ from petdiff.runs import remove_unfinished
 
 @dataclass(frozen=True)
 class ManyResult:
-    """What became of many scans.
+    """The results of many scans.
 
-    rows   one per scan of this run (of its shard), in the order of their names
-    files  summary.csv and index.html, which tell of all scans in the folder
+    rows   status of each scan of this run (of its shard), sorted by name
+    files  summary.csv and index.html, which list all scans in the folder
     """
 
     rows: tuple[ScanRow, ...]
@@ -59,16 +59,16 @@ def denoise_many(
     """Denoise every PET scan of folders, lists and patterns, each into a folder of its own name.
 
     inputs    folders (searched through all their levels), .csv lists, patterns, files
-    output    folder of the results. What is there already, of the same settings and scans, is kept
+    output    folder of the results; results with the same settings and scans are kept
     model     a shipped model's name, or a .safetensors file; it is loaded once
     shard     "i/n": only every n-th scan, from the i-th on
     cluster   "local", "local:N" or the address of a Dask scheduler; None: one scan after the other
-    progress  what is printed; None: nothing
+    progress  prints messages; None: nothing is printed
     settings  the fields of petdiff.inference.options.DenoiseOptions
 
-    A scan that cannot be denoised has the reason in its row, and the others go on.
+    If a scan cannot be denoised, its row has the reason, and the run continues with the others.
 
-    Raises InputRefused where there is no scan, UsageError for options that no scan can meet.
+    Raises InputRefused if there is no scan, UsageError for impossible options.
     """
     given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     options = DenoiseOptions.of(settings)
@@ -95,9 +95,9 @@ def run_many(
     cluster: str | None = None,
     progress: Progress,
 ) -> ManyResult:
-    """Do as `denoise_many` does, with what is asked of each scan in `template`.
+    """Denoise many scans, as `denoise_many`, with the request `template` for each.
 
-    found  what `find_jobs` has found, where it was called already
+    found  result of `find_jobs`, if it was called already
     """
     output = output.expanduser().absolute()
     _require_folder(output)
@@ -106,24 +106,24 @@ def run_many(
             found = find_jobs(inputs, template, output)
     for note in found.notes:
         progress.print(f"note    {note}")
-    jobs = shard_of(found.jobs, shard)
+    jobs = select_shard(found.jobs, shard)
     model = load_model(template.model)
     _require_possible(model, template.options, on_cluster=cluster is not None)
     before = {job.name: read_row(output, job.name) for job in jobs}
-    left = [
+    remaining = [
         job for job in jobs if not is_current(before[job.name], output, job.request, model.sha256)
     ]
-    _announce(model, len(jobs), len(left), len(found.jobs), progress)
+    _announce(model, len(jobs), len(remaining), len(found.jobs), progress)
     if cluster is None:
         device = describe_device(resolve_device(template.options.device))
         progress.print(f"device  {device}")
     output.mkdir(parents=True, exist_ok=True)
     rows = {name: row for name, row in before.items() if row is not None}
     with progress.stage("scans") as tick:
-        finished = _finished(left, output, model, cluster, progress)
-        for done, row in enumerate(finished, start=len(jobs) - len(left) + 1):
+        finished = _finished(remaining, output, model, cluster, progress)
+        for done, row in enumerate(finished, start=len(jobs) - len(remaining) + 1):
             rows[row.scan] = row
-            _tell(row, done, len(jobs), progress, tick)
+            _print_row(row, done, len(jobs), progress, tick)
     with progress.stage("summary"):
         files = write_summary(output, [job.name for job in found.jobs])
     return ManyResult(tuple(rows[job.name] for job in jobs), tuple(files))
@@ -135,25 +135,25 @@ def _require_folder(output: Path) -> None:
 
 
 def _require_possible(model: Model, options: DenoiseOptions, *, on_cluster: bool) -> None:
-    """Raise UsageError for options that no scan can meet, before the first is read.
+    """Raise UsageError for impossible options, before the first scan is read.
 
-    A cluster has devices that this process need not have.
+    For a cluster the device is not checked, because this process need not have it.
     """
     Session(model, options.model_copy(update={"device": "cpu"}) if on_cluster else options)
 
 
-def _announce(model: Model, chosen: int, left: int, found: int, progress: Progress) -> None:
+def _announce(model: Model, chosen: int, remaining: int, found: int, progress: Progress) -> None:
     progress.print(f"petdiff {__version__} · for research, not a medical device")
     progress.print(f"model   {model.name} · sha256 {model.sha256[:12]} · {model.card.licence}")
     of = f" of {found}" if chosen < found else ""
-    done = f", {chosen - left} of them done before" if left < chosen else ""
+    done = f", {chosen - remaining} of them done before" if remaining < chosen else ""
     progress.print(f"scans   {chosen}{of}{done}")
 
 
 def _finished(
     jobs: Sequence[Job], output: Path, model: Model, cluster: str | None, progress: Progress
 ) -> Iterator[ScanRow]:
-    """Yield what became of each scan, as it ends."""
+    """Yield the status of each scan when it has ended."""
     if cluster is None or not jobs:
         for job in jobs:
             yield denoise_job(job, output, model)
@@ -164,7 +164,7 @@ def _finished(
         with connected(cluster, progress.print, device=device, shared=output) as workers:
             yield from _on_cluster(tasks, workers)
     finally:
-        if is_local(cluster):  # its processes have ended, in mid-scan where the run was stopped
+        if is_local(cluster):  # its processes have ended; a stopped run leaves unfinished files
             remove_unfinished(output, [job.name for job in jobs])
 
 
@@ -178,7 +178,7 @@ def _on_cluster(tasks: Sequence[Task], workers: Cluster) -> Iterator[ScanRow]:
             yield outcome
 
 
-def _tell(row: ScanRow, done: int, total: int, progress: Progress, tick: Tick) -> None:
+def _print_row(row: ScanRow, done: int, total: int, progress: Progress, tick: Tick) -> None:
     tick(done, total)
     if row.is_done:
         changed = "" if row.change is None else f" · activity {row.change:+.2%}"

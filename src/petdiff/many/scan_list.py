@@ -1,4 +1,4 @@
-"""A list of scans: a CSV file with a column `scan`, and more where scans differ in how to read."""
+"""Read a list of scans: a CSV file with a column `scan` and optional columns of options."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from petdiff.io import Units
 from petdiff.units import drf_of
 
 _COLUMNS = ("scan", "name", "series", "dose", "units", "suv_factor")
-_LARGEST_BYTES = 50_000_000
+_MAX_BYTES = 50_000_000
 
 
 @dataclass(frozen=True)
 class ListedScan:
-    """A row of a list; name is empty where the row gives none."""
+    """A row of a list; `name` is empty if the row has none."""
 
     name: str
     request: Request
@@ -31,13 +31,13 @@ def is_list(path: Path) -> bool:
 
 
 def read_list(path: Path, template: Request) -> list[ListedScan]:
-    """Return what is asked of each scan of a list; `template` holds for what a row leaves empty.
+    """Return the requests for the scans of a list. Empty cells have the values of `template`.
 
-    Paths that are not absolute are counted from the list's folder. Raises InputRefused, naming the
-    line, for a list that cannot be used.
+    Relative paths start at the list's folder. Raises InputRefused that names the line for a list
+    that cannot be used.
     """
     try:
-        if path.stat().st_size > _LARGEST_BYTES:
+        if path.stat().st_size > _MAX_BYTES:
             raise InputRefused(f"{path} is too large for a list of scans")
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file)
@@ -99,6 +99,6 @@ def _scan(path: Path, number: int, row: Mapping[str, str | None], default: Reque
 
 def _check_names(path: Path, rows: list[ListedScan]) -> None:
     names = [row.name.casefold() for row in rows if row.name]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputRefused(f"{path}: name {twice[0]!r} is given to two scans")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputRefused(f"{path}: name {repeated[0]!r} is given to two scans")

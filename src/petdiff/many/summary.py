@@ -1,4 +1,4 @@
-"""summary.csv and index.html: what became of all scans in a folder, by whichever process."""
+"""Write summary.csv and index.html: the status of all scans in a folder."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from petdiff.report.index_page import write_index
 from petdiff.runs import whole_file
 
 COLUMNS = ("scan", "status", "reason", "seconds", "activity_change", "warnings")
-_MAX_TIMES = 20
+_MAX_REPETITIONS = 20
 
 
 def write_summary(output: Path, names: Sequence[str]) -> list[Path]:
     """Write summary.csv and index.html of all scans in the folder; returns their paths.
 
-    names  scans that may not have begun; they are listed as waiting
+    names  scans that may not have started; they are listed as waiting
 
-    Several processes may end at once. Each writes again where another has ended meanwhile, so that
-    the last one tells of all.
+    Several processes may end at the same time. Each writes again if another has ended meanwhile, so
+    that the last one lists all scans.
     """
     files = [output / "summary.csv", output / "index.html"]
-    for _ in range(_MAX_TIMES):
-        seen = _state(output)
-        rows = rows_of(output, names)
+    for _ in range(_MAX_REPETITIONS):
+        before = _state(output)
+        rows = collect_rows(output, names)
         with whole_file(files[0], replace=True) as unfinished:
             _write_csv(unfinished, rows)
         with whole_file(files[1], replace=True) as unfinished:
             write_index(unfinished, rows)
-        if _state(output) == seen:
+        if _state(output) == before:
             break
     return files
 
 
-def rows_of(output: Path, names: Sequence[str]) -> list[ScanRow]:
-    """Return what is known of all scans in the folder and of those named, in the order of names."""
-    kept = {file.name.removesuffix(".json") for file in _row_files(output)}
+def collect_rows(output: Path, names: Sequence[str]) -> list[ScanRow]:
+    """Return the status of all scans in the folder and of those in `names`, sorted by name."""
+    stored = {file.name.removesuffix(".json") for file in _row_files(output)}
     rows, wanted = [], set(names)
-    for name in sorted(kept | wanted):
+    for name in sorted(stored | wanted):
         row = read_row(output, name)
         if row is not None or name in wanted:
             rows.append(row or ScanRow(scan=name, status="waiting"))

@@ -1,4 +1,4 @@
-"""One scan of many: denoised, found to be done, or refused with its reason; nothing is raised."""
+"""Denoise one scan of many. Errors become the status of the scan."""
 
 from __future__ import annotations
 
@@ -17,8 +17,15 @@ from petdiff.frames import PETFrames
 from petdiff.inference.run_record import RunRecord, ScanFacts, read_run_record
 from petdiff.io.scan_search import RECORD
 from petdiff.many.jobs import Job
-from petdiff.many.place import Place
-from petdiff.many.rows import ScanRow, asked_of, read_row, settings_of, stamp, store_row
+from petdiff.many.result_location import ResultLocation
+from petdiff.many.rows import (
+    ScanRow,
+    read_row,
+    recorded_settings,
+    requested_settings,
+    stamp,
+    store_row,
+)
 from petdiff.methods.model import Model, load_model
 from petdiff.report.index_page import Status
 from petdiff.report.notices import activity_notices, audit_notices
@@ -27,7 +34,7 @@ from petdiff.terminal import one_line
 
 @dataclass(frozen=True)
 class Task:
-    """A job for a process that holds no model yet.
+    """A job for a process that loads the model itself.
 
     output  folder of all results
     sha256  of the model's file, which must be the same in every process
@@ -43,8 +50,8 @@ def denoise_task(task: Task) -> ScanRow:
     model = _model(task.job.request.model)
     if model.sha256 != task.sha256:
         raise PetdiffError(
-            f"the model {task.job.request.model} is another file on this machine: give all "
-            "machines the same"
+            f"the model {task.job.request.model} is a different file on this machine: use the same "
+            "file on all machines"
         )
     return denoise_job(task.job, task.output, model)
 
@@ -55,27 +62,26 @@ def _model(name: str) -> Model:
 
 
 def denoise_job(job: Job, output: Path, model: Model) -> ScanRow:
-    """Denoise a scan into its place; returns what became of it, which is kept there as well.
+    """Denoise a scan and write its status, which is also returned.
 
-    A result that is there already is kept where settings and scan are the same as then; else a new
-    one takes its place.
+    An existing result is kept if settings and scan are the same; otherwise it is replaced.
     """
     start, cpu_start = time.perf_counter(), time.process_time()
-    asked = asked_of(job.request, model.sha256)
+    asked = requested_settings(job.request, model.sha256)
     now = stamp(job.request)
     try:
-        place = Place.of(job, output)
-        place.clear()
-        record = _same_result(job.request, place, asked)
+        location = ResultLocation.of(job, output)
+        location.clear()
+        record = _current_record(job.request, location, asked)
         seconds = None if record is None else sum(record.seconds.values())
-        record = record or _denoised(job.request, place, model)
-        row = _row(job.name, place, record).model_copy(update={"asked": asked, "stamp": now})
+        record = record or _denoise(job.request, location, model)
+        row = _row(job.name, location, record).model_copy(update={"asked": asked, "stamp": now})
     except Exception as problem:
         before = read_row(output, job.name)
         if before is not None and before.is_done and (before.asked, before.stamp) == (asked, now):
             return before  # another process was faster
         seconds = None
-        row = _row_of_failure(job.name, problem, asked)
+        row = _failed_row(job.name, problem, asked)
     taken = time.perf_counter() - start if seconds is None else seconds
     cpu = time.process_time() - cpu_start
     row = row.model_copy(update={"seconds": round(taken, 3), "cpu_seconds": round(cpu, 3)})
@@ -83,39 +89,41 @@ def denoise_job(job: Job, output: Path, model: Model) -> ScanRow:
     return row
 
 
-def _same_result(request: Request, place: Place, asked: dict[str, JsonValue]) -> RunRecord | None:
-    """Return the record of the result that is there, where it is of these settings and this scan.
+def _current_record(
+    request: Request, location: ResultLocation, asked: dict[str, JsonValue]
+) -> RunRecord | None:
+    """Return the record of the existing result if it has these settings and this scan.
 
-    The scan is read and compared by its voxels and facts, so that a copy of its files, or a table
-    beside it that changed in other lines, costs no computing.
+    The scan is compared by its voxels and facts, so that copied files, or changes in other lines of
+    a table beside it, do not cause a new computation.
     """
-    if not place.is_taken:
+    if not location.is_taken:
         return None
     try:
-        record = read_run_record(place.file(RECORD))
+        record = read_run_record(location.file(RECORD))
     except InputRefused:
         return None
-    if settings_of(record.options, record.denoising.model.sha256) != asked:
+    if recorded_settings(record.options, record.denoising.model.sha256) != asked:
         return None
     scan = request.read()
     image = scan.mean() if isinstance(scan, PETFrames) else scan
     facts = ScanFacts.of(image).model_copy(update={"fingerprint": scan_fingerprint(scan)})
-    now = ScanFacts.model_validate_json(facts.model_dump_json())  # in the form of a record
+    now = ScanFacts.model_validate_json(facts.model_dump_json())  # as in a record
     return record if now == record.input else None
 
 
-def _denoised(request: Request, place: Place, model: Model) -> RunRecord:
-    if not place.is_taken:
-        return denoise_scan(request, place.folder, model=model).record
-    if place.bids is not None:
-        place.remove()
-        return denoise_scan(request, place.folder, model=model).record
-    record = denoise_scan(request, place.staging, model=model).record
-    place.replace_by_staged()
+def _denoise(request: Request, location: ResultLocation, model: Model) -> RunRecord:
+    if not location.is_taken:
+        return denoise_scan(request, location.folder, model=model).record
+    if location.bids is not None:
+        location.remove()
+        return denoise_scan(request, location.folder, model=model).record
+    record = denoise_scan(request, location.staging, model=model).record
+    location.replace_with_staged()
     return record
 
 
-def _row(name: str, place: Place, record: RunRecord) -> ScanRow:
+def _row(name: str, location: ResultLocation, record: RunRecord) -> ScanRow:
     scan = record.input
     missing = [f"{file} could not be made: {why}" for file, why in record.missing.items()]
     found = (*audit_notices(record.audit), *activity_notices(record.activity))
@@ -125,13 +133,13 @@ def _row(name: str, place: Place, record: RunRecord) -> ScanRow:
         status="denoised",
         change=record.activity.relative_change,
         warnings=warnings,
-        record=place.relative(RECORD),
-        page=place.relative("report.html"),
-        picture=place.relative("preview.png"),
+        record=location.relative(RECORD),
+        page=location.relative("report.html"),
+        picture=location.relative("preview.png"),
     )
 
 
-def _row_of_failure(name: str, problem: Exception, asked: dict[str, JsonValue]) -> ScanRow:
+def _failed_row(name: str, problem: Exception, asked: dict[str, JsonValue]) -> ScanRow:
     status: Status = "refused" if isinstance(problem, InputRefused | UsageError) else "failed"
     reason = str(problem)
     if isinstance(problem, MemoryError):

@@ -1,4 +1,4 @@
-"""Where the results of one scan of many lie: a folder of its own, or files of a BIDS derivative."""
+"""The location of the results of one scan: its own folder, or files of a BIDS derivative."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _NEW = "new"
 
 
 @dataclass(frozen=True)
-class Place:
-    """The place of one scan's results.
+class ResultLocation:
+    """The location of one scan's results.
 
     output  folder of all results
     name    of the scan
-    bids    its place in a BIDS derivative; None where it has a folder of its own
+    bids    for results in a BIDS derivative; None for a folder of its own
     """
 
     output: Path
@@ -30,40 +30,40 @@ class Place:
     bids: BidsDerivative | None
 
     @classmethod
-    def of(cls, job: Job, output: Path) -> Place:
-        """Return the place of a job's results. Raises UsageError for `to` bids of another scan."""
+    def of(cls, job: Job, output: Path) -> ResultLocation:
+        """Return the location for a job. Raises UsageError for `to` bids of a scan outside BIDS."""
         return cls(output, job.name, derivative_of(job.request.scan, output, job.request.to))
 
     @property
     def folder(self) -> Path:
-        """The folder that `denoise_scan` is given."""
+        """The output folder of `denoise_scan`."""
         return self.output if self.bids is not None else self.output / self.name
 
     @property
     def staging(self) -> Path:
-        """Where a result is made that takes the place of another."""
+        """The folder in which a result is made that replaces another."""
         return self.output / FOLDER / _NEW / self.name
 
     def file(self, name: str) -> Path:
-        """Return where a file of the results lies, such as run.json."""
-        inside = Path(name) if self.bids is None else self.bids.place(name)
-        return self.folder / inside
+        """Return the path of a file of the results, such as run.json."""
+        relative = Path(name) if self.bids is None else self.bids.relative_path(name)
+        return self.folder / relative
 
     def relative(self, name: str) -> str | None:
-        """Return the path of a file within the folder of all results; None where it is absent."""
+        """Return the path of a file within the folder of all results; None if it does not exist."""
         file = self.file(name)
         return file.relative_to(self.output).as_posix() if file.is_file() else None
 
     @property
     def is_taken(self) -> bool:
-        """Whether there are results of petdiff."""
+        """Whether results of petdiff exist there."""
         return self.file(RECORD).is_file()
 
     def clear(self) -> None:
-        """Remove what a killed run has left half-written."""
+        """Remove unfinished files of a killed run."""
         disk.remove(self.staging)
-        kept = self.staging.parent
-        for folder in (kept, kept.parent, *([] if self.bids else [self.output])):
+        staged = self.staging.parent
+        for folder in (staged, staged.parent, *([] if self.bids else [self.output])):
             if folder.is_dir():
                 remove_unfinished(folder, [self.name])
 
@@ -73,12 +73,12 @@ class Place:
             disk.remove(self.folder)
             return
         for name in ("denoised", "uncertainty", "lower", "upper", "run"):
-            file = self.bids.place(f"{name}.json")
+            file = self.bids.relative_path(f"{name}.json")
             stem = file.name.removesuffix(".json").removesuffix("_run")
             for old in (self.output / file.parent).glob(f"{stem}[._]*"):
                 disk.remove(old)
 
-    def replace_by_staged(self) -> None:
-        """Let the result that was made in `staging` take the place of the old one."""
+    def replace_with_staged(self) -> None:
+        """Replace the old result by the one in `staging`."""
         self.remove()
         self.staging.rename(self.folder)
