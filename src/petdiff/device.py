@@ -1,4 +1,4 @@
-"""Where to compute, and how much memory that place has."""
+"""Choose the device and precision, and find the available memory."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from petdiff.errors import PetdiffError, UsageError
 GIB = 2**30
 PRECISION_VARIABLE = "PETDIFF_PRECISION"  # environment variable: what "auto" precision means
 
-_FAULT = 2**-5  # of the largest value; rounding to bfloat16 is 2⁻⁹ of each
+_MAX_ERROR = 2**-5  # of the largest value; rounding to bfloat16 is 2⁻⁹ of each
 _MAX_BUDGET_BYTES = 5 * GIB // 2
-_DEFAULT_BUDGET_BYTES = GIB  # where the system does not say what is available
+_DEFAULT_BUDGET_BYTES = GIB  # if the available memory is unknown
 _MEMORY_FACTS = Path("/proc/meminfo")
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device of auto, cpu, cuda, cuda:N or mps, if it is there.
+    """Return the device of auto, cpu, cuda, cuda:N or mps.
 
-    Raises UsageError where it is not: there is no silent fallback to another one.
+    Raises UsageError if it does not exist; no other device is used instead.
     """
     if name == "auto":
         best = "cuda" if torch.cuda.is_available() else "mps" if _has_mps() else "cpu"
@@ -46,28 +46,28 @@ def resolve_device(name: str) -> torch.device:
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     """Return the dtype of the network's arithmetic: `name` is auto, float32 or bfloat16.
 
-    auto is what the environment variable PETDIFF_PRECISION says; without it, bfloat16 where the
-    device computes it fast, float32 elsewhere. Raises UsageError for another name.
+    auto is the value of the environment variable PETDIFF_PRECISION or, without it, bfloat16 if the
+    device computes it fast, else float32. Raises UsageError for another name.
     """
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    where = "precision"
+    source = "precision"
     if name == "auto" and os.environ.get(PRECISION_VARIABLE):
-        name, where = os.environ[PRECISION_VARIABLE], PRECISION_VARIABLE
+        name, source = os.environ[PRECISION_VARIABLE], PRECISION_VARIABLE
     if name == "auto":
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         if device.type == "cpu":
             fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
         return torch.bfloat16 if fast else torch.float32
     if name not in dtypes:
-        raise UsageError(f"{where} {name}: unknown; use auto, {' or '.join(dtypes)}")
+        raise UsageError(f"{source} {name}: unknown; use auto, {' or '.join(dtypes)}")
     return dtypes[name]
 
 
 @cache
 def require_sound_bfloat16(device: torch.device) -> None:
-    """Compare a convolution of odd sizes in bfloat16 with float32, once a device; takes 2 ms.
+    """Compare a convolution of odd sizes in bfloat16 with float32, once per device (2 ms).
 
-    Releases of PyTorch have had faults in such convolutions. Raises PetdiffError where the two
+    Some releases of PyTorch compute such convolutions wrongly. Raises PetdiffError if the results
     differ by more than rounding.
     """
     generator = torch.Generator().manual_seed(0)
@@ -76,9 +76,9 @@ def require_sound_bfloat16(device: torch.device) -> None:
         for shape in ((1, 24, 5, 7, 9), (40, 24, 3, 3, 3))
     )
     expected = F.conv3d(x.float(), weight.float(), padding=1)
-    here, kernel = (t.to(device, memory_format=torch.channels_last_3d) for t in (x, weight))
-    found = F.conv3d(here, kernel, padding=1).float().cpu()
-    if not (found - expected).abs().max() < _FAULT * expected.abs().max():
+    placed_x, kernel = (t.to(device, memory_format=torch.channels_last_3d) for t in (x, weight))
+    result = F.conv3d(placed_x, kernel, padding=1).float().cpu()
+    if not (result - expected).abs().max() < _MAX_ERROR * expected.abs().max():
         raise PetdiffError(
             f"this PyTorch computes wrong convolutions in bfloat16 on {device}: set "
             f"{PRECISION_VARIABLE}=float32, or install another release"
@@ -86,7 +86,7 @@ def require_sound_bfloat16(device: torch.device) -> None:
 
 
 def memory_budget(device: torch.device) -> int:
-    """Return the bytes that the slabs of a network may take on a device."""
+    """Return the memory in bytes for the slabs of a network on a device."""
     if device.type == "cuda":
         return int(0.8 * torch.cuda.mem_get_info(device)[0])
     available = _available_memory()
@@ -94,7 +94,7 @@ def memory_budget(device: torch.device) -> int:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Say whether an allocation failed; on a CPU torch raises a plain RuntimeError then."""
+    """Return whether an allocation failed. On a CPU torch raises a RuntimeError for this."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
@@ -103,9 +103,9 @@ def is_out_of_memory(error: Exception) -> bool:
 def placed(
     network: nn.Module, device: torch.device, dtype: torch.dtype, *, channels_last: bool
 ) -> nn.Module:
-    """Return a copy of the network on a device, in one precision; the network stays as it is.
+    """Return a copy of the network on a device, in one precision; the network is not changed.
 
-    channels_last  lay out the weights of convolutions channel by channel, as fast ones want them
+    channels_last  store the weights of convolutions channels last, for fast convolutions
     """
     copied = copy.deepcopy(network).to(device, dtype)
     if channels_last:
@@ -126,7 +126,7 @@ def describe_device(device: torch.device) -> str:
 
 
 def _available_memory() -> int | None:
-    """Return the bytes that programs may still take, with what the system's caches would free."""
+    """Return the available memory in bytes, including caches; None if unknown."""
     try:
         lines = _MEMORY_FACTS.read_text(encoding="ascii").splitlines()
     except OSError:  # not Linux
@@ -134,9 +134,9 @@ def _available_memory() -> int | None:
     facts = dict(line.split(":", 1) for line in lines if ":" in line)
     if "MemAvailable" not in facts:
         return None
-    of_the_machine = int(facts["MemAvailable"].split()[0]) * 1024
-    of_the_container = cgroup.memory_left(cgroup.GROUP)
-    return of_the_machine if of_the_container is None else min(of_the_machine, of_the_container)
+    machine_bytes = int(facts["MemAvailable"].split()[0]) * 1024
+    container_bytes = cgroup.memory_left(cgroup.GROUP)
+    return machine_bytes if container_bytes is None else min(machine_bytes, container_bytes)
 
 
 def _has_mps() -> bool:

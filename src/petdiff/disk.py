@@ -1,8 +1,8 @@
-"""Careful file operations that work on any file system: flush, move into place, remove.
+"""File operations that work on any file system: flush, move, remove.
 
-Network drives, FUSE mounts and Windows each refuse some operation that a local Linux disk allows.
-What only makes a result safer (flushing a folder) is skipped there; what would lose a result is an
-error that the caller turns into a clear message.
+Network drives, FUSE mounts and Windows lack some operations of a local Linux disk. Operations that
+only make a result safer (flushing a folder) are skipped there. Errors that would lose a result are
+raised.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ class NameTakenError(OSError):
 
 
 def is_disk_full(problem: BaseException) -> bool:
-    """Return whether a full disk or quota lies behind an exception, however it was wrapped."""
-    seen: BaseException | None = problem
+    """Return whether an exception, or its cause, is a full disk or quota."""
+    cause: BaseException | None = problem
     for _ in range(10):
-        if seen is None:
+        if cause is None:
             return False
-        if isinstance(seen, OSError) and (seen.errno in _FULL or _is_short_write(seen)):
+        if isinstance(cause, OSError) and (cause.errno in _FULL or _is_short_write(cause)):
             return True
-        seen = seen.__cause__ or seen.__context__
+        cause = cause.__cause__ or cause.__context__
     return False
 
 
 def _is_short_write(problem: OSError) -> bool:
-    """Say whether numpy met a full disk: "100 requested and 0 written", without a number."""
+    """Return whether numpy's error is a full disk: "100 requested and 0 written", no errno."""
     return problem.errno is None and "requested and" in str(problem)
 
 
@@ -53,8 +53,8 @@ def reason(problem: OSError) -> str:
 def flush(path: Path) -> None:
     """Write a file, or a folder with all that it holds, from the cache to the disk.
 
-    Where the file system has no fsync for folders or for this handle, nothing happens. Raises
-    OSError where data may be lost.
+    If the file system has no fsync for folders or for this handle, nothing is done. Raises OSError
+    if data may be lost.
     """
     if path.is_dir():
         for entry in path.iterdir():
@@ -74,7 +74,7 @@ def flush(path: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Write the entries of a folder to the disk, where the file system can do that."""
+    """Write the entries of a folder to the disk, if the file system supports this."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:  # Windows opens no folders
@@ -103,12 +103,12 @@ def _opened(file: Path) -> int | None:
 def place_folder(source: Path, target: Path) -> None:
     """Give a finished folder the name `target`, which does not exist or is an empty folder.
 
-    Raises NameTakenError where another process has filled `target`, OSError where it cannot be
-    made; `source` is then complete.
+    Raises NameTakenError if another process has filled `target`, OSError if it cannot be made;
+    `source` is then complete.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if os.name == "nt" and target.is_dir() and not any(target.iterdir()):
-        target.rmdir()  # Windows renames onto nothing that exists
+        target.rmdir()  # Windows cannot rename to an existing folder
     _move(source, target, os.rename)
 
 
@@ -151,7 +151,7 @@ def place_tree(source: Path, target: Path) -> None:
 def place_file(source: Path, target: Path, *, replace: bool) -> None:
     """Give a finished file the name `target`; without `replace`, only where there is none.
 
-    Raises NameTakenError where another process has made `target`, OSError where it cannot be made;
+    Raises NameTakenError if another process has made `target`, OSError if it cannot be made;
     `source` is then complete.
     """
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,7 @@
-"""What petdiff raises when it stops: one family, each with the exit code of the command line.
+"""The exceptions of petdiff, each with an exit code of the command line.
 
-A message names an argument as Python does, in backticks: "`samples` is 0: give 1 or more". The
-command line turns that into the option (`--samples`), so that only the command line writes
-dashes.
+A message names an argument in backticks: "`samples` is 0: give 1 or more". The command line
+replaces it by the option (`--samples`).
 """
 
 from __future__ import annotations
@@ -15,34 +14,34 @@ _ARGUMENT = re.compile(r"`([a-z][a-z_]*)`")
 
 
 class PetdiffError(Exception):
-    """Something went wrong while running (exit code 1); says what, where and what to do."""
+    """An error while running (exit code 1). The message says what, where and what to do."""
 
     exit_code = 1
 
 
 class UsageError(PetdiffError):
-    """The call itself is wrong: an unknown name, an impossible option (exit code 2)."""
+    """A wrong call: an unknown name or an impossible option (exit code 2)."""
 
     exit_code = 2
 
     @property
     def option(self) -> str | None:
-        """The argument at fault: the first one that the message names; None where it names none."""
+        """The wrong argument: the first one that the message names; None if it names none."""
         found = _ARGUMENT.search(str(self))
         return found.group(1) if found else None
 
 
 class InputRefused(PetdiffError):
-    """The input cannot be used as it is, and guessing would be worse (exit code 3)."""
+    """The input cannot be used as it is (exit code 3)."""
 
     exit_code = 3
 
 
 class SeveralSeriesRefused(InputRefused):
-    """A folder or archive holds several PET series, and none was chosen.
+    """A folder or archive has several PET series, and none was chosen.
 
-    found    what holds how many
-    listing  the series, for a person
+    found    text: what has how many series
+    listing  text: the series
     """
 
     def __init__(self, found: str, listing: str) -> None:
@@ -54,14 +53,14 @@ class SeveralSeriesRefused(InputRefused):
 
 
 class SUVRefused(InputRefused):
-    """The scan can be read, but nothing leads from its stored values to SUV."""
+    """The scan can be read, but no rule gives its SUV."""
 
 
 def with_options(message: str, options: Collection[str], renamed: Mapping[str, str]) -> str:
     """Return a message with `arguments` written as options of the command line.
 
-    options  those there are, with dashes ("--suv-factor")
-    renamed  arguments whose option has another name, without dashes
+    options  the existing options, with dashes ("--suv-factor")
+    renamed  names of options that differ from the argument, without dashes
     """
 
     def option(found: re.Match[str]) -> str:
@@ -73,7 +72,7 @@ def with_options(message: str, options: Collection[str], renamed: Mapping[str, s
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error about an unknown name: the name that was meant, or all names."""
+    """Return the end of an error about an unknown name: the most similar name, or all names."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else f"; there are {', '.join(names)}"
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(names)}"

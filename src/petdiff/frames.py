@@ -16,12 +16,12 @@ _SAME_GRID_MM = 0.01
 
 @dataclass(frozen=True)
 class FrameTiming:
-    """When a frame was measured; None where the source does not say.
+    """The time of a frame; None for unknown values.
 
-    start_s     start of the frame, from the start of the first frame or from the moment that the
-                source counts from (TimeZero of a BIDS sidecar)
-    duration_s  how long the frame lasted; of a gate, the sum of its parts
-    trigger_s   of a gate: the time from the trigger (R wave, inspiration) to its start
+    start_s     start of the frame, counted from the first frame or from the zero of the source
+                (TimeZero of a BIDS sidecar)
+    duration_s  duration of the frame; for a gate, the sum of its parts
+    trigger_s   for a gate: time from the trigger (R wave, inspiration) to its start
     """
 
     start_s: float | None = None
@@ -33,10 +33,10 @@ class FrameTiming:
 class PETFrames:
     """A PET scan of two or more frames.
 
-    frames   one PETImage per frame, all on one grid and in one unit, in the order of time
-    timings  when each frame was measured
+    frames   one PETImage per frame, all on one grid and in one unit, sorted by time
+    timings  time of each frame
     kind     dynamic: frames follow one another; gated: each is a phase of the heart or the breath
-    facts    acquisition facts and SUV provenance of the whole scan, JSON-able
+    facts    acquisition facts and SUV provenance of the whole scan, for JSON
     """
 
     frames: tuple[PETImage, ...]
@@ -56,7 +56,7 @@ class PETFrames:
                 raise ValueError("the frames are in different units")
 
     def __repr__(self) -> str:
-        """Describe the scan in one line, without anything personal."""
+        """Describe the scan in one line, without patient data."""
         return f"PETFrames({len(self)} {self.kind} frames of {self.first!r})"
 
     def __len__(self) -> int:
@@ -70,12 +70,12 @@ class PETFrames:
 
     @property
     def first(self) -> PETImage:
-        """The first frame, which has the grid and the unit of all."""
+        """The first frame; all have its grid and unit."""
         return self.frames[0]
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """Share of each frame in the mean [frame]: by duration, or equal where one is unknown."""
+        """Share of each frame in the mean [frame]: by duration, or equal if one is unknown."""
         durations_s = [timing.duration_s or 0.0 for timing in self.timings]
         if min(durations_s) <= 0:
             durations_s = [1.0] * len(self)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.floating]
 
-# What DICOM's Units (0054,1001) is called beside a number (PS3.3 C.8.9.1.1.3).
+# Names for display of DICOM's Units (0054,1001) (PS3.3 C.8.9.1.1.3).
 _UNIT_NAMES = {
     "": "stored values",
     "1CM": "1/cm",
@@ -42,24 +42,23 @@ _UNIT_NAMES = {
 
 
 class NoSUVError(ValueError):
-    """SUV was asked of an image whose values are in another unit."""
+    """SUV was requested from an image that has no SUV."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PETImage:
     """A PET volume.
 
-    values            float32 [i, j, k], body-weight SUV in g/ml where `in_suv`, else in the stored
-                      unit (negative values are kept)
+    values            float32 [i, j, k]: body-weight SUV in g/ml if `in_suv`, else the stored unit;
+                      negative values are kept
     affine            float64 4 × 4, voxel index → mm, RAS+
-    stored_per_value  the factor to the stored unit; a scalar, or one per slice k where the
-                      source's calibration differs by slice: stored = values * stored_per_value
-    unit              the stored unit, in DICOM's words: BQML, GML, CM2ML, CNTS, CPS; empty where
-                      the source does not name it
-    in_suv            False where the source gives no factor to SUV: `values` are then as stored
-    facts             acquisition facts and SUV provenance, JSON-able
-    source            what the reader keeps so that the writer can write the same format
-                      (DICOM headers, a NIfTI header); opaque to everything but petdiff.io
+    stored_per_value  stored = values * stored_per_value; a number, or one per slice k if the
+                      calibration differs by slice
+    unit              the stored unit as in DICOM: BQML, GML, CM2ML, CNTS, CPS; empty if unknown
+    in_suv            False if no factor to SUV is known: `values` are then as stored
+    facts             acquisition facts and SUV provenance, for JSON
+    source            data for writing the same format again (DICOM headers, a NIfTI header), used
+                      by petdiff.io only
     """
 
     values: NDArray[np.float32]
@@ -81,7 +80,7 @@ class PETImage:
             raise ValueError("stored_per_value is one factor, or one per slice k")
 
     def __repr__(self) -> str:
-        """Describe the image in one line: shape, voxel size, unit and range, nothing personal."""
+        """Describe the image in one line without patient data: shape, voxel size, unit, range."""
         shape = " × ".join(str(n) for n in self.shape)
         voxel = " × ".join(f"{mm:.4g}" for mm in self.spacing_mm)
         low, high = float(self.values.min()), float(self.values.max())
@@ -89,7 +88,7 @@ class PETImage:
 
     @property
     def suv(self) -> NDArray[np.float32]:
-        """The values as body-weight SUV. Raises NoSUVError where they are in another unit."""
+        """The values as body-weight SUV. Raises NoSUVError if they are in another unit."""
         if not self.in_suv:
             raise NoSUVError(
                 f"the image holds {self.unit_name}, not SUV ({self.no_suv_reason}): use .values"
@@ -98,14 +97,14 @@ class PETImage:
 
     @property
     def no_suv_reason(self) -> str:
-        """Why there is no SUV; empty where there is."""
+        """The reason why there is no SUV; empty if there is SUV."""
         if self.in_suv:
             return ""
         return str(self.facts.get("suv", {}).get("reason") or "its source gives no factor")
 
     @property
     def unit_name(self) -> str:
-        """The unit of `values` as text beside a number: SUV, Bq/ml, counts."""
+        """The unit of `values` for display: SUV, Bq/ml, counts."""
         return "SUV" if self.in_suv else _UNIT_NAMES.get(self.unit, self.unit)
 
     @property
@@ -127,11 +126,11 @@ class PETImage:
         return np.asarray((self.affine[:3, :3] @ ends + self.affine[:3, 3:]).T, dtype=np.float64)
 
     def shares_voxels(self, other: PETImage, tolerance_mm: float) -> bool:
-        """Say whether another image has as many voxels, each within a tolerance of this one's."""
+        """Return whether another image has the same grid, within a tolerance of voxel positions."""
         if self.shape != other.shape:
             return False
-        apart_mm = np.linalg.norm(self.corners_mm - other.corners_mm, axis=1)
-        return bool((apart_mm <= tolerance_mm).all())
+        distance_mm = np.linalg.norm(self.corners_mm - other.corners_mm, axis=1)
+        return bool((distance_mm <= tolerance_mm).all())
 
     def with_values(self, values: FloatArray) -> PETImage:
         """Return the same scan with other values, in the same unit and on the same grid."""

@@ -1,4 +1,4 @@
-"""One call of the command line: exit codes, one clear line for every failure, signals."""
+"""Run one command line: exit codes, one line for each error, signals."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from petdiff import terminal
 from petdiff.errors import PetdiffError, with_options
 
 WRONG_USAGE = 2
-INTERRUPTED = 130  # as shells count: 128 and SIGINT's number
+INTERRUPTED = 130  # as in shells: 128 + number of SIGINT
 
-# Arguments in Python whose option has another name.
+# Options whose name differs from the Python argument.
 _RENAMED = {"voxel_mm": "voxel-size", "drf": "dose", "drfs": "dose", "again": "from"}
 
 
@@ -48,11 +48,11 @@ def invoke(app: typer.Typer, arguments: list[str]) -> int:
 
 
 def stop_on_signals() -> None:
-    """Let a polite kill or a closed terminal unwind like Ctrl-C, so that nothing is left behind."""
+    """Handle SIGTERM and a closed terminal like Ctrl-C, so that unfinished files are removed."""
     stop = _Stop()
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):  # the last two are of one system each
         number = getattr(signal, name, None)
-        # What the caller ignores (nohup) stays ignored.
+        # Signals that the caller ignores (nohup) are ignored.
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, stop)
 
@@ -60,8 +60,8 @@ def stop_on_signals() -> None:
 class _Stop:
     """Raises KeyboardInterrupt at a signal.
 
-    Such signals often come in twos and threes. Those within two seconds count as one, so that they
-    do not stop the removing of unfinished outputs.
+    Signals within two seconds count as one, so that repeated signals do not interrupt the removal
+    of unfinished outputs.
     """
 
     def __init__(self) -> None:

@@ -1,9 +1,9 @@
-"""Results that appear whole or not at all, and folders that know which run they belong to.
+"""Write results completely or not at all, and check that a resumed run has the same settings.
 
-This is the only place that writes results. A file or folder is written under a hidden name beside
-its destination, flushed to the disk and renamed at the end. Whatever goes wrong before that (an
-error, a full disk, an interrupt) leaves nothing. Whatever goes wrong after that (the last rename)
-keeps the finished result under a name that the error states.
+All results are written here. A file or folder is written under a hidden name in the folder of its
+destination, flushed to the disk and renamed at the end. After an error before the rename (also a
+full disk or an interrupt) it is removed. If the rename fails, the complete result is kept under a
+name that the error states.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from petdiff import disk
 from petdiff.errors import InputRefused, PetdiffError, UsageError
 
 _UNFINISHED = ".unfinished-"
-_LONGEST_STEM = 180  # bytes; most file systems allow names of 255
+_MAX_STEM_BYTES = 180  # most file systems allow names of 255 bytes
 
 Place = Callable[[Path, Path], None]
 
-_being_written: set[Path] = set()  # what this process has not finished
+_being_written: set[Path] = set()  # unfinished paths of this process
 
 
 @contextmanager
 def whole_folder(
     destination: str | Path, *, first_wins: bool = False, flush: bool = True
 ) -> Iterator[Path]:
-    """Yield an empty folder that takes the name `destination` when the block ends well.
+    """Yield an empty folder that is renamed to `destination` when the block ends without error.
 
-    Opening it is also the check that the disk can be written, so open it before minutes of work.
-    An empty folder that exists already is kept (it may be a mount, or have its own permissions),
-    and its entries are moved into it at the end.
+    This also checks that the disk can be written, so open it before long computations. An existing
+    empty folder is kept (it may be a mount point, or have special permissions), and the entries are
+    moved into it at the end.
 
-    first_wins  where another process has made `destination` meanwhile, leave it as it is and drop
-                this one (for caches), instead of raising
-    flush       write to the disk before renaming; caches that can be made again need not
+    first_wins  if another process has made `destination` meanwhile, keep that one and drop this one
+                (for caches), instead of raising an error
+    flush       flush to the disk before renaming; not needed for caches
 
-    Raises UsageError where `destination` holds something already, PetdiffError where the disk
-    refuses; if the result was complete by then, the message says where it was kept.
+    Raises UsageError if `destination` is not empty, PetdiffError for errors of the disk; if the
+    result was complete by then, the message says where it is.
     """
     final = absolute(destination)
     exists = _exists(final) and not first_wins
@@ -53,7 +53,9 @@ def whole_folder(
         raise UsageError(f"{destination} exists and is not empty: name another, or remove it")
     place = disk.place_entries if exists else disk.place_folder
     folder = final if exists else _first_existing_parent(final)
-    with _aside(final, folder, Path.mkdir, place, flush=flush, first_wins=first_wins) as unfinished:
+    with _hidden(
+        final, folder, Path.mkdir, place, flush=flush, first_wins=first_wins
+    ) as unfinished:
         yield unfinished
 
 
@@ -61,24 +63,24 @@ def whole_folder(
 def whole_additions(destination: str | Path) -> Iterator[Path]:
     """Yield an empty folder whose files are added to the folder `destination` at the end.
 
-    `destination` may exist and hold other files, and several processes may add to it. All files
-    appear or none, but for a kill while they are renamed; the last by name appears last.
+    `destination` may have other files, and several processes may add to it. All files appear or
+    none, except after a kill during the renames; the last by name appears last.
 
-    Raises as `whole_folder` does, and where one of the files exists.
+    Raises as `whole_folder` does, and if one of the files exists.
     """
     final = absolute(destination)
     folder = final if _exists(final) else _first_existing_parent(final)
     if not folder.is_dir():
         raise UsageError(f"{destination} is a file: name a folder")
-    with _aside(final, folder, Path.mkdir, disk.place_tree) as unfinished:
+    with _hidden(final, folder, Path.mkdir, disk.place_tree) as unfinished:
         yield unfinished
 
 
 @contextmanager
 def whole_file(destination: str | Path, *, replace: bool = False) -> Iterator[Path]:
-    """Yield the path of an empty file, which takes the name `destination` when the block ends well.
+    """Yield the path of an empty file that is renamed to `destination` when the block ends.
 
-    replace  take the place of an existing file, which stays as it is until then
+    replace  replace an existing file, which is unchanged until then
 
     Raises as `whole_folder` does.
     """
@@ -86,20 +88,20 @@ def whole_file(destination: str | Path, *, replace: bool = False) -> Iterator[Pa
     if not replace:
         require_absent(destination)
     place = partial(disk.place_file, replace=replace)
-    with _aside(final, _first_existing_parent(final), Path.touch, place) as unfinished:
+    with _hidden(final, _first_existing_parent(final), Path.touch, place) as unfinished:
         yield unfinished
 
 
 def require_absent(destination: str | Path) -> None:
-    """Raise UsageError where there is a file or folder of this name."""
+    """Raise UsageError if a file or folder of this name exists."""
     if _exists(absolute(destination)):
         raise UsageError(f"{destination} exists: name another, or remove it")
 
 
 def remove_unfinished(folder: Path, names: Collection[str] | None = None) -> None:
-    """Remove what killed runs left half-written in a folder that no other run writes to.
+    """Remove unfinished files of killed runs from a folder to which no other run writes.
 
-    names  of the files and folders that no other run writes, where others write beside them
+    names  if other runs write to the folder: only the files and folders that they do not write
     """
     stems = None if names is None else {f".{_stem(folder / name)}" for name in names}
     for entry in folder.iterdir():
@@ -109,9 +111,9 @@ def remove_unfinished(folder: Path, names: Collection[str] | None = None) -> Non
 
 
 def require_free(destination: str | Path, needed_bytes: int) -> None:
-    """Raise PetdiffError unless the disk under `destination` has `needed_bytes` to spare.
+    """Raise PetdiffError unless the disk under `destination` has `needed_bytes` free.
 
-    Some network drives do not tell their size; there nothing is checked.
+    Nothing is checked on network drives that do not state their size.
     """
     folder = _first_existing_parent(absolute(destination))
     try:
@@ -126,9 +128,9 @@ def require_free(destination: str | Path, needed_bytes: int) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, object] | BaseModel) -> None:
-    """Write `content` as UTF-8 JSON that a person can read; NaN is refused, as JSON has none.
+    """Write `content` as indented UTF-8 JSON. Raises ValueError for NaN.
 
-    Bytes of file names that are not UTF-8 become JSON escapes, which read back the same.
+    Bytes of file names that are not UTF-8 become JSON escapes, which are read back unchanged.
     """
     if isinstance(content, BaseModel):
         content = content.model_dump(mode="json")
@@ -137,13 +139,13 @@ def write_json(path: Path, content: Mapping[str, object] | BaseModel) -> None:
 
 
 def begin_or_resume(record: Path, identity: Mapping[str, object], *, write: bool = True) -> None:
-    """Keep in the file `record` what shapes a run, or compare with what is kept there.
+    """Write the settings of a new run to the file `record`, or compare those of a resumed run.
 
-    identity  JSON-able settings by name, which may not change when the run is resumed
-    write     whether this process may begin the run (of several processes the first does)
+    identity  settings by name that must not change when the run is resumed, for JSON
+    write     whether this process may begin the run (the first of several processes)
 
-    Raises UsageError, naming each setting, where the folder belongs to a run with other settings,
-    or holds something else; InputRefused where the record is damaged.
+    Raises UsageError that names each setting if the folder belongs to a run with other settings,
+    InputRefused if the record is damaged.
     """
     now = json.loads(json.dumps(identity))
     if not _exists(record):
@@ -153,11 +155,11 @@ def begin_or_resume(record: Path, identity: Mapping[str, object], *, write: bool
                 write_json(unfinished, now)
         return
     try:
-        was = json.loads(record.read_text(encoding="utf-8"))
+        before = json.loads(record.read_text(encoding="utf-8"))
         changed = [
-            f"{name} was {json.dumps(was.get(name))}, is {json.dumps(now.get(name))}"
-            for name in {**was, **now}
-            if was.get(name) != now.get(name)
+            f"{name} was {json.dumps(before.get(name))}, is {json.dumps(now.get(name))}"
+            for name in {**before, **now}
+            if before.get(name) != now.get(name)
         ]
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as problem:
         raise InputRefused(
@@ -171,7 +173,7 @@ def begin_or_resume(record: Path, identity: Mapping[str, object], *, write: bool
 
 
 @contextmanager
-def _aside(
+def _hidden(
     final: Path,
     folder: Path,
     create: Callable[[Path], None],
@@ -182,8 +184,8 @@ def _aside(
 ) -> Iterator[Path]:
     """Yield a hidden path in `folder`, which `place` moves to `final` when the block ends.
 
-    `folder` exists already, so that a failed run leaves no new parents behind. Inside a folder that
-    is itself unfinished there is nothing to hide, and the path is `final` itself.
+    `folder` exists, so that a failed run leaves no new parent folders. Within a folder that is
+    itself unfinished, the path is `final` itself.
     """
     if any(final.is_relative_to(outer) for outer in _being_written):
         with _in_place(final, create):
@@ -195,7 +197,7 @@ def _aside(
         create(unfinished)
     except OSError as problem:
         raise PetdiffError(f"cannot write in {folder}: {disk.reason(problem)}") from problem
-    kept = False
+    is_kept = False
     _being_written.add(unfinished)
     try:
         try:
@@ -203,21 +205,21 @@ def _aside(
             if flush:
                 disk.flush(unfinished)
         except Exception as problem:
-            clear = _explained(problem, final, unfinished)
-            if clear is None:
+            disk_error = _disk_error(problem, final, unfinished)
+            if disk_error is None:
                 raise
-            raise clear from problem
+            raise disk_error from problem
         try:
             place(unfinished, final)
         except OSError as problem:
             if first_wins and isinstance(problem, disk.NameTakenError):
                 return
-            kept = True
-            raise PetdiffError(_where_kept(unfinished, final, problem)) from problem
+            is_kept = True
+            raise PetdiffError(_keep_result(unfinished, final, problem)) from problem
         disk.flush_folder(final.parent)
     finally:
         _being_written.discard(unfinished)
-        if not kept:
+        if not is_kept:
             disk.remove(unfinished)
 
 
@@ -234,8 +236,8 @@ def _in_place(final: Path, create: Callable[[Path], None]) -> Iterator[None]:
         raise
 
 
-def _explained(problem: Exception, final: Path, unfinished: Path) -> PetdiffError | None:
-    """Return a clear error where it was the disk that refused what was to be written."""
+def _disk_error(problem: Exception, final: Path, unfinished: Path) -> PetdiffError | None:
+    """Return an error with a clear message if the disk has caused the problem; else None."""
     if isinstance(problem, PetdiffError):
         return None
     if disk.is_disk_full(problem):
@@ -248,8 +250,8 @@ def _explained(problem: Exception, final: Path, unfinished: Path) -> PetdiffErro
     return None
 
 
-def _where_kept(unfinished: Path, final: Path, problem: OSError) -> str:
-    """Give a finished result that cannot take its name a visible one; return the message."""
+def _keep_result(unfinished: Path, final: Path, problem: OSError) -> str:
+    """Give a finished result that cannot be renamed a visible name; return the message."""
     kept = unfinished.with_name(f"{_stem(final)}.kept-{secrets.token_hex(4)}")
     try:
         unfinished.rename(kept)
@@ -267,7 +269,7 @@ def _where_kept(unfinished: Path, final: Path, problem: OSError) -> str:
 
 
 def absolute(path: str | Path) -> Path:
-    """Return the path without links, "~" and ".."; UsageError where it leads nowhere."""
+    """Return the path without links, "~" and ".."; UsageError if it is impossible."""
     try:
         return Path(path).expanduser().resolve()
     except (OSError, RuntimeError, ValueError) as problem:  # a loop of links, "~" without a home
@@ -275,7 +277,7 @@ def absolute(path: str | Path) -> Path:
 
 
 def _exists(path: Path) -> bool:
-    """Return whether there is something of this name; PetdiffError where that cannot be known."""
+    """Return whether a path exists. Raises PetdiffError if that cannot be determined."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -286,7 +288,7 @@ def _exists(path: Path) -> bool:
 
 
 def is_empty(folder: Path) -> bool:
-    """Return whether a folder holds nothing but what killed or other runs have not finished."""
+    """Return whether a folder has only unfinished files of killed or other runs."""
     try:
         return all(_UNFINISHED in entry.name for entry in folder.iterdir())
     except OSError as problem:
@@ -296,12 +298,12 @@ def is_empty(folder: Path) -> bool:
 def _first_existing_parent(path: Path) -> Path:
     nearest = next(parent for parent in path.parents if _exists(parent))
     if not nearest.is_dir():
-        raise UsageError(f"{nearest} is a file, so {path} cannot lie in it: name another place")
+        raise UsageError(f"{nearest} is a file, so {path} cannot be in it: name another place")
     return nearest
 
 
 def _require_possible_names(folder: Path, final: Path) -> None:
-    """Raise OSError where a name below `folder` is one that its file system refuses."""
+    """Raise OSError if the file system refuses a name below `folder`."""
     for name in final.relative_to(folder).parts:
         try:
             (folder / name).lstat()
@@ -310,8 +312,8 @@ def _require_possible_names(folder: Path, final: Path) -> None:
 
 
 def _stem(path: Path) -> str:
-    """Return the name, short enough for something to be added."""
+    """Return the name, shortened so that a suffix can be added."""
     name = path.name
-    while len(os.fsencode(name)) > _LONGEST_STEM:
+    while len(os.fsencode(name)) > _MAX_STEM_BYTES:
         name = name[:-1]
     return name

@@ -1,8 +1,8 @@
-"""What reaches a terminal: safe text, on streams that cannot stop a run.
+"""Print text safely to stdout and stderr.
 
-Names of files, zip members and DICOM descriptions come from others. Control characters in them
-could move the cursor or change the colours, so that all text is made printable here, where it is
-printed. stderr only informs: if it is closed, full or nobody reads it, the run goes on.
+Names of files, zip members and DICOM descriptions may contain control characters, which could
+move the cursor or change colours. Therefore all text is made printable here. If stderr is closed
+or full, the run continues without messages.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from pathlib import Path
 
 from petdiff.errors import PetdiffError
 
-# Control characters but tab and line feed; marks that change the direction of text; bytes of file
-# names that are not UTF-8 (surrogates).
+# Control characters except tab and line feed; marks that change the direction of text; surrogates,
+# which stand for bytes of file names that are not UTF-8.
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
-_PLAIN = {
+_ASCII = {
     "→": "->", "×": "x", "·": "-", "…": "...", "−": "-", "–": "-", "≥": ">=", "≤": "<=", "≈": "~",
     "σ": "sigma", "Δ": "d", "²": "2", "³": "3", "%": "%", "±": "+-", "“": '"', "”": '"', "’": "'",
 }  # fmt: skip
-_ERRORS = "petdiff-plain"  # name of the handler for what a stream's encoding lacks
+_ERRORS = "petdiff-plain"  # error handler for characters that a stream's encoding lacks
 
 
 def printable(text: object) -> str:
     r"""Return text with control characters, direction marks and stray bytes as \uXXXX.
 
-    Line feeds and tabs stay. In JSON these escapes mean the same characters.
+    Line feeds and tabs are kept. In JSON these escapes mean the same characters.
     """
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", str(text))
 
@@ -46,19 +46,21 @@ def one_line(text: object) -> str:
 
 
 def print_message(line: str) -> None:
-    """Print one line to stderr; if nobody can read it, nothing happens."""
+    """Print one line to stderr. Errors of the stream are ignored."""
     stream = sys.stderr
     if stream is None:
         return
-    with suppress(OSError, ValueError):  # closed, full, no reader, an encoding without the sign
+    with suppress(
+        OSError, ValueError
+    ):  # closed, full, no reader, an encoding that lacks a character
         print(printable(line).replace("\n", "\\n"), file=stream, flush=True)
 
 
 def print_result(result: str | Path) -> None:
-    """Print a result to stdout: text made printable, a path as it is unless a person reads it.
+    """Print a result to stdout. Text is made printable; a path is only if stdout is a terminal.
 
-    Where the reader has gone, the rest is not printed. Raises PetdiffError where stdout is full or
-    broken.
+    If the reading program has ended, nothing more is printed. Raises PetdiffError if stdout is full
+    or broken.
     """
     stream = sys.stdout
     if stream is None:
@@ -80,15 +82,15 @@ def is_reader_gone(problem: OSError) -> bool:
 
 
 def discard_results() -> None:
-    """Let stdout lead nowhere, so that what is left in its buffer raises nothing at the end."""
+    """Redirect stdout to the null device, so that its buffer raises no error at the end."""
     with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 def finish_results() -> int:
-    """Write what is left of the results; return the exit code that stdout deserves, 0 or 1."""
+    """Flush stdout; return the exit code: 1 if that failed, else 0."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -99,9 +101,9 @@ def finish_results() -> int:
 
 
 def prepare_streams() -> None:
-    """Make stdout and stderr of this process take any text, and stderr never raise.
+    """Let stdout and stderr of this process accept any text, and stderr ignore errors.
 
-    Streams that the caller has closed lead nowhere: their numbers would else be given to files.
+    Closed streams are redirected to the null device; otherwise files would get their numbers.
     """
     for number in (0, 1, 2):
         try:
@@ -113,22 +115,22 @@ def prepare_streams() -> None:
         sys.stdout.reconfigure(errors=_ERRORS)
     if isinstance(sys.stderr, io.TextIOWrapper):
         encoding = sys.stderr.encoding
-        sys.stderr = _Forgiving(
+        sys.stderr = _LossyStream(
             sys.stderr.detach(), encoding=encoding, errors=_ERRORS, line_buffering=True
         )
 
 
 def _plain_text(problem: UnicodeError) -> tuple[str | bytes, int]:
-    """Replace what an encoding lacks: stray bytes by themselves, signs by plain letters."""
+    """Replace characters that an encoding lacks: surrogates by their bytes, signs by ASCII."""
     assert isinstance(problem, UnicodeEncodeError)
     sign = problem.object[problem.start]
     if "\udc80" <= sign <= "\udcff":
         return bytes([ord(sign) & 0xFF]), problem.start + 1
-    return _PLAIN.get(sign, f"\\u{ord(sign):04x}"), problem.start + 1
+    return _ASCII.get(sign, f"\\u{ord(sign):04x}"), problem.start + 1
 
 
-class _Forgiving(io.TextIOWrapper):
-    """A text stream that drops what it cannot write."""
+class _LossyStream(io.TextIOWrapper):
+    """A text stream that ignores errors of writing."""
 
     def write(self, text: str, /) -> int:
         with suppress(OSError, ValueError):
@@ -145,13 +147,13 @@ class _Forgiving(io.TextIOWrapper):
 
 
 class _Handler(logging.Handler):
-    """Prints what petdiff logs; what other libraries log or warn of only on request."""
+    """Prints the log of petdiff, and of other libraries if PETDIFF_TRACEBACK is set."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        ours = record.name.partition(".")[0] == "petdiff"
-        if not ours and not os.environ.get("PETDIFF_TRACEBACK"):
+        is_petdiff = record.name.partition(".")[0] == "petdiff"
+        if not is_petdiff and not os.environ.get("PETDIFF_TRACEBACK"):
             return
-        source = "" if ours else f"{record.name}: "
+        source = "" if is_petdiff else f"{record.name}: "
         kind = "warning " if record.levelno >= logging.WARNING else ""
         print_message(f"{kind}{source}{one_line(record.getMessage())}")
 
@@ -160,7 +162,7 @@ _handler = _Handler(logging.INFO)
 
 
 def be_quiet() -> None:
-    """Print no messages of the log until `log_to_stderr` begins again."""
+    """Print no log messages until the next `log_to_stderr`."""
     _handler.setLevel(logging.CRITICAL + 1)
 
 
@@ -179,10 +181,10 @@ def log_to_stderr() -> Iterator[None]:
     Those of pydicom, nibabel, matplotlib and torch concern the programmer: they are shown where
     PETDIFF_TRACEBACK is set.
     """
-    root, ours = logging.getLogger(), logging.getLogger("petdiff")
-    level = ours.level
+    root, is_petdiff = logging.getLogger(), logging.getLogger("petdiff")
+    level = is_petdiff.level
     _handler.setLevel(logging.INFO)
-    ours.setLevel(logging.INFO)
+    is_petdiff.setLevel(logging.INFO)
     root.addHandler(_handler)
     logging.captureWarnings(True)
     try:
@@ -190,4 +192,4 @@ def log_to_stderr() -> Iterator[None]:
     finally:
         logging.captureWarnings(False)
         root.removeHandler(_handler)
-        ours.setLevel(level)
+        is_petdiff.setLevel(level)

@@ -1,4 +1,4 @@
-"""Units and shares as people write them, and the constants that turn one into another."""
+"""Conversion of units and dose shares to and from text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
 def drf_of(share: str) -> float:
     """Return the dose reduction factor of a share of the full dose: 4 for "1/4", "25%" or "0.25".
 
-    Raises UsageError for what is no share above 0 and up to 1.
+    Raises UsageError for a text that is no share above 0 and up to 1.
     """
     text = share.strip()
     try:
@@ -36,14 +36,14 @@ def share_of(drf: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time for a person: 45 s, 12 min, 7.2 h."""
+    """Return a time as text: 45 s, 12 min, 7.2 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def significant(value: float, digits: int) -> str:
-    """Return a number with so many significant digits, a large one without exponent: 5780."""
+    """Return a number with `digits` significant digits, without exponent if it is large."""
     text = f"{value:.{digits}g}"
     return f"{float(text):.0f}" if "e+" in text else text
 

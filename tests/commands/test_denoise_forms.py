@@ -55,11 +55,11 @@ def test_bqml_without_a_sidecar_is_denoised_as_it_is_and_said_so(
     out = tmp_path / "out"
     assert cli.run(["denoise", str(tmp_path / "scan.nii.gz"), "-o", str(out)]) == 0
     err = capsys.readouterr().err
-    assert "Bq/ml most likely" in err
+    assert "probably Bq/ml" in err
     assert "--units bqml and --suv-factor F" in err
     record = json.loads((out / "run.json").read_text("utf-8"))
-    assert "Bq/ml most likely" in record["input"]["suv"]["warnings"][0]
-    assert "Bq/ml most likely" in (out / "report.html").read_text("utf-8")
+    assert "probably Bq/ml" in record["input"]["suv"]["warnings"][0]
+    assert "probably Bq/ml" in (out / "report.html").read_text("utf-8")
     written = nib.load(out / "denoised.nii.gz").get_fdata()
     assert written.sum() == pytest.approx(ball(4000).sum(), rel=0.05)
     # Told otherwise, the same file is SUV and comes back in its own unit all the same.

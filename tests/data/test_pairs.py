@@ -172,7 +172,7 @@ def test_the_published_npz_holds_both(tmp_path: Path) -> None:
 def test_a_broken_npz_is_not_passed_over(tmp_path: Path) -> None:
     patient(tmp_path / "a")
     (tmp_path / "s1.npz").write_bytes(b"PK\x03\x04 and no more")
-    with pytest.raises(InputRefused, match=r"s1\.npz is not a sound \.npz"):
+    with pytest.raises(InputRefused, match=r"s1\.npz is not a valid \.npz"):
         find_pairs(tmp_path)
 
 
@@ -297,7 +297,7 @@ def test_what_may_be_right_is_a_warning(tmp_path: Path, scans: dict[str, Any], s
 def test_pairs_in_bqml_are_read_with_a_factor_or_a_sidecar(tmp_path: Path) -> None:
     folder = tmp_path / "a"
     patient(folder, full=F * 4000, low_drf20=L * 4000)
-    with pytest.raises(InputRefused, match="Bq/ml most likely"):
+    with pytest.raises(InputRefused, match="probably Bq/ml"):
         read_pair(find_pairs(tmp_path)[0], 20)
     low, full = read_pair(find_pairs(tmp_path, units="bqml", suv_factor=1 / 4000)[0], 20)
     np.testing.assert_allclose(low.suv, L, rtol=1e-5)
@@ -336,7 +336,7 @@ def test_unreadable_scans_are_named_and_come_first(tmp_path: Path) -> None:
     one_line = str(refusal.value)
     starts = [
         "a, 1/20 dose: low_drf20.nii holds NaN",
-        "; b, full dose: full.nii is no NIfTI",
+        "; b, full dose: full.nii is not NIfTI",
         "; a, full dose: nothing states the unit of full.nii",
         "; scans must be SUV: give `units`",
     ]

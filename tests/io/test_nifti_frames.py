@@ -87,10 +87,10 @@ def test_without_a_sidecar_the_header_spaces_the_frames(
     assert any("every 2.5 s" in warning for warning in scan.facts["warnings"])
 
 
-def test_unknown_times_are_said_to_be_unknown(tmp_path: Path) -> None:
+def test_unknown_times_give_a_warning(tmp_path: Path) -> None:
     scan = frames_of(saved(tmp_path / "scan.nii", values(), units=("mm", "unknown"), step=1.0))
     assert scan.timings == (FrameTiming(),) * 3
-    assert any("when its 3 frames" in warning for warning in scan.facts["warnings"])
+    assert any("times of its 3 frames" in warning for warning in scan.facts["warnings"])
     write(scan, tmp_path / "out.nii")
     assert not (tmp_path / "out.json").exists()
 
@@ -100,7 +100,7 @@ def test_unknown_times_are_said_to_be_unknown(tmp_path: Path) -> None:
     [
         ("{", "not JSON"),
         ("[" * 100_000, "nested too deep"),
-        ("[1]", "holds no keys"),
+        ("[1]", "is not a JSON object"),
         ({"FrameTimesStart": [0, 1]}, "FrameTimesStart does not hold one number for each of 3"),
         ({"FrameDuration": [1, "2", 3]}, "FrameDuration does not hold"),
         ({"FrameDuration": 10}, "FrameDuration does not hold"),
@@ -122,7 +122,7 @@ def test_nan_in_the_air_of_frames_comes_back(tmp_path: Path) -> None:
     assert all(np.isfinite(frame.values).all() for frame in scan)
     told = [warning for warning in scan.facts["warnings"] if "NaN" in warning]
     assert "frame 2" in told[0]
-    assert told[1] == "scan.nii holds NaN in 1 more frames"
+    assert told[1] == "scan.nii holds NaN in 1 more frame"
     write(scan, tmp_path / "out.nii")
     np.testing.assert_array_equal(nib.load(tmp_path / "out.nii").get_fdata(), data)
 

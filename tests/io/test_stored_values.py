@@ -45,7 +45,7 @@ def test_a_bomb_that_really_inflates_is_refused(tmp_path: Path) -> None:
         file.write(header((700, 400, 250), np.uint8))
         for _ in range(250):
             file.write(bytes(700 * 400))
-    with pytest.raises(InputRefused, match=r"no scan packs so well.*gunzip"):
+    with pytest.raises(InputRefused, match=r"no scan compresses so well.*gunzip"):
         read(path)
     # A mask of a few lesions is as empty as that, and no bomb at this size.
     assert read_label_volume(path).labels.shape == (700, 400, 250)

@@ -1,7 +1,7 @@
-"""Choosing the one PET series of a folder, a zip or a file, and making sure that it is whole.
+"""Choose the one PET series of a folder, a zip or a file, and check that it is complete.
 
-Warnings are recorded with the result, and names of files often hold a patient's: what names a file
-goes to the log.
+Warnings are recorded with the result. File names are only logged, because they may contain the name
+of a patient.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from petdiff.units import counted
 
 _log = logging.getLogger(__name__)
 
-# One UID that must be there, several of which one is to be there, or none.
+# One UID that must exist, several UIDs of which one should exist, or None.
 SeriesUID = str | Sequence[str] | None
 
 _DICOM_SUFFIXES = (".dcm", ".ima", ".dicom", ".dic")
@@ -37,10 +37,10 @@ _MAX_LISTED = 20
 def pet_series(path: Path, uid: SeriesUID, *, recursive: bool = True) -> Iterator[Series]:
     """Yield the one PET series at `path`; its files can be opened within the block.
 
-    recursive  search the folders below a folder, too
+    recursive  search the subfolders of a folder, too
 
-    Raises InputRefused where there is none, or more than one and no uid to choose by; where a file
-    of the series is damaged, or one that looks like a slice of it is no DICOM.
+    Raises InputRefused if there is no series, or several and no uid; if a file of the series is
+    damaged, or if a file that is named like its slices is not DICOM.
     """
     with lenient_pydicom(), search_dicom(path, recursive=recursive) as (found, own_uid):
         series = _choose(path, found, uid or own_uid)
@@ -58,12 +58,12 @@ def _choose(path: Path, found: SearchResult, uid: SeriesUID) -> Series:
     name = one_line(path.resolve().name or path)
     chosen = list(found.series.values())
     wanted = [uid] if isinstance(uid, str) else list(uid or ())
-    asked = [series for series in chosen if series.uid in wanted]
-    if isinstance(uid, str) and not asked:
+    requested = [series for series in chosen if series.uid in wanted]
+    if isinstance(uid, str) and not requested:
         raise InputRefused(
             f"{name} holds no series {one_line(uid)}, but {_listing(found.pet) or 'no PET'}"
         )
-    chosen = asked or chosen
+    chosen = requested or chosen
     pet = [series for series in chosen if series.is_pet]
     if len(pet) == 1:
         return pet[0]
@@ -88,16 +88,16 @@ def _what_else(others: Sequence[Entry]) -> str:
     return ", only " + _some([entry.name for entry in others], _MAX_NAMED) if others else ""
 
 
-def _some(names: Sequence[str], most: int, between: str = ", ") -> str:
-    more = [f"and {len(names) - most} more"] if len(names) > most else []
-    return between.join([*names[:most], *more])
+def _some(names: Sequence[str], count: int, separator: str = ", ") -> str:
+    more = [f"and {len(names) - count} more"] if len(names) > count else []
+    return separator.join([*names[:count], *more])
 
 
 def _require_whole(series: Series, found: SearchResult, *, alone: bool) -> None:
-    """Refuse a series that a damaged file may belong to, so that none is shortened in silence.
+    """Raise the error of a damaged file that may belong to the series.
 
-    Beside a file that was given alone, files of other scans may well be damaged: of those that do
-    not tell their series, a warning is enough.
+    alone  a single file was given: damaged files with an unknown series only give a warning,
+           because they may belong to other scans
     """
     unknown = [problem for problem in found.damaged if not problem.series_uid]
     for problem in found.damaged:
@@ -114,7 +114,7 @@ def _require_whole(series: Series, found: SearchResult, *, alone: bool) -> None:
             f"{entry.name} is named like a slice of the series and is no DICOM ({entry.size} "
             "bytes): damaged? Get it again, or remove it if it is none"
         )
-        for entry in _alike(series, found.others)
+        for entry in _named_like_slices(series, found.others)
     ]
     if unknown and not alone:
         raise unknown[0]
@@ -127,8 +127,8 @@ def _require_whole(series: Series, found: SearchResult, *, alone: bool) -> None:
         )
 
 
-def _alike(series: Series, others: Sequence[Entry]) -> list[Entry]:
-    """Return the files that are no DICOM and yet are named like slices of a series beside them."""
+def _named_like_slices(series: Series, others: Sequence[Entry]) -> list[Entry]:
+    """Return the files that are not DICOM but are named like slices of the series."""
     shapes = {(file.entry.folder, _shape(file.entry.name)) for file in series.files}
     suffixes = {(folder, PurePath(shape).suffix) for folder, shape in shapes}
     found = []
@@ -142,12 +142,12 @@ def _alike(series: Series, others: Sequence[Entry]) -> list[Entry]:
 
 
 def _shape(name: str) -> str:
-    """Return a file's name with its numbers made equal: that of IM0012.dcm is im0.dcm."""
+    """Return a file's name with all numbers replaced by 0: im0.dcm for IM0012.dcm."""
     return re.sub(r"[0-9a-f]{8,}|[0-9]+", "0", PurePath(name).name.lower())
 
 
 def _keep_pet(series: Series) -> None:
-    """Leave out what lies in a PET series and is no PET image, with a warning."""
+    """Remove files that are not PET images from the series, with a warning."""
     others = [file for file in series.files if not is_pet(file)]
     if others:
         kinds = sorted({UID(text_of(file.dataset, "SOPClassUID")).name for file in others})
@@ -164,11 +164,14 @@ def _keep_pet(series: Series) -> None:
 
 
 def _notes(files: Sequence[DicomFile]) -> list[str]:
-    """Return pydicom's warnings, each with the number of files that it is about."""
-    about: dict[str, list[str]] = {}
+    """Return pydicom's warnings, each with its number of files."""
+    files_by_note: dict[str, list[str]] = {}
     for file in files:
         for note in file.notes:
-            about.setdefault(note, []).append(file.entry.name)
-    for note, names in about.items():
+            files_by_note.setdefault(note, []).append(file.entry.name)
+    for note, names in files_by_note.items():
         _log.info("%s: %s", names[0], note)
-    return [f"{note} ({counted(len(about[note]), 'file')})" for note in list(about)[:_MAX_NAMED]]
+    return [
+        f"{note} ({counted(len(files_by_note[note]), 'file')})"
+        for note in list(files_by_note)[:_MAX_NAMED]
+    ]

@@ -1,4 +1,4 @@
-"""NIfTI volumes in and out, with affine, codes, units and missing values as they were."""
+"""Read and write NIfTI volumes; affine, codes, units and missing values are preserved."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from petdiff.io.stored_values import read_scan_values
 from petdiff.io.volume_source import VolumeSource, missing, stored_factor, stored_unit
 from petdiff.runs import whole_file, write_json
 from petdiff.suv.result import SUVResult, WithoutSUV
+from petdiff.units import counted
 
 _PIECE_BYTES = 4 << 20
 # Free text of a source header: it may name the patient, and it does not describe the result.
@@ -36,24 +37,24 @@ _FREE_TEXT = ("descrip", "aux_file", "intent_name", "db_name", "data_type")
 
 @dataclass(frozen=True, kw_only=True)
 class NiftiSource(VolumeSource):
-    """What a NIfTI file is written from again; header: of the file that was read."""
+    """The source data of a NIfTI file: also its header."""
 
     header: Any = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False)
 class _Stored:
-    """A file's values as stored [i, j, k] or [i, j, k, frame], with air in place of NaN.
+    """A file's values as stored [i, j, k] or [i, j, k, frame], with 0 in place of NaN in air.
 
-    nan      of each frame, where the file held NaN; None: nowhere
-    found    the unit of the values, and the factor to SUV where there is one
-    sidecar  None where there is none
+    nan      mask of NaN of each frame; None: no NaN
+    unit     the unit of the values, and the factor to SUV if any
+    sidecar  None if there is none
     """
 
     file: NiftiFile
     values: NDArray[np.float32]
     nan: list[NDArray[np.bool_] | None]
-    found: SUVResult | WithoutSUV
+    unit: SUVResult | WithoutSUV
     sidecar: Sidecar | None
     warnings: list[str]
 
@@ -65,20 +66,20 @@ class _Stored:
 def read_nifti(path: Path, units: str | None, suv_factor: float | None) -> PETImage | PETFrames:
     """Read a 3-D or 4-D NIfTI-1 or -2 file.
 
-    Its unit is the caller's, else that of the .json beside it, else SUV unless the values are far
-    too large for it; where nothing leads to SUV, values are as stored.
+    Its unit is that of the caller, or of the .json beside it, or SUV unless the values are far too
+    large. If no rule gives SUV, values are as stored.
     """
     stored = _read(path, units, suv_factor)
-    found, file = stored.found, stored.file
+    unit, file = stored.unit, stored.file
     factors = np.broadcast_to(
-        found.factor if isinstance(found, SUVResult) else 1.0, len(stored.volumes)
+        unit.factor if isinstance(unit, SUVResult) else 1.0, len(stored.volumes)
     )
     if (factors != 1).any():
         by_frame = factors if stored.values.ndim == 4 else factors[0]
         stored.values[...] *= np.asarray(by_frame, dtype=np.float32)
     facts: dict[str, Any] = {
         "format": "nifti",
-        "suv": found.as_dict(),
+        "suv": unit.as_dict(),
         "warnings": stored.warnings,
     }
     frames = tuple(
@@ -86,8 +87,8 @@ def read_nifti(path: Path, units: str | None, suv_factor: float | None) -> PETIm
             values=volume,
             affine=file.affine,
             stored_per_value=1 / float(factor),
-            unit=found.unit,
-            in_suv=isinstance(found, SUVResult),
+            unit=unit.unit,
+            in_suv=isinstance(unit, SUVResult),
             facts=facts,
             source=NiftiSource(header=file.header, affine=file.affine, nan=absent),
         )
@@ -95,8 +96,8 @@ def read_nifti(path: Path, units: str | None, suv_factor: float | None) -> PETIm
     )
     if stored.values.ndim == 3:
         return frames[0]
-    timings, where, warnings = frame_timings(path, file.header, len(frames), stored.sidecar)
-    facts |= where
+    timings, timing_facts, warnings = frame_timings(path, file.header, len(frames), stored.sidecar)
+    facts |= timing_facts
     facts["warnings"] += warnings
     gated = all(timing.trigger_s is not None for timing in timings)
     return PETFrames(frames, timings, "gated" if gated else "dynamic", facts)
@@ -106,7 +107,7 @@ def find_nifti_unit(
     path: Path, units: str | None, suv_factor: float | None
 ) -> SUVResult | WithoutSUV:
     """Find the unit of a file and its factor to SUV; arguments as in petdiff.io.read."""
-    return _read(path, units, suv_factor).found
+    return _read(path, units, suv_factor).unit
 
 
 def _read(path: Path, units: str | None, suv_factor: float | None) -> _Stored:
@@ -123,9 +124,9 @@ def _read(path: Path, units: str | None, suv_factor: float | None) -> _Stored:
     frames = 1 if values.ndim == 3 else values.shape[3]
     evidence = UnitEvidence(path.name, units, suv_factor, sidecar, frames)
     mean = values if values.ndim == 3 else values.mean(axis=3)
-    found = find_unit(evidence, mean, file.affine)
+    unit = find_unit(evidence, mean, file.affine)
     warnings = [*file.warnings, *damage, *absent, *ignored]
-    return _Stored(file, values, nan, found, sidecar, warnings)
+    return _Stored(file, values, nan, unit, sidecar, warnings)
 
 
 def _volumes(values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -136,24 +137,26 @@ def _volumes(values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
 def _fill_air(
     name: str, volumes: Sequence[NDArray[np.float32]], affine: NDArray[np.float64]
 ) -> tuple[list[NDArray[np.bool_] | None], list[str]]:
-    """Set NaN in the air of each volume to 0, in place; where NaN was, and warnings."""
+    """Set NaN in the air of each volume to 0, in place; returns masks of NaN, and warnings."""
     if len(volumes) == 1:
         nan, warnings = fill_air(name, volumes[0], affine)
         return [nan], warnings
-    found = [
+    filled = [
         fill_air(f"{name}, frame {n + 1},", volume, affine) for n, volume in enumerate(volumes)
     ]
-    told = [warning for _, warnings in found for warning in warnings]
-    more = [f"{name} holds NaN in {len(told) - 1} more frames"] if len(told) > 1 else []
-    return [nan for nan, _ in found], [*told[:1], *more]
+    messages = [warning for _, warnings in filled for warning in warnings]
+    more = (
+        [f"{name} holds NaN in {counted(len(messages) - 1, 'more frame')}"] if messages[1:] else []
+    )
+    return [nan for nan, _ in filled], [*messages[:1], *more]
 
 
 def write_nifti(scan: PETImage | PETFrames, path: Path) -> None:
-    """Write float32 NIfTI: in its own unit and header where it was NIfTI, else `scan.values`.
+    """Write float32 NIfTI: in the unit and with the header of a NIfTI source, or `scan.values`.
 
-    Frames are written as one 4-D file, with their times in a BIDS sidecar (.json) beside it. Voxels
-    in which the source held NaN hold NaN again. Free text of the source's header and its extensions
-    are left out. Raises PetdiffError for an image with NaN or infinite values.
+    Frames are written as one 4-D file, with their times in a BIDS sidecar (.json). NaN of the
+    source are restored. Free text of the source's header and its extensions are left out. Raises
+    PetdiffError for an image with NaN or infinite values.
     """
     frames = scan.frames if isinstance(scan, PETFrames) else (scan,)
     if not all(np.isfinite(frame.values).all() for frame in frames):
@@ -173,14 +176,14 @@ def write_nifti(scan: PETImage | PETFrames, path: Path) -> None:
 
 
 def _own_source(image: PETImage) -> NiftiSource | None:
-    """Return the NIfTI source of an image that still lies on its grid."""
+    """Return the NIfTI source of an image, if the image is still on its grid."""
     source = image.source
     same = isinstance(source, NiftiSource) and np.array_equal(source.affine, image.affine)
     return source if same else None
 
 
 def _header_bytes(scan: PETImage | PETFrames) -> bytes:
-    """Return the header of a file, padded to where its values begin."""
+    """Return the header of a file, padded to the offset of the values."""
     if isinstance(scan, PETFrames):
         header = _header(scan.first)
         _set_frames(header, scan)

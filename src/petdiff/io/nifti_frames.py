@@ -1,4 +1,4 @@
-"""When the frames of a 4-D NIfTI file were measured: by its BIDS sidecar, else by its header."""
+"""Find the times of the frames of a 4-D NIfTI file in its BIDS sidecar or its header."""
 
 from __future__ import annotations
 
@@ -18,25 +18,24 @@ def frame_timings(
 ) -> tuple[tuple[FrameTiming, ...], dict[str, object], list[str]]:
     """Find the times of `count` frames of a NIfTI file.
 
-    The BIDS keys FrameTimesStart and FrameDuration (seconds) of the .json beside the file come
-    first, then the frame distance in pixdim where the header names its unit of time.
+    The BIDS keys FrameTimesStart and FrameDuration (seconds) of the sidecar have priority, then the
+    frame distance in pixdim if the header states its unit of time.
 
-    Returns the timings, facts on where they come from, and warnings.
+    Returns the timings, facts about their source, and warnings.
     """
-    beside = sidecar or Sidecar("", {})
-    starts, wrong_starts = _seconds(beside, "FrameTimesStart", count)
-    durations, wrong_durations = _seconds(beside, "FrameDuration", count)
-    triggers, wrong_triggers = _seconds(beside, "FrameTriggerTime", count)
+    keys = sidecar or Sidecar("", {})
+    starts, wrong_starts = _seconds(keys, "FrameTimesStart", count)
+    durations, wrong_durations = _seconds(keys, "FrameDuration", count)
+    triggers, wrong_triggers = _seconds(keys, "FrameTriggerTime", count)
     warnings = [*wrong_starts, *wrong_durations, *wrong_triggers]
     if starts or durations or triggers:
         unknown: list[float | None] = [None] * count
         rows = zip(starts or unknown, durations or unknown, triggers or unknown, strict=True)
-        return tuple(FrameTiming(*row) for row in rows), {"frame_times": beside.name}, warnings
+        return tuple(FrameTiming(*row) for row in rows), {"frame_times": keys.name}, warnings
     step_s = _step_s(header)
     if step_s is None:
         warnings.append(
-            f"{path.name}: neither a sidecar nor the header says when its {count} frames were "
-            "measured"
+            f"{path.name}: neither a sidecar nor the header has the times of its {count} frames"
         )
         return (FrameTiming(),) * count, {"frame_times": None}, warnings
     timings = tuple(FrameTiming(round(n * step_s, 6), step_s) for n in range(count))
@@ -48,7 +47,7 @@ def frame_timings(
 
 
 def timing_keys(timings: Sequence[FrameTiming]) -> dict[str, list[float]]:
-    """Return the times as keys of a sidecar, in seconds; what is unknown is left out."""
+    """Return the times as keys of a sidecar, in seconds; unknown times are left out."""
     columns = {
         "FrameTimesStart": [timing.start_s for timing in timings],
         "FrameDuration": [timing.duration_s for timing in timings],
@@ -62,13 +61,13 @@ def timing_keys(timings: Sequence[FrameTiming]) -> dict[str, list[float]]:
 
 
 def even_step_s(timings: Sequence[FrameTiming]) -> float | None:
-    """Return the duration of all frames, where it is the same."""
+    """Return the duration of the frames if it is the same for all."""
     durations = {timing.duration_s for timing in timings}
     return durations.pop() if len(durations) == 1 else None
 
 
 def _seconds(sidecar: Sidecar, key: str, count: int) -> tuple[list[float] | None, list[str]]:
-    """Return one key's seconds by frame; None, with a warning, where they do not fit."""
+    """Return one key's seconds by frame; None, with a warning, if their number is wrong."""
     if key not in sidecar.content:
         return None, []
     stored = sidecar.content[key]
@@ -80,7 +79,7 @@ def _seconds(sidecar: Sidecar, key: str, count: int) -> tuple[list[float] | None
 
 
 def _step_s(header: Any) -> float | None:
-    """Return the distance between frames in the header, where it names a unit of time."""
+    """Return the distance between frames in the header, if it states a unit of time."""
     unit = _SECONDS_PER_UNIT.get(int(header["xyzt_units"]) & 0x38)
     shape = header.get_data_shape()
     axis = next((axis for axis in range(3, len(shape)) if shape[axis] > 1), 3)

@@ -1,7 +1,7 @@
-"""NIfTI-1 and -2 headers, of single files and of .hdr/.img pairs: what is stored, and where.
+"""Read NIfTI-1 and -2 headers of single files and of .hdr/.img pairs.
 
-The header is parsed from the file's first bytes alone; nothing it declares is believed before it
-has been compared with the file (petdiff.io.stored_values).
+The header is parsed from the first bytes of the file. Its declared sizes are compared with the file
+before they are used (petdiff.io.stored_values).
 """
 
 from __future__ import annotations
@@ -24,12 +24,18 @@ from petdiff.io.stored_values import DAMAGED, StoredValues, open_inflated
 _UNITS = {1: "metres", 2: "millimetres", 3: "micrometres"}  # of xyzt_units, its lowest three bits
 _HEADER_BYTES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}  # by sizeof_hdr
 _MAX_HEADER_BYTES = 16 << 20  # with extensions, which may hold a DICOM header
-_SAME_SIZE = 0.01  # relative difference of voxel sizes that is told
+_SIZE_TOLERANCE = 0.01  # relative; larger differences of voxel sizes give a warning
 
 
 @dataclass(frozen=True)
 class NiftiFile:
-    """header: nibabel's, without extensions; extensions: their bytes; affine: voxel index → mm."""
+    """A parsed header.
+
+    header      of nibabel, without extensions
+    extensions  their bytes
+    stored      position and type of the values
+    affine      voxel index → mm, RAS+
+    """
 
     header: Any
     extensions: bytes
@@ -41,8 +47,8 @@ class NiftiFile:
 def read_header(path: Path) -> NiftiFile:
     """Read a header; the values are not read.
 
-    Raises InputRefused for Analyze 7.5, for a pair of which one file is missing, and for a header
-    that is damaged or describes no volume of numbers.
+    Raises InputRefused for Analyze 7.5, for a pair with a missing file, and for a header that is
+    damaged or has no volume of numbers.
     """
     header_path, values_path = _files(path)
     try:
@@ -80,17 +86,17 @@ def _files(path: Path) -> tuple[Path, Path]:
         found[kind] = next((p for n in names if (p := path.with_name(n)).is_file()), None)
     header, values = found[".hdr"], found[".img"]
     if header is None or values is None:
-        lacking = ".hdr" if header is None else ".img"
-        raise InputRefused(f"{path.name} is half of a pair: {stem}{lacking} is not beside it")
+        absent = ".hdr" if header is None else ".img"
+        raise InputRefused(f"{path.name} is half of a pair: {stem}{absent} is not beside it")
     return header, values
 
 
 def _parsed(path: Path, content: bytes) -> Any:
-    """Return nibabel's header, and a line for each oddity that nibabel put right."""
+    """Return nibabel's header, with nibabel's repairs."""
     little = int.from_bytes(content[:4], "little")
     size = little if little in _HEADER_BYTES else int.from_bytes(content[:4], "big")
     if size not in _HEADER_BYTES or len(content) < size:
-        raise InputRefused(f"{path.name} is no NIfTI: it does not begin with a NIfTI header")
+        raise InputRefused(f"{path.name} is not NIfTI: it does not begin with a NIfTI header")
     magic = content[344:347] if size == 348 else content[4:7]
     if magic not in (b"n+1", b"ni1", b"n+2", b"ni2"):
         raise InputRefused(
@@ -100,16 +106,16 @@ def _parsed(path: Path, content: bytes) -> Any:
         )
     before, imageglobals.logger.disabled = imageglobals.logger.disabled, True
     try:
-        made: Any = _HEADER_BYTES[size]
-        return made(content[:size], check=True)
+        header_class: Any = _HEADER_BYTES[size]
+        return header_class(content[:size], check=True)
     finally:
         imageglobals.logger.disabled = before
 
 
 def _offset(path: Path, header: Any, *, pair: bool) -> int:
     offset = float(header["vox_offset"])
-    least = 0 if pair else header.sizeof_hdr + 4
-    if not least <= offset <= (np.inf if pair else _MAX_HEADER_BYTES) or not np.isfinite(offset):
+    minimum = 0 if pair else header.sizeof_hdr + 4
+    if not minimum <= offset <= (np.inf if pair else _MAX_HEADER_BYTES) or not np.isfinite(offset):
         raise InputRefused(
             f"{path.name} has a damaged NIfTI header: vox_offset, where the values begin, is "
             f"{offset:g}"
@@ -138,7 +144,7 @@ def _affine(path: Path, header: Any) -> tuple[NDArray[np.float64], list[str]]:
 
 
 def _stored_affine(path: Path, header: Any) -> tuple[NDArray[np.float64], list[str]]:
-    """Return the sform; without one the qform; without both, what the voxel sizes give."""
+    """Return the sform, or the qform, or the affine of the voxel sizes without directions."""
     sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
     if sform_code > 0:
         sform = np.array(header.get_sform(), dtype=np.float64)
@@ -155,10 +161,10 @@ def _stored_affine(path: Path, header: Any) -> tuple[NDArray[np.float64], list[s
 
 
 def _size_warning(path: Path, header: Any, sform: NDArray[np.float64]) -> list[str]:
-    """Return a warning where the sform and pixdim give different voxel sizes."""
+    """Return a warning if the sform and pixdim have different voxel sizes."""
     sizes = np.linalg.norm(sform[:3, :3], axis=0)
     stated = np.abs(np.array(header["pixdim"][1:4], dtype=np.float64))
-    if np.allclose(sizes, stated, rtol=_SAME_SIZE) or not stated.all():
+    if np.allclose(sizes, stated, rtol=_SIZE_TOLERANCE) or not stated.all():
         return []
     first, second = (" × ".join(f"{mm:.4g}" for mm in s) for s in (sizes, stated))
     return [f"{path.name}: voxels are {first} by its sform, which is used, and {second} by pixdim"]

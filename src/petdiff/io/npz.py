@@ -1,4 +1,4 @@
-"""The published .npz: one array `arr_0` of SUV, without voxel sizes and directions.
+"""Read the published .npz: one array `arr_0` of SUV, without voxel sizes and directions.
 
 It is a scan [i, j, k], or a pair [2, i, j, k]: low dose, then full dose, as the published code
 reads it for training and testing (Yu et al., EJNMMI 2025).
@@ -45,7 +45,7 @@ _DAMAGED = (
 
 @dataclass(frozen=True)
 class _Array:
-    """A member's array as its header declares it, and the stream of its values."""
+    """The declared shape and type of a member's array, and the stream of its values."""
 
     shape: tuple[int, ...]
     fortran_order: bool
@@ -58,7 +58,7 @@ class _Array:
 
 
 def holds_pair(path: Path) -> bool:
-    """Say whether `arr_0` is a pair, from its header alone; False where there is no arr_0."""
+    """Return whether `arr_0` is a pair, from its header; False without `arr_0`."""
     try:
         with zipfile.ZipFile(path) as archive:
             if _MEMBER not in archive.namelist():
@@ -66,31 +66,31 @@ def holds_pair(path: Path) -> bool:
         with _opened(path) as array:
             return array.is_pair
     except _DAMAGED as problem:
-        raise InputRefused(f"{path} is not a sound .npz: {problem}") from problem
+        raise InputRefused(f"{path} is not a valid .npz: {problem}") from problem
 
 
 def read_npz(path: Path, units: str | None, suv_factor: float | None, part: int = LOW) -> PETImage:
     """Read `arr_0`, of a pair the low-dose scan unless `part` is FULL.
 
-    Spacing and directions are assumed, and the part was chosen; warnings in `facts` name both.
+    Spacing and directions are assumed; warnings in `facts` state this and the part.
     """
     stored, pair = _stored(path, part)
     with np.errstate(over="ignore", invalid="ignore"):
         values = np.ascontiguousarray(stored, dtype=np.float32)
     affine = npz_affine()
     _, missing = fill_air(path.name, values, affine)
-    found = find_unit(UnitEvidence(path.name, units, suv_factor), values, affine)
-    factor = float(found.factor) if isinstance(found, SUVResult) else 1.0
+    unit = find_unit(UnitEvidence(path.name, units, suv_factor), values, affine)
+    factor = float(unit.factor) if isinstance(unit, SUVResult) else 1.0
     values *= np.float32(factor)
     return PETImage(
         values=values,
         affine=affine,
         stored_per_value=1 / factor,
-        unit=found.unit,
-        in_suv=isinstance(found, SUVResult),
+        unit=unit.unit,
+        in_suv=isinstance(unit, SUVResult),
         facts={
             "format": "npz",
-            "suv": found.as_dict(),
+            "suv": unit.as_dict(),
             "warnings": [
                 f"{path.name} does not say its voxel size and directions: "
                 f"{_SPACING_MM} mm and RAS are assumed",
@@ -111,12 +111,12 @@ def find_npz_unit(
 
 
 def read_npz_labels(path: Path) -> NDArray[np.int32]:
-    """Read `arr_0` as labels. Raises InputRefused for values that are no labels."""
+    """Read `arr_0` as labels. Raises InputRefused for other values."""
     return as_labels(path.name, _stored(path, LOW)[0])
 
 
 def npz_affine() -> NDArray[np.float64]:
-    """Return the affine that is assumed of every .npz, voxel index → mm, RAS+."""
+    """Return the assumed affine of all .npz, voxel index → mm, RAS+."""
     return np.diag([_SPACING_MM, _SPACING_MM, _SPACING_MM, 1.0])
 
 
@@ -127,8 +127,8 @@ def _stored(path: Path, part: int) -> tuple[NDArray[Any], bool]:
             check_archive(archive, path.name)
             names = archive.namelist()
         if _MEMBER not in names:
-            held = ", ".join(name.removesuffix(".npy") for name in names[:5]) or "nothing"
-            raise InputRefused(f"{path.name} holds {held}, not arr_0")
+            members = ", ".join(name.removesuffix(".npy") for name in names[:5]) or "nothing"
+            raise InputRefused(f"{path.name} holds {members}, not arr_0")
         with _opened(path) as array:
             shape = array.shape[1:] if array.is_pair else array.shape
             if len(shape) != 3 or 0 in shape or array.dtype.kind not in "fiu":
@@ -138,13 +138,13 @@ def _stored(path: Path, part: int) -> tuple[NDArray[Any], bool]:
                 )
             whole = _values(path, array)
     except _DAMAGED as problem:
-        raise InputRefused(f"{path.name} is not a sound .npz: {problem}") from problem
+        raise InputRefused(f"{path.name} is not a valid .npz: {problem}") from problem
     return (whole[part], True) if len(whole.shape) == 4 else (whole, False)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[_Array]:
-    """Yield the member's array; arrays of Python objects would be unpickled and are refused."""
+    """Yield the member's array; arrays of Python objects (pickles) are refused."""
     with zipfile.ZipFile(path) as archive, archive.open(_MEMBER) as stream:
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0
@@ -153,7 +153,7 @@ def _opened(path: Path) -> Iterator[_Array]:
         )(stream)
         if dtype.hasobject:
             raise InputRefused(
-                f"{path.name} is not a sound .npz: arr_0 holds Python objects, which could run "
+                f"{path.name} is not a valid .npz: arr_0 holds Python objects, which could run "
                 "code when read; save plain numbers"
             )
         size = archive.getinfo(_MEMBER).file_size
@@ -168,7 +168,7 @@ def _opened(path: Path) -> Iterator[_Array]:
 
 
 def _values(path: Path, array: _Array) -> NDArray[Any]:
-    """Return all values, read in pieces: memory is filled as far as the stream goes."""
+    """Return all values, read in pieces, so that memory is only filled with existing values."""
     count = prod(array.shape)
     flat = np.empty(count, array.dtype)
     content = memoryview(flat.view(np.uint8))  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
-"""The .json beside a NIfTI file (BIDS, dcm2niix): which unit values are in, and the way to SUV.
+"""Read the sidecar (.json) of a NIfTI file (BIDS, dcm2niix): unit, dose, times and weight.
 
-Keys are those of the PET part of the Brain Imaging Data Structure; dcm2niix writes DICOM keywords.
+The keys are those of the PET part of the Brain Imaging Data Structure; dcm2niix writes DICOM
+keywords.
 """
 
 from __future__ import annotations
@@ -26,31 +27,35 @@ _CURIE = {"n": 37.0, "u": 3.7e4, "m": 3.7e7}
 _PER_ML = r"(?:/|per|\*)?(?:ml|cc|cm3|cm\^3|cm\*\*3)(?:\^?-1)?"
 _ACTIVITY = re.compile(rf"([kmg]?)bq{_PER_ML}|([num])ci{_PER_ML}")
 _BODY_WEIGHT_SUV = {"suv", "suvbw", "suv(bw)", "suvbodyweight", "gml", "g/ml", "g/cc"}
-_MIN_BQ = 1e4  # with less nobody is scanned
-# Keys of the body weight in kg: of DICOM, and those that people add to BIDS.
+_MIN_BQ = 1e4  # a lower dose is implausible
+# Keys of the body weight in kg: of DICOM, and additional ones that are used in BIDS.
 WEIGHTS = ("PatientWeight", "BodyWeight", "ParticipantWeight", "SubjectWeight", "Weight")
 _IN_BQ = {"bq": 1.0, "kbq": 1e3, "mbq": 1e6, "gbq": 1e9, "uci": 3.7e4, "mci": 3.7e7, "ci": 3.7e10}
 
 
 @dataclass(frozen=True)
 class Sidecar:
-    """name: of the nearest file, for messages; content: by key, those of files above included."""
+    """The content of a file's sidecars.
+
+    name     name of the nearest one, for messages
+    content  keys and values, including those of sidecars in folders above
+    """
 
     name: str
     content: Mapping[str, Any]
 
     @property
     def unit(self) -> str:
-        """The unit of the values as the sidecar writes it; empty where it does not."""
+        """The stated unit of the values; empty if there is none."""
         unit = self.content.get("Units")
         return unit.strip() if isinstance(unit, str) else ""
 
     def numbers(self, key: str) -> list[float]:
-        """Return the numbers of a list, or the one number; empty where one of them is none."""
+        """Return the numbers of a list, or a single number; empty if one is not a number."""
         value = self.content.get(key)
         values = value if isinstance(value, list) else [value]
-        found = [Sidecar(self.name, {key: one}).number(key) for one in values]
-        return [number for number in found if number is not None] if None not in found else []
+        numbers = [Sidecar(self.name, {key: one}).number(key) for one in values]
+        return [n for n in numbers if n is not None] if None not in numbers else []
 
     def number(self, *keys: str) -> float | None:
         """Return the finite number of the first key that has one, alone or first in a list."""
@@ -75,19 +80,19 @@ class Sidecar:
             unit = str(self.content.get("InjectedRadioactivityUnits", "")).strip()
             factor = _IN_BQ.get(unit.lower().replace("µ", "u").replace("μ", "u"))
             dose_bq = dose * factor if factor and dose > 0 else None
-            # dcm2niix divides by 1e6 where a DICOM header holds MBq already.
+            # dcm2niix divides by 1e6 even if a DICOM header has MBq.
             small = dose_bq is not None and factor == 1e6 and dose_bq < _MIN_BQ
             return dose_bq * 1e6 if dose_bq and small else dose_bq
         dose = self.number("RadionuclideTotalDose")
         if dose is None or dose <= 0:
             return None
-        return dose * 1e6 if dose < 1e6 else dose  # MBq, as in odd DICOM headers
+        return dose * 1e6 if dose < 1e6 else dose  # in MBq, as in some DICOM headers
 
 
 def read_sidecar(path: Path) -> tuple[Sidecar | None, list[str]]:
-    """Read the sidecar of a NIfTI file, and warnings; None where there is none that can be read.
+    """Read the sidecar of a NIfTI file, and warnings; None if there is none that can be read.
 
-    A file of a BIDS data set also gets what sidecars in the folders above say of it (the
+    For a file of a BIDS data set, the keys of sidecars in the folders above are added (the
     inheritance principle), and the weight from its tables (participants.tsv, sessions.tsv).
     """
     content: dict[str, Any] = {}
@@ -103,7 +108,7 @@ def read_sidecar(path: Path) -> tuple[Sidecar | None, list[str]]:
             content |= read
             name = file.name
         else:
-            warnings.append(f"{file.name} holds no keys and is ignored")
+            warnings.append(f"{file.name} is not a JSON object and is ignored")
     if not name:
         return None, warnings
     if Sidecar(name, content).number(*WEIGHTS) is None:
@@ -118,23 +123,23 @@ def sidecar_of(path: Path) -> Path:
 
 
 def bids_unit(unit: str) -> str:
-    """Return a unit in the words of BIDS, from those of DICOM."""
+    """Return the BIDS name of a DICOM unit."""
     return {"BQML": "Bq/mL", "GML": SUV}.get(unit, unit)
 
 
 def bqml_per_unit(unit: str) -> float | None:
-    """Return how many Bq/ml a unit is; None for one that is no activity per volume."""
+    """Return the factor of a unit to Bq/ml; None if it is no activity concentration."""
     text = re.sub(r"\s|\[|\]", "", unit).replace("µ", "u").replace("μ", "u").replace("³", "3")
     if text.startswith("mBq"):
         return 1e-3  # in lower case it is milli; all capitals are mega
-    found = _ACTIVITY.fullmatch(text.lower())
-    if found is None:
+    match = _ACTIVITY.fullmatch(text.lower())
+    if match is None:
         return None
-    return _BECQUEREL[found[1]] if found[1] is not None else _CURIE[found[2]]
+    return _BECQUEREL[match[1]] if match[1] is not None else _CURIE[match[2]]
 
 
 def is_suv(unit: str) -> bool:
-    """Say whether a unit is SUV by body weight."""
+    """Return whether a unit is SUV by body weight."""
     return re.sub(r"[\s_-]", "", unit).lower() in _BODY_WEIGHT_SUV
 
 

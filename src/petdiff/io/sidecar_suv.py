@@ -1,4 +1,4 @@
-"""The factor to SUV from weight, dose and times of a sidecar (keys of BIDS PET, dcm2niix)."""
+"""Compute the factor to SUV from weight, dose and times of a sidecar (BIDS PET, dcm2niix)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from petdiff.suv.result import SIDECAR, SUVResult
 _PLAUSIBLE_BQ = (1.0, 1e12)
 _PLAUSIBLE_KG = (1e-3, 1000.0)
 _PLAUSIBLE_HALF_LIFE_S = (1.0, 1e9)
-_SAME_HALF_LIFE = 0.02  # headers round it
+_HALF_LIFE_TOLERANCE = 0.02  # relative; headers have rounded values
 _LONGEST_FRAME_S = 86_400.0
 _USUAL_UPTAKE_S = 3600.0
 
 
 @dataclass(frozen=True)
-class _DoseLeft:
-    """The fraction of the dose left when the values refer to it; by frame where that differs."""
+class _RemainingDose:
+    """The fraction of the dose that is left at the reference time; by frame if it differs."""
 
     fraction: float | NDArray[np.float64]
     warnings: tuple[str, ...] = ()
@@ -32,12 +32,12 @@ class _DoseLeft:
 def suv_from_sidecar(
     unit: str, bqml_per_value: float, sidecar: Sidecar, frames: int = 1
 ) -> SUVResult | str:
-    """Find the factor from values in `unit` to SUV by body weight; or say what is missing.
+    """Return the factor from values in `unit` to SUV by body weight, or what is missing for it.
 
-    factor = Bq/ml per value × weight in g / dose left in Bq, as for DICOM (petdiff.suv). It is an
-    array [frame] for several frames whose decay is not corrected.
+    factor = Bq/ml per value × weight in g / remaining dose in Bq, as for DICOM (petdiff.suv). It is
+    an array [frame] for several frames without decay correction.
     """
-    half_life, doubts = _half_life_s(sidecar)
+    half_life, half_life_warnings = _half_life_s(sidecar)
     weight_kg = _weight_kg(sidecar)
     dose_bq = _within(sidecar.dose_bq(), _PLAUSIBLE_BQ)
     if weight_kg is None:
@@ -45,48 +45,48 @@ def suv_from_sidecar(
     if dose_bq is None:
         return f"{sidecar.name} has no InjectedRadioactivity with its unit"
     if half_life is None:
-        return f"{sidecar.name} has no TracerRadionuclide that is known"
-    left = _dose_left(sidecar, half_life, frames)
-    if isinstance(left, str):
-        return left
-    factor = bqml_per_value * 1000 * weight_kg / (dose_bq * left.fraction)
+        return f"{sidecar.name} has no known TracerRadionuclide"
+    remaining = _remaining_dose(sidecar, half_life, frames)
+    if isinstance(remaining, str):
+        return remaining
+    factor = bqml_per_value * 1000 * weight_kg / (dose_bq * remaining.fraction)
     low, high = float(np.min(factor)), float(np.max(factor))
     shown = f"{low:.6g}" if low == high else f"{low:.6g} to {high:.6g}, by frame,"
-    told = (
+    note = (
         f"values are in {sidecar.unit or unit}, not SUV: SUV = value × {shown} by weight, "
-        f"dose and times in {sidecar.name} (`units` and `suv_factor` overrule it)"
+        f"dose and times in {sidecar.name} (`units` and `suv_factor` override it)"
     )
     inputs = {
         "units": sidecar.unit,
         "weight kg": weight_kg,
         "dose MBq": dose_bq / 1e6,
         "half-life s": half_life,
-        **left.facts,
+        **remaining.facts,
     }
-    warnings = (told, *doubts, *_repairs(sidecar, dose_bq), *left.warnings)
+    warnings = (note, *half_life_warnings, *_repairs(sidecar, dose_bq), *remaining.warnings)
     return SUVResult(
         unit, SIDECAR, factor, {SIDECAR: float(np.median(factor))}, 0.0, warnings, inputs
     )
 
 
 def _half_life_s(sidecar: Sidecar) -> tuple[float | None, list[str]]:
-    """Return the half-life in s, as the header had it or else that of the nuclide; and warnings."""
+    """Return the half-life in s, as stated or else that of the nuclide, and warnings."""
     nuclide = sidecar.content.get("TracerRadionuclide")
     named = half_life_s(nuclide) if isinstance(nuclide, str) else None
     stated = _within(sidecar.number("RadionuclideHalfLife"), _PLAUSIBLE_HALF_LIFE_S)
-    if stated is None or named is None or abs(stated / named - 1) <= _SAME_HALF_LIFE:
+    if stated is None or named is None or abs(stated / named - 1) <= _HALF_LIFE_TOLERANCE:
         return stated or named, []
     return named, [
         f"{sidecar.name} has a RadionuclideHalfLife of {stated:g} s, which is not that of "
-        f"{nuclide}: {named:g} s is taken"
+        f"{nuclide}: {named:g} s is used"
     ]
 
 
-def _dose_left(sidecar: Sidecar, half_life: float, frames: int) -> _DoseLeft | str:
-    """Find how much of the dose is left; or say what is missing."""
+def _remaining_dose(sidecar: Sidecar, half_life: float, frames: int) -> _RemainingDose | str:
+    """Find the remaining fraction of the dose; or return a text that says what is missing."""
     corrected = _is_corrected(sidecar)
     if corrected == "ADMIN":
-        return _DoseLeft(1.0, facts={"decay correction": corrected})
+        return _RemainingDose(1.0, facts={"decay correction": corrected})
     if corrected is None:
         return f"{sidecar.name} has no ImageDecayCorrected"
     injection, scan = sidecar.number("InjectionStart"), sidecar.number("ScanStart")
@@ -97,30 +97,33 @@ def _dose_left(sidecar: Sidecar, half_life: float, frames: int) -> _DoseLeft | s
         )
     warnings = []
     if corrected == "START":
-        warnings = _doubts(sidecar, injection, scan, half_life)
+        warnings = _time_warnings(sidecar, injection, scan, half_life)
         stated = sidecar.number("ImageDecayCorrectionTime")
         references = np.array([scan if stated is None else stated])
         within = np.ones(1)
     else:
-        found = _uncorrected(sidecar, scan, half_life, frames)
-        if isinstance(found, str):
-            return found
-        references, within = found
+        result = _uncorrected(sidecar, scan, half_life, frames)
+        if isinstance(result, str):
+            return result
+        references, within = result
     elapsed = references - injection
-    least, most = elapsed_limits_s(half_life)
-    if not least <= elapsed.min() <= elapsed.max() <= most:
+    shortest, longest = elapsed_limits_s(half_life)
+    if not shortest <= elapsed.min() <= elapsed.max() <= longest:
         return f"{sidecar.name} puts the scan {elapsed[0]:g} s after the injection"
     facts = {"decay correction": corrected, "from injection s": float(elapsed[0])}
-    left = within * np.array([remaining_fraction(seconds, half_life) for seconds in elapsed])
-    return _DoseLeft(float(left[0]) if len(left) == 1 else left, tuple(warnings), facts)
+    fraction = within * np.array([remaining_fraction(seconds, half_life) for seconds in elapsed])
+    return _RemainingDose(
+        float(fraction[0]) if len(fraction) == 1 else fraction, tuple(warnings), facts
+    )
 
 
 def _uncorrected(
     sidecar: Sidecar, scan: float, half_life: float, frames: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | str:
-    """Return when each frame starts, and the mean within it of the activity at its start.
+    """Return the start of each frame, and its mean activity over the activity at its start.
 
-    Some converters count FrameTimesStart from ScanStart: no frame starts before the scan.
+    Some converters count FrameTimesStart from ScanStart, so that frames would start before the
+    scan; they are then shifted.
     """
     durations = sidecar.numbers("FrameDuration")
     plausible = [_within(duration, (1e-3, _LONGEST_FRAME_S)) for duration in durations]
@@ -134,13 +137,13 @@ def _uncorrected(
         if frames > 1:
             return f"{sidecar.name} has no FrameTimesStart for each of {frames} frames"
         starts = [scan]
-    begun = np.array(starts) + max(scan - starts[0], 0.0)
+    corrected = np.array(starts) + max(scan - starts[0], 0.0)
     decayed = np.log(2) * np.array(durations) / half_life
-    return begun, -np.expm1(-decayed) / decayed
+    return corrected, -np.expm1(-decayed) / decayed
 
 
-def _doubts(sidecar: Sidecar, injection: float, scan: float, half_life: float) -> list[str]:
-    """Return warnings on times that converters fill in where they do not know them."""
+def _time_warnings(sidecar: Sidecar, injection: float, scan: float, half_life: float) -> list[str]:
+    """Return warnings about times that converters may have made up."""
     warnings = []
     if sidecar.number("ImageDecayCorrectionTime") is None:
         warnings.append(
@@ -159,7 +162,7 @@ def _doubts(sidecar: Sidecar, injection: float, scan: float, half_life: float) -
 
 
 def _repairs(sidecar: Sidecar, dose_bq: float) -> list[str]:
-    """Say where a dose was taken in another unit than the stated one."""
+    """Return a warning if the dose is taken in another unit than the stated one."""
     stated = sidecar.number("InjectedRadioactivity")
     unit = sidecar.content.get("InjectedRadioactivityUnits")
     repaired = stated is not None and str(unit).strip().lower() == "mbq" and dose_bq > 2e6 * stated
@@ -172,9 +175,10 @@ def _repairs(sidecar: Sidecar, dose_bq: float) -> list[str]:
 
 
 def _is_corrected(sidecar: Sidecar) -> str | None:
-    """Return START, ADMIN or NONE, as DICOM's DecayCorrection; None where nothing says so.
+    """Return START, ADMIN or NONE, as DICOM's DecayCorrection; None if not stated.
 
-    dcm2niix states DecayCorrection beside the key of BIDS, which does not tell START from ADMIN.
+    dcm2niix writes DecayCorrection besides the key of BIDS, which does not distinguish START and
+    ADMIN.
     """
     stated = sidecar.content.get("ImageDecayCorrected")
     correction = str(sidecar.content.get("DecayCorrection", "")).strip().upper()
@@ -186,7 +190,7 @@ def _is_corrected(sidecar: Sidecar) -> str | None:
 def _weight_kg(sidecar: Sidecar) -> float | None:
     weight = sidecar.number(*WEIGHTS)
     if weight is not None and weight > 1000:
-        weight /= 1000  # in grams, as in odd DICOM headers
+        weight /= 1000  # in grams, as in some DICOM headers
     return _within(weight, _PLAUSIBLE_KG)
 
 

@@ -1,6 +1,6 @@
-"""The unit of a file without PET headers, by evidence, and its factor to SUV.
+"""Find the unit of a file without PET headers, and its factor to SUV.
 
-The caller's word counts first, then the sidecar, then what the values look like.
+The caller's options have priority, then the sidecar, then the range of the values.
 """
 
 from __future__ import annotations
@@ -20,19 +20,18 @@ from petdiff.volume.regions import body_mean
 _MAX_SUV = 100.0
 _USUAL_SUV = (0.05, 20.0)
 REMEDY = (
-    "give `units` bqml and `suv_factor` F (SUV = value × F), or `units` suv where the values are "
-    "SUV after all"
+    "give `units` bqml and `suv_factor` F (SUV = value × F), or `units` suv if the values are SUV"
 )
 
 
 @dataclass(frozen=True)
 class UnitEvidence:
-    """What the caller and the file beside a scan say of its unit.
+    """The information about the unit of a scan.
 
     name               of the scan's file, for messages
-    units, suv_factor  the caller's, as in petdiff.read
-    sidecar            None where there is none
-    frames             how many the file holds
+    units, suv_factor  the caller's options, as in petdiff.read
+    sidecar            None if there is none
+    frames             number of frames in the file
     """
 
     name: str
@@ -45,7 +44,7 @@ class UnitEvidence:
 def find_unit(
     evidence: UnitEvidence, values: NDArray[np.float32], affine: NDArray[np.float64]
 ) -> SUVResult | WithoutSUV:
-    """Find the unit of stored values [i, j, k], and their factor to SUV where there is one."""
+    """Find the unit of stored values [i, j, k], and their factor to SUV, if any."""
     a, b, c = (float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))
     mean = body_mean(values, (a, b, c))
     if evidence.units == "suv":
@@ -62,12 +61,12 @@ def find_unit(
     return _without(
         "",
         f"nothing states the unit of {evidence.name}, and the mean of the body is {mean:.4g}, "
-        "which is no SUV: Bq/ml most likely",
+        "which is not SUV: probably Bq/ml",
     )
 
 
 def _in_unit(unit: str, by: str, mean: float, evidence: UnitEvidence) -> SUVResult | WithoutSUV:
-    """Take a stated unit; `by` names who stated it."""
+    """Return the result for a stated unit; `by` names its source."""
     if is_suv(unit):
         if mean > _MAX_SUV:
             return _without(
@@ -82,11 +81,11 @@ def _in_unit(unit: str, by: str, mean: float, evidence: UnitEvidence) -> SUVResu
         return _without(unit, f"{by} gives the unit {unit}, from which no rule leads to SUV")
     label = "BQML" if to_bqml == 1 else unit
     if evidence.sidecar is None:
-        return _without(label, f"{evidence.name} has no file beside it with weight, dose and times")
-    found = suv_from_sidecar(label, to_bqml, evidence.sidecar, evidence.frames)
-    if isinstance(found, str):
-        return _without(label, f"{by} gives the unit {unit}, and {found}")
-    return _checked(found, mean, evidence.name)
+        return _without(label, f"{evidence.name} has no sidecar with weight, dose and times")
+    result = suv_from_sidecar(label, to_bqml, evidence.sidecar, evidence.frames)
+    if isinstance(result, str):
+        return _without(label, f"{by} gives the unit {unit}, and {result}")
+    return _checked(result, mean, evidence.name)
 
 
 def _without(unit: str, reason: str) -> WithoutSUV:
@@ -96,13 +95,13 @@ def _without(unit: str, reason: str) -> WithoutSUV:
 
 
 def _checked(result: SUVResult, mean: float, name: str) -> SUVResult:
-    """Return the result, with a warning where the body's mean SUV would be unusual."""
+    """Return the result, with a warning if the body's mean SUV is unusual."""
     suv = mean * float(np.median(result.factor))
     low, high = _USUAL_SUV
     if mean <= 0 or low <= suv <= high:
         return result
     warning = (
         f"{name}: the mean SUV of the body is {suv:.3g} (usual: {low:g} to {high:g}): is the unit "
-        f"right? It is taken because {result.reason}"
+        f"right? It is used because {result.reason}"
     )
     return replace(result, warnings=(*result.warnings, warning))

@@ -1,7 +1,7 @@
-"""Numbers of a volume file, read piece by piece.
+"""Read the numbers of a volume file in pieces.
 
-What a header declares is compared with what the file holds before memory is asked for, and memory
-is filled only as far as values are there. So a small file cannot take gigabytes.
+The declared size is compared with the size of the file before memory is allocated, and memory is
+only filled with values that exist. So a small file cannot use gigabytes of memory.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from petdiff.errors import InputRefused
 
 MAX_VOXELS = 1 << 31  # ten times the largest total-body scan
 MAX_LABEL = (1 << 31) - 1  # labels are int32
-# Deflate reaches a ratio of 1000; PET scans pack to 1/2 ... 1/20, label maps to 1/50 ... 1/500.
-# Volumes of few voxels are harmless whatever their ratio.
+# Compression ratios: Deflate reaches 1000, PET scans 2 to 20, label maps 50 to 500. Volumes with
+# few voxels are accepted at any ratio.
 _MAX_RATIO = 200
 _HARMLESS_VOXELS = {"scan": 1 << 26, "label map": 1 << 28}
 _PIECE_BYTES = 4 << 20
-_NOT_WHOLE = 1e-3  # labels may be off by the rounding of a slope
+_LABEL_TOLERANCE = 1e-3  # labels may have rounding errors of a slope
 
-# ISA-L, whose types are not said, inflates several times as fast as zlib.
+# ISA-L inflates several times as fast as zlib; it has no type hints.
 _open_gzip = cast(Callable[[Path | BinaryIO], BinaryIO], igzip.open)
 _ISAL_ERROR = cast(type[Exception], isal_zlib.error)
 # Raised by gzip, zlib and numpy for damaged content.
@@ -46,14 +46,14 @@ Packing = Literal["auto", "none", "gzip", "zlib", "bzip2"]
 
 @dataclass(frozen=True)
 class StoredValues:
-    """Where the values of a volume file lie, and what they are; known before any is read.
+    """The position and type of the values of a volume file.
 
-    path    of the file with the values
-    name    of the file in messages
-    start   where the values' part of the file begins, in bytes
-    packing of that part; auto: gzip if it begins as gzip does, else none
-    offset  of the first value in that part, in bytes after unpacking
-    shape   the first axis varies fastest
+    path     of the file with the values
+    name     of the file in messages
+    start    first byte of the part of the file with the values
+    packing  compression of that part; auto: gzip if it begins like gzip, else none
+    offset   of the first value in that part, in bytes after decompression
+    shape    the first axis varies fastest
     slope, intercept  value = stored number × slope + intercept
     """
 
@@ -81,7 +81,7 @@ def open_inflated(path: Path) -> BinaryIO:
 def read_scan_values(stored: StoredValues) -> tuple[NDArray[np.float32], list[str]]:
     """Read the values as float32 of the stored shape, and warnings about the file.
 
-    Raises InputRefused for a file that declares more than it can hold, ends early or is damaged.
+    Raises InputRefused for a file that is too small for its declared size, truncated or damaged.
     """
     values, warnings = _read(stored, "scan", np.dtype(np.float32))
     if (stored.slope, stored.intercept) != (1, 0):
@@ -105,10 +105,10 @@ def as_labels(name: str, values: NDArray[Any]) -> NDArray[np.int32]:
     if values.dtype.kind == "f":
         with np.errstate(invalid="ignore", over="ignore"):
             whole = np.rint(values)
-            off = ~(np.abs(whole - values) <= _NOT_WHOLE)
+            not_integer = ~(np.abs(whole - values) <= _LABEL_TOLERANCE)
     else:
-        whole, off = values, np.zeros(values.shape, bool)
-    wrong = off | (whole < 0) | (whole > MAX_LABEL)
+        whole, not_integer = values, np.zeros(values.shape, bool)
+    wrong = not_integer | (whole < 0) | (whole > MAX_LABEL)
     if wrong.any():
         raise InputRefused(
             f"{name} is no label map: it holds {values[wrong].flat[0]:.10g}, and labels are whole "
@@ -133,19 +133,19 @@ def _read(stored: StoredValues, kind: str, wanted: np.dtype[Any]) -> tuple[NDArr
                     with np.errstate(over="ignore", invalid="ignore"):
                         part[:] = piece
                 done += piece.size
-            warnings = _left_over(file, stored) if done == count else []
+            warnings = _check_end(file, stored) if done == count else []
     except DAMAGED as problem:
         raise InputRefused(f"{stored.name} is damaged ({problem}): get it again") from problem
     if done < count:
         raise InputRefused(
             f"{stored.name} is truncated: its header declares {count} values "
-            f"{'×'.join(map(str, stored.shape))}, and {done} are there; get it again"
+            f"{'×'.join(map(str, stored.shape))}, and it has {done}; get it again"
         )
     return values.reshape(stored.shape, order="F"), warnings
 
 
 def _require_plausible(stored: StoredValues, kind: str) -> None:
-    """Raise InputRefused where a file cannot hold what its header declares."""
+    """Raise InputRefused if a file is too small for the size that its header declares."""
     name, size = stored.name, stored.path.stat().st_size
     declared = stored.offset + stored.declared_bytes
     voxels = " × ".join(map(str, stored.shape))
@@ -161,7 +161,7 @@ def _require_plausible(stored: StoredValues, kind: str) -> None:
     if prod(stored.shape) > _HARMLESS_VOXELS[kind] and declared > _MAX_RATIO * size:
         raise InputRefused(
             f"{name} declares {voxels} voxels, {declared >> 20} MiB, in a file of {size >> 10} "
-            f"KiB, and no {kind} packs so well: if it is sound, unpack it (gunzip)"
+            f"KiB, and no {kind} compresses so well: if it is valid, unpack it (gunzip)"
         )
 
 
@@ -173,7 +173,7 @@ def _packing(stored: StoredValues) -> Packing:
 
 @contextmanager
 def _opened(stored: StoredValues) -> Iterator[_Readable]:
-    """Yield the part of the file with the values, unpacked as it is read."""
+    """Yield the part of the file with the values, decompressed while it is read."""
     with stored.path.open("rb") as file:
         file.seek(stored.start)
         match _packing(stored):
@@ -188,7 +188,7 @@ def _opened(stored: StoredValues) -> Iterator[_Readable]:
 
 
 class _Zlib:
-    """A zlib stream, unpacked as it is read."""
+    """A zlib stream, decompressed while it is read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -222,20 +222,20 @@ def _skip(file: _Readable, count: int) -> None:
 
 
 def _pieces(file: _Readable, stored: StoredValues) -> Iterator[NDArray[Any]]:
-    """Yield the stored numbers, some MB at a time; ends early where the file does."""
+    """Yield the stored numbers in pieces of some MB, until the end of the values or of the file."""
     size = stored.dtype.itemsize
-    left = stored.declared_bytes
+    remaining = stored.declared_bytes
     rest = b""
-    while left > 0 and (new := file.read(min(left - len(rest), _PIECE_BYTES))):
+    while remaining > 0 and (new := file.read(min(remaining - len(rest), _PIECE_BYTES))):
         piece = rest + new
         whole = len(piece) // size * size
         rest = piece[whole:]
-        left -= whole
+        remaining -= whole
         yield np.frombuffer(piece[:whole], stored.dtype)
 
 
-def _left_over(file: _Readable, stored: StoredValues) -> list[str]:
-    """Read to the end, which also checks gzip's checksum; warn of a whole plane too many."""
+def _check_end(file: _Readable, stored: StoredValues) -> list[str]:
+    """Read to the end, which checks gzip's checksum; warn if there is another plane or more."""
     plane = prod(stored.shape[:2]) * stored.dtype.itemsize
     more = 0
     while more < plane and (piece := file.read(min(plane, _PIECE_BYTES))):

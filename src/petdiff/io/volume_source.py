@@ -1,4 +1,4 @@
-"""What all volume files share that are read without PET headers and written again."""
+"""The source data of volume files, which are used for writing a result in the same way."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from petdiff.image import PETImage
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeSource:
-    """What a volume file is written from again.
+    """The source data of a volume file.
 
     affine  in mm, as it was read
-    nan     where the file held NaN; None: nowhere
+    nan     mask of NaN in the file; None: no NaN
     """
 
     affine: NDArray[np.float64]
@@ -23,23 +23,22 @@ class VolumeSource:
 
 
 def stored_factor(image: PETImage) -> float:
-    """Return the factor from `values` to what a volume file holds.
+    """Return the factor from `values` to the values to write to a volume file.
 
-    That is the stored unit of the volume file that the image was read from; an image from
-    elsewhere is written as its values are.
+    An image from a volume file is written in that file's unit, any other in the unit of `values`.
     """
     return float(image.stored_per_value) if isinstance(image.source, VolumeSource) else 1.0
 
 
 def stored_unit(image: PETImage) -> str:
-    """Return the unit of what a volume file holds of an image, in DICOM's words or as SUV."""
+    """Return the unit in which an image is written to a volume file: of DICOM, or SUV."""
     if isinstance(image.source, VolumeSource) and image.unit != "GML":
         return image.unit or "unknown unit"
     return "SUV" if image.in_suv else image.unit or "unknown unit"
 
 
 def missing(image: PETImage) -> NDArray[np.bool_] | None:
-    """Return where the file held NaN that the image was read from; None: nowhere, or moved."""
+    """Return the mask of NaN in the source file; None if there is none or the grid has changed."""
     source = image.source
     same = isinstance(source, VolumeSource) and np.array_equal(source.affine, image.affine)
     return source.nan if same else None
