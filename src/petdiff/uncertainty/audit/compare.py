@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
 from petdiff.uncertainty.audit.findings import (
     Compared,
     Peak,
-    allowed,
     kind_of,
     peaks,
     stands_out,
@@ -28,13 +28,14 @@ from petdiff.uncertainty.audit.record import (
     verdict,
 )
 from petdiff.uncertainty.audit.scales import AtScale, WorkingGrid, at_scales
-from petdiff.volume.regions import Spacing, body_mask
+from petdiff.volume.regions import Box, Spacing, body_mask
 
 Volume = NDArray[np.float32]
 
 ALPHA = 0.01
 MOST_LISTED = 50
 FACES_MM = 12.0  # from each face of the scan: not looked at
+AROUND_MM = 45.0  # around the body; of the widest Gaussian, 0.1 % lie further to either side
 _SAME_SCALE = 3.0  # factor between the activities of the two bodies beyond which units differ
 _SAME_MM = 0.1
 
@@ -45,7 +46,7 @@ class Audit:
 
     record      findings and verdict
     deviations  standardised residual [i, j, k] at each scale by the ball's diameter in mm, measured
-                less denoised in standard deviations, on a grid of about 3 mm
+                less denoised in standard deviations, on a grid of about 3 mm around the body
     """
 
     record: AuditRecord
@@ -70,6 +71,8 @@ def audit(measured: PETImage, denoised: PETImage, *, alpha: float = ALPHA) -> Au
     body = without_faces(body_mask(y, grid.spacing_mm), grid.spacing_mm)
     if not (y > 0).any() or not body.any():
         return _nothing(measured, alpha)
+    box = _box_around(body, grid.spacing_mm)
+    grid, y, x, body = grid.within(box), y[box], x[box], body[box]
     pairs = list(zip(*(at_scales(scan, grid.spacing_mm) for scan in (y, x)), strict=True))
     if not pairs:
         raise InputRefused(
@@ -85,7 +88,7 @@ def audit(measured: PETImage, denoised: PETImage, *, alpha: float = ALPHA) -> Au
     looked = [
         ScaleLooked(
             diameter_mm=_diameter(one),
-            noise=float(np.median(one.noise[body])),
+            noise=float(np.median(one.noise(body))),
             reach=round(one.reach, 4),
         )
         for one in compared
@@ -111,6 +114,15 @@ def without_faces(body: NDArray[np.bool_], spacing_mm: Spacing) -> NDArray[np.bo
             turned = np.moveaxis(inside, axis, 0)
             turned[:planes] = turned[-planes:] = False
     return inside
+
+
+def _box_around(body: NDArray[np.bool_], spacing_mm: Spacing) -> Box:
+    """Return the box of the body with the margin that the widest Gaussian needs."""
+    i, j, k = (
+        slice(max(part.start - round(AROUND_MM / size), 0), part.stop + round(AROUND_MM / size))
+        for part, size in zip(find_objects(body.view(np.uint8))[0], spacing_mm, strict=True)
+    )
+    return i, j, k
 
 
 def _require_comparable(measured: PETImage, denoised: PETImage) -> None:
@@ -144,9 +156,10 @@ def compared_scales(
     shares = reach(contrasts, level, body, grid.spacing_mm)
     found = []
     for (y, x), share in zip(pairs, shares, strict=True):
-        residual, noise = y.contrast - x.contrast, np.float32(share) * level
-        z = np.where(body, deviations(residual, noise, allowed(noise, y, x), x.mean), 0)
-        found.append(Compared(y, x, share, level, z))
+        one = Compared(y, x, share, level, np.zeros_like(level))
+        noise, expected = one.noise(body), x.mean[body]
+        one.z[body] = deviations(one.difference(body), noise, one.allowed(body), expected)
+        found.append(one)
     return found
 
 

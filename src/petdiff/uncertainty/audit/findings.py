@@ -16,6 +16,8 @@ from petdiff.uncertainty.audit.scales import AtScale
 from petdiff.volume.regions import Spacing
 
 Volume = NDArray[np.float32]
+Values = NDArray[np.float32]  # of some voxels, in the order of a mask
+Mask = NDArray[np.bool_]
 
 SUPPORT = 0.5  # of a focus's contrast: with less in the other scan, that one does not show it
 TOLERANCE = 0.05  # of the activity, which denoising may change unsaid; lab book, "The audit"
@@ -24,7 +26,7 @@ _APART_MM = 8.0  # findings nearer than this and their radii are one
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """A measured and a denoised scan at one scale; volumes are [i, j, k].
+    """A measured and a denoised scan at one scale; volumes are [i, j, k], masks choose voxels.
 
     reach    noise at this scale over that at the finest
     level    noise at the finest scale
@@ -37,21 +39,26 @@ class Compared:
     level: Volume
     z: Volume
 
-    @property
-    def noise(self) -> Volume:
-        """Standard deviation that the measured scan's noise gives their difference."""
-        return np.float32(self.reach) * self.level
+    def noise(self, at: Mask) -> Values:
+        """Return the standard deviation that the measured scan's noise gives the difference."""
+        return np.float32(self.reach) * self.level[at]
 
-    @property
-    def allowed(self) -> Volume:
-        """The same with the tolerance."""
-        return allowed(self.noise, self.measured, self.denoised)
+    def allowed(self, at: Mask) -> Values:
+        """Return the same with the tolerance."""
+        return allowed(self.noise(at), self.measured.mean[at], self.denoised.mean[at])
+
+    def difference(self, at: Mask) -> Values:
+        """Return the measured less the denoised contrast."""
+        return self.measured.contrast_at(at) - self.denoised.contrast_at(at)
 
 
-def allowed(noise: Volume, measured: AtScale, denoised: AtScale) -> Volume:
-    """Return a standard deviation that also covers the tolerance."""
-    tolerated = np.float32(TOLERANCE) * np.maximum(measured.mean, denoised.mean)
-    return np.asarray(np.hypot(noise, tolerated))
+def allowed(noise: Values, measured: Values, denoised: Values) -> Values:
+    """Return a standard deviation that also covers the tolerance.
+
+    measured, denoised  mean activity of the two scans
+    """
+    tolerated = np.float32(TOLERANCE) * np.maximum(measured, denoised)
+    return np.sqrt(noise**2 + tolerated**2)
 
 
 class Peak(NamedTuple):
@@ -96,8 +103,10 @@ def _highest(scales: Sequence[Compared], needed: float) -> tuple[Volume, NDArray
     height = np.zeros(scales[0].z.shape, np.float32)
     which = np.zeros(height.shape, np.uint8)
     for n, scale in enumerate(scales):
-        size = np.abs(scale.measured.contrast - scale.denoised.contrast) / scale.allowed
-        larger = (np.abs(scale.z) >= needed) & (size > height)
+        far = np.abs(scale.z) >= needed
+        size = np.zeros_like(height)
+        size[far] = np.abs(scale.difference(far)) / scale.allowed(far)
+        larger = size > height
         height[larger] = size[larger]
         which[larger] = n
     return height, which

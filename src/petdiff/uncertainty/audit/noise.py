@@ -120,7 +120,8 @@ def _window(spacing_mm: Spacing, side_mm: float) -> list[int]:
     return [2 * round(side_mm / 2 / size) + 1 for size in spacing_mm]
 
 
-def _sums(values: Volume, window: Sequence[int]) -> NDArray[np.float64]:
+def _sums(values: Volume, window: Sequence[int]) -> Volume:
     """Return the sums over a window around each voxel; nothing lies outside the scan."""
-    means = uniform_filter(values, window, mode="constant", output=np.float64)
-    return np.asarray(means * np.prod(window))
+    sums: Volume = uniform_filter(values, window, mode="constant")
+    sums *= np.float32(np.prod(window))
+    return sums

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.volume.plane_ranges import smoothed
-from petdiff.volume.regions import Spacing, block_sums, block_volumes
+from petdiff.volume.regions import Box, Spacing, block_sums, block_volumes
 
 Volume = NDArray[np.float32]
 Affine = NDArray[np.float64]
@@ -25,7 +25,7 @@ SIGMA_PER_RADIUS = 5**-0.5  # a Gaussian has then the second moment of the ball
 class WorkingGrid:
     """Blocks of a scan's voxels, each about 2 to 3.5 mm wide; the voxels themselves if larger.
 
-    first_voxel  index of the first voxel of each block, by axis
+    first_voxel  index of the first voxel of each block, by axis, ascending by the same step
     """
 
     shape_of_scan: tuple[int, int, int]
@@ -42,6 +42,11 @@ class WorkingGrid:
         edges = [np.arange(0, n, step) for n, step in zip(shape, every, strict=True)]
         return cls(shape, affine, (a, b, c), tuple(edges))
 
+    def within(self, box: Box) -> WorkingGrid:
+        """Return the grid of the blocks in a box of it."""
+        first = tuple(starts[part] for starts, part in zip(self.first_voxel, box, strict=True))
+        return replace(self, first_voxel=first)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Blocks along i, j, k."""
@@ -51,18 +56,19 @@ class WorkingGrid:
     @property
     def affine(self) -> Affine:
         """Block index → mm, RAS+."""
-        every = [round(size / own) for size, own in zip(self.spacing_mm, self._own_mm, strict=True)]
+        first = np.array([starts[0] for starts in self.first_voxel])
         affine = self.affine_of_scan.copy()
-        affine[:3, :3] *= every
-        affine[:3, 3] += self.affine_of_scan[:3, :3] @ ((np.array(every) - 1) / 2)
+        affine[:3, :3] *= self._voxels_a_block
+        affine[:3, 3] += self.affine_of_scan[:3, :3] @ (first + (self._voxels_a_block - 1) / 2)
         return affine
 
     @property
-    def _own_mm(self) -> NDArray[np.float64]:
-        return np.asarray(np.linalg.norm(self.affine_of_scan[:3, :3], axis=0))
+    def _voxels_a_block(self) -> NDArray[np.intp]:
+        own_mm = np.linalg.norm(self.affine_of_scan[:3, :3], axis=0)
+        return np.rint(self.spacing_mm / own_mm).astype(np.intp)
 
     def means(self, values: Volume) -> Volume:
-        """Return the means of a scan's values [i, j, k] over the blocks."""
+        """Return the means of a scan's values [i, j, k] over the blocks, which must be all."""
         if self.shape == self.shape_of_scan:
             return values
         edges = list(self.first_voxel)
@@ -71,11 +77,10 @@ class WorkingGrid:
 
     def voxel(self, place: NDArray[np.intp]) -> tuple[int, int, int]:
         """Return the scan's voxel in the middle of a block."""
-        found = []
-        for first, n, at in zip(self.first_voxel, self.shape_of_scan, place, strict=True):
-            stop = first[at + 1] if at + 1 < len(first) else n
-            found.append(int((first[at] + stop - 1) // 2))
-        return found[0], found[1], found[2]
+        first = np.array([starts[at] for starts, at in zip(self.first_voxel, place, strict=True)])
+        stop = np.minimum(first + self._voxels_a_block, self.shape_of_scan)
+        i, j, k = (int(n) for n in (first + stop - 1) // 2)
+        return i, j, k
 
     def position_mm(self, place: NDArray[np.intp]) -> tuple[float, float, float]:
         """Return where the voxel in the middle of a block lies, in mm, RAS+."""
@@ -99,6 +104,10 @@ class AtScale:
     def contrast(self) -> Volume:
         """How far a focus stands out: `mean` less `wide`, computed anew and not held."""
         return self.mean - self.wide
+
+    def contrast_at(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return the contrast of the voxels of a mask."""
+        return self.mean[mask] - self.wide[mask]
 
 
 def at_scales(scan: Volume, spacing_mm: Spacing) -> Iterator[AtScale]:
