@@ -44,23 +44,41 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the dtype of the network's arithmetic: `name` is auto, float32 or bfloat16.
+    """Return the dtype of the network's arithmetic: `name` is auto, float32, bfloat16 or int8.
 
     auto is the value of the environment variable PETDIFF_PRECISION or, without it, bfloat16 if the
-    device computes it fast, else float32. Raises UsageError for another name.
+    device computes it fast, else float32. For int8 it is the dtype of all other arithmetic, chosen
+    in the same way. Raises UsageError for another name.
     """
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    source = "precision"
-    if name == "auto" and os.environ.get(PRECISION_VARIABLE):
-        name, source = os.environ[PRECISION_VARIABLE], PRECISION_VARIABLE
-    if name == "auto":
+    name, source = _requested_precision(name)
+    if name in ("auto", "int8"):
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         if device.type == "cpu":
             fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
         return torch.bfloat16 if fast else torch.float32
     if name not in dtypes:
-        raise UsageError(f"{source} {name}: unknown; use auto, {' or '.join(dtypes)}")
+        raise UsageError(f"{source} {name}: unknown; use auto, {', '.join(dtypes)} or int8")
     return dtypes[name]
+
+
+def computes_in_int8(name: str, device: torch.device) -> bool:
+    """Return whether a precision, `name` as in `resolve_precision`, is int8.
+
+    Raises UsageError where the device is no CPU, or PyTorch has no such convolutions.
+    """
+    if _requested_precision(name)[0] != "int8":
+        return False
+    if device.type != "cpu" or not torch._C._has_mkldnn:
+        raise UsageError("precision int8 needs a CPU and a PyTorch with oneDNN")
+    return True
+
+
+def _requested_precision(name: str) -> tuple[str, str]:
+    """Return the requested precision, and the name of the option or variable that requests it."""
+    if name == "auto" and os.environ.get(PRECISION_VARIABLE):
+        return os.environ[PRECISION_VARIABLE], PRECISION_VARIABLE
+    return name, "precision"
 
 
 @cache

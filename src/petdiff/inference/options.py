@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from petdiff.errors import UsageError
 
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16", "int8"]
 Millimetres = tuple[float, float, float]
 
 
@@ -35,7 +35,7 @@ class DenoiseOptions(BaseModel):
     seed       of the noise that sampling starts from
     device     auto, cpu, cuda, cuda:N or mps
     voxel_mm   voxel size that the network works at, in mm; None: the scan's, where the model can
-    precision  of the network's arithmetic
+    precision  of the network's arithmetic; int8: its convolutions in 8-bit integers, on a CPU
     tile       planes of a slab, or voxels a side of a window; None: what is fast and fits memory
     """
 

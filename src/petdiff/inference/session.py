@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from petdiff.device import (
+    computes_in_int8,
     describe_device,
     placed,
     require_sound_bfloat16,
@@ -26,6 +27,7 @@ from petdiff.inference.options import DenoiseOptions, Millimetres
 from petdiff.inference.record import DenoisingRecord, ModelUsed, VolumeCut
 from petdiff.inference.samples import RunningMoments
 from petdiff.inference.slabs import SlabDenoiser
+from petdiff.methods.activation_ranges import load_ranges, with_int8
 from petdiff.methods.base import Condition, has_exact_slabs, is_windowed, with_network
 from petdiff.methods.model import Model
 from petdiff.volume.filters import gaussian_smooth
@@ -106,6 +108,9 @@ class Session:
         channels_last = method.exact_slabs or self.dtype != torch.float32
         network = placed(method.network, self.device, self.dtype, channels_last=channels_last)
         self.method = with_network(method, network)
+        self.int8 = computes_in_int8(asked, self.device)
+        if self.int8:
+            self.method = with_int8(self.method, load_ranges(model))
 
     def denoise(
         self,
@@ -215,7 +220,7 @@ class Session:
         return DenoisingRecord(
             model=ModelUsed(name=model.name, sha256=model.sha256, **model.card.model_dump()),
             device=describe_device(self.device),
-            precision=str(self.dtype).removeprefix("torch."),
+            precision="int8" if self.int8 else str(self.dtype).removeprefix("torch."),
             steps=self.steps,
             samples=self.options.samples,
             drf=self.options.drf,

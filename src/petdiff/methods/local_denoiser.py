@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 import torch
@@ -47,6 +47,7 @@ from petdiff.methods.local_activity_constants import LocalActivityConstants
 from petdiff.methods.local_training import Example, some_doses_unknown, split_example
 from petdiff.methods.network_method import NetworkMethod
 from petdiff.methods.patches import VoxelRange
+from petdiff.networks.int8 import Ranges
 from petdiff.networks.slabwise import SlabwiseNetwork, SlabwiseUNet
 from petdiff.networks.turned import turned
 from petdiff.networks.unet import UNet, UNetArchitecture
@@ -105,10 +106,13 @@ class LocalDenoiser(NetworkMethod):
     """D(x, σ, y) of r, and what training and inference need around it.
 
     A method is a subclass with a loss and a sampler.
+
+    ranges  of the network's activations; with them, slabs are convolved in 8-bit integers
     """
 
     network: UNet
     constants: LocalConstants
+    ranges: Ranges | None = field(default=None, kw_only=True)
     dims: ClassVar[int] = 3
     patch: ClassVar[tuple[int, int, int]] = (64, 64, 48)
     accepts_dose: ClassVar[bool] = True
@@ -218,7 +222,7 @@ class LocalDenoiser(NetworkMethod):
         """Return the network for a volume [1, c, k, j, i] at one noise level, slab by slab."""
         t = preconditioning(sigma, self.constants.sigma_data)[3]
         if self.network.architecture.dims == 3:
-            return SlabwiseUNet(turned(self.network), t)
+            return SlabwiseUNet(turned(self.network), t, self.ranges)
 
         def slices(slab: Tensor, *, last: bool) -> Tensor:
             return self._network_answer(slab.transpose(-1, -3), t).transpose(-1, -3)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from petdiff.networks.int8 import Int8Convolution, Ranges
 from petdiff.networks.unet import Block, UNet, shuffle, unshuffle
 
 
@@ -29,14 +30,22 @@ class SlabwiseUNet:
 
     network  with weights in the dtype of the slabs
     t        noise level [1] of the volume
+    ranges   of the activations of the blocks, whose convolutions are then of 8-bit integers
     """
 
-    def __init__(self, network: UNet, t: Tensor) -> None:
+    def __init__(self, network: UNet, t: Tensor, ranges: Ranges | None = None) -> None:
         weights = network.head.weight
         emb = network.embedding(t, weights.dtype)
-        self._stem, self._head = _Convolution(network.stem), _Convolution(network.head)
-        self._down_blocks = [_stage(stage, emb) for stage in network.down_blocks]
-        self._up_blocks = [_stage(stage, emb) for stage in network.up_blocks]
+        self._stem, self._head = (
+            _Convolution(_FloatConvolution(layer)) for layer in (network.stem, network.head)
+        )
+        self._down_blocks, self._up_blocks = (
+            [
+                [_Block(block, emb, ranges, f"{side}.{level}.{n}") for n, block in enumerate(stage)]
+                for level, stage in enumerate(getattr(network, side))
+            ]
+            for side in ("down_blocks", "up_blocks")
+        )
         self._downs = [_Halving(down) for down in network.downs]
         self._ups = list(network.ups)
         self._skips = [_Delay() for _ in network.downs]
@@ -68,29 +77,51 @@ class SlabwiseUNet:
         return None if x is None else shuffle(x, 3)
 
 
-class _Convolution:
-    """A convolution over three planes, zeros outside; it is one plane behind until the last."""
+class _FloatConvolution:
+    """A convolution with stride 1 in the dtype of its weights; as `Int8Convolution`."""
 
     def __init__(self, layer: nn.Module) -> None:
         self.layer = layer
+
+    def prepared(self, x: Tensor) -> Tensor:
+        return x
+
+    def outside(self, like: Tensor) -> Tensor:
+        return torch.zeros_like(like)
+
+    def __call__(self, prepared: Tensor) -> Tensor:
+        return _convolved(prepared, self.layer, padding=(0, 1, 1))
+
+
+class _Convolution:
+    """A convolution over three planes, zeros outside; it is one plane behind until the last."""
+
+    def __init__(self, convolve: _FloatConvolution | Int8Convolution) -> None:
+        self.convolve = convolve
         self._seen: Tensor | None = None
 
     def __call__(self, x: Tensor, last: bool) -> Tensor | None:
-        outside = torch.zeros_like(x[:, :, :1])
+        x = self.convolve.prepared(x)
+        outside = self.convolve.outside(x[:, :, :1])
         seen = outside if self._seen is None else self._seen
         x = torch.cat([seen, x, outside] if last else [seen, x], dim=2)
         self._seen = _kept(x[:, :, -2:])
-        if x.shape[2] < 3:
-            return None
-        return _convolved(x, self.layer, padding=(0, 1, 1))
+        return None if x.shape[2] < 3 else self.convolve(x)
 
 
 class _Block:
     """A residual block; it is two planes behind until the last."""
 
-    def __init__(self, block: Block, emb: Tensor) -> None:
+    def __init__(self, block: Block, emb: Tensor, ranges: Ranges | None, name: str) -> None:
         self.block, self.emb = block, emb
-        self._conv_in, self._conv_out = _Convolution(block.conv_in), _Convolution(block.conv_out)
+        self._conv_in, self._conv_out = (
+            _Convolution(
+                _FloatConvolution(layer)
+                if ranges is None
+                else Int8Convolution(layer, ranges[f"{name}.{end}"], after_silu=end == "conv_out")
+            )
+            for end, layer in (("conv_in", block.conv_in), ("conv_out", block.conv_out))
+        )
         self._input = _Delay()
 
     def __call__(self, x: Tensor, last: bool) -> Tensor | None:
@@ -140,11 +171,6 @@ class _Delay:
             if n < planes.shape[2]:
                 self._waiting.appendleft(planes[:, :, n:])
             done += n
-
-
-def _stage(blocks: nn.Module, emb: Tensor) -> list[_Block]:
-    assert isinstance(blocks, nn.ModuleList)
-    return [_Block(block, emb) for block in blocks]  # type: ignore[arg-type]
 
 
 def _through(blocks: list[_Block], x: Tensor | None, last: bool) -> Tensor | None:

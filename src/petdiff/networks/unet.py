@@ -110,7 +110,7 @@ class UNet(nn.Module):
 
 
 def flattened(network: UNet) -> UNet:
-    """Return the 2-D network that answers each slice as a 3-D one answers a volume constant along k.
+    """Return a 2-D network: it answers a slice as the 3-D one does a volume of equal slices.
 
     Its kernels are those of the 3-D network, summed along k.
     """

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
@@ -28,7 +27,7 @@ from petdiff.uncertainty.audit.record import (
     verdict,
 )
 from petdiff.uncertainty.audit.scales import AtScale, WorkingGrid, at_scales
-from petdiff.volume.regions import Box, Spacing, body_mask
+from petdiff.volume.regions import Spacing, body_mask, bounding_box, grown
 
 Volume = NDArray[np.float32]
 
@@ -71,7 +70,7 @@ def audit(measured: PETImage, denoised: PETImage, *, alpha: float = ALPHA) -> Au
     body = without_faces(body_mask(y, grid.spacing_mm), grid.spacing_mm)
     if not (y > 0).any() or not body.any():
         return _nothing(measured, alpha)
-    box = _box_around(body, grid.spacing_mm)
+    box = grown(bounding_box(body), body.shape, grid.spacing_mm, AROUND_MM)
     grid, y, x, body = grid.within(box), y[box], x[box], body[box]
     pairs = list(zip(*(at_scales(scan, grid.spacing_mm) for scan in (y, x)), strict=True))
     if not pairs:
@@ -114,15 +113,6 @@ def without_faces(body: NDArray[np.bool_], spacing_mm: Spacing) -> NDArray[np.bo
             turned = np.moveaxis(inside, axis, 0)
             turned[:planes] = turned[-planes:] = False
     return inside
-
-
-def _box_around(body: NDArray[np.bool_], spacing_mm: Spacing) -> Box:
-    """Return the box of the body with the margin that the widest Gaussian needs."""
-    i, j, k = (
-        slice(max(part.start - round(AROUND_MM / size), 0), part.stop + round(AROUND_MM / size))
-        for part, size in zip(find_objects(body.view(np.uint8))[0], spacing_mm, strict=True)
-    )
-    return i, j, k
 
 
 def _require_comparable(measured: PETImage, denoised: PETImage) -> None:

@@ -58,7 +58,7 @@ def allowed(noise: Values, measured: Values, denoised: Values) -> Values:
     measured, denoised  mean activity of the two scans
     """
     tolerated = np.float32(TOLERANCE) * np.maximum(measured, denoised)
-    return np.sqrt(noise**2 + tolerated**2)
+    return np.asarray(np.sqrt(noise**2 + tolerated**2))
 
 
 class Peak(NamedTuple):

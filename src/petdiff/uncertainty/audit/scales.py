@@ -65,7 +65,7 @@ class WorkingGrid:
     @property
     def _voxels_a_block(self) -> NDArray[np.intp]:
         own_mm = np.linalg.norm(self.affine_of_scan[:3, :3], axis=0)
-        return np.rint(self.spacing_mm / own_mm).astype(np.intp)
+        return np.asarray(np.rint(self.spacing_mm / own_mm), dtype=np.intp)
 
     def means(self, values: Volume) -> Volume:
         """Return the means of a scan's values [i, j, k] over the blocks, which must be all."""
