@@ -116,11 +116,13 @@ def test_scans_that_cannot_take_part_are_named_by_their_number(
     )
     save(made, mixed / f"A_{PATIENT}")
     write(PETImage(np.zeros(SHAPE, np.float32), AFFINE), mixed / f"B_{PATIENT}.nii.gz")
+    shutil.copy(mixed / f"{PATIENT}_0.nii.gz", mixed / f"Z_{PATIENT}.nii.gz")
     found = accept(Plan(mixed, (4.0,), model), tmp_path / "report")
     refused = {scan.name: scan.refused for scan in found.scans if scan.refused}
-    assert set(refused) == {"scan 001", "scan 002"}
+    assert set(refused) == {"scan 001", "scan 002", "scan 006"}
     assert "derived image (SIMULATED)" in refused["scan 001"]
     assert "no activity" in refused["scan 002"]
+    assert refused["scan 006"] == "it is the same scan as scan 003"
     assert len(found.taken) == 3
     assert any(text.startswith("scan 001 takes no part") for text in found.warnings)
     assert not any(PATIENT in text for text in found.warnings)

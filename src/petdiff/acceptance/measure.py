@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from petdiff.acceptance.plan import Plan, ScanFiles
 from petdiff.acceptance.suitable import refuse_unsuitable
+from petdiff.data.fingerprint import fingerprint
 from petdiff.errors import InputRefused, PetdiffError
 from petdiff.evaluation.baselines import Filtered, best_gaussian, gaussian
 from petdiff.evaluation.cohort.check_rows import alarm_rows, audit_rows
@@ -57,6 +58,7 @@ class ScanFigures(BaseModel):
     refused   why the scan took no part; "" where it did
     warnings  what makes its figures doubtful
     scanner   manufacturer and model, "" where not stated
+    voxels    digest of the scan's voxels, which tells whether two scans are the same one
     noise_at_10_mm  relative noise of the full-dose scan
     """
 
@@ -65,17 +67,25 @@ class ScanFigures(BaseModel):
     refused: str = ""
     warnings: tuple[str, ...] = ()
     scanner: str = ""
+    voxels: str = ""
     noise_at_10_mm: float | None = None
     spots: int = 0
     organs: int = 0
     figures: tuple[Figure, ...] = ()
 
 
-def measure_files(files: ScanFiles, plan: Plan, model: Model) -> ScanFigures:
-    """Read and measure a scan; one that cannot take part is returned with the reason."""
+def measure_files(
+    files: ScanFiles, plan: Plan, model: Model, before: Sequence[ScanFigures] = ()
+) -> ScanFigures:
+    """Read and measure a scan; one that cannot take part is returned with the reason.
+
+    before  the scans that were measured before it, of which it must be none
+    """
     try:
         image = read_in_suv(files.scan, units=plan.units, suv_factor=plan.suv_factor)
         refuse_unsuitable(image)
+        if same := [one.name for one in before if one.voxels == fingerprint(image)]:
+            raise InputRefused(f"it is the same scan as {same[0]}")
         return measure_image(files.name, image, plan, model, labels=files.labels)
     except InputRefused as problem:
         return ScanFigures(name=files.name, refused=_without_names(str(problem), files.scan))
@@ -109,6 +119,7 @@ def measure_image(
         name=name,
         warnings=measured.warnings,
         scanner=scanner_of(image),
+        voxels=fingerprint(image),
         noise_at_10_mm=measured.noise_at_10_mm,
         spots=len(spots),
         organs=len(case.organs),

@@ -73,7 +73,7 @@ def accept(plan: Plan, output: str | Path, *, progress: Progress | None = None) 
         scans: list[ScanFigures] = []
         for one in files:
             tick(len(scans), len(files))
-            scans.append(_scan(one, plan, model, folder / ROWS, progress))
+            scans.append(_scan(one, plan, model, folder / ROWS, scans, progress))
             require_one_scanner({scan.name: scan.scanner for scan in scans})
     taken = [scan for scan in scans if not scan.refused]
     if not taken:
@@ -100,7 +100,12 @@ def _begin(folder: Path, now: dict[str, object]) -> None:
 
 
 def _scan(
-    files: ScanFiles, plan: Plan, model: Model, rows: Path, progress: Progress
+    files: ScanFiles,
+    plan: Plan,
+    model: Model,
+    rows: Path,
+    before: Sequence[ScanFigures],
+    progress: Progress,
 ) -> ScanFigures:
     """Return a scan's figures: those that are kept, or measured now."""
     file = rows / f"{files.number:03d}.json"
@@ -111,7 +116,7 @@ def _scan(
             raise InputRefused(
                 f"{file} is damaged: remove it, and the same command measures the scan again"
             ) from None
-    found = measure_files(files, plan, model)
+    found = measure_files(files, plan, model, before)
     if found.refused:
         progress.print(f"{found.name} takes no part: {found.refused}")
     with whole_file(file) as unfinished:
