@@ -24,7 +24,7 @@ UNPROVEN = (
     "Trained on simulated scans alone, and not evaluated on any pair of real scans: none could be "
     "had. For research, not for diagnosis. Can remove faint lesions."
 )
-BRIEF = "For comparison with the default, which is better: trained for {} minutes on one CPU core. "
+COMPARED = "For comparison with the default, from whose weights it was trained for {} steps. "
 
 
 def card(
@@ -66,10 +66,10 @@ def main() -> None:
     for given in options.models:
         model = load_model(given)
         name = model.card.method
-        minutes = round(model.card.training["seconds"] / 60)
+        steps = model.card.training["steps"]
         told = {
             "training": card(name, model.card.training, scores, cohort),
-            "limits": UNPROVEN if name == "flow3d" else BRIEF.format(minutes) + UNPROVEN,
+            "limits": UNPROVEN if name == "flow3d" else COMPARED.format(steps) + UNPROVEN,
             "licence": "Apache-2.0",
         }
         path = Path(str(SHIPPED)) / f"{name}.safetensors"
