@@ -74,6 +74,16 @@ def computes_in_int8(name: str, device: torch.device) -> bool:
     return True
 
 
+def describe_precision(name: str, device: torch.device) -> str:
+    """Return the precision that `name` gives on a device: float32, bfloat16 or int8.
+
+    Raises UsageError as `resolve_precision` and `computes_in_int8` do.
+    """
+    if computes_in_int8(name, device):
+        return "int8"
+    return str(resolve_precision(name, device)).removeprefix("torch.")
+
+
 def _requested_precision(name: str) -> tuple[str, str]:
     """Return the requested precision, and the name of the option or variable that requests it."""
     if name == "auto" and os.environ.get(PRECISION_VARIABLE):

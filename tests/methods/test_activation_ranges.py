@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import petdiff
+from petdiff.commands.info import describe_installation
 from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
 from petdiff.methods.activation_ranges import ranges_path
@@ -54,6 +55,7 @@ def test_answers_in_integers_are_near_those_in_float32(scan: PETImage) -> None:
 def test_the_environment_asks_for_integers(scan: PETImage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PETDIFF_PRECISION", "int8")
     assert petdiff.denoise(scan, "flow3d").record.precision == "int8"
+    assert describe_installation()["precision"] == "int8"
 
 
 def test_a_model_without_ranges_is_refused(scan: PETImage) -> None:

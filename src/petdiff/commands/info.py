@@ -50,7 +50,7 @@ def _is_shipped(file: Path) -> bool:
 
 def describe_installation() -> dict[str, object]:
     """Return versions, devices and shipped models."""
-    from petdiff.device import describe_device, resolve_device, resolve_precision
+    from petdiff.device import describe_device, describe_precision, resolve_device
     from petdiff.methods.model import shipped_models
 
     device = resolve_device("auto")
@@ -59,7 +59,7 @@ def describe_installation() -> dict[str, object]:
         "notice": NOTICE,
         "versions": package_versions(),
         "device": describe_device(device),
-        "precision": str(resolve_precision("auto", device)).removeprefix("torch."),
+        "precision": describe_precision("auto", device),
         "models": shipped_models(),
     }
 

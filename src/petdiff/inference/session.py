@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from petdiff.device import (
-    computes_in_int8,
     describe_device,
+    describe_precision,
     placed,
     require_sound_bfloat16,
     resolve_device,
@@ -108,8 +108,8 @@ class Session:
         channels_last = method.exact_slabs or self.dtype != torch.float32
         network = placed(method.network, self.device, self.dtype, channels_last=channels_last)
         self.method = with_network(method, network)
-        self.int8 = computes_in_int8(asked, self.device)
-        if self.int8:
+        self.precision = describe_precision(asked, self.device)
+        if self.precision == "int8":
             self.method = with_int8(self.method, load_ranges(model))
 
     def denoise(
@@ -220,7 +220,7 @@ class Session:
         return DenoisingRecord(
             model=ModelUsed(name=model.name, sha256=model.sha256, **model.card.model_dump()),
             device=describe_device(self.device),
-            precision="int8" if self.int8 else str(self.dtype).removeprefix("torch."),
+            precision=self.precision,
             steps=self.steps,
             samples=self.options.samples,
             drf=self.options.drf,
