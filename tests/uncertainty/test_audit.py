@@ -116,6 +116,26 @@ def test_small_voxels_are_joined_and_findings_name_the_scan_s_own() -> None:
     assert np.abs(np.array(first.voxel) - centre).max() <= 6
 
 
+@pytest.mark.parametrize("voxels", [20, 41])
+def test_air_around_the_body_changes_no_finding(voxels: int) -> None:
+    def within_air(values: np.ndarray, wide: int) -> petdiff.PETImage:
+        affine = AFFINE.copy()
+        affine[:3, 3] -= AFFINE[:3, :3] @ (3 * [wide])
+        return replace(image(np.pad(values, wide)), affine=affine)
+
+    pair = measured(BODY), BODY + LESION
+    found, far = (
+        petdiff.audit(*(within_air(values, wide) for values in pair)) for wide in (20, 20 + voxels)
+    )
+    [one], [other] = found.record.findings, far.record.findings
+    assert one.position_mm == other.position_mm
+    assert np.array(other.voxel).tolist() == (np.array(one.voxel) + voxels).tolist()
+    assert other.z == pytest.approx(one.z, abs=0.01)
+    for near, further in zip(found.deviations.values(), far.deviations.values(), strict=True):
+        np.testing.assert_allclose(near.affine, further.affine)
+        np.testing.assert_allclose(near.values, further.values, atol=1e-3)
+
+
 def test_a_scan_without_a_body_has_nothing_to_audit() -> None:
     nothing = image(np.zeros_like(BODY))
     record = petdiff.audit(nothing, nothing).record
