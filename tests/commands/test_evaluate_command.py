@@ -141,7 +141,7 @@ def test_labels_without_names_are_numbers_and_said_to_be(folder: Path, evaluate:
     (folder / "labels.json").unlink()
     code, out, err = evaluate("--labels", folder / "labels.nii.gz")
     assert code == 0
-    assert "no names" in err
+    assert "no .json with names" in err
     assert "label 2  " in out
     (folder / "mine.json").write_text('{"1": "muscle", "2": "liver"}')
     (folder / "out").rename(folder / "before")

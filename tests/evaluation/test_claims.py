@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-from petdiff.evaluation.cohort.claims import judge_claims
+from petdiff.evaluation.cohort.claims import check_claims
 from petdiff.evaluation.cohort.definition import Claim
 from support.little_cohort import table_of
 
@@ -22,7 +22,7 @@ def psnr_of(patients: int = 14, gain_db: float = 2.0) -> np.ndarray:
 
 def test_claim_is_confirmed_where_every_condition_is_significantly_better() -> None:
     psnr = psnr_of()
-    (found,) = judge_claims(table_of(psnr, METHODS), [CLAIM])
+    (found,) = check_claims(table_of(psnr, METHODS), [CLAIM])
     assert found.verdict == "confirmed"
     assert [rival.better_significantly for rival in found.rivals] == [5, 5, 5]
     by_hand = [
@@ -34,7 +34,7 @@ def test_claim_is_confirmed_where_every_condition_is_significantly_better() -> N
 def test_claim_is_refuted_where_one_condition_is_significantly_worse() -> None:
     psnr = psnr_of()
     psnr[2, :, 3] = psnr[0, :, 3] + 1
-    (found,) = judge_claims(table_of(psnr, METHODS), [CLAIM])
+    (found,) = check_claims(table_of(psnr, METHODS), [CLAIM])
     assert found.verdict == "refuted"
     assert [rival.better for rival in found.rivals] == [5, 4, 5]
     assert found.rivals[1].worse_significantly == 1
@@ -43,27 +43,27 @@ def test_claim_is_refuted_where_one_condition_is_significantly_worse() -> None:
 
 def test_claim_that_chance_may_explain_stays_open() -> None:
     psnr = psnr_of(gain_db=0.0)
-    (found,) = judge_claims(table_of(psnr, METHODS), [CLAIM])
+    (found,) = check_claims(table_of(psnr, METHODS), [CLAIM])
     assert found.verdict == "open"
 
 
 def test_few_patients_neither_confirm_nor_refute() -> None:
     for gain_db in (2.0, -2.0):
-        (found,) = judge_claims(table_of(psnr_of(5, gain_db), METHODS), [CLAIM])
+        (found,) = check_claims(table_of(psnr_of(5, gain_db), METHODS), [CLAIM])
         assert found.verdict == "open"
         assert "tested from 6 patients on; here are 5" in found.sentence
-    (found,) = judge_claims(table_of(psnr_of(6), METHODS), [CLAIM])
+    (found,) = check_claims(table_of(psnr_of(6), METHODS), [CLAIM])
     assert found.verdict == "open"
     assert "With 6 patients no difference can be significant" in found.sentence
     one = Claim(method="ours", beats=("first",))
-    (found,) = judge_claims(table_of(psnr_of(6)[:, :, :1], METHODS), [one])
+    (found,) = check_claims(table_of(psnr_of(6)[:, :, :1], METHODS), [one])
     assert found.verdict == "confirmed"  # one test of six patients: p = 0.031
 
 
 def test_claim_without_common_scans_stays_open() -> None:
     psnr = psnr_of()
     psnr[1] = np.nan
-    (found,) = judge_claims(table_of(psnr, METHODS), [CLAIM])
+    (found,) = check_claims(table_of(psnr, METHODS), [CLAIM])
     assert found.verdict == "open"
     assert "No scan has a PSNR of both ours and first" in found.sentence
     found.model_dump_json()
@@ -72,11 +72,11 @@ def test_claim_without_common_scans_stays_open() -> None:
 def test_of_an_error_the_lower_is_better() -> None:
     table = table_of(psnr_of(), METHODS)
     table.values["nrmse"][:] = -psnr_of()  # the first is lower by 2
-    (found,) = judge_claims(table, [Claim(method="ours", beats=("first",), metric="nrmse")])
+    (found,) = check_claims(table, [Claim(method="ours", beats=("first",), metric="nrmse")])
     assert found.verdict == "confirmed"
     assert found.rivals[0].mean_gain is not None
     assert found.rivals[0].mean_gain > 1.5
 
 
 def test_nothing_is_claimed_unless_the_file_asks() -> None:
-    assert judge_claims(table_of(psnr_of(), METHODS), ()) == []
+    assert check_claims(table_of(psnr_of(), METHODS), ()) == []

@@ -85,22 +85,22 @@ def test_methods_may_be_a_table_and_a_model_a_file_beside_the_cohort(tmp_path: P
         (GOOD + "patient = 3\n", "patient: unknown; did you mean patients?"),
         (GOOD.replace("2", '"two"', 1), "patients: "),
         (GOOD + 'scanners = ["quadro"]\n', "scanners: "),
-        (GOOD + 'tracers = ["fdg", "fdg"]\n', "tracers: fdg is there twice"),
+        (GOOD + 'tracers = ["fdg", "fdg"]\n', "tracers: fdg is given twice"),
         (GOOD + "tracers = []\n", "tracers: "),
         (GOOD + 'extent = "knee"\n', "extent: "),
         (GOOD + "voxel_mm = 0.1\n", "voxel_mm: "),
-        (GOOD.replace("[4, 20]", "[4, 1]"), "doses: 1 is no dose reduction factor"),
+        (GOOD.replace("[4, 20]", "[4, 1]"), "doses: 1 is not a dose reduction factor"),
         (GOOD.replace("doses = [4, 20]\n", ""), "doses: missing"),
         ("doses = [4]\n", "methods: missing"),
         ("doses = [4]\nmethods = []\n", "methods: "),
-        ('doses = [4]\nmethods = ["gausian"]\n', "methods: gausian: 'gausian' is no filter"),
+        ('doses = [4]\nmethods = ["gausian"]\n', "methods: gausian: 'gausian' is not a filter"),
         ('doses = [4]\nmethods = ["measured", "measured"]\n', "methods: a method is named twice"),
         ("doses = [4]\n[methods]\nflow3d = { step = 4 }\n", "methods.flow3d.step: unknown"),
         ("doses = [4]\n[methods]\nflow3d = { steps = 0 }\n", "methods.flow3d.steps: "),
         ("doses = [4]\n[methods]\ngaussian = { steps = 4 }\n", "methods: gaussian: gaussian is a"),
         (
             'doses = [4]\n[methods]\nmine = { model = "logunet.safetensors", tell_dose = true }\n',
-            "methods: mine: logunet makes no use of a dose",
+            "methods: mine: logunet does not use the dose",
         ),
         ("doses = [4]\n[methods]\ngaussian = { tell_dose = true }\n", "methods: gaussian: "),
         ('doses = [4]\n[methods]\nfull = { model = "flow3d" }\n', "methods: full: "),
@@ -110,11 +110,11 @@ def test_methods_may_be_a_table_and_a_model_a_file_beside_the_cohort(tmp_path: P
             "methods: a method is named twice",
         ),
         ('pairs = "nowhere"\nmethods = ["measured"]\n', "pairs: "),
-        ('pairs = "."\npatients = 2\nmethods = ["measured"]\n', "patients: is for simulated"),
+        ('pairs = "."\npatients = 2\nmethods = ["measured"]\n', "patients: is only for simulated"),
         ("doses = [4\n", "is not TOML"),
         (
             GOOD + '[[claims]]\nmethod = "gausian"\nbeats = ["measured"]\n',
-            "claims.0: gausian is none",
+            "claims.0: gausian is not one of",
         ),
         (GOOD + '[[claims]]\nmethod = "gaussian"\nbeats = []\n', "claims.0.beats: "),
         (GOOD + '[[claims]]\nmethod = "gaussian"\nbeats = ["gaussian"]\n', "claims.0: gaussian is"),
@@ -124,7 +124,7 @@ def test_methods_may_be_a_table_and_a_model_a_file_beside_the_cohort(tmp_path: P
         ),
         (
             GOOD + '[[claims]]\nmethod = "gaussian"\nbeats = ["measured"]\nmetric = "seconds"\n',
-            "claims.0.metric: 'seconds' is no metric that ranks",
+            "claims.0.metric: 'seconds' is not a metric that ranks",
         ),
     ],
 )
@@ -185,7 +185,7 @@ def test_folder_of_another_run_is_refused_and_the_change_named(tmp_path: Path) -
     assert "patients" not in str(raised.value)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(UsageError, match="is not a cohort's"):
+    with pytest.raises(UsageError, match="is not the folder of a cohort"):
         run_cohort(cohort, tmp_path / "full", work=made_up_rows)
 
 

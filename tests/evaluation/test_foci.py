@@ -76,7 +76,7 @@ def test_white_noise_gives_as_many_foci_as_theory(radius_mm: float) -> None:
     Euler characteristic, V·λ^1.5·(2π)^-2·(u² - 1)·exp(-u²/2) (Adler 1981), where the response to
     white noise has the gradient variance λ = 7/(6σ²). The noise is known here, not estimated."""
     image = np.random.default_rng(1).standard_normal((130, 130, 130)).astype(np.float32)
-    foci = find_foci(image, np.eye(4), radii_mm=[radius_mm], faintest_contrast=0.0, least_score=1.5)
+    foci = find_foci(image, np.eye(4), radii_mm=[radius_mm], background_weight=0.0, min_score=1.5)
     sigma = radius_mm / np.sqrt(3)
     # variance of σ²∇²G ∗ white noise: σ⁴ ∫k⁴ exp(-σ²k²) d³k/(2π)³ = 15/(32 π^1.5 σ³)
     noise = np.sqrt(15 / (32 * np.pi**1.5)) * sigma**-1.5 / BALL_RESPONSE
@@ -182,7 +182,7 @@ def test_score_is_contrast_over_noise_and_a_tenth_of_the_background() -> None:
     grain = 2.0 * np.random.default_rng(3).standard_normal(quiet.shape)
     scores = []
     for image in (quiet, (quiet + grain).astype(np.float32)):
-        foci = find_foci(image, affine_of(), radii_mm=[8.0], least_score=1.0)
+        foci = find_foci(image, affine_of(), radii_mm=[8.0], min_score=1.0)
         hidden = np.sqrt(foci.noise_suv**2 + (0.1 * foci.background_suv) ** 2)
         np.testing.assert_allclose(foci.score, foci.contrast_suv / hidden)
         scores.append(foci.score[0])

@@ -163,13 +163,13 @@ def test_a_lesion_cut_by_the_field_is_not_compared_with_all_of_it() -> None:
         lesion = sphere_lesion("lesion 1", centre, 9.0, SHAPE, AFFINE, suv=5.0)
         missing = max(9 - depth_mm, 0)  # a cap of this height
         cap = missing**2 * (27 - missing) / (4 * 9**3)
-        assert lesion.seen == pytest.approx(1 - cap, abs=0.005)
+        assert lesion.visible_fraction == pytest.approx(1 - cap, abs=0.005)
         assert bool(true_figures(lesion)) == compared
 
 
 def test_a_small_lesion_in_the_field_is_all_seen() -> None:
     at = (AFFINE @ [20.2, 17.1, 15.0, 1])[:3]
-    assert sphere_lesion("lesion 1", at, 0.1, SHAPE, AFFINE, suv=5.0).seen == 1
+    assert sphere_lesion("lesion 1", at, 0.1, SHAPE, AFFINE, suv=5.0).visible_fraction == 1
 
 
 def test_lesions_of_a_volume_are_its_labels_or_its_parts() -> None:

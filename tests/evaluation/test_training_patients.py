@@ -11,7 +11,7 @@ import pytest
 from petdiff.data.fingerprint import fingerprint
 from petdiff.evaluation.cohort import unit as cohort_unit
 from petdiff.evaluation.cohort.definition import Cohort, ComparedMethod, Unit
-from petdiff.evaluation.cohort.stored import Done, read_unit, store_unit
+from petdiff.evaluation.cohort.stored import FinishedUnit, read_unit, store_unit
 from petdiff.evaluation.cohort.summary import summarise, training_patients
 from petdiff.evaluation.cohort.table import tabulate
 from petdiff.evaluation.cohort.unit import measure_scans
@@ -32,7 +32,7 @@ def test_training_patients_are_named_in_summary_and_page(
     )
     cohort_unit._training_patients.cache_clear()
     methods = {"measured": ComparedMethod(model="measured"), "ours": ComparedMethod(model="flow3d")}
-    done: list[Done] = []
+    done: list[FinishedUnit] = []
     for seed, one in scans.items():
         unit = Unit(f"unit-{seed}", f"patient-{seed}", "own", "own", seed)
         file = tmp_path / f"{unit.name}.json"

@@ -11,8 +11,8 @@ import pytest
 
 from petdiff.evaluation.cohort.compared_metrics import INTERVAL_LEVELS, METRICS, Metric
 from petdiff.evaluation.cohort.definition import Claim, Cohort, Unit
-from petdiff.evaluation.cohort.snapshots import Place
-from petdiff.evaluation.cohort.stored import Done, read_unit, store_unit
+from petdiff.evaluation.cohort.snapshots import PictureGeometry
+from petdiff.evaluation.cohort.stored import FinishedUnit, read_unit, store_unit
 from petdiff.evaluation.cohort.summary import PairTest, summarise
 from petdiff.evaluation.cohort.table import tabulate
 from petdiff.evaluation.cohort.unit import CohortRow, _inside, _worst, measure_scans
@@ -63,7 +63,7 @@ def cohort() -> Cohort:
 
 
 @pytest.fixture(scope="module")
-def done(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> list[Done]:
+def done(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> list[FinishedUnit]:
     """Two patients, measured for real on made-up images."""
     rows = tmp_path_factory.mktemp("rows")
     found = []
@@ -76,7 +76,7 @@ def done(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> list[Done]
 
 
 @pytest.fixture(scope="module")
-def page(cohort: Cohort, done: list[Done], tmp_path_factory: pytest.TempPathFactory) -> str:
+def page(cohort: Cohort, done: list[FinishedUnit], tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("page") / "report.html"
     table = tabulate(done, list(cohort.methods))
     summary = summarise(table, cohort.claims, generator=np.random.default_rng(0))
@@ -104,7 +104,7 @@ def test_plots_on_one_page_share_no_id(page: str) -> None:
     assert len(set(ids)) == len(ids)
 
 
-def test_page_shows_every_method_with_its_numbers(page: str, done: list[Done]) -> None:
+def test_page_shows_every_method_with_its_numbers(page: str, done: list[FinishedUnit]) -> None:
     words = Page(page).words
     psnr = [
         row.value
@@ -124,14 +124,16 @@ def test_page_shows_every_method_with_its_numbers(page: str, done: list[Done]) -
         assert said in words
 
 
-def test_projection_and_slice_of_every_method_are_shown(page: str, done: list[Done]) -> None:
+def test_projection_and_slice_of_every_method_are_shown(
+    page: str, done: list[FinishedUnit]
+) -> None:
     assert page.count('alt="gaussian, projection"') == page.count('alt="full, slice"') > 0
     grey = done[0].picture("4/full/projection")
     assert grey.min() == 0  # a lesion of SUV 10 is black
     assert grey.max() > 240  # air is white
 
 
-def test_lesion_is_where_the_ring_says(done: list[Done]) -> None:
+def test_lesion_is_where_the_ring_says(done: list[FinishedUnit]) -> None:
     place = done[0].places["20"]
     grey = done[0].picture("20/full/slice")
     down, across = (int(share * n) for share, n in zip(place.at or (), grey.shape, strict=True))
@@ -165,7 +167,7 @@ def made_up_unit(name: str, gaussian: float, model: float, bias: float, ringed: 
         (4.0, "gaussian", "suv_peak_bias", "lesion 2 (liver)", -0.9, "1"),
     ]
     rows = [CohortRow(*row) for row in values]
-    places = {"4": Place(pixel_mm=(1, 1), lesion=ringed, at=(0.5, 0.5))}
+    places = {"4": PictureGeometry(pixel_mm=(1, 1), lesion=ringed, at=(0.5, 0.5))}
     return SimpleNamespace(unit=Unit(name, name, "quadra", "fdg", 0), rows=rows, places=places)
 
 

@@ -1,7 +1,7 @@
-"""The filters that a network must beat, each with its strength chosen knowing the truth.
+"""Filters that networks are compared with: Gaussian and non-local means, each of best strength.
 
-That gives the filter more than it could have in practice: no width beats the one that was tried
-against the reference itself.
+The strength is fitted to the reference of each scan. In practice there is no reference, so the
+filters do better here than they can in practice.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from petdiff.volume.regions import Spacing, bounding_box, grown
 
 Volume = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-_WIDEST_FWHM_MM = 20.0
+_MAX_FWHM_MM = 20.0
 
 
 class Filtered(NamedTuple):
@@ -32,22 +32,22 @@ class Filtered(NamedTuple):
 
 def best_gaussian(low: Volume, reference: Volume, spacing_mm: Spacing, body: Mask) -> Filtered:
     """Return the Gaussian filter of least mean squared error over the body, and its FWHM in mm."""
-    # Nothing further from the body than the widest filter reaches can change it there.
-    reach_mm = 4 * _WIDEST_FWHM_MM / FWHM_PER_SIGMA + max(spacing_mm)
+    # Voxels beyond the reach of the widest filter have no influence on the body.
+    reach_mm = 4 * _MAX_FWHM_MM / FWHM_PER_SIGMA + max(spacing_mm)
     box = grown(bounding_box(body), body.shape, spacing_mm, reach_mm)
-    near, inside, wanted = low[box], body[box], reference[body]
+    near, inside, target = low[box], body[box], reference[body]
 
     def error(fwhm_mm: float) -> float:
-        return _error(gaussian(near, spacing_mm, fwhm_mm)[inside], wanted)
+        return _error(gaussian(near, spacing_mm, fwhm_mm)[inside], target)
 
-    bounds = (0.0, _WIDEST_FWHM_MM)
+    bounds = (0.0, _MAX_FWHM_MM)
     found = minimize_scalar(error, bounds=bounds, method="bounded", options={"xatol": 0.05})
     fwhm_mm = float(found.x) if found.fun < error(0.0) else 0.0
     return Filtered(gaussian(low, spacing_mm, fwhm_mm), fwhm_mm)
 
 
 def gaussian(suv: Volume, spacing_mm: Spacing, fwhm_mm: float) -> Volume:
-    """Return the scan under a Gaussian filter of a width in mm; 0 changes nothing."""
+    """Return the scan after a Gaussian filter of a FWHM in mm; 0 changes nothing."""
     return smoothed(suv, [fwhm_mm / FWHM_PER_SIGMA / size for size in spacing_mm])
 
 
@@ -59,8 +59,9 @@ def best_non_local_means(
 ) -> Filtered:
     """Filter by non-local means (Buades 2005, scikit-image) at the best of `strengths`.
 
-    The root of SUV is filtered, which evens out the noise of counts, and squared again; the noise
-    level is the grain of that root within the body.
+    The square root of SUV is filtered, because its noise depends little on the counts, and the
+    result is squared. The noise level is the standard deviation in the body of the root minus the
+    root after a Gaussian filter (σ = 1 voxel).
     """
     from skimage.restoration import denoise_nl_means
 
@@ -83,5 +84,5 @@ def best_non_local_means(
     return best
 
 
-def _error(values: Volume, wanted: Volume) -> float:
-    return float(np.square(values - wanted).mean(dtype=np.float64))
+def _error(values: Volume, target: Volume) -> float:
+    return float(np.square(values - target).mean(dtype=np.float64))

@@ -1,14 +1,14 @@
-"""A score like that of the ultra-low-dose PET challenge: what it weighs, as far as it is public.
+"""A score similar to that of the ultra-low-dose PET challenge.
 
-Public are the metrics and their weights (udpet-challenge.github.io, "Evaluation"): the whole image
-30 %, organs 35 %, lesions 35 %. Not public, and so chosen here, is how an error becomes points, and
-where in an organ it is measured. Scores compare scans that petdiff measured, with each other only.
+The metrics and their weights are public (udpet-challenge.github.io, "Evaluation"): the whole image
+30 %, organs 35 %, lesions 35 %. The conversion of errors to points and the measured part of an
+organ are not public; they are chosen here. Therefore compare these scores only with each other.
 
 - an error counts 100 · (1 - |error|) points, from 0 up; SSIM counts 100 · SSIM
-- PSNR counts in proportion, 60 dB and more being 100 points; its peak is the reference's maximum
+- PSNR counts in proportion: 60 dB or more give 100 points; its peak is the reference's maximum
 - total lesion activity is summed over the voxels of at least 41 % of the region's maximum
 - grey levels are bins of 0.25 SUV
-- a part that a patient does not have (no lesion) leaves its weight to the others
+- if a patient has no lesions or organs, the weight of this part goes to the others
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _FULL_MARKS_DB = 60.0
 
 @dataclass(frozen=True)
 class Score:
-    """Points from 0 to 100: of all, of each part, and of each metric of a part."""
+    """Points from 0 to 100: in total, of each part, and of each metric of a part."""
 
     total: float
     parts: Mapping[str, float]
@@ -56,7 +56,7 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """An organ's or a lesion's voxels in the reference and in the test, and which of them count."""
+    """A box around an organ or a lesion in the reference and in the test, and its voxels."""
 
     reference: Volume
     test: Volume
@@ -72,7 +72,7 @@ def challenge_score(
 ) -> Score:
     """Return the score of one scan; psnr_db None stands for equal scans.
 
-    A metric that does not exist (the SSIM of a thin scan) leaves its weight to the others.
+    If a metric does not exist (SSIM of a thin scan), its weight goes to the others.
     """
     components: dict[str, dict[str, float]] = {
         "global": {"nrmse": points(nrmse), "psnr": _psnr_points(psnr_db)}
@@ -88,10 +88,10 @@ def challenge_score(
 
 
 def over_doses(scores: Mapping[float, float]) -> float:
-    """Return one score from the scores at several dose factors, by the challenge's weights.
+    """Return the mean of the scores at several dose factors, by the challenge's weights.
 
-    Where factors are missing, the others share their weight. Raises KeyError for a factor that the
-    challenge does not know.
+    The weights of missing factors go to the others. Raises KeyError for a factor that is not in
+    `DOSES`.
     """
     total = sum(DOSES[factor] for factor in scores)
     return sum(DOSES[factor] * score for factor, score in scores.items()) / total
@@ -103,7 +103,7 @@ def points(error: float) -> float:
 
 
 def weighted_mean(values: Mapping[str, float], weights: Weights) -> float:
-    """Return the mean of the parts that are there, by their weights."""
+    """Return the weighted mean of the values; `weights` may have more names."""
     total = sum(weights[name] for name in values)
     return sum(weights[name] * value for name, value in values.items()) / total
 

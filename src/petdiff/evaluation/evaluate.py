@@ -1,4 +1,4 @@
-"""Judge a scan against a reference, beside the scan that it was made from."""
+"""Compare a scan with a reference, and with the low-dose scan that it was made from."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from petdiff.evaluation.protocol import Row, measure_scan, prepare
 from petdiff.image import PETImage
 
 REFERENCE, TEST, LOW, BEST_GAUSSIAN = "reference", "test", "low", "best Gaussian"
-_SAME_MM = 0.01  # how far apart voxels of one grid may lie
+_SAME_MM = 0.01  # tolerance of voxel positions on one grid
 
 Stage = Callable[[str], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The figures of a reference and of the scans that are judged by it.
+    """The figures of a reference and of the scans that are compared with it.
 
     rows              by scan: "reference", "test", and with a low-dose scan "low" and
                       "best Gaussian"
-    gaussian_fwhm_mm  of the Gaussian that brings the low-dose scan closest to the reference
+    gaussian_fwhm_mm  FWHM of the Gaussian filter with the least mean squared error
     """
 
     rows: Mapping[str, Sequence[Row]]
     gaussian_fwhm_mm: float | None = None
 
     def value(self, metric: str, region: str = "body", scan: str = TEST) -> float | None:
-        """Return one figure; None where it does not exist. Raises UsageError for unknown names."""
+        """Return one figure; None if it does not exist. Raises UsageError for unknown names."""
         for row in self.rows.get(scan, ()):
             if (row.metric, row.region) == (metric, region):
                 return row.value
@@ -53,14 +53,14 @@ def evaluate(
 ) -> Evaluation:
     """Measure how close `test` comes to `reference`.
 
-    low      the scan that was denoised: it and its best Gaussian filter are judged too
+    low      the scan that was denoised: it and its best Gaussian filter are measured too
     labels   label volume [i, j, k] on the reference's grid: each label is measured
     names    of the labels
     lesions  as `petdiff.evaluation.lesions.sphere_lesion` makes them
-    stage    called with the name of each scan, around its measuring
+    stage    returns a context manager for a scan's name, which is active while it is measured
 
-    Raises InputRefused where a scan is not in SUV or not on the reference's grid, or the reference
-    holds no activity.
+    Raises InputRefused if a scan is not in SUV or not on the reference's grid, or the reference
+    has no activity.
     """
     around = stage or (lambda name: nullcontext())
     scans = {TEST: test} | ({LOW: low} if low is not None else {})

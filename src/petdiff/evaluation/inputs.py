@@ -1,4 +1,4 @@
-"""What is measured in scans, read from files: labels, their names, lesions; all on one grid."""
+"""Read scans, labels, names of labels and lesions onto one grid."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _log = logging.getLogger(__name__)
 
 Labels = NDArray[np.int32]
 
-_SAME_MM = 0.01  # how far apart voxels of one grid may lie
-_LARGEST_MM = 200.0  # radius: wider than most bodies
+_SAME_MM = 0.01  # tolerance of voxel positions on one grid
+_MAX_RADIUS_MM = 200.0  # most bodies are narrower
 
 
 def on_grid(path: Path, image: PETImage, grid: PETImage, *, resample: bool) -> PETImage:
-    """Return a scan that lies on a grid, or bring it there. Raises InputRefused otherwise."""
+    """Return a scan on a grid. Raises InputRefused if it is on another and not `resample`."""
     if image.shares_voxels(grid, _SAME_MM):
         return image
     if not resample:
@@ -37,46 +37,47 @@ def on_grid(path: Path, image: PETImage, grid: PETImage, *, resample: bool) -> P
 
 
 def read_labels(path: Path, grid: PETImage, *, resample: bool) -> Labels:
-    """Read a volume of whole numbers on a grid; `resample` takes the nearest voxel's.
+    """Read a label volume on a grid; `resample`: with the label of the nearest voxel.
 
-    A label that has no voxel on the grid is left out with a warning. Raises InputRefused where none
-    has, and for labels on another grid without `resample`.
+    Labels without a voxel on the grid are left out with a warning. Raises InputRefused if all
+    are, and for labels on another grid without `resample`.
     """
     volume = read_label_volume(path)
     labels = volume.labels
-    # An image of the labels' grid that takes no memory.
-    placed = PETImage(np.broadcast_to(np.float32(0), labels.shape), volume.affine)
-    if placed.shares_voxels(grid, _SAME_MM):
+    # An image on the labels' grid that needs no memory.
+    label_grid = PETImage(np.broadcast_to(np.float32(0), labels.shape), volume.affine)
+    if label_grid.shares_voxels(grid, _SAME_MM):
         return labels
     if not resample:
-        raise _other_grid(path, placed, grid, "scan")
-    moved = _nearest(labels, volume.affine, grid)
-    lost = np.setdiff1d(labels, moved)
-    if lost.size and not moved.any():
+        raise _other_grid(path, label_grid, grid, "scan")
+    resampled = _nearest(labels, volume.affine, grid)
+    lost = np.setdiff1d(labels, resampled)
+    if lost.size and not resampled.any():
         raise InputRefused(
             f"{path}: none of its labels has a voxel on the scan's grid: they are smaller than a "
             "voxel, or lie outside the field of view"
         )
     for label in lost[lost > 0]:
         _log.warning("%s: label %d has no voxel on the scan's grid and is left out", path, label)
-    return moved
+    return resampled
 
 
 def read_names(labels: Path, names: Path | None) -> dict[int, str]:
-    """Return names by label, from `names` or the .json beside the labels; {} without either."""
-    beside = labels.with_name(stem_of(labels) + ".json")
-    path = names or beside
-    if names is None and not beside.is_file():
+    """Return names by label from `names` or the .json of the labels; {} without a file."""
+    sidecar = labels.with_name(stem_of(labels) + ".json")
+    path = names or sidecar
+    if names is None and not sidecar.is_file():
         return {}
     return label_names(path)
 
 
 def read_lesions(path: Path, grid: PETImage, *, resample: bool) -> tuple[list[Lesion], list[str]]:
-    """Read a list of lesions as `petdiff simulate` writes it, or a volume of labels.
+    """Read a list of lesions as `petdiff simulate` writes it, or a label volume.
 
-    Returns the lesions that lie in the field of view, and the names of those that do not: lists
-    hold all lesions of a patient, and a scan shows part of the body. Raises InputRefused where a
-    lesion has no centre or radius or an uptake that is no number, and where none lies in the field.
+    Returns the lesions in the field of view, and the names of those outside: a list has all
+    lesions of a patient, but a scan may show only a part of the body. Raises InputRefused for a
+    lesion without centre or radius or with an uptake that is not a number, and if all lesions are
+    outside.
     """
     if path.suffix != ".json":
         return labelled_lesions(read_labels(path, grid, resample=resample), grid.spacing_mm), []
@@ -108,15 +109,15 @@ def _entry(
         radius_mm = float(fields["radius_mm"])
     except (KeyError, TypeError, ValueError, OverflowError):
         x = y = z = radius_mm = np.nan
-    if not (0 < radius_mm <= _LARGEST_MM and np.isfinite((x, y, z)).all()):
+    if not (0 < radius_mm <= _MAX_RADIUS_MM and np.isfinite((x, y, z)).all()):
         raise InputRefused(
             f"{path}: lesion {number} lacks centre_mm (three numbers) or radius_mm (above 0, "
-            f"{_LARGEST_MM:g} at most)"
+            f"{_MAX_RADIUS_MM:g} at most)"
         )
-    # The uptake of a lobed lesion, or of one with a cold centre, is not that of a ball of it.
-    even = fields.get("shape", "round") == "round" and fields.get("suv") is not None
-    suv = _number(fields["suv"]) if even else None
-    if even and suv is None:
+    # Lobed lesions and lesions with a cold centre do not have this uptake throughout the sphere.
+    is_uniform = fields.get("shape", "round") == "round" and fields.get("suv") is not None
+    suv = _number(fields["suv"]) if is_uniform else None
+    if is_uniform and suv is None:
         raise InputRefused(
             f"{path}: suv of lesion {number} is {fields['suv']!r}: give a number, or leave it out"
         )
@@ -125,7 +126,7 @@ def _entry(
 
 
 def _number(given: object) -> float | None:
-    """Return a finite number; None where it is something else."""
+    """Return a finite number; None for other values."""
     try:
         number = float(given)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
@@ -136,14 +137,14 @@ def _number(given: object) -> float | None:
 def _other_grid(
     path: Path, image: PETImage, grid: PETImage, owner: str = "reference"
 ) -> InputRefused:
-    def words(one: PETImage) -> str:
-        shape = " × ".join(map(str, one.shape))
-        return f"{shape} voxels of " + " × ".join(f"{mm:.4g}" for mm in one.spacing_mm) + " mm"
+    def describe(image: PETImage) -> str:
+        shape = " × ".join(map(str, image.shape))
+        return f"{shape} voxels of " + " × ".join(f"{mm:.4g}" for mm in image.spacing_mm) + " mm"
 
-    where = "" if words(image) != words(grid) else ", placed or turned otherwise"
+    position = "" if describe(image) != describe(grid) else ", at another position or angle"
     return InputRefused(
-        f"{path} has {words(image)}, the {owner} {words(grid)}{where}: `resample` brings it to "
-        f"the {owner}'s grid"
+        f"{path} has {describe(image)}, the {owner} {describe(grid)}{position}: "
+        f"`resample` brings it to the {owner}'s grid"
     )
 
 
@@ -158,8 +159,8 @@ def _resampled(path: Path, image: PETImage, grid: PETImage) -> PETImage:
         moved = resample_like(volume, ready.affine, grid.affine, grid.suv.shape, antialias=True)
     except ValueError:
         raise InputRefused(
-            f"{path} lies askew to the reference, and `resample` does not rotate: register the "
-            "two first"
+            f"{path} is rotated against the reference, and `resample` does not rotate: register "
+            "the two first"
         ) from None
     return PETImage(moved.numpy(), grid.affine)
 

@@ -1,4 +1,4 @@
-"""What a reader measures in a lesion: SUVmean, SUVmax, SUVpeak, total activity, 41 % volume."""
+"""Measure lesions: SUVmean, SUVmax, SUVpeak, total lesion activity, 41 % isocontour volume."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Volume = NDArray[np.float32]
 
 PEAK_RADIUS_MM = 10 * (3 / (4 * np.pi)) ** (1 / 3)  # of 1 cm³
 _ISOCONTOUR = 0.41  # of SUVmax
-_AROUND_MM = 10.0  # how far an isocontour may leave its lesion
-_ALL_SEEN = 0.99  # of a lesion, from where on it may be compared with all of it
+_MARGIN_MM = 10.0  # an isocontour may extend this far beyond its lesion
+MIN_VISIBLE_FRACTION = 0.99  # to compare a lesion with its true figures
 
 
 @dataclass(frozen=True, eq=False)
 class Lesion:
     """A lesion on a grid.
 
-    name       how it is called in tables
-    box        the voxels around it that measuring needs
-    weights    the share of each of these voxels that belongs to the lesion
-    suv        its true uptake, where it is known and the same throughout
-    volume_ml  of the lesion, all of it
-    seen       the share of it that lies in the field of view
+    name              its name in tables
+    box               the lesion and the margin that is needed to measure it
+    weights           the fraction of each voxel of the box that is in the lesion [i, j, k]
+    suv               its true uptake, if known and uniform
+    volume_ml         of the whole lesion
+    visible_fraction  fraction of its volume in the field of view
     """
 
     name: str
@@ -38,11 +38,11 @@ class Lesion:
     weights: NDArray[np.float64]
     suv: float | None
     volume_ml: float
-    seen: float = 1.0
+    visible_fraction: float = 1.0
 
     @property
     def core(self) -> NDArray[np.bool_]:
-        """The voxels at least half inside; the fullest one where there is none."""
+        """Voxels at least half in the lesion; the voxel of largest weight if there are none."""
         return np.asarray(self.weights >= min(0.5, float(self.weights.max())))
 
 
@@ -54,32 +54,32 @@ def sphere_lesion(
     affine: NDArray[np.float64],
     suv: float | None = None,
 ) -> Lesion:
-    """Return a ball about a point in mm (RAS+) of the grid of `shape` and `affine`.
+    """Return a spherical lesion around a point in mm (RAS+), on a grid of `shape` and `affine`.
 
-    Raises InputRefused where less than half of it lies in the field of view.
+    Raises InputRefused if less than half of it is in the field of view.
     """
     a, b, c = (float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))
     spacing_mm = (a, b, c)
     centre = np.linalg.solve(affine, [*centre_mm, 1.0])[:3]
     inner, shares = sphere_weights(shape, spacing_mm, centre.tolist(), radius_mm)
     volume_ml = 4 / 3 * np.pi * radius_mm**3 / 1000
-    reaches = (centre + 0.5) * spacing_mm, (np.array(shape) - 0.5 - centre) * spacing_mm
-    # The shares of a small ball add up to its volume within some per cent only.
-    cut = bool((np.minimum(*reaches) < radius_mm).any())
-    seen = float(shares.sum()) * a * b * c / 1000 / volume_ml if cut else 1.0
-    if seen < 0.5 or not shares.any():
+    to_edges_mm = (centre + 0.5) * spacing_mm, (np.array(shape) - 0.5 - centre) * spacing_mm
+    # The shares of a small sphere add up to its volume only within a few per cent.
+    is_cut = bool((np.minimum(*to_edges_mm) < radius_mm).any())
+    visible = float(shares.sum()) * a * b * c / 1000 / volume_ml if is_cut else 1.0
+    if visible < 0.5 or not shares.any():
         at = ", ".join(f"{mm:.0f}" for mm in centre_mm)
         raise InputRefused(
-            f"{name} at ({at}) mm lies outside the scan's field of view: take it off the list, "
+            f"{name} at ({at}) mm is outside the scan's field of view: remove it from the list, "
             "or give the list that belongs to this scan"
         )
-    return lesion_of_shares(name, inner, shares, shape, spacing_mm, volume_ml, suv, seen)
+    return lesion_from_shares(name, inner, shares, shape, spacing_mm, volume_ml, suv, visible)
 
 
 def labelled_lesions(labels: NDArray[np.int32], spacing_mm: Spacing) -> list[Lesion]:
-    """Return a lesion per label; per connected part where there is only one label.
+    """Return one lesion per label; if there is only one label, one per connected part.
 
-    Raises InputRefused where there is none.
+    Raises InputRefused if there are no labels.
     """
     boxes = label_boxes(labels)
     if not boxes:
@@ -92,7 +92,7 @@ def labelled_lesions(labels: NDArray[np.int32], spacing_mm: Spacing) -> list[Les
         shares = (labels[box] == number).astype(np.float64)
         volume_ml = float(shares.sum() * np.prod(spacing_mm) / 1000)
         found.append(
-            lesion_of_shares(f"lesion {number}", box, shares, labels.shape, spacing_mm, volume_ml)
+            lesion_from_shares(f"lesion {number}", box, shares, labels.shape, spacing_mm, volume_ml)
         )
     return found
 
@@ -100,14 +100,14 @@ def labelled_lesions(labels: NDArray[np.int32], spacing_mm: Spacing) -> list[Les
 def measure_lesion(
     lesion: Lesion, suv: Volume, spacing_mm: Spacing, *, contour: bool = True
 ) -> dict[str, float | None]:
-    """Measure the lesion in one scan; `contour`: its 41 % volume too.
+    """Measure the lesion in one scan; `contour`: also its 41 % isocontour volume.
 
-    suv_mean      over the lesion, partly covered voxels by their share
+    suv_mean      over the lesion; voxels have the weight of their fraction in it
     suv_max       over its core
     suv_peak      highest mean over 1 cm³ spheres centred on a voxel of the core (Wahl 2009)
     activity      SUV times volume, summed over the lesion, in SUV·ml
-    volume_41_ml  voxels of at least 41 % of suv_max connected with the hottest one; None where they
-                  go on 10 mm beyond the lesion, for then the contour follows something else
+    volume_41_ml  voxels of at least 41 % of suv_max connected with the hottest one; None if they
+                  extend more than 10 mm beyond the lesion: the contour then follows other uptake
     """
     values = suv[lesion.box].astype(np.float64)
     total = float((lesion.weights * values).sum())
@@ -125,11 +125,11 @@ def measure_lesion(
 
 
 def true_figures(lesion: Lesion) -> dict[str, float]:
-    """Return what a perfect scanner would measure in a lesion of known, even uptake.
+    """Return the figures of an ideal scanner for a lesion of known, uniform uptake.
 
-    Empty where the uptake is not known, and where the field of view cuts the lesion.
+    Empty if the uptake is unknown, or a part of the lesion is outside the field of view.
     """
-    if lesion.suv is None or lesion.seen < _ALL_SEEN:
+    if lesion.suv is None or lesion.visible_fraction < MIN_VISIBLE_FRACTION:
         return {}
     return {
         "suv_mean": lesion.suv,
@@ -139,7 +139,7 @@ def true_figures(lesion: Lesion) -> dict[str, float]:
     }
 
 
-def lesion_of_shares(
+def lesion_from_shares(
     name: str,
     inner: Box,
     shares: NDArray[np.float64],
@@ -147,16 +147,16 @@ def lesion_of_shares(
     spacing_mm: Spacing,
     volume_ml: float,
     suv: float | None = None,
-    seen: float = 1.0,
+    visible_fraction: float = 1.0,
 ) -> Lesion:
-    """Return the lesion whose voxels have these shares in the box `inner`; the rest is margin."""
-    # Two voxels more than the isocontour may take, to see whether it would go on.
-    box = grown(inner, shape, spacing_mm, _AROUND_MM + 2 * max(spacing_mm))
+    """Return the lesion whose voxels have these shares in the box `inner`; a margin is added."""
+    # Two voxels more than the isocontour may extend, to detect that it extends further.
+    box = grown(inner, shape, spacing_mm, _MARGIN_MM + 2 * max(spacing_mm))
     margins = [
         (small.start - wide.start, wide.stop - small.stop)
         for small, wide in zip(inner, box, strict=True)
     ]
-    return Lesion(name, box, np.pad(shares, margins), suv, volume_ml, seen)
+    return Lesion(name, box, np.pad(shares, margins), suv, volume_ml, visible_fraction)
 
 
 def _peak(values: NDArray[np.float64], core: NDArray[np.bool_], spacing_mm: Spacing) -> float:
@@ -181,7 +181,7 @@ def _isocontour(
     hottest = np.unravel_index(int(np.where(core, values, -np.inf).argmax()), values.shape)
     parts, _ = label(values >= _ISOCONTOUR * values[hottest], structure=np.ones((3, 3, 3)))
     part = parts == parts[hottest]
-    beyond = distance_transform_edt(~lesion, sampling=spacing_mm) > _AROUND_MM
+    beyond = distance_transform_edt(~lesion, sampling=spacing_mm) > _MARGIN_MM
     if values[hottest] <= 0 or (part & beyond).any():
         return None
     return float(part.sum() * millilitre)

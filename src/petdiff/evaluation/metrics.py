@@ -1,6 +1,6 @@
-"""How close a scan is to a reference: each metric with its peak, clip and mask said aloud.
+"""Image metrics of a scan against a reference: PSNR, SSIM, NRMSE, NMAE, change of activity.
 
-Numbers of different papers differ in just these, so every convention has a name of its own.
+Papers differ in peak, clipping and mask, so each combination is a metric with its own name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Mask = NDArray[np.bool_]
 Sums = NDArray[np.float64]
 
 CLIP_SUV = 16.0  # of the published code
-_SSIM_WINDOW = 7  # voxels, scikit-image's own
+_SSIM_WINDOW = 7  # voxels, scikit-image's default
 _SSIM_REACH = _SSIM_WINDOW // 2
 
 
@@ -26,17 +26,17 @@ def compare(
 ) -> dict[str, float | None]:
     """Measure a scan in SUV against a reference on its grid, over the whole image.
 
-    psnr_db             peak: the reference's maximum; over the body, and the whole volume
+    psnr_db             peak: the reference's maximum; psnr_whole_db: over the whole volume
     psnr_clip16_db      both clipped to SUV 0…16, peak 16
     psnr_published_db   both clipped to SUV 0…16, peak the reference's maximum before clipping
     nrmse, nmae         relative to the reference's mean over the same voxels
     ssim                mean over the body of scikit-image's map in 3-D, data range 16
-    ssim_whole          scikit-image's own number, which leaves out 3 voxels at each edge
+    ssim_whole          scikit-image's result, without 3 voxels at each edge
     ssim_published_whole  the same, both clipped to SUV 0…16
-    activity_change     of the body's summed SUV
+    activity_change     relative change of the body's summed SUV
 
-    None stands for what does not exist: the PSNR of equal scans, the SSIM of a thin one, NRMSE and
-    NMAE where the reference's mean is not above 0. The sums are computed in ranges of planes.
+    A value is None if it does not exist: PSNR of equal scans, SSIM of a thin scan, NRMSE and NMAE
+    if the reference's mean is not above 0. The sums are computed in ranges of planes.
     """
     planes = reference.shape[2]
     top = float(reference.max())
@@ -62,9 +62,9 @@ def psnr(reference: Volume, test: Volume, peak: float, mask: Mask) -> float | No
 
 
 def ssim_map(reference: Volume, test: Volume, data_range: float) -> Volume | None:
-    """Return the structural similarity (Wang 2004) per voxel, as scikit-image has it in 3-D.
+    """Return scikit-image's structural similarity (Wang 2004) per voxel, in 3-D.
 
-    None where the scan is thinner than the window of 7 voxels.
+    None if the scan is thinner than the window of 7 voxels.
     """
     from skimage.metrics import structural_similarity
 
@@ -79,13 +79,13 @@ def ssim_map(reference: Volume, test: Volume, data_range: float) -> Volume | Non
 def coverage(
     reference: Volume, test: Volume, spread: Volume, mask: Mask
 ) -> dict[str, float | None]:
-    """Compare a scan's stated standard deviation `spread` with its error, over a mask.
+    """Compare the standard deviation `spread` of a scan with its error, over a mask.
 
-    within_1_sd, within_2_sd   share of voxels whose error is within one or two of it; 0.683 and
-                               0.954 where errors are Gaussian and it is exact, 0.649 and 0.914
-                               (Student's t) where it is that of 8 samples
-    error_over_sd              root mean squares of the error and of the spread, their ratio; None
-                               where the spread is 0 throughout
+    within_1_sd, within_2_sd   share of voxels whose error is at most one or two standard
+                               deviations; for Gaussian errors 0.683 and 0.954 if it is exact,
+                               0.649 and 0.914 (Student's t) if it is that of 8 samples
+    error_over_sd              root mean square of the error over that of the spread; None if the
+                               spread is 0 everywhere
     """
     error = np.abs(np.subtract(test[mask], reference[mask], dtype=np.float64))
     sd = spread[mask].astype(np.float64)
@@ -98,7 +98,7 @@ def coverage(
 
 
 def _partial_errors(part: Span, reference: Volume, test: Volume, body: Mask) -> Sums:
-    """Return the sums of `_error_sums` over the body in a range of planes, and over all of it."""
+    """Return the sums of `_error_sums` in a range of planes: over the body, and over all voxels."""
     images = [image[..., part.core] for image in (reference, test)]
     inside = body[..., part.core]
     return np.stack([_error_sums(*(i[where] for i in images)) for where in (inside, ...)])
@@ -108,8 +108,8 @@ def _error_sums(reference: Volume, test: Volume) -> Sums:
     """Return voxels, Σ reference, Σ test, Σ error², Σ |error|, and Σ error² after clipping."""
     first, second = (np.ravel(image).astype(np.float64) for image in (reference, test))
     error = second - first
-    cut = np.clip(second, 0, CLIP_SUV) - np.clip(first, 0, CLIP_SUV)
-    squares, clipped_squares = np.dot(error, error), np.dot(cut, cut)
+    clipped = np.clip(second, 0, CLIP_SUV) - np.clip(first, 0, CLIP_SUV)
+    squares, clipped_squares = np.dot(error, error), np.dot(clipped, clipped)
     absolute = np.abs(error).sum()
     return np.array([first.size, first.sum(), second.sum(), squares, absolute, clipped_squares])
 
@@ -136,7 +136,7 @@ def _partial_similarities(
     images = [np.ascontiguousarray(image[..., part.read]) for image in (reference, test)]
     clipped = [np.clip(image, 0, CLIP_SUV) for image in images]
     similarity = ssim_map(images[0], images[1], data_range)
-    assert similarity is not None  # ranges are as long as the volume, or 40 planes
+    assert similarity is not None  # ranges have 40 planes, or all
     unchanged = all(np.array_equal(a, b) for a, b in zip(images, clipped, strict=True))
     published = similarity if unchanged else ssim_map(clipped[0], clipped[1], data_range)
     assert published is not None

@@ -1,4 +1,4 @@
-"""Organs of a label volume, and the spheres that are measured in them."""
+"""The organs of a label volume, and spherical regions in them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIVER_SPHERE_MM = 15.0  # radius
 
 @dataclass(frozen=True, eq=False)
 class Organ:
-    """A labelled region: its name, the box around it, and the voxels of the box that are it."""
+    """A labelled region: its name, its bounding box, and its mask within the box."""
 
     name: str
     box: Box
@@ -28,7 +28,8 @@ class Organ:
 def find_organs(labels: NDArray[np.int32], names: Mapping[int, str]) -> list[Organ]:
     """Return an organ for each label above 0.
 
-    One without a name is called by its number; a name of several labels carries the number too.
+    The name of a label without a name is its number. If several labels have one name, the number
+    is added.
     """
     boxes = label_boxes(labels)
     uses = Counter(names.get(number, "") for number in boxes)
@@ -49,10 +50,10 @@ def measure_organ(organ: Organ, suv: Volume) -> dict[str, float]:
 def deepest_sphere(
     organ: Organ, spacing_mm: Spacing, largest_mm: float = LIVER_SPHERE_MM
 ) -> tuple[NDArray[np.bool_], float]:
-    """Return the voxels of the organ's box within the largest sphere in the organ, and its radius.
+    """Return the mask of the largest sphere in the organ, within its box, and its radius in mm.
 
-    The sphere lies about the voxel that is furthest from the organ's edge, whatever the scans show.
-    Its radius is `largest_mm` where there is room for more.
+    The centre is the voxel furthest from the organ's edge; it does not depend on the scans. The
+    radius is at most `largest_mm`.
     """
     centre, depth_mm = inscribed_sphere(organ.mask, spacing_mm)
     radius_mm = min(depth_mm, largest_mm)
@@ -60,6 +61,6 @@ def deepest_sphere(
 
 
 def coefficient_of_variation(values: NDArray[np.float32]) -> float | None:
-    """Return standard deviation over mean; None where the mean is not positive."""
+    """Return standard deviation over mean; None if the mean is not positive."""
     mean = float(values.mean(dtype=np.float64))
     return float(values.std(dtype=np.float64)) / mean if mean > 0 else None

@@ -1,4 +1,4 @@
-"""A scan and its reference as files: read onto one grid, with what is to be measured in them."""
+"""Read a scan and its reference onto one grid, with labels and lesions; write the figures."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Pair:
 
     def __post_init__(self) -> None:
         if self.names and not self.labels:
-            raise UsageError("`names` says what labels mean: give the label volume too, `labels`")
+            raise UsageError("`names` names labels: give the label volume too, `labels`")
 
     def files(self) -> dict[str, str]:
         """Return the paths that were given, by name."""
@@ -69,10 +69,10 @@ class PairContent:
 def read_pair(pair: Pair, notify: Callable[[str], None]) -> PairContent:
     """Read the files of a pair.
 
-    notify  called with a line about what is not as one may expect
+    notify  called with a line on each unexpected property of the files
 
-    Raises InputRefused where scans or labels are not on the reference's grid, and `resample` is not
-    asked for; UsageError for a series that no scan is.
+    Raises InputRefused if scans or labels are not on the reference's grid and `resample` is False;
+    UsageError for a series that is not among the scans.
     """
 
     def read(path: Path) -> PETImage:
@@ -91,15 +91,15 @@ def read_pair(pair: Pair, notify: Callable[[str], None]) -> PairContent:
         names = read_names(pair.labels, pair.names)
         if not names:
             notify(
-                f"{pair.labels} has no names beside it: regions are called by their numbers, and "
-                "no liver is known (`names` FILE.json gives names)"
+                f"{pair.labels} has no .json with names: regions have numbers as names, and no "
+                "liver is known (`names` FILE.json gives names)"
             )
     lesions = _lesions(pair.lesions, grid, pair.resample, notify) if pair.lesions else []
     return PairContent(grid, test, low, labels, names, lesions)
 
 
 def _require_used(series: Sequence[str], scans: Sequence[PETImage]) -> None:
-    """Raise UsageError for a series that no scan is."""
+    """Raise UsageError for a series that is not among the scans."""
     unused = set(series) - {scan.facts.get("series_uid") for scan in scans}
     if unused:
         raise UsageError(f"`series` {sorted(unused)[0]}: no scan that was read is that series")
@@ -118,7 +118,7 @@ def _lesions(
 
 
 def figures_by_scan(found: Evaluation) -> dict[str, dict[str, object]]:
-    """Return all figures by scan: of the whole image by metric, of regions by region and metric."""
+    """Return figures by scan and metric; under "regions", by region and metric."""
     nested = {name: _nested(rows) for name, rows in found.rows.items()}
     if BEST_GAUSSIAN in nested:
         nested[BEST_GAUSSIAN]["fwhm_mm"] = found.gaussian_fwhm_mm

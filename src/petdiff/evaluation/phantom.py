@@ -1,4 +1,4 @@
-"""The NEMA NU 2 image quality phantom: contrast recovery, background variability, EARL's bands."""
+"""The NEMA NU 2 image quality phantom: contrast recovery, background variability, EARL limits."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ EARL = MappingProxyType(
         ),
     }
 )
-_SMOOTHING_MM = 2.5  # σ, while spheres are looked for
+_SMOOTHING_MM = 2.5  # σ of the filter before the search for spheres
 _ONE_PLANE_MM = 10.0
-_RIM_MM = 3.0  # around a sphere, where its smoothed edge ends
-_AROUND_MM = 8.0  # of a sphere, where its hottest voxel may be
+_RIM_MM = 3.0  # width of a sphere's smoothed edge
+_AROUND_MM = 8.0  # the hottest voxel may be this far outside a sphere
 _ROIS = 12  # in each of five slices
 _SLICES_MM = (-20.0, -10.0, 0.0, 10.0, 20.0)
 _FROM_EDGE_MM, _FROM_SPHERES_MM = 15.0, 3.0
-_CORE_MM = 10.0  # radius, in which the largest sphere shows its true activity
+_CORE_MM = 10.0  # radius of the part of the largest sphere without partial-volume effect
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class SphereFigures:
 
 @dataclass(frozen=True)
 class PhantomFigures:
-    """The phantom's background, the activity that recoveries are relative to, and its spheres.
+    """The phantom's background, the true activity of the spheres, and the spheres.
 
     The background is the mean of the 60 discs of 37 mm; its coefficient of variation is that of the
     voxels of the discs in the spheres' slice. Spheres are ordered from large to small.
@@ -98,12 +98,11 @@ def measure_phantom(
     volume           [i, j, k] in any unit, the phantom's axis along k
     ratio            of the spheres' activity to the background's as filled, for Q
     sphere_activity  as filled, in the volume's unit; else the mean within 10 mm of the largest
-                     sphere's centre, which a 37 mm sphere shows at its true value
+                     sphere's centre, which has no partial-volume effect
 
-    After NEMA NU 2-2018, section 7, but for the places of the background's discs, which are
-    found, not drawn: twelve points far from each other, 15 mm within the phantom's edge, clear of
-    spheres and lung insert. Raises InputRefused where six spheres in a warm background are not
-    found.
+    After NEMA NU 2-2018, section 7. Only the background's discs are found automatically: twelve
+    points far from each other, 15 mm within the phantom's edge, outside spheres and lung insert.
+    Raises InputRefused if six spheres in a warm background are not found.
     """
     background = _typical(volume)
     centres = find_spheres(volume, spacing_mm)
@@ -128,8 +127,9 @@ def measure_phantom(
 def find_spheres(volume: Volume, spacing_mm: Spacing) -> list[Index]:
     """Find the centres of the six spheres as voxel indices, the largest (hottest) first.
 
-    Hot parts of the smoothed scan in the plane of the hottest one; of each, the centroid of what
-    exceeds the background within 3 mm of the sphere. Raises InputRefused for fewer than six.
+    A sphere is a hot part of the smoothed scan in the plane of the hottest one. Its centre is the
+    centroid of the excess over the background within the sphere and 3 mm around it. Raises
+    InputRefused for fewer than six.
     """
     background = _typical(volume)
     smooth = gaussian_filter(volume, [_SMOOTHING_MM / size for size in spacing_mm])
@@ -151,14 +151,14 @@ def find_spheres(volume: Volume, spacing_mm: Spacing) -> list[Index]:
             found.append(_centroid(excess, spacing_mm, start, diameter_mm / 2 + _RIM_MM))
     if len(found) < len(DIAMETERS_MM):
         raise InputRefused(
-            f"{len(found)} hot spheres in one plane are found and the phantom has six: give a scan "
+            f"found {len(found)} hot spheres in one plane; the phantom has six: give a scan "
             "of the NEMA image quality phantom with hot spheres and its axis along the slices"
         )
     return found
 
 
 def _typical(volume: Volume) -> float:
-    """Return the background's level: the median of the voxels that are clearly not air."""
+    """Return the background's value: the median above 5 % of the 99.5th percentile."""
     top = float(np.percentile(volume, 99.5))
     inside = volume[volume > 0.05 * top]
     if top <= 0 or inside.size == 0:
@@ -169,7 +169,7 @@ def _typical(volume: Volume) -> float:
 def _centroid(
     excess: Volume, spacing_mm: Spacing, start: NDArray[np.float64], radius_mm: float
 ) -> Index:
-    """Return where the excess within a sphere about it balances, from a start near by."""
+    """Return the centroid of the excess within a sphere around it, by iteration from `start`."""
     centre = start
     for _ in range(20):
         box, shares = sphere_weights(excess.shape, spacing_mm, centre.tolist(), radius_mm)
@@ -185,7 +185,7 @@ def _centroid(
 
 
 class _Discs:
-    """Discs of one diameter in an axial slice, with the share of each pixel that they cover."""
+    """Circular regions of one diameter in an axial slice, with partly covered pixels."""
 
     def __init__(self, diameter_mm: float, spacing_mm: Spacing) -> None:
         self.radius_mm = diameter_mm / 2
@@ -194,7 +194,7 @@ class _Discs:
     def shares(
         self, shape: tuple[int, ...], point: Sequence[float]
     ) -> tuple[tuple[slice, slice], NDArray[np.float64]]:
-        """Return the pixels around a point [i, j], and their shares."""
+        """Return the pixels around a point [i, j], and the covered fraction of each."""
         fine = (np.arange(10) + 0.5) / 10 - 0.5
         cuts, squares = [], []
         for n, at, size in zip(shape[:2], point, self.spacing_mm[:2], strict=True):
@@ -217,7 +217,7 @@ class _Discs:
 
 
 def _slices(planes: int, spacing_mm: Spacing, centres: Sequence[Index]) -> list[int]:
-    """Return the spheres' slice and those nearest to 1 and 2 cm on both sides."""
+    """Return the spheres' slice and the slices about 1 and 2 cm away on both sides."""
     middle = round(float(np.mean([centre[2] for centre in centres])))
     found = [middle + round(away / spacing_mm[2]) for away in _SLICES_MM]
     if min(found) < 0 or max(found) >= planes:
@@ -228,7 +228,7 @@ def _slices(planes: int, spacing_mm: Spacing, centres: Sequence[Index]) -> list[
 def _background_points(
     volume: Volume, spacing_mm: Spacing, centres: Sequence[Index], background: float
 ) -> list[tuple[int, int]]:
-    """Choose twelve pixels [i, j], far apart, each amid a disc of 37 mm of even background."""
+    """Choose twelve pixels [i, j], far apart, each the centre of a 37 mm disc of background."""
     plane = _slices(volume.shape[2], spacing_mm, centres)[2]
     thick = volume[:, :, max(plane - 2, 0) : plane + 3].mean(axis=2)
     smooth = gaussian_filter(thick, [3.0 / size for size in spacing_mm[:2]])
@@ -274,7 +274,7 @@ def _measure_sphere(
     warm = np.array([discs.mean(volume, point, k) for k in slices for point in points])
     quality = None if ratio is None else float(100 * (hot / warm.mean() - 1) / (ratio - 1))
     recoveries = {"mean": mean_a50 / activity, "max": maximum / activity}
-    verdict = {
+    within_limits = {
         version: {
             name: band[number][0] <= value <= band[number][1]
             for (name, value), band in zip(recoveries.items(), bands, strict=True)
@@ -291,5 +291,5 @@ def _measure_sphere(
         float(100 * warm.std(ddof=1) / warm.mean()),
         recoveries["mean"],
         recoveries["max"],
-        verdict,
+        within_limits,
     )

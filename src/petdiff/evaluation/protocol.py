@@ -1,4 +1,4 @@
-"""Everything that is measured in one scan against one reference, as rows of a table."""
+"""Measure a scan against a reference: all figures, as rows of a table."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _CHALLENGE_ORGANS = ("liver", "kidney", "heart")
 
 
 class Row(NamedTuple):
-    """One figure: its metric, the region it is of, its value (None: does not exist), its unit."""
+    """One figure: its metric, region, value (None: does not exist) and unit."""
 
     metric: str
     region: str
@@ -50,9 +50,9 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A reference, and where to look in it: made once, used for every scan on its grid.
+    """A reference and its regions; used for every scan on its grid.
 
-    figures  what the reference itself measures, as `describe_scan` gives it
+    figures  the reference's own figures, as `describe_scan` returns them
     """
 
     reference: Volume
@@ -70,30 +70,30 @@ def prepare(
     names: Mapping[int, str] | None = None,
     lesions: Sequence[Lesion] = (),
 ) -> Case:
-    """Find the body, the organs and the reference's own figures.
+    """Find the body and the organs, and measure the reference.
 
-    Raises InputRefused where the reference holds no activity, or a label is called like a lesion.
+    Raises InputRefused if the reference has no activity, or a label has the name of a lesion.
     """
     body = body_mask(reference, spacing_mm)
     if not reference[body].sum(dtype=np.float64) > 0:
         raise InputRefused(
-            "the reference holds no activity, so nothing can be measured against it: give a scan "
-            "that does"
+            "the reference has no activity, so no scan can be compared with it: give a scan with "
+            "activity"
         )
     organs = find_organs(labels, names or {}) if labels is not None else []
-    if twice := {organ.name for organ in organs} & {lesion.name for lesion in lesions}:
+    if common := {organ.name for organ in organs} & {lesion.name for lesion in lesions}:
         raise InputRefused(
-            f"a label and a lesion are both called {min(twice)!r}: give the label another name"
+            f"a label and a lesion are both called {min(common)!r}: give the label another name"
         )
-    bare = Case(reference, spacing_mm, body, organs, lesions)
-    return Case(reference, spacing_mm, body, organs, lesions, describe_scan(bare, reference))
+    unmeasured = Case(reference, spacing_mm, body, organs, lesions)
+    return Case(reference, spacing_mm, body, organs, lesions, describe_scan(unmeasured, reference))
 
 
 def measure_scan(case: Case, suv: Volume) -> list[Row]:
-    """Measure a scan in SUV on the case's grid: its own figures, and against the reference.
+    """Measure a scan in SUV on the case's grid: alone, and against the reference.
 
-    A figure named …_bias is test / reference - 1, one named …_bias_to_truth the same against the
-    true uptake of a lesion where that is known.
+    …_bias is test / reference - 1; …_bias_to_truth is test / truth - 1 for lesions whose true
+    uptake is known.
     """
     whole = compare(case.reference, suv, case.body)
     rows = [_whole_row(metric, value) for metric, value in whole.items()]
@@ -106,7 +106,7 @@ def measure_scan(case: Case, suv: Volume) -> list[Row]:
 
 
 def describe_scan(case: Case, suv: Volume) -> list[Row]:
-    """Measure what needs no reference: grain, organs, liver, lesions."""
+    """Measure what needs no reference: noise, organs, liver, lesions."""
     rows = [Row("noise_level", "volume", noise_level(suv, case.spacing_mm), "1")]
     millilitre = float(np.prod(case.spacing_mm)) / 1000
     for organ in case.organs:
@@ -127,7 +127,7 @@ def describe_scan(case: Case, suv: Volume) -> list[Row]:
 
 
 def of_whole_image(row: Row) -> bool:
-    """Say whether a figure is of the whole image, and not of a label named body or volume."""
+    """Return whether a figure is of the whole image; labels may be named body or volume too."""
     return row.region in ("body", "volume") and row.metric.removesuffix("_bias") not in _UNITS
 
 
@@ -169,7 +169,7 @@ def _liver(case: Case) -> Organ | None:
 
 
 def _spectrum(case: Case, suv: Volume) -> NoisePower | None:
-    """Return the noise power spectrum in the liver; None without room for a cube in it."""
+    """Return the noise power spectrum in the liver; None if no cube fits in it."""
     liver = _liver(case)
     cubes = cubes_within(liver.mask, case.spacing_mm) if liver else []
     if not liver or not cubes:
@@ -194,7 +194,7 @@ def _score(case: Case, suv: Volume, whole: Mapping[str, float | None]) -> Score:
     organs = [target(organ, deepest_sphere(organ, case.spacing_mm)[0]) for organ in chosen]
     lesions = [Target(case.reference[x.box], suv[x.box], x.core) for x in case.lesions]
     nrmse = whole["nrmse"]
-    assert nrmse is not None  # the body holds activity, or `prepare` had refused it
+    assert nrmse is not None  # `prepare` requires activity in the body
     return challenge_score(nrmse, whole["psnr_db"], whole["ssim"], organs, lesions)
 
 

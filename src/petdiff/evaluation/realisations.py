@@ -1,7 +1,7 @@
-"""Bias and variance of a method: one patient scanned again and again, each time with other noise.
+"""Bias and variance of a method over noise realisations of one simulated patient.
 
-One image cannot tell an error that every scan repeats from one that the next scan would not have.
-The ensemble is met one image at a time and kept as two sums (Welford 1962), never as a stack.
+One image cannot separate bias (in every scan) from noise (different in every scan). Images are
+added one at a time to a running mean and variance (Welford 1962), so that they need not be stored.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class RegionError:
     """Bias and noise of one region, relative to its true mean SUV; 0.05 is 5 %.
 
     bias            of the mean over realisations, with its standard error
-    repeatability   standard deviation of the region's mean from scan to scan
-    cov             within one image: its voxels' standard deviation over the region's mean,
-                    averaged over realisations; structure counts as well as noise
-    ensemble_noise  root mean square, over voxels, of each voxel's standard deviation over
-                    realisations: noise alone
-    voxel_bias      root mean square of each voxel's bias, less what the finite number of
-                    realisations adds to it
+    repeatability   standard deviation of the region's mean over realisations
+    cov             standard deviation over voxels of one image, over the region's mean; averaged
+                    over realisations; contains structure and noise
+    ensemble_noise  standard deviation of each voxel over realisations, as root mean square over
+                    voxels; contains noise only
+    voxel_bias      bias of each voxel, as root mean square over voxels; corrected for the finite
+                    number of realisations
     """
 
     name: str
@@ -55,7 +55,7 @@ class RegionError:
 class BiasAndVariance:
     """Maps in SUV [i, j, k] over `count` realisations, and the regions' figures.
 
-    bias      mean over realisations less the truth
+    bias      mean over realisations minus the truth
     variance  over realisations, unbiased (n - 1), SUV²
     """
 
@@ -66,7 +66,7 @@ class BiasAndVariance:
 
 
 class Ensemble:
-    """Mean and variance of images met one at a time, in float64 and without cancellation."""
+    """Running mean and variance of images, in float64 and without cancellation."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -81,12 +81,12 @@ class Ensemble:
         if image.shape != self._mean.shape:
             raise UsageError(f"a realisation of shape {image.shape} among {self._mean.shape}")
         self.count += 1
-        off = image - self._mean
-        self._mean += off / self.count
-        self._squares += off * (image - self._mean)
+        difference = image - self._mean
+        self._mean += difference / self.count
+        self._squares += difference * (image - self._mean)
 
     def mean(self) -> NDArray[np.float64]:
-        """Return the mean; raises UsageError where no image was added."""
+        """Return the mean; raises UsageError if no image was added."""
         if self._mean is None:
             raise UsageError("no realisation: a mean needs at least one")
         return self._mean
@@ -103,9 +103,8 @@ def bias_and_variance(
 ) -> BiasAndVariance:
     """Measure bias and variance of a method's images of one patient against the truth in SUV.
 
-    images  20 or more, which differ in noise alone
-
-    labels  regions, as in `names`; label 0 is none, and regions without uptake are left out
+    images  20 or more, which differ only in noise
+    labels  regions; label 0 and regions without uptake are left out
     """
     ensemble = Ensemble()
     means, spreads = [], []  # [realisation][label]
@@ -131,7 +130,7 @@ def bias_and_variance(
             repeatability=float(deviation[n] / true[n]),
             cov=float(np.mean([s[n] / m[n] for s, m in zip(spreads, means, strict=True)])),
             ensemble_noise=float(np.sqrt(noise_power[n]) / true[n]),
-            # The mean of n images still has their noise, of power variance / n.
+            # The mean of n images has noise of power variance / n.
             voxel_bias=float(
                 np.sqrt(max(bias_power[n] - noise_power[n] / len(means), 0)) / true[n]
             ),
@@ -146,7 +145,7 @@ def bias_and_variance(
 
 @dataclass(frozen=True, eq=False)
 class Rescanned:
-    """One virtual patient, ready to be scanned with any noise; volumes lie on one grid."""
+    """One virtual patient and its scans with different noise; volumes are on one grid."""
 
     truth: PETImage
     labels: NDArray[np.uint8]
@@ -168,12 +167,12 @@ def rescan(
 ) -> Rescanned:
     """Scan the patient of `seed` `count` times at 1/dose_factor (1: full dose).
 
-    `scans` are made as they are asked for. The n-th has the noise of the stream n of the seed, so
-    a longer ensemble begins with the shorter one. Raises UsageError for unknown names.
+    `scans` is a generator. The n-th scan has the n-th random stream of the seed, so a longer
+    ensemble begins with the shorter one. Raises UsageError for unknown names.
     """
-    machine = get_scanner(scanner)
+    model = get_scanner(scanner)
     patient = draw_patient(seed, tracer=tracer, lesions=lesions, extent=extent)
-    grid = patient_grid(patient, (voxel_mm,) * 3 if voxel_mm else machine.voxel_mm)
+    grid = patient_grid(patient, (voxel_mm,) * 3 if voxel_mm else model.voxel_mm)
     phantom = render(patient, grid)
 
     def scans() -> Iterator[PETImage]:
@@ -182,7 +181,7 @@ def rescan(
                 phantom.activity_suv,
                 phantom.mu_per_cm,
                 grid.voxel_mm,
-                machine,
+                model,
                 exam_of(patient),
                 dose_factors=[dose_factor] if dose_factor > 1 else [],
                 seed=int(noise),

@@ -1,4 +1,4 @@
-"""Statistics of a comparison: intervals, paired tests with their effects, agreement, many tests."""
+"""Statistics: confidence intervals, paired tests, limits of agreement, multiple tests."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from petdiff.errors import UsageError
 Values = NDArray[np.float64]
 
 SIGNIFICANT = 0.05
-# A two-sided signed-rank test of n patients cannot give less than p = 2^(1 - n): of five patients
-# no difference is significant, and intervals of so few are too wide or too narrow to be of use.
+# A two-sided signed-rank test of n patients has p >= 2^(1 - n): with five patients no difference is
+# significant, and confidence intervals are not reliable.
 MIN_PATIENTS = 6
 
 
@@ -35,9 +35,9 @@ class Paired:
 
     mean           difference, with Student's interval
     t_p            of Student's paired test
-    wilcoxon_p     of the signed-rank test, which outliers do not sway; zeros left out
-    cohen_d        mean difference in its standard deviations (d_z)
-    rank_biserial  (W+ - W-) / (W+ + W-): 1 where every patient gains (Kerby 2014)
+    wilcoxon_p     of the signed-rank test, which is robust to outliers; without zeros
+    cohen_d        mean difference over its standard deviation (d_z)
+    rank_biserial  (W+ - W-) / (W+ + W-): 1 if all differences are positive (Kerby 2014)
     """
 
     n: int
@@ -50,7 +50,7 @@ class Paired:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Bland & Altman (1999): bias and limits of agreement, each with its own interval."""
+    """Bias and limits of agreement, each with its confidence interval (Bland & Altman 1999)."""
 
     n: int
     bias: Interval
@@ -67,12 +67,12 @@ def bootstrap(
     resamples: int = 2000,
     confidence: float = 0.95,
 ) -> Interval:
-    """Return a statistic with its bootstrap interval (Efron 1987), as scipy draws it.
+    """Return a statistic with its bootstrap interval (Efron 1987), computed by scipy.
 
     statistic  called with (values, axis=…)
 
-    Values that are all the same, to rounding, have an interval of no width. Raises UsageError for
-    fewer than two.
+    Equal values (within rounding) give an interval of width 0. Raises UsageError for fewer than two
+    values.
     """
     sample = _sample(values)
     value = float(statistic(sample, axis=0))
@@ -100,11 +100,12 @@ def grouped_interval(
 ) -> tuple[float, float] | None:
     """Return a percentile bootstrap interval of a statistic of cases in groups.
 
-    statistic  called with the indices of the cases drawn; NaN where it has no value
-    groups     whose each case is. Groups are drawn, not cases: those of one are not independent
+    statistic  called with the indices of the drawn cases; may return NaN
+    groups     the group (patient) of each case. Groups are drawn, because the cases of a group are
+               not independent
 
-    None for fewer than MIN_PATIENTS groups, of which it would be far too narrow, or where no draw
-    has a value.
+    None for fewer than MIN_PATIENTS groups, because the interval would be too narrow, or if all
+    draws give NaN.
     """
     names, group_of = np.unique(np.asarray(groups), return_inverse=True)
     if len(names) < MIN_PATIENTS:
@@ -127,17 +128,21 @@ def paired(reference: ArrayLike, test: ArrayLike, *, confidence: float = 0.95) -
     """
     difference = _difference(reference, test)
     n, mean, spread = len(difference), float(difference.mean()), float(difference.std(ddof=1))
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread / np.sqrt(n)
+    half_width = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread / np.sqrt(n)
     changed = difference[difference != 0]
     ranks = stats.rankdata(np.abs(changed))
     signed = float((ranks * np.sign(changed)).sum() / ranks.sum()) if changed.size else 0.0
-    alike = spread <= 1e-12 * abs(mean)  # to rounding, one difference for all
+    is_constant = spread <= 1e-12 * abs(mean)  # equal differences within rounding
     return Paired(
         n=n,
-        mean=Interval(mean, mean - half, mean + half),
-        t_p=float(mean == 0) if alike else float(stats.ttest_1samp(difference, 0).pvalue),
+        mean=Interval(mean, mean - half_width, mean + half_width),
+        t_p=float(mean == 0) if is_constant else float(stats.ttest_1samp(difference, 0).pvalue),
         wilcoxon_p=float(stats.wilcoxon(changed).pvalue) if changed.size else 1.0,
-        cohen_d=np.copysign(np.inf, mean) if alike and mean else mean / spread if spread else 0.0,
+        cohen_d=np.copysign(np.inf, mean)
+        if is_constant and mean
+        else mean / spread
+        if spread
+        else 0.0,
         rank_biserial=signed,
     )
 
@@ -147,7 +152,7 @@ def bland_altman(
 ) -> Agreement:
     """Return bias and 95 % limits of agreement of test against reference, with intervals.
 
-    percent  of the reference, as for a reference that is the truth
+    percent  in per cent of the reference, for a reference that is the truth
 
     The limits' variance is s²(1/n + z²/(2(n - 1))) (Bland & Altman 1999, 2.2, before rounding).
     """
@@ -159,19 +164,19 @@ def bland_altman(
     n, bias, spread = len(difference), float(difference.mean()), float(difference.std(ddof=1))
     z = float(stats.norm.ppf(0.975))
     t = float(stats.t.ppf((1 + confidence) / 2, n - 1))
-    of_bias = t * spread / np.sqrt(n)
-    of_limit = t * spread * np.sqrt(1 / n + z**2 / (2 * (n - 1)))
+    bias_half_width = t * spread / np.sqrt(n)
+    limit_half_width = t * spread * np.sqrt(1 / n + z**2 / (2 * (n - 1)))
     lower, upper = bias - z * spread, bias + z * spread
     return Agreement(
         n=n,
-        bias=Interval(bias, bias - of_bias, bias + of_bias),
-        lower=Interval(lower, lower - of_limit, lower + of_limit),
-        upper=Interval(upper, upper - of_limit, upper + of_limit),
+        bias=Interval(bias, bias - bias_half_width, bias + bias_half_width),
+        lower=Interval(lower, lower - limit_half_width, lower + limit_half_width),
+        upper=Interval(upper, upper - limit_half_width, upper + limit_half_width),
     )
 
 
 def holm(p_values: ArrayLike) -> Values:
-    """Adjust p-values for their number (Holm 1979): bounds the chance of a false finding."""
+    """Adjust p-values for multiple tests (Holm 1979), which limits the family-wise error rate."""
     p = np.asarray(p_values, float)
     order = np.argsort(p)
     stepped = (len(p) - np.arange(len(p))) * p[order]
@@ -192,5 +197,5 @@ def _sample(values: ArrayLike) -> Values:
     if sample.ndim != 1 or len(sample) < 2:
         raise UsageError(f"values of shape {sample.shape}: give a list of two or more")
     if not np.isfinite(sample).all():
-        raise UsageError("a value is not finite: leave such cases out and say how many")
+        raise UsageError("a value is not finite: leave out such cases and report how many")
     return sample

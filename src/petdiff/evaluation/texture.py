@@ -1,4 +1,4 @@
-"""Texture: how noise is spread over spatial frequencies, and three figures of grey levels."""
+"""Texture: noise power spectrum, and three grey level features."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FloatArray = NDArray[np.floating]
 
 CUBE_MM = 25.0
 GREY_LEVEL_SUV = 0.25  # bin width
-# Half of the 26 neighbours; the other half are the same pairs the other way round.
+# Half of the 26 neighbours: the other half gives the same pairs.
 _DIRECTIONS = [d for d in product((-1, 0, 1), repeat=3) if d > (0, 0, 0)]
 
 
@@ -23,9 +23,9 @@ _DIRECTIONS = [d for d in product((-1, 0, 1), repeat=3) if d > (0, 0, 0)]
 class NoisePower:
     """A noise power spectrum by spatial frequency, averaged over directions.
 
-    frequency_per_mm  mean distance from zero of each shell of frequencies
-    power             SUV²·mm³
-    shell_per_mm3     how much frequency space each shell takes: Σ power · shell is the variance
+    frequency_per_mm  mean frequency of each shell [shell]
+    power             mean power of each shell in SUV²·mm³ [shell]
+    shell_per_mm3     volume of each shell in frequency space: Σ power · shell is the variance
     """
 
     frequency_per_mm: NDArray[np.float64]
@@ -34,22 +34,22 @@ class NoisePower:
 
     @property
     def variance(self) -> float:
-        """Variance of the noise in SUV²: that of the values that the spectrum was taken from."""
+        """Variance in SUV² of the values that the spectrum was computed from."""
         return float((self.power * self.shell_per_mm3).sum())
 
     @property
     def mean_frequency_per_mm(self) -> float:
-        """Mean frequency of the noise power: high for fine grain, low for coarse blotches."""
+        """Mean frequency of the noise power: high for fine noise, low for coarse noise."""
         weights = self.power * self.shell_per_mm3
         return float((self.frequency_per_mm * weights).sum() / weights.sum())
 
 
 def noise_power(cubes: FloatArray, spacing_mm: Spacing) -> NoisePower:
-    """Return the noise power spectrum of cubes [n, i, j, k] of a scan, each less its own mean.
+    """Return the noise power spectrum of cubes [n, i, j, k] of a scan.
 
-    NPS(f) = voxel volume / voxels · ⟨|DFT(cube - mean)|²⟩ (Siewerdsen 2002, in 3-D), so that
-    its integral over frequency is the variance within a cube. Of two scans that differ in noise
-    alone, give the cubes of their difference divided by √2.
+    NPS(f) = voxel volume / voxels · ⟨|DFT(cube - mean)|²⟩ (Siewerdsen 2002, in 3-D). Its integral
+    over frequency is the variance within a cube. For two scans that differ only in noise, give the
+    cubes of their difference divided by √2.
     """
     _, *shape = cubes.shape
     values = cubes - cubes.mean(axis=(1, 2, 3), keepdims=True, dtype=np.float64)
@@ -66,12 +66,12 @@ def noise_power(cubes: FloatArray, spacing_mm: Spacing) -> NoisePower:
 
 
 def spectral_distance(reference: NoisePower, test: NoisePower) -> tuple[float, float]:
-    """Measure how far noise is from a reference's: in all, and in its distribution alone.
+    """Return two distances of a noise power spectrum from a reference's.
 
-    ∫|NPS_test - NPS_reference| over the reference's variance: 0 for equal noise, 1 where the test
-    has none. And half the integral of the difference of both spectra, each over its own variance:
-    from 0 (same texture, at whatever strength) to 1 (no frequency in common). Both spectra must
-    come from cubes of one size.
+    First: ∫|NPS_test - NPS_reference| over the reference's variance; 0 for equal noise, 1 for a
+    test without noise. Second, of the shape only: half the integral of the absolute difference of
+    the two spectra, each divided by its variance; from 0 (same texture, any strength) to 1 (no
+    common frequency). Both spectra must be of cubes of one size.
     """
     shell = reference.shell_per_mm3
     whole = np.abs(test.power - reference.power) @ shell / reference.variance
@@ -84,7 +84,7 @@ def spectral_distance(reference: NoisePower, test: NoisePower) -> tuple[float, f
 def cubes_within(
     mask: NDArray[np.bool_], spacing_mm: Spacing, side_mm: float = CUBE_MM
 ) -> list[tuple[slice, slice, slice]]:
-    """Return cubes of about `side_mm` that lie wholly in a region, half a side apart."""
+    """Return cubes of about `side_mm` that are completely in a region, half a side apart."""
     sides = [max(round(side_mm / size), 2) for size in spacing_mm]
     starts = [range(0, n - side + 1, side // 2) for n, side in zip(mask.shape, sides, strict=True)]
     placed = (
@@ -105,7 +105,7 @@ def grey_level_features(values: FloatArray, mask: NDArray[np.bool_]) -> dict[str
 
 
 def levelled_features(levels: NDArray[np.int64]) -> dict[str, float]:
-    """Return the same of a volume of grey levels from 1 up, 0 outside the region."""
+    """Return these features of a volume of grey levels of 1 or more; 0 outside the region."""
     padded = np.pad(levels, 1)
     inner = (slice(1, -1),) * 3
     here = padded[inner]
@@ -113,9 +113,9 @@ def levelled_features(levels: NDArray[np.int64]) -> dict[str, float]:
     for direction in _DIRECTIONS:
         before = np.roll(padded, direction, axis=(0, 1, 2))[inner]
         pairs = (here > 0) & (before > 0)
-        if pairs.any():  # each pair counts both ways round
+        if pairs.any():  # each pair counts in both directions
             averages.append(float((here[pairs] + before[pairs]).mean()) / 2)
-        # A run starts where its level does not go on from the voxel before.
+        # A run starts at a voxel whose level differs from the voxel before.
         starts = here[(here > 0) & (here != before)].astype(np.float64)
         emphases.append(float(np.square(starts).mean()))
     touching = np.ones((3, 3, 3))

@@ -15,9 +15,15 @@ from petdiff.evaluation.cohort.compared_metrics import (
     UNRANKED,
     Metric,
 )
-from petdiff.evaluation.cohort.definition import FULL_DOSE, GAUSSIAN, OWN, Cohort, judged_methods
-from petdiff.evaluation.cohort.snapshots import PROJECTION, SLICE, Place
-from petdiff.evaluation.cohort.stored import Done
+from petdiff.evaluation.cohort.definition import (
+    FULL_DOSE,
+    GAUSSIAN,
+    OWN,
+    Cohort,
+    worst_case_methods,
+)
+from petdiff.evaluation.cohort.snapshots import PROJECTION, SLICE, PictureGeometry
+from petdiff.evaluation.cohort.stored import FinishedUnit
 from petdiff.evaluation.cohort.summary import OVERALL, Mean, PairTest, Summary
 from petdiff.evaluation.cohort.table import Table, fraction
 from petdiff.evaluation.cohort.unit import CohortRow
@@ -43,7 +49,7 @@ _PERCENT = ("lesion_suv_peak_bias", "liver_cov", "nrmse", "within_interval_90", 
 class _Case:
     """A scan with a large error, and the reason why it is shown."""
 
-    done: Done
+    done: FinishedUnit
     dose: Drf
     why: str
     error: float
@@ -55,7 +61,7 @@ def write_comparison(
     table: Table,
     summary: Summary,
     lesions: Sequence[Row],
-    done: Sequence[Done],
+    done: Sequence[FinishedUnit],
     *,
     name: str,
 ) -> None:
@@ -67,7 +73,7 @@ def write_comparison(
     name     title of the page: file name of the cohort
     """
     readings = [reading for one in done for reading in one.readings]
-    worst = worst_cases(done, judged_methods(cohort.methods))
+    worst = worst_cases(done, worst_case_methods(cohort.methods))
     write_html(
         path,
         "comparison.html",
@@ -87,18 +93,18 @@ def write_comparison(
     )
 
 
-def worst_cases(done: Sequence[Done], judged: Sequence[str]) -> list[_Case]:
+def worst_cases(done: Sequence[FinishedUnit], shown: Sequence[str]) -> list[_Case]:
     """Return the scans to show, largest error first, each scan once.
 
     Alternately: the largest losses of PSNR against the best Gaussian, and the largest errors of
-    SUVpeak of lesions in the pictures, both of the judged methods.
+    SUVpeak of lesions in the pictures, both of the methods `shown`.
     """
     losses: list[_Case] = []
     errors: list[_Case] = []
     for one in done:
         rows = one.rows
-        losses += _losses(one, rows, judged)
-        errors += _lesion_errors(one, rows, judged)
+        losses += _losses(one, rows, shown)
+        errors += _lesion_errors(one, rows, shown)
     ranked = [sorted(kind, key=lambda case: -case.error) for kind in (losses, errors)]
     chosen: dict[tuple[str, Drf], _Case] = {}
     for n in range(max(map(len, ranked), default=0)):
@@ -108,7 +114,7 @@ def worst_cases(done: Sequence[Done], judged: Sequence[str]) -> list[_Case]:
     return list(chosen.values())
 
 
-def _losses(one: Done, rows: Sequence[CohortRow], judged: Sequence[str]) -> Iterator[_Case]:
+def _losses(one: FinishedUnit, rows: Sequence[CohortRow], shown: Sequence[str]) -> Iterator[_Case]:
     psnr = {
         (row.method, row.dose): row.value
         for row in rows
@@ -116,16 +122,18 @@ def _losses(one: Done, rows: Sequence[CohortRow], judged: Sequence[str]) -> Iter
     }
     for (method, dose), value in psnr.items():
         gaussian = psnr.get((GAUSSIAN, dose))
-        if method in judged and method != GAUSSIAN and gaussian is not None:
+        if method in shown and method != GAUSSIAN and gaussian is not None:
             gain = value - gaussian
             why = f"{method} {_signed(f'{gain:+.2f}')} dB against the best Gaussian"
             yield _Case(one, dose, why, -gain)
 
 
-def _lesion_errors(one: Done, rows: Sequence[CohortRow], judged: Sequence[str]) -> Iterator[_Case]:
+def _lesion_errors(
+    one: FinishedUnit, rows: Sequence[CohortRow], shown: Sequence[str]
+) -> Iterator[_Case]:
     """Yield the changes of SUVpeak of the lesions that are in the pictures."""
     for row in rows:
-        if row.metric != "suv_peak_bias" or row.method not in judged or row.value is None:
+        if row.metric != "suv_peak_bias" or row.method not in shown or row.value is None:
             continue
         if row.region == one.places[dose_key(row.dose)].lesion:
             change = _signed(f"{row.value:+.0%}")
@@ -137,7 +145,7 @@ def _signed(number: str) -> str:
     return number.replace("-", "\N{MINUS SIGN}")
 
 
-def _peaks(done: Sequence[Done]) -> list[plots.Peak]:
+def _peaks(done: Sequence[FinishedUnit]) -> list[plots.Peak]:
     found = []
     for one in done:
         rows = [r for r in one.rows if r.metric == "suv_peak" and r.value is not None]
@@ -297,13 +305,13 @@ def _pictures(case: _Case, methods: Sequence[str]) -> str:
     )
 
 
-def _figure(case: _Case, method: str, psnr: float | None, place: Place) -> str:
+def _figure(case: _Case, method: str, psnr: float | None, place: PictureGeometry) -> str:
     caption = f"{method}, {psnr:.2f} dB" if psnr is not None else f"{method} dose"
     shown = "".join(_picture(case, method, kind, place) for kind in (PROJECTION, SLICE))
     return f"<figure><figcaption>{escape(caption)}</figcaption>{shown}</figure>"
 
 
-def _picture(case: _Case, method: str, kind: str, place: Place) -> str:
+def _picture(case: _Case, method: str, kind: str, place: PictureGeometry) -> str:
     """Return one picture. A click or the space key enlarges it (CSS only)."""
     grey = case.done.picture(f"{dose_key(case.dose)}/{method}/{kind}")
     down, across = (int(n) * mm for n, mm in zip(grey.shape, place.pixel_mm, strict=True))

@@ -1,4 +1,4 @@
-"""What the audit and the alarm say of scans and answers, as figures of a cohort."""
+"""Figures of a cohort from the audit of denoised scans and the alarm for unusual scans."""
 
 from __future__ import annotations
 
@@ -15,18 +15,16 @@ from petdiff.uncertainty.audit.compare import audit
 from petdiff.uncertainty.audit.confirmation import is_confirmed
 
 
-def audit_rows(
-    compared: ComparedMethod, low: PETImage, answer: Volume, case: Case
-) -> Iterator[Row]:
-    """Yield how many findings an audit of an answer lists, and how many of them are false.
+def audit_rows(compared: ComparedMethod, low: PETImage, suv: Volume, case: Case) -> Iterator[Row]:
+    """Yield the number of findings of the audit of a denoised scan, and of false ones.
 
     A fabrication or an omission is a false alarm if the reference has the denoised scan's contrast
-    there, not the measured scan's. Nothing is yielded for the measured scan itself, and where the
-    audit refuses an answer.
+    there, not the measured scan's. Yields nothing for the measured scan itself, and if the audit
+    refuses the denoised scan.
     """
     if compared.model == MEASURED:
         return
-    denoised, reference = low.with_values(answer), low.with_values(case.reference)
+    denoised, reference = low.with_values(suv), low.with_values(case.reference)
     try:
         record = audit(low, denoised).record
     except InputRefused:
@@ -41,7 +39,7 @@ def audit_rows(
 
 
 def alarm_rows(compared: ComparedMethod, low: PETImage) -> Iterator[Row]:
-    """Yield whether a scan is unlike those that a model knows; nothing where no reference says."""
+    """Yield the alarm for scans unlike the training scans; nothing without alarm reference."""
     reference = None if compared.is_filter else _reference(compared.model)
     if reference is not None:
         found = alarm(low, reference)
@@ -51,7 +49,7 @@ def alarm_rows(compared: ComparedMethod, low: PETImage) -> Iterator[Row]:
 
 @cache
 def _reference(model: str) -> Reference | None:
-    """Return the reference of a model, read once per process; None where it has none."""
+    """Return the alarm reference of a model, read once per process; None if it has none."""
     from petdiff.methods.model import weights_path
 
     weights = weights_path(model)

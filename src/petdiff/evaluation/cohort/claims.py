@@ -1,6 +1,6 @@
-"""Claims that a cohort's file makes, "this method beats those", tested on the cohort's table.
+"""Test the claims of a cohort's file ("this method beats those") on the cohort's table.
 
-Each condition (a scanner with a tracer at a dose) is compared on its own, patient by patient.
+Each condition (a scanner, a tracer and a dose) is compared separately, paired by patient.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _FROZEN = ConfigDict(frozen=True)
 
 
 class ConditionGain(BaseModel):
-    """How much better a method is than another in one condition.
+    """The gain of a method over a rival in one condition.
 
-    gain  mean over patients, above 0 where the method is better, in the metric's unit
-    p     Wilcoxon's, after Holm's correction over all conditions and rivals of the claim
+    gain  mean over patients, above 0 if the method is better, in the metric's unit
+    p     of Wilcoxon's test, after Holm's correction over all conditions and rivals of the claim
     """
 
     model_config = _FROZEN
@@ -42,10 +42,10 @@ class ConditionGain(BaseModel):
 class RivalResult(BaseModel):
     """A claim's method against one rival.
 
-    conditions   in how many both have values
-    better       in how many of them the method is better, and significantly so
-    worse        likewise for the rival
-    scans        how many scans both have, and on how many of them the method is better
+    conditions   number of conditions in which both have values
+    better       number of conditions in which the method is better, and significantly better
+    worse        number of conditions in which the method is worse, and significantly worse
+    scans        number of scans of both, and of those in which the method is better
     """
 
     model_config = _FROZEN
@@ -62,7 +62,7 @@ class RivalResult(BaseModel):
 
 
 class ClaimResult(BaseModel):
-    """What the cohort says of a claim.
+    """The result of a claim.
 
     verdict  confirmed: better than every rival in every condition, each time significantly;
              refuted: significantly worse than one of them in a condition; else open
@@ -76,12 +76,12 @@ class ClaimResult(BaseModel):
     rivals: list[RivalResult]
 
 
-def judge_claims(table: Table, claims: Sequence[Claim]) -> list[ClaimResult]:
-    """Test each claim. With fewer than MIN_PATIENTS patients every claim stays open."""
-    return [_judged(table, claim) for claim in claims]
+def check_claims(table: Table, claims: Sequence[Claim]) -> list[ClaimResult]:
+    """Test each claim. With fewer than MIN_PATIENTS patients the verdict is "open"."""
+    return [_check_claim(table, claim) for claim in claims]
 
 
-def _judged(table: Table, claim: Claim) -> ClaimResult:
+def _check_claim(table: Table, claim: Claim) -> ClaimResult:
     metric = ranked_metric(claim.metric)
     rivals = _against_rivals(table, claim, metric)
     compared = [one for one in rivals if one.conditions]
@@ -101,8 +101,8 @@ def _judged(table: Table, claim: Claim) -> ClaimResult:
 
 def _against_rivals(table: Table, claim: Claim, metric: Metric) -> list[RivalResult]:
     gains = {rival: _gains(table, claim.method, rival, metric) for rival in claim.beats}
-    enough = len(table.patients) >= MIN_PATIENTS
-    p = [_wilcoxon_p(column) if enough else 1.0 for gain in gains.values() for column in gain.T]
+    has_power = len(table.patients) >= MIN_PATIENTS
+    p = [_wilcoxon_p(column) if has_power else 1.0 for gain in gains.values() for column in gain.T]
     adjusted = iter(holm(p))
     found = []
     for rival, gain in gains.items():
@@ -159,8 +159,9 @@ def _sentence(
         parts.append(
             f"Against {one.rival}: better in {one.better} of {one.conditions} conditions "
             f"({one.better_significantly} significantly), worse in {one.worse} "
-            f"({one.worse_significantly} significantly); mean gain {_shown(one.mean_gain, metric)}"
-            f", least {_shown(one.worst.gain, metric)} ({_named(one.worst)})."
+            f"({one.worse_significantly} significantly); mean gain "
+            f"{_gain_text(one.mean_gain, metric)}, least {_gain_text(one.worst.gain, metric)} "
+            f"({_condition_text(one.worst)})."
         )
     if note := _power(patients, sum(one.conditions for one in rivals)):
         parts.append(note)
@@ -175,7 +176,7 @@ _VERDICTS = {
 
 
 def _power(patients: int, tests: int) -> str:
-    """Return what so few patients cannot show; "" where there are enough."""
+    """Return a note on the power of the tests; "" if there are enough patients."""
     if patients < MIN_PATIENTS:
         return f"Differences are tested from {MIN_PATIENTS} patients on; here are {patients}."
     least_p = 2.0 ** (1 - patients)  # of a two-sided signed-rank test
@@ -187,11 +188,11 @@ def _power(patients: int, tests: int) -> str:
     return ""
 
 
-def _shown(gain: float, metric: Metric) -> str:
+def _gain_text(gain: float, metric: Metric) -> str:
     return f"{gain:+.2f} dB" if metric.unit == "dB" else f"{gain:+.3g}"
 
 
-def _named(one: ConditionGain) -> str:
+def _condition_text(one: ConditionGain) -> str:
     condition = Condition(one.scanner, one.tracer, one.dose)
     return f"{condition.scanner}, {condition.tracer}, {fraction(condition.dose)}"
 

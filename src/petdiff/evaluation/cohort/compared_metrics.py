@@ -8,7 +8,7 @@ from typing import NamedTuple
 class Metric(NamedTuple):
     """A metric that methods are compared by.
 
-    better  which values are better: +1 higher, -1 lower, 0 nearer to zero
+    better  +1: higher values are better, -1: lower ones, 0: values nearer to zero
     """
 
     name: str
@@ -37,8 +37,8 @@ METRICS = (
     Metric("audit_false_alarms", "Audit: findings per scan that full dose contradicts", "1", -1),
     Metric("alarms", "Scans that are unlike those that the model knows", "1", -1),
 )
-# Shown but not ranked: blurring has the lowest COV, doing nothing takes the least time and
-# contradicts no data, and an interval should hold as often as it says, neither more nor less.
+# Shown but not ranked: a blurred scan has the lowest COV, the unchanged scan takes the least time
+# and has no audit findings, and the coverage of an interval should equal its level.
 UNRANKED = (
     "liver_cov",
     "seconds",
@@ -55,5 +55,5 @@ def ranked_metric(name: str) -> Metric:
     """Return a metric by which methods can be ranked. Raises ValueError for any other name."""
     ranked = {one.name: one for one in METRICS if one.better and one.name not in UNRANKED}
     if name not in ranked:
-        raise ValueError(f"{name!r} is no metric that ranks methods: give {', '.join(ranked)}")
+        raise ValueError(f"{name!r} is not a metric that ranks methods: give {', '.join(ranked)}")
     return ranked[name]

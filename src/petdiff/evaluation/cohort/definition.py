@@ -1,9 +1,9 @@
-"""A cohort as its TOML file describes it: which scans are judged, and which methods answer them."""
+"""Read a cohort's TOML file: the scans and the methods that are compared on them."""
 
 from __future__ import annotations
 
 import hashlib
-import os  # whose isfile and isdir, unlike Path's, answer False to names that cannot be
+import os  # isfile and isdir return False for impossible names; those of Path raise
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +32,11 @@ from petdiff.terminal import one_line
 
 MEASURED, GAUSSIAN, NON_LOCAL_MEANS = "measured", "gaussian", "non-local-means"
 FILTERS = (MEASURED, GAUSSIAN, NON_LOCAL_MEANS)
-FULL_DOSE = "full"  # how the reference is called among the methods
-OWN = "own"  # scanner and tracer of one's own pairs, which do not say them
+FULL_DOSE = "full"  # name of the reference among the methods
+OWN = "own"  # scanner and tracer of one's own pairs, for which they are unknown
 
-_LARGEST_DOSE = 1000.0
-_LONGEST_VALUE, _LONGEST_MESSAGE = 80, 600  # characters shown of what a file holds
+_MAX_DOSE = 1000.0
+_MAX_VALUE, _MAX_MESSAGE = 80, 600  # characters of a file's values in messages
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 _CHECKS: dict[str, Callable[[str], object]] = {
@@ -47,8 +47,8 @@ _CHECKS: dict[str, Callable[[str], object]] = {
 class ComparedMethod(BaseModel):
     """A method to compare: a filter, or a model with steps and samples as for denoise.
 
-    model      a filter's name, a shipped model's, or a model file's whole path
-    tell_dose  the model is told each scan's dose
+    model      name of a filter or of a shipped model, or the absolute path of a model file
+    tell_dose  give the model each scan's dose
     """
 
     model_config = _STRICT
@@ -79,12 +79,12 @@ class Claim(BaseModel):
 class Cohort(BaseModel):
     """Methods × scans. The scans are simulated, or one's own `pairs`.
 
-    seed       of the first patient; the others have those that follow
-    patients   each of them is scanned on every scanner with every tracer
-    doses      dose reduction factors; none for `pairs`: all that are there
-    lesions    also scan each patient's twin without lesions, which false foci need
-    methods    by the name that tables call them
-    claims     to test on the results; they may change between runs into one folder
+    seed       of the first patient; the others have the next numbers
+    patients   number of patients; each is scanned on every scanner with every tracer
+    doses      dose reduction factors; for `pairs` empty means all existing ones
+    lesions    also scan each patient's twin without lesions, to find false foci
+    methods    by their names in tables
+    claims     to test on the results; may change between runs into one folder
     units, suv_factor  of all scans of `pairs`, as in petdiff.read
     """
 
@@ -106,19 +106,19 @@ class Cohort(BaseModel):
     @field_validator("methods", mode="before")
     @classmethod
     def _methods(cls, given: object) -> object:
-        """Turn a list of names into a table; a method without a model is called as its model."""
+        """Turn a list of names into a table; the default model of a method is its name."""
         if isinstance(given, list):
-            of_name: list[tuple[str, object]] = [(str(name), {}) for name in given]
+            entries: list[tuple[str, object]] = [(str(name), {}) for name in given]
         elif isinstance(given, dict):
-            of_name = list(given.items())
+            entries = list(given.items())
         else:
             raise ValueError('give a list of names, or [methods.NAME] tables with model = "…"')
-        named = [Path(name).name.removesuffix(".safetensors") for name, _ in of_name]
+        named = [Path(name).name.removesuffix(".safetensors") for name, _ in entries]
         if len(set(named)) < len(named):
             raise ValueError("a method is named twice: give [methods.NAME] tables")
         return {
             short: {"model": name, **compared} if isinstance(compared, dict) else compared
-            for short, (name, compared) in zip(named, of_name, strict=True)
+            for short, (name, compared) in zip(named, entries, strict=True)
         }
 
     @field_validator("methods")
@@ -126,16 +126,16 @@ class Cohort(BaseModel):
     def _models(
         cls, given: dict[str, ComparedMethod], info: ValidationInfo
     ) -> dict[str, ComparedMethod]:
-        beside = (info.context or {}).get("folder", Path())
-        return {name: _found(name, compared, beside) for name, compared in given.items()}
+        folder = (info.context or {}).get("folder", Path())
+        return {name: _with_model_path(name, compared, folder) for name, compared in given.items()}
 
     @field_validator("pairs")
     @classmethod
     def _folder(cls, given: Path | None, info: ValidationInfo) -> Path | None:
-        beside: Path = (info.context or {}).get("folder", Path())
-        if given is not None and not os.path.isdir(beside / given):
-            raise ValueError(f"{beside / given} is not a folder")
-        return None if given is None else (beside / given).resolve()
+        folder: Path = (info.context or {}).get("folder", Path())
+        if given is not None and not os.path.isdir(folder / given):
+            raise ValueError(f"{folder / given} is not a folder")
+        return None if given is None else (folder / given).resolve()
 
     @field_validator("scanners", "tracers", "extent")
     @classmethod
@@ -153,9 +153,9 @@ class Cohort(BaseModel):
     @classmethod
     def _factors(cls, given: tuple[float, ...]) -> tuple[float, ...]:
         for factor in given:
-            if not 1 < factor <= _LARGEST_DOSE:
+            if not 1 < factor <= _MAX_DOSE:
                 raise ValueError(
-                    f"{factor:g} is no dose reduction factor: give numbers above 1, 20 for 1/20"
+                    f"{factor:g} is not a dose reduction factor: give numbers above 1, 20 for 1/20"
                 )
         _require_once(given)
         return tuple(sorted(given))
@@ -166,7 +166,7 @@ class Cohort(BaseModel):
             for name in (claim.method, *claim.beats):
                 if name not in self.methods:
                     raise ValueError(
-                        f"claims.{n}: {name} is none of the methods, {', '.join(self.methods)}"
+                        f"claims.{n}: {name} is not one of the methods, {', '.join(self.methods)}"
                     )
             if claim.method in claim.beats:
                 raise ValueError(f"claims.{n}: {claim.method} is compared with itself")
@@ -178,20 +178,20 @@ class Cohort(BaseModel):
         simulated = {"patients", "scanners", "tracers", "voxel_mm", "extent", "lesions"}
         if self.pairs is None:
             if clash := sorted({"units", "suv_factor"} & self.model_fields_set):
-                raise ValueError(f"{clash[0]}: is for pairs, and none are given")
+                raise ValueError(f"{clash[0]}: is only for `pairs`, which are not given")
             if not self.doses:
                 raise ValueError("doses: missing; give dose reduction factors, as [4, 20, 100]")
         elif clash := sorted(simulated & self.model_fields_set):
-            raise ValueError(f"{clash[0]}: is for simulated patients, and pairs are given")
+            raise ValueError(f"{clash[0]}: is only for simulated patients, but `pairs` are given")
         return self
 
 
 @dataclass(frozen=True)
 class Unit:
-    """The work that is done in one go: one patient on one scanner with one tracer, every dose.
+    """A part of a cohort: one patient on one scanner with one tracer, all doses.
 
-    name  also of its files
-    pair  of one's own; None: simulated
+    name  also the name of its files
+    pair  one's own scans; None: simulated
     """
 
     name: str
@@ -202,10 +202,10 @@ class Unit:
     pair: PairFiles | None = None
 
 
-def judged_methods(methods: Mapping[str, ComparedMethod]) -> list[str]:
-    """Return the methods whose worst cases are shown: the models, or without one the filters.
+def worst_case_methods(methods: Mapping[str, ComparedMethod]) -> list[str]:
+    """Return the methods whose worst cases are shown: the models, or the filters without a model.
 
-    The measured scan is left out: its error is noise that everyone expects.
+    The measured scan is left out: its error is only the expected noise.
     """
     models = [name for name, compared in methods.items() if not compared.is_filter]
     return models or [name for name, compared in methods.items() if compared.model != MEASURED]
@@ -220,13 +220,13 @@ def read_cohort(path: Path) -> Cohort:
     try:
         return Cohort.model_validate(content, context={"folder": path.resolve().parent})
     except ValidationError as error:
-        raise UsageError(f"{path}: {_explained(error)}") from None
+        raise UsageError(f"{path}: {_first_error(error)}") from None
 
 
 def units(cohort: Cohort) -> list[Unit]:
-    """List the work of a cohort: every condition of the first patient, then of the second.
+    """List the units of a cohort: all conditions of the first patient, then of the second.
 
-    Raises InputRefused where `pairs` holds none.
+    Raises InputRefused if `pairs` has no pairs.
     """
     if cohort.pairs is not None:
         return [
@@ -242,7 +242,7 @@ def units(cohort: Cohort) -> list[Unit]:
 
 
 def identity(cohort: Cohort) -> dict[str, object]:
-    """Return what the rows depend on, JSON-able: the cohort, weights' digests, the pairs' sizes."""
+    """Return what the rows depend on, as JSON: cohort, digests of weights, sizes of the pairs."""
     files = {
         name: compared.model for name, compared in cohort.methods.items() if not compared.is_filter
     }
@@ -272,39 +272,39 @@ def _bytes(scan: Path) -> int:
     return sum(part.stat().st_size for part in parts if part.is_file())
 
 
-def _found(name: str, compared: ComparedMethod, beside: Path) -> ComparedMethod:
-    """Return the settings with the model file's whole path, so that any process finds it."""
+def _with_model_path(name: str, compared: ComparedMethod, folder: Path) -> ComparedMethod:
+    """Return the settings with the absolute path of the model file, for other processes."""
     if name == FULL_DOSE:
-        raise ValueError(f"{name}: is what the reference is called; give another name")
+        raise ValueError(f"{name}: is the name of the reference; give another name")
     if compared.is_filter:
         if compared != ComparedMethod(model=compared.model):
             raise ValueError(f"{name}: {compared.model} is a filter and takes no settings")
         return compared
     known = _weights(compared.model)
-    file = known if os.path.isfile(known) else beside / compared.model
+    file = known if os.path.isfile(known) else folder / compared.model
     if os.path.isfile(file):
-        _require_tellable(name, compared, file)
+        _require_dose_input(name, compared, file)
         return compared if file is known else compared.model_copy(update={"model": str(file)})
     from petdiff.methods.model import shipped_models
 
     raise ValueError(
-        f"{name}: {compared.model!r} is no filter ({', '.join(FILTERS)}), no shipped model "
-        f'({", ".join(shipped_models())}) and no file: give model = "FILE.safetensors"'
+        f"{name}: {compared.model!r} is not a filter ({', '.join(FILTERS)}), a shipped model "
+        f'({", ".join(shipped_models())}) or a file: give model = "FILE.safetensors"'
     )
 
 
-def _require_tellable(name: str, compared: ComparedMethod, file: Path) -> None:
+def _require_dose_input(name: str, compared: ComparedMethod, file: Path) -> None:
     if compared.tell_dose:
         from petdiff.methods.model import read_card
         from petdiff.methods.registry import method_of
 
         method = method_of(read_card(file))
         if not method.accepts_dose:
-            raise ValueError(f"{name}: {method.name} makes no use of a dose: leave out tell_dose")
+            raise ValueError(f"{name}: {method.name} does not use the dose: leave out tell_dose")
 
 
 def _weights(model: str) -> Path:
-    """Return where a shipped model's weights lie; else the name taken as a path."""
+    """Return the path of a shipped model's weights; for other names, the name as a path."""
     from petdiff.methods.model import SHIPPED
 
     shipped = Path(str(SHIPPED)) / f"{model}.safetensors"
@@ -314,32 +314,32 @@ def _weights(model: str) -> Path:
 def _require_once(names: Sequence[str | float]) -> None:
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"{name} is there twice")
+            raise ValueError(f"{name} is given twice")
 
 
-def _explained(error: ValidationError) -> str:
-    """Return the first thing that is wrong, its key before it, on one line of readable length."""
+def _first_error(error: ValidationError) -> str:
+    """Return the first error with its key, on one line of limited length."""
     first = error.errors()[0]
     key = ".".join(_short(str(part)) for part in first["loc"])
-    said = first["msg"].removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         known = _known_keys(first["loc"])
-        said = f"unknown{nearest(_short(str(first['loc'][-1])), known)}"
+        message = f"unknown{nearest(_short(str(first['loc'][-1])), known)}"
     elif first["type"] == "missing":
-        said = "missing"
+        message = "missing"
     elif first["type"] != "value_error":
-        said = f"{said}, not {_short(repr(first['input']))}"
-    said = one_line(said)
-    said = said if len(said) <= _LONGEST_MESSAGE else said[:_LONGEST_MESSAGE] + " …"
-    return f"{key}: {said}" if key else said
+        message = f"{message}, not {_short(repr(first['input']))}"
+    message = one_line(message)
+    message = message if len(message) <= _MAX_MESSAGE else message[:_MAX_MESSAGE] + " …"
+    return f"{key}: {message}" if key else message
 
 
 def _known_keys(where: tuple[int | str, ...]) -> Collection[str]:
-    """Return the keys that may stand at a place of the file."""
+    """Return the valid keys at a position of the file."""
     if len(where) == 1:
         return Cohort.model_fields
     return Claim.model_fields if where[0] == "claims" else ComparedMethod.model_fields
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]} …"
+    return text if len(text) <= _MAX_VALUE else f"{text[:_MAX_VALUE]} …"

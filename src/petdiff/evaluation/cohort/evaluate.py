@@ -1,4 +1,4 @@
-"""Evaluate a cohort: every method on every scan, then the rows and what they add up to."""
+"""Evaluate a cohort: measure every method on every scan, and write rows and summary."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from petdiff.data.layouts import dose_key
 from petdiff.errors import UsageError
 from petdiff.evaluation.cohort.definition import Cohort, identity, read_cohort
 from petdiff.evaluation.cohort.run import run_cohort
-from petdiff.evaluation.cohort.stored import Done
+from petdiff.evaluation.cohort.stored import FinishedUnit
 from petdiff.evaluation.cohort.summary import Summary, summarise, training_patients
 from petdiff.evaluation.cohort.table import Table, tabulate
 from petdiff.evaluation.detection.lesion_summary import Row, summarise_lesions
@@ -28,17 +28,17 @@ COLUMNS = ("patient", "scanner", "tracer", "dose", "method", "metric", "region",
 
 @dataclass(frozen=True, eq=False)
 class CohortEvaluation:
-    """A cohort that was evaluated.
+    """The results of a cohort.
 
-    done     what was measured of each patient, scanner and tracer
-    table    the figures by metric, method and dose
+    done     the units: one per patient, scanner and tracer
+    table    the figures by metric, method, patient and condition
     summary  means, intervals, tests and warnings
-    lesions  rows on the finding of lesions; none where the cohort has none
+    lesions  rows on the detection of lesions; empty for a cohort without lesions
     files    rows.csv, lesions.csv (with lesions) and summary.json
     """
 
     cohort: Cohort
-    done: Sequence[Done]
+    done: Sequence[FinishedUnit]
     table: Table
     summary: Summary
     lesions: Sequence[Row]
@@ -53,16 +53,16 @@ def evaluate_cohort(
     progress: Progress | None = None,
     cluster: str | None = None,
 ) -> CohortEvaluation:
-    """Measure every method of a cohort on every scan, and sum up.
+    """Measure every method of a cohort on every scan, and summarise.
 
     cohort    a cohort, or its TOML file
-    output    folder of the results. What a stopped run has done is kept there, and the same call
-              goes on from it
-    workers   processes; None: one for each core
-    progress  what is printed; None: nothing
-    cluster   local, local:N or the address of a Dask scheduler, in place of `workers`
+    output    folder of the results. It keeps the finished units of a stopped run, and the same
+              call resumes
+    workers   number of processes; None: one for each core
+    progress  prints messages; None: none are printed
+    cluster   local, local:N or the address of a Dask scheduler, instead of `workers`
 
-    Raises UsageError for a file that is no cohort's and for a folder that is another run's.
+    Raises UsageError for a wrong cohort file and for the folder of another run.
     """
     known = cohort if isinstance(cohort, Cohort) else read_cohort(Path(cohort))
     folder, progress = Path(output), progress or Progress(quiet=True)
@@ -90,9 +90,12 @@ def evaluate_cohort(
 
 
 def _write_tables(
-    folder: Path, done: Sequence[Done], summary: Mapping[str, object], lesions: Sequence[Row]
+    folder: Path,
+    done: Sequence[FinishedUnit],
+    summary: Mapping[str, object],
+    lesions: Sequence[Row],
 ) -> list[Path]:
-    """Write rows.csv, lesions.csv where there are lesions, and summary.json; return their paths."""
+    """Write rows.csv, lesions.csv (with lesions) and summary.json; return their paths."""
     written = [folder / "rows.csv"]
     with whole_file(written[0], replace=True) as unfinished:
         _write_csv(unfinished, COLUMNS, _figures(done))
@@ -106,11 +109,11 @@ def _write_tables(
     return written
 
 
-def _figures(done: Sequence[Done]) -> Iterator[tuple[object, ...]]:
+def _figures(done: Sequence[FinishedUnit]) -> Iterator[tuple[object, ...]]:
     for one in done:
-        about = (one.unit.patient, one.unit.scanner, one.unit.tracer)
+        keys = (one.unit.patient, one.unit.scanner, one.unit.tracer)
         for dose, *row in one.rows:
-            yield *about, dose_key(dose), *row
+            yield *keys, dose_key(dose), *row
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:

@@ -1,4 +1,4 @@
-"""How often a model's calibrated intervals hold in a scan, and how wide they are."""
+"""Coverage and width of a model's calibrated intervals in a scan."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def interval_rows(
-    compared: ComparedMethod, method: Method | None, low: PETImage, answer: Volume, case: Case
+    compared: ComparedMethod, method: Method | None, low: PETImage, suv: Volume, case: Case
 ) -> Iterator[Row]:
-    """Yield coverage and width over the body; nothing where the model has no such intervals.
+    """Yield coverage and width over the body; nothing if the model has no such intervals.
 
     method  of the model; None for a filter
     """
@@ -35,14 +35,14 @@ def interval_rows(
         return
     for percent in INTERVAL_LEVELS:
         found = calibration.voxel_intervals(
-            low.suv, answer, spacing_mm=case.spacing_mm, level=percent / 100
+            low.suv, suv, spacing_mm=case.spacing_mm, level=percent / 100
         )
         if isinstance(found, Refused):
             continue
         lower, upper = (side[case.body] for side in found)
         reference = case.reference[case.body]
-        held = (lower <= reference) & (reference <= upper)
-        yield Row(f"within_interval_{percent}", "body", float(held.mean()), "1")
+        is_covered = (lower <= reference) & (reference <= upper)
+        yield Row(f"within_interval_{percent}", "body", float(is_covered.mean()), "1")
         if percent == 90:
             width = np.subtract(upper, lower, dtype=np.float64)
             yield Row("interval_width_90", "body", float(width.mean()), "SUV")
@@ -50,7 +50,7 @@ def interval_rows(
 
 @cache
 def _calibration(model: str) -> Calibration | None:
-    """Return a model's calibration, read once per process; None where it has none."""
+    """Return a model's calibration, read once per process; None if it has none."""
     from petdiff.uncertainty.intervals import calibration_of
 
     try:

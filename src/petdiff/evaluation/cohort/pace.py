@@ -1,7 +1,7 @@
-"""How long a cohort's models will take, estimated while their first scan is being denoised.
+"""Estimate the time that a cohort's models will take, while their first scan is denoised.
 
-A process that denoises reports, once per model and scan, how long the whole scan will take by the
-pace of its first seconds. The process that started it adds up what that means for the cohort.
+A worker process reports the expected time of each scan after some seconds of denoising. The main
+process estimates the time for the cohort from it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from multiprocessing.queues import SimpleQueue
 from typing import NamedTuple
 
 from petdiff.evaluation.cohort.definition import Cohort, Unit
-from petdiff.units import duration
+from petdiff.units import counted, duration
 
-_SECONDS_TO_JUDGE = 5.0
-_LONG_S = 600.0  # of a model over the whole cohort: from here on it is announced
+_MIN_SECONDS = 5.0
+_LONG_S = 600.0  # models that take longer over the whole cohort are announced
 
 
 class Pace(NamedTuple):
-    """How long a model will take for one scan."""
+    """The expected time of a model for one scan in seconds."""
 
     method: str
     scan_s: float
@@ -30,13 +30,13 @@ _queue: PaceQueue | None = None
 
 
 def report_paces_to(queue: PaceQueue) -> None:
-    """Let the denoising in this process report to a queue."""
+    """Set the queue for the reports of this process."""
     global _queue
     _queue = queue
 
 
 class Reporter:
-    """A callback of `denoise` that reports the pace once, after some seconds."""
+    """A callback of `denoise` that reports the expected time once, after some seconds."""
 
     def __init__(self, method: str, clock: Callable[[], float] = time.perf_counter) -> None:
         self.method, self.clock = method, clock
@@ -45,29 +45,29 @@ class Reporter:
 
     def __call__(self, done: int, total: int) -> None:
         elapsed_s = self.clock() - self.start
-        if _queue is None or self.is_reported or done < 1 or elapsed_s < _SECONDS_TO_JUDGE:
+        if _queue is None or self.is_reported or done < 1 or elapsed_s < _MIN_SECONDS:
             return
         self.is_reported = True
         _queue.put(Pace(self.method, elapsed_s / done * total))
 
 
 class Pacing:
-    """Announces each model that takes long over the scans that are left.
+    """Announces each model that will take long for the remaining scans.
 
-    left     units that are not done yet
-    workers  how many are worked on at once
+    remaining  units that are not done yet
+    workers    number of worker processes
     """
 
     def __init__(
-        self, cohort: Cohort, left: Sequence[Unit], workers: int, notify: Callable[[str], None]
+        self, cohort: Cohort, remaining: Sequence[Unit], workers: int, notify: Callable[[str], None]
     ) -> None:
-        self.scans = sum(_scans(cohort, unit) for unit in left)
-        self.workers = max(min(workers, len(left)), 1)
+        self.scans = sum(_scans(cohort, unit) for unit in remaining)
+        self.workers = max(min(workers, len(remaining)), 1)
         self.notify = notify
         self.announced: set[str] = set()
 
     def add(self, pace: Pace) -> None:
-        """Announce a model the first time that its pace is known, if it takes long."""
+        """Announce a model at its first report, if it will take long."""
         if pace.method in self.announced:
             return
         self.announced.add(pace.method)
@@ -76,13 +76,14 @@ class Pacing:
             return
         self.notify(
             f"{pace.method} takes about {duration(pace.scan_s)} per scan: about "
-            f"{duration(total_s)} for {self.scans} scans on {self.workers} process"
-            f"{'es' if self.workers > 1 else ''}; fewer steps, samples or scans are faster"
+            f"{duration(total_s)} for {counted(self.scans, 'scan')} on "
+            f"{counted(self.workers, 'process', 'processes')}; fewer steps, samples or scans are "
+            "faster"
         )
 
 
 def _scans(cohort: Cohort, unit: Unit) -> int:
-    """Return how many low-dose scans of a unit each model denoises, lesion-free twins included."""
+    """Return the number of low-dose scans of a unit, including twins without lesions."""
     doses = len(cohort.doses)
     if unit.pair is not None:
         doses = len([dose for dose in unit.pair.lows if not cohort.doses or dose in cohort.doses])

@@ -1,7 +1,7 @@
-"""A cohort run to its end: units over processes, each kept as it is done, none done twice.
+"""Run a cohort: measure units in several processes, store each one, and resume a stopped run.
 
-A unit's rows appear under rows/ whole or not at all, so a run that was killed goes on where it was:
-what is there is done, what is not is to do. The folder remembers what it is the run of.
+The rows of a unit are written to rows/ in one step. A run that was killed continues with the units
+without rows. cohort.json stores the settings of the run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from petdiff.cluster.connection import connected
 from petdiff.errors import PetdiffError, UsageError
 from petdiff.evaluation.cohort.definition import Cohort, Unit, identity, units
 from petdiff.evaluation.cohort.pace import PaceQueue, Pacing, report_paces_to
-from petdiff.evaluation.cohort.stored import Done, read_unit, store_unit
+from petdiff.evaluation.cohort.stored import FinishedUnit, read_unit, store_unit
 from petdiff.evaluation.cohort.unit import Measured, measure_unit
 from petdiff.runs import begin_or_resume, is_empty, remove_unfinished
 from petdiff.terminal import log_in_process
@@ -46,39 +46,38 @@ def run_cohort(
     progress: Tick | None = None,
     notify: Callable[[str], None] | None = None,
     cluster: str | None = None,
-) -> list[Done]:
+) -> list[FinishedUnit]:
     """Measure the units of a cohort that are not measured yet; return all in the order of `units`.
 
-    workers   processes, each with one thread of arithmetic
-    work      what measures a unit; a function that processes can be sent
-    progress  called with (units done, units in all), once at the start
+    workers   number of processes, each with one thread
+    work      measures a unit; a function that can be pickled
+    progress  called with (units done, units in all), also once at the start
     notify    called with a line on each model that will take long
-    cluster   local, local:N or the address of a Dask scheduler, in place of `workers`
+    cluster   local, local:N or the address of a Dask scheduler, instead of `workers`
 
-    Raises UsageError where the folder holds another run or something else, InputRefused where what
-    it holds is damaged, PetdiffError where a process dies; what was done by then stays, and the
-    same call goes on.
+    Raises UsageError if the folder has another run or other files, InputRefused if its files are
+    damaged, PetdiffError if a process dies. Finished units are kept, and the same call resumes.
     """
     todo = units(cohort)
     _begin_or_resume(folder, identity(cohort))
     rows = folder / ROWS
     rows.mkdir(exist_ok=True)
     remove_unfinished(rows)
-    left = [unit for unit in todo if not _file(rows, unit).exists()]
+    remaining = [unit for unit in todo if not _file(rows, unit).exists()]
     for unit in todo:
-        if unit not in left:
-            read_unit(_file(rows, unit), unit, cohort.methods)  # before hours of work, not after
+        if unit not in remaining:
+            read_unit(_file(rows, unit), unit, cohort.methods)  # checks it before hours of work
     tick = progress or (lambda done, total: None)
-    done = len(todo) - len(left)
+    done = len(todo) - len(remaining)
     tick(done, len(todo))
     notify = notify or (lambda line: None)
     if cluster is None:
         finished = _finished(
-            cohort, left, rows, workers, work, Pacing(cohort, left, workers, notify)
+            cohort, remaining, rows, workers, work, Pacing(cohort, remaining, workers, notify)
         )
     else:
-        pieces = [_Piece(cohort, unit, rows.absolute(), work) for unit in left]
-        finished = _on_cluster(pieces, cluster, notify)
+        jobs = [_ClusterJob(cohort, unit, rows.absolute(), work) for unit in remaining]
+        finished = _on_cluster(jobs, cluster, notify)
     for _ in finished:
         done += 1
         tick(done, len(todo))
@@ -87,16 +86,16 @@ def run_cohort(
 
 def _finished(
     cohort: Cohort,
-    left: Sequence[Unit],
+    remaining: Sequence[Unit],
     rows: Path,
     workers: int,
     work: Work,
     pacing: Pacing,
 ) -> Iterator[Unit]:
-    """Yield units as they are done."""
-    if not left:
+    """Yield units as they are finished."""
+    if not remaining:
         return
-    count = min(workers, len(left))
+    count = min(workers, len(remaining))
     others = multiprocessing.active_children()
     context = multiprocessing.get_context("spawn")
     paces: PaceQueue = context.SimpleQueue()
@@ -105,7 +104,7 @@ def _finished(
             count, mp_context=context, initializer=_begin_process, initargs=(paces,)
         )
         try:
-            jobs = {pool.submit(_do, cohort, unit, rows, work): unit for unit in left}
+            jobs = {pool.submit(_do, cohort, unit, rows, work): unit for unit in remaining}
             for job in _completed(set(jobs), paces, pacing):
                 _require_done(job, jobs[job], workers)
                 yield jobs[job]
@@ -119,7 +118,7 @@ def _finished(
 
 
 @dataclass(frozen=True)
-class _Piece:
+class _ClusterJob:
     """A unit for a process of a cluster."""
 
     cohort: Cohort
@@ -129,26 +128,26 @@ class _Piece:
 
 
 def _on_cluster(
-    pieces: Sequence[_Piece], address: str, notify: Callable[[str], None]
+    jobs: Sequence[_ClusterJob], address: str, notify: Callable[[str], None]
 ) -> Iterator[Unit]:
-    """Yield units as processes of a cluster have done them."""
-    if not pieces:
+    """Yield units as the processes of a cluster finish them."""
+    if not jobs:
         return
-    with connected(address, notify, shared=pieces[0].rows) as cluster:
-        for piece, outcome in cluster.finished(_do_piece, pieces):
+    with connected(address, notify, shared=jobs[0].rows) as cluster:
+        for job, outcome in cluster.finished(_do_cluster_job, jobs):
             if outcome is not None:
-                raise type(outcome)(f"{piece.unit.name}: {outcome}")
-            yield piece.unit
+                raise type(outcome)(f"{job.unit.name}: {outcome}")
+            yield job.unit
 
 
-def _do_piece(piece: _Piece) -> None:
-    _do(piece.cohort, piece.unit, piece.rows, piece.work)
+def _do_cluster_job(job: _ClusterJob) -> None:
+    _do(job.cohort, job.unit, job.rows, job.work)
 
 
 def _completed(
     waiting: set[Future[None]], paces: PaceQueue, pacing: Pacing
 ) -> Iterator[Future[None]]:
-    """Yield jobs as they end, and meanwhile pass on how fast the models of the others are."""
+    """Yield jobs as they end; pass on the reports of expected times meanwhile."""
     while waiting:
         ended, waiting = wait(waiting, timeout=_POLL_S, return_when=FIRST_COMPLETED)
         while not paces.empty():
@@ -161,17 +160,17 @@ def _require_done(job: Future[None], unit: Unit, workers: int) -> None:
         job.result()
     except BrokenProcessPool:
         raise PetdiffError(
-            "a process died, perhaps for want of memory: run it again with fewer "
-            f"`workers` than {workers}; what is done stays done"
+            "a process died, perhaps because memory was full: run it again with fewer "
+            f"`workers` than {workers}; finished scans are kept"
         ) from None
     except PetdiffError as problem:
         raise type(problem)(f"{unit.name}: {problem}") from None
 
 
 def _begin_process(paces: PaceQueue) -> None:
-    """Prepare a new process.
+    """Prepare a worker process.
 
-    It ends when the one that started it has ended, however that ended, and leaves Ctrl-C to it.
+    It ignores Ctrl-C, and ends whenever the main process has ended.
     """
     report_paces_to(paces)
     log_in_process()
@@ -195,16 +194,18 @@ def _file(rows: Path, unit: Unit) -> Path:
 
 
 def _begin_or_resume(folder: Path, now: Mapping[str, object]) -> None:
-    """Begin a folder, or make sure that it is this run's."""
+    """Begin a folder, or check that it belongs to this run."""
     path = folder / IDENTITY
     if not path.exists() and folder.exists() and not (folder.is_dir() and is_empty(folder)):
-        raise UsageError(f"{folder} exists and is not a cohort's: name another, or remove it")
+        raise UsageError(
+            f"{folder} exists and is not the folder of a cohort: name another, or remove it"
+        )
     begin_or_resume(path, now)
 
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Let processes that start meanwhile see these values."""
+    """Set environment variables for processes that start in this block."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

@@ -1,7 +1,7 @@
-"""Small grey pictures of every method's answer, so that the worst cases can be looked at later.
+"""Small grey-scale pictures of each method's result, for the display of the worst cases.
 
-Coronal: the projection of the largest SUV, and one slice. Inverted grey from SUV 0 to 10, the same
-for all; patient's right at the viewer's left, head up.
+A coronal maximum intensity projection and a coronal slice. The grey scale is inverted, from SUV 0
+to 10 for all pictures; the patient's right is at the viewer's left, the head is at the top.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ Grey = NDArray[np.uint8]
 
 
 class ShownLesion(NamedTuple):
-    """The lesion that a slice goes through: its name, and its centre in mm, RAS+."""
+    """The lesion in a slice: its name, and its centre in mm, RAS+."""
 
     name: str
     centre_mm: Sequence[float]
 
 
-class Place(BaseModel):
-    """What the pictures of one dose show.
+class PictureGeometry(BaseModel):
+    """Pixel size and lesion of the pictures of one dose.
 
     pixel_mm  height and width of a pixel
-    lesion    name of the lesion that the slice goes through, if it goes through one
-    at        where its centre lies, as shares of the slice's height and width from the top left
+    lesion    name of the lesion in the slice, if there is one
+    at        its centre, as fractions of the slice's height and width from the top left
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,27 +51,27 @@ class Snapshots:
     """The pictures of one unit.
 
     pictures  by "dose/method/projection" and "dose/method/slice", rows from the head down
-    places    what they show, by dose
+    places    pixel size and lesion of the pictures, by dose
     """
 
     pictures: dict[str, Grey] = field(default_factory=dict)
-    places: dict[str, Place] = field(default_factory=dict)
+    places: dict[str, PictureGeometry] = field(default_factory=dict)
 
     def __or__(self, other: Snapshots) -> Snapshots:
         return Snapshots(self.pictures | other.pictures, self.places | other.places)
 
 
-def take(
-    answers: Mapping[str, NDArray[np.float32]],
+def take_snapshots(
+    images: Mapping[str, NDArray[np.float32]],
     grid: PETImage,
     dose: Drf,
     lesion: ShownLesion | None = None,
 ) -> Snapshots:
-    """Return pictures of answers on one grid at one dose.
+    """Return pictures of images in SUV on one grid at one dose.
 
     The slice goes through the lesion's centre, or through the middle of the body.
     """
-    volumes = {name: to_ras(suv, grid.affine) for name, suv in answers.items()}
+    volumes = {name: to_ras(suv, grid.affine) for name, suv in images.items()}
     first = next(iter(volumes.values()))
     box = body_box(first.volume, first.spacing_mm)
     x_mm, _, z_mm = first.spacing_mm
@@ -87,14 +87,14 @@ def take(
         for kind, plane in ((PROJECTION, body.max(axis=1)), (SLICE, body[:, row])):
             pictures[f"{dose_key(dose)}/{method}/{kind}"] = _grey(plane, x_mm, z_mm)
     pixel_mm = z_mm * _steps(z_mm), x_mm * _steps(x_mm)
-    place = Place(pixel_mm=pixel_mm, lesion=lesion.name if lesion else None, at=at)
-    return Snapshots(pictures, {dose_key(dose): place})
+    geometry = PictureGeometry(pixel_mm=pixel_mm, lesion=lesion.name if lesion else None, at=at)
+    return Snapshots(pictures, {dose_key(dose): geometry})
 
 
 def _from_top(index: float, shown: slice, step: int) -> float:
-    """Return where a voxel index lies, as a share from the end of what is shown, padding included.
+    """Return the position of a voxel index in a picture, as a fraction from its end.
 
-    `_grey` fills the picture up to whole pixels of `step` voxels and turns it over.
+    `_grey` pads the picture to whole pixels of `step` voxels and reverses the axis.
     """
     padded = -(-(shown.stop - shown.start) // step) * step
     return float(1 - (index + 0.5 - shown.start) / padded)
@@ -105,11 +105,11 @@ def _steps(size_mm: float) -> int:
 
 
 def _grey(plane: NDArray[np.float32], x_mm: float, z_mm: float) -> Grey:
-    """Return a plane [x, z] as rows from the head down, means of pixels, white at SUV 0."""
+    """Return a plane [x, z] as grey pixels, in rows from the head down; SUV 0 is white."""
     a, b = _steps(x_mm), _steps(z_mm)
     n, m = -(-plane.shape[0] // a), -(-plane.shape[1] // b)
-    filled = np.pad(plane, ((0, n * a - plane.shape[0]), (0, m * b - plane.shape[1])), "edge")
-    means = filled.reshape(n, a, m, b).mean(axis=(1, 3))
+    padded = np.pad(plane, ((0, n * a - plane.shape[0]), (0, m * b - plane.shape[1])), "edge")
+    means = padded.reshape(n, a, m, b).mean(axis=(1, 3))
     grey = np.rint(255 * (1 - np.clip(means / TOP_SUV, 0, 1))).astype(np.uint8)
     upright: Grey = grey[::-1, ::-1].T
     return upright

@@ -1,6 +1,6 @@
-"""What is kept of a measured unit: a JSON file with its rows, and an .npz file with its pictures.
+"""Store a measured unit: a JSON file with its rows, and an .npz file with its pictures.
 
-A run that goes on reads them back. They may have been damaged meanwhile, so they are checked.
+A resumed run reads the files and checks them for damage.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from petdiff.errors import InputRefused
 from petdiff.evaluation.cohort.definition import FULL_DOSE, Unit
-from petdiff.evaluation.cohort.snapshots import Grey, Place
+from petdiff.evaluation.cohort.snapshots import Grey, PictureGeometry
 from petdiff.evaluation.cohort.unit import CohortRow, Measured
 from petdiff.evaluation.detection.lesion_study import Reading
 from petdiff.runs import whole_file
 from petdiff.terminal import one_line
 
 _STRICT = ConfigDict(frozen=True, extra="forbid")
-_LARGEST_SIDE = 4096  # pixels of a picture
+_MAX_SIDE = 4096  # pixels of a picture
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error,
                NotImplementedError, RuntimeError, MemoryError)  # fmt: skip
 
@@ -31,7 +31,7 @@ Channels = tuple[tuple[FiniteFloat, ...], ...]
 
 
 class StoredReading(BaseModel):
-    """A `Reading` as JSON, which has no infinity: a lesion without a focus has the score None."""
+    """A `Reading` as JSON: the score -inf of a lesion without a focus becomes None."""
 
     model_config = _STRICT
     scan: str
@@ -48,12 +48,12 @@ class StoredReading(BaseModel):
 
     @classmethod
     def of(cls, reading: Reading) -> StoredReading:
-        """Return a reading in the form that is stored."""
+        """Convert a reading."""
         scores = [score if np.isfinite(score) else None for score in reading.lesions]
         return cls.model_validate({**vars(reading), "lesions": scores})
 
     def reading(self) -> Reading:
-        """Return the reading that was stored."""
+        """Convert back to a reading."""
         scores = tuple(-np.inf if score is None else score for score in self.lesions)
         return Reading(**{**dict(self), "lesions": scores})
 
@@ -65,21 +65,20 @@ class StoredUnit(BaseModel):
     unit: str
     rows: list[CohortRow]
     readings: list[StoredReading]
-    places: dict[str, Place]
+    places: dict[str, PictureGeometry]
     trained_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
-class Done:
-    """A unit that is done.
+class FinishedUnit:
+    """A unit that was measured and stored.
 
-    Rows and pictures of many units are too much to hold at once, so they are read from its files
-    whenever they are wanted.
+    Its rows and pictures are read from its files on demand, to save memory.
     """
 
     unit: Unit
     readings: list[Reading]
-    places: dict[str, Place]
+    places: dict[str, PictureGeometry]
     file: Path
     trained_on: tuple[str, ...] = ()
 
@@ -96,13 +95,13 @@ class Done:
         except _UNREADABLE as problem:
             raise _damaged(file, f"{name}: {problem}") from None
         is_picture = grey.dtype == np.uint8 and grey.ndim == 2 and grey.size > 0
-        if not is_picture or max(grey.shape) > _LARGEST_SIDE:
-            raise _damaged(file, f"{name} is no picture")
+        if not is_picture or max(grey.shape) > _MAX_SIDE:
+            raise _damaged(file, f"{name} is not a picture")
         return grey
 
 
 def store_unit(file: Path, unit: Unit, measured: Measured) -> None:
-    """Write a unit's files; the JSON file comes last, so that where it is, the unit is done."""
+    """Write a unit's files. The JSON file is written last: it marks the unit as finished."""
     with (
         whole_file(file.with_suffix(".npz"), replace=True) as unfinished,
         unfinished.open("wb") as pictures,
@@ -119,23 +118,23 @@ def store_unit(file: Path, unit: Unit, measured: Measured) -> None:
         unfinished.write_text(content.model_dump_json(), encoding="utf-8")
 
 
-def read_unit(file: Path, unit: Unit, methods: Collection[str] | None = None) -> Done:
-    """Return what a unit's file holds.
+def read_unit(file: Path, unit: Unit, methods: Collection[str] | None = None) -> FinishedUnit:
+    """Read and check a unit's file.
 
-    methods  those of the cohort; others than these, and the full-dose scan, are refused
+    methods  those of the cohort; rows of other methods are refused
 
-    Raises InputRefused where the file is damaged or belongs to another unit.
+    Raises InputRefused if the file is damaged or belongs to another unit.
     """
     stored = _read(file)
     if stored.unit != unit.name:
-        raise _damaged(file, f"it is of {stored.unit[:80]!r}")
+        raise _damaged(file, f"it belongs to {stored.unit[:80]!r}")
     if methods is not None:
         known = {*methods, FULL_DOSE}
         found = {row.method for row in stored.rows} | {one.method for one in stored.readings}
         if unknown := sorted(found - known):
             raise _damaged(file, f"it has rows of {unknown[0][:80]!r}")
     readings = [reading.reading() for reading in stored.readings]
-    return Done(unit, readings, stored.places, file, stored.trained_on)
+    return FinishedUnit(unit, readings, stored.places, file, stored.trained_on)
 
 
 def _read(file: Path) -> StoredUnit:

@@ -1,8 +1,7 @@
-"""What a cohort's rows say: means with intervals, paired tests, and its claims judged.
+"""Summarise a cohort: means with confidence intervals, paired tests, and results of claims.
 
-Patients are the sample. One patient on four scanners is not four patients: values are averaged over
-scanners, tracers and doses patient by patient, and intervals and tests are over these averages.
-They speak for patients like these, on these scanners.
+The patients are the sample: values of one patient are averaged over scanners, tracers and doses,
+and intervals and tests use these averages. They are valid for similar patients on these scanners.
 """
 
 from __future__ import annotations
@@ -14,20 +13,20 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from petdiff.data.layouts import Drf, dose_key
-from petdiff.evaluation.cohort.claims import ClaimResult, judge_claims
+from petdiff.evaluation.cohort.claims import ClaimResult, check_claims
 from petdiff.evaluation.cohort.compared_metrics import METRICS, Metric
 from petdiff.evaluation.cohort.definition import Claim
-from petdiff.evaluation.cohort.stored import Done
+from petdiff.evaluation.cohort.stored import FinishedUnit
 from petdiff.evaluation.cohort.table import Condition, Table, Values
 from petdiff.evaluation.statistics import MIN_PATIENTS, bootstrap, holm, paired
 
 OVERALL = "overall"
-FEW = 15  # patients, below which a bootstrap's interval is too narrow and Student's is given
+MIN_BOOTSTRAP_PATIENTS = 15  # with fewer, a bootstrap interval is too narrow: Student's is used
 _FROZEN = ConfigDict(frozen=True)
 
 
 class Mean(BaseModel):
-    """A mean over `n` patients with its 95 % interval; None where there is none."""
+    """A mean over `n` patients with its 95 % interval; None: not known."""
 
     model_config = _FROZEN
     n: int
@@ -39,7 +38,8 @@ class Mean(BaseModel):
 class PairTest(BaseModel):
     """`method` minus `against` over `n` patients: mean difference with its interval, and tests.
 
-    Of a bias the sizes are compared. holm_p is corrected over all pairs of one metric and dose.
+    For a bias, absolute values are compared. holm_p is corrected over all pairs of one metric and
+    dose.
     """
 
     model_config = _FROZEN
@@ -54,7 +54,7 @@ class PairTest(BaseModel):
     rank_biserial: float
 
 
-class MetricInWords(BaseModel):
+class MetricTitle(BaseModel):
     """A metric's title and unit."""
 
     model_config = _FROZEN
@@ -63,10 +63,10 @@ class MetricInWords(BaseModel):
 
 
 class Summary(BaseModel):
-    """Everything a cohort says, in numbers.
+    """All results of a cohort.
 
     means  by metric, dose ("overall": all doses) and method
-    tests  by metric and dose, each pair of methods that MIN_PATIENTS patients or more have
+    tests  by metric and dose; pairs of methods with at least MIN_PATIENTS common patients
     training_patients  patients that a method's model was trained on, by method
     """
 
@@ -75,7 +75,7 @@ class Summary(BaseModel):
     conditions: int
     scans: int
     methods: list[str]
-    metrics: dict[str, MetricInWords]
+    metrics: dict[str, MetricTitle]
     means: dict[str, dict[str, dict[str, Mean]]]
     tests: dict[str, dict[str, list[PairTest]]]
     claims: list[ClaimResult]
@@ -83,7 +83,7 @@ class Summary(BaseModel):
 
     @property
     def warnings(self) -> list[str]:
-        """What makes the figures doubtful, in sentences."""
+        """Reasons why figures may be wrong, as sentences."""
         return [
             f"{method} was trained on {len(names)} of these {self.patients} patients: its figures "
             "are better than on new patients. Leave those patients out of the comparison."
@@ -91,7 +91,7 @@ class Summary(BaseModel):
         ]
 
 
-def training_patients(done: Sequence[Done]) -> dict[str, list[str]]:
+def training_patients(done: Sequence[FinishedUnit]) -> dict[str, list[str]]:
     """Return, by method, the patients that its model was trained on; only methods with some."""
     found: dict[str, list[str]] = {}
     for one in done:
@@ -112,7 +112,7 @@ def summarise(
     """Summarise a table by condition and metric, and test the claims on it.
 
     generator   draws the bootstrap's samples
-    trained_on  what `training_patients` returns
+    trained_on  the result of `training_patients`
     """
     slots = [(OVERALL, _any), *((dose_key(dose), _at(dose)) for dose in table.doses)]
     means: dict[str, dict[str, dict[str, Mean]]] = {}
@@ -130,16 +130,16 @@ def summarise(
         conditions=len(table.conditions),
         scans=int(np.isfinite(table.values["nrmse"][0]).sum()),
         methods=list(table.methods),
-        metrics={m.name: MetricInWords(title=m.title, unit=m.unit) for m in METRICS},
+        metrics={m.name: MetricTitle(title=m.title, unit=m.unit) for m in METRICS},
         means=means,
         tests=tests,
-        claims=judge_claims(table, claims),
+        claims=check_claims(table, claims),
         training_patients={name: list(found) for name, found in (trained_on or {}).items()},
     )
 
 
 def _tests(by_method: dict[str, Values], metric: Metric) -> Iterator[PairTest]:
-    """Test each pair of methods; of a bias its size is compared."""
+    """Test each pair of methods; for a bias, absolute values."""
     pairs, results = [], []
     for first, second in combinations(by_method, 2):
         a, b = by_method[first], by_method[second]
@@ -169,9 +169,9 @@ def _mean(values: Values, generator: np.random.Generator) -> Mean:
     n = len(known)
     if n < MIN_PATIENTS:
         return Mean(n=n, mean=float(known.mean()) if n else None, low=None, high=None)
-    students = n < FEW
+    uses_student = n < MIN_BOOTSTRAP_PATIENTS
     interval = (
-        paired(np.zeros(n), known).mean if students else bootstrap(known, generator=generator)
+        paired(np.zeros(n), known).mean if uses_student else bootstrap(known, generator=generator)
     )
     return Mean(n=n, mean=interval.value, low=interval.low, high=interval.high)
 

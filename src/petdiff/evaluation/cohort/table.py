@@ -1,4 +1,4 @@
-"""A cohort's rows as one table: a value per metric, method, patient and condition."""
+"""The table of a cohort: one value per metric, method, patient and condition."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from petdiff.data.layouts import NOT_STATED, Drf, in_order
 from petdiff.evaluation.cohort.compared_metrics import METRICS
 from petdiff.evaluation.cohort.definition import FULL_DOSE
-from petdiff.evaluation.cohort.stored import Done
+from petdiff.evaluation.cohort.stored import FinishedUnit
 
 Values = NDArray[np.float64]
 
 
 class Condition(NamedTuple):
-    """What patients are scanned under; `dose` is the dose reduction factor."""
+    """Scanner, tracer and dose of a scan; `dose` is the dose reduction factor."""
 
     scanner: str
     tracer: str
@@ -28,7 +28,7 @@ class Condition(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The metrics of a cohort; NaN where one does not exist.
+    """The metrics of a cohort; NaN for missing values.
 
     values  by metric, [method, patient, condition]
     """
@@ -43,12 +43,12 @@ class Table:
         return tuple(in_order({condition.dose for condition in self.conditions}))
 
     def of(self, metric: str, method: str, keep: Callable[[Condition], bool]) -> Values:
-        """Return each patient's mean over the conditions kept; NaN where there is no value."""
+        """Return the mean of each patient over the conditions of `keep`; NaN without values."""
         chosen = [n for n, condition in enumerate(self.conditions) if keep(condition)]
         return nan_mean(self.values[metric][self.methods.index(method)][:, chosen])
 
 
-def tabulate(done: Sequence[Done], methods: Sequence[str]) -> Table:
+def tabulate(done: Sequence[FinishedUnit], methods: Sequence[str]) -> Table:
     """Return the table of a cohort's units."""
     patients = tuple(dict.fromkeys(one.unit.patient for one in done))
     found: dict[tuple[str, str, str, Condition], list[float]] = {}
@@ -67,13 +67,13 @@ def tabulate(done: Sequence[Done], methods: Sequence[str]) -> Table:
     shape = (len(methods), len(patients), len(conditions))
     values = {metric.name: np.full(shape, np.nan) for metric in METRICS}
     for (metric, method, patient, condition), numbers in found.items():
-        place = methods.index(method), patients.index(patient), conditions.index(condition)
-        values[metric][place] = np.mean(numbers)
+        index = methods.index(method), patients.index(patient), conditions.index(condition)
+        values[metric][index] = np.mean(numbers)
     return Table(tuple(methods), patients, conditions, values)
 
 
 def nan_mean(values: Values) -> Values:
-    """Return the mean over the last axis; NaN, without a warning, where all values are NaN."""
+    """Return the mean of finite values over the last axis; NaN, without a warning, if none."""
     known = np.isfinite(values)
     sums = np.where(known, values, 0).sum(axis=-1)
     counts = known.sum(axis=-1)
@@ -81,12 +81,12 @@ def nan_mean(values: Values) -> Values:
 
 
 def fraction(dose: Drf) -> str:
-    """Return a dose for a table's head: 1/20."""
+    """Return a dose as text: 1/20."""
     return NOT_STATED if dose is None else f"1/{dose:g}"
 
 
 def _metric_of(metric: str) -> str | None:
-    if metric == "suv_peak_bias":  # only lesions have a SUVpeak
+    if metric == "suv_peak_bias":  # only lesions have SUVpeak
         return "lesion_suv_peak_bias"
     if metric == "cov_30mm_sphere":
         return "liver_cov"

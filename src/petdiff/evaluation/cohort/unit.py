@@ -1,4 +1,4 @@
-"""One unit of a cohort: scan one patient, ask every method, measure every answer."""
+"""Measure one unit of a cohort: scan one patient, apply every method, measure every result."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from petdiff.evaluation.cohort.definition import (
     Cohort,
     ComparedMethod,
     Unit,
-    judged_methods,
+    worst_case_methods,
 )
 from petdiff.evaluation.cohort.interval_rows import interval_rows
 from petdiff.evaluation.cohort.pace import Reporter
-from petdiff.evaluation.cohort.snapshots import ShownLesion, Snapshots, take
+from petdiff.evaluation.cohort.snapshots import ShownLesion, Snapshots, take_snapshots
 from petdiff.evaluation.detection import lesion_study
 from petdiff.evaluation.detection.lesion_study import Reading, Twins
 from petdiff.evaluation.lesions import Lesion as Region
@@ -47,25 +47,25 @@ Labels = NDArray[np.int32]
 Volume = NDArray[np.float32]
 
 
-class Answer(NamedTuple):
-    """What a method makes of a scan: SUV, a filter's strength, one standard deviation in SUV."""
+class MethodResult(NamedTuple):
+    """The result of a method: SUV, strength of a filter, standard deviation in SUV."""
 
     suv: Volume
     strength: float = 0.0
     spread: Volume | None = None
 
 
-class SeenLesion(NamedTuple):
-    """A simulated lesion that lies in the field of view, and the voxels it is measured in."""
+class VisibleLesion(NamedTuple):
+    """A simulated lesion in the field of view, and its region on the grid."""
 
     region: Region
     lesion: Lesion
 
 
 class CohortRow(NamedTuple):
-    """One figure of one method's answer to one scan.
+    """One figure of one method for one scan.
 
-    dose  reduction factor, 1 for full dose; None where it is not stated
+    dose  reduction factor, 1 for full dose; None if unknown
     """
 
     dose: Drf
@@ -78,9 +78,9 @@ class CohortRow(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Scans:
-    """A patient's scans on one grid, and what is known of the patient.
+    """A patient's scans on one grid, with labels and lesions if known.
 
-    truth, twin  for simulated patients; the twin has no lesions and is else the same
+    truth, twin  only for simulated patients; the twin is the same patient without lesions
     """
 
     full: PETImage
@@ -94,9 +94,9 @@ class Scans:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """All that is kept of a unit: its rows, what the detector read, and small pictures.
+    """The results of a unit: rows, readings of the lesion detector, and small pictures.
 
-    trained_on  methods whose model was trained on this very patient
+    trained_on  methods whose model was trained on this patient
     """
 
     rows: list[CohortRow]
@@ -106,51 +106,51 @@ class Measured:
 
 
 def measure_unit(cohort: Cohort, unit: Unit) -> Measured:
-    """Scan, answer and measure. The same unit gives the same figures, `seconds` aside.
+    """Scan, denoise and measure. The same unit gives the same figures, except `seconds`.
 
-    Raises InputRefused for one's own pairs that cannot be read or lie on different grids.
+    Raises InputRefused for one's own pairs that cannot be read or have different grids.
     """
     scans = _read(cohort, unit) if unit.pair else _simulate(cohort, unit)
     return measure_scans(scans, cohort.methods, unit)
 
 
 def measure_scans(scans: Scans, methods: Mapping[str, ComparedMethod], unit: Unit) -> Measured:
-    """Measure every method's answer to every low-dose scan against the full-dose scan."""
+    """Apply every method to every low-dose scan, and compare with the full-dose scan."""
     full = scans.full
     lesions = list(_inside(scans.lesions, full))
     regions = [lesion.region for lesion in lesions]
     case = prepare(full.suv, full.spacing_mm, scans.labels, scans.names, regions)
-    judged = judged_methods(methods)
+    shown = worst_case_methods(methods)
     rows = [CohortRow(1.0, FULL_DOSE, *row) for row in case.figures]
     snapshots = Snapshots()
-    read: dict[tuple[str, float], Twins] = {}
-    for compared in methods.values():  # so that no scan's time is that of loading a model
+    twins: dict[tuple[str, float], Twins] = {}
+    for compared in methods.values():  # load models first: `seconds` is without loading
         if not compared.is_filter:
             _model(compared.model)
     for dose, low in scans.lows.items():
-        answers = {FULL_DOSE: full.suv}
+        images = {FULL_DOSE: full.suv}
         found: list[CohortRow] = []
         for name, compared in methods.items():
             start = time.perf_counter()
-            answer = _answer(compared, low, dose, case, unit.seed, Reporter(name))
+            result = _apply(compared, low, dose, case, unit.seed, Reporter(name))
             seconds = time.perf_counter() - start
-            answers[name] = answer.suv
+            images[name] = result.suv
             method = None if compared.is_filter else _model(compared.model).method
             measured = [
-                *measure_scan(case, answer.suv),
-                *_about(compared, answer, case, seconds),
-                *interval_rows(compared, method, low, answer.suv, case),
-                *audit_rows(compared, low, answer.suv, case),
+                *measure_scan(case, result.suv),
+                *_extra_rows(compared, result, case, seconds),
+                *interval_rows(compared, method, low, result.suv, case),
+                *audit_rows(compared, low, result.suv, case),
                 *alarm_rows(compared, low),
             ]
             found += [CohortRow(dose, name, *row) for row in measured]
             if scans.twin:
-                without = _twin_answer(compared, scans.twin, dose, answer.strength, case, unit)
-                assert dose is not None  # as of every simulated scan
-                read[name, dose] = Twins(answer.suv, without)
+                without = _apply_to_twin(compared, scans.twin, dose, result.strength, case, unit)
+                assert dose is not None  # simulated scans have a dose
+                twins[name, dose] = Twins(result.suv, without)
         rows += found
-        snapshots |= take(answers, full, dose, _worst(found, lesions, judged))
-    return Measured(rows, _readings(scans, unit, read), snapshots, _trained_on(methods, full))
+        snapshots |= take_snapshots(images, full, dose, _worst(found, lesions, shown))
+    return Measured(rows, _readings(scans, unit, twins), snapshots, _trained_on(methods, full))
 
 
 def _simulate(cohort: Cohort, unit: Unit) -> Scans:
@@ -189,45 +189,45 @@ def _read(cohort: Cohort, unit: Unit) -> Scans:
         if not lows[factor].shares_voxels(full, tolerance_mm=0.1):
             raise InputRefused(
                 f"{unit.patient}: the scan at {dose_text(factor)} has other voxels than the "
-                "full-dose one: resample it, or take it out"
+                "full-dose scan: resample it, or remove it"
             )
     return Scans(full, lows)
 
 
-def _answer(
+def _apply(
     compared: ComparedMethod,
     low: PETImage,
     dose: Drf,
     case: Case,
     seed: int,
     report: Reporter | None = None,
-) -> Answer:
-    """Return what a method makes of a scan; filters get the best strength against full dose."""
+) -> MethodResult:
+    """Apply a method to a scan; filters have the best strength for the full-dose scan."""
     if compared.model == MEASURED:
-        return Answer(low.suv)
+        return MethodResult(low.suv)
     if compared.model == GAUSSIAN:
-        return Answer(*best_gaussian(low.suv, case.reference, case.spacing_mm, case.body))
+        return MethodResult(*best_gaussian(low.suv, case.reference, case.spacing_mm, case.body))
     if compared.model == NON_LOCAL_MEANS:
-        return Answer(*best_non_local_means(low.suv, case.reference, case.body))
-    return _denoised(compared, low, dose, seed, report)
+        return MethodResult(*best_non_local_means(low.suv, case.reference, case.body))
+    return _denoise(compared, low, dose, seed, report)
 
 
-def _twin_answer(
+def _apply_to_twin(
     compared: ComparedMethod, twin: Scans, dose: Drf, strength: float, case: Case, unit: Unit
 ) -> Volume:
-    """Return the method's answer to the twin; a filter keeps its strength for the patient."""
+    """Apply a method to the twin; a filter has the same strength as for the patient."""
     low = twin.lows[dose]
     if compared.model == GAUSSIAN:
         return gaussian(low.suv, case.spacing_mm, strength)
     if compared.model == NON_LOCAL_MEANS:
         chosen = (strength,) if strength else ()
         return best_non_local_means(low.suv, case.reference, case.body, chosen).suv
-    return _answer(compared, low, dose, case, unit.seed).suv
+    return _apply(compared, low, dose, case, unit.seed).suv
 
 
-def _denoised(
+def _denoise(
     compared: ComparedMethod, low: PETImage, dose: Drf, seed: int, report: Reporter | None
-) -> Answer:
+) -> MethodResult:
     import torch
 
     from petdiff.inference.denoise import denoise
@@ -238,12 +238,12 @@ def _denoised(
         _model(compared.model),
         steps=compared.steps,
         samples=compared.samples,
-        drf=dose if compared.tell_dose else None,  # one's own pairs may not state theirs
+        drf=dose if compared.tell_dose else None,  # may be unknown for one's own pairs
         generator=generator,
         callback=report,
     )
     spread = result.uncertainty
-    return Answer(result.image.suv, spread=None if spread is None else spread.suv)
+    return MethodResult(result.image.suv, spread=None if spread is None else spread.suv)
 
 
 @cache
@@ -265,25 +265,27 @@ def _trained_on(methods: Mapping[str, ComparedMethod], full: PETImage) -> list[s
 
 @cache
 def _training_patients(name: str) -> frozenset[str]:
-    """Return the fingerprints in a model's card; none in cards that list none."""
+    """Return the fingerprints of training scans in a model's card; may be empty."""
     listed = _model(name).card.training.get("patients")
     names = listed if isinstance(listed, list) else []
     return frozenset(one for one in names if isinstance(one, str))
 
 
-def _about(compared: ComparedMethod, answer: Answer, case: Case, seconds: float) -> Iterator[Row]:
+def _extra_rows(
+    compared: ComparedMethod, result: MethodResult, case: Case, seconds: float
+) -> Iterator[Row]:
     yield Row("seconds", "all", seconds, "s")
-    if answer.spread is not None:
-        told = coverage(case.reference, answer.suv, answer.spread, case.body)
-        yield from (Row(metric, "body", value, "1") for metric, value in told.items())
+    if result.spread is not None:
+        covered = coverage(case.reference, result.suv, result.spread, case.body)
+        yield from (Row(metric, "body", value, "1") for metric, value in covered.items())
     if compared.model == GAUSSIAN:
-        yield Row("filter_strength", "all", answer.strength, "mm")
+        yield Row("filter_strength", "all", result.strength, "mm")
     elif compared.model == NON_LOCAL_MEANS:
-        yield Row("filter_strength", "all", answer.strength, "1")
+        yield Row("filter_strength", "all", result.strength, "1")
 
 
-def _inside(lesions: Sequence[Lesion], grid: PETImage) -> Iterator[SeenLesion]:
-    """Yield the lesions that lie in the field of view; names keep their number in the list."""
+def _inside(lesions: Sequence[Lesion], grid: PETImage) -> Iterator[VisibleLesion]:
+    """Yield the lesions in the field of view; names have the number in the full list."""
     for number, lesion in enumerate(lesions, start=1):
         suv = lesion.suv if lesion.shape == "round" else None
         name = f"lesion {number} ({lesion.organ})"
@@ -293,19 +295,19 @@ def _inside(lesions: Sequence[Lesion], grid: PETImage) -> Iterator[SeenLesion]:
             )
         except InputRefused:
             continue
-        yield SeenLesion(region, lesion)
+        yield VisibleLesion(region, lesion)
 
 
 def _worst(
-    rows: Sequence[CohortRow], lesions: Sequence[SeenLesion], judged: Sequence[str]
+    rows: Sequence[CohortRow], lesions: Sequence[VisibleLesion], shown: Sequence[str]
 ) -> ShownLesion | None:
-    """Return the lesion whose SUVpeak a judged method gets most wrong: what pictures show."""
+    """Return the lesion with the largest error of SUVpeak by a shown method."""
     centres = {one.region.name: one.lesion.centre_mm for one in lesions}
     errors = [
         (abs(row.value), row.region)
         for row in rows
         if row.metric == "suv_peak_bias" and row.value is not None
-        if row.method in judged and row.region in centres
+        if row.method in shown and row.region in centres
     ]
     if not errors:
         return None
@@ -313,7 +315,7 @@ def _worst(
     return ShownLesion(name, centres[name])
 
 
-def _readings(scans: Scans, unit: Unit, read: Mapping[tuple[str, float], Twins]) -> list[Reading]:
+def _readings(scans: Scans, unit: Unit, twins: Mapping[tuple[str, float], Twins]) -> list[Reading]:
     twin = scans.twin
     if twin is None:
         return []
@@ -327,6 +329,6 @@ def _readings(scans: Scans, unit: Unit, read: Mapping[tuple[str, float], Twins])
             scans.lesions,
             Twins(scans.truth.suv, twin.truth.suv),
             Twins(scans.full.suv, twin.full.suv),
-            read,
+            twins,
         )
     )

@@ -1,10 +1,10 @@
-"""Foci of uptake: one fixed detector for every image, so that no method is read more kindly.
+"""Detect foci of uptake with one fixed detector, the same for all methods.
 
-A Laplacian of Gaussian at each scale (Lindeberg 1998) measures how far a ball stands out from what
-surrounds it. Its response is divided by what hides a focus there: the spread of the same response
-in a shell around it (a constant false alarm rate, as in radar), and a share of the background
-below which no reader calls a focus, noise or none. Hot organs give foci too: what is a false one
-is for a scan of the same patient without lesions to say (lesion_study).
+A Laplacian of Gaussian at each scale (Lindeberg 1998) gives the contrast of a ball to its
+surroundings. The score is the contrast divided by the root of the sum of two squares: the standard
+deviation of the same response in a shell around the ball (as for a constant false alarm rate in
+radar), and a fraction of the background, because readers ignore faint foci even without noise. Hot
+organs give foci too; lesion_study finds false foci with a scan of the same patient without lesions.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ Affine = NDArray[np.float64]
 
 RADII_MM = tuple(2 * 2 ** (n / 2) for n in range(9))  # 2 … 32, a factor √2 apart
 MIN_SCORE = 4.0
-FAINTEST_CONTRAST = 0.1  # of the background: weighs as one standard deviation of noise does
-AIR_SHARE = 0.25  # of typical uptake: a background below it counts as that much
+BACKGROUND_WEIGHT = 0.1  # this fraction of the background counts as one standard deviation
+AIR_SHARE = 0.25  # of typical uptake: the least background that is used in scores
 SAME_PLACE_MM = 6.0  # about a scanner's resolution
 
 # Response of a ball of uptake 1 at its centre, at its own scale σ = R/√3: 4πR³ G_σ(R).
 _BALL_RESPONSE = 4 * np.pi * 3**1.5 * (2 * np.pi * np.e) ** -1.5
 _SECOND_DERIVATIVE = np.array([-1, 16, -30, 16, -1]) / 12  # central, of fourth order
-_COARSE = 4.0  # σ in voxels from which every other plane is left out
+_COARSE = 4.0  # from this σ in voxels on, every second plane is left out
 _SHELL_DIRECTIONS, _SHELL_RADII = 48, 3
-_FEW_POINTS = slice(None, None, 7)
-_TENTH_TO_TENTH = 2.563  # standard deviations between a normal variable's 10th and 90th percentile
-_AT_A_TIME = 10_000
+_POINTS_OF_FIRST_PASS = slice(None, None, 7)
+_SD_10_TO_90 = 2.563  # normal distribution: 10th to 90th percentile in standard deviations
+_CHUNK = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +44,11 @@ class Foci:
     """Foci of one image, the highest score first; every array has one entry per focus.
 
     position_mm    [n, 3], RAS+
-    radius_mm      of the ball that the focus is most like
-    contrast_suv   how far it stands out: for a ball its SUV less that of its surroundings
+    radius_mm      of the ball of the scale with the highest response
+    contrast_suv   for a ball: its SUV minus that of its surroundings
     background_suv median of the shell around it
-    noise_suv      spread of the contrast in that shell
-    score          contrast over the root of noise² + (a tenth of the background)²
+    noise_suv      standard deviation of the contrast in that shell
+    score          contrast / √(noise² + (0.1 · background)²)
     """
 
     position_mm: Values
@@ -70,14 +70,14 @@ def find_foci(
     affine: Affine,
     *,
     radii_mm: Sequence[float] = RADII_MM,
-    least_score: float = MIN_SCORE,
-    faintest_contrast: float = FAINTEST_CONTRAST,
+    min_score: float = MIN_SCORE,
+    background_weight: float = BACKGROUND_WEIGHT,
 ) -> Foci:
-    """Find every focus of an image [i, j, k] in SUV, on any grid, of the score or above.
+    """Find the foci of an image [i, j, k] in SUV, on any grid, with at least `min_score`.
 
-    radii_mm           tried; those below the largest voxel side are left out
-    least_score        0 or more
-    faintest_contrast  share of the background that weighs as noise
+    radii_mm           scales; those below the largest voxel side are left out
+    min_score          0 or more
+    background_weight  fraction of the background that counts as noise
     """
     spacing = _spacing(affine)
     box = body_box(suv, spacing)
@@ -85,36 +85,34 @@ def find_foci(
     floor = AIR_SHARE * typical_uptake(inside)
     found = []
     for radius, level in _scales(inside, spacing, radii_mm):
-        at_scale = level.foci(radius, faintest_contrast, floor, least_score)
-        at_scale.position_mm[:] += [span.start for span in box]  # voxels of the scan as yet
+        at_scale = level.foci(radius, background_weight, floor, min_score)
+        at_scale.position_mm[:] += [span.start for span in box]  # still in voxels of the scan
         found.append(at_scale)
     joined = Foci(*(np.concatenate([getattr(one, f.name) for one in found]) for f in fields(Foci)))
     joined.position_mm[:] = joined.position_mm @ affine[:3, :3].T + affine[:3, 3]
-    return _strongest(joined)
+    return _suppress_neighbours(joined)
 
 
 def unexplained(
     foci: Foci, reference: Volume, affine: Affine, *, same_place_mm: float = SAME_PLACE_MM
 ) -> NDArray[np.bool_]:
-    """Say which foci a reference image [i, j, k] does not show.
+    """Return a mask [focus]: the foci that a reference image [i, j, k] does not have.
 
-    Such a focus has half its contrast nowhere near in the reference, at no radius within a factor
-    3. Near is within the focus's radius, or `same_place_mm` where that is more; 0 asks for the very
-    spot.
-
-    The reference need have no focus of its own there: a vessel or a rib stands out all along, and
-    noise decides where along it a detector fires.
+    The reference has a focus if its contrast reaches half that of the focus, at a radius within a
+    factor 3 and a distance of at most the focus's radius or `same_place_mm`, whichever is more (0:
+    only the same voxel). The reference's contrast need not be a focus itself: along a vessel or a
+    rib, noise determines where the detector finds foci.
     """
     spacing = _spacing(affine)
     box = body_box(reference, spacing)
-    off = (foci.position_mm - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
-    voxel = off - [span.start for span in box]
+    index = (foci.position_mm - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
+    voxel = index - [span.start for span in box]
     reach = np.maximum(foci.radius_mm, same_place_mm) if same_place_mm else np.zeros(len(foci))
     shown = np.zeros(len(foci))
     for radius, level in _scales(reference[box], spacing, RADII_MM):
-        like = np.abs(np.log(foci.radius_mm / radius)) < np.log(3)
-        for distance in np.unique(reach[like]):
-            here = like & (reach == distance)
+        similar = np.abs(np.log(foci.radius_mm / radius)) < np.log(3)
+        for distance in np.unique(reach[similar]):
+            here = similar & (reach == distance)
             highest = level.highest_near(voxel[here] / level.every, float(distance))
             shown[here] = np.maximum(shown[here], highest)
     return np.asarray(shown < foci.contrast_suv / 2)
@@ -122,9 +120,9 @@ def unexplained(
 
 @dataclass(frozen=True, eq=False)
 class _Level:
-    """A scan blurred to one scale, and how far each voxel stands out at it, in SUV.
+    """A scan blurred to one scale, and the contrast of each voxel at this scale in SUV.
 
-    every  planes of the scan per plane of these, by axis
+    every  subsampling: planes of the scan per plane of these volumes, by axis
     """
 
     blurred: Volume
@@ -132,29 +130,29 @@ class _Level:
     spacing_mm: Values
     every: NDArray[np.intp]
 
-    def foci(self, radius: float, faintest: float, floor: float, least_score: float) -> Foci:
+    def foci(self, radius: float, background_weight: float, floor: float, min_score: float) -> Foci:
         """Return local maxima of the contrast; positions in voxels of the scan."""
-        # No score exceeds contrast / (faintest · floor): what cannot reach the least is left out.
-        peak = self.contrast > max(least_score * faintest * floor, 0)
+        # No score exceeds contrast / (background_weight · floor): lower contrasts are left out.
+        peak = self.contrast > max(min_score * background_weight * floor, 0)
         peak &= self.contrast == maximum_filter(self.contrast, 3, mode="nearest")
         where = np.argwhere(peak)
-        # A few points of the shell tell most of the grain from what may be a focus.
-        for points, least in ((_FEW_POINTS, least_score / 2), (slice(None), least_score)):
+        # A first pass with few points of the shell removes most of the noise.
+        for points, threshold in ((_POINTS_OF_FIRST_PASS, min_score / 2), (slice(None), min_score)):
             background, noise = self._surroundings(where, shell_mm(radius)[points])
-            off_centre, contrast = self._tops(where)
-            hidden = np.hypot(noise, faintest * np.maximum(background, floor))
-            # Where nothing hides a focus (no noise, no background), it is seen however faint.
-            score = contrast / np.maximum(hidden, 1e-9 * contrast.max(initial=1.0))
-            kept = score >= least
+            off_centre, contrast = self._interpolated_peaks(where)
+            masking = np.hypot(noise, background_weight * np.maximum(background, floor))
+            # Without noise and background, any contrast is a focus.
+            score = contrast / np.maximum(masking, 1e-9 * contrast.max(initial=1.0))
+            kept = score >= threshold
             where = where[kept]
         position = (where + off_centre[kept]) * self.every
         radii = np.full(len(where), radius)
         return Foci(position, radii, contrast[kept], background[kept], noise[kept], score[kept])
 
     def highest_near(self, where: Values, reach_mm: float) -> Values:
-        """Return the greatest contrast within a distance of points in these voxels.
+        """Return the highest contrast within a distance of points [n, 3] in these voxels.
 
-        The nearest voxel counts always, and nothing beyond the image.
+        The nearest voxel always counts; points outside the image have contrast 0.
         """
         steps = [np.arange(-n, n + 1) for n in (reach_mm / self.spacing_mm).astype(int)]
         ball = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -170,13 +168,13 @@ class _Level:
         return highest
 
     def _surroundings(self, where: NDArray[np.intp], shell: Values) -> tuple[Values, Values]:
-        """Return the median uptake and the robust deviation of contrast in a shell round voxels."""
+        """Return median uptake, and robust standard deviation of contrast, in shells of voxels."""
         steps = np.rint(shell / self.spacing_mm).astype(np.intp)
         ranks = [round(q * (len(steps) - 1)) for q in (0.1, 0.5, 0.9)]
         shape = self.contrast.shape
         values = np.empty((2, 3, len(where)))
-        for start in range(0, len(where), _AT_A_TIME):
-            part = slice(start, start + _AT_A_TIME)
+        for start in range(0, len(where), _CHUNK):
+            part = slice(start, start + _CHUNK)
             index = np.zeros((len(where[part]), len(steps)), dtype=np.intp)
             for axis, n in enumerate(shape):
                 at = np.clip(where[part, None, axis] + steps[:, axis], 0, n - 1)
@@ -184,12 +182,13 @@ class _Level:
             for which, image in enumerate((self.blurred, self.contrast)):
                 ranked = np.partition(image.ravel()[index], ranks, axis=1)
                 values[which, :, part] = ranked[:, ranks].T
-        return values[0, 1], (values[1, 2] - values[1, 0]) / _TENTH_TO_TENTH
+        return values[0, 1], (values[1, 2] - values[1, 0]) / _SD_10_TO_90
 
-    def _tops(self, where: NDArray[np.intp]) -> tuple[Values, Values]:
+    def _interpolated_peaks(self, where: NDArray[np.intp]) -> tuple[Values, Values]:
         """Fit parabolas through voxels and their neighbours.
 
-        Returns how far each top is from the voxel, in voxels along each axis, and how high.
+        Returns the distance of each peak from its voxel along each axis, in voxels, and its
+        height.
         """
         off = np.zeros(where.shape)
         here = self.contrast[tuple(where.T)].astype(float)
@@ -210,7 +209,7 @@ class _Level:
 def _scales(
     suv: Volume, spacing_mm: Spacing, radii_mm: Sequence[float]
 ) -> Iterator[tuple[float, _Level]]:
-    """Yield the scan at each radius, from small to large; large ones on ever coarser grids."""
+    """Yield the scan at each radius, from small to large; large radii on coarser grids."""
     spacing = np.array(spacing_mm)
     every = np.ones(3, dtype=np.intp)
     image, reached = suv, 0.0
@@ -220,16 +219,16 @@ def _scales(
         sigma = radius / np.sqrt(3)
         skip = np.where(sigma >= _COARSE * spacing, 2, 1)
         if reached == 0:
-            skip[:] = 1  # not blurred as yet: leaving out planes would alias
+            skip[:] = 1  # not blurred yet: subsampling would cause aliasing
         image = image[tuple(slice(None, None, int(s)) for s in skip)]
         spacing, every = spacing * skip, every * skip
         step = np.sqrt(sigma**2 - reached**2)
         image = gaussian_filter(image, step / spacing, mode="nearest")
         reached = sigma
-        yield radius, _Level(image, _stands_out(image, spacing, sigma), spacing, every)
+        yield radius, _Level(image, _ball_contrast(image, spacing, sigma), spacing, every)
 
 
-def _stands_out(blurred: Volume, spacing_mm: Values, sigma_mm: float) -> Volume:
+def _ball_contrast(blurred: Volume, spacing_mm: Values, sigma_mm: float) -> Volume:
     """Return -σ²∇² of an image blurred by σ, scaled to the uptake of a ball of R = √3·σ."""
     total = np.zeros_like(blurred)
     for axis, size in enumerate(spacing_mm):
@@ -241,7 +240,7 @@ def _stands_out(blurred: Volume, spacing_mm: Values, sigma_mm: float) -> Volume:
 def shell_mm(radius_mm: float) -> Values:
     """Return points [144, 3] of the shell around a focus: 2 R + 4 mm to 3 R + 12 mm away.
 
-    There the response to the focus itself is below a fiftieth of that at its centre.
+    There the response to the focus is less than 1/50 of that at its centre.
     """
     n = np.arange(_SHELL_DIRECTIONS)
     height = 1 - (2 * n + 1) / _SHELL_DIRECTIONS
@@ -253,27 +252,27 @@ def shell_mm(radius_mm: float) -> Values:
     return points
 
 
-def _strongest(foci: Foci) -> Foci:
-    """Keep one focus per place, the strongest.
+def _suppress_neighbours(foci: Foci) -> Foci:
+    """Remove foci near a focus of higher score (non-maximum suppression).
 
-    It takes in those that lie as near as the larger of the two radii or twice the smaller,
-    whichever is less (so a lesion within a hot organ stays).
+    Near is within the larger of the two radii or twice the smaller one, whichever is less, so that
+    a lesion in a hot organ is not removed.
     """
     foci = foci[np.argsort(-foci.score, kind="stable")]
     if not len(foci):
         return foci
-    alive = np.ones(len(foci), dtype=bool)
+    remaining = np.ones(len(foci), dtype=bool)
     nearby = cKDTree(foci.position_mm)
     for n, (position, radius) in enumerate(zip(foci.position_mm, foci.radius_mm, strict=True)):
-        if not alive[n]:
+        if not remaining[n]:
             continue
         near = np.array(nearby.query_ball_point(position, 2 * radius))
-        near = near[(near > n) & alive[near]]
+        near = near[(near > n) & remaining[near]]
         other = foci.radius_mm[near]
         reach = np.minimum(np.maximum(other, radius), 2 * np.minimum(other, radius))
         apart = np.linalg.norm(foci.position_mm[near] - position, axis=1)
-        alive[near[apart < reach]] = False
-    return foci[alive]
+        remaining[near[apart < reach]] = False
+    return foci[remaining]
 
 
 def _spacing(affine: Affine) -> Spacing:

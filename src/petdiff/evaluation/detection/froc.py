@@ -1,9 +1,8 @@
-"""Free-response ROC: how many lesions are found against how many foci are not lesions.
+"""Free-response ROC: fraction of lesions found against false foci per scan.
 
-A lesion's score is that of the best focus on it, -inf where there is none; false foci have scores
-of their own (Bunch 1978; Chakraborty 1989). Foci of one score are taken in together or not at all,
-so ties never flatter a curve, and the curve is a staircase: nothing is interpolated that no
-threshold reaches.
+The score of a lesion is that of the best focus on it, -inf without a focus; false foci have their
+own scores (Bunch 1978; Chakraborty 1989). Foci of equal score are added together, so that ties give
+no advantage. The curve is a step function without interpolation.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Froc:
-    """Points of the curve, from the strictest threshold to the least; the first is (0, 0).
+    """Points of the curve, from the highest threshold to the lowest; the first is (0, 0).
 
-    A focus counts where its score is the threshold or above.
+    A focus counts if its score is at least the threshold.
     """
 
     threshold: Values
@@ -31,15 +30,15 @@ class Froc:
     sensitivity: Values
 
     def threshold_at(self, false_per_scan: float) -> float:
-        """Return the lowest threshold with so many false foci per scan or fewer."""
+        """Return the lowest threshold with at most so many false foci per scan."""
         return float(self.threshold[self._last(false_per_scan)])
 
     def sensitivity_at(self, false_per_scan: float) -> float:
-        """Return the share of the lesions that are found at `threshold_at(false_per_scan)`."""
+        """Return the fraction of lesions found at `threshold_at(false_per_scan)`."""
         return float(self.sensitivity[self._last(false_per_scan)])
 
     def area(self, false_per_scan: float) -> float:
-        """Return the mean sensitivity from 0 to so many false foci per scan; 1 is perfect."""
+        """Return the mean sensitivity from 0 to so many false foci per scan; at most 1."""
         if false_per_scan <= 0:
             raise UsageError(f"area up to {false_per_scan} false foci a scan: give more than 0")
         ends = np.minimum(np.append(self.false_per_scan[1:], np.inf), false_per_scan)
@@ -51,9 +50,9 @@ class Froc:
 
 
 def froc(lesion_scores: Sequence[ArrayLike], false_scores: Sequence[ArrayLike]) -> Froc:
-    """Return the curve of several scans; each list holds one scan's scores, perhaps none.
+    """Return the curve of several scans; each list has the scores of one scan and may be empty.
 
-    Raises UsageError where there is no lesion at all, or the lists are of different scans.
+    Raises UsageError if there are no lesions, or the lists have different numbers of scans.
     """
     if len(lesion_scores) != len(false_scores):
         raise UsageError(

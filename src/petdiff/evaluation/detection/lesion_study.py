@@ -1,8 +1,8 @@
-"""Lesions and foci of one patient, scanned with and without lesions, noise seeds alike.
+"""Detected lesions and false foci of one patient, scanned with and without lesions.
 
-The scan with lesions says what is found. The scan without them says what is false: whatever the
-true uptake does not show; air and the scan's ends are not read. What many scans make of it is
-`lesion_summary`'s.
+The two scans have equal noise seeds. The scan with lesions gives the detected lesions. The scan
+without lesions gives the false foci: those that the true uptake does not have. Air and the ends of
+the scan are left out. `lesion_summary` summarises many scans.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ def _bins(edges: Sequence[float], unit: str) -> tuple[str, ...]:
 
 
 SIZES_MM = (10.0, 15.0, 25.0)  # edges of the diameter's bins
-CONTRASTS = (2.0, 4.0, 8.0)  # of the bins of uptake over what was there without the lesion
+CONTRASTS = (2.0, 4.0, 8.0)  # edges of the bins of uptake over the uptake without the lesion
 SIZE_BINS, CONTRAST_BINS = _bins(SIZES_MM, "mm"), _bins(CONTRASTS, ":1")
-END_MM = 50.0  # of each end of the scan
+END_MM = 50.0  # at each end of the scan, left out
 CHANNELS = 5
-_RESOLUTION_MM = 6.0  # by which a lesion's image is wider than the lesion
+_RESOLUTION_MM = 6.0  # a lesion's image is wider than the lesion by this
 _PATCH = 1.25  # half the side of an observer's patch, in widths of a lesion's image
-_BALLS = 7  # points across a lesion, to average what was there without it
+_POINTS_ACROSS = 7  # of a lesion, for the mean uptake without it
 
 
 @dataclass(frozen=True, eq=False)
 class Twins:
-    """One patient's images with and without lesions, SUV [i, j, k], all else alike."""
+    """One patient's images with and without lesions, otherwise the same; SUV [i, j, k]."""
 
     with_lesions: Volume
     without: Volume
@@ -52,12 +52,12 @@ class Twins:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A patient as every method shows it.
+    """The images of one patient by all methods.
 
-    scan     what the scan is called, and `patient` whose it is: there may be several of one
-    truth    what was scanned
-    full     the full-dose scan, which others are held against
-    scans    by method and dose reduction factor: the low-dose scan itself is a method too
+    scan     name of the scan; a `patient` may have several
+    truth    the true uptake
+    full     the full-dose scan, which is the reference
+    scans    by method and dose reduction factor; the low-dose scan itself is a method too
     """
 
     scan: str
@@ -71,16 +71,16 @@ class Case:
 
 @dataclass(frozen=True)
 class Reading:
-    """What the detector makes of one patient by one method.
+    """The detector's results for one patient and one method.
 
-    Numbers only, JSON-able but for the infinite score of a lesion that has no focus.
+    All values can be written as JSON, except the score -inf of lesions that were not found.
 
-    lesions   score of each lesion of the readable part, -inf where nothing was found
-    sizes, contrasts  each lesion's stratum
-    false     scores of the readable foci of the scan without lesions that the truth lacks
-    invented  those of them that the full-dose scan without lesions does not show either
-    present, absent   what a Hotelling observer's channels show of each lesion's place with the
-                      lesion and without it [lesion][channel]
+    lesions   score of each lesion in the readable part; -inf: not found
+    sizes, contrasts  bin of each lesion
+    false     scores of the foci of the scan without lesions that the truth does not have
+    invented  those of them that the full-dose scan without lesions does not have either
+    present, absent   outputs of a Hotelling observer's channels at each lesion's position, with
+                      and without the lesion [lesion][channel]
     """
 
     scan: str
@@ -97,7 +97,7 @@ class Reading:
 
 
 def read_case(case: Case) -> list[Reading]:
-    """Return one reading per method, that of the full-dose scan ("full", dose 1) first."""
+    """Return one reading per method; the first is of the full-dose scan ("full", dose 1)."""
     readable = readable_part(case.truth.without, case.affine)
 
     def read(without: Foci) -> Foci:
@@ -133,9 +133,9 @@ def read_case(case: Case) -> list[Reading]:
 
 
 def readable_part(truth: Volume, affine: Affine) -> NDArray[np.bool_]:
-    """Return the voxels where a reader would heed a focus: in the body, off the scan's ends.
+    """Return the mask in which foci are evaluated: the body without the ends of the scan.
 
-    At the ends a scanner measures next to nothing, and every image is full of spikes.
+    At the ends the sensitivity of a scanner is low, and noise is high in every image.
     """
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     part = body_mask(truth, (float(spacing[0]), float(spacing[1]), float(spacing[2])))
@@ -147,10 +147,10 @@ def readable_part(truth: Volume, affine: Affine) -> NDArray[np.bool_]:
 
 
 def lesion_scores(twins: Twins, affine: Affine, lesions: Sequence[Lesion]) -> tuple[float, ...]:
-    """Return the score of the best focus on each lesion.
+    """Return the highest score of a focus on each lesion.
 
-    On a lesion is a focus no farther from its centre than its radius and a scanner's resolution,
-    and not at that spot in the scan without lesions, where it belongs to none.
+    A focus is on a lesion if its distance from the lesion's centre is at most the lesion's radius
+    plus the scanner's resolution, and the scan without lesions has no such focus there.
     """
     found = find_foci(twins.with_lesions, affine)
     new = found[unexplained(found, twins.without, affine, same_place_mm=0)]
@@ -163,9 +163,9 @@ def lesion_scores(twins: Twins, affine: Affine, lesions: Sequence[Lesion]) -> tu
 
 
 def channel_outputs(suv: Volume, affine: Affine, lesion: Lesion) -> tuple[float, ...]:
-    """Return outputs of Laguerre–Gauss channels as wide as a lesion's image, in SUV.
+    """Return the outputs of Laguerre–Gauss channels of the width of a lesion's image, in SUV.
 
-    What lies around it is taken off first, for a reader sees a lesion against its surroundings.
+    The mean of the surroundings is subtracted first.
     """
     width_mm = 2 * lesion.radius_mm + _RESOLUTION_MM
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
@@ -173,11 +173,11 @@ def channel_outputs(suv: Volume, affine: Affine, lesion: Lesion) -> tuple[float,
     start = np.maximum(np.ceil(centre - _PATCH * width_mm / spacing), 0).astype(int)
     stop = np.floor(centre + _PATCH * width_mm / spacing).astype(int) + 1
     patch = suv[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))].astype(float)
-    away_mm = [
+    offsets_mm = [
         (np.arange(n) - c) * mm
         for n, c, mm in zip(patch.shape, centre - start, spacing, strict=True)
     ]
-    x, y, z = np.meshgrid(*away_mm, indexing="ij", sparse=True)
+    x, y, z = np.meshgrid(*offsets_mm, indexing="ij", sparse=True)
     around = x**2 + y**2 + z**2 > width_mm**2
     channels = laguerre_gauss(
         patch.shape, spacing.tolist(), width_mm=width_mm, count=CHANNELS, centre=centre - start
@@ -186,8 +186,8 @@ def channel_outputs(suv: Volume, affine: Affine, lesion: Lesion) -> tuple[float,
 
 
 def _contrast(case: Case, lesion: Lesion) -> float:
-    """Return the uptake of a lesion over the mean of what was there without it."""
-    across = np.linspace(-1, 1, _BALLS) * lesion.radius_mm
+    """Return the uptake of a lesion over the mean uptake at its position without it."""
+    across = np.linspace(-1, 1, _POINTS_ACROSS) * lesion.radius_mm
     points = np.stack(np.meshgrid(across, across, across), axis=-1).reshape(-1, 3)
     points = points[np.linalg.norm(points, axis=1) <= lesion.radius_mm] + lesion.centre_mm
     before = float(_at(case.truth.without, case.affine, points).mean())

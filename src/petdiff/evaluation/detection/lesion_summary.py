@@ -1,8 +1,8 @@
-"""Lesions lost, foci invented: what the readings of many scans say of each method at each dose.
+"""Summarise the readings of many scans: lost lesions and invented foci by method and dose.
 
-How many false foci a full-dose scan has anyway is the zero point, and lesions count as lost at an
-equal rate of false foci, not at an equal threshold. Intervals draw patients: neither the lesions of
-one patient nor the scans of one are independent.
+Full-dose scans have false foci too, so they are the reference. Detected lesions are compared at an
+equal rate of false foci, not at an equal threshold. Confidence intervals resample patients, because
+the lesions and scans of one patient are not independent.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ Statistic = Callable[[NDArray[np.intp]], float]
 
 
 class Row(NamedTuple):
-    """One number of one method at one dose, with its 95 % interval where it has one.
+    """One figure of one method at one dose, with its 95 % interval if it has one.
 
-    n  what it is of: lesions, or scans for false and invented foci and for the area
+    n  number of lesions; for the area, false and invented foci: number of scans
     """
 
     method: str
@@ -52,27 +52,32 @@ def summarise_lesions(
     false_per_scan: float = FALSE_PER_SCAN,
     resamples: int = 1000,
 ) -> list[Row]:
-    """Return rows that sum up readings, the full-dose ones among them; none without lesions.
+    """Return rows for all methods and the full-dose scan; none without lesions.
 
-    froc_area      mean sensitivity up to `false_per_scan` false foci a scan
-    miss_rate      share of the lesions not found, at the threshold that gives the method so many
-                   false foci; of all, and of each size and contrast
-    lost_rate      share of the lesions found at full dose that are not found, each at its threshold
-    gained_rate    the reverse
-    false_foci     a scan, at the threshold of the full-dose scan (what a reader used to full dose
-                   would be shown); `invented_foci`: those that full dose does not show either
-    hotelling_auc  of an observer that has learnt from the other patients; not where they are few
+    froc_area      mean sensitivity up to `false_per_scan` false foci per scan
+    miss_rate      fraction of lesions not found, at the method's threshold for this many false
+                   foci; of all lesions, and of each size and contrast
+    lost_rate      fraction of the lesions found at full dose that the method does not find, each
+                   at its own threshold
+    gained_rate    fraction of the lesions not found at full dose that the method finds
+    false_foci     per scan, at the threshold of the full-dose scan; `invented_foci`: those that
+                   the full-dose scan does not have either
+    hotelling_auc  of an observer trained on the other patients; only with enough patients
     """
     if not any(reading.lesions for reading in readings):
         return []
     groups = {key: list(group) for key, group in groupby(sorted(readings, key=_key), key=_key)}
     full = {reading.scan: reading for reading in groups[_FULL]}
-    usual = _threshold(groups[_FULL], false_per_scan)
-    at_full = {scan: np.array(one.lesions) >= usual for scan, one in full.items()}
+    full_threshold = _threshold(groups[_FULL], false_per_scan)
+    found_at_full_dose = {
+        scan: np.array(one.lesions) >= full_threshold for scan, one in full.items()
+    }
     rows = []
     for (method, dose), group in groups.items():
         patients = [reading.patient for reading in group]
-        for metric, stratum, n, statistic in _measured(group, at_full, usual, false_per_scan):
+        for metric, stratum, n, statistic in _metrics(
+            group, found_at_full_dose, full_threshold, false_per_scan
+        ):
             if not n:
                 continue
             value = statistic(np.arange(len(group)))
@@ -83,16 +88,16 @@ def summarise_lesions(
     return rows
 
 
-def _measured(
+def _metrics(
     group: Sequence[Reading],
-    at_full: dict[str, NDArray[np.bool_]],
-    usual: float,
+    found_at_full_dose: dict[str, NDArray[np.bool_]],
+    full_threshold: float,
     false_per_scan: float,
 ) -> Iterator[tuple[str, str, int, Statistic]]:
-    """Yield metric, stratum, n, and the metric as a function of the readings that are drawn."""
+    """Yield metric, stratum, n, and a function of the drawn readings that gives the metric."""
     threshold = _threshold(group, false_per_scan)
     missed = [np.array(one.lesions, float) < threshold for one in group]
-    before = [at_full[one.scan] for one in group]
+    found_before = [found_at_full_dose[one.scan] for one in group]
     every = [np.ones(len(m), bool) for m in missed]
 
     def share(of: Sequence[NDArray[np.bool_]], among: Sequence[NDArray[np.bool_]]) -> Statistic:
@@ -110,7 +115,7 @@ def _measured(
         return froc(lesions, [group[n].false for n in drawn]).area(false_per_scan)
 
     false, invented = (
-        rate([sum(score >= usual for score in getattr(one, name)) for one in group])
+        rate([sum(score >= full_threshold for score in getattr(one, name)) for one in group])
         for name in ("false", "invented")
     )
     scans = len(group)
@@ -122,18 +127,18 @@ def _measured(
             for one in group
         ]
         yield "miss_rate", f"{size}, {contrast}", _count(here), share(missed, here)
-    yield "lost_rate", ALL, _count(before), share(missed, before)
-    not_before = [~b for b in before]
+    yield "lost_rate", ALL, _count(found_before), share(missed, found_before)
+    not_before = [~b for b in found_before]
     yield "gained_rate", ALL, _count(not_before), share([~m for m in missed], not_before)
     yield "false_foci", ALL, scans, false
     yield "invented_foci", ALL, scans, invented
-    seen = _observed(group)
-    if seen is not None:
-        yield "hotelling_auc", ALL, _count(every), seen
+    observer_auc = _observer_auc(group)
+    if observer_auc is not None:
+        yield "hotelling_auc", ALL, _count(every), observer_auc
 
 
-def _observed(group: Sequence[Reading]) -> Statistic | None:
-    """Return the observer's AUC; None where the patients are too few to learn from."""
+def _observer_auc(group: Sequence[Reading]) -> Statistic | None:
+    """Return the AUC of a Hotelling observer; None for too few patients to train it."""
     patients = [one.patient for one in group for _ in one.present]
     if not patients:
         return None
@@ -156,9 +161,10 @@ def _observed(group: Sequence[Reading]) -> Statistic | None:
 
 
 def _threshold(group: Sequence[Reading], false_per_scan: float) -> float:
-    """Return the lowest threshold with so many false foci per scan at most.
+    """Return the lowest threshold with at most so many false foci per scan.
 
-    It lies just above the first focus too many, and is the detector's own where there are fewer.
+    It is just above the score of the first focus too many; the detector's own threshold if there
+    are fewer.
     """
     false = np.sort(np.concatenate([np.array(one.false) for one in group]))[::-1]
     allowed = int(false_per_scan * len(group))
