@@ -62,7 +62,7 @@ def test_entries_of_a_folder_are_scans_and_other_files_are_not(scans: Path) -> N
     found = find_scans(scans)
     assert [one.name for one in found] == ["scan 001", "scan 002", "scan 003"]
     assert [one.labels is not None for one in found] == [False, False, True]
-    with pytest.raises(InputRefused, match="holds no scan"):
+    with pytest.raises(InputRefused, match="has no scans"):
         find_scans(_empty(scans))
 
 

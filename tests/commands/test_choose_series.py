@@ -76,6 +76,6 @@ def test_train_says_what_its_command_line_has(
     code = cli.run(["train", "flow3d", "--data", str(tmp_path / "data"), "-o", out, "--quiet"])
     said = capsys.readouterr().err
     assert code == 3
-    assert "leave one there, and move the others away" in said
+    assert "keep one, and move the others to another folder" in said
     assert "series`" not in said
     assert "--series" not in said

@@ -259,7 +259,7 @@ def test_foci_are_measured_and_said_to_be_found(
     assert (first["name"], first["kind"]) == ("focus 1", "focus")
     assert np.linalg.norm(np.array(first["centre_mm"]) - (-10, 10, 540)) < 4
     assert "foci were not calibrated" in first["figures"][0]["no_interval"]
-    assert any("Foci were found in the denoised scan" in note for note in record["notes"])
+    assert any("Foci were detected in the denoised scan" in note for note in record["notes"])
     assert measured(run, "--lesions", "500") == 3
     assert "no focus of 500 SUV" in capsys.readouterr().err
     assert measured(run, "--lesions", "some") == 2

@@ -233,7 +233,7 @@ def test_a_refused_run_leaves_nothing_so_that_the_corrected_command_works(
     shutil.copy(data / "patient1" / "full.nii.gz", data / "patient1" / "low_drf20.nii.gz")
     train = ["train", "flow3d", "-o", str(run), "--data", str(data), "--config", str(config)]
     assert cli.run([*train, "--device", "cpu"]) == 3
-    assert "voxel by voxel the full-dose scan" in capsys.readouterr().err
+    assert "equals the full-dose scan voxel by voxel" in capsys.readouterr().err
     assert not run.exists()
     shutil.rmtree(data / "patient1")
     config = tmp_path / "recipe.toml"

@@ -153,7 +153,7 @@ def test_several_series_in_a_folder_are_refused_with_a_remedy_that_pairs_have(
     dicom(tmp_path / "a" / "low_drf20" / "another", noise=80)
     with pytest.raises(InputRefused) as refusal:
         check_pairs(find_pairs(tmp_path))
-    assert "holds 2 PET series: leave one there" in str(refusal.value)
+    assert "holds 2 PET series: keep one, and move" in str(refusal.value)
     assert "`series`" not in str(refusal.value)
 
 
@@ -211,10 +211,10 @@ def test_a_patient_without_a_scan_is_said(tmp_path: Path) -> None:
 
 
 def test_what_is_not_understood_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputRefused, match="it is empty; understood are"):
+    with pytest.raises(InputRefused, match="it is empty; supported are"):
         find_pairs(tmp_path)
     put(tmp_path / "ldct_17.nii", full_dose())
-    with pytest.raises(InputRefused, match=r"found ldct_17\.nii; understood are .* low_drfN"):
+    with pytest.raises(InputRefused, match=r"found ldct_17\.nii; supported are .* low_drfN"):
         find_pairs(tmp_path)
     with pytest.raises(InputRefused, match="not a folder"):
         find_pairs(tmp_path / "ldct_17.nii")
@@ -254,7 +254,7 @@ L = low_dose(F, 20, 0)
 @pytest.mark.parametrize(
     ("scans", "says"),
     [
-        ({"low_drf20": F}, "voxel by voxel the full-dose scan"),
+        ({"low_drf20": F}, "equals the full-dose scan voxel by voxel"),
         ({"low_drf20": L[:-1]}, "23 × 20 × 32 voxels, full dose 24 × 20 × 32"),
         ({"low_drf20": np.full_like(L, 0.7)}, "every voxel is 0.7"),
         ({"full": np.zeros_like(L)}, "every voxel is 0"),
@@ -365,7 +365,7 @@ def test_a_renamed_copy_is_found_in_another_form(tmp_path: Path) -> None:
     second = replace(second, full=copy)
     second.lows[20.0].unlink()
     put(second.lows[20.0], low_dose(full_dose(), seed=8))
-    with pytest.raises(InputRefused, match=r"b, full dose: .* same as a, full dose"):
+    with pytest.raises(InputRefused, match=r"b, full dose: equals a, full dose"):
         check_pairs([first, second])
 
 
@@ -381,7 +381,7 @@ def test_twenty_lines_are_enough(tmp_path: Path) -> None:
 def test_one_patient_is_no_data_set(tmp_path: Path) -> None:
     pair = patient(tmp_path / "a")
     assert "only patient" in check_pairs([pair])[0]
-    with pytest.raises(InputRefused, match="two are needed"):
+    with pytest.raises(InputRefused, match="give two or more"):
         split([pair], 0.2, 0)
     with pytest.raises(InputRefused, match="no pairs"):
         check_pairs([])

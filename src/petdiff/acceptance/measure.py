@@ -1,7 +1,7 @@
-"""Measure one scan of an acceptance test: each answer at each dose, against the scan itself.
+"""Measure one scan of an acceptance test.
 
-The full-dose scan is thinned to each dose; the thinned scan, the filter's and the model's answer to
-it are compared with the full-dose scan.
+The full-dose scan is thinned to each dose. The thinned scan, the filtered scan and the denoised
+scan are compared with the full-dose scan.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from petdiff.uncertainty.intervals import calibration_of
 FULL, THINNED, FILTER, MODEL = "full dose", "thinned", "filter", "model"
 LEVEL = 0.9
 _MAX_SPOTS, _MIN_SPOT_SUV = 10, 3.0
-_KEPT = (
+_METRICS = (
     "psnr_db", "ssim", "nrmse", "noise_level", "suv_mean_bias", "suv_max_bias", "suv_peak_bias",
     "cov_30mm_sphere", "audit_fabrications", "audit_omissions", "audit_false_alarms", "alarms",
 )  # fmt: skip
 
 
 class Figure(NamedTuple):
-    """One figure of one answer. drf: dose reduction factor, 1 at full dose."""
+    """One figure of one method. drf: dose reduction factor, 1 at full dose."""
 
     drf: float
     method: str
@@ -53,12 +53,12 @@ class Figure(NamedTuple):
 
 
 class ScanFigures(BaseModel):
-    """Hold what is kept of a scan; nothing of it names a patient.
+    """The stored figures of a scan, without patient data.
 
-    refused   why the scan took no part; "" where it did
-    warnings  what makes its figures doubtful
-    scanner   manufacturer and model, "" where not stated
-    voxels    digest of the scan's voxels, which tells whether two scans are the same one
+    refused   why the scan is excluded from the test; "" if it is not
+    warnings  reasons why its figures may be wrong
+    scanner   manufacturer and model; "" if unknown
+    voxels    digest of the scan's voxels, to recognise a scan that is given twice
     noise_at_10_mm  relative noise of the full-dose scan
     """
 
@@ -77,9 +77,9 @@ class ScanFigures(BaseModel):
 def measure_files(
     files: ScanFiles, plan: Plan, model: Model, before: Sequence[ScanFigures] = ()
 ) -> ScanFigures:
-    """Read and measure a scan; one that cannot take part is returned with the reason.
+    """Read and measure a scan; an excluded scan is returned with the reason in `refused`.
 
-    before  the scans that were measured before it, of which it must be none
+    before  the scans measured so far; a copy of one of them is excluded
     """
     try:
         image = read_in_suv(files.scan, units=plan.units, suv_factor=plan.suv_factor)
@@ -94,7 +94,7 @@ def measure_files(
 def measure_image(
     name: str, image: PETImage, plan: Plan, model: Model, *, labels: Path | None = None
 ) -> ScanFigures:
-    """Thin a scan to each dose of the plan, answer, and compare with the scan itself."""
+    """Thin a scan to each dose of the plan, filter and denoise it, and compare with the scan."""
     measured = MeasuredScan(image)
     spots = hot_spots(image)
     numbers = None if labels is None else read_labels(labels, image, resample=False)
@@ -106,14 +106,14 @@ def measure_image(
         low = measured.thinned(drf, seed=plan.seed + n).image
         filtered = _filtered(low, case, plan)
         start = time.perf_counter()
-        answer = _denoised(low, plan, drf, model)
+        denoised = _denoise(low, plan, drf, model)
         figures.append(Figure(drf, MODEL, "seconds", "all", time.perf_counter() - start))
         figures.append(Figure(drf, FILTER, "fwhm_mm", "all", filtered.strength))
-        answers = {THINNED: low.suv, FILTER: filtered.suv, MODEL: answer.suv}
-        for method, suv in answers.items():
+        images = {THINNED: low.suv, FILTER: filtered.suv, MODEL: denoised.suv}
+        for method, suv in images.items():
             figures += _figures(drf, method, measure_scan(case, suv))
-        figures += _coverage(case, low, answer, drf, calibration)
-        checks = [*audit_rows(compared, low, answer.suv, case), *alarm_rows(compared, low)]
+        figures += _coverage(case, low, denoised, drf, calibration)
+        checks = [*audit_rows(compared, low, denoised.suv, case), *alarm_rows(compared, low)]
         figures += _figures(drf, MODEL, checks)
     return ScanFigures(
         name=name,
@@ -128,16 +128,16 @@ def measure_image(
 
 
 def hot_spots(image: PETImage) -> list[Lesion]:
-    """Return balls about the most conspicuous foci of the full-dose scan, from SUV 3 up."""
+    """Return spheres around the foci of highest score in the full-dose scan, of SUV 3 or more."""
     foci = find_foci(image.suv, image.affine)
     hot = np.flatnonzero(foci.contrast_suv + foci.background_suv >= _MIN_SPOT_SUV)
     found: list[Lesion] = []
     for n in hot[: 2 * _MAX_SPOTS]:
         name = f"hot spot {len(found) + 1}"
-        place, radius_mm = foci.position_mm[n].tolist(), float(foci.radius_mm[n])
+        centre_mm, radius_mm = foci.position_mm[n].tolist(), float(foci.radius_mm[n])
         try:
-            found.append(sphere_lesion(name, place, radius_mm, image.shape, image.affine))
-        except InputRefused:  # outside the field by half or more
+            found.append(sphere_lesion(name, centre_mm, radius_mm, image.shape, image.affine))
+        except InputRefused:  # half of it or more is outside the field of view
             continue
         if len(found) == _MAX_SPOTS:
             break
@@ -145,7 +145,7 @@ def hot_spots(image: PETImage) -> list[Lesion]:
 
 
 def scanner_of(image: PETImage) -> str:
-    """Return manufacturer and model; "" where neither is stated."""
+    """Return manufacturer and model; "" if both are unknown."""
     words = [image.facts.get("manufacturer"), image.facts.get("scanner")]
     return " ".join(str(word) for word in words if word)
 
@@ -157,26 +157,26 @@ def _filtered(low: PETImage, case: Case, plan: Plan) -> Filtered:
     return Filtered(suv, plan.filter_fwhm_mm)
 
 
-def _denoised(low: PETImage, plan: Plan, drf: float, model: Model) -> PETImage:
-    told = drf if model.method.accepts_dose else None
-    return denoise(low, model, drf=told, seed=plan.seed, device=plan.device).image
+def _denoise(low: PETImage, plan: Plan, drf: float, model: Model) -> PETImage:
+    known_drf = drf if model.method.accepts_dose else None
+    return denoise(low, model, drf=known_drf, seed=plan.seed, device=plan.device).image
 
 
 def _figures(drf: float, method: str, rows: Sequence[Row]) -> Iterator[Figure]:
     for row in rows:
-        if row.metric in _KEPT and row.value is not None:
+        if row.metric in _METRICS and row.value is not None:
             yield Figure(drf, method, row.metric, row.region, row.value)
 
 
 def _coverage(
-    case: Case, low: PETImage, answer: PETImage, drf: float, calibration: Calibration | None
+    case: Case, low: PETImage, denoised: PETImage, drf: float, calibration: Calibration | None
 ) -> Iterator[Figure]:
-    """Yield how often the intervals of voxels hold; nothing where the model has none here."""
+    """Yield the coverage of the intervals of voxels; nothing if the model has none."""
     if calibration is None:
         return
     found = calibration.voxel_intervals(
         low.suv,
-        answer.suv,
+        denoised.suv,
         spacing_mm=case.spacing_mm,
         facts={"drf": f"{drf:g}"},
         level=LEVEL,
@@ -185,8 +185,8 @@ def _coverage(
         return
     lower, upper = (side[case.body] for side in found)
     reference = case.reference[case.body]
-    held = float(((lower <= reference) & (reference <= upper)).mean())
-    yield Figure(drf, MODEL, "within_interval", "body", held)
+    covered = float(((lower <= reference) & (reference <= upper)).mean())
+    yield Figure(drf, MODEL, "within_interval", "body", covered)
 
 
 def _calibration(model: Model) -> Calibration | None:
@@ -197,7 +197,7 @@ def _calibration(model: Model) -> Calibration | None:
 
 
 def _without_names(reason: str, scan: Path) -> str:
-    """Return a reason without the paths and names that may be a patient's."""
+    """Return a reason without paths and file names, which may contain a patient's name."""
     for part in (str(scan.resolve()), str(scan), scan.name):
         reason = reason.replace(part, "it")
     return reason

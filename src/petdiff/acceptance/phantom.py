@@ -19,11 +19,11 @@ EARL_VERSION = 2
 
 
 class PhantomRow(BaseModel):
-    """The phantom after one method at one dose.
+    """The figures of the phantom for one method at one dose.
 
-    recovery_mean, recovery_max  of each sphere, from 37 to 10 mm, over the activity that the
-                   largest sphere shows at full dose
-    earl_passed    of the 12 recoveries, how many lie within the EARL 2 bands
+    recovery_mean, recovery_max  of each sphere, from 37 to 10 mm, relative to the activity in the
+                   largest sphere at full dose
+    earl_passed    number of the 12 recoveries within the EARL 2 limits
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,33 +36,33 @@ class PhantomRow(BaseModel):
 
 
 def measure_phantom_scan(image: PETImage, plan: Plan, model: Model) -> list[PhantomRow]:
-    """Measure the phantom at full dose, and every answer at every dose of the plan.
+    """Measure the phantom at full dose, and for every method at every dose of the plan.
 
-    Raises InputRefused where the phantom's spheres are not found in the full-dose scan. An answer
-    in which they are not found has no row.
+    Raises InputRefused if the phantom's spheres are not found in the full-dose scan. An image in
+    which they are not found has no row.
     """
     measured = MeasuredScan(image)
     full = measure_phantom(image.values, image.spacing_mm)
     rows = _rows(1.0, FULL, image, full.sphere_activity)
     body = body_mask(image.values, image.spacing_mm)
-    told = model.method.accepts_dose
+    accepts_dose = model.method.accepts_dose
     for n, drf in enumerate(plan.doses):
         low = measured.thinned(drf, seed=plan.seed + n).image
         if plan.filter_fwhm_mm is None:
             suv = best_gaussian(low.values, image.values, image.spacing_mm, body).suv
         else:
             suv = gaussian(low.values, image.spacing_mm, plan.filter_fwhm_mm)
-        answer = denoise(
-            low, model, drf=drf if told else None, seed=plan.seed, device=plan.device
+        denoised = denoise(
+            low, model, drf=drf if accepts_dose else None, seed=plan.seed, device=plan.device
         ).image
-        answers = {THINNED: low, FILTER: image.with_values(suv), MODEL: answer}
-        for name, scan in answers.items():
+        images = {THINNED: low, FILTER: image.with_values(suv), MODEL: denoised}
+        for name, scan in images.items():
             rows += _rows(drf, name, scan, full.sphere_activity)
     return rows
 
 
 def _rows(drf: float, method: str, scan: PETImage, activity: float) -> list[PhantomRow]:
-    """Return the row of an answer; none where its spheres are not found."""
+    """Return the row of an image; no row if its spheres are not found."""
     try:
         found = measure_phantom(scan.values, scan.spacing_mm, sphere_activity=activity)
     except InputRefused:

@@ -1,4 +1,4 @@
-"""Describe an acceptance test: its scans, its doses, the model, and the filter to compare with."""
+"""The plan of an acceptance test: scans, doses, model, and the filter for comparison."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Plan:
              patients as `petdiff simulate` writes them
     doses    dose reduction factors
     model    a shipped model's name or a file
-    filter_fwhm_mm  of the Gaussian to beat; None: for each scan the best one
+    filter_fwhm_mm  FWHM of the Gaussian filter for comparison; None: the best one for each scan
     phantom  a scan of the NEMA image quality phantom
     """
 
@@ -39,9 +39,9 @@ class Plan:
 
     def __post_init__(self) -> None:
         if not self.doses or min(self.doses) <= 1:
-            raise UsageError("`doses`: give shares of the full dose that are below 1, as 1/4")
+            raise UsageError("`doses`: give fractions of the full dose below 1, as 1/4")
         if len(set(self.doses)) < len(self.doses):
-            raise UsageError("`doses`: one share is there twice")
+            raise UsageError("`doses`: one fraction is given twice")
         if self.filter_fwhm_mm is not None and not 0 < self.filter_fwhm_mm <= 20:
             raise UsageError(f"`filter_fwhm_mm` {self.filter_fwhm_mm:g}: give 0 to 20 mm")
 
@@ -50,8 +50,8 @@ class Plan:
 class ScanFiles:
     """The files of a scan.
 
-    number  from 1, in the order of the files' names: what reports call the scan
-    labels  a label volume on its grid, with names beside it
+    number  from 1, in the order of the files' names; the name of the scan in reports
+    labels  a label volume on its grid, with a .json of names
     """
 
     number: int
@@ -64,18 +64,18 @@ class ScanFiles:
 
 
 def find_scans(folder: Path) -> list[ScanFiles]:
-    """Return the scans of a folder, one an entry. Raises InputRefused where there is none."""
+    """Return the scans of a folder, one per entry. Raises InputRefused if there are none."""
     folder = existing(folder)
     if not folder.is_dir():
-        raise InputRefused(f"{folder} is one file: give a folder that holds a scan per patient")
+        raise InputRefused(f"{folder} is a file: give a folder with one scan per patient")
     entries = sorted(entry for entry in folder.iterdir() if _may_be_scan(entry))
     if not entries:
-        raise InputRefused(f"{folder} holds no scan: give a folder with an entry per patient")
+        raise InputRefused(f"{folder} has no scans: give a folder with one entry per patient")
     return [_files(number, entry) for number, entry in enumerate(entries, start=1)]
 
 
 def identity(plan: Plan, files: list[ScanFiles], weights_sha256: str) -> Mapping[str, object]:
-    """Return what the figures depend on, JSON-able, without a name of a patient or a folder."""
+    """Return what the figures depend on, as JSON without names of patients and folders."""
     digest = hashlib.sha256()
     for one in files:
         size = sum(f.stat().st_size for f in _parts(one.scan))

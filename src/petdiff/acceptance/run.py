@@ -1,4 +1,4 @@
-"""An acceptance test from its scans to its verdicts: resumable, one file of figures a scan."""
+"""Run an acceptance test. Each scan has a file of figures, so that a stopped run can resume."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class _PhantomRows(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Acceptance:
-    """An acceptance test that is done.
+    """The result of an acceptance test.
 
     model     its name; sha256: of its weights
-    scans     all of them; those with `refused` took no part
-    verdicts  one a dose
-    phantom   a row per dose and answer; empty without a phantom
-    warnings  what makes the verdicts doubtful, in sentences
+    scans     all scans; those with `refused` are excluded
+    verdicts  one per dose
+    phantom   one row per dose and method; empty without a phantom
+    warnings  reasons why the verdicts may be wrong, as sentences
     """
 
     plan: Plan
@@ -50,19 +50,19 @@ class Acceptance:
 
     @property
     def taken(self) -> list[ScanFigures]:
-        """The scans that took part."""
+        """The scans that are not excluded."""
         return [scan for scan in self.scans if not scan.refused]
 
 
 def accept(plan: Plan, output: str | Path, *, progress: Progress | None = None) -> Acceptance:
     """Test a model on full-dose scans of one scanner, thinned to lower doses.
 
-    output    folder of the results. What a stopped run has measured is kept there, and the same
-              call goes on from it
-    progress  what is printed; None: nothing
+    output    folder of the results. It keeps the figures of a stopped run, and the same call
+              resumes
+    progress  prints messages; None: none are printed
 
-    Raises UsageError for a folder that is another run's, InputRefused where no scan can take part
-    and where the scans come from several scanners.
+    Raises UsageError for the folder of another run, InputRefused if all scans are excluded or the
+    scans come from several scanners.
     """
     progress = progress or Progress(quiet=True)
     folder = Path(output)
@@ -93,7 +93,7 @@ def accept(plan: Plan, output: str | Path, *, progress: Progress | None = None) 
 def _begin(folder: Path, now: dict[str, object]) -> None:
     path = folder / IDENTITY
     if not path.exists() and folder.exists() and not (folder.is_dir() and is_empty(folder)):
-        raise UsageError(f"{folder} exists and is no acceptance test's: name another, or remove it")
+        raise UsageError(f"{folder} exists and has no acceptance test: name another, or remove it")
     begin_or_resume(path, now)
     (folder / ROWS).mkdir(exist_ok=True)
     remove_unfinished(folder / ROWS)
@@ -107,7 +107,7 @@ def _scan(
     before: Sequence[ScanFigures],
     progress: Progress,
 ) -> ScanFigures:
-    """Return a scan's figures: those that are kept, or measured now."""
+    """Return the stored figures of a scan; without them, measure and store them."""
     file = rows / f"{files.number:03d}.json"
     if file.exists():
         try:
@@ -135,7 +135,7 @@ def _phantom(path: Path, plan: Plan, model: Model, rows: Path) -> tuple[PhantomR
 
 
 def _warnings(scans: Sequence[ScanFigures]) -> list[str]:
-    """Return what makes the verdicts doubtful: a line per kind and scan."""
+    """Return reasons why the verdicts may be wrong: one line per reason and scan."""
     taken = [scan for scan in scans if not scan.refused]
     found = [f"{scan.name} takes no part: {scan.refused}" for scan in scans if scan.refused]
     found += [f"{scan.name}: {warning}" for scan in taken for warning in scan.warnings]
@@ -147,5 +147,5 @@ def _warnings(scans: Sequence[ScanFigures]) -> list[str]:
             "only"
         )
     if not any(scan.scanner for scan in taken):
-        found.append("no scan names its scanner: whether all are of one was not checked")
+        found.append("no scan names its scanner: it is not checked that all are from one scanner")
     return found

@@ -1,4 +1,4 @@
-"""Whether a scan may take part in an acceptance test, and what makes it doubtful."""
+"""Check whether a scan is suitable for an acceptance test."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _CIRCLE_MM, _CIRCLE_WITHIN_MM = 57.2, 4.0
 # Relative noise at 10 mm: simulated full-dose scans of five scanners have 0.02 to 0.09, at 1/4 of
 # the dose twice that; six real ones of a Discovery ST have 0.05 to 0.08.
 _NOISY = 0.12
-_UNLIKE_OTHERS = 2.0  # times the median: about a quarter of the others' dose; or its reciprocal
+_MAX_NOISE_RATIO = 2.0  # to the median noise, or its reciprocal: 2 is about 1/4 of the dose
 
 
 def refuse_unsuitable(image: PETImage) -> None:
-    """Raise InputRefused, with the reason, for a scan that is no patient's full-dose scan."""
+    """Raise InputRefused with the reason for a scan that is not a patient's full-dose scan."""
     kinds = image.facts.get("image_type") or ()
     for kind in ("DENOISED", "SIMULATED"):
         if kind in kinds:
@@ -29,11 +29,11 @@ def refuse_unsuitable(image: PETImage) -> None:
     if image.facts.get("format") == "dicom" and "ATTN" not in image.facts.get("corrections", ()):
         raise InputRefused("it is not corrected for attenuation: give the corrected series")
     if is_phantom(image.values, image.spacing_mm):
-        raise InputRefused("it is a NEMA phantom and no patient: give it as `phantom`")
+        raise InputRefused("it is a NEMA phantom, not a patient: give it as `phantom`")
 
 
 def is_phantom(volume: Volume, spacing_mm: Spacing) -> bool:
-    """Say whether six hot spheres lie on the circle of the NEMA image quality phantom."""
+    """Return whether six hot spheres are on the circle of the NEMA image quality phantom."""
     try:
         centres = np.array(find_spheres(volume, spacing_mm))[:, :2] * spacing_mm[:2]
     except InputRefused:
@@ -46,31 +46,31 @@ def is_phantom(volume: Volume, spacing_mm: Spacing) -> bool:
 
 
 def noise_warnings(noise: dict[str, float]) -> dict[str, str]:
-    """Return, by scan, why its dose seems to be no full one, or its noise not its own.
+    """Return, by scan, why it seems not to be a full-dose scan, or to be filtered.
 
     noise  relative noise at 10 mm, by scan
     """
     found = {}
-    middle = float(np.median(list(noise.values()))) if noise else 0.0
+    median = float(np.median(list(noise.values()))) if noise else 0.0
     for name, value in noise.items():
         if value > _NOISY:
             found[name] = "noisier than full-dose scans are: it seems to be of a low dose itself"
-        elif value > _UNLIKE_OTHERS * middle:
-            share = (middle / value) ** 2
+        elif value > _MAX_NOISE_RATIO * median:
+            share = (median / value) ** 2
             found[name] = f"as noisy as {share:.0%} of the other scans' dose"
-        elif value < middle / _UNLIKE_OTHERS:
+        elif value < median / _MAX_NOISE_RATIO:
             found[name] = "less than half as noisy as the other scans: it seems to be filtered"
     return found
 
 
 def require_one_scanner(scanners: dict[str, str]) -> None:
-    """Raise InputRefused where scans come from several scanners.
+    """Raise InputRefused if the scans come from several scanners.
 
-    scanners  name of the scanner by scan, "" where it is not stated
+    scanners  name of the scanner by scan; "" if unknown
     """
     names = sorted({name for name in scanners.values() if name})
     if len(names) > 1:
         raise InputRefused(
-            f"the scans come from {len(names)} scanners ({', '.join(names)}), and an acceptance "
-            "test is of one: give a folder for each"
+            f"the scans come from {len(names)} scanners ({', '.join(names)}), but an acceptance "
+            "test is for one: give one folder per scanner"
         )

@@ -1,7 +1,7 @@
 """Conclude from an acceptance test, at each dose, whether the model is better than the filter.
 
-Patients are the sample. The verdict is on PSNR against the full-dose scan, with Student's interval
-of the mean difference over patients. Other figures are shown beside it and judge nothing.
+The patients are the sample. The verdict is based on PSNR against the full-dose scan: on Student's
+confidence interval of the mean difference over patients. Other figures are shown only.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Verdict(BaseModel):
     """The verdict at one dose.
 
     psnr_db     PSNR, higher is better
-    peak_error  absolute error of SUVpeak of hot spots, lower is better; a share
-    wins        patients on whom the model has the higher PSNR
+    peak_error  relative absolute error of SUVpeak of hot spots, lower is better
+    wins        number of patients for whom the model has the higher PSNR
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,7 +45,7 @@ class Verdict(BaseModel):
 
 
 def judge(scans: Sequence[ScanFigures], drf: float) -> Verdict:
-    """Judge one dose over the scans that took part."""
+    """Return the verdict at one dose over the scans that are not excluded."""
     gains = _differences(scans, drf, _psnr)
     psnr = _difference(gains)
     judgement: Judgement = "no verdict"
@@ -61,13 +61,13 @@ def judge(scans: Sequence[ScanFigures], drf: float) -> Verdict:
 
 
 def mean_of(scan: ScanFigures, drf: float, method: str, metric: str) -> float | None:
-    """Return a scan's figure, the mean over its regions; None where it has none."""
+    """Return a scan's figure as mean over its regions; None if it has none."""
     values = values_of(scan, drf, method, metric)
     return float(np.mean(values)) if values else None
 
 
 def values_of(scan: ScanFigures, drf: float, method: str, metric: str) -> list[float]:
-    """Return a scan's figures of one metric, one a region."""
+    """Return a scan's figures of one metric, one per region."""
     return [
         figure.value
         for figure in scan.figures

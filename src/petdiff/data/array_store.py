@@ -1,7 +1,8 @@
-"""Arrays on disk that many processes read at once: memory maps that appear whole or not at all.
+"""Store arrays on disk as memory maps that several processes can read.
 
-An entry is a folder with one `.npy` file an array and its facts in `entry.json`. It is written
-under a hidden name and renamed; of two processes that write the same entry, the first wins.
+An entry is a folder with one `.npy` file per array and `entry.json` with its facts. It is written
+under a hidden name and then renamed, so that an entry is always complete. If two processes write
+the same entry, the first one is kept.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ _FACTS = "entry.json"
 
 @dataclass(frozen=True)
 class Entry:
-    """Memory-mapped arrays by name, and JSON-able facts."""
+    """Memory-mapped arrays by name, and facts as JSON."""
 
-    arrays: dict[str, NDArray[Any]]  # the caller knows the types of what it stored
+    arrays: dict[str, NDArray[Any]]  # the caller knows their types
     facts: dict[str, Any]
 
 
@@ -38,7 +39,7 @@ class Store:
     folder: Path
 
     def put(self, name: str, arrays: Mapping[str, Array], facts: Mapping[str, object]) -> None:
-        """Write an entry, unless another process wrote it. PetdiffError where the disk is full."""
+        """Write an entry, if no other process has. Raises PetdiffError if the disk is full."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with whole_folder(self.folder / name, first_wins=True, flush=False) as unfinished:
             for key, array in arrays.items():
@@ -47,7 +48,7 @@ class Store:
             (unfinished / _FACTS).write_text(text, encoding="utf-8")
 
     def get(self, name: str) -> Entry | None:
-        """Return an entry; None where there is none (yet)."""
+        """Return an entry; None if it does not exist (yet)."""
         try:
             content = json.loads((self.folder / name / _FACTS).read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
@@ -66,7 +67,7 @@ class Store:
         return sorted(f.name for f in self.folder.iterdir() if not f.name.startswith("."))
 
     def drop(self, name: str) -> None:
-        """Remove an entry; maps of it that are open stay readable (not so on Windows)."""
+        """Remove an entry; its open memory maps stay readable (not on Windows)."""
         hidden = self.folder / f".{name}.dropped"
         try:
             (self.folder / name).rename(hidden)
@@ -75,7 +76,7 @@ class Store:
         shutil.rmtree(hidden, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove what killed processes left half-written."""
+        """Remove incomplete entries of killed processes."""
         if self.folder.is_dir():
-            for left in self.folder.glob(".*"):
-                shutil.rmtree(left, ignore_errors=True)
+            for incomplete in self.folder.glob(".*"):
+                shutil.rmtree(incomplete, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Checks of a pair of scans, made on a summary of each. No file is read here."""
+"""Check a pair of scans, from a summary of each. No file is read here."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from petdiff.volume.regions import (
     typical_uptake,
 )
 
-# Where all activity stays in the body and tissue weighs as water, the mean SUV of the body is 1 by
-# definition. Simulated torsos have 0.77 to 1.01 (four tracers on four scanners), the hottest and
-# the coldest sixth of one 3.0 and 0.34. Outside 0.3 to 3 lies a short scan, or a wrong weight or
-# dose; outside 0.1 to 10 lies no SUV: Bq/ml, say, or what was divided by 16 for the published net.
+# If all activity stays in the body and its density is 1 g/ml, the mean SUV of the body is 1 by
+# definition. Simulated torsos have 0.77 to 1.01 (four tracers on four scanners); the hottest sixth
+# of one has 3.0, the coldest 0.34. A mean outside 0.3 to 3 indicates a short scan or a wrong weight
+# or dose. A mean outside 0.1 to 10 is not SUV, but Bq/ml or SUV / 16 (of the published network).
 _USUAL_MEAN_SUV = (0.3, 3.0)
 _POSSIBLE_MEAN_SUV = (0.1, 10.0)
-# SUV needs no more than the calibration, which EARL holds to 10 % (Boellaard 2015, EJNMMI 42:328).
-# Simulated low-dose scans keep the activity to 2.2 % down to 1/100.
+# EARL limits errors of the calibration to 10 % (Boellaard 2015, EJNMMI 42:328). The activity of
+# simulated low-dose scans changes by at most 2.2 % down to 1/100.
 _USUAL_ACTIVITY_CHANGE = 0.1
 _POSSIBLE_ACTIVITY_CHANGE = 0.5
-# How alike the two are at 3 cm. Simulated pairs: 0.996 and more; mirrored: 0.73 to 0.92;
+# Correlation of the two scans at 3 cm. Simulated pairs: 0.996 and more; mirrored: 0.73 to 0.92;
 # turned upside down, or of two patients: 0.76 and less.
-_USUAL_LIKENESS = 0.95
-_POSSIBLE_LIKENESS = 0.8
-_CLIPPED_VOXELS = 50  # that hold the very maximum
+_USUAL_CORRELATION = 0.95
+_POSSIBLE_CORRELATION = 0.8
+_CLIPPED_VOXELS = 50  # number of voxels equal to the maximum
 
 _AIR_SHARE = 0.12  # of typical uptake, as for the body's mask
 _BLOCK_MM = 8.0
-_LIKENESS_SIGMA = 1.5  # blocks
-_NOISE_PLANES = 64  # in the middle of a scan: all of it would take longer than reading it
-_UNSCALED_WITHIN = 0.2
+_CORRELATION_SIGMA = 1.5  # blocks
+_NOISE_PLANES = 64  # in the middle of a scan: all planes would take longer than reading
+_UNSCALED_TOLERANCE = 0.2
 
 
 class Finding(NamedTuple):
-    """A finding in one line. The lower the rank, the worse; what is ODD may be right after all."""
+    """A finding in one line. Lower ranks are worse; ODD is only a warning."""
 
     rank: int
     line: str
@@ -57,13 +57,13 @@ UNREADABLE, TWICE, GRID, UNIT, SUV, ACTIVITY, UNLIKE, NOISE, ODD = range(9)
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """A scan reduced to what the checks need: some 10,000 numbers instead of its voxels.
+    """The properties of a scan that are checked: about 10,000 numbers instead of all voxels.
 
     corners     of the grid of voxel centres, mm [8, 3]
     means       of blocks of about 8 mm, in the scan's unit
     unit        of the scan, as text; in_suv: whether it is SUV
-    noise       of the middle planes on the scan's own grid: comparable within a pair only
-    at_highest  voxels that hold the highest value
+    noise       of the middle planes on the scan's grid: comparable only within a pair
+    at_highest  number of voxels with the highest value
     fingerprint  of all voxels' values (data.fingerprint)
     """
 
@@ -80,13 +80,13 @@ class Summary:
 
 
 def summarise(image: PETImage) -> Summary:
-    """Return the summary of a scan, in whatever unit it is."""
+    """Return the summary of a scan in any unit."""
     suv = image.values
     edges = block_edges(suv.shape, image.spacing_mm, _BLOCK_MM)
     first = max((suv.shape[2] - _NOISE_PLANES) // 2, 0)
-    # noise_level resamples to 1.65 mm. As if the voxels had that size, it takes them as they are.
+    # noise_level resamples to 1.65 mm; with this voxel size it does not resample.
     middle = suv[:, :, first : first + _NOISE_PLANES]
-    if not image.in_suv:  # noise_level takes SUV, of which a body has about 1
+    if not image.in_suv:  # noise_level expects SUV, with a mean of about 1
         middle = middle * np.float32(1 / (typical_uptake(suv) or 1.0))
     noise = noise_level(middle, (NOISE_VOXEL_MM,) * 3)
     return Summary(
@@ -104,9 +104,9 @@ def summarise(image: PETImage) -> Summary:
 
 
 def check_scan(name: str, scan: Summary, *, needs_suv: bool) -> Iterator[Finding]:
-    """Yield what keeps a scan from being that of a person, and its SUV from being SUV.
+    """Yield signs that a scan is empty or clipped, or that its SUV is wrong.
 
-    needs_suv  whether a wrong SUV spoils the training; without it that is only a warning
+    needs_suv  the method needs SUV; else a wrong SUV is only a warning
     """
     if scan.lowest == scan.highest:
         yield Finding(SUV, f"{name}: every voxel is {scan.highest:g}: an empty scan")
@@ -122,7 +122,7 @@ def check_scan(name: str, scan: Summary, *, needs_suv: bool) -> Iterator[Finding
 
 
 def _check_mean(name: str, scan: Summary, impossible: int) -> Iterator[Finding]:
-    """Yield a finding where the mean SUV of the body is unusual, or of this rank, impossible."""
+    """Yield a finding if the mean SUV of the body is unusual; if impossible, of this rank."""
     mean = _mean(scan.means, _body(scan.means))
     low, high = _POSSIBLE_MEAN_SUV
     if not low <= mean <= high:
@@ -139,9 +139,9 @@ def _check_mean(name: str, scan: Summary, impossible: int) -> Iterator[Finding]:
 def check_pair(
     name: str, low: Summary, full: Summary, factor: float | None, tolerance_mm: float
 ) -> Iterator[Finding]:
-    """Yield what keeps two scans from being a pair: of one patient, the low-dose one noisier."""
+    """Yield signs that two scans are not a low-dose and a full-dose scan of one patient."""
     if low.fingerprint == full.fingerprint:
-        yield Finding(TWICE, f"{name}: voxel by voxel the full-dose scan: nothing to learn")
+        yield Finding(TWICE, f"{name}: equals the full-dose scan voxel by voxel")
         return
     if low.unit != full.unit:
         yield Finding(UNIT, f"{name}: in {low.unit}, full dose in {full.unit}")
@@ -157,15 +157,15 @@ def check_pair(
         return
     body = _body(full.means)
     if not body.any():
-        return  # which check_scan reports
+        return  # check_scan reports this
     yield from _check_activity(name, low, full, body, factor)
-    likeness = _likeness(low.means, full.means, body)
-    if likeness < _USUAL_LIKENESS:
-        rank = UNLIKE if likeness < _POSSIBLE_LIKENESS else ODD
+    correlation = _correlation(low.means, full.means, body)
+    if correlation < _USUAL_CORRELATION:
+        rank = UNLIKE if correlation < _POSSIBLE_CORRELATION else ODD
         yield Finding(
             rank,
-            f"{name}: correlates with full dose by {likeness:.2f} at 3 cm, where pairs reach 0.99: "
-            "another patient, turned, mirrored, or moved between the scans?",
+            f"{name}: correlates with full dose by {correlation:.2f} at 3 cm, where pairs reach "
+            "0.99: another patient, turned, mirrored, or moved between the scans?",
         )
     if low.noise is not None and full.noise is not None and low.noise <= full.noise:
         yield Finding(
@@ -176,7 +176,7 @@ def check_pair(
 
 
 def check_order(patient: str, noises: Mapping[float, float]) -> Iterator[Finding]:
-    """Yield a finding where noise, by dose reduction factor, does not rise as the dose falls."""
+    """Yield a finding if noise (by dose reduction factor) does not rise as the dose falls."""
     ordered = [noises[factor] for factor in sorted(noises)]
     if ordered != sorted(ordered):
         levels = ", ".join(f"{dose_text(f)} {noises[f]:.4f}" for f in sorted(noises))
@@ -191,7 +191,7 @@ def _check_activity(
     if abs(ratio - 1) <= _USUAL_ACTIVITY_CHANGE:
         return
     rank = ACTIVITY if abs(ratio - 1) > _POSSIBLE_ACTIVITY_CHANGE else ODD
-    unscaled = factor is not None and factor > 1 and abs(ratio * factor - 1) < _UNSCALED_WITHIN
+    unscaled = factor is not None and factor > 1 and abs(ratio * factor - 1) < _UNSCALED_TOLERANCE
     why = (
         f"as if it were not scaled up to full dose: multiply it by {factor:g}"
         if unscaled
@@ -208,13 +208,13 @@ def _mean(means: Blocks, where: NDArray[np.bool_]) -> float:
     return float(means[where].mean()) if where.any() else 0.0
 
 
-def _likeness(low: Blocks, full: Blocks, body: NDArray[np.bool_]) -> float:
-    """Return how well two scans correlate over the body: square roots of activity at about 3 cm.
+def _correlation(low: Blocks, full: Blocks, body: NDArray[np.bool_]) -> float:
+    """Return the correlation over the body of the square roots of two scans, blurred to 3 cm.
 
-    1 where both are uniform.
+    1 if both are uniform.
     """
     first, second = (
-        np.sqrt(np.maximum(gaussian_filter(means, _LIKENESS_SIGMA), 0))[body]
+        np.sqrt(np.maximum(gaussian_filter(means, _CORRELATION_SIGMA), 0))[body]
         for means in (low, full)
     )
     if first.std() == 0 or second.std() == 0:
@@ -226,8 +226,8 @@ def _why(scan: Summary, mean: float) -> str:
     if scan.highest <= 1 and 0.1 <= 16 * mean <= 10:
         return "and nothing exceeds 1: divided by 16? Give `suv_factor` 16"
     if mean > 100:
-        return "which is no SUV: Bq/ml?"
-    return "which is no SUV: a wrong unit, weight or dose?"
+        return "which is not SUV: Bq/ml?"
+    return "which is not SUV: a wrong unit, weight or dose?"
 
 
 def _times(shape: tuple[int, ...]) -> str:

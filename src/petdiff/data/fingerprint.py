@@ -1,6 +1,6 @@
-"""Recognises a scan by its voxels, so that a model can tell which scans it was trained on.
+"""Fingerprints of scans, which show whether a model was trained on a scan.
 
-A fingerprint names nobody and cannot be turned back into the scan.
+A fingerprint is a hash of the voxel values. It does not identify the patient.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _BLOCK = 16  # voxels: a line of the processor's cache
 def fingerprint(image: PETImage) -> str:
     """Return the SHA-256 of a scan's voxel values as hexadecimal digits.
 
-    The axes are turned to RAS first, so copies of a scan that differ in orientation or file format
-    have the same fingerprint wherever their values are the same float32 numbers.
+    The axes are turned to RAS first. Copies of a scan with another orientation or file format have
+    the same fingerprint if their values are the same float32 numbers.
     """
     values = to_ras(image.values, image.affine).volume
     digest = hashlib.sha256(np.array(values.shape, dtype="<i4").tobytes())
-    # In blocks, so that no second volume is held and memory is read as it lies.
+    # In blocks: needs no copy of the volume, and reads memory in order.
     for i in range(0, len(values), _BLOCK):
         planes = np.empty(values[i : i + _BLOCK].shape, dtype="<f4")
         for k in range(0, values.shape[2], _BLOCK):
@@ -35,7 +35,7 @@ def fingerprint(image: PETImage) -> str:
 
 
 def scan_fingerprint(scan: PETImage | PETFrames) -> str:
-    """Return the fingerprint of a scan; of one of frames, that of all its frames' fingerprints."""
+    """Return the fingerprint of a scan; for frames, the hash of the fingerprints of all frames."""
     if isinstance(scan, PETImage):
         return fingerprint(scan)
     frames = "".join(fingerprint(frame) for frame in scan)
@@ -46,6 +46,6 @@ def was_trained_on(full: PETImage, training_patients: Collection[str]) -> bool:
     """Return whether a patient is among those that a model was trained on.
 
     full               the patient's full-dose scan
-    training_patients  what the model's card lists as `training["patients"]`
+    training_patients  `training["patients"]` of the model's card
     """
     return bool(training_patients) and fingerprint(full) in training_patients

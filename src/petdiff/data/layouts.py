@@ -1,9 +1,9 @@
-"""Finds the user's own pairs: which files of a folder are one patient's full- and low-dose scans.
+"""Find the user's own pairs: the full-dose and low-dose scans of each patient in a folder.
 
-The end of a scan's name tells its dose: `full.nii.gz`, `low_drf20/`, `Full_dose`, `1-20 dose`,
+The end of a scan's name states its dose: `full.nii.gz`, `low_drf20/`, `Full_dose`, `1-20 dose`,
 `2.886 x 600 WB D20`, `DRF_20`, `normal` (the last five are folder names of the ultra-low-dose PET
-challenge). The folder that holds such scans is the patient. The published 3-D DDPM's .npz names no
-dose: it holds low and full dose in one array.
+challenge). The folder of such scans is the patient. The .npz files of the published 3-D DDPM do not
+state the dose: they have the low-dose and the full-dose scan in one array.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from petdiff.io.formats import ITK
 from petdiff.io.npz import holds_pair
 from petdiff.units import counted
 
-Drf = float | None  # dose reduction factor; None where no name states it
+Drf = float | None  # dose reduction factor; None if no name states it
 NOT_STATED = "not stated"
 
 _SUFFIXES = (".nii.gz", ".nii", ".npz", *ITK)
@@ -31,10 +31,10 @@ _LOW = re.compile(
 )
 _BARE = re.compile(
     r"1 (?P<part>\d+)"
-)  # `1-20` alone; behind other words it may be a patient's name
+)  # only `1-20` alone: after other words it may be a part of a patient's name
 _MAX_NAMED = 20  # patients, in one error
-_UNDERSTOOD = (
-    "understood are (a) a folder per patient with full.* and low_drfN.* (NIfTI, or DICOM folders); "
+_SUPPORTED_LAYOUTS = (
+    "supported are (a) a folder per patient with full.* and low_drfN.* (NIfTI, or DICOM folders); "
     "(b) a folder per patient with DICOM folders such as Full_dose or normal beside 1-20 dose, D20 "
     "or DRF_20; (c) SUBJECT.npz whose arr_0 is [2, i, j, k], low dose then full"
 )
@@ -48,12 +48,12 @@ class NoPairs(InputRefused):
 class PairFiles:
     """One patient's scans.
 
-    patient  names the patient, once in a data set: the folder below the data's own
+    patient  the patient's name, unique in a data set: the folder relative to the data set
     full     the full-dose scan
-    lows     the low-dose scans by dose reduction factor; None where no name states it
+    lows     the low-dose scans by dose reduction factor; None if no name states it
     units, suv_factor  of all scans, as in petdiff.read
 
-    A file that is `full` and among `lows` holds both, as the published .npz does.
+    A file that is `full` and also in `lows` has both scans, as the published .npz.
     """
 
     patient: str
@@ -65,7 +65,7 @@ class PairFiles:
 
 @dataclass(frozen=True)
 class _Scan:
-    """A scan whose name tells its dose; `before` is the part of the name in front of the dose."""
+    """A scan whose name states its dose; `before` is the part of the name before the dose."""
 
     path: Path
     folder: Path
@@ -86,25 +86,28 @@ def find_pairs(
             because a scan is missing. Without `notify` such a patient raises InputRefused.
     units, suv_factor  of all scans, as in petdiff.read
 
-    Files of other names (`truth.nii.gz`, `labels.nii.gz`) are passed over. Raises NoPairs where
-    nothing is understood, InputRefused where two scans of a patient name the same dose.
+    Files with other names (`truth.nii.gz`, `labels.nii.gz`) are ignored. Raises NoPairs if there
+    are no pairs, InputRefused if two scans of a patient have the same dose.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputRefused(f"{folder} is not a folder: give the one that holds the patients")
-    scans, pair_files = _look(folder, frozenset())
+    scans, pair_files = _search(folder, frozenset())
     patients = {**_patients(folder, scans), **_in_one_file(folder, pair_files)}
-    whole = {name: doses for name, doses in patients.items() if 1.0 in doses and len(doses) > 1}
-    lacking = _lacking(patients, whole)
-    if not whole:
-        raise NoPairs(f"{folder} holds no pairs: {_there(folder, lacking)}; {_UNDERSTOOD}")
-    if lacking and notify is None:
+    complete = {name: doses for name, doses in patients.items() if 1.0 in doses and len(doses) > 1}
+    incomplete = _incomplete(patients, complete)
+    if not complete:
+        raise NoPairs(
+            f"{folder} has no pairs: {_content(folder, incomplete)}; {_SUPPORTED_LAYOUTS}"
+        )
+    if incomplete and notify is None:
         raise InputRefused(
-            f"patients without a pair ({len(lacking)}): {_listed(lacking)}; complete or remove them"
+            f"patients without a pair ({len(incomplete)}): {_listed(incomplete)}; complete or "
+            "remove them"
         )
     if notify is not None:
-        notify(f"{folder}: {_recognised(whole, pair_files)}")
-        for line in lacking:
+        notify(f"{folder}: {_recognised(complete, pair_files)}")
+        for line in incomplete:
             notify(f"{line}: left out")
     return [
         PairFiles(
@@ -114,25 +117,25 @@ def find_pairs(
             units,
             suv_factor,
         )
-        for name, doses in sorted(whole.items())
+        for name, doses in sorted(complete.items())
     ]
 
 
-def _lacking(
-    patients: Mapping[str, dict[Drf, Path]], whole: Mapping[str, dict[Drf, Path]]
+def _incomplete(
+    patients: Mapping[str, dict[Drf, Path]], complete: Mapping[str, dict[Drf, Path]]
 ) -> list[str]:
-    """Return a line for each patient that is not whole: which scan is missing."""
+    """Return a line for each patient without a pair: which scan is missing."""
     return [
         f"{name} has no {'low' if 1.0 in doses else 'full'}-dose scan ({_names(doses)})"
         for name, doses in sorted(patients.items())
-        if name not in whole
+        if name not in complete
     ]
 
 
 def dose_in_name(name: str) -> tuple[str, float] | None:
-    """Return what stands before the dose in a scan's name, and the dose reduction factor.
+    """Return the part of a scan's name before the dose, and the dose reduction factor.
 
-    The factor is 1 for full dose. None where the name tells no dose.
+    The factor is 1 for full dose. None if the name states no dose.
     """
     words = re.sub(r"[\s_-]+", " ", name.lower()).strip()
     if found := _FULL.fullmatch(words):
@@ -145,18 +148,18 @@ def dose_in_name(name: str) -> tuple[str, float] | None:
     return None
 
 
-def _look(folder: Path, above: frozenset[Path]) -> tuple[list[_Scan], list[Path]]:
-    """Return the scans under a folder whose names tell a dose, and the files that hold a pair."""
+def _search(folder: Path, above: frozenset[Path]) -> tuple[list[_Scan], list[Path]]:
+    """Return the scans under a folder whose names state a dose, and files that have a pair."""
     scans: list[_Scan] = []
     pair_files: list[Path] = []
     above |= {folder.resolve()}
     for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):  # what file managers leave behind
+        if entry.name.startswith("."):  # hidden files of file managers
             continue
         if entry.is_dir():
-            if entry.resolve() in above:  # a link that leads back up
+            if entry.resolve() in above:  # a link to a folder above
                 continue
-            inner_scans, inner_pairs = _look(entry, above)
+            inner_scans, inner_pairs = _search(entry, above)
             dose = dose_in_name(entry.name)
             if dose is not None and not inner_scans and not inner_pairs:
                 # Folder names such as `2.886 x 150 WB D4` differ in more than the dose.
@@ -178,7 +181,7 @@ def _stem(path: Path) -> str | None:
 
 
 def _only_file(folder: Path) -> Path:
-    """Return the one image file in a folder named after a dose; the folder itself for DICOM."""
+    """Return the only image file in a folder named after a dose; for DICOM, the folder."""
     images = [entry for entry in sorted(folder.iterdir()) if _stem(entry)]
     return images[0] if len(images) == 1 else folder
 
@@ -186,7 +189,7 @@ def _only_file(folder: Path) -> Path:
 def _patients(root: Path, scans: Sequence[_Scan]) -> dict[str, dict[Drf, Path]]:
     """Sort scans by patient and factor.
 
-    A folder is a patient, or holds files named after several.
+    A folder has the scans of one patient, or files named after several patients.
     """
     by_folder: defaultdict[Path, list[_Scan]] = defaultdict(list)
     for scan in scans:
@@ -197,8 +200,10 @@ def _patients(root: Path, scans: Sequence[_Scan]) -> dict[str, dict[Drf, Path]]:
         by_name: defaultdict[str, list[_Scan]] = defaultdict(list)
         for scan in inside:
             by_name[scan.before].append(scan)
-        whole = all(len({s.factor == 1 for s in several}) == 2 for several in by_name.values())
-        if whole or len({s.factor for s in inside}) < len(inside):
+        all_are_pairs = all(
+            len({s.factor == 1 for s in several}) == 2 for several in by_name.values()
+        )
+        if all_are_pairs or len({s.factor for s in inside}) < len(inside):
             for before, several in by_name.items():
                 patient = f"{name}/{before}" if before else name
                 patients[patient] = _by_factor(patient, several)
@@ -222,7 +227,7 @@ def _by_factor(patient: str, scans: Sequence[_Scan]) -> dict[Drf, Path]:
 def _in_one_file(root: Path, files: Sequence[Path]) -> dict[str, dict[Drf, Path]]:
     """Sort files of the published layout by patient and factor.
 
-    The dose may stand in the file's name, or in that of a folder above it.
+    The dose may be in the file's name, or in that of a folder above it.
     """
     patients: dict[str, dict[Drf, Path]] = {}
     for file in files:
@@ -244,11 +249,11 @@ def _in_one_file(root: Path, files: Sequence[Path]) -> dict[str, dict[Drf, Path]
     return patients
 
 
-def _recognised(whole: dict[str, dict[Drf, Path]], pair_files: Sequence[Path]) -> str:
-    """Return one line: how many patients, in which layout, at which doses."""
+def _recognised(pairs: dict[str, dict[Drf, Path]], pair_files: Sequence[Path]) -> str:
+    """Return one line: number of patients by layout and by dose."""
     layouts: Counter[str] = Counter()
     doses: Counter[Drf] = Counter()
-    for files in whole.values():
+    for files in pairs.values():
         doses.update(factor for factor in files if factor != 1)
         full = files[1.0]
         if full in pair_files:
@@ -265,17 +270,17 @@ def _recognised(whole: dict[str, dict[Drf, Path]], pair_files: Sequence[Path]) -
 
 
 def dose_text(factor: Drf) -> str:
-    """Return a dose in words: 1/20 dose."""
+    """Return a dose as text: 1/20 dose."""
     return "dose not stated" if factor is None else f"1/{factor:g} dose"
 
 
 def dose_key(factor: Drf) -> str:
-    """Return a dose reduction factor as a key or a table's cell: 20."""
+    """Return a dose reduction factor as key or table cell: 20."""
     return NOT_STATED if factor is None else f"{factor:g}"
 
 
 def in_order(factors: Iterable[Drf]) -> list[Drf]:
-    """Return dose reduction factors from small to large, the one that is not stated first."""
+    """Return dose reduction factors in ascending order; None is first."""
     return sorted(factors, key=lambda factor: factor or 0.0)
 
 
@@ -288,9 +293,9 @@ def _listed(lines: Sequence[str]) -> str:
     return "; ".join(lines[:_MAX_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _there(folder: Path, lacking: Sequence[str]) -> str:
-    if lacking:
-        return _listed(lacking)
+def _content(folder: Path, incomplete: Sequence[str]) -> str:
+    if incomplete:
+        return _listed(incomplete)
     names = [f"{e.name}/" if e.is_dir() else e.name for e in _visible(folder)]
     return f"found {_listed(names)}" if names else "it is empty"
 

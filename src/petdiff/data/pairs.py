@@ -1,7 +1,7 @@
-"""The user's own pairs of scans: read, checked and split; one pair is in memory at a time.
+"""Read, check and split the user's own pairs of scans; one pair is in memory at a time.
 
-A network learns whatever it is given, so what is wrong with the data shows late, as a model that
-smooths lesions or shifts SUV. `check_pairs` looks at every scan once before that.
+Errors in training data show late, as a model that smooths lesions or shifts SUV. Therefore
+`check_pairs` checks every scan before the training.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ from petdiff.image import PETImage
 from petdiff.io import in_suv, read_static
 from petdiff.io.npz import FULL, read_npz
 from petdiff.io.stored_units import REMEDY
+from petdiff.units import counted
 
 
-class OfPatient(Protocol):
-    """Whatever is known to be of a patient."""
+class HasPatient(Protocol):
+    """A scan or pair with the name of its patient."""
 
     @property
     def patient(self) -> str: ...
 
 
-Of = TypeVar("Of", bound=OfPatient)
+Item = TypeVar("Item", bound=HasPatient)
 
 __all__ = ["PairFiles", "check_pairs", "find_pairs", "read_pair", "split"]
 
@@ -50,9 +51,9 @@ def read_pair(
 ) -> tuple[PETImage, PETImage]:
     """Read one patient's low-dose scan at a dose reduction factor, and the full-dose scan.
 
-    needs_suv  refuse scans that are in another unit
+    needs_suv  refuse scans in other units
 
-    Raises UsageError for a factor that the patient lacks, and what petdiff.read raises.
+    Raises UsageError for a factor that the patient does not have, and errors of petdiff.read.
     """
     if factor not in files.lows:
         doses = ", ".join(dose_text(f) for f in files.lows)
@@ -63,21 +64,23 @@ def read_pair(
     return low, full
 
 
-def split(scans: Sequence[Of], validation_share: float, seed: int) -> tuple[list[Of], list[Of]]:
-    """Split patients into training and validation, at least one of each; both in name order.
+def split(
+    scans: Sequence[Item], validation_share: float, seed: int
+) -> tuple[list[Item], list[Item]]:
+    """Split patients into training and validation, at least one in each; both in name order.
 
-    scans  pairs or full-dose scans; all of a patient go to one side
+    scans  pairs or full-dose scans; all scans of a patient are in one part
 
-    Each patient's rank follows from the seed and the name alone, so that one who joins later hardly
-    changes who validates. Raises InputRefused for fewer than two patients.
+    The order of patients for the choice is a hash of seed and name, so that a patient added later
+    hardly changes the validation patients. Raises InputRefused for fewer than two patients.
     """
     if not 0 < validation_share < 1:
         raise UsageError(f"the validation share is {validation_share}, not between 0 and 1")
     patients = {one.patient for one in scans}
     if len(patients) < 2:
         raise InputRefused(
-            f"{len(patients)} patient(s) cannot be split into training and validation: two are "
-            "needed"
+            f"{counted(len(patients), 'patient')} cannot be split into training and validation: "
+            "give two or more"
         )
     count = min(max(round(len(patients) * validation_share), 1), len(patients) - 1)
     ranked = sorted(
@@ -101,29 +104,28 @@ def check_pairs(
     needs_suv: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
-    """Look at every scan before training; returns warnings, a line each.
+    """Check every scan before training; returns warnings, one line each.
 
-    Give all patients, those for validation too: no scan may be there twice.
+    Give all patients, also those for validation: no scan may occur twice.
 
-    tolerance_mm  by which the voxels of a pair may lie apart
-    needs_suv     whether the method takes SUV alone; without it both scans of a pair may be in any
-                  unit, the same for both
+    tolerance_mm  allowed distance between the voxels of a pair
+    needs_suv     the method needs SUV; else both scans of a pair may be in any common unit
     progress      called with (patients done, patients in all)
 
-    Raises InputRefused with up to 20 lines, worst first, for what would spoil the training: a scan
-    that cannot be read or is there twice, lies on another grid than its partner, is no SUV, has
-    another amount of activity, shows something else, or is no noisier than at full dose.
+    Raises InputRefused with up to 20 lines, worst first, for scans that make training useless: a
+    scan that cannot be read, occurs twice, has another grid than its partner, is not SUV, has
+    another activity or another content, or has not more noise than at full dose.
     """
     if not pairs:
         raise InputRefused("there are no pairs to check")
     found: list[Finding] = []
-    seen: dict[str, str] = {}
+    known: dict[str, str] = {}
     for done, files in enumerate(pairs, 1):
-        found += _findings(files, tolerance_mm, seen, needs_suv)
+        found += _findings(files, tolerance_mm, known, needs_suv)
         if progress is not None:
             progress(done, len(pairs))
     if len(pairs) == 1:
-        line = f"{pairs[0].patient} is the only patient: none would be left to validate on"
+        line = f"{pairs[0].patient} is the only patient: there is none for validation"
         found.append(Finding(ODD, line))
     found.sort(key=lambda finding: finding.rank)
     fatal = [finding.line for finding in found if finding.rank < ODD]
@@ -139,12 +141,12 @@ def check_pairs(
 def _findings(
     files: PairFiles,
     tolerance_mm: float,
-    seen: dict[str, str],
+    known: dict[str, str],
     needs_suv: bool,
 ) -> Iterator[Finding]:
     """Yield all findings about one patient.
 
-    seen  names of the scans of the patients before, by fingerprint
+    known  names of the scans of the patients before, by fingerprint
     """
     scans: dict[Drf, Summary] = {}
     for factor in (1.0, *files.lows):
@@ -162,27 +164,27 @@ def _findings(
         yield from check_scan(name, scan, needs_suv=needs_suv)
         if factor != 1 and 1.0 in scans:
             yield from check_pair(name, scan, scans[1.0], factor, tolerance_mm)
-    yield from _repeated(files.patient, scans, seen)
+    yield from _repeated(files.patient, scans, known)
     noises = {f: scan.noise for f, scan in scans.items() if scan.noise and f is not None}
     yield from check_order(files.patient, noises)
 
 
-def _repeated(patient: str, scans: dict[Drf, Summary], seen: dict[str, str]) -> Iterator[Finding]:
-    """Yield scans that another patient has too, or that this one has at two low doses."""
+def _repeated(patient: str, scans: dict[Drf, Summary], known: dict[str, str]) -> Iterator[Finding]:
+    """Yield scans that another patient also has, or that this patient has at two low doses."""
     low_doses: dict[str, str] = {}
     for factor, scan in scans.items():
         dose = "full dose" if factor == 1 else dose_text(factor)
-        if other := seen.get(scan.fingerprint):
+        if other := known.get(scan.fingerprint):
             yield Finding(
                 TWICE,
-                f"{patient}, {dose}: voxel by voxel the same as {other}: remove one, or training "
-                "and validation may share it",
+                f"{patient}, {dose}: equals {other} voxel by voxel: remove one, because training "
+                "and validation may have the same scan",
             )
         if factor != 1 and (other := low_doses.setdefault(scan.fingerprint, dose)) != dose:
             yield Finding(TWICE, f"{patient}: {other} and {dose} are one scan, voxel by voxel")
     for factor, scan in scans.items():
         dose = "full dose" if factor == 1 else dose_text(factor)
-        seen.setdefault(scan.fingerprint, f"{patient}, {dose}")
+        known.setdefault(scan.fingerprint, f"{patient}, {dose}")
 
 
 def _read_low(files: PairFiles, factor: Drf) -> PETImage:
@@ -196,10 +198,10 @@ def _read_full(files: PairFiles) -> PETImage:
 
 
 def _read_only_series(path: Path, files: PairFiles) -> PETImage:
-    """Read a scan; InputRefused where its folder holds several, because none can be chosen here."""
+    """Read a scan. Raises InputRefused if its folder has several series."""
     try:
         return read_static(path, units=files.units, suv_factor=files.suv_factor)
     except SeveralSeriesRefused as several:
         raise InputRefused(
-            f"{several.found}: leave one there, and move the others away: {several.listing}"
+            f"{several.found}: keep one, and move the others to another folder: {several.listing}"
         ) from several

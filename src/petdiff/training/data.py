@@ -9,7 +9,7 @@ from typing import Literal
 
 from petdiff.data.full_dose import FullDoseScan, find_full_dose
 from petdiff.data.layouts import NoPairs
-from petdiff.data.pairs import Of, PairFiles, find_pairs, split
+from petdiff.data.pairs import Item, PairFiles, find_pairs, split
 from petdiff.errors import InputRefused, UsageError
 from petdiff.io import Units
 from petdiff.simulation.patient.tracers import get_tracer
@@ -107,8 +107,8 @@ def find_data(
 
 
 def split_patients(
-    where: Path | str, scans: Sequence[Of], recipe: Recipe
-) -> tuple[Sequence[Of], Sequence[Of]]:
+    where: Path | str, scans: Sequence[Item], recipe: Recipe
+) -> tuple[Sequence[Item], Sequence[Item]]:
     """Split scans into training and validation, with no patient in both.
 
     where  the folder of the scans, for the message
