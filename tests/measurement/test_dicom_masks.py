@@ -149,7 +149,7 @@ def test_contours_that_cannot_be_used_are_refused(scan: PETImage, tmp_path: Path
     ]
     for name, geometry, contours, reason in (
         ("tilted", "CLOSED_PLANAR", tilted, "not parallel"),
-        ("point", "POINT", outlines(scan, 9), "holds no region"),
+        ("point", "POINT", outlines(scan, 9), "has no regions"),
         ("far", "CLOSED_PLANAR", [one + 900 for one in outlines(scan, 9)], "far is empty"),
         ("tiny", "CLOSED_PLANAR", outlines(scan, 0.4), "smaller than a voxel"),
     ):

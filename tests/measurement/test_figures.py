@@ -93,7 +93,7 @@ def test_the_41_percent_volume_of_a_hot_ball_is_its_own(scan: PETImage) -> None:
     ("centre", "radius", "reason"),
     [
         ((-10, 10, 540), 1.0, "smaller than a voxel"),
-        ((900, 0, 0), 10, "lies in the scan's field of view"),
+        ((900, 0, 0), 10, "is in the scan's field of view"),
     ],
 )
 def test_impossible_balls_are_refused(

@@ -126,7 +126,7 @@ def test_scans_that_do_not_belong_together_are_refused(scan: PETImage, denoised:
         petdiff.measure(scan, raw, regions)
     with pytest.raises(InputRefused, match="no region"):
         petdiff.measure(scan, denoised, [])
-    with pytest.raises(UsageError, match="there are region"):
+    with pytest.raises(UsageError, match="known are region"):
         petdiff.measure(scan, denoised, regions).region("liver")
 
 

@@ -1,7 +1,7 @@
-"""Work shared out over processes and machines by Dask distributed (extra `cluster`).
+"""Distribute jobs to processes and machines with Dask distributed (extra `cluster`).
 
-One process per device; a process that is free takes the next piece. A process that dies costs the
-time of its piece, which another one takes over.
+There is one process per device; a free process takes the next job. If a process dies, another one
+repeats its job.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from petdiff import __version__
 from petdiff.cgroup import allowed_cores
 from petdiff.errors import InputRefused, PetdiffError, UsageError
+from petdiff.units import counted
 
 if TYPE_CHECKING:
     from distributed import Client, Future, SpecCluster
 
-_Piece = TypeVar("_Piece")
-_Found = TypeVar("_Found")
+_Job = TypeVar("_Job")
+_Value = TypeVar("_Value")
 _ERRORS: dict[int, type[PetdiffError]] = {1: PetdiffError, 2: UsageError, 3: InputRefused}
 _LOCAL = re.compile(r"local(?::([1-9]\d*))?")
 _WAIT_S = 180  # for the first worker
 _CONNECT_S = 20
-_HERE = "127.0.0.1"  # whoever reaches a scheduler can run code: only this machine does
+_HERE = "127.0.0.1"  # a scheduler runs any code that it receives: accept only this machine
 _CORES_EACH = 4
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-_one_at_a_time = threading.Lock()  # a worker may have several threads, and a device takes one piece
-# Scans take seconds: what Dask does 50 times per second costs more than it tells.
-_AT_REST = {
+_one_at_a_time = threading.Lock()  # a worker may have several threads, but one device
+# Jobs take seconds: Dask's default of 50 updates per second is not needed.
+_SLOW_UPDATES = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "5s",
@@ -45,40 +46,38 @@ Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class _Outcome(Generic[_Found]):
-    """Hold what a function returned, or its error as exit code and text for any process."""
+class _Outcome(Generic[_Value]):
+    """The value of a function, or its error as exit code and text (can be pickled)."""
 
-    value: _Found | None = None
+    value: _Value | None = None
     error: tuple[int, str] | None = None
 
 
 class Cluster:
-    """Processes that compute."""
+    """The processes of a cluster."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
 
     def finished(
-        self, function: Callable[[_Piece], _Found], pieces: Sequence[_Piece]
-    ) -> Iterator[tuple[_Piece, _Found | PetdiffError]]:
-        """Yield each piece with what the function made of it, as they end; errors are yielded, too.
+        self, function: Callable[[_Job], _Value], jobs: Sequence[_Job]
+    ) -> Iterator[tuple[_Job, _Value | PetdiffError]]:
+        """Yield each job with its result or error, as the jobs end.
 
-        function  of a module, so that other processes find it
+        function  a function of a module, so that it can be pickled
         """
         from distributed import as_completed
 
-        futures = {
-            self._client.submit(_call, function, piece, pure=False): piece for piece in pieces
-        }
+        futures = {self._client.submit(_call, function, job, pure=False): job for job in jobs}
         try:
             for future in as_completed(list(futures)):
                 yield futures[future], _result(future)
         finally:
-            self._client.cancel(list(futures))  # what has not begun, where the caller stops
+            self._client.cancel(list(futures))  # if the caller stops early
 
 
 def is_local(address: str) -> bool:
-    """Return whether the processes are started here, and end with the block of `connected`."""
+    """Return whether `connected` starts and ends the processes on this machine."""
     return _LOCAL.fullmatch(address) is not None
 
 
@@ -91,11 +90,11 @@ def connected(
     address  "local": this machine, one process per GPU, or per 4 cores without one; "local:N": N
              processes; else the address of a Dask scheduler, such as tcp://host:8786
     notify   called with a line that states the number of processes and the dashboard's address
-    device   where to compute, as it was asked for
+    device   the requested device
     shared   a folder that all processes must reach, such as that of the results
 
-    Raises UsageError where the extra is missing, where nothing answers at the address, or where a
-    process cannot reach the folder or has another petdiff.
+    Raises UsageError if the extra is missing, no scheduler answers at the address, or a process
+    cannot reach the folder or has another version of petdiff.
     """
     _require_distributed()
     from distributed import Client
@@ -113,13 +112,13 @@ def connected(
             _require_workers(client, address, shared)
             count = len(client.scheduler_info(n_workers=-1)["workers"])
             pages = "" if find_spec("bokeh") else " (pip install bokeh shows its pages)"
-            processes = f"{count} process{'es' * (count != 1)}"
+            processes = counted(count, "process", "processes")
             notify(f"cluster {processes} · dashboard {client.dashboard_link}{pages}")
             yield Cluster(client)
 
 
 def _require_distributed() -> None:
-    """Raise UsageError where the extra is not installed."""
+    """Raise UsageError if the extra is not installed."""
     if find_spec("distributed") is None:
         raise UsageError("`cluster` needs Dask: pip install 'petdiff[cluster]'")
 
@@ -131,7 +130,7 @@ def _nothing() -> Iterator[None]:
 
 @contextmanager
 def _started(count: str | None, device: str) -> Iterator[SpecCluster]:
-    """Start the processes on this machine, each of which sees one GPU, or a share of the cores."""
+    """Start processes on this machine; each has one GPU, or an equal part of the cores."""
     import dask
     from distributed import Nanny, Scheduler, SpecCluster
 
@@ -150,7 +149,7 @@ def _started(count: str | None, device: str) -> Iterator[SpecCluster]:
     }
     settings = {
         "distributed.nanny.pre-spawn-environ": dict.fromkeys(_THREADS, threads),
-        **_AT_REST,
+        **_SLOW_UPDATES,
     }
     scheduler = {
         "cls": Scheduler,
@@ -198,21 +197,21 @@ def _require_workers(client: Client, address: str, shared: Path | None) -> None:
         ) from problem
     for worker, (version, reaches) in facts.items():
         if version != __version__:
-            raise UsageError(f"{worker} has petdiff {version} and not {__version__}: install that")
+            raise UsageError(f"{worker} has petdiff {version}: install {__version__} there")
         if not reaches:
             raise UsageError(f"{worker} does not reach {shared}: name a folder that all share")
 
 
 def _facts(shared: str | None) -> tuple[str, bool]:
-    """Return what a process has: the version of petdiff, and whether it reaches a folder."""
+    """Return the version of petdiff of a process, and whether it reaches a folder."""
     return __version__, shared is None or Path(shared).is_dir()
 
 
-def _call(function: Callable[[_Piece], _Found], piece: _Piece) -> _Outcome[_Found]:
+def _call(function: Callable[[_Job], _Value], job: _Job) -> _Outcome[_Value]:
     """Compute in a process of the cluster."""
     with _one_at_a_time:
         try:
-            return _Outcome(function(piece))
+            return _Outcome(function(job))
         except PetdiffError as problem:
             return _Outcome(error=(problem.exit_code, str(problem)))
         except MemoryError:
@@ -221,16 +220,16 @@ def _call(function: Callable[[_Piece], _Found], piece: _Piece) -> _Outcome[_Foun
             return _Outcome(error=(1, f"{type(problem).__name__}: {problem}"))
 
 
-def _result(future: Future[_Outcome[_Found]]) -> _Found | PetdiffError:
+def _result(future: Future[_Outcome[_Value]]) -> _Value | PetdiffError:
     from distributed import KilledWorker
 
     try:
         outcome = future.result()
     except KilledWorker:
-        return PetdiffError("its process died several times, perhaps for want of memory")
+        return PetdiffError("its process died several times, perhaps because memory was full")
     except Exception as problem:
         return PetdiffError(f"the cluster lost it ({type(problem).__name__}: {problem})")
     if outcome.error is not None:
         code, message = outcome.error
         return _ERRORS[code](message)
-    return cast(_Found, outcome.value)
+    return cast(_Value, outcome.value)

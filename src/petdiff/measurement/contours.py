@@ -1,4 +1,4 @@
-"""Regions of an RTSTRUCT: closed plane contours in the patient's mm, on the grid of a scan."""
+"""Read the regions of an RTSTRUCT: closed planar contours, on the grid of a scan."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from petdiff.simulation.labels.label_file import printable
 _log = logging.getLogger(__name__)
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
-_FLAT = 0.1  # voxels that a contour may leave its plane by
+_FLAT = 0.1  # voxels: tolerance for the distance of a contour from its plane
 _TO_RAS = np.array([-1.0, -1.0, 1.0])
 # RT ROI Interpreted Type (3006,00A4), PS3.3 C.8.8.8.1
 _ORGANS, _LESIONS = ("ORGAN", "AVOIDANCE", "EXTERNAL"), ("GTV", "CTV", "PTV", "TREATED_VOLUME")
@@ -28,11 +28,11 @@ _ORGANS, _LESIONS = ("ORGAN", "AVOIDANCE", "EXTERNAL"), ("GTV", "CTV", "PTV", "T
 def contour_regions(name: str, dataset: Dataset, scan: PETImage, kind: Kind | None) -> list[Region]:
     """Return a region per structure with closed contours; others are left out with a warning.
 
-    Voxels at a contour count by the share that lies within it. A contour within another of its
-    plane is a hole.
+    Voxels at a contour have the weight of the fraction within it. A contour within another one of
+    the same plane is a hole.
 
-    Raises InputRefused where a contour is not parallel to the scan's slices, and where a structure
-    lies outside the scan or is smaller than a voxel.
+    Raises InputRefused if a contour is not parallel to the scan's slices, or a structure is
+    outside the scan or smaller than a voxel.
     """
     for reference in dataset.get("ReferencedFrameOfReferenceSequence", []):
         require_same_frame(name, str(reference.get("FrameOfReferenceUID", "")), scan)

@@ -1,4 +1,4 @@
-"""The figures of a region in one scan: mean, maximum, peak, total and the 41 % volume."""
+"""The figures of a region in one scan: mean, maximum, peak, total, 41 % isocontour volume."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def unit_of(figure: FigureName, unit: str) -> str:
 
 
 def title_of(figure: FigureName, unit: str) -> str:
-    """Return how a figure is called in tables: SUVmean where the unit is SUV, else mean."""
+    """Return the name of a figure in tables: SUVmean if the unit is SUV, else mean."""
     if figure == "tlg":
         return "TLG" if unit == "SUV" else "total"
     if figure == "mtv_41":
@@ -42,12 +42,12 @@ def region_figures(
 ) -> dict[FigureName, float | None]:
     """Measure a region in a scan [i, j, k].
 
-    mean    over the region, partly covered voxels by their share
-    max     over the voxels that lie in it by at least half
+    mean    over the region; voxels have the weight of their fraction in it
+    max     over the voxels that are in it by at least half
     peak    highest mean over 1 cm³ spheres centred on one of these voxels (Wahl 2009)
-    tlg     mean times volume (total lesion glycolysis, where the tracer is FDG)
+    tlg     mean times volume (total lesion glycolysis if the tracer is FDG)
     mtv_41  volume in ml of the voxels of at least 41 % of the maximum that are connected with the
-            hottest one; None where they go on 10 mm beyond the region, and for organs
+            hottest one; None if they extend more than 10 mm beyond the region, and for organs
     """
     found = measure_lesion(region.place, values, spacing_mm, contour=region.kind != "organ")
     mean = found["suv_mean"]

@@ -1,4 +1,4 @@
-"""Regions of mask files: label maps as volumes, DICOM segmentations, RTSTRUCT contours."""
+"""Read the regions of mask files: label maps, DICOM segmentations, RTSTRUCT contours."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def read_regions(
     path      label map (.nii, .nii.gz, .nrrd, .mha, .npz), DICOM SEG or RTSTRUCT, or a folder with
               one of the latter
     names     of the labels of a label map, if not in the .json beside it
-    kind      of all regions; None: as the file says, else organ where the name is that of one, else
-              lesion
-    resample  take the nearest voxel where the mask lies on another grid
+    kind      of all regions; None: that of the file, else organ if the name is that of an organ,
+              else lesion
+    resample  use the nearest voxel if the mask is on another grid
 
     Raises InputRefused for an empty mask or region, and for a mask on another grid without
     `resample`; UsageError for a SEG without highdicom.
@@ -51,9 +51,9 @@ def read_regions(
     else:
         found = _labelled(path, scan, names, kind, resample=resample)
     if not found:
-        raise InputRefused(f"{path} holds no region")
+        raise InputRefused(f"{path} has no regions")
     if len(found) > _MAX_REGIONS:
-        raise InputRefused(f"{path} is no mask: it holds {len(found)} different values")
+        raise InputRefused(f"{path} is not a mask: it has {len(found)} different values")
     return found
 
 
@@ -67,7 +67,7 @@ def _labelled(
 ) -> list[Region]:
     labels = read_labels(path, scan, resample=resample)
     if not labels.any():
-        raise InputRefused(f"{path} is an empty mask: every voxel of the scan's grid is 0")
+        raise InputRefused(f"{path} is an empty mask: all voxels of the scan's grid are 0")
     called = read_names(path, None if names is None else Path(names))
     kinds: dict[int, Kind] = {number: kind or kind_of(name) for number, name in called.items()}
     return label_regions(labels, called, kinds, scan, kind or "lesion")

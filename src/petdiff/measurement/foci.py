@@ -1,4 +1,4 @@
-"""Regions that nobody drew: balls about the foci of a denoised scan, above a threshold."""
+"""Regions without a mask: spheres around the foci of a denoised scan above a threshold."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from petdiff.measurement.region import Region, ball_region
 
 MIN_SUV = 4.0
 FOUND_NOTE = (
-    "Foci were found in the denoised scan: organs and vessels with uptake are among them, and what "
-    "denoising lost is not. Their intervals were calibrated on foci of SUV 4 and more."
+    "Foci were detected in the denoised scan: they include organs and vessels with uptake, and not "
+    "lesions that denoising removed. Their intervals were calibrated on foci of SUV 4 or more."
 )
 
 
 def find_lesions(denoised: PETImage, least: float | None = None) -> list[Region]:
-    """Return a ball for each focus of a denoised scan, the most conspicuous first.
+    """Return a sphere for each focus of a denoised scan, in the order of their scores.
 
-    least  SUV that the focus must reach, or value in the scan's own unit; None: 4 in SUV
+    least  minimum SUV of a focus, or value in the scan's own unit; None: SUV 4
 
-    A focus has its place and radius from the detector of the evaluation, `find_foci`. Whether it is
-    a lesion, nobody has decided: organs with uptake have foci, too. Its kind is "focus", because
-    intervals of lesions at known places do not hold for places that were chosen for being hot.
+    Position and radius are those of `find_foci`, the detector of the evaluation. A focus need not
+    be a lesion: organs with uptake have foci too. Its kind is "focus", because the intervals of
+    lesions at known positions are not valid for positions that were chosen by their uptake.
 
-    Raises InputRefused where there is none, and without `least` for a scan that is not in SUV.
+    Raises InputRefused if there are no foci, and without `least` for a scan that is not in SUV.
     """
     if least is None and not denoised.in_suv:
         raise InputRefused(
-            f"the scan is in {denoised.unit_name}, not in SUV, so SUV {MIN_SUV:g} is no "
-            "threshold: give one in that unit as `lesions`"
+            f"the scan is in {denoised.unit_name}, not in SUV, so the threshold SUV {MIN_SUV:g} "
+            "cannot be used: give a threshold in that unit as `lesions`"
         )
     threshold = MIN_SUV if least is None else least
     foci = find_foci(denoised.values, denoised.affine)
@@ -38,14 +38,14 @@ def find_lesions(denoised: PETImage, least: float | None = None) -> list[Region]
     found = _balls(foci, denoised)
     if not found:
         raise InputRefused(
-            f"the denoised scan has no focus of {threshold:g} {denoised.unit_name} and more: give "
+            f"the denoised scan has no focus of {threshold:g} {denoised.unit_name} or more: give "
             "a lower threshold as `lesions`"
         )
     return found
 
 
 def _balls(foci: Foci, scan: PETImage) -> list[Region]:
-    """Return the balls that lie in the field of view by half at least."""
+    """Return the spheres that are at least half in the field of view."""
     found: list[Region] = []
     for position, radius in zip(foci.position_mm, foci.radius_mm, strict=True):
         name = f"focus {len(found) + 1}"

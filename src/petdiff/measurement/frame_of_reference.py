@@ -1,4 +1,4 @@
-"""Whether a DICOM mask and a scan have the same patient coordinates."""
+"""Check that a DICOM mask and a scan have the same patient coordinates."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from petdiff.io.dicom_read import DicomSource
 
 
 def require_same_frame(name: str, frame_uid: str, scan: PETImage) -> None:
-    """Raise InputRefused where both name a frame of reference (0020,0052), and not the same one.
+    """Raise InputRefused if both have a frame of reference (0020,0052) and they differ.
 
-    Coordinates of two frames of reference have nothing to do with each other.
+    Coordinates of different frames of reference are not related.
     """
     if not frame_uid or not isinstance(scan.source, DicomSource):
         return
     own = str(scan.source.headers[0].get("FrameOfReferenceUID") or "")
     if own and own != frame_uid:
         raise InputRefused(
-            f"{name} has another frame of reference (0020,0052) than the scan, so its coordinates "
-            "are not those of the scan: register the two first, or give the mask of this scan"
+            f"{name} has another frame of reference (0020,0052) than the scan, so their "
+            "coordinates are not related: register the two first, or give the mask of this scan"
         )

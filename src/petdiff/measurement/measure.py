@@ -1,4 +1,4 @@
-"""Measure regions of a measured scan and of its denoised answer, each figure with its interval."""
+"""Measure regions in a measured and in its denoised scan, with an interval for each figure."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from petdiff.measurement.region import Region
 from petdiff.uncertainty.calibration.features import ScanFeatures, region_features
 from petdiff.uncertainty.calibration.record import PLURAL, Calibration, Interval, Refused
 
-_SAME_MM = 0.1  # how far apart voxels of one grid may lie
+_SAME_MM = 0.1  # tolerance of voxel positions on one grid
 
 
 class Intervals(NamedTuple):
-    """What the intervals of figures are made of.
+    """The settings of the intervals of figures.
 
     calibration  of the model that denoised the scan
-    drf          dose reduction factor that the model was given; None: not known
+    drf          dose reduction factor that the model was given; None: unknown
     """
 
     calibration: Calibration
@@ -28,7 +28,7 @@ class Intervals(NamedTuple):
     drf: float | None = None
 
     def refused(self, scan: PETImage) -> str:
-        """Return why no figure of a scan can have an interval; "" where that is not so."""
+        """Return the reason why no figure of a scan can have an interval; "" if some can."""
         return self.calibration.dose_refused(self.drf) or self.calibration.regions_refused(
             scan.spacing_mm, self.level
         )
@@ -43,26 +43,25 @@ def measure(
     level: float = 0.9,
     drf: float | None = None,
 ) -> Measurement:
-    """Measure regions in a measured and in its denoised scan, which lie on one grid.
+    """Measure regions in a measured and in its denoised scan, which are on one grid.
 
-    regions      as `mask_region`, `ball_region`, `read_regions` and `find_lesions` make them
-    calibration  as `calibration_of` returns it; None: no intervals
+    regions      of `mask_region`, `ball_region`, `read_regions` or `find_lesions`
+    calibration  of `calibration_of`; None: no intervals
     level        of the intervals
-    drf          dose reduction factor; if it is one of those that were calibrated, the bounds of
-                 this dose are used
+    drf          dose reduction factor; if it was calibrated, the bounds of this dose are used
 
-    Raises UsageError for scans on two grids or in two units, InputRefused without a region and
-    where the calibration has no interval for any figure of such a scan.
+    Raises UsageError for scans with different grids or units, InputRefused without regions and if
+    the calibration has no interval for any figure of such a scan.
     """
     if not measured.shares_voxels(denoised, _SAME_MM):
-        raise UsageError("the measured and the denoised scan lie on different grids")
+        raise UsageError("the measured and the denoised scan have different grids")
     if measured.unit_name != denoised.unit_name:
         raise UsageError(
             f"the measured scan is in {measured.unit_name} and the denoised one in "
             f"{denoised.unit_name}"
         )
     if not regions:
-        raise InputRefused("there is no region to measure")
+        raise InputRefused("there are no regions to measure")
     intervals = None if calibration is None else Intervals(calibration, level, drf)
     if intervals is not None and (reason := intervals.refused(measured)):
         raise InputRefused(reason)
@@ -124,7 +123,7 @@ def _interval(
     intervals: Intervals,
     scan: PETImage,
 ) -> Interval | Refused:
-    """Return the interval of a figure; that of the total is the mean's, times the volume."""
+    """Return the interval of a figure; for the total, that of the mean times the volume."""
     calibrated, times = CALIBRATED[name], 1.0
     if name == "tlg":
         name, times = "mean", region.volume_ml
@@ -156,4 +155,4 @@ def _notes(regions: Sequence[Region]) -> list[str]:
     cut = [one.name for one in regions if one.cut]
     if not cut:
         return []
-    return [f"The field of view ends within {', '.join(cut)}: the part in it was measured."]
+    return [f"The field of view cuts {', '.join(cut)}: only the part in it was measured."]

@@ -1,4 +1,4 @@
-"""Which share of each voxel lies within plane contours that are stacked along one axis.
+"""Compute the fraction of each voxel within planar contours that are stacked along one axis.
 
 All coordinates are voxel indices of the grid, so that voxel n reaches from n − ½ to n + ½.
 """
@@ -16,7 +16,7 @@ _SAME_PLANE = 1e-3  # voxels
 
 
 def plane_shares(outlines: Sequence[Points], shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Return the share of each pixel [a, b] that lies within closed outlines [n, 2] of one plane.
+    """Return the fraction of each pixel [a, b] within closed outlines [n, 2] of one plane.
 
     A point is inside if a ray from it crosses the outlines an odd number of times: an outline
     within another is a hole. Shares are exact along the first axis, and averages over 16 lines
@@ -26,7 +26,7 @@ def plane_shares(outlines: Sequence[Points], shape: tuple[int, int]) -> NDArray[
     enter, leave = x.reshape(-1, 2).clip(-0.5, shape[0] - 0.5).T
     row = lines[::2] // _LINES
     first, last = (np.floor(at + 0.5).astype(int).clip(0, shape[0] - 1) for at in (enter, leave))
-    # Voxels from the first to the last are full, less what the span leaves of these two.
+    # Count voxels from the first to the last fully; then subtract the uncovered parts of both.
     steps = np.zeros((shape[0] + 1, shape[1]))
     np.add.at(steps, (first, row), 1)
     np.add.at(steps, (last + 1, row), -1)
@@ -37,13 +37,14 @@ def plane_shares(outlines: Sequence[Points], shape: tuple[int, int]) -> NDArray[
 
 
 def _crossings(outlines: Sequence[Points], lines: int) -> tuple[NDArray[np.intp], Points]:
-    """Return where outlines cross lines across the second axis: line and place, by both in order.
+    """Return the intersections of outlines with lines along the first axis: line, coordinate.
 
-    Line m lies at (m + ½) / 16 − ½. Each is crossed an even number of times.
+    They are sorted by both. Line m is at (m + ½) / 16 − ½ of the second axis and is crossed an even
+    number of times.
     """
     edges = np.concatenate([np.stack([one, np.roll(one, -1, axis=0)], 1) for one in outlines])
     start, end = edges[:, 0], edges[:, 1]
-    # The lines from the lower end of an edge, which counts, to the upper one, which does not.
+    # The lines from the lower end of an edge (included) to the upper end (excluded).
     reach = np.ceil((np.sort(edges[:, :, 1], axis=1) + 0.5) * _LINES - 0.5).clip(0, lines)
     counts = (reach[:, 1] - reach[:, 0]).astype(int)
     edge = np.repeat(np.arange(len(edges)), counts)
@@ -58,10 +59,10 @@ def _crossings(outlines: Sequence[Points], lines: int) -> tuple[NDArray[np.intp]
 def stacked_shares(
     planes: Sequence[float], areas: Sequence[NDArray[np.float64]], slices: int
 ) -> NDArray[np.float64]:
-    """Return shares [a, b, slice] of areas [a, b] at rising plane positions.
+    """Return fractions [a, b, slice] of areas [a, b] at ascending plane positions.
 
-    A plane stands for the space halfway to its neighbours; the first and the last one, and those at
-    a gap, for half of the usual distance beyond them. A single plane stands for one slice.
+    A plane extends halfway to its neighbours. The first and the last plane, and planes at a gap,
+    extend by half the median distance. A single plane extends over one slice.
     """
     at = np.asarray(planes, dtype=np.float64)
     gaps = np.diff(at)
@@ -79,7 +80,7 @@ def stacked_shares(
 
 
 def by_plane(outlines: Sequence[Points]) -> tuple[list[float], list[list[Points]]]:
-    """Sort outlines [n, 3], each at one third coordinate, into planes: positions and outlines."""
+    """Sort outlines [n, 3] by their third coordinate into planes: positions and outlines."""
     positions: list[float] = []
     groups: list[list[Points]] = []
     for one in sorted(outlines, key=lambda points: float(points[:, 2].mean())):

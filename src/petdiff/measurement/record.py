@@ -1,4 +1,4 @@
-"""What was measured: for each region its figures in both scans, and their intervals."""
+"""The record of a measurement: for each region its figures in both scans, with intervals."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class _Record(BaseModel):
 
 
 class MeasuredFigure(_Record):
-    """One figure of a region; None where it does not exist.
+    """One figure of a region; None if it does not exist.
 
-    lower, upper  between which the figure of the full-dose scan is expected; None without interval
-    no_interval   why there is none; "" where there is one, or where none was asked for
+    lower, upper  interval for the figure of the full-dose scan; None without interval
+    no_interval   why there is none; "" if there is one, or none was requested
     """
 
     figure: FigureName
@@ -32,7 +32,7 @@ class MeasuredFigure(_Record):
 class MeasuredRegion(_Record):
     """A region and its figures.
 
-    kind       which regions of the calibration it is like
+    kind       lesion, organ, sphere or focus: selects the intervals of the calibration
     volume_ml  of the part in the field of view
     voxels     the same in voxels
     centre_mm  centre of its volume, RAS+ (right, anterior, superior are positive)
@@ -56,8 +56,8 @@ class Measurement(_Record):
     """The figures of all regions.
 
     unit   of the values of both scans: SUV, or the scan's own
-    level  of the intervals; None where there are none
-    notes  what a reader must know, a sentence each
+    level  of the intervals; None if there are none
+    notes  remarks for the reader, one sentence each
     """
 
     unit: str
@@ -66,9 +66,9 @@ class Measurement(_Record):
     notes: tuple[str, ...] = ()
 
     def region(self, name: str) -> MeasuredRegion:
-        """Return a region by its name; UsageError where there is none."""
+        """Return a region by its name. Raises UsageError for an unknown name."""
         for one in self.regions:
             if one.name == name:
                 return one
         known = ", ".join(one.name for one in self.regions)
-        raise UsageError(f"there is no region {name!r}: there are {known}")
+        raise UsageError(f"unknown region {name!r}: known are {known}")

@@ -1,4 +1,4 @@
-"""Regions to measure: what they are, where they lie on a scan's grid, and how they are made."""
+"""Regions to measure on the grid of a scan, from masks, labels or spheres."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
-from petdiff.evaluation.lesions import Lesion, lesion_of_shares, sphere_lesion
+from petdiff.evaluation.lesions import (
+    MIN_VISIBLE_FRACTION,
+    Lesion,
+    lesion_from_shares,
+    sphere_lesion,
+)
 from petdiff.image import PETImage
 from petdiff.uncertainty.calibration.record import Region as Kind
 from petdiff.volume.regions import bounding_box, label_boxes
 
 __all__ = ["Kind", "Region", "ball_region", "label_regions", "mask_region", "shares_region"]
 
-_ALL_SEEN = 0.99  # of a region: from here on nothing is said of the rest
 _A_VOXEL = 1 - 1e-6
 
 
@@ -24,10 +28,10 @@ _A_VOXEL = 1 - 1e-6
 class Region:
     """A region on the grid of a scan.
 
-    name    how it is called in tables
-    kind    lesion, organ, sphere or focus: which regions of the calibration it is like
-    place   its voxels, each with the share that belongs to the region
-    volume_ml  of the part that lies in the field of view
+    name    its name in tables
+    kind    lesion, organ, sphere or focus: selects the intervals of the calibration
+    place   its voxels, each with its fraction in the region
+    volume_ml  of the part in the field of view
     """
 
     name: str
@@ -37,13 +41,13 @@ class Region:
 
     @property
     def voxels(self) -> float:
-        """Volume of the region in voxels; partly covered voxels count by their share."""
+        """Volume of the region in voxels; may be fractional."""
         return float(self.place.weights.sum())
 
     @property
     def cut(self) -> bool:
-        """Whether the field of view ends within it."""
-        return self.place.seen < _ALL_SEEN
+        """Whether a part of it is outside the field of view."""
+        return self.place.visible_fraction < MIN_VISIBLE_FRACTION
 
     def centre_mm(self, affine: NDArray[np.float64]) -> tuple[float, float, float]:
         """Return its centre of volume in mm, RAS+."""
@@ -60,7 +64,7 @@ def mask_region(
 ) -> Region:
     """Return the region of the voxels of a mask [i, j, k] on the scan's grid.
 
-    Raises InputRefused where the mask is empty or has another shape.
+    Raises InputRefused if the mask is empty or has another shape.
     """
     return shares_region(mask.astype(np.float64), scan, name=name, kind=kind)
 
@@ -68,15 +72,15 @@ def mask_region(
 def shares_region(
     shares: NDArray[np.float64], scan: PETImage, *, name: str = "region", kind: Kind = "lesion"
 ) -> Region:
-    """Return the region of shares [i, j, k], from 0 to 1, of the scan's voxels.
+    """Return the region of voxels with fractions `shares` [i, j, k] from 0 to 1.
 
-    Raises InputRefused where it is empty, smaller than a voxel, or has another shape.
+    Raises InputRefused if it is empty, smaller than a voxel, or has another shape.
     """
     if shares.shape != scan.shape:
         raise InputRefused(f"{name}: the mask has {shares.shape} voxels and the scan {scan.shape}")
     voxels = float(shares.sum())
     if not voxels:
-        raise InputRefused(f"{name} is empty: no voxel of the scan lies in it")
+        raise InputRefused(f"{name} is empty: no voxel of the scan is in it")
     volume_ml = voxels * _millilitre(scan)
     if voxels < _A_VOXEL:
         raise InputRefused(
@@ -84,7 +88,7 @@ def shares_region(
             "ml): leave it out"
         )
     box = bounding_box(shares > 0)
-    place = lesion_of_shares(name, box, shares[box], scan.shape, scan.spacing_mm, volume_ml)
+    place = lesion_from_shares(name, box, shares[box], scan.shape, scan.spacing_mm, volume_ml)
     return Region(name, kind, place, volume_ml)
 
 
@@ -95,16 +99,16 @@ def label_regions(
     scan: PETImage,
     other: Kind = "lesion",
 ) -> list[Region]:
-    """Return a region per label above 0, called by its name, else by its number.
+    """Return a region per label above 0, with its name, else its number.
 
-    kinds, other  the kind of each label, and of those that are not in it
+    kinds, other  kinds by label, and the kind of all other labels
     """
     found = []
     for number, box in label_boxes(labels).items():
         shares = (labels[box] == number).astype(np.float64)
         volume_ml = float(shares.sum()) * _millilitre(scan)
         name = names.get(number) or f"label {number}"
-        place = lesion_of_shares(name, box, shares, scan.shape, scan.spacing_mm, volume_ml)
+        place = lesion_from_shares(name, box, shares, scan.shape, scan.spacing_mm, volume_ml)
         found.append(Region(name, kinds.get(number, other), place, volume_ml))
     return found
 
@@ -117,9 +121,9 @@ def ball_region(
     name: str = "sphere",
     kind: Kind = "sphere",
 ) -> Region:
-    """Return a ball about a point in mm, RAS+; voxels at its surface count by their share.
+    """Return a spherical region around a point in mm, RAS+.
 
-    Raises InputRefused where it is smaller than a voxel, or less than half of it lies in the scan.
+    Raises InputRefused if it is smaller than a voxel, or less than half of it is in the scan.
     """
     volume_ml = 4 / 3 * np.pi * radius_mm**3 / 1000
     if not volume_ml >= _millilitre(scan):  # nor nan
@@ -132,14 +136,13 @@ def ball_region(
     except InputRefused:
         at = ", ".join(f"{mm:g}" for mm in centre_mm)
         raise InputRefused(
-            f"less than half of {name} at ({at}) mm lies in the scan's field of view: "
-            f"{_extent(scan)}"
+            f"less than half of {name} at ({at}) mm is in the scan's field of view: {_extent(scan)}"
         ) from None
-    return Region(name, kind, place, place.volume_ml * min(place.seen, 1.0))
+    return Region(name, kind, place, place.volume_ml * min(place.visible_fraction, 1.0))
 
 
 def _extent(scan: PETImage) -> str:
-    """Return where a scan lies, in words."""
+    """Return the extent of a scan as text."""
     ends = zip("xyz", scan.corners_mm.min(axis=0), scan.corners_mm.max(axis=0), strict=True)
     spans = ", ".join(f"{axis} {low:.0f} to {high:.0f}" for axis, low, high in ends)
     return f"it spans {spans} mm (RAS+: right, anterior and superior are positive)"

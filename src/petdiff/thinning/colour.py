@@ -1,9 +1,9 @@
-"""The colour of a scan's noise and its strength, from the spectra of the scan's flattest parts.
+"""Estimate the spectrum and the strength of a scan's noise from the most uniform parts of the scan.
 
-A scan shows noise and anatomy together. Anatomy fades with frequency much faster than noise, and
-some parts of a body (the middle of the liver, a thigh) hold hardly any. Windows of about 48 mm are
-therefore ranked by how much low frequency they have against their high frequency. The spectrum of
-the flattest 3 % is that of the noise down to a period of 13 mm. Below that it is extrapolated by a
+The power of anatomy decreases with frequency much faster than that of noise, and some parts of a
+body (the middle of the liver, a thigh) are nearly uniform. Windows of about 48 mm are therefore
+ranked by the ratio of their power at low frequency to that at high frequency. The spectrum of the
+most uniform 3 % is that of the noise, except at low frequency, where it is extrapolated by a
 Gaussian.
 """
 
@@ -24,27 +24,27 @@ Mask = NDArray[np.bool_]
 Spectrum = NDArray[np.float64]
 
 _WINDOW_MM = 48.0
-_SIDES = 8, 24  # fewest and most voxels a side of a window
+_SIDES = 8, 24  # least and largest side of a window in voxels
 _MAX_WINDOWS = 1500
 _FLAT_SHARE, _MIN_FLAT = 0.03, 8
 _STRONGEST = 2.0  # power of a window of noise, over that of the weakest quarter
-_INSIDE_SHARES = 0.95, 0.7, 0.4  # of a window that lies in the body; the next where it has none
+_INSIDE_SHARES = 0.95, 0.7, 0.4  # of a window in the body; the next one if no window has it
 # Spatial frequencies in 1/mm.
-_ANATOMY = 0.025, 0.07  # where anatomy outweighs noise
-_NOISE = 0.085, 0.145  # where noise outweighs anatomy
+_ANATOMY = 0.025, 0.07  # anatomy has more power than noise
+_NOISE = 0.085, 0.145  # noise has more power than anatomy
 _EXTRAPOLATED = 0.075  # below it the spectrum is extrapolated
-_WEAKEST = 0.02  # of the largest power: weaker frequencies hardly count for the variance
-_FASTEST = 0.2  # beyond it the shape of the spectrum says nothing about low frequencies
+_MIN_POWER = 0.02  # of the largest power: lower powers contribute little to the variance
+_MAX_FREQUENCY = 0.2  # higher frequencies are not used in the extrapolation to low ones
 
 
 class NoiseColour(NamedTuple):
-    """A scan's noise as white noise that a Gaussian has smoothed.
+    """A scan's noise, described as white noise after a Gaussian filter.
 
     fwhm_mm  of that Gaussian along i, j (equal) and k
-    level    standard deviation of the flattest windows over the one that was expected: of noise
-             and what anatomy is left in them
-    excess   power of the flattest windows at low frequency over that of their noise; near 1 where
-             they hold no anatomy
+    level    standard deviation of the most uniform windows over the expected one; from noise and
+             remaining anatomy
+    excess   power of the most uniform windows at low frequency over that of their noise; near 1
+             without anatomy
     """
 
     fwhm_mm: tuple[float, float, float]
@@ -53,11 +53,11 @@ class NoiseColour(NamedTuple):
 
 
 def noise_colour(scan: Volume, expected: Volume, body: Mask, spacing_mm: Spacing) -> NoiseColour:
-    """Measure colour and strength of the noise of a scan [i, j, k], whose axis is k.
+    """Measure spectrum and strength of the noise of a scan [i, j, k], whose axis is k.
 
     expected  standard deviation of the noise at each voxel, up to a common factor
 
-    Raises InputRefused where the scan is too small, or shows no noise.
+    Raises InputRefused if the scan is too small or has no noise.
     """
     sides = tuple(int(np.clip(2 * round(_WINDOW_MM / 2 / mm), *_SIDES)) for mm in spacing_mm)
     if any(n < side for n, side in zip(scan.shape, sides, strict=True)):
@@ -74,7 +74,7 @@ def noise_colour(scan: Volume, expected: Volume, body: Mask, spacing_mm: Spacing
     strength = powers[:, high].mean(axis=1)
     if not (strength > 0).any():
         raise InputRefused("the scan shows no noise: give one as its reconstruction made it")
-    # A small hot object has a flat spectrum as noise has, and far more of it.
+    # A small hot object has a flat spectrum as noise has, but much more power.
     weak = np.quantile(strength[strength > 0], 0.25)
     noisy = (strength > 0) & (strength <= _STRONGEST * weak)
     powers, strength = powers[noisy], strength[noisy]
@@ -90,7 +90,7 @@ def noise_colour(scan: Volume, expected: Volume, body: Mask, spacing_mm: Spacing
 
 
 def _windows(body: Mask, sides: tuple[int, ...]) -> list[tuple[slice, slice, slice]]:
-    """Return windows in the body, half a side apart; evenly thinned where they are many."""
+    """Return windows in the body, half a side apart; at most _MAX_WINDOWS or twice as many."""
     starts = [range(0, n - a + 1, a // 2) for n, a in zip(body.shape, sides, strict=True)]
     placed = []
     for corner in product(*starts):
@@ -111,7 +111,7 @@ def _window_powers(
     windows: list[tuple[slice, slice, slice]],
     sides: tuple[int, ...],
 ) -> Spectrum:
-    """Return the power [window, i, j, k] of each window over the one expected in it."""
+    """Return the power [window, i, j, k] of each window over its expected power."""
     i, j, k = (np.hanning(side + 2)[1:-1] for side in sides)
     taper = i[:, None, None] * j[:, None] * k
     taper /= np.sqrt(np.square(taper).mean())
@@ -132,7 +132,7 @@ def _frequencies(sides: tuple[int, ...], spacing_mm: Spacing) -> tuple[Spectrum,
 
 
 def _high(frequency: Spectrum) -> NDArray[np.bool_]:
-    """Return which coefficients show noise; in large voxels, those that show it best."""
+    """Return the mask of frequencies of noise; for large voxels, the highest fifth."""
     high = (frequency > _NOISE[0]) & (frequency < _NOISE[1])
     return high if high.sum() >= 20 else frequency >= np.quantile(frequency, 0.8)
 
@@ -142,8 +142,10 @@ def _gaussian_model(
 ) -> tuple[tuple[float, float, float], Spectrum]:
     """Fit log power = a - (2π σ f)² across and along; return the FWHM in mm, and the model."""
     frequency = np.hypot(across, along)
-    used = (frequency > min(_EXTRAPOLATED, np.quantile(frequency, 0.6))) & (frequency < _FASTEST)
-    used &= spectrum > _WEAKEST * spectrum[used].max()
+    used = (frequency > min(_EXTRAPOLATED, np.quantile(frequency, 0.6))) & (
+        frequency < _MAX_FREQUENCY
+    )
+    used &= spectrum > _MIN_POWER * spectrum[used].max()
     weights = np.sqrt(spectrum[used] / spectrum[used].max())
     terms = np.stack([np.square(2 * np.pi * f) for f in (across, along)], axis=-1)
     ones = np.ones((used.sum(), 1))

@@ -1,11 +1,11 @@
-"""Draw a scan at a share of its dose, given how noisy its voxels are.
+"""Draw a scan at a fraction of its dose, from the scan and the noise of its voxels.
 
-Reconstructed activity is spread nearly like a gamma distribution: positive, and as skewed as that
-(lab book, thinning). A gamma variable of shape K times a beta variable of shape (f·K, (1 - f)·K),
-over f, is a gamma variable of the same mean and of shape f·K: the counterpart of keeping each event
-of a Poisson variable with probability f. So the scan times such a beta variable is what a share f
-of the dose would show, given the scan. It has 1/f times the variance, is never negative, and has
-the scan's mean.
+Reconstructed activity has nearly a gamma distribution: it is positive and similarly skewed (lab
+book, thinning). A gamma variable of shape K times a beta variable of shape (f·K, (1 - f)·K),
+divided by f, is a gamma variable of the same mean and of shape f·K. This corresponds to keeping
+each event of a Poisson variable with probability f. Therefore the scan times such a beta variable
+is a scan at a fraction f of the dose: it has 1/f times the variance, is never negative, and has the
+scan's mean.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from petdiff.volume.regions import Spacing
 
 Volume = NDArray[np.float32]
 
-_SIGNED_SHARE = 0.01  # of the body: with more negative voxels a reconstruction is no OSEM
+_SIGNED_SHARE = 0.01  # of the body: OSEM has fewer negative voxels
 _NEGATIVE = -1e-3  # of the local activity
 _PLANES = 32  # drawn at a time
 _KERNEL_TAIL = 6  # voxels beyond 4 σ
-# The tabulated beta quantiles: log of the shape, and the normal number of the same rank.
+# Axes of the table of beta quantiles: log of the shape, and the normal quantile of the same rank.
 _LOG_SHAPES = np.linspace(np.log(0.02), np.log(1e8), 120)
 _RANKS = np.linspace(-6, 6, 241)
 
 
 def is_signed(scan: Volume, noise: NoiseMap) -> bool:
-    """Say whether the reconstruction leaves negative values in the body, unlike OSEM."""
+    """Return whether the scan has negative values in the body, which OSEM does not have."""
     below = scan[noise.body] < _NEGATIVE * noise.activity[noise.body]
     return bool(below.size and below.mean() > _SIGNED_SHARE)
 
 
 def draw(scan: Volume, noise: NoiseMap, share: float, spacing_mm: Spacing, seed: int) -> Volume:
-    """Return the scan at a share of its dose, above 0 and below 1. The same seed, the same scan."""
+    """Return the scan at a fraction of its dose, between 0 and 1; reproducible by `seed`."""
     normal = coloured_noise(scan.shape, noise.colour.fwhm_mm, spacing_mm, seed)
     if is_signed(scan, noise):
         spread = noise.relative * noise.activity * np.float32(np.sqrt(1 / share - 1))
@@ -70,7 +70,7 @@ def coloured_noise(
 def _gaussian_kernel(sigma: float) -> NDArray[np.float64]:
     """Return the kernel whose spectrum is exp(-(σω)²/2) up to ω = π, over its root mean square.
 
-    Samples of a Gaussian have another spectrum where σ is below one voxel.
+    A sampled Gaussian has another spectrum if σ is below one voxel.
     """
     if sigma <= 0:
         return np.ones(1)
@@ -84,7 +84,7 @@ def _gaussian_kernel(sigma: float) -> NDArray[np.float64]:
 def _beta_quantiles(share: float) -> NDArray[np.float64]:
     """Return the factors on a voxel by shape and rank: quantiles of Beta(f·K, (1 - f)·K) / f.
 
-    Each row has the mean 1, whatever rounding and the coarse steps did to it.
+    Each row is normalised to mean 1, to correct the error of the coarse grid.
     """
     shapes = np.exp(_LOG_SHAPES)[:, None]
     table = betaincinv(share * shapes, (1 - share) * shapes, ndtr(_RANKS)) / share
@@ -93,5 +93,5 @@ def _beta_quantiles(share: float) -> NDArray[np.float64]:
 
 
 def _place(values: Volume, grid: NDArray[np.float64]) -> Volume:
-    """Return where on an even grid each value lies, as a fractional index."""
+    """Return the fractional index of each value on an equidistant grid."""
     return (values - np.float32(grid[0])) / np.float32(grid[1] - grid[0])

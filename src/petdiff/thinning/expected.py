@@ -1,15 +1,14 @@
-"""How noisy each voxel of a scan is, relative to its activity, as its counts let expect.
+"""The expected relative noise of each voxel of a scan, from the counts of the lines through it.
 
-A voxel is measured by all lines through it. Of the photon pairs of a line that crosses a length L
-of tissue, the share c = exp(-µL) is left. Time of flight tells where on the line a pair came from,
-to within some centimetres: there the line has n expected counts, of which the scattered and random
-ones are a part. Two means over the lines describe the voxel:
+A line of response that crosses a length L of tissue has the attenuation factor c = exp(-µL). With
+time of flight, the position of an event on the line is known within some centimetres: in this part
+the line has n expected counts, with scattered and random ones. A voxel has two means over lines:
 
     sensitivity  s = ⟨c⟩
     information  F = ⟨c² / n⟩, of a time-of-flight scan the mean over the part of the line
 
-One step of an iterative reconstruction has the relative noise √F / s. After many steps it is
-1 / (activity · √F). The law in use lies between: its three powers were fitted.
+After one iteration of a reconstruction the relative noise is √F / s. After many iterations it is
+1 / (activity · √F). The formula used here is between them: its three powers were fitted.
 """
 
 from __future__ import annotations
@@ -30,17 +29,17 @@ _ACTIVITY_POWER, _INFORMATION_POWER, _SENSITIVITY_POWER = -0.20, 0.31, -0.94
 _WATER_PER_MM = 0.0096  # at 511 keV
 _BLOCK_MM = 8.0
 _DIRECTIONS = 12
-# Of no scanner in particular: 30 and 80 mm gave the same powers and organs as close.
+# Not of a particular scanner: 30 and 80 mm gave the same powers and errors of organs.
 _TIME_OF_FLIGHT_FWHM_MM = 45.0
-_SCATTER, _SCATTER_FWHM_MM = 0.6, 200.0  # over the trues, and how widely it is spread
-_RANDOMS, _FIELD_MM = 0.45, 700.0  # over trues and scatter; the field over which they are spread
+_SCATTER, _SCATTER_FWHM_MM = 0.6, 200.0  # relative to trues, and width of its distribution
+_RANDOMS, _FIELD_MM = 0.45, 700.0  # relative to trues and scatter; uniform over this field
 
 
 def expected_noise(activity: Volume, body: Mask, spacing_mm: Spacing) -> Volume:
     """Return the relative noise of each voxel [i, j, k], with the median 1 over the body.
 
     activity  in any unit, above 0
-    body      is taken as water. Lines lie within slices, whose axis is k
+    body      has the attenuation of water. Lines are within slices, whose axis is k
 
     Source: Barrett, Wilson and Tsui, Phys Med Biol 1994, doi 10.1088/0031-9155/39/5/004.
     """
@@ -66,9 +65,9 @@ def means_over_lines(
     angles = np.arange(_DIRECTIONS) * 180 / _DIRECTIONS
     left, trues = [], []
     for angle in angles:
-        along, seen = (_turned(volume, angle).clip(min=0) for volume in square)
-        left.append(np.exp(-_WATER_PER_MM * _BLOCK_MM * along.sum(axis=0, keepdims=True)))
-        trues.append(left[-1] * gaussian_filter1d(seen, sigma, axis=0, mode="constant"))
+        lengths, activities = (_turned(volume, angle).clip(min=0) for volume in square)
+        left.append(np.exp(-_WATER_PER_MM * _BLOCK_MM * lengths.sum(axis=0, keepdims=True)))
+        trues.append(left[-1] * gaussian_filter1d(activities, sigma, axis=0, mode="constant"))
     others = _scatter_and_randoms(np.mean(trues, axis=0))
     total = np.zeros_like(square)
     for angle, share, counts in zip(angles, left, trues, strict=True):
@@ -81,7 +80,7 @@ def means_over_lines(
 
 
 def _scatter_and_randoms(trues: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the other counts beside the trues [along, line, k], which are a mean over angles."""
+    """Return scattered and random counts for trues [along, line, k], the mean over angles."""
     sigma = _SCATTER_FWHM_MM / FWHM_PER_SIGMA / _BLOCK_MM
     scatter = _SCATTER * gaussian_filter1d(trues, sigma, axis=1, mode="constant")
     everything = trues.sum(axis=(0, 1), keepdims=True) * (1 + _SCATTER)

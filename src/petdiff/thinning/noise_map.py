@@ -1,8 +1,8 @@
-"""How noisy each voxel of a scan is, estimated from the scan alone.
+"""Estimate the noise of each voxel of a scan from the scan alone.
 
-The map is a product of three factors: what counts let expect of each voxel (`expected`), a smooth
-correction from slice to slice that the scan's finest details show, and the strength of the noise
-in the whole scan (`colour`, `strength`).
+The map is a product of three factors: the expected noise of each voxel from counts (`expected`), a
+smooth correction along the axis from the finest details of each slice, and the strength of the
+noise of the whole scan (`colour`, `strength`).
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class NoiseMap:
 
     relative  standard deviation of each voxel over its activity
     activity  the scan's activity, smoothed over 3 mm
-    body      voxels that are no air
-    colour    how the noise is correlated
+    body      voxels that are not air
+    colour    correlation of the noise
     """
 
     relative: Volume
@@ -47,20 +47,20 @@ class NoiseMap:
 
     @property
     def median(self) -> float:
-        """Relative noise of the middle voxel of the body."""
+        """Median of the relative noise over the body."""
         return float(np.median(self.relative[self.body]))
 
 
 def noise_map(scan: Volume, spacing_mm: Spacing) -> NoiseMap:
     """Estimate the noise of a scan whose axis is k.
 
-    Raises InputRefused for a scan without activity, one too small, and one without noise.
+    Raises InputRefused for a scan that is too small or has no activity or no noise.
     """
     positive = np.maximum(scan, 0)
     activity = smoothed(positive, [_ACTIVITY_SIGMA_MM / mm for mm in spacing_mm])
     typical = typical_uptake(activity)
     if not typical > 0:
-        raise InputRefused("the scan holds no activity, so it has no noise to measure")
+        raise InputRefused("the scan has no activity, so it has no noise to measure")
     np.maximum(activity, np.float32(_LOWEST_ACTIVITY * typical), out=activity)
     body = _filled(body_mask(positive, spacing_mm))
     relative = expected_noise(activity, body, spacing_mm)
@@ -79,9 +79,9 @@ def _filled(body: Mask) -> Mask:
 
 
 def _along_axis(details: Volume, body: Mask, slice_mm: float) -> Volume:
-    """Return how much stronger than expected the finest details of each slice [k] are.
+    """Return the strength of the finest details of each slice [k] over the expected strength.
 
-    The median over a slice is hardly moved by the edges of organs. Only ratios matter.
+    The median over a slice depends little on the edges of organs. Only ratios are used.
     """
     logs = np.full(details.shape[2], np.nan)
     for k in range(len(logs)):
