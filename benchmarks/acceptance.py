@@ -21,7 +21,7 @@ import numpy as np
 
 import petdiff
 from petdiff.acceptance.measure import FILTER, MODEL, Figure, ScanFigures
-from petdiff.acceptance.verdict import judge
+from petdiff.acceptance.verdict import conclude
 from petdiff.evaluation.baselines import best_gaussian
 from petdiff.evaluation.metrics import psnr
 from petdiff.image import PETImage
@@ -93,7 +93,7 @@ def verdicts(rows: list[dict[str, object]]) -> list[dict[str, object]]:
                     ScanFigures(name="", figures=tuple(Figure(*f) for f in row[kind]))  # type: ignore[attr-defined]
                     for row in mine
                 ]
-                verdict = judge(of_scans, drf)
+                verdict = conclude(of_scans, drf)
                 both[kind] = verdict.judgement
                 both[f"{kind}_db"] = verdict.psnr_db.mean
                 both[f"{kind}_interval"] = [verdict.psnr_db.low, verdict.psnr_db.high]

@@ -205,7 +205,7 @@ def auroc(ordinary: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 
 def print_table(found: list[tuple[str, Features]], reference: Reference, base: Reference) -> None:
     def scores(kind: str, by: Reference) -> NDArray[np.float64]:
-        return np.array([by.judge(one).score for name, one in found if name == kind])
+        return np.array([by.compare(one).score for name, one in found if name == kind])
 
     ordinary = [scores("ordinary", by) for by in (reference, base)]
     print("| kind | scans | alarms | AUROC | AUROC of the histogram alone |")
@@ -213,7 +213,7 @@ def print_table(found: list[tuple[str, Features]], reference: Reference, base: R
     for kind in dict.fromkeys(name for name, _ in found):
         own, other = (scores(kind, by) for by in (reference, base))
         areas = f"{auroc(ordinary[0], own):.2f} | {auroc(ordinary[1], other):.2f}"
-        alarms = [reference.judge(one).alarm for name, one in found if name == kind]
+        alarms = [reference.compare(one).alarm for name, one in found if name == kind]
         print(f"| {kind} | {len(own)} | {np.mean(alarms):.0%} | {areas} |")
 
 

@@ -171,7 +171,7 @@ def denoise() -> Entries:
     scan = warm_body()
     for name in shipped_models():
         model = load_model(name)
-        steps = None if model.method.answers_in_one_call else FEW
+        steps = None if model.method.one_call_gives_mean else FEW
         for way, options in (WAYS["any"] | WAYS.get(name, {})).items():
             result = petdiff.denoise(
                 scan, model, steps=steps, precision="float32", device="cpu",

@@ -16,7 +16,7 @@ from petdiff.acceptance.suitable import (
     refuse_unsuitable,
     require_one_scanner,
 )
-from petdiff.acceptance.verdict import judge
+from petdiff.acceptance.verdict import conclude
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
 
@@ -46,7 +46,7 @@ def scans(gains: Sequence[float], drf: float = 4.0) -> list[ScanFigures]:
     ],
 )
 def test_verdict_follows_the_interval_over_patients(gains: list[float], judgement: str) -> None:
-    found = judge(scans(gains), 4.0)
+    found = conclude(scans(gains), 4.0)
     assert found.judgement == judgement
     assert found.wins == sum(gain > 0 for gain in gains)
     low, high = stats.t.interval(0.95, len(gains) - 1, loc=np.mean(gains), scale=stats.sem(gains))
@@ -55,7 +55,7 @@ def test_verdict_follows_the_interval_over_patients(gains: list[float], judgemen
 
 
 def test_dose_without_figures_has_no_verdict() -> None:
-    found = judge(scans(GAINS), 20.0)
+    found = conclude(scans(GAINS), 20.0)
     assert (found.judgement, found.psnr_db.n, found.psnr_db.mean) == ("no verdict", 0, None)
 
 

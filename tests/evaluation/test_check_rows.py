@@ -77,7 +77,7 @@ def test_an_alarm_is_a_figure_of_a_model_with_a_reference(monkeypatch: pytest.Mo
     raised = []
     for values in (scans[0].values, (np.arange(48 * 40 * 44) % 7 > 3).reshape(BODY.shape)):
         rows = {row.metric: row.value for row in alarm_rows(MODEL, image(values))}
-        assert rows["alarm_score"] == usual.judge(describe(image(values))).score
+        assert rows["alarm_score"] == usual.compare(describe(image(values))).score
         raised.append(rows["alarms"])
     assert raised == [0, 1]
     assert not list(alarm_rows(ComparedMethod(model="unet3d"), scans[0]))

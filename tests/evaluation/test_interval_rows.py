@@ -17,7 +17,7 @@ from petdiff.uncertainty.calibration.conformal import Bounds
 from petdiff.uncertainty.calibration.record import BoundsOfGroup, Calibration, FigureCalibration
 from petdiff.uncertainty.calibration.scale import ErrorScale
 
-FLOW3D: Any = SimpleNamespace(answers_in_one_call=True, default_steps=1, sampling_steps=6)
+FLOW3D: Any = SimpleNamespace(one_call_gives_mean=True, default_steps=1, sampling_steps=6)
 
 
 def a_calibration() -> Calibration:
@@ -81,7 +81,7 @@ def test_image_of_several_samples_is_that_of_one_call_where_the_method_has_one(
     in_one_call: bool,
 ) -> None:
     low, case = scan()
-    method: Any = SimpleNamespace(answers_in_one_call=in_one_call, sampling_steps=6)
+    method: Any = SimpleNamespace(one_call_gives_mean=in_one_call, sampling_steps=6)
     asked = ComparedMethod(model="flow3d", samples=3)
     assert bool(list(interval_rows(asked, method, low, low.suv, case))) == in_one_call
 

@@ -39,7 +39,7 @@ def own(tmp_path: Path) -> Path:
     return tmp_path / shipped.name
 
 
-def test_answers_in_integers_are_near_those_in_float32(scan: PETImage) -> None:
+def test_estimates_in_integers_are_near_those_in_float32(scan: PETImage) -> None:
     exact = petdiff.denoise(scan, "flow3d", precision="float32")
     rounded = petdiff.denoise(scan, "flow3d", precision="int8")
     assert rounded.record.precision == "int8"

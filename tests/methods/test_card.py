@@ -1,4 +1,4 @@
-"""The model card: all that shapes an answer travels with the weights."""
+"""The model card: all constants that affect the output are stored with the weights."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def test_no_default_of_the_code_stands_in_for_what_a_card_lacks(path: tuple[str,
 def test_every_constant_of_the_domain_names_its_source() -> None:
     for name, field in LocalActivityConstants.model_fields.items():
         assert field.description, name
-        assert any(s in field.description for s in ("lab book", "chosen", "likewise")), name
+        assert any(s in field.description for s in ("lab book", "chosen")), name
 
 
-def test_constants_of_the_card_shape_the_answer_not_those_of_the_code() -> None:
+def test_constants_of_the_card_affect_the_output_not_those_of_the_code() -> None:
     card = Flow3D.create("tiny").card({}).model_dump()
     card["constants"]["domain"]["far_share"] = 0.5
     card["constants"]["gate_reach"] = 0.5
@@ -61,8 +61,8 @@ def test_constants_of_the_card_shape_the_answer_not_those_of_the_code() -> None:
     fresh, changed = Flow3D.create("tiny"), method_of(ModelCard.model_validate(card))
     assert (changed.condition(y).decode(torch.zeros(()))).mean() > 1.3 * y.mean()
     fields, x, sigma = fresh.condition(y).fields[None], torch.zeros(1, 1, 16, 16, 16), torch.inf
-    answers = [m.denoise(x, torch.tensor([sigma]), fields)[:, :1] for m in (fresh, changed)]
-    assert (answers[0] - answers[1]).abs().max() > 0.01
+    outputs = [m.denoise(x, torch.tensor([sigma]), fields)[:, :1] for m in (fresh, changed)]
+    assert (outputs[0] - outputs[1]).abs().max() > 0.01
 
 
 def test_cards_of_version_1_mean_what_the_code_held_then() -> None:

@@ -25,7 +25,7 @@ def volume(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_each_slice_is_answered_as_if_it_were_alone() -> None:
+def test_each_slice_is_denoised_as_if_it_were_alone() -> None:
     it = method(slab=4)
     x_t, fields = volume(2, 1, 8, 6, 5), volume(2, 1, 8, 6, 5, seed=1)
     timestep = torch.tensor([3.0, 700.0])
@@ -41,25 +41,25 @@ def test_each_slice_is_answered_as_if_it_were_alone() -> None:
 def test_the_network_sees_slices_as_the_3d_one_does_its_inner_axes() -> None:
     """j, then i, as in ddpm3d, which sees k, j, i."""
     it = method(slab=4)
-    seen: list[Tensor] = []
-    it.network.register_forward_pre_hook(lambda network, args: seen.append(args[0]))
+    inputs: list[Tensor] = []
+    it.network.register_forward_pre_hook(lambda network, args: inputs.append(args[0]))
     x_t, fields = volume(1, 1, 8, 6, 5), volume(1, 1, 8, 6, 5, seed=1)
     it.predict(x_t, torch.tensor([3.0]), fields)
     for k in range(5):
-        torch.testing.assert_close(seen[0][k, 0], x_t[0, 0, :, :, k].T)
-        torch.testing.assert_close(seen[0][k, 1], fields[0, 0, :, :, k].T)
+        torch.testing.assert_close(inputs[0][k, 0], x_t[0, 0, :, :, k].T)
+        torch.testing.assert_close(inputs[0][k, 1], fields[0, 0, :, :, k].T)
 
 
 def test_no_seam_between_slices_however_many_are_asked_at_once() -> None:
     x, y = volume(12, 10, 7), volume(12, 10, 7, seed=1)
     sigma = sigmas_of(method(1).process.alphas_bar)[300]
-    answers = []
+    estimates = []
     for slab in (2, 4, 100):
         it = method(slab)
-        asked = WindowDenoiser(it, it.condition(y).fields, None, None, 1)
-        answers.append(asked(x, sigma))
-    torch.testing.assert_close(answers[0], answers[2])
-    torch.testing.assert_close(answers[1], answers[2])
+        denoiser = WindowDenoiser(it, it.condition(y).fields, None, None, 1)
+        estimates.append(denoiser(x, sigma))
+    torch.testing.assert_close(estimates[0], estimates[2])
+    torch.testing.assert_close(estimates[1], estimates[2])
 
 
 def test_each_slice_is_trained_at_a_timestep_of_its_own() -> None:

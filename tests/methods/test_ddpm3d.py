@@ -24,16 +24,16 @@ SMALL_FIELD = Process(field=(4, 4), slab=8, overlap=3)
 
 
 class Stub(nn.Module):
-    """In place of the network: answers ε = 0.1·(noisy + measured), v = −1, and remembers."""
+    """In place of the network: returns ε = 0.1·(noisy + measured), v = −1, and stores inputs."""
 
     architecture = Architecture(multipliers=(1, 1), decoder_multipliers=(1,) * 6)
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: list[Tensor] = []
+        self.inputs: list[Tensor] = []
 
     def forward(self, x: Tensor, timestep: Tensor) -> Tensor:
-        self.seen.append(x)
+        self.inputs.append(x)
         epsilon = 0.1 * x.sum(dim=1, keepdim=True)
         return torch.cat([epsilon, -torch.ones_like(epsilon)], dim=1)
 
@@ -56,19 +56,19 @@ def test_the_domain_gives_every_value_back_however_hot() -> None:
 def test_the_network_sees_noisy_then_measured_with_the_axial_axis_first() -> None:
     method = stubbed()
     x_t, fields = volume(1, 1, 4, 6, 3), volume(1, 1, 4, 6, 3, seed=1)
-    answer = method.predict(x_t, torch.tensor([500.0]), fields)
-    [seen] = method.network.seen  # type: ignore[union-attr]
-    assert torch.equal(seen, torch.cat([x_t, fields], dim=1).permute(0, 1, 4, 3, 2))
-    torch.testing.assert_close(answer[:, :1], 0.1 * (x_t + fields))
+    output = method.predict(x_t, torch.tensor([500.0]), fields)
+    [inputs] = method.network.inputs  # type: ignore[union-attr]
+    assert torch.equal(inputs, torch.cat([x_t, fields], dim=1).permute(0, 1, 4, 3, 2))
+    torch.testing.assert_close(output[:, :1], 0.1 * (x_t + fields))
 
 
 def test_narrow_scans_lie_in_air_as_noisy_as_they() -> None:
     method = stubbed(Process(field=(64, 60)))
     x_t, fields = 9 + volume(1, 1, 4, 62, 20), 9 + volume(1, 1, 4, 62, 20)
-    answer = method.predict(x_t, torch.tensor([100.0]), fields)
-    torch.testing.assert_close(answer[:, :1], 0.1 * (x_t + fields))
-    [seen] = method.network.seen  # type: ignore[union-attr]
-    noisy, measured = seen[0].permute(0, 3, 2, 1)
+    output = method.predict(x_t, torch.tensor([100.0]), fields)
+    torch.testing.assert_close(output[:, :1], 0.1 * (x_t + fields))
+    [inputs] = method.network.inputs  # type: ignore[union-attr]
+    noisy, measured = inputs[0].permute(0, 3, 2, 1)
     assert noisy.shape == (64, 62, 20)
     assert torch.equal(noisy[30:34], x_t[0, 0])
     air = noisy[:30]

@@ -4,7 +4,7 @@ import torch
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.methods.flow3d import Flow3D
-from petdiff.methods.local_activity import AnswerChannel, ScanChannel, local_activity
+from petdiff.methods.local_activity import OutputChannel, ScanChannel, local_activity
 from petdiff.methods.local_denoiser import preconditioning
 from petdiff.methods.local_training import Example
 from petdiff.simulation.scanner.acquisition import thin
@@ -48,14 +48,14 @@ def test_a_scan_without_noise_is_handed_back_whatever_the_network_says() -> None
     changes = []
     for noise in (1e-4, 0.5):
         fields = local_activity(scan(noise)).fields[None]
-        answer = method.denoise(torch.zeros(1, 1, 16, 16, 16), torch.tensor([torch.inf]), fields)
-        changes.append((answer[:, :1] - fields[:, :1]).abs().max().item())
+        output = method.denoise(torch.zeros(1, 1, 16, 16, 16), torch.tensor([torch.inf]), fields)
+        changes.append((output[:, :1] - fields[:, :1]).abs().max().item())
     assert changes[0] < 1e-3
     assert changes[1] > 0.1
 
 
 @pytest.mark.parametrize("dose", [1.5, 4.0, 100.0])
-def test_a_scan_s_own_counts_are_kept_and_the_rest_is_what_the_network_expects(
+def test_a_scan_s_own_counts_are_unchanged_and_the_rest_is_what_the_network_expects(
     dose: float,
 ) -> None:
     """full = f · low + (1 − f) · rest, if the network ignores that the dose is known."""
@@ -68,8 +68,8 @@ def test_a_scan_s_own_counts_are_kept_and_the_rest_is_what_the_network_expects(
     fields = local_activity(scan(0.5), drf=dose).fields[None]
     unknown = torch.cat([fields[:, :4], torch.zeros_like(fields[:, 4:])], dim=1)
     x, sigma = torch.zeros(1, 1, 16, 16, 16), torch.tensor([torch.inf])
-    told, rest = (method.denoise(x, sigma, each)[:, :1] for each in (fields, unknown))
-    torch.testing.assert_close(told, fields[:, :1] / dose + (1 - 1 / dose) * rest)
+    known, rest = (method.denoise(x, sigma, each)[:, :1] for each in (fields, unknown))
+    torch.testing.assert_close(known, fields[:, :1] / dose + (1 - 1 / dose) * rest)
     assert (rest - fields[:, :1]).abs().max() > 0.1
 
 
@@ -92,25 +92,25 @@ def test_the_dose_is_known_in_half_of_the_training_patches() -> None:
     assert method.example(scan(0.4), scan(0.1))[
         1 + ScanChannel.LACKING_COUNTS
     ].unique().tolist() == [0]
-    seen: list[float] = []
+    lacking_counts: list[float] = []
 
     def noted(x: torch.Tensor, sigma: torch.Tensor, fields: torch.Tensor) -> torch.Tensor:
-        seen.extend(fields[:, 4].amax((1, 2, 3)).tolist())
-        return torch.cat([x, torch.zeros_like(fields[:, 1 : len(AnswerChannel)])], dim=1)
+        lacking_counts.extend(fields[:, 4].amax((1, 2, 3)).tolist())
+        return torch.cat([x, torch.zeros_like(fields[:, 1 : len(OutputChannel)])], dim=1)
 
     method.denoise = noted  # type: ignore[method-assign]
     [objective] = method.objectives()
     objective.loss(example.expand(200, -1, -1, -1, -1), torch.Generator().manual_seed(0))
-    assert set(seen) == {0.0, 0.75}
-    assert 70 < sum(lacking > 0 for lacking in seen) < 130
+    assert set(lacking_counts) == {0.0, 0.75}
+    assert 70 < sum(lacking > 0 for lacking in lacking_counts) < 130
 
 
 def test_at_infinite_sigma_the_guess_is_not_looked_at() -> None:
     method = Flow3D.create("tiny")
     fields = local_activity(scan(0.3)).fields[None]
     sigma = torch.tensor([torch.inf])
-    answers = [method.denoise(x * torch.ones(1, 1, 16, 16, 16), sigma, fields) for x in (0.0, 9.0)]
-    assert torch.equal(*answers)
+    outputs = [method.denoise(x * torch.ones(1, 1, 16, 16, 16), sigma, fields) for x in (0.0, 9.0)]
+    assert torch.equal(*outputs)
 
 
 @pytest.mark.parametrize("left", [0.02, 0.07, 0.15, 0.3])
@@ -130,12 +130,12 @@ def test_samples_of_a_gaussian_have_its_mean_and_standard_deviation(left: float)
     assert drawn.std().item() == pytest.approx(left, rel=0.1)
 
 
-def test_loss_of_a_perfect_answer_is_zero() -> None:
+def test_loss_of_a_perfect_estimate_is_zero() -> None:
     method = Flow3D.create("tiny")
     fields = local_activity(scan(0.3)).fields[None]
     measured = fields[:, :1]
     activity = torch.ones_like(measured)
-    trust = torch.zeros_like(fields[:, 1 : len(AnswerChannel)])
+    trust = torch.zeros_like(fields[:, 1 : len(OutputChannel)])
     perfect = torch.cat([measured, trust], dim=1)
     method.denoise = lambda x, sigma, fields: perfect  # type: ignore[method-assign]
     generator = torch.Generator().manual_seed(0)
@@ -161,15 +161,15 @@ def test_loss_learns() -> None:
     r, activity = torch.zeros_like(fields[:, :1]), torch.ones_like(fields[:, :1])
     optimizer = torch.optim.Adam(method.network.parameters(), lr=3e-3)
 
-    def ask() -> torch.Tensor:
+    def loss() -> torch.Tensor:
         return method.loss(Example(r, fields, activity), torch.Generator().manual_seed(1))
 
-    before = ask().item()
+    before = loss().item()
     for _ in range(20):
         optimizer.zero_grad()
-        ask().backward()
+        loss().backward()
         optimizer.step()
-    assert ask().item() < 0.5 * before
+    assert loss().item() < 0.5 * before
 
 
 @pytest.mark.parametrize(

@@ -13,17 +13,17 @@ from petdiff.networks.discriminator import PatchDiscriminator, least_squares
 TINY: Size = {"channels": 8, "multipliers": (1, 2), "residual_blocks": 1}
 
 
-class Verdict(nn.Module):
-    """In place of the discriminator: the mean of the candidate is its verdict."""
+class MeanOfCandidate(nn.Module):
+    """In place of the discriminator: its logit is the mean of the candidate."""
 
     def forward(self, measured: Tensor, candidate: Tensor) -> Tensor:
         return candidate.mean().view(1, 1, 1, 1, 1)
 
 
-def judged() -> PublishedGAN:
-    """Fresh, so that what it makes is the measured scan."""
+def fresh_gan() -> PublishedGAN:
+    """Return a fresh GAN, whose estimate is the measured scan."""
     made = PublishedGAN.create(TINY)
-    made.discriminator = Verdict()  # type: ignore[assignment]
+    made.discriminator = MeanOfCandidate()  # type: ignore[assignment]
     return made
 
 
@@ -37,13 +37,13 @@ def test_least_squares_is_the_mean_squared_distance_from_the_label() -> None:
 
 def test_generators_loss_in_closed_form() -> None:
     """100 · |0.3 − 0.8| + (0.3 − 1)²: pix2pix, eq. 4, with LSGAN's term."""
-    loss = judged().loss(flat(full=0.8, low=0.3), torch.Generator())
+    loss = fresh_gan().loss(flat(full=0.8, low=0.3), torch.Generator())
     assert loss.item() == pytest.approx(100 * 0.5 + 0.49)
 
 
 def test_discriminators_loss_in_closed_form() -> None:
     """((0.8 − 1)² + 0.3²) / 2: LSGAN, eq. 2."""
-    loss = judged().discriminator_loss(flat(full=0.8, low=0.3), torch.Generator())
+    loss = fresh_gan().discriminator_loss(flat(full=0.8, low=0.3), torch.Generator())
     assert loss.item() == pytest.approx((0.04 + 0.09) / 2)
 
 
@@ -66,12 +66,10 @@ def test_the_discriminators_loss_leaves_the_generator_alone() -> None:
 
 def test_each_verdict_hangs_on_a_patch_of_the_receptive_field_and_no_more() -> None:
     torch.manual_seed(0)
-    judge = PatchDiscriminator(4)
+    discriminator = PatchDiscriminator(4)
     candidate = torch.rand(1, 1, 80, 40, 40, requires_grad=True)
-    verdicts = judge(torch.rand(1, 1, 80, 40, 40), candidate)
-    verdicts[
-        0, 0, verdicts.shape[2] // 2, verdicts.shape[3] // 2, verdicts.shape[4] // 2
-    ].backward()
+    logits = discriminator(torch.rand(1, 1, 80, 40, 40), candidate)
+    logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2, logits.shape[4] // 2].backward()
     assert candidate.grad is not None
     reached = candidate.grad[0, 0].abs().sum((1, 2)).nonzero().flatten()
     assert len(reached) == int(reached[-1] - reached[0]) + 1 == PatchDiscriminator.receptive_field
@@ -80,11 +78,11 @@ def test_each_verdict_hangs_on_a_patch_of_the_receptive_field_and_no_more() -> N
 def test_no_layer_of_the_discriminator_enlarges_more_than_its_bound() -> None:
     """Spectral normalisation: the largest singular value of each weight is 1 after some steps."""
     torch.manual_seed(0)
-    judge = PatchDiscriminator(4)
+    discriminator = PatchDiscriminator(4)
     with torch.no_grad():
         for _ in range(50):
-            judge(torch.zeros(1, 1, 16, 16, 16), torch.zeros(1, 1, 16, 16, 16))
-        for layer in judge.layers:
+            discriminator(torch.zeros(1, 1, 16, 16, 16), torch.zeros(1, 1, 16, 16, 16))
+        for layer in discriminator.layers:
             if isinstance(layer, nn.Conv3d):
                 largest = torch.linalg.matrix_norm(layer.weight.flatten(1), 2)
                 assert largest.item() == pytest.approx(1, abs=0.02)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from petdiff.methods.local_activity import (
-    AnswerChannel,
+    OutputChannel,
     ScanChannel,
     local_activity,
     noise_ratio,
@@ -41,26 +41,28 @@ def test_activity_scales_with_the_scan(scan: torch.Tensor) -> None:
 
 
 def test_decoding_the_measured_ratio_gives_back_the_scan(scan: torch.Tensor) -> None:
-    seen = local_activity(scan)
-    torch.testing.assert_close(seen.decode(seen.fields[RATIO]), scan, atol=1e-5, rtol=1e-5)
+    condition = local_activity(scan)
+    torch.testing.assert_close(
+        condition.decode(condition.fields[RATIO]), scan, atol=1e-5, rtol=1e-5
+    )
 
 
 def test_standard_deviation_holds_a_fifth_of_the_local_noise(scan: torch.Tensor) -> None:
     """Of white noise of 0.1, less what a Gaussian of σ 1 keeps of it, in the background."""
     kept = 1 - 2 / (2 * np.pi) ** 1.5 + 1 / (4 * np.pi) ** 1.5
-    seen = local_activity(scan)
+    condition = local_activity(scan)
     shared, both = (
-        seen.standard_deviation(torch.full_like(scan, sd))[4:, 4:-4, :4] for sd in (0.0, 0.1)
+        condition.standard_deviation(torch.full_like(scan, sd))[4:, 4:-4, :4] for sd in (0.0, 0.1)
     )
     assert shared.mean().item() == pytest.approx(0.2 * 0.1 * np.sqrt(kept), rel=0.05)
     torch.testing.assert_close(both.square(), shared.square() + 0.1**2)
 
 
 def test_scan_noise_is_that_of_the_background_whatever_the_hot_organ(scan: torch.Tensor) -> None:
-    seen = local_activity(scan)
+    condition = local_activity(scan)
     # White noise of 0.1, less what a Gaussian of σ 1 keeps of it, over 1 + the far share.
     kept = 1 - 2 / (2 * np.pi) ** 1.5 + 1 / (4 * np.pi) ** 1.5
-    expected = noise_ratio(seen.fields[EXPECTED_NOISE])
+    expected = noise_ratio(condition.fields[EXPECTED_NOISE])
     assert expected.median().item() == pytest.approx(0.1 / 1.03 * np.sqrt(kept), rel=0.1)
 
 
@@ -83,12 +85,12 @@ def test_noise_of_any_colour_is_distinguished_from_anatomy(width: float) -> None
     noise = gaussian_smooth(grain, width) if width else grain
     noise = 0.02 * noise / noise.std()
     y = texture((40, 44, 36), 0.4) + noise
-    seen = local_activity(y)
-    true = fine_noise(noise, seen.activity).median()
-    assert noise_ratio(seen.fields[LOCAL_NOISE]).median() > 6 * true
-    told = spectral_noise(y, seen.activity)
-    assert told is not None
-    assert told.item() == pytest.approx(true.item(), rel=0.35)
+    condition = local_activity(y)
+    true = fine_noise(noise, condition.activity).median()
+    assert noise_ratio(condition.fields[LOCAL_NOISE]).median() > 6 * true
+    estimated = spectral_noise(y, condition.activity)
+    assert estimated is not None
+    assert estimated.item() == pytest.approx(true.item(), rel=0.35)
 
 
 @pytest.mark.parametrize("dose", [2.0, 20.0])
@@ -107,56 +109,60 @@ def test_noise_of_a_reconstructed_scan_is_distinguished_from_anatomy(dose: float
         )
         for seed in (0, 1)
     )  # fmt: skip
-    seen = local_activity(first)
-    true = fine_noise((first - second) / np.sqrt(2), seen.activity)[inside].median()
-    local = noise_ratio(seen.fields[LOCAL_NOISE])[inside].median()
-    told = spectral_noise(first, seen.activity)
-    assert told is not None
-    assert told.item() == pytest.approx(true.item(), rel=0.5)
-    assert local > 1.5 * told
-    assert noise_ratio(seen.fields[EXPECTED_NOISE])[inside].median() < 1.1 * told
+    condition = local_activity(first)
+    true = fine_noise((first - second) / np.sqrt(2), condition.activity)[inside].median()
+    local = noise_ratio(condition.fields[LOCAL_NOISE])[inside].median()
+    estimated = spectral_noise(first, condition.activity)
+    assert estimated is not None
+    assert estimated.item() == pytest.approx(true.item(), rel=0.5)
+    assert local > 1.5 * estimated
+    assert noise_ratio(condition.fields[EXPECTED_NOISE])[inside].median() < 1.1 * estimated
 
 
 def test_without_noise_an_eighth_of_the_fine_structure_is_taken_for_it() -> None:
     y = 1 + 0.5 * torch.arange(40.0).sin()[:, None, None].expand(40, 44, 36)
-    seen = local_activity(y)
-    told, local = (noise_ratio(seen.fields[n]).median() for n in (EXPECTED_NOISE, LOCAL_NOISE))
-    assert told.item() == pytest.approx(local.item() / 8, rel=0.1)
+    condition = local_activity(y)
+    estimated, local = (
+        noise_ratio(condition.fields[n]).median() for n in (EXPECTED_NOISE, LOCAL_NOISE)
+    )
+    assert estimated.item() == pytest.approx(local.item() / 8, rel=0.1)
 
 
 def test_a_scan_too_thin_for_a_spectrum_has_its_noise_from_every_voxel(scan: torch.Tensor) -> None:
     for thin in (scan[..., :11], scan[:11]):
-        seen = local_activity(thin)
-        assert spectral_noise(thin, seen.activity) is None
+        condition = local_activity(thin)
+        assert spectral_noise(thin, condition.activity) is None
         assert (
-            seen.fields[EXPECTED_NOISE].median() - seen.fields[LOCAL_NOISE].median()
+            condition.fields[EXPECTED_NOISE].median() - condition.fields[LOCAL_NOISE].median()
         ).abs() < 0.1
 
 
 def test_hot_organs_are_expected_to_have_less_noise(scan: torch.Tensor) -> None:
-    seen = local_activity(scan)
-    hot, warm = seen.activity.argmax(), (20, 18, 40)
+    condition = local_activity(scan)
+    hot, warm = condition.activity.argmax(), (20, 18, 40)
     less = (
-        noise_ratio(seen.fields[EXPECTED_NOISE]).flatten()[hot]
-        / noise_ratio(seen.fields[EXPECTED_NOISE])[warm]
+        noise_ratio(condition.fields[EXPECTED_NOISE]).flatten()[hot]
+        / noise_ratio(condition.fields[EXPECTED_NOISE])[warm]
     )
-    hotter = seen.activity.max() / seen.activity[warm]
+    hotter = condition.activity.max() / condition.activity[warm]
     assert hotter > 20
     assert less.item() == pytest.approx(hotter.item() ** -0.4, rel=1e-3)
 
 
-def answer_of(r: torch.Tensor, trust: float = 0.0) -> torch.Tensor:
-    """r as the network answers it, with the same trust in the scan at every fine scale."""
-    return torch.stack([r, *[torch.full_like(r, trust)] * (len(AnswerChannel) - 1)])
+def output_of(r: torch.Tensor, trust: float = 0.0) -> torch.Tensor:
+    """Return the output of a network for r, with the same trust at both fine scales."""
+    return torch.stack([r, *[torch.full_like(r, trust)] * (len(OutputChannel) - 1)])
 
 
-def test_a_trusted_scan_keeps_its_finest_activity_a_distrusted_one_its_regions() -> None:
+def test_trust_preserves_the_finest_activity_and_distrust_that_of_regions() -> None:
     y = 1 + torch.rand(32, 32, 32, generator=torch.Generator().manual_seed(3))
-    seen = local_activity(y)
-    flat = torch.zeros_like(y)  # all that the scan shows, but for its local activity, smoothed away
+    condition = local_activity(y)
+    flat = torch.zeros_like(y)  # only the local activity is left
     left = {
         trust: (
-            gaussian_smooth(seen.decode(seen.keep_activity(answer_of(flat, trust))), 1.0)
+            gaussian_smooth(
+                condition.decode(condition.preserve_activity(output_of(flat, trust))), 1.0
+            )
             - gaussian_smooth(y, 1.0)
         )
         for trust in (-50.0, 50.0)
@@ -164,11 +170,14 @@ def test_a_trusted_scan_keeps_its_finest_activity_a_distrusted_one_its_regions()
     assert 3 * left[50.0].std() < left[-50.0].std()
 
 
-def test_regional_activity_is_kept_whatever_the_network_changed(scan: torch.Tensor) -> None:
-    seen = local_activity(scan)
-    wrong = 1.3 * (1 + gaussian_smooth(seen.fields[RATIO], 0.8)) - 1  # smoother, and 30 % too hot
+def test_regional_activity_is_preserved_whatever_the_network_changed(scan: torch.Tensor) -> None:
+    condition = local_activity(scan)
+    wrong = (
+        1.3 * (1 + gaussian_smooth(condition.fields[RATIO], 0.8)) - 1
+    )  # smoother, and 30 % too hot
     before, after = (
-        gaussian_smooth(seen.decode(r), 4.0) for r in (wrong, seen.keep_activity(answer_of(wrong)))
+        gaussian_smooth(condition.decode(r), 4.0)
+        for r in (wrong, condition.preserve_activity(output_of(wrong)))
     )
     truth = gaussian_smooth(scan, 4.0)
     assert ((before / truth - 1).abs() > 0.2).float().mean() > 0.9
@@ -176,22 +185,22 @@ def test_regional_activity_is_kept_whatever_the_network_changed(scan: torch.Tens
 
 
 @pytest.mark.parametrize("trust", [-5.0, 5.0])
-def test_an_answer_of_both_signs_stays_bounded(scan: torch.Tensor, trust: float) -> None:
-    """Where they cancel, no factor may make of them what was not there."""
-    seen = local_activity(scan)
+def test_an_estimate_of_both_signs_stays_bounded(scan: torch.Tensor, trust: float) -> None:
+    """Smoothed values near 0, where both signs cancel, give no unbounded factor."""
+    condition = local_activity(scan)
     wild = 3 * torch.randn(scan.shape, generator=torch.Generator().manual_seed(4))
-    kept = seen.decode(seen.keep_activity(answer_of(wild, trust)))
-    assert kept.min() >= 0
-    # Without negatives a voxel is at most what is smoothed there over the Gaussian's middle.
+    preserved = condition.decode(condition.preserve_activity(output_of(wild, trust)))
+    assert preserved.min() >= 0
+    # A voxel of a volume without negatives is at most its smoothed value over the kernel's centre.
     middle = 1 / (2 * torch.pi * 4) ** 1.5
-    assert (kept * middle <= 1.2 * seen.activity).all()
+    assert (preserved * middle <= 1.2 * condition.activity).all()
 
 
-def test_keeping_activity_leaves_the_measured_scan_alone(scan: torch.Tensor) -> None:
-    seen = local_activity(scan)
+def test_preserving_activity_leaves_the_measured_scan_unchanged(scan: torch.Tensor) -> None:
+    condition = local_activity(scan)
     torch.testing.assert_close(
-        seen.keep_activity(answer_of(seen.fields[RATIO])),
-        seen.fields[RATIO],
+        condition.preserve_activity(output_of(condition.fields[RATIO])),
+        condition.fields[RATIO],
         atol=1e-5,
         rtol=1e-5,
     )
@@ -200,6 +209,6 @@ def test_keeping_activity_leaves_the_measured_scan_alone(scan: torch.Tensor) -> 
 def test_activity_is_positive_where_nothing_was_measured() -> None:
     y = torch.zeros(24, 24, 24)
     y[:4] = 1.0
-    seen = local_activity(y)
-    assert (seen.activity > 0).all()
-    assert seen.fields.isfinite().all()
+    condition = local_activity(y)
+    assert (condition.activity > 0).all()
+    assert condition.fields.isfinite().all()

@@ -115,7 +115,7 @@ def test_tiles_leave_no_trace(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOCAL)
-def test_a_scan_times_ten_gives_the_answer_times_ten(name: str) -> None:
+def test_a_scan_times_ten_gives_the_estimate_times_ten(name: str) -> None:
     model, low = as_model(awake(name)), pair()[0]
     steps = 3 if "ddpm" in name else 1
     one, ten = (
@@ -139,7 +139,7 @@ def test_saved_and_loaded_it_gives_the_same_in_its_own_domain(name: str, tmp_pat
 
 
 @pytest.mark.parametrize("name", ASKED_ONCE)
-def test_what_answers_once_draws_no_samples(name: str) -> None:
+def test_a_method_of_one_call_draws_no_samples(name: str) -> None:
     model, scan = as_model(METHODS[name].create("tiny")), as_image(pair()[0])
     with pytest.raises(UsageError, match="`steps` is 2"):
         petdiff.denoise(scan, model, steps=2)
@@ -200,19 +200,19 @@ def test_one_step_of_a_ddpm_is_the_posterior_mean() -> None:
 
 
 def test_ddpm_is_trained_at_the_timesteps_that_sampling_visits() -> None:
-    method, seen = LocalDDPM.create("tiny"), []
-    ask = method.denoise
+    method, sigmas = LocalDDPM.create("tiny"), []
+    denoise = method.denoise
 
     def noted(x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
-        seen.extend(sigma.tolist())
-        return ask(x, sigma, fields)
+        sigmas.extend(sigma.tolist())
+        return denoise(x, sigma, fields)
 
     method.denoise = noted  # type: ignore[method-assign]
     [objective] = method.objectives()
     batch = method.example(*(volume[:8, :8, :8] for volume in pair()))[None]
     generator = torch.Generator().manual_seed(0)
     objective.loss(batch.expand(400, -1, -1, -1, -1), generator)
-    levels, drawn = method.timestep_sigmas().float(), torch.tensor(seen)
+    levels, drawn = method.timestep_sigmas().float(), torch.tensor(sigmas)
     visited = int((levels <= method.constants.sampling_sigmas[1]).sum())
     pure = drawn.isinf()
     assert pure.float().mean() == pytest.approx(1 - visited / len(levels), abs=0.07)

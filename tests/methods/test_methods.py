@@ -27,7 +27,7 @@ PUBLISHED = {
     "gan3d": PublishedGAN,
 }
 COMPARED = ["ddpm3d", "ddpm2d", "unet3d", "gan3d", "logunet"]
-ASKED_ONCE = ["unet3d", "gan3d", "logunet"]
+ONE_CALL = ["unet3d", "gan3d", "logunet"]
 STEPS = {"ddpm3d": 120, "ddpm2d": 100, "unet3d": 40, "gan3d": 50, "logunet": 100}
 # Each bound lies well beyond the worst of three seeds in bfloat16 and in float32 on AVX2: the loss
 # left after training was at most 0.07, 0.07, 0.28, 0.51 and 0.13 of what it was before.
@@ -109,7 +109,7 @@ def test_paper_is_the_published_net_less_a_channel_in_and_one_out(name: str) -> 
     assert sum(p.numel() for p in network.parameters()) == 206_964_610 - one_in - one_out
 
 
-@pytest.mark.parametrize("name", ASKED_ONCE)
+@pytest.mark.parametrize("name", ONE_CALL)
 def test_a_regression_learns_a_pair_and_then_denoises_it(name: str) -> None:
     low, full = pair_for(name)
     model, losses = trained(name)
@@ -151,18 +151,18 @@ def test_any_size_is_denoised(name: str, shape: tuple[int, int, int]) -> None:
     method = fresh(name)
     awake(method.network)
     suv = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    answer = petdiff.denoise(as_image(suv), as_model(method), steps=2 if "ddpm" in name else 1)
-    assert answer.image.suv.shape == shape
-    assert np.isfinite(answer.image.suv).all()
+    result = petdiff.denoise(as_image(suv), as_model(method), steps=2 if "ddpm" in name else 1)
+    assert result.image.suv.shape == shape
+    assert np.isfinite(result.image.suv).all()
 
 
-@pytest.mark.parametrize("name", ASKED_ONCE)
+@pytest.mark.parametrize("name", ONE_CALL)
 def test_fresh_weights_give_the_scan_back_however_hot(name: str) -> None:
     suv = pair(16)[0] / 4
     suv[8, 8, 8] = 100
-    answer = petdiff.denoise(as_image(suv), as_model(fresh(name)))
-    assert torch.from_numpy(answer.image.suv).max() == pytest.approx(100, rel=1e-5)
-    torch.testing.assert_close(torch.from_numpy(answer.image.suv), suv, rtol=1e-5, atol=1e-5)
+    result = petdiff.denoise(as_image(suv), as_model(fresh(name)))
+    assert torch.from_numpy(result.image.suv).max() == pytest.approx(100, rel=1e-5)
+    torch.testing.assert_close(torch.from_numpy(result.image.suv), suv, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", COMPARED)
@@ -170,7 +170,7 @@ def test_a_hot_voxel_is_not_clipped_on_the_way(name: str) -> None:
     suv = pair(16)[0] / 4
     suv[8, 8, 8] = 100
     bound = fresh(name).condition(suv, torch.float32)
-    decoded = bound.decode(bound.keep_activity(bound.fields[:1]))
+    decoded = bound.decode(bound.preserve_activity(bound.fields[:1]))
     torch.testing.assert_close(decoded, suv, rtol=1e-5, atol=1e-6)
 
 
@@ -199,13 +199,13 @@ def test_loss_hangs_on_nothing_but_its_generator(name: str) -> None:
     method = fresh(name)
     batch = method.example(*pair(16))[None]
 
-    def ask() -> float:
+    def loss() -> float:
         torch.manual_seed(int(torch.randint(99, ())))
         generator = torch.Generator().manual_seed(1)
         return float(method.objectives()[0].loss(batch, generator).detach())
 
     # The discriminator's power iteration goes on at each call.
-    assert ask() == pytest.approx(ask(), rel=0.05 if name == "gan3d" else 1e-7)
+    assert loss() == pytest.approx(loss(), rel=0.05 if name == "gan3d" else 1e-7)
 
 
 @pytest.mark.parametrize("name", COMPARED)
@@ -223,8 +223,8 @@ def test_card_that_makes_no_sense_is_refused_by_entry(name: str, part: str) -> N
         METHODS[name].from_card(broken)
 
 
-@pytest.mark.parametrize("name", ASKED_ONCE)
-def test_what_answers_once_draws_no_samples(name: str) -> None:
+@pytest.mark.parametrize("name", ONE_CALL)
+def test_a_method_of_one_call_draws_no_samples(name: str) -> None:
     model = as_model(fresh(name))
     with pytest.raises(UsageError, match="`steps` is 2"):
         petdiff.denoise(as_image(pair(8)[0]), model, steps=2)

@@ -18,13 +18,13 @@ from petdiff.methods import registry
 from petdiff.methods.base import Condition, MethodKind, Millimetres, Objective
 from petdiff.methods.card import ModelCard, make_card, part_of_card
 from petdiff.methods.model import load_model, save_model
-from petdiff.methods.network_method import NetworkMethod, OneAnswer
+from petdiff.methods.network_method import NetworkMethod, OneCallSampler
 from petdiff.volume.spans import with_halo
 
 
 # --- the file of the method
 class BlurConstants(BaseModel):
-    """What shapes an answer beside the weights."""
+    """The constants that affect the output beside the weights."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,7 +46,7 @@ class SuvScan(Condition):
 
 
 @dataclass
-class Blur(OneAnswer, NetworkMethod):
+class Blur(OneCallSampler, NetworkMethod):
     """One convolution, trained by mean squared error."""
 
     network: nn.Conv3d
@@ -88,8 +88,8 @@ class Blur(OneAnswer, NetworkMethod):
         return SuvScan(y.to(dtype)[None])
 
     def denoise(self, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
-        answer: Tensor = self.network(fields)
-        return answer.float()
+        output: Tensor = self.network(fields)
+        return output.float()
 
     def slab_by_slab(
         self, x: Tensor, sigma: Tensor, condition: Condition, planes: int

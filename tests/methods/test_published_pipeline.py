@@ -42,9 +42,9 @@ def test_it_runs_on_any_volume_in_few_steps(model: Model, voxel_mm: float) -> No
     assert result.record.precision == "float32"
 
 
-def test_hot_uptake_beyond_its_clip_is_kept(model: Model) -> None:
-    answer = petdiff.denoise(scan(), model, steps=2).image.suv
-    assert answer[5:8, 4:7, 7:10].min() >= 40 - 16 - 16  # 16 off, and x0 is at least −1
+def test_hot_uptake_beyond_its_clip_is_preserved(model: Model) -> None:
+    denoised = petdiff.denoise(scan(), model, steps=2).image.suv
+    assert denoised[5:8, 4:7, 7:10].min() >= 40 - 16 - 16  # 16 off, and x0 is at least −1
 
 
 def test_how_a_scan_is_stored_does_not_matter(model: Model) -> None:
@@ -57,5 +57,5 @@ def test_how_a_scan_is_stored_does_not_matter(model: Model) -> None:
         ),
     )
     expected = petdiff.denoise(image, model, steps=2).image.suv
-    answer = petdiff.denoise(turned, model, steps=2).image.suv
-    np.testing.assert_array_equal(answer, expected[::-1].transpose(2, 0, 1))
+    denoised = petdiff.denoise(turned, model, steps=2).image.suv
+    np.testing.assert_array_equal(denoised, expected[::-1].transpose(2, 0, 1))

@@ -27,13 +27,13 @@ def test_card_says_data_budget_limits_and_licence(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", shipped_models())
-def test_activity_of_a_warm_ball_is_kept_and_its_noise_not_raised(name: str) -> None:
+def test_activity_of_a_warm_ball_is_preserved_and_its_noise_not_raised(name: str) -> None:
     """SUV 2 with 30 % noise."""
     i, j, k = np.indices((48, 48, 32)) - np.array([23.5, 23.5, 15.5]).reshape(3, 1, 1, 1)
     ball = (i**2 + j**2 + (1.5 * k) ** 2 < 18**2).astype(np.float32)
     noise = np.random.default_rng(0).normal(0, 0.3, ball.shape).astype(np.float32)
     scan = PETImage(2 * ball * (1 + noise), np.diag([4.0, 4.0, 4.0, 1.0]))
-    answer = petdiff.denoise(scan, model=name).image.suv
+    denoised = petdiff.denoise(scan, model=name).image.suv
     core = i**2 + j**2 + (1.5 * k) ** 2 < 14**2
-    assert answer[core].mean() == pytest.approx(2, rel=0.1)
-    assert answer[core].std() < 0.9 * scan.suv[core].std()
+    assert denoised[core].mean() == pytest.approx(2, rel=0.1)
+    assert denoised[core].std() < 0.9 * scan.suv[core].std()

@@ -140,7 +140,7 @@ def test_the_score_is_the_mahalanobis_distance_over_the_root_of_the_number() -> 
     z = (table - table.mean(axis=0)) / table.std(axis=0)
     correlation = 0.95 * np.corrcoef(table.T) + 0.05 * np.eye(table.shape[1])
     expected = np.sqrt(np.einsum("ni,ij,nj->n", z, np.linalg.inv(correlation), z) / z.shape[1])
-    scores = [reference.judge(one).score for one in scans]
+    scores = [reference.compare(one).score for one in scans]
     np.testing.assert_allclose(scores, expected, rtol=0.02)
 
 

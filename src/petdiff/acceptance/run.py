@@ -12,7 +12,7 @@ from petdiff.acceptance.measure import ScanFigures, measure_files
 from petdiff.acceptance.phantom import PhantomRow, measure_phantom_scan
 from petdiff.acceptance.plan import Plan, ScanFiles, find_scans, identity
 from petdiff.acceptance.suitable import noise_warnings, require_one_scanner
-from petdiff.acceptance.verdict import Verdict, judge
+from petdiff.acceptance.verdict import Verdict, conclude
 from petdiff.errors import InputRefused, UsageError
 from petdiff.evaluation.statistics import MIN_PATIENTS
 from petdiff.io import read_static
@@ -82,7 +82,7 @@ def accept(plan: Plan, output: str | Path, *, progress: Progress | None = None) 
     if plan.phantom is not None:
         with progress.stage("phantom"):
             phantom = _phantom(plan.phantom, plan, model, folder / ROWS)
-    verdicts = [judge(taken, drf) for drf in plan.doses]
+    verdicts = [conclude(taken, drf) for drf in plan.doses]
     name = Path(model.name).name
     warnings = _warnings(scans)
     for warning in warnings:

@@ -44,7 +44,7 @@ class Verdict(BaseModel):
     wins: int
 
 
-def judge(scans: Sequence[ScanFigures], drf: float) -> Verdict:
+def conclude(scans: Sequence[ScanFigures], drf: float) -> Verdict:
     """Return the verdict at one dose over the scans that are not excluded."""
     gains = _differences(scans, drf, _psnr)
     psnr = _difference(gains)

@@ -190,7 +190,7 @@ class Session:
         del sums
         if deviation is None:
             return Drawn(body.paste(smooth_air(), mean), None, denoiser.describe())
-        if method.answers_in_one_call:
+        if method.one_call_gives_mean:
             del mean
             mean = answer(_unseen(scan), steps=1)
         deviation = condition.standard_deviation(deviation)
@@ -199,7 +199,7 @@ class Session:
 
     def _noise(self, scan: Tensor, generator: torch.Generator) -> Tensor:
         """Return the unit noise that a sample starts from."""
-        one_call = self.method.answers_in_one_call and self.steps == 1
+        one_call = self.method.one_call_gives_mean and self.steps == 1
         return _unseen(scan) if one_call else _white(scan, generator)
 
     def _denoiser(

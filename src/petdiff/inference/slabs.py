@@ -89,7 +89,7 @@ class SlabDenoiser:
 
     def _ask(self, x: Tensor, sigma: Tensor) -> Tensor:
         answer, done = torch.empty_like(self.inside, dtype=x.dtype), 0
-        for part in self.condition.keep_activity_of(self._answers(x, sigma)):
+        for part in self.condition.preserve_activity_of_parts(self._answers(x, sigma)):
             answer[..., done : done + part.shape[-1]] = part
             done += part.shape[-1]
         self.done += 1

@@ -1,4 +1,4 @@
-"""The ranges of a model's activations on the disk, for convolutions in 8-bit integers."""
+"""The file with the ranges of a model's activations, for convolutions in 8-bit integers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ M = TypeVar("M", bound=Method)
 
 
 def ranges_path(weights: Path) -> Path:
-    """Return where the ranges of a weights file are: flow3d.int8.json."""
+    """Return the path of the ranges of a weights file, such as flow3d.int8.json."""
     return path_beside(weights, SUFFIX)
 
 
 def load_ranges(model: Model) -> Ranges:
     """Return the ranges of a model's activations.
 
-    Raises UsageError for a model that has none, InputRefused where the file does not fit it.
+    Raises UsageError if there is no such file, InputRefused if it does not fit the model.
     """
     path = ranges_path(weights_path(model.name))
     if not path.is_file():
@@ -45,9 +45,9 @@ def load_ranges(model: Model) -> Ranges:
 
 
 def integer_layers(network: object) -> dict[str, int]:
-    """Return the input channels of the convolutions that may compute in integers, by name.
+    """Return the number of input channels of each convolution that can use integers, by name.
 
-    They are those of the blocks of a three-dimensional UNet: four fifths of its arithmetic.
+    These are the convolutions in the blocks of a 3-D UNet, four fifths of its arithmetic.
     """
     if not isinstance(network, UNet) or network.architecture.dims != 3:
         return {}
@@ -62,6 +62,6 @@ def integer_layers(network: object) -> dict[str, int]:
 def with_int8(method: M, ranges: Ranges) -> M:
     """Return a copy of a method whose slabs are convolved in 8-bit integers."""
     assert isinstance(method, LocalDenoiser)
-    twin = copy.copy(method)
-    twin.ranges = ranges
-    return twin
+    changed = copy.copy(method)
+    changed.ranges = ranges
+    return changed

@@ -1,4 +1,4 @@
-"""The seams of a method: what inference asks of it, what training asks of it, how it is made.
+"""The interfaces of a method: what inference and training call, and how a method is created.
 
 A method is one file of this folder and one line of `registry.py`. Arrays are [i, j, k] of a volume,
 [c, i, j, k] with channels, [b, c, i, j, k] with a batch.
@@ -27,9 +27,9 @@ M = TypeVar("M")
 
 
 class Condition(ABC):
-    """A measured scan as a method sees it: the condition under which it denoises.
+    """A measured scan prepared for a method: the condition of the conditional denoiser.
 
-    fields  what the network sees of the scan [c, i, j, k]
+    fields  the network's input channels that are computed from the scan [c, i, j, k]
     """
 
     fields: Tensor
@@ -42,52 +42,53 @@ class Condition(ABC):
         """Return the fields of a range of planes along k [c, i, j, n]."""
         return self.fields[..., planes]
 
-    def keep_activity_of(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Yield x0 [i, j, n] of the consecutive parts [c, i, j, n] of a network's answer.
+    def preserve_activity_of_parts(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield x0 [i, j, n] from consecutive parts [c, i, j, n] of a denoiser's output.
 
-        Parts need not be those that came. What must hold for the scan as a whole is imposed here,
-        such as its regional activity.
+        The parts that are yielded may be of other thickness than those of the input. A method
+        imposes here what must hold for the whole scan, such as its regional activity.
         """
         return (part[0] for part in parts)
 
-    def keep_activity(self, answer: Tensor) -> Tensor:
-        """Return x0 [i, j, k] of a network's answer [c, i, j, k] for the whole scan."""
-        return joined(list(self.keep_activity_of([answer])))
+    def preserve_activity(self, output: Tensor) -> Tensor:
+        """Return x0 [i, j, k] from a denoiser's output [c, i, j, k] for the whole scan."""
+        return joined(list(self.preserve_activity_of_parts([output])))
 
     def standard_deviation(self, of_samples: Tensor) -> Tensor:
-        """Return the standard deviation [i, j, k] of the full-dose scan about the answer.
+        """Return the standard deviation [i, j, k] of the full-dose scan about the denoised one.
 
-        of_samples  that of the samples, in the scan's unit. The two differ by what all samples
-                    share with the scan, its noise included.
+        of_samples  standard deviation of the samples, in the scan's unit. It is too small where all
+                    samples have a part of the measured scan, with its noise, in common.
         """
         return of_samples
 
     def regional_error(self, white: Tensor) -> Tensor | None:
-        """Return an error [i, j, k] that all samples share, drawn anew, in the scan's unit.
+        """Return a random error [i, j, k] to add to one sample, in the scan's unit.
 
-        white  unit noise [i, j, k] to draw it from
+        white  unit noise [i, j, k] from which the error is drawn
 
-        Samples keep what they take from the measured scan, noise included; a region's mean then
-        differs between samples too little. None where they keep nothing.
+        All samples of a method may have the measured scan's regional activity, with its noise. The
+        mean of a region then varies too little between samples, and this error is what it lacks.
+        Returns None for a method whose samples take nothing from the measured scan.
         """
         return None
 
 
 class Method(Protocol):
-    """What inference asks of a method.
+    """The interface of a method for inference.
 
     name                  a key of the registry
-    network               its network
+    network               the network of the method
     multiple              every axis of a volume or window is a multiple of this many voxels
-    axes                  where i, j, k run in the patient for the network: R or L, A or P, S or I
-    precision             auto, float32 or bfloat16: what its network should run in
-    default_steps         network calls of one answer
-    sampling_steps        network calls of a sample, where several are drawn
-    answers_in_one_call   one call, whatever the noise, gives the posterior mean
+    axes                  directions of i, j, k in the patient: R or L, A or P, S or I
+    precision             auto, float32 or bfloat16, for the arithmetic of the network
+    default_steps         network calls for one denoised volume
+    sampling_steps        network calls for each sample, if several are drawn
+    one_call_gives_mean   one network call gives the posterior mean, independent of the noise
     can_sample            different noise gives different samples
     accepts_dose          `condition` uses the dose reduction factor
-    exact_slabs           a volume may pass slab by slab without a trace (SlabMethod); otherwise
-                          windows are blended (WindowedMethod)
+    exact_slabs           processing slab by slab gives the result of the whole volume (SlabMethod);
+                          otherwise overlapping windows are blended (WindowedMethod)
     needs_suv             the network was trained on SUV, so that it takes no other unit
     """
 
@@ -106,7 +107,7 @@ class Method(Protocol):
     @property
     def sampling_steps(self) -> int: ...
     @property
-    def answers_in_one_call(self) -> bool: ...
+    def one_call_gives_mean(self) -> bool: ...
     @property
     def can_sample(self) -> bool: ...
     @property
@@ -123,14 +124,14 @@ class Method(Protocol):
     def condition(
         self, y: Tensor, dtype: torch.dtype = torch.float32, drf: float | None = None
     ) -> Condition:
-        """Return the condition that a scan y [i, j, k] is, its fields in `dtype`.
+        """Return the condition for a scan y [i, j, k], with fields in `dtype`.
 
         drf  dose reduction factor, 20 at 1/20 of the full dose; None: not known
         """
         ...
 
     def denoise(self, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
-        """Return the network's answer [b, c, i, j, k] for x = x0 + sigma · noise; x0 comes first.
+        """Return [b, c, i, j, k] for x = x0 + sigma · noise: the expected x0 is channel 0.
 
         x [b, 1, i, j, k], sigma [b], fields [b, c, i, j, k]
         """
@@ -155,24 +156,24 @@ class Method(Protocol):
 
 
 class SlabMethod(Method, Protocol):
-    """A method whose network takes no statistics over space, so that slabs leave no trace."""
+    """A method whose network has no statistics over space: slabs give the result of the whole."""
 
     def slab_by_slab(
         self, x: Tensor, sigma: Tensor, condition: Condition, planes: int
     ) -> Iterator[Tensor]:
-        """Yield what `denoise` returns for a whole volume, a few planes along k after the others.
+        """Yield what `denoise` returns for a whole volume, in parts of a few planes along k.
 
         x, sigma   as in `denoise`, b = 1
         condition  of the whole scan
-        planes     that a slab has at most, a multiple of `multiple`
+        planes     largest number of planes in a slab, a multiple of `multiple`
         """
         ...
 
 
 class WindowedMethod(Method, Protocol):
-    """A method whose network takes statistics of all it sees: overlapping windows are blended.
+    """A method whose network has statistics over its whole input: windows overlap and are blended.
 
-    window   voxels along i, j, k that the network sees at once; None: the whole axis
+    window   voxels along i, j, k of one input of the network; None: the whole axis
     overlap  voxels along i, j, k over which neighbours are blended
     """
 
@@ -182,20 +183,20 @@ class WindowedMethod(Method, Protocol):
     def overlap(self) -> Voxels3D: ...
 
     def predict(self, x_t: Tensor, timestep: Tensor, fields: Tensor) -> Tensor:
-        """Return the network's raw answer [b, c, i, j, k] for single windows."""
+        """Return the network's raw output [b, c, i, j, k] for single windows."""
         ...
 
     def adapter(self, network: Callable[[Tensor, Tensor], Tensor]) -> Denoiser:
-        """Return `network`, (x_t, timestep) → answer for any volume, as a denoiser."""
+        """Return the denoiser of a function (x_t, timestep) → raw output for any volume."""
         ...
 
 
 @dataclass(frozen=True)
 class Objective:
-    """One loss and the parameters that lower it.
+    """One loss and the parameters that minimise it.
 
     name        for the log
-    parameters  of the network that this loss trains, and no other's
+    parameters  trained by this loss alone
     loss        (batch [b, c, i, j, k] of a method's examples, generator of noise) → scalar
     """
 
@@ -205,10 +206,10 @@ class Objective:
 
 
 class Trainable(Protocol):
-    """What training asks of a method.
+    """The interface of a method for training.
 
-    network  what is kept in the end, in an average over the steps
-    trained  everything that training changes: the network, and a discriminator beside it
+    network  the network that is saved, with its weights averaged over the steps
+    trained  all modules that training changes: the network, and the discriminator if there is one
     patch    voxels of a training patch along i, j, k
     """
 
@@ -220,9 +221,9 @@ class Trainable(Protocol):
     def patch(self) -> Voxels3D: ...
 
     def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:
-        """Return what the losses need of a pair of scans [i, j, k], as [c, i, j, k].
+        """Return the data that the losses need from a pair of scans [i, j, k], as [c, i, j, k].
 
-        It is made of whole volumes, before patches are cut. drf as in Method.condition.
+        It is computed from whole volumes, before patches are cut. drf as in Method.condition.
         """
         ...
 
@@ -237,12 +238,12 @@ class TrainableMethod(Method, Trainable, Protocol):
 
 @dataclass(frozen=True)
 class MethodKind:
-    """How methods of one name are made.
+    """Creates methods of one name.
 
-    presets    names of the sizes there are
+    presets    names of the available sizes
     create     preset → method with fresh weights
-    from_card  card of a weights file → method whose weights are still to be loaded; InputRefused,
-               naming the entry, where the card makes no sense
+    from_card  card of a weights file → method without its trained weights. Raises InputRefused,
+               naming the entry, if the card is invalid
     """
 
     presets: Sequence[str]
@@ -251,39 +252,39 @@ class MethodKind:
 
 
 def require_preset(method: str, name: str, presets: Sequence[str]) -> None:
-    """Raise UsageError, naming the presets there are, if `name` is none of them."""
+    """Raise UsageError, naming the available presets, if `name` is none of them."""
     if name not in presets:
         *others, last = presets
         raise UsageError(f"preset {name!r} of {method}: unknown; use {', '.join(others)} or {last}")
 
 
 def has_exact_slabs(method: Method) -> TypeGuard[SlabMethod]:
-    """Return whether slabs of the method are exact; otherwise it is a WindowedMethod."""
+    """Return whether the method is a SlabMethod; otherwise it is a WindowedMethod."""
     return method.exact_slabs
 
 
 def image_steps(method: Method, samples: int, steps: int | None) -> int:
-    """Return how many network calls in sequence the denoised image is the answer of.
+    """Return the number of successive network calls that give the denoised image.
 
-    samples  how many are drawn; with several, the image is that of one call if one call of the
-             method gives the posterior mean, else the mean of the samples
+    samples  number of samples. With several, the image is the posterior mean from one call if the
+             method can give it in one call, else the mean of the samples
     steps    network calls of a sample; None: the method's own number
     """
-    if samples > 1 and method.answers_in_one_call:
+    if samples > 1 and method.one_call_gives_mean:
         return 1
     return steps or (method.sampling_steps if samples > 1 else method.default_steps)
 
 
 def is_windowed(method: Method) -> TypeGuard[WindowedMethod]:
-    """Return whether the method is asked in blended windows."""
+    """Return whether the method needs blended windows."""
     return not method.exact_slabs
 
 
 def with_network(method: M, network: nn.Module) -> M:
     """Return a copy of the method with another network, of the same architecture."""
-    twin = copy.copy(method)
-    replace_network(twin, network)
-    return twin
+    changed = copy.copy(method)
+    replace_network(changed, network)
+    return changed
 
 
 def replace_network(method: object, network: nn.Module) -> None:

@@ -1,8 +1,8 @@
-"""The model card: what a weights file says about its model, as JSON in its header.
+"""The model card: a description of the model, as JSON in the header of its weights file.
 
-Every constant that shapes an answer stands in the card, so that a new default in the code changes
-no model that was saved before. Cards of petdiff 0.1 (version 1), which lacked some, are read with
-the values that held then.
+The card has every constant that affects the output. A new default in the code therefore changes no
+model that was saved before. Cards of petdiff 0.1 (version 1) lack some constants, which are set to
+their values in that version.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ Part = TypeVar("Part", bound=BaseModel)
 
 
 class ModelCard(BaseModel):
-    """What a model is made of, was trained on and promises.
+    """The architecture, constants, training and limits of a model.
 
-    title         for people; empty: the name of its file
+    title         for display; empty: the name of its file
     method        a key of the registry
-    domain        in which its network works: local_activity, clipped_suv, log_suv, or suv as it is
-    architecture  what the network is made of
-    constants     every other number that shapes an answer
-    training      what it was trained on, for how long, and with which measured scores
-    limits        what the model was not made for, or is known to do badly
+    domain        of the network: local_activity, clipped_suv, log_suv, or suv (unchanged)
+    architecture  of the network
+    constants     all other numbers that affect the output
+    training      training data, duration and measured scores
+    limits        scans for which the model was not trained or is known to perform badly
     licence       of the weights
     """
 
@@ -56,7 +56,7 @@ def make_card(
     limits: str = "",
     licence: str = "Apache-2.0",
 ) -> ModelCard:
-    """Return a card of this version. `training` is what JSON can hold."""
+    """Return a card of this version. `training` must be JSON-serialisable."""
     return ModelCard.model_validate(
         {
             "method": method,
@@ -71,7 +71,7 @@ def make_card(
 
 
 def card_from_json(text: str) -> ModelCard:
-    """Return the card that a header holds; InputRefused, in one line, if it makes no sense."""
+    """Return the card in a header. Raises InputRefused, with one line, if it is invalid."""
     try:
         held = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -89,8 +89,8 @@ def card_from_json(text: str) -> ModelCard:
 def part_of_card(kind: type[Part], given: dict[str, JsonValue], where: str) -> Part:
     """Return a part of a card as `kind`.
 
-    Raises InputRefused, naming the entry, where one makes no sense or is missing: no default of the
-    code stands in for it.
+    Raises InputRefused, naming the entry, if an entry is invalid or missing. A missing entry is not
+    replaced by a default of the code.
     """
     try:
         part = kind.model_validate(given)
@@ -102,7 +102,7 @@ def part_of_card(kind: type[Part], given: dict[str, JsonValue], where: str) -> P
 
 
 def _unset(part: BaseModel) -> str:
-    """Return the path of the first field that a default filled, or ""."""
+    """Return the path of the first field that was not given, or ""."""
     for name in type(part).model_fields:
         if name not in part.model_fields_set:
             return name
@@ -113,7 +113,7 @@ def _unset(part: BaseModel) -> str:
 
 
 def _first_of(error: ValidationError | RecursionError) -> str:
-    """Return the first entry that was refused, and why, on one short line."""
+    """Return the first invalid entry and the reason, on one short line."""
     if isinstance(error, RecursionError):
         return "nested too deeply"
     first = error.errors()[0]
@@ -121,9 +121,9 @@ def _first_of(error: ValidationError | RecursionError) -> str:
     return f"{where[:80]}: {first['msg'][:200]}" if where else str(first["msg"])[:200]
 
 
-# Version 1: what the code of petdiff 0.1 held and its cards did not. Never to be changed.
+# Version 1: constants of the code of petdiff 0.1 that its cards lack. They must never be changed.
 _VOXELS_1: dict[str, JsonValue] = {"least_mm": 1.0, "most_mm": 6.0, "anisotropy": 2.0}
-_DDPM_1: dict[str, JsonValue] = {"tile": None, "precision": "float32"}  # before windows could be
+_DDPM_1: dict[str, JsonValue] = {"tile": None, "precision": "float32"}  # before they could be set
 _FLOW3D_1: dict[str, JsonValue] = {
     "sigma_data": 0.3,
     "trusted_noise": 0.1,
@@ -145,7 +145,7 @@ _FLOW3D_1: dict[str, JsonValue] = {
 
 
 def _from_version_1(held: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Return a card of version 1 as one of version 2."""
+    """Convert a card of version 1 to version 2."""
     rest = {key: value for key, value in held.items() if key != "process"}
     process, method = held.get("process", {}), held.get("method")
     if not isinstance(process, dict):

@@ -1,7 +1,7 @@
 """Convert a published guided-diffusion checkpoint (.pt) to a model file with a card.
 
-A .pt file is a pickle, which may run code when it is read. It is read with `weights_only=True`, so
-that nothing but tensors and plain containers comes out of it.
+A .pt file is a pickle, which may run code when it is read. It is read with `weights_only=True`,
+which allows tensors and plain containers only.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from petdiff.networks.published import PublishedUNet, read_architecture
 
 PUBLISHED_LICENCE = "CC BY-NC-SA 4.0"
 _WEIGHT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_ANCHOR = "input_blocks.0.0.weight"  # whatever stands before it stands before every name
+_ANCHOR = "input_blocks.0.0.weight"  # its prefix is the prefix of all names
 
 
 def convert(pt_path: str | Path, out_path: str | Path) -> dict[str, JsonValue]:
-    """Write the checkpoint's weights and card to `out_path`, and return what was read.
+    """Write the checkpoint's weights and card to `out_path`, and return a description of both.
 
-    Averaged weights (EMA) are preferred where the file holds both. Raises UsageError where there is
-    no such file, InputRefused where it holds no weights of the published layout.
+    If the file has averaged weights (EMA) and others, the averaged ones are used. Raises UsageError
+    if there is no such file, InputRefused if it has no weights of the published layout.
     """
     path = Path(pt_path)
     found, weights = _weights_in(_load(path), path)
@@ -59,23 +59,23 @@ def _load(path: Path) -> object:
     _refuse_compressed(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what matters in them becomes the refusal below
+            warnings.simplefilter("ignore")  # what is wrong is reported below
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputRefused(
             f"{path}: holds pickled objects beside weights, or is no checkpoint; none of it was "
             "run. Save the network's state_dict() alone"
         ) from error
-    except Exception as error:  # broken bytes provoke any kind, places outside the file among them
+    except Exception as error:  # a damaged file can raise anything, EINVAL of a seek too
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
         raise InputRefused(f"{path}: not a PyTorch checkpoint, or cut short") from error
 
 
 def _refuse_compressed(path: Path) -> None:
-    """Raise InputRefused if parts of the file are compressed: PyTorch stores them as they are.
+    """Raise InputRefused if parts of the file are compressed, which PyTorch never does.
 
-    So what is read is never larger than the file.
+    The memory that is read is thus never larger than the file.
     """
     if not zipfile.is_zipfile(path):
         return
@@ -93,7 +93,7 @@ def _refuse_compressed(path: Path) -> None:
 
 
 def _weights_in(loaded: object, path: Path) -> tuple[str, dict[str, Tensor]]:
-    """Return where in the file the network's tensors are, and the tensors by their own names."""
+    """Return the place of the network's tensors in the file, and the tensors by name."""
     candidates = list(_candidates(loaded, ""))
     if not candidates:
         raise InputRefused(
@@ -111,7 +111,7 @@ def _weights_in(loaded: object, path: Path) -> tuple[str, dict[str, Tensor]]:
 
 
 def _why_not_weights(value: Tensor) -> str:
-    """Return why a tensor is no tensor of weights that holds its own numbers; "" if it is one."""
+    """Return why a tensor cannot be a tensor of weights; "" if it can."""
     if type(value) not in (Tensor, nn.Parameter) or value.dtype not in _WEIGHT_TYPES:
         return "is not a tensor of weights"
     if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
@@ -124,14 +124,14 @@ def _why_not_weights(value: Tensor) -> str:
 
 
 def _candidates(
-    loaded: object, place: str, depth: int = 3, seen: dict[int, int] | None = None
+    loaded: object, place: str, depth: int = 3, searched: dict[int, int] | None = None
 ) -> Iterator[tuple[str, Mapping[str, object], str]]:
     """Yield (place, mapping, prefix of its names) of every network in nested mappings."""
-    seen = {} if seen is None else seen
-    if not isinstance(loaded, Mapping) or seen.get(id(loaded), 0) >= depth:
+    searched = {} if searched is None else searched
+    if not isinstance(loaded, Mapping) or searched.get(id(loaded), 0) >= depth:
         return
-    seen[id(loaded)] = depth  # a mapping may hold another many times over
+    searched[id(loaded)] = depth  # a mapping may contain another many times
     for name, value in loaded.items():
         if isinstance(name, str) and (name == _ANCHOR or name.endswith(f".{_ANCHOR}")):
             yield place, loaded, name.removesuffix(_ANCHOR)
-        yield from _candidates(value, f"{place}{name}.", depth - 1, seen)
+        yield from _candidates(value, f"{place}{name}.", depth - 1, searched)

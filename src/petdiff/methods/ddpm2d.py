@@ -23,7 +23,7 @@ def create(preset: str = "default") -> LocalDDPM2D | PublishedDDPM2D:
 
 
 def from_card(card: ModelCard) -> LocalDDPM2D | PublishedDDPM2D:
-    """Return the method that a card describes, its weights still to be loaded."""
+    """Return the method that a card describes, without its trained weights."""
     kind = LocalDDPM2D if card.domain == "local_activity" else PublishedDDPM2D
     return kind.from_card(card)
 

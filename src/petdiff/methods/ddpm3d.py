@@ -23,7 +23,7 @@ def create(preset: str = "default") -> LocalDDPM | PublishedDDPM:
 
 
 def from_card(card: ModelCard) -> LocalDDPM | PublishedDDPM:
-    """Return the method that a card describes, its weights still to be loaded."""
+    """Return the method that a card describes, without its trained weights."""
     kind = LocalDDPM if card.domain == "local_activity" else PublishedDDPM
     return kind.from_card(card)
 

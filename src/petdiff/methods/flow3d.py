@@ -1,4 +1,4 @@
-"""flow3d, the default: one small network, asked once for a mean, a few times for samples."""
+"""flow3d, the default: a small network, called once for the mean, a few times for a sample."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from petdiff.methods.local_denoiser import (
 )
 from petdiff.methods.local_training import Example, error_loss, noisy
 
-# Of the training patches, those at σ = ∞: the one-step answer is the one most often asked for.
+# Share of the training patches at σ = ∞, because the estimate in one step is the most used.
 PURE_NOISE_SHARE = 0.6
 
 
@@ -42,12 +42,12 @@ class Flow3D(LocalDenoiser):
 
     @classmethod
     def from_card(cls, card: ModelCard) -> Flow3D:
-        """Return the method that a card describes, its weights still to be loaded."""
+        """Return the method that a card describes, without its trained weights."""
         constants = part_of_card(LocalConstants, card.constants, f"constants of {card.method}")
         return cls(network_of_card(card), constants)
 
     def loss(self, example: Example, generator: torch.Generator) -> Tensor:
-        """Return the denoising loss at times drawn evenly, some of them at pure noise."""
+        """Return the denoising loss at uniformly drawn times, or at pure noise for some patches."""
         r = example.r
         b = len(r)
         time = torch.rand(b, generator=generator).clamp(0.02, 0.98).to(r)
@@ -55,7 +55,7 @@ class Flow3D(LocalDenoiser):
         pure = torch.rand(b, generator=generator).to(r) < PURE_NOISE_SHARE
         x = torch.where(pure.view(-1, 1, 1, 1, 1), 0.0, noisy(r, sigma, generator))
         sigma = torch.where(pure, torch.inf, sigma)
-        return error_loss(example, self.kept_answer(example, x, sigma), sigma)
+        return error_loss(example, self.estimate(example, x, sigma), sigma)
 
     def sample(
         self,
@@ -65,9 +65,10 @@ class Flow3D(LocalDenoiser):
         generator: torch.Generator,
         callback: Callback | None = None,
     ) -> Tensor:
-        """Sample from pure noise down; one step is the posterior mean.
+        """Sample from pure noise; one step gives the posterior mean.
 
-        Steps that end far above the width of what is left open would draw the mean, not samples.
+        The levels must end near the posterior standard deviation or below. Samples that end far
+        above it would be close to the mean.
         """
         falling = karras_sigmas(steps - 1, *self.constants.sampling_sigmas)
         sigmas = torch.cat([falling.new_tensor([math.inf]), falling])

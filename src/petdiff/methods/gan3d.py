@@ -1,4 +1,4 @@
-"""gan3d: a 3-D U-Net asked once, trained against a discriminator as well.
+"""gan3d: a 3-D U-Net evaluated once, trained with an adversarial loss.
 
 `tiny` and `default` work in the ratio to local activity (`local_regression.py`), `paper` has the
 published DDPM's network and domain (`published_regression.py`).
@@ -24,7 +24,7 @@ def create(preset: str = "default") -> LocalGAN | PublishedGAN:
 
 
 def from_card(card: ModelCard) -> LocalGAN | PublishedGAN:
-    """Return the method that a card describes, its weights still to be loaded."""
+    """Return the method that a card describes, without its trained weights."""
     kind = LocalGAN if card.domain == "local_activity" else PublishedGAN
     return kind.from_card(card)
 

@@ -1,8 +1,8 @@
-"""The local-activity domain: a scan as its ratio to a smooth version of itself.
+"""The local-activity domain: a scan divided by a smoothed copy of itself.
 
-A network that sees SUV saturates at the highest uptake of its training. A network that sees the
-ratio r = x / s − 1, where s is a smooth positive volume computed from the measured scan y, knows no
-scale: y times two gives s times two and the same r, hence an answer times two. Since s is known,
+A network on SUV saturates at the highest uptake of its training. The ratio r = x / s − 1, where s
+is a smooth positive volume computed from the measured scan y, does not depend on the scale of the
+scan: y times two gives s times two and the same r, hence an estimate times two. Since s is known,
 the mean of r gives the mean of x without the bias of a logarithm or a root.
 
 Arrays are [i, j, k] of a whole scan; widths are standard deviations of Gaussians, in voxels.
@@ -19,22 +19,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from petdiff.methods.activity_preservation import ActivityPreserver
 from petdiff.methods.base import Condition
-from petdiff.methods.kept_activity import ActivityKeeper
 from petdiff.methods.local_activity_constants import DEFAULTS, LocalActivityConstants
 from petdiff.volume.filters import gaussian_smooth, smoothed_ranges
 from petdiff.volume.planes import stacked
 
 
 class ScanChannel(IntEnum):
-    """What a network sees of a scan, all of it free of scale; the order of `LocalActivity.fields`.
+    """The channels of `LocalActivity.fields`, in order. None depends on the scale of the scan.
 
     RATIO            y/s − 1
-    SURROUNDINGS     log s against its surroundings
-    LOCAL_NOISE      log of the noise around each voxel, about the middle of what is seen
-    EXPECTED_NOISE   log of the noise that counts let expect there, likewise
-    LACKING_COUNTS   share of the full dose's counts that the scan lacks, the same everywhere: 19/20
-                     at 1/20 of the dose; 0 where the dose is not known
+    SURROUNDINGS     log s minus its mean around the voxel
+    LOCAL_NOISE      log of the noise measured around each voxel, minus `log_noise_centre`
+    EXPECTED_NOISE   log of the noise expected from count statistics, minus `log_noise_centre`
+    LACKING_COUNTS   share of the full dose's counts that the scan lacks, the same in all voxels:
+                     19/20 at 1/20 of the dose; 0 if the dose is not known
     """
 
     RATIO = 0
@@ -44,8 +44,8 @@ class ScanChannel(IntEnum):
     LACKING_COUNTS = 4
 
 
-class AnswerChannel(IntEnum):
-    """What a denoiser answers: r, and how far the scan is to be trusted at the two fine scales."""
+class OutputChannel(IntEnum):
+    """The channels of a denoiser's output: r, and the trust in the scan at the two fine scales."""
 
     RATIO = 0
     TRUST_FINE = 1
@@ -59,13 +59,13 @@ def channel(x: Tensor, which: IntEnum) -> Tensor:
 
 @dataclass
 class LocalActivity(Condition):
-    """A scan seen through its own local activity. What can be had from a few planes is not stored.
+    """A scan in the local-activity domain. Fields that need a few planes only are not stored.
 
-    scan             the scan [i, j, k], in its unit, stacked (`volume/planes.py`), as the others
+    scan             the scan [i, j, k], in its unit; all volumes are stacked (`volume/planes.py`)
     activity         the positive volume s [i, j, k], in the scan's unit
     surroundings     SURROUNDINGS [i, j, k], in the dtype of the fields
-    local_noise      LOCAL_NOISE [i, j, k], likewise
-    scan_noise       EXPECTED_NOISE where the activity is `ordinary`, 0-d
+    local_noise      LOCAL_NOISE [i, j, k], in the dtype of the fields
+    scan_noise       EXPECTED_NOISE at an activity of `ordinary`, 0-d
     ordinary         activity of ordinary tissue, 0-d
     lacking_counts   LACKING_COUNTS
     """
@@ -81,7 +81,7 @@ class LocalActivity(Condition):
 
     @property
     def fields(self) -> Tensor:  # type: ignore[override]
-        """What the network sees of the scan: a channel for each ScanChannel [5, i, j, k]."""
+        """The input channels from the scan: one for each ScanChannel [5, i, j, k]."""
         return self.fields_of(slice(0, self.scan.shape[-1]))
 
     def fields_of(self, planes: slice) -> Tensor:
@@ -97,15 +97,15 @@ class LocalActivity(Condition):
         return fields
 
     def expected_noise(self, planes: slice) -> Tensor:
-        """Return EXPECTED_NOISE of planes along k, in float32: hot organs have less noise."""
+        """Return EXPECTED_NOISE of planes along k, in float32: lower in hot organs."""
         c = self.constants
         less = (self.activity[..., planes] / self.ordinary).log_().mul_(c.noise_power)
         return less.clamp_(min=-c.most_log_noise).neg_().add_(self.scan_noise)
 
-    def keep_activity_of(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
+    def preserve_activity_of_parts(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield r with the scan's own regional activity, of parts of AnswerChannels."""
         log_noise = self._rounded_expected_noise
-        return ActivityKeeper(self.activity, self.scan, log_noise, self.constants)(parts)
+        return ActivityPreserver(self.activity, self.scan, log_noise, self.constants)(parts)
 
     def _rounded_expected_noise(self, planes: slice) -> Tensor:
         """Return EXPECTED_NOISE as the network sees it, as in training."""
@@ -116,17 +116,18 @@ class LocalActivity(Condition):
         return torch.addcmul(self.activity, self.activity, r)
 
     def standard_deviation(self, of_samples: Tensor) -> Tensor:
-        """Add the noise of the regional activity, a share of that around each voxel."""
+        """Add the noise of the regional activity: a share of the noise around each voxel."""
         noise = noise_ratio(self.local_noise.float(), self.constants)
         shared = noise.mul_(self.constants.regional_noise).mul_(self.activity)
         return of_samples.hypot(shared)
 
     def regional_error(self, white: Tensor) -> Tensor:
-        """Draw the noise of the regional activity that samples keep, at the scale `fine`.
+        """Draw the noise of the regional activity that all samples share, at the scale `fine`.
 
-        It is white noise as strong as that around each voxel, smoothed; a mean over many voxels
-        then varies as it does in the measured scan. Where the dose is known, only the noise of the
-        counts that the scan lacks counts: the full-dose scan has the rest as well.
+        It is smoothed white noise with the strength of the noise around each voxel. A mean over
+        many voxels then varies as it does in the measured scan. If the dose is known, it has only
+        the noise of the counts that the scan lacks, because the full-dose scan has the other counts
+        as well.
         """
         c = self.constants
         strength = noise_ratio(self.local_noise.float(), c).div_(_WHITE_FINE)
@@ -135,7 +136,7 @@ class LocalActivity(Condition):
 
 
 def level(y: Tensor) -> Tensor:
-    """Return a scan's own unit of activity, (mean √y)², which one hot organ hardly moves."""
+    """Return a typical activity of a scan, (mean √y)², which a single hot organ hardly changes."""
     return y.clamp(min=0).sqrt_().mean().square()
 
 
@@ -145,7 +146,7 @@ def local_activity(
     drf: float | None = None,
     constants: LocalActivityConstants = DEFAULTS,
 ) -> LocalActivity:
-    """Return a scan y [i, j, k], in any unit and with a positive voxel, in its own ratio.
+    """Return a scan y [i, j, k], in any unit and with a positive voxel, in this domain.
 
     drf  dose reduction factor, 20 at 1/20 of the full dose; None: not known
     """
@@ -194,12 +195,13 @@ def _local_noise(
 def _noise_of_scan(
     y: Tensor, log_noise: Tensor, s: Tensor, constants: LocalActivityConstants
 ) -> tuple[Tensor, Tensor]:
-    """Return a scan's own log noise, centred as LOCAL_NOISE, and the activity it is for; both 0-d.
+    """Return the log noise of a scan, centred as LOCAL_NOISE, and the activity where it holds.
 
-    The noise is that of the scan's spectrum, but no more than the median of the local noise over
-    the body, and no less than an eighth of it (`most_anatomy`): the spectrum of a scan that a
-    filter or an interpolation has rid of its highest frequencies shows little. From it follows
-    what counts let expect elsewhere: hot organs have less noise, relative to their activity.
+    Both are 0-d. The noise is `spectral_noise`, limited to at most the median of the local noise
+    over the body and at least an eighth of it (`most_anatomy`). The lower limit is for scans whose
+    highest frequencies were removed by a filter or an interpolation: their spectrum shows too
+    little noise. The noise expected at another activity follows from count statistics: relative to
+    its activity, a hot organ has less noise.
     """
     c = constants
     sparse = (slice(None, None, 2),) * 3
@@ -213,10 +215,11 @@ def _noise_of_scan(
     return of_scan, few[body].median()
 
 
-# Root mean square of white noise of 1 after second differences along all three axes, and after
-# these once more: the sums of squares of (-¼, ½, -¼) and of its convolution with itself, cubed.
+# Root mean square of unit white noise after second differences along all three axes, and after
+# these twice: the sums of squares of (-¼, ½, -¼) and of its convolution with itself, to the power
+# 3/2.
 _WHITE_SECOND, _WHITE_FOURTH = (6 / 16) ** 1.5, (70 / 256) ** 1.5
-# And of what a Gaussian of width 1 takes away from it.
+# Root mean square of unit white noise minus itself smoothed by a Gaussian of width 1.
 _WHITE_FINE = math.sqrt(1 - 2 / (2 * math.pi) ** 1.5 + 1 / (4 * math.pi) ** 1.5)
 
 
@@ -225,21 +228,21 @@ def spectral_noise(
 ) -> Tensor | None:
     """Return the standard deviation of the fine noise of y / s, a scalar, from its spectrum.
 
-    Anatomy fades towards the highest frequencies much faster than noise. Where all three axes are
-    differenced twice, a scan has hardly anything but noise, and twice more even less. How much
-    smaller the second band is than the first shows how the noise is coloured, and so how much of it
-    there is at the lower frequencies where anatomy hides it: with q the ratio of the bands over
-    that of white noise, what white noise with this first band would have, times
-    exp(colour · (log q)^colour_power).
+    Towards the highest frequencies anatomy falls off much faster than noise. Second differences
+    along all three axes therefore leave hardly anything but noise: the first band. Second
+    differences of the first band are the second band. The ratio of the two bands shows how the
+    noise is coloured, and so how strong it is at lower frequencies, where anatomy dominates. Let q
+    be this ratio, first over second, over that of white noise. The result is the standard deviation
+    of white noise with the same first band, times exp(colour · (log q)^colour_power).
 
     y, s  the scan and its local activity [i, j, k]
 
-    Returns None for a scan too thin for a window, or with no window in the body.
+    Returns None if the scan is too thin for a window, or no window lies in the body.
     """
     side = constants.noise_window
     if min(y.shape) < side + 4:
         return None
-    y, s = y.transpose(-1, -3), s.transpose(-1, -3)  # as they lie in memory
+    y, s = y.transpose(-1, -3), s.transpose(-1, -3)  # the order in memory
     windows = []
     for start in range(0, len(y) - side - 3, side):
         second = _differenced_twice(y[start : start + side + 4])
@@ -258,12 +261,12 @@ def spectral_noise(
 
 
 def noise_ratio(log_noise: Tensor, constants: LocalActivityConstants = DEFAULTS) -> Tensor:
-    """Return the standard deviation of the ratio's finest noise, of LOCAL_ or EXPECTED_NOISE."""
+    """Return the standard deviation of the ratio's fine noise, from LOCAL_ or EXPECTED_NOISE."""
     return (log_noise + constants.log_noise_centre).exp()
 
 
 def _differenced_twice(x: Tensor) -> Tensor:
-    """Return x [i, j, k] filtered by (-¼, ½, -¼) along every axis, which lose two voxels each."""
+    """Return x [i, j, k] filtered by (-¼, ½, -¼) along every axis; each axis loses two voxels."""
     for axis, n in enumerate(x.shape):
         sides = x.narrow(axis, 0, n - 2) + x.narrow(axis, 2, n - 2)
         x = x.narrow(axis, 1, n - 2) / 2 - sides / 4

@@ -1,9 +1,10 @@
 """A DDPM of the ratio to local activity: trained at its timesteps, sampled from one to the next.
 
-What differs from `flow3d` is the method alone: fields, network, gate and kept activity are the
-same. The forward process is that of Ho et al. 2020 (arXiv 2006.11239) with the cosine schedule of
-Nichol & Dhariwal 2021 (arXiv 2102.09672), for r over σ_data, which has unit variance: timestep t
-has the noise σ_t = σ_data √((1−ᾱ_t)/ᾱ_t) beside r. The network predicts velocity.
+Only the diffusion process differs from `flow3d`: fields, network, gate and activity preservation
+are the same. The forward process is that of Ho et al. 2020 (arXiv 2006.11239) with the schedule of
+Nichol & Dhariwal 2021 (arXiv 2102.09672), a cosine, for r / σ_data, which has unit variance. At
+timestep t the noise in r has the standard deviation σ_t = σ_data √((1−ᾱ_t)/ᾱ_t). The network
+predicts the velocity.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from petdiff.methods.local_training import Example, error_loss, noisy
 
 
 class DDPMConstants(LocalConstants):
-    """As LocalConstants, and the schedule."""
+    """The constants of LocalConstants and of the schedule."""
 
     timesteps: int = Field(default=1000, ge=2, le=100_000, description="as Ho et al. 2020")
     cosine_offset: float = Field(default=0.008, gt=0, le=1, description="Nichol & Dhariwal, eq. 17")
@@ -43,12 +44,12 @@ class DDPMConstants(LocalConstants):
 
 @dataclass
 class LocalDDPM(LocalDenoiser):
-    """Trained at the timesteps that sampling visits; sampled ancestrally over a few of them."""
+    """Trained at the timesteps that sampling uses; sampled ancestrally at a few of them."""
 
     constants: DDPMConstants
     name: ClassVar[str] = "ddpm3d"
     dims: ClassVar[Literal[2, 3]] = 3
-    answers_in_one_call: ClassVar[bool] = False
+    one_call_gives_mean: ClassVar[bool] = False
     can_sample: ClassVar[bool] = True
 
     @classmethod
@@ -58,23 +59,23 @@ class LocalDDPM(LocalDenoiser):
 
     @classmethod
     def from_card(cls, card: ModelCard) -> Self:
-        """Return the method that a card describes, its weights still to be loaded."""
+        """Return the method that a card describes, without its trained weights."""
         constants = part_of_card(DDPMConstants, card.constants, f"constants of {card.method}")
         return cls(network_of_card(card, cls.dims), constants)
 
     def timestep_sigmas(self) -> Tensor:
-        """Return the noise σ beside r at each timestep, ascending, float64 [timesteps]."""
+        """Return the noise σ in r at each timestep, ascending, float64 [timesteps]."""
         c = self.constants
         alphas_bar = cosine_alphas_bar(c.timesteps, c.cosine_offset, c.beta_max)
         return c.sigma_data * sigmas_of(alphas_bar)
 
     def schedule(self, steps: int) -> Tensor:
-        """Return the σ of a sampler: ∞, `steps` − 1 of the timesteps' at most, 0.
+        """Return the σ of a sampler: ∞, then at most `steps` − 1 of the timesteps' σ, then 0.
 
-        The first call, on pure noise, answers the posterior mean. From there the sample starts at
-        an intermediate level, above what a scan leaves open of r (`sampling_sigmas`), and not from
-        the many timesteps above it, which would change nothing. Levels that fall on one timestep
-        are visited once.
+        The first call, on pure noise, gives the posterior mean. Sampling continues at an
+        intermediate level above the posterior standard deviation of r (`sampling_sigmas`), because
+        the many timesteps above this level would not change the sample. Levels with the same
+        nearest timestep are used once.
 
         Raises UsageError for more steps than timesteps.
         """
@@ -90,10 +91,10 @@ class LocalDDPM(LocalDenoiser):
         return torch.cat([pure, visited, levels.new_zeros(1)])
 
     def loss(self, example: Example, generator: torch.Generator) -> Tensor:
-        """Return the denoising loss at timesteps drawn evenly, as sampling visits them.
+        """Return the denoising loss at uniformly drawn timesteps.
 
-        Above the highest intermediate level, which three in ten are, sampling visits pure noise
-        alone: so these are trained at pure noise.
+        Three in ten timesteps lie above the highest intermediate level, where sampling uses pure
+        noise only. These are trained at pure noise.
         """
         r = example.r
         timestep = torch.randint(self.constants.timesteps, (len(r),), generator=generator)
@@ -102,7 +103,7 @@ class LocalDDPM(LocalDenoiser):
         pure = sigma > self.constants.sampling_sigmas[1]
         x = x.masked_fill(pure.view(-1, 1, 1, 1, 1), 0.0)
         sigma = sigma.masked_fill(pure, torch.inf)
-        return error_loss(example, self.kept_answer(example, x, sigma), sigma)
+        return error_loss(example, self.estimate(example, x, sigma), sigma)
 
     def sample(
         self,
@@ -119,9 +120,9 @@ class LocalDDPM(LocalDenoiser):
 
 @dataclass
 class LocalDDPM2D(LocalDDPM):
-    """The same with a network over i and j alone: each axial slice is denoised by itself.
+    """LocalDDPM with a 2-D network over i and j: each axial slice is denoised separately.
 
-    What joins slices is the domain, which is that of the volume: fields and kept activity.
+    Slices are related only by the fields and by activity preservation, which use the whole volume.
     """
 
     name: ClassVar[str] = "ddpm2d"

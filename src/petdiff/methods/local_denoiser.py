@@ -1,21 +1,21 @@
-"""What all methods of the local-activity domain share: one network and its gate.
+"""The denoiser of all methods of the local-activity domain: one network and its gate.
 
 The network denoises r, the ratio to local activity (`local_activity.py`), with Gaussian noise of
-standard deviation σ in r. Preconditioning as Karras et al. 2022 (EDM, arXiv 2206.00364), table 1,
-with two changes: the noisy guess enters as its Wiener estimate, which vanishes at σ = ∞, so that
-there the network is plain regression; and a gate returns the measured scan where it can be trusted.
-With EDM's preconditioning the network predicts what is called velocity (Salimans & Ho 2022, arXiv
-2202.00512) up to its sign. Beside r it answers how far the scan's own activity is to be kept at
-fine scales, which `keep_activity` then does.
+standard deviation σ in r. Preconditioning is that of Karras et al. 2022 (EDM, arXiv 2206.00364),
+table 1, with two changes. First, the input of the network is the Wiener estimate of r from the
+noisy guess. It is 0 at σ = ∞, where the network is a plain regression. Second, a gate mixes the
+measured scan into the estimate where its noise is low. With EDM's preconditioning the network
+predicts the velocity (Salimans & Ho 2022, arXiv 2202.00512) up to its sign. It also predicts the
+trust: how far the scan's own activity is preserved at fine scales (`activity_preservation.py`).
 
-The network's change of the scan grows with the noise to be expected; at `trusted_noise` it is half
-of its most. A scan with hardly any noise is handed back but for a trace, however hot it is. Where
-the dose is known, the network may change only the counts that the scan lacks: a scan at a share f
-of the dose has that share of the full-dose scan's counts, noise and all, so that full = f · low +
-(1 − f) · rest as far as a reconstruction is linear, and of the rest no noise is known. The network
-itself sees only that the dose is known: what is to be expected of the rest does not depend on how
-much of it there is. The same factor scales σ_data: less is left unknown of r where the scan is
-known well.
+The change that the network can make grows with the expected noise. At a noise of `trusted_noise` it
+is half of its maximum. A scan with hardly any noise is returned almost unchanged, however hot it
+is. If the dose is known, the network can change only the counts that the scan lacks. A scan at a
+share f of the dose has this share of the counts of the full-dose scan, with their noise. So full =
+f · low + (1 − f) · rest, as far as the reconstruction is linear, and the noise of the rest is not
+known. The network's input tells only whether the dose is known, because the expected value of the
+rest does not depend on f. The same factor scales σ_data, because the remaining uncertainty of r is
+smaller if more counts were measured.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from torch import Tensor
 from petdiff.diffusion.denoiser import Denoiser
 from petdiff.diffusion.samplers import Callback
 from petdiff.errors import InputRefused
+from petdiff.methods.activity_preservation import preserve_activity
 from petdiff.methods.base import Condition, Millimetres, Objective
 from petdiff.methods.card import ModelCard, make_card, part_of_card
-from petdiff.methods.kept_activity import keep_activity
 from petdiff.methods.local_activity import (
-    AnswerChannel,
     LocalActivity,
+    OutputChannel,
     ScanChannel,
     channel,
     local_activity,
@@ -54,9 +54,9 @@ from petdiff.networks.unet import UNet, UNetArchitecture
 from petdiff.volume.planes import parts_of
 
 IN_CHANNELS = len(ScanChannel) + 1  # and the noisy guess
-OUT_CHANNELS = len(AnswerChannel) + 1  # gate and change make r
+OUT_CHANNELS = len(OutputChannel) + 1  # r is computed from gate and change
 
-# Networks of the presets: sizes alone. "default" has 3,429,568 parameters in three dimensions.
+# Sizes of the networks by preset. "default" has 3,429,568 parameters in three dimensions.
 SIZES: dict[str, dict[str, tuple[int, ...]]] = {
     "tiny": {"widths": (16, 32, 48), "blocks": (1, 1, 1)},
     "default": {"widths": (48, 96, 128), "blocks": (1, 1, 2)},
@@ -65,7 +65,7 @@ Level = Annotated[float, Field(gt=0, le=1e3)]
 
 
 class LocalConstants(BaseModel):
-    """Every number that shapes an answer beside the network's weights; each with its source."""
+    """All numbers that affect the output beside the network's weights, each with its source."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -76,26 +76,26 @@ class LocalConstants(BaseModel):
         description="standard deviation of the full-dose r in the body; training volumes",
     )
     trusted_noise: Level = Field(
-        default=0.1, description="noise at which half of the greatest change is allowed; lab book 2"
+        default=0.1, description="noise at which half of the largest change is possible; lab book 2"
     )
     gate_reach: float = Field(
         default=1.25,
         gt=0,
         le=10,
-        description="greatest share of the measured scan that is taken away, above 1 so that the "
-        "gate can shut it out where noise is high; chosen",
+        description="largest share of the measured scan that the gate removes; above 1, so that it "
+        "can remove all of the scan where noise is high; chosen",
     )
     sampling_sigmas: tuple[Level, Level] = Field(
         default=(0.004, 0.6),
-        description="σ that samples pass on their way down from ∞: from above to below what scans "
-        "leave open of r, 0.02 where they are good, 0.3 where they are bad; lab book 17",
+        description="lowest and highest σ of a sampler after ∞: below and above the posterior "
+        "standard deviation of r, 0.02 in good scans to 0.3 in poor ones; lab book 17",
     )
     sampling_steps: int = Field(
         default=6,
         ge=1,
         le=10_000,
-        description="network calls of a sample; six draw any such Gaussian within a tenth; lab "
-        "book 17",
+        description="network calls of a sample; six draw a Gaussian of any such width within a "
+        "tenth; lab book 17",
     )
     voxels: VoxelRange = VoxelRange()
     domain: LocalActivityConstants = LocalActivityConstants()
@@ -103,11 +103,9 @@ class LocalConstants(BaseModel):
 
 @dataclass
 class LocalDenoiser(NetworkMethod):
-    """D(x, σ, y) of r, and what training and inference need around it.
+    """The denoiser D(x, σ, y) of r. A method is a subclass with a loss and a sampler.
 
-    A method is a subclass with a loss and a sampler.
-
-    ranges  of the network's activations; with them, slabs are convolved in 8-bit integers
+    ranges  ranges of the network's activations; if given, slabs are convolved in 8-bit integers
     """
 
     network: UNet
@@ -121,17 +119,17 @@ class LocalDenoiser(NetworkMethod):
 
     @property
     def default_steps(self) -> int:
-        """Network calls of one answer."""
-        return 1 if self.answers_in_one_call else self.constants.sampling_steps
+        """Network calls for one denoised volume."""
+        return 1 if self.one_call_gives_mean else self.constants.sampling_steps
 
     @property
     def sampling_steps(self) -> int:
-        """Network calls of a sample."""
+        """Network calls for one sample."""
         return self.constants.sampling_steps if self.can_sample else 1
 
     @property
     def multiple(self) -> int:
-        """Axes of a volume must be multiples of it."""
+        """The number of voxels that every axis of a volume must be a multiple of."""
         return self.network.multiple
 
     def card(
@@ -144,99 +142,99 @@ class LocalDenoiser(NetworkMethod):
         )  # fmt: skip
 
     def working_voxel_mm(self, voxel_mm: Millimetres) -> Millimetres:
-        """Return the scan's own voxels, changed only where training saw no such size."""
+        """Return the scan's voxel size, limited to the range of training."""
         return self.constants.voxels.nearest(voxel_mm)
 
     def condition(
         self, y: Tensor, dtype: torch.dtype = torch.float32, drf: float | None = None
     ) -> LocalActivity:
-        """Return the scan y [i, j, k] seen through its own local activity."""
+        """Return the scan y [i, j, k] in the local-activity domain."""
         return local_activity(y, dtype, drf, self.constants.domain)
 
     def denoise(self, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
-        """Return a channel [b, 3, i, j, k] for each AnswerChannel: expected r first, then trusts.
+        """Return a channel [b, 3, i, j, k] for each OutputChannel: expected r first, then trusts.
 
-        x = r + σ·noise [b, 1, i, j, k], sigma [b], fields [b, 5, i, j, k]. Where sigma is ∞, x is
-        not looked at (but must be finite).
+        x = r + σ·noise [b, 1, i, j, k], sigma [b], fields [b, 5, i, j, k]. If sigma is ∞, x has no
+        effect, but must be finite.
         """
-        answer = self._network_answer(*self._network_input(x, sigma, fields))
-        return self._gated(answer, x, sigma, fields)
+        output = self._network_output(*self._network_input(x, sigma, fields))
+        return self._gated(output, x, sigma, fields)
 
     def slab_by_slab(
         self, x: Tensor, sigma: Tensor, condition: Condition, planes: int
     ) -> Iterator[Tensor]:
-        """Yield what `denoise` returns for a whole volume, a few planes after the others.
+        """Yield what `denoise` returns for a whole volume, in parts of a few planes.
 
-        Slabs are computed as they lie in memory, stacked: [1, c, k, j, i].
+        Slabs are processed in the order of memory of stacked volumes: [1, c, k, j, i].
         """
         network = self._slabwise_network(sigma)
-        x, length, answered = x.transpose(-1, -3), x.shape[-1], 0
+        x, length, done = x.transpose(-1, -3), x.shape[-1], 0
 
         def fields(part: slice) -> Tensor:
             return condition.fields_of(part)[None].transpose(-1, -3)
 
         for slab in parts_of(slice(0, length), planes):
-            seen, _ = self._network_input(x[:, :, slab], sigma, fields(slab))
-            answer = network(seen, last=slab.stop == length)
-            if answer is not None:
-                ready = slice(answered, answered + answer.shape[2])
-                r = self._gated(answer, x[:, :, ready], sigma, fields(ready))
+            channels, _ = self._network_input(x[:, :, slab], sigma, fields(slab))
+            output = network(channels, last=slab.stop == length)
+            if output is not None:
+                ready = slice(done, done + output.shape[2])
+                r = self._gated(output, x[:, :, ready], sigma, fields(ready))
                 yield r.transpose(-1, -3)
-                answered = ready.stop
+                done = ready.stop
 
     def _network_input(self, x: Tensor, sigma: Tensor, fields: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the network sees [b, c, i, j, k], and the times t [b]."""
+        """Return the input channels of the network [b, c, i, j, k], and its times t [b]."""
         lacking = channel(fields, ScanChannel.LACKING_COUNTS)
-        known = (lacking > 0).to(fields.dtype)
+        dose_known = (lacking > 0).to(fields.dtype)
         level = sigma.view(-1, 1, 1, 1, 1)
         _, _, c_in, t = preconditioning(level, self.constants.sigma_data)
-        seen = fields.narrow(1, 0, ScanChannel.LACKING_COUNTS)
-        return torch.cat([seen, known, (c_in * x).to(fields.dtype)], dim=1), t.flatten()
+        others = fields.narrow(1, 0, ScanChannel.LACKING_COUNTS)
+        return torch.cat([others, dose_known, (c_in * x).to(fields.dtype)], dim=1), t.flatten()
 
-    def _gated(self, answer: Tensor, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
-        """Return r and the trusts of a network's answer; arguments as in `denoise`."""
+    def _gated(self, output: Tensor, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
+        """Return r and the trusts from the network's output; other arguments as in `denoise`."""
         c = self.constants
         noise = noise_ratio(channel(fields, ScanChannel.EXPECTED_NOISE).float(), c.domain)
         lacking = channel(fields, ScanChannel.LACKING_COUNTS).float()
         strength = noise / (noise + c.trusted_noise) * lacking.where(lacking > 0, 1)
         level = sigma.view(-1, 1, 1, 1, 1)
         c_skip, c_out, _, _ = preconditioning(level, c.sigma_data * strength)
-        parts = [1, 1, len(AnswerChannel) - 1]
-        gate, change, trust = torch.split(answer.float(), parts, dim=1)
-        open_share = 1 - strength * c.gate_reach * torch.sigmoid(gate)
-        measured = open_share * channel(fields, ScanChannel.RATIO)
+        parts = [1, 1, len(OutputChannel) - 1]
+        gate, change, trust = torch.split(output.float(), parts, dim=1)
+        measured_share = 1 - strength * c.gate_reach * torch.sigmoid(gate)
+        measured = measured_share * channel(fields, ScanChannel.RATIO)
         r = c_skip * x + (1 - c_skip) * measured + c_out * change
         return torch.cat([r, trust], dim=1)
 
-    def _network_answer(self, seen: Tensor, t: Tensor) -> Tensor:
-        """Ask the network for volumes [b, c, i, j, k] at times t [b]; in 2-D slice by slice."""
+    def _network_output(self, channels: Tensor, t: Tensor) -> Tensor:
+        """Evaluate the network on [b, c, i, j, k] at times t [b]; a 2-D network slice by slice."""
         if self.network.architecture.dims == 3:
-            volume: Tensor = self.network(seen, t)
+            volume: Tensor = self.network(channels, t)
             return volume
-        b, slices = len(seen), seen.shape[-1]
-        each = seen.movedim(-1, 1).flatten(0, 1)
-        answer: Tensor = self.network(each, t.repeat_interleave(slices))
-        return answer.reshape(b, slices, *answer.shape[1:]).movedim(1, -1)
+        b, slices = len(channels), channels.shape[-1]
+        each = channels.movedim(-1, 1).flatten(0, 1)
+        output: Tensor = self.network(each, t.repeat_interleave(slices))
+        return output.reshape(b, slices, *output.shape[1:]).movedim(1, -1)
 
     def _slabwise_network(self, sigma: Tensor) -> SlabwiseNetwork:
-        """Return the network for a volume [1, c, k, j, i] at one noise level, slab by slab."""
+        """Return the network at one noise level, for slabs of a volume [1, c, k, j, i]."""
         t = preconditioning(sigma, self.constants.sigma_data)[3]
         if self.network.architecture.dims == 3:
             return SlabwiseUNet(turned(self.network), t, self.ranges)
 
         def slices(slab: Tensor, *, last: bool) -> Tensor:
-            return self._network_answer(slab.transpose(-1, -3), t).transpose(-1, -3)
+            return self._network_output(slab.transpose(-1, -3), t).transpose(-1, -3)
 
         return slices
 
     def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:
-        """Return what the loss needs of a pair [i, j, k]: Example's channels, in its order."""
-        seen = self.condition(low, drf=drf)
-        s = seen.activity
-        return torch.cat([(full / s - 1)[None], seen.fields, (s / s.mean())[None]])
+        """Return the data of the loss from a pair [i, j, k]: the channels of Example in order."""
+        condition = self.condition(low, drf=drf)
+        s = condition.activity
+        return torch.cat([(full / s - 1)[None], condition.fields, (s / s.mean())[None]])
 
     def objectives(self) -> list[Objective]:
-        """Return the one loss."""
+        """Return the only loss."""
         parameters = list(self.network.parameters())
         return [Objective(self.name, parameters, self._loss_of_batch)]
 
@@ -258,13 +256,13 @@ class LocalDenoiser(NetworkMethod):
     ) -> Tensor:
         """Run the method's sampler over a whole volume of r."""
 
-    def kept_answer(self, example: Example, x: Tensor, sigma: Tensor) -> Tensor:
-        """Return r [b, 1, i, j, k] as an answer to x has it, with the scan's regional activity."""
+    def estimate(self, example: Example, x: Tensor, sigma: Tensor) -> Tensor:
+        """Return the estimate of r [b, 1, i, j, k] for x, with the scan's regional activity."""
         domain, fields, activity = self.constants.domain, example.fields, example.activity
         scan = (activity * (1 + channel(fields, ScanChannel.RATIO))).clamp(min=0)
-        answer = torch.split(self.denoise(x, sigma, fields), 1, dim=1)
+        output = torch.split(self.denoise(x, sigma, fields), 1, dim=1)
         noise = channel(fields, ScanChannel.EXPECTED_NOISE)
-        return keep_activity(answer, activity, scan, noise, domain)
+        return preserve_activity(output, activity, scan, noise, domain)
 
 
 def preconditioning(
@@ -294,7 +292,7 @@ def fresh_network(preset: str, dims: int = 3) -> UNet:
 
 
 def network_of_card(card: ModelCard, dims: int = 3) -> UNet:
-    """Return the network that a card describes; InputRefused where it cannot be this domain's."""
+    """Return the network that a card describes. Raises InputRefused if it is of another domain."""
     where = f"architecture of {card.method}"
     architecture = part_of_card(UNetArchitecture, card.architecture, where)
     ends = {"in_channels": IN_CHANNELS, "out_channels": OUT_CHANNELS, "dims": dims}

@@ -1,6 +1,6 @@
-"""Regressions of the ratio to local activity: asked once, at pure noise.
+"""Regressions of the ratio to local activity: one network call, at pure noise.
 
-What differs from `flow3d` is the method alone: fields, network, gate and kept activity are the
+Only the objective differs from `flow3d`: fields, network, gate and activity preservation are the
 same.
 """
 
@@ -23,15 +23,15 @@ from petdiff.methods.local_denoiser import (
     network_of_card,
 )
 from petdiff.methods.local_training import Example, error_loss, some_doses_unknown, split_example
-from petdiff.methods.network_method import OneAnswer
+from petdiff.methods.network_method import OneCallSampler
 from petdiff.networks.discriminator import PatchDiscriminator, least_squares
 
 _ADVERSARIAL_WEIGHT = 0.3  # beside the regression's loss, which is about 0.7 in the end
 
 
 @dataclass
-class LocalRegression(OneAnswer, LocalDenoiser):
-    """Trained and asked at pure noise alone."""
+class LocalRegression(OneCallSampler, LocalDenoiser):
+    """Trained and evaluated at pure noise only."""
 
     name: ClassVar[str] = "unet3d"
 
@@ -42,29 +42,30 @@ class LocalRegression(OneAnswer, LocalDenoiser):
 
     @classmethod
     def from_card(cls, card: ModelCard) -> Self:
-        """Return the method that a card describes, its weights still to be loaded."""
+        """Return the method that a card describes, without its trained weights."""
         constants = part_of_card(LocalConstants, card.constants, f"constants of {card.method}")
         return cls(network_of_card(card), constants)
 
     def loss(self, example: Example, generator: torch.Generator) -> Tensor:
-        """Return the loss of the one answer."""
-        answer, pure = self._answer(example)
-        return error_loss(example, answer, pure)
+        """Return the loss of the estimate at pure noise."""
+        r, pure = self._estimate_at_pure_noise(example)
+        return error_loss(example, r, pure)
 
-    def _answer(self, example: Example) -> tuple[Tensor, Tensor]:
-        """Return r [b, 1, i, j, k] as the network has it at pure noise, and that σ, ∞ [b]."""
+    def _estimate_at_pure_noise(self, example: Example) -> tuple[Tensor, Tensor]:
+        """Return the estimate of r [b, 1, i, j, k] at pure noise, and its σ, ∞ [b]."""
         pure = example.r.new_full((len(example.r),), torch.inf)
-        return self.kept_answer(example, torch.zeros_like(example.r), pure), pure
+        return self.estimate(example, torch.zeros_like(example.r), pure), pure
 
 
 @dataclass
 class LocalGAN(LocalRegression):
-    """The same trained against a discriminator, which is not kept with the weights.
+    """LocalRegression with an adversarial loss. The discriminator is not saved with the weights.
 
-    As pix2pix (Isola et al. 2017, arXiv 1611.07004) the discriminator sees the measured scan beside
-    a full-dose or a made one; the adversarial losses are those of least squares (Mao et al. 2017,
-    arXiv 1611.04076). The other loss is the regression's, which asks for the noise to be taken
-    away: the mean absolute error in SUV of the published domain is soon content with the identity.
+    As in pix2pix (Isola et al. 2017, arXiv 1611.07004) the inputs of the discriminator are the
+    measured scan and either the full-dose scan or the estimate. The adversarial losses are least
+    squares (Mao et al. 2017, arXiv 1611.04076). The other loss of the generator is that of the
+    regression. With the mean absolute error in SUV of the published domain, training soon stopped
+    at the identity, which removes no noise.
     """
 
     discriminator: PatchDiscriminator | None = None
@@ -80,40 +81,44 @@ class LocalGAN(LocalRegression):
     @property
     def trained(self) -> nn.Module:
         """The generator and the discriminator."""
-        return nn.ModuleDict({"generator": self.network, "discriminator": self._judge})
+        return nn.ModuleDict(
+            {"generator": self.network, "discriminator": self._trained_discriminator}
+        )
 
     def objectives(self) -> list[Objective]:
         """Return the generator's loss, then the discriminator's."""
-        made, judge = (list(part.parameters()) for part in (self.network, self._judge))
+        of_generator, of_discriminator = (
+            list(part.parameters()) for part in (self.network, self._trained_discriminator)
+        )
         return [
-            Objective("generator", made, self._loss_of_batch),
-            Objective("discriminator", judge, self.discriminator_loss),
+            Objective("generator", of_generator, self._loss_of_batch),
+            Objective("discriminator", of_discriminator, self.discriminator_loss),
         ]
 
     def loss(self, example: Example, generator: torch.Generator) -> Tensor:
-        """Return the generator's loss: to be near, and to pass for a full-dose scan."""
-        made, pure = self._answer(example)
-        verdict = self._verdict(example, made)
-        near = error_loss(example, made, pure)
-        return near + _ADVERSARIAL_WEIGHT * least_squares(verdict, 1.0)
+        """Return the generator's loss: the error of the estimate and the adversarial loss."""
+        estimate, pure = self._estimate_at_pure_noise(example)
+        logits = self._discriminate(example, estimate)
+        error = error_loss(example, estimate, pure)
+        return error + _ADVERSARIAL_WEIGHT * least_squares(logits, 1.0)
 
     def discriminator_loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the discriminator's loss: 1 is wanted for what is real, 0 for what is made."""
+        """Return the discriminator's loss: its target is 1 for full-dose scans, 0 for estimates."""
         example = some_doses_unknown(split_example(batch), generator)
         with torch.no_grad():
-            made, _ = self._answer(example)
-        real, fake = self._verdict(example, example.r), self._verdict(example, made)
+            estimate, _ = self._estimate_at_pure_noise(example)
+        real, fake = self._discriminate(example, example.r), self._discriminate(example, estimate)
         return (least_squares(real, 1.0) + least_squares(fake, 0.0)) / 2
 
-    def _verdict(self, example: Example, r: Tensor) -> Tensor:
-        """Judge a ratio beside the measured one, both faded out where there is no activity."""
-        there = example.activity / (example.activity + 1)
+    def _discriminate(self, example: Example, r: Tensor) -> Tensor:
+        """Return the discriminator's logits for r and the measured ratio, both 0 in air."""
+        weight = example.activity / (example.activity + 1)
         measured = channel(example.fields, ScanChannel.RATIO)
-        answer: Tensor = self._judge(there * measured, there * r)
-        return answer
+        logits: Tensor = self._trained_discriminator(weight * measured, weight * r)
+        return logits
 
     @property
-    def _judge(self) -> PatchDiscriminator:
+    def _trained_discriminator(self) -> PatchDiscriminator:
         if self.discriminator is None:
             raise ValueError(
                 "gan3d from a model file has no discriminator, so is not to be trained"

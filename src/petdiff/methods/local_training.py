@@ -1,4 +1,4 @@
-"""How the methods of the local-activity domain are trained: examples, noise, and the loss."""
+"""Training of the methods of the local-activity domain: examples, noise and the loss."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from petdiff.methods.local_activity import ScanChannel, channel
 
-# Of the training patches, those whose dose the network is given.
+# Share of the training patches for which the dose is an input of the network.
 _KNOWN_DOSE_SHARE = 0.5
 _MAX_WEIGHT = 10.0
 _LEAST_NOISE_POWER = 1e-5
-_STRUCTURE_ERROR = 0.05  # mean squared error in r that remains however noisy a scan is, roughly
+_STRUCTURE_ERROR = 0.05  # approximate bound of the mean squared error in r, for very noisy scans
 
 
 class Example(NamedTuple):
@@ -21,7 +21,7 @@ class Example(NamedTuple):
 
     r         ratio of the full-dose scan
     fields    of the low-dose scan, a channel for each ScanChannel
-    activity  of the low-dose scan, over its mean
+    activity  local activity of the low-dose scan, over its mean
     """
 
     r: Tensor
@@ -36,12 +36,12 @@ def noisy(r: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def split_example(batch: Tensor) -> Example:
-    """Return the parts of a batch of what `example` gives."""
+    """Split a batch of what the method's `example` returns into its parts."""
     return Example(*torch.split(batch, [1, len(ScanChannel), 1], dim=1))
 
 
 def some_doses_unknown(example: Example, generator: torch.Generator) -> Example:
-    """Hide the dose of some examples, so that the network learns to do with and without it."""
+    """Remove the dose from some examples, so that the network learns to work without it."""
     fields = example.fields
     known = torch.rand(len(fields), generator=generator) < _KNOWN_DOSE_SHARE
     lacking = channel(fields, ScanChannel.LACKING_COUNTS) * known.to(fields).view(-1, 1, 1, 1, 1)
@@ -49,27 +49,28 @@ def some_doses_unknown(example: Example, generator: torch.Generator) -> Example:
     return example._replace(fields=torch.cat([others, lacking], dim=1))
 
 
-def error_loss(example: Example, answer: Tensor, sigma: Tensor) -> Tensor:
-    """Return the loss of an answer r [b, 1, i, j, k] given at noise levels sigma [b], a scalar.
+def error_loss(example: Example, estimate: Tensor, sigma: Tensor) -> Tensor:
+    """Return the loss of an estimate of r [b, 1, i, j, k] at noise levels sigma [b], a scalar.
 
-    A voxel's weight is its activity, between absolute and relative error, in one half of the
-    loss, and its square, so absolute error as PSNR has it, in the other.
+    The loss is the mean of two weighted squared errors of r. One weights a voxel by its activity, a
+    compromise between absolute and relative error. The other weights it by the square of its
+    activity, which is the absolute error, as in PSNR.
 
-    Each patch is divided by about the error that a good answer leaves, which is bounded by the
-    scan's noise power, by σ², and by how well structure can be known: so every dose and σ
-    counts. The logarithm, as decibels do, keeps one hopeless patch from outweighing the rest.
+    The error of each patch is divided by about the error of a good estimate, so that all doses and
+    σ contribute. This error is bounded by the scan's noise power, by σ², and by the variance of
+    structure. The logarithm prevents that a single very difficult patch dominates the loss.
     """
     activity = example.activity
-    error = (answer - example.r).square()
+    error = (estimate - example.r).square()
     noise_power = (channel(example.fields, ScanChannel.RATIO) - example.r).square()
-    elsewhere = 1 / _STRUCTURE_ERROR + 1 / sigma.square()
+    other_bounds = 1 / _STRUCTURE_ERROR + 1 / sigma.square()
 
-    def over_what_a_good_answer_leaves(weight: Tensor) -> Tensor:
-        error_left, noise = ((weight * each).mean((1, 2, 3, 4)) for each in (error, noise_power))
+    def over_error_of_good_estimate(weight: Tensor) -> Tensor:
+        mean_error, noise = ((weight * each).mean((1, 2, 3, 4)) for each in (error, noise_power))
         scale = weight.mean((1, 2, 3, 4))
-        left = 1 / (noise / scale + _LEAST_NOISE_POWER) + elsewhere
-        return (error_left / scale * left).log1p()
+        inverse = 1 / (noise / scale + _LEAST_NOISE_POWER) + other_bounds
+        return (mean_error / scale * inverse).log1p()
 
-    between = over_what_a_good_answer_leaves(activity.clamp(max=_MAX_WEIGHT))
-    absolute = over_what_a_good_answer_leaves(activity.square())
-    return (between + absolute).mean() / 2
+    intermediate = over_error_of_good_estimate(activity.clamp(max=_MAX_WEIGHT))
+    absolute = over_error_of_good_estimate(activity.square())
+    return (intermediate + absolute).mean() / 2

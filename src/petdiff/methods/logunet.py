@@ -1,8 +1,8 @@
-"""logunet: a small U-Net on log(1 + SUV), asked once, trained by mean squared error.
+"""logunet: a small U-Net on log(1 + SUV), evaluated once, trained by mean squared error.
 
-After the second place of the 2025 ultra-low-dose PET challenge (public code, Apache-2.0:
-KUL-recon-lab/2025_ud_pet_kul), the small regression that others have to beat. What differs from it
-stands in docs/explanation/methods.md.
+It follows the second place of the 2025 ultra-low-dose PET challenge (public code, Apache-2.0:
+KUL-recon-lab/2025_ud_pet_kul) and is a small baseline for the other methods. The differences are
+listed in docs/explanation/methods.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from petdiff.methods.card import Domain, ModelCard, part_of_card
 from petdiff.methods.windowed_regression import WindowedRegression, Windows
 from petdiff.networks.plain_unet import PlainArchitecture, PlainUNet
 
-# Measured: parameters; FLOP per voxel. The published size is small: there is no smaller default.
+# Measured parameters and FLOP per voxel. The published size is small enough to be the default.
 PRESETS: dict[str, PlainArchitecture] = {
     # 97,497; 29 k
     "tiny": PlainArchitecture(features=8, levels=2),
@@ -35,13 +35,13 @@ class LogScan(Condition):
     fields: Tensor
 
     def decode(self, x: Tensor) -> Tensor:
-        """Return the domain [i, j, k] in SUV."""
+        """Return a volume of the domain [i, j, k] in SUV."""
         return x.sign() * x.abs().expm1()
 
 
 @dataclass
 class LogUNet(WindowedRegression):
-    """A plain U-Net that answers the change of log(1 + SUV)."""
+    """A plain U-Net that predicts the change of log(1 + SUV)."""
 
     network: PlainUNet
     name: ClassVar[str] = "logunet"
@@ -55,19 +55,19 @@ class LogUNet(WindowedRegression):
 
     @classmethod
     def from_card(cls, card: ModelCard) -> LogUNet:
-        """Return the method that a card describes, its weights still to be loaded."""
+        """Return the method that a card describes, without its trained weights."""
         where = f"architecture of {card.method}"
         architecture = part_of_card(PlainArchitecture, card.architecture, where)
         constants = part_of_card(Windows, card.constants, f"constants of {card.method}")
         return cls(PlainUNet(architecture), constants)
 
     def architecture(self) -> PlainArchitecture:
-        """Return what the network is made of."""
+        """Return the architecture of the network."""
         return self.network.architecture
 
     @property
     def multiple(self) -> int:
-        """Axes of a window must be multiples of it."""
+        """The number of voxels that every axis of a window must be a multiple of."""
         return self.network.multiple
 
     def condition(
@@ -77,17 +77,17 @@ class LogUNet(WindowedRegression):
         return LogScan(compressed(y)[None])
 
     def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:
-        """Return a pair of scans [i, j, k], in SUV, as the loss sees it [2, i, j, k]: full, low."""
+        """Return a pair of scans [i, j, k], in SUV, for the loss [2, i, j, k]: full, low."""
         return compressed(torch.stack([full, low]))
 
     def change(self, fields: Tensor) -> Tensor:
-        """Return the network's answer [b, 1, i, j, k]."""
-        answer: Tensor = self.network(fields)
-        return answer
+        """Return the network's output [b, 1, i, j, k]."""
+        output: Tensor = self.network(fields)
+        return output
 
 
 def compressed(suv: Tensor) -> Tensor:
-    """Return sign · log(1 + |SUV|): defined for what noise makes negative as well."""
+    """Return sign · log(1 + |SUV|), which is defined for negative values as well."""
     return suv.sign() * suv.abs().log1p()
 
 

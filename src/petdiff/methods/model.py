@@ -28,7 +28,7 @@ _WEIGHT_TYPES = ("F16", "BF16", "F32", "F64")  # as safetensors names them
 class Model:
     """A method with trained weights.
 
-    name    as it was asked for
+    name    the name or the path by which it was loaded
     sha256  of the weights' file
     """
 
@@ -50,8 +50,8 @@ class Model:
         """
         condition = self.method.condition(y)
         levels = torch.tensor([sigma], device=y.device)
-        answer = self.method.denoise(x[None, None], levels, condition.fields[None])
-        return condition.keep_activity(answer[0])
+        output = self.method.denoise(x[None, None], levels, condition.fields[None])
+        return condition.preserve_activity(output[0])
 
 
 def shipped_models() -> list[str]:
@@ -64,14 +64,14 @@ def shipped_models() -> list[str]:
 
 
 def load_model(name_or_file: str | Path) -> Model:
-    """Load a shipped model by name, or a .safetensors file; weights are data, nothing is unpickled.
+    """Load a shipped model by name, or a .safetensors file. Nothing is unpickled.
 
-    Raises UsageError where there is no such model, InputRefused where the file is not one.
+    Raises UsageError if there is no such model, InputRefused if the file is not a model.
     """
     path = weights_path(str(name_or_file))
     card = read_card(path)
     try:
-        with torch.device("meta"):  # nothing is allocated until the file is known to hold it
+        with torch.device("meta"):  # allocates no memory until the tensors of the file are checked
             method = method_of(card)
         weights = _read_weights(path, method.network.state_dict())
     except InputRefused as error:
@@ -83,7 +83,7 @@ def load_model(name_or_file: str | Path) -> Model:
 
 
 def read_card(path: Path) -> ModelCard:
-    """Return the card in a weights file's header; InputRefused where there is none to be read."""
+    """Return the card in a weights file's header. Raises InputRefused if it cannot be read."""
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(HEADER_KEY)
@@ -103,7 +103,7 @@ def read_card(path: Path) -> ModelCard:
 
 
 def save_model(path: Path, network: nn.Module, card: ModelCard, dtype: torch.dtype) -> None:
-    """Write weights and card to `path`, which appears whole or not at all."""
+    """Write weights and card to `path`. The file appears complete or not at all."""
     weights = {
         key: value.to(dtype, copy=True, memory_format=torch.contiguous_format)  # never shared
         for key, value in network.state_dict().items()
@@ -113,10 +113,10 @@ def save_model(path: Path, network: nn.Module, card: ModelCard, dtype: torch.dty
 
 
 def _read_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a file's tensors, in float32, if they are those that are expected.
+    """Return the tensors of a file, in float32, if names and shapes are those of `expected`.
 
-    Names, shapes and types are compared before any tensor is read. Raises InputRefused, naming the
-    first tensor that is missing, has another shape or type, is not expected, or is not finite.
+    Names, shapes and types are compared before any tensor is read. Raises InputRefused and names
+    the first tensor that is missing, has another shape or type, is not expected, or is not finite.
     """
     unfit = "weights do not fit their own card"
     try:
@@ -147,7 +147,7 @@ def _read_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tenso
 
 
 def weights_path(name: str) -> Path:
-    """Return the file of a shipped model or of a path; UsageError where there is none."""
+    """Return the weights file of a shipped model or at a path. Raises UsageError if none exists."""
     shipped = Path(str(SHIPPED)) / f"{name}.safetensors"
     if shipped.is_file():
         return shipped

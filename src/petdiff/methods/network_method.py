@@ -1,4 +1,4 @@
-"""What most methods share: capabilities with their usual values, and one answer in one call."""
+"""Base classes of methods: capabilities with their usual values, and sampling in one call."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from petdiff.methods.patches import PATCH
 
 
 class NetworkMethod(ABC):
-    """A method around one network. A subclass states the capabilities that differ from these.
+    """A method with one network. A subclass states the capabilities that differ from these.
 
     The capabilities are described at petdiff.methods.base.Method.
     """
@@ -23,7 +23,7 @@ class NetworkMethod(ABC):
     name: ClassVar[str]
     network: nn.Module
     patch: ClassVar[tuple[int, int, int]] = PATCH
-    answers_in_one_call: ClassVar[bool] = True
+    one_call_gives_mean: ClassVar[bool] = True
     can_sample: ClassVar[bool] = False
     accepts_dose: ClassVar[bool] = False
     exact_slabs: ClassVar[bool] = False
@@ -31,22 +31,22 @@ class NetworkMethod(ABC):
 
     @property
     def axes(self) -> str:
-        """Where the voxel axes run in the patient for the network."""
+        """Directions of the network's voxel axes in the patient."""
         return "RAS"
 
     @property
     def precision(self) -> str:
-        """What the network should run in."""
+        """Precision of the network's arithmetic."""
         return "auto"
 
     @property
     def default_steps(self) -> int:
-        """Network calls of one answer."""
+        """Network calls for one denoised volume."""
         return 1
 
     @property
     def sampling_steps(self) -> int:
-        """Network calls of a sample."""
+        """Network calls for one sample."""
         return 1
 
     @property
@@ -55,8 +55,8 @@ class NetworkMethod(ABC):
         return self.network
 
 
-class OneAnswer:
-    """The sampler of a method that always answers the same: one call, whatever the noise."""
+class OneCallSampler:
+    """The sampler of a deterministic method: one network call, independent of the noise."""
 
     name: ClassVar[str]
 
@@ -68,9 +68,9 @@ class OneAnswer:
         generator: torch.Generator,
         callback: Callback | None = None,
     ) -> Tensor:
-        """Return the one answer; UsageError for more steps than one."""
+        """Return the posterior mean. Raises UsageError for more than one step."""
         if steps != 1:
-            raise UsageError(f"`steps` is {steps}, but {self.name} answers in one: leave it out")
+            raise UsageError(f"`steps` is {steps}, but {self.name} takes one step: leave it out")
         sigma = torch.tensor(torch.inf)
         x0 = denoiser(noise, sigma)
         if callback is not None:

@@ -1,4 +1,4 @@
-"""The patches that networks are trained on, and the voxel sizes that they may have."""
+"""Sizes of training patches and windows, and the range of voxel sizes in training."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-# Voxels along i, j, k. Networks that take statistics of all they see are asked for windows of a
-# whole scan that are as large as what they were trained with.
+# Voxels along i, j, k. Networks with statistics over their whole input denoise a scan in windows of
+# the size of their training patches.
 PATCH = (64, 64, 48)
 # Voxels over which neighbouring windows are blended, about the published share of 10/96.
 OVERLAP = 8
@@ -27,10 +27,10 @@ PatientAxes = Annotated[str, Field(max_length=3), AfterValidator(_patient_axes)]
 
 
 class VoxelRange(BaseModel):
-    """The voxel sizes that a network knows from training.
+    """The range of voxel sizes in training.
 
-    least_mm, most_mm  sides of a voxel in training
-    anisotropy         how many times as long as the shortest side the others may be
+    least_mm, most_mm  shortest and longest side of a voxel
+    anisotropy         largest ratio of a side of a voxel to its shortest side
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,7 +40,7 @@ class VoxelRange(BaseModel):
     anisotropy: float = Field(ge=1, le=100, default=2.0)
 
     def nearest(self, voxel_mm: tuple[float, float, float]) -> tuple[float, float, float]:
-        """Return a scan's own voxel size, changed only where training saw no such size."""
+        """Return the voxel size of a scan, limited to the range of training."""
         clipped = [min(max(mm, self.least_mm), self.most_mm) for mm in voxel_mm]
         i, j, k = (min(mm, self.anisotropy * min(clipped)) for mm in clipped)
         return i, j, k

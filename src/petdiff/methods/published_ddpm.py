@@ -1,11 +1,11 @@
 """The published DDPM: in 3-D as published, and in 2-D on axial slices.
 
-Yu et al. 2025, doi 10.1007/s00259-025-07122-4: a DDPM that sees the measured scan beside the noisy
-guess, on SUV clipped at 16 and divided by 16. Its GroupNorm takes statistics of all it sees, so
-that no scan can be cut without trace: windows overlap and are blended. The published weights know
-1.65 mm voxels and axial windows of 96 slices; what lies around a scan matters to them, so that
-narrow scans are set into air as wide as they were trained with. Networks trained here know patches
-of scans of any voxel size.
+Yu et al. 2025, doi 10.1007/s00259-025-07122-4: a DDPM with the measured scan as second input. SUV
+is clipped at 16 and divided by 16. The network's GroupNorm has statistics over the whole input, so
+that the result depends on how a scan is cut: windows overlap and are blended. The published weights
+were trained with 1.65 mm voxels and axial windows of 96 slices. Their output depends on the width
+of the field, so that narrow scans are surrounded by air up to the width in training. Networks
+trained by petdiff use patches of scans of any voxel size.
 """
 
 from __future__ import annotations
@@ -47,21 +47,22 @@ Margin = Annotated[int, Field(ge=0, le=4096)]
 
 
 class Process(BaseModel):
-    """How the network was trained, and so must be asked; by default, as the published one was.
+    """The settings of training, which denoising must use as well. Defaults are the published ones.
 
     timesteps, beta_first, beta_last  of the linear schedule
-    x0_range    to which each predicted x0 is clipped
+    x0_range    range to which each predicted x0 is clipped
     clip_suv    SUV that is 1 in the network's domain; hotter voxels are clipped to it
-    voxel_mm    isotropic voxels; None: the scan's own, within `voxels`
-    voxels      the voxel sizes of training, where voxel_mm is None
-    axes        where voxel axes i, j, k run in the patient. The publication shows that k is axial
-                and i the wider of the others; their directions are taken to be those of DICOM's
-                columns and rows
-    tile        voxels along i and j that the network sees at once; None: all of them
-    slab        the same along k, the axial axis
-    overlap     voxels over which neighbours are blended
-    field       voxels along i and j that the network was trained with; narrower scans lie in air
-    precision   of the network's arithmetic; what bfloat16 costs the published one was not measured
+    voxel_mm    size of isotropic voxels; None: that of the scan, limited to `voxels`
+    voxels      range of voxel sizes in training, if voxel_mm is None
+    axes        directions of voxel axes i, j, k in the patient. The publication shows that k is
+                axial and i the wider of the others; their directions are assumed to be those of
+                DICOM's columns and rows
+    tile        voxels along i and j of one input of the network; None: all of them
+    slab        voxels along k, the axial axis, of one input of the network
+    overlap     voxels over which neighbouring windows are blended
+    field       voxels along i and j in training; narrower scans are surrounded by air
+    precision   of the network's arithmetic. The error of bfloat16 with the published weights was
+                not measured
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -88,7 +89,7 @@ class Process(BaseModel):
 
     @classmethod
     def of_patches(cls, patch: tuple[int, int, int]) -> Process:
-        """Return it for networks trained here, on patches of scans at their own voxel size."""
+        """Return the settings for training on patches of scans at their own voxel size."""
         i, j, k = patch
         return cls(
             voxel_mm=None,
@@ -115,7 +116,7 @@ class PublishedDDPM(NetworkMethod):
     dims: ClassVar[Literal[2, 3]] = 3
     default_steps: ClassVar[int] = 1000
     sampling_steps: ClassVar[int] = 1000
-    answers_in_one_call: ClassVar[bool] = False
+    one_call_gives_mean: ClassVar[bool] = False
     can_sample: ClassVar[bool] = True
 
     @classmethod
@@ -126,9 +127,9 @@ class PublishedDDPM(NetworkMethod):
 
     @classmethod
     def from_card(cls, card: ModelCard) -> Self:
-        """Return the method that a card describes, its weights still to be loaded.
+        """Return the method that a card describes, without its trained weights.
 
-        Raises InputRefused, naming the entry, where the card makes no sense.
+        Raises InputRefused, naming the entry, if the card is invalid.
         """
         where = f"architecture of {card.method}"
         architecture = part_of_card(Architecture, card.architecture, where)
@@ -146,31 +147,31 @@ class PublishedDDPM(NetworkMethod):
 
     @property
     def axes(self) -> str:
-        """Where the voxel axes run in the patient."""
+        """Directions of the voxel axes in the patient."""
         return self.process.axes
 
     @property
     def precision(self) -> str:
-        """What the network should run in."""
+        """Precision of the network's arithmetic."""
         return self.process.precision
 
     @property
     def multiple(self) -> int:
-        """Axes of a window must be multiples of it."""
+        """The number of voxels that every axis of a window must be a multiple of."""
         return self.network.architecture.inner_multiple
 
     @property
     def window(self) -> tuple[int | None, int | None, int]:
-        """Voxels that the network sees at once."""
+        """Voxels of one input of the network."""
         return (*(self.process.tile or (None, None)), self.process.slab)
 
     @property
     def overlap(self) -> tuple[int, int, int]:
-        """Voxels over which windows are blended, as they are never exact."""
+        """Voxels over which neighbouring windows are blended."""
         return (self.process.overlap,) * 3
 
     def working_voxel_mm(self, voxel_mm: Millimetres) -> Millimetres:
-        """Return the only voxel size that the network knows, or the scan's own."""
+        """Return the voxel size of training, or that of the scan if any size was trained."""
         if self.process.voxel_mm is None:
             return self.process.voxels.nearest(voxel_mm)
         return (self.process.voxel_mm,) * 3
@@ -186,24 +187,24 @@ class PublishedDDPM(NetworkMethod):
 
         sigma is [b]; i and j must be multiples of `multiple`.
         """
-        answers = []
+        estimates = []
         for n, one_sigma in enumerate(sigma):
-            ask = partial(self.predict, fields=fields[n : n + 1])
-            answers.append(self.adapter(ask)(x[n : n + 1], one_sigma))
-        return torch.cat(answers)
+            network = partial(self.predict, fields=fields[n : n + 1])
+            estimates.append(self.adapter(network)(x[n : n + 1], one_sigma))
+        return torch.cat(estimates)
 
     def adapter(self, network: Callable[[Tensor, Tensor], Tensor]) -> DDPMDenoiser:
-        """Return `network`, (x_t, timestep) → answer for any volume, as a denoiser."""
+        """Return the denoiser of a function (x_t, timestep) → raw output for any volume."""
         return DDPMDenoiser(network, self.process.alphas_bar, self.process.x0_range)
 
     def predict(self, x_t: Tensor, timestep: Tensor, fields: Tensor) -> Tensor:
-        """Return the network's raw answer [b, c, i, j, k] for single windows.
+        """Return the network's raw output [b, c, i, j, k] for single windows.
 
-        Around a scan narrower than the trained field lies air, as noisy as x_t.
+        A scan that is narrower than the field in training is surrounded by air as noisy as x_t.
         """
-        seen = torch.cat([x_t.to(fields.dtype), fields], dim=1)
-        wide, middle = self._in_air(seen, timestep)
-        scan: Tensor = self._ask(wide, timestep)[middle].float()
+        channels = torch.cat([x_t.to(fields.dtype), fields], dim=1)
+        wide, middle = self._in_air(channels, timestep)
+        scan: Tensor = self._network_output(wide, timestep)[middle].float()
         return scan
 
     def sample(
@@ -223,11 +224,11 @@ class PublishedDDPM(NetworkMethod):
         return sample_ancestral(denoiser, start, sigmas, generator=generator, callback=callback)
 
     def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:
-        """Return a pair of scans [i, j, k], in SUV, as the loss sees it [2, i, j, k]: full, low."""
+        """Return a pair of scans [i, j, k], in SUV, for the loss [2, i, j, k]: full, low."""
         return clipped(torch.stack([full, low]), self.process.clip_suv)
 
     def objectives(self) -> list[Objective]:
-        """Return the one loss."""
+        """Return the only loss."""
         return [Objective(self.name, list(self.network.parameters()), self.loss)]
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
@@ -239,36 +240,38 @@ class PublishedDDPM(NetworkMethod):
         output = self.predict(add_noise(x0, noise, timestep, alphas_bar), timestep, y)
         return ddpm_loss(output, x0, noise, timestep, alphas_bar).total.mean()
 
-    def _ask(self, seen: Tensor, timestep: Tensor) -> Tensor:
+    def _network_output(self, channels: Tensor, timestep: Tensor) -> Tensor:
         # The network's axes are axial, anterior–posterior, left–right: k, j, i.
-        answer: Tensor = self.network(seen.transpose(2, 4), timestep).transpose(2, 4)
-        return answer
+        output: Tensor = self.network(channels.transpose(2, 4), timestep).transpose(2, 4)
+        return output
 
-    def _in_air(self, seen: Tensor, timestep: Tensor) -> tuple[Tensor, Place]:
-        """Return `seen` [b, 2, i, j, k] amid air as wide as the trained field, and its place."""
-        b, c, i, j, k = seen.shape
+    def _in_air(self, channels: Tensor, timestep: Tensor) -> tuple[Tensor, Place]:
+        """Return [b, 2, i, j, k] amid air up to the width in training, and its place in it."""
+        b, c, i, j, k = channels.shape
         wide_i, wide_j = (
             max(n, least) for n, least in zip((i, j), self.process.field, strict=True)
         )
         if (wide_i, wide_j) == (i, j):
-            return seen, (...,)
-        deviation = (1 - self.process.alphas_bar[timestep.long().cpu()]).sqrt().to(seen)
-        # The same noise at each step, so that the air takes one path, as the scan does.
-        noise = torch.randn(wide_i, wide_j, k, generator=torch.Generator().manual_seed(0)).to(seen)
-        wide = seen.new_zeros(b, c, wide_i, wide_j, k)
+            return channels, (...,)
+        deviation = (1 - self.process.alphas_bar[timestep.long().cpu()]).sqrt().to(channels)
+        # The noise is the same at each step, so that the state of the air changes as smoothly as
+        # that of the scan.
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn(wide_i, wide_j, k, generator=generator).to(channels)
+        wide = channels.new_zeros(b, c, wide_i, wide_j, k)
         wide[:, 0] = deviation.view(-1, 1, 1, 1) * noise
         first_i, first_j = (wide_i - i) // 2, (wide_j - j) // 2
         middle = (..., slice(first_i, first_i + i), slice(first_j, first_j + j), slice(None))
-        wide[middle] = seen
+        wide[middle] = channels
         return wide, middle
 
 
 @dataclass
 class PublishedDDPM2D(PublishedDDPM):
-    """The same with a network over i and j alone; each axial slice is denoised by itself.
+    """PublishedDDPM with a 2-D network over i and j: each axial slice is denoised separately.
 
-    Nothing joins a slice to its neighbours but the measured scan's own continuity and, where
-    samples are drawn, nothing at all: their noise is the volume's.
+    Neighbouring slices are similar only because the measured scan is continuous. The noise of
+    samples is independent between slices.
     """
 
     name: ClassVar[str] = "ddpm2d"
@@ -277,18 +280,18 @@ class PublishedDDPM2D(PublishedDDPM):
 
     @property
     def overlap(self) -> tuple[int, int, int]:
-        """Along k slices are whole: nothing to blend."""
+        """Voxels over which neighbouring windows are blended; 0 along k, where there are slices."""
         return (self.process.overlap, self.process.overlap, 0)
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the loss in 2-D, each slice of [b, 2, i, j, k] at a timestep of its own."""
+        """Return the 2-D loss, with a timestep for each slice of [b, 2, i, j, k]."""
         return super().loss(slices_of(batch)[..., None], generator)
 
-    def _ask(self, seen: Tensor, timestep: Tensor) -> Tensor:
-        b, k = len(seen), seen.shape[-1]
+    def _network_output(self, channels: Tensor, timestep: Tensor) -> Tensor:
+        b, k = len(channels), channels.shape[-1]
         each = timestep.repeat_interleave(k)
-        answer: Tensor = self.network(slices_of(seen).transpose(2, 3), each).transpose(2, 3)
-        return answer.reshape(b, k, *answer.shape[1:]).movedim(1, -1)
+        output: Tensor = self.network(slices_of(channels).transpose(2, 3), each).transpose(2, 3)
+        return output.reshape(b, k, *output.shape[1:]).movedim(1, -1)
 
 
 def slices_of(volumes: Tensor) -> Tensor:

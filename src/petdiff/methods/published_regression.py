@@ -1,6 +1,6 @@
-"""The published DDPM's network as a regressor, in the published domain; and as a GAN's generator.
+"""The published DDPM's network as a regression in the published domain, and as a GAN's generator.
 
-It sees the measured scan alone, at timestep 0, and answers its change.
+Its input is the measured scan at timestep 0. Its output is the change of the scan.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from petdiff.methods.windowed_regression import WindowedRegression, Windows
 from petdiff.networks.discriminator import PatchDiscriminator, least_squares
 from petdiff.networks.published import Architecture, PublishedUNet
 
-_DISCRIMINATOR_SHARE = 2  # of the generator's width: pix2pix has 64 channels, the generator 128
+_DISCRIMINATOR_SHARE = 2  # of the generator's width: pix2pix has 64 channels, the generator has 128
 _L1_WEIGHT = 100.0  # beside the adversarial loss, as pix2pix
 
 
 class ClippedWindows(Windows):
-    """As Windows; clip_suv is the SUV that is 1 in the network's domain."""
+    """Windows, and clip_suv, the SUV that is 1 in the network's domain."""
 
     clip_suv: float = Field(gt=0, le=1e6, default=CLIP_SUV)
 
@@ -47,19 +47,19 @@ class PublishedRegression(WindowedRegression):
 
     @classmethod
     def from_card(cls, card: ModelCard) -> Self:
-        """Return the method that a card describes, its weights still to be loaded."""
+        """Return the method that a card describes, without its trained weights."""
         where = f"architecture of {card.method}"
         architecture = part_of_card(Architecture, card.architecture, where)
         constants = part_of_card(ClippedWindows, card.constants, f"constants of {card.method}")
         return cls(PublishedUNet(architecture), constants)
 
     def architecture(self) -> Architecture:
-        """Return what the network is made of."""
+        """Return the architecture of the network."""
         return self.network.architecture
 
     @property
     def multiple(self) -> int:
-        """Axes of a window must be multiples of it."""
+        """The number of voxels that every axis of a window must be a multiple of."""
         return self.network.architecture.inner_multiple
 
     def condition(
@@ -69,24 +69,24 @@ class PublishedRegression(WindowedRegression):
         return clipped_scan(y, self.constants.clip_suv)
 
     def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:
-        """Return a pair of scans [i, j, k], in SUV, as the loss sees it [2, i, j, k]: full, low."""
+        """Return a pair of scans [i, j, k], in SUV, for the loss [2, i, j, k]: full, low."""
         return clipped(torch.stack([full, low]), self.constants.clip_suv)
 
     def change(self, fields: Tensor) -> Tensor:
-        """Return the network's answer; its axes are axial first, as in the published DDPM."""
+        """Return the network's output [b, 1, i, j, k]; the network's own axes are k, j, i."""
         timestep = torch.zeros(len(fields), device=fields.device)
-        answer: Tensor = self.network(fields.transpose(2, 4), timestep).transpose(2, 4)
-        return answer
+        output: Tensor = self.network(fields.transpose(2, 4), timestep).transpose(2, 4)
+        return output
 
 
 @dataclass
 class PublishedGAN(PublishedRegression):
-    """The same trained against a discriminator, which is not kept with the weights.
+    """PublishedRegression with an adversarial loss. The discriminator is not saved.
 
-    Trained as pix2pix (Isola et al. 2017, arXiv 1611.07004): mean absolute error, and a
-    discriminator that sees the measured scan beside a real or a made one. The adversarial losses
-    are those of least squares (Mao et al. 2017, LSGAN, arXiv 1611.04076), whose gradient does not
-    vanish where the discriminator is sure.
+    The losses are those of pix2pix (Isola et al. 2017, arXiv 1611.07004): the mean absolute error,
+    and that of a discriminator whose inputs are the measured scan and either the full-dose scan or
+    the estimate. The adversarial losses are least squares (Mao et al. 2017, LSGAN, arXiv
+    1611.04076), whose gradient does not vanish if the discriminator is certain.
     """
 
     discriminator: PatchDiscriminator | None = None
@@ -103,33 +103,39 @@ class PublishedGAN(PublishedRegression):
     @property
     def trained(self) -> nn.Module:
         """The generator and the discriminator."""
-        return nn.ModuleDict({"generator": self.network, "discriminator": self._judge})
+        return nn.ModuleDict(
+            {"generator": self.network, "discriminator": self._trained_discriminator}
+        )
 
     def objectives(self) -> list[Objective]:
         """Return the generator's loss, then the discriminator's."""
-        made, judge = (list(part.parameters()) for part in (self.network, self._judge))
+        of_generator, of_discriminator = (
+            list(part.parameters()) for part in (self.network, self._trained_discriminator)
+        )
         return [
-            Objective("generator", made, self.loss),
-            Objective("discriminator", judge, self.discriminator_loss),
+            Objective("generator", of_generator, self.loss),
+            Objective("discriminator", of_discriminator, self.discriminator_loss),
         ]
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the generator's loss of examples [b, 2, i, j, k]: to be near, to pass for real."""
+        """Return the generator's loss of [b, 2, i, j, k]: absolute error and adversarial loss."""
         full, low = batch.chunk(2, dim=1)
-        made = self.answer(low)
-        near: Tensor = (made - full).abs().mean()
-        return _L1_WEIGHT * near + least_squares(self._judge(low, made), 1.0)
+        estimate = self.estimate(low)
+        error: Tensor = (estimate - full).abs().mean()
+        logits = self._trained_discriminator(low, estimate)
+        return _L1_WEIGHT * error + least_squares(logits, 1.0)
 
     def discriminator_loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the discriminator's loss: 1 is wanted for what is real, 0 for what is made."""
+        """Return the discriminator's loss: its target is 1 for full-dose scans, 0 for estimates."""
         full, low = batch.chunk(2, dim=1)
         with torch.no_grad():
-            made = self.answer(low)
-        real, fake = self._judge(low, full), self._judge(low, made)
+            estimate = self.estimate(low)
+        discriminator = self._trained_discriminator
+        real, fake = discriminator(low, full), discriminator(low, estimate)
         return (least_squares(real, 1.0) + least_squares(fake, 0.0)) / 2
 
     @property
-    def _judge(self) -> PatchDiscriminator:
+    def _trained_discriminator(self) -> PatchDiscriminator:
         if self.discriminator is None:
             raise ValueError(
                 "gan3d from a model file has no discriminator, so is not to be trained"

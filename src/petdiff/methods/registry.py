@@ -1,4 +1,4 @@
-"""The methods there are, one line each."""
+"""The table of methods, one line each."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ METHODS: dict[str, MethodKind] = {
 
 
 def method_of(card: ModelCard) -> TrainableMethod:
-    """Return the method that a card describes, its weights still to be loaded.
+    """Return the method that a card describes, without its trained weights.
 
-    Raises InputRefused where the method is not known or the card makes no sense.
+    Raises InputRefused if the method is not known or the card is invalid.
     """
     if card.method not in METHODS:
         known = ", ".join(METHODS)

@@ -1,4 +1,4 @@
-"""unet3d: a 3-D U-Net asked once, trained by regression alone.
+"""unet3d: a 3-D U-Net evaluated once, trained by regression only.
 
 `tiny` and `default` work in the ratio to local activity (`local_regression.py`), `paper` has the
 published DDPM's network and domain (`published_regression.py`).
@@ -26,7 +26,7 @@ def create(preset: str = "default") -> LocalRegression | PublishedRegression:
 
 
 def from_card(card: ModelCard) -> LocalRegression | PublishedRegression:
-    """Return the method that a card describes, its weights still to be loaded."""
+    """Return the method that a card describes, without its trained weights."""
     kind = LocalRegression if card.domain == "local_activity" else PublishedRegression
     return kind.from_card(card)
 

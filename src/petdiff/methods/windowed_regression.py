@@ -1,4 +1,4 @@
-"""Regressions whose network takes statistics of all it sees: x0 = y + network(y), in windows."""
+"""Regressions with statistics over the network's whole input: x0 = y + network(y), in windows."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from petdiff.diffusion.denoiser import Denoiser
 from petdiff.methods.base import Millimetres, Objective
 from petdiff.methods.card import Domain, ModelCard, make_card
-from petdiff.methods.network_method import NetworkMethod, OneAnswer
+from petdiff.methods.network_method import NetworkMethod, OneCallSampler
 from petdiff.methods.patches import OVERLAP, PATCH, VoxelRange, Voxels
 
 
 class Windows(BaseModel):
-    """How a whole scan is cut, and at which voxel sizes.
+    """The windows in which a scan is denoised, and the voxel sizes.
 
-    window   voxels that the network sees at once
-    overlap  voxels over which neighbours are blended
-    voxels   the voxel sizes of training
+    window   voxels along i, j, k of one input of the network
+    overlap  voxels over which neighbouring windows are blended
+    voxels   range of voxel sizes in training
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,7 +34,7 @@ class Windows(BaseModel):
 
 
 @dataclass
-class WindowedRegression(OneAnswer, NetworkMethod):
+class WindowedRegression(OneCallSampler, NetworkMethod):
     """x0 = y + network(y), in the domain of `condition`; trained by mean squared error."""
 
     network: nn.Module
@@ -43,20 +43,20 @@ class WindowedRegression(OneAnswer, NetworkMethod):
 
     @abstractmethod
     def change(self, fields: Tensor) -> Tensor:
-        """Return the network's answer [b, 1, i, j, k]."""
+        """Return the network's output [b, 1, i, j, k]."""
 
     @abstractmethod
     def architecture(self) -> BaseModel:
-        """Return what the network is made of."""
+        """Return the architecture of the network."""
 
     @property
     def window(self) -> tuple[int, int, int]:
-        """Voxels that the network sees at once."""
+        """Voxels of one input of the network."""
         return self.constants.window
 
     @property
     def overlap(self) -> tuple[int, int, int]:
-        """Voxels over which windows are blended, as they are never exact."""
+        """Voxels over which neighbouring windows are blended."""
         return (self.constants.overlap,) * 3
 
     def card(
@@ -69,35 +69,35 @@ class WindowedRegression(OneAnswer, NetworkMethod):
         )  # fmt: skip
 
     def working_voxel_mm(self, voxel_mm: Millimetres) -> Millimetres:
-        """Return the scan's own voxels, within the range of training."""
+        """Return the voxel size of the scan, limited to the range of training."""
         return self.constants.voxels.nearest(voxel_mm)
 
     def denoise(self, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
-        """Return x0 [b, 1, i, j, k] of single windows; x and sigma are not looked at."""
-        return self.answer(fields)
+        """Return x0 [b, 1, i, j, k] of single windows; x and sigma are not used."""
+        return self.estimate(fields)
 
-    def answer(self, fields: Tensor) -> Tensor:
+    def estimate(self, fields: Tensor) -> Tensor:
         """Return x0 [b, 1, i, j, k] of single windows, whose axes are multiples of `multiple`.
 
-        However coarse the network's arithmetic, the scan itself keeps its own.
+        Only the change is computed in the precision of the network. The scan is not rounded.
         """
         precision = next(self.network.parameters()).dtype
         return fields + self.change(fields.to(precision)).float()
 
     def predict(self, x_t: Tensor, timestep: Tensor, fields: Tensor) -> Tensor:
-        """Return `answer`; see WindowedMethod."""
-        return self.answer(fields)
+        """Return `estimate`; see WindowedMethod."""
+        return self.estimate(fields)
 
     def adapter(self, network: Callable[[Tensor, Tensor], Tensor]) -> Denoiser:
-        """Return `network`, (x_t, timestep) → answer for any volume, as a denoiser."""
+        """Return the denoiser of a function (x_t, timestep) → raw output for any volume."""
         return lambda x, sigma: network(x, sigma.expand(len(x)))
 
     def objectives(self) -> list[Objective]:
-        """Return the one loss."""
+        """Return the only loss."""
         return [Objective(self.name, list(self.network.parameters()), self.loss)]
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Return the mean squared error over examples [b, 2, i, j, k], full and low-dose scan."""
         full, low = batch.chunk(2, dim=1)
-        error: Tensor = self.answer(low) - full
+        error: Tensor = self.estimate(low) - full
         return error.square().mean()

@@ -61,7 +61,7 @@ class Reference(BaseModel):
             threshold=threshold,
         )
 
-    def judge(self, found: Mapping[str, float]) -> AlarmRecord:
+    def compare(self, found: Mapping[str, float]) -> AlarmRecord:
         """Return how unlike the ordinary scans one with these features is.
 
         The score is the root of the mean over features of their squared distance, correlations
@@ -114,4 +114,4 @@ def reference_path(weights: Path) -> Path:
 
 def alarm(image: PETImage, reference: Reference) -> AlarmRecord:
     """Say how unlike a model's ordinary scans a scan is."""
-    return reference.judge(describe(image))
+    return reference.compare(describe(image))

@@ -20,10 +20,10 @@ from petdiff.uncertainty.audit.findings import (
 from petdiff.uncertainty.audit.noise import deviations, noise_level, reach
 from petdiff.uncertainty.audit.places import Places
 from petdiff.uncertainty.audit.record import (
+    AuditedScale,
     AuditRecord,
     Finding,
     Kind,
-    ScaleLooked,
     verdict,
 )
 from petdiff.uncertainty.audit.scales import AtScale, WorkingGrid, at_scales
@@ -85,7 +85,7 @@ def audit(measured: PETImage, denoised: PETImage, *, alpha: float = ALPHA) -> Au
         for peak in peaks(compared, needed, grid.spacing_mm)
     ]
     looked = [
-        ScaleLooked(
+        AuditedScale(
             diameter_mm=_diameter(one),
             noise=float(np.median(one.noise(body))),
             reach=round(one.reach, 4),
@@ -177,7 +177,7 @@ def _diameter(scale: Compared) -> float:
 
 
 def _record(
-    found: list[Finding], looked: list[ScaleLooked], alpha: float, needed: float, unit: str
+    found: list[Finding], looked: list[AuditedScale], alpha: float, needed: float, unit: str
 ) -> AuditRecord:
     kinds: tuple[Kind, ...] = ("fabrication", "omission", "shift")
     counts = {kind: sum(one.kind == kind for one in found) for kind in kinds}

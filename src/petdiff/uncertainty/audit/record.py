@@ -34,7 +34,7 @@ class Finding(BaseModel):
     p: float
 
 
-class ScaleLooked(BaseModel):
+class AuditedScale(BaseModel):
     """One scale of an audit.
 
     noise  median over the body of what the scan's noise makes of the difference, in its unit
@@ -62,7 +62,7 @@ class AuditRecord(BaseModel):
     alpha: float
     z_needed: float
     unit: str
-    scales: tuple[ScaleLooked, ...]
+    scales: tuple[AuditedScale, ...]
     found: dict[Kind, int]
     findings: tuple[Finding, ...]
     empty: bool = False

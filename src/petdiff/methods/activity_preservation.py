@@ -1,15 +1,17 @@
-"""Keep the activity that a scan measured well, whatever a network makes of its distribution.
+"""Activity preservation: the denoised scan has the measured activity of regions of a few voxels.
 
-Over a few voxels a scan's activity is measured well, even at a low dose: what a network knows
-better is how it is distributed among them. How few depends on the expected noise and on how far it
-reaches, of which the network's trust is the measure. So x = s (1 + r) is scaled, pass by pass,
-until it shows, smoothed, the activity of the smoothed scan:
+A scan measures the activity of a region of a few voxels well, even at a low dose. The network knows
+better how the activity is distributed within the region. How small such regions can be depends on
+the expected noise and on its correlation length; the network's trust is an estimate of the latter.
+The estimate x = s (1 + r) is therefore scaled in several passes, until x and the scan agree after
+smoothing:
 
-    x ← x · ((scan₊ + leeway) / (x₊ + leeway)) ^ share,    ₊ both smoothed at the scale of the pass
+    x ← x · ((scan₊ + offset) / (x₊ + offset)) ^ share,    ₊ both smoothed at the scale of the pass
 
-where the share is 1 at the scale `near` and a sigmoid of trust less noise at the two finer ones.
-Negative values of the scan count, as noise would add activity without them; only what is left of
-them after smoothing is cut. r below −1 counts as −1: scaling what has both signs has no bound.
+The offset is `leeway` · s. The share is 1 at the scale `near`, and a sigmoid of trust minus log
+noise at the two finer scales. Negative values of the scan are included in smoothing, because their
+removal would add activity; values that are still negative after smoothing are set to 0. r is
+limited to −1 or more, because factors on a volume with both signs have no bound.
 """
 
 from __future__ import annotations
@@ -24,12 +26,12 @@ from petdiff.methods.local_activity_constants import LocalActivityConstants, Sca
 from petdiff.volume.filters import PlaneGaussian, gaussian_smooth
 from petdiff.volume.planes import Window, parts_of
 
-# Of the trusts that a denoiser answers, that of each scale; `near` has none.
+# Index of the trust for each scale; `near` has none.
 _TRUST: dict[Scale, int] = {"fine": 0, "finest": 1}
 
 
-def keep_activity(
-    answer: Sequence[Tensor],
+def preserve_activity(
+    output: Sequence[Tensor],
     s: Tensor,
     scan: Tensor,
     log_noise: Tensor,
@@ -37,34 +39,34 @@ def keep_activity(
 ) -> Tensor:
     """Return r of whole volumes [..., i, j, k] with the scan's own regional activity.
 
-    answer     a tensor for each AnswerChannel: r, and the trusts as log odds over what the noise
-               lets expect
+    output     a tensor for each OutputChannel: r, and the trusts as log odds relative to those
+               expected from the noise
     s          the scan's local activity
     scan       the measured scan
     log_noise  the scan's EXPECTED_NOISE
     """
-    r, *trusts = answer
+    r, *trusts = output
     x = r.clamp(min=-1).add_(1).mul_(s)
     for scale in constants.passes:
-        shown, measured = (gaussian_smooth(v, constants.width(scale)) for v in (x, scan))
+        estimated, measured = (gaussian_smooth(v, constants.width(scale)) for v in (x, scan))
         trust = trusts[_TRUST[scale]] if scale in _TRUST else None
-        x = x * _factor(scale, shown, measured, s, trust, log_noise, constants)
+        x = x * _factor(scale, estimated, measured, s, trust, log_noise, constants)
     return x.div_(s).sub_(1)
 
 
 def _factor(
     scale: Scale,
-    shown: Tensor,
+    estimated: Tensor,
     measured: Tensor,
     s: Tensor,
     trust: Tensor | None,
     log_noise: Tensor,
     constants: LocalActivityConstants,
 ) -> Tensor:
-    """Return what a pass multiplies x by; `shown` and `measured` are x and the scan, smoothed."""
+    """Return the factor of a pass; `estimated` and `measured` are x and the scan, smoothed."""
     c = constants
-    leeway = c.leeway * s
-    factor = (measured.clamp(min=0) + leeway) / (shown.clamp(min=0) + leeway)
+    offset = c.leeway * s
+    factor = (measured.clamp(min=0) + offset) / (estimated.clamp(min=0) + offset)
     factor = factor.clamp(max=c.most_factor)
     if trust is None:
         return factor
@@ -74,13 +76,14 @@ def _factor(
     return power
 
 
-class ActivityKeeper:
-    """Does what `keep_activity` does, to an answer that arrives part by part along k.
+class ActivityPreserver:
+    """Computes `preserve_activity` for an output that arrives in parts along k.
 
-    A pass answers for planes as soon as those within its Gaussian's reach have arrived, so that no
-    pass holds a volume. Arguments are those of `keep_activity` for one volume [i, j, k].
+    A pass processes planes as soon as all planes within the reach of its Gaussian have arrived, so
+    that no pass stores a volume. Arguments are those of `preserve_activity` for one volume
+    [i, j, k].
 
-    log_noise  EXPECTED_NOISE of a range of planes
+    log_noise  function that returns EXPECTED_NOISE of a range of planes
     """
 
     def __init__(
@@ -97,12 +100,12 @@ class ActivityKeeper:
         }
 
     def __call__(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Yield r [i, j, n] of an answer's consecutive parts [c, i, j, n]."""
-        passed = self._activity(parts)
+        """Yield r [i, j, n] from consecutive parts [c, i, j, n] of a denoiser's output."""
+        scaled = self._activity(parts)
         for scale in self.constants.passes:
-            passed = self._pass(passed, scale)
+            scaled = self._pass(scaled, scale)
         done = 0
-        for x in passed:
+        for x in scaled:
             planes = slice(done, done + x.shape[-1])
             yield x.div_(self.s[..., planes]).sub_(1)
             done = planes.stop
@@ -110,7 +113,7 @@ class ActivityKeeper:
                 window.drop(done)
 
     def _activity(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Yield x of the parts, and keep their trusts for the passes."""
+        """Yield x of the parts, and store their trusts for the passes."""
         for part in parts:
             s = self.s[..., self._trusts.stop : self._trusts.stop + part.shape[-1]]
             self._trusts.add(part[1:])
@@ -125,19 +128,19 @@ class ActivityKeeper:
             at_end = arrived.stop == gaussian.length
             ready = arrived.stop if at_end else max(arrived.stop - gaussian.reach, done)
             for planes in parts_of(slice(done, ready), gaussian.most):
-                shown = gaussian(arrived[gaussian.reads(planes)], planes)
-                yield arrived[planes] * self._factor(scale, shown, planes)
+                estimated = gaussian(arrived[gaussian.reads(planes)], planes)
+                yield arrived[planes] * self._factor(scale, estimated, planes)
             done = ready
             arrived.drop(done - gaussian.reach)
 
-    def _factor(self, scale: Scale, shown: Tensor, planes: slice) -> Tensor:
+    def _factor(self, scale: Scale, estimated: Tensor, planes: slice) -> Tensor:
         trust = self._trusts[planes][_TRUST[scale]] if scale in _TRUST else None
         measured, s = self._measured[scale][planes], self.s[..., planes]
-        return _factor(scale, shown, measured, s, trust, self.log_noise(planes), self.constants)
+        return _factor(scale, estimated, measured, s, trust, self.log_noise(planes), self.constants)
 
 
 class _SmoothedScan(Window):
-    """A scan's smoothed planes, computed when they are first asked for."""
+    """The smoothed planes of a scan, computed at their first use."""
 
     def __init__(self, scan: Tensor, sigma: float) -> None:
         super().__init__()
