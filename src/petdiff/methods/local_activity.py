@@ -103,7 +103,7 @@ class LocalActivity(Condition):
         return less.clamp_(min=-c.most_log_noise).neg_().add_(self.scan_noise)
 
     def preserve_activity_of_parts(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Yield r with the scan's own regional activity, of parts of AnswerChannels."""
+        """Yield r with the scan's own regional activity, from parts of OutputChannels."""
         log_noise = self._rounded_expected_noise
         return ActivityPreserver(self.activity, self.scan, log_noise, self.constants)(parts)
 
