@@ -1,4 +1,4 @@
-"""The promises of inference, kept by a small network of random weights, whatever it learned."""
+"""Properties of inference that hold for any weights, tested with a small random network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def model() -> Model:
         in_channels=6, out_channels=4, widths=(8, 8, 8), blocks=(1, 1, 1)
     )
     method = Flow3D(UNet(architecture), LocalConstants())
-    generator = torch.Generator().manual_seed(1)  # 0 makes one that answers SUV 988 to 60
+    generator = torch.Generator().manual_seed(1)  # with 0 the network makes SUV 988 of 60
     with torch.no_grad():
         for parameter in method.network.parameters():
             parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
@@ -71,7 +71,7 @@ def test_same_seed_same_bytes(model: Model) -> None:
 
 
 @pytest.mark.parametrize("factor", [0.01, 2.0, 50.0])
-def test_a_scan_times_a_factor_gives_the_answer_times_it(model: Model, factor: float) -> None:
+def test_a_scan_times_a_factor_gives_the_estimate_times_it(model: Model, factor: float) -> None:
     image = scan((32, 32, 32))
     once = denoise(image, model, precision="float32").image.suv
     scaled = denoise(
@@ -114,24 +114,24 @@ def test_how_a_scan_is_stored_does_not_matter(
         affine[:3, axis] *= -1
         suv = np.flip(suv, axis)
     stored = PETImage(np.ascontiguousarray(suv), affine)
-    answer = denoise(stored, model, steps=2).image.suv
+    denoised = denoise(stored, model, steps=2).image.suv
     expected = denoise(image, model, steps=2).image.suv.transpose(axes)
-    np.testing.assert_array_equal(answer, np.flip(expected, flipped))
+    np.testing.assert_array_equal(denoised, np.flip(expected, flipped))
 
 
 def test_nothing_is_pushed_below_zero_or_below_what_was_measured(model: Model) -> None:
     image = scan((24, 24, 24))
     assert denoise(image, model).image.suv.min() >= 0
     negative = image.with_values(image.suv - 0.05)
-    answer = denoise(negative, model).image.suv
-    assert (answer >= np.minimum(negative.suv, 0) - 1e-6).all()
+    denoised = denoise(negative, model).image.suv
+    assert (denoised >= np.minimum(negative.suv, 0) - 1e-6).all()
 
 
 def test_a_scan_that_is_negative_but_for_a_few_voxels_is_denoised(model: Model) -> None:
     suv = np.full((16, 16, 16), -1, np.float32)
     suv[8, 8, 8] = 5
-    answer = denoise(PETImage(suv, np.eye(4)), model).image.suv
-    assert np.isfinite(answer).all()
+    denoised = denoise(PETImage(suv, np.eye(4)), model).image.suv
+    assert np.isfinite(denoised).all()
 
 
 def test_an_empty_scan_stays_empty(model: Model) -> None:
@@ -172,21 +172,21 @@ def test_beside_its_samples_flow3d_gives_the_posterior_mean(model: Model) -> Non
     np.testing.assert_array_equal(sampled, mean)
 
 
-def test_what_pure_noise_is_answered_is_asked_once_for_all_samples(
+def test_the_call_at_pure_noise_is_shared_by_all_samples(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[float] = []
-    answer = Flow3D.slab_by_slab
+    sigmas: list[float] = []
+    original = Flow3D.slab_by_slab
 
     def counted(self: Flow3D, x: torch.Tensor, sigma: torch.Tensor, *others: Any) -> Any:
-        asked.append(sigma.item())
-        return answer(self, x, sigma, *others)
+        sigmas.append(sigma.item())
+        return original(self, x, sigma, *others)
 
     done: list[tuple[int, int]] = []
     monkeypatch.setattr(Flow3D, "slab_by_slab", counted)
     denoise(scan((24, 24, 24)), model, steps=3, samples=4, callback=lambda *now: done.append(now))
-    assert sum(np.isinf(asked)) == 1
-    assert len(asked) == 1 + 4 * 2
+    assert sum(np.isinf(sigmas)) == 1
+    assert len(sigmas) == 1 + 4 * 2
     assert done[-1] == (9, 9)
 
 
@@ -210,15 +210,15 @@ def test_a_method_that_makes_no_use_of_a_dose_says_so() -> None:
         denoise(scan((16, 16, 16)), model, drf=4)
 
 
-def test_the_nearer_the_dose_is_to_the_full_one_the_nearer_the_answer_is_to_the_scan(
+def test_the_nearer_the_dose_is_to_the_full_one_the_nearer_the_result_is_to_the_scan(
     model: Model,
 ) -> None:
     image = scan((32, 32, 32))
-    answers = [denoise(image, model, drf=dose, precision="float32") for dose in (1.001, 2, 100)]
-    changes = [np.abs(answer.image.suv - image.suv).max() for answer in answers]
+    results = [denoise(image, model, drf=dose, precision="float32") for dose in (1.001, 2, 100)]
+    changes = [np.abs(result.image.suv - image.suv).max() for result in results]
     assert changes[0] < 0.02 * changes[2]
     assert changes[0] < changes[1] < changes[2]
-    assert [answer.record.drf for answer in answers] == [1.001, 2, 100]
+    assert [result.record.drf for result in results] == [1.001, 2, 100]
 
 
 def test_out_of_memory_halves_the_slab_and_says_so(
@@ -226,12 +226,12 @@ def test_out_of_memory_halves_the_slab_and_says_so(
 ) -> None:
     image = scan((32, 32, 64))
     whole = denoise(image, model, precision="float32").image.suv
-    ask = SlabwiseUNet.__call__
+    original = SlabwiseUNet.__call__
 
     def too_much(self: SlabwiseUNet, slab: torch.Tensor, *, last: bool) -> Any:
         if slab.shape[2] > 16:
             raise torch.OutOfMemoryError("no room")
-        return ask(self, slab, last=last)
+        return original(self, slab, last=last)
 
     monkeypatch.setattr(SlabwiseUNet, "__call__", too_much)
     result = denoise(image, model, precision="float32")
@@ -253,13 +253,13 @@ def test_out_of_memory_on_a_cpu_is_distinguished_from_other_failures() -> None:
 def test_a_cpu_out_of_memory_halves_the_slab_too(
     model: Model, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ask = SlabwiseUNet.__call__
+    original = SlabwiseUNet.__call__
     failures = [lambda: torch.empty(2**58, dtype=torch.uint8)]
 
     def too_much(self: SlabwiseUNet, slab: torch.Tensor, *, last: bool) -> Any:
         if failures:
             failures.pop()()
-        return ask(self, slab, last=last)
+        return original(self, slab, last=last)
 
     monkeypatch.setattr(SlabwiseUNet, "__call__", too_much)
     denoise(scan((32, 32, 64)), model, precision="float32")
@@ -269,7 +269,7 @@ def test_a_cpu_out_of_memory_halves_the_slab_too(
 def test_a_bug_in_the_network_is_not_taken_for_a_lack_of_memory(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*seen: Any, last: bool) -> torch.Tensor:
+    def broken(*args: Any, last: bool) -> torch.Tensor:
         raise RuntimeError("shapes do not fit")
 
     monkeypatch.setattr(SlabwiseUNet, "__call__", broken)
@@ -278,7 +278,7 @@ def test_a_bug_in_the_network_is_not_taken_for_a_lack_of_memory(
 
 
 @pytest.mark.parametrize("name", ["flow3d", "unet3d"])
-def test_a_model_keeps_its_weights_whatever_precision_it_is_asked_in(name: str) -> None:
+def test_a_model_keeps_its_weights_in_any_precision(name: str) -> None:
     method = METHODS[name].create("tiny")
     for parameter in method.network.parameters():  # all layers speak, and none in bfloat16
         torch.nn.init.normal_(parameter, std=0.1, generator=seeded(parameter.numel()))
@@ -309,10 +309,10 @@ def test_the_memory_budget_is_half_of_what_is_available(
 
 
 def test_progress_reaches_its_end(model: Model) -> None:
-    seen: list[tuple[int, int]] = []
-    denoise(scan((48, 24, 24)), model, steps=2, tile=24, callback=lambda n, m: seen.append((n, m)))
-    assert seen[-1][0] == seen[-1][1]
-    assert [n for n, _ in seen] == list(range(1, len(seen) + 1))
+    ticks: list[tuple[int, int]] = []
+    denoise(scan((48, 24, 24)), model, steps=2, tile=24, callback=lambda n, m: ticks.append((n, m)))
+    assert ticks[-1][0] == ticks[-1][1]
+    assert [n for n, _ in ticks] == list(range(1, len(ticks) + 1))
 
 
 def test_record_says_what_was_done(model: Model) -> None:

@@ -1,4 +1,4 @@
-"""What can be asked of a denoising run is checked in one place."""
+"""The options of a denoising run are validated in one place."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ IMAGE = PETImage(np.ones((6, 7, 8), dtype=np.float32), np.diag([4.0, 4, 5, 1]))
 Content = dict[str, object]
 
 
-def kept(folder: Path) -> RunRecord:
+def written(folder: Path) -> RunRecord:
     """Write a record and return it."""
     record = RunRecord.model_validate(run_record(IMAGE, IMAGE).model_dump() | {"missing": {}})
     write_json(folder / "run.json", record)
@@ -28,20 +28,20 @@ def kept(folder: Path) -> RunRecord:
 
 
 def test_record_comes_back_from_its_file(tmp_path: Path) -> None:
-    record = kept(tmp_path)
+    record = written(tmp_path)
     assert read_run_record(tmp_path / "run.json") == record
     assert record.input.suv.factor == [0.5, 0.25]
 
 
 def test_names_that_are_not_utf_8_come_back(tmp_path: Path) -> None:
-    record = kept(tmp_path)
+    record = written(tmp_path)
     name = os.fsdecode(b"/data/caf\xe9.nii")
-    asked = record.options.model_copy(update={"scan": name})
-    write_json(tmp_path / "run.json", record.model_copy(update={"options": asked}))
+    options = record.options.model_copy(update={"scan": name})
+    write_json(tmp_path / "run.json", record.model_copy(update={"options": options}))
     assert read_run_record(tmp_path / "run.json").options.scan == name
 
 
-def test_facts_that_only_one_file_form_has_are_kept() -> None:
+def test_facts_that_only_one_file_format_has_are_read() -> None:
     image = PETImage(IMAGE.values, IMAGE.affine, facts={"reconstruction": "OSEM", "tracer": "FDG"})
     facts = ScanFacts.of(image)
     assert facts.tracer == "FDG"
@@ -65,7 +65,7 @@ def without(name: str) -> Callable[[Content], Content]:
 def test_what_is_no_record_is_refused_and_the_entry_named(
     change: Callable[[Content], object], named: str, tmp_path: Path
 ) -> None:
-    kept(tmp_path)
+    written(tmp_path)
     path = tmp_path / "run.json"
     path.write_text(json.dumps(change(json.loads(path.read_text("utf-8")))), encoding="utf-8")
     with pytest.raises(InputRefused, match=named) as refused:

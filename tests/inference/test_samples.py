@@ -50,12 +50,12 @@ def test_samples_share_the_call_on_pure_noise(
     model: Model, monkeypatch: pytest.MonkeyPatch, samples: int, steps: int
 ) -> None:
     calls = 0
-    ask = Flow3D.slab_by_slab
+    original = Flow3D.slab_by_slab
 
     def counted(self: Flow3D, x: Tensor, *others: Any) -> Iterator[Tensor]:
         nonlocal calls
         calls += 1
-        return ask(self, x, *others)
+        return original(self, x, *others)
 
     monkeypatch.setattr(Flow3D, "slab_by_slab", counted)
     denoise(noisy(), model, samples=samples, steps=steps)
@@ -63,15 +63,15 @@ def test_samples_share_the_call_on_pure_noise(
 
 
 def test_each_sample_is_handed_over_and_changes_nothing_else(model: Model) -> None:
-    image, seen = noisy((20, 24, 22)), {}
+    image, samples_by_index = noisy((20, 24, 22)), {}
     plain = denoise(image, model, samples=3, steps=2)
-    told = denoise(image, model, samples=3, steps=2, on_sample=seen.__setitem__)
-    assert list(seen) == [0, 1, 2]
-    assert all(one.shape == image.shape for one in seen.values())
+    with_samples = denoise(image, model, samples=3, steps=2, on_sample=samples_by_index.__setitem__)
+    assert list(samples_by_index) == [0, 1, 2]
+    assert all(one.shape == image.shape for one in samples_by_index.values())
     assert plain.uncertainty is not None
-    assert told.uncertainty is not None
-    assert told.image.suv.tobytes() == plain.image.suv.tobytes()
-    assert told.uncertainty.suv.tobytes() == plain.uncertainty.suv.tobytes()
+    assert with_samples.uncertainty is not None
+    assert with_samples.image.suv.tobytes() == plain.image.suv.tobytes()
+    assert with_samples.uncertainty.suv.tobytes() == plain.uncertainty.suv.tobytes()
 
 
 def test_regional_noise_is_independent_of_the_noise_that_samples_start_from(

@@ -1,9 +1,9 @@
-"""A method as a denoiser of whole volumes, window by window, where windows leave a trace.
+"""A denoiser of whole volumes by blended windows, for methods without exact slabs.
 
-For networks that take statistics of all they see: their windows are never exact, so neighbours
-overlap and are blended. The network's own answer is blended, at every step, and the noise belongs
-to the volume. (The published code samples each slab to the end and blends the results, so that each
-draws other noise.)
+Networks with statistics over their whole input give other results at other window positions.
+Neighbouring windows therefore overlap and are blended. The network's raw outputs are blended at
+every step, and the noise is drawn for the whole volume. (The published code samples each slab
+completely and blends the results, so that each slab has other noise.)
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _log = logging.getLogger(__name__)
 
 
 class WindowDenoiser:
-    """denoiser(x, sigma) → x0 over a volume [i, j, k], with its variance where the method has one.
+    """denoiser(x, sigma) → x0 over a volume [i, j, k], with its variance if the method has one.
 
-    method    its network on the scan's device, in one precision
-    fields    of the whole scan [c, i, j, k], every axis a multiple
-    tile      voxels a side of a window; None: as the network was trained
+    method    with its network on the scan's device
+    fields    of the whole scan [c, i, j, k]; every axis is a multiple of method.multiple
+    tile      side of a window in voxels; None: as in training
     callback  called with (windows done, windows in all) over `calls` calls
     """
 
@@ -49,7 +49,7 @@ class WindowDenoiser:
             for n, wanted, overlap in zip(self.shape, method.window, method.overlap, strict=True)
         ]
         self.callback, self.calls, self.done = callback, calls, 0
-        self.adapter = method.adapter(self._ask)
+        self.adapter = method.adapter(self._output)
 
     @torch.inference_mode()
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -67,10 +67,11 @@ class WindowDenoiser:
         i, j, k = self.window
         return VolumeCut(tile=(i, j, k), blend=self.method.overlap)
 
-    def _ask(self, x_t: Tensor, timestep: Tensor) -> Tensor:
+    def _output(self, x_t: Tensor, timestep: Tensor) -> Tensor:
+        """Return `_blended`, with smaller windows if memory is exhausted."""
         while True:
             try:
-                answer = self._blended(x_t, timestep)
+                output = self._blended(x_t, timestep)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -82,7 +83,7 @@ class WindowDenoiser:
                     ) from error
             else:
                 self.done += 1
-                return answer
+                return output
             self.window[2] = smaller
             if x_t.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -92,37 +93,38 @@ class WindowDenoiser:
             )
 
     def _blended(self, x_t: Tensor, timestep: Tensor) -> Tensor:
-        """Return the network's answer for the volume [1, c, i, j, k]."""
+        """Return the network's raw output for the volume [1, c, i, j, k]."""
         spans = [
             weighted_spans(n, window, overlap)
             for n, window, overlap in zip(self.shape, self.window, self.method.overlap, strict=True)
         ]
         cut = list(product(*spans))
-        answer: Tensor | None = None
+        output: Tensor | None = None
         for n, window in enumerate(cut):
             i, j, k = (weight.to(x_t.device) for _, weight in window)
             along_i, along_j, along_k = (span for span, _ in window)
             part = (..., along_i, along_j, along_k)
             piece = self.method.predict(x_t[part], timestep, self.fields[None][part])
-            if answer is None:
-                answer = piece.new_zeros(*piece.shape[:2], *self.shape)
-            answer[part] += piece * (i[:, None, None] * j[:, None] * k)
+            if output is None:
+                output = piece.new_zeros(*piece.shape[:2], *self.shape)
+            output[part] += piece * (i[:, None, None] * j[:, None] * k)
             if self.callback is not None:
                 self.callback(self.done * len(cut) + n + 1, self.calls * len(cut))
-        assert answer is not None
-        return answer
+        assert output is not None
+        return output
 
     def _usable(self, wanted: int, overlap: int) -> int:
-        """Return the largest window that fits the network and `wanted`, with room for overlaps."""
+        """Return the largest valid window up to `wanted`, but at least twice the overlap."""
         multiple = self.method.multiple
         return max(wanted // multiple, -(-2 * overlap // multiple), 1) * multiple
 
 
 def weighted_spans(length: int, window: int, overlap: int) -> list[tuple[slice, Tensor]]:
-    """Return spans of `window` voxels that cover an axis, and each voxel's weight in its span.
+    """Return spans of `window` voxels that cover an axis, and the weights of their voxels.
 
-    The weights of each voxel of the axis add up to 1: ramps over `overlap` voxels, from 0 to 1 and
-    from 1 to 0. The last span reaches back to be as long as the others, with weight 0 at first.
+    At each voxel of the axis the weights sum to 1. They are ramps over `overlap` voxels, from 0 to
+    1 and from 1 to 0. The last span is as long as the others, and its weights are 0 where it
+    overlaps more than `overlap` voxels.
     """
     starts = window_starts(length, window, overlap)
     ramp = torch.linspace(0, 1, overlap)
@@ -140,7 +142,7 @@ def weighted_spans(length: int, window: int, overlap: int) -> list[tuple[slice, 
 
 
 def window_starts(length: int, window: int, overlap: int) -> list[int]:
-    """Return where windows start that cover `length` and overlap by `overlap` or more."""
+    """Return the starts of windows that cover `length` and overlap by at least `overlap`."""
     if length <= window:
         return [0]
     last = length - window

@@ -1,4 +1,4 @@
-"""Where a scan holds a body: only there is the network asked."""
+"""Find the body in a scan. The network is evaluated only there."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from petdiff.volume.planes import stacked
 
 Box = tuple[slice, slice, slice]
 
-AIR_CUBE = 8  # voxels; air is told from body by the mean of such cubes
-AIR_LEVEL = 0.1  # a cube below this share of the scan's level, and with no neighbour above, is air
+AIR_CUBE = 8  # side in voxels of the cubes whose mean distinguishes air from body
+AIR_LEVEL = 0.1  # of the scan's level: a cube is air if it and its neighbours are below this
 
 
 @dataclass(frozen=True)
 class Body:
-    """Where a scan is not air: a box of voxels, and its cubes of `side` voxels.
+    """The part of a scan that is not air.
 
-    cubes  bool, one per cube of the box
+    box    bounding box of the body in voxels
+    cubes  bool, whether each cube of the box belongs to the body
+    side   of a cube, in voxels
     """
 
     box: Box
@@ -31,15 +33,15 @@ class Body:
 
     @classmethod
     def find(cls, y: Tensor, multiple: int) -> Body | None:
-        """Return the body in a scan y [i, j, k]; None where no voxel is positive.
+        """Return the body in a scan y [i, j, k]; None if no voxel is positive.
 
         The box's sides are multiples of `multiple` voxels.
         """
         if not y.max() > 0:
             return None
         side = math.lcm(AIR_CUBE, multiple)
-        as_it_lies = pad(y.clamp(min=0), side).transpose(-1, -3)[None]
-        hot = F.avg_pool3d(as_it_lies, side) > AIR_LEVEL * level(y)
+        padded = pad(y.clamp(min=0), side).transpose(-1, -3)[None]  # in the order of memory
+        hot = F.avg_pool3d(padded, side) > AIR_LEVEL * level(y)
         near_hot = (F.max_pool3d(hot.float(), 3, stride=1, padding=1)[0] > 0).transpose(-1, -3)
         where = near_hot.nonzero()
         low, high = where.amin(0).tolist(), (where.amax(0) + 1).tolist()
@@ -60,12 +62,12 @@ class Body:
         return mask.transpose(-1, -3)
 
     def crop(self, y: Tensor) -> Tensor:
-        """Return the scan within the box, mirrored where the box reaches beyond it; stacked."""
-        # A box that reaches beyond holds more than it mirrors: the neighbours of every warm cube.
+        """Return the scan within the box, stacked; it is mirrored where the box is larger."""
+        # Such a box is larger than its mirrored part: it has the neighbours of all warm cubes.
         return stacked(pad(y[self.box], self.side))
 
     def paste(self, whole: Tensor, part: Tensor) -> Tensor:
-        """Put `part`, which fills the box, into `whole` where the body is, and return `whole`."""
+        """Copy the body's voxels of `part`, a volume of the box, to `whole`, and return `whole`."""
         target = whole[self.box]
         i, j, k = target.shape
         inside = self.voxels()[:i, :j, :k]
@@ -74,7 +76,7 @@ class Body:
 
 
 def pad(y: Tensor, multiple: int) -> Tensor:
-    """Mirror the far faces until every axis is a multiple, so that the network's grid fits."""
+    """Mirror a volume at its far faces, so that the length of every axis is a multiple."""
     for axis, n in enumerate(y.shape):
         if n % multiple:
             mirrored = torch.cat([torch.arange(n), torch.arange(n - 1, -1, -1)])

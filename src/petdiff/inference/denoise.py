@@ -1,4 +1,4 @@
-"""Denoise a scan: the one function that commands, cohorts and people call."""
+"""Denoise a scan: the public function, which commands and cohorts call as well."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def denoise(
     generator: torch.Generator | None = None,
     **settings: Unpack[DenoiseSettings],
 ) -> Result | FramesResult:
-    """Return what a full-dose scan would have shown.
+    """Return an estimate of the full-dose scan.
 
     image      a scan; a dynamic or gated one is denoised frame by frame, each frame with its own
                noise level
@@ -72,15 +72,15 @@ def denoise(
     settings   the fields of petdiff.inference.options.DenoiseOptions: steps, samples, drf, seed, …
     callback   called with (slabs done, slabs in all); for a scan of frames with (frames done,
                frames in all)
-    on_sample  called with (index, image) of each sample, for figures of regions; such samples also
-               vary in the regional activity that the measured scan's noise leaves open
-    generator  on the CPU, in place of one of `seed`: for several calls that draw on and on
+    on_sample  called with (index, image) of each sample, to measure regions. These samples also
+               vary in regional activity, by the noise of the measured scan
+    generator  CPU generator in place of `seed`, if several calls should use one random stream
 
-    With one sample, the image is what the model answers in `steps` calls. With several, it is the
-    posterior mean of a model that gives it in one call (flow3d), else the mean of the samples.
+    With one sample, the image is the result of `steps` network calls. With several, it is the
+    posterior mean if the model gives it in one call (flow3d), else the mean of the samples.
 
-    Raises InputRefused for a scan with NaN or infinite values, and for one that is not in SUV where
-    the model needs SUV; UsageError for options that cannot be met.
+    Raises InputRefused for a scan with NaN or infinite values, and for one that is not in SUV if
+    the model needs SUV; UsageError for options that the model or the device does not support.
     """
     _require_scan(image)
     if generator is not None and "seed" in settings:
@@ -98,7 +98,7 @@ def denoise(
 
 
 def _require_scan(image: object) -> None:
-    """Raise UsageError, with what to do, where `image` is a path or an array."""
+    """Raise UsageError, with a remedy, if `image` is a path or an array."""
     if isinstance(image, PETImage | PETFrames):
         return
     if isinstance(image, str | Path):

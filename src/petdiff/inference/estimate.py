@@ -1,4 +1,4 @@
-"""How long a model will take, estimated before it starts: a DDPM may need hours on a CPU."""
+"""Estimate the run time before denoising starts: a DDPM may need hours on a CPU."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from petdiff.units import duration
 
 _log = logging.getLogger(__name__)
 
-_SIDE = 32  # voxels of the piece that is tried
-_WORTH_TRYING = 40  # times the work of the piece; it is done twice
-_SLOW_SECONDS = 120.0  # from which the estimate is logged
-_WARM_SECONDS = 2.0  # a first try that takes longer is good enough
+_SIDE = 32  # side of the piece that is timed, in voxels
+_WORTH_TRYING = 40  # least work, over that of the piece, which is computed twice
+_SLOW_SECONDS = 120.0  # longer estimates are logged
+_WARM_SECONDS = 2.0  # if the first timing is longer, there is no second one
 
 
 def announce_time(method: Method, condition: Condition, voxels: int, calls: int) -> float:
-    """Try the network on a small piece of the scan; log the time of all if it is long.
+    """Time the network on a small piece of the scan; log the total time if it is long.
 
-    method   with its network in place, on the device and in the dtype of `condition`
-    voxels   of the scan that the network is asked for, at each of `calls` calls
-    Returns the estimate in seconds, 0 where trying would take a good part of the time itself.
-    Halos and overlaps are not counted: they add to it.
+    method   with its network on the device and in the dtype of `condition`
+    voxels   number of voxels that the network computes in each of `calls` calls
+
+    Returns the estimate in seconds, or 0 if timing would take a large part of the total time. Halos
+    and overlaps are not counted, so that the estimate is a lower bound.
     """
     side = max(_SIDE // method.multiple, 1) * method.multiple
     fields = condition.fields_of(slice(0, side))[None, :, :side, :side]
-    tried = fields[0, 0].numel()
-    if voxels * calls < _WORTH_TRYING * tried:
+    timed = fields[0, 0].numel()
+    if voxels * calls < _WORTH_TRYING * timed:
         return 0.0
     seconds = _timed(method, fields)
     if seconds < _WARM_SECONDS:
         seconds = _timed(method, fields)
-    total = seconds * voxels / tried * calls
+    total = seconds * voxels / timed * calls
     if total > _SLOW_SECONDS:
         _log.info(
             "the network is called %d times for %.1f million voxels: about %s or more on this "
@@ -49,5 +50,5 @@ def _timed(method: Method, fields: torch.Tensor) -> float:
     x = torch.zeros((1, 1, *fields.shape[2:]), device=fields.device)
     level = torch.ones(1, device=fields.device)
     start = time.perf_counter()
-    float(method.denoise(x, level, fields).sum())  # as a number: it waits for a GPU
+    float(method.denoise(x, level, fields).sum())  # conversion to a number waits for the GPU
     return time.perf_counter() - start

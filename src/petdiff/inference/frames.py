@@ -1,4 +1,4 @@
-"""Denoise a dynamic or gated scan: each frame is a scan of its own, with its own noise."""
+"""Denoise a dynamic or gated scan. Each frame is denoised as a separate scan."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from petdiff.inference.record import DenoisingRecord, FrameRecord
 if TYPE_CHECKING:
     from petdiff.inference.session import Result
 
-# Negative over positive values of a frame, above which it holds nothing but noise around zero. It
-# is 1 without any activity, and about 0.8 where noise is eight times the body's activity.
+# Sum of negative over sum of positive values, above which a frame is noise around zero only. It is
+# 1 without any activity, and about 0.8 if the noise is eight times the body's activity.
 _NOTHING_BUT_NOISE = 0.9
 
 
@@ -24,9 +24,9 @@ _NOTHING_BUT_NOISE = 0.9
 class FramesResult:
     """The denoised frames of a scan.
 
-    image        the denoised scan, frames and timings as in the source
+    image        the denoised scan, with the frames and timings of the source
     uncertainty  one standard deviation per voxel, in the unit of the image; None with one sample
-    record       as of a single scan, with a row per frame
+    record       as for a single scan, with a row per frame
     """
 
     image: PETFrames
@@ -39,7 +39,7 @@ def denoise_frames(
     denoise_one: Callable[[PETImage], Result],
     callback: Callable[[int, int], None] | None = None,
 ) -> FramesResult:
-    """Denoise each frame by `denoise_one`; a frame without activity comes back unchanged.
+    """Denoise each frame by `denoise_one`; a frame without activity is returned unchanged.
 
     callback  called with (frames done, frames in all)
     """
@@ -49,7 +49,7 @@ def denoise_frames(
         if callback is not None:
             callback(n, len(scan))
         empty = is_empty(frame)
-        result = denoise_one(_silent(frame) if empty else frame)
+        result = denoise_one(_zeros(frame) if empty else frame)
         if empty:
             result = _unchanged(frame, result)
         results.append(result)
@@ -66,7 +66,7 @@ def denoise_frames(
         callback(len(scan), len(scan))
     uncertainties = [result.uncertainty for result in results]
     known = [uncertainty for uncertainty in uncertainties if uncertainty is not None]
-    # What is the same for all frames stands once, taken from the frame that shows it best.
+    # Entries that are the same for all frames are taken from a frame with activity.
     shown = next((r.record for r in results if r.record.tile is not None), results[0].record)
     seconds = round(sum(row.seconds for row in rows), 3)
     return FramesResult(
@@ -77,18 +77,18 @@ def denoise_frames(
 
 
 def is_empty(frame: PETImage) -> bool:
-    """Say whether a frame holds no activity, as before injection: zeros, or noise around zero."""
+    """Return whether a frame has no activity, as before injection: zeros, or noise around zero."""
     negative = -float(frame.values.sum(where=frame.values < 0, dtype=np.float64))
     positive = float(frame.values.sum(where=frame.values > 0, dtype=np.float64))
     return negative >= _NOTHING_BUT_NOISE * positive
 
 
-def _silent(frame: PETImage) -> PETImage:
+def _zeros(frame: PETImage) -> PETImage:
     return frame.with_values(np.zeros_like(frame.values))
 
 
 def _unchanged(frame: PETImage, result: Result) -> Result:
-    """Return an empty frame as its result: its own values, uncertain by their root mean square."""
+    """Return an empty frame as its result, with its root mean square as uncertainty."""
     uncertainty = result.uncertainty
     if uncertainty is not None:
         noise = float(np.sqrt(np.square(frame.values, dtype=np.float64).mean()))

@@ -1,4 +1,4 @@
-"""What can be asked of a denoising run, in one place: checked once, passed whole, recorded."""
+"""The options of a denoising run. They are validated once and written to its record."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ class DenoiseSettings(TypedDict, total=False):
 
 
 class DenoiseOptions(BaseModel):
-    """How a scan is denoised.
+    """The settings with which a scan is denoised.
 
-    steps      calls of the network per sample; None: the model's own number
-    samples    scans to draw; from 2 on their standard deviation is the uncertainty
+    steps      network calls for each sample; None: the model's own number
+    samples    number of samples; with 2 or more their standard deviation gives the uncertainty
     drf        dose reduction factor of the scan, 20 at 1/20 of the full dose; None: not known
     seed       of the noise that sampling starts from
     device     auto, cpu, cuda, cuda:N or mps
-    voxel_mm   voxel size that the network works at, in mm; None: the scan's, where the model can
+    voxel_mm   voxel size of the network's grid, in mm; None: that of the scan, if the model was
+               trained with such voxels
     precision  of the network's arithmetic; int8: its convolutions in 8-bit integers, on a CPU
-    tile       planes of a slab, or voxels a side of a window; None: what is fast and fits memory
+    tile       planes of a slab, or side of a window in voxels; None: a fast size that fits memory
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,7 +73,7 @@ class DenoiseOptions(BaseModel):
 
     @classmethod
     def of(cls, settings: DenoiseSettings) -> DenoiseOptions:
-        """Return the options of these keyword arguments; UsageError names one that is wrong."""
+        """Validate keyword arguments. Raises UsageError, which names a wrong argument."""
         try:
             return cls.model_validate(settings)
         except ValidationError as error:

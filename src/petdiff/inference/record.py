@@ -1,4 +1,4 @@
-"""What a denoising run did: the model, the settings that were used, the grid and its cut."""
+"""The record of a denoising run: the model, the settings, the grid and how it was cut."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from petdiff.records import FileName
 
 
 class ModelUsed(ModelCard):
-    """The card of the model that ran, with its name (or path) and the SHA-256 of its weights."""
+    """The card of the model, with its name (or path) and the SHA-256 of its weights."""
 
     name: FileName
     sha256: str
@@ -21,7 +21,7 @@ class VolumeCut(BaseModel):
 
     tile                voxels of a slab, or of a window, along i, j, k
     blend               voxels over which neighbouring windows are blended; None for exact slabs
-    predicted_tile_gib  memory that a slab was expected to take; None for windows
+    predicted_tile_gib  expected memory of a slab; None for windows
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,14 +33,14 @@ class VolumeCut(BaseModel):
 class FrameRecord(BaseModel):
     """One frame of a dynamic or gated scan.
 
-    frame          its number, from 1
-    start_s, duration_s, trigger_s  as in FrameTiming; None where the source does not say
-    unchanged      it holds no activity and came back as it was
-    seconds        that denoising it took
-    air_share      of its voxels
+    frame          number of the frame, from 1
+    start_s, duration_s, trigger_s  as in FrameTiming; None if the source has no such value
+    unchanged      the frame has no activity and is returned unchanged
+    seconds        time of denoising the frame
+    air_share      share of its voxels that is air
     mean_measured, mean_denoised  mean in the body of the mean scan, in the unit of the image
-    noise_removed  root mean square of what was taken away, over mean_denoised
-    relative_change  of the frame's activity, denoised / measured - 1
+    noise_removed  root mean square of measured − denoised, over mean_denoised
+    relative_change  change of the frame's activity, denoised / measured - 1
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,11 +58,11 @@ class FrameRecord(BaseModel):
 
 
 class DenoisingRecord(VolumeCut):
-    """What ran and with which values: those that were used, where the options leave a choice.
+    """The model, the device and the settings of a run, with `auto` replaced by what was used.
 
     working_voxel_mm, working_shape  the grid that the network worked on
     air_share                        share of its voxels that is air
-    seconds                          that denoising took; 0 where there was nothing but zeros
+    seconds                          time of denoising; 0 for a scan without positive values
     frames                           a row per frame of a dynamic or gated scan, else empty
     """
 

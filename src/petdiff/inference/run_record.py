@@ -1,4 +1,4 @@
-"""run.json: what ran, on what scan and with what, and what it did to the activity."""
+"""run.json: the record of a run with its scan, model, options and change of activity."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SUFFIX: Mapping[OutputFormat, str] = {
 
 
 class RunOptions(DenoiseOptions):
-    """The options as they were given, with defaults; `to` is the format that was requested."""
+    """The options of the call, with defaults; `to` is the requested format."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     scan: FileName
@@ -41,13 +41,13 @@ class RunOptions(DenoiseOptions):
 
 
 class SUVFacts(BaseModel):
-    """The rule that led to SUV and its factor, both None where the scan gives none.
+    """The SUV rule and its factor, both None if the scan has no SUV.
 
-    factor      SUV = stored value × factor; one per slice where they differ
-    reason      for the rule, or why there is no SUV
-    candidates  the factor by each rule that the headers allow
-    spread      largest relative difference between admissible rules
-    inputs      what the factor was computed from
+    factor      SUV = stored value × factor; one per slice if they differ
+    reason      reason for the rule, or why there is no SUV
+    candidates  factors of all rules that the headers allow
+    spread      largest relative difference between these factors
+    inputs      header values from which the factor was computed
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,10 +62,10 @@ class SUVFacts(BaseModel):
 
 
 class ScanFacts(BaseModel):
-    """The scan that was read; each file format adds facts of its own.
+    """Facts of the scan; each file format adds its own.
 
-    unit         the stored unit, in DICOM's words
-    values_in    the unit of every value in the record and in the results, for a person
+    unit         the stored unit, as DICOM names it
+    values_in    the unit of all values in the record and in the results, for display
     fingerprint  of its voxels (petdiff.data.fingerprint); None in records of earlier versions
     """
 
@@ -92,11 +92,9 @@ class ScanFacts(BaseModel):
 class RunRecord(RunFacts):
     """The content of run.json.
 
-    activity  what denoising did to it; of a scan of frames, of the mean over them
-    alarm     how unlike the scans that the model knows this one is; None where the model has no
-              reference
-    audit     what the result shows without the data's support, or has lost; None where there was no
-              audit
+    activity  change of activity by denoising; for a scan of frames, that of their mean
+    alarm     comparison of the scan with the model's reference scans; None if it has none
+    audit     differences that the measured scan does not support; None without an audit
     """
 
     options: RunOptions
@@ -111,7 +109,7 @@ class RunRecord(RunFacts):
 def read_run_record(path: str | Path) -> RunRecord:
     """Read the record of a run of `petdiff denoise`.
 
-    Raises InputRefused, naming the entry, where the file is not such a record.
+    Raises InputRefused, naming the entry, if the file is no such record.
     """
     path = Path(path).expanduser()
     content = read_json(path, finite=True)
@@ -121,7 +119,7 @@ def read_run_record(path: str | Path) -> RunRecord:
         first = problem.errors()[0]
         where = ".".join(map(str, first["loc"])) or "content"
         raise _no_record(path, f"{where}: {first['msg']}") from None
-    # The defaults are facts of this process, which must not stand in for those of that run.
+    # The defaults describe this process, not the process of the run.
     for name in _OF_THE_PROCESS:
         if name not in record.model_fields_set:
             raise _no_record(path, f"{name}: missing")

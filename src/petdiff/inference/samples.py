@@ -1,7 +1,7 @@
-"""Mean and standard deviation of samples by running sums: memory does not grow with their number.
+"""Mean and standard deviation of samples by running sums, in memory independent of their number.
 
-Quantiles of samples are not kept. With the 4 to 32 samples that are affordable, a quantile beyond
-the middle is one of the outermost samples; intervals come from a calibration instead.
+Quantiles of samples are not computed. With the usual 4 to 32 samples, the quantiles of an interval
+would be the outermost samples. Intervals come from a calibration instead.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from torch import Tensor
 
 
 class RunningMoments:
-    """Sums over samples [i, j, k], added one after another (Welford 1962).
+    """Moments of samples [i, j, k] that are added one after another (Welford 1962).
 
-    mean  of the samples so far; that of one sample is the sample itself, not a copy
+    mean  mean of the samples so far; after the first sample it is the sample itself, not a copy
     """
 
     def __init__(self, like: Tensor, *, squares: bool) -> None:
@@ -33,5 +33,5 @@ class RunningMoments:
             self._squares += gap
 
     def standard_deviation(self) -> Tensor | None:
-        """Return the standard deviation, by count − 1; None where squares were not summed."""
+        """Return the standard deviation, with divisor n − 1; None if squares are not summed."""
         return None if self._squares is None else (self._squares / (self.count - 1)).sqrt_()

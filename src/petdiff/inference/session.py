@@ -1,4 +1,4 @@
-"""A model on its device, ready to denoise scans: prepare, run, restore."""
+"""Denoise volumes with a model on a device: prepare the scan, run the sampler, restore the grid."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ from petdiff.volume.resample import Affine, resample, resample_like
 Tick = Callable[[int, int], None]
 OnSample = Callable[[int, PETImage], None]
 
-_REGIONAL = 0x5EED0A11  # makes the seed of the samples' regional noise from that of the samples
-_AIR_SIGMA = 2.0  # voxels: air is smoothed by such a Gaussian
+_REGIONAL = 0x5EED0A11  # XOR of the seeds of the samples and of their regional noise
+_AIR_SIGMA = 2.0  # of the Gaussian that smooths air, in voxels
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Result:
 
     image        the denoised scan, in the unit of the measured one
     uncertainty  one standard deviation per voxel in the same unit; None with one sample
-    record       what ran, and with which values
+    record       the model, the device and the settings
     """
 
     image: PETImage
@@ -57,12 +57,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A scan as the network takes it.
+    """A scan on the grid of the network.
 
-    source  the scan as it was given
+    source  the scan of the call
     scan    the scan with its axes in the network's order
-    y       its values [i, j, k] on the network's grid and device, at `affine`
-    body    where it is not air; None where it is nothing but zeros
+    y       its values [i, j, k] on the network's grid and device; `affine` is that of the grid
+    body    the part that is not air; None if no voxel is positive
     """
 
     source: PETImage
@@ -75,7 +75,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Drawn:
-    """The denoised volume [i, j, k], its standard deviation where samples > 1, and its cut."""
+    """The denoised volume [i, j, k], its standard deviation if samples > 1, and how it was cut."""
 
     mean: Tensor
     standard_deviation: Tensor | None
@@ -83,18 +83,18 @@ class Drawn:
 
 
 class Session:
-    """A model placed on one device in one precision. The model that was given stays as it is.
+    """A copy of a model on one device, in one precision.
 
-    Raises UsageError for options that the device or the model cannot meet.
+    Raises UsageError for options that the device or the model does not support.
     """
 
     def __init__(self, model: Model, options: DenoiseOptions) -> None:
         self.model, self.options = model, options
         method = model.method
-        _require_possible(model, options)
+        _require_supported(model, options)
         self.device = resolve_device(options.device)
-        asked = method.precision if options.precision == "auto" else options.precision
-        self.dtype = resolve_precision(asked, self.device)
+        requested = method.precision if options.precision == "auto" else options.precision
+        self.dtype = resolve_precision(requested, self.device)
         if self.dtype == torch.bfloat16:
             require_sound_bfloat16(self.device)
         self.steps: int = options.steps or (
@@ -102,13 +102,13 @@ class Session:
         )
         if options.samples > 1 and self.steps == 1:
             raise UsageError(
-                "one step always gives the same answer: for several samples give `steps` 2 or more"
+                "one step always gives the same image: for several samples give `steps` 2 or more"
             )
-        # Windows in float32 are no faster with channels last, and would round otherwise.
+        # With channels last, windows in float32 are no faster and are rounded differently.
         channels_last = method.exact_slabs or self.dtype != torch.float32
         network = placed(method.network, self.device, self.dtype, channels_last=channels_last)
         self.method = with_network(method, network)
-        self.precision = describe_precision(asked, self.device)
+        self.precision = describe_precision(requested, self.device)
         if self.precision == "int8":
             self.method = with_int8(self.method, load_ranges(model))
 
@@ -128,7 +128,7 @@ class Session:
         start = time.perf_counter()
         prepared = self.prepare(image)
         record = self._record(prepared, generator)
-        if prepared.body is None:  # nothing but zeros: there is nothing to denoise
+        if prepared.body is None:  # there is nothing to denoise
             nothing = image.with_values(np.zeros_like(image.values))
             uncertainty = nothing if self.options.samples > 1 else None
             return Result(image, uncertainty, record.model_copy(update={"air_share": 1.0}))
@@ -141,7 +141,7 @@ class Session:
         return Result(denoised, uncertainty, record.model_copy(update=vars(drawn.cut) | found))
 
     def prepare(self, image: PETImage) -> Prepared:
-        """Turn a scan's axes, bring it to the network's grid and device, and find its body."""
+        """Reorient a scan, resample it to the network's grid on the device, and find its body."""
         _require_finite(image)
         scan = turned(image, self.method.axes)
         voxel_mm = self.options.voxel_mm or self.method.working_voxel_mm(scan.spacing_mm)
@@ -156,19 +156,19 @@ class Session:
         callback: Tick | None,
         on_sample: OnSample | None = None,
     ) -> Drawn:
-        """Ask the network as often as the sampler does; draw `samples` and sum them up."""
+        """Draw the samples; return their mean or the posterior mean, and the standard deviation."""
         method, samples, y = self.method, self.options.samples, prepared.y
         scan = body.crop(y)
         condition = method.condition(scan, self.dtype, self.options.drf)
-        # Methods with exact slabs begin at pure noise, where all samples share one call.
+        # Samplers of methods with exact slabs start at pure noise; all samples share this call.
         calls = 1 + samples * (self.steps - 1) if method.exact_slabs else samples * self.steps
         if callback is not None and calls > 1:
             announce_time(method, condition, int(body.voxels().sum()), calls)
         denoiser = self._denoiser(condition, body, calls, callback)
-        # A stream of its own, so that `on_sample` changes no sample and is independent of them all.
+        # A separate stream, so that `on_sample` changes no sample and its noise is independent.
         regional = torch.Generator().manual_seed(generator.initial_seed() ^ _REGIONAL)
 
-        def answer(noise: Tensor, steps: int) -> Tensor:
+        def estimate(noise: Tensor, steps: int) -> Tensor:
             drawn = condition.decode(method.sample(denoiser, noise, steps, generator))
             lowest = scan.clamp(max=0)
             return torch.maximum(drawn, lowest, out=lowest)
@@ -178,34 +178,34 @@ class Session:
 
         sums = RunningMoments(scan, squares=samples > 1)
         for n in range(samples):
-            drawn = answer(self._noise(scan, generator), self.steps)
+            drawn = estimate(self._noise(scan, generator), self.steps)
             sums.add(drawn)
             if on_sample is not None:
                 if (error := condition.regional_error(_white(scan, regional))) is not None:
                     drawn = drawn + error
                 sample = Drawn(body.paste(smooth_air(), drawn), None, denoiser.describe())
                 on_sample(n, restore(sample, prepared)[0])
-            del drawn  # the network's next call has the memory
+            del drawn  # frees memory for the next call of the network
         deviation, mean = sums.standard_deviation(), sums.mean
         del sums
         if deviation is None:
             return Drawn(body.paste(smooth_air(), mean), None, denoiser.describe())
         if method.one_call_gives_mean:
             del mean
-            mean = answer(_unseen(scan), steps=1)
+            mean = estimate(_no_noise(scan), steps=1)
         deviation = condition.standard_deviation(deviation)
         image = body.paste(smooth_air(), mean)
         return Drawn(image, body.paste(torch.zeros_like(y), deviation), denoiser.describe())
 
     def _noise(self, scan: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the unit noise that a sample starts from."""
+        """Return the unit noise at the start of a sample."""
         one_call = self.method.one_call_gives_mean and self.steps == 1
-        return _unseen(scan) if one_call else _white(scan, generator)
+        return _no_noise(scan) if one_call else _white(scan, generator)
 
     def _denoiser(
         self, condition: Condition, body: Body, calls: int, callback: Tick | None
     ) -> SlabDenoiser | WindowDenoiser:
-        """Return the method as a denoiser of the whole volume, cut as its network allows."""
+        """Return the method as a denoiser of the whole volume, by slabs or by windows."""
         tile = self.options.tile
         method = self.method
         if has_exact_slabs(method):
@@ -233,7 +233,7 @@ class Session:
 def restore(drawn: Drawn, prepared: Prepared) -> tuple[PETImage, PETImage | None]:
     """Return the denoised scan and its uncertainty on the grid and with the axes of the source.
 
-    The change alone is resampled, so that resampling costs no detail.
+    Only the change is resampled, so that resampling does not blur the scan.
     """
     scan, affine = prepared.scan, prepared.affine
     if affine is scan.affine:
@@ -250,12 +250,12 @@ def restore(drawn: Drawn, prepared: Prepared) -> tuple[PETImage, PETImage | None
 
 
 def _white(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Return unit noise on the grid of a volume [i, j, k], the same however that lies in memory."""
+    """Return unit noise on the grid of a volume [i, j, k], independent of its order in memory."""
     return torch.empty_like(like).copy_(torch.randn(like.shape, generator=generator))
 
 
-def _unseen(like: Tensor) -> Tensor:
-    """Return the noise for a call that does not look at it: zeros that take no memory."""
+def _no_noise(like: Tensor) -> Tensor:
+    """Return the noise for a call that does not use it: zeros that take no memory."""
     return like.new_zeros(()).expand(like.shape)
 
 
@@ -272,7 +272,7 @@ def _resampled(volume: Tensor, affine: Affine, image: PETImage) -> Tensor:
     return resample_like(volume, affine, image.affine, image.shape)
 
 
-def _require_possible(model: Model, options: DenoiseOptions) -> None:
+def _require_supported(model: Model, options: DenoiseOptions) -> None:
     method, name = model.method, model.card.method
     if options.drf is not None and not method.accepts_dose:
         raise UsageError(
@@ -280,7 +280,7 @@ def _require_possible(model: Model, options: DenoiseOptions) -> None:
         )
     if options.samples > 1 and not method.can_sample:
         raise UsageError(
-            f"`samples` is {options.samples}, but {name} always answers the same: leave it out"
+            f"`samples` is {options.samples}, but {name} always gives the same image: leave it out"
         )
 
 

@@ -1,4 +1,4 @@
-"""A method as a denoiser of whole volumes: slab by slab, within the memory there is."""
+"""A denoiser of whole volumes by exact slabs, whose thickness fits the available memory."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from petdiff.volume.planes import stacked
 
 _log = logging.getLogger(__name__)
 
-# Peak bytes of the default network per voxel of a slab, with the waiting planes below, and byte of
-# its arithmetic: resident memory grew by 41 to 68 over slabs of 8 to 96 planes and both dtypes.
+# Peak memory of the default network, in bytes per voxel of a slab and per byte of a number. Voxels
+# include the waiting planes below. Measured: 41 to 68, over slabs of 8 to 96 planes and two dtypes.
 BYTES_PER_VOXEL = 70
-# Planes that wait within the default network for what is computed from them: they count as half.
+# Planes that wait within the default network for later planes. They count as half.
 _WAITING = 64
-# On a CPU thicker slabs are no faster, and what they take does not fit its caches.
+# On a CPU thicker slabs are no faster, because they do not fit its caches.
 _VOXELS_ON_A_CPU = 1 << 20
 
 
 class SlabDenoiser:
     """denoiser(x, sigma) → x0 over a volume [i, j, k] in the method's domain.
 
-    method    its network on the scan's device, in `dtype`
-    condition the whole scan in that domain, its fields in the network's dtype
-    inside    bool [i, j, k]: air is given x0 = 0
-    planes    of a slab along k; None: as many as are fast and as the memory budget allows
+    method    with its network on the scan's device, in `dtype`
+    condition of the whole scan, its fields in the network's dtype
+    inside    bool [i, j, k]; outside, in air, x0 = 0
+    planes    of a slab along k; None: a fast number that the memory budget allows
     callback  called with (slabs done, slabs in all) over `calls` calls
 
-    At σ = ∞, where x is not looked at, the network is asked once for all samples.
+    At σ = ∞, where x has no effect, the network is called once for all samples.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class SlabDenoiser:
     def _within_memory(self, x: Tensor, sigma: Tensor) -> Tensor:
         while True:
             try:
-                return self._ask(x, sigma)
+                return self._evaluate(x, sigma)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -80,36 +80,36 @@ class SlabDenoiser:
             _log.warning("out of memory: slab halved to %d planes", thinner)
 
     def describe(self) -> VolumeCut:
-        """Return how the volume is cut, and the memory that a slab is expected to take."""
+        """Return how the volume is cut, and the expected memory of a slab."""
         i, j, _ = self.inside.shape
         return VolumeCut(
             tile=(i, j, self.planes),
             predicted_tile_gib=round(self._predicted_bytes(self.planes) / GIB, 3),
         )
 
-    def _ask(self, x: Tensor, sigma: Tensor) -> Tensor:
-        answer, done = torch.empty_like(self.inside, dtype=x.dtype), 0
-        for part in self.condition.preserve_activity_of_parts(self._answers(x, sigma)):
-            answer[..., done : done + part.shape[-1]] = part
+    def _evaluate(self, x: Tensor, sigma: Tensor) -> Tensor:
+        x0, done = torch.empty_like(self.inside, dtype=x.dtype), 0
+        for part in self.condition.preserve_activity_of_parts(self._outputs(x, sigma)):
+            x0[..., done : done + part.shape[-1]] = part
             done += part.shape[-1]
         self.done += 1
-        return answer
+        return x0
 
-    def _answers(self, x: Tensor, sigma: Tensor) -> Iterator[Tensor]:
-        """Yield the network's answer part by part [c, i, j, n], 0 in air, and tell of it."""
+    def _outputs(self, x: Tensor, sigma: Tensor) -> Iterator[Tensor]:
+        """Yield the method's output in parts [c, i, j, n], 0 in air, and report progress."""
         level = sigma.to(x.device, torch.float32).reshape(1)
         length, slabs = x.shape[-1], -(-x.shape[-1] // self.planes)
-        answered = 0
+        ready = 0
         for part in self.method.slab_by_slab(x[None, None], level, self.condition, self.planes):
-            ready = slice(answered, answered + part.shape[-1])
-            yield part[0] * self.inside[..., ready]
-            answered = ready.stop
+            planes = slice(ready, ready + part.shape[-1])
+            yield part[0] * self.inside[..., planes]
+            ready = planes.stop
             if self.callback is not None:
-                done = slabs if answered == length else answered // self.planes
+                done = slabs if ready == length else ready // self.planes
                 self.callback(self.done * slabs + done, self.calls * slabs)
 
     def _affordable(self) -> int:
-        """Return the number of planes that the memory budget allows, and no more than are fast."""
+        """Return the largest fast number of planes within the memory budget."""
         i, j, k = self.inside.shape
         device = self.inside.device
         most = k if device.type != "cpu" else _VOXELS_ON_A_CPU // (i * j)
@@ -119,7 +119,7 @@ class SlabDenoiser:
         return most
 
     def _usable(self, planes: int) -> int:
-        """Return `planes` rounded down to what the network takes, at least one multiple."""
+        """Return `planes` rounded down to a multiple of `method.multiple`, but at least it."""
         multiple = self.method.multiple
         return max(planes // multiple, 1) * multiple
 
