@@ -1,4 +1,4 @@
-"""A DDPM seen as a denoiser: against exact Gaussians, DDPM's own formulas and published numbers."""
+"""The DDPM adapter against exact Gaussians, the formulas of DDPMs and published numbers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def exact_epsilon(x_t: Tensor, timestep: Tensor) -> Tensor:
     return (1 - signal).sqrt() * (x_t - signal.sqrt() * MEAN) / (1 - signal + signal * SPREAD**2)
 
 
-def answers(v: float) -> DDPMDenoiser:
+def stub_denoiser(v: float) -> DDPMDenoiser:
     """An adapter whose network finds no noise, and places the variance at v of its range."""
     return DDPMDenoiser(
         lambda x_t, t: torch.cat([torch.zeros_like(x_t), torch.full_like(x_t, v)], dim=1),
@@ -37,17 +37,17 @@ def answers(v: float) -> DDPMDenoiser:
     )
 
 
-def asked_timestep(sigma: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-    """The timestep that the adapter asks its network at."""
-    asked: list[Tensor] = []
+def timestep_of_call(sigma: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return the timestep at which the adapter calls its network."""
+    timesteps: list[Tensor] = []
 
     def network(x_t: Tensor, timestep: Tensor) -> Tensor:
-        asked.append(timestep)
+        timesteps.append(timestep)
         return torch.zeros_like(x_t)
 
     DDPMDenoiser(network, ALPHAS_BAR)(torch.ones(2, 1, 3, dtype=dtype), sigma)
-    assert asked[0].shape == (2,)
-    return asked[0][0]
+    assert timesteps[0].shape == (2,)
+    return timesteps[0][0]
 
 
 @pytest.mark.parametrize("t", [0, 1, 500, 998, 999])
@@ -61,25 +61,25 @@ def test_exact_ddpm_is_the_exact_denoiser(t: int) -> None:
 @pytest.mark.parametrize("t", [0, 1, 37, 998, 999])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_timestep_is_whole_at_the_levels_of_the_schedule(t: int, dtype: torch.dtype) -> None:
-    assert float(asked_timestep(SIGMAS[t], dtype)) == pytest.approx(t, abs=1e-6)
+    assert float(timestep_of_call(SIGMAS[t], dtype)) == pytest.approx(t, abs=1e-6)
 
 
 def test_timestep_between_levels_is_between_and_beyond_them_stays() -> None:
-    assert float(asked_timestep((SIGMAS[4] * SIGMAS[5]).sqrt())) == pytest.approx(4.5)
-    assert asked_timestep(SIGMAS[0] / 10) == 0
-    assert asked_timestep(SIGMAS[-1] * 10) == 999
+    assert float(timestep_of_call((SIGMAS[4] * SIGMAS[5]).sqrt())) == pytest.approx(4.5)
+    assert timestep_of_call(SIGMAS[0] / 10) == 0
+    assert timestep_of_call(SIGMAS[-1] * 10) == 999
 
 
 def test_at_infinity_the_noisiest_timestep_sees_the_noise_itself() -> None:
     noise = torch.linspace(-2, 2, 5).view(1, 1, 5)
-    seen: list[tuple[Tensor, float]] = []
+    calls: list[tuple[Tensor, float]] = []
 
     def network(x_t: Tensor, timestep: Tensor) -> Tensor:
-        seen.append((x_t, float(timestep)))
+        calls.append((x_t, float(timestep)))
         return x_t
 
     DDPMDenoiser(network, ALPHAS_BAR)(noise, torch.tensor(math.inf))
-    [(x_t, timestep)] = seen
+    [(x_t, timestep)] = calls
     torch.testing.assert_close(x_t, noise)
     assert timestep == 999
 
@@ -99,7 +99,7 @@ def test_ends_of_the_learned_range_are_ddpms_two_variances() -> None:
     beta_tilde = beta * (1 - ALPHAS_BAR[before]) / (1 - ALPHAS_BAR[t])
     x = torch.zeros(1, 1, 1, dtype=torch.float64)
     for v, expected in [(1, beta), (-1, beta_tilde), (0, (beta * beta_tilde).sqrt())]:
-        _, variance = answers(v).with_variance(x, SIGMAS[t], SIGMAS[before])
+        _, variance = stub_denoiser(v).with_variance(x, SIGMAS[t], SIGMAS[before])
         assert float(variance * ALPHAS_BAR[before]) == pytest.approx(float(expected), rel=1e-9)
 
 
@@ -109,7 +109,7 @@ def test_without_a_learned_variance_the_least_is_taken() -> None:
     assert isinstance(plain, VarianceDenoiser)
     torch.testing.assert_close(
         plain.with_variance(x, SIGMAS[9], SIGMAS[8])[1],
-        answers(-1).with_variance(x, SIGMAS[9], SIGMAS[8])[1],
+        stub_denoiser(-1).with_variance(x, SIGMAS[9], SIGMAS[8])[1],
     )
 
 
@@ -143,7 +143,7 @@ def test_step_equals_the_published_codes(
     signal_next = 1 / (1 + sigma_next**2)
     assert relative_error(x0, reference[f"pred_xstart_t{t}"]) < 1e-4
     assert relative_error(mean * signal_next.sqrt(), reference[f"mean_t{t}"]) < 1e-4
-    if t > 0:  # the last step adds no noise, so its variance is never asked for
+    if t > 0:  # the last step adds no noise, so its variance is never used
         log_variance = (variance * signal_next).log()
         assert relative_error(log_variance, reference[f"log_variance_t{t}"]) < 1e-4
 

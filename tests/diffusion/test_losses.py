@@ -62,7 +62,7 @@ def test_variational_term_is_the_divergence_of_the_two_posteriors(t: int) -> Non
     torch.testing.assert_close(loss.total, loss.mse + loss.variational)
 
 
-def test_perfect_answer_costs_nothing() -> None:
+def test_loss_of_a_perfect_output_is_zero() -> None:
     x0, noise = normal(*SHAPE), normal(*SHAPE, seed=1)
     output = torch.cat([noise, -torch.ones_like(noise)], dim=1)
     loss = ddpm_loss(output, x0, noise, both(500), ALPHAS_BAR)

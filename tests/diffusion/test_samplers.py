@@ -1,4 +1,4 @@
-"""Samplers against Gaussian data, for which the denoiser, the path and the answer are known."""
+"""Samplers against Gaussian data, for which the denoiser, the path and the result are known."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_fresh_noise_of_ddim_keeps_the_standard_deviation(eta: float, moments: M
 def test_ancestral_is_exact_in_any_number_of_steps_where_the_variance_is(
     steps: int, moments: Moments
 ) -> None:
-    """Its last step answers the mean of x0 given x, whose deviation is sd²/√(sd² + σ²)."""
+    """Its last step gives the mean of x0 given x, whose deviation is sd²/√(sd² + σ²)."""
     sigmas = straight_path(steps)
     mean, spread = moments(GaussianThatKnowsItsVariance(), sample_ancestral, sigmas)
     assert mean == pytest.approx(MEAN, rel=1e-12)
@@ -175,18 +175,18 @@ def test_ddim_without_fresh_noise_is_euler() -> None:
 
 @pytest.mark.parametrize("sampler", ALL)
 def test_one_step_from_infinity_is_regression(sampler: Sampler) -> None:
-    asked: list[tuple[Tensor, Tensor]] = []
+    calls: list[tuple[Tensor, Tensor]] = []
 
     def denoiser(x: Tensor, sigma: Tensor) -> Tensor:
-        asked.append((x, sigma))
+        calls.append((x, sigma))
         return torch.full_like(x, 7.0)
 
     noise = unit_normal(5)
     x = sampler(denoiser, noise, straight_path(1))
     assert torch.equal(x, torch.full_like(noise, 7.0))
-    [(x_asked, sigma_asked)] = asked
-    assert torch.equal(x_asked, noise)
-    assert sigma_asked.isinf()
+    [(x_of_call, sigma_of_call)] = calls
+    assert torch.equal(x_of_call, noise)
+    assert sigma_of_call.isinf()
 
 
 @pytest.mark.parametrize("sampler", [sample_euler, sample_ddim, sample_ancestral])
@@ -215,7 +215,7 @@ def test_dtype_and_shape_are_kept(sampler: Sampler) -> None:
 
 @pytest.mark.parametrize("sampler", ALL)
 def test_callback_sees_every_step(sampler: Sampler) -> None:
-    seen: list[dict[str, Any]] = []
+    steps_called: list[dict[str, Any]] = []
     sigmas = karras_sigmas(4, 0.1, 5.0)
     noise = unit_normal(3)
     x = sampler(
@@ -223,12 +223,12 @@ def test_callback_sees_every_step(sampler: Sampler) -> None:
         noise,
         sigmas,
         generator=torch.Generator(),
-        callback=lambda **step: seen.append(step),
+        callback=lambda **step: steps_called.append(step),
     )
-    assert [step["i"] for step in seen] == [0, 1, 2, 3]
-    assert [step["sigma"] for step in seen] == list(sigmas[:-1])
-    torch.testing.assert_close(seen[0]["x"], 5.0 * noise)
-    torch.testing.assert_close(seen[-1]["denoised"], x)
+    assert [step["i"] for step in steps_called] == [0, 1, 2, 3]
+    assert [step["sigma"] for step in steps_called] == list(sigmas[:-1])
+    torch.testing.assert_close(steps_called[0]["x"], 5.0 * noise)
+    torch.testing.assert_close(steps_called[-1]["denoised"], x)
 
 
 @pytest.mark.parametrize("options", [{}, {"eta": 0.5}])

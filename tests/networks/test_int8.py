@@ -78,7 +78,7 @@ def test_outside_a_volume_are_zeros(layer: nn.Conv3d) -> None:
 
 
 def awake() -> tuple[UNet, dict[str, ChannelRanges], Tensor, Tensor]:
-    """Return a network, the ranges of its activations, a volume and its answer."""
+    """Return a network, the ranges of its activations, a volume and its output."""
     net = UNet(UNetArchitecture(in_channels=2, out_channels=1, widths=(8, 16), blocks=(1, 1)))
     generator = torch.Generator().manual_seed(0)
     for parameter in net.requires_grad_(False).parameters():
@@ -100,8 +100,8 @@ def through(network: SlabwiseUNet, x: Tensor, cut: list[int]) -> Tensor:
 
 
 @pytest.mark.parametrize("cut", [[48], [8] * 6, [2, 38, 8]])
-def test_a_network_of_integers_answers_as_that_of_floating_point_numbers(cut: list[int]) -> None:
+def test_the_output_in_integers_is_close_to_that_in_floating_point(cut: list[int]) -> None:
     net, ranges, x, expected = awake()
-    answer = through(SlabwiseUNet(net, torch.tensor([0.3]), ranges), x, cut)
-    error = (answer - expected).square().mean().sqrt() / expected.std()
+    output = through(SlabwiseUNet(net, torch.tensor([0.3]), ranges), x, cut)
+    error = (output - expected).square().mean().sqrt() / expected.std()
     assert 1e-4 < error < 0.05

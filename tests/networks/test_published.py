@@ -126,7 +126,7 @@ def test_scaling_keeps_the_channels_of_a_group() -> None:
     assert Architecture.scaled(16, (1, 2), 1).decoder_multipliers == (2, 1, 1, 1)
 
 
-def test_fresh_weights_answer_nothing() -> None:
+def test_the_output_of_fresh_weights_is_zero() -> None:
     x = torch.randn(1, 2, 3, 4, 6)
     assert not PublishedUNet(SMALL)(x, torch.tensor([5])).any()
 

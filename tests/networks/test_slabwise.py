@@ -20,30 +20,30 @@ def net() -> UNet:
 
 
 @pytest.mark.parametrize("cut", [[8] * 9, [72], [16, 8, 40, 8], [2, 64, 6], [2] * 36, [70, 2]])
-def test_slabs_of_any_thickness_give_the_answer_of_the_whole(net: UNet, cut: list[int]) -> None:
+def test_slabs_of_any_thickness_give_the_output_of_the_whole(net: UNet, cut: list[int]) -> None:
     x = torch.randn(1, 2, 72, 16, 8, generator=torch.Generator().manual_seed(1)).double()
     t = torch.tensor([0.3]).double()
     network = SlabwiseUNet(net, t)
     slabs = x.split(cut, dim=2)
-    answers = [network(slab, last=n == len(cut) - 1) for n, slab in enumerate(slabs)]
-    answer = torch.cat([part for part in answers if part is not None], dim=2)
-    torch.testing.assert_close(answer, net(x, t), atol=1e-12, rtol=1e-12)
+    outputs = [network(slab, last=n == len(cut) - 1) for n, slab in enumerate(slabs)]
+    output = torch.cat([part for part in outputs if part is not None], dim=2)
+    torch.testing.assert_close(output, net(x, t), atol=1e-12, rtol=1e-12)
 
 
-def test_what_is_kept_between_slabs_does_not_grow_with_the_volume(net: UNet) -> None:
+def test_what_is_stored_between_slabs_does_not_grow_with_the_volume(net: UNet) -> None:
     network = SlabwiseUNet(net, torch.ones(1).double())
-    given = answered = 0
+    given = returned = 0
     behind = []
     for _ in range(30):
         part = network(torch.zeros(1, 2, 8, 8, 8).double(), last=False)
-        given, answered = given + 8, answered + (0 if part is None else part.shape[2])
-        behind.append(given - answered)
+        given, returned = given + 8, returned + (0 if part is None else part.shape[2])
+        behind.append(given - returned)
     assert max(behind[10:]) - min(behind[10:]) < 8
     assert max(behind) < 100
 
 
-def test_the_turned_network_gives_the_turned_answer(net: UNet) -> None:
+def test_the_turned_network_gives_the_transposed_output(net: UNet) -> None:
     x = torch.randn(1, 2, 8, 16, 24, generator=torch.Generator().manual_seed(2)).double()
     t = torch.tensor([0.3]).double()
-    answer = turned(net)(x.transpose(-1, -3), t).transpose(-1, -3)
-    torch.testing.assert_close(answer, net(x, t), atol=1e-12, rtol=1e-12)
+    output = turned(net)(x.transpose(-1, -3), t).transpose(-1, -3)
+    torch.testing.assert_close(output, net(x, t), atol=1e-12, rtol=1e-12)

@@ -57,12 +57,12 @@ def test_channel_norm_is_the_formula(batch: int) -> None:
     torch.testing.assert_close(channel_norm(x, scale, shift), expected)
 
 
-def test_a_fresh_network_answers_zero() -> None:
+def test_the_output_of_a_fresh_network_is_zero() -> None:
     net = unet(2, 1, (8, 8), (1, 1), dims=3)
     assert (net(torch.randn(1, 2, 8, 8, 8), torch.rand(1)) == 0).all()
 
 
-def test_the_noise_level_changes_the_answer() -> None:
+def test_the_noise_level_changes_the_output() -> None:
     net = awake(unet(1, 1, (8,), (1,), dims=3))
     x = torch.randn(1, 1, 8, 8, 8)
     assert (net(x, torch.zeros(1)) - net(x, torch.ones(1))).abs().max() > 1e-3
@@ -73,7 +73,7 @@ def test_levels_and_blocks_must_match() -> None:
         unet(1, 1, (8, 8), (1,), dims=3)
 
 
-def test_a_flattened_network_answers_a_slice_as_a_volume_that_is_constant_along_k() -> None:
+def test_the_flattened_network_of_a_slice_gives_the_output_of_a_volume_constant_along_k() -> None:
     net = awake(unet(2, 3, (8, 16), (1, 2), dims=3))
     image, t = torch.randn(1, 2, 12, 8), torch.tensor([0.3])
     with torch.no_grad():

@@ -20,9 +20,9 @@ def test_unbiased_denoiser_raises_no_alarm_and_a_bias_of_five_per_cent_does(name
         unbiased = changed(suv, DENOISERS[name], seed, biased=False)
         assert activity_notices(unbiased) == []
         assert abs(unbiased.relative_change or 0) < 0.01
-    told = [activity_notices(changed(suv, DENOISERS[name], seed, biased=True)) for seed in SEEDS]
-    assert sum(bool(found) for found in told) >= len(SEEDS) - 1
-    assert all("SUV 1 to 2.5" in found[0] for found in told if found)  # where the liver is
+    notices = [activity_notices(changed(suv, DENOISERS[name], seed, biased=True)) for seed in SEEDS]
+    assert sum(bool(found) for found in notices) >= len(SEEDS) - 1
+    assert all("SUV 1 to 2.5" in found[0] for found in notices if found)  # where the liver is
 
 
 def test_blocks_sorted_by_the_measured_scan_regress_to_the_mean() -> None:

@@ -24,7 +24,7 @@ OBLIQUE = PETImage(
 
 
 @pytest.mark.parametrize("axes", ALL_48)
-def test_axes_run_as_asked_and_every_voxel_keeps_its_place(axes: str) -> None:
+def test_axes_have_the_wanted_directions_and_every_voxel_keeps_its_place(axes: str) -> None:
     moved = turned(OBLIQUE, axes)
     assert "".join(nibabel.aff2axcodes(moved.affine)) == axes
     for index in np.ndindex(*moved.suv.shape):

@@ -71,7 +71,7 @@ class DDPMDenoiser:
         return self._predict(x, sigma)[0]
 
     def with_variance(self, x: Tensor, sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]:
-        """Return x0 and the variance of the step, as VarianceDenoiser says.
+        """Return x0 and the variance of the step; see VarianceDenoiser.
 
         If the network learned no variance, it is the smallest possible.
         """

@@ -2,8 +2,8 @@
 
 Both take (denoiser, noise, sigmas, *, generator=None, callback=None). `sigmas` is 1-D, falls
 strictly and ends in 0; its first entry may be ∞. `callback(x=, i=, sigma=, denoised=)` is called at
-each step. The deterministic sampler accepts a generator too, and does not use it, so that both are
-called alike.
+each step. The deterministic sampler also accepts a generator, without using it, so that both have
+the same arguments.
 
 Both use one identity. With n = (x − x0)/σ, the noise in x according to the denoiser's estimate, the
 state at any other level σ' is x0 + σ'·n. At σ = ∞ the state is n itself, and the same step holds.

@@ -1,9 +1,10 @@
-"""Convolutions in 8-bit integers on a CPU: fewer bits to multiply, so about twice the speed.
+"""Convolutions in 8-bit integers on a CPU, about twice as fast as in floating point.
 
-Activations become integers of 0 … 127 and weights of −127 … 127, by oneDNN's operators. 7 bits of
-an activation are enough here, and sums of two products then fit the 16 bits that CPUs without VNNI
-instructions have for them. Each input channel has a scale of its own, which its weights take in
-again, and each output channel one for its weights. Shapes: [1, c, planes, j, i], channels last.
+Activations are rounded to integers of 0 … 127 and weights to −127 … 127, for oneDNN's operators.
+7 bits of an activation are enough here. Sums of two products then fit into 16 bits, as CPUs without
+VNNI instructions require. The activations of each input channel have their own scale, by which its
+weights are multiplied, and the weights of each output channel have their own scale. Shapes:
+[1, c, planes, j, i], channels last.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 _HIGHEST = 127
-_SILU_SHARE = 0.08  # of the integers, those below 0 after SiLU, whose least value is −0.28
+_SILU_SHARE = 0.08  # share of the integers for values below 0 after SiLU, which are ≥ −0.28
 
 Values = Annotated[tuple[float, ...], Field(min_length=1, max_length=2048)]
 
 
 class ChannelRanges(BaseModel):
-    """The least and the largest activation of each input channel of a convolution."""
+    """The smallest and the largest activation of each input channel of a convolution."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -37,7 +38,7 @@ class ActivationRanges(BaseModel):
     """The ranges of a model's activations, stored in a file beside its weights.
 
     weights_sha256  digest of the weights
-    scans           which scans were seen, in words
+    scans           description of the scans on which they were measured
     layers          by the name of the convolution in the network
     """
 
@@ -51,9 +52,9 @@ class ActivationRanges(BaseModel):
 class Int8Convolution:
     """A convolution with stride 1 of 3-D volumes, its activations rounded to integers.
 
-    layer      the convolution of floating-point numbers
-    ranges     what its activations are expected to be; they are limited to it
-    after_silu whether they come from SiLU, so that hardly any range is needed below 0
+    layer      the convolution in floating point
+    ranges     ranges to which its activations are limited
+    after_silu whether the activations follow a SiLU, so that few are below 0
     """
 
     def __init__(self, layer: nn.Module, ranges: ChannelRanges, *, after_silu: bool) -> None:
@@ -76,7 +77,9 @@ class Int8Convolution:
         self._bias = None if layer.bias is None else layer.bias.detach().float()
         self._dtype = layer.weight.dtype
         self._per_unit = 1 / scale
-        self._half = torch.full((1, 1, 1, 1, 1), self.zero + 0.5)  # integers are cut, not rounded
+        self._half = torch.full(
+            (1, 1, 1, 1, 1), self.zero + 0.5
+        )  # conversion to integers truncates
 
     def prepared(self, x: Tensor) -> Tensor:
         """Return activations [1, c, planes, j, i] as integers."""
@@ -84,7 +87,7 @@ class Int8Convolution:
         return levels.clamp_(0, _HIGHEST + 0.5).to(torch.uint8)
 
     def outside(self, like: Tensor) -> Tensor:
-        """Return prepared planes of zeros, as many as some that are prepared."""
+        """Return prepared planes of zeros, of the shape of `like`."""
         return torch.full_like(like, self.zero)
 
     def __call__(self, prepared: Tensor) -> Tensor:

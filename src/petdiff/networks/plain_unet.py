@@ -17,7 +17,7 @@ _CHANNELS_PER_GROUP = 4
 
 
 class PlainArchitecture(BaseModel):
-    """The architecture of a PlainUNet. Its bounds limit what a file can ask of a machine.
+    """The architecture of a PlainUNet. Its bounds limit the memory that a file can request.
 
     features  channels at full resolution; doubled at each level below
     levels    number of levels with a skip connection; one more lies below them
@@ -66,8 +66,8 @@ class PlainUNet(nn.Module):
         for stage, skip in zip(reversed(self.decoder), reversed(skips), strict=True):
             up = F.interpolate(x, scale_factor=2.0, mode="trilinear", align_corners=False)
             x = stage(torch.cat([skip, up], dim=1))
-        answer: Tensor = self.head(x)
-        return answer
+        output: Tensor = self.head(x)
+        return output
 
 
 def _double(c_in: int, c_out: int) -> nn.Module:

@@ -29,7 +29,7 @@ class Architecture(BaseModel):
     """The architecture of a PublishedUNet; the defaults are the published network's.
 
     It can be read from the shapes of the tensors, except `groups`, which is 32 in published
-    weights. Its bounds limit what a file can ask of a machine.
+    weights. Its bounds limit the memory that a file can request.
 
     multipliers          width of each encoder level, in units of `channels`
     decoder_multipliers  width of each block of the decoder, coarsest level first. From the second

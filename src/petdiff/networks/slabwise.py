@@ -1,8 +1,9 @@
 """A UNet over a volume that arrives slab by slab along its first axis.
 
-Each activation is computed once: a layer keeps the few planes that it needs again with the next
-slab. The answer is that of the whole volume, because the network takes no statistics over space.
-Memory grows with a slab and with the delay between input and answer, not with the volume's length.
+Each activation is computed once: a layer stores the few planes that it needs again with the next
+slab. The output is that of the whole volume, because the network has no statistics over space. The
+memory depends on the thickness of a slab and on the delay between input and output, not on the
+length of the volume.
 Tensors are [1, c, planes, j, i].
 """
 
@@ -20,17 +21,17 @@ from petdiff.networks.unet import Block, UNet, shuffle, unshuffle
 
 
 class SlabwiseNetwork(Protocol):
-    """Takes a volume slab by slab, and answers for the next planes; None: not yet for any."""
+    """Takes a volume slab by slab, and returns the output of the next planes, or None."""
 
     def __call__(self, slab: Tensor, *, last: bool) -> Tensor | None: ...
 
 
 class SlabwiseUNet:
-    """A three-dimensional UNet with what it must remember between the slabs of one volume.
+    """A 3-D UNet with the planes that it must store between the slabs of one volume.
 
     network  with weights in the dtype of the slabs
     t        noise level [1] of the volume
-    ranges   of the activations of the blocks, whose convolutions are then of 8-bit integers
+    ranges   ranges of the activations; if given, the blocks' convolutions use 8-bit integers
     """
 
     def __init__(self, network: UNet, t: Tensor, ranges: Ranges | None = None) -> None:
@@ -51,12 +52,12 @@ class SlabwiseUNet:
         self._skips = [_Delay() for _ in network.downs]
 
     def __call__(self, slab: Tensor, *, last: bool) -> Tensor | None:
-        """Return the answer for the next planes, which lie behind those of the slab.
+        """Return the output of the next planes, which are some planes behind those of the slab.
 
         slab  the next planes of the input, a multiple of 2
-        last  whether they are the last; the answer then reaches the volume's end
+        last  whether the slab is the last; its output then includes the last plane of the volume
 
-        Returns None where the first slabs are too thin for any answer.
+        Returns None if the slabs so far are too thin for any output.
         """
         x = self._stem(unshuffle(slab), last)
         for stage, skip, down in zip(self._down_blocks, self._skips, self._downs, strict=False):
@@ -78,7 +79,7 @@ class SlabwiseUNet:
 
 
 class _FloatConvolution:
-    """A convolution with stride 1 in the dtype of its weights; as `Int8Convolution`."""
+    """A convolution with stride 1 in the dtype of its weights; interface of `Int8Convolution`."""
 
     def __init__(self, layer: nn.Module) -> None:
         self.layer = layer
@@ -94,23 +95,23 @@ class _FloatConvolution:
 
 
 class _Convolution:
-    """A convolution over three planes, zeros outside; it is one plane behind until the last."""
+    """A convolution over three planes, padded by zeros. Its output is delayed by one plane."""
 
     def __init__(self, convolve: _FloatConvolution | Int8Convolution) -> None:
         self.convolve = convolve
-        self._seen: Tensor | None = None
+        self._previous: Tensor | None = None
 
     def __call__(self, x: Tensor, last: bool) -> Tensor | None:
         x = self.convolve.prepared(x)
         outside = self.convolve.outside(x[:, :, :1])
-        seen = outside if self._seen is None else self._seen
-        x = torch.cat([seen, x, outside] if last else [seen, x], dim=2)
-        self._seen = _kept(x[:, :, -2:])
+        before = outside if self._previous is None else self._previous
+        x = torch.cat([before, x, outside] if last else [before, x], dim=2)
+        self._previous = _copied(x[:, :, -2:])
         return None if x.shape[2] < 3 else self.convolve(x)
 
 
 class _Block:
-    """A residual block; it is two planes behind until the last."""
+    """A residual block. Its output is delayed by two planes."""
 
     def __init__(self, block: Block, emb: Tensor, ranges: Ranges | None, name: str) -> None:
         self.block, self.emb = block, emb
@@ -136,7 +137,7 @@ class _Block:
 
 
 class _Halving:
-    """A convolution of 2 × 2 × 2 cells with stride 2; an odd plane waits for its neighbour."""
+    """A convolution of 2 × 2 × 2 cells with stride 2. An odd plane is stored for the next slab."""
 
     def __init__(self, layer: nn.Module) -> None:
         self.layer = layer
@@ -146,14 +147,14 @@ class _Halving:
         if self._odd is not None:
             x = torch.cat([self._odd, x], dim=2)
         even = x.shape[2] // 2 * 2
-        self._odd = _kept(x[:, :, even:]) if even < x.shape[2] else None
+        self._odd = _copied(x[:, :, even:]) if even < x.shape[2] else None
         if even == 0:
             return None
         return _convolved(x[:, :, :even], self.layer, padding=(0, 0, 0))
 
 
 class _Delay:
-    """Planes that wait until what is computed from them is ready to be added to them."""
+    """Planes of a skip connection, stored until they can be added to a delayed output."""
 
     def __init__(self) -> None:
         self._waiting: deque[Tensor] = deque()
@@ -162,7 +163,7 @@ class _Delay:
         self._waiting.append(planes)
 
     def add_to(self, out: Tensor) -> None:
-        """Add as many planes as `out` has, in place, in the order in which they were put."""
+        """Add the next planes to `out`, in place, in the order in which they were stored."""
         done = 0
         while done < out.shape[2]:
             planes = self._waiting.popleft()
@@ -182,9 +183,10 @@ def _through(blocks: list[_Block], x: Tensor | None, last: bool) -> Tensor | Non
 
 
 def _convolved(x: Tensor, layer: nn.Module, padding: tuple[int, int, int]) -> Tensor:
-    """Return what a convolution makes of x, padded by zeros.
+    """Return the convolution of x, padded by zeros.
 
-    In float32 on a CPU oneDNN is called by its name, as torch takes a slower way for few planes.
+    In float32 on a CPU oneDNN is called explicitly, because torch uses a slower implementation for
+    few planes.
     """
     assert isinstance(layer, nn.Conv3d)
     on_cpu = x.device.type == "cpu" and torch._C._has_mkldnn
@@ -196,6 +198,6 @@ def _convolved(x: Tensor, layer: nn.Module, padding: tuple[int, int, int]) -> Te
     return F.conv3d(x, layer.weight, layer.bias, layer.stride, padding)
 
 
-def _kept(planes: Tensor) -> Tensor:
-    """Return a copy, which does not hold on to the slab that the planes are part of."""
+def _copied(planes: Tensor) -> Tensor:
+    """Return a copy, so that the memory of the slab is released."""
     return planes.contiguous(memory_format=torch.channels_last_3d)

@@ -1,7 +1,7 @@
 """The default network for volumes whose axes are in the reverse order, [k, j, i] for [i, j, k].
 
-Stacked volumes (`volume/planes.py`) lie in memory as [k, j, i]. The turned network takes them as
-they lie, and its answer is that of the network, turned.
+Stacked volumes (`volume/planes.py`) are stored in memory as [k, j, i]. The turned network computes
+in this order, and its output is the transposed output of the network.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from petdiff.networks.unet import UNet
 
 
 def turned(network: UNet) -> UNet:
-    """Return the network that answers x.transpose(-1, -3) with the network's answer to x, turned.
+    """Return a network that maps x.transpose(-1, -3) to network(x).transpose(-1, -3).
 
-    x  [b, c, i, j, k]; the weights are copies
+    x is [b, c, i, j, k]. The weights are copies.
     """
-    twin = copy.deepcopy(network)
+    reverse = copy.deepcopy(network)
     with torch.no_grad():
         # The voxels of a cell are channels, of which i is the slowest (`unshuffle`).
-        twin.stem.weight.data = _turned_cells(twin.stem.weight, axis=1)
-        twin.head.weight.data = _turned_cells(twin.head.weight, axis=0)
-        assert isinstance(twin.head.bias, Tensor)
-        twin.head.bias.data = _turned_cells(twin.head.bias, axis=0)
-        for layer in twin.modules():
+        reverse.stem.weight.data = _turned_cells(reverse.stem.weight, axis=1)
+        reverse.head.weight.data = _turned_cells(reverse.head.weight, axis=0)
+        assert isinstance(reverse.head.bias, Tensor)
+        reverse.head.bias.data = _turned_cells(reverse.head.bias, axis=0)
+        for layer in reverse.modules():
             if isinstance(layer, nn.Conv3d):
                 weight = layer.weight.transpose(-1, -3)
                 layer.weight.data = weight.contiguous(memory_format=torch.channels_last_3d)
-    return twin
+    return reverse
 
 
 def _turned_cells(weight: Tensor, axis: int) -> Tensor:

@@ -1,9 +1,9 @@
-"""The default network: a small U-Net without layers that depend on the whole tile.
+"""The default network: a small U-Net without statistics over space.
 
-It has no statistics over space (no GroupNorm, attention or global pooling). A volume can therefore
-pass through it slab by slab without a trace (`slabwise.py`). The volume enters by pixel-unshuffle,
-so that the first and most expensive level runs at half resolution. Shapes: b batch, c channels,
-then the axes.
+It has no GroupNorm, attention or global pooling. A volume can therefore be processed slab by slab,
+with the result of the whole volume (`slabwise.py`). The first layer is a pixel-unshuffle, so that
+the first and most expensive level runs at half resolution. Shapes: b batch, c channels, then the
+axes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Blocks = Annotated[int, Field(ge=1, le=16)]
 
 
 class UNetArchitecture(BaseModel):
-    """The architecture of a UNet. Its bounds limit what a file can ask of a machine.
+    """The architecture of a UNet. Its bounds limit the memory that a file can request.
 
     in_channels, out_channels  of the full-resolution volume
     widths                     channels at 1/2, 1/4, 1/8 … of the resolution
@@ -110,7 +110,7 @@ class UNet(nn.Module):
 
 
 def flattened(network: UNet) -> UNet:
-    """Return a 2-D network: it answers a slice as the 3-D one does a volume of equal slices.
+    """Return a 2-D network whose output for a slice is that of the 3-D one for equal slices.
 
     Its kernels are those of the 3-D network, summed along k.
     """
@@ -120,8 +120,10 @@ def flattened(network: UNet) -> UNet:
         for name, weight in network.state_dict().items()
     }
     stem, head = weights["stem.weight"], weights["head.weight"]
-    weights["stem.weight"] = stem.unflatten(1, (-1, 2)).sum(2)  # both planes of a cell see the same
-    weights["head.weight"] = head.unflatten(0, (-1, 2)).mean(1)  # and are answered alike
+    weights["stem.weight"] = stem.unflatten(1, (-1, 2)).sum(
+        2
+    )  # both planes of a cell have equal inputs
+    weights["head.weight"] = head.unflatten(0, (-1, 2)).mean(1)  # and equal outputs
     weights["head.bias"] = weights["head.bias"].unflatten(0, (-1, 2)).mean(1)
     flat.load_state_dict(weights)
     return flat
@@ -144,7 +146,7 @@ class Block(nn.Module):
         return out
 
     def activated(self, h: Tensor, emb: Tensor) -> Tensor:
-        """Return silu(FiLM(norm(h))), what lies between the block's two convolutions."""
+        """Return silu(FiLM(norm(h))), the operations between the block's two convolutions."""
         scale, shift = self.film(emb).chunk(2, dim=1)
         return F.silu(channel_norm(h, 1 + scale, shift), inplace=True)
 

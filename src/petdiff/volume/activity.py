@@ -1,8 +1,8 @@
-"""What denoising did to the amount of activity: over the whole scan, and by how hot a region is.
+"""The change of activity by denoising, in the whole scan and in regions of similar uptake.
 
-Which regions are hot must not be read off the measured scan. Its hottest places are hot partly by
-noise, and any denoiser lowers those, however right it is (regression to the mean). So regions are
-sorted by the denoised scan, smoothed to the size of organs, at which hardly any noise is left.
+Regions must not be sorted by the measured scan. Its hottest voxels are hot partly by noise, and any
+good denoiser lowers them (regression to the mean). Regions are therefore sorted by the denoised
+scan at the resolution of organs, where hardly any noise is left.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Blocks = NDArray[np.float64]
 class ActivityBand(BaseModel):
     """The regions of one SUV band.
 
-    suv_from, suv_to  of the denoised scan, smoothed; None where the band is open
+    suv_from, suv_to  SUV of the smoothed denoised scan; None for an open band
     relative_change   of the summed activity, after / before - 1; None without activity before
-    standard_error    of that change, from the scatter within the band: what noise alone makes of it
+    standard_error    of that change by noise, from the scatter within the band
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,7 +44,7 @@ class ActivityBand(BaseModel):
 
 
 class ActivityChange(BaseModel):
-    """How much activity denoising added or removed, of the whole scan and by SUV band."""
+    """Change of the summed activity by denoising, in the whole scan and by SUV band."""
 
     model_config = ConfigDict(frozen=True)
     relative_change: float | None
@@ -61,7 +61,7 @@ def activity_change(
     """Measure the relative change of the summed activity, of the whole scan and by SUV band.
 
     before, after  measured and denoised scan [i, j, k] on one grid
-    in_suv         whether their values are SUV; others have no bands
+    in_suv         whether their values are SUV; otherwise there are no bands
 
     Blocks of 8 mm are sorted into bands by the denoised scan at a resolution of 20 mm.
     """
@@ -83,7 +83,7 @@ def activity_change(
 
 
 def relative_change(before: float, after: float) -> float | None:
-    """Return after / before - 1; None where there was nothing before."""
+    """Return after / before - 1; None without activity before."""
     return float(after / before - 1) if before > 0 else None
 
 
@@ -96,7 +96,7 @@ def _band(
     millilitre: float,
     correlation: float,
 ) -> ActivityBand:
-    """Sum up the blocks of a band; `before` and `after` are their sums over voxels."""
+    """Return the band of some blocks; `before` and `after` are the sums over each block."""
     total = float(before.sum())
     change = relative_change(total, float(after.sum()))
     error = None
@@ -115,17 +115,17 @@ def _band(
 
 
 def _correlation(change: Blocks, inside: NDArray[np.bool_]) -> float:
-    """Return the variance of cubes of 3 × 3 × 3 blocks over that of their blocks, were they alone.
+    """Return the variance of cubes of 3 × 3 × 3 blocks, over that of uncorrelated blocks.
 
-    It is above 1 where the noise of neighbouring blocks is alike, below where they make up for each
-    other, as they do where denoising keeps the activity of regions.
+    It is above 1 if the noise of neighbouring blocks is correlated, and below 1 if it is
+    anticorrelated, as it is after denoising that preserves regional activity.
     """
-    alone = change * inside
-    cubes = alone
+    changes = change * inside
+    cubes = changes
     for axis in range(3):
         starts = np.arange(0, cubes.shape[axis], _CUBE_BLOCKS)
         cubes = np.add.reduceat(cubes, starts, axis=axis)
-    blocks = float((alone**2).sum())
+    blocks = float((changes**2).sum())
     return float((cubes**2).sum()) / blocks if blocks > 0 else 1.0
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from petdiff.volume.planes import parts_of
 
 _TRUNCATED_AT = 4.0  # standard deviations
-# What a CPU smooths at once: planes along k, and voxels of a line along j or i. Both are chosen so
-# that the values stay in its caches, and that products with zeros beyond the Gaussian are few.
+# On a CPU, planes along k and voxels of a line along j or i that are smoothed at once. Both are
+# chosen so that the values fit its caches, with few products with zeros beyond the Gaussian.
 _PLANES, _STRETCH = 16, 32
 
 
@@ -19,8 +19,8 @@ def gaussian_smooth(volume: Tensor, sigma: float) -> Tensor:
     """Return volumes [..., i, j, k] smoothed by a Gaussian of `sigma` voxels along all three axes.
 
     The volume is reflected at its faces (the edge voxel is repeated), as `mode="reflect"` of
-    scipy.ndimage.gaussian_filter does. Computed in the volume's own precision, whatever autocast
-    says, because a sum over many voxels needs it.
+    scipy.ndimage.gaussian_filter does. It is computed in the volume's own precision, also under
+    autocast, because a sum over many voxels needs it.
     """
     if _in_ranges(volume):
         smooth = torch.empty_like(volume)
@@ -36,11 +36,11 @@ def gaussian_smooth(volume: Tensor, sigma: float) -> Tensor:
 
 
 def smoothed_ranges(volume: Tensor, sigma: float) -> Iterator[tuple[slice, Tensor]]:
-    """Yield ranges of planes along k, and what `gaussian_smooth` returns for them.
+    """Yield ranges of planes along k with the result of `gaussian_smooth` for them.
 
-    What is computed from a range at once needs no memory of the size of the volume. A part is
-    overwritten by the next. It is fastest for volumes that are stacked (`planes.py`). Several
-    volumes, and those that a gradient is asked of, come as a single range.
+    This needs no memory of the size of the volume: a result is overwritten by the next. It is
+    fastest for stacked volumes (`planes.py`). Several volumes, and those that require a gradient,
+    are smoothed as a single range.
     """
     everything = slice(0, volume.shape[-1])
     if not _in_ranges(volume):
@@ -56,8 +56,8 @@ class PlaneGaussian:
 
     It multiplies with the bands of the three smoothing matrices that are not zero.
 
-    reach  planes on either side that a plane depends on
-    most   planes at once that are fast
+    reach  number of planes on either side that affect a plane
+    most   largest number of planes at once
     """
 
     def __init__(self, like: Tensor, sigma: float) -> None:
@@ -72,37 +72,39 @@ class PlaneGaussian:
         self._two, self._three = (like.new_empty(self.most, j, i) for _ in range(2))
 
     def reads(self, planes: slice) -> slice:
-        """Return the planes that some planes of the result depend on."""
+        """Return the planes of the volume that affect some planes of the result."""
         return _within(planes, self.reach, self.length)
 
     def __call__(self, read: Tensor, planes: slice) -> Tensor:
-        """Return at most `most` planes of the smoothed volume, in memory that is used again.
+        """Return at most `most` planes of the smoothed volume, in memory that the next call reuses.
 
         read  the volume's planes `reads(planes)`
         """
-        volume = read.transpose(-1, -3)  # [k, j, i], as it lies in memory where it is stacked
+        volume = read.transpose(-1, -3)  # [k, j, i], the order in memory of stacked volumes
         _, j, i = volume.shape
         two, three = (part[: planes.stop - planes.start] for part in (self._two, self._three))
         with torch.autocast(read.device.type, enabled=False):
             one = self._along_k[planes, self.reads(planes)] @ volume.flatten(1)
             one = one.view(-1, j, i)
             for lines in parts_of(slice(0, j), self._stretch):
-                seen = _within(lines, self.reach, j)
-                two[:, lines] = self._along_j[lines, seen] @ one[:, seen]
+                read_from = _within(lines, self.reach, j)
+                two[:, lines] = self._along_j[lines, read_from] @ one[:, read_from]
             rows, smooth = two.view(-1, i), three.view(-1, i)
             for lines in parts_of(slice(0, i), self._stretch):
-                seen = _within(lines, self.reach, i)
-                torch.mm(rows[:, seen], self._along_i[lines, seen].T, out=smooth[:, lines])
+                read_from = _within(lines, self.reach, i)
+                torch.mm(
+                    rows[:, read_from], self._along_i[lines, read_from].T, out=smooth[:, lines]
+                )
         return three.transpose(-1, -3)
 
 
 def _within(part: slice, margin: int, length: int) -> slice:
-    """Return a part of an axis with a margin on both sides, as far as the axis goes."""
+    """Return a part of an axis with a margin on both sides, limited to the axis."""
     return slice(max(part.start - margin, 0), min(part.stop + margin, length))
 
 
 def _in_ranges(volume: Tensor) -> bool:
-    """Return whether a volume is smoothed range by range: a single one without a gradient."""
+    """Return whether a volume is smoothed range by range: a single one that needs no gradient."""
     return volume.ndim == 3 and not (torch.is_grad_enabled() and volume.requires_grad)
 
 

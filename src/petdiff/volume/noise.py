@@ -1,4 +1,4 @@
-"""How noisy a scan looks, measured from the scan alone."""
+"""A measure of the noise of a scan, computed from the scan alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BODY_LOG_SUV = 0.1  # smoothed log1p(SUV) above which a voxel counts
 
 
 def noise_level(suv: Volume, spacing_mm: Spacing) -> float | None:
-    """Return how far a scan lies from its smoothed self, a number without unit.
+    """Return the mean absolute difference of a scan and itself smoothed, without unit.
 
     The measure is Σ|v - G∗v| / #(G∗v > 0.1) with v = log1p(SUV), computed at voxels of 1.65 mm;
     G is a Gaussian with a standard deviation of 2 voxels.
@@ -27,7 +27,7 @@ def noise_level(suv: Volume, spacing_mm: Spacing) -> float | None:
     suv         the scan [i, j, k] in SUV
     spacing_mm  its voxel size
 
-    Returns None where no voxel is above 0.1.
+    Returns None if no voxel is above 0.1.
     """
     volume = _at_noise_voxels(suv, spacing_mm)
 
@@ -43,7 +43,7 @@ def noise_level(suv: Volume, spacing_mm: Spacing) -> float | None:
 
 
 def _at_noise_voxels(suv: Volume, spacing_mm: Spacing) -> Volume:
-    """Return the scan resampled to voxels of 1.65 mm; unchanged where it has them already."""
+    """Return the scan resampled to voxels of 1.65 mm; unchanged if it has such voxels."""
     if np.allclose(spacing_mm, NOISE_VOXEL_MM, rtol=0.02):
         return suv
     import torch

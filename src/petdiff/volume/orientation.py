@@ -12,7 +12,7 @@ from petdiff.image import PETImage
 
 
 class RASVolume(NamedTuple):
-    """Holds a volume whose axes run nearest to the patient's right, front and head.
+    """A volume whose axes are those nearest to the patient's right, front and head.
 
     volume       a view, never a copy
     affine       voxel index → mm, RAS+
@@ -42,8 +42,8 @@ def turned(image: PETImage, axes: str) -> PETImage:
     columns of an axial DICOM slice. Axes are swapped and reversed, never interpolated; those of an
     oblique scan run as near to `axes` as possible. The result is for computation, not for files.
     """
-    here = orientations.io_orientation(image.affine)
-    turn = orientations.ornt_transform(here, orientations.axcodes2ornt(axes))
+    own = orientations.io_orientation(image.affine)
+    turn = orientations.ornt_transform(own, orientations.axcodes2ornt(axes))
     values = _in_memory(orientations.apply_orientation(image.values, turn))
     affine = image.affine @ orientations.inv_ornt_aff(turn, image.shape)
     return PETImage(values, affine, unit=image.unit, in_suv=image.in_suv)
@@ -51,15 +51,12 @@ def turned(image: PETImage, axes: str) -> PETImage:
 
 def turned_back(image: PETImage, source: PETImage) -> PETImage:
     """Return `source` with the values of `image`, which is `source` reoriented by `turned`."""
-    here, there = (orientations.io_orientation(scan.affine) for scan in (image, source))
-    turn = orientations.ornt_transform(here, there)
+    own, wanted = (orientations.io_orientation(scan.affine) for scan in (image, source))
+    turn = orientations.ornt_transform(own, wanted)
     values = orientations.apply_orientation(image.values, turn)
     return source.with_values(_in_memory(values))
 
 
 def _in_memory(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return values [i, j, k] whose planes along k lie one after the other; a copy if they do not.
-
-    Files of volumes and of slices hold them so.
-    """
+    """Return values [i, j, k] in Fortran order, as in files; a copy if they have another order."""
     return np.asfortranarray(values)

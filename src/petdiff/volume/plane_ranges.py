@@ -1,4 +1,4 @@
-"""Process a large volume in ranges of axial planes, on all cores, with the same result."""
+"""Process a large volume in ranges of axial planes on all cores. The result does not change."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _THICKNESS = 40  # planes: few enough for the CPU cache, enough that the halo co
 def plane_ranges(planes: int, halo: int = 0) -> Iterator[Span]:
     """Yield ranges of 40 planes or more, each with `halo` planes of its neighbours.
 
-    A filter whose reach is at most the halo gives the same inner planes as on the whole volume. At
-    the ends a range has no halo, because the volume ends there too.
+    A filter whose reach is at most the halo gives the same inner planes as on the whole volume. A
+    range has no halo beyond the ends of the volume.
     """
     count = max(planes // _THICKNESS, 1)
     edges = [planes * n // count for n in range(count + 1)]

@@ -1,6 +1,6 @@
-"""Volumes [..., i, j, k] whose planes along k lie one after the other in memory, as in most files.
+"""Stacked volumes: [..., i, j, k] whose planes along k are contiguous in memory, as in most files.
 
-What goes through such a volume a few planes at a time reads and writes whole stretches of memory.
+Computations on a few planes at a time then read and write contiguous memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def stacked(volume: Tensor) -> Tensor:
-    """Return a volume with its planes one after the other in memory, a copy if need be."""
+    """Return a stacked volume; a copy if the volume has another order in memory."""
     return volume.transpose(-1, -3).contiguous().transpose(-1, -3)
 
 
@@ -28,11 +28,11 @@ def parts_of(planes: slice, most: int) -> Iterator[slice]:
 
 
 class Window:
-    """The planes of a volume that are still needed, while others arrive and are dropped.
+    """A buffer for the planes of a volume that are still needed, while others are added.
 
-    They lie in a buffer with room for more, so that planes are rarely moved.
+    It has space for more planes, so that planes are rarely moved.
 
-    first, stop  number in the volume of the first plane held, and of the next to arrive
+    first, stop  number in the volume of the first stored plane, and of the next to be added
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Window:
         self._begin = 0  # number in the volume of the buffer's first plane
 
     def add(self, planes: Tensor) -> None:
-        """Take in the next planes [..., i, j, n]."""
+        """Add the next planes [..., i, j, n]."""
         stop = self.stop + planes.shape[-1]
         if self._buffer is None or stop - self._begin > self._buffer.shape[-1]:
             self._make_room(planes)
@@ -50,23 +50,23 @@ class Window:
         self.stop = stop
 
     def __getitem__(self, planes: slice) -> Tensor:
-        """Return planes by their numbers in the volume; all of them must be held."""
+        """Return planes by their numbers in the volume; all of them must be stored."""
         assert self._buffer is not None
         assert self.first <= planes.start <= planes.stop <= self.stop
         return self._buffer[..., planes.start - self._begin : planes.stop - self._begin]
 
     def drop(self, before: int) -> None:
-        """Forget the planes before one."""
+        """Remove the planes before number `before`."""
         self.first = max(self.first, min(before, self.stop))
 
     def _make_room(self, planes: Tensor) -> None:
-        """Move what is held to the front of the buffer, or of a larger one."""
-        held, free = self.stop - self.first, self.first - self._begin
-        needed = held + planes.shape[-1]
+        """Move the stored planes to the front of the buffer, or of a larger one."""
+        stored, free = self.stop - self.first, self.first - self._begin
+        needed = stored + planes.shape[-1]
         buffer = self._buffer
-        if buffer is None or held > free or needed > buffer.shape[-1]:
+        if buffer is None or stored > free or needed > buffer.shape[-1]:
             *leading, i, j, _ = planes.shape
             buffer = planes.new_empty((*leading, 2 * needed, j, i)).transpose(-1, -3)
-        if held:
-            buffer[..., :held] = self[self.first : self.stop]
+        if stored:
+            buffer[..., :stored] = self[self.first : self.stop]
         self._buffer, self._begin = buffer, self.first

@@ -13,14 +13,14 @@ from petdiff.volume.plane_ranges import smoothed
 Spacing = tuple[float, float, float]
 Box = tuple[slice, slice, slice]
 Blocks = NDArray[np.float64]
-AIR_SHARE = 0.12  # of typical uptake; air lies below it, fat and lung above
+AIR_SHARE = 0.12  # of typical uptake; air is below it, fat and lung are above
 _SMOOTHING_MM = 4.0
 _MOST_DENSE_LABEL = 1 << 16
 _LINES = 8, 32  # fewest and most lines across a voxel in `sphere_weights`
 
 
 def block_sums(volume: NDArray[np.floating], edges: list[NDArray[np.intp]]) -> Blocks:
-    """Return the sums over the blocks that start at `edges` along each axis, as block_edges has."""
+    """Return the sums over the blocks that start at `edges` along each axis, from block_edges."""
     if volume.flags.f_contiguous and not volume.flags.c_contiguous:  # as NIfTI is read
         return block_sums(volume.T, edges[::-1]).T
     ends = np.append(edges[0][1:], len(volume))

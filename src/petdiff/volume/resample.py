@@ -6,8 +6,8 @@ Too fine detail is then averaged, not aliased. Each axis is one product with a s
 Constants and ramps are reproduced exactly.
 
 Resampling to the model's voxels and back loses detail (up to a tenth of a 6 mm spot's peak along
-one axis). To avoid this loss, resample only the denoiser's change back to the scan's grid: scan +
-back(D(there) - there).
+one axis). To avoid this loss, resample only the change y → D(y) back to the scan's grid: scan +
+back(D(y) − y), where y is the scan on the grid of the model.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _BAND = 32  # rows of a matrix applied at a time
 def resample(volume: Tensor, affine: Affine, spacing_mm: Sequence[float]) -> tuple[Tensor, Affine]:
     """Return a volume [..., i, j, k] resampled to voxels of `spacing_mm`, and its affine.
 
-    The new grid has the axes and the centre of the old one and covers all of its voxels. Detail too
-    fine for the new grid is averaged.
+    The new grid has the axes and the centre of the old one and covers all of its voxels. If it is
+    coarser, values are averaged.
     """
     i, j, k = volume.shape[-3:]
     shape, target = regrid((i, j, k), affine, spacing_mm)
@@ -79,10 +79,10 @@ def regrid(
 def interpolation_matrix(
     n: int, n_new: int, step: float, start: float, width: float = 0.0
 ) -> NDArray[np.float64]:
-    """Return weights [n_new, n] that read n voxels at start, start + step, …; rows sum to 1.
+    """Return weights [n_new, n] to interpolate at start, start + step, …; rows sum to 1.
 
-    `start` and `step` are in voxels. `width` is the length that each reading is averaged over, in
-    voxels; 0 reads a point.
+    `start`, `step` and `width` are in voxels. Each value is averaged over an interval of length
+    `width`; 0 interpolates at a point.
     """
     at = start + step * np.arange(n_new)
     reach = int(np.ceil(2 + width / 2))
