@@ -150,7 +150,7 @@ def test_an_empty_scan_is_described_by_nothing(reference: Reference) -> None:
     assert not alarm(nothing, reference).alarm
 
 
-def test_a_reference_is_kept_beside_its_weights(reference: Reference, tmp_path: Path) -> None:
+def test_a_reference_is_stored_beside_its_weights(reference: Reference, tmp_path: Path) -> None:
     weights = tmp_path / "model.safetensors"
     assert load_reference(weights, "00") is None
     assert save_reference(weights, reference) == tmp_path / "model.reference.json"

@@ -20,7 +20,7 @@ MOVED = np.outer([2, 0, 0, 0], [0, 0, 0, 1])  # mm
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_a_right_answer_agrees(seed: int) -> None:
+def test_a_right_denoised_scan_agrees(seed: int) -> None:
     record = petdiff.audit(image(measured(BODY, seed)), image(BODY)).record
     assert record.verdict.startswith("agrees")
     assert record.findings == ()

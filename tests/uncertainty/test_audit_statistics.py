@@ -24,7 +24,7 @@ def test_roughness_is_that_of_a_gaussian_correlation() -> None:
     field = smooth_field(0, 2.0, 60)
     places = Places.of([field], np.ones(field.shape, bool))
     # The gradient of such a field has a variance of 1/(2σ²) along each axis.
-    assert places.bumps[0] / places.voxels[0] == pytest.approx((2 * 2.0**2) ** -1.5, rel=0.15)
+    assert places.volumes[0] / places.voxels[0] == pytest.approx((2 * 2.0**2) ** -1.5, rel=0.15)
 
 
 def test_the_highest_of_a_field_exceeds_the_threshold_as_often_as_it_should() -> None:

@@ -150,11 +150,11 @@ def test_no_bound_is_below_zero_where_the_scans_are_not() -> None:
 def test_what_was_not_calibrated_is_refused_in_one_line(
     changed: dict[str, object], reason: str
 ) -> None:
-    asked: dict[str, object] = {
+    arguments: dict[str, object] = {
         "figure": "suv_mean", "denoised": 4.0, "measured": 4.0, "region": "lesion",
         "features": region(), "spacing_mm": MM_4,
     }  # fmt: skip
-    found = calibration().interval(**(asked | changed))  # type: ignore[arg-type]
+    found = calibration().interval(**(arguments | changed))  # type: ignore[arg-type]
     assert isinstance(found, Refused)
     assert reason in found.reason
     assert "\n" not in found.reason
@@ -179,8 +179,8 @@ def test_features_of_a_scan_times_two_are_twice_as_large() -> None:
     weights = np.ones((6, 6, 6))
 
     def features(factor: float) -> dict[str, float]:
-        scan, answer = factor * measured, factor * np.full_like(measured, 2)
-        return region_features(ScanFeatures.of(scan, answer), scan, answer, box, weights, 8.0)
+        scan, denoised = factor * measured, factor * np.full_like(measured, 2)
+        return region_features(ScanFeatures.of(scan, denoised), scan, denoised, box, weights, 8.0)
 
     once, twice = features(1), features(2)
     assert twice.pop("volume_ml") == once.pop("volume_ml") == 8

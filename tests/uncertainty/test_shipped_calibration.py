@@ -45,7 +45,9 @@ def test_its_coverage_was_measured_on_further_patients(calibration: Calibration)
     assert abs(voxels.held - 0.9) < 0.03
 
 
-def test_intervals_of_a_scan_hold_its_answer_more_often_than_not(calibration: Calibration) -> None:
+def test_intervals_of_a_scan_include_the_denoised_value_more_often_than_not(
+    calibration: Calibration,
+) -> None:
     rng = np.random.default_rng(0)
     suv = rng.gamma(9, 1 / 3, (20, 20, 20)).astype(np.float32)
     measured = PETImage(suv, np.diag([4.0, 4, 4, 1]))

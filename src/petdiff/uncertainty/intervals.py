@@ -1,4 +1,4 @@
-"""Intervals of a denoised scan's voxels, from the calibration of the model that denoised it."""
+"""Intervals of the voxels of a denoised scan, from the calibration of its model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from petdiff.uncertainty.calibration.store import load_calibration
 
 
 class VoxelIntervals(NamedTuple):
-    """The bounds between which each voxel of the full-dose scan is expected, in its unit."""
+    """Lower and upper bound of each voxel of the full-dose scan, in its unit."""
 
     lower: PETImage
     upper: PETImage
@@ -23,7 +23,7 @@ class VoxelIntervals(NamedTuple):
 def calibration_of(model: str | Path | Model = "flow3d") -> Calibration:
     """Return the calibration of a shipped model, of a .safetensors file or of a loaded model.
 
-    Raises InputRefused where there is none.
+    Raises InputRefused if there is none.
     """
     if isinstance(model, Model):
         return load_calibration(weights_path(model.name), model.sha256)
@@ -41,11 +41,10 @@ def voxel_intervals(
 ) -> VoxelIntervals:
     """Return the interval of each voxel at `level`.
 
-    drf  dose reduction factor; if it is one of those that were calibrated, the bounds of this dose
-         are used
+    drf  dose reduction factor; if the calibration has bounds for this dose, they are used
 
-    Raises UsageError where the scans lie on different grids, InputRefused where the calibration
-    has no such interval.
+    Raises UsageError if the scans are on different grids, InputRefused if the calibration has no
+    such interval.
     """
     if not measured.shares_voxels(denoised, tolerance_mm=0.1):
         raise UsageError("the measured and the denoised scan lie on different grids")

@@ -1,5 +1,5 @@
-"""The alarm of a scan that is unlike those that a model was trained for, from the scan alone.
+"""The alarm for a scan that differs from those a model was trained for, from the scan alone.
 
 `features` describes a scan by a few numbers, `reference` compares them with those of ordinary
-scans, `scale` says whether the scan's SUV can be right.
+scans, and `scale` checks whether the scan's mean SUV is possible.
 """

@@ -1,4 +1,4 @@
-"""A scan in a few numbers: its noise, its spectrum, its uptake and how much body it shows."""
+"""Features of a scan: its noise, the noise spectrum, the uptake and the extent of the body."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from petdiff.volume.regions import (
 Volume = NDArray[np.float32]
 Body = NDArray[np.bool_]
 
-VOXEL_MM = 5.0  # about which noise is looked at, so that scans of any voxels compare
+VOXEL_MM = 5.0  # approximate block size for noise, so that scans of any voxels are comparable
 UPTAKE_MM = 8.0
-RIM_MM = 20.0  # from the outline
+RIM_MM = 20.0  # depth of the outermost tissue
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)
 _MAX_VOXELS = 4_000_000
 _SMOOTH_VOXELS = 2.0
 _FAINTEST = 0.01  # of typical uptake
-_CROPPED_SHARE = 0.1  # of the sides of a scan: arms at the edge of the field are less
+_CROPPED_SHARE = 0.1  # of the sides of a scan; arms at the edge of the field cover less
 
 HISTOGRAM = tuple(f"uptake, {100 * q:g}th percentile" for q in QUANTILES)
 WORDS = {
@@ -51,11 +51,12 @@ WORDS = {
 
 
 def describe(image: PETImage) -> dict[str, float]:
-    """Return the features of a scan by name; those that it cannot have are left out.
+    """Return the features of a scan by name, without those that it does not have.
 
-    All are logarithms of ratios but shares, so that they do not depend on the unit; `scale`, the
-    mean uptake of the body, is there only for a scan in SUV. A scan that is cropped within the body
-    does not show how wide it is, nor the air around it. Empty where no voxel is positive.
+    They are shares or logarithms of ratios, so that they do not depend on the unit. Only `scale`,
+    the mean uptake of the body, is that of a scan in SUV, and other scans do not have it. A scan
+    that is cropped within the body has no features of the body's width and of the air around it.
+    The result is empty if no voxel is positive.
     """
     every = [max(round(VOXEL_MM / size), 1) for size in image.spacing_mm]
     spacing = tuple(size * n for size, n in zip(image.spacing_mm, every, strict=True))
@@ -79,7 +80,7 @@ def describe(image: PETImage) -> dict[str, float]:
 
 
 def _noise(values: Volume, typical: float) -> dict[str, float]:
-    """Return level, spectrum, direction and outliers of the noise, over the activity around it."""
+    """Return level, spectrum, direction and outliers of the noise, relative to the activity."""
     n = values.shape[2]
     most = max(_MAX_VOXELS // (values.shape[0] * values.shape[1]), 16)
     part = values[..., max((n - most) // 2, 0) : (n + most) // 2 + 1]
@@ -110,7 +111,7 @@ def _second(values: Volume, axis: int) -> Volume:
 
 
 def _uptake(blocks: Blocks, typical: float) -> dict[str, float]:
-    """Return quantiles of the uptake of the body's blocks of 8 mm, over that of ordinary tissue."""
+    """Return quantiles of uptake in the body's blocks of 8 mm, over that of ordinary tissue."""
     body = blocks[blocks > AIR_SHARE * typical]
     if not body.size:
         return {}
@@ -120,9 +121,9 @@ def _uptake(blocks: Blocks, typical: float) -> dict[str, float]:
 
 
 def _mean_uptake(blocks: Blocks) -> float:
-    """Return the mean over the body and what it encloses.
+    """Return the mean over the body with its cavities.
 
-    The outline is that of the smoothed scan, so that it is the same at 1/100 of the dose.
+    Its outline is found in the smoothed scan, so that it is the same at 1/100 of the dose.
     """
     smooth = gaussian_filter(blocks, 1.0, mode="nearest")
     body = smooth > AIR_SHARE * typical_uptake(smooth)
@@ -131,7 +132,7 @@ def _mean_uptake(blocks: Blocks) -> float:
 
 
 def _is_cropped(body: Body) -> bool:
-    """Say whether much of the scan's sides, which are air in a whole scan, is body."""
+    """Return whether much of the scan's sides is body; they are air if the scan is not cropped."""
     sides = np.concatenate([body[[0, -1]].ravel(), body[:, [0, -1]].ravel()])
     return bool(sides.mean() > _CROPPED_SHARE)
 

@@ -1,4 +1,4 @@
-"""What the alarm says of a scan, as it is written to run.json."""
+"""The result of the alarm for a scan, as it is written to run.json."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Unlikeness(BaseModel):
-    """A feature of a scan that is unlike ordinary scans: standard deviations from their mean."""
+    """A feature of a scan with its deviation from the mean of ordinary scans, in their SD."""
 
     model_config = ConfigDict(frozen=True)
     feature: str
@@ -14,7 +14,7 @@ class Unlikeness(BaseModel):
 
 
 class MeanSUV(BaseModel):
-    """The mean SUV of a body of which most is shown, and between which bounds it can be right."""
+    """The mean SUV of a scan that shows most of the body, and the bounds of possible values."""
 
     model_config = ConfigDict(frozen=True)
     mean: float
@@ -28,13 +28,13 @@ class MeanSUV(BaseModel):
 
 
 class AlarmRecord(BaseModel):
-    """How unlike ordinary scans a scan is, and whether its SUV can be right.
+    """The distance of a scan from ordinary scans, and its mean SUV.
 
     score      distance from ordinary scans; 1 is usual
-    threshold  above it there is an alarm, as there is for an impossible `mean_suv`
-    unlike     the features that are farthest off
-    unknown    features that this scan cannot have, so that an error in them goes unnoticed
-    mean_suv   None where the scan shows too little of the body, or is not in SUV
+    threshold  there is an alarm for a score above it, and for an impossible `mean_suv`
+    unlike     the features with the largest deviations
+    unknown    features that this scan does not have; deviations in them are not detected
+    mean_suv   None if the scan shows too little of the body, or is not in SUV
     """
 
     model_config = ConfigDict(frozen=True)

@@ -1,4 +1,4 @@
-"""Ordinary scans as a cloud of features: how far from it another scan lies, and in what."""
+"""The distribution of features of ordinary scans, and the distance of a scan from it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from petdiff.uncertainty.alarm.scale import mean_suv
 
 SUFFIX = ".reference.json"
 LISTED = 3
-# Least deviations of features that simulated scans share more than real ones do.
+# Lower bounds of deviations, for features that vary less in simulated scans than in real ones.
 _MIN_DEVIATION = {"field": 0.2, "section": 0.4, "length": 1.0, "air": 1.0, "axial": 0.2}
-_RIDGE = 0.05  # of a variance of 1: features that hardly vary together count no more than this
+_RIDGE = 0.05  # lower bound of the variance of a combination of correlated features
 Values = NDArray[np.float64]
 
 
 class Reference(BaseModel):
-    """Features of the ordinary scans of a model.
+    """The distribution of features over the ordinary scans of a model.
 
     weights_sha256  of the model's weights
-    scans           what the scans are, for a person
+    scans           description of the scans
     features        names, in the order of mean, deviation and correlation
     """
 
@@ -45,7 +45,7 @@ class Reference(BaseModel):
         cls, scans: Sequence[Mapping[str, float]], *, weights_sha256: str, what: str,
         threshold: float,
     ) -> Reference:  # fmt: skip
-        """Return the reference of scans that each have all features."""
+        """Return the reference of some scans, with the features that all of them have."""
         names = tuple(name for name in WORDS if all(name in one for one in scans))
         table = np.array([[one[name] for name in names] for one in scans])
         mean, own = table.mean(axis=0), table.std(axis=0)
@@ -62,10 +62,9 @@ class Reference(BaseModel):
         )
 
     def compare(self, found: Mapping[str, float]) -> AlarmRecord:
-        """Return how unlike the ordinary scans one with these features is.
+        """Compare a scan with these features with the ordinary scans.
 
-        The score is the root of the mean over features of their squared distance, correlations
-        considered (Mahalanobis).
+        The score is the Mahalanobis distance over the root of the number of features.
         """
         known = [n for n, name in enumerate(self.features) if name in found]
         z = np.array([self._deviations(n, found) for n in known])
@@ -91,9 +90,9 @@ class Reference(BaseModel):
 
 
 def load_reference(weights: Path, sha256: str) -> Reference | None:
-    """Return the reference beside a weights file; None where there is none or it is of others.
+    """Return the reference beside a weights file; None if there is none for these weights.
 
-    Raises InputRefused where the file makes no sense.
+    Raises InputRefused if the file is invalid.
     """
     path = reference_path(weights)
     if not path.is_file():
@@ -103,15 +102,15 @@ def load_reference(weights: Path, sha256: str) -> Reference | None:
 
 
 def save_reference(weights: Path, reference: Reference) -> Path:
-    """Write a reference beside a weights file, whole or not at all; returns its path."""
+    """Write a reference beside a weights file, complete or not at all, and return its path."""
     return write_beside(reference_path(weights), reference)
 
 
 def reference_path(weights: Path) -> Path:
-    """Return where the reference of a weights file is: flow3d.reference.json."""
+    """Return the path of the reference of a weights file, such as flow3d.reference.json."""
     return path_beside(weights, SUFFIX)
 
 
 def alarm(image: PETImage, reference: Reference) -> AlarmRecord:
-    """Say how unlike a model's ordinary scans a scan is."""
+    """Compare a scan with a model's ordinary scans."""
     return reference.compare(describe(image))

@@ -1,6 +1,7 @@
-"""The audit of a denoised scan: what it shows without support in the measured one, or has lost.
+"""The audit of a denoised scan: foci that the measured scan does not support, and lost foci.
 
-`audit` compares the two at the scales of small lesions. `scales` blurs both, `noise` measures what
-the scan's own noise allows, `places` turns a deviation into a p-value for all places looked at,
-`findings` lists what is left. `confirmation` compares a finding with a scan of more dose.
+`compare` compares both scans at the scales of small lesions. `scales` smooths them, `noise`
+estimates the noise of their difference, `places` gives the p-value of a deviation at any place,
+and `findings` lists the significant ones. `confirmation` compares a finding with a scan of a higher
+dose.
 """

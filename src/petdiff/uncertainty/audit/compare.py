@@ -13,9 +13,9 @@ from petdiff.image import PETImage
 from petdiff.uncertainty.audit.findings import (
     Compared,
     Peak,
+    focus_contrast,
     kind_of,
     peaks,
-    stands_out,
 )
 from petdiff.uncertainty.audit.noise import deviations, noise_level, reach
 from petdiff.uncertainty.audit.places import Places
@@ -33,19 +33,19 @@ Volume = NDArray[np.float32]
 
 ALPHA = 0.01
 MOST_LISTED = 50
-FACES_MM = 12.0  # from each face of the scan: not looked at
-AROUND_MM = 45.0  # around the body; of the widest Gaussian, 0.1 % lie further to either side
-_SAME_SCALE = 3.0  # factor between the activities of the two bodies beyond which units differ
+FACES_MM = 12.0  # nearer to a face of the scan, nothing is audited
+AROUND_MM = 45.0  # margin around the body; 0.1 % of the widest Gaussian is beyond, on each side
+_SAME_SCALE = 3.0  # larger ratios of the two activities mean different units
 _SAME_MM = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """An audit: what it found, and the maps behind it.
+    """The findings of an audit, and the maps from which they were made.
 
     record      findings and verdict
-    deviations  standardised residual [i, j, k] at each scale by the ball's diameter in mm, measured
-                less denoised in standard deviations, on a grid of about 3 mm around the body
+    deviations  standardised residual [i, j, k] by the diameter of the ball in mm: measured minus
+                denoised in standard deviations, on a grid of about 3 mm around the body
     """
 
     record: AuditRecord
@@ -58,9 +58,9 @@ def audit(measured: PETImage, denoised: PETImage, *, alpha: float = ALPHA) -> Au
     denoised  by any program, on the measured scan's voxels and in its unit
     alpha     probability of a finding, of any kind and at any place, by noise alone
 
-    The difference of the two, seen through balls, must not exceed what the measured scan's noise
-    allows, nor a few percent of the activity. Raises UsageError for an impossible alpha,
-    InputRefused where the scans are not comparable.
+    A finding is a difference of the two scans, averaged over balls, that the measured scan's noise
+    and a tolerance of 5 % of the activity do not explain. Raises UsageError for an invalid alpha,
+    InputRefused if the scans are not comparable.
     """
     if not 0 < alpha < 1:
         raise UsageError(f"`alpha` is {alpha:g}: give a probability above 0 and below 1")
@@ -84,7 +84,7 @@ def audit(measured: PETImage, denoised: PETImage, *, alpha: float = ALPHA) -> Au
         _finding(peak, compared[peak.scale], places, grid)
         for peak in peaks(compared, needed, grid.spacing_mm)
     ]
-    looked = [
+    scales = [
         AuditedScale(
             diameter_mm=_diameter(one),
             noise=float(np.median(one.noise(body))),
@@ -93,7 +93,7 @@ def audit(measured: PETImage, denoised: PETImage, *, alpha: float = ALPHA) -> Au
         for one in compared
     ]
     return Audit(
-        _record(found, looked, alpha, needed, measured.unit_name),
+        _record(found, scales, alpha, needed, measured.unit_name),
         {
             _diameter(one): PETImage(one.z, grid.affine, unit="NONE", in_suv=False)
             for one in compared
@@ -102,9 +102,9 @@ def audit(measured: PETImage, denoised: PETImage, *, alpha: float = ALPHA) -> Au
 
 
 def without_faces(body: NDArray[np.bool_], spacing_mm: Spacing) -> NDArray[np.bool_]:
-    """Return the body without what lies near the scan's faces, beyond which nothing is known.
+    """Return the body without the voxels near the faces of the scan.
 
-    At the faces a ball holds fewer voxels, and a scan's first and last planes are its noisiest.
+    There a ball has fewer voxels, and the first and last planes of a scan are the noisiest.
     """
     inside = body.copy()
     for axis, size in enumerate(spacing_mm):
@@ -139,10 +139,10 @@ def _require_comparable(measured: PETImage, denoised: PETImage) -> None:
 def compared_scales(
     pairs: list[tuple[AtScale, AtScale]], body: NDArray[np.bool_], grid: WorkingGrid
 ) -> list[Compared]:
-    """Return the two scans compared at each scale; no deviation is outside the body."""
+    """Return the comparison of the two scans at each scale; deviations outside the body are 0."""
     activity = np.minimum(*(scan.mean for scan in pairs[-1]))
     level = noise_level(pairs[0][0].contrast, activity, body, grid.spacing_mm)
-    contrasts = ((y.contrast, y.contrast - x.contrast) for y, x in pairs)  # one after the other
+    contrasts = ((y.contrast, y.contrast - x.contrast) for y, x in pairs)  # lazily, to save memory
     shares = reach(contrasts, level, body, grid.spacing_mm)
     found = []
     for (y, x), share in zip(pairs, shares, strict=True):
@@ -157,7 +157,7 @@ def _finding(peak: Peak, scale: Compared, places: Places, grid: WorkingGrid) -> 
     at = peak.at
     x, y, z = grid.position_mm(peak.place)
     measured, denoised = (
-        stands_out(one.mean, at, one.radius_mm, grid.spacing_mm)
+        focus_contrast(one.mean, at, one.radius_mm, grid.spacing_mm)
         for one in (scale.measured, scale.denoised)
     )
     return Finding(
@@ -177,7 +177,7 @@ def _diameter(scale: Compared) -> float:
 
 
 def _record(
-    found: list[Finding], looked: list[AuditedScale], alpha: float, needed: float, unit: str
+    found: list[Finding], scales: list[AuditedScale], alpha: float, needed: float, unit: str
 ) -> AuditRecord:
     kinds: tuple[Kind, ...] = ("fabrication", "omission", "shift")
     counts = {kind: sum(one.kind == kind for one in found) for kind in kinds}
@@ -186,14 +186,14 @@ def _record(
         alpha=alpha,
         z_needed=round(needed, 3),
         unit=unit,
-        scales=tuple(looked),
+        scales=tuple(scales),
         found=counts,
         findings=tuple(found[:MOST_LISTED]),
     )
 
 
 def _nothing(measured: PETImage, alpha: float) -> Audit:
-    """Return the audit of a scan that shows no body."""
+    """Return the audit of a scan without a body."""
     record = AuditRecord(
         verdict=verdict({}, empty=True), alpha=alpha, z_needed=0, unit=measured.unit_name,
         scales=(), found={}, findings=(), empty=True,

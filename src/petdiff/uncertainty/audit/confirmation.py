@@ -1,4 +1,4 @@
-"""Whether a scan of more dose confirms a finding: how false alarms are told from true ones."""
+"""Compare a finding with a scan of a higher dose, to distinguish false from true findings."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from petdiff.image import PETImage
 from petdiff.uncertainty.audit.record import Finding
 from petdiff.uncertainty.audit.scales import SIGMA_PER_RADIUS
 
-_REACH = 4.0  # standard deviations at which a Gaussian ends
+_REACH = 4.0  # standard deviations at which the Gaussian is truncated
 
 
 def is_confirmed(
     finding: Finding, measured: PETImage, denoised: PETImage, reference: PETImage
 ) -> bool:
-    """Say whether the reference agrees with the measured scan at a finding.
+    """Return whether the reference agrees with the measured scan at a finding.
 
     reference  a scan of the same activity with less noise, on the same voxels, in the same unit
 
-    It agrees if its contrast at the finding's scale is nearer to that of the measured scan than to
+    It agrees if its contrast at the finding's scale is closer to that of the measured scan than to
     that of the denoised one.
     """
-    of_data, of_answer, of_reference = (
+    of_measured, of_denoised, of_reference = (
         _contrast(scan, finding) for scan in (measured, denoised, reference)
     )
-    return abs(of_reference - of_data) < abs(of_reference - of_answer)
+    return abs(of_reference - of_measured) < abs(of_reference - of_denoised)
 
 
 def _contrast(scan: PETImage, finding: Finding) -> float:
-    """Return the mean of the finding's ball less that of a ball of twice the size."""
+    """Return the mean of the finding's ball minus that of a ball of twice the size."""
     sigma_mm = finding.diameter_mm / 2 * SIGMA_PER_RADIUS
     near, wide = (_mean(scan, finding.voxel, sigma) for sigma in (sigma_mm, 2 * sigma_mm))
     return near - wide
 
 
 def _mean(scan: PETImage, voxel: tuple[int, int, int], sigma_mm: float) -> float:
-    """Return the mean around a voxel, weighted by a Gaussian."""
+    """Return the mean around a voxel with Gaussian weights."""
     box, weights = [], []
     for at, n, size in zip(voxel, scan.shape, scan.spacing_mm, strict=True):
         reach = int(np.ceil(_REACH * sigma_mm / size))

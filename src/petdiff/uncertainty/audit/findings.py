@@ -1,4 +1,4 @@
-"""From deviations to a list: the strongest one of each place, and what kind of error it is."""
+"""Find the strongest deviation at each place, and the kind of each finding."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Volume = NDArray[np.float32]
 Values = NDArray[np.float32]  # of some voxels, in the order of a mask
 Mask = NDArray[np.bool_]
 
-SUPPORT = 0.5  # of a focus's contrast: with less in the other scan, that one does not show it
-TOLERANCE = 0.05  # of the activity, which denoising may change unsaid; lab book, "The audit"
-_APART_MM = 8.0  # findings nearer than this and their radii are one
+SUPPORT = 0.5  # of a focus's contrast, which the other scan needs to show the focus as well
+TOLERANCE = 0.05  # share of the activity that may change without a finding; lab book, "The audit"
+_APART_MM = 8.0  # a finding so close to the ball of a stronger one is left out
 
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """A measured and a denoised scan at one scale; volumes are [i, j, k], masks choose voxels.
+    """The comparison of two scans at one scale. Volumes are [i, j, k]; masks select voxels.
 
     reach    noise at this scale over that at the finest
     level    noise at the finest scale
-    z        difference in standard deviations, made normal; 0 outside the body
+    z        difference in standard deviations, transformed to a normal variable; 0 outside the body
     """
 
     measured: AtScale
@@ -40,20 +40,20 @@ class Compared:
     z: Volume
 
     def noise(self, at: Mask) -> Values:
-        """Return the standard deviation that the measured scan's noise gives the difference."""
+        """Return the standard deviation of the difference by the measured scan's noise."""
         return np.float32(self.reach) * self.level[at]
 
     def allowed(self, at: Mask) -> Values:
-        """Return the same with the tolerance."""
+        """Return the standard deviation of noise and tolerance."""
         return allowed(self.noise(at), self.measured.mean[at], self.denoised.mean[at])
 
     def difference(self, at: Mask) -> Values:
-        """Return the measured less the denoised contrast."""
+        """Return the measured minus the denoised contrast."""
         return self.measured.contrast_at(at) - self.denoised.contrast_at(at)
 
 
 def allowed(noise: Values, measured: Values, denoised: Values) -> Values:
-    """Return a standard deviation that also covers the tolerance.
+    """Return the standard deviation of noise and tolerance.
 
     measured, denoised  mean activity of the two scans
     """
@@ -62,7 +62,7 @@ def allowed(noise: Values, measured: Values, denoised: Values) -> Values:
 
 
 class Peak(NamedTuple):
-    """A place of the working grid that deviates most around it: at which scale, and how far."""
+    """A local maximum of the deviation on the working grid, with its scale and z."""
 
     place: NDArray[np.intp]
     scale: int
@@ -76,10 +76,10 @@ class Peak(NamedTuple):
 
 
 def peaks(scales: Sequence[Compared], needed: float, spacing_mm: Spacing) -> list[Peak]:
-    """Return one peak for each place where a z is at or beyond `needed`, the largest first.
+    """Return the peaks whose |z| is at least `needed`, the largest first, one at each place.
 
-    Its scale and place are those of the largest difference in units of what is allowed. (A z grows
-    like the cube root of it, and would prefer large balls.)
+    Scale and place of a peak are those of the largest difference in units of `Compared.allowed`.
+    (z grows with the cube root of this difference, and would prefer large balls.)
     """
     height, which = _highest(scales, needed)
     top = (height > 0) & (height == maximum_filter(height, 3, mode="nearest"))
@@ -99,7 +99,7 @@ def peaks(scales: Sequence[Compared], needed: float, spacing_mm: Spacing) -> lis
 
 
 def _highest(scales: Sequence[Compared], needed: float) -> tuple[Volume, NDArray[np.uint8]]:
-    """Return the largest difference over scales where a z is large enough, and its scale."""
+    """Return the largest difference / allowed over the scales with |z| ≥ needed, and its scale."""
     height = np.zeros(scales[0].z.shape, np.float32)
     which = np.zeros(height.shape, np.uint8)
     for n, scale in enumerate(scales):
@@ -112,28 +112,32 @@ def _highest(scales: Sequence[Compared], needed: float) -> tuple[Volume, NDArray
     return height, which
 
 
-def stands_out(mean: Volume, at: tuple[int, int, int], radius_mm: float, spacing: Spacing) -> float:
-    """Return how far a ball stands out of the balls around it: its mean less their median.
+def focus_contrast(
+    mean: Volume, at: tuple[int, int, int], radius_mm: float, spacing: Spacing
+) -> float:
+    """Return the mean of a ball minus the median of the six balls around it.
 
-    mean  of the ball around each voxel [i, j, k]; the others are a diameter away along each axis
+    mean  mean of the ball around each voxel [i, j, k]; the six balls are a diameter away along the
+          axes
 
-    A hot organ beside the ball raises one of the six, and hence hardly their median. It would make
-    the contrast to a larger ball negative, as if the place were a cold focus.
+    A hot organ beside the ball raises one of the six, and therefore hardly their median. With a
+    larger ball as background, the contrast would be negative, as for a cold focus.
     """
     around = []
-    for axis, (here, size) in enumerate(zip(at, spacing, strict=True)):
+    for axis, (centre, size) in enumerate(zip(at, spacing, strict=True)):
         step = max(round(2 * radius_mm / size), 1)
-        for there in (here - step, here + step):
+        for index in (centre - step, centre + step):
             place = list(at)
-            place[axis] = min(max(there, 0), mean.shape[axis] - 1)
+            place[axis] = min(max(index, 0), mean.shape[axis] - 1)
             around.append(mean[tuple(place)])
     return float(mean[at] - np.median(around))
 
 
 def kind_of(measured_contrast: float, denoised_contrast: float) -> Kind:
-    """Say what a difference is, from how far a focus stands out in each of the two scans.
+    """Return the kind of a difference, from the contrast of a focus in each of the two scans.
 
-    A contrast below zero is that of a cold focus. One of the other sign supports nothing.
+    A negative contrast is that of a cold focus. A scan whose contrast has the other sign does not
+    show the focus.
     """
     sign = np.sign(max(measured_contrast, denoised_contrast, key=abs))
     measured, denoised = sign * measured_contrast, sign * denoised_contrast

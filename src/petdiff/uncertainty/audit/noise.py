@@ -1,7 +1,7 @@
-"""What a scan's own noise allows: its level around each voxel, and how it falls with the scale.
+"""The noise of a scan: its level around each voxel, and its reach, the decrease with the scale.
 
-Level and reach are measured in the scan. Noise of neighbouring voxels is correlated, so that it
-falls more slowly with a ball's size than white noise does; by how much, the scan itself shows.
+Both are measured in the scan. The noise of neighbouring voxels is correlated, so that the noise of
+a mean over a ball decreases more slowly with the size of the ball than white noise.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from petdiff.volume.regions import Spacing, block_edges, block_sums
 Volume = NDArray[np.float32]
 Body = NDArray[np.bool_]
 
-WINDOW_MM = 80.0  # in which the level is measured …
-HOLE_MM = 24.0  # … but not so near, lest a focus counts as noise
+WINDOW_MM = 80.0  # side of the cube in which the level is measured
+HOLE_MM = 24.0  # side of the cube in its middle that is excluded, so that a focus is not noise
 NOISE_POWER = 0.6  # noise grows with activity to this power (lab book 9: 1 − 0.4)
-CLIPPED_AT = 8.0  # standard deviations: what stands out further is anatomy
-FAINTEST_SHARE = 0.05  # of typical uptake: activity below it counts as that much
-CALM_SHARE = 0.1  # of the blocks, in which anatomy adds least
+CLIPPED_AT = 8.0  # standard deviations: larger contrasts are anatomy
+FAINTEST_SHARE = 0.05  # of typical uptake: lower activities are set to it
+CALM_SHARE = 0.1  # share of the blocks with the least contrast, where there is little anatomy
 BLOCK_MM = 40.0
-BELOW = 0.75  # noise that lowers a contrast, over that which raises it; lab book, "The audit"
-NOISELESS = 1e-6  # of the highest activity: least noise, for scans that have none
+BELOW = 0.75  # negative over positive deviations of noise; lab book, "The audit"
+NOISELESS = 1e-6  # of the highest activity: lower bound of the noise, for scans without noise
 _MAD_PER_SIGMA = 0.6745
 
 
@@ -33,9 +33,9 @@ def noise_level(contrast: Volume, activity: Volume, body: Body, spacing_mm: Spac
     """Return the standard deviation of the noise of a contrast around each voxel [i, j, k].
 
     contrast  of the measured scan at its finest scale
-    activity  around each voxel, which shows hardly any noise: noise grows with it
+    activity  mean around each voxel, with hardly any noise; the noise increases with it
 
-    It is the root mean square in a window, without its middle and with what stands out cut.
+    It is the root mean square in a window without its middle. Outliers are clipped.
     """
     faintest = FAINTEST_SHARE * float(np.median(activity[body]))
     expected = np.maximum(activity, max(faintest, 1e-30)) ** np.float32(NOISE_POWER)
@@ -46,7 +46,7 @@ def noise_level(contrast: Volume, activity: Volume, body: Body, spacing_mm: Spac
     wide, near = _window(spacing_mm, WINDOW_MM), _window(spacing_mm, HOLE_MM)
     total = _sums(squares, wide) - _sums(squares, near)
     count = _sums(inside, wide) - _sums(inside, near)
-    # Where hardly any body is around, the whole scan's noise is the best guess.
+    # Where the window has hardly any body, the noise of the whole scan is used.
     whole = float(squares[body].mean())
     few = 0.05 * (np.prod(wide) - np.prod(near))
     variance = (np.maximum(total, 0) + few * whole) / (np.maximum(count, 0) + few)
@@ -55,16 +55,18 @@ def noise_level(contrast: Volume, activity: Volume, body: Body, spacing_mm: Spac
 
 
 def deviations(residual: Volume, noise: Volume, allowed: Volume, expected: Volume) -> Volume:
-    """Return a residual in standard deviations, made normal.
+    """Return a residual in standard deviations, transformed to a normal variable.
 
-    residual  measured less denoised contrast
-    noise     its standard deviation, by the noise alone
-    allowed   the same with what else may differ
+    residual  measured minus denoised contrast
+    noise     its standard deviation by noise
+    allowed   its standard deviation by noise and tolerance
     expected  activity of the denoised scan
 
-    The noise of a reconstruction is skewed as counts are: it reaches far above the activity and
-    not below zero. Upwards the cube root of Wilson and Hilferty (1931) makes a gamma variable of
-    this mean and deviation normal; downwards its noise is somewhat less than that.
+    The noise of a reconstruction is skewed, like that of counts: it reaches far above the activity
+    and not below zero. The activity is modelled by a gamma variable with mean `expected` and
+    standard deviation `noise`. For positive residuals, the cube root of Wilson and Hilferty (1931)
+    transforms it to a normal variable. Negative residuals have a smaller standard deviation, by the
+    factor BELOW.
     """
     z = residual / allowed
     share = noise / np.maximum(expected, noise)
@@ -75,13 +77,13 @@ def deviations(residual: Volume, noise: Volume, allowed: Volume, expected: Volum
 def reach(
     contrasts: Iterable[tuple[Volume, Volume]], level: Volume, body: Body, spacing_mm: Spacing
 ) -> list[float]:
-    """Return how much noise is left at each scale, over that at the finest, from fine to coarse.
+    """Return the noise at each scale over that at the finest, from fine to coarse.
 
-    contrasts  of the measured scan and of it less the denoised one, at each scale
+    contrasts  of the measured scan and of measured minus denoised, at each scale
 
-    The residual has no anatomy where the denoised scan is right, but lacks the noise that denoising
-    kept. So its share counts within two bounds: not below that of white noise, and not above what
-    the calmest tenth of the measured scan shows.
+    If the denoised scan is right, the residual has no anatomy, but it lacks the noise that
+    denoising did not remove. The noise of the residual is therefore limited: to at least that of
+    white noise, and at most that in the tenth of the measured scan with the least contrast.
     """
     found: list[float] = []
     first = calm_first = 0.0
@@ -97,17 +99,17 @@ def reach(
 
 
 def robust_deviation(values: NDArray[np.floating]) -> float:
-    """Return the standard deviation of a normal variable with the values' median deviation."""
+    """Return the standard deviation of a normal variable with the same median of |values|."""
     return float(np.median(np.abs(values))) / _MAD_PER_SIGMA if values.size else 0.0
 
 
 def _white(n: int) -> float:
-    """Return how far white noise has fallen after n scales: as the root of the ball's volume."""
+    """Return white noise after n scales: it decreases with the root of the ball's volume."""
     return float(2 ** (-0.75 * n))
 
 
 def _calm(contrast: Volume, level: Volume, body: Body, spacing_mm: Spacing) -> float:
-    """Return the deviation in units of the level that a tenth of the body's blocks stay below."""
+    """Return the 10th percentile of the contrast in the body's blocks, in units of the level."""
     edges = block_edges(contrast.shape, spacing_mm, BLOCK_MM)
     squares = block_sums(np.where(body, (contrast / level) ** 2, 0), edges)
     counts = block_sums(body.astype(np.float32), edges)
@@ -116,12 +118,12 @@ def _calm(contrast: Volume, level: Volume, body: Body, spacing_mm: Spacing) -> f
 
 
 def _window(spacing_mm: Spacing, side_mm: float) -> list[int]:
-    """Return the voxels along each axis of a window, an odd number."""
+    """Return the number of voxels along each axis of a window, which is odd."""
     return [2 * round(side_mm / 2 / size) + 1 for size in spacing_mm]
 
 
 def _sums(values: Volume, window: Sequence[int]) -> Volume:
-    """Return the sums over a window around each voxel; nothing lies outside the scan."""
+    """Return the sums over a window around each voxel; values outside the scan are 0."""
     sums: Volume = uniform_filter(values, window, mode="constant")
     sums *= np.float32(np.prod(window))
     return sums

@@ -1,8 +1,9 @@
-"""How many places were looked at: the p-value of the largest deviation in a smooth random field.
+"""The p-value of the largest deviation in a smooth random field.
 
-Neighbouring voxels deviate alike, so that there are fewer places than voxels. The expected Euler
-characteristic of the region above a height approximates the probability that any place of a normal
-field reaches it (Worsley et al., Hum Brain Mapp 1996;4:58, equation 1, in three dimensions).
+The deviations of neighbouring voxels are correlated, so that there are fewer independent places
+than voxels. The probability that a normal field reaches a threshold at any place is approximated by
+the expected Euler characteristic of the region above the threshold (Worsley et al., Hum Brain Mapp
+1996;4:58, equation 1, in three dimensions).
 """
 
 from __future__ import annotations
@@ -14,39 +15,40 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtr
 
-_LOWEST = 2.5  # standard deviations: below it the formula does not hold, and nothing is unusual
+_LOWEST = 2.5  # standard deviations: below it the formula does not hold, and p is 1
 _HIGHEST = 40.0
 
 
 class Places:
-    """Places at which one deviation was looked for.
+    """The size of the search region at each scale.
 
-    voxels  how many there are in the body, by scale
-    bumps   voxels × root of the determinant of the field's gradient covariance, by scale
+    voxels   number of voxels in the body, by scale
+    volumes  voxels × root of the determinant of the field's gradient covariance, by scale: the
+             number of resolution elements, up to a factor
     """
 
-    def __init__(self, voxels: Sequence[int], bumps: Sequence[float]) -> None:
-        self.voxels, self.bumps = tuple(voxels), tuple(bumps)
+    def __init__(self, voxels: Sequence[int], volumes: Sequence[float]) -> None:
+        self.voxels, self.volumes = tuple(voxels), tuple(volumes)
 
     @classmethod
     def of(cls, deviations: Sequence[NDArray[np.float32]], body: NDArray[np.bool_]) -> Places:
-        """Count the places of standardised deviations [i, j, k] at several scales."""
+        """Return the search region of standardised deviations [i, j, k] at several scales."""
         count = int(body.sum())
         return cls([count] * len(deviations), [count * _roughness(z, body) for z in deviations])
 
     def p_value(self, z: float) -> float:
         """Return the probability that noise alone deviates by z, of either sign, at any place.
 
-        It is the sum over scales, hence not too small where scales are alike.
+        It is the sum over scales, which is an upper bound for correlated scales.
         """
         z = abs(z)
         if z < _LOWEST:
             return 1.0
         tail = 2 * float(ndtr(-z))
-        bumps = (2 * np.pi) ** -2 * (z**2 - 1) * np.exp(-(z**2) / 2) * 2
+        density = (2 * np.pi) ** -2 * (z**2 - 1) * np.exp(-(z**2) / 2) * 2  # of both signs
         of_scale = [
-            min(n * tail, bump * bumps + tail)
-            for n, bump in zip(self.voxels, self.bumps, strict=True)
+            min(n * tail, volume * density + tail)
+            for n, volume in zip(self.voxels, self.volumes, strict=True)
         ]
         return float(min(sum(of_scale), 1.0))
 

@@ -1,4 +1,4 @@
-"""What an audit found, as it is written to JSON."""
+"""The result of an audit, as it is written to JSON."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ Millimetres = tuple[float, float, float]
 
 
 class Finding(BaseModel):
-    """A place where the denoised scan contradicts the measured one by more than noise explains.
+    """A place where the denoised and the measured scan differ by more than noise explains.
 
     kind              fabrication: the denoised scan shows a focus, hot or cold, that the measured
-                      one does not support; omission: the reverse; shift: both show it, with another
-                      activity
-    position_mm       RAS+; `voxel` is the scan's, counted from 0
-    diameter_mm       of the ball that the difference is most like
-    measured, denoised  mean activity of that ball in the scan's unit
-    z                 measured less denoised, in standard deviations
-    p                 that noise alone deviates so far at any of the places looked at
+                      one does not show; omission: the reverse; shift: both show it, with different
+                      activities
+    position_mm       RAS+
+    voxel             index in the scan, from 0
+    diameter_mm       of the ball in which the difference is largest
+    measured, denoised  mean activity of this ball in the scan's unit
+    z                 measured minus denoised, in standard deviations
+    p                 probability of such a deviation at any place of the body by noise alone
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,8 +38,8 @@ class Finding(BaseModel):
 class AuditedScale(BaseModel):
     """One scale of an audit.
 
-    noise  median over the body of what the scan's noise makes of the difference, in its unit
-    reach  that noise over that of the smallest scale
+    noise  standard deviation of the difference by noise, in the scan's unit; median over the body
+    reach  this noise over that of the smallest scale
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,9 +53,9 @@ class AuditRecord(BaseModel):
 
     verdict   one line
     alpha     findings have p-values below it
-    z_needed  deviation of such a p-value
-    found     findings by kind, of which `findings` lists the strongest
-    empty     the scan has no body to look at
+    z_needed  |z| whose p-value is alpha
+    found     number of findings by kind; `findings` lists the strongest of them
+    empty     the scan has no body
     """
 
     model_config = ConfigDict(frozen=True)

@@ -1,4 +1,4 @@
-"""A pair of scans at the scales of small lesions, on a grid that is coarse enough to be quick."""
+"""Scans smoothed at the scales of small lesions, on a coarse grid that saves time."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Affine = NDArray[np.float64]
 SMALLEST_MM, STEPS = 4.0, 5  # radii 4 … 16 mm, a factor √2 apart: balls of 8 mm to 3 cm
 RADII_MM = tuple(SMALLEST_MM * 2 ** (n / 2) for n in range(STEPS))
 _PER_OCTAVE = 2  # steps after which a radius has doubled
-_WORKING_MM = 3.5  # the largest voxels that are made of smaller ones: a ball of 8 mm holds five
-SIGMA_PER_RADIUS = 5**-0.5  # a Gaussian has then the second moment of the ball
+_WORKING_MM = 3.5  # the largest blocks of voxels; a ball of 8 mm has about five
+SIGMA_PER_RADIUS = 5**-0.5  # of the Gaussian with the second moment of the ball
 
 
 @dataclass(frozen=True, eq=False)
 class WorkingGrid:
-    """Blocks of a scan's voxels, each about 2 to 3.5 mm wide; the voxels themselves if larger.
+    """Blocks of a scan's voxels, about 2 to 3.5 mm wide; single voxels if these are larger.
 
     first_voxel  index of the first voxel of each block, by axis, ascending by the same step
     """
@@ -43,7 +43,7 @@ class WorkingGrid:
         return cls(shape, affine, (a, b, c), tuple(edges))
 
     def within(self, box: Box) -> WorkingGrid:
-        """Return the grid of the blocks in a box of it."""
+        """Return the part of the grid in a box."""
         first = tuple(starts[part] for starts, part in zip(self.first_voxel, box, strict=True))
         return replace(self, first_voxel=first)
 
@@ -68,7 +68,7 @@ class WorkingGrid:
         return np.asarray(np.rint(self.spacing_mm / own_mm), dtype=np.intp)
 
     def means(self, values: Volume) -> Volume:
-        """Return the means of a scan's values [i, j, k] over the blocks, which must be all."""
+        """Return the means of a scan's values [i, j, k] over the blocks of the whole grid."""
         if self.shape == self.shape_of_scan:
             return values
         edges = list(self.first_voxel)
@@ -76,24 +76,24 @@ class WorkingGrid:
         return found.astype(np.float32)
 
     def voxel(self, place: NDArray[np.intp]) -> tuple[int, int, int]:
-        """Return the scan's voxel in the middle of a block."""
+        """Return the index of the scan's voxel in the middle of a block."""
         first = np.array([starts[at] for starts, at in zip(self.first_voxel, place, strict=True)])
         stop = np.minimum(first + self._voxels_a_block, self.shape_of_scan)
         i, j, k = (int(n) for n in (first + stop - 1) // 2)
         return i, j, k
 
     def position_mm(self, place: NDArray[np.intp]) -> tuple[float, float, float]:
-        """Return where the voxel in the middle of a block lies, in mm, RAS+."""
+        """Return the position of the voxel in the middle of a block, in mm, RAS+."""
         x, y, z = (self.affine_of_scan @ [*self.voxel(place), 1])[:3]
         return float(x), float(y), float(z)
 
 
 @dataclass(frozen=True, eq=False)
 class AtScale:
-    """A scan seen through balls of one radius.
+    """A scan averaged over balls of one radius.
 
-    mean      of the ball around each voxel
-    wide      of a ball of twice the radius, which other scales share
+    mean  mean of the ball around each voxel
+    wide  mean of a ball of twice the radius, which is also the mean of another scale
     """
 
     radius_mm: float
@@ -102,7 +102,7 @@ class AtScale:
 
     @property
     def contrast(self) -> Volume:
-        """How far a focus stands out: `mean` less `wide`, computed anew and not held."""
+        """Contrast of a focus: `mean` minus `wide`. It is computed at each call, not stored."""
         return self.mean - self.wide
 
     def contrast_at(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -113,8 +113,8 @@ class AtScale:
 def at_scales(scan: Volume, spacing_mm: Spacing) -> Iterator[AtScale]:
     """Yield a scan at each of the radii that its voxels allow, from small to large.
 
-    Gaussians stand for balls. Of all centres with a surround of the same shape, this one has 0.95
-    of the signal-to-noise ratio of the plain Gaussian in white noise, and sees no uniform change.
+    Gaussians replace balls. In white noise, the difference of the two Gaussians has 0.95 of the
+    signal-to-noise ratio of the single Gaussian, and it does not respond to a uniform change.
     """
     radii = [SMALLEST_MM * 2 ** (n / _PER_OCTAVE) for n in range(STEPS + _PER_OCTAVE)]
     blurred: list[Volume] = []
@@ -127,6 +127,6 @@ def at_scales(scan: Volume, spacing_mm: Spacing) -> Iterator[AtScale]:
         inner = n - _PER_OCTAVE
         if inner >= 0:
             centre = blurred[inner]
-            blurred[inner] = image[:0]  # not needed any more
+            blurred[inner] = image[:0]  # releases the memory
             if 2 * radii[inner] >= max(spacing_mm):
                 yield AtScale(radii[inner], centre, image)

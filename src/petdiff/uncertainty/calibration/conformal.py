@@ -1,11 +1,11 @@
 """Split conformal quantiles over patients: distribution-free bounds on the error of a new patient.
 
-Voxels, lesions and doses of one patient are not exchangeable with those of another, patients are.
-Each patient therefore counts once, however many errors were measured in it (Lee, Barber & Willett,
-arXiv 2306.06342, section 3: hierarchical conformal prediction). For n calibration patients, an
-error of a new patient, chosen at random among its own, lies within the bound with a probability of
-at least `level`, if the new patient is drawn like the n patients. That holds on average over
-patients and over calibrations: not for each patient, organ or dose on its own.
+Patients are exchangeable, but voxels, lesions and doses of different patients are not. Each patient
+therefore has the same weight, whatever the number of its errors (Lee, Barber & Willett, arXiv
+2306.06342, section 3: hierarchical conformal prediction). A random error of a new patient lies
+within the bound with a probability of at least `level`, if the new patient is drawn from the
+distribution of the n calibration patients. This holds on average over patients and calibrations,
+not for each patient, organ or dose.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Bounds(NamedTuple):
 def rank(patients: int, level: float) -> int:
     """Return k = ⌈(n + 1) · level⌉: the k-th smallest of n errors bounds a further one at `level`.
 
-    There is no such bound where k is above n. The product is computed as a fraction of the decimal
-    number that was given, so that 0.9 of 10 is 9.
+    If k is above n, there is no such bound. The product is computed in exact fractions of the
+    decimal number `level`, so that 0.9 of 10 is 9.
     """
     return math.ceil((patients + 1) * Fraction(str(level)))
 
@@ -40,10 +40,10 @@ def rank(patients: int, level: float) -> int:
 def quantile(errors: Sequence[Errors], level: float) -> float | None:
     """Return the upper bound of a new patient's error at `level`, between 0 and 1.
 
-    errors  of each patient, one or more; all errors of a patient share the weight of one
+    errors  of each patient, one or more; the weights of a patient's errors sum to 1
 
-    Returns the smallest error up to which the patients' shares add to (n + 1) · level or more. With
-    one error per patient it is the error of that `rank`. None where n patients are too few.
+    Returns the smallest error at which the cumulated weights reach (n + 1) · level. With one error
+    per patient it is the error with this `rank`. Returns None if n patients are too few.
     """
     measured = [np.ravel(one) for one in errors if np.size(one)]
     n = len(measured)
@@ -59,10 +59,10 @@ def quantile(errors: Sequence[Errors], level: float) -> float | None:
 
 
 def sides(errors: Sequence[Errors], level: float) -> Bounds:
-    """Return how far errors reach to each side: the range of the middle share `level` of them.
+    """Return the central range of a share `level` of the errors, below and above 0.
 
-    Each patient counts once. It has no guarantee; it gives `bounds` their shape. The lower side is
-    below 0, the upper above, and neither is less than a tenth of the other.
+    Each patient has the same weight. The range has no guaranteed coverage; it is the shape of
+    `bounds`. Each side is at least a tenth of the other.
     """
     measured = [np.ravel(one) for one in errors if np.size(one)]
     values = np.concatenate(measured)
@@ -82,10 +82,10 @@ def sides(errors: Sequence[Errors], level: float) -> Bounds:
 def bounds(errors: Sequence[Errors], level: float, shape: Bounds) -> Bounds | None:
     """Return bounds of a new patient's signed error at `level`: a multiple of `shape`.
 
-    shape  found by `sides` on other patients: errors need not be symmetric, the maximum of a small
-           lesion is rather lost than gained
+    shape  result of `sides` for other patients. Errors need not be symmetric: the maximum of a
+           small lesion is more often lowered than raised
 
-    None where the patients are too few.
+    Returns None if the patients are too few.
     """
     low, high = shape
     factor = quantile([np.maximum(one / low, one / high) for one in errors], level)
@@ -93,5 +93,5 @@ def bounds(errors: Sequence[Errors], level: float, shape: Bounds) -> Bounds | No
 
 
 def fewest_patients(level: float) -> int:
-    """Return how many patients `bounds` needs at `level`."""
+    """Return the number of patients that `bounds` needs at `level`."""
     return math.ceil(1 / (1 - Fraction(str(level)))) - 1

@@ -1,7 +1,7 @@
-"""What a measured scan and its denoised answer show of the answer's error, in the scan's own unit.
+"""Features of a measured and a denoised scan that predict the size of the error of denoising.
 
-A feature is not negative and has the unit of the figure whose error it helps to predict: a scan
-times two has features times two, and so intervals twice as wide. None needs the network or the
+A feature is not negative and has the unit of the figure whose error it predicts: a scan times two
+has features times two, and intervals twice as wide. Features do not depend on the network or the
 dose. Volumes are [i, j, k]; widths of Gaussians are standard deviations, in voxels, as in the
 local-activity domain.
 """
@@ -35,9 +35,9 @@ _FINE, _NEAR, _AROUND = 1.0, 2.0, 4.0
 class ScanFeatures:
     """The features of each voxel [i, j, k].
 
-    noise     standard deviation of the measured scan about itself smoothed, around the voxel
+    noise     root mean square of the measured scan minus itself smoothed, around the voxel
     activity  the measured scan, smoothed, without negative values
-    edge      distance of the denoised scan to itself smoothed, around the voxel
+    edge      root mean square of the denoised scan minus itself smoothed, around the voxel
     change    absolute difference of denoised and measured scan, both smoothed
     """
 
@@ -48,7 +48,7 @@ class ScanFeatures:
 
     @classmethod
     def of(cls, measured: Volume, denoised: Volume) -> ScanFeatures:
-        """Return the features of a scan and its answer, on one grid."""
+        """Return the features of a measured and a denoised scan on one grid."""
         rough = (measured - _smooth(measured, _FINE)) ** 2
         fine = (denoised - _smooth(denoised, _FINE)) ** 2
         return cls(
@@ -71,15 +71,15 @@ def region_features(
     weights: NDArray[np.floating],
     volume_ml: float,
 ) -> dict[str, float]:
-    """Return the features of a region's SUV: means over it, and what depends on its size.
+    """Return the features of a region: means of the voxels' features, and others.
 
     measured, denoised  whole volumes
-    weights             share of each voxel of `box` that belongs to the region; some are above 0
+    weights             share of each voxel of `box` that belongs to the region; not all are 0
 
     noise_of_mean  noise over the square root of the volume in ml: the noise of a mean
     shift          difference of the means of the denoised and the measured scan
     contrast       weighted standard deviation of the denoised scan within the region
-    volume_ml      of the region, as it was given
+    volume_ml      the argument
     """
     total = float(weights.sum())
 
@@ -98,7 +98,7 @@ def region_features(
 
 
 def figure_features(figure: str, of_region: Features, denoised: float) -> dict[str, float]:
-    """Return the features of one figure in its own unit, of a region's `region_features`.
+    """Return the features of one figure in its unit, from the `region_features` of a region.
 
     denoised  the figure in the denoised scan
     """

@@ -1,4 +1,4 @@
-"""Fit a calibration: the scale on some patients, its conformal bounds on others, both disjoint."""
+"""Fit a calibration: the scale on some patients, the conformal bounds on other patients."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from petdiff.uncertainty.calibration.scale import fit_scale
 
 Vector = NDArray[np.float64]
 _SHARES = np.linspace(0, 1, 21)
-_GROUP_LEVEL = 0.95  # that a group must reach to have bounds of its own
+_GROUP_LEVEL = 0.95  # a group with enough patients for this level has its own bounds
 
 
 @dataclass(frozen=True, eq=False)
 class PatientErrors:
-    """One figure of one patient: vectors with an entry per voxel or region, and dose.
+    """One figure of one patient: vectors with an entry for each voxel or region and each dose.
 
     reference, denoised, measured  the figure in the full-dose, the denoised and the measured scan
     features                       of each entry, by name
@@ -52,12 +52,12 @@ def fit_figure(
     names: Sequence[str],
     grouped_by: Sequence[str] = (),
 ) -> FigureCalibration | None:
-    """Return the calibration of a figure; None where the patients are too few for any level.
+    """Return the calibration of a figure; None if the patients are too few for any level.
 
-    fitting      patients that the scale is fitted on
+    fitting      patients on which the scale is fitted
     calibrating  other patients, whose errors give the bounds
     names        features of the scale
-    grouped_by   facts, each value of which gets bounds of its own where it has enough patients
+    grouped_by   facts; each value with enough patients gets its own bounds
     """
     fitting = [one for one in fitting if one.reference.size]
     calibrating = [one for one in calibrating if one.reference.size]

@@ -1,9 +1,9 @@
-"""A calibration: intervals of a model's figures, as wide as its errors on simulated patients.
+"""A calibration: intervals of a model's figures, from its errors on simulated patients.
 
-An error is the figure of the full-dose scan minus that of the denoised scan. It is divided by its
-expected size, the scale, which follows from the measured and the denoised scan alone. Conformal
-bounds of the ratio, found on patients that neither training nor the scale has seen, times the
-scale give the interval.
+An error is the figure of the full-dose scan minus that of the denoised scan. It is divided by the
+scale, its expected size, which is computed from the measured and the denoised scan. Conformal
+bounds of this ratio come from patients that were used neither for training nor for the scale. The
+interval is these bounds times the scale.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ PLURAL: Mapping[Region, str] = {
     "lesion": "lesions", "organ": "organs", "sphere": "spheres", "focus": "foci",
 }  # fmt: skip
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
-_VOXEL_TOLERANCE = 0.1  # relative, beyond the voxel sizes that were calibrated
-_SIZE_TOLERANCE = 0.1  # relative, beyond the volumes of regions that were calibrated
+_VOXEL_TOLERANCE = 0.1  # relative, beyond the voxel sizes of the calibration
+_SIZE_TOLERANCE = 0.1  # relative, beyond the volumes of regions of the calibration
 
 
 @dataclass(frozen=True)
 class Interval:
     """The range in which the figure of the full-dose scan is expected, in the figure's unit.
 
-    level     share of patients for which such an interval holds, on average
-    patients  on which the calibration rests
+    level     share of patients whose figure lies within such an interval, on average
+    patients  number of patients of the calibration
     """
 
     lower: float
@@ -63,7 +63,7 @@ class _Record(BaseModel):
 
 
 class BoundsOfGroup(_Record):
-    """Conformal bounds of error / scale by level, over patients for whom all `facts` hold."""
+    """Conformal bounds of error / scale by level, from patients with all of `facts`."""
 
     facts: dict[str, str] = {}
     patients: int
@@ -75,10 +75,10 @@ class FigureCalibration(_Record):
 
     region           kind of region; None for voxels and for all kinds of regions together
     scale            expected size of the error
-    toward_measured  share of the way from the denoised to the measured figure at which the errors
-                     are least: a mean over a large region is rather the measured one
-    errors           how many errors were measured in the patients of `groups`
-    groups           bounds over all patients, then of groups that have enough of them
+    toward_measured  weight of the measured figure in the centre of intervals, beside the denoised
+                     one; it minimises the errors, and is larger for means over large regions
+    errors           number of errors in the patients of `groups`
+    groups           bounds for all patients, then for groups with enough patients
     """
 
     figure: Figure
@@ -89,7 +89,7 @@ class FigureCalibration(_Record):
     groups: tuple[BoundsOfGroup, ...] = Field(min_length=1)
 
     def bounds(self, facts: Mapping[str, str], level: float) -> BoundsOfGroup | None:
-        """Return the group with the most facts that all hold and that has bounds at `level`."""
+        """Return the most specific group that has bounds at `level` and matches `facts`."""
         fitting = [
             group
             for group in self.groups
@@ -99,10 +99,10 @@ class FigureCalibration(_Record):
 
 
 class Coverage(_Record):
-    """How often intervals held for patients that had no part in the calibration.
+    """The coverage of intervals for patients that were not used for the calibration.
 
-    held   share of errors within their interval, the mean over patients
-    width  mean width over patients, in the unit of the figure
+    held   share of errors within their interval, mean over patients
+    width  width of the intervals in the unit of the figure, mean over patients
     """
 
     figure: Figure
@@ -115,15 +115,15 @@ class Coverage(_Record):
 
 
 class Calibration(_Record):
-    """What a model's intervals rest on.
+    """The calibration of a model, from which its intervals are computed.
 
-    weights_sha256  digest of the weights that were calibrated; it holds for no other
-    steps           network calls of the answer that was calibrated
-    patients        in words: which, how drawn, how many
+    weights_sha256  digest of the calibrated weights; the calibration is valid for no others
+    steps           network calls for the calibrated denoised scan
+    patients        description of the patients: their origin and number
     voxel_mm        smallest and largest voxel size of their scans
-    region_ml       volumes between which the middle 98 % of their regions lie, by kind; a kind
-                    that is not there has no limits
-    coverage        as measured on further patients
+    region_ml       range of volumes of the middle 98 % of their regions, by kind; other kinds have
+                    no limits
+    coverage        measured on further patients
     """
 
     version: Literal[1] = 1
@@ -151,7 +151,7 @@ class Calibration(_Record):
 
         denoised, measured  the figure in the two scans
         features            `region_features` of the region
-        region              what it is known to be; None: not known
+        region              kind of the region; None: not known
         facts               of the scan, such as {"tracer": "fdg"}, to use the bounds of its group
         """
         found = self._find(figure, region, facts or {}, level, spacing_mm)
@@ -185,7 +185,7 @@ class Calibration(_Record):
         return lower.astype(np.float32), upper.astype(np.float32)
 
     def voxels_refused(self, spacing_mm: tuple[float, float, float], level: float) -> str:
-        """Return why voxels of this size have no intervals at `level`; "" where they have."""
+        """Return why voxels of this size have no intervals at `level`; "" if they have."""
         found = self._find("voxel", None, {}, level, spacing_mm)
         return found.reason if isinstance(found, Refused) else ""
 
@@ -194,7 +194,7 @@ class Calibration(_Record):
         return any((one.figure, one.region) == (figure, region) for one in self.figures)
 
     def regions_refused(self, spacing_mm: tuple[float, float, float], level: float) -> str:
-        """Return why no figure of a region has an interval in such a scan; "" where one has."""
+        """Return why no figure of a region has an interval in such a scan; "" if one has."""
         reason = "no interval: the model's calibration is of voxels only"
         for one in self.figures:
             if one.figure == "voxel":
@@ -206,7 +206,7 @@ class Calibration(_Record):
         return reason
 
     def dose_refused(self, drf: float | None) -> str:
-        """Return why scans of this dose have no intervals; "" where they have, or it is unknown."""
+        """Return why scans of this dose have no intervals; "" if they have, or drf is None."""
         groups = [group.facts for one in self.figures for group in one.groups]
         known = sorted({float(facts["drf"]) for facts in groups if "drf" in facts})
         if drf is None or not known or known[0] <= drf <= known[-1]:
@@ -260,7 +260,7 @@ def _around(
     measured: float | Volume,
     scale: NDArray[np.float64] | float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return lower and upper bounds; they are not negative where both scans are not."""
+    """Return lower and upper bounds. They are not negative if both scans are not negative."""
     bounds = group.bounds[f"{level:g}"]
     d, m = np.asarray(denoised, dtype=np.float64), np.asarray(measured, dtype=np.float64)
     centre = d + calibrated.toward_measured * (m - d)

@@ -1,9 +1,9 @@
-"""The scale of an error: a sum of features with coefficients that are not negative.
+"""The scale of an error: a sum of features with non-negative coefficients.
 
-scale = Σ cᵢ · featureᵢ. The coefficients have the highest likelihood under a Laplace distribution
-of error / scale, Σ log(scale) + |error| / scale, in which each patient counts as much as any other.
-A conformal bound on error / scale then holds whatever the coefficients are: they decide only how
-well the width of an interval follows the error.
+scale = Σ cᵢ · featureᵢ. The coefficients maximise the likelihood of a Laplace distribution of
+error / scale: they minimise Σ log(scale) + |error| / scale, with the same weight for each patient.
+A conformal bound on error / scale is valid for any coefficients. They determine only how well the
+width of an interval follows the error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from scipy.optimize import minimize
 
 Vector = NDArray[np.float64]
 
-_MIN_SHARE = 0.003  # of the mean scale: features that matter less are left out
+_MIN_SHARE = 0.003  # of the mean scale: features with a smaller share are removed
 _FLOOR = 1e-6  # of the mean feature, so that no scale is 0
 
 
@@ -30,7 +30,7 @@ class ErrorScale(BaseModel):
     coefficients: dict[str, Annotated[float, Field(ge=0)]] = Field(min_length=1)
 
     def __call__(self, features: Mapping[str, Vector | float]) -> Vector:
-        """Return the scale of each error; KeyError names a feature that is missing."""
+        """Return the scale of each error. Raises KeyError for a missing feature."""
         total = sum(
             value * np.asarray(features[name], dtype=np.float64)
             for name, value in self.coefficients.items()
@@ -41,9 +41,9 @@ class ErrorScale(BaseModel):
 def fit_scale(
     errors: Sequence[Vector], features: Sequence[Mapping[str, Vector]], names: Sequence[str]
 ) -> ErrorScale:
-    """Return the coefficients of `names` that fit best.
+    """Return the coefficients of `names` with the highest likelihood.
 
-    errors, features  of each patient: a vector of errors, and a vector as long of each feature
+    errors, features  of each patient: a vector of errors, and a vector of each feature, as long
     """
     shares = np.concatenate([np.full(len(one), 1 / max(len(one), 1)) for one in errors])
     shares = shares / shares.sum()
@@ -66,10 +66,12 @@ def fit_scale(
         loss, start, jac=True, method="L-BFGS-B", bounds=[(1e-4 / count, None)] * count
     )
     values = found.x * typical / units[used]
-    kept = [name for name, one in zip(names, used, strict=True) if one]
+    used_names = [name for name, one in zip(names, used, strict=True) if one]
     worth = found.x >= _MIN_SHARE * found.x.sum()
     return ErrorScale(
         coefficients={
-            name: float(value) for name, value, one in zip(kept, values, worth, strict=True) if one
+            name: float(value)
+            for name, value, one in zip(used_names, values, worth, strict=True)
+            if one
         }
     )

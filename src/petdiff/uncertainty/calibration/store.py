@@ -1,4 +1,4 @@
-"""Calibrations on the disk, beside the weights that they belong to."""
+"""The file of a calibration, beside the weights that it belongs to."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ SUFFIX = ".calibration.json"
 
 
 def calibration_path(weights: Path) -> Path:
-    """Return where the calibration of a weights file is: flow3d.calibration.json."""
+    """Return the path of the calibration of a weights file, such as flow3d.calibration.json."""
     return path_beside(weights, SUFFIX)
 
 
 def load_calibration(weights: Path, sha256: str) -> Calibration:
     """Return the calibration beside a weights file with this digest.
 
-    Raises InputRefused where there is none, where it makes no sense, and where it is of other
-    weights.
+    Raises InputRefused if there is none, if it is invalid, and if it is for other weights.
     """
     path = calibration_path(weights)
     if not path.is_file():
@@ -38,5 +37,5 @@ def load_calibration(weights: Path, sha256: str) -> Calibration:
 
 
 def save_calibration(weights: Path, calibration: Calibration) -> Path:
-    """Write a calibration beside a weights file, whole or not at all; returns its path."""
+    """Write a calibration beside a weights file, complete or not at all, and return its path."""
     return write_beside(calibration_path(weights), calibration)
