@@ -52,6 +52,7 @@ def test_fine_tuning_has_defaults_of_its_own_that_a_file_may_change(tmp_path: Pa
         ("learning_rate = 0", "learning_rate = 0: Input should be greater than 0"),
         ("batch = 3\nmicro_batch = 2", "not a multiple of micro_batch"),
         ("ema = 1.0", "ema = 1.0: Input should be less than 1"),
+        ('precision = "int8"', "precision = 'int8': Input should be 'auto', 'float32' or"),
         ('scanner = "quadra"', "scanner and tracer are set together"),
         ("steps = ", "recipe.toml"),
     ],

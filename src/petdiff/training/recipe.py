@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -39,7 +39,7 @@ class Recipe(BaseModel):
     preset: str = "default"  # size of the network
     seed: NotNegative = 0  # of weights, noise and training data
     init: str = ""  # model to start from, a shipped one's name or a file; "": random weights
-    precision: str = "auto"  # of the convolutions: auto, float32 or bfloat16
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the convolutions
 
     # Optimization
     steps: AtLeastOne = 10_000
