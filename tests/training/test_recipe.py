@@ -41,7 +41,7 @@ def test_fine_tuning_has_defaults_of_its_own_that_a_file_may_change(tmp_path: Pa
     ("text", "says"),
     [
         ("stepz = 5", "stepz is unknown; did you mean steps"),
-        ("xyzzy = 5", "xyzzy is unknown; there are preset, seed"),
+        ("xyzzy = 5", "xyzzy is unknown; known are preset, seed"),
         ('steps = "many"', "steps = 'many': Input should be a valid integer"),
         ("steps = true", "steps = True: Input should be a valid integer"),
         ("steps = 0", "steps = 0: Input should be greater than or equal to 1"),
