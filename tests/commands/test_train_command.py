@@ -225,6 +225,28 @@ def test_weights_that_do_not_fit_are_refused(
     assert not run.exists()
 
 
+def test_a_2d_network_starts_from_the_kernels_of_a_3d_one_summed_along_the_axis(
+    cohort: Path, tmp_path: Path
+) -> None:
+    from petdiff.methods.flow3d import Flow3D
+    from petdiff.methods.model import load_model, save_model
+    from petdiff.networks.unet import flattened
+
+    base, run, config = tmp_path / "base.safetensors", tmp_path / "run", tmp_path / "recipe.toml"
+    method = Flow3D.create("tiny")
+    torch.nn.init.normal_(method.network.head.weight)  # fresh ones are 0
+    save_model(base, method.network, method.card({}), torch.float32)
+    plain = 'preset = "tiny"\nsteps = 1\nlearning_rate = 1e-12\nvalidate_every = 0\n'
+    config.write_text(f"{plain}simulated_share = 0.0\n")
+    train = ["train", "ddpm2d", "-o", str(run), "--data", str(cohort), "--config", str(config)]
+    assert cli.run([*train, "--init", str(base), "--device", "cpu", "--quiet"]) == 0
+    trained = load_model(run / "model.safetensors").network.state_dict()
+    expected = flattened(method.network).state_dict()
+    assert expected["stem.weight"].shape == (16, 24, 3, 3)
+    for name, weight in expected.items():
+        torch.testing.assert_close(trained[name], weight, rtol=1e-3, atol=1e-3)
+
+
 def test_a_refused_run_leaves_nothing_so_that_the_corrected_command_works(
     cohort: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
