@@ -1,4 +1,4 @@
-"""Real thinning: of frames that repeat one measurement, some are a scan of a lower dose."""
+"""Thinning by frames: some of the frames that repeat a measurement are a scan of lower dose."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from petdiff.image import PETImage
 from petdiff.units import share_of
 from petdiff.volume.regions import body_mask
 
-_ALIKE = 0.05  # how far durations and activities of repeated frames may differ
+_ALIKE = 0.05  # largest relative difference of durations and activities of repeated frames
 
 
 def mean_of_some(scan: PETFrames, drf: float, seed: int) -> tuple[PETImage, tuple[int, ...]]:
     """Return the mean over a share 1/drf of the frames, drawn by `seed`, and their numbers from 1.
 
-    Raises InputRefused where the frames do not repeat one measurement, or have no such share.
+    Raises InputRefused if the frames do not repeat one measurement, or have no such share.
     """
     _require_repeats(scan)
     wanted = len(scan) / drf

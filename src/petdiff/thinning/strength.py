@@ -1,10 +1,10 @@
-"""How strong the noise of a whole scan is: two measures of it, and what anatomy adds to both.
+"""Estimate the strength of a scan's noise from two measures, with a correction for anatomy.
 
-The flattest windows of a scan (`colour`) show its noise, and some anatomy. So do its finest
-details, from all of its body. In voxels of 3 mm the windows suffice. In larger ones frequencies
-that anatomy does not reach are missing, and the mean of both measures is closer than either.
-Anatomy counts for more where there is less noise: the estimate is lowered by a power of the
-noise, up to a relative noise above which it is right.
+One measure is the noise of the most uniform windows (`colour`), the other the finest details of the
+whole body. Both have some anatomy. In voxels of 3 mm the windows alone are used. Larger voxels do
+not resolve the frequencies without anatomy, and the mean of both measures has a smaller error than
+either. The share of anatomy is larger in scans with less noise. Below a certain relative noise, the
+estimate is therefore lowered by a power of the noise.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _MEDIAN_OF_NORMAL = 0.6745  # of the absolute value
 _MIN_FWHM_MM = 5.0, 5.0, 2.0  # of noise in voxels of 6 mm, where the axial one is hard to measure
 # Fitted on 20 simulated patients in voxels of 6 mm, checked on five in voxels of 3 mm (lab book,
 # thinning).
-_LARGE_MM = 3.0, 6.0  # voxels in which details begin to count, and count in full
-_SHARE_OF_DETAILS, _DETAILS_LOW = 0.6, 0.26  # the log of how much too low details are by themselves
+_LARGE_MM = 3.0, 6.0  # voxel sizes with weight 0 and full weight of the details
+_SHARE_OF_DETAILS, _DETAILS_LOW = 0.6, 0.26  # full weight; bias of the log of the details
 _ANATOMY_BELOW, _ANATOMY_POWER = 0.27, 0.148  # relative noise, and the power
 
 
 def second_differences(scan: Volume, spacing_mm: Spacing) -> Volume:
-    """Return (-¼, ½, -¼) along all three axes, between voxels about 5.5 mm apart."""
+    """Return the scan filtered by (-¼, ½, -¼) along all axes, between voxels 5.5 mm apart."""
     for axis, mm in enumerate(spacing_mm):
         apart = _apart(mm)
         weights = np.zeros(2 * apart + 1)
@@ -41,7 +41,7 @@ def second_differences(scan: Volume, spacing_mm: Spacing) -> Volume:
 
 
 def noise_strength(colour: NoiseColour, details: Volume, body: Mask, spacing_mm: Spacing) -> float:
-    """Return the relative noise of the middle voxel of the body.
+    """Return the median relative noise over the body.
 
     colour   of the noise, with its level over an expected noise of median 1
     details  absolute second differences over the expected noise [i, j, k]
@@ -59,7 +59,7 @@ def noise_strength(colour: NoiseColour, details: Volume, body: Mask, spacing_mm:
 
 
 def _left_by_differences(fwhm_mm: tuple[float, float, float], spacing_mm: Spacing) -> float:
-    """Return the standard deviation that second differences leave of noise of these widths.
+    """Return the standard deviation of noise of these widths after second differences.
 
     White noise smoothed by a Gaussian has the correlation exp(-d²/4σ²) at the distance d.
     """
@@ -72,5 +72,5 @@ def _left_by_differences(fwhm_mm: tuple[float, float, float], spacing_mm: Spacin
 
 
 def _apart(mm: float) -> int:
-    """Return the voxels between two of a second difference."""
+    """Return the distance in voxels between the points of a second difference."""
     return max(1, round(_DIFFERENCE_MM / mm))

@@ -1,4 +1,4 @@
-"""A scan at a share of its dose, made from the scan alone."""
+"""Simulate a scan at a share of its dose from the scan alone."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from petdiff.thinning.replicates import mean_of_some
 from petdiff.units import FWHM_PER_SIGMA
 from petdiff.volume.orientation import turned, turned_back
 
-# Beyond these the scan was filtered after its reconstruction: unfiltered and clinically filtered
-# simulated scans have an excess of 0.6 to 1.5 and widths of 4 to 6 mm.
+# Larger values mean that the scan was filtered strongly after its reconstruction. Simulated scans,
+# unfiltered and clinically filtered, have an excess of 0.6 to 1.5 and widths of 4 to 6 mm.
 _FILTERED_FWHM_MM, _FILTERED_EXCESS = 8.5, 3.0
 
 
 class ThinningRecord(BaseModel):
-    """What thinning did.
+    """The record of a thinning.
 
     drf             dose reduction factor
     how             "noise" was added, or "frames" were left out
-    relative_noise  of the scan, median over the body; None of frames
-    noise_fwhm_mm   correlation of its noise along i, j, k of an axial scan; None of frames
-    signed          the reconstruction has negative values, so noise was added without a bound
-    frames          numbers of the frames that were kept, from 1
-    warnings        what makes the result doubtful, in sentences
+    relative_noise  of the scan, median over the body; None for frames
+    noise_fwhm_mm   correlation of its noise along i, j, k of an axial scan; None for frames
+    signed          the reconstruction has negative values, so that noise was added without a bound
+    frames          numbers of the selected frames, from 1
+    warnings        reasons why the result may be wrong, as sentences
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,7 +47,7 @@ class ThinningRecord(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Thinned:
-    """A scan at a lower dose, the scan that it is a part of, and what was done."""
+    """A scan at a lower dose, the full-dose scan, and the record."""
 
     image: PETImage
     full: PETImage
@@ -55,10 +55,10 @@ class Thinned:
 
 
 def thin(image: PETImage | PETFrames, drf: float, *, seed: int = 0) -> Thinned:
-    """Return what a scan would look like at 1/drf of its dose.
+    """Return a simulation of a scan at 1/drf of its dose.
 
     image  a full-dose scan in any unit. Of two or more frames that repeat one measurement, a share
-           is kept; any other scan gets the noise that its counts let expect
+           is averaged. Noise is added to any other scan
     drf    dose reduction factor, above 1
     seed   the same seed gives the same scan
 
@@ -72,14 +72,14 @@ def thin(image: PETImage | PETFrames, drf: float, *, seed: int = 0) -> Thinned:
     if seed < 0:
         raise UsageError(f"`seed` {seed}: give a whole number from 0 up")
     if isinstance(image, PETFrames):
-        kept, numbers = mean_of_some(image, drf, seed)
+        thinned, numbers = mean_of_some(image, drf, seed)
         record = ThinningRecord(drf=drf, seed=seed, how="frames", frames=numbers)
-        return Thinned(kept, image.mean(), record)
+        return Thinned(thinned, image.mean(), record)
     return MeasuredScan(image).thinned(drf, seed)
 
 
 class MeasuredScan:
-    """A scan with its noise measured once, to be thinned as often as one likes.
+    """A scan with its measured noise, which can be thinned repeatedly.
 
     axial  the scan with its axis along k
     noise  on the grid of `axial`
@@ -93,18 +93,18 @@ class MeasuredScan:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What makes the measured noise doubtful, in sentences."""
+        """Reasons why the measured noise may be wrong, as sentences."""
         return _warnings(self.noise.colour)
 
     @property
     def noise_at_10_mm(self) -> float:
-        """Relative noise of the body's middle voxel at a resolution of 10 mm, in any voxels."""
+        """Median relative noise of the body at a resolution of 10 mm, independent of voxel size."""
         sigma_mm = 10.0 / FWHM_PER_SIGMA
-        kept = 1.0
+        variance = 1.0  # at 10 mm, over that of the scan
         for fwhm_mm, mm in zip(self.noise.colour.fwhm_mm, self.axial.spacing_mm, strict=True):
             width_mm = math.hypot(fwhm_mm / FWHM_PER_SIGMA, mm / math.sqrt(4 * math.pi))
-            kept *= width_mm / math.hypot(width_mm, sigma_mm)
-        return self.noise.median * math.sqrt(kept)
+            variance *= width_mm / math.hypot(width_mm, sigma_mm)
+        return self.noise.median * math.sqrt(variance)
 
     def thinned(self, drf: float, seed: int) -> Thinned:
         """Return the scan at 1/drf of its dose."""
@@ -123,7 +123,7 @@ class MeasuredScan:
 
 
 def _warnings(colour: NoiseColour) -> tuple[str, ...]:
-    """Say whether the scan's noise could be measured."""
+    """Return reasons why the measured noise may be wrong."""
     if colour.excess > _FILTERED_EXCESS:
         return (
             "the scan shows hardly any noise of its own: it seems to be filtered, and thinning "
