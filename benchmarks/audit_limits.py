@@ -28,7 +28,7 @@ from scipy.ndimage import uniform_filter
 from scipy.stats import norm, pearson3
 
 from petdiff.image import PETImage
-from petdiff.uncertainty.audit.noise import FAINTEST_SHARE, NOISE_POWER, WINDOW_MM
+from petdiff.uncertainty.audit.noise import MIN_ACTIVITY_SHARE, NOISE_POWER, WINDOW_MM
 from petdiff.uncertainty.audit.scales import AtScale, at_scales
 from petdiff.volume.regions import Spacing, body_mask
 
@@ -64,7 +64,7 @@ def true_noise(
     """
     body = body_mask(low, spacing_mm)
     activity = scales[-1].mean
-    expected = np.maximum(activity, FAINTEST_SHARE * np.median(activity[body])) ** NOISE_POWER
+    expected = np.maximum(activity, MIN_ACTIVITY_SHARE * np.median(activity[body])) ** NOISE_POWER
     window = [2 * round(WINDOW_MM / 2 / size) + 1 for size in spacing_mm]
 
     def mean(values: NDArray[np.floating]) -> NDArray[np.float64]:

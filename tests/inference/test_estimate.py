@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from petdiff.inference.estimate import announce_time
+from petdiff.inference.estimate import log_estimated_time
 
 
 class SlowMethod:
@@ -37,7 +37,7 @@ def estimated(
     monkeypatch.setattr("petdiff.inference.estimate.time.perf_counter", lambda: method.now)
     fields = torch.zeros(2, 64, 16, 40)
     bound: Any = SimpleNamespace(fields_of=lambda planes: fields[..., planes])
-    return announce_time(method, bound, voxels=1_000_000, calls=calls), method
+    return log_estimated_time(method, bound, voxels=1_000_000, calls=calls), method
 
 
 def test_time_of_all_calls_is_estimated_from_a_small_piece(

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import ndtr
 from scipy.stats import gamma
 
-from petdiff.uncertainty.audit.noise import BELOW, deviations, noise_level
+from petdiff.uncertainty.audit.noise import NEGATIVE_NOISE_RATIO, deviations, noise_level
 from petdiff.uncertainty.audit.places import Places
 from petdiff.uncertainty.audit.scales import SMALLEST_MM, at_scales
 
@@ -58,7 +58,7 @@ def test_upward_noise_of_counts_becomes_normal(share: float, sigmas: float) -> N
 def test_downward_noise_stays_linear() -> None:
     one = np.float32([0.2])
     z = deviations(np.float32([-0.6]), one, one, np.float32([1]))
-    assert z[0] == pytest.approx(-3 / BELOW)
+    assert z[0] == pytest.approx(-3 / NEGATIVE_NOISE_RATIO)
 
 
 def test_a_gaussian_focus_has_the_mean_and_contrast_of_the_closed_form() -> None:

@@ -45,7 +45,7 @@ class WindowDenoiser:
         self.fields = fields
         self.shape = fields.shape[1:]
         self.window = [
-            n if wanted is None else min(n, self._usable(tile or wanted, overlap))
+            n if wanted is None else min(n, self._rounded(tile or wanted, overlap))
             for n, wanted, overlap in zip(self.shape, method.window, method.overlap, strict=True)
         ]
         self.callback, self.calls, self.done = callback, calls, 0
@@ -75,7 +75,7 @@ class WindowDenoiser:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                smaller = self._usable(self.window[2] // 2, self.method.overlap[2])
+                smaller = self._rounded(self.window[2] // 2, self.method.overlap[2])
                 if smaller >= self.window[2]:
                     raise PetdiffError(
                         f"out of memory on {x_t.device} with windows of {self.window}: use another "
@@ -113,7 +113,7 @@ class WindowDenoiser:
         assert output is not None
         return output
 
-    def _usable(self, wanted: int, overlap: int) -> int:
+    def _rounded(self, wanted: int, overlap: int) -> int:
         """Return the largest valid window up to `wanted`, but at least twice the overlap."""
         multiple = self.method.multiple
         return max(wanted // multiple, -(-2 * overlap // multiple), 1) * multiple

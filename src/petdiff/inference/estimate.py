@@ -13,12 +13,12 @@ from petdiff.units import duration
 _log = logging.getLogger(__name__)
 
 _SIDE = 32  # side of the piece that is timed, in voxels
-_WORTH_TRYING = 40  # least work, over that of the piece, which is computed twice
+_MIN_WORK = 40  # least work, over that of the piece, which is computed twice
 _SLOW_SECONDS = 120.0  # longer estimates are logged
 _WARM_SECONDS = 2.0  # if the first timing is longer, there is no second one
 
 
-def announce_time(method: Method, condition: Condition, voxels: int, calls: int) -> float:
+def log_estimated_time(method: Method, condition: Condition, voxels: int, calls: int) -> float:
     """Time the network on a small piece of the scan; log the total time if it is long.
 
     method   with its network on the device and in the dtype of `condition`
@@ -30,7 +30,7 @@ def announce_time(method: Method, condition: Condition, voxels: int, calls: int)
     side = max(_SIDE // method.multiple, 1) * method.multiple
     fields = condition.fields_of(slice(0, side))[None, :, :side, :side]
     timed = fields[0, 0].numel()
-    if voxels * calls < _WORTH_TRYING * timed:
+    if voxels * calls < _MIN_WORK * timed:
         return 0.0
     seconds = _timed(method, fields)
     if seconds < _WARM_SECONDS:

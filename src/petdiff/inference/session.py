@@ -22,7 +22,7 @@ from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
 from petdiff.inference.blended_windows import WindowDenoiser
 from petdiff.inference.body import Body
-from petdiff.inference.estimate import announce_time
+from petdiff.inference.estimate import log_estimated_time
 from petdiff.inference.options import DenoiseOptions, Millimetres
 from petdiff.inference.record import DenoisingRecord, ModelUsed, VolumeCut
 from petdiff.inference.samples import RunningMoments
@@ -163,7 +163,7 @@ class Session:
         # Samplers of methods with exact slabs start at pure noise; all samples share this call.
         calls = 1 + samples * (self.steps - 1) if method.exact_slabs else samples * self.steps
         if callback is not None and calls > 1:
-            announce_time(method, condition, int(body.voxels().sum()), calls)
+            log_estimated_time(method, condition, int(body.voxels().sum()), calls)
         denoiser = self._denoiser(condition, body, calls, callback)
         # A separate stream, so that `on_sample` changes no sample and its noise is independent.
         regional = torch.Generator().manual_seed(generator.initial_seed() ^ _REGIONAL)

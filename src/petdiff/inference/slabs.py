@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 # include the waiting planes below. Measured: 41 to 68, over slabs of 8 to 96 planes and two dtypes.
 BYTES_PER_VOXEL = 70
 # Planes that wait within the default network for later planes. They count as half.
-_WAITING = 64
+_DELAYED_PLANES = 64
 # On a CPU thicker slabs are no faster, because they do not fit its caches.
 _VOXELS_ON_A_CPU = 1 << 20
 
@@ -51,8 +51,8 @@ class SlabDenoiser:
         self.condition, self.inside, self.dtype = condition, stacked(inside), dtype
         self.callback, self.calls, self.done = callback, calls, 0
         self._mean: Tensor | None = None
-        wanted = self._affordable() if planes is None else planes
-        self.planes = min(self._usable(wanted), inside.shape[-1])
+        wanted = self._planes_within_budget() if planes is None else planes
+        self.planes = min(self._rounded(wanted), inside.shape[-1])
 
     @torch.inference_mode()
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class SlabDenoiser:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                thinner = self._usable(self.planes // 2)
+                thinner = self._rounded(self.planes // 2)
                 if thinner >= self.planes:
                     raise PetdiffError(
                         f"out of memory on {x.device} with the thinnest slab; use another `device`"
@@ -108,7 +108,7 @@ class SlabDenoiser:
                 done = slabs if ready == length else ready // self.planes
                 self.callback(self.done * slabs + done, self.calls * slabs)
 
-    def _affordable(self) -> int:
+    def _planes_within_budget(self) -> int:
         """Return the largest fast number of planes within the memory budget."""
         i, j, k = self.inside.shape
         device = self.inside.device
@@ -118,12 +118,12 @@ class SlabDenoiser:
             most //= 2
         return most
 
-    def _usable(self, planes: int) -> int:
+    def _rounded(self, planes: int) -> int:
         """Return `planes` rounded down to a multiple of `method.multiple`, but at least it."""
         multiple = self.method.multiple
         return max(planes // multiple, 1) * multiple
 
     def _predicted_bytes(self, planes: int) -> int:
         i, j, k = self.inside.shape
-        at_once = planes + min(_WAITING, k) // 2
+        at_once = planes + min(_DELAYED_PLANES, k) // 2
         return i * j * at_once * BYTES_PER_VOXEL * self.dtype.itemsize

@@ -83,7 +83,7 @@ def card_from_json(text: str) -> ModelCard:
     try:
         return ModelCard.model_validate(held)
     except (ValidationError, RecursionError) as error:
-        raise InputRefused(f"unreadable model card ({_first_of(error)})") from error
+        raise InputRefused(f"unreadable model card ({_first_error(error)})") from error
 
 
 def part_of_card(kind: type[Part], given: dict[str, JsonValue], where: str) -> Part:
@@ -95,24 +95,24 @@ def part_of_card(kind: type[Part], given: dict[str, JsonValue], where: str) -> P
     try:
         part = kind.model_validate(given)
     except (ValidationError, RecursionError) as error:
-        raise InputRefused(f"model card, {where}: {_first_of(error)}") from error
-    if missing := _unset(part):
+        raise InputRefused(f"model card, {where}: {_first_error(error)}") from error
+    if missing := _first_missing(part):
         raise InputRefused(f"model card, {where}: {missing}: missing")
     return part
 
 
-def _unset(part: BaseModel) -> str:
+def _first_missing(part: BaseModel) -> str:
     """Return the path of the first field that was not given, or ""."""
     for name in type(part).model_fields:
         if name not in part.model_fields_set:
             return name
         value = getattr(part, name)
-        if isinstance(value, BaseModel) and (inner := _unset(value)):
+        if isinstance(value, BaseModel) and (inner := _first_missing(value)):
             return f"{name}.{inner}"
     return ""
 
 
-def _first_of(error: ValidationError | RecursionError) -> str:
+def _first_error(error: ValidationError | RecursionError) -> str:
     """Return the first invalid entry and the reason, on one short line."""
     if isinstance(error, RecursionError):
         return "nested too deeply"

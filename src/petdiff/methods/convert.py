@@ -59,7 +59,7 @@ def _load(path: Path) -> object:
     _refuse_compressed(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is wrong is reported below
+            warnings.simplefilter("ignore")  # errors are reported below
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputRefused(

@@ -108,7 +108,7 @@ class LocalActivity(Condition):
         return ActivityPreserver(self.activity, self.scan, log_noise, self.constants)(parts)
 
     def _rounded_expected_noise(self, planes: slice) -> Tensor:
-        """Return EXPECTED_NOISE as the network sees it, as in training."""
+        """Return EXPECTED_NOISE rounded to the dtype of the fields, as in training."""
         return self.expected_noise(planes).to(self.local_noise.dtype)
 
     def decode(self, r: Tensor) -> Tensor:

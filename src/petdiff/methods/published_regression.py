@@ -21,7 +21,7 @@ from petdiff.networks.discriminator import PatchDiscriminator, least_squares
 from petdiff.networks.published import Architecture, PublishedUNet
 
 _DISCRIMINATOR_SHARE = 2  # of the generator's width: pix2pix has 64 channels, the generator has 128
-_L1_WEIGHT = 100.0  # beside the adversarial loss, as pix2pix
+_L1_WEIGHT = 100.0  # relative to the adversarial loss, as in pix2pix
 
 
 class ClippedWindows(Windows):

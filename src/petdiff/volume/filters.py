@@ -12,7 +12,7 @@ from petdiff.volume.planes import parts_of
 _TRUNCATED_AT = 4.0  # standard deviations
 # On a CPU, planes along k and voxels of a line along j or i that are smoothed at once. Both are
 # chosen so that the values fit its caches, with few products with zeros beyond the Gaussian.
-_PLANES, _STRETCH = 16, 32
+_PLANES, _LINE_VOXELS = 16, 32
 
 
 def gaussian_smooth(volume: Tensor, sigma: float) -> Tensor:
@@ -68,7 +68,7 @@ class PlaneGaussian:
         )
         on_cpu = like.device.type == "cpu"
         self.most = min(_PLANES, self.length) if on_cpu else self.length
-        self._stretch = _STRETCH if on_cpu else max(i, j)
+        self._line_voxels = _LINE_VOXELS if on_cpu else max(i, j)
         self._two, self._three = (like.new_empty(self.most, j, i) for _ in range(2))
 
     def reads(self, planes: slice) -> slice:
@@ -86,11 +86,11 @@ class PlaneGaussian:
         with torch.autocast(read.device.type, enabled=False):
             one = self._along_k[planes, self.reads(planes)] @ volume.flatten(1)
             one = one.view(-1, j, i)
-            for lines in parts_of(slice(0, j), self._stretch):
+            for lines in parts_of(slice(0, j), self._line_voxels):
                 read_from = _within(lines, self.reach, j)
                 two[:, lines] = self._along_j[lines, read_from] @ one[:, read_from]
             rows, smooth = two.view(-1, i), three.view(-1, i)
-            for lines in parts_of(slice(0, i), self._stretch):
+            for lines in parts_of(slice(0, i), self._line_voxels):
                 read_from = _within(lines, self.reach, i)
                 torch.mm(
                     rows[:, read_from], self._along_i[lines, read_from].T, out=smooth[:, lines]

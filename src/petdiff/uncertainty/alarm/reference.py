@@ -16,7 +16,7 @@ from petdiff.uncertainty.alarm.record import AlarmRecord, Unlikeness
 from petdiff.uncertainty.alarm.scale import mean_suv
 
 SUFFIX = ".reference.json"
-LISTED = 3
+MAX_UNLIKE = 3
 # Lower bounds of deviations, for features that vary less in simulated scans than in real ones.
 _MIN_DEVIATION = {"field": 0.2, "section": 0.4, "length": 1.0, "air": 1.0, "axial": 0.2}
 _RIDGE = 0.05  # lower bound of the variance of a combination of correlated features
@@ -71,7 +71,7 @@ class Reference(BaseModel):
         correlation = np.array(self.correlation)[np.ix_(known, known)]
         shrunk = (1 - _RIDGE) * correlation + _RIDGE * np.eye(len(known))
         score = float(np.sqrt(z @ np.linalg.solve(shrunk, z) / max(len(known), 1)))
-        order = np.argsort(-np.abs(z))[:LISTED]
+        order = np.argsort(-np.abs(z))[:MAX_UNLIKE]
         mean = mean_suv(found)
         return AlarmRecord(
             score=round(score, 3),

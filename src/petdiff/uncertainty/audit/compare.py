@@ -32,10 +32,10 @@ from petdiff.volume.regions import Spacing, body_mask, bounding_box, grown
 Volume = NDArray[np.float32]
 
 ALPHA = 0.01
-MOST_LISTED = 50
-FACES_MM = 12.0  # nearer to a face of the scan, nothing is audited
-AROUND_MM = 45.0  # margin around the body; 0.1 % of the widest Gaussian is beyond, on each side
-_SAME_SCALE = 3.0  # larger ratios of the two activities mean different units
+MAX_LISTED = 50
+FACE_MARGIN_MM = 12.0  # nearer to a face of the scan, nothing is audited
+BODY_MARGIN_MM = 45.0  # around the body; 0.1 % of the widest Gaussian is beyond, on each side
+_MAX_ACTIVITY_RATIO = 3.0  # larger ratios of the two activities mean different units
 _SAME_MM = 0.1
 
 
@@ -69,8 +69,8 @@ def audit(measured: PETImage, denoised: PETImage, *, alpha: float = ALPHA) -> Au
     y, x = (grid.means(scan.values) for scan in (measured, denoised))
     body = without_faces(body_mask(y, grid.spacing_mm), grid.spacing_mm)
     if not (y > 0).any() or not body.any():
-        return _nothing(measured, alpha)
-    box = grown(bounding_box(body), body.shape, grid.spacing_mm, AROUND_MM)
+        return _audit_without_body(measured, alpha)
+    box = grown(bounding_box(body), body.shape, grid.spacing_mm, BODY_MARGIN_MM)
     grid, y, x, body = grid.within(box), y[box], x[box], body[box]
     pairs = list(zip(*(at_scales(scan, grid.spacing_mm) for scan in (y, x)), strict=True))
     if not pairs:
@@ -108,7 +108,7 @@ def without_faces(body: NDArray[np.bool_], spacing_mm: Spacing) -> NDArray[np.bo
     """
     inside = body.copy()
     for axis, size in enumerate(spacing_mm):
-        planes = int(np.ceil(FACES_MM / size))
+        planes = int(np.ceil(FACE_MARGIN_MM / size))
         if 4 * planes < body.shape[axis]:
             turned = np.moveaxis(inside, axis, 0)
             turned[:planes] = turned[-planes:] = False
@@ -129,7 +129,7 @@ def _require_comparable(measured: PETImage, denoised: PETImage) -> None:
     if not (np.isfinite(measured.values).all() and np.isfinite(denoised.values).all()):
         raise InputRefused("a scan holds values that are no numbers: replace them, by 0 outside")
     before, after = (float(scan.values.sum(dtype=np.float64)) for scan in (measured, denoised))
-    if before > 0 and not 1 / _SAME_SCALE < after / before < _SAME_SCALE:
+    if before > 0 and not 1 / _MAX_ACTIVITY_RATIO < after / before < _MAX_ACTIVITY_RATIO:
         raise InputRefused(
             f"the denoised scan has {after / before:.3g} times the activity of the measured one: "
             "they seem to be in different units (`units`, `suv_factor`), or of different patients"
@@ -188,11 +188,11 @@ def _record(
         unit=unit,
         scales=tuple(scales),
         found=counts,
-        findings=tuple(found[:MOST_LISTED]),
+        findings=tuple(found[:MAX_LISTED]),
     )
 
 
-def _nothing(measured: PETImage, alpha: float) -> Audit:
+def _audit_without_body(measured: PETImage, alpha: float) -> Audit:
     """Return the audit of a scan without a body."""
     record = AuditRecord(
         verdict=verdict({}, empty=True), alpha=alpha, z_needed=0, unit=measured.unit_name,

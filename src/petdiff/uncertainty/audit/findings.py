@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 
 SUPPORT = 0.5  # of a focus's contrast, which the other scan needs to show the focus as well
 TOLERANCE = 0.05  # share of the activity that may change without a finding; lab book, "The audit"
-_APART_MM = 8.0  # a finding so close to the ball of a stronger one is left out
+_JOINED_MM = 8.0  # a finding so close to the ball of a stronger one is left out
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ def peaks(scales: Sequence[Compared], needed: float, spacing_mm: Spacing) -> lis
     for n, place in enumerate(places):
         if alive[n]:
             scale = int(which[tuple(place)])
-            reach_mm = scales[scale].measured.radius_mm + _APART_MM
+            reach_mm = scales[scale].measured.radius_mm + _JOINED_MM
             alive[tree.query_ball_point(where_mm[n], reach_mm)] = False
             found.append(Peak(place, scale, float(scales[scale].z[tuple(place)])))
     return found

@@ -18,14 +18,14 @@ Volume = NDArray[np.float32]
 Body = NDArray[np.bool_]
 
 WINDOW_MM = 80.0  # side of the cube in which the level is measured
-HOLE_MM = 24.0  # side of the cube in its middle that is excluded, so that a focus is not noise
+EXCLUDED_MM = 24.0  # side of the cube in its middle that is excluded, so that a focus is not noise
 NOISE_POWER = 0.6  # noise grows with activity to this power (lab book 9: 1 − 0.4)
-CLIPPED_AT = 8.0  # standard deviations: larger contrasts are anatomy
-FAINTEST_SHARE = 0.05  # of typical uptake: lower activities are set to it
-CALM_SHARE = 0.1  # share of the blocks with the least contrast, where there is little anatomy
+CLIP_SD = 8.0  # standard deviations: larger contrasts are anatomy
+MIN_ACTIVITY_SHARE = 0.05  # of typical uptake: lower activities are set to it
+LOW_CONTRAST_SHARE = 0.1  # of the blocks: those with the least contrast have little anatomy
 BLOCK_MM = 40.0
-BELOW = 0.75  # negative over positive deviations of noise; lab book, "The audit"
-NOISELESS = 1e-6  # of the highest activity: lower bound of the noise, for scans without noise
+NEGATIVE_NOISE_RATIO = 0.75  # negative over positive deviations of noise; lab book, "The audit"
+MIN_NOISE_SHARE = 1e-6  # of the highest activity: lower bound of the noise, for scans without noise
 _MAD_PER_SIGMA = 0.6745
 
 
@@ -37,13 +37,13 @@ def noise_level(contrast: Volume, activity: Volume, body: Body, spacing_mm: Spac
 
     It is the root mean square in a window without its middle. Outliers are clipped.
     """
-    faintest = FAINTEST_SHARE * float(np.median(activity[body]))
-    expected = np.maximum(activity, max(faintest, 1e-30)) ** np.float32(NOISE_POWER)
+    min_activity = MIN_ACTIVITY_SHARE * float(np.median(activity[body]))
+    expected = np.maximum(activity, max(min_activity, 1e-30)) ** np.float32(NOISE_POWER)
     relative = contrast / expected
-    most = CLIPPED_AT * robust_deviation(relative[body])
+    most = CLIP_SD * robust_deviation(relative[body])
     squares = np.where(body, np.minimum(relative**2, most**2), 0).astype(np.float32)
     inside = body.astype(np.float32)
-    wide, near = _window(spacing_mm, WINDOW_MM), _window(spacing_mm, HOLE_MM)
+    wide, near = _window(spacing_mm, WINDOW_MM), _window(spacing_mm, EXCLUDED_MM)
     total = _sums(squares, wide) - _sums(squares, near)
     count = _sums(inside, wide) - _sums(inside, near)
     # Where the window has hardly any body, the noise of the whole scan is used.
@@ -51,7 +51,7 @@ def noise_level(contrast: Volume, activity: Volume, body: Body, spacing_mm: Spac
     few = 0.05 * (np.prod(wide) - np.prod(near))
     variance = (np.maximum(total, 0) + few * whole) / (np.maximum(count, 0) + few)
     level = np.asarray(expected * np.sqrt(variance), dtype=np.float32)
-    return np.maximum(level, np.float32(NOISELESS) * float(np.abs(activity[body]).max()))
+    return np.maximum(level, np.float32(MIN_NOISE_SHARE) * float(np.abs(activity[body]).max()))
 
 
 def deviations(residual: Volume, noise: Volume, allowed: Volume, expected: Volume) -> Volume:
@@ -66,12 +66,12 @@ def deviations(residual: Volume, noise: Volume, allowed: Volume, expected: Volum
     and not below zero. The activity is modelled by a gamma variable with mean `expected` and
     standard deviation `noise`. For positive residuals, the cube root of Wilson and Hilferty (1931)
     transforms it to a normal variable. Negative residuals have a smaller standard deviation, by the
-    factor BELOW.
+    factor NEGATIVE_NOISE_RATIO.
     """
     z = residual / allowed
     share = noise / np.maximum(expected, noise)
     upwards = 3 / share * (np.cbrt(np.maximum(1 + share * z, 0)) - 1 + share**2 / 9)
-    return np.where(z > 0, upwards, z / np.float32(BELOW)).astype(np.float32)
+    return np.where(z > 0, upwards, z / np.float32(NEGATIVE_NOISE_RATIO)).astype(np.float32)
 
 
 def reach(
@@ -86,15 +86,17 @@ def reach(
     white noise, and at most that in the tenth of the measured scan with the least contrast.
     """
     found: list[float] = []
-    first = calm_first = 0.0
+    first = low_contrast_first = 0.0
     for n, (measured, residual) in enumerate(contrasts):
         left = robust_deviation((residual / level)[body])
-        calm = _calm(measured, level, body, spacing_mm)
+        low_contrast = _low_contrast(measured, level, body, spacing_mm)
         if n == 0:
-            first, calm_first = max(left, 1e-30), max(calm, 1e-30)
+            first, low_contrast_first = max(left, 1e-30), max(low_contrast, 1e-30)
             found.append(1.0)
         else:
-            found.append(float(max(min(left / first, calm / calm_first), _white(n))))
+            found.append(
+                float(max(min(left / first, low_contrast / low_contrast_first), _white(n)))
+            )
     return found
 
 
@@ -108,13 +110,13 @@ def _white(n: int) -> float:
     return float(2 ** (-0.75 * n))
 
 
-def _calm(contrast: Volume, level: Volume, body: Body, spacing_mm: Spacing) -> float:
+def _low_contrast(contrast: Volume, level: Volume, body: Body, spacing_mm: Spacing) -> float:
     """Return the 10th percentile of the contrast in the body's blocks, in units of the level."""
     edges = block_edges(contrast.shape, spacing_mm, BLOCK_MM)
     squares = block_sums(np.where(body, (contrast / level) ** 2, 0), edges)
     counts = block_sums(body.astype(np.float32), edges)
     filled = counts >= 0.5 * counts.max()
-    return float(np.sqrt(np.quantile(squares[filled] / counts[filled], CALM_SHARE)))
+    return float(np.sqrt(np.quantile(squares[filled] / counts[filled], LOW_CONTRAST_SHARE)))
 
 
 def _window(spacing_mm: Spacing, side_mm: float) -> list[int]:

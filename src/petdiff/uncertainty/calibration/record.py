@@ -163,7 +163,7 @@ class Calibration(_Record):
         if region and (reason := self._size_refused(region, features["volume_ml"])):
             return Refused(reason)
         scale = float(calibrated.scale(figure_features(figure, features, denoised)))
-        lower, upper = _around(calibrated, group, level, denoised, measured, scale)
+        lower, upper = _bounds_about_centre(calibrated, group, level, denoised, measured, scale)
         return Interval(float(lower), float(upper), level, group.patients)
 
     def voxel_intervals(
@@ -181,7 +181,7 @@ class Calibration(_Record):
             return found
         calibrated, group = found
         scale = calibrated.scale(vars(ScanFeatures.of(measured, denoised)))
-        lower, upper = _around(calibrated, group, level, denoised, measured, scale)
+        lower, upper = _bounds_about_centre(calibrated, group, level, denoised, measured, scale)
         return lower.astype(np.float32), upper.astype(np.float32)
 
     def voxels_refused(self, spacing_mm: tuple[float, float, float], level: float) -> str:
@@ -252,7 +252,7 @@ class Calibration(_Record):
         return calibrated, group
 
 
-def _around(
+def _bounds_about_centre(
     calibrated: FigureCalibration,
     group: BoundsOfGroup,
     level: float,
