@@ -3,7 +3,7 @@
 The network denoises r, the ratio to local activity (`local_activity.py`), with Gaussian noise of
 standard deviation σ in r. Preconditioning is that of Karras et al. 2022 (EDM, arXiv 2206.00364),
 table 1, with two changes. First, the input of the network is the Wiener estimate of r from the
-noisy guess. It is 0 at σ = ∞, where the network is a plain regression. Second, a gate mixes the
+noisy state x. It is 0 at σ = ∞, where the network is a plain regression. Second, a gate mixes the
 measured scan into the estimate where its noise is low. With EDM's preconditioning the network
 predicts the velocity (Salimans & Ho 2022, arXiv 2202.00512) up to its sign. It also predicts the
 trust: how far the scan's own activity is preserved at fine scales (`activity_preservation.py`).
@@ -53,7 +53,7 @@ from petdiff.networks.turned import turned
 from petdiff.networks.unet import UNet, UNetArchitecture
 from petdiff.volume.planes import parts_of
 
-IN_CHANNELS = len(ScanChannel) + 1  # and the noisy guess
+IN_CHANNELS = len(ScanChannel) + 1  # and the noisy state
 OUT_CHANNELS = len(OutputChannel) + 1  # r is computed from gate and change
 
 # Sizes of the networks by preset. "default" has 3,429,568 parameters in three dimensions.
