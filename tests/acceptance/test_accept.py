@@ -1,4 +1,4 @@
-"""The acceptance test as a whole: scans in, verdicts out, nothing done twice, nobody named."""
+"""The whole acceptance test: it can resume, and no patient is named."""
 
 from __future__ import annotations
 

@@ -91,7 +91,9 @@ def test_scans_of_two_scanners_are_refused_and_unknown_ones_are_not() -> None:
 
 
 @pytest.mark.parametrize(("radius_mm", "expected"), [(57.2, True), (75.0, False)])
-def test_phantom_is_known_by_the_circle_of_its_spheres(radius_mm: float, expected: bool) -> None:
+def test_phantom_is_recognised_by_the_circle_of_its_spheres(
+    radius_mm: float, expected: bool
+) -> None:
     mm = (4.0, 4.0, 4.0)
     i, j, k = (np.indices((64, 64, 24)) * 4.0) - np.array([126, 126, 46]).reshape(3, 1, 1, 1)
     volume = np.where(np.hypot(i, j) < 110, 1.0, 0.0)

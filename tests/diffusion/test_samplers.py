@@ -206,7 +206,7 @@ def test_starting_at_infinity_is_the_limit_of_starting_ever_higher(sampler: Samp
 
 
 @pytest.mark.parametrize("sampler", ALL)
-def test_dtype_and_shape_are_kept(sampler: Sampler) -> None:
+def test_dtype_and_shape_are_preserved(sampler: Sampler) -> None:
     noise = torch.zeros(1, 1, 2, 3, 4)
     x = sampler(Gaussian(), noise, straight_path(3), generator=torch.Generator())
     assert x.shape == noise.shape
@@ -214,7 +214,7 @@ def test_dtype_and_shape_are_kept(sampler: Sampler) -> None:
 
 
 @pytest.mark.parametrize("sampler", ALL)
-def test_callback_sees_every_step(sampler: Sampler) -> None:
+def test_callback_is_called_at_every_step(sampler: Sampler) -> None:
     steps_called: list[dict[str, Any]] = []
     sigmas = karras_sigmas(4, 0.1, 5.0)
     noise = unit_normal(3)
@@ -232,7 +232,7 @@ def test_callback_sees_every_step(sampler: Sampler) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"eta": 0.5}])
-def test_fresh_noise_comes_from_the_generator_alone(options: dict[str, float]) -> None:
+def test_fresh_noise_is_drawn_from_the_generator_only(options: dict[str, float]) -> None:
     sampler = sample_ddim if options else sample_ancestral
     noise, sigmas = unit_normal(20), karras_sigmas(4, 0.1, 5.0)
 

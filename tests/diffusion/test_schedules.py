@@ -40,12 +40,12 @@ def test_cosine_is_half_way_down_a_little_before_half_time() -> None:
     assert float(cosine_alphas_bar()[495]) == pytest.approx(expected, rel=1e-12)
 
 
-def test_sigma_turns_back_into_alpha_bar() -> None:
+def test_sigma_is_converted_back_to_alpha_bar() -> None:
     alphas_bar = linear_alphas_bar()
     torch.testing.assert_close(1 / (1 + sigmas_of(alphas_bar) ** 2), alphas_bar)
 
 
-def test_ddpm_sigmas_fall_to_zero_through_the_timesteps_asked_for() -> None:
+def test_ddpm_sigmas_fall_to_zero_through_the_given_timesteps() -> None:
     alphas_bar = linear_alphas_bar()
     sigmas = ddpm_sigmas(alphas_bar, torch.tensor([0, 400, 999]))
     every = sigmas_of(alphas_bar)

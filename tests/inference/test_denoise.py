@@ -24,7 +24,7 @@ from petdiff.networks.unet import UNet, UNetArchitecture
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    """A tiny flow3d whose layers all speak."""
+    """A tiny flow3d with random weights in all layers."""
     architecture = UNetArchitecture(
         in_channels=6, out_channels=4, widths=(8, 8, 8), blocks=(1, 1, 1)
     )
@@ -53,7 +53,7 @@ def scan(shape: tuple[int, int, int], voxel_mm: tuple[float, float, float] = (2,
 
 @pytest.mark.parametrize("steps", [1, 3])
 @pytest.mark.parametrize("tile", [16, 32])
-def test_slabs_leave_no_trace(model: Model, tile: int, steps: int) -> None:
+def test_the_result_does_not_depend_on_the_slabs(model: Model, tile: int, steps: int) -> None:
     image = scan((30, 27, 60))
     options: dict[str, Any] = {"steps": steps, "precision": "float32"}
     whole = denoise(image, model, **options).image.suv
@@ -90,7 +90,7 @@ def test_a_scan_times_a_factor_gives_the_estimate_times_it(model: Model, factor:
         ((30, 30, 30), (0.5, 0.5, 0.5)),
     ],
 )
-def test_any_size_and_voxel_comes_back_on_its_own_grid(
+def test_any_size_and_voxel_size_is_returned_on_its_own_grid(
     model: Model, shape: tuple[int, int, int], voxel_mm: tuple[float, float, float]
 ) -> None:
     image = scan(shape, voxel_mm)
@@ -196,12 +196,12 @@ def test_several_samples_of_one_step_are_refused(model: Model) -> None:
 
 
 @pytest.mark.parametrize("dose", [1.0, 0.0, -4.0, float("nan"), float("inf")])
-def test_what_is_no_dose_is_refused(model: Model, dose: float) -> None:
+def test_an_invalid_dose_is_refused(model: Model, dose: float) -> None:
     with pytest.raises(UsageError, match="no dose reduction factor"):
         denoise(scan((16, 16, 16)), model, drf=dose)
 
 
-def test_a_method_that_makes_no_use_of_a_dose_says_so() -> None:
+def test_a_method_that_does_not_use_a_dose_refuses_it() -> None:
     accepting = {name for name, kind in METHODS.items() if kind.create("tiny").accepts_dose}
     assert accepting == set(METHODS) - {"logunet"}
     regressor = METHODS["logunet"].create("tiny")
@@ -221,7 +221,7 @@ def test_the_nearer_the_dose_is_to_the_full_one_the_nearer_the_result_is_to_the_
     assert [result.record.drf for result in results] == [1.001, 2, 100]
 
 
-def test_out_of_memory_halves_the_slab_and_says_so(
+def test_out_of_memory_halves_the_slab_and_is_logged(
     model: Model, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     image = scan((32, 32, 64))
@@ -266,7 +266,7 @@ def test_a_cpu_out_of_memory_halves_the_slab_too(
     assert "slab halved to" in caplog.text
 
 
-def test_a_bug_in_the_network_is_not_taken_for_a_lack_of_memory(
+def test_a_bug_in_the_network_is_distinguished_from_lack_of_memory(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*args: Any, last: bool) -> torch.Tensor:
@@ -315,7 +315,7 @@ def test_progress_reaches_its_end(model: Model) -> None:
     assert [n for n, _ in ticks] == list(range(1, len(ticks) + 1))
 
 
-def test_record_says_what_was_done(model: Model) -> None:
+def test_record_has_model_device_and_settings(model: Model) -> None:
     record = denoise(scan((16, 16, 16)), model, steps=2, generator=seeded(4)).record
     assert (record.steps, record.samples, record.seed) == (2, 1, 4)
     assert record.device.startswith("cpu")

@@ -1,4 +1,4 @@
-"""A slow model is announced with its time before it starts."""
+"""The estimated time of a slow model is logged before it starts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from petdiff.inference.estimate import log_estimated_time
 
 
 class SlowMethod:
-    """Takes a fixed time per voxel on a clock that only it moves, and ten times that at first."""
+    """Takes a fixed time per voxel on a simulated clock, and ten times that at the first call."""
 
     multiple = 8
 
@@ -53,7 +53,7 @@ def test_time_of_all_calls_is_estimated_from_a_small_piece(
     assert "called 50 times for 1.0 million voxels: about 8 min" in caplog.text
 
 
-def test_very_slow_network_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_very_slow_network_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     _, method = estimated(1e-3, monkeypatch)
     assert len(method.shapes) == 1
 

@@ -1,4 +1,4 @@
-"""Denoising frame by frame: each frame as a scan of its own, empty ones unchanged."""
+"""Frames are denoised as separate scans; empty frames do not change."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def scan_of(*frames: PETImage) -> PETFrames:
     return PETFrames(frames, tuple(FrameTiming(10.0 * n, 10.0) for n in range(len(frames))))
 
 
-def test_each_frame_is_denoised_as_a_scan_of_its_own(model: Model) -> None:
+def test_each_frame_is_denoised_as_a_separate_scan(model: Model) -> None:
     frames = frame(0.1, 1.0, 0), frame(5.0, 0.2, 1)
     found = denoise(scan_of(*frames), model)
     for one, result in zip(frames, found.image, strict=True):
@@ -66,7 +66,7 @@ def test_each_frame_is_denoised_as_a_scan_of_its_own(model: Model) -> None:
     ],
     ids=["zeros", "negative", "noise around zero"],
 )
-def test_a_frame_without_activity_comes_back_as_it_is(model: Model, empty: PETImage) -> None:
+def test_a_frame_without_activity_is_returned_unchanged(model: Model, empty: PETImage) -> None:
     found = denoise(scan_of(empty, frame(5.0, 0.2, 1)), model, samples=2)
     assert found.image[0] is empty
     assert [row.unchanged for row in found.record.frames] == [True, False]

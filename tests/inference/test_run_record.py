@@ -1,4 +1,4 @@
-"""run.json reads back as what was written, and another file is refused in one line."""
+"""run.json is read as it was written, and another file is refused in one line."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def written(folder: Path) -> RunRecord:
     return record
 
 
-def test_record_comes_back_from_its_file(tmp_path: Path) -> None:
+def test_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     record = written(tmp_path)
     assert read_run_record(tmp_path / "run.json") == record
     assert record.input.suv.factor == [0.5, 0.25]
 
 
-def test_names_that_are_not_utf_8_come_back(tmp_path: Path) -> None:
+def test_names_that_are_not_utf_8_are_read_as_they_were_written(tmp_path: Path) -> None:
     record = written(tmp_path)
     name = os.fsdecode(b"/data/caf\xe9.nii")
     options = record.options.model_copy(update={"scan": name})
@@ -62,7 +62,7 @@ def without(name: str) -> Callable[[Content], Content]:
         (lambda content: content | {"seconds": "long"}, "seconds"),
     ],
 )
-def test_what_is_no_record_is_refused_and_the_entry_named(
+def test_an_invalid_record_is_refused_and_the_entry_named(
     change: Callable[[Content], object], named: str, tmp_path: Path
 ) -> None:
     written(tmp_path)
@@ -74,7 +74,7 @@ def test_what_is_no_record_is_refused_and_the_entry_named(
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\x00"])
-def test_what_is_no_json_is_refused(text: str, tmp_path: Path) -> None:
+def test_invalid_json_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(text, encoding="utf-8")
     with pytest.raises(InputRefused):
         read_run_record(tmp_path / "run.json")

@@ -1,4 +1,4 @@
-"""Samples: running sums, network calls, and regional activity that varies as the data leave it."""
+"""Samples: running sums, network calls, and the variance of regional activity."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_samples_share_the_call_on_pure_noise(
     assert calls == 1 + samples * (steps - 1)
 
 
-def test_each_sample_is_handed_over_and_changes_nothing_else(model: Model) -> None:
+def test_on_sample_gets_each_sample_and_changes_nothing_else(model: Model) -> None:
     image, samples_by_index = noisy((20, 24, 22)), {}
     plain = denoise(image, model, samples=3, steps=2)
     with_samples = denoise(image, model, samples=3, steps=2, on_sample=samples_by_index.__setitem__)
@@ -114,7 +114,7 @@ def test_regional_means_of_samples_vary_as_the_noise_of_the_scan_makes_them() ->
     assert np.std(means) == pytest.approx(expected, rel=0.3)  # of 60: 9 % by chance
 
 
-def test_a_known_dose_leaves_only_the_lacking_counts_open() -> None:
+def test_with_a_known_dose_only_the_lacking_counts_are_uncertain() -> None:
     scan = torch.from_numpy(noisy().suv)
     white = torch.ones(scan.shape)
     unknown, half = (local_activity(scan, drf=drf).regional_error(white) for drf in (None, 2.0))

@@ -1,4 +1,4 @@
-"""Precision int8: chosen, recorded, and refused where a model has no ranges."""
+"""Precision int8 is set, recorded, and refused for a model without ranges."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def test_estimates_in_integers_are_near_those_in_float32(scan: PETImage) -> None
     )
 
 
-def test_the_environment_asks_for_integers(scan: PETImage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_variable_sets_int8(
+    scan: PETImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PETDIFF_PRECISION", "int8")
     assert petdiff.denoise(scan, "flow3d").record.precision == "int8"
     assert describe_installation()["precision"] == "int8"

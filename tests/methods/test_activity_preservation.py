@@ -25,7 +25,7 @@ def test_parts_of_any_thickness_give_the_result_of_the_whole(cut: list[int]) -> 
     torch.testing.assert_close(preserved, whole, atol=1e-6, rtol=1e-6)
 
 
-def test_what_is_held_does_not_grow_with_the_volume() -> None:
+def test_what_is_stored_does_not_grow_with_the_volume() -> None:
     y = torch.ones(4, 4, 400)
     condition, given, behind = local_activity(y), 0, []
 

@@ -37,7 +37,7 @@ def every_value(part: BaseModel, path: tuple[str, ...] = ()) -> list[tuple[str, 
 
 
 @pytest.mark.parametrize("path", every_value(LocalConstants()))
-def test_no_default_of_the_code_stands_in_for_what_a_card_lacks(path: tuple[str, ...]) -> None:
+def test_no_default_of_the_code_replaces_a_missing_entry(path: tuple[str, ...]) -> None:
     card = Flow3D.create("tiny").card({}).model_dump()
     holder = card["constants"]
     for name in path[:-1]:
@@ -65,7 +65,7 @@ def test_constants_of_the_card_affect_the_output_not_those_of_the_code() -> None
     assert (outputs[0] - outputs[1]).abs().max() > 0.01
 
 
-def test_cards_of_version_1_mean_what_the_code_held_then() -> None:
+def test_cards_of_version_1_get_the_constants_of_that_version() -> None:
     card = card_from_json(json.dumps(VERSION_1))
     assert card.constants == LocalConstants().model_dump(mode="json")
 
@@ -90,12 +90,12 @@ def test_shipped_cards_are_of_this_version(name: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "3", '{"method": 3}', '{"version": 3}', "{" * 9999])
-def test_what_is_no_card_is_refused(text: str) -> None:
+def test_an_invalid_card_is_refused(text: str) -> None:
     with pytest.raises(InputRefused, match="unreadable model card"):
         card_from_json(text)
 
 
-def test_a_card_comes_back_from_its_file(tmp_path: Path) -> None:
+def test_a_card_is_read_as_it_was_written(tmp_path: Path) -> None:
     made = Flow3D.create("tiny")
     card = made.card({"steps": 3, "psnr_db": {"4": 40.5}}, limits="none known", licence="MIT")
     save_model(tmp_path / "it.safetensors", made.network, card, torch.float16)

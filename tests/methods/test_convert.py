@@ -62,7 +62,7 @@ def test_converted_model_loads_with_the_same_weights(
         (lambda w: prefixed(w, "a.") | prefixed(w, "ema."), "ema"),
     ],
 )
-def test_weights_are_found_where_people_put_them(
+def test_weights_are_found_at_the_usual_places(
     nest: Callable[[dict[str, Tensor]], Any],
     found: str,
     weights: dict[str, Tensor],
@@ -82,7 +82,7 @@ def test_half_precision_weights_are_widened(weights: dict[str, Tensor], tmp_path
 
 
 class RunsOnLoading:
-    """A pickle that, read carelessly, makes a file."""
+    """A pickle that creates a file when its code is run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -107,7 +107,7 @@ def with_(**changes: Any) -> Callable[[dict[str, Tensor]], dict[str, Any]]:
         (lambda w: {k: v for k, v in w.items() if k != "out.2.bias"}, "out.2.bias is missing"),
     ],
 )
-def test_what_is_not_the_published_layout_is_refused_by_name(
+def test_another_layout_is_refused_and_the_tensor_is_named(
     spoil: Callable[[dict[str, Tensor]], Any],
     says: str,
     weights: dict[str, Tensor],
@@ -142,7 +142,7 @@ def test_truncated_checkpoint_is_refused(weights: dict[str, Tensor], tmp_path: P
             convert(path, tmp_path / "model.safetensors")
 
 
-def test_missing_checkpoint_is_a_wrong_call(tmp_path: Path) -> None:
+def test_missing_checkpoint_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         convert(tmp_path / "none.pt", tmp_path / "model.safetensors")
 

@@ -1,4 +1,4 @@
-"""The DDPM in 2-D: each slice for itself, and the volume cut through none of them."""
+"""The DDPM in 2-D: slices are denoised separately and never cut."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from petdiff.methods.published_ddpm import Process, PublishedDDPM2D
 
 
 def method(slab: int) -> PublishedDDPM2D:
-    """With small windows, and seeded weights where fresh ones are 0."""
+    """Return the method with small windows and random weights."""
     torch.manual_seed(0)
     made = PublishedDDPM2D.create({"channels": 8, "multipliers": (1, 2), "residual_blocks": 1})
     for parameter in made.network.parameters():
@@ -38,8 +38,8 @@ def test_each_slice_is_denoised_as_if_it_were_alone() -> None:
             torch.testing.assert_close(together[..., one], alone)
 
 
-def test_the_network_sees_slices_as_the_3d_one_does_its_inner_axes() -> None:
-    """j, then i, as in ddpm3d, which sees k, j, i."""
+def test_slices_have_the_axis_order_of_the_inner_axes_in_3d() -> None:
+    """The order is j, i, as in ddpm3d, whose order is k, j, i."""
     it = method(slab=4)
     inputs: list[Tensor] = []
     it.network.register_forward_pre_hook(lambda network, args: inputs.append(args[0]))
@@ -50,7 +50,7 @@ def test_the_network_sees_slices_as_the_3d_one_does_its_inner_axes() -> None:
         torch.testing.assert_close(inputs[0][k, 1], fields[0, 0, :, :, k].T)
 
 
-def test_no_seam_between_slices_however_many_are_asked_at_once() -> None:
+def test_the_result_does_not_depend_on_the_number_of_slices_at_once() -> None:
     x, y = volume(12, 10, 7), volume(12, 10, 7, seed=1)
     sigma = sigmas_of(method(1).process.alphas_bar)[300]
     estimates = []
@@ -62,7 +62,7 @@ def test_no_seam_between_slices_however_many_are_asked_at_once() -> None:
     torch.testing.assert_close(estimates[1], estimates[2])
 
 
-def test_each_slice_is_trained_at_a_timestep_of_its_own() -> None:
+def test_each_slice_is_trained_at_its_own_timestep() -> None:
     it = method(slab=4)
     timesteps: list[Tensor] = []
     it.network.register_forward_pre_hook(lambda network, args: timesteps.append(args[1]))

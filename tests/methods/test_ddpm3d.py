@@ -1,4 +1,4 @@
-"""The published method: its domain, its axes, its air, its windows, and all of it together."""
+"""The published method: its domain, axes, air and windows, and the whole method."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def volume(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_the_domain_gives_every_value_back_however_hot() -> None:
+def test_decoding_restores_every_value_however_hot() -> None:
     y = torch.tensor([-0.5, 0.0, 3.0, 16.0, 60.0]).view(5, 1, 1)
     bound = stubbed().condition(y)
     assert bound.fields.flatten().tolist() == [-0.03125, 0.0, 0.1875, 1.0, 1.0]
     torch.testing.assert_close(bound.decode(bound.fields[0]), y)
 
 
-def test_the_network_sees_noisy_then_measured_with_the_axial_axis_first() -> None:
+def test_the_inputs_are_noisy_then_measured_with_the_axial_axis_first() -> None:
     method = stubbed()
     x_t, fields = volume(1, 1, 4, 6, 3), volume(1, 1, 4, 6, 3, seed=1)
     output = method.predict(x_t, torch.tensor([500.0]), fields)
@@ -62,7 +62,7 @@ def test_the_network_sees_noisy_then_measured_with_the_axial_axis_first() -> Non
     torch.testing.assert_close(output[:, :1], 0.1 * (x_t + fields))
 
 
-def test_narrow_scans_lie_in_air_as_noisy_as_they() -> None:
+def test_narrow_scans_are_surrounded_by_air_of_the_same_noise() -> None:
     method = stubbed(Process(field=(64, 60)))
     x_t, fields = 9 + volume(1, 1, 4, 62, 20), 9 + volume(1, 1, 4, 62, 20)
     output = method.predict(x_t, torch.tensor([100.0]), fields)
@@ -78,7 +78,7 @@ def test_narrow_scans_lie_in_air_as_noisy_as_they() -> None:
     assert (measured[:30] == 0).all()
 
 
-def test_windows_lie_where_the_published_code_puts_slabs() -> None:
+def test_windows_have_the_positions_of_slabs_in_the_published_code() -> None:
     assert window_starts(520, 96, 10) == [0, 86, 172, 258, 344, 424]
 
 
@@ -113,7 +113,7 @@ def test_weights_add_up_to_one_everywhere(length: int, overlap: int) -> None:
 
 
 @pytest.mark.parametrize("slab", [6, 8, 40])
-def test_windows_leave_no_trace_where_the_network_takes_no_statistics(slab: int) -> None:
+def test_windows_are_exact_for_a_network_without_statistics(slab: int) -> None:
     method = stubbed()
     y, x, sigma = volume(4, 4, 30), volume(4, 4, 30, seed=1), sigmas_of(SMALL_FIELD.alphas_bar)[400]
     fields = method.condition(y).fields
@@ -122,7 +122,7 @@ def test_windows_leave_no_trace_where_the_network_takes_no_statistics(slab: int)
     torch.testing.assert_close(slabs(x, sigma), whole)
 
 
-def test_windows_know_the_variance_and_report_progress() -> None:
+def test_windows_give_the_variance_and_report_progress() -> None:
     method, ticks = stubbed(), []
     fields = method.condition(volume(4, 4, 18)).fields
     slabs = WindowDenoiser(method, fields, None, lambda *tick: ticks.append(tick), calls=2)
@@ -171,7 +171,7 @@ def test_same_seed_same_bytes(steps: int) -> None:
     assert not torch.equal(run(1), run(2))
 
 
-def test_cards_of_before_windows_mean_what_they_meant() -> None:
+def test_cards_without_windows_have_the_constants_of_their_version() -> None:
     before = {
         "timesteps": 1000, "beta_first": 1e-4, "beta_last": 0.02, "x0_range": [-1, 1],
         "clip_suv": 16, "voxel_mm": 1.65, "axes": "LPS", "slab": 96, "overlap": 10,
@@ -193,7 +193,9 @@ def test_more_steps_than_the_model_has_are_refused() -> None:
 @pytest.mark.parametrize(
     ("part", "entry"), [("architecture", {"channels": "many"}), ("constants", {"slabs": 3})]
 )
-def test_card_that_makes_no_sense_is_refused_by_entry(part: str, entry: dict[str, object]) -> None:
+def test_invalid_card_is_refused_and_the_entry_is_named(
+    part: str, entry: dict[str, object]
+) -> None:
     made = PublishedDDPM(PublishedUNet(SMALL), Process()).card({}).model_dump()
     card = ModelCard.model_validate(made | {part: made[part] | entry})
     with pytest.raises(InputRefused, match=next(iter(entry))):

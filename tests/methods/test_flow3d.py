@@ -22,13 +22,13 @@ def test_preconditioning_is_edms() -> None:
     torch.testing.assert_close(t, sigma / (sigma + SIGMA_DATA))
 
 
-def test_at_infinite_sigma_the_guess_has_no_weight() -> None:
+def test_at_infinite_sigma_the_noisy_state_has_no_weight() -> None:
     c_skip, c_out, c_in, t = preconditioning(torch.tensor([torch.inf]), SIGMA_DATA)
     assert (c_skip.item(), c_in.item(), t.item()) == (0, 0, 1)
     assert c_out.item() == pytest.approx(SIGMA_DATA)
 
 
-def test_what_is_left_to_the_network_has_unit_variance() -> None:
+def test_the_target_of_the_network_has_unit_variance() -> None:
     generator = torch.Generator().manual_seed(0)
     r = SIGMA_DATA * torch.randn(200_000, generator=generator)
     for sigma in (0.05, 0.3, 2.0):
@@ -42,7 +42,7 @@ def scan(noise: float) -> torch.Tensor:
     return (1 + noise * torch.randn(16, 16, 16, generator=generator)).clamp(min=0)
 
 
-def test_a_scan_without_noise_is_handed_back_whatever_the_network_says() -> None:
+def test_a_scan_without_noise_is_unchanged_for_any_network_output() -> None:
     method = Flow3D.create("tiny")
     torch.nn.init.ones_(method.network.head.bias)
     changes = []
@@ -73,7 +73,7 @@ def test_a_scan_s_own_counts_are_unchanged_and_the_rest_is_what_the_network_expe
     assert (rest - fields[:, :1]).abs().max() > 0.1
 
 
-def test_thinned_counts_share_noise_with_the_full_dose_as_the_given_dose_says() -> None:
+def test_the_noise_that_a_thinned_scan_shares_with_the_full_dose_is_the_dose() -> None:
     """In simulated thinning, the slope of the full scan's error on the low one's is 1/dose."""
     rng = np.random.default_rng(0)
     full = rng.poisson(40.0, (400, 1000, 1, 1)).astype(np.float32)
@@ -105,7 +105,7 @@ def test_the_dose_is_known_in_half_of_the_training_patches() -> None:
     assert 70 < sum(lacking > 0 for lacking in lacking_counts) < 130
 
 
-def test_at_infinite_sigma_the_guess_is_not_looked_at() -> None:
+def test_at_infinite_sigma_the_noisy_state_has_no_effect() -> None:
     method = Flow3D.create("tiny")
     fields = local_activity(scan(0.3)).fields[None]
     sigma = torch.tensor([torch.inf])
@@ -181,7 +181,7 @@ def test_loss_learns() -> None:
         ((8.0, 4.0, 4.0), (6.0, 4.0, 4.0)),
     ],
 )
-def test_voxels_are_changed_only_where_training_saw_no_such_size(
+def test_voxel_sizes_are_changed_only_outside_the_range_of_training(
     voxel_mm: tuple[float, float, float], working_mm: tuple[float, float, float]
 ) -> None:
     assert Flow3D.create("tiny").working_voxel_mm(voxel_mm) == pytest.approx(working_mm)

@@ -1,4 +1,4 @@
-"""The GAN: its losses against closed forms, its discriminator's reach, who trains whom."""
+"""The GAN: losses against closed forms, the receptive field, and the trained parameters."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def test_discriminators_loss_in_closed_form() -> None:
     assert loss.item() == pytest.approx((0.04 + 0.09) / 2)
 
 
-def test_a_fair_discriminator_is_at_its_optimum() -> None:
-    """Where real and made look alike, the verdict of least loss is 1/2 and costs 1/4."""
+def test_a_discriminator_that_cannot_distinguish_is_at_its_optimum() -> None:
+    """For equal real and generated patches, the best logit is 1/2 and its loss 1/4."""
     verdict = torch.tensor(0.5, requires_grad=True)
     loss = (least_squares(verdict, 1.0) + least_squares(verdict, 0.0)) / 2
     loss.backward()
@@ -56,7 +56,7 @@ def test_a_fair_discriminator_is_at_its_optimum() -> None:
     assert verdict.grad == 0
 
 
-def test_the_discriminators_loss_leaves_the_generator_alone() -> None:
+def test_the_discriminators_loss_has_no_gradient_in_the_generator() -> None:
     made = PublishedGAN.create(TINY)
     made.discriminator_loss(torch.rand(1, 2, 16, 16, 16), torch.Generator()).backward()
     assert all(parameter.grad is None for parameter in made.network.parameters())
@@ -64,7 +64,7 @@ def test_the_discriminators_loss_leaves_the_generator_alone() -> None:
     assert all(parameter.grad is not None for parameter in made.discriminator.parameters())
 
 
-def test_each_verdict_hangs_on_a_patch_of_the_receptive_field_and_no_more() -> None:
+def test_each_logit_depends_on_a_patch_of_the_receptive_field_only() -> None:
     torch.manual_seed(0)
     discriminator = PatchDiscriminator(4)
     candidate = torch.rand(1, 1, 80, 40, 40, requires_grad=True)
@@ -75,7 +75,7 @@ def test_each_verdict_hangs_on_a_patch_of_the_receptive_field_and_no_more() -> N
     assert len(reached) == int(reached[-1] - reached[0]) + 1 == PatchDiscriminator.receptive_field
 
 
-def test_no_layer_of_the_discriminator_enlarges_more_than_its_bound() -> None:
+def test_no_layer_of_the_discriminator_exceeds_its_spectral_norm() -> None:
     """Spectral normalisation: the largest singular value of each weight is 1 after some steps."""
     torch.manual_seed(0)
     discriminator = PatchDiscriminator(4)
@@ -98,7 +98,7 @@ def test_the_discriminator_stays_finite_in_half_precision() -> None:
     assert all(parameter.grad.isfinite().all() for parameter in made.trained.parameters())
 
 
-def test_a_model_from_a_file_has_no_discriminator_and_says_so() -> None:
+def test_training_a_gan_from_a_model_file_raises_an_error() -> None:
     made = PublishedGAN.create(TINY)
     loaded = PublishedGAN.from_card(made.card({}))
     with pytest.raises(ValueError, match="no discriminator"):

@@ -28,7 +28,7 @@ def scan() -> torch.Tensor:
 
 
 @pytest.mark.parametrize("factor", [0.01, 2.0, 1000.0])
-def test_fields_do_not_know_the_scale(scan: torch.Tensor, factor: float) -> None:
+def test_fields_do_not_depend_on_the_scale(scan: torch.Tensor, factor: float) -> None:
     torch.testing.assert_close(
         local_activity(factor * scan).fields, local_activity(scan).fields, atol=1e-4, rtol=1e-4
     )
@@ -40,15 +40,15 @@ def test_activity_scales_with_the_scan(scan: torch.Tensor) -> None:
     )
 
 
-def test_decoding_the_measured_ratio_gives_back_the_scan(scan: torch.Tensor) -> None:
+def test_decoding_the_measured_ratio_restores_the_scan(scan: torch.Tensor) -> None:
     condition = local_activity(scan)
     torch.testing.assert_close(
         condition.decode(condition.fields[RATIO]), scan, atol=1e-5, rtol=1e-5
     )
 
 
-def test_standard_deviation_holds_a_fifth_of_the_local_noise(scan: torch.Tensor) -> None:
-    """Of white noise of 0.1, less what a Gaussian of σ 1 keeps of it, in the background."""
+def test_standard_deviation_includes_a_fifth_of_the_local_noise(scan: torch.Tensor) -> None:
+    """The noise is white noise of 0.1 minus itself smoothed by a Gaussian of σ 1."""
     kept = 1 - 2 / (2 * np.pi) ** 1.5 + 1 / (4 * np.pi) ** 1.5
     condition = local_activity(scan)
     shared, both = (
@@ -60,7 +60,7 @@ def test_standard_deviation_holds_a_fifth_of_the_local_noise(scan: torch.Tensor)
 
 def test_scan_noise_is_that_of_the_background_whatever_the_hot_organ(scan: torch.Tensor) -> None:
     condition = local_activity(scan)
-    # White noise of 0.1, less what a Gaussian of σ 1 keeps of it, over 1 + the far share.
+    # White noise of 0.1 minus itself smoothed by a Gaussian of σ 1, over 1 + the far share.
     kept = 1 - 2 / (2 * np.pi) ** 1.5 + 1 / (4 * np.pi) ** 1.5
     expected = noise_ratio(condition.fields[EXPECTED_NOISE])
     assert expected.median().item() == pytest.approx(0.1 / 1.03 * np.sqrt(kept), rel=0.1)
@@ -73,7 +73,7 @@ def texture(shape: tuple[int, int, int], spread: float) -> torch.Tensor:
 
 
 def fine_noise(noise: torch.Tensor, activity: torch.Tensor) -> torch.Tensor:
-    """What there is of it at each voxel, noise alone being known."""
+    """Return the fine noise at each voxel, from the noise without anatomy."""
     fine = (noise - gaussian_smooth(noise, 1.0)) / activity
     return gaussian_smooth(fine.square(), 4.0).sqrt()
 

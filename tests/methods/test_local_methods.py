@@ -1,4 +1,4 @@
-"""The methods of the comparison in the ratio to local activity: what each adds to what all do."""
+"""The methods of the comparison in the local-activity domain: their differences."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def as_model(method: Any) -> Model:
 
 
 def awake(name: str) -> Any:
-    """The tiny preset with weights where fresh ones are 0."""
+    """Return the tiny preset with random weights."""
     torch.manual_seed(0)
     method = METHODS[name].create("tiny")
     generator = torch.Generator().manual_seed(3)
@@ -60,7 +60,7 @@ def rmse(x: Any, y: Tensor) -> float:
 
 
 def trained(name: str, seed: int = 0, steps: int = 60) -> Model:
-    """The tiny preset after a few steps on one pair."""
+    """Return the tiny preset after a few steps on one pair."""
     torch.manual_seed(seed)
     method = METHODS[name].create("tiny")
     batch = method.example(*pair())[None]
@@ -80,8 +80,8 @@ def trained(name: str, seed: int = 0, steps: int = 60) -> Model:
 
 
 @pytest.mark.parametrize("name", LOCAL)
-def test_it_learns_a_pair_and_then_takes_its_noise_away(name: str) -> None:
-    """Of the noise, and not of something else: the change correlates with what is to be removed.
+def test_it_learns_a_pair_and_then_removes_its_noise(name: str) -> None:
+    """The change correlates with the noise.
 
     The worst of three seeds in both precisions left 0.49 of the error; its correlation was 0.88.
     """
@@ -104,7 +104,7 @@ def test_example_fields_and_network_are_those_of_the_default(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOCAL)
-def test_tiles_leave_no_trace(name: str) -> None:
+def test_the_result_does_not_depend_on_the_slabs(name: str) -> None:
     model = as_model(awake(name))
     scan, steps = as_image(pair()[0]), 3 if "ddpm" in name else 1
     whole, tiled = (
@@ -126,7 +126,7 @@ def test_a_scan_times_ten_gives_the_estimate_times_ten(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LOCAL)
-def test_saved_and_loaded_it_gives_the_same_in_its_own_domain(name: str, tmp_path: Path) -> None:
+def test_a_saved_and_loaded_model_gives_the_same_result(name: str, tmp_path: Path) -> None:
     method = awake(name)
     made = as_model(method)
     save_model(tmp_path / "it.safetensors", method.network, made.card, torch.float32)
@@ -147,7 +147,7 @@ def test_a_method_of_one_call_draws_no_samples(name: str) -> None:
         petdiff.denoise(scan, model, samples=2)
 
 
-def test_ddpm_visits_its_own_timesteps_from_pure_noise_down() -> None:
+def test_ddpm_uses_its_timesteps_from_pure_noise_to_zero() -> None:
     method = LocalDDPM.create("tiny")
     levels = method.timestep_sigmas()
     for steps in (1, 2, 16, 25):
@@ -199,7 +199,7 @@ def test_one_step_of_a_ddpm_is_the_posterior_mean() -> None:
     assert torch.equal(drawn, torch.full((9,), 0.3))
 
 
-def test_ddpm_is_trained_at_the_timesteps_that_sampling_visits() -> None:
+def test_ddpm_is_trained_at_the_timesteps_of_sampling() -> None:
     method, sigmas = LocalDDPM.create("tiny"), []
     denoise = method.denoise
 
@@ -222,7 +222,7 @@ def test_ddpm_is_trained_at_the_timesteps_that_sampling_visits() -> None:
     assert timestep.float().std() == pytest.approx(visited / 12**0.5, rel=0.1)
 
 
-def test_slices_of_the_2d_network_do_not_see_each_other() -> None:
+def test_slices_of_the_2d_network_are_independent() -> None:
     method = awake("ddpm2d")
     assert isinstance(method, LocalDDPM2D)
     fields = method.condition(pair()[0]).fields[None]
@@ -237,13 +237,13 @@ def test_slices_of_the_2d_network_do_not_see_each_other() -> None:
 
 
 class Verdict(nn.Module):
-    """In place of the discriminator: the mean of the candidate is its verdict."""
+    """In place of the discriminator: its logit is the mean of the candidate."""
 
     def forward(self, measured: Tensor, candidate: Tensor) -> Tensor:
         return candidate.mean().view(1, 1, 1, 1, 1)
 
 
-def test_generator_loss_is_the_regressions_and_a_little_of_the_adversarys() -> None:
+def test_generator_loss_is_that_of_the_regression_plus_the_weighted_adversarial_loss() -> None:
     gan, regression = LocalGAN.create("tiny"), LocalRegression.create("tiny")
     gan.network.load_state_dict(regression.network.state_dict())
     batch = gan.example(*pair())[None]
@@ -270,7 +270,7 @@ def test_discriminator_loss_in_closed_form() -> None:
     assert loss.item() == pytest.approx(((real - 1) ** 2 + made**2) / 2, rel=0.02)
 
 
-def test_discriminator_loss_leaves_the_generator_alone() -> None:
+def test_discriminator_loss_has_no_gradient_in_the_generator() -> None:
     gan = LocalGAN.create("tiny")
     gan.discriminator_loss(gan.example(*pair())[None], torch.Generator()).backward()
     assert all(parameter.grad is None for parameter in gan.network.parameters())

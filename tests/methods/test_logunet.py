@@ -35,7 +35,7 @@ def test_paper_is_the_size_that_is_published() -> None:
     assert LogUNet.create("paper").network.architecture == PlainArchitecture(features=16, levels=3)
 
 
-def test_the_domain_is_the_logarithm_and_gives_negative_and_hot_voxels_back() -> None:
+def test_the_domain_is_the_logarithm_and_restores_negative_and_hot_voxels() -> None:
     y = torch.tensor([-2.0, 0.0, 1.0, 100.0]).view(4, 1, 1)
     bound = LogUNet.create("tiny").condition(y)
     expected = [-math.log(3), 0.0, math.log(2), math.log(101)]

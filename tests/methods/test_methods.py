@@ -1,4 +1,4 @@
-"""What the published methods must do: learn a pair, denoise any scan, come back whole."""
+"""The published methods learn a pair, denoise any scan, and can be saved and loaded."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def as_model(method: Any) -> Model:
 
 
 def awake(network: nn.Module) -> nn.Module:
-    """With weights where fresh ones are 0."""
+    """Return the method with random weights."""
     generator = torch.Generator().manual_seed(3)
     for parameter in network.parameters():
         if not parameter.any():
@@ -102,7 +102,7 @@ def trained(name: str) -> tuple[Model, list[float]]:
 
 
 @pytest.mark.parametrize("name", ["unet3d", "gan3d"])
-def test_paper_is_the_published_net_less_a_channel_in_and_one_out(name: str) -> None:
+def test_paper_is_the_published_network_with_one_channel_in_and_one_out(name: str) -> None:
     with torch.device("meta"):
         network = METHODS[name].create("paper").network
     one_in, one_out = 27 * 128, 27 * 128 + 1
@@ -119,7 +119,7 @@ def test_a_regression_learns_a_pair_and_then_denoises_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["ddpm3d", "ddpm2d"])
-def test_a_ddpm_learns_a_pair_and_then_takes_noise_off_it(name: str) -> None:
+def test_a_ddpm_learns_a_pair_and_then_removes_its_noise(name: str) -> None:
     low, full = pair_for(name)
     model, losses = trained(name)
     assert np.mean(losses[-10:]) < LOSS_LEFT[name] * np.mean(losses[:10])
@@ -130,7 +130,7 @@ def test_a_ddpm_learns_a_pair_and_then_takes_noise_off_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMPARED)
-def test_saved_and_loaded_it_gives_the_same(name: str, tmp_path: Path) -> None:
+def test_a_saved_and_loaded_method_gives_the_same_result(name: str, tmp_path: Path) -> None:
     low, _ = pair(5)
     method = fresh(name)
     awake(method.network)
@@ -157,7 +157,7 @@ def test_any_size_is_denoised(name: str, shape: tuple[int, int, int]) -> None:
 
 
 @pytest.mark.parametrize("name", ONE_CALL)
-def test_fresh_weights_give_the_scan_back_however_hot(name: str) -> None:
+def test_fresh_weights_return_the_scan_however_hot(name: str) -> None:
     suv = pair(16)[0] / 4
     suv[8, 8, 8] = 100
     result = petdiff.denoise(as_image(suv), as_model(fresh(name)))
@@ -184,7 +184,7 @@ def test_an_example_is_both_scans_in_the_domain_of_its_condition(name: str) -> N
 
 
 @pytest.mark.parametrize("name", COMPARED)
-def test_objectives_train_all_there_is_and_each_its_own(name: str) -> None:
+def test_objectives_train_all_parameters_and_each_its_own(name: str) -> None:
     method = fresh(name)
     parameters = [p for objective in method.objectives() for p in objective.parameters]
     assert {id(p) for p in parameters} == {id(p) for p in method.trained.parameters()}
@@ -194,7 +194,7 @@ def test_objectives_train_all_there_is_and_each_its_own(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMPARED)
-def test_loss_hangs_on_nothing_but_its_generator(name: str) -> None:
+def test_loss_depends_on_its_generator_only(name: str) -> None:
     torch.manual_seed(0)
     method = fresh(name)
     batch = method.example(*pair(16))[None]
@@ -216,7 +216,7 @@ def test_an_unknown_preset_names_the_known(name: str) -> None:
 
 @pytest.mark.parametrize("part", ["architecture", "constants"])
 @pytest.mark.parametrize("name", COMPARED)
-def test_card_that_makes_no_sense_is_refused_by_entry(name: str, part: str) -> None:
+def test_invalid_card_is_refused_and_the_entry_is_named(name: str, part: str) -> None:
     made = fresh(name).card({})
     broken = ModelCard(**made.model_dump() | {part: {"channels": "many", "features": "many"}})
     with pytest.raises(InputRefused, match=f"of {name}: (channels|features)"):

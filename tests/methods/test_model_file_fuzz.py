@@ -311,6 +311,6 @@ def test_tensors_that_share_numbers_are_converted_each_with_its_own(
     assert load_model(tmp_path / "model.safetensors").sha256
 
 
-def test_what_is_no_file_is_a_wrong_call(tmp_path: Path) -> None:
+def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         load_model(tmp_path)

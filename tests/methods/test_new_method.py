@@ -32,12 +32,12 @@ class BlurConstants(BaseModel):
 
 
 class NoArchitecture(BaseModel):
-    """A convolution is made of its width alone."""
+    """The architecture of a convolution: its width."""
 
 
 @dataclass
 class SuvScan(Condition):
-    """A scan as it is."""
+    """A scan without any change."""
 
     fields: Tensor
 
@@ -150,7 +150,7 @@ def test_it_is_trained_saved_loaded_and_denoises_in_exact_slabs(
     np.testing.assert_allclose(tiled.values, whole.values, rtol=1e-5)
 
 
-def test_training_knows_it(known: Callable[[], Blur], tmp_path: Path) -> None:
+def test_training_accepts_it(known: Callable[[], Blur], tmp_path: Path) -> None:
     from petdiff.training import run
 
     method, base = run._prepare(run.TrainOptions(method="blur", output=tmp_path / "run"))

@@ -1,4 +1,4 @@
-"""A published checkpoint end to end: converted, loaded by its file, run on scans as they come."""
+"""A published checkpoint is converted, loaded, and denoises scans of any shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The models that come with the package: each has a card, and denoises."""
+"""The shipped models have a card and denoise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_BYTES = 10_000_000
 
 
 @pytest.mark.parametrize("name", shipped_models())
-def test_card_says_data_budget_limits_and_licence(name: str) -> None:
+def test_card_has_data_budget_limits_and_licence(name: str) -> None:
     card = load_model(name).card
     assert card.method == name
     assert "simulated" in card.training["data"]

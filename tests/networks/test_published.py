@@ -1,4 +1,4 @@
-"""The published network: its layout, its numbers, and what does not fit it."""
+"""The published network: its layout, its output, and tensors that do not fit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def shapes_of(architecture: Architecture) -> dict[str, tuple[int, ...]]:
 
 
 def awake(network: PublishedUNet) -> PublishedUNet:
-    """With weights where fresh ones are 0."""
+    """Return the network with random weights."""
     for parameter in network.parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.1)

@@ -8,7 +8,7 @@ from petdiff.networks.unet import UNet, UNetArchitecture
 
 @pytest.fixture
 def net() -> UNet:
-    """A network whose silent layers speak, as after training."""
+    """A network with random weights also in the layers that start at 0."""
     made = UNet(
         UNetArchitecture(in_channels=2, out_channels=1, widths=(4, 6, 8), blocks=(1, 2, 2))
     ).double()

@@ -27,7 +27,7 @@ def unet(
 
 
 def awake(net: UNet) -> UNet:
-    """A network whose silent layers speak, as after training."""
+    """A network with random weights also in the layers that start at 0."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in net.parameters():

@@ -1,4 +1,4 @@
-"""The noise that counts let expect: sums over lines, against closed forms of a cylinder."""
+"""The expected noise: means over lines, against closed forms of a cylinder."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_information_falls_with_the_activity_that_lines_cross() -> None:
     assert beside < 0.7 * far
 
 
-def test_expected_noise_means_nothing_of_the_unit_and_has_the_median_one() -> None:
+def test_expected_noise_does_not_depend_on_the_unit_and_has_the_median_one() -> None:
     body = cylinder()
     activity = np.where(body, 1.0, 0.01).astype(np.float32)
     activity[20:28, 30:36] = 5.0

@@ -1,4 +1,4 @@
-"""Thinning: noise as strong, as coloured and as skewed as fewer counts make it."""
+"""Thinning: strength, spectrum and skewness of the noise are those of fewer counts."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_strength_and_width_of_the_noise_are_found_in_the_scan_itself() -> None:
     assert found.colour.fwhm_mm == pytest.approx(FWHM_MM, abs=0.8)
 
 
-def test_small_hot_objects_are_not_taken_for_noise() -> None:
+def test_small_hot_objects_do_not_raise_the_noise() -> None:
     # A hot voxel has as flat a spectrum as noise, and far more of it.
     spots = np.zeros(SHAPE)
     spots[20, 16, 12] = spots[38, 30, 28] = 30.0
@@ -96,7 +96,7 @@ def test_small_hot_objects_are_not_taken_for_noise() -> None:
     assert found.colour.fwhm_mm == pytest.approx(expected.colour.fwhm_mm, abs=0.3)
 
 
-def test_thinned_scan_has_the_noise_that_counts_ask_for() -> None:
+def test_thinned_scan_has_the_noise_of_its_counts() -> None:
     scan, drf = noisy(), 9
     low = petdiff.thin(scan, drf, seed=2).image
     suv = phantom()
@@ -107,7 +107,7 @@ def test_thinned_scan_has_the_noise_that_counts_ask_for() -> None:
     assert low.values.min() >= 0
 
 
-def test_seed_decides_and_scale_means_nothing() -> None:
+def test_the_seed_fixes_the_noise_and_the_scale_has_no_effect() -> None:
     scan = noisy()
     low = petdiff.thin(scan, 4, seed=5).image.values
     assert petdiff.thin(scan, 4, seed=5).image.values.tobytes() == low.tobytes()

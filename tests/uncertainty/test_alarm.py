@@ -1,4 +1,4 @@
-"""The alarm knows ordinary scans, and names in what another one is unlike them."""
+"""The alarm compares scans with ordinary ones and names the features that differ."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_ordinary_scans_raise_no_alarm(reference: Reference) -> None:
         (lambda v: gaussian_filter(v, (0, 0, 1.5)), WORDS["axial"]),
     ],
 )
-def test_what_is_changed_is_named(reference: Reference, change: object, feature: str) -> None:
+def test_the_changed_feature_is_named(reference: Reference, change: object, feature: str) -> None:
     scan = ordinary(200)
     record = alarm(scan.with_values(change(scan.values)), reference)
     assert record.alarm
@@ -117,7 +117,7 @@ def test_the_mean_suv_of_most_of_a_body_is_bounded_and_its_cold_parts_count(
     assert not double.is_possible
 
 
-def test_an_impossible_mean_suv_is_an_alarm_and_is_said(reference: Reference) -> None:
+def test_an_impossible_mean_suv_raises_an_alarm_with_its_value(reference: Reference) -> None:
     calm = reference.model_copy(update={"threshold": 1e6})
     record = alarm(long_body(1.8), calm)
     assert record.alarm
@@ -144,7 +144,7 @@ def test_the_score_is_the_mahalanobis_distance_over_the_root_of_the_number() -> 
     np.testing.assert_allclose(scores, expected, rtol=0.02)
 
 
-def test_an_empty_scan_is_described_by_nothing(reference: Reference) -> None:
+def test_an_empty_scan_has_no_features(reference: Reference) -> None:
     nothing = image(np.zeros_like(BODY))
     assert describe(nothing) == {}
     assert not alarm(nothing, reference).alarm
@@ -161,7 +161,7 @@ def test_a_reference_is_stored_beside_its_weights(reference: Reference, tmp_path
         load_reference(weights, "00")
 
 
-def test_the_default_model_has_a_reference_that_knows_a_picture_is_no_scan() -> None:
+def test_the_reference_of_the_default_model_raises_an_alarm_for_a_picture() -> None:
     from petdiff.methods.model import load_model, weights_path
 
     reference = load_reference(weights_path("flow3d"), load_model("flow3d").sha256)

@@ -27,7 +27,7 @@ def test_a_right_denoised_scan_agrees(seed: int) -> None:
     assert record.found == {"fabrication": 0, "omission": 0, "shift": 0}
 
 
-def test_a_focus_that_only_the_output_shows_is_a_fabrication() -> None:
+def test_a_focus_in_the_denoised_scan_only_is_a_fabrication() -> None:
     record = petdiff.audit(image(measured(BODY)), image(BODY + LESION)).record
     (found,) = record.findings
     assert found.kind == "fabrication"
@@ -40,7 +40,7 @@ def test_a_focus_that_only_the_output_shows_is_a_fabrication() -> None:
     assert record.verdict == "contradicts the measured scan: 1 fabrication"
 
 
-def test_a_focus_that_only_the_data_show_is_an_omission() -> None:
+def test_a_focus_in_the_measured_scan_only_is_an_omission() -> None:
     record = petdiff.audit(image(measured(BODY + LESION)), image(BODY)).record
     (found,) = record.findings
     assert found.kind == "omission"
@@ -90,7 +90,7 @@ def test_an_audit_does_not_depend_on_the_unit() -> None:
     assert 1000 * one.findings[0].measured == pytest.approx(thousand.findings[0].measured, rel=1e-3)
 
 
-def test_maps_lie_on_the_scan_and_are_normal_in_the_bulk() -> None:
+def test_maps_are_aligned_with_the_scan_and_normally_distributed() -> None:
     found = petdiff.audit(image(measured(BODY)), image(BODY))
     assert list(found.deviations) == [8, 11.3, 16, 22.6, 32]
     for deviations in found.deviations.values():

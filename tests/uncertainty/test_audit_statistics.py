@@ -1,4 +1,4 @@
-"""What an audit's z and p rest on, against closed forms and simulated fields."""
+"""The statistics of an audit, against closed forms and simulated fields."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from petdiff.uncertainty.audit.scales import SMALLEST_MM, at_scales
 
 
 def smooth_field(seed: int, sigma: float, side: int = 28) -> np.ndarray:
-    """A normal field of unit variance, correlated as a Gaussian of `sigma` smooths white noise."""
+    """A normal field of unit variance: white noise smoothed by a Gaussian of `sigma`."""
     white = np.random.default_rng(seed).normal(size=(side + 24,) * 3)
     field = gaussian_filter(white, sigma) * (4 * np.pi * sigma**2) ** 0.75
     return field[12:-12, 12:-12, 12:-12].astype(np.float32)
@@ -27,7 +27,7 @@ def test_roughness_is_that_of_a_gaussian_correlation() -> None:
     assert places.volumes[0] / places.voxels[0] == pytest.approx((2 * 2.0**2) ** -1.5, rel=0.15)
 
 
-def test_the_highest_of_a_field_exceeds_the_threshold_as_often_as_it_should() -> None:
+def test_the_maximum_of_a_field_exceeds_the_threshold_with_probability_alpha() -> None:
     inside = np.ones((28, 28, 28), bool)
     fields = [smooth_field(seed, 1.5) for seed in range(60)]
     places = Places.of(fields[:1], inside)
@@ -47,7 +47,7 @@ def test_no_p_value_exceeds_that_of_independent_voxels() -> None:
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
 @pytest.mark.parametrize("sigmas", [2.0, 4.0, 5.5])
-def test_upward_noise_of_counts_becomes_normal(share: float, sigmas: float) -> None:
+def test_positive_noise_of_counts_becomes_normal(share: float, sigmas: float) -> None:
     shape = 1 / share**2  # a gamma variable of mean 1 and this deviation
     value = gamma.isf(ndtr(-sigmas), shape, scale=1 / shape)
     one = np.float32([share])
@@ -55,7 +55,7 @@ def test_upward_noise_of_counts_becomes_normal(share: float, sigmas: float) -> N
     assert z[0] == pytest.approx(sigmas, abs=0.25)
 
 
-def test_downward_noise_stays_linear() -> None:
+def test_negative_noise_is_transformed_linearly() -> None:
     one = np.float32([0.2])
     z = deviations(np.float32([-0.6]), one, one, np.float32([1]))
     assert z[0] == pytest.approx(-3 / NEGATIVE_NOISE_RATIO)
@@ -82,7 +82,7 @@ def test_a_uniform_change_has_no_contrast() -> None:
         assert np.abs(scale.contrast).max() < 1e-5
 
 
-def test_the_level_of_white_noise_is_what_its_filter_leaves_of_it() -> None:
+def test_the_level_of_white_noise_is_its_standard_deviation_after_the_filter() -> None:
     white = np.random.default_rng(1).normal(size=(40, 40, 40)).astype(np.float32)
     scale = next(at_scales(white + 10, (3.0,) * 3))
     inside = np.ones(white.shape, bool)

@@ -75,7 +75,7 @@ def test_a_feature_that_is_zero_everywhere_has_no_coefficient() -> None:
 
 
 @pytest.mark.parametrize("bias", [0.0, 1.5])
-def test_intervals_hold_as_often_as_they_say_for_new_patients(bias: float) -> None:
+def test_intervals_have_the_stated_coverage_for_new_patients(bias: float) -> None:
     figure = fit_figure(
         "suv_mean", None, patients(60, 5, bias), patients(199, 6, bias), ["noise", "activity"]
     )
@@ -147,7 +147,7 @@ def test_no_bound_is_below_zero_where_the_scans_are_not() -> None:
         ({"features": {"noise": 1.0}}, "activity of the region is not known"),
     ],
 )
-def test_what_was_not_calibrated_is_refused_in_one_line(
+def test_figures_without_calibration_are_refused_in_one_line(
     changed: dict[str, object], reason: str
 ) -> None:
     arguments: dict[str, object] = {
@@ -194,7 +194,7 @@ def test_figures_have_the_features_of_their_table(figure: str) -> None:
     assert set(figure_features(figure, region(), 2.0)) == set(FIGURE_FEATURES[figure])
 
 
-def test_noise_feature_is_the_standard_deviation_that_smoothing_takes_away() -> None:
+def test_noise_feature_is_the_standard_deviation_that_smoothing_removes() -> None:
     noise = np.random.default_rng(10).normal(size=(40, 40, 40)).astype(np.float32)
     found = float(ScanFeatures.of(10 + noise, 10 + 0 * noise).noise.mean())
     # White noise minus its smoothed self: 1 − 2 g(0) + ∫g², g a Gaussian of width 1 in 3-D.

@@ -35,7 +35,7 @@ def test_too_few_patients_have_no_bound() -> None:
 
 
 @pytest.mark.parametrize("level", [0.5, 0.8, 0.9, 0.95, 0.99])
-def test_fewest_patients_is_where_bounds_begin(level: float) -> None:
+def test_fewest_patients_is_the_least_number_with_bounds(level: float) -> None:
     n = fewest_patients(level)
     assert bounds(one_each(np.arange(float(n))), level, Bounds(-1, 1)) is not None
     assert bounds(one_each(np.arange(float(n - 1))), level, Bounds(-1, 1)) is None
@@ -81,7 +81,7 @@ def test_bounds_of_a_symmetric_shape_are_those_of_the_absolute_error() -> None:
     assert found.lower == -found.upper
 
 
-def test_coverage_over_patients_is_what_theory_says() -> None:
+def test_coverage_over_patients_is_that_of_theory() -> None:
     """With one error each, coverage is rank / (n + 1) on average (a beta distribution's mean)."""
     rng = np.random.default_rng(1)
     n, level, tries = 19, 0.9, 4000

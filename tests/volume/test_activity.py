@@ -26,7 +26,7 @@ def test_unbiased_denoiser_raises_no_alarm_and_a_bias_of_five_per_cent_does(name
 
 
 def test_blocks_sorted_by_the_measured_scan_regress_to_the_mean() -> None:
-    """What is hot by noise is lowered, by a denoiser that is right; that is no bias of it."""
+    """An unbiased denoiser lowers voxels that are hot by noise."""
     suv = true_suv()
     measured = suv + noise(0, 2 * LEVEL, suv)
     edges = block_edges(suv.shape, VOXEL_MM, 8.0)

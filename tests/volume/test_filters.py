@@ -14,7 +14,7 @@ def test_gaussian_agrees_with_scipy(sigma: float, shape: tuple[int, int, int]) -
     np.testing.assert_allclose(gaussian_smooth(x, sigma).numpy(), expected, atol=1e-12)
 
 
-def test_ranges_are_what_the_whole_has_there() -> None:
+def test_ranges_are_the_planes_of_the_whole_smoothed_volume() -> None:
     x = torch.rand(37, 70, 66, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     parts = [(planes, part.clone()) for planes, part in smoothed_ranges(x, 2.0)]
     assert len(parts) > 1
@@ -22,7 +22,7 @@ def test_ranges_are_what_the_whole_has_there() -> None:
     assert [planes.stop for planes, _ in parts[:-1]] == [planes.start for planes, _ in parts[1:]]
 
 
-def test_what_a_gradient_is_asked_of_is_smoothed_alike() -> None:
+def test_volumes_that_require_a_gradient_are_smoothed_alike() -> None:
     x = torch.rand(20, 40, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     smooth = gaussian_smooth(x.clone().requires_grad_(), 1.5)
     assert smooth.requires_grad

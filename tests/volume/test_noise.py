@@ -1,4 +1,4 @@
-"""The noise level against its own formula, written out, and against theory."""
+"""The noise level against its formula and against theory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def noisy_ball(noise: float, shape: tuple[int, int, int] = (40, 36, 90)) -> NDAr
     return (suv + noise * np.random.default_rng(0).standard_normal(shape)).astype(np.float32)
 
 
-def test_part_by_part_is_as_in_one_go() -> None:
+def test_ranges_of_planes_give_the_result_of_the_whole() -> None:
     suv = noisy_ball(0.3)
     v = np.log1p(np.maximum(suv, 0))
     smooth = gaussian_filter(v, 2.0)

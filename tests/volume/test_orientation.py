@@ -1,4 +1,4 @@
-"""Turning a scan moves nothing in the patient."""
+"""Reorienting a scan does not change positions in the patient."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_axes_have_the_wanted_directions_and_every_voxel_keeps_its_place(axes: s
 
 
 @pytest.mark.parametrize("axes", ["LPS", "SAR", "PIL"])
-def test_turned_back_it_is_the_source_with_other_values(axes: str) -> None:
+def test_turning_back_gives_the_source_with_other_values(axes: str) -> None:
     moved = turned(OBLIQUE, axes)
     back = turned_back(moved.with_values(2 * moved.suv), OBLIQUE)
     np.testing.assert_array_equal(back.suv, 2 * OBLIQUE.suv)

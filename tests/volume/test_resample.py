@@ -1,4 +1,4 @@
-"""Resampling keeps place, level and amount, and agrees with another library."""
+"""Resampling preserves position, level and total, and agrees with another library."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def blob(position_mm: NDArray[np.float64], sigma_mm: float) -> torch.Tensor:
 
 @pytest.mark.parametrize("spacing_mm", [(1.65, 1.65, 1.65), (4.0, 3.0, 2.5), (1.6, 2.0, 5.0)])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (27, 30, 1), (7, 9, 11)])
-def test_constant_comes_back_exactly(
+def test_constant_is_reproduced_exactly(
     shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]
 ) -> None:
     fine, affine = resample(torch.full(shape, 3.7, dtype=torch.float64), OBLIQUE, spacing_mm)
@@ -53,7 +53,9 @@ def test_ramp_in_the_patient_stays_where_it_is(spacing_mm: tuple[float, float, f
 
 
 @pytest.mark.parametrize("spacing_mm", [(1.1, 1.3, 2.0), (2.3, 3.7, 6.1)])
-def test_total_activity_and_its_centre_are_kept(spacing_mm: tuple[float, float, float]) -> None:
+def test_total_activity_and_its_centre_are_preserved(
+    spacing_mm: tuple[float, float, float],
+) -> None:
     position_mm = world_mm((80, 64, 32), OBLIQUE)
     spot = blob(position_mm, sigma_mm=12.5)
     moved, affine = resample(spot, OBLIQUE, spacing_mm)
@@ -65,7 +67,7 @@ def test_total_activity_and_its_centre_are_kept(spacing_mm: tuple[float, float, 
     np.testing.assert_allclose(centre_mm, position_mm.mean(axis=(1, 2, 3)), atol=0.01)
 
 
-def test_coarsening_averages_instead_of_folding_back() -> None:
+def test_coarsening_averages_instead_of_aliasing() -> None:
     checkerboard = torch.tensor([1.0, -1.0]).repeat(16).expand(8, 8, 32).contiguous()
     coarse, _ = resample(checkerboard, np.eye(4), (1, 1, 2))
     assert float(coarse[..., 3:-3].abs().max()) < 0.15
