@@ -59,14 +59,14 @@ def scans(number: int, patient: int, cache: Path) -> tuple[PETImage, dict[float,
 
 
 def figures(full: PETImage, low: PETImage, drf: float) -> list[Figure]:
-    """Return the PSNR of the model's and the filter's answer to a low-dose scan."""
+    """Return the PSNR of a low-dose scan after the model and after the filter."""
     body = body_mask(full.suv, full.spacing_mm)
     peak = float(full.suv.max())
-    answers = {
+    compared = {
         MODEL: petdiff.denoise(low, drf=drf).image.suv,
         FILTER: best_gaussian(low.suv, full.suv, full.spacing_mm, body).suv,
     }
-    found = {name: psnr(full.suv, suv, peak, body) for name, suv in answers.items()}
+    found = {name: psnr(full.suv, suv, peak, body) for name, suv in compared.items()}
     return [Figure(drf, n, "psnr_db", "body", v) for n, v in found.items() if v is not None]
 
 

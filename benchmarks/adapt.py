@@ -113,7 +113,7 @@ def read_twin(file: Path, seed: int, scanner: str, tracer: str) -> Twin:
     return Twin(full, dict(zip(DOSES, lows, strict=True)), lesions)
 
 
-def score(twin: Twin, answer: PETImage) -> dict[str, float]:
+def score(twin: Twin, denoised: PETImage) -> dict[str, float]:
     """Return PSNR, and the mean change of SUVpeak over lesions and of its absolute value, in %."""
     full = twin.full
     body = body_mask(full.suv, full.spacing_mm)
@@ -121,12 +121,12 @@ def score(twin: Twin, answer: PETImage) -> dict[str, float]:
     for lesion in twin.lesions:
         before, after = (
             measure_lesion(lesion, one.suv, full.spacing_mm, contour=False)["suv_peak"]
-            for one in (full, answer)
+            for one in (full, denoised)
         )
         assert before is not None
         assert after is not None
         changes.append(100 * (after / before - 1))
-    decibels = psnr(full.suv, answer.suv, float(full.suv.max()), body)
+    decibels = psnr(full.suv, denoised.suv, float(full.suv.max()), body)
     assert decibels is not None
     return {
         "psnr_db": decibels,
@@ -136,7 +136,7 @@ def score(twin: Twin, answer: PETImage) -> dict[str, float]:
 
 
 def scores(file: Path, twin: Twin, model: Model) -> dict[str, dict[str, float]]:
-    """Return the scores of a model's answers by dose, kept in a file.
+    """Return the scores of a model's denoised scans by dose, stored in a file.
 
     "told": the model is given the dose; "thinned": its input is the thinned full-dose scan
     """
@@ -147,8 +147,8 @@ def scores(file: Path, twin: Twin, model: Model) -> dict[str, dict[str, float]]:
             thinned = measured.thinned(drf, seed=1).image
             asked = {"": (low, None), ", told": (low, drf), ", thinned": (thinned, None)}
             for what, (scan, given) in asked.items():
-                answer = denoise(scan, model, drf=given, device="cpu").image
-                found[f"1/{drf:g}{what}"] = score(twin, answer)
+                denoised = denoise(scan, model, drf=given, device="cpu").image
+                found[f"1/{drf:g}{what}"] = score(twin, denoised)
         kept.write_text(json.dumps(found, indent=1), encoding="utf-8")
         print(kept, flush=True)
     scored: dict[str, dict[str, float]] = json.loads(kept.read_text(encoding="utf-8"))

@@ -48,9 +48,9 @@ def main() -> None:
 
     def show(name: str, work: Callable[[], np.ndarray]) -> None:
         start = time.process_time()
-        answer = work()
+        result = work()
         seconds = time.process_time() - start
-        print(f"{name:24} {seconds:8.1f} s  {psnr(full, answer, peak, body):.2f} dB", flush=True)
+        print(f"{name:24} {seconds:8.1f} s  {psnr(full, result, peak, body):.2f} dB", flush=True)
 
     show("measured", lambda: low.suv)
     width_mm = best_gaussian(low.suv, full, low.spacing_mm, body).strength

@@ -137,11 +137,11 @@ def make_patients(out: Path, count: int, model: Model, minutes: float) -> None:
             break
         scans = plan.simulate()
         given = plan.given
-        answers = {
+        denoised_scans = {
             drf: denoise(low, model, drf=drf if given[drf] else None, seed=seed).image
             for drf, low in scans.lows.items()
         }
-        save_tables(path, measure_patient(scans, answers, given, seed))
+        save_tables(path, measure_patient(scans, denoised_scans, given, seed))
 
 
 class Patient(NamedTuple):
@@ -150,8 +150,8 @@ class Patient(NamedTuple):
     plan: Plan
     table: Table
 
-    def errors(self, figure: Figure, region: Region | None, answer: str) -> PatientErrors:
-        """Return the errors of an answer: denoised, measured or gaussian; all regions for None.
+    def errors(self, figure: Figure, region: Region | None, scan: str) -> PatientErrors:
+        """Return the errors of a scan: denoised, measured or gaussian; all regions for None.
 
         Only the denoised scan may lean towards the measured one.
         """
@@ -167,9 +167,9 @@ class Patient(NamedTuple):
         facts = {name: np.full(doses.size, value) for name, value in known.items()}
         return PatientErrors(
             column("reference"),
-            column(answer),
-            column("measured" if answer == "denoised" else answer),
-            {name: column(f"{answer}:{name}") for name in FIGURE_FEATURES[figure]},
+            column(scan),
+            column("measured" if scan == "denoised" else scan),
+            {name: column(f"{scan}:{name}") for name in FIGURE_FEATURES[figure]},
             facts
             | {
                 "drf": np.array([f"{dose:g}" for dose in doses], dtype=str),
@@ -191,12 +191,12 @@ def read_patients(out: Path) -> list[Patient]:
 
 
 def calibrate(
-    patients: Sequence[Patient], figure: Figure, region: Region | None, answer: str = "denoised"
+    patients: Sequence[Patient], figure: Figure, region: Region | None, scan: str = "denoised"
 ) -> FigureCalibration | None:
-    """Return the calibration of a figure of one of the answers."""
+    """Return the calibration of a figure of one of these scans."""
 
     def of(role: Role) -> list[PatientErrors]:
-        return [p.errors(figure, region, answer) for p in patients if p.plan.role == role]
+        return [p.errors(figure, region, scan) for p in patients if p.plan.role == role]
 
     return fit_figure(
         figure, region, of("fitting"), of("calibrating"), FIGURE_FEATURES[figure], ["drf"]
@@ -218,7 +218,7 @@ def held(
     calibrated: FigureCalibration,
     level: float,
     role: Role,
-    answer: str = "denoised",
+    scan: str = "denoised",
     chosen: Chosen | None = None,
     dose_known: bool = False,
 ) -> list[Held]:
@@ -228,7 +228,7 @@ def held(
     """
     found = []
     for patient in patients:
-        errors = patient.errors(calibrated.figure, calibrated.region, answer)
+        errors = patient.errors(calibrated.figure, calibrated.region, scan)
         if patient.plan.role != role or not errors.reference.size:
             continue
         lower, upper = _interval(errors, calibrated, level, dose_known)

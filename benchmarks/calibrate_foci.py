@@ -53,8 +53,8 @@ def make_patients(out: Path, model: Model, part: int, parts: int, minutes: float
         scans, given = plan.simulate(threads=1), plan.given
         rows: dict[str, list[dict[str, float]]] = {}
         for drf, low in scans.lows.items():
-            answer = denoise(low, model, drf=drf if given[drf] else None, seed=seed).image
-            for key, row in foci_rows(scans.full, low, answer):
+            denoised_scan = denoise(low, model, drf=drf if given[drf] else None, seed=seed).image
+            for key, row in foci_rows(scans.full, low, denoised_scan):
                 known = {"drf": drf, "given": float(given[drf])}
                 rows.setdefault(key, []).append(row | known)
         tables = {
@@ -66,19 +66,19 @@ def make_patients(out: Path, model: Model, part: int, parts: int, minutes: float
 
 
 def foci_rows(
-    full: PETImage, low: PETImage, answer: PETImage
+    full: PETImage, low: PETImage, denoised_scan: PETImage
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """Yield "figure focus" and its row, for each figure of a focus that exists in all scans."""
     try:
-        regions = find_lesions(answer)[:MAX_FOCI]
+        regions = find_lesions(denoised_scan)[:MAX_FOCI]
     except InputRefused:  # there is no focus
         return
-    signs = ScanFeatures.of(low.values, answer.values)
+    signs = ScanFeatures.of(low.values, denoised_scan.values)
     for one in regions:
         reference, measured, denoised = (
-            region_figures(one, scan.values, scan.spacing_mm) for scan in (full, low, answer)
+            region_figures(one, scan.values, scan.spacing_mm) for scan in (full, low, denoised_scan)
         )
-        of_region = _features(one, signs, low.values, answer.values)
+        of_region = _features(one, signs, low.values, denoised_scan.values)
         for figure in FIGURES:
             values = [scan[figure] for scan in (reference, measured, denoised)]
             if None in values:

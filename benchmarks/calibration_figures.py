@@ -35,7 +35,7 @@ Row = dict[str, float]
 VOXELS, SPHERES, RADII_MM = 1500, 12, (5, 8, 10, 15, 20)
 FIGURES = ("suv_mean", "suv_max", "suv_peak", "volume_41_ml")
 SMALLEST_ORGAN_ML = 1.0
-ANSWERS = ("denoised", "measured", "gaussian")
+SCANS = ("denoised", "measured", "gaussian")
 
 
 class Measured(NamedTuple):
@@ -47,7 +47,10 @@ class Measured(NamedTuple):
 
 
 def measure_patient(
-    scans: Simulation, answers: Mapping[float, PETImage], given: Mapping[float, bool], seed: int
+    scans: Simulation,
+    denoised_scans: Mapping[float, PETImage],
+    given: Mapping[float, bool],
+    seed: int,
 ) -> dict[str, NDArray[np.float32]]:
     """Return the tables' columns by "figure region column", region "all" for voxels."""
     full = scans.full
@@ -61,7 +64,7 @@ def measure_patient(
     for drf, low in scans.lows.items():
         known = {"drf": drf, "given": float(given[drf])}
         filtered = best_gaussian(low.suv, full.suv, full.spacing_mm, body).suv
-        volumes = {"denoised": answers[drf].suv, "measured": low.suv, "gaussian": filtered}
+        volumes = {"denoised": denoised_scans[drf].suv, "measured": low.suv, "gaussian": filtered}
         signs = {name: ScanFeatures.of(low.suv, suv) for name, suv in volumes.items()}
         for name, column in _voxels(full.suv, volumes, signs, picked, known).items():
             columns.setdefault(f"voxel all {name}", []).append(column)
@@ -110,10 +113,10 @@ def _voxels(
     known: Mapping[str, float],
 ) -> dict[str, NDArray[np.float32]]:
     found = {"reference": full.ravel()[picked]}
-    for answer in ANSWERS:
-        found[answer] = volumes[answer].ravel()[picked]
-        for name, volume in vars(signs[answer]).items():
-            found[f"{answer}:{name}"] = volume.ravel()[picked]
+    for scan in SCANS:
+        found[scan] = volumes[scan].ravel()[picked]
+        for name, volume in vars(signs[scan]).items():
+            found[f"{scan}:{name}"] = volume.ravel()[picked]
     constant = {n: np.full(picked.size, value, np.float32) for n, value in known.items()}
     return found | constant
 
@@ -134,11 +137,11 @@ def _figures(
         name: region_features(
             signs[name], measured, volumes[name], region.box, region.weights, region.volume_ml
         )
-        for name in ANSWERS
+        for name in SCANS
     }
     for figure, wanted in reference.items():
         row: Row = {}
-        for name in ANSWERS:
+        for name in SCANS:
             value = values[name].get(figure)
             if value is None or wanted is None:
                 break

@@ -32,7 +32,7 @@ from petdiff.uncertainty.calibration.fit import PatientErrors
 from petdiff.uncertainty.calibration.record import FigureCalibration
 
 Figures = Sequence[FigureCalibration]
-ANSWERS = ("denoised", "gaussian", "measured")
+SCANS = ("denoised", "gaussian", "measured")
 
 
 def name(one: FigureCalibration) -> str:
@@ -107,16 +107,16 @@ def reliability(patients: Sequence[Patient], figures: Figures) -> None:
 
 
 def sharpness(patients: Sequence[Patient]) -> None:
-    """Print mean widths of 90 % intervals about each answer, each calibrated in the same way."""
-    header("Width of 90 % intervals (coverage, %)", ANSWERS)
+    """Print mean widths of 90 % intervals about each kind of scan, calibrated in the same way."""
+    header("Width of 90 % intervals (coverage, %)", SCANS)
     for which in CALIBRATED:
         cells = []
-        for answer in ANSWERS:
-            one = calibrate(patients, *which, answer)
+        for scan in SCANS:
+            one = calibrate(patients, *which, scan)
             if one is None or "0.9" not in one.groups[0].bounds:
                 cells.append("")
                 continue
-            rows = held(patients, one, 0.9, "testing", answer)
+            rows = held(patients, one, 0.9, "testing", scan)
             width, share = np.mean([r.width for r in rows]), np.mean([r.share for r in rows])
             cells.append(f"{width:.3f} ({100 * share:.1f})")
         figure, region = which

@@ -176,13 +176,13 @@ def quality(study: Study, denoised: PETFrames) -> tuple[list[float], PETFrames]:
     body = body_mask(shown.suv, shown.spacing_mm)
     gains, filtered = [], []
     print("frame  start s  seconds  measured dB  Gaussian dB (mm)  model dB   gain")
-    for n, (low, full, answer) in enumerate(
+    for n, (low, full, result) in enumerate(
         zip(study.measured, study.reference, denoised, strict=True)
     ):
         peak = float(full.suv.max())
         gaussian = best_gaussian(low.suv, full.suv, low.spacing_mm, body)
         filtered.append(low.with_values(gaussian.suv))
-        scores = [psnr(full.suv, s, peak, body) for s in (low.suv, gaussian.suv, answer.suv)]
+        scores = [psnr(full.suv, s, peak, body) for s in (low.suv, gaussian.suv, result.suv)]
         gains.append(scores[2] - scores[1])
         timing = study.measured.timings[n]
         print(
@@ -207,14 +207,14 @@ def regions(study: Study, within: bool) -> Iterator[tuple[str, NDArray[np.bool_]
 
 
 def curves(
-    study: Study, answers: dict[str, PETFrames], within: bool
+    study: Study, results: dict[str, PETFrames], within: bool
 ) -> dict[str, dict[str, float]]:
-    """Print how far curves are off, by region and by answer against measured and reference."""
-    pairs = [(name, against) for name in answers for against in ("reference", "measured")]
+    """Print how far curves are off, by region and by method against measured and reference."""
+    pairs = [(name, against) for name in results for against in ("reference", "measured")]
     print(f"{'region':26s}" + "".join(f"{f'{a} to {b}':>24s}" for a, b in pairs))
     found = {}
     for name, region in regions(study, within):
-        drawn = {"reference": study.reference, "measured": study.measured, **answers}
+        drawn = {"reference": study.reference, "measured": study.measured, **results}
         curve = {
             key: np.array([frame.suv[region].mean(dtype=np.float64) for frame in frames])
             for key, frames in drawn.items()
@@ -342,9 +342,9 @@ def main() -> None:
     denoised = petdiff.read(options.output / "from-nifti" / "denoised.nii.gz")
     assert isinstance(denoised, PETFrames)
     gains, filtered = quality(study, denoised)
-    answers = {"model": denoised, "gaussian": filtered}
-    found = curves(study, answers, within=True)
-    whole = curves(study, answers, within=False)
+    results = {"model": denoised, "gaussian": filtered}
+    found = curves(study, results, within=True)
+    whole = curves(study, results, within=False)
     print(
         f"NIfTI: {len(denoised)} frames, times equal: {denoised.timings == study.measured.timings}"
     )

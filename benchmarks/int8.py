@@ -91,7 +91,7 @@ def ranges(extremes: Sequence[tuple[Tensor, Tensor]]) -> ChannelRanges:
 
 
 def compare(model: Model, patients: int) -> None:
-    """Print how the answers in int8 differ from those in float32."""
+    """Print how the results in int8 differ from those in float32."""
     print("scan dose | PSNR dB: measured float32 int8 | organs: mean, largest change % | hot % | s")
     for n in range(patients):
         scanner = ("quadra", "vision600", "uexplorer", "discovery-mi")[n % 4]
@@ -105,12 +105,12 @@ def compare(model: Model, patients: int) -> None:
 
 def report(model: Model, title: str, scan: Simulation, low: PETImage) -> None:
     """Print one line of the comparison."""
-    answers, seconds = [], []
+    results, seconds = [], []
     for precision in PRECISIONS:
         start = time.process_time()
-        answers.append(petdiff.denoise(low, model, precision=precision).image.suv)
+        results.append(petdiff.denoise(low, model, precision=precision).image.suv)
         seconds.append(time.process_time() - start)
-    before, after = answers
+    before, after = results
     full = scan.full.suv
     body, peak = body_mask(full, scan.full.spacing_mm), float(full.max())
     scores = " ".join(f"{psnr(full, v, peak, body):.2f}" for v in (low.suv, before, after))

@@ -55,11 +55,11 @@ def measure_patient(index: int) -> Iterator[Row]:
     calibration = petdiff.calibration_of("flow3d")
     for drf, low in scans.lows.items():
         known = bool((index + int(drf)) % 2)
-        answer = petdiff.denoise(low, drf=drf if known else None).image
-        for kind, regions in regions_of(scans, answer, index):
+        denoised = petdiff.denoise(low, drf=drf if known else None).image
+        for kind, regions in regions_of(scans, denoised, index):
             for level in LEVELS:
                 found = petdiff.measure(
-                    low, answer, regions, calibration=calibration, level=level,
+                    low, denoised, regions, calibration=calibration, level=level,
                     drf=drf if known else None,
                 )  # fmt: skip
                 for figure, held, width, n in shares(regions, found, scans.full):
@@ -68,16 +68,16 @@ def measure_patient(index: int) -> Iterator[Row]:
 
 
 def regions_of(
-    scans: Simulation, answer: PETImage, index: int
+    scans: Simulation, denoised: PETImage, index: int
 ) -> Iterator[tuple[str, list[Region]]]:
-    """Yield foci of the answer, true lesions and spheres, where there are any."""
+    """Yield foci of the denoised scan, true lesions and spheres, if there are any."""
     with suppress(InputRefused):
-        foci = find_lesions(answer)
+        foci = find_lesions(denoised)
         yield "foci", foci
         yield "foci as lesions", [replace(one, kind="lesion") for one in foci]
     rng = np.random.default_rng(index)
     inside = np.argwhere(body_mask(scans.full.suv, scans.full.spacing_mm))
-    places = [(answer.affine @ [*at, 1.0])[:3] for at in rng.choice(inside, SPHERES)]
+    places = [(denoised.affine @ [*at, 1.0])[:3] for at in rng.choice(inside, SPHERES)]
     balls = {
         "lesions": [(one.centre_mm, one.radius_mm, "lesion") for one in scans.patient.lesions],
         "spheres": [(tuple(at.tolist()), RADIUS_MM, "sphere") for at in places],
@@ -86,7 +86,7 @@ def regions_of(
         found = []
         for centre, radius, kind in wanted:
             try:
-                found.append(ball_region(centre, radius, answer, kind=kind))  # type: ignore[arg-type]
+                found.append(ball_region(centre, radius, denoised, kind=kind))  # type: ignore[arg-type]
             except InputRefused:  # outside the field of view, or smaller than a voxel
                 continue
         if found:

@@ -33,8 +33,8 @@ def main() -> None:
     options = parser.parse_args()
     factor = {"units": "bqml", "suv_factor": options.suv_factor} if options.suv_factor else {}
     image = petdiff.read(options.scan, **factor)
-    answer = petdiff.denoise(image, model=options.model).image
-    before, after = (measure_phantom(one.suv, image.spacing_mm) for one in (image, answer))
+    denoised = petdiff.denoise(image, model=options.model).image
+    before, after = (measure_phantom(one.suv, image.spacing_mm) for one in (image, denoised))
     print("           background  spheres' means, %, 37 … 10 mm            EARL 2")
     print(line("measured", before, before))
     print(line("denoised", after, before))

@@ -1,4 +1,4 @@
-"""The default model on simulated patients it never saw, against filters that know the answer.
+"""The default model on simulated patients without part in training, against the best filters.
 
     petdiff simulate -o torsos --patients 10 --extent torso --voxel-size 3.3 --seed 100
     python benchmarks/quality.py torsos --dose 20
@@ -33,15 +33,15 @@ def judge(
     low = petdiff.read(folder / f"low_drf{dose}.nii.gz")
     body = body_mask(full.suv, full.spacing_mm)
     denoised = petdiff.denoise(low, model, steps=steps).image.suv
-    answers = {
+    scans = {
         "measured": low.suv,
         "gaussian": best_gaussian(low.suv, full.suv, full.spacing_mm, body).suv,
         "model": denoised,
     }
     if non_local_means:
-        answers["non-local means"] = best_non_local_means(low.suv, full.suv, body).suv
+        scans["non-local means"] = best_non_local_means(low.suv, full.suv, body).suv
     peak = float(full.suv.max())
-    decibel = {name: psnr(full.suv, suv, peak, body) for name, suv in answers.items()}
+    decibel = {name: psnr(full.suv, suv, peak, body) for name, suv in scans.items()}
     return {"psnr_db": decibel, "bias_percent": regional_bias(folder, full, denoised)}
 
 

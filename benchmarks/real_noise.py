@@ -4,16 +4,16 @@
 
 FOLDER has a folder a patient with `PET_image.nii.gz` (SUV) and `PET_mask.nii.gz` (a tumour), as the
 validation set of the Image Biomarker Standardisation Initiative does. These scans are noisy
-themselves, and an answer without that noise would be marked down for it. So the reference is the
+themselves, and a denoised scan without that noise would get a lower score. So the reference is the
 scan after a Gaussian of `--smooth` mm (0: the scan as it is), a real distribution of activity with
 little noise. Added is Gaussian noise as correlated as a filter of `--fwhm` mm leaves it, its
 spread proportional to the root of the activity: at the body's mean activity it is each of
 `--levels` of it. For each: PSNR over the body (peak: the reference's SUVmax), and the error of the
 tumour's SUVpeak in percent.
 
-The model is asked twice: as it would be of an unknown scan, and told the dose. A thinned scan has N
-times the noise power of the full one at 1/N of its dose, so told is the ratio of the noise that the
-model's own measure finds in the noisier scan and in the reference, squared; at most 200.
+The model is called twice: without the dose, and with a dose reduction factor. A thinned scan has N
+times the noise power of the full one at 1/N of its dose. The factor is therefore the squared ratio
+of the noise in the noisier scan and in the reference, as the model measures it; at most 200.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def noisier(
     return petdiff.PETImage((image.suv + spread * noise).astype(np.float32).clip(0), image.affine)
 
 
-def told_noise(suv: Volume) -> float:
+def noise_by_model(suv: Volume) -> float:
     """Return what the model's own measure finds, relative to the activity."""
     fields = local_activity(torch.from_numpy(np.ascontiguousarray(suv))).fields
     return float(noise_ratio(fields[ScanChannel.EXPECTED_NOISE]).median())
@@ -63,30 +63,30 @@ def main() -> None:
     parser.add_argument("--levels", type=float, nargs="+", default=[0.1, 0.2, 0.4, 0.8])
     options = parser.parse_args()
     print(
-        "scan        level  1/dose   PSNR measured  Gaussian  model     told      "
+        "scan        level  1/dose   PSNR measured  Gaussian  model     with dose "
         "SUVpeak error, % (same order)"
     )
-    wins = {"model": [0, 0], "model told the dose": [0, 0]}
+    wins = {"model": [0, 0], "model with the dose": [0, 0]}
     scans = 0
     for seed, patient in enumerate(sorted(f for f in options.folder.iterdir() if f.is_dir())):
         scan = petdiff.read(patient / "PET_image.nii.gz")
         image = petdiff.PETImage(gaussian(scan.suv, scan.spacing_mm, options.smooth), scan.affine)
         labels = np.rint(petdiff.read(patient / "PET_mask.nii.gz").suv).astype(np.int32)
         lesion = max(labelled_lesions(labels, image.spacing_mm), key=lambda one: one.volume_ml)
-        own_noise = told_noise(image.suv)
+        own_noise = noise_by_model(image.suv)
         body, peak = body_mask(image.suv, image.spacing_mm), float(image.suv.max())
         true_peak = measure_lesion(lesion, image.suv, image.spacing_mm)["suv_peak"]
         for level in options.levels:
             low = noisier(image, body, level, options.fwhm, seed)
-            dose = float(np.clip((told_noise(low.suv) / own_noise) ** 2, 1.01, 200))
-            answers = (
+            dose = float(np.clip((noise_by_model(low.suv) / own_noise) ** 2, 1.01, 200))
+            compared = (
                 low.suv,
                 best_gaussian(low.suv, image.suv, image.spacing_mm, body).suv,
                 petdiff.denoise(low, model=options.model).image.suv,
                 petdiff.denoise(low, model=options.model, drf=dose).image.suv,
             )
-            decibel = [psnr(image.suv, suv, peak, body) for suv in answers]
-            peaks = [measure_lesion(lesion, s, image.spacing_mm)["suv_peak"] for s in answers]
+            decibel = [psnr(image.suv, suv, peak, body) for suv in compared]
+            peaks = [measure_lesion(lesion, s, image.spacing_mm)["suv_peak"] for s in compared]
             errors = [100 * (shown / true_peak - 1) for shown in peaks]
             scans += 1
             for n, won in enumerate(wins.values(), start=2):

@@ -1,10 +1,10 @@
-"""Whether the default model's answer to a scan times a factor is its answer times that factor.
+"""Whether the denoised scan is multiplied by the factor by which the measured scan is multiplied.
 
     python benchmarks/scale.py
 
-One simulated scan at 1/20 of the dose, times 0.1, 2 and 10, and so that the answer's maximum should
+One simulated scan at 1/20 of the dose, times 0.1, 2 and 10, and so that the denoised maximum should
 be SUV 100, in the arithmetic that the machine has by default. Printed are the largest difference
-from the answer to the scan as it is, as a share of the maximum; the largest of a bright voxel, as a
+from the result without a factor, as a share of the maximum; the largest of a bright voxel, as a
 share of its own value; how many of those are close; and the hottest voxel.
 """
 

@@ -72,8 +72,8 @@ def gain(full: PETImage, low: PETImage, drf: float) -> float:
     """Return what the default model gains in PSNR, in dB."""
     body = body_mask(full.suv, full.spacing_mm)
     peak = float(full.suv.max())
-    answer = petdiff.denoise(low, drf=drf).image.suv
-    before, after = (psnr(full.suv, suv, peak, body) for suv in (low.suv, answer))
+    denoised = petdiff.denoise(low, drf=drf).image.suv
+    before, after = (psnr(full.suv, suv, peak, body) for suv in (low.suv, denoised))
     assert before is not None
     assert after is not None
     return after - before

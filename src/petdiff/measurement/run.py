@@ -57,7 +57,7 @@ def intervals_of(run: Run, level: float) -> Intervals:
     if done.samples > 1:  # else there is no need to load the model
         steps = image_steps(load_model(done.model.name).method, done.samples, done.steps)
     if steps != calibration.steps:
-        raise InputRefused(f"no interval: answers in {steps} steps were not calibrated")
+        raise InputRefused(f"no interval: results of {steps} steps were not calibrated")
     found = Intervals(calibration, level, done.drf)
     if reason := found.refused(run.measured):
         raise InputRefused(reason)

@@ -1,4 +1,4 @@
-"""The output folder of `petdiff denoise`, read again: the measured scan, its answer, the record."""
+"""Read the output folder of `petdiff denoise`: measured scan, denoised scan and record."""
 
 from __future__ import annotations
 
