@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from petdiff.simulation.shapes.combined import Grown, Shared, Union, Within, Without
+from petdiff.simulation.shapes.combined import Cached, Difference, Intersection, Offset, Union
 from petdiff.simulation.shapes.random_fields import FloatArray, RandomField
 from petdiff.simulation.shapes.signed_distance import Samples, Shape
 from petdiff.simulation.shapes.solids import Ellipsoid, Loft, Tube
@@ -73,9 +73,11 @@ def test_set_operations_are_those_of_distances() -> None:
     da, db = a.distance(at), b.distance(at)
     near = (np.abs(da) < 3) | (np.abs(db) < 3)
     np.testing.assert_array_equal(Union([a, b]).distance(at)[da < 0], np.minimum(da, db)[da < 0])
-    np.testing.assert_array_equal(Within(a, b).distance(at)[near], np.maximum(da, db)[near])
-    np.testing.assert_array_equal(Without(a, b).distance(at)[db < 0], np.maximum(da, -db)[db < 0])
-    np.testing.assert_allclose(Grown(a, 2).distance(at), da - 2, atol=1e-5)
+    np.testing.assert_array_equal(Intersection(a, b).distance(at)[near], np.maximum(da, db)[near])
+    np.testing.assert_array_equal(
+        Difference(a, b).distance(at)[db < 0], np.maximum(da, -db)[db < 0]
+    )
+    np.testing.assert_allclose(Offset(a, 2).distance(at), da - 2, atol=1e-5)
 
 
 def test_blend_rounds_the_join_and_nothing_else() -> None:
@@ -90,7 +92,7 @@ def test_blend_rounds_the_join_and_nothing_else() -> None:
 
 def test_part_of_the_samples_has_the_same_distances() -> None:
     whole = samples()
-    shape = Shared(Union([Ellipsoid((3, 0, 0), (9, 12, 15)), Tube([(0, 0, 0), (20, 5, 5)], 5)], 4))
+    shape = Cached(Union([Ellipsoid((3, 0, 0), (9, 12, 15)), Tube([(0, 0, 0), (20, 5, 5)], 5)], 4))
     part = (slice(4, 22), slice(7, 29), slice(2, 17))
     np.testing.assert_array_equal(shape.distance(whole.part(part)), shape.distance(whole)[part])
 

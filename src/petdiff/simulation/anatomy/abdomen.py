@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from petdiff.simulation.anatomy.frame import Frame, turn
+from petdiff.simulation.anatomy.frame import Frame, rotation
 from petdiff.simulation.anatomy.structure import Structure, rippled
 from petdiff.simulation.anatomy.thorax import SIDES, dome
-from petdiff.simulation.shapes.combined import Grown, Union, Within, Without
+from petdiff.simulation.shapes.combined import Difference, Intersection, Offset, Union
 from petdiff.simulation.shapes.random_fields import FloatArray
 from petdiff.simulation.shapes.signed_distance import Shape
 from petdiff.simulation.shapes.solids import Loft, Tube
@@ -39,7 +39,7 @@ def cavity(frame: Frame) -> Loft:
 
 def abdominal_fat(frame: Frame, cage: Shape) -> list[Structure]:
     """Return the fat between abdominal organs, including the space under the diaphragm."""
-    domes = Union([Within(dome(frame, side), Grown(cage, -3)) for side in (1, -1)])
+    domes = Union([Intersection(dome(frame, side), Offset(cage, -3)) for side in (1, -1)])
     shape = rippled(frame.patient, "visceral_fat", Union([cavity(frame), domes]), 3, 40)
     return [Structure("visceral_fat", shape, "fat", "fat", 0.08)]
 
@@ -66,7 +66,7 @@ def _liver(frame: Frame, wall: Shape) -> list[Structure]:
             (133, -8, 1196, 20, 20, 26, 22, 2),
         ],
     )
-    shape = rippled(frame.patient, "liver", Within(lobes, Grown(wall, -4)), 2.5, 60)
+    shape = rippled(frame.patient, "liver", Intersection(lobes, Offset(wall, -4)), 2.5, 60)
     vein = place.tube([(14, 2, 1190), (34, 6, 1212), (62, 2, 1226)], [7, 6.5, 5])
     bladder = frame.organ("gallbladder", (48, 50, 1160))
     bile = bladder.tube([(38, 32, 1174), (50, 52, 1158), (56, 64, 1144)], [10, 20, 22])
@@ -79,12 +79,12 @@ def _liver(frame: Frame, wall: Shape) -> list[Structure]:
 
 def _spleen(frame: Frame, wall: Shape) -> list[Structure]:
     place = frame.organ("spleen", (-96, -40, 1232))
-    leaning = turn(x=-28, z=-30)
-    bean = Without(
-        place.ellipsoid((-96, -40, 1232), (27.5, 44.5, 54.5), leaning),
-        place.ellipsoid((-60, -16, 1228), (24, 36, 60), leaning),
+    tilt = rotation(x=-28, z=-30)
+    bean = Difference(
+        place.ellipsoid((-96, -40, 1232), (27.5, 44.5, 54.5), tilt),
+        place.ellipsoid((-60, -16, 1228), (24, 36, 60), tilt),
     )
-    shape = rippled(frame.patient, "spleen", Within(bean, Grown(wall, -3)), 2, 40)
+    shape = rippled(frame.patient, "spleen", Intersection(bean, Offset(wall, -3)), 2, 40)
     return [Structure("spleen", shape, "spleen", texture=0.05, breathes=True)]
 
 
@@ -121,9 +121,9 @@ def kidneys(frame: Frame) -> list[Structure]:
         name = f"kidney_{word}"
         centre = np.array([side * 60.0, -42, 1152 if side > 0 else 1166])
         place = frame.organ(name, centre)
-        axes = turn(x=-12, y=side * -12, z=side * 35)
+        axes = rotation(x=-12, y=side * -12, z=side * 35)
         inward = axes @ np.array([-side, 0, 0.0])
-        whole = Without(
+        whole = Difference(
             place.ellipsoid(centre, (31, 26, 59), axes),
             place.ellipsoid(centre + 28 * inward, (17, 11, 20), axes),
         )

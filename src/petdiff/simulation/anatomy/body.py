@@ -8,7 +8,7 @@ import numpy as np
 
 from petdiff.simulation.anatomy.frame import Frame
 from petdiff.simulation.anatomy.structure import Structure
-from petdiff.simulation.shapes.combined import Grown, Shared, Union
+from petdiff.simulation.shapes.combined import Cached, Offset, Union
 from petdiff.simulation.shapes.random_fields import FloatArray
 from petdiff.simulation.shapes.signed_distance import Shape
 from petdiff.simulation.shapes.solids import Ellipsoid, Loft, Tube
@@ -190,11 +190,11 @@ def _breast(frame: Frame, side: int, fat: float) -> Ellipsoid:
 
 def layers(frame: Frame) -> list[Structure]:
     """Return skin, subcutaneous fat and muscle; each fills all that lies inside it."""
-    skin = Shared(body_outline(frame, "skin"))
-    lean = Shared(body_outline(frame, "lean"))
+    skin = Cached(body_outline(frame, "skin"))
+    lean = Cached(body_outline(frame, "lean"))
     found = [
         Structure("skin", skin, "skin", texture=0.08),
-        Structure("subcutaneous_fat", Grown(skin, -SKIN_MM), "fat", "fat", 0.08),
+        Structure("subcutaneous_fat", Offset(skin, -SKIN_MM), "fat", "fat", 0.08),
         Structure("muscle", lean, "muscle", texture=0.1, grain_mm=(15, 90)),
     ]
     if frame.patient.sex == "female":

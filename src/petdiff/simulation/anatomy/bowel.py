@@ -8,7 +8,7 @@ from scipy.interpolate import CubicSpline
 
 from petdiff.simulation.anatomy.frame import Frame
 from petdiff.simulation.anatomy.structure import Structure, rippled
-from petdiff.simulation.shapes.combined import Grown, Within
+from petdiff.simulation.shapes.combined import Intersection, Offset
 from petdiff.simulation.shapes.random_fields import FloatArray
 from petdiff.simulation.shapes.signed_distance import Shape
 from petdiff.simulation.shapes.solids import Tube
@@ -28,11 +28,11 @@ def _stomach(frame: Frame, wall: Shape) -> list[Structure]:
     place = frame.organ("stomach", (-52, 22, 1225))
     line = [(-58, -8, 1254), (-62, 6, 1236), (-58, 30, 1210), (-40, 48, 1184), (-14, 52, 1172),
             (14, 42, 1176), (26, 32, 1180)]  # fmt: skip
-    shape = Within(place.tube(line, [30, 36, 33, 26, 21, 15, 11]), Grown(wall, -4))
+    shape = Intersection(place.tube(line, [30, 36, 33, 26, 21, 15, 11]), Offset(wall, -4))
     outer = rippled(frame.patient, "stomach", shape, 2, 40)
     return [
         Structure("stomach", outer, "stomach", texture=0.15),
-        Structure("stomach_contents", Grown(outer, -4.5), "stomach_contents", texture=0.1),
+        Structure("stomach_contents", Offset(outer, -4.5), "stomach_contents", texture=0.1),
     ]
 
 
@@ -59,11 +59,11 @@ def _small_bowel(frame: Frame, wall: Shape) -> list[Structure]:
     found: list[Structure] = []
     # Jejunum, then ileum: two parts whose uptake differs from patient to patient.
     for part in (slice(0, count // 2 + 1), slice(count // 2, count)):
-        tube = Within(Tube(line[part], np.maximum(radius[part], 8) * size), Grown(wall, -3))
+        tube = Intersection(Tube(line[part], np.maximum(radius[part], 8) * size), Offset(wall, -3))
         factor = float(np.exp(rng.normal(-0.02, 0.22)))
         found += [
             Structure("small_bowel", tube, "small_bowel", "soft", 0.3, (30, 120), factor),
-            Structure("small_bowel_contents", Grown(tube, -5), "bowel_contents", texture=0.2),
+            Structure("small_bowel_contents", Offset(tube, -5), "bowel_contents", texture=0.2),
         ]
     return found
 
@@ -106,12 +106,12 @@ def _colon(frame: Frame, wall: Shape) -> list[Structure]:
     size = np.cbrt(frame.patient.volume.get("colon", 1.0))
     calibre = np.interp(share, [0, 0.15, 0.5, 0.62, 1], [21, 20, 15.5, 13, 13]) * size
     pouches = 1 + 0.11 * np.sin(beat) + rng.normal(0, 0.03, len(line))
-    tube = Within(Tube(line, calibre * pouches), Grown(wall, -2))
+    tube = Intersection(Tube(line, calibre * pouches), Offset(wall, -2))
     end = [(0, -54, 950), (0, -62, 925), (0, -54, 895), (0, -46, 865)]
     rectum = frame.organ("rectum", (0, -52, 920)).tube(end, [16, 18, 16, 10])
     return [
         Structure("colon", tube, "colon", "soft", 0.4, (40, 150)),
-        Structure("colon_contents", Grown(tube, -4), "bowel_contents", "soft", 0.3, (30, 90)),
+        Structure("colon_contents", Offset(tube, -4), "bowel_contents", "soft", 0.3, (30, 90)),
         Structure("rectum", rectum, "rectum", texture=0.15),
     ]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from petdiff.simulation.anatomy.frame import Frame, turn
+from petdiff.simulation.anatomy.frame import Frame, rotation
 from petdiff.simulation.anatomy.structure import Structure
-from petdiff.simulation.shapes.combined import Grown, Union, Within
+from petdiff.simulation.shapes.combined import Intersection, Offset, Union
 from petdiff.simulation.shapes.random_fields import FloatArray, RandomField
 from petdiff.simulation.shapes.signed_distance import Bounds, Samples, Shape
 
@@ -70,13 +70,13 @@ def brain(frame: Frame) -> list[Structure]:
     upper = place.ellipsoid((0, 2, 1676), (66, 83, 58))
     temporal = [place.ellipsoid((side * 36, 22, 1636), (22, 44, 24)) for side in (1, -1)]
     frontal = place.ellipsoid((0, 42, 1648), (46, 34, 22))
-    cerebrum = Union([Within(cranium(frame), upper), frontal, *temporal], blend_mm=8)
+    cerebrum = Union([Intersection(cranium(frame), upper), frontal, *temporal], blend_mm=8)
     folds = RandomField.random(frame.patient.stream("cortex"), 60, (24, 36), 1.0)
     stem = place.tube([(0, -2, 1648), (0, -12, 1625), (0, -16, 1602)], [14, 13, 7])
-    small = place.ellipsoid((0, -42, 1626), (48, 31, 24), turn(x=8))
+    small = place.ellipsoid((0, -42, 1626), (48, 31, 24), rotation(x=8))
     split = place.ellipsoid((0, 2, 1700), (1.6, 76, 34))
     return [
-        Structure("cerebrum_grey", Grown(cerebrum, -1), "grey_matter", texture=0.07),
+        Structure("cerebrum_grey", Offset(cerebrum, -1), "grey_matter", texture=0.07),
         Structure("cerebrum_white", WhiteMatter(cerebrum, folds), "white_matter", texture=0.05),
         Structure("cerebrospinal_fluid", split, "cerebrospinal_fluid"),
         Structure("cerebellum", small, "cerebellum", texture=0.08),
@@ -94,7 +94,7 @@ def _deep(frame: Frame) -> list[Structure]:
         caudate = [(s * 12, 30, 1676), (s * 16, 12, 1690), (s * 18, -10, 1690)]
         horn = [(s * 7, 30, 1684), (s * 8, 4, 1694), (s * 16, -24, 1684), (s * 20, -44, 1674)]
         nuclei += [
-            place.ellipsoid((s * 24, 16, 1670), (8, 19, 11), turn(z=s * -12)),  # putamen
+            place.ellipsoid((s * 24, 16, 1670), (8, 19, 11), rotation(z=s * -12)),  # putamen
             place.ellipsoid((s * 12, -8, 1672), (9, 15, 10)),  # thalamus
             place.tube(caudate, [6, 5, 4]),
         ]

@@ -19,7 +19,7 @@ from petdiff.simulation.anatomy.spine import back_muscles, brown_fat, chest, spi
 from petdiff.simulation.anatomy.structure import Structure
 from petdiff.simulation.anatomy.thorax import lungs, rib_cage, thorax
 from petdiff.simulation.anatomy.vessels import vessels
-from petdiff.simulation.shapes.combined import Shared, Union
+from petdiff.simulation.shapes.combined import Cached, Union
 from petdiff.simulation.shapes.grid import Grid
 from petdiff.simulation.shapes.signed_distance import Triple
 
@@ -43,8 +43,8 @@ def structures(patient: Patient) -> tuple[Structure, ...]:
 @lru_cache(maxsize=8)
 def _structures(description: str) -> tuple[Structure, ...]:
     frame = Frame(Patient.model_validate_json(description))
-    cage = Shared(rib_cage(frame))
-    wall = Shared(Union([cage, cavity(frame)], blend_mm=8))
+    cage = Cached(rib_cage(frame))
+    wall = Cached(Union([cage, cavity(frame)], blend_mm=8))
     skin, fat, muscle, *glands = layers(frame)
     return (
         *(skin, fat, muscle),

@@ -62,11 +62,11 @@ class Frame:
         radii_mm: ArrayLike,
         side: int = 1,
         thick: float = 1.0,
-        turned: FloatArray | None = None,
+        rotation: FloatArray | None = None,
     ) -> Ellipsoid:
         """Return an ellipsoid about a reference point of the right side (`side=-1` mirrors it)."""
         centre = self.point(np.asarray(centre_mm, float) * (side, 1, 1))
-        return Ellipsoid(centre, np.asarray(radii_mm, float) * thick, turned)
+        return Ellipsoid(centre, np.asarray(radii_mm, float) * thick, rotation)
 
     @property
     def girth(self) -> float:
@@ -98,11 +98,11 @@ class Place:
         return moved
 
     def ellipsoid(
-        self, centre_mm: ArrayLike, radii_mm: ArrayLike, turn: FloatArray | None = None
+        self, centre_mm: ArrayLike, radii_mm: ArrayLike, rotation: FloatArray | None = None
     ) -> Ellipsoid:
         radii = np.asarray(radii_mm, float)
-        scale = self.scale if turn is None else np.full(3, np.cbrt(self.scale.prod()))
-        return Ellipsoid(self.point(centre_mm), radii * scale, turn)
+        scale = self.scale if rotation is None else np.full(3, np.cbrt(self.scale.prod()))
+        return Ellipsoid(self.point(centre_mm), radii * scale, rotation)
 
     def tube(self, line_mm: ArrayLike, radius_mm: ArrayLike) -> Tube:
         return Tube(self.point(line_mm), np.asarray(radius_mm, float) * np.cbrt(self.scale.prod()))
@@ -119,7 +119,7 @@ class Place:
         return Loft(axis, table)
 
 
-def turn(*, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> FloatArray:
+def rotation(*, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> FloatArray:
     """Return the rotation by degrees about x, then y, then z."""
     a, b, c = np.radians([x, y, z])
     rx = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from petdiff.simulation.anatomy.brain import cranium
 from petdiff.simulation.anatomy.frame import Frame
 from petdiff.simulation.anatomy.structure import Structure, rippled
-from petdiff.simulation.shapes.combined import Grown, Union
+from petdiff.simulation.shapes.combined import Offset, Union
 from petdiff.simulation.shapes.signed_distance import Shape
 
 SIDES = ((1, "right"), (-1, "left"))
@@ -25,11 +25,11 @@ def _skull(frame: Frame) -> list[Structure]:
         [place.ellipsoid((0, 62, 1598), (42, 26, 38)), place.tube(JAW_MM, [7, 8, 8, 9, 8, 8, 7])],
         blend_mm=6,
     )
-    vault = Grown(cranium(frame), 7)
+    vault = Offset(cranium(frame), 7)
     return [
         Structure("skull", Union([vault, face], 6), "cortical_bone", "cortical", 0.05),
-        Structure("skull", Grown(face, -3), "marrow", "marrow", factor=0.5),
-        Structure("cerebrospinal_fluid", Grown(cranium(frame), 1.0), "cerebrospinal_fluid"),
+        Structure("skull", Offset(face, -3), "marrow", "marrow", factor=0.5),
+        Structure("cerebrospinal_fluid", Offset(cranium(frame), 1.0), "cerebrospinal_fluid"),
     ]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from petdiff.simulation.anatomy.body import arm_line
-from petdiff.simulation.anatomy.frame import Frame, turn
+from petdiff.simulation.anatomy.frame import Frame, rotation
 from petdiff.simulation.anatomy.structure import Structure, bone
-from petdiff.simulation.shapes.combined import Grown, Union, Within
+from petdiff.simulation.shapes.combined import Intersection, Offset, Union
 from petdiff.simulation.shapes.solids import Ellipsoid
 
 SIDES = ((1, "right"), (-1, "left"))
@@ -30,11 +30,11 @@ def _shoulder(frame: Frame, side: int, word: str) -> list[Structure]:
     thick = frame.girth
     line = [(24, 50, 1436), (70, 44, 1446), (112, 14, 1452), (150, -8, 1446 + up)]
     clavicle = frame.tube(line, [8, 6, 6, 7], side, thick)
-    leaning = turn(z=side * 28, y=side * 8)
+    tilt = rotation(z=side * 28, y=side * 8)
     spine = [(85, -96, 1405), (130, -74, 1425), (158, -34, 1438 + up)]
     blade = Union(
         [
-            frame.ellipsoid((102, -82, 1370), (34, 5.5, 62), side, thick, leaning),
+            frame.ellipsoid((102, -82, 1370), (34, 5.5, 62), side, thick, tilt),
             frame.tube(spine, [5, 6, 8], side, thick),
             frame.ellipsoid((138, -45, 1395), (12, 14, 18), side, thick),
         ]
@@ -52,7 +52,7 @@ def _arm(frame: Frame, side: int, word: str) -> list[Structure]:
     apart = np.array([9.0, 2, 4])
     thick = frame.girth
     humerus = frame.tube(shaft, [23, 13, 11, 19], side, thick)
-    head = Within(Grown(humerus, -3), frame.ellipsoid(joint, (26, 26, 26), side, thick))
+    head = Intersection(Offset(humerus, -3), frame.ellipsoid(joint, (26, 26, 26), side, thick))
     found = bone(f"humerus_{word}", humerus, 4.0, "yellow_marrow")
     found.append(Structure(f"humerus_{word}", head, "marrow", "marrow", factor=0.6))
     rest = {
@@ -120,7 +120,7 @@ def _thigh(frame: Frame, side: int, word: str) -> list[Structure]:
         8,
     )
     # Adults have red marrow in the upper end only.
-    upper = Within(Grown(femur, -3.5), frame.ellipsoid((102, -6, 890), (46, 34, 70), side))
+    upper = Intersection(Offset(femur, -3.5), frame.ellipsoid((102, -6, 890), (46, 34, 70), side))
     patella = Ellipsoid(frame.point((side * 90, 44, 515)), (21, 10, 22))
     return [
         *bone(f"femur_{word}", femur, 5.0, "yellow_marrow"),

@@ -7,7 +7,7 @@ import numpy as np
 from petdiff.simulation.anatomy.body import LEG, arm_line
 from petdiff.simulation.anatomy.frame import Frame
 from petdiff.simulation.anatomy.structure import Structure
-from petdiff.simulation.shapes.combined import Grown, Union, Within
+from petdiff.simulation.shapes.combined import Intersection, Offset, Union
 from petdiff.simulation.shapes.signed_distance import Shape
 
 # Right side, in mm of the reference body: points (x, y, z) along each muscle, and its radius at
@@ -54,19 +54,19 @@ def muscle_groups(frame: Frame, lean: Shape) -> list[Structure]:
     for side in (1, -1):
         fat.append(frame.tube(LEG[:, :3], 0.72 * LEG[:, 3], side, thick))
         for line, radius in LEG_MUSCLES.values():
-            found.append(Grown(frame.tube(line, radius, side, thick), GROWN_MM - loose))
+            found.append(Offset(frame.tube(line, radius, side, thick), GROWN_MM - loose))
         found += _arm_bellies(frame, side, thick)
     bellies = [
         Structure(
             "muscle",
-            Within(belly, lean),
+            Intersection(belly, lean),
             "muscle",
             texture=0.1,
             factor=float(np.exp(rng.normal(0, UPTAKE_SD))),
         )
         for belly in found
     ]
-    seams = Structure("subcutaneous_fat", Within(Union(fat), lean), "fat", "fat", 0.08)
+    seams = Structure("subcutaneous_fat", Intersection(Union(fat), lean), "fat", "fat", 0.08)
     return [seams, *bellies]
 
 

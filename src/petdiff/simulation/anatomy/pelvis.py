@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from petdiff.simulation.anatomy.frame import Frame, turn
+from petdiff.simulation.anatomy.frame import Frame, rotation
 from petdiff.simulation.anatomy.structure import Structure, rippled
-from petdiff.simulation.shapes.combined import Grown, Union
+from petdiff.simulation.shapes.combined import Offset, Union
 from petdiff.simulation.shapes.signed_distance import Shape
 
 
@@ -16,7 +16,7 @@ def pelvis(frame: Frame) -> list[Structure]:
     urine = rippled(frame.patient, "bladder", place.ellipsoid((0, 24, 928), (43, 35, 33)), 3, 70)
     return [
         *inner,
-        Structure("urinary_bladder_wall", Grown(urine, 3), "muscle"),
+        Structure("urinary_bladder_wall", Offset(urine, 3), "muscle"),
         Structure("urinary_bladder", urine, "bladder", texture=0.02),
     ]
 
@@ -40,7 +40,7 @@ def _female(frame: Frame) -> list[Structure]:
     place = frame.organ("uterus", (0, -10, 940))
     womb = Union(
         [
-            place.ellipsoid((0, 0, 966), (29, 24, 32), turn(x=35)),
+            place.ellipsoid((0, 0, 966), (29, 24, 32), rotation(x=35)),
             place.tube([(0, -6, 945), (0, -18, 912)], [15, 14]),
         ],
         blend_mm=10,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from petdiff.simulation.anatomy.description import Patient
-from petdiff.simulation.shapes.combined import Grown, Rippled
+from petdiff.simulation.shapes.combined import Offset, Rippled
 from petdiff.simulation.shapes.random_fields import RandomField
 from petdiff.simulation.shapes.signed_distance import Shape
 
@@ -58,5 +58,5 @@ def bone(
     """Return a bone: a cortex of that thickness around marrow of that tissue."""
     return [
         Structure(name, shape, "cortical_bone", "cortical", 0.05),
-        Structure(name, Grown(shape, -cortex_mm), marrow, "marrow", 0.08, factor=factor),
+        Structure(name, Offset(shape, -cortex_mm), marrow, "marrow", 0.08, factor=factor),
     ]

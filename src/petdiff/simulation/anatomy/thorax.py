@@ -7,7 +7,7 @@ import numpy as np
 from petdiff.simulation.anatomy.frame import Frame
 from petdiff.simulation.anatomy.spine import chest_wall
 from petdiff.simulation.anatomy.structure import Structure, rippled
-from petdiff.simulation.shapes.combined import Grown, Union, Within, Without
+from petdiff.simulation.shapes.combined import Difference, Intersection, Offset, Union
 from petdiff.simulation.shapes.random_fields import FloatArray
 from petdiff.simulation.shapes.signed_distance import Shape
 from petdiff.simulation.shapes.solids import Ellipsoid, Loft
@@ -56,9 +56,11 @@ def lungs(frame: Frame, cage: Shape) -> list[Structure]:
             (1470, 0, -10, 40, 40, 80, 80, 2.2),
         ],
     )
-    found = [Structure("mediastinum", Within(middle, cage), "fat", "soft", factor=1.8)]
+    found = [Structure("mediastinum", Intersection(middle, cage), "fat", "soft", factor=1.8)]
     for side, word in SIDES:
-        lobes = Without(Within(_lobes(frame, side, word), Grown(cage, -1)), dome(frame, side))
+        lobes = Difference(
+            Intersection(_lobes(frame, side, word), Offset(cage, -1)), dome(frame, side)
+        )
         shape = rippled(frame.patient, f"lung_{word}", lobes, 1.5, 60)
         found.append(
             Structure(f"lung_{word}", shape, "lung", "lung", 0.18, (15, 120), breathes=True)
@@ -129,12 +131,14 @@ def _heart(frame: Frame) -> list[Structure]:
     left_atrium = place.ellipsoid(HEART_MM + np.array((22, -38, 20)), (41, 27, 31))
     return [
         Structure("heart", sac, "fat", "fat", factor=1.5),
-        Structure("heart_ventricle_right", Grown(right, 3), "myocardium", factor=0.45),
+        Structure("heart_ventricle_right", Offset(right, 3), "myocardium", factor=0.45),
         Structure("heart_ventricle_right", right, "blood", texture=0.03),
         Structure("heart_atrium_right", right_atrium, "blood", texture=0.03),
         Structure("heart_atrium_left", left_atrium, "blood", texture=0.03),
-        Structure("heart_myocardium", Without(wall, valves), "myocardium", "soft", 0.14, (30, 80)),
-        Structure("heart_ventricle_left", Without(cavity, valves), "blood", texture=0.03),
+        Structure(
+            "heart_myocardium", Difference(wall, valves), "myocardium", "soft", 0.14, (30, 80)
+        ),
+        Structure("heart_ventricle_left", Difference(cavity, valves), "blood", texture=0.03),
     ]
 
 
@@ -149,7 +153,7 @@ def _tubes(frame: Frame) -> list[Structure]:
     gullet = [(0, -6, 1520), (-2, -12, 1480), (-4, -34, 1420), (-2, -40, 1340), (-10, -30, 1270),
               (-22, -14, 1240)]  # fmt: skip
     return [
-        Structure("trachea", Grown(airway, 1.5), "muscle"),
+        Structure("trachea", Offset(airway, 1.5), "muscle"),
         Structure("trachea", airway, "gas", "gas"),
         Structure("esophagus", frame.tube(gullet, [8, 7, 7, 8, 8.5, 9]), "oesophagus", texture=0.1),
     ]

@@ -18,7 +18,7 @@ from petdiff.simulation.anatomy.render import Phantom, paint
 from petdiff.simulation.anatomy.structure import Structure
 from petdiff.simulation.labels.label_names import made_of, reach_the_skin, structure_names
 from petdiff.simulation.patient.draw import draw_patient
-from petdiff.simulation.shapes.combined import Shared
+from petdiff.simulation.shapes.combined import Cached
 from petdiff.simulation.shapes.grid import Grid
 from petdiff.simulation.shapes.random_fields import FloatArray
 from petdiff.simulation.shapes.signed_distance import Bounds, Samples, Triple, box
@@ -137,7 +137,7 @@ def labelled_structures(label_map: LabelMap) -> list[Structure]:
     labels, affine = _continued(label_map)
     lean, body = _body(labels, affine, guessed=not reach_the_skin(label_map.present))
     painted = [
-        Structure("subcutaneous_fat", Shared(Mask(body, affine)), "fat", "fat", 0.08),
+        Structure("subcutaneous_fat", Cached(Mask(body, affine)), "fat", "fat", 0.08),
         Structure("muscle", Mask(lean, affine), "muscle", texture=0.1),
     ]
     for name in dict.fromkeys(ours.values()):

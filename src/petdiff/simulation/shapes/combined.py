@@ -1,4 +1,4 @@
-"""Shapes made from other shapes: joined, grown, cut, rippled, or shared by several structures."""
+"""Shapes made from other shapes: set operations, offset and rippled surfaces, cached distances."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from petdiff.simulation.shapes.signed_distance import (
 
 @dataclass(frozen=True, eq=False)
 class Union:
-    """The union of several shapes, with joins rounded over `blend_mm`."""
+    """The union of several shapes; their joins are rounded over `blend_mm`."""
 
     parts: Sequence[Shape]
     blend_mm: float = 0.0
@@ -29,36 +29,36 @@ class Union:
     @cached_property
     def bounds(self) -> Bounds:
         lows, highs = zip(*(part.bounds for part in self.parts), strict=True)
-        grown = self.blend_mm / 4
-        return box(np.min(lows, axis=0) - grown, np.max(highs, axis=0) + grown)
+        margin_mm = self.blend_mm / 4
+        return box(np.min(lows, axis=0) - margin_mm, np.max(highs, axis=0) + margin_mm)
 
     def distance(self, at: Samples) -> FloatArray:
         distance = np.full(at.shape, FAR_MM)
         for part in self.parts:
-            here = at.near(padded(part.bounds, self.blend_mm))
-            if here is not None:
-                _join(distance[here], part.distance(at.part(here)), self.blend_mm)
+            region = at.near(padded(part.bounds, self.blend_mm))
+            if region is not None:
+                _join(distance[region], part.distance(at.part(region)), self.blend_mm)
         return distance
 
 
 def _join(distance: FloatArray, other: FloatArray, blend_mm: float) -> None:
     """Replace `distance` by the smooth minimum of both (quadratic blend), in place."""
     if blend_mm > 0:
-        apart = distance - other
-        np.abs(apart, out=apart)
-        np.subtract(np.float32(blend_mm), apart, out=apart)
-        np.maximum(apart, 0, out=apart)
-        apart *= apart
-        apart *= np.float32(0.25 / blend_mm)
+        overlap = distance - other
+        np.abs(overlap, out=overlap)
+        np.subtract(np.float32(blend_mm), overlap, out=overlap)
+        np.maximum(overlap, 0, out=overlap)
+        overlap *= overlap
+        overlap *= np.float32(0.25 / blend_mm)
         np.minimum(distance, other, out=distance)
-        distance -= apart
+        distance -= overlap
     else:
         np.minimum(distance, other, out=distance)
 
 
 @dataclass(frozen=True, eq=False)
-class Grown:
-    """A shape made larger by a margin, or smaller by a negative one."""
+class Offset:
+    """A shape with its surface moved outwards by `margin_mm`, or inwards if it is negative."""
 
     shape: Shape
     margin_mm: float
@@ -73,7 +73,7 @@ class Grown:
 
 
 @dataclass(frozen=True, eq=False)
-class Within:
+class Intersection:
     """The part of a shape that lies inside another one."""
 
     shape: Shape
@@ -89,8 +89,8 @@ class Within:
 
 
 @dataclass(frozen=True, eq=False)
-class Without:
-    """A shape with another one cut away."""
+class Difference:
+    """The part of a shape that lies outside another one, `cut`."""
 
     shape: Shape
     cut: Shape
@@ -101,10 +101,10 @@ class Without:
 
     def distance(self, at: Samples) -> FloatArray:
         distance = self.shape.distance(at)
-        here = at.near(self.cut.bounds)
-        if here is not None:
-            cut = self.cut.distance(at.part(here))
-            np.maximum(distance[here], -cut, out=distance[here])
+        region = at.near(self.cut.bounds)
+        if region is not None:
+            cut = self.cut.distance(at.part(region))
+            np.maximum(distance[region], -cut, out=distance[region])
         return distance
 
 
@@ -126,10 +126,10 @@ class Rippled:
 
 
 @dataclass(frozen=True, eq=False)
-class Shared:
-    """A shape that contains many others; its distance is computed once for all samples.
+class Cached:
+    """A shape whose distance is computed once for all samples, because several structures need it.
 
-    All users share the returned array, which must not be changed in place.
+    All callers get views of the same array and must not change it in place.
     """
 
     shape: Shape
@@ -140,10 +140,10 @@ class Shared:
 
     def distance(self, at: Samples) -> FloatArray:
         whole, part = at.whole or (at, (slice(None), slice(None), slice(None)))
-        if id(self) not in whole.kept:
+        if id(self) not in whole.cache:
             distance = np.full(whole.shape, FAR_MM)
-            here = whole.near(self.bounds)
-            if here is not None:
-                distance[here] = self.shape.distance(whole.part(here))
-            whole.kept[id(self)] = distance
-        return whole.kept[id(self)][part]
+            region = whole.near(self.bounds)
+            if region is not None:
+                distance[region] = self.shape.distance(whole.part(region))
+            whole.cache[id(self)] = distance
+        return whole.cache[id(self)][part]

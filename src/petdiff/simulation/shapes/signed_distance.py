@@ -1,7 +1,7 @@
 """Signed distances to shapes in mm: negative inside, zero on the surface.
 
-A shape knows the box that holds it and computes distances only for points near that box, so that
-drawing an organ costs in proportion to its size. Solids are in `solids`, combinations of them in
+Each shape has a bounding box. Distances are computed only for points near this box, so the time
+to draw an organ is proportional to its size. Solids are in `solids`, combinations of them in
 `combined`.
 """
 
@@ -27,12 +27,12 @@ class Samples:
     """Points at which the distance to shapes is computed.
 
     origin_mm, step_mm  the grid of the points
-    points              x, y, z float32 [i, j, k] in mm: the grid's points, displaced by the
-                        patient's warp
-    reach_mm            largest distance of a point from its grid position, including half a voxel
-                        of soft edge
-    whole               the samples that these are a part of, and which part; distances that several
-                        structures need are cached there
+    points              x, y, z float32 [i, j, k] in mm: the grid's points after the patient's
+                        displacement field
+    reach_mm            upper limit of a point's displacement from its grid position, plus a voxel
+                        for the soft edge
+    whole               if these samples are a part of others: the others, and which part
+    cache               distances that several structures need, by the id of the shape
     """
 
     origin_mm: Triple
@@ -40,7 +40,7 @@ class Samples:
     points: tuple[FloatArray, FloatArray, FloatArray]
     reach_mm: float
     whole: tuple[Samples, Slices] | None = None
-    kept: dict[int, FloatArray] = field(default_factory=dict)
+    cache: dict[int, FloatArray] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -56,7 +56,7 @@ class Samples:
         return x, y, z
 
     def near(self, bounds: Bounds) -> Slices | None:
-        """Return the part of the grid that can touch a box, or None."""
+        """Return the part of the grid whose points can lie in a box; None if there is none."""
         slices = []
         for n in range(3):
             start = (bounds[0][n] - self.reach_mm - self.origin_mm[n]) / self.step_mm[n]
@@ -83,7 +83,7 @@ class Samples:
 
 
 class Shape(Protocol):
-    """A shape: a box around it, and the signed distance to it."""
+    """A shape, defined by its bounding box and its signed distance."""
 
     @property
     def bounds(self) -> Bounds: ...

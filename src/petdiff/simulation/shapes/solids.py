@@ -1,7 +1,8 @@
-"""Solids: ellipsoids, tubes along a line, and cross-sections along an axis.
+"""Solids: ellipsoids, tubes along a line, and lofts through cross-sections along an axis.
 
-Distances are exact for tubes and first-order otherwise, which is enough for a soft edge of one
-voxel. Arrays are changed in place, because allocating memory costs more than the arithmetic.
+Distances are exact for tubes of constant radius and first-order approximations otherwise, which
+suffices for edges that are one voxel wide. Arrays are changed in place, because allocating
+memory takes longer than the arithmetic.
 """
 
 from __future__ import annotations
@@ -20,45 +21,46 @@ from petdiff.simulation.shapes.signed_distance import FAR_MM, Bounds, Samples, b
 
 @dataclass(frozen=True, eq=False)
 class Ellipsoid:
-    """An ellipsoid; the columns of `turn` are its axes in patient coordinates."""
+    """An ellipsoid; the columns of `rotation` are its axes in patient coordinates."""
 
     centre_mm: ArrayLike
     radii_mm: ArrayLike
-    turn: FloatArray | None = None
+    rotation: FloatArray | None = None
 
     @cached_property
     def bounds(self) -> Bounds:
         centre, radii = np.asarray(self.centre_mm, float), np.asarray(self.radii_mm, float)
-        turn = np.eye(3) if self.turn is None else self.turn
-        half = np.sqrt(((turn * radii) ** 2).sum(axis=1))
+        rotation = np.eye(3) if self.rotation is None else self.rotation
+        half = np.sqrt(((rotation * radii) ** 2).sum(axis=1))
         return box(centre - half, centre + half)
 
     def distance(self, at: Samples) -> FloatArray:
         centre = np.asarray(self.centre_mm, np.float32)
         radii = np.asarray(self.radii_mm, np.float32)
         offset = [p - c for p, c in zip(at.points, centre, strict=True)]
-        if self.turn is not None:
-            t = self.turn.astype(np.float32)
+        if self.rotation is not None:
+            t = self.rotation.astype(np.float32)
             x, y, z = offset
             offset = [x * t[0, n] + y * t[1, n] + z * t[2, n] for n in (0, 1, 2)]
-        # Both are zero at the centre; small constants make their ratio the largest radius there.
-        near: FloatArray = np.full_like(offset[0], 1e-8)
-        steep = np.full_like(offset[0], 1e-8 / radii.max() ** 2)
+        # Both sums are zero at the centre. Small constants make their quotient the largest
+        # radius there.
+        value: FloatArray = np.full_like(offset[0], 1e-8)
+        gradient = np.full_like(offset[0], 1e-8 / radii.max() ** 2)
         for u, r in zip(offset, radii, strict=True):
             u *= 1 / r
             u *= u
-            near += u
+            value += u
             u *= 1 / r**2
-            steep += u
-        np.sqrt(near, out=near)
-        near *= near - 1
-        near /= np.sqrt(steep, out=steep)
-        return near
+            gradient += u
+        np.sqrt(value, out=value)
+        value *= value - 1
+        value /= np.sqrt(gradient, out=gradient)
+        return value
 
 
 @dataclass(frozen=True, eq=False)
 class Tube:
-    """A tube along a line of points with a radius at each point: a chain of round cones."""
+    """A tube along a line of points, with a radius at each point; each segment is a round cone."""
 
     line_mm: ArrayLike
     radius_mm: ArrayLike
@@ -84,11 +86,11 @@ class Tube:
     def distance(self, at: Samples) -> FloatArray:
         distance = np.full(at.shape, FAR_MM)
         for ends, start, along, radii in self._cones:
-            here = at.near(ends)
-            if here is not None:
-                points = [p[here] for p in at.points]
+            region = at.near(ends)
+            if region is not None:
+                points = [p[region] for p in at.points]
                 cone = _round_cone(points, start, along, radii)
-                np.minimum(distance[here], cone, out=distance[here])
+                np.minimum(distance[region], cone, out=distance[region])
         return distance
 
 
@@ -99,33 +101,33 @@ def _round_cone(
     radii: tuple[float, float],
 ) -> FloatArray:
     offset = [p - s for p, s in zip(points, start, strict=True)]
-    share: FloatArray = offset[0] * along[0] + offset[1] * along[1] + offset[2] * along[2]
-    share *= np.float32(1 / max(float(along @ along), 1e-9))
-    np.clip(share, 0, 1, out=share)
-    square = np.zeros_like(share)
+    fraction: FloatArray = offset[0] * along[0] + offset[1] * along[1] + offset[2] * along[2]
+    fraction *= np.float32(1 / max(float(along @ along), 1e-9))
+    np.clip(fraction, 0, 1, out=fraction)
+    distance = np.zeros_like(fraction)
     for u, step in zip(offset, along, strict=True):
-        u -= share * step
+        u -= fraction * step
         u *= u
-        square += u
-    np.sqrt(square, out=square)
-    share *= np.float32(radii[1] - radii[0])
-    square -= share
-    square -= np.float32(radii[0])
-    return square
+        distance += u
+    np.sqrt(distance, out=distance)
+    fraction *= np.float32(radii[1] - radii[0])
+    distance -= fraction
+    distance -= np.float32(radii[0])
+    return distance
 
 
 @dataclass(frozen=True, eq=False)
 class Loft:
-    """Cross-sections along an axis: superellipses with a separate radius in four directions.
+    """A solid through cross-sections along an axis; each is a superellipse with four radii.
 
     knots [n, 8]: position along `axis`; centre (u, v) of the section; radii towards −u, +u, −v, +v;
-    and exponent (2 an ellipse, 4 nearly a box). (u, v) are the other two axes in order.
+    and exponent (2 is an ellipse, 4 is nearly a rectangle). (u, v) are the other two axes in order.
     """
 
     axis: int
     knots: ArrayLike
 
-    STEP_MM = 0.5  # of the table of sections
+    STEP_MM = 0.5  # spacing of the interpolated sections
 
     @cached_property
     def _table(self) -> tuple[float, list[FloatArray], FloatArray]:
@@ -134,7 +136,7 @@ class Loft:
         position = np.linspace(start, stop, max(2, int((stop - start) / self.STEP_MM) + 1))
         table = PchipInterpolator(knots[:, 0], knots[:, 1:], axis=0)(position)
         table[:, 2:6] += 1e-3
-        # Where the radius changes quickly, the radial distance exceeds the true one.
+        # Where the radius changes along the axis, the radial distance exceeds the true distance.
         slope = np.abs(np.gradient(table[:, 2:6], position, axis=0)).mean(axis=1)
         columns = [np.ascontiguousarray(c, np.float32) for c in table.T]
         return (
@@ -160,13 +162,13 @@ class Loft:
     def distance(self, at: Samples) -> FloatArray:
         knots = np.asarray(self.knots, float)
         start, stop = np.float32(knots[0, 0]), np.float32(knots[-1, 0])
-        step, columns, flatten = self._table
+        step, columns, correction = self._table
         along = at.points[self.axis]
         u, v = (at.points[n] for n in (0, 1, 2) if n != self.axis)
-        place = along - (start - np.float32(step / 2))
-        place *= np.float32(1 / step)
-        np.clip(place, 0, len(flatten) - 1, out=place)
-        row = place.astype(np.int32)
+        position = along - (start - np.float32(step / 2))
+        position *= np.float32(1 / step)
+        np.clip(position, 0, len(correction) - 1, out=position)
+        row = position.astype(np.int32)
         u, v = u - columns[0].take(row), v - columns[1].take(row)
         radial = u * u
         radial += v * v
@@ -177,12 +179,12 @@ class Loft:
         ratio = np.power(np.abs(u, out=u), power, out=u)
         ratio += np.power(np.abs(v, out=v), power, out=v)
         np.power(ratio, np.divide(1, power, out=power), out=ratio)
-        # radial / ratio is the section's radius in this direction. Both are zero on the axis; small
-        # constants make it the mean radius there.
+        # radial / ratio is the section's radius in this direction. Both are zero on the axis. Small
+        # constants make the quotient the mean radius there.
         radial += np.float32(1e-4 * self._mean_radius)
         ratio += np.float32(1e-4)
         radial *= 1 - np.divide(1, ratio, out=ratio)
-        radial *= flatten.take(row)
+        radial *= correction.take(row)
         np.maximum(radial, start - along, out=radial)
         np.maximum(radial, along - stop, out=radial)
         return radial
