@@ -39,7 +39,7 @@ from petdiff.simulation.anatomy.names import NAMES
 from petdiff.simulation.anatomy.render import render
 from petdiff.simulation.patient.draw import draw_patient
 from petdiff.simulation.phantom.image_quality import DIAMETERS_MM, image_quality_phantom, recoveries
-from petdiff.simulation.scanner.exam import Exam, coverage
+from petdiff.simulation.scanner.exam import Exam, axial_sensitivity
 from petdiff.simulation.scanner.isotopes import F18
 from petdiff.simulation.scanner.scan import scan
 from petdiff.simulation.scanner.scanners import SCANNERS, Scanner, get_scanner
@@ -103,7 +103,7 @@ def patient_noise(seed: int, scanner: Scanner, blocks: int, offset: float) -> di
     patient = draw_patient(seed, tracer="fdg")
     whole = scanned_grid(patient, scanner)
     exam, slice_mm = exam_of(patient), scanner.voxel_mm[2]
-    seen = coverage(scanner, np.arange(whole.shape[2]) * slice_mm, exam.isotope)
+    sensitivity = axial_sensitivity(scanner, np.arange(whole.shape[2]) * slice_mm, exam.isotope)
     length = int(np.ceil((BLOCK_MM + 2 * REACH_MM) / slice_mm))
     sums = np.zeros((1 + len(DOSES), 2))
     for number in range(blocks):
@@ -118,7 +118,7 @@ def patient_noise(seed: int, scanner: Scanner, blocks: int, offset: float) -> di
             exam,
             dose_factors=DOSES,
             seed=seed + 1000 * number,
-            seen=seen.part(start, start + length),
+            sensitivity=sensitivity.part(start, start + length),
         )
         for row, image in enumerate((images.full, *(images.lows[dose] for dose in DOSES))):
             sums[row] += noise_sums(image, scanner.voxel_mm, BLOCK_MM)
@@ -174,7 +174,9 @@ BQML = Exam(injected_bq=1000.0, weight_kg=1.0, uptake_s=0.0)  # makes 1 Bq/ml eq
 def phantom(options: argparse.Namespace) -> None:
     scanner = get_scanner(options.scanner)
     made = image_quality_phantom(scanner.voxel_mm)
-    seen = coverage(scanner, np.arange(made.mu_per_cm.shape[2]) * scanner.voxel_mm[2], F18)
+    sensitivity = axial_sensitivity(
+        scanner, np.arange(made.mu_per_cm.shape[2]) * scanner.voxel_mm[2], F18
+    )
     if scanner.motion == "continuous":
         print(f"each slice is in the field for {scanner.bed_seconds:.0f} s")
     image = scan(
@@ -185,7 +187,7 @@ def phantom(options: argparse.Namespace) -> None:
         BQML,
         dose_factors=[],
         seed=options.seed,
-        seen=seen,
+        sensitivity=sensitivity,
     ).full
     print("mm             " + "".join(f"{diameter:8.0f}" for diameter in DIAMETERS_MM))
     for further_mm in (0, *options.filters):
@@ -228,7 +230,7 @@ def liver_variation(seed: int, scanner: Scanner) -> dict[str, Any]:
     centre_mm = np.array(coarse.origin_mm) + np.array(deepest) * coarse.voxel_mm
     whole = scanned_grid(patient, scanner)
     exam, slice_mm = exam_of(patient), scanner.voxel_mm[2]
-    seen = coverage(scanner, np.arange(whole.shape[2]) * slice_mm, exam.isotope)
+    sensitivity = axial_sensitivity(scanner, np.arange(whole.shape[2]) * slice_mm, exam.isotope)
     start, stop = (
         round((centre_mm[2] + side * 22 - whole.origin_mm[2]) / slice_mm) for side in (-1, 1)
     )
@@ -242,7 +244,7 @@ def liver_variation(seed: int, scanner: Scanner) -> dict[str, Any]:
         exam,
         dose_factors=[],
         seed=seed,
-        seen=seen.part(start, stop),
+        sensitivity=sensitivity.part(start, stop),
     ).full
     x, y, z = np.ix_(*part.axes_mm)
     a, b, c = centre_mm

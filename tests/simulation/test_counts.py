@@ -1,4 +1,4 @@
-"""Counts drawn from tables: the distributions of scipy, to the last tabulated chance."""
+"""Numbers drawn from tables have the Poisson and binomial distributions of scipy."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from petdiff.simulation.scanner import counts
 from petdiff.simulation.scanner.counts import BLOCK, OUTCOMES, AliasTable, draw_poisson, draw_subset
 
 
-def held(table: AliasTable) -> np.ndarray:
-    """The distributions [row, number] that a table draws from, added up from its cells."""
-    cells = table._chances.reshape(-1, OUTCOMES) / 2.0**counts.CHANCE_BITS
-    replacing = table._replacing.reshape(-1, OUTCOMES).astype(int)
-    other = (np.arange(OUTCOMES) + replacing) % OUTCOMES
+def tabulated(table: AliasTable) -> np.ndarray:
+    """Return the distributions [row, number] that a table draws from, as sums over its cells."""
+    cells = table._thresholds.reshape(-1, OUTCOMES) / 2.0**counts.PROBABILITY_BITS
+    offsets = table._alias_offsets.reshape(-1, OUTCOMES).astype(int)
+    alias = (np.arange(OUTCOMES) + offsets) % OUTCOMES
     found = cells.copy()
-    for row, (others, kept) in enumerate(zip(other, cells, strict=True)):
-        np.add.at(found[row], others, 1 - kept)
+    for row, (aliases, kept) in enumerate(zip(alias, cells, strict=True)):
+        np.add.at(found[row], aliases, 1 - kept)
     return found / OUTCOMES
 
 
@@ -25,34 +25,34 @@ def held(table: AliasTable) -> np.ndarray:
 def test_tables_hold_the_poisson_distribution(step: float) -> None:
     mean = np.arange(counts.ROWS)[:, None] * step
     expected = stats.poisson.pmf(np.arange(OUTCOMES), mean)
-    np.testing.assert_allclose(held(counts._poisson_table(step)), expected, atol=1e-7)
+    np.testing.assert_allclose(tabulated(counts._poisson_table(step)), expected, atol=1e-7)
 
 
-@pytest.mark.parametrize("chance", [0.005, 0.25, 0.9])
-def test_tables_hold_the_binomial_distribution(chance: float) -> None:
-    expected = stats.binom.pmf(np.arange(OUTCOMES), np.arange(OUTCOMES)[:, None], chance)
-    np.testing.assert_allclose(held(counts._binomial_table(chance)), expected, atol=1e-7)
+@pytest.mark.parametrize("probability", [0.005, 0.25, 0.9])
+def test_tables_hold_the_binomial_distribution(probability: float) -> None:
+    expected = stats.binom.pmf(np.arange(OUTCOMES), np.arange(OUTCOMES)[:, None], probability)
+    np.testing.assert_allclose(tabulated(counts._binomial_table(probability)), expected, atol=1e-7)
 
 
-def fits(drawn: np.ndarray, distribution: stats.rv_discrete) -> float:
-    """The p-value of a chi-square test over the numbers that are expected at least 20 times."""
+def chi_square_p_value(drawn: np.ndarray, distribution: stats.rv_discrete) -> float:
+    """Return the p-value of a chi-square test over numbers that are expected at least 20 times."""
     number = np.arange(int(distribution.ppf(1e-6)), int(distribution.ppf(1 - 1e-6)) + 1)
     expected = distribution.pmf(number) * drawn.size
-    seen = (drawn[:, None] == number).sum(axis=0)
+    observed = (drawn[:, None] == number).sum(axis=0)
     common = expected >= 20
-    rest = drawn.size - np.array([seen[common].sum(), expected[common].sum()])
+    remainder = drawn.size - np.array([observed[common].sum(), expected[common].sum()])
     return stats.chisquare(
-        np.append(seen[common], rest[0]), np.append(expected[common], rest[1])
+        np.append(observed[common], remainder[0]), np.append(expected[common], remainder[1])
     ).pvalue
 
 
 @pytest.mark.parametrize("mean", [0.003, 0.3, 1.99, 7.7, 60.1, 127.9, 128.1, 900.0])
 def test_numbers_are_poisson_within_and_beyond_the_tables(mean: float) -> None:
     drawn = draw_poisson(np.full((50_000, 1), mean, np.float32), np.random.default_rng(1))
-    assert fits(drawn.ravel(), stats.poisson(mean)) > 1e-3
+    assert chi_square_p_value(drawn.ravel(), stats.poisson(mean)) > 1e-3
 
 
-def test_numbers_of_different_means_do_not_mix() -> None:
+def test_numbers_of_different_means_follow_their_own_mean() -> None:
     mean = np.random.default_rng(0).uniform(0, 300, (2 * BLOCK + 5, 3)).astype(np.float32)
     drawn = draw_poisson(mean, np.random.default_rng(1))
     residual = (drawn - mean) / np.sqrt(mean.clip(min=1e-9))
@@ -61,21 +61,21 @@ def test_numbers_of_different_means_do_not_mix() -> None:
     assert np.corrcoef(drawn.ravel(), mean.ravel())[0, 1] > 0.99
 
 
-@pytest.mark.parametrize(("events", "chance"), [(3, 0.5), (200, 0.05), (255, 0.5), (400, 0.2)])
-def test_subsets_are_binomial_within_and_beyond_the_table(events: int, chance: float) -> None:
-    all_of_them = np.full((50_000, 1), events, np.float32)
-    kept = draw_subset(all_of_them, chance, np.random.default_rng(1))
-    assert fits(kept.ravel(), stats.binom(events, chance)) > 1e-3
+@pytest.mark.parametrize(("events", "probability"), [(3, 0.5), (200, 0.05), (255, 0.5), (400, 0.2)])
+def test_subsets_are_binomial_within_and_beyond_the_table(events: int, probability: float) -> None:
+    counts_before = np.full((50_000, 1), events, np.float32)
+    kept = draw_subset(counts_before, probability, np.random.default_rng(1))
+    assert chi_square_p_value(kept.ravel(), stats.binom(events, probability)) > 1e-3
 
 
-def test_nothing_comes_of_nothing() -> None:
-    nothing = np.zeros((100, 2), np.float32)
-    assert not draw_poisson(nothing, np.random.default_rng(0)).any()
-    assert not draw_subset(nothing, 0.5, np.random.default_rng(0)).any()
+def test_zero_means_and_counts_give_zero() -> None:
+    zeros = np.zeros((100, 2), np.float32)
+    assert not draw_poisson(zeros, np.random.default_rng(0)).any()
+    assert not draw_subset(zeros, 0.5, np.random.default_rng(0)).any()
 
 
 @pytest.mark.parametrize("wrong", [-0.1, np.nan])
-def test_means_that_are_none_are_refused(wrong: float) -> None:
+def test_means_that_are_negative_or_nan_are_refused(wrong: float) -> None:
     mean = np.array([[1.0], [wrong]], np.float32)
     with pytest.raises(ValueError, match="0 or more"):
         draw_poisson(mean, np.random.default_rng(0))

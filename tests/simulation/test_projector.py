@@ -1,4 +1,4 @@
-"""The projector against its own adjoint, a formula, astra-toolbox and torch."""
+"""The projector agrees with its adjoint, with formulas, with astra-toolbox and with torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TOF = pytest.mark.parametrize("tof_fwhm_mm", [None, 34.0], ids=["plain", "time-o
 
 
 def disc(n: int, voxel_mm: float, centre_mm: tuple[float, float], radius_mm: float) -> np.ndarray:
-    """A disc whose edge pixels hold the share that they cover, as [i, j, 1]."""
+    """Return a disc [i, j, 1]; the value of a pixel is the fraction of it inside the disc."""
     fine = 16
     x = (np.arange(n * fine) - (n * fine - 1) / 2) * voxel_mm / fine
     inside = (x[:, None] - centre_mm[0]) ** 2 + (x - centre_mm[1]) ** 2 < radius_mm**2
@@ -30,11 +30,11 @@ def test_back_is_the_adjoint_of_forward(tof_fwhm_mm: float | None) -> None:
     )
 
 
-def test_subsets_share_out_the_views() -> None:
+def test_subsets_divide_the_views_evenly() -> None:
     projector = ParallelProjector(24, 2.0, 12, subsets=4)
     shared = [view for subset in range(4) for view in projector.views(subset)]
     assert shared == list(projector.views())
-    for subset in range(4):  # evenly spaced each
+    for subset in range(4):  # each subset is evenly spaced
         spacing = np.diff(projector.angles_rad[projector.views(subset)])
         np.testing.assert_allclose(spacing, np.pi / 3)
     assert sorted(projector.angles_rad) == pytest.approx((np.arange(12) + 0.5) * np.pi / 12)
@@ -44,21 +44,21 @@ def test_subsets_share_out_the_views() -> None:
 def test_line_integrals_of_a_disc_follow_the_chord(tof_fwhm_mm: float | None) -> None:
     n, voxel_mm, centre_mm, radius_mm = 128, 2.0, (18.0, -25.0), 80.0
     projector = ParallelProjector(n, voxel_mm, 16, tof_fwhm_mm=tof_fwhm_mm)
-    seen = projector.forward(disc(n, voxel_mm, centre_mm, radius_mm))[..., 0].sum(axis=2)
+    projected = projector.forward(disc(n, voxel_mm, centre_mm, radius_mm))[..., 0].sum(axis=2)
     s_mm = (np.arange(n) - (n - 1) / 2) * voxel_mm
     angle = projector.angles_rad[:, None]
     off_mm = s_mm - (centre_mm[0] * np.cos(angle) + centre_mm[1] * np.sin(angle))
     inside = np.abs(off_mm) < 0.9 * radius_mm
     chord_mm = 2 * np.sqrt(radius_mm**2 - off_mm[inside] ** 2)
-    np.testing.assert_allclose(seen[inside], chord_mm, rtol=0.01)
+    np.testing.assert_allclose(projected[inside], chord_mm, rtol=0.01)
 
 
-def test_time_of_flight_bins_hold_the_blurred_chord() -> None:
-    """Through the centre, a chord from -r to r seen with a Gaussian kernel is a difference of
-    normal integrals in each time bin."""
+def test_time_of_flight_bins_contain_the_blurred_chord() -> None:
+    """For a line through the centre, the expected value of a time bin is the integral over the
+    chord from -r to r of a difference of normal distributions."""
     n, voxel_mm, radius_mm, fwhm_mm = 128, 2.0, 80.0, 40.0
     projector = ParallelProjector(n, voxel_mm, 8, tof_fwhm_mm=fwhm_mm)
-    seen = projector.forward(disc(n, voxel_mm, (0.0, 0.0), radius_mm))[:, n // 2 - 1, :, 0]
+    projected = projector.forward(disc(n, voxel_mm, (0.0, 0.0), radius_mm))[:, n // 2 - 1, :, 0]
     sigma_mm, width_mm = fwhm_mm / FWHM_PER_SIGMA, fwhm_mm / 2
     edges_mm = (np.arange(projector.n_tof + 1) - projector.n_tof / 2) * width_mm
     t_mm = np.linspace(-radius_mm, radius_mm, 4001)
@@ -66,14 +66,14 @@ def test_time_of_flight_bins_hold_the_blurred_chord() -> None:
     share = ndtr((upper - t_mm) / sigma_mm) - ndtr((lower - t_mm) / sigma_mm)
     expected = np.trapezoid(share, t_mm, axis=1)
     np.testing.assert_allclose(
-        seen, np.broadcast_to(expected, seen.shape), atol=0.01 * expected.max()
+        projected, np.broadcast_to(expected, projected.shape), atol=0.01 * expected.max()
     )
 
 
-def test_time_of_flight_informs_as_theory_says() -> None:
+def test_information_gain_of_time_of_flight_is_that_of_theory() -> None:
     """In the middle of a disc of diameter D, time of flight multiplies the information about a
-    detail by D / (2 √π σ) (Tomitani, IEEE Trans Nucl Sci 1981): the ratio of the Fisher matrices
-    AᵀΛ⁻¹A, at a spatial frequency that both see."""
+    detail by D / (2 √π σ) (Tomitani, IEEE Trans Nucl Sci 1981). This is the ratio of the Fisher
+    matrices AᵀΛ⁻¹A at medium spatial frequencies."""
     n, voxel_mm, diameter_mm, fwhm_mm = 64, 4.0, 220.0, 30.0
     frequency = np.hypot(*np.meshgrid(*[np.fft.fftfreq(n, voxel_mm)] * 2))  # per mm
     middle_band = (frequency > 0.03) & (frequency < 0.06)
@@ -90,7 +90,7 @@ def test_time_of_flight_informs_as_theory_says() -> None:
     assert gain == pytest.approx(diameter_mm / (2 * np.sqrt(np.pi) * sigma_mm), rel=0.1)
 
 
-def test_every_view_sees_all_the_activity_in_the_field() -> None:
+def test_every_view_contains_all_activity_in_the_field() -> None:
     rng = np.random.default_rng(0)
     for tof_fwhm_mm in (None, 30.0):
         projector = ParallelProjector(32, 3.0, 6, tof_fwhm_mm=tof_fwhm_mm)
@@ -100,12 +100,12 @@ def test_every_view_sees_all_the_activity_in_the_field() -> None:
         np.testing.assert_allclose(per_view, in_field, rtol=1e-5)
 
 
-def test_what_lies_outside_the_field_is_neither_seen_nor_filled() -> None:
+def test_pixels_outside_the_field_are_neither_projected_nor_back_projected() -> None:
     projector = ParallelProjector(20, 1.0, 6)
     x = np.where(projector.in_field, 0, 1).astype(np.float32)[..., None]
     assert not projector.forward(x).any()
-    filled = projector.back(np.ones((*projector.sinogram_shape, 1), np.float32))
-    assert not filled[~projector.in_field].any()
+    back_projected = projector.back(np.ones((*projector.sinogram_shape, 1), np.float32))
+    assert not back_projected[~projector.in_field].any()
 
 
 def test_subsets_that_do_not_divide_the_views_are_refused() -> None:
@@ -131,12 +131,14 @@ def test_agrees_with_astra() -> None:
 
 
 @TOF
-def test_torch_gives_the_numbers_of_scipy(tof_fwhm_mm: float | None) -> None:
+def test_torch_and_scipy_give_the_same_projections(tof_fwhm_mm: float | None) -> None:
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     projector = ParallelProjector(32, 3.0, 8, subsets=2, tof_fwhm_mm=tof_fwhm_mm)
-    twin = projector.to("cpu")
+    torch_projector = projector.to("cpu")
     x = rng.random((32, 32, 3), dtype=np.float32)
     y = rng.random((*projector.sinogram_shape, 3), dtype=np.float32)
-    np.testing.assert_allclose(twin.forward(torch.tensor(x)), projector.forward(x), rtol=1e-5)
-    np.testing.assert_allclose(twin.back(torch.tensor(y)), projector.back(y), rtol=1e-5)
+    np.testing.assert_allclose(
+        torch_projector.forward(torch.tensor(x)), projector.forward(x), rtol=1e-5
+    )
+    np.testing.assert_allclose(torch_projector.back(torch.tensor(y)), projector.back(y), rtol=1e-5)

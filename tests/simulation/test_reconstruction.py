@@ -1,4 +1,4 @@
-"""OSEM: unbiased, as noisy as it must be, and the same on torch."""
+"""OSEM is unbiased, has the expected noise, and gives the same images with torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def cylinder() -> np.ndarray:
     return np.repeat((radius_mm() < 90)[..., None], SLICES, axis=2).astype(np.float32)
 
 
-def seen(tof_fwhm_mm: float | None = None, *, fwhm_mm: float = 6.0) -> BlurredProjector:
+def blurred_projector(
+    tof_fwhm_mm: float | None = None, *, fwhm_mm: float = 6.0
+) -> BlurredProjector:
     projector = ParallelProjector(N, VOXEL_MM, 24, subsets=4, tof_fwhm_mm=tof_fwhm_mm)
     return BlurredProjector(
         projector, Resolution(fwhm_mm, fwhm_mm, 400), n_slices=SLICES, slice_mm=VOXEL_MM
@@ -38,7 +40,7 @@ def images(
     seed: int = 0,
     iterations: int = 6,
 ) -> np.ndarray:
-    """[dose, i, j, k]"""
+    """Return the images [dose, i, j, k]."""
     return osem(
         thin(scanned.counts, factors, np.random.default_rng(seed)),
         model,
@@ -62,8 +64,8 @@ def scan_cylinder(model: BlurredProjector, seed: int, trues: float) -> Acquisiti
 
 
 @TOF
-def test_a_warm_cylinder_comes_out_unbiased_at_every_dose(tof_fwhm_mm: float | None) -> None:
-    model = seen(tof_fwhm_mm)
+def test_a_warm_cylinder_is_unbiased_at_every_dose(tof_fwhm_mm: float | None) -> None:
+    model = blurred_projector(tof_fwhm_mm)
     inside = radius_mm() < 70
     means = [
         images(scan_cylinder(model, seed, 4e6), model, factors=(1, 10))[:, inside].mean(axis=(1, 2))
@@ -72,8 +74,8 @@ def test_a_warm_cylinder_comes_out_unbiased_at_every_dose(tof_fwhm_mm: float | N
     np.testing.assert_allclose(np.mean(means, axis=0), 3.0, rtol=0.01)
 
 
-def test_variance_falls_as_one_over_counts() -> None:
-    model = seen(34.0)
+def test_variance_is_inversely_proportional_to_counts() -> None:
+    model = blurred_projector(34.0)
     inside = radius_mm() < 70
     variance = []
     for trues in (2e6, 8e6):
@@ -83,7 +85,7 @@ def test_variance_falls_as_one_over_counts() -> None:
 
 
 def test_reconstructed_activity_projects_to_the_counts() -> None:
-    """Expectation maximisation keeps the total: expected counts of the image equal those seen."""
+    """After an iteration of expectation maximisation, expected and measured totals are equal."""
     projector = ParallelProjector(N, VOXEL_MM, 24)
     model = BlurredProjector(projector, Resolution(6, 6), n_slices=SLICES, slice_mm=VOXEL_MM)
     scanned = scan_cylinder(model, 0, 1e6)
@@ -94,8 +96,8 @@ def test_reconstructed_activity_projects_to_the_counts() -> None:
     assert expected.sum() == pytest.approx(scanned.counts.sum(), rel=1e-4)
 
 
-def test_volumes_reconstructed_together_do_not_mix() -> None:
-    model = seen()
+def test_volumes_reconstructed_together_are_independent() -> None:
+    model = blurred_projector()
     scanned = scan_cylinder(model, 0, 1e6)
     alone = images(scanned, model)
     together = images(scanned, model, factors=(1, 50))
@@ -103,38 +105,39 @@ def test_volumes_reconstructed_together_do_not_mix() -> None:
 
 
 def test_few_views_suffice_with_time_of_flight() -> None:
-    """Half as many views give the same image of a disc: the kernel, not the body, is the reach."""
+    """Half as many views give the same image of a disc, because the time-of-flight kernel is
+    narrower than the disc."""
     hot = (cylinder() + 3 * (radius_mm() < 20)[..., None]).astype(np.float32)
-    recovered = []
+    reconstructed = []
     for views in (24, 48):
         projector = ParallelProjector(N, VOXEL_MM, views, subsets=4, tof_fwhm_mm=30.0)
         model = BlurredProjector(projector, Resolution(6, 6), n_slices=SLICES, slice_mm=VOXEL_MM)
         counts = model.forward(hot)
-        seen_by = {"multiplicative": np.ones_like(counts[:, :, :1]), "additive": 0 * counts[:1]}
-        recovered.extend(osem([counts], model, iterations=4, **seen_by))
+        factors = {"multiplicative": np.ones_like(counts[:, :, :1]), "additive": 0 * counts[:1]}
+        reconstructed.extend(osem([counts], model, iterations=4, **factors))
     inside = radius_mm() < 80
-    assert np.abs(recovered[0] - recovered[1])[inside].mean() < 0.01 * hot[inside].mean()
+    assert np.abs(reconstructed[0] - reconstructed[1])[inside].mean() < 0.01 * hot[inside].mean()
 
 
 def test_blurred_back_is_the_adjoint_of_blurred_forward() -> None:
     rng = np.random.default_rng(0)
-    model = seen(34.0)
+    model = blurred_projector(34.0)
     x = rng.random((N, N, SLICES), dtype=np.float32)
     y = rng.random((*model.projector.sinogram_shape, SLICES), dtype=np.float32)
     assert np.vdot(model.forward(x), y) == pytest.approx(np.vdot(x, model.back(y)), rel=1e-5)
 
 
-def test_blurring_the_bins_is_blurring_the_image() -> None:
-    """The projection theorem, for a small hot disc off the axis."""
+def test_blurring_the_bins_equals_blurring_the_image() -> None:
+    """Test the projection theorem for a small hot disc off the axis."""
     n, voxel_mm = 96, 2.5
     plain = ParallelProjector(n, voxel_mm, 6)
     blurred = BlurredProjector(plain, Resolution(12, 1e-3), n_slices=1, slice_mm=2.5)
     x = (np.arange(n) - (n - 1) / 2) * voxel_mm
     sharp = (np.hypot(x[:, None] - 33, x + 41) < 13).astype(np.float32)[..., None]
     kernel = gaussian_matrix(n, 12 / voxel_mm)
-    blunt = np.einsum("ai,ijk,bj->abk", kernel, sharp, kernel)
-    seen_blurred = blurred.forward(sharp)
-    np.testing.assert_allclose(seen_blurred, plain.forward(blunt), atol=0.01 * seen_blurred.max())
+    blurred_image = np.einsum("ai,ijk,bj->abk", kernel, sharp, kernel)
+    projected = blurred.forward(sharp)
+    np.testing.assert_allclose(projected, plain.forward(blurred_image), atol=0.01 * projected.max())
 
 
 @pytest.mark.parametrize("reflect", [False, True])
@@ -149,17 +152,17 @@ def test_discrete_gaussian_has_the_width_it_is_given(fwhm: float, reflect: bool)
         np.testing.assert_allclose(matrix, matrix.T, atol=1e-7)
 
 
-def test_torch_gives_the_numbers_of_numpy() -> None:
+def test_torch_and_numpy_give_the_same_images() -> None:
     torch = pytest.importorskip("torch")
-    model = seen(34.0)
+    model = blurred_projector(34.0)
     scanned = scan_cylinder(model, 0, 1e6)
     ours = images(scanned, model, iterations=2)
-    twin = BlurredProjector(
+    torch_model = BlurredProjector(
         model.projector.to("cpu"), model.resolution, n_slices=SLICES, slice_mm=VOXEL_MM
     )
     theirs = osem(
         [torch.from_numpy(scanned.counts)],
-        twin,
+        torch_model,
         iterations=2,
         multiplicative=torch.from_numpy(scanned.multiplicative),
         additive=torch.from_numpy(scanned.additive),

@@ -13,16 +13,16 @@ from petdiff.simulation.scanner.projector import ParallelProjector
 from petdiff.simulation.scanner.resolution import BlurredProjector, gaussian_matrix
 
 FloatArray = NDArray[np.float32]
-SCATTER_FWHM_MM = 200.0  # FWHM that single scatter adds across the bins
+SCATTER_FWHM_MM = 200.0  # blur of the trues that gives the distribution of scatter
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """Holds counts, and the factors and background that the reconstruction uses.
+    """Counts of a scan, and the factors and the background that the reconstruction uses.
 
     counts          [angle, bin, tof, k], or [factor, angle, bin, tof, k]
     multiplicative  [angle, bin, 1, k], expected trues per activity · mm
-    additive        [1, bin, tof, k], expected scatter and randoms, the same for every view
+    additive        [1, bin, tof, k], expected scatter and randoms; they are the same in each view
     """
 
     counts: FloatArray
@@ -47,8 +47,8 @@ def acquire(
 ) -> Acquisition:
     """Simulate a scan of activity [i, j, k] with attenuation mu_per_cm [i, j, k] at 511 keV.
 
-    generator               one for the stack, or one per slice. With one per slice, the noise of a
-                            slice does not depend on the stack that it is scanned in
+    generator               one for all slices, or one per slice. With one per slice, the noise of
+                            a slice does not depend on the other slices
     counts_per_activity_mm  expected counts of one bin per unit of its strip integral before
                             attenuation: a number, or one per slice k (axial sensitivity)
     expected_trues          if given, counts_per_activity_mm is scaled so that this number of
@@ -58,12 +58,13 @@ def acquire(
     field_mm                diameter of that field. Randoms are uniform across it and, with time of
                             flight, over the same length along each line; those outside the bins are
                             not counted. None: the bins hold all randoms
-    normalisation_error     standard deviation of each bin's relative efficiency error, which the
-                            reconstruction does not know
+    normalisation_error     standard deviation of the relative error of each line's efficiency. The
+                            reconstruction does not correct for it
     acceptance              sine of the largest obliquity of the lines, a number or one per slice
     factors                 dose reduction factors, ascending, at which counts are drawn. The counts
-                            are nested like those of `thin`, and faster to draw. Unlike there, the
-                            counts at the first factor depend on the other factors
+                            at each factor are a subset of those at the previous one, as from
+                            `thin`, but drawn faster. Unlike with `thin`, the counts at the first
+                            factor depend on the other factors
     """
     multiplicative = attenuation_factors(mu_per_cm, model.projector, acceptance)
     multiplicative *= np.asarray(counts_per_activity_mm, np.float32)
@@ -73,7 +74,11 @@ def acquire(
         trues *= scale
         multiplicative *= scale
     additive = _additive(
-        trues, model.projector, scatter_fraction, randoms_fraction, _randoms_share(model, field_mm)
+        trues,
+        model.projector,
+        scatter_fraction,
+        randoms_fraction,
+        _fraction_in_bins(model, field_mm),
     )
     expected = trues + additive
     if normalisation_error:
@@ -81,17 +86,17 @@ def acquire(
     if factors is None:
         counts = draw_poisson(expected, generator)
     else:
-        counts = _nested(expected, factors, generator)
+        counts = _nested_counts(expected, factors, generator)
     return Acquisition(counts, multiplicative, additive)
 
 
 def attenuation_factors(
     mu_per_cm: FloatArray, projector: ParallelProjector, acceptance: ArrayLike = 0.0
 ) -> FloatArray:
-    """Return the share of annihilation pairs that leave the body, as [angle, bin, 1, k].
+    """Return the fraction of annihilation photon pairs that leave the body, [angle, bin, 1, k].
 
-    The share is exp(-∫mu) for lines within the slice. Oblique lines at an angle θ cross 1/cos θ
-    times as much tissue. The result is the mean over the lines' solid angle, uniform in sin θ up to
+    The fraction is exp(-∫mu) for lines within the slice. Oblique lines at an angle θ cross 1/cos θ
+    times as much tissue. The result is the mean over lines that are uniform in sin θ up to
     `acceptance`, with the mu of the slice.
     """
     integral = projector.without_tof().forward(mu_per_cm) / 10  # mm → cm
@@ -107,33 +112,35 @@ def thin(
     factors: Sequence[float],
     generator: Generators,
 ) -> list[FloatArray]:
-    """Return counts at dose reduction factors ≥ 1, ascending, like shorter parts of one scan.
+    """Return counts at ascending dose reduction factors ≥ 1, as from shorter parts of one scan.
 
-    Each event of a dose is kept for the next lower dose with a fixed probability (binomial). The
-    doses are therefore nested, and each is Poisson. `counts` and each result are [angle, bin, tof,
-    k].
+    Each event of a dose belongs to the next lower dose with a fixed probability (binomial). Each
+    dose is therefore a subset of the previous one, and its counts are Poisson. `counts` and each
+    result are [angle, bin, tof, k].
     """
     _require_ascending(factors)
-    thinned, left = [], counts
-    for chance in np.divide([1, *factors[:-1]], factors):
-        if chance < 1:
-            left = draw_subset(left, float(chance), generator)
-        thinned.append(left)
+    thinned, remaining = [], counts
+    for probability in np.divide([1, *factors[:-1]], factors):
+        if probability < 1:
+            remaining = draw_subset(remaining, float(probability), generator)
+        thinned.append(remaining)
     return thinned
 
 
-def _nested(expected: FloatArray, factors: Sequence[float], generator: Generators) -> FloatArray:
-    """Return counts [factor, angle, bin, tof, k] that are nested, each of them Poisson.
+def _nested_counts(
+    expected: FloatArray, factors: Sequence[float], generator: Generators
+) -> FloatArray:
+    """Return Poisson counts [factor, angle, bin, tof, k]; each dose is a subset of the previous.
 
-    Each dose has the events of the next lower dose, plus independent ones.
+    Each dose has the events of the next lower dose, and further independent events.
     """
     _require_ascending(factors)
-    shares = np.divide(1, factors)
-    further = (shares - np.append(shares[1:], 0)).astype(np.float32)
+    fractions = np.divide(1, factors)
+    extra = (fractions - np.append(fractions[1:], 0)).astype(np.float32)
     counts = np.empty((len(factors), *expected.shape), np.float32)
     events: FloatArray | float = 0.0
     for position in reversed(range(len(factors))):
-        events = events + draw_poisson(expected * further[position], generator)
+        events = events + draw_poisson(expected * extra[position], generator)
         counts[position] = events
     return counts
 
@@ -158,13 +165,13 @@ def _require_ascending(factors: Sequence[float]) -> None:
         raise ValueError(f"dose reduction factors must be ascending and at least 1, got {factors}")
 
 
-def _randoms_share(model: BlurredProjector, field_mm: float | None) -> float:
-    """Return the share of the field's randoms that falls into the projector's bins."""
+def _fraction_in_bins(model: BlurredProjector, field_mm: float | None) -> float:
+    """Return the fraction of the scanner's randoms that falls into the projector's bins."""
     if field_mm is None:
         return 1.0
     projector = model.projector
-    share = min(1.0, projector.n_bins * projector.voxel_mm / field_mm)
-    return share if projector.tof_fwhm_mm is None else share**2
+    fraction = min(1.0, projector.n_bins * projector.voxel_mm / field_mm)
+    return fraction if projector.tof_fwhm_mm is None else fraction**2
 
 
 def _additive(
@@ -172,11 +179,11 @@ def _additive(
     projector: ParallelProjector,
     scatter_fraction: float,
     randoms_fraction: float,
-    randoms_share: float,
+    fraction_in_bins: float,
 ) -> FloatArray:
-    """Return expected scatter and randoms as [1, bin, tof, k], the same for every view.
+    """Return expected scatter and randoms [1, bin, tof, k], which are the same in each view.
 
-    Scatter is a broad blur of the trues over bins and views. Randoms are uniform.
+    Scatter is the mean of the trues over the views, blurred across the bins. Randoms are uniform.
     """
     n_bins = trues.shape[1]
     ratio = scatter_fraction / (1 - scatter_fraction)
@@ -185,6 +192,6 @@ def _additive(
     scatter = ratio * (blur @ mean_view).reshape(1, *trues.shape[1:])
     per_slice = trues.sum(axis=(0, 1, 2)) / (1 - scatter_fraction)
     randoms = per_slice * randoms_fraction / (1 - randoms_fraction) / trues[..., 0].size
-    randoms *= randoms_share
+    randoms *= fraction_in_bins
     additive: FloatArray = (scatter + randoms).astype(np.float32)
     return additive

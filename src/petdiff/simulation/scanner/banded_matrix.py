@@ -1,4 +1,4 @@
-"""Band matrices, multiplied block by block without most of their zeros."""
+"""Band matrices, multiplied block by block; most of their zeros are skipped."""
 
 from __future__ import annotations
 

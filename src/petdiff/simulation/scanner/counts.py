@@ -1,9 +1,10 @@
-"""Fast Poisson numbers and binomial subsets of them, for millions of values.
+"""Fast Poisson and binomial random numbers, for millions of values.
 
 Both are drawn from tables by the alias method (Walker, Electron Lett 1974, doi
-10.1049/el:19740097). An outcome is drawn uniformly; with a tabulated probability it is kept,
-otherwise replaced by another. This takes a third of the time of numpy's generators, which are used
-only for the few numbers beyond the tables. Tabulated probabilities are exact to 2⁻³².
+10.1049/el:19740097). It first draws an outcome uniformly. This outcome is kept with a tabulated
+probability, and otherwise replaced by another tabulated outcome, its alias. The method takes a
+third of the time of numpy's generators, which are used only for the few values outside the tables.
+Tabulated probabilities are exact to 2⁻³².
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from scipy.special import gammaln, xlog1py, xlogy
 FloatArray = NDArray[np.float32]
 Generators = np.random.Generator | Sequence[np.random.Generator]
 
-OUTCOMES = 256  # of each tabulated distribution: 0 to 255
-ROWS = 256
-# Steps between tabulated means. Coarse steps go up to a mean of 128, where the last outcome is 11
-# standard deviations away; numpy draws beyond it. Fine steps divide each coarse step.
+OUTCOMES = 256  # number of outcomes of each tabulated distribution: 0 to 255
+ROWS = 256  # number of tabulated means
+# Steps between tabulated means. Coarse steps reach a mean of 128, from which the last outcome is 11
+# standard deviations away; numpy draws for larger means. Fine steps divide each coarse step.
 COARSE, FINE = 0.5, 1 / 64
-BLOCK = 1 << 16  # numbers drawn at a time: intermediate results fit the cache
-CHANCE_BITS = 24  # of 32 random bits, beside the 8 that choose an outcome
+BLOCK = 1 << 16  # numbers drawn at a time, so that intermediate results fit in the cache
+PROBABILITY_BITS = 24  # of 32 random bits; the other 8 choose an outcome
 
 
 class AliasTable:
@@ -32,39 +33,40 @@ class AliasTable:
 
     def __init__(self, probabilities: NDArray[np.float64]) -> None:
         # Probability still to be assigned, in units of a cell; there is one cell per number.
-        left = probabilities * OUTCOMES
-        keep = np.ones_like(left)
-        other = np.tile(np.arange(OUTCOMES), (len(left), 1))
-        rows = np.arange(len(left))
-        to_fill = left.copy()
+        unassigned = probabilities * OUTCOMES
+        keep_probability = np.ones_like(unassigned)
+        alias = np.tile(np.arange(OUTCOMES), (len(unassigned), 1))
+        rows = np.arange(len(unassigned))
+        open_cells = unassigned.copy()
         for _ in range(OUTCOMES - 1):
-            # Fill the emptiest cell with the number that has the most probability left.
-            emptiest, fullest = to_fill.argmin(axis=1), left.argmax(axis=1)
-            keep[rows, emptiest] = left[rows, emptiest]
-            other[rows, emptiest] = fullest
-            left[rows, fullest] -= 1 - left[rows, emptiest]
-            to_fill[rows, fullest] = left[rows, fullest]
-            to_fill[rows, emptiest], left[rows, emptiest] = np.inf, -np.inf
-        chances = np.rint(keep.clip(0, 1) * (1 << CHANCE_BITS))
-        self._chances = chances.astype(np.uint32).ravel()
-        # Added to a number, modulo 256, these give its alias: faster than selecting one of two.
-        self._replacing = (other - np.arange(OUTCOMES)).astype(np.uint8).ravel()
+            # Fill the open cell of smallest probability with the number that has most unassigned.
+            smallest, largest = open_cells.argmin(axis=1), unassigned.argmax(axis=1)
+            keep_probability[rows, smallest] = unassigned[rows, smallest]
+            alias[rows, smallest] = largest
+            unassigned[rows, largest] -= 1 - unassigned[rows, smallest]
+            open_cells[rows, largest] = unassigned[rows, largest]
+            open_cells[rows, smallest], unassigned[rows, smallest] = np.inf, -np.inf
+        thresholds = np.rint(keep_probability.clip(0, 1) * (1 << PROBABILITY_BITS))
+        self._thresholds = thresholds.astype(np.uint32).ravel()
+        # A number plus its offset, modulo 256, is its alias. Adding is faster than selecting.
+        self._alias_offsets = (alias - np.arange(OUTCOMES)).astype(np.uint8).ravel()
 
     def draw(self, rows: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.uint8]:
         """Draw one number from the distribution of each of `rows` [n]."""
         bits = rng.bit_generator.random_raw((rows.size + 1) // 2).view(np.uint32)[: rows.size]
-        number = bits >> CHANCE_BITS
+        number = bits >> PROBABILITY_BITS
         cell = rows * OUTCOMES + number
-        replaced = (bits & ((1 << CHANCE_BITS) - 1)) >= self._chances.take(cell)
+        replaced = (bits & ((1 << PROBABILITY_BITS) - 1)) >= self._thresholds.take(cell)
         drawn = number.astype(np.uint8)
-        drawn += replaced * self._replacing.take(cell)
+        drawn += replaced * self._alias_offsets.take(cell)
         return drawn
 
 
 def draw_poisson(mean: FloatArray, generators: Generators) -> FloatArray:
     """Draw a Poisson number for each mean [..., k].
 
-    `generators` is one, or one for each k; then the numbers of one k do not depend on the others.
+    `generators` is one generator, or one per k. With one per k, the numbers at one k do not depend
+    on the means at the others.
 
     Raises ValueError if a mean is negative or not a number.
     """
@@ -73,9 +75,9 @@ def draw_poisson(mean: FloatArray, generators: Generators) -> FloatArray:
     return _in_blocks(_poisson, mean, generators)
 
 
-def draw_subset(counts: FloatArray, chance: float, generators: Generators) -> FloatArray:
-    """Draw how many of each number of events [..., k] are kept, each with probability `chance`."""
-    return _in_blocks(partial(_subset, chance=chance), counts, generators)
+def draw_subset(counts: FloatArray, probability: float, generators: Generators) -> FloatArray:
+    """Draw binomial numbers: each of the events [..., k] is kept with that probability."""
+    return _in_blocks(partial(_subset, probability=probability), counts, generators)
 
 
 def _in_blocks(
@@ -83,45 +85,49 @@ def _in_blocks(
     values: FloatArray,
     generators: Generators,
 ) -> FloatArray:
-    """Return numbers drawn for values [..., k], in blocks whose intermediates fit the cache."""
-    flat = values.reshape(-1, values.shape[-1])
+    """Draw numbers for values [..., k] in blocks, so that intermediate results fit in the cache."""
+    rows = values.reshape(-1, values.shape[-1])
     if isinstance(generators, np.random.Generator):
-        flat, generators = flat.reshape(-1, 1), [generators]
-    drawn = np.empty_like(flat)
-    for start in range(0, len(flat), BLOCK):
+        rows, generators = rows.reshape(-1, 1), [generators]
+    drawn = np.empty_like(rows)
+    for start in range(0, len(rows), BLOCK):
         block = slice(start, start + BLOCK)
-        columns = np.ascontiguousarray(flat[block].T)
+        columns = np.ascontiguousarray(rows[block].T)
         pairs = zip(columns, generators, strict=True)
         drawn[block] = np.stack([draw(column, generator) for column, generator in pairs], axis=1)
     return drawn.reshape(values.shape)
 
 
 def _poisson(mean: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Draw Poisson numbers as a sum: a tabulated coarse mean, a tabulated fine mean, the rest."""
+    """Draw Poisson numbers; each mean is the sum of a coarse, a fine and a remaining mean.
+
+    Numbers of the coarse and the fine mean are drawn from tables.
+    """
     coarse = (mean * np.float32(1 / COARSE)).astype(np.intp)
-    beyond = np.flatnonzero(coarse >= ROWS)
-    coarse[beyond] = 0
-    above = mean - coarse * np.float32(COARSE)
-    above[beyond] = 0
-    fine = (above * np.float32(1 / FINE)).astype(np.intp)
-    above -= fine * np.float32(FINE)
+    outside_table = np.flatnonzero(coarse >= ROWS)
+    coarse[outside_table] = 0
+    remainder = mean - coarse * np.float32(COARSE)
+    remainder[outside_table] = 0
+    fine = (remainder * np.float32(1 / FINE)).astype(np.intp)
+    remainder -= fine * np.float32(FINE)
     counts = _poisson_table(FINE).draw(fine, rng).astype(np.float32)
     if coarse.any():
         counts += _poisson_table(COARSE).draw(coarse, rng)
-    # The remaining means are below FINE: draw events at that rate and keep each in proportion.
-    offered = rng.integers(mean.size, size=rng.poisson(mean.size * FINE))
-    taken = offered[rng.random(offered.size) * FINE < above[offered]]
-    np.add.at(counts, taken, 1)
-    counts[beyond] = rng.poisson(mean[beyond])
+    # The remaining means are below FINE: draw events at the rate FINE, and accept each with the
+    # probability remainder / FINE.
+    candidates = rng.integers(mean.size, size=rng.poisson(mean.size * FINE))
+    accepted = candidates[rng.random(candidates.size) * FINE < remainder[candidates]]
+    np.add.at(counts, accepted, 1)
+    counts[outside_table] = rng.poisson(mean[outside_table])
     return counts
 
 
-def _subset(counts: FloatArray, rng: np.random.Generator, *, chance: float) -> FloatArray:
+def _subset(counts: FloatArray, rng: np.random.Generator, *, probability: float) -> FloatArray:
     events = counts.astype(np.intp)
-    beyond = np.flatnonzero(events >= OUTCOMES)
-    events[beyond] = 0
-    kept = _binomial_table(chance).draw(events, rng).astype(np.float32)
-    kept[beyond] = rng.binomial(counts[beyond].astype(np.int64), chance)
+    outside_table = np.flatnonzero(events >= OUTCOMES)
+    events[outside_table] = 0
+    kept = _binomial_table(probability).draw(events, rng).astype(np.float32)
+    kept[outside_table] = rng.binomial(counts[outside_table].astype(np.int64), probability)
     return kept
 
 
@@ -133,9 +139,9 @@ def _poisson_table(step: float) -> AliasTable:
 
 
 @lru_cache(maxsize=32)
-def _binomial_table(chance: float) -> AliasTable:
+def _binomial_table(probability: float) -> AliasTable:
     events, kept = np.arange(OUTCOMES)[:, None], np.arange(OUTCOMES)
-    lost = np.maximum(events - kept, 0)
-    ways = gammaln(events + 1) - gammaln(kept + 1) - gammaln(lost + 1)
-    log = ways + xlogy(kept, chance) + xlog1py(lost, -chance)
-    return AliasTable(np.where(kept <= events, np.exp(log), 0))
+    dropped = np.maximum(events - kept, 0)
+    log_combinations = gammaln(events + 1) - gammaln(kept + 1) - gammaln(dropped + 1)
+    log_probability = log_combinations + xlogy(kept, probability) + xlog1py(dropped, -probability)
+    return AliasTable(np.where(kept <= events, np.exp(log_probability), 0))

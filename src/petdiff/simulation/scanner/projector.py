@@ -1,8 +1,9 @@
-"""Projection of slices along parallel lines, in strips, as a sparse matrix.
+"""Strip-integral projection of slices along parallel lines, as a sparse matrix.
 
-Slices are projected independently (rebinned data), so a view of a whole stack is one product of a
-sparse and a dense matrix. The same line `matrix @ image` runs in scipy on a CPU and in torch on a
-GPU. Shapes: image [i, j, k], view [bin, tof, k], sinogram [angle, bin, tof, k].
+Slices are projected independently, as for rebinned data. One view of a stack of slices is therefore
+the product of a sparse and a dense matrix. The same expression `matrix @ image` runs in scipy on a
+CPU and in torch on a GPU. Shapes: image [i, j, k], view [bin, tof, k], sinogram [angle, bin, tof,
+k].
 """
 
 from __future__ import annotations
@@ -23,24 +24,25 @@ from petdiff.units import FWHM_PER_SIGMA
 
 TOF_BINS_PER_FWHM = 2.0  # binning widens the time-of-flight kernel by less than 6 %
 TOF_BAND_BINS = 8
-TOF_TAIL = 1e-5  # of a node's events: smaller shares go to the other bins
-NODES_PER_TOF_BIN = 3  # nodes are a sixth of the kernel's width apart
-CACHED_BELOW = 3_000_000  # pixels × views: matrices of about 100 MB at most
+TOF_TAIL = 1e-5  # a smaller fraction of a node's events is given to the other bins
+NODES_PER_TOF_BIN = 3  # nodes are a sixth of the kernel's FWHM apart
+CACHED_BELOW = 3_000_000  # pixels × views; matrices up to about 100 MB are cached
 
 
 class ParallelProjector:
     """Computes strip integrals of images along parallel lines, with or without time of flight.
 
-    A sparse matrix sums each line's pixels at evenly spaced nodes along it. A small dense matrix,
-    the same for all lines, distributes the nodes over time-of-flight bins.
+    A sparse matrix assigns the pixels of each line to evenly spaced nodes along it. A small dense
+    matrix, the same for all lines, distributes the nodes over time-of-flight bins.
 
     shape        pixels (i, j) of a slice, or one number for a square
-    voxel_mm     pixel side; bins are as wide as pixels
-    n_angles     views over half a turn, a multiple of `subsets`
-    subsets      views are stored subset by subset: `angles_rad` is in that order, and subset m is
-                 one contiguous block of the sinogram
-    n_bins       bins per view; the default covers the inscribed circle. Pixels that lie outside the
-                 bins in any view are outside the field: not projected, zero in `back`
+    voxel_mm     pixel side, which is also the width of a bin
+    n_angles     number of views over 180 degrees, a multiple of `subsets`
+    subsets      number of ordered subsets. Views and `angles_rad` are stored subset by subset, so
+                 that a subset is a contiguous block of the sinogram
+    n_bins       bins per view; by default they cover the inscribed circle. Pixels that lie outside
+                 the bins in any view are outside the field: they are not projected, and `back`
+                 gives zero there
     tof_fwhm_mm  position uncertainty along the line (c/2 times the timing resolution)
     """
 
@@ -63,8 +65,8 @@ class ParallelProjector:
         self.tof_fwhm_mm = tof_fwhm_mm
         self._device: Any = None
         self.angles_rad = _angles_in_subset_order(n_angles, subsets)
-        self._set_timing(_timing(self.n_bins, tof_fwhm_mm and tof_fwhm_mm / self.voxel_mm))
-        n_nodes = self._timing.shape[1]
+        self._set_tof_kernel(_tof_kernel(self.n_bins, tof_fwhm_mm and tof_fwhm_mm / self.voxel_mm))
+        n_nodes = self._tof_kernel.shape[1]
         node_px = 1.0 if tof_fwhm_mm is None else _node_px(tof_fwhm_mm / self.voxel_mm)
         self.in_field = _in_field(self.shape, self.n_bins)
         small = np.count_nonzero(self.in_field) * n_angles < CACHED_BELOW
@@ -73,13 +75,13 @@ class ParallelProjector:
             self.shape, n_angles, subsets, self.n_bins, n_nodes, round(node_px, 6)
         )
 
-    def _set_timing(self, timing: NDArray[np.float32]) -> None:
-        """Set the nodes' shares [tof, node], which also convert pixels to mm."""
-        self._timing = timing
-        self.n_tof = len(timing)
-        mm = timing * np.float32(self.voxel_mm)
-        self._timed = Banded(mm, TOF_BAND_BINS, self.as_array)
-        self._untimed = Banded(mm.T, TOF_BAND_BINS * NODES_PER_TOF_BIN, self.as_array)
+    def _set_tof_kernel(self, kernel: NDArray[np.float32]) -> None:
+        """Set the fraction [tof, node] of each node's events in each bin, and matrices in mm."""
+        self._tof_kernel = kernel
+        self.n_tof = len(kernel)
+        mm = kernel * np.float32(self.voxel_mm)
+        self._nodes_to_tof = Banded(mm, TOF_BAND_BINS, self.as_array)
+        self._tof_to_nodes = Banded(mm.T, TOF_BAND_BINS * NODES_PER_TOF_BIN, self.as_array)
 
     @property
     def sinogram_shape(self) -> tuple[int, int, int]:
@@ -87,20 +89,20 @@ class ParallelProjector:
         return len(self.angles_rad), self.n_bins, self.n_tof
 
     def without_tof(self) -> ParallelProjector:
-        """Return a projector with the time-of-flight bins summed, as attenuation needs it."""
-        twin = copy(self)
-        twin.tof_fwhm_mm = None
-        twin._set_timing(self._timing.sum(axis=0)[None])
-        return twin
+        """Return a projector without time of flight, as for line integrals of attenuation."""
+        projector = copy(self)
+        projector.tof_fwhm_mm = None
+        projector._set_tof_kernel(self._tof_kernel.sum(axis=0)[None])
+        return projector
 
     def to(self, device: Any) -> ParallelProjector:
         """Return a copy that projects torch tensors on `device`."""
-        twin = copy(self)
-        twin._forward_views = tuple(_as_torch(view, device) for view in self._forward_views)
-        twin._back_views = tuple(_as_torch(view, device) for view in self._back_views)
-        twin._device = device
-        twin._set_timing(self._timing)
-        return twin
+        projector = copy(self)
+        projector._forward_views = tuple(_as_torch(view, device) for view in self._forward_views)
+        projector._back_views = tuple(_as_torch(view, device) for view in self._back_views)
+        projector._device = device
+        projector._set_tof_kernel(self._tof_kernel)
+        return projector
 
     def as_array(self, values: Any) -> Array:
         """Return values as float32: a numpy array, or a tensor on the projector's device."""
@@ -147,35 +149,35 @@ class ParallelProjector:
         """Return one view's strip integrals [bin, tof, k] of image [i, j, k]."""
         pixels = image.reshape(self.shape[0] * self.shape[1], -1)
         nodes = self._forward_views[view] @ pixels
-        return self._timed @ nodes.reshape(self.n_bins, -1, image.shape[2])
+        return self._nodes_to_tof @ nodes.reshape(self.n_bins, -1, image.shape[2])
 
     def back_view(self, lines: Array, view: int) -> Array:
         """Return the adjoint of `forward_view`: image [i, j, k] of one view."""
-        nodes = (self._untimed @ lines).reshape(-1, lines.shape[2])
+        nodes = (self._tof_to_nodes @ lines).reshape(-1, lines.shape[2])
         return (self._back_views[view] @ nodes).reshape(*self.shape, -1)
 
 
 def _angles_in_subset_order(n_angles: int, subsets: int) -> NDArray[np.float64]:
-    """Return the views' angles by interleaved subsets, ordered so that successive ones lie apart.
+    """Return the views' angles, subset by subset; the views of a subset are evenly spaced.
 
-    Successive subsets differ by about 0.38 of their angular spacing.
+    Successive subsets are rotated by about 0.38 of a subset's angular spacing.
     """
     step = next(
         s for s in range(max(1, round(0.382 * subsets)), subsets + 1) if np.gcd(s, subsets) == 1
     )
     offsets = (np.arange(subsets) * step) % subsets
     order = offsets[:, None] + subsets * np.arange(n_angles // subsets)[None, :]
-    # Half a step off the axes, so that no view has strips exactly along the pixel edges.
+    # Offset by half a step, so that in no view the strips are parallel to the pixel edges.
     angles_rad: NDArray[np.float64] = (order.ravel() + 0.5) * np.pi / n_angles
     return angles_rad
 
 
-def _timing(n_bins: int, tof_fwhm_px: float | None) -> NDArray[np.float32]:
-    """Return the share of each node's events that falls into each time bin, as [tof, node].
+def _tof_kernel(n_bins: int, tof_fwhm_px: float | None) -> NDArray[np.float32]:
+    """Return the fraction of each node's events that falls into each time bin, as [tof, node].
 
-    The outermost bins extend to infinity, so no event is lost. A pixel's position is rounded to the
-    nearest node, which adds h² / 12 to the kernel's variance; the kernel here is narrower by as
-    much.
+    The outermost bins extend to infinity, so no event is lost. Rounding a pixel's position to the
+    nearest node, at a spacing h, adds h² / 12 to the kernel's variance. This variance is subtracted
+    here.
     """
     if tof_fwhm_px is None:
         return np.ones((1, 1), np.float32)
@@ -186,10 +188,10 @@ def _timing(n_bins: int, tof_fwhm_px: float | None) -> NDArray[np.float32]:
     node_px = _node_px(tof_fwhm_px)
     nodes = (np.arange(count * NODES_PER_TOF_BIN) + 0.5) * node_px - count * width / 2
     sigma = np.sqrt((tof_fwhm_px / FWHM_PER_SIGMA) ** 2 - node_px**2 / 12)
-    shares = np.diff(ndtr((edges[:, None] - nodes) / sigma), axis=0)
-    shares[shares < TOF_TAIL] = 0
-    timing: NDArray[np.float32] = (shares / shares.sum(axis=0)).astype(np.float32)
-    return timing
+    fractions = np.diff(ndtr((edges[:, None] - nodes) / sigma), axis=0)
+    fractions[fractions < TOF_TAIL] = 0
+    kernel: NDArray[np.float32] = (fractions / fractions.sum(axis=0)).astype(np.float32)
+    return kernel
 
 
 def _node_px(tof_fwhm_px: float) -> float:
@@ -198,8 +200,8 @@ def _node_px(tof_fwhm_px: float) -> float:
 
 def _in_field(shape: tuple[int, int], n_bins: int) -> NDArray[np.bool_]:
     x, y = _pixel_centres(shape)
-    reach = n_bins / 2 - np.sqrt(0.5)  # half a pixel's diagonal stays within the last bin
-    inside: NDArray[np.bool_] = (x**2 + y**2 <= reach**2).reshape(shape)
+    radius = n_bins / 2 - np.sqrt(0.5)  # less half a pixel's diagonal
+    inside: NDArray[np.bool_] = (x**2 + y**2 <= radius**2).reshape(shape)
     return inside
 
 
@@ -211,7 +213,10 @@ def _pixel_centres(shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray
 def _views(
     shape: tuple[int, int], n_angles: int, subsets: int, n_bins: int, n_nodes: int, node_px: float
 ) -> tuple[tuple[sparse.csr_matrix, ...], tuple[sparse.csr_matrix, ...]]:
-    """Return one matrix per view, in pixel lengths, and its transpose (gathering is faster)."""
+    """Return the matrices of all views, in units of pixels, and their transposes.
+
+    The transposes are stored too, because products with row-major matrices are faster.
+    """
     in_field = _in_field(shape, n_bins)
     angles_rad = _angles_in_subset_order(n_angles, subsets)
     back = tuple(_back_view(in_field, angle, n_bins, n_nodes, node_px) for angle in angles_rad)
@@ -224,9 +229,9 @@ _cached_views = lru_cache(maxsize=16)(_views)
 def _back_view(
     in_field: NDArray[np.bool_], angle_rad: float, n_bins: int, n_nodes: int, node_px: float
 ) -> sparse.csr_matrix:
-    """Return the area that each pixel of the field shares with each line's nodes.
+    """Return the area of overlap of each pixel with each strip, at the node nearest to the pixel.
 
-    Shape [pixel, bin · node].
+    The matrix is [pixel, bin · node]. Pixels outside the field have no entries.
     """
     x, y = (centre[in_field.ravel()] for centre in _pixel_centres(in_field.shape))
     c, s = np.cos(angle_rad), np.sin(angle_rad)
@@ -245,10 +250,10 @@ def _back_view(
 def _strip_weights(
     s_px: NDArray[np.float64], c: float, s: float
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Return the bins that a unit pixel centred at s_px reaches, and its area in each, [pixel, 3].
+    """Return the bins that a unit pixel centred at s_px overlaps, and its area in each, [pixel, 3].
 
-    The pixel's footprint is a trapezoid: a box of width |cos| convolved with a box of width |sin|.
-    The cumulative area is therefore a second difference of r(u) = max(u, 0)² / 2.
+    The projection of a pixel is a trapezoid: a box of width |cos| convolved with a box of width
+    |sin|. The cumulative area is therefore a second difference of r(u) = max(u, 0)² / 2.
     """
     wide, narrow = max(c, s), max(min(c, s), 1e-6)
     outer, inner = (wide + narrow) / 2, (wide - narrow) / 2
@@ -272,7 +277,7 @@ def _as_torch(block: sparse.csr_matrix, device: Any) -> Any:
         torch.from_numpy(part) for part in (block.indptr, block.indices, block.data)
     )
     with warnings.catch_warnings():
-        # torch warns that compressed sparse tensors are in beta; only a product is used here.
+        # torch warns that sparse CSR tensors are in beta. Only their product is used here.
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
         matrix = torch.sparse_csr_tensor(
             starts, columns, weights, size=block.shape, check_invariants=False

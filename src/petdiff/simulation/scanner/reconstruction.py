@@ -1,4 +1,4 @@
-"""Ordered-subsets expectation maximisation (OSEM): reconstructs activity from counts."""
+"""Reconstruction of activity from counts by ordered-subsets expectation maximisation (OSEM)."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ def osem(
 ) -> Array:
     """Reconstruct activity from counts (Hudson and Larkin, IEEE TMI 1994, doi 10.1109/42.363108).
 
-    counts          of each volume, [angle, bin, tof, k]: one scan at several doses
+    counts          of each volume, [angle, bin, tof, k]; the volumes are one scan at several doses
     model           projector with the point spread that the reconstruction assumes; its subsets are
                     the ordered subsets
     multiplicative  [angle, bin, 1, k], expected counts per activity · mm: attenuation,
                     normalisation, sensitivity and time
-    additive        [1, bin, tof, k], expected scatter and randoms at exposure 1, for every view
-    exposures       one per volume: the share of multiplicative and additive at its dose. It gives
-                    all volumes the same unit
+    additive        [1, bin, tof, k], expected scatter and randoms at exposure 1 in each view
+    exposures       one per volume: its dose relative to that of `multiplicative` and `additive`.
+                    All volumes are returned in the same unit
 
     Returns activity [volume, i, j, k] in the unit in which `multiplicative` is given; zero outside
     the projector's field.
     """
     projector = model.projector
-    # A bin with no expected counts has none; the floor only prevents 0/0.
+    # A bin without expected counts has no counts; the minimum only prevents 0/0.
     background = additive.clip(min=1e-12)
     subsets = range(projector.subsets)
     sensitivities = [_sensitivity(model, multiplicative, subset) for subset in subsets]
-    start = _first_guess(counts, background, exposures, sensitivities, projector)
+    start = _initial_image(counts, background, exposures, sensitivities, projector)
     images = []
-    for seen, exposure in zip(counts, exposures, strict=True):
-        image, exposed = start, [sensitivity * exposure for sensitivity in sensitivities]
+    for volume_counts, exposure in zip(counts, exposures, strict=True):
+        image, at_exposure = start, [sensitivity * exposure for sensitivity in sensitivities]
         for subset in list(subsets) * iterations:
-            step = _update(image, seen, model, multiplicative, background, subset)
-            image = image * step / exposed[subset]
+            update = _update(image, volume_counts, model, multiplicative, background, subset)
+            image = image * update / at_exposure[subset]
         images.append(image)
     return projector.stack(images)
 
@@ -57,11 +57,11 @@ def _update(
     subset: int,
 ) -> Array:
     """Return the back-projected ratios of a volume's counts to those expected at exposure 1."""
-    near = model.blur_slices(image)
+    blurred = model.blur_slices(image)
     update = 0
-    # View by view, so that intermediate results fit the cache.
+    # One view at a time, so that intermediate results fit in the cache.
     for view in model.projector.views(subset):
-        expected = model.forward_view(near, view)
+        expected = model.forward_view(blurred, view)
         expected *= multiplicative[view]
         expected += background[0]
         ratio = counts[view] / expected
@@ -74,21 +74,21 @@ def _sensitivity(model: BlurredProjector, multiplicative: Array, subset: int) ->
     projector = model.projector
     ones = projector.ones((1, projector.n_tof, 1))
     views = projector.views(subset)
-    seen = sum(model.back_view(multiplicative[view] * ones, view) for view in views)
-    sensitivity = model.blur_slices_back(seen)
-    # Sensitivity is zero outside the field: 0 / tiny keeps these pixels at zero.
+    image = sum(model.back_view(multiplicative[view] * ones, view) for view in views)
+    sensitivity = model.blur_slices_back(image)
+    # Sensitivity is zero outside the field. The minimum keeps these pixels at zero, not at 0/0.
     return sensitivity.clip(min=1e-6 * float(sensitivity.max()))
 
 
-def _first_guess(
+def _initial_image(
     counts: Sequence[Array],
     background: Array,
     exposures: Sequence[float],
     sensitivities: list[Array],
     projector: ParallelProjector,
 ) -> Array:
-    """Return an image that is uniform in the field, at the level that the counts imply."""
-    events, exposure = sum(float(seen.sum()) for seen in counts), sum(exposures)
+    """Return an image that is uniform in the field and has the trues of the counts."""
+    events, exposure = sum(float(one.sum()) for one in counts), sum(exposures)
     trues = events - float(background.sum()) * len(projector.angles_rad) * exposure
     field = projector.as_array(projector.in_field)[:, :, None]
     total = sum(float((s * field).sum()) for s in sensitivities) * exposure

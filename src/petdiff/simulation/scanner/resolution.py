@@ -1,8 +1,8 @@
 """Spatial resolution of a scanner: Gaussian blurs of the sinogram's bins and of the slices.
 
 In parallel-beam geometry, a transaxial Gaussian blur of the image equals a blur of each view along
-its bins (the projection theorem). This is one dimension instead of two, and its width can grow with
-the distance from the axis, as parallax requires (Panin et al., IEEE TMI 2006, doi
+its bins (the projection theorem). Such a blur has one dimension instead of two. Its width can
+increase with the distance from the axis, as parallax requires (Panin et al., IEEE TMI 2006, doi
 10.1109/TMI.2006.876171). The axial blur acts on the slices of the image.
 """
 
@@ -21,7 +21,7 @@ from petdiff.units import FWHM_PER_SIGMA
 
 BAND_ROWS = 16
 
-PENETRATION_MM = 12.5  # of 511 keV photons in scintillators as dense as LSO or BGO
+PENETRATION_MM = 12.5  # penetration of 511 keV photons into scintillators such as LSO or BGO
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class Resolution:
 class BlurredProjector:
     """A projector with finite resolution; `forward` and `back` are adjoint.
 
-    It is made for a stack of n_slices, slice_mm apart. The ends of the stack reflect, so no counts
-    are lost there. Code that goes view by view, such as the reconstruction, blurs the slices once
-    for all views.
+    It applies to a stack of n_slices, slice_mm apart. The axial blur is reflected at the ends of
+    the stack, so no counts are lost there. Code that projects one view at a time, such as the
+    reconstruction, blurs the slices once for all views.
     """
 
     def __init__(
@@ -83,17 +83,17 @@ class BlurredProjector:
 
     def forward(self, image: Array) -> Array:
         """Return blurred strip integrals [angle, bin, tof, k] of image [i, j, k]."""
-        near = self.blur_slices(image)
+        blurred = self.blur_slices(image)
         views = self.projector.views()
-        return self.projector.stack(self.forward_view(near, view) for view in views)
+        return self.projector.stack(self.forward_view(blurred, view) for view in views)
 
     def back(self, sinogram: Array) -> Array:
         """Return the adjoint of `forward`."""
-        near = sum(self.back_view(sinogram[view], view) for view in self.projector.views())
-        return self.blur_slices_back(near)
+        blurred = sum(self.back_view(sinogram[view], view) for view in self.projector.views())
+        return self.blur_slices_back(blurred)
 
     def forward_view(self, image: Array, view: int) -> Array:
-        """Return one view [bin, tof, k] of image [i, j, k] whose slices are blurred already."""
+        """Return one view [bin, tof, k] of image [i, j, k], which has the axial blur already."""
         return _along_bins(self._bins, self.projector.forward_view(image, view))
 
     def back_view(self, lines: Array, view: int) -> Array:
@@ -113,8 +113,8 @@ def gaussian_matrix(n: int, fwhm_px: ArrayLike, *, reflect: bool = False) -> NDA
     """Return a Gaussian blur of n samples as a matrix [n, n]; column q is the response to sample q.
 
     `fwhm_px` is one width, or one per column. The kernel is the discrete Gaussian exp(-t) I_m(t)
-    (Lindeberg, IEEE PAMI 1990): its variance is exactly t for any width, it is positive, and it
-    sums to one. What passes an end is lost, or reflected with `reflect`.
+    (Lindeberg, IEEE PAMI 1990). Its variance is exactly t for any width, it is positive, and it
+    sums to one. The part of the kernel beyond an end is lost, or reflected with `reflect`.
     """
     widths = np.broadcast_to(np.asarray(fwhm_px, float), (n,))
     return _gaussian_matrix(n, tuple(widths.tolist()), reflect)

@@ -1,8 +1,8 @@
 """A whole scan: from a patient's activity to images at full dose and at lower doses.
 
-The body is scanned in stacks of slices that overlap by the reach of the axial point spread, so that
-memory does not grow with its length. Every slice has its own random stream. The same seed therefore
-gives the same counts for any division into stacks and any number of threads.
+The body is scanned in stacks of slices, so that memory does not grow with its length. Neighbouring
+stacks overlap by the width of the axial point spread. Every slice has its own random stream. The
+same seed therefore gives the same counts for any division into stacks and any number of threads.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.simulation.scanner.acquisition import Acquisition, acquire, thin
-from petdiff.simulation.scanner.exam import Coverage, Exam, coverage
+from petdiff.simulation.scanner.exam import AxialSensitivity, Exam, axial_sensitivity
 from petdiff.simulation.scanner.isotopes import F18
 from petdiff.simulation.scanner.projector import ParallelProjector
 from petdiff.simulation.scanner.reconstruction import osem
@@ -30,10 +30,10 @@ from petdiff.volume.spans import with_halo
 FloatArray = NDArray[np.float32]
 
 NORMALISATION_ERROR = 0.01
-STACK_BYTES = 100_000_000  # of one volume's counts in a stack, at most
-LONGEST_STACK = 48  # slices: longer stacks do not fit the cache
-AIR_PIXELS = 4  # kept around the body, because noise and blur extend into it
-HALO_SIGMA = 4.0  # of the axial point spread, beyond each end of a stack
+STACK_BYTES = 100_000_000  # largest size of one dose's counts in a stack
+LONGEST_STACK = 48  # slices; longer stacks do not fit in the processor's cache
+AIR_PIXELS = 4  # margin of air around the body, because noise and blur extend into it
+HALO_SIGMA = 4.0  # slices added at each end of a stack, in σ of the axial point spread
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def scan(
     *,
     dose_factors: Sequence[float],
     seed: int,
-    seen: Coverage | None = None,
+    sensitivity: AxialSensitivity | None = None,
     threads: int = 1,
     device: str | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -65,11 +65,12 @@ def scan(
     """Scan a patient whose axis is k, feet first.
 
     suv, mu_per_cm  [i, j, k], uptake and attenuation at 511 keV, on the grid of the images
-    voxel_mm        size along i, j, k; i and j must be equal
-    dose_factors    dose reduction factors above 1 of the low-dose images, nested in the full scan
-    seen            coverage of each slice, if the slices are part of a longer scan; default: these
-                    slices are the whole scan
-    threads         stacks scanned at a time
+    voxel_mm        voxel size along i, j, k; those along i and j must be equal
+    dose_factors    dose reduction factors above 1 of the low-dose images; their counts are
+                    subsets of the full scan's
+    sensitivity     sensitivity at each slice, if the slices are part of a longer scan; default:
+                    these slices are the whole scan
+    threads         number of stacks that are scanned at the same time
     device          torch device of the reconstruction; None: scipy on the CPU. Counts are the same
     progress        called with the slices done and the slices to do
 
@@ -77,7 +78,7 @@ def scan(
     wider than the scanner's bore.
     """
     _check(suv, voxel_mm, scanner, dose_factors)
-    box = _body_box(suv, mu_per_cm)
+    box = _bounding_box(suv, mu_per_cm)
     factors = [1.0, *sorted(set(dose_factors))]
     body = np.asarray(np.logical_or(suv[box], mu_per_cm[box]).any(axis=2))
     projector = _projector(scanner, body, voxel_mm[0])
@@ -87,15 +88,16 @@ def scan(
         voxel_mm=voxel_mm,
         scanner=scanner,
         exam=exam,
-        seen=seen or coverage(scanner, np.arange(suv.shape[2]) * voxel_mm[2], exam.isotope),
+        sensitivity=sensitivity
+        or axial_sensitivity(scanner, np.arange(suv.shape[2]) * voxel_mm[2], exam.isotope),
         projector=projector,
-        reconstructing=projector if device is None else projector.to(device),
+        reconstruction_projector=projector if device is None else projector.to(device),
         factors=factors,
         seed=seed,
     )
     images = np.zeros((len(factors), *suv.shape), np.float32)
     prompts = 0.0
-    # One thread per matrix product: the stacks use the cores already.
+    # One thread per matrix product, because the stacks already occupy the cores.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         stacks = _stacks(projector, suv.shape[2])
         for stack, (image, events) in zip(stacks, pool.map(setup.scan, stacks), strict=True):
@@ -114,16 +116,16 @@ def scan(
 
 @dataclass(frozen=True, eq=False)
 class _ScanSetup:
-    """A patient in a scanner, with all that scanning a stack needs."""
+    """A patient in a scanner, and everything that is needed to scan a stack of slices."""
 
     suv: FloatArray
     mu_per_cm: FloatArray
     voxel_mm: tuple[float, float, float]
     scanner: Scanner
     exam: Exam
-    seen: Coverage
+    sensitivity: AxialSensitivity
     projector: ParallelProjector
-    reconstructing: ParallelProjector
+    reconstruction_projector: ParallelProjector
     factors: Sequence[float]
     seed: int
 
@@ -131,49 +133,52 @@ class _ScanSetup:
         """Return the images [dose, i, j, k] of a stack of slices, and its number of prompts."""
         sigma_slices = self.scanner.axial_fwhm_mm / FWHM_PER_SIGMA / self.voxel_mm[2]
         halo = int(np.ceil(HALO_SIGMA * sigma_slices))
-        near = with_halo(stack, halo, self.suv.shape[2])
-        wide = with_halo(near.read, halo, self.suv.shape[2])
-        acquired = self._acquire(near.read, wide.read)
-        images = self._reconstruct(acquired, near.read)
-        events = float(acquired.counts[..., near.inner].sum(dtype=np.float64))
-        return images[..., near.inner], events
+        reconstructed = with_halo(stack, halo, self.suv.shape[2])
+        measured = with_halo(reconstructed.read, halo, self.suv.shape[2])
+        acquired = self._acquire(reconstructed.read, measured.read)
+        images = self._reconstruct(acquired, reconstructed.read)
+        events = float(acquired.counts[..., reconstructed.inner].sum(dtype=np.float64))
+        return images[..., reconstructed.inner], events
 
-    def _acquire(self, near: slice, wide: slice) -> Acquisition:
-        """Return the counts of the slices `near`, whose blur uses the slices `wide`."""
-        # NEMA resolution is measured with 18F and includes the range of its positrons.
+    def _acquire(self, part: slice, measured: slice) -> Acquisition:
+        """Return the counts of the slices `part`; the slices `measured` around it blur into it."""
+        # NEMA resolution is measured with 18F, so it includes the range of the positrons of 18F.
         range_mm = self.exam.isotope.range_fwhm_mm
-        further_mm = float(np.sqrt(max(range_mm**2 - F18.range_fwhm_mm**2, 0)))
-        sharpness = self.scanner.resolution.widened(further_mm)
+        extra_fwhm_mm = float(np.sqrt(max(range_mm**2 - F18.range_fwhm_mm**2, 0)))
+        resolution = self.scanner.resolution.widened(extra_fwhm_mm)
         pixel_ml_per_mm = self.voxel_mm[0] * self.voxel_mm[2] / 1000  # of a strip's length
         counts_per_suv_mm = (
-            self.seen.counts_per_bq[wide] * self.exam.bqml_per_suv() * pixel_ml_per_mm
+            self.sensitivity.counts_per_bq[measured] * self.exam.bqml_per_suv() * pixel_ml_per_mm
         )
         acquired = acquire(
-            self.suv[..., wide],
-            self.mu_per_cm[..., wide],
-            self._seen_with(sharpness, self.projector, wide),
-            generator=[np.random.default_rng([self.seed, k]) for k in _indices(wide)],
+            self.suv[..., measured],
+            self.mu_per_cm[..., measured],
+            self._blurred_projector(resolution, self.projector, measured),
+            generator=[np.random.default_rng([self.seed, k]) for k in _indices(measured)],
             counts_per_activity_mm=counts_per_suv_mm / len(self.projector.angles_rad),
             scatter_fraction=self.scanner.scatter_fraction,
             randoms_fraction=self.scanner.randoms_fraction,
             field_mm=self.scanner.transaxial_field_mm,
             normalisation_error=NORMALISATION_ERROR,
-            acceptance=self.seen.acceptance[wide],
+            acceptance=self.sensitivity.acceptance[measured],
         )
-        kept = slice(near.start - wide.start, near.stop - wide.start)
+        inner = slice(part.start - measured.start, part.stop - measured.start)
         return Acquisition(
-            acquired.counts[..., kept],
-            acquired.multiplicative[..., kept],
-            acquired.additive[..., kept],
+            acquired.counts[..., inner],
+            acquired.multiplicative[..., inner],
+            acquired.additive[..., inner],
         )
 
-    def _reconstruct(self, acquired: Acquisition, near: slice) -> FloatArray:
+    def _reconstruct(self, acquired: Acquisition, part: slice) -> FloatArray:
         """Return the images [dose, i, j, k]."""
-        streams = [np.random.default_rng([self.seed, k, 1]) for k in _indices(near)]
-        projector = self.reconstructing
+        generators = [np.random.default_rng([self.seed, k, 1]) for k in _indices(part)]
+        projector = self.reconstruction_projector
         images = osem(
-            [projector.as_array(part) for part in thin(acquired.counts, self.factors, streams)],
-            self._seen_with(self.scanner.resolution, projector, near),
+            [
+                projector.as_array(dose_counts)
+                for dose_counts in thin(acquired.counts, self.factors, generators)
+            ],
+            self._blurred_projector(self.scanner.resolution, projector, part),
             iterations=self.scanner.iterations,
             multiplicative=projector.as_array(acquired.multiplicative),
             additive=projector.as_array(acquired.additive),
@@ -181,11 +186,11 @@ class _ScanSetup:
         )
         return projector.as_numpy(images)
 
-    def _seen_with(
-        self, sharpness: Resolution, projector: ParallelProjector, part: slice
+    def _blurred_projector(
+        self, resolution: Resolution, projector: ParallelProjector, part: slice
     ) -> BlurredProjector:
         return BlurredProjector(
-            projector, sharpness, n_slices=part.stop - part.start, slice_mm=self.voxel_mm[2]
+            projector, resolution, n_slices=part.stop - part.start, slice_mm=self.voxel_mm[2]
         )
 
 
@@ -211,8 +216,8 @@ def _check(
         )
 
 
-def _body_box(suv: FloatArray, mu_per_cm: FloatArray) -> tuple[slice, slice, slice]:
-    """Return the box of pixels around the body; the air beyond takes no part in the scan."""
+def _bounding_box(suv: FloatArray, mu_per_cm: FloatArray) -> tuple[slice, slice, slice]:
+    """Return the box around the body; the air beyond it is not simulated."""
     i, j = np.nonzero(suv.any(axis=2) | mu_per_cm.any(axis=2))
 
     def span(where: NDArray[np.intp]) -> slice:
@@ -222,10 +227,11 @@ def _body_box(suv: FloatArray, mu_per_cm: FloatArray) -> tuple[slice, slice, sli
 
 
 def _projector(scanner: Scanner, body: NDArray[np.bool_], pixel_mm: float) -> ParallelProjector:
-    """Return a projector with enough views and bins for the pixels [i, j] that hold the body.
+    """Return a projector with enough views and bins for the pixels [i, j] of the body.
 
-    Time of flight limits how far an event can be displaced along an oblique line. Neighbouring
-    views may therefore be one pixel apart at the reach of the time-of-flight kernel.
+    Time of flight limits the distance along a line at which an event is back-projected. It is
+    therefore enough that neighbouring views are one pixel apart at the width of the time-of-flight
+    kernel.
     """
     views = np.pi * scanner.tof_fwhm_mm / pixel_mm
     per_subset = max(4, round(views / scanner.subsets))
@@ -244,7 +250,7 @@ def _projector(scanner: Scanner, body: NDArray[np.bool_], pixel_mm: float) -> Pa
 def _stacks(projector: ParallelProjector, n_slices: int) -> list[slice]:
     slice_bytes = 4 * int(np.prod(projector.sinogram_shape))
     length = int(np.clip(STACK_BYTES // slice_bytes, 8, LONGEST_STACK))
-    # An even number of stacks keeps both of two cores busy to the end.
+    # With an even number of stacks, two cores finish at the same time.
     count = 2 * int(np.ceil(n_slices / length / 2))
     length = int(np.ceil(n_slices / count))
     return [slice(k, min(k + length, n_slices)) for k in range(0, n_slices, length)]

@@ -1,10 +1,10 @@
 """The scanners: geometry, sensitivity, timing, resolution and clinical protocol of each.
 
-Sensitivity along the axis follows from geometry. A point on the axis is measured by the lines
-through it that end on the detectors at both sides. With the axial reach h = min(distance to the
-nearer end, half the largest ring difference) and the ring radius R, these lines fill the share g =
-h / hypot(h, R) = sin(largest obliquity) of all directions. The NEMA sensitivity, measured with a
-line source of 700 mm, sets the scale.
+Sensitivity along the axis follows from geometry. A point on the axis is measured along the lines
+through it that end on detectors at both sides. With the axial reach h = min(distance to the
+nearer end, half the largest ring difference) and the ring radius R, these lines are the
+fraction g = h / hypot(h, R) = sin(largest obliquity) of all directions. The profile is scaled to
+the NEMA sensitivity, which is measured with a line source of 700 mm.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Scanner:
                                     continuous bed motion
     bed_seconds                     time of each bed; in continuous motion, the time a slice spends
                                     in the field
-    overlap                         of neighbouring beds, as a share of the axial field
-    held_out                        kept for testing: no training on it unless asked for
+    overlap                         of neighbouring beds, as a fraction of the axial field
+    held_out                        True: for tests only; not used for training by default
     """
 
     label: str
@@ -79,11 +79,11 @@ class Scanner:
         return 2 * self.ring_radius_mm * 0.9
 
     def acceptance(self, z_mm: ArrayLike) -> NDArray[np.float64]:
-        """Return the share g of directions detected from a point on the axis, z_mm off centre."""
+        """Return the fraction g of directions detected from an axial point z_mm from the centre."""
         to_end_mm = np.maximum(self.axial_field_mm / 2 - np.abs(np.asarray(z_mm, float)), 0)
         reach_mm = np.minimum(to_end_mm, self.max_ring_difference_mm / 2)
-        share: NDArray[np.float64] = reach_mm / np.hypot(reach_mm, self.ring_radius_mm)
-        return share
+        fraction: NDArray[np.float64] = reach_mm / np.hypot(reach_mm, self.ring_radius_mm)
+        return fraction
 
     def cps_per_bq(self, z_mm: ArrayLike) -> NDArray[np.float64]:
         """Return coincidences per second and Bq in air, for a point on the axis at z_mm.
