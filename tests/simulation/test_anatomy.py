@@ -1,4 +1,4 @@
-"""Virtual patients: replayed exactly, rendered alike on any grid, built like people."""
+"""Virtual patients: reproducible, rendered consistently on any grid, with real organ volumes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ LABEL = {name: label for label, name in NAMES.items()}
 MALE_ONLY = {"prostate", "seminal_vesicles", "testes"}
 FEMALE_ONLY = {"uterus", "ovaries", "breast_glands"}
 
-# Masses of the reference man and woman in grams, contents included where the label holds them
-# (ICRP Publication 89, 2002, table 2.8); all of a density within 5 % of 1 g/ml.
+# Masses of the reference man and woman in grams, with contents if the label includes them (ICRP
+# Publication 89, 2002, table 2.8). All densities are within 5 % of 1 g/ml.
 ICRP_89_G = {
     "brain": (1450, 1300),
     "liver": (1800, 1400),
@@ -52,7 +52,7 @@ def man() -> Patient:
 
 
 def reference(patient: Patient, sex: str) -> Patient:
-    """The patient's random streams in a body of reference size, every organ of its mean volume."""
+    """Return the patient in a body of reference size, with every organ of its mean volume."""
     female = sex == "female"
     height, weight = (1630.0, 60.0) if female else (1760.0, 73.0)
     head = 270 * (0.965 if female else 1.0)
@@ -91,7 +91,7 @@ def volume_ml(phantom: Phantom, grid: Grid, *starts: str) -> float:
     return float(np.isin(phantom.labels, labels).sum() * np.prod(grid.voxel_mm)) / 1000
 
 
-def test_same_seed_same_description_and_bytes(man: Patient) -> None:
+def test_same_seed_gives_same_description_and_bytes(man: Patient) -> None:
     again = draw_patient(3, tracer="psma")
     assert again == man
     grid = Grid((40, 30, 20), (6.0, 6.0, 6.0), (-120.0, -90.0, 1150.0))
@@ -110,24 +110,24 @@ def test_json_reproduces_the_images(man: Patient) -> None:
     )
 
 
-def test_other_seed_other_body(man: Patient, woman: Patient) -> None:
+def test_another_seed_gives_another_body(man: Patient, woman: Patient) -> None:
     assert woman.sex == "female"
     assert woman.height_mm != man.height_mm
     assert set(woman.volume.values()).isdisjoint(man.volume.values())
 
 
 @pytest.mark.parametrize("start", [0, 7, 33])
-def test_part_equals_crop_of_the_whole(man: Patient, start: int) -> None:
+def test_rendered_part_equals_the_crop_of_the_whole(man: Patient, start: int) -> None:
     grid = Grid((44, 32, 48), (5.5, 5.5, 4.0), (-118.0, -85.0, 1080.0))
-    all_of_it, part = render(man, grid), render(man, grid.part(start, start + 9))
-    crop = all_of_it.part(start, start + 9)
+    whole_phantom, part = render(man, grid), render(man, grid.part(start, start + 9))
+    crop = whole_phantom.part(start, start + 9)
     np.testing.assert_allclose(part.activity_suv, crop.activity_suv, rtol=1e-3, atol=2e-3)
     np.testing.assert_allclose(part.mu_per_cm, crop.mu_per_cm, atol=1e-4)
     assert np.mean(part.labels != crop.labels) < 1e-3
 
 
 def test_activity_does_not_depend_on_the_voxel_size(man: Patient) -> None:
-    """Soft edges: coarse voxels hold what the fine ones in them hold."""
+    """With soft edges, a coarse voxel has the mean of the fine voxels inside it."""
     coarse = Grid((50, 40, 10), (4.0, 4.0, 4.0), (-98.0, -78.0, 1102.0))
     fine = Grid((100, 80, 20), (2.0, 2.0, 2.0), (-99.0, -79.0, 1101.0))
     a, b = render(man, coarse), render(man, fine)
@@ -135,7 +135,7 @@ def test_activity_does_not_depend_on_the_voxel_size(man: Patient) -> None:
     assert a.mu_per_cm.mean() == pytest.approx(b.mu_per_cm.mean(), rel=0.01)
 
 
-def test_every_structure_is_there(references: dict[str, tuple[Grid, Phantom]]) -> None:
+def test_every_structure_is_present(references: dict[str, tuple[Grid, Phantom]]) -> None:
     for sex, missing in (("female", MALE_ONLY), ("male", FEMALE_ONLY)):
         found = {NAMES[label] for label in np.unique(references[sex][1].labels) if label}
         assert set(NAMES.values()) - found - missing <= {"lesion"}
@@ -155,16 +155,16 @@ def test_nothing_lies_outside_the_skin(man: Patient) -> None:
     assert np.all(outline[organs] < 0)
 
 
-def test_body_weighs_what_it_should(woman: Patient) -> None:
+def test_volume_of_the_body_is_that_of_its_weight(woman: Patient) -> None:
     grid, phantom = whole(woman, 6.0)
     litres = volume_ml(phantom, grid, "") / 1000
     assert litres == pytest.approx(woman.weight_kg, rel=0.03)
 
 
-def test_activity_in_the_body_is_the_dose_less_what_was_excreted(woman: Patient) -> None:
+def test_activity_in_the_body_is_the_injected_less_the_excreted(woman: Patient) -> None:
     grid, phantom = whole(woman, 5.0)
-    held = phantom.activity_suv.sum(dtype=np.float64) * np.prod(grid.voxel_mm) * 1e-6
-    assert held / woman.weight_kg == pytest.approx(1 - woman.excreted_fraction, rel=0.02)
+    activity_suv_l = phantom.activity_suv.sum(dtype=np.float64) * np.prod(grid.voxel_mm) * 1e-6
+    assert activity_suv_l / woman.weight_kg == pytest.approx(1 - woman.excreted_fraction, rel=0.02)
 
 
 @pytest.mark.parametrize("sex", ["male", "female"])
@@ -190,7 +190,7 @@ def test_attenuation_is_that_of_the_tissues(man: Patient) -> None:
     assert np.median(lung) == pytest.approx(0.030, abs=1e-4)
 
 
-def test_cortex_is_hotter_than_white_matter_and_folded(woman: Patient) -> None:
+def test_cortex_has_higher_uptake_than_white_matter_and_is_folded(woman: Patient) -> None:
     patient = woman
     top = patient.height_mm
     grid = Grid((40, 48, 40), (4.0, 4.0, 4.0), (-78.0, -94.0, top - 180))
@@ -200,14 +200,14 @@ def test_cortex_is_hotter_than_white_matter_and_folded(woman: Patient) -> None:
     assert 0.6 < grey.sum() / white.sum() < 1.7
 
 
-def test_arms_are_where_the_description_says(man: Patient) -> None:
+def test_arms_have_the_position_of_the_description(man: Patient) -> None:
     up, down = (man.model_copy(update={"arms": arms}) for arms in ("up", "down"))
     reach_up, reach_down = (structures(p)[0].shape.bounds[1][2] for p in (up, down))
     assert reach_up > man.height_mm + 80
     assert reach_down < man.height_mm + 30
 
 
-def test_extent_bounds_the_grid(man: Patient) -> None:
+def test_extent_limits_the_grid(man: Patient) -> None:
     torso = patient_grid(man.model_copy(update={"extent": "torso"}), (4.0, 4.0, 4.0))
     body = patient_grid(man, (4.0, 4.0, 4.0))
     assert torso.shape[2] < 0.8 * body.shape[2]
@@ -218,17 +218,19 @@ def test_unknown_extent_is_a_usage_error() -> None:
         draw_patient(1, extent="leg")
 
 
-def test_breathing_blurs_the_dome_of_the_liver_and_nothing_far_from_it(man: Patient) -> None:
-    calm, deep = (man.model_copy(update={"breathing_mm": mm}) for mm in (0.0, 16.0))
+def test_breathing_blurs_only_near_the_dome_of_the_liver(man: Patient) -> None:
+    no_breathing, deep_breathing = (
+        man.model_copy(update={"breathing_mm": mm}) for mm in (0.0, 16.0)
+    )
     grid = Grid((50, 40, 60), (4.0, 4.0, 4.0), (-20.0, -80.0, 1090.0))
-    held, breathing = render(calm, grid), render(deep, grid)
-    changed = np.abs(breathing.activity_suv - held.activity_suv).max(axis=(0, 1))
+    still, breathing = render(no_breathing, grid), render(deep_breathing, grid)
+    changed = np.abs(breathing.activity_suv - still.activity_suv).max(axis=(0, 1))
     heights = grid.origin_mm[2] + 4.0 * np.arange(60)
-    top = heights[(held.labels == LABEL["liver"]).any(axis=(0, 1))].max()
+    top = heights[(still.labels == LABEL["liver"]).any(axis=(0, 1))].max()
     assert changed[np.abs(heights - top) < 12].max() > 0.3
     assert changed[heights < top - 160].max(initial=0) < 1e-3
-    # The edge is soft, but no activity comes or goes.
-    total = float(held.activity_suv.sum())
+    # The edge is soft, but the total activity is unchanged.
+    total = float(still.activity_suv.sum())
     assert float(breathing.activity_suv.sum()) == pytest.approx(total, rel=0.01)
 
 
@@ -254,12 +256,14 @@ def test_fat_lies_between_the_muscles_of_the_thigh(woman: Patient) -> None:
     assert muscle.mean() > 0.4
 
 
-def test_texture_is_no_pattern_of_a_few_waves(man: Patient) -> None:
-    """No single spatial frequency holds much of the texture's power."""
+def test_texture_has_no_dominant_spatial_frequency(man: Patient) -> None:
+    """No spatial frequency has a large part of the texture's power."""
     liver = next(s for s in structures(man) if s.name == "liver")
     grid = Grid((64, 64, 64), (4.0, 4.0, 4.0), (-128.0, -128.0, 1000.0))
     texture = _texture(man, liver, displaced(man, grid, 0.0)) - 1
     window = np.hanning(64)
     spectrum = np.abs(np.fft.rfftn(texture * np.multiply.outer(np.outer(window, window), window)))
-    peak = ndimage.uniform_filter(spectrum**2, 3).max() * 27  # a wave leaks into its neighbours
+    peak = (
+        ndimage.uniform_filter(spectrum**2, 3).max() * 27
+    )  # a wave spreads over neighbouring frequencies
     assert peak < 0.12 * 2 * (spectrum**2).sum()

@@ -1,4 +1,4 @@
-"""Lesions: the twin without them shares all else; each is where and what its record says."""
+"""Lesions have the position, size and uptake of their record, and change nothing else."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from petdiff.simulation.anatomy.lesions import DISEASES, RADIUS_MM, draw_lesions
 from petdiff.simulation.patient.draw import draw_patient
 
 LESION = next(label for label, name in NAMES.items() if name == "lesion")
-SICK = 4  # a seed whose patient has lesions
+SEED = 4  # the patient of this seed has lesions
 CENTRE = (75.0, 0.0, 1200.0)
 
 
 @pytest.fixture(scope="module")
 def patient() -> Patient:
-    return draw_patient(SICK, tracer="dotatate")
+    return draw_patient(SEED, tracer="dotatate")
 
 
 @pytest.fixture(scope="module")
 def coarse(patient: Patient) -> tuple[Grid, NDArray[np.uint8]]:
-    well = patient.model_copy(update={"lesions": ()})
-    grid = patient_grid(well, (8.0, 8.0, 8.0))
-    return grid, render(well, grid).labels
+    without_lesions = patient.model_copy(update={"lesions": ()})
+    grid = patient_grid(without_lesions, (8.0, 8.0, 8.0))
+    return grid, render(without_lesions, grid).labels
 
 
 def with_lesion(patient: Patient, **values: object) -> Patient:
@@ -39,24 +39,29 @@ def around(voxel_mm: float = 2.0) -> Grid:
     return Grid.around(low, high, (voxel_mm, voxel_mm, voxel_mm))  # type: ignore[arg-type]
 
 
-def test_twin_shares_everything_but_the_lesions(patient: Patient) -> None:
-    twin = draw_patient(patient.seed, tracer="dotatate", lesions=False)
-    assert twin.lesions == ()
-    assert twin == patient.model_copy(update={"lesions": ()})
+def test_the_patient_without_lesions_is_otherwise_the_same(patient: Patient) -> None:
+    without_lesions = draw_patient(patient.seed, tracer="dotatate", lesions=False)
+    assert without_lesions.lesions == ()
+    assert without_lesions == patient.model_copy(update={"lesions": ()})
 
 
-def test_twin_images_differ_only_where_lesions_are(patient: Patient) -> None:
+def test_images_with_and_without_lesions_differ_only_at_the_lesions(patient: Patient) -> None:
     grid = patient_grid(patient, (6.0, 6.0, 6.0))
-    sick, well = render(patient, grid), render(patient.model_copy(update={"lesions": ()}), grid)
-    differs = sick.activity_suv != well.activity_suv
-    assert differs.any()
+    with_lesions, without_lesions = (
+        render(patient, grid),
+        render(patient.model_copy(update={"lesions": ()}), grid),
+    )
+    changed = with_lesions.activity_suv != without_lesions.activity_suv
+    assert changed.any()
     points = np.stack(np.meshgrid(*grid.axes_mm, indexing="ij"), axis=-1)
     near = np.zeros(grid.shape, bool)
     for lesion in patient.lesions:
-        away = np.linalg.norm(points - np.array(lesion.centre_mm), axis=-1)
-        near |= away < 1.8 * lesion.radius_mm + 12
-    assert not np.any(differs & ~near)
-    assert set(np.unique(sick.labels[sick.labels != well.labels])) == {LESION}
+        distance_mm = np.linalg.norm(points - np.array(lesion.centre_mm), axis=-1)
+        near |= distance_mm < 1.8 * lesion.radius_mm + 12
+    assert not np.any(changed & ~near)
+    assert set(np.unique(with_lesions.labels[with_lesions.labels != without_lesions.labels])) == {
+        LESION
+    }
 
 
 def test_round_lesion_has_its_radius_and_uptake(patient: Patient) -> None:
@@ -74,13 +79,13 @@ def test_cold_centre_is_cold(patient: Patient) -> None:
     assert phantom.activity_suv[13, 13, 13] < 0.3 * phantom.activity_suv.max()
 
 
-def test_lobed_lesion_is_no_ball_and_its_seed_shapes_it(patient: Patient) -> None:
-    ball, a, b = (
+def test_lobed_lesion_is_not_a_sphere_and_depends_on_its_seed(patient: Patient) -> None:
+    round_lesion, a, b = (
         render(with_lesion(patient, shape=shape, seed=seed), around()).labels == LESION
         for shape, seed in (("round", 0), ("lobed", 1), ("lobed", 2))
     )
-    assert 0.6 < a.sum() / ball.sum() < 1.6
-    assert np.mean(a[ball | a] != ball[ball | a]) > 0.05
+    assert 0.6 < a.sum() / round_lesion.sum() < 1.6
+    assert np.mean(a[round_lesion | a] != round_lesion[round_lesion | a]) > 0.05
     assert np.any(a != b)
 
 
@@ -103,7 +108,7 @@ def test_lesions_are_drawn_within_the_tracers_range(
     assert len({lesion.organ for lesion in found}) > 4
 
 
-def test_some_patients_have_no_lesion_and_some_many(
+def test_the_number_of_lesions_varies_from_none_to_many(
     patient: Patient, coarse: tuple[Grid, NDArray[np.uint8]]
 ) -> None:
     grid, labels = coarse

@@ -1,4 +1,4 @@
-"""Signed distances and smooth fields against closed forms."""
+"""Signed distances and random fields agree with closed forms."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_ball_distance_is_exact() -> None:
     np.testing.assert_allclose(ball.distance(at), radius(at) - 20, atol=0.01)
 
 
-def test_tube_distance_is_that_to_its_line() -> None:
+def test_tube_distance_is_the_distance_to_its_line_less_its_radius() -> None:
     at = samples()
     x, y, z = at.points
     exact = np.hypot(np.hypot(x, y), np.maximum(np.abs(z) - 15, 0)) - 6
@@ -67,7 +67,7 @@ def test_soft_edges_add_up_to_the_volume() -> None:
     )
 
 
-def test_set_operations_are_those_of_distances() -> None:
+def test_set_operations_are_minima_and_maxima_of_distances() -> None:
     at = samples()
     a, b = Ellipsoid((-6, 0, 0), (14, 14, 14)), Ellipsoid((6, 0, 0), (14, 14, 14))
     da, db = a.distance(at), b.distance(at)
@@ -80,7 +80,7 @@ def test_set_operations_are_those_of_distances() -> None:
     np.testing.assert_allclose(Offset(a, 2).distance(at), da - 2, atol=1e-5)
 
 
-def test_blend_rounds_the_join_and_nothing_else() -> None:
+def test_blend_rounds_only_the_join() -> None:
     at = samples()
     parts = [Ellipsoid((-16, 0, 0), (15, 15, 15)), Ellipsoid((16, 0, 0), (15, 15, 15))]
     sharp, round_ = Union(parts).distance(at), Union(parts, blend_mm=8).distance(at)
@@ -97,13 +97,13 @@ def test_part_of_the_samples_has_the_same_distances() -> None:
     np.testing.assert_array_equal(shape.distance(whole.part(part)), shape.distance(whole)[part])
 
 
-def test_near_holds_every_point_inside() -> None:
+def test_near_includes_every_point_inside() -> None:
     at = samples()
     shape = Ellipsoid((5, -7, 3), (8, 11, 6))
     inside = shape.distance(at) < 0
-    here = at.near(shape.bounds)
-    assert here is not None
-    assert inside[here].sum() == inside.sum() > 0
+    region = at.near(shape.bounds)
+    assert region is not None
+    assert inside[region].sum() == inside.sum() > 0
     assert at.near(((100, 0, 0), (120, 1, 1))) is None
 
 

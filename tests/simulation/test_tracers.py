@@ -1,4 +1,4 @@
-"""Tracer uptake: every tissue has one, varied about its median between patients."""
+"""Every tissue has an uptake, which varies around its median between patients."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def test_uptake_is_log_normal_about_the_median() -> None:
     assert drawn.std() == pytest.approx(log_sd, rel=0.15)
 
 
-def test_tissue_without_its_own_uptake_follows_another() -> None:
+def test_tissue_without_its_own_uptake_has_that_of_another() -> None:
     assert median_uptake(get_tracer("psma"), "ureter") != median_uptake(
         get_tracer("psma"), "muscle"
     )
     assert median_uptake(get_tracer("fapi"), "ovary") == median_uptake(get_tracer("fapi"), "uterus")
 
 
-def test_tracers_differ_as_they_should() -> None:
+def test_organs_of_highest_uptake_differ_between_tracers() -> None:
     organs = ("grey_matter", "kidney_cortex", "spleen", "parotid")
     hottest = {
         organ: max(TRACERS, key=lambda t: median_uptake(TRACERS[t], organ)[0]) for organ in organs
@@ -64,11 +64,11 @@ def test_physiological_variants_occur_and_change_the_uptake() -> None:
     assert min(s.bladder for s in fdg if "full-bladder" in s.variants) >= 1.8
 
 
-def test_glucose_variants_belong_to_fdg_alone() -> None:
+def test_variants_of_glucose_uptake_occur_with_fdg_only() -> None:
     psma = [draw_physiology(get_tracer("psma"), np.random.default_rng(seed)) for seed in range(60)]
     assert {variant for study in psma for variant in study.variants} == {"full-bladder"}
 
 
-def test_unknown_tracer_names_the_nearest() -> None:
+def test_message_for_an_unknown_tracer_names_the_nearest() -> None:
     with pytest.raises(UsageError, match="did you mean dotatate"):
         get_tracer("dotate")

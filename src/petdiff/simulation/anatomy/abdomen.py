@@ -29,7 +29,7 @@ def cavity(frame: Frame) -> Loft:
             (1200, 0, 0, 124, 124, 74, 86, 2.4),
         ]
     )
-    width, depth = frame.across(knots[:, 0])
+    width, depth = frame.width_and_depth(knots[:, 0])
     knots[:, 0] = frame.z(knots[:, 0])
     knots[:, 2] *= depth
     knots[:, 3:5] *= width[:, None]
@@ -50,9 +50,9 @@ def abdomen(frame: Frame, wall: Shape) -> list[Structure]:
 
 
 def _liver(frame: Frame, wall: Shape) -> list[Structure]:
-    place = frame.organ("liver", (45, 10, 1225))
+    organ = frame.organ("liver", (45, 10, 1225))
     # Sections across x, from the left tip to the right flank: x, then centre and radii in (y, z).
-    lobes = place.loft(
+    lobes = organ.loft(
         0,
         [
             (-76, 40, 1256, 6, 6, 6, 8, 2),
@@ -67,38 +67,40 @@ def _liver(frame: Frame, wall: Shape) -> list[Structure]:
         ],
     )
     shape = rippled(frame.patient, "liver", Intersection(lobes, Offset(wall, -4)), 2.5, 60)
-    vein = place.tube([(14, 2, 1190), (34, 6, 1212), (62, 2, 1226)], [7, 6.5, 5])
+    vein = organ.tube([(14, 2, 1190), (34, 6, 1212), (62, 2, 1226)], [7, 6.5, 5])
     bladder = frame.organ("gallbladder", (48, 50, 1160))
     bile = bladder.tube([(38, 32, 1174), (50, 52, 1158), (56, 64, 1144)], [10, 20, 22])
     return [
-        Structure("liver", shape, "liver", texture=0.05, grain_mm=(12, 80), breathes=True),
+        Structure(
+            "liver", shape, "liver", texture=0.05, wavelength_mm=(12, 80), moves_with_breathing=True
+        ),
         Structure("portal_vein_and_splenic_vein", vein, "blood", texture=0.03),
         Structure("gallbladder", bile, "gallbladder"),
     ]
 
 
 def _spleen(frame: Frame, wall: Shape) -> list[Structure]:
-    place = frame.organ("spleen", (-96, -40, 1232))
+    organ = frame.organ("spleen", (-96, -40, 1232))
     tilt = rotation(x=-28, z=-30)
     bean = Difference(
-        place.ellipsoid((-96, -40, 1232), (27.5, 44.5, 54.5), tilt),
-        place.ellipsoid((-60, -16, 1228), (24, 36, 60), tilt),
+        organ.ellipsoid((-96, -40, 1232), (27.5, 44.5, 54.5), tilt),
+        organ.ellipsoid((-60, -16, 1228), (24, 36, 60), tilt),
     )
     shape = rippled(frame.patient, "spleen", Intersection(bean, Offset(wall, -3)), 2, 40)
-    return [Structure("spleen", shape, "spleen", texture=0.05, breathes=True)]
+    return [Structure("spleen", shape, "spleen", texture=0.05, moves_with_breathing=True)]
 
 
 def _pancreas(frame: Frame) -> list[Structure]:
-    place = frame.organ("pancreas", (-20, 12, 1190))
+    organ = frame.organ("pancreas", (-20, 12, 1190))
     line = [(36, 14, 1160), (28, 20, 1178), (4, 24, 1192), (-24, 14, 1202), (-54, -8, 1212),
             (-76, -24, 1222)]  # fmt: skip
-    smooth = place.tube(line, [20.5, 19.5, 15.5, 15.5, 15.5, 12.5])
+    smooth = organ.tube(line, [20.5, 19.5, 15.5, 15.5, 15.5, 12.5])
     gland = rippled(frame.patient, "pancreas", smooth, 2.2, 20)
     return [Structure("pancreas", gland, "pancreas", texture=0.1), *_adrenals(frame)]
 
 
 def _adrenals(frame: Frame) -> list[Structure]:
-    found = []
+    structures = []
     for side, word in SIDES:
         z = 1216 if side > 0 else 1218
         gland = frame.organ(f"adrenal_{word}", (side * 38, -32, z))
@@ -110,47 +112,49 @@ def _adrenals(frame: Frame) -> list[Structure]:
             ],
             blend_mm=2,
         )
-        found.append(Structure(f"adrenal_gland_{word}", wings, "adrenal"))
-    return found
+        structures.append(Structure(f"adrenal_gland_{word}", wings, "adrenal"))
+    return structures
 
 
 def kidneys(frame: Frame) -> list[Structure]:
     """Return kidneys with cortex, medullary pyramids and pelvis, and the ureters."""
-    found = []
+    structures = []
     for side, word in SIDES:
         name = f"kidney_{word}"
         centre = np.array([side * 60.0, -42, 1152 if side > 0 else 1166])
-        place = frame.organ(name, centre)
+        organ = frame.organ(name, centre)
         axes = rotation(x=-12, y=side * -12, z=side * 35)
         inward = axes @ np.array([-side, 0, 0.0])
         whole = Difference(
-            place.ellipsoid(centre, (31, 26, 59), axes),
-            place.ellipsoid(centre + 28 * inward, (17, 11, 20), axes),
+            organ.ellipsoid(centre, (31, 26, 59), axes),
+            organ.ellipsoid(centre + 28 * inward, (17, 11, 20), axes),
         )
         pyramids = []
         for angle in np.linspace(-1.25, 1.25, 6):
-            off = axes @ np.array([side * 9 * np.cos(angle), 0, 34 * np.sin(angle)])
-            pyramids.append(place.ellipsoid(centre + 4 * inward + off, (8.5, 11, 8.5), axes))
-        mouth = centre + 30 * inward + (0, 2, -12)
+            offset = axes @ np.array([side * 9 * np.cos(angle), 0, 34 * np.sin(angle)])
+            pyramids.append(organ.ellipsoid(centre + 4 * inward + offset, (8.5, 11, 8.5), axes))
+        outlet = centre + 30 * inward + (0, 2, -12)
         pelvis = Union(
             [
-                place.ellipsoid(centre + 12 * inward, (12, 6, 20), axes),
-                place.tube([centre + 12 * inward, mouth], [7, 4.5]),
+                organ.ellipsoid(centre + 12 * inward, (12, 6, 20), axes),
+                organ.tube([centre + 12 * inward, outlet], [7, 4.5]),
             ],
             blend_mm=5,
         )
-        found += [
+        structures += [
             Structure(name, rippled(frame.patient, name, whole, 1.2, 30), "kidney_cortex"),
             Structure(f"{name}_medulla", Union(pyramids, 2), "kidney_medulla"),
             Structure(f"{name}_pelvis", pelvis, "kidney_pelvis", texture=0.1),
-            _ureter(frame, side, word, place.point(mouth)),
+            _ureter(frame, side, word, organ.point(outlet)),
         ]
-    return found
+    return structures
 
 
 def _ureter(frame: Frame, side: int, word: str, start_mm: FloatArray) -> Structure:
-    way = [(side * 38, -16, 1085), (side * 34, -10, 1050), (side * 42, -20, 1000),
+    path = [(side * 38, -16, 1085), (side * 34, -10, 1050), (side * 42, -20, 1000),
            (side * 56, -46, 950), (side * 36, -34, 925), (side * 16, -14, 915)]  # fmt: skip
-    line = np.concatenate([start_mm[None], frame.point(np.array(way, float))])
-    # Urine comes in boluses: most of the ureter is empty at any time.
-    return Structure(f"ureter_{word}", Tube(line, 2.0), "ureter", texture=1.2, grain_mm=(30, 90))
+    line = np.concatenate([start_mm[None], frame.point(np.array(path, float))])
+    # Urine passes in boluses, so most of the ureter is empty at any time.
+    return Structure(
+        f"ureter_{word}", Tube(line, 2.0), "ureter", texture=1.2, wavelength_mm=(30, 90)
+    )

@@ -1,4 +1,4 @@
-"""The body's outline and its layers: skin, subcutaneous fat, muscle."""
+"""The outline of the body and its layers: skin, subcutaneous fat, muscle."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from petdiff.simulation.shapes.signed_distance import Shape
 from petdiff.simulation.shapes.solids import Ellipsoid, Loft, Tube
 
 SKIN_MM = 2.0
-PADDING = 0.85  # factor of the fat thicknesses below, at a fatness of 1
+FAT_SCALE = 0.85  # factor of the thicknesses of fat in the tables below
 
 # Height, half width, depth to the back, depth to the front, exponent, mean subcutaneous fat;
 # the outline of a man of 1760 mm and 73 kg.
@@ -123,31 +123,31 @@ def body_outline(frame: Frame, layer: Literal["skin", "lean"]) -> Shape:
     else:
         parts.append(frame.ellipsoid((0, 66, 818), (38, 28, 36)))
         parts.append(frame.tube([(0, 78, 872), (0, 96, 838), (0, 98, 805)], [16, 15, 14]))
-    # The wide blend that rounds armpits and groins would join the fingers.
+    # The wide blend that rounds armpits and groins would merge the fingers.
     return Union([Union(parts, blend_mm=28.0), Union(hands, blend_mm=4.0)], blend_mm=14.0)
 
 
 def _trunk(frame: Frame, fat: float) -> Loft:
-    z, half, back, front, power, padding = TRUNK.T
-    width, depth = frame.across(z)
+    z, half, back, front, power, fat_mm = TRUNK.T
+    width, depth = frame.width_and_depth(z)
     if frame.patient.sex == "female":
         half = half * np.interp(z, *FEMALE_WIDTH)
     build = 1 + (frame.patient.build - 1) * 0.5
-    grow = PADDING * padding * (fat - 1)
-    # Fat varies most on the belly; the lean outline (fat 0) must not become a hollow there.
+    extra_mm = FAT_SCALE * fat_mm * (fat - 1)
+    # Fat varies most on the belly. The lean outline (fat 0) must not become concave there.
     belly = 1 + 0.7 * np.exp(-(((z - 1080) / 90) ** 2)) if fat > 0 else 1.0
     knots = np.zeros((len(z), 8))
     knots[:, 0] = frame.z(z)
-    knots[:, 3] = knots[:, 4] = np.maximum(half * width * build + grow, 2)
-    knots[:, 5] = np.maximum(back * depth * build + grow, 2)
-    knots[:, 6] = np.maximum(front * depth * build + grow * belly, 2)
+    knots[:, 3] = knots[:, 4] = np.maximum(half * width * build + extra_mm, 2)
+    knots[:, 5] = np.maximum(back * depth * build + extra_mm, 2)
+    knots[:, 6] = np.maximum(front * depth * build + extra_mm * belly, 2)
     knots[:, 7] = power
     return Loft(2, knots)
 
 
 def _limb(frame: Frame, line: FloatArray, side: int, fat: float) -> Tube:
-    thick = np.sqrt(frame.patient.width * frame.patient.depth) * frame.patient.build
-    radius = line[:, 3] * thick + PADDING * line[:, 4] * (fat - 1)
+    scale = np.sqrt(frame.patient.width * frame.patient.depth) * frame.patient.build
+    radius = line[:, 3] * scale + FAT_SCALE * line[:, 4] * (fat - 1)
     points = frame.point(line[:, :3] * (side, 1, 1))
     return Tube(_rounded(points), _rounded(np.maximum(radius, 3)[:, None])[:, 0])
 
@@ -157,23 +157,23 @@ def _fingers(frame: Frame, side: int) -> list[Shape]:
     wrist, palm, tip = arm_line(frame)[-4, :3], arm_line(frame)[-2, :3], arm_line(frame)[-1, :3]
     along = (tip - palm) / np.linalg.norm(tip - palm)
     across = np.array([0.0, 1.0, 0.0])
-    found: list[Shape] = []
-    for place, length in zip((-24, -8, 8, 23), (66, 80, 84, 76), strict=True):
-        root = palm + place * across - 14 * along
+    fingers: list[Shape] = []
+    for across_mm, length in zip((-24, -8, 8, 23), (66, 80, 84, 76), strict=True):
+        root = palm + across_mm * across - 14 * along
         line = [
             root,
             root + 0.5 * length * along,
-            root + (14 + length) * along + 0.3 * place * across,
+            root + (14 + length) * along + 0.3 * across_mm * across,
         ]
-        found.append(frame.tube(line, [9.5, 8, 6.5], side))
+        fingers.append(frame.tube(line, [9.5, 8, 6.5], side))
     root = wrist + 0.55 * (palm - wrist)
     thumb = [root + 16 * across, root + 34 * across + 28 * along, root + 40 * across + 62 * along]
-    found.append(frame.tube(thumb, [13, 11, 8], side))
-    return found
+    fingers.append(frame.tube(thumb, [13, 11, 8], side))
+    return fingers
 
 
 def _rounded(points: FloatArray) -> FloatArray:
-    """Return the line with a point between each two, and its corners smoothed."""
+    """Return the line with its corners smoothed, and a point between each two points."""
     middle = (points[:-1] + points[1:]) / 2
     smooth = points.copy()
     smooth[1:-1] = (middle[:-1] + 2 * points[1:-1] + middle[1:]) / 4
@@ -189,15 +189,15 @@ def _breast(frame: Frame, side: int, fat: float) -> Ellipsoid:
 
 
 def layers(frame: Frame) -> list[Structure]:
-    """Return skin, subcutaneous fat and muscle; each fills all that lies inside it."""
+    """Return skin, subcutaneous fat and muscle; each one fills all the space inside it."""
     skin = Cached(body_outline(frame, "skin"))
     lean = Cached(body_outline(frame, "lean"))
-    found = [
+    structures = [
         Structure("skin", skin, "skin", texture=0.08),
         Structure("subcutaneous_fat", Offset(skin, -SKIN_MM), "fat", "fat", 0.08),
-        Structure("muscle", lean, "muscle", texture=0.1, grain_mm=(15, 90)),
+        Structure("muscle", lean, "muscle", texture=0.1, wavelength_mm=(15, 90)),
     ]
     if frame.patient.sex == "female":
         glands = [frame.ellipsoid((74, 100, 1300), (30, 20, 30), side) for side in (1, -1)]
-        found.append(Structure("breast_glands", Union(glands), "breast", texture=0.2))
-    return found
+        structures.append(Structure("breast_glands", Union(glands), "breast", texture=0.2))
+    return structures

@@ -1,4 +1,4 @@
-"""Stomach, duodenum, small bowel and colon: winding tubes, each a wall around contents."""
+"""Stomach, duodenum, small bowel and colon: winding tubes with a wall and contents."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def bowel(frame: Frame, wall: Shape) -> list[Structure]:
 
 
 def _stomach(frame: Frame, wall: Shape) -> list[Structure]:
-    place = frame.organ("stomach", (-52, 22, 1225))
+    organ = frame.organ("stomach", (-52, 22, 1225))
     line = [(-58, -8, 1254), (-62, 6, 1236), (-58, 30, 1210), (-40, 48, 1184), (-14, 52, 1172),
             (14, 42, 1176), (26, 32, 1180)]  # fmt: skip
-    shape = Intersection(place.tube(line, [30, 36, 33, 26, 21, 15, 11]), Offset(wall, -4))
+    shape = Intersection(organ.tube(line, [30, 36, 33, 26, 21, 15, 11]), Offset(wall, -4))
     outer = rippled(frame.patient, "stomach", shape, 2, 40)
     return [
         Structure("stomach", outer, "stomach", texture=0.15),
@@ -52,35 +52,35 @@ def _small_bowel(frame: Frame, wall: Shape) -> list[Structure]:
     extent = np.array((90, 48, 88)) * np.exp(rng.normal(0, 0.06, 3))
     line = frame.point(wandering(rng, count, winding) * extent + centre)
     size = np.cbrt(frame.patient.volume.get("small_bowel", 1.0))
-    beat = rng.uniform(0.5, 1.3)
+    phase = rng.uniform(0.5, 1.3)
     # Filling varies along the bowel.
     filling = np.interp(np.arange(count), np.linspace(0, count, 12), rng.normal(0, 1.4, 12))
-    radius = 12.8 + 1.6 * np.sin(np.arange(count) * beat) + filling + rng.normal(0, 0.6, count)
-    found: list[Structure] = []
-    # Jejunum, then ileum: two parts whose uptake differs from patient to patient.
+    radius = 12.8 + 1.6 * np.sin(np.arange(count) * phase) + filling + rng.normal(0, 0.6, count)
+    structures: list[Structure] = []
+    # Jejunum, then ileum. The ratio of their uptakes differs between patients.
     for part in (slice(0, count // 2 + 1), slice(count // 2, count)):
         tube = Intersection(Tube(line[part], np.maximum(radius[part], 8) * size), Offset(wall, -3))
         factor = float(np.exp(rng.normal(-0.02, 0.22)))
-        found += [
+        structures += [
             Structure("small_bowel", tube, "small_bowel", "soft", 0.3, (30, 120), factor),
             Structure("small_bowel_contents", Offset(tube, -5), "bowel_contents", texture=0.2),
         ]
-    return found
+    return structures
 
 
 def wandering(rng: np.random.Generator, count: int, winding: float = 0.75) -> FloatArray:
     """Return a random walk with inertia that stays inside the unit ball, [count, 3].
 
-    `winding` is the standard deviation of the random turn of each step, relative to the unit
-    heading.
+    `winding` is the standard deviation of the random change of direction at each step, relative to
+    the unit vector of the direction.
     """
     line = np.empty((count, 3))
-    position, heading = np.array([-0.3, 0.2, 0.8]), np.array([0.0, 0.3, -1.0])
+    position, direction = np.array([-0.3, 0.2, 0.8]), np.array([0.0, 0.3, -1.0])
     for n in range(count):
         inward = position * max(float(position @ position) - 0.35, 0.0)
-        heading = heading + rng.normal(0, winding, 3) - 3.3 * inward
-        heading /= np.linalg.norm(heading)
-        position = position + heading * 0.19
+        direction = direction + rng.normal(0, winding, 3) - 3.3 * inward
+        direction /= np.linalg.norm(direction)
+        position = position + direction * 0.19
         position /= max(1.0, float(np.linalg.norm(position)))
         line[n] = position
     return line
@@ -98,15 +98,15 @@ COLON_MM = (
 
 def _colon(frame: Frame, wall: Shape) -> list[Structure]:
     rng = frame.patient.stream("colon")
-    way = np.array(COLON_MM, float)
-    way[3:-2] += rng.normal(0, 6, (len(way) - 5, 3))
-    way[5:9, 2] -= abs(rng.normal(0, 28))  # height of the transverse colon varies
-    line = _resampled(frame.point(way), step_mm=9.0)
-    share, beat = np.linspace(0, 1, len(line)), np.arange(len(line)) * 2.1
+    path = np.array(COLON_MM, float)
+    path[3:-2] += rng.normal(0, 6, (len(path) - 5, 3))
+    path[5:9, 2] -= abs(rng.normal(0, 28))  # the height of the transverse colon varies
+    line = _resampled(frame.point(path), step_mm=9.0)
+    fraction, phase = np.linspace(0, 1, len(line)), np.arange(len(line)) * 2.1
     size = np.cbrt(frame.patient.volume.get("colon", 1.0))
-    calibre = np.interp(share, [0, 0.15, 0.5, 0.62, 1], [21, 20, 15.5, 13, 13]) * size
-    pouches = 1 + 0.11 * np.sin(beat) + rng.normal(0, 0.03, len(line))
-    tube = Intersection(Tube(line, calibre * pouches), Offset(wall, -2))
+    calibre = np.interp(fraction, [0, 0.15, 0.5, 0.62, 1], [21, 20, 15.5, 13, 13]) * size
+    haustra = 1 + 0.11 * np.sin(phase) + rng.normal(0, 0.03, len(line))
+    tube = Intersection(Tube(line, calibre * haustra), Offset(wall, -2))
     end = [(0, -54, 950), (0, -62, 925), (0, -54, 895), (0, -46, 865)]
     rectum = frame.organ("rectum", (0, -52, 920)).tube(end, [16, 18, 16, 10])
     return [
@@ -117,7 +117,7 @@ def _colon(frame: Frame, wall: Shape) -> list[Structure]:
 
 
 def _resampled(points_mm: ArrayLike, step_mm: float) -> FloatArray:
-    """Return a smooth line through the points, with a point every step."""
+    """Return a smooth line through the points, sampled at steps of `step_mm`."""
     points = np.asarray(points_mm, float)
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
     at = np.linspace(0, length[-1], int(length[-1] / step_mm) + 1)

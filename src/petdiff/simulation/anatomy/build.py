@@ -1,4 +1,4 @@
-"""Combine the regions: all structures of a patient in drawing order."""
+"""All structures of a patient, in drawing order."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from petdiff.simulation.shapes.combined import Cached, Union
 from petdiff.simulation.shapes.grid import Grid
 from petdiff.simulation.shapes.signed_distance import Triple
 
-# Reference heights of the ends of each extent.
-EXTENT_MM = MappingProxyType(
+# Reference heights of the lower and upper end of each extent.
+EXTENT_HEIGHTS_MM = MappingProxyType(
     {
         "torso": (640.0, 1790.0),
         "head-neck": (1430.0, 1790.0),
@@ -69,11 +69,11 @@ def _structures(description: str) -> tuple[Structure, ...]:
 
 
 def patient_grid(patient: Patient, voxel_mm: Triple, margin_mm: float = 20.0) -> Grid:
-    """Return the grid that holds the patient's extent, with air around it."""
+    """Return the grid that contains the patient's extent, with a margin of air."""
     low, high = structures(patient)[0].shape.bounds
     bottom, top = low[2] - margin_mm, high[2] + margin_mm
     if patient.extent != "total-body":
         frame = Frame(patient)
-        bottom, top = (float(frame.z(z)) for z in EXTENT_MM[patient.extent])
+        bottom, top = (float(frame.z(z)) for z in EXTENT_HEIGHTS_MM[patient.extent])
     x, y = (max(-low[n], high[n]) + margin_mm for n in (0, 1))
     return Grid.around((-x, -y, bottom), (x, y, top), voxel_mm)

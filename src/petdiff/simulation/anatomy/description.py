@@ -1,4 +1,4 @@
-"""The description of a virtual patient: plain values that JSON stores exactly."""
+"""The description of a virtual patient, by values that JSON stores exactly."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Record(BaseModel):
 
 
 class Lesion(Record):
-    """A lesion at centre_mm of the patient's grid; the body's warp does not move it.
+    """A lesion at centre_mm in the patient's grid, which the body's deformation does not move.
 
-    radius_mm  before lobes; a cold centre has 0.55 of this radius
-    suv        of the active part
-    organ      structure, or lymph node station, that it grows in
+    radius_mm  radius without lobes; a cold centre has 0.55 of this radius
+    suv        SUV of the active part
+    organ      structure or lymph node station in which it grows
     """
 
     centre_mm: Vector
@@ -50,7 +50,7 @@ class Patient(Record):
     fatness             thickness of subcutaneous fat relative to the reference body
     volume, shift_mm    volume ratio and displacement of organs relative to the reference body
     uptake              SUV per tissue, before `activity_scale`
-    breathing_mm        travel of the diaphragm, which blurs a scan of minutes; 0: no breathing
+    breathing_mm        travel of the diaphragm in quiet breathing; 0: no breathing
     activity_scale      factor that gives the body a mean SUV of 1 − excreted_fraction
     """
 

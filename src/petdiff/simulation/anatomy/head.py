@@ -20,9 +20,9 @@ def head(frame: Frame) -> list[Structure]:
 
 
 def _skull(frame: Frame) -> list[Structure]:
-    place = frame.organ("face", FACE_MM)
+    organ = frame.organ("face", FACE_MM)
     face = Union(
-        [place.ellipsoid((0, 62, 1598), (42, 26, 38)), place.tube(JAW_MM, [7, 8, 8, 9, 8, 8, 7])],
+        [organ.ellipsoid((0, 62, 1598), (42, 26, 38)), organ.tube(JAW_MM, [7, 8, 8, 9, 8, 8, 7])],
         blend_mm=6,
     )
     vault = Offset(cranium(frame), 7)
@@ -34,15 +34,15 @@ def _skull(frame: Frame) -> list[Structure]:
 
 
 def _mouth(frame: Frame) -> list[Structure]:
-    place = frame.organ("face", FACE_MM)
+    organ = frame.organ("face", FACE_MM)
     air: list[Shape] = [
-        place.ellipsoid((0, 62, 1606), (9, 26, 15)),
-        place.tube([(0, 26, 1604), (0, 14, 1570), (0, 18, 1520)], [9, 8, 8]),
-        *(place.ellipsoid((side * 27, 62, 1598), (11, 14, 14)) for side in (1, -1)),
+        organ.ellipsoid((0, 62, 1606), (9, 26, 15)),
+        organ.tube([(0, 26, 1604), (0, 14, 1570), (0, 18, 1520)], [9, 8, 8]),
+        *(organ.ellipsoid((side * 27, 62, 1598), (11, 14, 14)) for side in (1, -1)),
     ]
-    throat = place.tube([(0, 8, 1610), (0, 2, 1570), (0, 4, 1530)], [8, 7, 7])
-    tonsils = [place.ellipsoid((side * 15, 14, 1568), (6, 7, 11)) for side in (1, -1)]
-    tongue = place.ellipsoid((0, 48, 1565), (24, 33, 22))
+    throat = organ.tube([(0, 8, 1610), (0, 2, 1570), (0, 4, 1530)], [8, 7, 7])
+    tonsils = [organ.ellipsoid((side * 15, 14, 1568), (6, 7, 11)) for side in (1, -1)]
+    tongue = organ.ellipsoid((0, 48, 1565), (24, 33, 22))
     return [
         Structure("airway", Union(air), "gas", "gas"),
         Structure("pharynx", throat, "pharynx"),
@@ -52,9 +52,9 @@ def _mouth(frame: Frame) -> list[Structure]:
 
 
 def _eyes(frame: Frame) -> list[Structure]:
-    place = frame.organ("face", FACE_MM)
-    eyes = [place.ellipsoid((side * 31, 82, 1634), (12, 12, 12)) for side in (1, -1)]
-    glands = [place.ellipsoid((side * 43, 78, 1645), (5, 6, 4)) for side in (1, -1)]
+    organ = frame.organ("face", FACE_MM)
+    eyes = [organ.ellipsoid((side * 31, 82, 1634), (12, 12, 12)) for side in (1, -1)]
+    glands = [organ.ellipsoid((side * 43, 78, 1645), (5, 6, 4)) for side in (1, -1)]
     return [
         Structure("eyes", Union(eyes), "eye"),
         Structure("lacrimal_glands", Union(glands), "lacrimal"),
@@ -62,23 +62,23 @@ def _eyes(frame: Frame) -> list[Structure]:
 
 
 def _glands(frame: Frame) -> list[Structure]:
-    place = frame.organ("face", FACE_MM)
-    under_tongue = [place.ellipsoid((side * 12, 62, 1552), (5, 13, 5)) for side in (1, -1)]
-    found = [Structure("sublingual_glands", Union(under_tongue), "sublingual")]
+    organ = frame.organ("face", FACE_MM)
+    sublingual = [organ.ellipsoid((side * 12, 62, 1552), (5, 13, 5)) for side in (1, -1)]
+    structures = [Structure("sublingual_glands", Union(sublingual), "sublingual")]
     for side, word in SIDES:
         parotid = frame.organ(f"parotid_{word}", (side * 58, 4, 1580))
         lobes: list[Shape] = [
             parotid.ellipsoid((side * 60, 10, 1582), (9.6, 18.2, 24)),
             parotid.ellipsoid((side * 51, -6, 1576), (10.5, 10.5, 18)),
         ]
-        cheek = rippled(frame.patient, f"parotid_{word}", Union(lobes, 8), 1.2, 25)
+        parotid_shape = rippled(frame.patient, f"parotid_{word}", Union(lobes, 8), 1.2, 25)
         jaw = frame.organ(f"submandibular_{word}", (side * 30, 40, 1542))
-        below = jaw.ellipsoid((side * 30, 40, 1542), (11, 19, 15))
-        found += [
-            Structure(f"parotid_gland_{word}", cheek, "parotid", texture=0.08),
-            Structure(f"submandibular_gland_{word}", below, "submandibular", texture=0.08),
+        submandibular = jaw.ellipsoid((side * 30, 40, 1542), (11, 19, 15))
+        structures += [
+            Structure(f"parotid_gland_{word}", parotid_shape, "parotid", texture=0.08),
+            Structure(f"submandibular_gland_{word}", submandibular, "submandibular", texture=0.08),
         ]
-    place = frame.organ("thyroid", (0, 24, 1486))
-    lobes = [place.ellipsoid((side * 19, 20, 1490), (8.7, 10, 24)) for side in (1, -1)]
-    lobes.append(place.tube([(-14, 30, 1480), (14, 30, 1480)], 5))
-    return [*found, Structure("thyroid_gland", Union(lobes, 4), "thyroid", texture=0.12)]
+    organ = frame.organ("thyroid", (0, 24, 1486))
+    lobes = [organ.ellipsoid((side * 19, 20, 1490), (8.7, 10, 24)) for side in (1, -1)]
+    lobes.append(organ.tube([(-14, 30, 1480), (14, 30, 1480)], 5))
+    return [*structures, Structure("thyroid_gland", Union(lobes, 4), "thyroid", texture=0.12)]

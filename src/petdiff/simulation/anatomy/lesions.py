@@ -1,4 +1,4 @@
-"""Lesions, drawn where each tracer's disease grows, and painted over all else."""
+"""Lesions at sites that are typical of each tracer's disease; they are rendered last."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from petdiff.simulation.shapes.grid import Grid
 from petdiff.simulation.shapes.random_fields import FloatArray, RandomField
 from petdiff.simulation.shapes.signed_distance import Bounds, Samples, Shape, box
 
-PlaceNode = Callable[[str, Grid, NDArray[np.uint8], np.random.Generator], Vector | None]
+NodeSampler = Callable[[str, Grid, NDArray[np.uint8], np.random.Generator], Vector | None]
 RADIUS_MM = (2.0, 30.0)
-COLD_SHARE, COLD_SUV = 0.55, 0.2  # a cold centre's radius and uptake relative to the lesion's
+COLD_RADIUS, COLD_SUV = 0.55, 0.2  # a cold centre's radius and uptake relative to the lesion's
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ DISEASES = MappingProxyType(
     }
 )  # fmt: skip
 
-# Starts of the names of the structures that each kind of site grows in.
+# Prefixes of the names of the structures in which lesions of each kind of site grow.
 SITES = MappingProxyType(
     {
         "bone": ("vertebrae_T", "vertebrae_L", "hip", "sacrum", "rib", "femur", "sternum",
@@ -73,7 +73,7 @@ SITES = MappingProxyType(
         "soft_tissue": ("muscle",),
     }
 )  # fmt: skip
-LOCAL = MappingProxyType(
+PRIMARY_SITES = MappingProxyType(
     {
         "fdg": ("lung", "colon", "esophagus", "pharynx", "tongue", "stomach", "uterus"),
         "psma": ("prostate",),
@@ -96,7 +96,7 @@ STATIONS: MappingProxyType[str, tuple[Vector, float]] = MappingProxyType(
         "inguinal_node": ((84, 46, 905), 10),
     }
 )
-STATION_SHARE = MappingProxyType(
+STATION_WEIGHTS = MappingProxyType(
     {
         "fdg": (2, 2, 1.5, 4, 3, 0.7, 1.5, 1, 1),
         "psma": (0.2, 0.7, 0.1, 0.6, 0.2, 0.1, 3, 5, 0.5),
@@ -107,94 +107,96 @@ STATION_SHARE = MappingProxyType(
 
 
 def draw_lesions(
-    patient: Patient, grid: Grid, labels: NDArray[np.uint8], *, node: PlaceNode | None = None
+    patient: Patient, grid: Grid, labels: NDArray[np.uint8], *, node: NodeSampler | None = None
 ) -> tuple[Lesion, ...]:
-    """Draw the patient's lesions within its extent, from their own random stream; may be none.
+    """Draw the patient's lesions within the extent from their own random stream; may be empty.
 
-    `labels` on `grid` show where each structure is. `node` places a lymph node of a station; None
-    places it in the reference coordinates of a drawn body.
+    `labels` on `grid` give the positions of structures. `node` draws the position of a lymph node
+    of a station; None draws it around the reference point of a drawn body.
     """
     rng = patient.stream("lesions")
     disease = DISEASES[patient.tracer]
     count = min(int(rng.geometric(0.15)), 40) if rng.uniform() < 0.85 else 0
-    # Each patient has other frequent sites: weights are drawn about the population's.
+    # The frequent sites differ between patients: weights are drawn around the population's.
     weights = np.array(list(disease.sites.values())) * rng.gamma(0.7, 1.0, len(disease.sites))
     weights /= weights.sum()
     typical = np.log(disease.suv) + disease.log_sd[0] * rng.standard_normal()
-    found = []
+    lesions = []
     for _ in range(count):
         kind = str(rng.choice(list(disease.sites), p=weights))
-        place = _place(patient, kind, grid, labels, rng, node)
+        site = _draw_site(patient, kind, grid, labels, rng, node)
         suv = np.exp(typical + disease.log_sd[1] * rng.standard_normal())
         radius = np.exp(rng.normal(np.log(6.5), 0.5))
         limit = 12.0 if kind in ("bone", "node") else RADIUS_MM[1]
-        form = _form(rng)
+        shape = _draw_shape(rng)
         seed = int(rng.integers(2**31))
-        if place is not None:
-            found.append(
+        if site is not None:
+            lesions.append(
                 Lesion(
-                    centre_mm=place[1],
+                    centre_mm=site[1],
                     radius_mm=float(np.clip(radius, RADIUS_MM[0], limit)),
                     suv=float(np.clip(suv, *disease.suv_range)),
-                    organ=place[0],
-                    shape=form if radius > 5 else "round",
+                    organ=site[0],
+                    shape=shape if radius > 5 else "round",
                     seed=seed,
                 )
             )
-    return tuple(found)
+    return tuple(lesions)
 
 
-def _form(rng: np.random.Generator) -> Literal["round", "lobed", "cold-centre"]:
-    share = rng.uniform()
-    return "lobed" if share < 0.5 else "cold-centre" if share < 0.6 else "round"
+def _draw_shape(rng: np.random.Generator) -> Literal["round", "lobed", "cold-centre"]:
+    uniform = rng.uniform()
+    return "lobed" if uniform < 0.5 else "cold-centre" if uniform < 0.6 else "round"
 
 
-def _place(
+def _draw_site(
     patient: Patient,
     kind: str,
     grid: Grid,
     labels: NDArray[np.uint8],
     rng: np.random.Generator,
-    node: PlaceNode | None,
+    node: NodeSampler | None,
 ) -> tuple[str, Vector] | None:
-    """Return name and centre of a place of that kind; None if the extent has none."""
+    """Return the structure and the centre of a site of that kind; None if the extent has none."""
     if kind == "node":
-        share = np.array(STATION_SHARE[patient.tracer])
-        station = str(rng.choice(list(STATIONS), p=share / share.sum()))
-        centre = (node or _by_frame(patient))(station, grid, labels, rng)
+        weights = np.array(STATION_WEIGHTS[patient.tracer])
+        station = str(rng.choice(list(STATIONS), p=weights / weights.sum()))
+        centre = (node or _sampler_at_stations(patient))(station, grid, labels, rng)
         return None if centre is None else (station, centre)
-    starts = LOCAL[patient.tracer] if kind == "local" else SITES[kind]
+    prefixes = PRIMARY_SITES[patient.tracer] if kind == "local" else SITES[kind]
     present = np.bincount(labels.ravel(), minlength=max(NAMES) + 1)
     chosen = [
         label
         for label, name in NAMES.items()
-        if present[label] and name.startswith(starts) and not name.endswith("_contents")
+        if present[label] and name.startswith(prefixes) and not name.endswith("_contents")
     ]
     if not chosen:
         return None
     organ = int(rng.choice(chosen))
-    where = np.argwhere(labels == organ)
-    if NAMES[organ].startswith("femur"):  # metastases grow in red marrow, at its top
-        where = where[where[:, 2] >= np.quantile(where[:, 2], 0.7)]
-    voxel = where[rng.integers(len(where))]
+    voxels = np.argwhere(labels == organ)
+    if NAMES[organ].startswith(
+        "femur"
+    ):  # metastases grow in red marrow, which is in its upper part
+        voxels = voxels[voxels[:, 2] >= np.quantile(voxels[:, 2], 0.7)]
+    voxel = voxels[rng.integers(len(voxels))]
     centre = np.array(grid.origin_mm) + (voxel + rng.uniform(-0.5, 0.5, 3)) * grid.voxel_mm
     return NAMES[organ], _vector(centre)
 
 
-def _by_frame(patient: Patient) -> PlaceNode:
-    """Return a function that places nodes about their station's reference point."""
+def _sampler_at_stations(patient: Patient) -> NodeSampler:
+    """Return a function that draws nodes around the reference point of their station."""
 
-    def place(
+    def site(
         station: str, grid: Grid, labels: NDArray[np.uint8], rng: np.random.Generator
     ) -> Vector | None:
-        point, scatter = STATIONS[station]
+        point, sd_mm = STATIONS[station]
         side = rng.choice([-1, 1])
-        centre = Frame(patient).point(np.array(point) * (side, 1, 1)) + rng.normal(0, scatter, 3)
+        centre = Frame(patient).point(np.array(point) * (side, 1, 1)) + rng.normal(0, sd_mm, 3)
         voxel = np.rint((centre - grid.origin_mm) / grid.voxel_mm).astype(int)
         inside = bool(np.all((voxel >= 0) & (voxel < labels.shape)))
         return _vector(centre) if inside and labels[tuple(voxel)] > 0 else None
 
-    return place
+    return site
 
 
 def _vector(values: FloatArray) -> Vector:
@@ -203,8 +205,8 @@ def _vector(values: FloatArray) -> Vector:
 
 
 @dataclass(frozen=True, eq=False)
-class Focus:
-    """A ball, or a lobed one, about a point of the grid; the body's warp does not move it."""
+class LesionShape:
+    """A sphere, perhaps with lobes, in the grid; the body's deformation does not move it."""
 
     centre_mm: Vector
     radius_mm: float
@@ -217,26 +219,26 @@ class Focus:
 
     def distance(self, at: Samples) -> FloatArray:
         x, y, z = (a - c for a, c in zip(at.axes_mm, self.centre_mm, strict=True))
-        away = np.sqrt(x[:, None, None] ** 2 + y[None, :, None] ** 2 + z[None, None, :] ** 2)
-        distance: FloatArray = (away - self.radius_mm).astype(np.float32)
+        radius = np.sqrt(x[:, None, None] ** 2 + y[None, :, None] ** 2 + z[None, None, :] ** 2)
+        distance: FloatArray = (radius - self.radius_mm).astype(np.float32)
         if self.lobes is not None:
             distance += self.lobes.on(at.axes_mm)
         return distance
 
 
 def lesion_structures(patient: Patient) -> list[Structure]:
-    """Return the patient's lesions as structures, to be painted after all others."""
-    painted = []
+    """Return the patient's lesions as structures, to be rendered after all others."""
+    structures = []
     for lesion in patient.lesions:
         rng = np.random.default_rng(lesion.seed)
         radius = lesion.radius_mm
         lobes = None
         if lesion.shape == "lobed":
             lobes = RandomField.random(rng, 8, (1.6 * radius, 4 * radius), 0.14 * radius)
-        focus: Shape = Focus(lesion.centre_mm, radius, lobes)
-        painted.append(Structure("lesion", focus, "lesion", texture=0.08, suv=lesion.suv))
+        outer: Shape = LesionShape(lesion.centre_mm, radius, lobes)
+        structures.append(Structure("lesion", outer, "lesion", texture=0.08, suv=lesion.suv))
         if lesion.shape == "cold-centre":
-            centre = Focus(lesion.centre_mm, COLD_SHARE * radius)
+            centre = LesionShape(lesion.centre_mm, COLD_RADIUS * radius)
             cold = COLD_SUV * lesion.suv
-            painted.append(Structure("lesion", centre, "lesion", texture=0.08, suv=cold))
-    return painted
+            structures.append(Structure("lesion", centre, "lesion", texture=0.08, suv=cold))
+    return structures

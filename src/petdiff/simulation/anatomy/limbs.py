@@ -15,28 +15,28 @@ SIDES = ((1, "right"), (-1, "left"))
 
 def limbs(frame: Frame) -> list[Structure]:
     """Return all bones except skull, spine and rib cage."""
-    found = _sacrum(frame)
+    structures = _sacrum(frame)
     for side, word in SIDES:
-        found += _shoulder(frame, side, word)
-        found += _arm(frame, side, word)
-        found += _hip(frame, side, word)
-        found += _thigh(frame, side, word)
-        found += _lower_leg(frame, side, word)
-    return found
+        structures += _shoulder(frame, side, word)
+        structures += _arm(frame, side, word)
+        structures += _hip(frame, side, word)
+        structures += _thigh(frame, side, word)
+        structures += _lower_leg(frame, side, word)
+    return structures
 
 
 def _shoulder(frame: Frame, side: int, word: str) -> list[Structure]:
     up = 22 if frame.patient.arms == "up" else 0
-    thick = frame.girth
+    scale = frame.bone_scale
     line = [(24, 50, 1436), (70, 44, 1446), (112, 14, 1452), (150, -8, 1446 + up)]
-    clavicle = frame.tube(line, [8, 6, 6, 7], side, thick)
+    clavicle = frame.tube(line, [8, 6, 6, 7], side, scale)
     tilt = rotation(z=side * 28, y=side * 8)
     spine = [(85, -96, 1405), (130, -74, 1425), (158, -34, 1438 + up)]
     blade = Union(
         [
-            frame.ellipsoid((102, -82, 1370), (34, 5.5, 62), side, thick, tilt),
-            frame.tube(spine, [5, 6, 8], side, thick),
-            frame.ellipsoid((138, -45, 1395), (12, 14, 18), side, thick),
+            frame.ellipsoid((102, -82, 1370), (34, 5.5, 62), side, scale, tilt),
+            frame.tube(spine, [5, 6, 8], side, scale),
+            frame.ellipsoid((138, -45, 1395), (12, 14, 18), side, scale),
         ]
     )
     return [
@@ -50,19 +50,19 @@ def _arm(frame: Frame, side: int, word: str) -> list[Structure]:
     joint, elbow, wrist, tip = line[0], line[3], line[6], line[9]
     shaft = [joint, joint + 0.2 * (elbow - joint), joint + 0.8 * (elbow - joint), elbow]
     apart = np.array([9.0, 2, 4])
-    thick = frame.girth
-    humerus = frame.tube(shaft, [23, 13, 11, 19], side, thick)
-    head = Intersection(Offset(humerus, -3), frame.ellipsoid(joint, (26, 26, 26), side, thick))
-    found = bone(f"humerus_{word}", humerus, 4.0, "yellow_marrow")
-    found.append(Structure(f"humerus_{word}", head, "marrow", "marrow", factor=0.6))
+    scale = frame.bone_scale
+    humerus = frame.tube(shaft, [23, 13, 11, 19], side, scale)
+    head = Intersection(Offset(humerus, -3), frame.ellipsoid(joint, (26, 26, 26), side, scale))
+    structures = bone(f"humerus_{word}", humerus, 4.0, "yellow_marrow")
+    structures.append(Structure(f"humerus_{word}", head, "marrow", "marrow", factor=0.6))
     rest = {
-        "radius": frame.tube([elbow + apart, wrist + apart], [9, 10], side, thick),
-        "ulna": frame.tube([elbow - apart, wrist - apart], [12, 7], side, thick),
-        "hand": frame.tube([wrist, (wrist + tip) / 2, tip], [13, 11, 6], side, thick),
+        "radius": frame.tube([elbow + apart, wrist + apart], [9, 10], side, scale),
+        "ulna": frame.tube([elbow - apart, wrist - apart], [12, 7], side, scale),
+        "hand": frame.tube([wrist, (wrist + tip) / 2, tip], [13, 11, 6], side, scale),
     }
     for name, shape in rest.items():
-        found += bone(f"{name}_{word}", shape, 2.5, "yellow_marrow")
-    return found
+        structures += bone(f"{name}_{word}", shape, 2.5, "yellow_marrow")
+    return structures
 
 
 def _sacrum(frame: Frame) -> list[Structure]:
@@ -98,9 +98,9 @@ HIP_RING = (
 
 def _hip(frame: Frame, side: int, word: str) -> list[Structure]:
     wide = (1.06, 1, 1) if frame.patient.sex == "female" else (1, 1, 1)
-    thick = frame.girth * 0.98
+    scale = frame.bone_scale * 0.98
     wing, ring = (
-        [frame.tube(np.array(line) * wide, radius, side, thick) for line, radius in tubes]
+        [frame.tube(np.array(line) * wide, radius, side, scale) for line, radius in tubes]
         for tubes in (HIP_WING, HIP_RING)
     )
     # The wide blend closes gaps between the tubes of the wing; the ring keeps its hole.
@@ -108,14 +108,14 @@ def _hip(frame: Frame, side: int, word: str) -> list[Structure]:
 
 
 def _thigh(frame: Frame, side: int, word: str) -> list[Structure]:
-    thick = frame.girth
+    scale = frame.bone_scale
     line = [(84, -4, 925), (96, -4, 915), (122, -10, 902), (124, -10, 870), (114, 0, 780),
             (100, 8, 640), (92, 4, 540), (90, 0, 508)]  # fmt: skip
     femur = Union(
         [
-            frame.tube(line, [20, 16, 17, 18, 14, 14, 18, 26], side, thick),
-            frame.ellipsoid((84, -4, 926), (23, 23, 23), side, thick),
-            frame.ellipsoid((90, -2, 512), (38, 28, 22), side, thick),
+            frame.tube(line, [20, 16, 17, 18, 14, 14, 18, 26], side, scale),
+            frame.ellipsoid((84, -4, 926), (23, 23, 23), side, scale),
+            frame.ellipsoid((90, -2, 512), (38, 28, 22), side, scale),
         ],
         8,
     )
@@ -130,7 +130,7 @@ def _thigh(frame: Frame, side: int, word: str) -> list[Structure]:
 
 
 def _lower_leg(frame: Frame, side: int, word: str) -> list[Structure]:
-    thick = frame.girth
+    scale = frame.bone_scale
     shin = [(88, 0, 476), (86, 4, 440), (80, 12, 300), (78, -6, 100), (78, -10, 70)]
     calf = [(120, -20, 450), (114, -20, 280), (108, -22, 80)]
     foot = Union(
@@ -143,8 +143,8 @@ def _lower_leg(frame: Frame, side: int, word: str) -> list[Structure]:
         5,
     )
     return [
-        *bone(f"tibia_{word}", frame.tube(shin, [32, 20, 13, 14, 18], side, thick), 4.5,
+        *bone(f"tibia_{word}", frame.tube(shin, [32, 20, 13, 14, 18], side, scale), 4.5,
               "yellow_marrow"),
-        *bone(f"fibula_{word}", frame.tube(calf, [9, 7, 9], side, thick), 3.0, "yellow_marrow"),
+        *bone(f"fibula_{word}", frame.tube(calf, [9, 7, 9], side, scale), 3.0, "yellow_marrow"),
         *bone(f"foot_{word}", foot, 2.5, "yellow_marrow"),
     ]  # fmt: skip

@@ -31,32 +31,32 @@ LEG_MUSCLES: dict[str, Belly] = {
     "tibialis anterior": (((106, 14, 440), (104, 18, 310), (88, 18, 120)), (11, 15, 6)),
     "peronei": (((122, -8, 430), (118, -8, 280), (106, -26, 110)), (9, 13, 6)),
 }  # fmt: skip
-# Arm: where a muscle starts and ends, as shares of the way from shoulder to elbow or from elbow to
-# wrist; its offsets to the side and to the front of that line in mm; and its radii.
+# Muscles of the arm: start and end, as fractions of the length from shoulder to elbow or from elbow
+# to wrist; lateral and forward offsets from that line in mm; radii in mm.
 UPPER_ARM = (((0.1, 0.95), (-4, 19), (17, 23, 12)), ((0.05, 0.95), (4, -20), (19, 24, 13)))
 FOREARM = (((0.02, 0.7), (-13, 6), (15, 20, 8)), ((0.02, 0.7), (14, -4), (14, 19, 8)))
-GROWN_MM = 5.5  # overlap of neighbouring muscles in a body of mean fatness
+OVERLAP_MM = 5.5  # overlap of neighbouring muscles in a body of mean fatness
 UPTAKE_SD = 0.1  # standard deviation of the logarithm of a muscle's relative uptake
-LOOSE_MM = 1.5  # space for fat between two muscles at a fatness of 1
+FAT_GAP_MM = 1.5  # space for fat between two muscles at a fatness of 1
 
 
 def muscle_groups(frame: Frame, lean: Shape) -> list[Structure]:
     """Return the fat between the muscles of arms and legs, then the muscles, each with its uptake.
 
-    They are painted over the muscle layer of the body, `lean`, and stay within it. Lean patients
-    have hardly any fat between muscles.
+    They are drawn over the muscle layer of the body, `lean`, and lie within it. Lean patients have
+    hardly any fat between muscles.
     """
     rng = frame.patient.stream("muscle groups")
-    thick = frame.patient.build * np.sqrt(frame.patient.width * frame.patient.depth)
-    loose = LOOSE_MM * (frame.patient.fatness - 1)
+    scale = frame.patient.build * np.sqrt(frame.patient.width * frame.patient.depth)
+    fat_gap_mm = FAT_GAP_MM * (frame.patient.fatness - 1)
     fat: list[Shape] = []
-    found: list[Shape] = []
+    shapes: list[Shape] = []
     for side in (1, -1):
-        fat.append(frame.tube(LEG[:, :3], 0.72 * LEG[:, 3], side, thick))
+        fat.append(frame.tube(LEG[:, :3], 0.72 * LEG[:, 3], side, scale))
         for line, radius in LEG_MUSCLES.values():
-            found.append(Offset(frame.tube(line, radius, side, thick), GROWN_MM - loose))
-        found += _arm_bellies(frame, side, thick)
-    bellies = [
+            shapes.append(Offset(frame.tube(line, radius, side, scale), OVERLAP_MM - fat_gap_mm))
+        shapes += _arm_bellies(frame, side, scale)
+    muscles = [
         Structure(
             "muscle",
             Intersection(belly, lean),
@@ -64,18 +64,18 @@ def muscle_groups(frame: Frame, lean: Shape) -> list[Structure]:
             texture=0.1,
             factor=float(np.exp(rng.normal(0, UPTAKE_SD))),
         )
-        for belly in found
+        for belly in shapes
     ]
-    seams = Structure("subcutaneous_fat", Intersection(Union(fat), lean), "fat", "fat", 0.08)
-    return [seams, *bellies]
+    fat_between = Structure("subcutaneous_fat", Intersection(Union(fat), lean), "fat", "fat", 0.08)
+    return [fat_between, *muscles]
 
 
-def _arm_bellies(frame: Frame, side: int, thick: float) -> list[Shape]:
+def _arm_bellies(frame: Frame, side: int, scale: float) -> list[Shape]:
     line = arm_line(frame)[:, :3]
-    found: list[Shape] = []
+    shapes: list[Shape] = []
     for (start, stop), groups in (((line[0], line[3]), UPPER_ARM), ((line[3], line[6]), FOREARM)):
         for (first, last), (outward, forward), radius in groups:
-            share = np.linspace(first, last, 3)[:, None]
-            belly = start + share * (stop - start) + (outward, forward, 0)
-            found.append(frame.tube(belly, radius, side, thick))
-    return found
+            fraction = np.linspace(first, last, 3)[:, None]
+            belly = start + fraction * (stop - start) + (outward, forward, 0)
+            shapes.append(frame.tube(belly, radius, side, scale))
+    return shapes

@@ -9,11 +9,11 @@ from petdiff.simulation.shapes.signed_distance import Shape
 
 
 def pelvis(frame: Frame) -> list[Structure]:
-    """Return the pelvic organs; the bladder comes last, because it displaces the others."""
+    """Return the pelvic organs; the bladder is drawn last, because it displaces the others."""
     inner = _male(frame) if frame.patient.sex == "male" else _female(frame)
-    # Its neck is fixed: a fuller bladder reaches higher.
-    place = frame.organ("bladder", (0, 16, 898))
-    urine = rippled(frame.patient, "bladder", place.ellipsoid((0, 24, 928), (43, 35, 33)), 3, 70)
+    # The bladder neck is fixed, so that a fuller bladder reaches higher.
+    organ = frame.organ("bladder", (0, 16, 898))
+    urine = rippled(frame.patient, "bladder", organ.ellipsoid((0, 24, 928), (43, 35, 33)), 3, 70)
     return [
         *inner,
         Structure("urinary_bladder_wall", Offset(urine, 3), "muscle"),
@@ -22,12 +22,12 @@ def pelvis(frame: Frame) -> list[Structure]:
 
 
 def _male(frame: Frame) -> list[Structure]:
-    place = frame.organ("prostate", (0, 4, 884))
-    gland = rippled(frame.patient, "prostate", place.ellipsoid((0, 4, 882), (19.5, 14, 16)), 1, 25)
+    organ = frame.organ("prostate", (0, 4, 884))
+    gland = rippled(frame.patient, "prostate", organ.ellipsoid((0, 4, 882), (19.5, 14, 16)), 1, 25)
     vesicles: list[Shape] = []
     testes: list[Shape] = []
     for side in (1, -1):
-        vesicles.append(place.tube([(side * 4, -14, 900), (side * 26, -22, 908)], [5, 4]))
+        vesicles.append(organ.tube([(side * 4, -14, 900), (side * 26, -22, 908)], [5, 4]))
         testes.append(frame.ellipsoid((17, 62, 812), (13, 15, 22), side))
     return [
         Structure("prostate", gland, "prostate", texture=0.12),
@@ -37,11 +37,11 @@ def _male(frame: Frame) -> list[Structure]:
 
 
 def _female(frame: Frame) -> list[Structure]:
-    place = frame.organ("uterus", (0, -10, 940))
+    organ = frame.organ("uterus", (0, -10, 940))
     womb = Union(
         [
-            place.ellipsoid((0, 0, 966), (29, 24, 32), rotation(x=35)),
-            place.tube([(0, -6, 945), (0, -18, 912)], [15, 14]),
+            organ.ellipsoid((0, 0, 966), (29, 24, 32), rotation(x=35)),
+            organ.tube([(0, -6, 945), (0, -18, 912)], [15, 14]),
         ],
         blend_mm=10,
     )

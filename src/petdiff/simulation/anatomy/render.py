@@ -1,4 +1,4 @@
-"""Rendering: paint a patient's structures, in order and with soft edges, on any grid."""
+"""Render a patient: draw the structures on a grid, in order and with soft edges."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from petdiff.simulation.shapes.grid import Grid
 from petdiff.simulation.shapes.random_fields import FloatArray, RandomField
 from petdiff.simulation.shapes.signed_distance import Samples, Slices, padded
 
-PAINTED_VOXELS = 2_000_000  # painted at a time, which limits memory
+BLOCK_VOXELS = 2_000_000  # voxels rendered at a time, to limit memory
 WARP_SD_MM = 4.0  # standard deviation of the displacement along each axis
-TEXTURE_WAVES = 64  # with 16, single waves are visible as a cross-hatch
-UNDER_THE_SKIN_MM = 0.6  # depth below the surface of all but the skin
+TEXTURE_WAVES = 64  # with 16, single waves are visible
+SKIN_DEPTH_MM = 0.6  # smallest depth of all structures other than the skin
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Phantom:
     labels: NDArray[np.uint8]
 
     def part(self, start: int, stop: int) -> Phantom:
-        """Return slices start to stop, sharing memory with the whole."""
+        """Return the slices from start to stop, which share memory with the whole."""
         part = (slice(None), slice(None), slice(start, stop))
         return Phantom(self.activity_suv[part], self.mu_per_cm[part], self.labels[part])
 
@@ -43,60 +43,62 @@ class Phantom:
 def render(patient: Patient, grid: Grid) -> Phantom:
     """Return the patient's activity, attenuation and labels on a grid over any part of the body.
 
-    Edges are soft over one voxel, in proportion to the covered share of the voxel. A voxel has the
-    same values on any grid that contains it, except for rounding.
+    Edges are linear over one voxel, as an approximation of partial volumes. A voxel has the same
+    values on any grid that contains it, except for rounding.
     """
     return paint(patient, [*structures(patient), *lesion_structures(patient)], grid)
 
 
 def paint(
-    patient: Patient, painted: Sequence[Structure], grid: Grid, warp_sd_mm: float = WARP_SD_MM
+    patient: Patient, layers: Sequence[Structure], grid: Grid, warp_sd_mm: float = WARP_SD_MM
 ) -> Phantom:
-    """Return structures painted in order with the patient's uptake; the first is the outline."""
+    """Return the phantom of structures drawn in order; the first structure is the outline."""
     phantom = Phantom(
         np.zeros(grid.shape, np.float32),
         np.zeros(grid.shape, np.float32),
         np.zeros(grid.shape, np.uint8),
     )
-    step = max(8, PAINTED_VOXELS // (grid.shape[0] * grid.shape[1]))
-    with threadpool_limits(1, user_api="blas"):  # its products are too small for several threads
+    step = max(8, BLOCK_VOXELS // (grid.shape[0] * grid.shape[1]))
+    with threadpool_limits(1, user_api="blas"):  # matrix products are too small for several threads
         for start in range(0, grid.shape[2], step):
             stop = min(start + step, grid.shape[2])
             samples = displaced(patient, grid.part(start, stop), warp_sd_mm)
-            _paint(patient, painted, samples, phantom.part(start, stop))
+            _paint(patient, layers, samples, phantom.part(start, stop))
     return phantom
 
 
-def _paint(patient: Patient, painted: Sequence[Structure], samples: Samples, onto: Phantom) -> None:
+def _paint(
+    patient: Patient, layers: Sequence[Structure], samples: Samples, phantom: Phantom
+) -> None:
     edge_mm = float(np.cbrt(np.prod(samples.step_mm)))
-    outline = painted[0].shape
-    for structure in painted:
-        blurred = structure.breathes and patient.breathing_mm > 0
+    outline = layers[0].shape
+    for structure in layers:
+        blurred = structure.moves_with_breathing and patient.breathing_mm > 0
         bounds = structure.shape.bounds
-        here = samples.near(padded(bounds, patient.breathing_mm / 2) if blurred else bounds)
-        if here is None:
+        region = samples.near(padded(bounds, patient.breathing_mm / 2) if blurred else bounds)
+        if region is None:
             continue
-        local = samples.part(here)
-        cover = structure.shape.distance(local)
+        local = samples.part(region)
+        distance = structure.shape.distance(local)
         if structure.shape is not outline:
-            cover = np.maximum(cover, outline.distance(local) + np.float32(UNDER_THE_SKIN_MM))
-        # Not in place: several structures may share the distance.
-        cover = cover / (_edge_mm(patient, local, edge_mm) if blurred else np.float32(edge_mm))
-        cover = np.clip(np.float32(0.5) - cover, 0, 1)
-        tight = _where_not_zero(cover)
-        if tight is not None:
-            slices = _within(here, tight)
-            _blend(patient, structure, samples.part(slices), cover[tight], onto, slices)
+            distance = np.maximum(distance, outline.distance(local) + np.float32(SKIN_DEPTH_MM))
+        # The array is not changed in place, because several structures may share the distance.
+        edge = _edge_width_mm(patient, local, edge_mm) if blurred else np.float32(edge_mm)
+        fraction = np.clip(np.float32(0.5) - distance / edge, 0, 1)
+        covered = _bounding_slices(fraction)
+        if covered is not None:
+            slices = _within(region, covered)
+            _blend(patient, structure, samples.part(slices), fraction[covered], phantom, slices)
 
 
-def _edge_mm(patient: Patient, at: Samples, voxel_mm: float) -> FloatArray:
-    """Return the width in mm of a breathing structure's soft edge, [i, j, k].
+def _edge_width_mm(patient: Patient, at: Samples, voxel_mm: float) -> FloatArray:
+    """Return the width in mm [i, j, k] of the soft edge of a structure that moves with breathing.
 
-    The width is a voxel, plus the travel of the breath near the diaphragm: the mean of a scan of
-    minutes has such an edge.
+    The width is one voxel plus, near the diaphragm, the travel of the diaphragm. Averaged over a
+    scan of minutes, breathing gives such an edge.
     """
-    top, reach = breathing_range(Frame(patient))
-    edge: FloatArray = (at.points[2] - np.float32(top)) * np.float32(1 / reach)
+    top, reach_mm = breathing_range(Frame(patient))
+    edge: FloatArray = (at.points[2] - np.float32(top)) * np.float32(1 / reach_mm)
     edge *= -edge
     np.exp(edge, out=edge)
     edge *= np.float32(patient.breathing_mm)
@@ -108,52 +110,52 @@ def _blend(
     patient: Patient,
     structure: Structure,
     at: Samples,
-    cover: FloatArray,
-    onto: Phantom,
-    here: Slices,
+    fraction: FloatArray,
+    phantom: Phantom,
+    region: Slices,
 ) -> None:
     value = structure.suv
     if value is None:
         value = patient.uptake[structure.tissue] * structure.factor * patient.activity_scale
-    activity, mu = onto.activity_suv[here], onto.mu_per_cm[here]
+    activity, mu = phantom.activity_suv[region], phantom.mu_per_cm[region]
     change = _texture(patient, structure, at)
     change *= np.float32(value)
     change -= activity
-    change *= cover
+    change *= fraction
     activity += change
     np.subtract(np.float32(MU_PER_CM[structure.material]), mu, out=change)
-    change *= cover
+    change *= fraction
     mu += change
-    onto.labels[here][cover > 0.5] = LABELS[structure.name]
+    phantom.labels[region][fraction > 0.5] = LABELS[structure.name]
 
 
 def displaced(patient: Patient, grid: Grid, warp_sd_mm: float = WARP_SD_MM) -> Samples:
-    """Return the grid's points, displaced by the patient's own warp of the whole body."""
-    moves = RandomField.shear(patient.stream("warp"), 14, (150, 420), warp_sd_mm)
-    straight = grid.axes_mm
-    x, y, z = (move.on(straight) for move in moves)
-    x += straight[0].astype(np.float32)[:, None, None]
-    y += straight[1].astype(np.float32)[None, :, None]
-    z += straight[2].astype(np.float32)[None, None, :]
-    reach = max(float(np.abs(m.amplitude).sum()) for m in moves) + max(grid.voxel_mm)
-    return Samples(grid.origin_mm, grid.voxel_mm, (x, y, z), reach)
+    """Return the grid's points, displaced by the patient's random deformation of the body."""
+    fields = RandomField.shear(patient.stream("warp"), 14, (150, 420), warp_sd_mm)
+    axes_mm = grid.axes_mm
+    x, y, z = (field.on(axes_mm) for field in fields)
+    x += axes_mm[0].astype(np.float32)[:, None, None]
+    y += axes_mm[1].astype(np.float32)[None, :, None]
+    z += axes_mm[2].astype(np.float32)[None, None, :]
+    reach_mm = max(float(np.abs(m.amplitude).sum()) for m in fields) + max(grid.voxel_mm)
+    return Samples(grid.origin_mm, grid.voxel_mm, (x, y, z), reach_mm)
 
 
 def _texture(patient: Patient, structure: Structure, at: Samples) -> FloatArray:
-    """Return uptake relative to the structure's mean, positive."""
+    """Return the uptake relative to the structure's mean; it is positive."""
     rng = patient.stream(f"texture {structure.name} {structure.tissue}")
-    texture = RandomField.random(rng, TEXTURE_WAVES, structure.grain_mm, structure.texture)
+    texture = RandomField.random(rng, TEXTURE_WAVES, structure.wavelength_mm, structure.texture)
     field = texture.on(at.axes_mm)
     field += np.float32(1)
     np.maximum(field, np.float32(0.1), out=field)
     return field
 
 
-def _where_not_zero(cover: FloatArray) -> Slices | None:
+def _bounding_slices(fraction: FloatArray) -> Slices | None:
     """Return the smallest box that holds all covered voxels; None if none is covered."""
-    flat = cover.max(axis=2)
+    flat = fraction.max(axis=2)
     found = []
-    for line in (flat.max(axis=1), flat.max(axis=0), cover.max(axis=(0, 1))):
+    for line in (flat.max(axis=1), flat.max(axis=0), fraction.max(axis=(0, 1))):
         inside = np.flatnonzero(line)
         if len(inside) == 0:
             return None
@@ -161,7 +163,9 @@ def _where_not_zero(cover: FloatArray) -> Slices | None:
     return found[0], found[1], found[2]
 
 
-def _within(here: Slices, part: Slices) -> Slices:
-    """Return a part of a part, as slices of the whole."""
-    i, j, k = (slice(h.start + p.start, h.start + p.stop) for h, p in zip(here, part, strict=True))
+def _within(region: Slices, part: Slices) -> Slices:
+    """Return `part`, which is relative to `region`, as slices of the whole grid."""
+    i, j, k = (
+        slice(h.start + p.start, h.start + p.stop) for h, p in zip(region, part, strict=True)
+    )
     return i, j, k

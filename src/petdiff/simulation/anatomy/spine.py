@@ -1,4 +1,4 @@
-"""Each vertebra, spinal cord, back muscles, ribs as curved tubes, and sternum."""
+"""Vertebrae, spinal cord, back muscles, ribs and sternum."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VERTEBRAE = (
 
 
 def spine_y(z_mm: ArrayLike) -> FloatArray:
-    """Return the depth of the vertebral bodies' centres: lordosis, kyphosis, lordosis."""
+    """Return y of the vertebral bodies' centres, with lordosis, kyphosis and lordosis."""
     z = [
         890,
         930,
@@ -61,40 +61,40 @@ def back_muscles(frame: Frame) -> list[Structure]:
     """Return the muscles along the spine, which bulge into the abdomen, and the psoas."""
     heights = np.linspace(960, 1230, 12)
     line = np.stack([0 * heights, spine_y(heights) - 34, heights], axis=1)
-    thick = frame.patient.width
-    along = [frame.tube(line + np.array((x, 0, 0)), 26, thick=thick) for x in (-30, 0, 30)]
-    found = [Structure("muscle", Union(along, 10), "muscle", texture=0.1)]
+    scale = frame.patient.width
+    along = [frame.tube(line + np.array((x, 0, 0)), 26, scale=scale) for x in (-30, 0, 30)]
+    structures = [Structure("muscle", Union(along, 10), "muscle", texture=0.1)]
     z = [1185, 1150, 1100, 1050, 1000, 960, 930, 895]
     x = [30, 36, 42, 48, 58, 72, 88, 100]
     y = [*(spine_y(z[:5]) - (6, 6, 6, 4, -8)), 22, 28, 14]
     for side, word in ((1, "right"), (-1, "left")):
         radius = [9, 14, 19, 22, 22, 19, 17, 13]
         psoas = frame.tube(np.stack([x, y, z], axis=1), radius, side, frame.patient.build)
-        found.append(Structure(f"iliopsoas_{word}", psoas, "muscle", texture=0.1))
-    return found
+        structures.append(Structure(f"iliopsoas_{word}", psoas, "muscle", texture=0.1))
+    return structures
 
 
 def spine(frame: Frame) -> list[Structure]:
     """Return C1 to L5, each a body, an arch and processes, and the spinal cord."""
-    found = []
+    structures = []
     for name, top, bottom in zip(VERTEBRAE, TOPS[:-1], TOPS[1:], strict=True):
         body, arch = _vertebra(frame, name, float(top), float(bottom))
-        found += bone(name, body, 1.2)
-        found += bone(name, arch, 2.0)
+        structures += bone(name, body, 1.2)
+        structures += bone(name, arch, 2.0)
     z = np.linspace(1150, 1612, 24)
     y = spine_y(z) - 20 * np.interp(z, [1040, 1500], [1.2, 0.9]) - 5
     cord = frame.tube(np.stack([0 * z, y, z], axis=1), 5.5)
-    found.append(Structure("spinal_cord", cord, "spinal_cord"))
-    return found
+    structures.append(Structure("spinal_cord", cord, "spinal_cord"))
+    return structures
 
 
 def _vertebra(frame: Frame, name: str, top: float, bottom: float) -> tuple[Shape, Shape]:
     middle, half = (top + bottom) / 2, (top - bottom) * 0.43
     size = float(np.interp(middle, [1040, 1210, 1450, 1600], [1.0, 0.78, 0.5, 0.45]))
     y = float(spine_y(middle))
-    place = frame.organ(name, (0, y, middle))
+    organ = frame.organ(name, (0, y, middle))
     a, b = 26 * size, 19 * size
-    body = place.loft(
+    body = organ.loft(
         2,
         [
             (middle - half, 0, y, a, a, b, b, 2.3),
@@ -104,30 +104,30 @@ def _vertebra(frame: Frame, name: str, top: float, bottom: float) -> tuple[Shape
     )
     back = y - b - 16 * size - 6
     arch: list[Shape] = [
-        place.tube([(0, back, middle - 4), (0, back - 22 * size - 6, middle - 14)], [5, 4])
+        organ.tube([(0, back, middle - 4), (0, back - 22 * size - 6, middle - 14)], [5, 4])
     ]
     for side in (1, -1):
         root, wing = (side * a * 0.7, y - b * 0.9, middle + 3), (side * a * 0.8, back + 4, middle)
-        arch.append(place.tube([root, wing, (0, back, middle - 3)], [5.0, 5.5, 5]))
-        arch.append(place.tube([wing, (side * (a + 16 * size), back + 4, middle + 2)], [5, 4]))
+        arch.append(organ.tube([root, wing, (0, back, middle - 3)], [5.0, 5.5, 5]))
+        arch.append(organ.tube([wing, (side * (a + 16 * size), back + 4, middle + 2)], [5, 4]))
     return body, Union(arch)
 
 
-# Descent of each rib from its vertebra to its front end, and the angle that it covers from the back
-# (0) to the sternum (π).
-RIB_FALL_MM = (38, 70, 92, 108, 122, 134, 142, 146, 142, 128, 80, 48)
-RIB_REACH = (2.75, 2.85, 2.9, 2.9, 2.9, 2.85, 2.75, 2.65, 2.5, 2.35, 1.7, 1.25)
+# Descent of each rib from its vertebra to its front end, and the angle of its front end about the
+# body's axis, from 0 at the back to π at the sternum.
+RIB_DESCENT_MM = (38, 70, 92, 108, 122, 134, 142, 146, 142, 128, 80, 48)
+RIB_END_ANGLE_RAD = (2.75, 2.85, 2.9, 2.9, 2.9, 2.85, 2.75, 2.65, 2.5, 2.35, 1.7, 1.25)
 
 
 def chest(frame: Frame) -> list[Structure]:
     """Return twelve pairs of ribs and the sternum."""
-    found = []
+    structures = []
     for number in range(12):
-        line = _rib_line(THORACIC[number] - 4, RIB_FALL_MM[number], RIB_REACH[number])
+        line = _rib_line(THORACIC[number] - 4, RIB_DESCENT_MM[number], RIB_END_ANGLE_RAD[number])
         radius = np.where(np.arange(len(line)) < len(line) - 3, 5.2, 4.6)
         for side, word in ((1, "right"), (-1, "left")):
-            rib = frame.tube(line, radius, side, frame.girth)
-            found += bone(f"rib_{word}_{number + 1}", rib, 1.6, factor=0.75)
+            rib = frame.tube(line, radius, side, frame.bone_scale)
+            structures += bone(f"rib_{word}_{number + 1}", rib, 1.6, factor=0.75)
     plate = frame.organ("sternum", (0, 76, 1340)).loft(
         2,
         [
@@ -139,7 +139,7 @@ def chest(frame: Frame) -> list[Structure]:
             (1435, 0, 49, 22, 22, 6, 6, 2.5),
         ],
     )
-    return found + bone("sternum", plate, 1.5)
+    return structures + bone("sternum", plate, 1.5)
 
 
 def brown_fat(frame: Frame) -> list[Structure]:
@@ -154,11 +154,11 @@ def brown_fat(frame: Frame) -> list[Structure]:
     return [Structure("brown_fat", Union(depots), "brown_fat", "fat", 0.4, (15, 60))]
 
 
-def _rib_line(start_mm: float, fall_mm: float, reach: float) -> FloatArray:
+def _rib_line(start_mm: float, descent_mm: float, end_angle_rad: float) -> FloatArray:
     """Return points along a right rib, on the surface of the rib cage."""
-    angle = np.linspace(0.32, reach, 18)
-    share = np.linspace(0, 1, 18)
-    z = start_mm - fall_mm * np.sin(share * np.pi / 2 * 0.95) ** 1.3
+    angle = np.linspace(0.32, end_angle_rad, 18)
+    fraction = np.linspace(0, 1, 18)
+    z = start_mm - descent_mm * np.sin(fraction * np.pi / 2 * 0.95) ** 1.3
     line = []
     for a, height in zip(angle, z, strict=True):
         half, back, front = chest_wall(float(height))

@@ -24,15 +24,15 @@ MU_PER_CM = {
 class Structure:
     """A named shape with uptake and attenuation.
 
-    name      label name
-    shape     position and form, patient mm
-    tissue    key of the patient's uptake
-    material  key of MU_PER_CM
-    texture   relative standard deviation of uptake within the structure
-    grain_mm  wavelengths of that texture
-    factor    uptake relative to the tissue's, for parts of one tissue that differ
-    suv       uptake instead of the tissue's
-    breathes  whether breathing blurs its surface near the diaphragm
+    name           label name
+    shape          position and form, in patient mm
+    tissue         key of the patient's uptake
+    material       key of MU_PER_CM
+    texture        relative standard deviation of uptake within the structure
+    wavelength_mm  smallest and largest wavelength of that texture
+    factor         uptake relative to the tissue's, for structures of one tissue that differ
+    suv            uptake; None: that of the tissue
+    moves_with_breathing  whether breathing blurs its surface near the diaphragm
     """
 
     name: str
@@ -40,22 +40,24 @@ class Structure:
     tissue: str
     material: str = "soft"
     texture: float = 0.06
-    grain_mm: tuple[float, float] = (12.0, 60.0)
+    wavelength_mm: tuple[float, float] = (12.0, 60.0)
     factor: float = 1.0
     suv: float | None = None
-    breathes: bool = False
+    moves_with_breathing: bool = False
 
 
-def rippled(patient: Patient, name: str, shape: Shape, sd_mm: float, grain_mm: float) -> Shape:
-    """Return the shape with this patient's own smooth dents and bumps."""
+def rippled(patient: Patient, name: str, shape: Shape, sd_mm: float, wavelength_mm: float) -> Shape:
+    """Return the shape with a smooth random displacement of its surface, one per patient."""
     rng = patient.stream(f"ripple {name}")
-    return Rippled(shape, RandomField.random(rng, 10, (grain_mm * 0.7, grain_mm * 1.6), sd_mm))
+    return Rippled(
+        shape, RandomField.random(rng, 10, (wavelength_mm * 0.7, wavelength_mm * 1.6), sd_mm)
+    )
 
 
 def bone(
     name: str, shape: Shape, cortex_mm: float, marrow: str = "marrow", factor: float = 1.0
 ) -> list[Structure]:
-    """Return a bone: a cortex of that thickness around marrow of that tissue."""
+    """Return a bone: a cortex of thickness `cortex_mm` around marrow of the tissue `marrow`."""
     return [
         Structure(name, shape, "cortical_bone", "cortical", 0.05),
         Structure(name, Offset(shape, -cortex_mm), marrow, "marrow", 0.08, factor=factor),

@@ -14,7 +14,7 @@ from petdiff.simulation.shapes.solids import Ellipsoid, Loft
 
 SIDES = ((1, "right"), (-1, "left"))
 HEART_MM = np.array((-24.0, 24.0, 1325.0))
-DOME_MM = {1: 1292.0, -1: 1276.0}  # height of the diaphragm's right and left dome
+DOME_MM = {1: 1292.0, -1: 1276.0}  # heights of the right and left dome of the diaphragm
 BREATHING_REACH_MM = 40.0  # distance along z over which the blur of breathing decays
 HILUM_MM = (40.0, -26.0, 1368.0)
 
@@ -23,7 +23,7 @@ def rib_cage(frame: Frame) -> Loft:
     """Return the inside of the rib cage, from its lower rim to the apices."""
     z = np.linspace(1120, 1490, 38)
     half, back, front = np.array([chest_wall(float(height)) for height in z]).T
-    width, depth = frame.across(z)
+    width, depth = frame.width_and_depth(z)
     knots = np.zeros((len(z), 8))
     knots[:, 0] = frame.z(z)
     knots[:, 3] = knots[:, 4] = half * width
@@ -41,7 +41,7 @@ def dome(frame: Frame, side: int) -> Shape:
 
 
 def breathing_range(frame: Frame) -> tuple[float, float]:
-    """Return the height of the diaphragm's top, and how far below it breathing blurs, in mm."""
+    """Return the height of the diaphragm's top, and the distance over which blur decays, in mm."""
     return float(frame.z(DOME_MM[1])), BREATHING_REACH_MM
 
 
@@ -56,22 +56,24 @@ def lungs(frame: Frame, cage: Shape) -> list[Structure]:
             (1470, 0, -10, 40, 40, 80, 80, 2.2),
         ],
     )
-    found = [Structure("mediastinum", Intersection(middle, cage), "fat", "soft", factor=1.8)]
+    structures = [Structure("mediastinum", Intersection(middle, cage), "fat", "soft", factor=1.8)]
     for side, word in SIDES:
         lobes = Difference(
             Intersection(_lobes(frame, side, word), Offset(cage, -1)), dome(frame, side)
         )
         shape = rippled(frame.patient, f"lung_{word}", lobes, 1.5, 60)
-        found.append(
-            Structure(f"lung_{word}", shape, "lung", "lung", 0.18, (15, 120), breathes=True)
+        structures.append(
+            Structure(
+                f"lung_{word}", shape, "lung", "lung", 0.18, (15, 120), moves_with_breathing=True
+            )
         )
         vessels = _lung_vessels(frame, side, word)
-        found.append(Structure("pulmonary_vessels", vessels, "blood", factor=0.8))
-    return found
+        structures.append(Structure("pulmonary_vessels", vessels, "blood", factor=0.8))
+    return structures
 
 
 def _lobes(frame: Frame, side: int, word: str) -> Loft:
-    # For the right lung: x, then the radii towards the midline and the flank.
+    # The table is that of the right lung. The radii along x are towards the midline and the side.
     knots = [
         (1170, 77, -22, 52, 54, 72, 68, 2.4),
         (1230, 79, -14, 57, 56, 86, 90, 2.4),
@@ -96,8 +98,8 @@ def _lung_vessels(frame: Frame, side: int, word: str) -> Shape:
             (110, -20, 1300), (80, -60, 1220), (70, 40, 1400)]  # fmt: skip
     branches = []
     for end in ends:
-        share = np.linspace(0, 1, 6)[:, None]
-        line = np.array(HILUM_MM) + share * (np.array(end) + rng.normal(0, 9, 3) - HILUM_MM)
+        fraction = np.linspace(0, 1, 6)[:, None]
+        line = np.array(HILUM_MM) + fraction * (np.array(end) + rng.normal(0, 9, 3) - HILUM_MM)
         line[1:] += rng.normal(0, 4, (5, 3))
         branches.append(frame.tube(line, np.linspace(5.0, 1.2, 6), side))
     return Union(branches)
@@ -118,19 +120,19 @@ def thorax(frame: Frame) -> list[Structure]:
 
 
 def _heart(frame: Frame) -> list[Structure]:
-    place = frame.organ("heart", HEART_MM)
+    organ = frame.organ("heart", HEART_MM)
     axes = heart_axes()
     apex = axes[:, 2]
     lv = HEART_MM + np.array((-18, 6, -6))
-    sac = place.ellipsoid(HEART_MM + np.array((0, 2, -4)), (74, 61, 69))
-    right = place.ellipsoid(HEART_MM + np.array((22, 20, -16)), (44, 31, 54), axes)
-    wall = place.ellipsoid(lv, (43, 43, 64), axes)
-    cavity = place.ellipsoid(lv - 6 * apex, (27, 27, 49), axes)
-    valves = place.ellipsoid(lv - 66 * apex, (48, 48, 28), axes)  # the wall is open at the base
-    right_atrium = place.ellipsoid(HEART_MM + np.array((54, -2, 10)), (30, 30, 39))
-    left_atrium = place.ellipsoid(HEART_MM + np.array((22, -38, 20)), (41, 27, 31))
+    pericardium = organ.ellipsoid(HEART_MM + np.array((0, 2, -4)), (74, 61, 69))
+    right = organ.ellipsoid(HEART_MM + np.array((22, 20, -16)), (44, 31, 54), axes)
+    wall = organ.ellipsoid(lv, (43, 43, 64), axes)
+    cavity = organ.ellipsoid(lv - 6 * apex, (27, 27, 49), axes)
+    valves = organ.ellipsoid(lv - 66 * apex, (48, 48, 28), axes)  # the wall is open at the base
+    right_atrium = organ.ellipsoid(HEART_MM + np.array((54, -2, 10)), (30, 30, 39))
+    left_atrium = organ.ellipsoid(HEART_MM + np.array((22, -38, 20)), (41, 27, 31))
     return [
-        Structure("heart", sac, "fat", "fat", factor=1.5),
+        Structure("heart", pericardium, "fat", "fat", factor=1.5),
         Structure("heart_ventricle_right", Offset(right, 3), "myocardium", factor=0.45),
         Structure("heart_ventricle_right", right, "blood", texture=0.03),
         Structure("heart_atrium_right", right_atrium, "blood", texture=0.03),
