@@ -1,4 +1,4 @@
-"""The content of scan.json: all that is needed to make a simulated scan's images again."""
+"""The content of scan.json, from which the images of a simulated scan can be made again."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from petdiff.io.json_files import read_json
 from petdiff.simulation.anatomy.description import Patient
 from petdiff.simulation.labels.label_file import LabelSource
 from petdiff.simulation.patient.draw import EXTENTS
-from petdiff.simulation.patient.tracers import FOLLOWS, TRACERS
+from petdiff.simulation.patient.tracers import TRACERS, UPTAKE_OF
 from petdiff.simulation.scanner.scanners import Scanner
 
 DOSE_FACTORS = (1.0, 1e6)
 VOXEL_MM = (0.5, 50.0)
-_HINT = "give a scan.json as petdiff simulate wrote it"
+_REMEDY = "give a scan.json as petdiff simulate wrote it"
 # Accepted ranges of the patient's and the scanner's numbers.
 _PATIENT_RANGE = {
     "weight_kg": (1, 500),
@@ -45,15 +45,15 @@ _SCANNER_RANGE = {
 
 
 class ScanRecord(BaseModel):
-    """A simulated scan as a description.
+    """The description of a simulated scan.
 
-    seed          of the noise; the patient has its own
+    seed          seed of the noise; the patient has its own seed
     patient       anatomy, uptake, lesions, injection
-    scanner       geometry and protocol, kept in full, so that later changes of a scanner do not
-                  matter
+    scanner       geometry and protocol in full, so that later changes of the scanner table have no
+                  effect
     dose_factors  dose reduction factors of the low-dose scans
-    voxel_mm      of all images; None: the scanner's
-    labels        the label map that the anatomy comes from; None: the patient is drawn
+    voxel_mm      voxel size of all images; None: the scanner's
+    labels        the label map that defines the anatomy; None: the patient is drawn
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,13 +66,13 @@ class ScanRecord(BaseModel):
     labels: LabelSource | None
 
     @model_validator(mode="after")
-    def _possible(self) -> ScanRecord:
-        _within("patient", self.patient, _PATIENT_RANGE)
-        _within("scanner", self.scanner, _SCANNER_RANGE)
+    def _check_values(self) -> ScanRecord:
+        _check_ranges("patient", self.patient, _PATIENT_RANGE)
+        _check_ranges("scanner", self.scanner, _SCANNER_RANGE)
         for name, allowed in (("tracer", TRACERS), ("extent", EXTENTS)):
             if getattr(self.patient, name) not in allowed:
                 raise ValueError(f"patient.{name} is not one of {', '.join(allowed)}")
-        tissues = {*TRACERS[self.patient.tracer].uptake, *FOLLOWS}
+        tissues = {*TRACERS[self.patient.tracer].uptake, *UPTAKE_OF}
         for tissue in sorted(tissues):
             if not 0 <= self.patient.uptake.get(tissue, -1) < 1e4:
                 raise ValueError(f"patient.uptake.{tissue} is not an SUV")
@@ -96,21 +96,23 @@ def read_record(path: str | Path) -> ScanRecord:
     try:
         content = read_json(path, finite=True)
     except InputRefused as problem:
-        raise InputRefused(f"{problem}; {_HINT}") from None
+        raise InputRefused(f"{problem}; {_REMEDY}") from None
     if not isinstance(content, dict) or not {"patient", "scanner"} <= content.keys():
-        raise InputRefused(f"{path} is no record of a simulated scan: {_HINT}")
+        raise InputRefused(f"{path} is no record of a simulated scan: {_REMEDY}")
     try:
         return ScanRecord.model_validate(content)
     except ValidationError as problem:
         first = problem.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
-        what = f"{where}: {reason}" if where else reason
-        raise InputRefused(f"{path} holds an impossible value, {what}: {_HINT}") from None
+        text = f"{where}: {reason}" if where else reason
+        raise InputRefused(f"{path} holds an impossible value, {text}: {_REMEDY}") from None
 
 
-def _within(name: str, what: BaseModel | Scanner, ranges: dict[str, tuple[float, float]]) -> None:
+def _check_ranges(
+    name: str, values: BaseModel | Scanner, ranges: dict[str, tuple[float, float]]
+) -> None:
     for field, (low, high) in ranges.items():
-        value = getattr(what, field)
-        if not all(low <= one <= high for one in np.ravel(value)):
+        value = getattr(values, field)
+        if not all(low <= number <= high for number in np.ravel(value)):
             raise ValueError(f"{name}.{field} is {value}, not {low:g} to {high:g}")

@@ -1,4 +1,4 @@
-"""A study: draw, render and scan a virtual patient, from a seed to images in SUV."""
+"""A simulated study: draw, render and scan a virtual patient; images are in SUV."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from petdiff.simulation.anatomy.build import patient_grid
 from petdiff.simulation.anatomy.description import Patient
 from petdiff.simulation.anatomy.names import NAMES
 from petdiff.simulation.anatomy.render import Phantom, render
-from petdiff.simulation.labels.label_file import read_again, read_label_map
+from petdiff.simulation.labels.label_file import read_label_map, reread_label_map
 from petdiff.simulation.labels.label_map import LabelMap, draw_labelled_patient, render_labels
 from petdiff.simulation.labels.label_names import unknown_labels
 from petdiff.simulation.patient.draw import draw_patient, get_extent
@@ -35,16 +35,16 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """The result of a simulated study; all volumes lie on one grid [i, j, k], RAS+, feet first.
+    """The result of a simulated study; all volumes are on one grid [i, j, k], RAS+, feet first.
 
-    record          patient, scanner, doses, seed: `rescan` makes the same images from it
-    truth           activity that was scanned, SUV
+    record          patient, scanner, doses and seed, from which `rescan` makes the same images
+    truth           activity of the patient, in SUV
     full            full-dose scan
-    lows            low-dose scans by dose reduction factor; their counts are part of the full
+    lows            low-dose scans by dose reduction factor; their counts are subsets of the full
                     scan's
-    labels          structures, as in `names`
-    prompts         events of the full-dose scan
-    unknown_labels  labels of a given label map that became soft tissue because their names are
+    labels          label of each voxel's structure; `names` has their names
+    prompts         number of prompt events of the full-dose scan
+    unknown_labels  labels of a given label map that became soft tissue, because their names are
                     unknown
     """
 
@@ -71,7 +71,7 @@ class Simulation:
 
 
 class StudySettings(TypedDict, total=False):
-    """What `simulate` and `draw_record` are told beside the seed; what is left out is as given.
+    """Settings of `simulate` and `draw_record` in addition to the seed; all have defaults.
 
     scanner       quadra (default), uexplorer, vision600, discovery-mi, mct-flow, or a Scanner of
                   your own
@@ -79,10 +79,10 @@ class StudySettings(TypedDict, total=False):
     dose_factors  dose reduction factors of the low-dose scans, 1 (the full dose) or more
                   (default: 4, 20, 100)
     lesions       False: the same patient without lesions (default: True)
-    voxel_mm      of all images, 0.5 to 50 (default: the scanner's)
+    voxel_mm      voxel size of all images, 0.5 to 50 (default: the scanner's)
     extent        total-body (default), torso, head-neck, thorax, abdomen or pelvis of a drawn
                   patient
-    labels        NIfTI label map to take the anatomy from. Seed and tracer then determine uptake,
+    labels        NIfTI label map that defines the anatomy. Seed and tracer then determine uptake,
                   injection and lesions, and images are in the map's coordinates
     names         names of its labels, TotalSegmentator's or this package's: a mapping, a JSON file,
                   or a table of label and name (default: the .json beside the map, or its header)
@@ -106,24 +106,25 @@ def simulate(
     progress: Progress | None = None,
     **settings: Unpack[StudySettings],
 ) -> Simulation:
-    """Draw the patient of `seed` and scan them at full dose and at 1/factor of it.
+    """Draw the patient of `seed`, and scan the patient at full dose and at lower doses.
 
-    threads   threads of the scan; the result does not depend on it (default: one per core)
+    threads   number of threads; the result does not depend on it (default: one per core)
     device    torch device of the reconstruction, such as cuda; images then differ by rounding only
               (default: the CPU, without torch)
-    progress  called with (slices done, slices in all)
+    progress  called with the number of slices that are done, and of all slices
     settings  the fields of StudySettings: scanner, tracer, dose_factors, lesions, …
 
     Raises UsageError for unknown names and impossible numbers. Raises InputRefused for a file that
-    is no label map, for a label map without names, and for one wider than the scanner's bore.
+    is not a label map, for a label map without names, and for a patient that is wider than the
+    scanner's bore.
     """
-    record, label_map = _drawn(seed, **settings)
-    return _scanned(record, label_map, progress, threads, device)
+    record, label_map = _draw_study(seed, **settings)
+    return _scan_study(record, label_map, progress, threads, device)
 
 
 def draw_record(seed: int = 0, **settings: Unpack[StudySettings]) -> ScanRecord:
-    """Return the record of what `simulate` would scan, without scanning; raises as it does."""
-    return _drawn(seed, **settings)[0]
+    """Return the record of a study as `simulate` does, without scanning; raises the same errors."""
+    return _draw_study(seed, **settings)[0]
 
 
 def rescan(
@@ -140,14 +141,14 @@ def rescan(
     """Scan the patient of an earlier simulation again; arguments not given keep their values.
 
     record   a scan.json, or the `record` of a Simulation
-    lesions  False: the same patient without lesions, and otherwise unchanged
-    labels   the label map's new path, if it was moved
+    lesions  False: scan the same patient without its lesions
+    labels   the new path of the label map, if it was moved
 
-    Other arguments are as for `simulate`. With the record alone, the images are the same to the
-    byte on the same machine and version.
+    Other arguments are as for `simulate`. If only the record is given, the images are equal byte
+    for byte on the same machine with the same versions.
 
-    Raises InputRefused for a file that is no record, and for a label map that is missing or
-    changed, UsageError as `simulate` does.
+    Raises InputRefused for a file that is not a record, and for a label map that is missing or has
+    changed. Raises UsageError as `simulate` does.
     """
     if not isinstance(record, ScanRecord):
         record = read_record(record)
@@ -159,18 +160,18 @@ def rescan(
         if record.labels is not None:
             raise UsageError(f"`extent` {extent} is for drawn patients: a label map has its own")
         patient = patient.model_copy(update={"extent": get_extent(extent)})
-    changed = {
+    updates = {
         "patient": patient,
         "scanner": record.scanner if scanner is None else get_scanner(scanner),
         "voxel_mm": record.voxel_mm if voxel_mm is None else voxel_mm,
     }
     if dose_factors is not None:
-        changed["dose_factors"] = tuple(float(factor) for factor in dose_factors)
-    label_map = None if record.labels is None else read_again(record.labels, labels)
-    return _scanned(record.model_copy(update=changed), label_map, progress)
+        updates["dose_factors"] = tuple(float(factor) for factor in dose_factors)
+    label_map = None if record.labels is None else reread_label_map(record.labels, labels)
+    return _scan_study(record.model_copy(update=updates), label_map, progress)
 
 
-def _drawn(
+def _draw_study(
     seed: int,
     *,
     scanner: str | Scanner = "quadra",
@@ -182,8 +183,8 @@ def _drawn(
     labels: str | Path | None = None,
     names: str | Path | Mapping[int, str] | None = None,
 ) -> tuple[ScanRecord, LabelMap | None]:
-    """Draw the patient of `seed`; returns the record to scan, and the label map if there is one."""
-    machine = get_scanner(scanner)
+    """Draw the patient of `seed`; return the record of the study, and the label map if given."""
+    used_scanner = get_scanner(scanner)
     get_tracer(tracer)
     _check(seed, dose_factors, voxel_mm)
     if labels is None:
@@ -199,7 +200,7 @@ def _drawn(
     record = ScanRecord(
         seed=seed,
         patient=patient,
-        scanner=machine,
+        scanner=used_scanner,
         dose_factors=tuple(float(factor) for factor in dose_factors),
         voxel_mm=voxel_mm,
         labels=source,
@@ -219,21 +220,21 @@ def _check(seed: int, dose_factors: Sequence[float], voxel_mm: float | None) -> 
         raise UsageError(f"voxel size {voxel_mm:g} mm: give {VOXEL_MM[0]} to {VOXEL_MM[1]:g} mm")
 
 
-def _scanned(
+def _scan_study(
     record: ScanRecord,
     label_map: LabelMap | None,
     progress: Progress | None,
     threads: int | None = None,
     device: str | None = None,
 ) -> Simulation:
-    patient, machine = record.patient, record.scanner
-    voxel_mm = (record.voxel_mm,) * 3 if record.voxel_mm else machine.voxel_mm
-    grid, phantom = _rendered(patient, label_map, voxel_mm)
-    scanned = scan(
+    patient, used_scanner = record.patient, record.scanner
+    voxel_mm = (record.voxel_mm,) * 3 if record.voxel_mm else used_scanner.voxel_mm
+    grid, phantom = _render_study(patient, label_map, voxel_mm)
+    images = scan(
         phantom.activity_suv,
         phantom.mu_per_cm,
         grid.voxel_mm,
-        machine,
+        used_scanner,
         exam_of(patient),
         dose_factors=[factor for factor in record.dose_factors if factor > 1],
         seed=record.seed,
@@ -244,15 +245,15 @@ def _scanned(
     return Simulation(
         record,
         truth=PETImage(phantom.activity_suv, grid.affine),
-        full=PETImage(scanned.full, grid.affine),
-        lows={factor: PETImage(low, grid.affine) for factor, low in scanned.lows.items()},
+        full=PETImage(images.full, grid.affine),
+        lows={factor: PETImage(low, grid.affine) for factor, low in images.lows.items()},
         labels=phantom.labels,
-        prompts=scanned.prompts,
+        prompts=images.prompts,
         unknown_labels=unknown_labels(label_map.present) if label_map else {},
     )
 
 
-def _rendered(
+def _render_study(
     patient: Patient, label_map: LabelMap | None, voxel_mm: tuple[float, float, float]
 ) -> tuple[Grid, Phantom]:
     if label_map is None:
@@ -263,7 +264,7 @@ def _rendered(
 
 
 def exam_of(patient: Patient) -> Exam:
-    """Return the patient's exam: injected activity, weight, isotope and timing."""
+    """Return the patient's exam: injected activity, weight, uptake time and isotope."""
     return Exam(
         patient.injected_mbq * 1e6,
         patient.weight_kg,
@@ -274,4 +275,4 @@ def exam_of(patient: Patient) -> Exam:
 
 def _isotope(half_life_min: float) -> Isotope:
     """Return the isotope with that half-life."""
-    return min(ISOTOPES.values(), key=lambda one: abs(one.half_life_s / 60 - half_life_min))
+    return min(ISOTOPES.values(), key=lambda isotope: abs(isotope.half_life_s / 60 - half_life_min))

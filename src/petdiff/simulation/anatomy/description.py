@@ -19,7 +19,7 @@ class Record(BaseModel):
 
 
 class Lesion(Record):
-    """A lesion at centre_mm in the patient's grid, which the body's deformation does not move.
+    """A lesion at centre_mm in the patient's grid, which the body's warp does not move.
 
     radius_mm  radius without lobes; a cold centre has 0.55 of this radius
     suv        SUV of the active part

@@ -206,7 +206,7 @@ def _vector(values: FloatArray) -> Vector:
 
 @dataclass(frozen=True, eq=False)
 class LesionShape:
-    """A sphere, perhaps with lobes, in the grid; the body's deformation does not move it."""
+    """A sphere, perhaps with lobes, in the grid; the body's warp does not move it."""
 
     centre_mm: Vector
     radius_mm: float

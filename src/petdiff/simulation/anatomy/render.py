@@ -130,7 +130,7 @@ def _blend(
 
 
 def displaced(patient: Patient, grid: Grid, warp_sd_mm: float = WARP_SD_MM) -> Samples:
-    """Return the grid's points, displaced by the patient's random deformation of the body."""
+    """Return the grid's points, displaced by the patient's random warp of the body."""
     fields = RandomField.shear(patient.stream("warp"), 14, (150, 420), warp_sd_mm)
     axes_mm = grid.axes_mm
     x, y, z = (field.on(axes_mm) for field in fields)

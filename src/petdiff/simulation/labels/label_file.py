@@ -1,4 +1,4 @@
-"""Read label maps: a NIfTI volume of integers, and the names of its labels."""
+"""Read label maps: NIfTI volumes of integers, with the names of the labels."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from petdiff.simulation.labels.label_map import LabelMap
 
 MAX_LABELS = 1000
 HIGHEST_LABEL = (1 << 16) - 1
-FINE_MM = 1.5  # no scanner resolves less: finer label maps are subsampled to about this
-# TotalSegmentator keeps its names in the NIfTI header, as the Connectome Workbench does.
-_IN_HEADER = re.compile(r'<Label Key="(\d+)"[^>]*>\s*<!\[CDATA\[([^\]]*)\]\]>')
-_SEPARATORS = "\t;,"
+# Finer label maps are subsampled to about this voxel size, because no scanner resolves less.
+FINEST_VOXEL_MM = 1.5
+# TotalSegmentator writes its names into the NIfTI header, in the format of Connectome Workbench.
+_HEADER_LABEL = re.compile(r'<Label Key="(\d+)"[^>]*>\s*<!\[CDATA\[([^\]]*)\]\]>')
+_DELIMITERS = "\t;,"
 
 
 class LabelSource(Record):
@@ -37,23 +38,25 @@ class LabelSource(Record):
 def read_label_map(
     path: str | Path, names: str | Path | Mapping[int, str] | None = None
 ) -> tuple[LabelMap, LabelSource]:
-    """Read a label map of any orientation; return it with its source, for `read_again`.
+    """Read a label map of any orientation; return it and its source for `reread_label_map`.
 
     `names` is a mapping, or a file as for `read_names`. None: the .json beside the map, or the
     names that TotalSegmentator wrote into its header.
 
-    Raises InputRefused if the volume holds no labels, or if there are no names.
+    Raises InputRefused if the volume has no labels, or if there are no names.
     """
     path = existing(path)
     volume = read_label_volume(path)
     _require_labels(path, volume.labels)
-    named = dict(names) if isinstance(names, Mapping) else _names(path, volume.header_text, names)
-    source = LabelSource(path=str(path.resolve()), sha256=sha256(path), names=named)
-    return _thinned(LabelMap(volume.labels, volume.affine, named)), source
+    label_names = (
+        dict(names) if isinstance(names, Mapping) else _names(path, volume.header_text, names)
+    )
+    source = LabelSource(path=str(path.resolve()), sha256=sha256(path), names=label_names)
+    return _subsampled(LabelMap(volume.labels, volume.affine, label_names)), source
 
 
-def read_again(source: LabelSource, moved_to: str | Path | None = None) -> LabelMap:
-    """Read a recorded label map from its old path, or from where it was moved to.
+def reread_label_map(source: LabelSource, moved_to: str | Path | None = None) -> LabelMap:
+    """Read a recorded label map from its recorded path, or from its new path `moved_to`.
 
     Raises InputRefused if the file is missing or has changed.
     """
@@ -108,10 +111,10 @@ def sha256(path: Path) -> str:
 
 def _table(text: str) -> dict[int, str]:
     lines = [line for line in text.splitlines() if line.strip()]
-    between = next((mark for mark in _SEPARATORS if lines and mark in lines[-1]), " ")
+    delimiter = next((mark for mark in _DELIMITERS if lines and mark in lines[-1]), " ")
     rows = [
         [cell.strip() for cell in row]
-        for row in csv.reader(lines, delimiter=between, skipinitialspace=True)
+        for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     ]
     if rows and not rows[0][0].lstrip("+-").isdigit():
         rows = rows[1:]  # the header
@@ -119,14 +122,14 @@ def _table(text: str) -> dict[int, str]:
 
 
 def _names(path: Path, header_text: str, names: str | Path | None) -> dict[int, str]:
-    beside = path.with_name(stem_of(path) + ".json")
-    if names is not None or beside.is_file():
-        return read_names(Path(names or beside).expanduser())
-    found = {int(label): printable(name) for label, name in _IN_HEADER.findall(header_text)}
+    sidecar = path.with_name(stem_of(path) + ".json")
+    if names is not None or sidecar.is_file():
+        return read_names(Path(names or sidecar).expanduser())
+    found = {int(label): printable(name) for label, name in _HEADER_LABEL.findall(header_text)}
     if not found:
         raise InputRefused(
             f"{path} comes without the names of its labels: give a file as `names` (JSON "
-            f'such as {{"1": "liver"}}, or lines "1,liver") or in {beside.name} beside it'
+            f'such as {{"1": "liver"}}, or lines "1,liver") or in {sidecar.name} beside it'
         )
     return found
 
@@ -136,25 +139,25 @@ def _require_labels(path: Path, labels: NDArray[np.int32]) -> None:
     if not labels.any():
         raise InputRefused(f"{path} is an empty label map: every voxel is 0")
     highest = int(labels.max())
-    dense = highest <= HIGHEST_LABEL
-    count = np.count_nonzero(np.bincount(labels.ravel())) if dense else len(np.unique(labels))
+    in_range = highest <= HIGHEST_LABEL
+    count = np.count_nonzero(np.bincount(labels.ravel())) if in_range else len(np.unique(labels))
     if count > MAX_LABELS:
         raise InputRefused(f"{path} is no label map: it holds as many different values as a scan")
-    if not dense:
+    if not in_range:
         raise InputRefused(
             f"{path} has a label {highest}, and the highest allowed is {HIGHEST_LABEL}: "
             "number the labels from 1 up"
         )
 
 
-def _thinned(label_map: LabelMap) -> LabelMap:
-    """Return every n-th voxel where voxels are much finer than FINE_MM."""
+def _subsampled(label_map: LabelMap) -> LabelMap:
+    """Return a label map subsampled by integer steps if its voxels are 1 mm or smaller."""
     voxel_mm = np.linalg.norm(label_map.affine[:3, :3], axis=0)
-    steps = np.maximum(1, np.rint(FINE_MM / voxel_mm)).astype(int)
+    steps = np.maximum(1, np.rint(FINEST_VOXEL_MM / voxel_mm)).astype(int)
     if (steps == 1).all():
         return label_map
     first = (steps - 1) // 2
     i, j, k = (slice(int(f), None, int(n)) for f, n in zip(first, steps, strict=True))
-    moved = label_map.affine @ np.diag([*steps, 1.0])
-    moved[:3, 3] = label_map.affine[:3, 3] + label_map.affine[:3, :3] @ first
-    return LabelMap(np.ascontiguousarray(label_map.labels[i, j, k]), moved, label_map.names)
+    affine = label_map.affine @ np.diag([*steps, 1.0])
+    affine[:3, 3] = label_map.affine[:3, 3] + label_map.affine[:3, :3] @ first
+    return LabelMap(np.ascontiguousarray(label_map.labels[i, j, k]), affine, label_map.names)

@@ -1,4 +1,4 @@
-"""Map the label names of other label maps to structures, tissues and materials."""
+"""Map label names, such as TotalSegmentator's, to structures, tissues and materials."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from petdiff.errors import InputRefused
 from petdiff.simulation.anatomy.names import LABELS
 
-# Start of another label map's name → name in LABELS. Names in LABELS need no entry.
+# Prefix of a name in another label map → name in LABELS. Names in LABELS need no entry.
 ALIASES = {
     "lung_upper_lobe_left": "lung_left", "lung_lower_lobe_left": "lung_left",
     "lung_upper_lobe_right": "lung_right", "lung_middle_lobe_right": "lung_right",
@@ -21,8 +21,8 @@ ALIASES = {
     "body_trunc": "muscle", "body_extremities": "muscle", "skeletal_muscle": "muscle",
     "torso_fat": "visceral_fat",
 }  # fmt: skip
-# Start of a structure's name → tissue, material, factor. The first match counts.
-MADE_OF: tuple[tuple[str, tuple[str, str, float]], ...] = (
+# Prefix of a structure's name → tissue, material, uptake factor. The first match is used.
+COMPOSITION: tuple[tuple[str, tuple[str, str, float]], ...] = (
     ("skin", ("skin", "soft", 1.0)),
     ("subcutaneous_fat", ("fat", "fat", 1.0)),
     ("visceral_fat", ("fat", "fat", 1.0)),
@@ -56,53 +56,55 @@ MADE_OF: tuple[tuple[str, tuple[str, str, float]], ...] = (
       "gallbladder", "duodenum", "small_bowel", "colon", "rectum", "prostate", "uterus",
       "cerebellum", "brainstem", "pituitary", "spinal_cord", "tongue", "pharynx")),
 )  # fmt: skip
-UNKNOWN_IS = "muscle"
-OUTLINES = ("skin", "subcutaneous_fat", "body")  # labels that extend to the skin
+DEFAULT_STRUCTURE = "muscle"
+BODY_OUTLINES = ("skin", "subcutaneous_fat", "body")  # labels that extend to the skin
 
 
 def structure_names(present: Mapping[int, str]) -> dict[int, str]:
-    """Return the structure name for each label; UNKNOWN_IS for an unknown name.
+    """Return the structure name for each label; DEFAULT_STRUCTURE for an unknown name.
 
     Raises InputRefused if no label has a known name.
     """
-    found = {label: _known(name) for label, name in present.items()}
-    if not any(found.values()):
+    structures = {label: _structure_name(name) for label, name in present.items()}
+    if not any(structures.values()):
         given = ", ".join(repr(name) for name in list(present.values())[:3] if name)
         raise InputRefused(
             f"none of the {len(present)} labels has a name that is known "
             f"({given or 'none is named'}): use TotalSegmentator's class names, such as 'liver'"
         )
-    return {label: known or UNKNOWN_IS for label, known in found.items()}
+    return {label: structure or DEFAULT_STRUCTURE for label, structure in structures.items()}
 
 
 def unknown_labels(present: Mapping[int, str]) -> dict[int, str]:
-    """Return the labels that became UNKNOWN_IS, each with a similar known name if there is one."""
-    found = {}
+    """Return the labels of unknown names, each with a similar known name if there is one."""
+    unknown = {}
     for label, name in present.items():
-        if _known(name) is None:
+        if _structure_name(name) is None:
             near = get_close_matches(name, [*LABELS, *ALIASES], n=1, cutoff=0.75)
-            found[label] = f"{name} (did you mean {near[0]}?)" if near else name or "without a name"
-    return found
+            unknown[label] = (
+                f"{name} (did you mean {near[0]}?)" if near else name or "without a name"
+            )
+    return unknown
 
 
-def reach_the_skin(present: Mapping[int, str]) -> bool:
-    """Return whether the labels include the body's outline, so that none need be assumed."""
-    return any(name.lower().startswith(OUTLINES) for name in present.values())
+def include_body_outline(present: Mapping[int, str]) -> bool:
+    """Return whether the labels include the outline of the body."""
+    return any(name.lower().startswith(BODY_OUTLINES) for name in present.values())
 
 
-def made_of(name: str) -> tuple[str, str, float]:
+def composition_of(name: str) -> tuple[str, str, float]:
     """Return a structure's tissue, material, and uptake relative to that tissue's."""
-    found = (made for start, made in MADE_OF if name.startswith(start))
-    return next(found, ("muscle", "soft", 1.0))
+    matches = (composition for start, composition in COMPOSITION if name.startswith(start))
+    return next(matches, ("muscle", "soft", 1.0))
 
 
 def is_organ(name: str) -> bool:
-    """Return whether a name is that of an organ or tissue that is known here."""
-    return _known(name) not in (None, "lesion")
+    """Return whether a name is that of a known organ or tissue."""
+    return _structure_name(name) not in (None, "lesion")
 
 
-def _known(name: str) -> str | None:
+def _structure_name(name: str) -> str | None:
     name = "_".join(name.split()).lower()
-    ours = {known.lower(): known for known in LABELS}
-    starts = (known for start, known in ALIASES.items() if name.startswith(start.lower()))
-    return ours.get(name) or next(starts, None)
+    by_lower_name = {structure.lower(): structure for structure in LABELS}
+    matches = (structure for start, structure in ALIASES.items() if name.startswith(start.lower()))
+    return by_lower_name.get(name) or next(matches, None)

@@ -1,4 +1,4 @@
-"""Draw virtual patients: body, study, lesions, each from its own random stream."""
+"""Draw virtual patients; body, study and lesions have separate random streams."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ HEAD = {"male": 1.0, "female": 0.965}
 WIDTH = {"male": 1.0, "female": 0.95}
 DEPTH = {"male": 1.0, "female": 0.97}
 BUILD = {"male": 1.03, "female": 0.985}
-LEAN = {"male": 1.0, "female": 0.86}
+LEAN_SIZE = {"male": 1.0, "female": 0.86}
 BMI_MEDIAN, BMI_LOG_SD = 24.8, 0.17
-HEAD_MM, TRUNK_SHARE = 270.0, 0.379
+HEAD_MM, TRUNK_FRACTION = 270.0, 0.379
 
 # Organ volumes: ratio woman to man (ICRP 89 masses), and standard deviation of the logarithm
 # between adults of one size.
@@ -89,10 +89,12 @@ def _draw_body(seed: int, tracer: str, extent: str, study: Physiology) -> Patien
     height = float(np.clip(rng.normal(*HEIGHT_MM[sex]), 1420, 1980))
     bmi = float(np.clip(BMI_MEDIAN * np.exp(rng.normal(0, BMI_LOG_SD)), 16.5, 42))
     weight = bmi * (height / 1000) ** 2
-    stature, plump = height / HEIGHT_MM["male"][0], bmi / 23.5
+    relative_height, relative_bmi = height / HEIGHT_MM["male"][0], bmi / 23.5
     head_mm = HEAD_MM * HEAD[sex] * _variation(rng, 0.03)
-    trunk_mm = (height - head_mm) * float(rng.normal(TRUNK_SHARE, 0.012))
-    volume, shift = _draw_organs(rng, sex, stature**1.5 * plump**0.3 / LEAN[sex])
+    trunk_mm = (height - head_mm) * float(rng.normal(TRUNK_FRACTION, 0.012))
+    volume, shift = _draw_organs(
+        rng, sex, relative_height**1.5 * relative_bmi**0.3 / LEAN_SIZE[sex]
+    )
     volume["bladder"] = study.bladder
     return Patient(
         seed=seed,
@@ -103,8 +105,8 @@ def _draw_body(seed: int, tracer: str, extent: str, study: Physiology) -> Patien
         weight_kg=weight,
         arms="up" if rng.uniform() < 0.5 else "down",
         lengths_mm=Lengths(legs=height - head_mm - trunk_mm, trunk=trunk_mm, head=head_mm),
-        width=stature**0.8 * plump**0.28 * WIDTH[sex] * _variation(rng, 0.035),
-        depth=stature**0.6 * plump**0.38 * DEPTH[sex] * _variation(rng, 0.045),
+        width=relative_height**0.8 * relative_bmi**0.28 * WIDTH[sex] * _variation(rng, 0.035),
+        depth=relative_height**0.6 * relative_bmi**0.38 * DEPTH[sex] * _variation(rng, 0.045),
         head=HEAD[sex] * _variation(rng, 0.025),
         build=BUILD[sex] * _variation(rng, 0.03),
         fatness=1.0,
@@ -126,14 +128,14 @@ def _breathing_mm(seed: int) -> float:
 
 
 def _draw_organs(
-    rng: np.random.Generator, sex: str, lean: float
+    rng: np.random.Generator, sex: str, lean_size: float
 ) -> tuple[dict[str, float], dict[str, Vector]]:
-    """Draw every organ's volume ratio, larger in larger bodies, and its displacement in mm."""
+    """Draw each organ's volume ratio, which grows with lean size, and its displacement in mm."""
     volume: dict[str, float] = {}
     shift: dict[str, Vector] = {}
     for name, (woman_over_man, log_sd) in ORGAN_VOLUME.items():
         z = float(np.clip(rng.standard_normal(), -2.2, 2.2))
-        size = 1.0 if name in SIZE_INDEPENDENT else lean**0.6
+        size = 1.0 if name in SIZE_INDEPENDENT else lean_size**0.6
         volume[name] = (
             (woman_over_man if sex == "female" else 1.0) * size * float(np.exp(log_sd * z))
         )

@@ -15,9 +15,9 @@ class Physiology:
 
     injected_mbq_per_kg  injected activity per body weight
     uptake_min           minutes from injection to scan
-    excreted_fraction    share of the activity voided before the scan
+    excreted_fraction    fraction of the activity voided before the scan
     uptake               SUV per tissue
-    bladder              volume relative to the reference body's
+    bladder              volume of the bladder relative to the reference body's
     variants             names of unusual findings
     """
 

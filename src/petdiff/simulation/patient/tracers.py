@@ -1,8 +1,9 @@
 """Tracers: uptake per tissue, its variation between patients, and excretion.
 
-Values are SUVs by body weight one hour after injection, medians over patients. Variation is the
-standard deviation of the logarithm. The values follow the literature's usual ranges, chosen so that
-a drawn population resembles a clinical one. They are not measurements of this project.
+Values are median SUVs by body weight over patients, one hour after injection. Variation is the
+standard deviation of the logarithm of SUV. The values are within the usual ranges of the
+literature, and chosen so that a drawn population resembles a clinical one. This project did not
+measure them.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ Uptake = tuple[float, float]  # median SUV, standard deviation of log SUV
 class Tracer:
     """A tracer.
 
-    `injected_mbq_per_kg` and `excreted` (the share voided before the scan) are mean and standard
-    deviation over patients. `uptake` is per tissue.
+    `injected_mbq_per_kg` and `excreted` (the fraction of the activity voided before the scan) are
+    mean and standard deviation over patients. `uptake` is per tissue.
     """
 
     label: str
@@ -35,8 +36,8 @@ class Tracer:
     uptake: MappingProxyType[str, Uptake]
 
 
-# Tissues that take another tissue's uptake if a tracer does not define theirs.
-FOLLOWS = MappingProxyType(
+# The tissue whose uptake a tissue has if the tracer does not define its own.
+UPTAKE_OF = MappingProxyType(
     {
         "skin": "muscle",
         "cartilage": "muscle",
@@ -275,15 +276,15 @@ def get_tracer(name: str) -> Tracer:
 
 
 def median_uptake(tracer: Tracer, tissue: str) -> Uptake:
-    """Return the tissue's own uptake, or that of the tissue it follows."""
+    """Return the tissue's own uptake, or that of its substitute in UPTAKE_OF."""
     while tissue not in tracer.uptake:
-        tissue = FOLLOWS[tissue]
+        tissue = UPTAKE_OF[tissue]
     return tracer.uptake[tissue]
 
 
 def draw_uptake(tracer: Tracer, rng: np.random.Generator) -> dict[str, float]:
-    """Draw one patient's SUV per tissue, log-normal about the tracer's medians."""
-    tissues = sorted({*tracer.uptake, *FOLLOWS})
+    """Draw one patient's SUV per tissue, log-normal around the tracer's medians."""
+    tissues = sorted({*tracer.uptake, *UPTAKE_OF})
     drawn = {}
     for tissue in tissues:
         z = float(np.clip(rng.standard_normal(), -2.5, 2.5))

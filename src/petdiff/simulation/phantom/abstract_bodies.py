@@ -1,7 +1,7 @@
 """Abstract bodies: random smooth shapes for training on edges, contrasts and textures.
 
-A network trained on anatomies alone learns to expect them. These bodies have a skin, cold and hot
-organs, shells, tubes and foci, whose number, size, uptake and texture vary far more than in
+A network that is trained on anatomies only learns to expect them. These bodies have a skin, cold
+and hot organs, shells, tubes and foci, whose number, size, uptake and texture vary far more than in
 patients. All lengths are in voxels, so a body can have any voxel size.
 """
 
@@ -20,7 +20,7 @@ _MU_TISSUE, _MU_LUNG, _MU_BONE = 0.097, 0.030, 0.155  # per cm at 511 keV
 
 @dataclass(frozen=True)
 class AbstractBody:
-    """activity [i, j, k] relative to the background's 1; mu_per_cm [i, j, k]."""
+    """Activity [i, j, k], which is 1 in the background, and mu_per_cm [i, j, k] at 511 keV."""
 
     activity: Volume
     mu_per_cm: Volume
@@ -28,9 +28,9 @@ class AbstractBody:
 
 def draw_body(rng: np.random.Generator, shape: tuple[int, int, int]) -> AbstractBody:
     """Draw a body that fills most of the field."""
-    where = _warped_coordinates(rng, shape)
-    skin = _skin(rng, where, shape)
-    body = _soft(skin)
+    coordinates = _warped_coordinates(rng, shape)
+    skin = _skin(rng, coordinates, shape)
+    body = _inside_fraction(skin)
     activity = np.where(skin < -rng.uniform(0, 4), 1.0, rng.uniform(0.15, 0.6)).astype(np.float32)
     mu = np.full(shape, _MU_TISSUE, dtype=np.float32)
     log_sd = rng.uniform(0.4, 1.3)
@@ -39,8 +39,8 @@ def draw_body(rng: np.random.Generator, shape: tuple[int, int, int]) -> Abstract
         uptakes[uptakes > np.quantile(uptakes, 0.9)] *= rng.uniform(1, 12)
     folds = _folds(rng, shape)
     for uptake in uptakes:
-        _add_organ(rng, activity, mu, where, folds, float(uptake))
-    add_foci(rng, activity, where)
+        _add_organ(rng, activity, mu, coordinates, folds, float(uptake))
+    add_foci(rng, activity, coordinates)
     activity *= _texture(rng, shape)
     return AbstractBody(activity * body, mu * body)
 
@@ -50,14 +50,14 @@ def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def add_foci(rng: np.random.Generator, activity: Volume, where: NDArray[np.float32]) -> None:
+def add_foci(rng: np.random.Generator, activity: Volume, coordinates: NDArray[np.float32]) -> None:
     """Add a few small hot foci to `activity` [i, j, k], in place.
 
-    `where` holds the coordinates [3, i, j, k] in voxels in which the foci are ellipsoids.
+    The foci are ellipsoids in `coordinates` [3, i, j, k], which are in voxels.
     """
     for _ in range(rng.poisson(8)):
         contrast = log_uniform(rng, 1.3, 30)
-        _add_focus(rng, activity, where, contrast)
+        _add_focus(rng, activity, coordinates, contrast)
 
 
 def _warped_coordinates(
@@ -66,19 +66,19 @@ def _warped_coordinates(
     """Return voxel indices [3, i, j, k], displaced smoothly and randomly by a few voxels."""
     indices = np.indices(shape, dtype=np.float32)
     coarse = [max(4, round(n / rng.uniform(8, 24))) for n in shape]
-    bend = [_resize(rng.normal(0, 1, coarse), shape) for _ in range(3)]
-    return indices + np.float32(rng.uniform(0.5, 3.5)) * np.stack(bend)
+    displacement = [_resize(rng.normal(0, 1, coarse), shape) for _ in range(3)]
+    return indices + np.float32(rng.uniform(0.5, 3.5)) * np.stack(displacement)
 
 
 def _skin(
-    rng: np.random.Generator, where: NDArray[np.float32], shape: tuple[int, int, int]
+    rng: np.random.Generator, coordinates: NDArray[np.float32], shape: tuple[int, int, int]
 ) -> Volume:
     """Return the distance to the skin in voxels, negative inside: a trunk, sometimes with arms."""
     ni, nj, nk = shape
     slant = rng.normal(0, 0.15, size=2)
-    z = where[2] - nk / 2
-    x = where[0] - ni / 2 - slant[0] * z
-    y = where[1] - nj / 2 - slant[1] * z
+    z = coordinates[2] - nk / 2
+    x = coordinates[0] - ni / 2 - slant[0] * z
+    y = coordinates[1] - nj / 2 - slant[1] * z
     a, b = rng.uniform(0.22, 0.45) * ni, rng.uniform(0.22, 0.45) * nj
     taper = 1 + rng.normal(0, 0.1) * z / nk
     power = rng.uniform(1.8, 3.2)
@@ -87,8 +87,8 @@ def _skin(
     if rng.random() < 0.3:
         arm = rng.uniform(0.05, 0.09) * ni
         for side in (-1, 1):
-            reach = np.hypot(x - side * (a + arm + 2), y - rng.normal(0, 0.1) * nj)
-            skin = np.minimum(skin, reach - arm)
+            distance = np.hypot(x - side * (a + arm + 2), y - rng.normal(0, 0.1) * nj)
+            skin = np.minimum(skin, distance - arm)
     return np.asarray(skin, dtype=np.float32)
 
 
@@ -96,7 +96,7 @@ def _add_organ(
     rng: np.random.Generator,
     activity: Volume,
     mu: Volume,
-    where: NDArray[np.float32],
+    coordinates: NDArray[np.float32],
     folds: Volume,
     uptake: float,
 ) -> None:
@@ -111,14 +111,14 @@ def _add_organ(
     box = _box(centre, float(radii.max()) + 8, activity.shape)
     if box is None:
         return
-    offset = where[(slice(None), *box)] - centre.astype(np.float32)[:, None, None, None]
-    turned = np.tensordot(_rotation(rng), offset, axes=1)
-    scaled = turned / radii.astype(np.float32)[:, None, None, None]
+    offset = coordinates[(slice(None), *box)] - centre.astype(np.float32)[:, None, None, None]
+    rotated = np.tensordot(_rotation(rng), offset, axes=1)
+    scaled = rotated / radii.astype(np.float32)[:, None, None, None]
     distance = (np.sqrt((scaled**2).sum(0)) - 1) * np.float32(np.sort(radii)[:2].mean())
-    inside = _soft(distance)
+    inside = _inside_fraction(distance)
     kind = rng.random()
     if not tube and kind < 0.2:
-        inside = inside - _soft(distance + rng.uniform(1.5, 4.0))  # hollow, with a wall
+        inside = inside - _inside_fraction(distance + rng.uniform(1.5, 4.0))  # a shell
     elif kind < 0.4:
         inside = inside * folds[box]
     activity[box] += inside * (uptake - activity[box])
@@ -127,7 +127,7 @@ def _add_organ(
 
 
 def _add_focus(
-    rng: np.random.Generator, activity: Volume, where: NDArray[np.float32], contrast: float
+    rng: np.random.Generator, activity: Volume, coordinates: NDArray[np.float32], contrast: float
 ) -> None:
     """Add a small hot focus with `contrast` times the activity around it."""
     shape = activity.shape
@@ -136,11 +136,11 @@ def _add_focus(
     box = _box(centre, radius + 8, shape)
     if box is None:
         return
-    offset = where[(slice(None), *box)] - centre.astype(np.float32)[:, None, None, None]
+    offset = coordinates[(slice(None), *box)] - centre.astype(np.float32)[:, None, None, None]
     stretch = np.exp(rng.normal(0, 0.25, 3)).astype(np.float32)[:, None, None, None]
-    inside = _soft(np.sqrt(((offset / stretch) ** 2).sum(0)) - radius)
-    around = float(activity[tuple(np.minimum(centre.astype(int), np.array(shape) - 1))])
-    activity[box] += inside * (contrast - 1) * max(around, 0.2)
+    inside = _inside_fraction(np.sqrt(((offset / stretch) ** 2).sum(0)) - radius)
+    background = float(activity[tuple(np.minimum(centre.astype(int), np.array(shape) - 1))])
+    activity[box] += inside * (contrast - 1) * max(background, 0.2)
 
 
 def _texture(rng: np.random.Generator, shape: tuple[int, int, int]) -> Volume:
@@ -152,10 +152,10 @@ def _texture(rng: np.random.Generator, shape: tuple[int, int, int]) -> Volume:
 
 
 def _folds(rng: np.random.Generator, shape: tuple[int, int, int]) -> Volume:
-    """Return winding sheets of 0 and 1, a few voxels thick, like those of cortex or bowel."""
+    """Return a pattern of 0 and 1 in winding layers a few voxels thick, as in cortex or bowel."""
     thickness = rng.uniform(1.0, 3.0)
     field = gaussian_filter(rng.normal(0, 1, shape).astype(np.float32), thickness)
-    return _soft(field / np.float32(field.std()) * np.float32(2 * thickness))
+    return _inside_fraction(field / np.float32(field.std()) * np.float32(2 * thickness))
 
 
 def _resize(field: NDArray[np.float64], shape: tuple[int, int, int]) -> Volume:
@@ -170,8 +170,8 @@ def _resize(field: NDArray[np.float64], shape: tuple[int, int, int]) -> Volume:
     return np.asarray(out / max(float(out.std()), 1e-6), dtype=np.float32)
 
 
-def _soft(distance: NDArray[np.floating]) -> Volume:
-    """Return the share of each voxel inside an edge at a signed distance in voxels.
+def _inside_fraction(distance: NDArray[np.floating]) -> Volume:
+    """Return the fraction of each voxel inside a surface at a signed distance in voxels.
 
     Distances are negative inside.
     """
@@ -179,10 +179,10 @@ def _soft(distance: NDArray[np.floating]) -> Volume:
 
 
 def _box(
-    centre: NDArray[np.float64], reach: float, shape: tuple[int, ...]
+    centre: NDArray[np.float64], margin: float, shape: tuple[int, ...]
 ) -> tuple[slice, slice, slice] | None:
-    low = np.maximum(np.floor(centre - reach), 0).astype(int)
-    high = np.minimum(np.ceil(centre + reach) + 1, shape).astype(int)
+    low = np.maximum(np.floor(centre - margin), 0).astype(int)
+    high = np.minimum(np.ceil(centre + margin) + 1, shape).astype(int)
     if (high <= low).any():
         return None
     i, j, k = (slice(a, b) for a, b in zip(low, high, strict=True))

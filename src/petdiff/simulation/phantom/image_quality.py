@@ -17,19 +17,19 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float32]
 
 DIAMETERS_MM = (37.0, 28.0, 22.0, 17.0, 13.0, 10.0)
-RING_MM = 57.2  # from the axis to the spheres' centres
-SPHERE_WALL_MM = 1.0  # around what is filled; no activity
-ARC_MM, CORNER_MM, FLAT_MM, FLOOR_MM = 147.0, 77.0, 70.0, 35.0  # the outline's radii and offsets
+RING_MM = 57.2  # distance of the spheres' centres from the axis
+SPHERE_WALL_MM = 1.0  # thickness of the wall around the fill; it has no activity
+ARC_MM, CORNER_MM, FLAT_MM, FLOOR_MM = 147.0, 77.0, 70.0, 35.0  # radii and offsets of the outline
 BODY_WALL_MM = 3.0
 LUNG_RADIUS_MM = 25.0
 BACKGROUND_BQML, CONTRAST = 2000.0, 10.0
 WATER_PER_CM, ACRYLIC_PER_CM, LUNG_PER_CM = 0.096, 0.110, 0.029
-FINE = 6  # parts of a voxel's side for partial volumes
+SUBVOXELS = 6  # subdivisions of a voxel along each axis, for partial volumes
 
 
 @dataclass(frozen=True)
 class Sphere:
-    """centre_mm from voxel (0, 0, 0), diameter_mm of the fill, activity_bqml in it."""
+    """A sphere: centre_mm from voxel (0, 0, 0), diameter_mm of the fill, activity_bqml in it."""
 
     centre_mm: tuple[float, float, float]
     diameter_mm: float
@@ -38,7 +38,7 @@ class Sphere:
 
 @dataclass(frozen=True, eq=False)
 class ImageQualityPhantom:
-    """activity_bqml and mu_per_cm (511 keV), float32 [i, j, k]; the spheres, largest first."""
+    """The phantom: activity_bqml and mu_per_cm (511 keV), [i, j, k]; spheres, largest first."""
 
     activity_bqml: FloatArray
     mu_per_cm: FloatArray
@@ -73,10 +73,10 @@ def image_quality_phantom(
     flat = [axes[0], axes[1], np.zeros(1)]
 
     def outline(wall: float) -> FloatArray:
-        return _cover(lambda x, y, z: _in_outline(x, y, wall), flat, voxel_mm)
+        return _covered_fraction(lambda x, y, z: _in_outline(x, y, wall), flat, voxel_mm)
 
     body, filled = outline(BODY_WALL_MM), outline(0.0)
-    insert = _cover(lambda x, y, z: np.hypot(x, y) < LUNG_RADIUS_MM, flat, voxel_mm)
+    insert = _covered_fraction(lambda x, y, z: np.hypot(x, y) < LUNG_RADIUS_MM, flat, voxel_mm)
     water = filled - insert
     activity = np.repeat(background_bqml * water, shape[2], axis=2)
     mu = ACRYLIC_PER_CM * (body - filled) + WATER_PER_CM * water + LUNG_PER_CM * insert
@@ -85,11 +85,11 @@ def image_quality_phantom(
     for number, diameter_mm in enumerate(DIAMETERS_MM):
         angle = number * np.pi / 3
         centre = np.array([RING_MM * np.cos(angle), RING_MM * np.sin(angle), 0.0])
-        here, near = _around(centre, diameter_mm / 2 + wall_mm, axes, voxel_mm)
-        ball = _cover(_ball(centre, diameter_mm / 2 + wall_mm), near, voxel_mm)
-        core = _cover(_ball(centre, diameter_mm / 2), near, voxel_mm)
-        activity[here] += background_bqml * (contrast * core - ball)
-        mu[here] += (ACRYLIC_PER_CM - WATER_PER_CM) * (ball - core)
+        box, local = _around(centre, diameter_mm / 2 + wall_mm, axes, voxel_mm)
+        outer = _covered_fraction(_ball(centre, diameter_mm / 2 + wall_mm), local, voxel_mm)
+        fill = _covered_fraction(_ball(centre, diameter_mm / 2), local, voxel_mm)
+        activity[box] += background_bqml * (contrast * fill - outer)
+        mu[box] += (ACRYLIC_PER_CM - WATER_PER_CM) * (outer - fill)
         x, y, z = (float(c) for c in centre + shift_mm + middle_mm)
         spheres.append(Sphere((x, y, z), diameter_mm, contrast * background_bqml))
     return ImageQualityPhantom(
@@ -100,41 +100,41 @@ def image_quality_phantom(
 def recoveries(
     image_bqml: FloatArray, phantom: ImageQualityPhantom
 ) -> list[tuple[float, float, float]]:
-    """Return three recoveries of each sphere: mean, A50 and maximum.
+    """Return three recovery coefficients of each sphere: mean, A50 and maximum.
 
-    The mean is over the true sphere; A50 is the mean within EARL's 50 % contour adapted to the
-    background; each is relative to the true activity concentration. The contour lies halfway
+    The mean is over the true sphere. A50 is the mean within EARL's 50 % contour adapted to the
+    background. All are relative to the true activity concentration. The contour lies halfway
     between the largest voxel and the background. The background is the median of voxels at least 10
     mm from any sphere's surface, within 82 mm of the axis, and outside the insert.
     """
-    place = [
+    positions_mm = [
         (np.arange(n) * voxel).reshape([-1 if axis == a else 1 for a in range(3)])
         for axis, (n, voxel) in enumerate(zip(image_bqml.shape, phantom.voxel_mm, strict=True))
     ]
 
-    def away_mm(centre_mm: tuple[float, float, float]) -> NDArray[np.float64]:
+    def distance_to_mm(centre_mm: tuple[float, float, float]) -> NDArray[np.float64]:
         distance: NDArray[np.float64] = np.sqrt(
-            sum((p - c) ** 2 for p, c in zip(place, centre_mm, strict=True))
+            sum((p - c) ** 2 for p, c in zip(positions_mm, centre_mm, strict=True))
         )
         return distance
 
     axis_mm = np.mean([sphere.centre_mm for sphere in phantom.spheres], axis=0)
-    from_axis_mm = np.hypot(place[0] - axis_mm[0], place[1] - axis_mm[1])
+    from_axis_mm = np.hypot(positions_mm[0] - axis_mm[0], positions_mm[1] - axis_mm[1])
     ring = (from_axis_mm > LUNG_RADIUS_MM + 15) & (from_axis_mm < 82)
-    calm = np.broadcast_to(ring, image_bqml.shape).copy()
+    in_background = np.broadcast_to(ring, image_bqml.shape).copy()
     for sphere in phantom.spheres:
-        calm &= away_mm(sphere.centre_mm) > sphere.diameter_mm / 2 + 10
-    background = float(np.median(image_bqml[calm]))
+        in_background &= distance_to_mm(sphere.centre_mm) > sphere.diameter_mm / 2 + 10
+    background = float(np.median(image_bqml[in_background]))
     found = []
     for sphere in phantom.spheres:
-        distance_mm = away_mm(sphere.centre_mm)
-        near = image_bqml[distance_mm < sphere.diameter_mm / 2 + 6]
-        highest = float(near.max())
-        contour = near[near >= (highest + background) / 2]
+        distance_mm = distance_to_mm(sphere.centre_mm)
+        local = image_bqml[distance_mm < sphere.diameter_mm / 2 + 6]
+        highest = float(local.max())
+        contour = local[local >= (highest + background) / 2]
         within = image_bqml[distance_mm < sphere.diameter_mm / 2]
         values = (float(within.mean()), float(contour.mean()), highest)
-        mean, a50, most = (value / sphere.activity_bqml for value in values)
-        found.append((mean, a50, most))
+        mean, a50, maximum = (value / sphere.activity_bqml for value in values)
+        found.append((mean, a50, maximum))
     return found
 
 
@@ -143,7 +143,7 @@ def _in_outline(
 ) -> NDArray[np.bool_]:
     """Return which points lie in the torso: half a disc above, two quarter discs below.
 
-    The quarter discs are joined by a flat floor.
+    A flat side joins the quarter discs.
     """
     above = np.hypot(x, y + FLOOR_MM) < ARC_MM + wall_mm
     aside = np.maximum(np.abs(x) - FLAT_MM, 0)
@@ -163,7 +163,7 @@ def _around(
     axes_mm: list[NDArray[np.float64]],
     voxel_mm: tuple[float, float, float],
 ) -> tuple[tuple[slice, ...], list[NDArray[np.float64]]]:
-    """Return the part of the grid that a ball touches, as slices and as axes."""
+    """Return the part of the grid that a sphere overlaps, as slices and as axes."""
     slices = []
     for axis, centre, voxel in zip(axes_mm, centre_mm, voxel_mm, strict=True):
         touched = np.flatnonzero(np.abs(axis - centre) < radius_mm + voxel)
@@ -171,23 +171,23 @@ def _around(
     return tuple(slices), [axis[part] for axis, part in zip(axes_mm, slices, strict=True)]
 
 
-def _cover(
+def _covered_fraction(
     inside: Callable[..., NDArray[np.bool_]],
     axes_mm: list[NDArray[np.float64]],
     voxel_mm: tuple[float, float, float],
 ) -> FloatArray:
-    """Return the share of each voxel that lies inside, from FINE parts along each axis.
+    """Return the fraction of each voxel that lies inside, from SUBVOXELS parts along each axis.
 
     An axis of one voxel is not divided.
     """
     x, y, z = np.ix_(*axes_mm)
-    parts = (np.arange(FINE) + 0.5) / FINE - 0.5
+    parts = (np.arange(SUBVOXELS) + 0.5) / SUBVOXELS - 0.5
     offsets = [
         parts * voxel if len(axis) > 1 else [0.0]
         for axis, voxel in zip(axes_mm, voxel_mm, strict=True)
     ]
-    cover = np.zeros((x.size, y.size, z.size), np.float32)
+    fraction = np.zeros((x.size, y.size, z.size), np.float32)
     for u, v, w in product(*offsets):
-        cover += inside(x + u, y + v, z + w)
-    cover /= np.prod([len(o) for o in offsets])
-    return cover
+        fraction += inside(x + u, y + v, z + w)
+    fraction /= np.prod([len(o) for o in offsets])
+    return fraction

@@ -46,7 +46,7 @@ class Grid:
 
     @classmethod
     def around(cls, low_mm: Triple, high_mm: Triple, voxel_mm: Triple) -> Grid:
-        """Return the smallest grid of whole voxels that holds a box, centred on it."""
+        """Return the smallest grid that contains a box; both have the same centre."""
         shape, origin = [], []
         for low, high, voxel in zip(low_mm, high_mm, voxel_mm, strict=True):
             count = int(np.ceil((high - low) / voxel - 1e-6))

@@ -1,4 +1,4 @@
-"""Smooth random fields as sums of plane waves; a point's value does not depend on the grid."""
+"""Smooth random fields as sums of plane waves; values do not depend on the grid."""
 
 from __future__ import annotations
 
@@ -46,28 +46,28 @@ class RandomField:
     def shear(
         cls, rng: np.random.Generator, count: int, wavelength_mm: Range, sd: float
     ) -> tuple[RandomField, RandomField, RandomField]:
-        """Return the components along x, y and z of a displacement that keeps volumes.
+        """Return the components along x, y and z of a displacement that preserves volumes.
 
-        They are kept to first order: every wave moves points across its own direction, so the
-        divergence is zero. `sd` is the standard deviation of each component.
+        Volumes are preserved to first order: each wave displaces points perpendicularly to its
+        direction, so the divergence is zero. `sd` is the standard deviation of each component.
         """
         waves = cls.random(rng, count, wavelength_mm, sd * np.sqrt(3))
-        across = np.cross(waves.k_per_mm, rng.standard_normal((count, 3)))
-        across *= (waves.amplitude / np.linalg.norm(across, axis=1))[:, None]
-        x, y, z = (cls(waves.k_per_mm, amplitude, waves.phase) for amplitude in across.T)
+        amplitudes = np.cross(waves.k_per_mm, rng.standard_normal((count, 3)))
+        amplitudes *= (waves.amplitude / np.linalg.norm(amplitudes, axis=1))[:, None]
+        x, y, z = (cls(waves.k_per_mm, amplitude, waves.phase) for amplitude in amplitudes.T)
         return x, y, z
 
     def on(self, axes_mm: Axes) -> FloatArray:
         """Return the field on the grid spanned by three 1-D axes in mm, float32 [i, j, k].
 
-        A plane wave is a product of one factor per axis, so their sum is one matrix product.
+        A plane wave is a product of one factor per axis, so the sum of waves is a matrix product.
         """
         ex, ey, ez = (
             np.exp(1j * np.outer(axis, k)).astype(np.complex64)
             for axis, k in zip(axes_mm, self.k_per_mm.T, strict=True)
         )
         ex *= (self.amplitude * np.exp(1j * self.phase)).astype(np.complex64)
-        # Re(a·b) = Re a Re b − Im a Im b: view complex numbers as pairs of real ones.
+        # Re(a·b) = Re a Re b − Im a Im b, so complex numbers are viewed as pairs of real numbers.
         xy = (ex[:, None, :] * ey[None, :, :]).reshape(-1, len(self.phase)).view(np.float32)
         field: FloatArray = xy @ np.conj(ez).view(np.float32).T
         return field.reshape(len(ex), len(ey), len(ez))

@@ -27,8 +27,8 @@ class Samples:
     """Points at which the distance to shapes is computed.
 
     origin_mm, step_mm  the grid of the points
-    points              x, y, z float32 [i, j, k] in mm: the grid's points after the patient's
-                        displacement field
+    points              x, y, z float32 [i, j, k] in mm: the grid's points, displaced by the
+                        patient's warp
     reach_mm            upper limit of a point's displacement from its grid position, plus a voxel
                         for the soft edge
     whole               if these samples are a part of others: the others, and which part
