@@ -158,7 +158,7 @@ def test_label_map_is_scanned_again_from_where_it_lies_now(labelled: Path, tmp_p
     (folder / "a" / "scan.json").write_text(json.dumps(content))
     labels = (folder / "map.nii.gz").rename(folder / "other.nii.gz")
     record = folder / "a" / "scan.json"
-    with pytest.raises(InputRefused, match=r"map\.nii\.gz.* is not there: .*`labels`"):
+    with pytest.raises(InputRefused, match=r"map\.nii\.gz.* is missing: .*`labels`"):
         petdiff.rescan(record)
     assert run("-o", folder / "b", "--from", record, "--labels", labels, "--quiet") == 0
     for name in IMAGES:
@@ -305,18 +305,18 @@ WIDE = np.pad(np.ones((60, 4, 4)), 2)
         (2, told("--names", "names.json"), "give --labels too"),
         (3, no_names, r"bare\.nii\.gz comes without the names .*--names.*bare\.json"),
         (3, told("--labels", "absent.nii.gz"), r"absent\.nii\.gz does not exist"),
-        (3, labels_of(organs() + 0.25), "no label map: .*whole numbers"),
-        (3, labels_of(-1.0 * organs()), "no label map: .*from 0 to 2147483647"),
-        (3, labels_of(RANGE), "no label map: .*different values as a scan"),
-        (3, labels_of(RANGE * 100), "no label map: .*different values as a scan"),
+        (3, labels_of(organs() + 0.25), "not a label map: .*whole numbers"),
+        (3, labels_of(-1.0 * organs()), "not a label map: .*from 0 to 2147483647"),
+        (3, labels_of(RANGE), "not a label map: .*different values as a scan"),
+        (3, labels_of(RANGE * 100), "not a label map: .*different values as a scan"),
         (3, labels_of(np.zeros((9, 9, 9))), "empty label map"),
         (3, labels_of(organs() + 50.0), "none of the 4 labels has a name that is known"),
         (3, labels_of(WIDE, np.diag([16.0, 16, 16, 1])), "mm wide and the field of .* 738 mm"),
         (2, lambda f: [*labels_of(organs())(f), "--extent", "torso"], "a label map has its own"),
         (3, told("--from", "absent.json"), r"absent\.json does not exist.*give a scan\.json"),
         (3, text_record("not json"), r"scan\.json is not JSON .*as petdiff simulate wrote it"),
-        (3, text_record("[1, 2]"), "no record of a simulated scan"),
-        (3, text_record('{"lesions": []}'), "no record of a simulated scan"),
+        (3, text_record("[1, 2]"), "not the record of a simulated scan"),
+        (3, text_record('{"lesions": []}'), "not the record of a simulated scan"),
         (3, record_with(lambda c: c["patient"].pop("uptake")), "patient.uptake: Field required"),
         (3, record_with(lambda c: c["patient"].update(weight_kg="fat")), "patient.weight_kg: "),
         (3, record_with(lambda c: c["patient"].update(weight_kg=-70)), "patient.weight_kg is -70"),

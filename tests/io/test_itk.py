@@ -131,7 +131,7 @@ def test_label_maps(tmp_path: Path, suffix: str) -> None:
     found = read_label_volume(converted(tmp_path, suffix, data))
     np.testing.assert_array_equal(found.labels, data)
     np.testing.assert_allclose(found.affine, AFFINE, atol=2e-5)
-    with pytest.raises(InputRefused, match="no label map"):
+    with pytest.raises(InputRefused, match="not a label map"):
         read_label_volume(converted(tmp_path, suffix, values()))
 
 

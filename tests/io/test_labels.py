@@ -49,10 +49,10 @@ def test_numbers_above_2_to_31_are_refused(tmp_path: Path, dtype: type) -> None:
 
 
 @pytest.mark.parametrize("wrong", [0.5, -1.0, np.nan, np.inf, -0.01, 1e30])
-def test_values_that_are_no_labels_are_refused(tmp_path: Path, wrong: float) -> None:
+def test_values_that_are_not_labels_are_refused(tmp_path: Path, wrong: float) -> None:
     data = labels()
     data[0, 0, 0] = wrong
-    with pytest.raises(InputRefused, match="no label map"):
+    with pytest.raises(InputRefused, match="not a label map"):
         read_label_volume(saved(tmp_path / "labels.nii", data))
 
 

@@ -111,7 +111,7 @@ def as_labels(name: str, values: NDArray[Any]) -> NDArray[np.int32]:
     wrong = not_integer | (whole < 0) | (whole > MAX_LABEL)
     if wrong.any():
         raise InputRefused(
-            f"{name} is no label map: it holds {values[wrong].flat[0]:.10g}, and labels are whole "
+            f"{name} is not a label map: it has {values[wrong].flat[0]:.10g}, and labels are whole "
             f"numbers from 0 to {MAX_LABEL}"
         )
     return np.asarray(whole, np.int32)

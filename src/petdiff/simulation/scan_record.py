@@ -98,7 +98,7 @@ def read_record(path: str | Path) -> ScanRecord:
     except InputRefused as problem:
         raise InputRefused(f"{problem}; {_REMEDY}") from None
     if not isinstance(content, dict) or not {"patient", "scanner"} <= content.keys():
-        raise InputRefused(f"{path} is no record of a simulated scan: {_REMEDY}")
+        raise InputRefused(f"{path} is not the record of a simulated scan: {_REMEDY}")
     try:
         return ScanRecord.model_validate(content)
     except ValidationError as problem:
@@ -106,7 +106,7 @@ def read_record(path: str | Path) -> ScanRecord:
         where = ".".join(str(part) for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
         text = f"{where}: {reason}" if where else reason
-        raise InputRefused(f"{path} holds an impossible value, {text}: {_REMEDY}") from None
+        raise InputRefused(f"{path} has an impossible value, {text}: {_REMEDY}") from None
 
 
 def _check_ranges(

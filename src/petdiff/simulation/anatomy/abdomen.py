@@ -101,9 +101,9 @@ def _pancreas(frame: Frame) -> list[Structure]:
 
 def _adrenals(frame: Frame) -> list[Structure]:
     structures = []
-    for side, word in SIDES:
+    for side, side_name in SIDES:
         z = 1216 if side > 0 else 1218
-        gland = frame.organ(f"adrenal_{word}", (side * 38, -32, z))
+        gland = frame.organ(f"adrenal_{side_name}", (side * 38, -32, z))
         ridge = (side * 36, -24, z + 12)
         wings = Union(
             [
@@ -112,15 +112,15 @@ def _adrenals(frame: Frame) -> list[Structure]:
             ],
             blend_mm=2,
         )
-        structures.append(Structure(f"adrenal_gland_{word}", wings, "adrenal"))
+        structures.append(Structure(f"adrenal_gland_{side_name}", wings, "adrenal"))
     return structures
 
 
 def kidneys(frame: Frame) -> list[Structure]:
     """Return kidneys with cortex, medullary pyramids and pelvis, and the ureters."""
     structures = []
-    for side, word in SIDES:
-        name = f"kidney_{word}"
+    for side, side_name in SIDES:
+        name = f"kidney_{side_name}"
         centre = np.array([side * 60.0, -42, 1152 if side > 0 else 1166])
         organ = frame.organ(name, centre)
         axes = rotation(x=-12, y=side * -12, z=side * 35)
@@ -145,16 +145,16 @@ def kidneys(frame: Frame) -> list[Structure]:
             Structure(name, rippled(frame.patient, name, whole, 1.2, 30), "kidney_cortex"),
             Structure(f"{name}_medulla", Union(pyramids, 2), "kidney_medulla"),
             Structure(f"{name}_pelvis", pelvis, "kidney_pelvis", texture=0.1),
-            _ureter(frame, side, word, organ.point(outlet)),
+            _ureter(frame, side, side_name, organ.point(outlet)),
         ]
     return structures
 
 
-def _ureter(frame: Frame, side: int, word: str, start_mm: FloatArray) -> Structure:
+def _ureter(frame: Frame, side: int, side_name: str, start_mm: FloatArray) -> Structure:
     path = [(side * 38, -16, 1085), (side * 34, -10, 1050), (side * 42, -20, 1000),
            (side * 56, -46, 950), (side * 36, -34, 925), (side * 16, -14, 915)]  # fmt: skip
     line = np.concatenate([start_mm[None], frame.point(np.array(path, float))])
     # Urine passes in boluses, so most of the ureter is empty at any time.
     return Structure(
-        f"ureter_{word}", Tube(line, 2.0), "ureter", texture=1.2, wavelength_mm=(30, 90)
+        f"ureter_{side_name}", Tube(line, 2.0), "ureter", texture=1.2, wavelength_mm=(30, 90)
     )

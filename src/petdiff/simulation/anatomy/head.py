@@ -65,18 +65,20 @@ def _glands(frame: Frame) -> list[Structure]:
     organ = frame.organ("face", FACE_MM)
     sublingual = [organ.ellipsoid((side * 12, 62, 1552), (5, 13, 5)) for side in (1, -1)]
     structures = [Structure("sublingual_glands", Union(sublingual), "sublingual")]
-    for side, word in SIDES:
-        parotid = frame.organ(f"parotid_{word}", (side * 58, 4, 1580))
+    for side, side_name in SIDES:
+        parotid = frame.organ(f"parotid_{side_name}", (side * 58, 4, 1580))
         lobes: list[Shape] = [
             parotid.ellipsoid((side * 60, 10, 1582), (9.6, 18.2, 24)),
             parotid.ellipsoid((side * 51, -6, 1576), (10.5, 10.5, 18)),
         ]
-        parotid_shape = rippled(frame.patient, f"parotid_{word}", Union(lobes, 8), 1.2, 25)
-        jaw = frame.organ(f"submandibular_{word}", (side * 30, 40, 1542))
+        parotid_shape = rippled(frame.patient, f"parotid_{side_name}", Union(lobes, 8), 1.2, 25)
+        jaw = frame.organ(f"submandibular_{side_name}", (side * 30, 40, 1542))
         submandibular = jaw.ellipsoid((side * 30, 40, 1542), (11, 19, 15))
         structures += [
-            Structure(f"parotid_gland_{word}", parotid_shape, "parotid", texture=0.08),
-            Structure(f"submandibular_gland_{word}", submandibular, "submandibular", texture=0.08),
+            Structure(f"parotid_gland_{side_name}", parotid_shape, "parotid", texture=0.08),
+            Structure(
+                f"submandibular_gland_{side_name}", submandibular, "submandibular", texture=0.08
+            ),
         ]
     organ = frame.organ("thyroid", (0, 24, 1486))
     lobes = [organ.ellipsoid((side * 19, 20, 1490), (8.7, 10, 24)) for side in (1, -1)]

@@ -165,14 +165,14 @@ def _draw_site(
         return None if centre is None else (station, centre)
     prefixes = PRIMARY_SITES[patient.tracer] if kind == "local" else SITES[kind]
     present = np.bincount(labels.ravel(), minlength=max(NAMES) + 1)
-    chosen = [
+    candidates = [
         label
         for label, name in NAMES.items()
         if present[label] and name.startswith(prefixes) and not name.endswith("_contents")
     ]
-    if not chosen:
+    if not candidates:
         return None
-    organ = int(rng.choice(chosen))
+    organ = int(rng.choice(candidates))
     voxels = np.argwhere(labels == organ)
     if NAMES[organ].startswith(
         "femur"

@@ -16,16 +16,16 @@ SIDES = ((1, "right"), (-1, "left"))
 def limbs(frame: Frame) -> list[Structure]:
     """Return all bones except skull, spine and rib cage."""
     structures = _sacrum(frame)
-    for side, word in SIDES:
-        structures += _shoulder(frame, side, word)
-        structures += _arm(frame, side, word)
-        structures += _hip(frame, side, word)
-        structures += _thigh(frame, side, word)
-        structures += _lower_leg(frame, side, word)
+    for side, side_name in SIDES:
+        structures += _shoulder(frame, side, side_name)
+        structures += _arm(frame, side, side_name)
+        structures += _hip(frame, side, side_name)
+        structures += _thigh(frame, side, side_name)
+        structures += _lower_leg(frame, side, side_name)
     return structures
 
 
-def _shoulder(frame: Frame, side: int, word: str) -> list[Structure]:
+def _shoulder(frame: Frame, side: int, side_name: str) -> list[Structure]:
     up = 22 if frame.patient.arms == "up" else 0
     scale = frame.bone_scale
     line = [(24, 50, 1436), (70, 44, 1446), (112, 14, 1452), (150, -8, 1446 + up)]
@@ -40,12 +40,12 @@ def _shoulder(frame: Frame, side: int, word: str) -> list[Structure]:
         ]
     )
     return [
-        *bone(f"clavicula_{word}", clavicle, 2.2, factor=0.6),
-        *bone(f"scapula_{word}", blade, 1.8, factor=0.7),
+        *bone(f"clavicula_{side_name}", clavicle, 2.2, factor=0.6),
+        *bone(f"scapula_{side_name}", blade, 1.8, factor=0.7),
     ]
 
 
-def _arm(frame: Frame, side: int, word: str) -> list[Structure]:
+def _arm(frame: Frame, side: int, side_name: str) -> list[Structure]:
     line = arm_line(frame)[:, :3]
     joint, elbow, wrist, tip = line[0], line[3], line[6], line[9]
     shaft = [joint, joint + 0.2 * (elbow - joint), joint + 0.8 * (elbow - joint), elbow]
@@ -53,15 +53,15 @@ def _arm(frame: Frame, side: int, word: str) -> list[Structure]:
     scale = frame.bone_scale
     humerus = frame.tube(shaft, [23, 13, 11, 19], side, scale)
     head = Intersection(Offset(humerus, -3), frame.ellipsoid(joint, (26, 26, 26), side, scale))
-    structures = bone(f"humerus_{word}", humerus, 4.0, "yellow_marrow")
-    structures.append(Structure(f"humerus_{word}", head, "marrow", "marrow", factor=0.6))
+    structures = bone(f"humerus_{side_name}", humerus, 4.0, "yellow_marrow")
+    structures.append(Structure(f"humerus_{side_name}", head, "marrow", "marrow", factor=0.6))
     rest = {
         "radius": frame.tube([elbow + apart, wrist + apart], [9, 10], side, scale),
         "ulna": frame.tube([elbow - apart, wrist - apart], [12, 7], side, scale),
         "hand": frame.tube([wrist, (wrist + tip) / 2, tip], [13, 11, 6], side, scale),
     }
     for name, shape in rest.items():
-        structures += bone(f"{name}_{word}", shape, 2.5, "yellow_marrow")
+        structures += bone(f"{name}_{side_name}", shape, 2.5, "yellow_marrow")
     return structures
 
 
@@ -96,7 +96,7 @@ HIP_RING = (
 )
 
 
-def _hip(frame: Frame, side: int, word: str) -> list[Structure]:
+def _hip(frame: Frame, side: int, side_name: str) -> list[Structure]:
     wide = (1.06, 1, 1) if frame.patient.sex == "female" else (1, 1, 1)
     scale = frame.bone_scale * 0.98
     wing, ring = (
@@ -104,10 +104,10 @@ def _hip(frame: Frame, side: int, word: str) -> list[Structure]:
         for tubes in (HIP_WING, HIP_RING)
     )
     # The wide blend closes gaps between the tubes of the wing; the ring keeps its hole.
-    return bone(f"hip_{word}", Union([Union(wing, 20), Union(ring, 5)], 5), 2.0)
+    return bone(f"hip_{side_name}", Union([Union(wing, 20), Union(ring, 5)], 5), 2.0)
 
 
-def _thigh(frame: Frame, side: int, word: str) -> list[Structure]:
+def _thigh(frame: Frame, side: int, side_name: str) -> list[Structure]:
     scale = frame.bone_scale
     line = [(84, -4, 925), (96, -4, 915), (122, -10, 902), (124, -10, 870), (114, 0, 780),
             (100, 8, 640), (92, 4, 540), (90, 0, 508)]  # fmt: skip
@@ -123,13 +123,13 @@ def _thigh(frame: Frame, side: int, word: str) -> list[Structure]:
     upper = Intersection(Offset(femur, -3.5), frame.ellipsoid((102, -6, 890), (46, 34, 70), side))
     patella = Ellipsoid(frame.point((side * 90, 44, 515)), (21, 10, 22))
     return [
-        *bone(f"femur_{word}", femur, 5.0, "yellow_marrow"),
-        Structure(f"femur_{word}", upper, "marrow", "marrow", factor=0.75),
-        *bone(f"patella_{word}", patella, 2.5, "yellow_marrow"),
+        *bone(f"femur_{side_name}", femur, 5.0, "yellow_marrow"),
+        Structure(f"femur_{side_name}", upper, "marrow", "marrow", factor=0.75),
+        *bone(f"patella_{side_name}", patella, 2.5, "yellow_marrow"),
     ]
 
 
-def _lower_leg(frame: Frame, side: int, word: str) -> list[Structure]:
+def _lower_leg(frame: Frame, side: int, side_name: str) -> list[Structure]:
     scale = frame.bone_scale
     shin = [(88, 0, 476), (86, 4, 440), (80, 12, 300), (78, -6, 100), (78, -10, 70)]
     calf = [(120, -20, 450), (114, -20, 280), (108, -22, 80)]
@@ -143,8 +143,9 @@ def _lower_leg(frame: Frame, side: int, word: str) -> list[Structure]:
         5,
     )
     return [
-        *bone(f"tibia_{word}", frame.tube(shin, [32, 20, 13, 14, 18], side, scale), 4.5,
+        *bone(f"tibia_{side_name}", frame.tube(shin, [32, 20, 13, 14, 18], side, scale), 4.5,
               "yellow_marrow"),
-        *bone(f"fibula_{word}", frame.tube(calf, [9, 7, 9], side, scale), 3.0, "yellow_marrow"),
-        *bone(f"foot_{word}", foot, 2.5, "yellow_marrow"),
+        *bone(f"fibula_{side_name}", frame.tube(calf, [9, 7, 9], side, scale), 3.0,
+              "yellow_marrow"),
+        *bone(f"foot_{side_name}", foot, 2.5, "yellow_marrow"),
     ]  # fmt: skip

@@ -59,12 +59,12 @@ def muscle_groups(frame: Frame, lean: Shape) -> list[Structure]:
     muscles = [
         Structure(
             "muscle",
-            Intersection(belly, lean),
+            Intersection(muscle, lean),
             "muscle",
             texture=0.1,
             factor=float(np.exp(rng.normal(0, UPTAKE_SD))),
         )
-        for belly in shapes
+        for muscle in shapes
     ]
     fat_between = Structure("subcutaneous_fat", Intersection(Union(fat), lean), "fat", "fat", 0.08)
     return [fat_between, *muscles]
@@ -76,6 +76,6 @@ def _arm_bellies(frame: Frame, side: int, scale: float) -> list[Shape]:
     for (start, stop), groups in (((line[0], line[3]), UPPER_ARM), ((line[3], line[6]), FOREARM)):
         for (first, last), (outward, forward), radius in groups:
             fraction = np.linspace(first, last, 3)[:, None]
-            belly = start + fraction * (stop - start) + (outward, forward, 0)
-            shapes.append(frame.tube(belly, radius, side, scale))
+            muscle = start + fraction * (stop - start) + (outward, forward, 0)
+            shapes.append(frame.tube(muscle, radius, side, scale))
     return shapes

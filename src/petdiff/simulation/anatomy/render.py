@@ -154,13 +154,13 @@ def _texture(patient: Patient, structure: Structure, at: Samples) -> FloatArray:
 def _bounding_slices(fraction: FloatArray) -> Slices | None:
     """Return the smallest box that holds all covered voxels; None if none is covered."""
     flat = fraction.max(axis=2)
-    found = []
+    slices = []
     for line in (flat.max(axis=1), flat.max(axis=0), fraction.max(axis=(0, 1))):
         inside = np.flatnonzero(line)
         if len(inside) == 0:
             return None
-        found.append(slice(int(inside[0]), int(inside[-1]) + 1))
-    return found[0], found[1], found[2]
+        slices.append(slice(int(inside[0]), int(inside[-1]) + 1))
+    return slices[0], slices[1], slices[2]
 
 
 def _within(region: Slices, part: Slices) -> Slices:

@@ -67,10 +67,10 @@ def back_muscles(frame: Frame) -> list[Structure]:
     z = [1185, 1150, 1100, 1050, 1000, 960, 930, 895]
     x = [30, 36, 42, 48, 58, 72, 88, 100]
     y = [*(spine_y(z[:5]) - (6, 6, 6, 4, -8)), 22, 28, 14]
-    for side, word in ((1, "right"), (-1, "left")):
+    for side, side_name in ((1, "right"), (-1, "left")):
         radius = [9, 14, 19, 22, 22, 19, 17, 13]
         psoas = frame.tube(np.stack([x, y, z], axis=1), radius, side, frame.patient.build)
-        structures.append(Structure(f"iliopsoas_{word}", psoas, "muscle", texture=0.1))
+        structures.append(Structure(f"iliopsoas_{side_name}", psoas, "muscle", texture=0.1))
     return structures
 
 
@@ -125,9 +125,9 @@ def chest(frame: Frame) -> list[Structure]:
     for number in range(12):
         line = _rib_line(THORACIC[number] - 4, RIB_DESCENT_MM[number], RIB_END_ANGLE_RAD[number])
         radius = np.where(np.arange(len(line)) < len(line) - 3, 5.2, 4.6)
-        for side, word in ((1, "right"), (-1, "left")):
+        for side, side_name in ((1, "right"), (-1, "left")):
             rib = frame.tube(line, radius, side, frame.bone_scale)
-            structures += bone(f"rib_{word}_{number + 1}", rib, 1.6, factor=0.75)
+            structures += bone(f"rib_{side_name}_{number + 1}", rib, 1.6, factor=0.75)
     plate = frame.organ("sternum", (0, 76, 1340)).loft(
         2,
         [

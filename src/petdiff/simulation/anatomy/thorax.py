@@ -57,22 +57,28 @@ def lungs(frame: Frame, cage: Shape) -> list[Structure]:
         ],
     )
     structures = [Structure("mediastinum", Intersection(middle, cage), "fat", "soft", factor=1.8)]
-    for side, word in SIDES:
+    for side, side_name in SIDES:
         lobes = Difference(
-            Intersection(_lobes(frame, side, word), Offset(cage, -1)), dome(frame, side)
+            Intersection(_lobes(frame, side, side_name), Offset(cage, -1)), dome(frame, side)
         )
-        shape = rippled(frame.patient, f"lung_{word}", lobes, 1.5, 60)
+        shape = rippled(frame.patient, f"lung_{side_name}", lobes, 1.5, 60)
         structures.append(
             Structure(
-                f"lung_{word}", shape, "lung", "lung", 0.18, (15, 120), moves_with_breathing=True
+                f"lung_{side_name}",
+                shape,
+                "lung",
+                "lung",
+                0.18,
+                (15, 120),
+                moves_with_breathing=True,
             )
         )
-        vessels = _lung_vessels(frame, side, word)
+        vessels = _lung_vessels(frame, side, side_name)
         structures.append(Structure("pulmonary_vessels", vessels, "blood", factor=0.8))
     return structures
 
 
-def _lobes(frame: Frame, side: int, word: str) -> Loft:
+def _lobes(frame: Frame, side: int, side_name: str) -> Loft:
     # The table is that of the right lung. The radii along x are towards the midline and the side.
     knots = [
         (1170, 77, -22, 52, 54, 72, 68, 2.4),
@@ -88,12 +94,12 @@ def _lobes(frame: Frame, side: int, word: str) -> Loft:
     if side < 0:
         table[:, 1] *= -1
         table[:, [3, 4]] = table[:, [4, 3]]
-    return frame.organ(f"lung_{word}", (side * 70, -5, 1360)).loft(2, table)
+    return frame.organ(f"lung_{side_name}", (side * 70, -5, 1360)).loft(2, table)
 
 
-def _lung_vessels(frame: Frame, side: int, word: str) -> Shape:
+def _lung_vessels(frame: Frame, side: int, side_name: str) -> Shape:
     """Return branches from the hilum towards the lung's surface, thinner with distance."""
-    rng = frame.patient.stream(f"vessels {word}")
+    rng = frame.patient.stream(f"vessels {side_name}")
     ends = [(100, -70, 1260), (84, -20, 1440), (104, 40, 1330), (70, 56, 1290), (60, -78, 1400),
             (110, -20, 1300), (80, -60, 1220), (70, 40, 1400)]  # fmt: skip
     branches = []
@@ -152,10 +158,10 @@ def _tubes(frame: Frame) -> list[Structure]:
             frame.tube([(2, -24, 1402), (-22, -30, 1382), (-50, -32, 1362)], [7.5, 6.5, 5]),
         ]
     )
-    gullet = [(0, -6, 1520), (-2, -12, 1480), (-4, -34, 1420), (-2, -40, 1340), (-10, -30, 1270),
-              (-22, -14, 1240)]  # fmt: skip
+    line = [(0, -6, 1520), (-2, -12, 1480), (-4, -34, 1420), (-2, -40, 1340), (-10, -30, 1270),
+            (-22, -14, 1240)]  # fmt: skip
     return [
         Structure("trachea", Offset(airway, 1.5), "muscle"),
         Structure("trachea", airway, "gas", "gas"),
-        Structure("esophagus", frame.tube(gullet, [8, 7, 7, 8, 8.5, 9]), "oesophagus", texture=0.1),
+        Structure("esophagus", frame.tube(line, [8, 7, 7, 8, 8.5, 9]), "oesophagus", texture=0.1),
     ]

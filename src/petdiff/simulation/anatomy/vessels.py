@@ -75,9 +75,9 @@ def _lower(frame: Frame) -> list[Structure]:
     structures = []
     line = np.array([(2, -2, 1064), (26, -18, 1030), (48, -16, 990), (70, 26, 945), (82, 34, 900),
                      (88, 26, 820), (84, 4, 680), (84, -26, 540)], float)  # fmt: skip
-    for side, word in ((1, "right"), (-1, "left")):
+    for side, side_name in ((1, "right"), (-1, "left")):
         artery = frame.tube(line, [8, 7.5, 7, 6, 5, 4.2, 3.6, 3.2], side)
         vein = frame.tube(line + np.array((-4, -13, 0)), [8, 8, 7.5, 7, 6, 5, 4.5, 4], side)
-        structures.append(_blood(f"iliac_artery_{word}", artery))
-        structures.append(_blood(f"iliac_vena_{word}", vein))
+        structures.append(_blood(f"iliac_artery_{side_name}", artery))
+        structures.append(_blood(f"iliac_vena_{side_name}", vein))
     return structures

@@ -63,7 +63,7 @@ def reread_label_map(source: LabelSource, moved_to: str | Path | None = None) ->
     path = Path(moved_to or source.path).expanduser()
     if not path.is_file():
         raise InputRefused(
-            f"{path}, the patient's label map, is not there: put it back, or give its new "
+            f"{path}, the patient's label map, is missing: put it back, or give its new "
             "path as `labels`"
         )
     if sha256(path) != source.sha256:
@@ -85,17 +85,17 @@ def read_names(path: Path) -> dict[int, str]:
             content = read_json(path)
             if not isinstance(content, dict):
                 raise ValueError("it is not an object of label and name")
-            found = {int(label): printable(str(name)) for label, name in content.items()}
+            label_names = {int(label): printable(str(name)) for label, name in content.items()}
         else:
-            found = _table(read_text(path))
-        if not found:
+            label_names = _table(read_text(path))
+        if not label_names:
             raise ValueError("it is empty")
     except (InputRefused, ValueError, IndexError, csv.Error) as error:
         raise InputRefused(
             f"{path}: no label names can be read ({error}): give JSON such as "
             '{"1": "spleen"}, or a line "1,spleen" per label'
         ) from None
-    return found
+    return label_names
 
 
 def printable(name: str) -> str:
@@ -125,13 +125,15 @@ def _names(path: Path, header_text: str, names: str | Path | None) -> dict[int, 
     sidecar = path.with_name(stem_of(path) + ".json")
     if names is not None or sidecar.is_file():
         return read_names(Path(names or sidecar).expanduser())
-    found = {int(label): printable(name) for label, name in _HEADER_LABEL.findall(header_text)}
-    if not found:
+    label_names = {
+        int(label): printable(name) for label, name in _HEADER_LABEL.findall(header_text)
+    }
+    if not label_names:
         raise InputRefused(
             f"{path} comes without the names of its labels: give a file as `names` (JSON "
             f'such as {{"1": "liver"}}, or lines "1,liver") or in {sidecar.name} beside it'
         )
-    return found
+    return label_names
 
 
 def _require_labels(path: Path, labels: NDArray[np.int32]) -> None:
@@ -142,7 +144,7 @@ def _require_labels(path: Path, labels: NDArray[np.int32]) -> None:
     in_range = highest <= HIGHEST_LABEL
     count = np.count_nonzero(np.bincount(labels.ravel())) if in_range else len(np.unique(labels))
     if count > MAX_LABELS:
-        raise InputRefused(f"{path} is no label map: it holds as many different values as a scan")
+        raise InputRefused(f"{path} is not a label map: it has as many different values as a scan")
     if not in_range:
         raise InputRefused(
             f"{path} has a label {highest}, and the highest allowed is {HIGHEST_LABEL}: "

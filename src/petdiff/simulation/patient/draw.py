@@ -69,8 +69,8 @@ def draw_patient(
     patient = patient.model_copy(update={"fatness": fatness_for_weight(patient)})
     grid, coarse = coarse_phantom(patient)
     patient = patient.model_copy(update={"activity_scale": activity_scale(patient, grid, coarse)})
-    found = draw_lesions(patient, grid, coarse.labels) if lesions else ()
-    return patient.model_copy(update={"lesions": found})
+    drawn = draw_lesions(patient, grid, coarse.labels) if lesions else ()
+    return patient.model_copy(update={"lesions": drawn})
 
 
 def get_extent(name: str) -> str:

@@ -125,7 +125,7 @@ def recoveries(
     for sphere in phantom.spheres:
         in_background &= distance_to_mm(sphere.centre_mm) > sphere.diameter_mm / 2 + 10
     background = float(np.median(image_bqml[in_background]))
-    found = []
+    coefficients = []
     for sphere in phantom.spheres:
         distance_mm = distance_to_mm(sphere.centre_mm)
         local = image_bqml[distance_mm < sphere.diameter_mm / 2 + 6]
@@ -134,8 +134,8 @@ def recoveries(
         within = image_bqml[distance_mm < sphere.diameter_mm / 2]
         values = (float(within.mean()), float(contour.mean()), highest)
         mean, a50, maximum = (value / sphere.activity_bqml for value in values)
-        found.append((mean, a50, maximum))
-    return found
+        coefficients.append((mean, a50, maximum))
+    return coefficients
 
 
 def _in_outline(
