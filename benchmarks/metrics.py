@@ -18,8 +18,9 @@ from speed import body_scan
 
 from petdiff.evaluation.baselines import best_gaussian
 from petdiff.evaluation.lesions import sphere_lesion
-from petdiff.evaluation.metrics import compare, noise_level
+from petdiff.evaluation.metrics import compare
 from petdiff.evaluation.protocol import measure_scan, prepare
+from petdiff.volume.noise import noise_level
 
 T = TypeVar("T")
 MM = (1.65, 1.65, 1.65)

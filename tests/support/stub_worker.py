@@ -50,9 +50,9 @@ def denoise(entry: Entry, behaviour: str) -> Reply:
 
 # What takes a second to import stands where it is used: most of these workers do not live so long.
 def is_own(entry: Entry) -> bool:
-    from petdiff.module.inputs import pet_series_of
+    from petdiff.module.inputs import find_pet_series
 
-    return any(series.is_own for series in pet_series_of(entry.images))
+    return any(series.is_own for series in find_pet_series(entry.images))
 
 
 def copy(entry: Entry) -> None:
