@@ -47,6 +47,7 @@ def draw(summary: dict[str, Any]) -> Figure:
         if measured is not None:
             axes.axhline(measured, color="#8a949e", lw=0.8, ls="--", label="measured")
         axes.set_xscale("log")
+        axes.margins(0.12)
         axes.set_xlabel("seconds per scan, one thread")
         axes.set_ylabel(label)
     axes.legend(frameon=False, fontsize=8)
