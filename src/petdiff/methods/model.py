@@ -155,4 +155,4 @@ def weights_path(name: str) -> Path:
     if path.is_file():
         return path
     names = ", ".join(shipped_models()) or "none"
-    raise UsageError(f"`model` {name} is neither a shipped model ({names}) nor a file")
+    raise UsageError(f"{name} is neither a shipped model ({names}) nor a file")
