@@ -26,7 +26,7 @@ from petdiff.simulation.study import simulate
 from petdiff.volume.regions import body_mask
 
 SEED = 892_000
-STRENGTHS = (1.2, 1.8, 2.7, 4.0)
+STRENGTHS = (0.8, 1.2, 1.8, 2.7, 4.0)
 PRECISIONS: Sequence[Precision] = ("float32", "bfloat16", "int8")
 
 
