@@ -1,4 +1,4 @@
-"""What a user would pick instead, on one scan: processor seconds and PSNR side by side.
+"""Compare flow3d with other filters on one scan: processor seconds and PSNR side by side.
 
     OMP_NUM_THREADS=1 python benchmarks/alternatives.py [--scanner mct-flow] [--dose 20]
 
@@ -16,10 +16,14 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 import petdiff
-from petdiff.evaluation.baselines import best_gaussian, best_non_local_means, gaussian
+from petdiff.evaluation.baselines import (
+    best_gaussian,
+    best_non_local_means,
+    gaussian,
+    root_and_noise,
+)
 from petdiff.evaluation.metrics import psnr
 from petdiff.inference.options import Precision
 from petdiff.simulation.study import simulate
@@ -62,8 +66,7 @@ def main() -> None:
     except ImportError:
         print("bm4d is not installed")
     else:
-        root = np.sqrt(np.maximum(low.suv, 0))
-        noise = float((root - gaussian_filter(root, 1.0))[body].std())
+        root, noise = root_and_noise(low.suv, body)
 
         def filtered(strength: float) -> np.ndarray:
             return np.square(bm4d(root, strength * noise)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Where a scan's folder holds several series, each command says what it offers to choose one."""
+"""Each command names its way to choose a series if a folder holds several."""
 
 from __future__ import annotations
 

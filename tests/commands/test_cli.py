@@ -305,7 +305,7 @@ def test_signal_in_mid_run_exits_130_and_leaves_nothing(
 
 
 def test_signal_that_the_caller_ignores_is_ignored(scan: Path, tmp_path: Path) -> None:
-    """As under nohup, when the terminal closes."""
+    """The caller ignores SIGHUP, as nohup does when the terminal closes."""
     program = (
         "import os, signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         "import petdiff.cli as cli\n"

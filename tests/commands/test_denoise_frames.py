@@ -54,7 +54,7 @@ def dicom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def nifti(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """As dcm2niix writes it, with its sidecar."""
+    """Write the frames as dcm2niix does, with their sidecar."""
     folder = tmp_path_factory.mktemp("scan")
     image = nib.Nifti1Image(np.stack([activity(n) for n in range(3)], axis=-1), AFFINE)
     image.header.set_xyzt_units("mm", "sec")

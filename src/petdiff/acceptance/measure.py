@@ -84,9 +84,11 @@ def measure_files(
     try:
         image = read_in_suv(files.scan, units=plan.units, suv_factor=plan.suv_factor)
         refuse_unsuitable(image)
-        if same := [one.name for one in before if one.voxels == fingerprint(image)]:
+        voxels = fingerprint(image)
+        if same := [one.name for one in before if one.voxels == voxels]:
             raise InputRefused(f"it is the same scan as {same[0]}")
-        return measure_image(files.name, image, plan, model, labels=files.labels)
+        figures = measure_image(files.name, image, plan, model, labels=files.labels)
+        return figures.model_copy(update={"voxels": voxels})
     except InputRefused as problem:
         return ScanFigures(name=files.name, refused=_without_names(str(problem), files.scan))
 
@@ -119,7 +121,6 @@ def measure_image(
         name=name,
         warnings=measured.warnings,
         scanner=scanner_of(image),
-        voxels=fingerprint(image),
         noise_at_10_mm=measured.noise_at_10_mm,
         spots=len(spots),
         organs=len(case.organs),

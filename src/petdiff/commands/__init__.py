@@ -1,1 +1,1 @@
-"""What each command does, one file per command; `petdiff.cli` has their options."""
+"""Run the commands, one file per command; `petdiff.cli` has their options."""

@@ -59,14 +59,11 @@ def best_non_local_means(
 ) -> Filtered:
     """Filter by non-local means (Buades 2005, scikit-image) at the best of `strengths`.
 
-    The square root of SUV is filtered, because its noise depends little on the counts, and the
-    result is squared. The noise level is the standard deviation in the body of the root minus the
-    root after a Gaussian filter (σ = 1 voxel).
+    The square root of SUV is filtered, and the result is squared.
     """
     from skimage.restoration import denoise_nl_means
 
-    root = np.sqrt(np.maximum(low, 0))
-    noise = float((root - gaussian_filter(root, 1.0))[body].std())
+    root, noise = root_and_noise(low, body)
     best = Filtered(low, 0.0)
     for strength in strengths:
         smooth = denoise_nl_means(
@@ -82,6 +79,16 @@ def best_non_local_means(
         if _error(tried.suv[body], reference[body]) < _error(best.suv[body], reference[body]):
             best = tried
     return best
+
+
+def root_and_noise(suv: Volume, body: Mask) -> tuple[Volume, float]:
+    """Return the square root of SUV, whose noise depends little on the counts, and its noise.
+
+    The noise is the standard deviation in the body of the root minus the root after a Gaussian
+    filter (σ = 1 voxel). Negative values count as 0.
+    """
+    root = np.sqrt(np.maximum(suv, 0))
+    return root, float((root - gaussian_filter(root, 1.0))[body].std())
 
 
 def _error(values: Volume, target: Volume) -> float:

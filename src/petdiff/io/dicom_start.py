@@ -30,7 +30,7 @@ _MAX_VALUE_BYTES = 1024  # of an element before SOPClassUID
 
 @dataclass(frozen=True)
 class DicomStart:
-    """Where a reader of a DICOM file begins.
+    """Hold the position at which a reader of a DICOM file begins.
 
     offset         of the preamble, or of the first element where there is no preamble
     deflated_from  where the deflated data set begins; None for one that is not deflated

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.io import Units, read, read_static
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,17 +31,14 @@ class ReadOptions:
 
     def read_scan(self, path: Path) -> PETImage | PETFrames:
         """Read a scan, as `petdiff.read` does."""
-        return read(
-            path,
-            series=self.series,
-            units=self.units,
-            suv_factor=self.suv_factor,
-            recursive=self.recursive,
-        )
+        return self._read_by(read, path)
 
     def read_static(self, path: Path) -> PETImage:
         """Read a scan of one frame. Raises InputRefused for several frames."""
-        return read_static(
+        return self._read_by(read_static, path)
+
+    def _read_by(self, reader: Callable[..., T], path: Path) -> T:
+        return reader(
             path,
             series=self.series,
             units=self.units,

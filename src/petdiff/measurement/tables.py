@@ -1,4 +1,4 @@
-"""What was measured as a table for a person, and as a CSV file."""
+"""Write the measured figures as a table for a person, and as a CSV file."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class Sender(BaseModel):
 
 
 class Destination(BaseModel):
-    """Where results go: a DICOM node by address, port and AE title, or a DICOMweb server by URL.
+    """Describe a receiver of results: a DICOM node (address, port, AE title) or a DICOMweb server.
 
     retries  how often a refused image is sent again; a peer that cannot be reached is tried
              without limit
