@@ -28,8 +28,8 @@ WITHOUT_ANY = {
 # those that are listed, each with the reason.
 LATE_PACKAGES = {
     "torch": "takes 1.3 s; simulating, measuring and reading headers do without",
-    "matplotlib": "takes 0.5 s, and only pictures need it",
-    "PIL": "only pictures of a page need it",
+    "matplotlib": "takes 0.5 s, and only plots need it",
+    "PIL": "only pictures need it",
     "skimage": "takes 0.3 s, and two measures need it",
     "rich": "only a terminal shows a bar",
     "resource": "not there on Windows",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from petdiff.image import PETImage
+from petdiff.report.panels import ticks
 from petdiff.report.preview import (
     _ray_change,
     display_window,
@@ -122,3 +125,33 @@ def test_a_scan_without_suv_has_its_own_window() -> None:
     assert display_window(projection, counts) == 30
     assert display_window(1000 * projection, counts) == 30_000
     assert display_window(projection, PETImage(marked(), AFFINE)) == 20
+
+
+@pytest.mark.parametrize(
+    ("window", "most", "expected"),
+    [
+        ((0, 20), 5, [0, 5, 10, 15, 20]),
+        ((0, 5), 9, [0, 1, 2, 3, 4, 5]),
+        ((-10, 10), 4, [-10, -5, 0, 5, 10]),
+        ((-10, 10), 3, [-10, 0, 10]),
+        ((0, 1.5), 5, [0, 0.5, 1, 1.5]),
+        ((0, 30_000), 2, [0, 20_000]),
+        ((0, 8), 0, [0]),
+    ],
+)
+def test_ticks_are_round_and_as_many_as_there_is_room_for(
+    window: tuple[float, float], most: int, expected: list[float]
+) -> None:
+    assert ticks(*window, most) == pytest.approx(expected)
+
+
+def test_a_picture_is_drawn_without_matplotlib_whose_import_takes_longer(tmp_path: Path) -> None:
+    code = (
+        "import sys, numpy as np; from pathlib import Path; from petdiff.image import PETImage; "
+        "from petdiff.report.preview import write_preview; "
+        "image = PETImage(np.ones((9, 9, 9), np.float32), np.eye(4)); "
+        f"write_preview(Path({str(tmp_path / 'p.png')!r}), image, image, title='t'); "
+        "print('matplotlib' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -17,7 +17,7 @@ from petdiff.evaluation.cohort.table import Condition, Table, fraction
 from petdiff.evaluation.detection.froc import froc
 from petdiff.evaluation.detection.lesion_study import Reading
 from petdiff.evaluation.statistics import Agreement, bland_altman
-from petdiff.report.preview import literal
+from petdiff.report.panels import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,6 +47,11 @@ class Peak(NamedTuple):
     dose: Drf
     full: float
     shown: float
+
+
+def literal(text: str) -> str:
+    r"""Return text in one line, in which matplotlib finds no formula."""
+    return shortened(text).replace("$", r"\$")
 
 
 def trends(table: Table) -> str:

@@ -8,7 +8,7 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.report.preview import CHANGE
+from petdiff.report.colours import CHANGE, coloured
 
 Picture = NDArray[np.float32]
 
@@ -29,7 +29,4 @@ def grey_png(picture: Picture, top: float) -> str:
 
 def signed_png(picture: Picture, limit: float) -> str:
     """Return a picture of differences from -limit (blue) over 0 (white) to limit (red)."""
-    stops = np.array([[int(text[n : n + 2], 16) for n in (1, 3, 5)] for text in CHANGE])
-    position = (np.clip(picture / limit, -1, 1) + 1) / 2 * (len(stops) - 1)
-    channels = [np.interp(position, range(len(stops)), stops[:, n]) for n in range(3)]
-    return png(np.rint(np.stack(channels, axis=-1)).astype(np.uint8))
+    return png(coloured((np.clip(picture / limit, -1, 1) + 1) / 2, CHANGE))
