@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 import petdiff
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
-from petdiff.uncertainty.alarm.features import WORDS, describe
+from petdiff.uncertainty.alarm.features import RIM_MM, WORDS, describe
 from petdiff.uncertainty.alarm.reference import (
     Reference,
     alarm,
@@ -20,6 +20,7 @@ from petdiff.uncertainty.alarm.reference import (
     reference_path,
     save_reference,
 )
+from petdiff.volume.regions import body_mask, typical_uptake
 from support.audited import body, image, lesion, measured
 
 BODY = body()
@@ -53,6 +54,17 @@ def test_ordinary_scans_raise_no_alarm(reference: Reference) -> None:
     records = [alarm(ordinary(seed), reference) for seed in range(100, 106)]
     assert not any(record.alarm for record in records)
     assert 0.4 < np.median([record.score for record in records]) < 1.8
+
+
+def test_the_outermost_tissue_is_that_near_air_anywhere_in_the_scan() -> None:
+    cube = np.full((24, 24, 24), 0.5)
+    cube[6:-6, 6:-6, 6:-6] = 2
+    scan = image(np.pad(cube, 8))
+    body = body_mask(scan.values, scan.spacing_mm)
+    depth_mm = distance_transform_edt(body, sampling=scan.spacing_mm)
+    rim = scan.values[body & (depth_mm <= RIM_MM)].mean()
+    expected = np.log(rim / typical_uptake(scan.values[body]))
+    assert describe(scan)["rim"] == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(

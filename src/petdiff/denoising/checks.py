@@ -5,13 +5,14 @@ They do not change the result. If a check cannot be made, a warning states the r
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
 from petdiff.progress import Progress
 from petdiff.uncertainty.alarm.record import AlarmRecord
-from petdiff.uncertainty.alarm.reference import alarm, load_reference
+from petdiff.uncertainty.alarm.reference import load_reference
 from petdiff.uncertainty.audit.compare import audit
 from petdiff.uncertainty.audit.record import AuditRecord
 
@@ -26,14 +27,19 @@ class Checks(NamedTuple):
     audit: AuditRecord | None
 
 
-def check_alarm(scan: PETImage, model: Model, progress: Progress) -> AlarmRecord | None:
-    """Compare a scan with the scans that the model was tested on; None if it has no reference."""
+def check_alarm(
+    features: Callable[[], Mapping[str, float]], model: Model, progress: Progress
+) -> AlarmRecord | None:
+    """Compare a scan with the scans that the model was tested on; None if it has no reference.
+
+    features  called for the features of the scan if the model has a reference
+    """
     from petdiff.methods.model import weights_path
 
     reference = load_reference(weights_path(model.name), model.sha256)
     if reference is None:
         return None
-    record = alarm(scan, reference)
+    record = reference.compare(features())
     if record.alarm:
         progress.print(f"warning this scan is {record.sentence}")
     return record

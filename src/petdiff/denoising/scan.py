@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,7 @@ from petdiff.inference.run_record import SUFFIX, OutputFormat, RunRecord, ScanFa
 from petdiff.io import Derivation, write
 from petdiff.progress import Progress, Tick
 from petdiff.runs import require_free, whole_additions, whole_folder, write_json
+from petdiff.uncertainty.alarm.features import describe
 from petdiff.uncertainty.alarm.record import AlarmRecord
 from petdiff.units import share_of
 from petdiff.volume.activity import ActivityChange, activity_change
@@ -79,8 +82,7 @@ def denoise_scan(
         image = scan.mean() if isinstance(scan, PETFrames) else scan
         file_format = "bids" if bids is not None else output_format(request.scan, request.to, image)
         require_free(output, result_bytes(request, scan))
-        model = _load_and_announce(request, image, model, progress)
-        alarm = check_alarm(image, model, progress)
+        model, alarm = _load_and_check(request, image, model, progress)
         intervals = prepare_intervals(request.interval, image, model, request.options)
         if file_format == "dicom" and image.facts.get("multi_frame"):
             progress.print("format  single-frame PET slices; the source is multi-frame DICOM")
@@ -102,6 +104,18 @@ def denoise_scan(
             names = bids.arrange(folder, unit_name(scan), source)
             bids.describe()
     return Denoised(tuple(Path(output) / name for name in names), record)
+
+
+def _load_and_check(
+    request: Request, image: PETImage, model: Model | None, progress: Progress
+) -> tuple[Model, AlarmRecord | None]:
+    """Return the loaded model, and the alarm of the scan if the model has a reference for it."""
+    with ThreadPoolExecutor(1) as executor:
+        features: Callable[[], Mapping[str, float]] = partial(describe, image)
+        if model is None:  # this thread will import torch
+            features = executor.submit(describe, image).result
+        model = _load_and_announce(request, image, model, progress)
+        return model, check_alarm(features, model, progress)
 
 
 def _load_and_announce(

@@ -21,6 +21,8 @@ _LINES = 8, 32  # fewest and most lines across a voxel in `sphere_weights`
 
 def block_sums(volume: NDArray[np.floating], edges: list[NDArray[np.intp]]) -> Blocks:
     """Return the sums over the blocks that start at `edges` along each axis, from block_edges."""
+    if volume.shape == tuple(map(len, edges)):  # blocks of one voxel
+        return volume.astype(np.float64)
     if volume.flags.f_contiguous and not volume.flags.c_contiguous:  # as NIfTI is read
         return block_sums(volume.T, edges[::-1]).T
     ends = np.append(edges[0][1:], len(volume))

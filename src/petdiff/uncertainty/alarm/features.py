@@ -15,10 +15,13 @@ from petdiff.image import PETImage
 from petdiff.volume.regions import (
     AIR_SHARE,
     Blocks,
+    Spacing,
     block_edges,
     block_sums,
     block_volumes,
     body_mask,
+    bounding_box,
+    grown,
     typical_uptake,
 )
 
@@ -59,11 +62,12 @@ def describe(image: PETImage) -> dict[str, float]:
     The result is empty if no voxel is positive.
     """
     every = [max(round(VOXEL_MM / size), 1) for size in image.spacing_mm]
-    spacing = tuple(size * n for size, n in zip(image.spacing_mm, every, strict=True))
+    x, y, z = (size * n for size, n in zip(image.spacing_mm, every, strict=True))
+    spacing = (x, y, z)
     edges = [np.arange(0, n, step) for n, step in zip(image.shape, every, strict=True)]
     means = block_sums(image.values, edges) / block_volumes(image.shape, edges)
     values = means.astype(np.float32)
-    body = body_mask(values, (spacing[0], spacing[1], spacing[2]))
+    body = body_mask(values, spacing)
     typical = typical_uptake(values[body]) if body.any() else 0.0
     if typical <= 0:
         return {}
@@ -88,14 +92,15 @@ def _noise(values: Volume, typical: float) -> dict[str, float]:
     inside = around > 0.5 * typical
     if not inside.any():
         return {}
-    across = [np.abs(_second(part, axis)[inside] / around[inside]) for axis in range(3)]
+    activity = around[inside]
+    across = [np.abs(_second(part, axis)[inside] / activity) for axis in range(3)]
     twice = part
     for axis in range(3):
         twice = _second(twice, axis)
     four = twice
     for axis in range(3):
         four = _second(four, axis)
-    level, fourth = (np.abs(one[inside] / around[inside]) for one in (twice, four))
+    level, fourth = (np.abs(one[inside] / activity) for one in (twice, four))
     middle = max(float(np.median(level)), 1e-6)
     first, second, axial = (max(float(np.median(one)), 1e-6) for one in across)
     return {
@@ -137,20 +142,21 @@ def _is_cropped(body: Body) -> bool:
     return bool(sides.mean() > _CROPPED_SHARE)
 
 
-def _coverage(body: Body, spacing_mm: tuple[float, ...]) -> dict[str, float]:
+def _coverage(body: Body, spacing_mm: Spacing) -> dict[str, float]:
     return {"length": float(np.log(body.any(axis=(0, 1)).sum() * spacing_mm[2]))}
 
 
-def _rim(
-    values: Volume, body: Body, spacing_mm: tuple[float, ...], typical: float
-) -> dict[str, float]:
+def _rim(values: Volume, body: Body, spacing_mm: Spacing, typical: float) -> dict[str, float]:
     """Return the uptake of the outermost tissue, mostly fat and muscle, over that of the body."""
+    # With a voxel of air around the body, from which the depth is measured.
+    box = grown(bounding_box(body), body.shape, spacing_mm, max(spacing_mm))
+    values, body = values[box], body[box]
     deep = distance_transform_edt(body, sampling=spacing_mm)
     rim = values[body & (deep <= RIM_MM)].mean()
     return {"rim": float(np.log(max(rim / typical, _FAINTEST)))}
 
 
-def _width(body: Body, spacing_mm: tuple[float, ...]) -> dict[str, float]:
+def _width(body: Body, spacing_mm: Spacing) -> dict[str, float]:
     sections = body.sum(axis=(0, 1))
     sections = sections[sections > 0] * spacing_mm[0] * spacing_mm[1]
     return {"section": float(np.log(np.median(sections))), "field": float(body.mean())}
