@@ -71,7 +71,9 @@ def audit(measured: PETImage, denoised: PETImage, *, alpha: float = ALPHA) -> Au
     if not (y > 0).any() or not body.any():
         return _audit_without_body(measured, alpha)
     box = grown(bounding_box(body), body.shape, grid.spacing_mm, BODY_MARGIN_MM)
-    grid, y, x, body = grid.within(box), y[box], x[box], body[box]
+    # In C order, masks pick voxels several times faster than in that of files.
+    grid, body = grid.within(box), np.ascontiguousarray(body[box])
+    y, x = (np.ascontiguousarray(scan[box]) for scan in (y, x))
     pairs = list(zip(*(at_scales(scan, grid.spacing_mm) for scan in (y, x)), strict=True))
     if not pairs:
         raise InputRefused(

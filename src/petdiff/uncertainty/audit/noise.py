@@ -39,9 +39,10 @@ def noise_level(contrast: Volume, activity: Volume, body: Body, spacing_mm: Spac
     """
     min_activity = MIN_ACTIVITY_SHARE * float(np.median(activity[body]))
     expected = np.maximum(activity, max(min_activity, 1e-30)) ** np.float32(NOISE_POWER)
-    relative = contrast / expected
-    most = CLIP_SD * robust_deviation(relative[body])
-    squares = np.where(body, np.minimum(relative**2, most**2), 0).astype(np.float32)
+    relative = contrast[body] / expected[body]
+    most = CLIP_SD * robust_deviation(relative)
+    squares = np.zeros_like(contrast)
+    squares[body] = np.minimum(relative**2, most**2)
     inside = body.astype(np.float32)
     wide, near = _window(spacing_mm, WINDOW_MM), _window(spacing_mm, EXCLUDED_MM)
     total = _sums(squares, wide) - _sums(squares, near)

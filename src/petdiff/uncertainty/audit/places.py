@@ -63,11 +63,12 @@ def _roughness(z: NDArray[np.float32], body: NDArray[np.bool_]) -> float:
     """Return the product over axes of the root mean square step between voxels of the body."""
     product, size = 1.0, float(np.sqrt(np.mean(np.minimum(z[body] ** 2, 16)))) or 1.0
     for axis in range(3):
-        n = z.shape[axis]
-        if n < 2:
+        if z.shape[axis] < 2:
             return 0.0
-        low, high = (np.take(z, range(a, a + n - 1), axis) for a in (0, 1))
-        both = np.take(body, range(n - 1), axis) & np.take(body, range(1, n), axis)
-        steps = (high - low)[both] / size
+        before, after = (
+            tuple(part if a == axis else slice(None) for a in range(3))
+            for part in (slice(-1), slice(1, None))
+        )
+        steps = (z[after] - z[before])[body[before] & body[after]] / size
         product *= float(np.sqrt(np.mean(np.minimum(steps**2, 16)))) if steps.size else 0.0
     return product
