@@ -27,6 +27,12 @@ def test_roughness_is_that_of_a_gaussian_correlation() -> None:
     assert places.volumes[0] / places.voxels[0] == pytest.approx((2 * 2.0**2) ** -1.5, rel=0.15)
 
 
+@pytest.mark.parametrize("alpha", [0.5, 0.01, 1e-6])
+def test_the_threshold_has_the_p_value_alpha(alpha: float) -> None:
+    places = Places([100_000, 100_000], [30_000.0, 8_000.0])
+    assert places.p_value(places.threshold(alpha)) == pytest.approx(alpha, rel=1e-6)
+
+
 def test_the_maximum_of_a_field_exceeds_the_threshold_with_probability_alpha() -> None:
     inside = np.ones((28, 28, 28), bool)
     fields = [smooth_field(seed, 1.5) for seed in range(60)]

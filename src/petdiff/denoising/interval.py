@@ -12,10 +12,10 @@ from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.inference.options import DenoiseOptions
 from petdiff.inference.run_record import OutputFormat
-from petdiff.uncertainty.calibration.record import Calibration
 
 if TYPE_CHECKING:
     from petdiff.methods.model import Model
+    from petdiff.uncertainty.calibration.record import Calibration
 
 
 @dataclass(frozen=True)

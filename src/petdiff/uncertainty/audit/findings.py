@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
-from scipy.spatial import cKDTree
 
 from petdiff.uncertainty.audit.record import Kind
 from petdiff.uncertainty.audit.scales import AtScale
@@ -87,6 +86,8 @@ def peaks(scales: Sequence[Compared], needed: float, spacing_mm: Spacing) -> lis
     places = places[np.argsort(-height[top], kind="stable")]
     if not len(places):
         return []
+    from scipy.spatial import cKDTree
+
     where_mm = places * np.array(spacing_mm)
     tree, alive, found = cKDTree(where_mm), np.ones(len(places), dtype=bool), []
     for n, place in enumerate(places):

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import ndtr
 
 _LOWEST = 2.5  # standard deviations: below it the formula does not hold, and p is 1
 _HIGHEST = 40.0
+_EXACT = 1e-9  # standard deviations
 
 
 class Places:
@@ -53,10 +53,14 @@ class Places:
         return float(min(sum(of_scale), 1.0))
 
     def threshold(self, alpha: float) -> float:
-        """Return the deviation whose p-value is alpha."""
+        """Return the deviation whose p-value is alpha, by bisection."""
         if self.p_value(_LOWEST) <= alpha:
             return _LOWEST
-        return float(brentq(lambda z: self.p_value(z) - alpha, _LOWEST, _HIGHEST))
+        low, high = _LOWEST, _HIGHEST
+        while high - low > _EXACT:
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.p_value(middle) > alpha else (low, middle)
+        return high
 
 
 def _roughness(z: NDArray[np.float32], body: NDArray[np.bool_]) -> float:
