@@ -47,3 +47,12 @@ def test_the_turned_network_gives_the_transposed_output(net: UNet) -> None:
     t = torch.tensor([0.3]).double()
     output = turned(net)(x.transpose(-1, -3), t).transpose(-1, -3)
     torch.testing.assert_close(output, net(x, t), atol=1e-12, rtol=1e-12)
+
+
+def test_planes_that_are_stored_do_not_hold_the_memory_of_their_slab(net: UNet) -> None:
+    network = SlabwiseUNet(net, torch.ones(1).double())
+    slab = torch.zeros(1, 2, 32, 16, 16).double().to(memory_format=torch.channels_last_3d)
+    network(slab, last=False)
+    stored = network._stem._previous
+    assert stored is not None
+    assert stored.untyped_storage().nbytes() == stored.nbytes

@@ -102,7 +102,7 @@ class SlabDenoiser:
         ready = 0
         for part in self.method.slab_by_slab(x[None, None], level, self.condition, self.planes):
             planes = slice(ready, ready + part.shape[-1])
-            yield part[0] * self.inside[..., planes]
+            yield part[0].mul_(self.inside[..., planes])
             ready = planes.stop
             if self.callback is not None:
                 done = slabs if ready == length else ready // self.planes

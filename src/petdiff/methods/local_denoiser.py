@@ -178,7 +178,17 @@ class LocalDenoiser(NetworkMethod):
             output = network(channels, last=slab.stop == length)
             if output is not None:
                 ready = slice(done, done + output.shape[2])
-                r = self._gated(output, x[:, :, ready], sigma, fields(ready))
+                # In parts: the last output has many planes, and its gate needs much memory.
+                r = torch.cat(
+                    [
+                        self._gated(some, x[:, :, part], sigma, fields(part))
+                        for part, some in zip(
+                            parts_of(ready, planes), torch.split(output, planes, dim=2), strict=True
+                        )
+                    ],
+                    dim=2,
+                )
+                del channels, output
                 yield r.transpose(-1, -3)
                 done = ready.stop
 

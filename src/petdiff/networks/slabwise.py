@@ -199,5 +199,8 @@ def _convolved(x: Tensor, layer: nn.Module, padding: tuple[int, int, int]) -> Te
 
 
 def _copied(planes: Tensor) -> Tensor:
-    """Return a copy, so that the memory of the slab is released."""
-    return planes.contiguous(memory_format=torch.channels_last_3d)
+    """Return a copy, so that the memory of the slab is released.
+
+    `contiguous` would return the planes themselves: with channels last, they are contiguous.
+    """
+    return planes.clone(memory_format=torch.channels_last_3d)
