@@ -49,10 +49,10 @@ class Body:
         i, j, k = (slice(span.start * side, span.stop * side) for span in spans)
         return cls((i, j, k), near_hot[tuple(spans)], side)
 
-    def share(self, y: Tensor) -> float:
-        """Return the body's share of the scan's voxels."""
-        i, j, k = y[self.box].shape
-        return float(self.voxels()[:i, :j, :k].sum()) / y.numel()
+    def share(self, shape: tuple[int, int, int]) -> float:
+        """Return the body's share of the voxels of the scan, which has `shape`."""
+        i, j, k = (min(part.stop, n) - part.start for part, n in zip(self.box, shape, strict=True))
+        return float(self.voxels()[:i, :j, :k].sum()) / math.prod(shape)
 
     def voxels(self) -> Tensor:
         """Return the cubes as a mask of the box's voxels, stacked."""

@@ -57,20 +57,29 @@ class Result:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A scan on the grid of the network.
+    """A scan on the grid of the network: `affine`, `voxel_mm` and `shape`.
 
-    source  the scan of the call
-    scan    the scan with its axes in the network's order
-    y       its values [i, j, k] on the network's grid and device; `affine` is that of the grid
-    body    the part that is not air; None if no voxel is positive
+    source     the scan of the call
+    axes       of the network, for `turned`
+    resampled  the scan's values [i, j, k] on the grid, on the device; None if the grid is that of
+               the scan: then a second copy of the scan is made only when it is needed
+    body       the part that is not air; None if no voxel is positive
     """
 
     source: PETImage
-    scan: PETImage
-    y: Tensor
+    axes: str
+    device: torch.device
     affine: Affine
     voxel_mm: Millimetres
+    shape: tuple[int, int, int]
+    resampled: Tensor | None
     body: Body | None
+
+    def values(self) -> Tensor:
+        """Return the scan's values [i, j, k] on the grid, on the device."""
+        if self.resampled is not None:
+            return self.resampled
+        return torch.from_numpy(turned(self.source, self.axes).values).to(self.device)
 
 
 @dataclass(frozen=True)
@@ -135,7 +144,7 @@ class Session:
         drawn = self.run(prepared, prepared.body, generator, callback, on_sample)
         denoised, uncertainty = restore(drawn, prepared)
         found = {
-            "air_share": round(1 - prepared.body.share(prepared.y), 4),
+            "air_share": round(1 - prepared.body.share(prepared.shape), 4),
             "seconds": round(time.perf_counter() - start, 3),
         }
         return Result(denoised, uncertainty, record.model_copy(update=vars(drawn.cut) | found))
@@ -143,10 +152,21 @@ class Session:
     def prepare(self, image: PETImage) -> Prepared:
         """Reorient a scan, resample it to the network's grid on the device, and find its body."""
         _require_finite(image)
-        scan = turned(image, self.method.axes)
+        axes = self.method.axes
+        scan = turned(image, axes)
         voxel_mm = self.options.voxel_mm or self.method.working_voxel_mm(scan.spacing_mm)
         y, affine = _on_grid(scan, voxel_mm, self.device)
-        return Prepared(image, scan, y, affine, voxel_mm, Body.find(y, self.method.multiple))
+        i, j, k = y.shape
+        return Prepared(
+            source=image,
+            axes=axes,
+            device=self.device,
+            affine=affine,
+            voxel_mm=voxel_mm,
+            shape=(i, j, k),
+            resampled=None if affine is scan.affine else y,
+            body=Body.find(y, self.method.multiple),
+        )
 
     def run(
         self,
@@ -157,8 +177,8 @@ class Session:
         on_sample: OnSample | None = None,
     ) -> Drawn:
         """Draw the samples; return their mean or the posterior mean, and the standard deviation."""
-        method, samples, y = self.method, self.options.samples, prepared.y
-        scan = body.crop(y)
+        method, samples = self.method, self.options.samples
+        scan = body.crop(prepared.values())
         condition = method.condition(scan, self.dtype, self.options.drf)
         # Samplers of methods with exact slabs start at pure noise; all samples share this call.
         calls = 1 + samples * (self.steps - 1) if method.exact_slabs else samples * self.steps
@@ -174,7 +194,7 @@ class Session:
             return torch.maximum(drawn, lowest, out=lowest)
 
         def smooth_air() -> Tensor:
-            return gaussian_smooth(y, _AIR_SIGMA).clamp_(min=0)
+            return gaussian_smooth(prepared.values(), _AIR_SIGMA).clamp_(min=0)
 
         sums = RunningMoments(scan, squares=samples > 1)
         for n in range(samples):
@@ -195,7 +215,7 @@ class Session:
             mean = estimate(_no_noise(scan), steps=1)
         deviation = condition.standard_deviation(deviation)
         image = body.paste(smooth_air(), mean)
-        return Drawn(image, body.paste(torch.zeros_like(y), deviation), denoiser.describe())
+        return Drawn(image, body.paste(torch.zeros_like(image), deviation), denoiser.describe())
 
     def _noise(self, scan: Tensor, generator: torch.Generator) -> Tensor:
         """Return the unit noise at the start of a sample."""
@@ -216,7 +236,6 @@ class Session:
 
     def _record(self, prepared: Prepared, generator: torch.Generator) -> DenoisingRecord:
         model = self.model
-        i, j, k = prepared.y.shape
         return DenoisingRecord(
             model=ModelUsed(name=model.name, sha256=model.sha256, **model.card.model_dump()),
             device=describe_device(self.device),
@@ -226,7 +245,7 @@ class Session:
             drf=self.options.drf,
             seed=generator.initial_seed(),
             working_voxel_mm=prepared.voxel_mm,
-            working_shape=(i, j, k),
+            working_shape=prepared.shape,
         )
 
 
@@ -235,18 +254,19 @@ def restore(drawn: Drawn, prepared: Prepared) -> tuple[PETImage, PETImage | None
 
     Only the change is resampled, so that resampling does not blur the scan.
     """
-    scan, affine = prepared.scan, prepared.affine
-    if affine is scan.affine:
-        denoised = scan.with_values(drawn.mean.cpu().numpy())
-    else:
-        change = _resampled(drawn.mean - prepared.y, affine, scan).cpu().numpy()
-        lowest = np.minimum(scan.values, 0)
-        denoised = scan.with_values(np.maximum(scan.values + change, lowest))
-    uncertainty = None
-    if drawn.standard_deviation is not None:
-        deviation = _resampled(drawn.standard_deviation, affine, scan).clamp(min=0)
-        uncertainty = turned_back(scan.with_values(deviation.cpu().numpy()), prepared.source)
-    return turned_back(denoised, prepared.source), uncertainty
+    mean, deviation, affine = drawn.mean, drawn.standard_deviation, prepared.affine
+    if prepared.resampled is not None:
+        scan = turned(prepared.source, prepared.axes)
+        grids = affine, scan.affine, scan.shape
+        change = resample_like(mean - prepared.resampled, *grids).cpu().numpy()
+        changed = np.maximum(scan.values + change, np.minimum(scan.values, 0))
+        mean, affine = torch.from_numpy(changed), scan.affine
+        deviation = None if deviation is None else resample_like(deviation, *grids)
+
+    def back(volume: Tensor) -> PETImage:
+        return turned_back(PETImage(volume.cpu().numpy(), affine), prepared.source)
+
+    return back(mean), None if deviation is None else back(deviation.clamp(min=0))
 
 
 def _white(like: Tensor, generator: torch.Generator) -> Tensor:
@@ -264,12 +284,6 @@ def _on_grid(image: PETImage, voxel_mm: Millimetres, device: torch.device) -> tu
     if np.allclose(voxel_mm, image.spacing_mm, rtol=1e-3):
         return volume, image.affine
     return resample(volume, image.affine, voxel_mm)
-
-
-def _resampled(volume: Tensor, affine: Affine, image: PETImage) -> Tensor:
-    if affine is image.affine:
-        return volume
-    return resample_like(volume, affine, image.affine, image.shape)
 
 
 def _require_supported(model: Model, options: DenoiseOptions) -> None:
