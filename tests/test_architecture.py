@@ -193,6 +193,8 @@ def test_a_scan_is_denoised_without_slow_packages_that_only_others_need() -> Non
     modules = ("commands.denoise", "inference.denoise", "report.page", "report.preview")
     code = (
         f"import sys; {'; '.join(f'import petdiff.{one}' for one in modules)}; "
+        "from petdiff.denoising.interval import prepare_intervals as prepare; "
+        "prepare(None, None, None, None); "
         f"print([one for one in {slow} if one in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

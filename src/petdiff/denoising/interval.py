@@ -58,11 +58,11 @@ def prepare_intervals(
 
     Raises UsageError or InputRefused with the reason why they cannot.
     """
+    if level is None:
+        return None
     from petdiff.methods.base import image_steps
     from petdiff.uncertainty.intervals import calibration_of
 
-    if level is None:
-        return None
     if options.voxel_mm is not None:
         raise UsageError(
             "`interval`: results at other voxel sizes were not calibrated; leave `voxel_mm` out"
