@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from petdiff.device import require_sound_bfloat16, resolve_precision
+from petdiff.device import release_memory, require_sound_bfloat16, resolve_precision
 from petdiff.errors import PetdiffError, UsageError
 
 CPU = torch.device("cpu")
@@ -54,3 +56,21 @@ def test_wrong_convolutions_in_bfloat16_are_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("petdiff.device.F.conv3d", wrong)
     with pytest.raises(PetdiffError, match="PETDIFF_PRECISION=float32"):
         require_sound_bfloat16.__wrapped__(CPU)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_freed_memory_goes_back_to_the_system() -> None:
+    """That of many small tensors: glibc keeps it while a later one lies behind them."""
+
+    import resource
+
+    def resident_bytes() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    tensors = [torch.ones(16_000) for _ in range(3_000)]
+    held = resident_bytes()
+    last = tensors[-1].clone()
+    del tensors
+    release_memory()
+    assert held - resident_bytes() > 150_000_000
+    assert last.sum() == 16_000

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import os
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -119,6 +121,12 @@ def memory_budget(device: torch.device) -> int:
         return int(0.8 * torch.cuda.mem_get_info(device)[0])
     available = _available_memory()
     return _DEFAULT_BUDGET_BYTES if available is None else min(_MAX_BUDGET_BYTES, available // 2)
+
+
+def release_memory() -> None:
+    """Return freed memory to the system. The C library of Linux would keep much of it."""
+    with suppress(OSError, AttributeError):  # another system, another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -14,6 +14,7 @@ from petdiff.device import (
     describe_device,
     describe_precision,
     placed,
+    release_memory,
     require_sound_bfloat16,
     resolve_device,
     resolve_precision,
@@ -194,6 +195,7 @@ class Session:
             return torch.maximum(drawn, lowest, out=lowest)
 
         def smooth_air() -> Tensor:
+            release_memory()  # the network's, which is no longer needed
             return gaussian_smooth(prepared.values(), _AIR_SIGMA).clamp_(min=0)
 
         sums = RunningMoments(scan, squares=samples > 1)
@@ -208,14 +210,16 @@ class Session:
             del drawn  # frees memory for the next call of the network
         deviation, mean = sums.standard_deviation(), sums.mean
         del sums
+        cut = denoiser.describe()
         if deviation is None:
-            return Drawn(body.paste(smooth_air(), mean), None, denoiser.describe())
+            del condition, denoiser, scan
+            return Drawn(body.paste(smooth_air(), mean), None, cut)
         if method.one_call_gives_mean:
             del mean
             mean = estimate(_no_noise(scan), steps=1)
         deviation = condition.standard_deviation(deviation)
         image = body.paste(smooth_air(), mean)
-        return Drawn(image, body.paste(torch.zeros_like(image), deviation), denoiser.describe())
+        return Drawn(image, body.paste(torch.zeros_like(image), deviation), cut)
 
     def _noise(self, scan: Tensor, generator: torch.Generator) -> Tensor:
         """Return the unit noise at the start of a sample."""
