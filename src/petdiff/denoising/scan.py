@@ -203,10 +203,10 @@ def _write_record(
         audit = executor.submit(check_audit, image, result.image, progress)
         with progress.stage("preview"), progress.optional(folder / "preview.png"):
             draw_preview(request, image, result, folder / "preview.png")
+        before, after = image.values, result.image.values
+        change = activity_change(before, after, image.spacing_mm, in_suv=image.in_suv)
         with progress.stage("audit"):  # the time that it takes longer than the picture
             checks = Checks(alarm, audit.result())
-    before, after = image.values, result.image.values
-    change = activity_change(before, after, image.spacing_mm, in_suv=image.in_suv)
 
     def record() -> RunRecord:
         return _record(request, image, fingerprint, result, file_format, progress, checks, change)
