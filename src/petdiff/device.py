@@ -15,6 +15,7 @@ from torch import nn
 
 from petdiff import cgroup
 from petdiff.errors import PetdiffError, UsageError
+from petdiff.units import counted
 
 GIB = 2**30
 PRECISION_VARIABLE = "PETDIFF_PRECISION"  # environment variable: what "auto" precision means
@@ -157,7 +158,7 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     if device.type == "cpu":
-        return f"cpu ({torch.get_num_threads()} threads)"
+        return f"cpu ({counted(torch.get_num_threads(), 'thread')})"
     return str(device)
 
 
