@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.methods.flow3d import Flow3D
 from petdiff.methods.local_activity import OutputChannel, ScanChannel, local_activity
 from petdiff.methods.local_denoiser import preconditioning
-from petdiff.methods.local_training import Example
+from petdiff.methods.local_training import Example, error_loss
 from petdiff.simulation.scanner.acquisition import thin
 
 SIGMA_DATA = 0.3
@@ -142,6 +143,34 @@ def test_loss_of_a_perfect_estimate_is_zero() -> None:
     assert method.loss(Example(measured, fields, activity), generator).item() == pytest.approx(
         0, abs=1e-9
     )
+
+
+@pytest.mark.parametrize("place", [(8, 8, 8), (3, 8, 8)])
+def test_loss_in_closed_form_weighs_a_small_hot_structure_more(
+    place: tuple[int, int, int],
+) -> None:
+    """An error of 0.1 in one voxel of a focus, and the same error away from it."""
+    r, measured, activity, error = (np.zeros((16, 16, 16)) for _ in range(4))
+    r[7:10, 7:10, 7:10] = 2.0
+    measured[:] = r + 0.3
+    activity[:] = np.linspace(0.5, 2, 16)[:, None, None]
+    error[place] = 0.1
+    sigma = 0.5
+    contrast = np.minimum(gaussian_filter(r, 1.0), 3) + 0.02
+    terms = []
+    for weight in (activity, activity**2, activity**2 * contrast):
+        noise_power = np.average((measured - r) ** 2, weights=weight) + 1e-5
+        good = 1 / (1 / noise_power + 1 / 0.05 + 1 / sigma**2)
+        terms.append(np.log1p(np.average(error**2, weights=weight) / good))
+
+    def tensor(*channels: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.stack(channels)).float()[None]
+
+    fields = tensor(measured, *np.zeros((len(ScanChannel) - 1, 16, 16, 16)))
+    example = Example(tensor(r), fields, tensor(activity))
+    loss = error_loss(example, tensor(r + error), torch.tensor([sigma])).item()
+    assert loss == pytest.approx(np.mean(terms), rel=0.01)
+    assert (terms[2] > 3 * terms[1]) == (place == (8, 8, 8))
 
 
 def test_loss_is_finite_where_a_scan_has_negative_voxels() -> None:

@@ -8,12 +8,16 @@ import torch
 from torch import Tensor
 
 from petdiff.methods.local_activity import ScanChannel, channel
+from petdiff.volume.filters import gaussian_smooth
 
 # Share of the training patches for which the dose is an input of the network.
 _KNOWN_DOSE_SHARE = 0.5
 _MAX_WEIGHT = 10.0
 _LEAST_NOISE_POWER = 1e-5
 _STRUCTURE_ERROR = 0.05  # approximate bound of the mean squared error in r, for very noisy scans
+_CONTRAST_WIDTH = 1.0  # of the Gaussian that removes noise from the contrast of small structures
+_MAX_CONTRAST = 3.0
+_LEAST_CONTRAST = 0.02  # where there is no hot structure, so that no patch is without weight
 
 
 class Example(NamedTuple):
@@ -52,9 +56,11 @@ def some_doses_unknown(example: Example, generator: torch.Generator) -> Example:
 def error_loss(example: Example, estimate: Tensor, sigma: Tensor) -> Tensor:
     """Return the loss of an estimate of r [b, 1, i, j, k] at noise levels sigma [b], a scalar.
 
-    The loss is the mean of two weighted squared errors of r. One weights a voxel by its activity, a
-    compromise between absolute and relative error. The other weights it by the square of its
-    activity, which is the absolute error, as in PSNR.
+    The loss is the mean of three weighted squared errors of r. One weights a voxel by its activity,
+    a compromise between absolute and relative error. The second weights it by the square of its
+    activity, which is the absolute error, as in PSNR. The third weights the absolute error by the
+    local contrast of the full-dose scan, so that small hot structures such as lesions and ribs
+    count (lab book 32).
 
     The error of each patch is divided by about the error of a good estimate, so that all doses and
     σ contribute. This error is bounded by the scan's noise power, by σ², and by the variance of
@@ -73,4 +79,6 @@ def error_loss(example: Example, estimate: Tensor, sigma: Tensor) -> Tensor:
 
     intermediate = over_error_of_good_estimate(activity.clamp(max=_MAX_WEIGHT))
     absolute = over_error_of_good_estimate(activity.square())
-    return (intermediate + absolute).mean() / 2
+    contrast = gaussian_smooth(example.r.float(), _CONTRAST_WIDTH).clamp(0, _MAX_CONTRAST)
+    of_structures = over_error_of_good_estimate(activity.square() * (contrast + _LEAST_CONTRAST))
+    return (intermediate + absolute + of_structures).mean() / 3
