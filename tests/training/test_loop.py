@@ -97,6 +97,22 @@ def test_two_processes_give_the_curve_of_one(
         torch.testing.assert_close(together[name], tensor, rtol=1e-5, atol=1e-6)
 
 
+def test_the_model_has_a_share_of_the_initial_weights(
+    uninterrupted: tuple[dict[str, Tensor], Path], tmp_path: Path
+) -> None:
+    recipe = RECIPE.model_copy(update={"init": "flow3d", "init_share": 0.25})
+    (tmp_path / "only").mkdir()
+    initial, _ = train_little(tmp_path / "only", recipe.model_copy(update={"init_share": 1.0}))
+    mixed, _ = train_little(tmp_path, recipe)
+    trained = uninterrupted[0]
+    changes = []
+    for name, weight in mixed.network.state_dict().items():
+        start = initial.network.state_dict()[name]
+        torch.testing.assert_close(weight, 0.25 * start + 0.75 * trained[name])
+        changes.append((trained[name] - start).abs().max().item())
+    assert max(changes) > 0.01
+
+
 def test_worker_processes_change_nothing(
     uninterrupted: tuple[dict[str, Tensor], Path], tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def test_fine_tuning_has_defaults_of_its_own_that_a_file_may_change(tmp_path: Pa
         ("ema = 1.0", "ema = 1.0: Input should be less than 1"),
         ('precision = "int8"', "precision = 'int8': Input should be 'auto', 'float32' or"),
         ('scanner = "quadra"', "scanner and tracer are set together"),
+        ("init_share = 0.5", "init_share is the share of another model's weights: set init"),
         ("steps = ", "recipe.toml"),
     ],
 )

@@ -80,10 +80,11 @@ def train(
     """Train `method` in the folder `run`. If `run` has checkpoints, resume from the newest.
 
     Afterwards `method.network` has the averaged weights (EMA) of the step with the best validation,
-    or of the last step if none was validated. Raises PetdiffError if a loss is not finite.
+    or of the last step if none was validated, mixed with `init_share` of its initial weights.
+    Raises PetdiffError if a loss is not finite.
     """
     require_even_share(recipe, group)
-    optimized = _Optimization.place(method, group)
+    optimized = _Optimization.place(method, recipe.init_share, group)
     recorder = _RunRecorder(recipe, patches, validation, run, group, hooks)
     dtype = resolve_precision(recipe.precision, group.device)
     state = recorder.begin(optimized, dtype)
@@ -108,7 +109,7 @@ def train(
     group.wait()
     if state.best is not None:
         optimized.average.load_state_dict(recorder.snapshot(state.best)["average"])
-    replace_network(method, optimized.average)
+    replace_network(method, optimized.result())
     return state
 
 
@@ -132,21 +133,40 @@ class Snapshot(TypedDict):
 
 @dataclass(frozen=True)
 class _Optimization:
-    """A method's weights, their exponential moving average, and the optimizers."""
+    """A method's weights, their exponential moving average, and the optimizers.
+
+    initial, initial_share  the network as it was before training, and its share in the result
+    """
 
     method: TrainableMethod
     trained: nn.Module
     average: nn.Module
+    initial: nn.Module
+    initial_share: float
     objectives: Sequence[Objective]
     optimizers: Sequence[torch.optim.Optimizer]
 
     @classmethod
-    def place(cls, method: TrainableMethod, group: ProcessGroup) -> _Optimization:
+    def place(
+        cls, method: TrainableMethod, initial_share: float, group: ProcessGroup
+    ) -> _Optimization:
         """Move the weights to the device. Every process gets those of the first."""
         trained = place_weights(method.trained, group)
         objectives = method.objectives()
         optimizers = [torch.optim.Adam(o.parameters, betas=_BETAS) for o in objectives]
-        return cls(method, trained, copy.deepcopy(method.network), objectives, optimizers)
+        average, initial = (copy.deepcopy(method.network) for _ in range(2))
+        return cls(method, trained, average, initial, initial_share, objectives, optimizers)
+
+    def result(self) -> nn.Module:
+        """Return the network of the model: the averaged weights, mixed with the initial ones.
+
+        Such a mean keeps most of what either can do (Wortsman et al. 2022, arXiv 2109.01903).
+        """
+        mixed = copy.deepcopy(self.average)
+        with torch.no_grad():
+            for weights, initial in zip(mixed.parameters(), self.initial.parameters(), strict=True):
+                weights.lerp_(initial, self.initial_share)
+        return mixed
 
     def step(self, rate: float, ema_decay: float) -> None:
         """Do a step of every optimizer, and update the average."""
@@ -234,7 +254,7 @@ class _RunRecorder:
 
     def _validate(self, state: State, optimized: _Optimization) -> None:
         picture = self.run / "validation" / f"step-{state.step:08d}.png"
-        scores = self.validation.score(optimized.method, optimized.average, self.group, picture)
+        scores = self.validation.score(optimized.method, optimized.result(), self.group, picture)
         if scores is None:
             return
         state.scores[state.step] = asdict(scores)

@@ -49,6 +49,7 @@ class Recipe(BaseModel):
     learning_rate: Positive = 1e-3  # after warm-up
     warmup: NotNegative = 200  # steps of linear warm-up, at most a tenth of the run
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the averaged weights
+    init_share: Share = 0.0  # share of the weights of `init` in the model
     max_grad_norm: Positive = 1.0  # gradients are clipped to this norm, for each loss
 
     # Training data
@@ -84,6 +85,8 @@ class Recipe(BaseModel):
     def _is_possible(self) -> Self:
         if bool(self.scanner) != bool(self.tracer):
             raise ValueError("scanner and tracer are set together")
+        if self.init_share and not self.init:
+            raise ValueError("init_share is the share of another model's weights: set init as well")
         if self.batch % self.patches_per_pass:
             raise ValueError(
                 f"batch = {self.batch} is not a multiple of micro_batch = {self.micro_batch}"
