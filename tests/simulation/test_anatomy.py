@@ -14,7 +14,7 @@ from petdiff.simulation.anatomy.balance import fatness_for_weight
 from petdiff.simulation.anatomy.description import Lengths, Patient
 from petdiff.simulation.anatomy.frame import Frame
 from petdiff.simulation.anatomy.render import _texture, displaced
-from petdiff.simulation.patient.draw import ORGAN_VOLUME, draw_patient
+from petdiff.simulation.patient.draw import ORGAN_VOLUME, draw_patient, with_uptake
 
 LABEL = {name: label for label, name in NAMES.items()}
 MALE_ONLY = {"prostate", "seminal_vesicles", "testes"}
@@ -165,6 +165,18 @@ def test_activity_in_the_body_is_the_injected_less_the_excreted(woman: Patient) 
     grid, phantom = whole(woman, 5.0)
     activity_suv_l = phantom.activity_suv.sum(dtype=np.float64) * np.prod(grid.voxel_mm) * 1e-6
     assert activity_suv_l / woman.weight_kg == pytest.approx(1 - woman.excreted_fraction, rel=0.02)
+
+
+def test_another_uptake_keeps_the_activity_of_the_body(woman: Patient) -> None:
+    hot = with_uptake(woman, woman.uptake | {"marrow": 5 * woman.uptake["marrow"]})
+    grid, phantom = whole(hot, 7.0)
+    activity_suv_l = phantom.activity_suv.sum(dtype=np.float64) * np.prod(grid.voxel_mm) * 1e-6
+    assert activity_suv_l / woman.weight_kg == pytest.approx(1 - woman.excreted_fraction, rel=0.02)
+    assert hot.activity_scale < woman.activity_scale
+    assert (
+        hot.model_copy(update={"uptake": woman.uptake, "activity_scale": woman.activity_scale})
+        == woman
+    )
 
 
 @pytest.mark.parametrize("sex", ["male", "female"])

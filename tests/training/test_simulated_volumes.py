@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,7 +31,12 @@ from petdiff.training.supply.randomized_scans import (
     scan_object,
 )
 from petdiff.training.supply.simulated import MixedVolumes
-from petdiff.training.supply.simulated_patients import SimulatedPatients, draw_scanner, draw_tracer
+from petdiff.training.supply.simulated_patients import (
+    SimulatedPatients,
+    draw_scanner,
+    draw_tracer,
+    with_hot_marrow,
+)
 from petdiff.training.supply.volume_cache import CachedVolumes, simulation_version
 
 
@@ -107,16 +113,41 @@ def test_heads_are_mostly_fdg_s_and_bodies_any_tracer_s() -> None:
     assert set(drawn["head-neck"]) == set(drawn["pelvis"]) == set(TRACERS)
 
 
+def without_simulation(
+    monkeypatch: pytest.MonkeyPatch, noted: Callable[[int, dict[str, Any]], None]
+) -> None:
+    """Let SimulatedPatients draw records without patients; their scans are the seeds.
+
+    noted  called with the seed and the settings of each record; may refuse them
+    """
+
+    def draw_record(seed: int, **settings: Any) -> SimpleNamespace:
+        noted(seed, settings)
+        uptake = dict.fromkeys(("liver", "marrow"), 1.0)
+        record = SimpleNamespace(patient=SimpleNamespace(uptake=uptake), seed=seed, **settings)
+        record.model_copy = lambda update: record
+        return record
+
+    def rescan(record: SimpleNamespace, threads: int) -> SimpleNamespace:
+        assert threads == 1
+        image = SimpleNamespace(suv=np.full(1, record.seed))
+        return SimpleNamespace(full=image, lows=dict.fromkeys(record.dose_factors, image))
+
+    monkeypatch.setattr(simulated_patients, "draw_record", draw_record)
+    monkeypatch.setattr(simulated_patients, "rescan", rescan)
+
+
 def test_patients_are_drawn_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = []
+    drawn: list[dict[str, Any]] = []
+    hot: list[object] = []
     seen = set(SCANNERS) - {"mct-flow"}
+    without_simulation(monkeypatch, lambda seed, settings: drawn.append({"seed": seed, **settings}))
 
-    def noted(seed: int, **settings: Any) -> SimpleNamespace:
-        drawn.append({"seed": seed, **settings})
-        image = SimpleNamespace(suv=np.zeros(1))
-        return SimpleNamespace(full=image, lows=dict.fromkeys(settings["dose_factors"], image))
+    def with_uptake(patient: object, uptake: Mapping[str, float]) -> object:
+        hot.append(patient)
+        return patient
 
-    monkeypatch.setattr(simulated_patients, "simulate", noted)
+    monkeypatch.setattr(simulated_patients, "with_uptake", with_uptake)
     supply = SimulatedPatients(5, "vision600", "psma")
     for index in (0, 0, *range(1, 20)):
         assert len(supply(index).lows) == LOWS
@@ -127,11 +158,12 @@ def test_patients_are_drawn_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {(settings["scanner"], settings["tracer"]) for settings in drawn} == {
         ("vision600", "psma")
     }
-    assert {settings["threads"] for settings in drawn} == {1}
+    assert not hot, "a hospital's patients are as they are"
     drawn.clear()
     of_any = SimulatedPatients(5)
     for index in range(60):
         of_any(index)
+    assert 2 <= len(hot) <= 28  # 15 expected, four standard deviations
     assert {settings["tracer"] for settings in drawn} == set(TRACERS)
     used = {settings["scanner"] for settings in drawn}
     assert {name for name, known in SCANNERS.items() if known in used} == seen, "one is held out"
@@ -142,6 +174,17 @@ def test_patients_are_drawn_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn.clear()
     SimulatedPatients(5, "mct-flow", "fdg")(0)
     assert drawn[0]["scanner"] == "mct-flow", "but for those who ask for it"
+
+
+def test_stimulated_marrow_is_hotter_by_a_random_factor_and_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    usual = {"liver": 2.0, "marrow": 1.3}
+    drawn = [with_hot_marrow(rng, usual) for _ in range(200)]
+    assert {uptake["liver"] for uptake in drawn} == {2.0}
+    factors = [uptake["marrow"] / 1.3 for uptake in drawn]
+    assert 1.5 <= min(factors) < 1.6
+    assert 4.7 < max(factors) <= 5
+    assert usual == {"liver": 2.0, "marrow": 1.3}
 
 
 def test_sources_are_mixed_by_number_and_share() -> None:
@@ -180,14 +223,12 @@ def test_a_patient_wider_than_the_bore_makes_room_for_the_next(
 ) -> None:
     tried: list[int] = []
 
-    def narrow(seed: int, **settings: Any) -> SimpleNamespace:
+    def narrow(seed: int, settings: dict[str, Any]) -> None:
         tried.append(seed)
         if len(tried) % 3:
             raise InputRefused("the patient is wider than the bore")
-        image = SimpleNamespace(suv=np.full(1, seed))
-        return SimpleNamespace(full=image, lows=dict.fromkeys(settings["dose_factors"], image))
 
-    monkeypatch.setattr(simulated_patients, "simulate", narrow)
+    without_simulation(monkeypatch, narrow)
     supply = SimulatedPatients(5, "quadra", "fdg")
     scanned = [supply(7), supply(7)]
     assert tried[:3] == tried[3:]
@@ -196,10 +237,10 @@ def test_a_patient_wider_than_the_bore_makes_room_for_the_next(
 
 
 def test_a_source_that_can_only_refuse_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any, **settings: Any) -> SimpleNamespace:
+    def refuse(seed: int, settings: dict[str, Any]) -> None:
         raise InputRefused("no patient fits")
 
-    monkeypatch.setattr(simulated_patients, "simulate", refuse)
+    without_simulation(monkeypatch, refuse)
     with pytest.raises(InputRefused, match="no patient fits"):
         SimulatedPatients(5, "quadra", "fdg")(0)
 

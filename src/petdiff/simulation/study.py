@@ -136,6 +136,7 @@ def rescan(
     voxel_mm: float | None = None,
     extent: str | None = None,
     labels: str | Path | None = None,
+    threads: int | None = None,
     progress: Progress | None = None,
 ) -> Simulation:
     """Scan the patient of an earlier simulation again; arguments not given keep their values.
@@ -143,6 +144,7 @@ def rescan(
     record   a scan.json, or the `record` of a Simulation
     lesions  False: scan the same patient without its lesions
     labels   the new path of the label map, if it was moved
+    threads  number of threads, as for `simulate`
 
     Other arguments are as for `simulate`. If only the record is given, the images are equal byte
     for byte on the same machine with the same versions.
@@ -168,7 +170,7 @@ def rescan(
     if dose_factors is not None:
         updates["dose_factors"] = tuple(float(factor) for factor in dose_factors)
     label_map = None if record.labels is None else reread_label_map(record.labels, labels)
-    return _scan_study(record.model_copy(update=updates), label_map, progress)
+    return _scan_study(record.model_copy(update=updates), label_map, progress, threads)
 
 
 def _draw_study(

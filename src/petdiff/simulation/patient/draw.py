@@ -73,6 +73,16 @@ def draw_patient(
     return patient.model_copy(update={"lesions": drawn})
 
 
+def with_uptake(patient: Patient, uptake: dict[str, float]) -> Patient:
+    """Return the patient with another SUV per tissue, scaled to about the injected activity.
+
+    Lesions keep their SUV.
+    """
+    patient = patient.model_copy(update={"uptake": uptake, "activity_scale": 1.0})
+    scale = activity_scale(patient, *coarse_phantom(patient))
+    return patient.model_copy(update={"activity_scale": scale})
+
+
 def get_extent(name: str) -> str:
     """Return the extent's name; raise UsageError, with the known names, if there is none."""
     if name in EXTENTS:

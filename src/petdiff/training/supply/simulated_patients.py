@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from petdiff.errors import InputRefused
+from petdiff.simulation.patient.draw import with_uptake
 from petdiff.simulation.patient.tracers import TRACERS
 from petdiff.simulation.phantom.abstract_bodies import log_uniform
 from petdiff.simulation.scanner.scanners import SCANNERS, Scanner
-from petdiff.simulation.study import simulate
+from petdiff.simulation.study import draw_record, rescan
 from petdiff.training.supply.paired_volumes import PairedVolumes
 from petdiff.training.supply.randomized_scans import FIRST_SEED, draw_factors
 
@@ -20,6 +22,8 @@ EXTENTS = ("head-neck", "thorax", "abdomen", "pelvis")
 FDG_IN_HEADS = 0.75  # share if any tracer may be drawn; others have low uptake in the cortex
 SEEN_SCANNERS = [name for name, scanner in SCANNERS.items() if not scanner.held_out]
 OTHER_SCANNERS = 0.5  # share of scans by invented scanners similar to real ones
+HOT_MARROW_SHARE = 0.25  # share of patients
+HOT_MARROW = (1.5, 5.0)  # range of the factor on its uptake
 _MAX_PATIENTS = 20  # that are tried until one fits the bore
 
 
@@ -60,6 +64,15 @@ def draw_tracer(rng: np.random.Generator, extent: str) -> str:
     return str(rng.choice(list(TRACERS)))
 
 
+def with_hot_marrow(rng: np.random.Generator, uptake: Mapping[str, float]) -> dict[str, float]:
+    """Return the uptake of the tissues with hotter marrow, as after stimulation.
+
+    Stimulated marrow is frequent in oncology. Ribs are then thin hot structures in cold tissue. A
+    network that rarely sees such ribs blurs them (lab book 32).
+    """
+    return {**uptake, "marrow": uptake["marrow"] * log_uniform(rng, *HOT_MARROW)}
+
+
 @dataclass(frozen=True)
 class SimulatedPatients:
     """A source of short parts of simulated patients, each scanned at full and at low doses.
@@ -67,6 +80,7 @@ class SimulatedPatients:
     scanner, tracer  names; "" draws them by `draw_scanner` and `draw_tracer`
 
     If both are named, only the patient, the doses and the voxel size vary, as in one hospital.
+    Otherwise a share of the patients have stimulated marrow.
     """
 
     seed: int
@@ -85,13 +99,16 @@ class SimulatedPatients:
 
     def _scanned(self, rng: np.random.Generator) -> PairedVolumes:
         extent = str(rng.choice(EXTENTS))
-        study = simulate(
+        record = draw_record(
             int(rng.integers(FIRST_SEED, 2**31)),
             scanner=self.scanner or draw_scanner(rng),
             tracer=self.tracer or draw_tracer(rng, extent),
             dose_factors=draw_factors(rng),
             voxel_mm=log_uniform(rng, *VOXEL_MM),
             extent=extent,
-            threads=1,  # many processes simulate at once
         )
+        if not self.scanner and rng.random() < HOT_MARROW_SHARE:
+            patient = with_uptake(record.patient, with_hot_marrow(rng, record.patient.uptake))
+            record = record.model_copy(update={"patient": patient})
+        study = rescan(record, threads=1)  # many processes simulate at once
         return PairedVolumes(study.full.suv, {drf: low.suv for drf, low in study.lows.items()})
