@@ -6,8 +6,9 @@ Patients are drawn by a seed each, which no training draws; scanner and tracer a
 Every scan is denoised by a Gaussian filter, by non-local means, by BM4D (if the package bm4d is
 installed: pip install bm4d, whose licence allows non-commercial use alone) and by flow3d, which is
 not given the dose. The filters have the strength that comes closest to the full-dose scan, which no
-user can know. BM4D is shown at the strength that is best on average over the scans as well. It
-filters the root of SUV, as non-local means do, at multiples of its measured noise.
+user can know; the seconds of Gaussian and non-local means include the search for it. BM4D is shown
+at each strength as well, with the mean over the scans. It filters the root of SUV, as non-local
+means do, at multiples of its measured noise.
 """
 
 from __future__ import annotations

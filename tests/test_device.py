@@ -1,4 +1,4 @@
-"""Where and in which precision a network runs."""
+"""Tests of the device and the precision in which a network runs, and of its memory."""
 
 from __future__ import annotations
 
@@ -60,8 +60,7 @@ def test_wrong_convolutions_in_bfloat16_are_refused(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_freed_memory_goes_back_to_the_system() -> None:
-    """That of many small tensors: glibc keeps it while a later one lies behind them."""
-
+    """The C library keeps memory of many small tensors while a later tensor lies behind them."""
     import resource
 
     def resident_bytes() -> int:

@@ -75,7 +75,7 @@ def test_a_scan_s_own_counts_are_unchanged_and_the_rest_is_what_the_network_expe
 
 
 def test_the_noise_that_a_thinned_scan_shares_with_the_full_dose_is_the_dose() -> None:
-    """In simulated thinning, the slope of the full scan's error on the low one's is 1/dose."""
+    """Thinned counts show it: the slope of the full scan's error on the low one's is 1/dose."""
     rng = np.random.default_rng(0)
     full = rng.poisson(40.0, (400, 1000, 1, 1)).astype(np.float32)
     doses = (2, 4, 10)

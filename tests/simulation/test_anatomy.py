@@ -127,7 +127,7 @@ def test_rendered_part_equals_the_crop_of_the_whole(man: Patient, start: int) ->
 
 
 def test_activity_does_not_depend_on_the_voxel_size(man: Patient) -> None:
-    """With soft edges, a coarse voxel has the mean of the fine voxels inside it."""
+    """A coarse voxel has the mean of the fine voxels inside it, because edges are soft."""
     coarse = Grid((50, 40, 10), (4.0, 4.0, 4.0), (-98.0, -78.0, 1102.0))
     fine = Grid((100, 80, 20), (2.0, 2.0, 2.0), (-99.0, -79.0, 1101.0))
     a, b = render(man, coarse), render(man, fine)

@@ -38,7 +38,7 @@ ALONE = ProcessGroup(0, 1, torch.device("cpu"))
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """As the programs that are compared with: sums do not depend on how they were shared out."""
+    """Use one thread, as the compared programs do: sums depend on the number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -360,7 +360,7 @@ def test_each_process_requests_what_any_process_may_need() -> None:
 def test_processes_with_unlike_numbers_of_workers_make_every_volume_between_them(
     tmp_path: Path,
 ) -> None:
-    """As on machines of unlike size: one worker of the first process, two of the second."""
+    """The first process has one worker and the second two, as on machines of unlike size."""
 
     class Third(ProcessGroup):
         def gather(self, part: dict[str, int]) -> dict[str, int]:

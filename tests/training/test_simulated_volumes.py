@@ -311,7 +311,7 @@ def test_the_version_of_a_cached_volume_follows_the_code_that_makes_it(
 
 
 def test_the_version_covers_all_code_that_computes_a_volume() -> None:
-    """What else the simulation uses is no physics: errors, the image class, file readers."""
+    """Other code that the simulation uses computes nothing: errors, images, file readers."""
     package = Path(petdiff.__file__).parent
     supply = package / "training" / "supply"
     files = [*(package / "simulation").rglob("*.py")]
