@@ -59,6 +59,7 @@ def duplicate_slice(folder: Path) -> Path:
     slices = pet_slices()
     twin = pet_slices()[2]
     twin.SeriesInstanceUID = slices[0].SeriesInstanceUID
+    twin.StudyInstanceUID = slices[0].StudyInstanceUID
     twin.FrameOfReferenceUID = slices[0].FrameOfReferenceUID
     return save([*slices, twin], folder / "series")
 

@@ -22,6 +22,7 @@ from support.dicom_factory import (
     dynamic_slices,
     pet_slices,
     save,
+    uids_of,
 )
 
 SPECIFIC = ("AcquisitionTime", "FrameReferenceTime", "ActualFrameDuration", "DecayFactor")
@@ -190,7 +191,7 @@ def test_gates_without_any_time_are_in_the_order_of_their_index(tmp_path: Path) 
 
 def test_copies_under_new_uids_are_no_frames(tmp_path: Path) -> None:
     slices = pet_slices()
-    copies = pet_slices(SeriesInstanceUID=slices[0].SeriesInstanceUID)
+    copies = pet_slices(**uids_of(slices[0]))
     for ds in copies:
         ds.SOPInstanceUID, ds.InstanceNumber = generate_uid(), ds.InstanceNumber + 5
     with pytest.raises(InputRefused, match=r"twice at one position.*tells them apart"):

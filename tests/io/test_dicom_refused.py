@@ -14,7 +14,7 @@ from pydicom.uid import CTImageStorage, JPEGLosslessSV1, RLELossless, generate_u
 
 from petdiff.errors import InputRefused
 from petdiff.io import read, read_in_suv, read_suv
-from support.dicom_factory import pet_slices, pixel_of, save, tracer
+from support.dicom_factory import pet_slices, pixel_of, save, tracer, uids_of
 
 
 def _drop(*where: int) -> Any:
@@ -22,7 +22,7 @@ def _drop(*where: int) -> Any:
 
 
 def _twice(slices: list[Dataset]) -> list[Dataset]:
-    copy = pet_slices(SeriesInstanceUID=slices[0].SeriesInstanceUID)[2]
+    copy = pet_slices(**uids_of(slices[0]))[2]
     return [*slices, copy]
 
 
@@ -33,14 +33,12 @@ def _shifted(slices: list[Dataset]) -> list[Dataset]:
 
 
 def _frames(slices: list[Dataset]) -> list[Dataset]:
-    uid = slices[0].SeriesInstanceUID
-    return [*slices, *pet_slices(SeriesInstanceUID=uid), *pet_slices(SeriesInstanceUID=uid)]
+    uids = uids_of(slices[0])
+    return [*slices, *pet_slices(**uids), *pet_slices(**uids)]
 
 
 def _other_size(slices: list[Dataset]) -> list[Dataset]:
-    slices[1] = pet_slices(
-        np.zeros((2, 5, 5), dtype=np.int16), SeriesInstanceUID=slices[0].SeriesInstanceUID
-    )[1]
+    slices[1] = pet_slices(np.zeros((2, 5, 5), dtype=np.int16), **uids_of(slices[0]))[1]
     return slices
 
 
@@ -58,6 +56,28 @@ def _other_size(slices: list[Dataset]) -> list[Dataset]:
 def test_stacks_that_are_no_volume_are_refused(tmp_path: Path, breaking: Any, named: str) -> None:
     with pytest.raises(InputRefused, match=named):
         read(save(breaking(pet_slices()), tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"PatientID": "T2", "AcquisitionTime": "143000"}, r"PatientID \(0010,0020\)"),
+        ({"StudyInstanceUID": "1.2.3", "AcquisitionTime": "143000"}, r"StudyInstanceUID \(0020,0"),
+    ],
+)
+def test_scans_of_two_patients_or_studies_with_one_series_uid_are_not_frames(
+    tmp_path: Path, other: dict[str, str], named: str
+) -> None:
+    """As careless anonymisers leave them. The message does not quote the patients' IDs."""
+    first = pet_slices()
+    second = pet_slices(**uids_of(first[0]) | other)
+    with pytest.raises(InputRefused, match=named) as refused:
+        read(save([*first, *second], tmp_path))
+    assert "03.dcm and 38.dcm" in str(refused.value)
+    assert "T2" not in str(refused.value)
+    # A patient without an ID in some files is no other patient.
+    save(pet_slices(edit=lambda k, ds: setattr(ds, "PatientID", "T1" if k else "")), tmp_path / "p")
+    assert read(tmp_path / "p").shape == (7, 6, 5)
 
 
 def test_every_other_slice_is_suspicious(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from petdiff.errors import InputRefused
 from petdiff.io import read
 from petdiff.io.scan_search import FoundScan, find_scans, with_unique_names
 from support.bids_factory import add_scan, data_set
-from support.dicom_factory import pet_slices, save
+from support.dicom_factory import pet_slices, save, uids_of
 from support.many_scans import cohort, volume
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -61,6 +61,19 @@ def test_equal_images_in_two_folders_are_two_scans(tmp_path: Path) -> None:
     for name in ("p1", "p2"):
         save(slices, tmp_path / name)
     assert names(tmp_path) == ["p1", "p2"]
+
+
+@pytest.mark.parametrize("other", [{"PatientID": "T2"}, {"StudyInstanceUID": "1.2.3"}])
+def test_scans_of_two_patients_or_studies_with_one_series_uid_are_two_scans(
+    tmp_path: Path, other: dict[str, str]
+) -> None:
+    first = pet_slices()
+    save(first, tmp_path / "p1")
+    save(pet_slices(np.ones((3, 6, 7), dtype=np.int16), **uids_of(first[0]) | other), tmp_path / "p2")
+    found = find_scans(tmp_path).scans
+    assert [scan.name for scan in found] == ["p1", "p2"]
+    read_again = [read(s.path, series=s.series, recursive=s.recursive) for s in found]
+    assert [image.shape[2] for image in read_again] == [5, 3]
 
 
 def test_zips_beside_loose_series_are_found(tmp_path: Path) -> None:

@@ -65,6 +65,11 @@ def pet_slices(
     return slices
 
 
+def uids_of(ds: Dataset) -> dict[str, str]:
+    """The attributes that make other slices part of a slice's series."""
+    return {"SeriesInstanceUID": ds.SeriesInstanceUID, "StudyInstanceUID": ds.StudyInstanceUID}
+
+
 FRAME_SECONDS = (10.0, 20.0, 60.0)
 HALF_LIFE_S = 6600.0
 

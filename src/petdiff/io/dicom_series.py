@@ -31,6 +31,8 @@ SeriesUID = str | Sequence[str] | None
 _DICOM_SUFFIXES = (".dcm", ".ima", ".dicom", ".dic")
 _MAX_NAMED = 5
 _MAX_LISTED = 20
+# A series belongs to one patient and one study. Some anonymisers give scans the same series UID.
+_OWNERS = {"PatientID": "PatientID (0010,0020)", "StudyInstanceUID": "StudyInstanceUID (0020,000D)"}
 
 
 @contextmanager
@@ -40,7 +42,8 @@ def pet_series(path: Path, uid: SeriesUID, *, recursive: bool = True) -> Iterato
     recursive  search the subfolders of a folder, too
 
     Raises InputRefused if there is no series, or several and no uid; if a file of the series is
-    damaged, or if a file that is named like its slices is not DICOM.
+    damaged, or if a file that is named like its slices is not DICOM; if files of several patients
+    or studies have its UID.
     """
     with lenient_pydicom(), search_dicom(path, recursive=recursive) as (found, own_uid):
         series = _choose(path, found, uid or own_uid)
@@ -48,6 +51,7 @@ def pet_series(path: Path, uid: SeriesUID, *, recursive: bool = True) -> Iterato
         _keep_pet(series)
         for file in series.files:
             decode_all(file)
+        _require_one_owner(series.files)
         series.files, copies = without_copies(series.files)
         series.warnings += copies
         series.warnings += _notes(series.files)
@@ -161,6 +165,21 @@ def _keep_pet(series: Series) -> None:
         raise InputRefused(
             f"{series.files[0].entry.name}: Modality (0008,0060) is {series['Modality']!r}, not PT"
         )
+
+
+def _require_one_owner(files: Sequence[DicomFile]) -> None:
+    """Raise InputRefused if files belong to several patients or studies; it names two files."""
+    for keyword, name in _OWNERS.items():
+        first: tuple[str, DicomFile] | None = None
+        for file in files:
+            text = text_of(file.dataset, keyword)
+            first = first or ((text, file) if text else None)
+            if first is not None and text not in ("", first[0]):
+                raise InputRefused(
+                    f"{first[1].entry.name} and {file.entry.name} have one SeriesInstanceUID "
+                    f"(0020,000E) and differ in {name}: they are of different scans; put one of "
+                    "them into a folder of its own and give that"
+                )
 
 
 def _notes(files: Sequence[DicomFile]) -> list[str]:

@@ -82,6 +82,7 @@ class _Part:
     number: str = ""
     images: frozenset[str] = frozenset()
     patient: str = ""
+    study: str = ""
 
 
 def find_scans(
@@ -194,7 +195,14 @@ def _in_zip(top: Path, file: Path) -> list[FoundScan]:
 def _parts(folder: Path, found: SearchResult) -> list[_Part]:
     """Return the PET series with files in a folder, and its damaged series."""
     parts = [
-        _Part(folder, one.uid, one["SeriesNumber"], _images(one), _patient(one))
+        _Part(
+            folder,
+            one.uid,
+            one["SeriesNumber"],
+            _images(one),
+            _patient(one),
+            one["StudyInstanceUID"],
+        )
         for one in found.pet
     ]
     damaged = {one.series_uid for one in found.damaged if one.series_uid} - set(found.series)
@@ -221,13 +229,15 @@ def _looks_like_dicom(found: SearchResult) -> bool:
 def _series(top: Path, parts: Sequence[_Part]) -> list[FoundScan]:
     """Combine parts to scans.
 
-    Parts of one series in several folders are one scan if they have different images. If they have
-    the same images, each is a scan: they are copies, or scans with wrongly equal UIDs.
+    Parts of one series in several folders are one scan if they have different images and are of
+    one patient and study. Otherwise each is a scan: they are copies, or scans with wrongly equal
+    UIDs.
     """
-    by_uid: dict[str, list[_Part]] = {}
+    by_uid: dict[tuple[str, str, str], list[_Part]] = {}
     by_folder: dict[Path, list[_Part]] = {}
     for part in parts:
-        by_uid.setdefault(part.uid or str(part.folder), []).append(part)
+        key = (part.uid or str(part.folder), part.patient, part.study)
+        by_uid.setdefault(key, []).append(part)
         by_folder.setdefault(part.folder, []).append(part)
     scans = []
     for group in by_uid.values():
