@@ -69,7 +69,8 @@ def test_scans_of_two_patients_or_studies_with_one_series_uid_are_two_scans(
 ) -> None:
     first = pet_slices()
     save(first, tmp_path / "p1")
-    save(pet_slices(np.ones((3, 6, 7), dtype=np.int16), **uids_of(first[0]) | other), tmp_path / "p2")
+    pixels = np.ones((3, 6, 7), dtype=np.int16)
+    save(pet_slices(pixels, **uids_of(first[0]) | other), tmp_path / "p2")
     found = find_scans(tmp_path).scans
     assert [scan.name for scan in found] == ["p1", "p2"]
     read_again = [read(s.path, series=s.series, recursive=s.recursive) for s in found]
