@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -56,7 +55,7 @@ def run_whole(scan: np.ndarray, steps: int) -> tuple[float, float]:
         subprocess.run([*command, "--steps", str(steps), "--quiet"], check=True, stdout=-3)
         wall = time.perf_counter() - start
         record = json.loads((out / "run.json").read_text())
-    peak_gib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    peak_gib = record["peak_memory_bytes"]["main"] / 2**30
     print(f"file to file   {wall:6.1f} s, peak memory {peak_gib:.2f} GiB")
     print("stages        ", json.dumps(record["seconds"]))
     return wall, scan.size * (1 - record["denoising"]["air_share"])

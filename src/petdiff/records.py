@@ -6,6 +6,7 @@ import platform
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SkipValidation
@@ -67,6 +68,15 @@ class RunFacts(BaseModel):
 
 
 def _resident_peak_bytes() -> int | None:
+    """Return the peak of this process.
+
+    On Linux it is VmHWM: ru_maxrss begins with the peak of the process that started this one.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    except (OSError, IndexError):
+        pass
     try:
         import resource
     except ImportError:  # Windows has no such count
