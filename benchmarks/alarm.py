@@ -35,7 +35,8 @@ from scipy.ndimage import gaussian_filter, median_filter
 
 import petdiff
 from petdiff.image import PETImage
-from petdiff.methods.model import load_model, weights_path
+from petdiff.methods.model import load_model
+from petdiff.methods.weights_files import weights_path
 from petdiff.simulation import study
 from petdiff.simulation.anatomy.build import patient_grid
 from petdiff.simulation.anatomy.render import render

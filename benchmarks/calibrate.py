@@ -24,7 +24,8 @@ from calibration_figures import measure_patient
 from numpy.typing import NDArray
 
 from petdiff.inference.denoise import denoise
-from petdiff.methods.model import SHIPPED, Model, load_model
+from petdiff.methods.model import Model, load_model
+from petdiff.methods.weights_files import SHIPPED
 from petdiff.simulation import study
 from petdiff.uncertainty.calibration.features import FIGURE_FEATURES
 from petdiff.uncertainty.calibration.fit import PatientErrors, fit_figure

@@ -25,7 +25,8 @@ from petdiff.inference.denoise import denoise
 from petdiff.measurement.figures import CALIBRATED, region_figures
 from petdiff.measurement.foci import find_lesions
 from petdiff.measurement.region import Region
-from petdiff.methods.model import SHIPPED, Model, load_model
+from petdiff.methods.model import Model, load_model
+from petdiff.methods.weights_files import SHIPPED
 from petdiff.uncertainty.calibration.features import ScanFeatures, figure_features, region_features
 from petdiff.uncertainty.calibration.record import Coverage, FigureCalibration
 from petdiff.uncertainty.calibration.store import load_calibration, save_calibration

@@ -49,8 +49,9 @@ from petdiff.evaluation.lesions import sphere_lesion
 from petdiff.evaluation.metrics import compare
 from petdiff.evaluation.protocol import measure_scan, prepare
 from petdiff.image import PETImage
-from petdiff.methods.model import load_model, shipped_models
+from petdiff.methods.model import load_model
 from petdiff.methods.registry import METHODS
+from petdiff.methods.weights_files import shipped_models
 from petdiff.suv import header as suv_header
 from petdiff.suv.rules import suv_from_headers
 from petdiff.training.log import LogEntry

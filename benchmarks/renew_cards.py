@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from petdiff.methods.model import SHIPPED, load_model, save_model, shipped_models
+from petdiff.methods.model import load_model, save_model
+from petdiff.methods.weights_files import SHIPPED, shipped_models
 
 
 def stored_type(path: Path) -> torch.dtype:

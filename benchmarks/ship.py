@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from petdiff.methods.model import SHIPPED, load_model, save_model
+from petdiff.methods.model import load_model, save_model
+from petdiff.methods.weights_files import SHIPPED
 
 DATA = "simulated scans of virtual patients and of abstract bodies; no patient data"
 UNPROVEN = (

@@ -210,6 +210,19 @@ def test_denoised_scan_appears_whole_with_its_record(
     assert record["activity"]["relative_change"] == pytest.approx(change, abs=1e-6)
 
 
+def test_a_model_without_alarm_does_not_pay_for_the_features_of_the_scan(
+    run: Run, scan: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described: list[PETImage] = []
+    monkeypatch.setattr(
+        "petdiff.denoising.scan.describe", lambda image: described.append(image) or {"tails": 0.0}
+    )
+    assert run("denoise", scan, "-o", tmp_path / "without", "--model", model).code == 0
+    assert not described
+    assert run("denoise", scan, "-o", tmp_path / "with", "--model", "flow3d").code == 0
+    assert len(described) == 1
+
+
 def test_info_describes_a_run_by_its_record(
     run: Run, scan: Path, model: Path, tmp_path: Path
 ) -> None:

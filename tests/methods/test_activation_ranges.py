@@ -15,7 +15,7 @@ from petdiff.commands.info import describe_installation
 from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
 from petdiff.methods.activation_ranges import ranges_path
-from petdiff.methods.model import weights_path
+from petdiff.methods.weights_files import weights_path
 
 pytestmark = pytest.mark.skipif(not torch._C._has_mkldnn, reason="this PyTorch has no oneDNN")
 

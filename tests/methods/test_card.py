@@ -16,8 +16,9 @@ from petdiff.methods.card import ModelCard, card_from_json
 from petdiff.methods.flow3d import Flow3D
 from petdiff.methods.local_activity_constants import LocalActivityConstants
 from petdiff.methods.local_denoiser import LocalConstants
-from petdiff.methods.model import HEADER_KEY, SHIPPED, load_model, save_model, shipped_models
+from petdiff.methods.model import HEADER_KEY, load_model, save_model
 from petdiff.methods.registry import METHODS, method_of
+from petdiff.methods.weights_files import SHIPPED, shipped_models
 
 VERSION_1: dict[str, Any] = {
     "method": "flow3d",

@@ -9,7 +9,8 @@ import pytest
 
 import petdiff
 from petdiff.image import PETImage
-from petdiff.methods.model import SHIPPED, load_model, shipped_models
+from petdiff.methods.model import load_model
+from petdiff.methods.weights_files import SHIPPED, shipped_models
 
 MAX_BYTES = 10_000_000
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from petdiff import __version__
-from petdiff.methods.model import shipped_models
+from petdiff.methods.weights_files import shipped_models
 from petdiff.module.contract import Folders, read_folders
 
 ROOT = Path(__file__).parents[2]

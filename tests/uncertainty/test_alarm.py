@@ -174,7 +174,8 @@ def test_a_reference_is_stored_beside_its_weights(reference: Reference, tmp_path
 
 
 def test_the_reference_of_the_default_model_raises_an_alarm_for_a_picture() -> None:
-    from petdiff.methods.model import load_model, weights_path
+    from petdiff.methods.model import load_model
+    from petdiff.methods.weights_files import weights_path
 
     reference = load_reference(weights_path("flow3d"), load_model("flow3d").sha256)
     assert reference is not None
@@ -186,7 +187,8 @@ def test_the_reference_of_the_default_model_raises_an_alarm_for_a_picture() -> N
 
 @pytest.mark.real
 def test_real_crops_raise_no_alarm_but_one_for_its_noise(test_data: Path) -> None:
-    from petdiff.methods.model import load_model, weights_path
+    from petdiff.methods.model import load_model
+    from petdiff.methods.weights_files import weights_path
 
     reference = load_reference(weights_path("flow3d"), load_model("flow3d").sha256)
     assert reference is not None

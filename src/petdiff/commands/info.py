@@ -11,6 +11,7 @@ from petdiff.errors import InputRefused, UsageError
 from petdiff.frames import PETFrames
 from petdiff.inference.run_record import read_run_record
 from petdiff.io import read
+from petdiff.methods.weights_files import shipped_models
 from petdiff.records import NOTICE, package_versions
 from petdiff.report.notices import notices
 from petdiff.report.page import record_rows
@@ -43,15 +44,12 @@ def _require_no_series(series: str | None) -> None:
 
 
 def _is_shipped(file: Path) -> bool:
-    from petdiff.methods.model import shipped_models
-
     return not file.exists() and str(file) in shipped_models()
 
 
 def describe_installation() -> dict[str, object]:
     """Return versions, devices and shipped models."""
     from petdiff.device import describe_device, describe_precision, resolve_device
-    from petdiff.methods.model import shipped_models
 
     device = resolve_device("auto")
     return {

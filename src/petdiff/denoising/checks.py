@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
+from petdiff.methods.weights_files import weights_path
 from petdiff.progress import Progress
 from petdiff.uncertainty.alarm.record import AlarmRecord
 from petdiff.uncertainty.alarm.reference import load_reference
@@ -34,8 +35,6 @@ def check_alarm(
 
     features  called for the features of the scan if the model has a reference
     """
-    from petdiff.methods.model import weights_path
-
     reference = load_reference(weights_path(model.name), model.sha256)
     if reference is None:
         return None

@@ -29,10 +29,12 @@ from petdiff.image import PETImage
 from petdiff.inference.frames import FramesResult
 from petdiff.inference.run_record import SUFFIX, OutputFormat, RunRecord, ScanFacts
 from petdiff.io import Derivation, write
+from petdiff.methods.weights_files import weights_path
 from petdiff.progress import Progress, Tick
 from petdiff.runs import require_free, whole_additions, whole_folder, write_json
 from petdiff.uncertainty.alarm.features import describe
 from petdiff.uncertainty.alarm.record import AlarmRecord
+from petdiff.uncertainty.alarm.reference import reference_path
 from petdiff.units import share_of
 from petdiff.volume.activity import ActivityChange, activity_change
 
@@ -112,7 +114,8 @@ def _load_and_check(
     """Return the loaded model, and the alarm of the scan if the model has a reference for it."""
     with ThreadPoolExecutor(1) as executor:
         features: Callable[[], Mapping[str, float]] = partial(describe, image)
-        if model is None:  # this thread will import torch
+        # This thread will import torch.
+        if model is None and reference_path(weights_path(request.model)).is_file():
             features = executor.submit(describe, image).result
         model = _load_and_announce(request, image, model, progress)
         return model, check_alarm(features, model, progress)

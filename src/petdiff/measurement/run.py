@@ -10,6 +10,7 @@ from petdiff.measurement.measure import Intervals, measure
 from petdiff.measurement.record import Measurement
 from petdiff.measurement.region import Region
 from petdiff.measurement.stored_run import Run
+from petdiff.methods.weights_files import weights_path
 
 DEFAULT_LEVEL = 0.9
 
@@ -42,7 +43,7 @@ def intervals_of(run: Run, level: float) -> Intervals:
     level were not calibrated.
     """
     from petdiff.methods.base import image_steps
-    from petdiff.methods.model import load_model, weights_path
+    from petdiff.methods.model import load_model
     from petdiff.uncertainty.calibration.store import load_calibration
 
     if run.frame is not None and run.frame.unchanged:

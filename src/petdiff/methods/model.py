@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import torch
@@ -13,14 +12,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from petdiff.errors import InputRefused, UsageError
+from petdiff.errors import InputRefused
 from petdiff.methods.base import Method
 from petdiff.methods.card import ModelCard, card_from_json
 from petdiff.methods.registry import METHODS, method_of
+from petdiff.methods.weights_files import weights_path
 from petdiff.runs import whole_file
 
 HEADER_KEY = "petdiff"
-SHIPPED = resources.files("petdiff") / "weights"
 _WEIGHT_TYPES = ("F16", "BF16", "F32", "F64")  # as safetensors names them
 
 
@@ -52,15 +51,6 @@ class Model:
         levels = torch.tensor([sigma], device=y.device)
         output = self.method.denoise(x[None, None], levels, condition.fields[None])
         return condition.preserve_activity(output[0])
-
-
-def shipped_models() -> list[str]:
-    """Return the names of the models that come with the package."""
-    return sorted(
-        f.name.removesuffix(".safetensors")
-        for f in SHIPPED.iterdir()
-        if f.name.endswith(".safetensors")
-    )
 
 
 def load_model(name_or_file: str | Path) -> Model:
@@ -144,15 +134,3 @@ def _read_weights(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tenso
         if not tensor.isfinite().all():
             raise InputRefused(f"tensor {name} holds NaN or infinite values")
     return weights
-
-
-def weights_path(name: str) -> Path:
-    """Return the weights file of a shipped model or at a path. Raises UsageError if none exists."""
-    shipped = Path(str(SHIPPED)) / f"{name}.safetensors"
-    if shipped.is_file():
-        return shipped
-    path = Path(name)
-    if path.is_file():
-        return path
-    names = ", ".join(shipped_models()) or "none"
-    raise UsageError(f"{name} is neither a shipped model ({names}) nor a file")

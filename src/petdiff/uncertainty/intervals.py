@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
-from petdiff.methods.model import Model, weights_path
+from petdiff.methods.model import Model
+from petdiff.methods.weights_files import weights_path
 from petdiff.uncertainty.calibration.record import Calibration, Refused
 from petdiff.uncertainty.calibration.store import load_calibration
 

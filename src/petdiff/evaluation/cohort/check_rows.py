@@ -10,6 +10,7 @@ from petdiff.errors import InputRefused
 from petdiff.evaluation.cohort.definition import MEASURED, ComparedMethod
 from petdiff.evaluation.protocol import Case, Row, Volume
 from petdiff.image import PETImage
+from petdiff.methods.weights_files import weights_path
 from petdiff.uncertainty.alarm.reference import Reference, alarm, load_reference
 from petdiff.uncertainty.audit.compare import audit
 from petdiff.uncertainty.audit.confirmation import is_confirmed
@@ -50,7 +51,5 @@ def alarm_rows(compared: ComparedMethod, low: PETImage) -> Iterator[Row]:
 @cache
 def _reference(model: str) -> Reference | None:
     """Return the alarm reference of a model, read once per process; None if it has none."""
-    from petdiff.methods.model import weights_path
-
     weights = weights_path(model)
     return load_reference(weights, hashlib.sha256(weights.read_bytes()).hexdigest())

@@ -25,6 +25,7 @@ from petdiff.errors import UsageError, nearest
 from petdiff.evaluation.cohort.compared_metrics import ranked_metric
 from petdiff.io import Units
 from petdiff.io.json_files import read_toml
+from petdiff.methods.weights_files import SHIPPED, shipped_models
 from petdiff.simulation.patient.draw import get_extent
 from petdiff.simulation.patient.tracers import get_tracer
 from petdiff.simulation.scanner.scanners import get_scanner
@@ -285,8 +286,6 @@ def _with_model_path(name: str, compared: ComparedMethod, folder: Path) -> Compa
     if os.path.isfile(file):
         _require_dose_input(name, compared, file)
         return compared if file is known else compared.model_copy(update={"model": str(file)})
-    from petdiff.methods.model import shipped_models
-
     raise ValueError(
         f"{name}: {compared.model!r} is not a filter ({', '.join(FILTERS)}), a shipped model "
         f'({", ".join(shipped_models())}) or a file: give model = "FILE.safetensors"'
@@ -305,8 +304,6 @@ def _require_dose_input(name: str, compared: ComparedMethod, file: Path) -> None
 
 def _weights(model: str) -> Path:
     """Return the path of a shipped model's weights; for other names, the name as a path."""
-    from petdiff.methods.model import SHIPPED
-
     shipped = Path(str(SHIPPED)) / f"{model}.safetensors"
     return shipped if os.path.isfile(shipped) else Path(model)
 
