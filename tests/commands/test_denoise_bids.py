@@ -175,13 +175,17 @@ def test_the_validator_finds_no_error_in_the_derivative(raw: Path) -> None:
     validator = shutil.which("bids-validator-deno")
     if validator is None:
         pytest.skip("bids-validator-deno is not installed")
-    options = ("--samples", "2", "--steps", "2")
+    samples, interval = ("--samples", "2", "--steps", "2"), ("--interval", "0.9")
+    frames = np.stack([VALUES, 2 * VALUES], axis=3)
     scans = {
-        NAME: (KEYS, VALUES),
-        "sub-02": (FRAMES, np.stack([VALUES, 2 * VALUES], axis=3)),
+        NAME: (KEYS, VALUES, samples),
+        "sub-02": (FRAMES, frames, samples),
+        "sub-03_ses-1": (KEYS, VALUES, interval),
+        "sub-04": (FRAMES, frames, interval),
     }
-    for name, (keys, values) in scans.items():
+    for name, (keys, values, options) in scans.items():
         assert denoise(add_scan(raw, name, keys, values=values), derivatives(raw), *options) == 0
+    assert len([*derivatives(raw).rglob("*_desc-lowerBound_pet.nii.gz")]) == 2
     for folder in (raw, derivatives(raw)):
         done = subprocess.run([validator, "--json", str(folder)], capture_output=True, text=True)
         issues = json.loads(done.stdout)["issues"]["issues"]
