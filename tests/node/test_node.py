@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
 import time
@@ -17,6 +18,8 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import CTImageStorage
 
+from petdiff.node.entry import ResultRecord
+from petdiff.node.queue import Queue
 from support.dicom_factory import pet_slices
 from support.node import association, running, send, series, settings, wait_for
 from support.pacs import Store, store
@@ -258,3 +261,25 @@ def test_a_destination_that_comes_back_gets_what_waits(tmp_path: Path) -> None:
         with store(away.port) as back:
             wait_for(lambda: done(node) == 1)
             assert len(back.images) == len(back.arrivals) == 4
+
+
+@pytest.mark.parametrize("days", [0, 7])
+def test_a_record_is_kept_while_a_source_may_offer_the_series_again(
+    tmp_path: Path, days: int
+) -> None:
+    """Otherwise the node would denoise an archive of any age anew after `done_days`."""
+    queue = Queue(tmp_path / "queue")
+    record = ResultRecord(
+        made="2.25.9", images=1, sources=("1.2",), relative_change=0, seconds=1, warnings=0
+    )
+    for uid in ("1.8", "1.9"):
+        entry = queue.move(queue.create("pet", uid, "archive"), "sending")
+        queue.finish(entry, record, ("pacs",))
+    for file in (queue.folder / "done").iterdir():
+        os.utime(file, (0, 0))
+    source = {"name": "archive", "url": "http://127.0.0.1:1/dicom-web", "days": days}
+    with running(settings(queue.folder, sources=[source])) as node:
+        wait_for(lambda: node.state().sources[0].last_failure)
+        time.sleep(0.5)  # for a removal of old records
+        assert node.queue.number_of("1.9") == 2
+        assert node.queue.number_of("1.8") == (None if days else 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,19 @@ def test_who_may_send_is_a_matter_of_title_and_address(tmp_path: Path) -> None:
     assert settings.destinations_of("SCANNER") == ["pacs", "two"]
     assert settings.destinations_of("PACS") == ["two"]
     assert (settings.dose_of("PACS"), settings.dose_of("SCANNER")) == ("1/4", None)
+
+
+@pytest.mark.parametrize(
+    ("days", "kept"), [((), 30), ((7,), 30), ((90, 7), 93), ((0, 7), math.inf)]
+)
+def test_records_are_kept_while_a_source_may_offer_the_series_again(
+    tmp_path: Path, days: tuple[int, ...], kept: float
+) -> None:
+    sources = "".join(
+        f'[[sources]]\nname = "s{n}"\nurl = "http://s"\ndays = {one}\n'
+        for n, one in enumerate(days)
+    )
+    assert read(tmp_path, f'folder = "q"\n{sources}{TO}').record_days == kept
 
 
 @pytest.mark.parametrize(

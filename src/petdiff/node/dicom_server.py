@@ -106,7 +106,7 @@ class DicomServer:
         return len(self._connections.all())
 
     def start(self) -> None:
-        """ResultRecord peers from now on."""
+        """Accept connections from now on."""
         self._thread.start()
 
     def stop(self) -> None:

@@ -194,7 +194,7 @@ class Node:
                 if time.monotonic() - pruned >= _PRUNE_EVERY_S:
                     pruned = time.monotonic()
                     removed = self.queue.prune(
-                        limits.discard_days, 1e9 * limits.discard_gb, limits.done_days
+                        limits.discard_days, 1e9 * limits.discard_gb, self.settings.record_days
                     )
                     if removed:
                         log_line(

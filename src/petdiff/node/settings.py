@@ -6,6 +6,7 @@ docs/how-to/pacs.md lists every key. All ports listen on loopback by default.
 from __future__ import annotations
 
 import ipaddress
+import math
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -95,7 +96,8 @@ class Limits(BaseModel):
     free_gb       minimum of free space on the disk; below it, images are refused
     discard_gb    maximum size of refused series; the oldest are removed first
     discard_days  time for which a refused series is kept
-    done_days     time for which the record of a series is kept, to recognise copies
+    done_days     time for which the record of a series is kept, to recognise copies; longer for as
+                  long as a source may offer it
     """
 
     model_config = TABLE
@@ -153,6 +155,15 @@ class NodeSettings(BaseModel):
         """Return the dose of the series of a sender or source; None: the dose of `denoise`."""
         senders = {sender.ae_title: sender.dose for sender in self.senders}
         return ({source.name: source.dose for source in self.sources} | senders).get(peer)
+
+    @property
+    def record_days(self) -> float:
+        """The days for which the record of a series is kept: while a source may offer it again.
+
+        A source offers studies by their date, `days` and up to three more, as clocks differ.
+        """
+        ages = [source.days + 3 if source.days else math.inf for source in self.sources]
+        return max([self.limits.done_days, *ages])
 
     def _routes(self) -> list[tuple[str, tuple[str, ...]]]:
         """Return the destinations by AE title of the sender or name of the source."""

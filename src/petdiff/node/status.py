@@ -97,7 +97,7 @@ class StatusServer:
         )
 
     def start(self) -> None:
-        """ResultRecord from now on."""
+        """Answer requests from now on."""
         self._thread.start()
 
     def stop(self) -> None:
