@@ -11,6 +11,7 @@ import pytest
 from petdiff.node import delivery
 from petdiff.node.counters import Counters
 from petdiff.node.delivery import Deliveries, Delivery, NotDelivered, Refused
+from petdiff.node.denoising import Ready
 from petdiff.node.entry import RESULT_RECORD, ResultRecord, write_record
 from petdiff.node.queue import Queue
 from support.node import wait_for
@@ -135,3 +136,16 @@ def test_a_refusal_that_passes_costs_a_retry(queue: Queue) -> None:
     peer = Peer(Refused("status 0110"))
     deliver(queue, "done", pacs=peer)
     assert peer.stored == NAMES
+
+
+def test_a_refused_result_that_is_put_back_by_hand_is_sent_again(queue: Queue) -> None:
+    """The destination has been mended, and the series was moved from discard/ to ready/."""
+    deliver(queue, "discard", retries=0, pacs=Peer(None, Refused("status A900")))
+    [entry] = queue.entries("discard")
+    entry.path.rename(queue.folder / "ready" / entry.path.name)
+    taken = Ready(queue).take()
+    assert taken is not None
+    queue.move(taken, "sending")
+    mended = Peer()
+    deliver(queue, "done", retries=0, pacs=mended)
+    assert mended.stored == NAMES[1:]

@@ -104,6 +104,15 @@ def test_one_put_back_by_hand_is_tried_again(queue: Queue) -> None:
     assert queue.entries("sending")[0].reason() == ""
 
 
+def test_one_that_failed_for_good_and_is_put_back_by_hand_has_all_attempts_again(
+    queue: Queue,
+) -> None:
+    counts_after(queue, "fail", "discard")
+    [entry] = queue.entries("discard")
+    entry.path.rename(queue.folder / "ready" / entry.path.name)
+    assert counts_after(queue, "die", "discard").of("workers_died") == 3
+
+
 def test_a_disk_that_fails_for_a_moment_costs_a_pause(
     queue: Queue, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -88,6 +88,12 @@ class _DeliveryState:
             os.close(descriptor)
 
 
+def forget_refusals(entry: Entry) -> None:
+    """Let every destination try a series again that it has refused."""
+    for file in entry.path.glob(f"*{_REFUSED}"):
+        file.unlink(missing_ok=True)
+
+
 def _lines(file: Path) -> list[str]:
     try:
         return file.read_text(encoding="utf-8").splitlines()

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from petdiff import disk
 from petdiff.node.counters import Counters
+from petdiff.node.delivery import forget_refusals
 from petdiff.node.entry import REASON, Entry, read_record, write_record
 from petdiff.node.log import log_line
 from petdiff.node.node_thread import NodeThread
@@ -49,7 +50,8 @@ class Ready:
             for entry in self._queue.entries("ready"):
                 if self._clock() >= self._paused_until.get(entry.number, 0.0):
                     self._paused_until.pop(entry.number, None)
-                    (entry.path / REASON).unlink(missing_ok=True)  # put back by hand
+                    if entry.reason():
+                        _forget_failures(entry)
                     return self._queue.move(entry, "working")
         return None
 
@@ -58,6 +60,13 @@ class Ready:
         with self._lock:
             self._paused_until[entry.number] = self._clock() + pause_s
             self._queue.move(entry, "ready")
+
+
+def _forget_failures(entry: Entry) -> None:
+    """Begin anew with a refused series that a user has put back."""
+    forget_refusals(entry)
+    (entry.path / _ATTEMPTS).unlink(missing_ok=True)
+    (entry.path / REASON).unlink(missing_ok=True)
 
 
 class Denoiser(NodeThread):
