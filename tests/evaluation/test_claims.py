@@ -47,6 +47,21 @@ def test_claim_that_chance_may_explain_stays_open() -> None:
     assert found.verdict == "open"
 
 
+def test_one_outlier_does_not_confirm_a_method_that_is_worse_in_all_other_patients() -> None:
+    rng = np.random.default_rng(2)
+    psnr = np.full((2, 20, 1), 30.0)
+    psnr[0] -= rng.uniform(0.1, 0.2, (20, 1))
+    psnr[0, 0] += 10
+    gains = psnr[0, :, 0] - psnr[1, :, 0]
+    assert gains.mean() > 0 > np.median(gains)
+    assert stats.wilcoxon(gains).pvalue < 0.001
+    claims = [Claim(method="ours", beats=("first",)), Claim(method="first", beats=("ours",))]
+    for found in check_claims(table_of(psnr, ("ours", "first")), claims):
+        assert found.verdict == "open"
+        (rival,) = found.rivals
+        assert (rival.better_significantly, rival.worse_significantly) == (0, 0)
+
+
 def test_few_patients_neither_confirm_nor_refute() -> None:
     for gain_db in (2.0, -2.0):
         (found,) = check_claims(table_of(psnr_of(5, gain_db), METHODS), [CLAIM])

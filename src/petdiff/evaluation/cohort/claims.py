@@ -23,8 +23,10 @@ _FROZEN = ConfigDict(frozen=True)
 class ConditionGain(BaseModel):
     """The gain of a method over a rival in one condition.
 
-    gain  mean over patients, above 0 if the method is better, in the metric's unit
-    p     of Wilcoxon's test, after Holm's correction over all conditions and rivals of the claim
+    gain           mean over patients, above 0 if the method is better, in the metric's unit
+    p              of Wilcoxon's test, after Holm's correction over all conditions and rivals of the
+                   claim
+    rank_biserial  the test's effect, above 0 if the method is better by ranks
     """
 
     model_config = _FROZEN
@@ -33,10 +35,15 @@ class ConditionGain(BaseModel):
     dose: float
     gain: float
     p: float
+    rank_biserial: float
 
     @property
     def is_significant(self) -> bool:
-        return self.p < SIGNIFICANT
+        """Whether the test is significant, and in the direction of the mean.
+
+        They may disagree, because one outlier can dominate a mean.
+        """
+        return self.p < SIGNIFICANT and self.gain * self.rank_biserial > 0
 
 
 class RivalResult(BaseModel):
@@ -102,14 +109,22 @@ def _check_claim(table: Table, claim: Claim) -> ClaimResult:
 def _against_rivals(table: Table, claim: Claim, metric: Metric) -> list[RivalResult]:
     gains = {rival: _gains(table, claim.method, rival, metric) for rival in claim.beats}
     has_power = len(table.patients) >= MIN_PATIENTS
-    p = [_wilcoxon_p(column) if has_power else 1.0 for gain in gains.values() for column in gain.T]
+    tests = {rival: [_wilcoxon(column) for column in gain.T] for rival, gain in gains.items()}
+    p = [p if has_power else 1.0 for of_rival in tests.values() for p, _ in of_rival]
     adjusted = iter(holm(p))
     found = []
     for rival, gain in gains.items():
         means = nan_mean(gain.T)
         each = [
-            ConditionGain(**condition._asdict(), gain=float(mean), p=float(next(adjusted)))
-            for condition, mean in zip(table.conditions, means, strict=True)
+            ConditionGain(
+                **condition._asdict(),
+                gain=float(mean),
+                p=float(next(adjusted)),
+                rank_biserial=effect,
+            )
+            for condition, mean, (_, effect) in zip(
+                table.conditions, means, tests[rival], strict=True
+            )
         ]
         found.append(_counted(rival, gain, [one for one in each if np.isfinite(one.gain)]))
     return found
@@ -141,11 +156,13 @@ def _gains(table: Table, method: str, rival: str, metric: Metric) -> Values:
     return gains
 
 
-def _wilcoxon_p(difference: Values) -> float:
+def _wilcoxon(difference: Values) -> tuple[float, float]:
+    """Return p and the rank-biserial correlation of the signed-rank test of the known values."""
     known = difference[np.isfinite(difference)]
     if len(known) < 2:
-        return 1.0
-    return float(paired(np.zeros(len(known)), known).wilcoxon_p)
+        return 1.0, 0.0
+    found = paired(np.zeros(len(known)), known)
+    return found.wilcoxon_p, found.rank_biserial
 
 
 def _sentence(
