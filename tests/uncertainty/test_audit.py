@@ -27,6 +27,16 @@ def test_a_right_denoised_scan_agrees(seed: int) -> None:
     assert record.found == {"fabrication": 0, "omission": 0, "shift": 0}
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_in_a_single_plane_is_no_finding(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    flat = np.ones((48, 48, 1))
+    noisy = rng.gamma(20, 1 / 20, flat.shape)
+    assert petdiff.audit(image(noisy), image(flat)).record.found == {
+        "fabrication": 0, "omission": 0, "shift": 0,
+    }  # fmt: skip
+
+
 def test_a_focus_in_the_denoised_scan_only_is_a_fabrication() -> None:
     record = petdiff.audit(image(measured(BODY)), image(BODY + LESION)).record
     (found,) = record.findings

@@ -43,6 +43,18 @@ def test_the_maximum_of_a_field_exceeds_the_threshold_with_probability_alpha() -
     assert 0.12 <= share <= 0.48  # 0.3 ± 3 binomial standard errors
 
 
+def test_the_maximum_of_a_single_plane_exceeds_the_threshold_with_probability_alpha() -> None:
+    inside = np.ones((48, 48, 1), bool)
+    white = np.random.default_rng(0).normal(size=(100, 72, 72))
+    planes = gaussian_filter(white, (0, 1.5, 1.5)) * (4 * np.pi * 1.5**2) ** 0.5
+    fields = planes[:, 12:-12, 12:-12, None].astype(np.float32)
+    for axes in ((0, 1, 2), (2, 0, 1)):
+        places = Places.of([fields[0].transpose(axes)], inside.transpose(axes))
+        needed = places.threshold(0.3)
+        share = np.mean([np.abs(field).max() > needed for field in fields])
+        assert 0.16 <= share <= 0.44  # 0.3 ± 3 binomial standard errors
+
+
 def test_no_p_value_exceeds_that_of_independent_voxels() -> None:
     white = np.random.default_rng(0).normal(size=(20, 20, 20)).astype(np.float32)
     places = Places.of([white], np.ones(white.shape, bool))
