@@ -56,13 +56,17 @@ def test_a_pacs_is_polled_and_gets_its_answers_and_nothing_goes_in_circles(tmp_p
 
 @pytest.fixture
 def server() -> Iterator[Any]:
-    """A server that answers every request with `answer`: status, type and content."""
+    """A server that answers a request with `answer`: status, type and content.
+
+    `answers` has other answers by method.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.server.headers.append(dict(self.headers))  # type: ignore[attr-defined]
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            status, kind, content = self.server.answer  # type: ignore[attr-defined]
+            server: Any = self.server
+            status, kind, content = server.answers.get(self.command, server.answer)
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(content)))
@@ -76,6 +80,7 @@ def server() -> Iterator[Any]:
 
     one: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     one.answer, one.headers = (200, "application/dicom+json", b"[]"), []
+    one.answers = {}
     threading.Thread(target=one.serve_forever, args=(0.02,), daemon=True).start()
     yield one
     one.shutdown()
@@ -137,6 +142,32 @@ def test_a_destination_that_stores_nothing_is_told_apart(
         WebDestination(Destination(name="pacs", url=url(server))).send([file], confirmed.append)
     assert said in str(raised.value)
     assert confirmed == []
+
+
+@pytest.mark.parametrize("answer", [(409, b""), (409, failed(0xB00E)), (200, failed(0x0111))])
+@pytest.mark.parametrize("held", [True, False])
+def test_an_image_that_the_destination_holds_already_is_confirmed(
+    tmp_path: Path, server: Any, answer: tuple[int, bytes], held: bool
+) -> None:
+    """Its confirmation was lost, and some servers refuse what they have."""
+    images = series()
+    [file, *_] = save(images[:1], tmp_path / "s").iterdir()
+    uid = str(images[0].SOPInstanceUID) if held else "1.2.3"
+    found = json.dumps([{"00080018": {"vr": "UI", "Value": [uid]}}]).encode()
+    status, content = answer
+    server.answers = {
+        "POST": (status, "application/dicom+json", content),
+        "GET": (200, "application/dicom+json", found),
+    }
+    confirmed: list[Path] = []
+    to = WebDestination(Destination(name="pacs", url=url(server)))
+    if held:
+        to.send([file], confirmed.append)
+        assert confirmed == [file]
+    else:
+        with pytest.raises(Refused):
+            to.send([file], confirmed.append)
+        assert confirmed == []
 
 
 def test_a_token_is_sent_and_a_closed_port_is_no_failure_for_good(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -18,14 +19,18 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import CTImageStorage
 
+from petdiff.node.delivery import Refused
 from petdiff.node.entry import ResultRecord
+from petdiff.node.peers import Destination
 from petdiff.node.queue import Queue
-from support.dicom_factory import pet_slices
+from support.dicom_factory import pet_slices, save
 from support.node import association, running, send, series, settings, wait_for
 from support.pacs import Store, store
 
 pytest.importorskip("pynetdicom", reason="pynetdicom (extra node) is not installed")
 pytest.importorskip("prometheus_client", reason="prometheus-client (extra node) is not installed")
+
+from petdiff.node.dicom_sender import DicomSender
 
 NAMES = {"PatientName": "Zyxwvut^Qwertina", "PatientID": "PID7391155", "StudyDate": "19990131",
          "PatientBirthDate": "19510823", "SeriesDescription": "xyloseries"}  # fmt: skip
@@ -261,6 +266,20 @@ def test_a_destination_that_comes_back_gets_what_waits(tmp_path: Path) -> None:
         with store(away.port) as back:
             wait_for(lambda: done(node) == 1)
             assert len(back.images) == len(back.arrivals) == 4
+
+
+@pytest.mark.parametrize(("status", "sent"), [(0x0111, True), (0xC000, False)])
+def test_an_image_that_an_archive_holds_already_counts_as_sent(
+    tmp_path: Path, status: int, sent: bool
+) -> None:
+    [file, *_] = save(series()[:1], tmp_path).iterdir()
+    confirmed: list[Path] = []
+    with store() as archive:
+        archive.status = status
+        to = Destination(name="pacs", ae_title="STORE", address="127.0.0.1", port=archive.port)
+        with contextlib.nullcontext() if sent else pytest.raises(Refused, match="status C000"):
+            DicomSender(to, "PETDIFF").send([file], confirmed.append)
+    assert confirmed == ([file] if sent else [])
 
 
 @pytest.mark.parametrize("days", [0, 7])

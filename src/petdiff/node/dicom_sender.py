@@ -22,6 +22,9 @@ from petdiff.node.peers import ClientTLS, Destination
 _TIMEOUT_S = 60.0
 # Status of a C-STORE response: stored, if with a warning (PS3.4 B.2.3), and without room.
 _WARNINGS = frozenset({0xB000, 0xB006, 0xB007})
+# Some archives answer so to an image that they hold, sent again after a lost response. The node's
+# UIDs are random, so that it is the same image.
+_HELD_ALREADY = 0x0111
 _NO_ROOM = range(0xA700, 0xA800)
 
 
@@ -81,7 +84,7 @@ class DicomSender:
         status = response.Status
         if status in _NO_ROOM:
             raise NotDelivered(f"it has no room (status {status:04X})")
-        if status != 0 and status not in _WARNINGS:
+        if status not in (0, _HELD_ALREADY, *_WARNINGS):
             raise Refused(f"it refuses an image (status {status:04X})")
 
 

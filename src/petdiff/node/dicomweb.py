@@ -23,9 +23,9 @@ from petdiff.node.polling import NotReached, OfferedSeries
 
 _TIMEOUT_S = (10.0, 120.0)  # to connect, and between two parts of a response
 _PAGE = 200
-_SERVER_ERROR = 500
+_SERVER_ERROR, _CONFLICT = 500, 409
 _NO_ROOM = range(0xA700, 0xA800)
-_STUDY, _SERIES, _COUNT = "0020000D", "0020000E", "00201209"
+_INSTANCE, _STUDY, _SERIES, _COUNT = "00080018", "0020000D", "0020000E", "00201209"
 
 
 class WebSource:
@@ -79,12 +79,34 @@ class WebDestination:
         try:
             client = _client(self._destination.url, self._destination)
             for file in files:
-                _require_stored(client.store_instances([dcmread(file)]))
+                _store(client, dcmread(file))
                 confirmed(file)
         except requests.HTTPError as problem:
             raise _of_status(problem) from None
         except requests.RequestException as problem:
             raise NotDelivered(_reason(problem)) from None
+
+
+def _store(client: DICOMwebClient, image: Dataset) -> None:
+    """Store an image. Some servers refuse one that they hold, sent again after a lost response."""
+    try:
+        _require_stored(client.store_instances([image]))
+    except (Refused, requests.HTTPError) as problem:
+        known = isinstance(problem, Refused) or _code(problem) == _CONFLICT
+        if not known or not _holds(client, image):
+            raise
+
+
+def _holds(client: DICOMwebClient, image: Dataset) -> bool:
+    """Return whether a server says that it has an image."""
+    uid = str(image.SOPInstanceUID)
+    try:
+        found = client.search_for_instances(
+            image.StudyInstanceUID, image.SeriesInstanceUID, search_filters={"SOPInstanceUID": uid}
+        )
+        return any(_value(entry, _INSTANCE) == uid for entry in found)
+    except (requests.RequestException, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _require_stored(response: Dataset) -> None:
