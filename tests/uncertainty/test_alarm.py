@@ -67,6 +67,13 @@ def test_the_outermost_tissue_is_that_near_air_anywhere_in_the_scan() -> None:
     assert describe(scan)["rim"] == pytest.approx(expected, abs=1e-6)
 
 
+def test_voxels_larger_than_the_outermost_tissue_have_one_voxel_of_it() -> None:
+    cube = np.pad(np.full((6, 6, 6), 2.0), 4)
+    large = np.diag([25.0, 25.0, 25.0, 1.0])  # mm
+    found = describe(PETImage(cube.astype(np.float32), large))
+    assert found["rim"] == pytest.approx(0, abs=0.5)
+
+
 @pytest.mark.parametrize(
     ("change", "feature"),
     [

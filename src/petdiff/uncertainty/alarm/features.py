@@ -152,7 +152,8 @@ def _rim(values: Volume, body: Body, spacing_mm: Spacing, typical: float) -> dic
     box = grown(bounding_box(body), body.shape, spacing_mm, max(spacing_mm))
     values, body = values[box], body[box]
     deep = distance_transform_edt(body, sampling=spacing_mm)
-    rim = values[body & (deep <= RIM_MM)].mean()
+    # Larger voxels have a rim of one voxel.
+    rim = values[body & (deep <= max(RIM_MM, *spacing_mm))].mean()
     return {"rim": float(np.log(max(rim / typical, _FAINTEST)))}
 
 
