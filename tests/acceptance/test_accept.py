@@ -8,13 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from petdiff import cli
 from petdiff.acceptance.plan import Plan, find_scans
 from petdiff.acceptance.run import accept
+from petdiff.data.fingerprint import fingerprint
 from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
-from petdiff.io import write
+from petdiff.io import read_in_suv, write
+from petdiff.methods.flow3d import Flow3D
+from petdiff.methods.model import load_model, save_model
 from support.dicom_factory import pet_slices, save
 
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
@@ -31,11 +35,6 @@ def body(seed: int) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    import torch
-
-    from petdiff.methods.flow3d import Flow3D
-    from petdiff.methods.model import save_model
-
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     method = Flow3D.create("tiny")
@@ -130,6 +129,19 @@ def test_scans_that_cannot_take_part_are_named_by_their_number(
         shutil.rmtree(kept) if kept.is_dir() else kept.unlink()
     with pytest.raises(InputRefused, match="none of the 2 scans can take part"):
         accept(Plan(mixed, (4.0,), model), tmp_path / "other")
+
+
+def test_a_scan_that_the_model_was_trained_on_is_named(
+    scans: Path, model: str, tmp_path: Path
+) -> None:
+    trained = load_model(model)
+    seen = fingerprint(read_in_suv(scans / f"{PATIENT}_1.nii.gz"))
+    card = trained.card.model_copy(update={"training": {"patients": [seen, "0" * 64]}})
+    other = tmp_path / "trained.safetensors"
+    save_model(other, trained.network, card, torch.float16)
+    found = accept(Plan(scans, (4.0,), str(other)), tmp_path / "report")
+    named = [text for text in found.warnings if "trained on it" in text]
+    assert [text.split(":")[0] for text in named] == ["scan 002"]
 
 
 @pytest.mark.parametrize(

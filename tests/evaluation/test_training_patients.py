@@ -15,6 +15,7 @@ from petdiff.evaluation.cohort.stored import FinishedUnit, read_unit, store_unit
 from petdiff.evaluation.cohort.summary import summarise, training_patients
 from petdiff.evaluation.cohort.table import tabulate
 from petdiff.evaluation.cohort.unit import measure_scans
+from petdiff.methods.card import ModelCard
 from petdiff.report.comparison import write_comparison
 from support.little_cohort import made_up_scans
 
@@ -24,13 +25,18 @@ def test_training_patients_are_named_in_summary_and_page(
 ) -> None:
     scans = {seed: made_up_scans(seed, twin=False) for seed in (0, 1)}
     listed = [fingerprint(scans[1].full), 7]
-    card = SimpleNamespace(training={"patients": listed})
+    card = ModelCard(
+        method="flow3d",
+        domain="local_activity",
+        architecture={},
+        constants={},
+        training={"patients": listed},
+    )
     monkeypatch.setattr(cohort_unit, "_model", lambda name: SimpleNamespace(card=card, method=None))
     monkeypatch.setattr(
         "petdiff.inference.denoise.denoise",
         lambda low, *_, **__: SimpleNamespace(image=low, uncertainty=None),
     )
-    cohort_unit._training_patients.cache_clear()
     methods = {"measured": ComparedMethod(model="measured"), "ours": ComparedMethod(model="flow3d")}
     done: list[FinishedUnit] = []
     for seed, one in scans.items():
@@ -38,7 +44,6 @@ def test_training_patients_are_named_in_summary_and_page(
         file = tmp_path / f"{unit.name}.json"
         store_unit(file, unit, measure_scans(one, methods, unit))
         done.append(read_unit(file, unit, methods))
-    cohort_unit._training_patients.cache_clear()
     assert training_patients(done) == {"ours": ["patient-1"]}
 
     table = tabulate(done, list(methods))

@@ -84,7 +84,7 @@ def accept(plan: Plan, output: str | Path, *, progress: Progress | None = None) 
             phantom = _phantom(plan.phantom, plan, model, folder / ROWS)
     verdicts = [conclude(taken, drf) for drf in plan.doses]
     name = Path(model.name).name
-    warnings = _warnings(scans)
+    warnings = _warnings(scans, model)
     for warning in warnings:
         progress.print(f"warning {warning}")
     return Acceptance(plan, name, model.sha256, scans, verdicts, phantom, warnings)
@@ -134,10 +134,16 @@ def _phantom(path: Path, plan: Plan, model: Model, rows: Path) -> tuple[PhantomR
     return _PhantomRows.model_validate_json(file.read_bytes()).rows
 
 
-def _warnings(scans: Sequence[ScanFigures]) -> list[str]:
+def _warnings(scans: Sequence[ScanFigures], model: Model) -> list[str]:
     """Return reasons why the verdicts may be wrong: one line per reason and scan."""
     taken = [scan for scan in scans if not scan.refused]
     found = [f"{scan.name} takes no part: {scan.refused}" for scan in scans if scan.refused]
+    found += [
+        f"{scan.name}: the model was trained on it, so that its figures are better than on a new "
+        "patient: leave it out"
+        for scan in taken
+        if scan.voxels in model.card.training_patients
+    ]
     found += [f"{scan.name}: {warning}" for scan in taken for warning in scan.warnings]
     noise = {s.name: s.noise_at_10_mm for s in taken if s.noise_at_10_mm is not None}
     found += [f"{name}: {why}" for name, why in noise_warnings(noise).items()]

@@ -46,6 +46,6 @@ def was_trained_on(full: PETImage, training_patients: Collection[str]) -> bool:
     """Return whether a patient is among those that a model was trained on.
 
     full               the patient's full-dose scan
-    training_patients  `training["patients"]` of the model's card
+    training_patients  of the model's card
     """
     return bool(training_patients) and fingerprint(full) in training_patients

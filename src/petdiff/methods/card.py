@@ -45,6 +45,13 @@ class ModelCard(BaseModel):
     limits: str = Field(max_length=10_000, default="")
     licence: str = Field(max_length=200, default="Apache-2.0")
 
+    @property
+    def training_patients(self) -> frozenset[str]:
+        """The fingerprints of the training patients' full-dose scans; may be empty."""
+        listed = self.training.get("patients")
+        names = listed if isinstance(listed, list) else []
+        return frozenset(one for one in names if isinstance(one, str))
+
 
 def make_card(
     method: str,

@@ -54,8 +54,7 @@ class StartingModel:
     def of(cls, model: Model) -> StartingModel:
         """Return the name, licence and training patients of a loaded model."""
         card = model.card
-        listed = card.training.get("patients")
-        patients = [str(patient) for patient in listed] if isinstance(listed, list) else []
+        patients = sorted(card.training_patients)
         return cls(Path(model.name).name, model.sha256, card.licence, patients)
 
 

@@ -263,12 +263,8 @@ def _trained_on(methods: Mapping[str, ComparedMethod], full: PETImage) -> list[s
     ]
 
 
-@cache
 def _training_patients(name: str) -> frozenset[str]:
-    """Return the fingerprints of training scans in a model's card; may be empty."""
-    listed = _model(name).card.training.get("patients")
-    names = listed if isinstance(listed, list) else []
-    return frozenset(one for one in names if isinstance(one, str))
+    return _model(name).card.training_patients
 
 
 def _extra_rows(
