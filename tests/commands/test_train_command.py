@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -63,6 +66,38 @@ def was_known(cohort: Path, patients: list[str]) -> Counter[bool]:
 
     scans = [read(path) for path in sorted(cohort.glob("*/full.nii.gz"))]
     return Counter(was_trained_on(scan, patients) for scan in scans)
+
+
+def test_two_processes_of_torchrun_train_the_model_of_one(cohort: Path, tmp_path: Path) -> None:
+    from petdiff.methods.model import load_model
+
+    config, alone, shared = tmp_path / "recipe.toml", tmp_path / "alone", tmp_path / "shared"
+    config.write_text(f"{CONFIG}batch = 2\nmicro_batch = 1\npool = 2\npatches_per_volume = 2")
+    arguments = ["train", "flow3d", "--data", str(cohort), "--config", str(config), "--quiet"]
+    arguments += ["--device", "cpu"]
+    assert cli.run([*arguments, "-o", str(alone)]) == 0
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    together = subprocess.run(
+        [*torchrun, "-m", "petdiff", *arguments, "-o", str(shared)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert together.returncode == 0, together.stderr[-2000:]
+    assert together.stdout.split() == [str(shared / "model.safetensors")]
+    one, two = (load_model(run / "model.safetensors") for run in (alone, shared))
+    others = two.network.state_dict()
+    for name, weight in one.network.state_dict().items():
+        torch.testing.assert_close(others[name], weight, rtol=1e-3, atol=1e-4)
+    logs = [
+        [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+        for run in (alone, shared)
+    ]
+    assert [log[0]["processes"] for log in logs] == [1, 2]
+    assert [[line.get("step") for line in log] for log in logs] == [[None, 1, 2, 2]] * 2
+    scores = [[line["psnr_db"]["model"] for line in log if "psnr_db" in line] for log in logs]
+    for first, second in zip(*scores, strict=True):
+        assert second == pytest.approx(first, abs=0.01)
 
 
 def test_own_pairs_become_a_model_that_denoises(
