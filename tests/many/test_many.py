@@ -323,6 +323,34 @@ def test_bids_scans_go_into_one_derivative_and_are_replaced(
     assert json.loads(sidecar.read_text())["Petdiff"]["Seed"] == 1
 
 
+def test_bids_results_stay_where_new_ones_fail_or_are_killed(
+    tmp_path: Path, model: Path, denoised: list[str]
+) -> None:
+    root = data_set(tmp_path / "set")
+    scan, out = add_scan(root, "sub-01"), root / "derivatives" / "petdiff"
+
+    def results() -> dict[Path, bytes]:
+        files = (out / "sub-01").rglob("*.*")
+        return {file.relative_to(out): file.read_bytes() for file in files}
+
+    add_scan(root, "sub-02")
+    petdiff.denoise_many(root, out, model)
+    before, whole = results(), scan.read_bytes()
+    scan.write_bytes(whole[:500])
+    [failed] = petdiff.denoise_many(root, out, model, seed=1).failed
+    assert results() == before
+    scan.write_bytes(whole)
+    for name in list(before)[:2]:  # a kill leaves the former files aside
+        aside = out / ".petdiff" / "former" / failed.scan / name
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        (out / name).rename(aside)
+    denoised.clear()
+    petdiff.denoise_many(root, out, model)
+    assert denoised == ["sub-02_pet"]  # made with seed 1 before
+    assert results() == before
+    assert not [*(out / ".petdiff").rglob("*desc-denoised*")]
+
+
 def test_row_of_another_scan_is_not_taken(tmp_path: Path) -> None:
     store_row(tmp_path, ScanRow(scan="p0", status="denoised"))
     shutil.copyfile(tmp_path / ".petdiff" / "p0.json", tmp_path / ".petdiff" / "p1.json")

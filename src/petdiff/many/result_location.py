@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,8 @@ from petdiff.many.jobs import Job
 from petdiff.many.rows import FOLDER
 from petdiff.runs import remove_unfinished
 
-_NEW = "new"
+_NEW, _FORMER = "new", "former"
+_REPLACED = ".unfinished-replaced"  # a name that remove_unfinished removes
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class ResultLocation:
 
     @property
     def staging(self) -> Path:
-        """The folder in which a result is made that replaces another."""
-        return self.output / FOLDER / _NEW / self.name
+        """The folder in which a result is made that replaces another, or a former one is kept."""
+        return self.output / FOLDER / (_NEW if self.bids is None else _FORMER) / self.name
 
     def file(self, name: str) -> Path:
         """Return the path of a file of the results, such as run.json."""
@@ -60,25 +63,53 @@ class ResultLocation:
         return self.file(RECORD).is_file()
 
     def clear(self) -> None:
-        """Remove unfinished files of a killed run."""
+        """Remove unfinished files of a killed run; bring back results that it was replacing."""
+        if self.bids is not None:
+            self._bring_back()
         disk.remove(self.staging)
         staged = self.staging.parent
         for folder in (staged, staged.parent, *([] if self.bids else [self.output])):
             if folder.is_dir():
                 remove_unfinished(folder, [self.name])
 
-    def remove(self) -> None:
-        """Remove the results."""
-        if self.bids is None:
-            disk.remove(self.folder)
-            return
+    @contextmanager
+    def set_aside(self) -> Iterator[None]:
+        """Keep the results in a BIDS derivative aside for the block, which makes new ones.
+
+        If the block fails they are brought back, else removed.
+        """
+        for file in self._bids_files():
+            aside = self.staging / file.relative_to(self.output)
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(aside)
+        try:
+            yield
+        except BaseException:
+            self._bring_back()
+            raise
+        # Renamed first, so that a kill during the removal does not bring a part back.
+        replaced = self.staging.with_name(f".{self.name}{_REPLACED}")
+        self.staging.replace(replaced)
+        disk.remove(replaced)
+
+    def _bring_back(self) -> None:
+        for aside in sorted(self.staging.rglob("*")):
+            if aside.is_file():
+                file = self.output / aside.relative_to(self.staging)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                aside.replace(file)
+        disk.remove(self.staging)
+
+    def _bids_files(self) -> list[Path]:
+        assert self.bids is not None
+        found: list[Path] = []
         for name in ("denoised", "uncertainty", "lower", "upper", "run"):
             file = self.bids.relative_path(f"{name}.json")
             stem = file.name.removesuffix(".json").removesuffix("_run")
-            for old in (self.output / file.parent).glob(f"{stem}[._]*"):
-                disk.remove(old)
+            found += (self.output / file.parent).glob(f"{stem}[._]*")
+        return found
 
     def replace_with_staged(self) -> None:
         """Replace the old result by the one in `staging`."""
-        self.remove()
+        disk.remove(self.folder)
         self.staging.rename(self.folder)

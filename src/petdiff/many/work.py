@@ -116,8 +116,8 @@ def _denoise(request: Request, location: ResultLocation, model: Model) -> RunRec
     if not location.is_taken:
         return denoise_scan(request, location.folder, model=model).record
     if location.bids is not None:
-        location.remove()
-        return denoise_scan(request, location.folder, model=model).record
+        with location.set_aside():
+            return denoise_scan(request, location.folder, model=model).record
     record = denoise_scan(request, location.staging, model=model).record
     location.replace_with_staged()
     return record
