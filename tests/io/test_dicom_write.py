@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,22 @@ def test_new_identity_and_provenance(tmp_path: Path) -> None:
         assert "WindowCenter" not in new
         assert new.LargestImagePixelValue == new.pixel_array.max()
         assert new.file_meta.MediaStorageSOPInstanceUID == new.SOPInstanceUID
+
+
+@pytest.mark.parametrize("zone", ["+1300", "-1100", None])
+def test_times_of_writing_are_in_the_zone_that_the_header_states(
+    tmp_path: Path, zone: str | None
+) -> None:
+    image = read(save(pet_slices(TimezoneOffsetFromUTC=zone), tmp_path / "in"))
+    write(image, tmp_path / "out")
+    derived = dcmread(next((tmp_path / "out").iterdir()))
+    hours = None if zone is None else timezone(timedelta(hours=int(zone) // 100))
+    now = datetime.now(hours).replace(tzinfo=None)
+    for what in ("Content", "InstanceCreation"):
+        text = derived[f"{what}Date"].value + derived[f"{what}Time"].value
+        assert abs(datetime.strptime(text, "%Y%m%d%H%M%S.%f") - now) < timedelta(minutes=10)
+    made = derived.ContributingEquipmentSequence[-1].ContributionDateTime
+    assert abs(datetime.strptime(str(made), "%Y%m%d%H%M%S.%f") - now) < timedelta(minutes=10)
 
 
 def test_source_headers_stay_as_they_were(tmp_path: Path) -> None:

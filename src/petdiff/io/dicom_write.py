@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from petdiff.io.dicom_file import lenient_pydicom
 from petdiff.io.dicom_read import DicomSource
 from petdiff.io.dicom_text import ascii_text, declare_character_set
 from petdiff.runs import whole_folder
+from petdiff.suv.clock import parse_zone
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def write_series(scan: PETImage | PETFrames, folder: Path, derivation: Derivatio
     frames = scan.frames if isinstance(scan, PETFrames) else (scan,)
     for frame in frames:
         _require_source(frame, folder)
-    series_uid, now = generate_uid(prefix=None), datetime.now()
+    series_uid, now = generate_uid(prefix=None), _now(frames[0].source.headers[0])
     written = 0
     with whole_folder(folder) as unfinished, lenient_pydicom() as notes:
         for frame in frames:
@@ -94,6 +95,12 @@ def write_series(scan: PETImage | PETFrames, folder: Path, derivation: Derivatio
                 (unfinished / f"{written:05d}.dcm").write_bytes(_encoded(derived))
     for note in notes:
         _log.warning("%s: %s", folder, note)
+
+
+def _now(source: Dataset) -> datetime:
+    """Return the time in the zone of the source's times (0008,0201), which is copied."""
+    zone = parse_zone(str(source.get("TimezoneOffsetFromUTC") or ""))
+    return datetime.now(None if zone is None else timezone(zone))
 
 
 def _encoded(derived: Dataset) -> bytes:
