@@ -60,6 +60,34 @@ def test_signed_and_unsigned_pixels(tmp_path: Path) -> None:
         np.testing.assert_allclose(image.suv[:, :, 0], expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("attributes", "vr", "count"),
+    [
+        ({0x00280120: -32768}, "SS", 35),
+        ({0x00280120: 32768}, "US", 35),  # the same number, unsigned
+        ({0x00280120: -32768, 0x00280121: -30000}, "SS", 36),
+        ({0x00280120: 2500}, "SS", 0),
+    ],
+)
+def test_padding_below_zero_is_air_and_the_hottest_pixel_is_none(
+    tmp_path: Path, attributes: dict[int, int], vr: str, count: int
+) -> None:
+    pixels = np.random.default_rng(0).integers(1, 2500, (5, 6, 7), dtype=np.int16)
+    pixels[:, 0], pixels[:, 3, 3], pixels[2, 4, 4] = -32768, 2500, -31000
+
+    def edit(_: int, ds: Dataset) -> None:
+        for tag, value in attributes.items():
+            ds.add_new(tag, vr, value)
+
+    image = read(save(pet_slices(pixels, slopes=[1.0] * 5, edit=edit), tmp_path), suv_factor=1)
+    padded = (pixels == -32768) if count else np.zeros(pixels.shape, bool)
+    padded[2, 4, 4] = count == 36
+    expected = np.where(padded, 0, pixels).transpose(2, 1, 0)
+    np.testing.assert_array_equal(image.values, expected)
+    told = [warning for warning in image.facts["warnings"] if "PixelPaddingValue" in warning]
+    assert [warning.partition(" ")[0] for warning in told] == ([str(count)] if count else [])
+
+
 def test_single_slice_is_as_thick_as_it_says(tmp_path: Path) -> None:
     image = read(save(pet_slices(np.ones((1, 3, 4), dtype=np.int16)), tmp_path))
     assert image.spacing_mm == pytest.approx((2.0, 3.0, 4.0))

@@ -24,16 +24,23 @@ _MAX_PIXELS = 1 << 24  # of one slice; PET has 880 × 880 at most
 
 
 class PixelReader:
-    """Reads the values of slices, and keeps the last multi-frame file in memory."""
+    """Reads the values of slices, and keeps the last multi-frame file in memory.
+
+    padded  number of pixels that were no part of an image, and were taken as air
+    """
 
     def __init__(self) -> None:
         self._cached: tuple[DicomFile, Dataset] | None = None
+        self.padded = 0
 
     def values(self, file: DicomFile, header: Dataset, frame: int | None) -> NDArray[np.float64]:
         """Return a slice's values in its stored unit, float64 [row, column].
 
         header  the slice's attributes, of which RescaleSlope and RescaleIntercept are used
         frame   index of the slice within a multi-frame file; None for a file of one slice
+
+        Padding below 0 is taken as air (0). Padding above is not: a wrong PixelPaddingValue may be
+        the number of the hottest pixel.
 
         Raises InputRefused for values that are not finite and pixels that cannot be decoded.
         """
@@ -46,6 +53,11 @@ class PixelReader:
         if slope == 0 and pixels.any():
             raise InputRefused(f"{name}: RescaleSlope (0028,1053) is 0, and its pixels are not")
         values = pixels.astype(np.float64) * slope + intercept
+        padding = _padding(dataset, pixels)
+        if padding is not None:
+            air = padding & (values < 0)
+            self.padded += int(air.sum())
+            values[air] = 0
         if not np.isfinite(values).all():
             raise InputRefused(f"{name} holds NaN or infinite values, which no scan has")
         return values
@@ -103,6 +115,19 @@ def _pixels(name: str, dataset: Dataset, frame: int | None) -> NDArray[np.number
     if pixels.shape != (dataset.Rows, dataset.Columns):
         raise DamagedFile(f"{name}: PixelData (7FE0,0010) holds {pixels.shape} pixels")
     return pixels
+
+
+def _padding(dataset: Dataset, pixels: NDArray[np.number]) -> NDArray[np.bool_] | None:
+    """Return the pixels that are no part of the image; None without PixelPaddingValue."""
+    first = number_or_none(dataset, "PixelPaddingValue")
+    if first is None:
+        return None
+    last = number_or_none(dataset, "PixelPaddingRangeLimit")
+    bounds = [first, first if last is None else last]
+    if pixels.dtype.kind == "i":  # some files state them as unsigned numbers
+        bits = 8 * pixels.dtype.itemsize
+        bounds = [value - (1 << bits) if value >= 1 << (bits - 1) else value for value in bounds]
+    return (pixels >= min(bounds)) & (pixels <= max(bounds))
 
 
 def _require_planes(name: str, dataset: Dataset, count: int) -> None:

@@ -84,6 +84,11 @@ def read_dicom(
             _image(stack, suv, factors_k, facts, reader)
             for stack, factors_k in zip(scan.stacks, by_frame, strict=True)
         ]
+    if reader.padded:
+        facts["warnings"].append(
+            f"{reader.padded} pixels are no part of the image, by PixelPaddingValue (0028,0120): "
+            "taken as air (0)"
+        )
     if scan.order.kind is None:
         return frames[0]
     return PETFrames(tuple(frames), scan.order.timings, scan.order.kind, facts)
