@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from petdiff.errors import InputRefused
 from petdiff.evaluation.lesions import sphere_lesion
 from petdiff.evaluation.protocol import measure_scan, prepare
 from petdiff.image import PETImage
-from petdiff.io import write
+from petdiff.io import read_static, write
 
 AFFINE = np.array([[-3.0, 0, 0, 60], [0, 3.0, 0, -54], [0, 0, 4.0, -40], [0, 0, 0, 1]])
 SHAPE = (40, 36, 30)
@@ -214,6 +215,26 @@ def test_askew_scan_is_refused_even_with_resample(folder: Path, evaluate: Evalua
     turn[:2, :2] = [[-2.6, -1.5], [-1.5, 2.6]]
     write(PETImage(np.ones(SHAPE, dtype=np.float32), turn), folder / "askew.nii.gz")
     assert "askew" in refused(evaluate("--resample", "--quiet", test="askew.nii.gz"), folder)
+
+
+def test_a_scan_of_another_place_is_refused_and_one_of_a_part_warned_of(
+    folder: Path, evaluate: Evaluate, caplog: pytest.LogCaptureFixture
+) -> None:
+    full = read_static(folder / "full.nii.gz")
+    for name, moved_mm in (("far", (0, 0, 500)), ("near", (1.5, 0, 2))):
+        affine = AFFINE.copy()
+        affine[:3, 3] += moved_mm
+        write(PETImage(full.values, affine), folder / f"{name}.nii.gz")
+    part = np.ascontiguousarray(full.values[:, :, :20])
+    write(PETImage(part, AFFINE), folder / "part.nii.gz")
+    err = refused(evaluate("--resample", "--quiet", test="far.nii.gz"), folder)
+    assert "shows 0 % of the reference's voxels" in err
+    assert evaluate("--resample", "--quiet", test="near.nii.gz")[0] == 0
+    assert not caplog.messages
+    shutil.rmtree(folder / "out")
+    assert evaluate("--resample", "--quiet", test="part.nii.gz")[0] == 0
+    (said,) = caplog.messages
+    assert "part.nii.gz shows 70 % of the reference's voxels" in said
 
 
 def test_labels_of_another_grid_take_the_nearest_voxel(folder: Path, evaluate: Evaluate) -> None:

@@ -25,10 +25,15 @@ Labels = NDArray[np.int32]
 
 _SAME_MM = 0.01  # tolerance of voxel positions on one grid
 _MAX_RADIUS_MM = 200.0  # most bodies are narrower
+_LEAST_COVERED = 0.5  # of the reference's voxels; a scan that shows fewer is of another place
 
 
 def on_grid(path: Path, image: PETImage, grid: PETImage, *, resample: bool) -> PETImage:
-    """Return a scan on a grid. Raises InputRefused if it is on another and not `resample`."""
+    """Return a scan on a grid.
+
+    Raises InputRefused if it is on another and not `resample`, or if it shows less than half of the
+    grid. A scan that does not show all of it gives a warning.
+    """
     if image.shares_voxels(grid, _SAME_MM):
         return image
     if not resample:
@@ -162,7 +167,33 @@ def _resampled(path: Path, image: PETImage, grid: PETImage) -> PETImage:
             f"{path} is rotated against the reference, and `resample` does not rotate: register "
             "the two first"
         ) from None
+    _require_covered(path, ready, grid)
     return PETImage(moved.numpy(), grid.affine)
+
+
+def _require_covered(path: Path, image: PETImage, grid: PETImage) -> None:
+    """Raise InputRefused or warn where a grid of parallel axes reaches beyond an image.
+
+    There the image's edge voxels are repeated.
+    """
+    step = np.linalg.solve(image.affine, grid.affine)
+    covered = 1.0
+    for axis, (n, wanted) in enumerate(zip(image.shape, grid.shape, strict=True)):
+        index = step[axis, axis] * np.arange(wanted) + step[axis, 3]
+        # Grids of unlike voxels end up to half of a voxel apart.
+        margin = 0.5 + max(1.0, step[axis, axis]) / 2
+        covered *= float(np.mean((index >= -margin) & (index <= n - 1 + margin)))
+    if covered < _LEAST_COVERED:
+        raise InputRefused(
+            f"{path} shows {100 * covered:.0f} % of the reference's voxels: it lies at another place or is "
+            "of another part of the body; crop the reference to what both show"
+        )
+    if covered < 1:
+        _log.warning(
+            "%s shows %.0f %% of the reference's voxels; elsewhere its outermost voxels are "
+            "repeated, and figures mean nothing: crop the reference to what both show",
+            path, 100 * covered,
+        )  # fmt: skip
 
 
 def _nearest(labels: Labels, affine: NDArray[np.float64], grid: PETImage) -> Labels:
