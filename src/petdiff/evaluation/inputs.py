@@ -185,8 +185,8 @@ def _require_covered(path: Path, image: PETImage, grid: PETImage) -> None:
         covered *= float(np.mean((index >= -margin) & (index <= n - 1 + margin)))
     if covered < _LEAST_COVERED:
         raise InputRefused(
-            f"{path} shows {100 * covered:.0f} % of the reference's voxels: it lies at another place "
-            "or is of another part of the body; crop the reference to what both show"
+            f"{path} shows {100 * covered:.0f} % of the reference's voxels: it lies at another "
+            "place or is of another part of the body; crop the reference to what both show"
         )
     if covered < 1:
         _log.warning(
