@@ -80,6 +80,18 @@ def test_scans_of_two_patients_or_studies_with_one_series_uid_are_not_frames(
     assert read(tmp_path / "p").shape == (7, 6, 5)
 
 
+def test_a_picture_of_the_whole_body_is_no_scan(tmp_path: Path) -> None:
+    """A maximum-intensity projection has the SOP class of PET, and a grid of one slice."""
+    pixels = np.ones((1, 6, 7), dtype=np.int16)
+    picture = pet_slices(pixels, SeriesType=["WHOLE BODY", "REPROJECTION"], SeriesNumber=9)
+    folder = save(picture, tmp_path / "study" / "mip")
+    for options in ({}, {"series": picture[0].SeriesInstanceUID}):
+        with pytest.raises(InputRefused, match=r"SeriesType \(0054,1000\) of .* is REPROJECTION"):
+            read(folder, **options)
+    save(pet_slices(), tmp_path / "study" / "pet")
+    assert read(tmp_path / "study").shape == (7, 6, 5)
+
+
 def test_every_other_slice_is_suspicious(tmp_path: Path) -> None:
     image = read(save(pet_slices()[::2], tmp_path))
     assert any("every other" in warning for warning in image.facts["warnings"])

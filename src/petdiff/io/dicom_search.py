@@ -51,6 +51,11 @@ class Series:
         """Whether any of its files is a PET image."""
         return any(is_pet(file) for file in self.files)
 
+    @property
+    def is_projection(self) -> bool:
+        """Whether its images are projections of a volume, as those of a turning MIP are."""
+        return "REPROJECTION" in self["SeriesType"].upper()
+
     def __str__(self) -> str:
         corrected = (
             "ATTN" in text_values(self.files[0].dataset.get("CorrectedImage"))

@@ -69,6 +69,13 @@ def _choose(path: Path, found: SearchResult, uid: SeriesUID) -> Series:
         )
     chosen = requested or chosen
     pet = [series for series in chosen if series.is_pet]
+    volumes = [series for series in pet if not series.is_projection]
+    if pet and not volumes:
+        raise InputRefused(
+            f"{name} holds projections of PET, no volume: SeriesType (0054,1000) of "
+            f"{_listing(pet)} is REPROJECTION; give the series that they were made of"
+        )
+    pet = volumes
     if len(pet) == 1:
         return pet[0]
     if len(pet) > 1:
