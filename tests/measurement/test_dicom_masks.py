@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
+from pydicom.datadict import tag_for_keyword
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
@@ -155,6 +156,33 @@ def test_contours_that_cannot_be_used_are_refused(scan: PETImage, tmp_path: Path
     ):
         path = write_contours(tmp_path / f"{name}.dcm", {name: ("", contours)}, geometry=geometry)
         with pytest.raises(InputRefused, match=reason):
+            read_regions(path, scan)
+
+
+@pytest.mark.parametrize("keyword", ["ROINumber", "ReferencedROINumber", "ContourData"])
+@pytest.mark.parametrize("how", ["absent", "empty", "text"])
+def test_a_damaged_structure_set_is_refused_and_an_empty_contour_is_none(
+    scan: PETImage, tmp_path: Path, keyword: str, how: str
+) -> None:
+    structures = {"a": ("GTV", outlines(scan, 12.0)), "b": ("GTV", outlines(scan, 9.0))}
+    path = write_contours(tmp_path / "rt.dcm", structures)
+    dataset = dcmread(path)
+    contours = dataset.ROIContourSequence[0]
+    owner = {
+        "ROINumber": dataset.StructureSetROISequence[0],
+        "ReferencedROINumber": contours,
+        "ContourData": contours.ContourSequence[0],
+    }[keyword]
+    delattr(owner, keyword)
+    if how == "text":
+        owner.add_new(tag_for_keyword(keyword), "LO", "abcdefghij")
+    elif how == "empty":
+        setattr(owner, keyword, None)
+    dataset.save_as(path)
+    if keyword == "ContourData" and how != "text":
+        assert [one.name for one in read_regions(path, scan)] == ["a", "b"]
+    else:
+        with pytest.raises(InputRefused, match="is a damaged structure set"):
             read_regions(path, scan)
 
 

@@ -10,6 +10,7 @@ from pydicom import Dataset
 
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
+from petdiff.io.dicom_file import refusing
 from petdiff.measurement.frame_of_reference import require_same_frame
 from petdiff.measurement.kinds import kind_of
 from petdiff.measurement.polygons import Points, by_plane, plane_shares, stacked_shares
@@ -36,17 +37,18 @@ def contour_regions(name: str, dataset: Dataset, scan: PETImage, kind: Kind | No
     """
     for reference in dataset.get("ReferencedFrameOfReferenceSequence", []):
         require_same_frame(name, str(reference.get("FrameOfReferenceUID", "")), scan)
-    types = {
-        int(one.ReferencedROINumber): str(one.get("RTROIInterpretedType", ""))
-        for one in dataset.get("RTROIObservationsSequence", [])
-    }
-    drawn = {
-        int(one.ReferencedROINumber): _outlines(one)
-        for one in dataset.get("ROIContourSequence", [])
-    }
+    with refusing(f"{name} is a damaged structure set", ": export it again"):
+        types = {
+            int(one.ReferencedROINumber): str(one.get("RTROIInterpretedType", ""))
+            for one in dataset.get("RTROIObservationsSequence", [])
+        }
+        drawn = {
+            int(one.ReferencedROINumber): _outlines(one)
+            for one in dataset.get("ROIContourSequence", [])
+        }
+        numbered = {int(roi.ROINumber): roi for roi in dataset.get("StructureSetROISequence", [])}
     found = []
-    for roi in dataset.get("StructureSetROISequence", []):
-        number = int(roi.ROINumber)
+    for number, roi in numbered.items():
         title = printable(str(roi.get("ROIName", ""))) or f"structure {number}"
         if not drawn.get(number):
             _log.warning("%s: %s has no closed contour and is left out", name, title)
@@ -58,10 +60,15 @@ def contour_regions(name: str, dataset: Dataset, scan: PETImage, kind: Kind | No
 
 def _outlines(roi: Dataset) -> list[Points]:
     """Return the closed contours of a structure [n, 3] in mm, RAS+."""
-    return [
-        np.asarray(contour.ContourData, dtype=np.float64).reshape(-1, 3) * _TO_RAS
+    closed = [
+        contour.get("ContourData") or []
         for contour in roi.get("ContourSequence", [])
-        if str(contour.get("ContourGeometricType", "")) in _CLOSED and len(contour.ContourData) >= 9
+        if str(contour.get("ContourGeometricType", "")) in _CLOSED
+    ]
+    return [
+        np.asarray(data, dtype=np.float64).reshape(-1, 3) * _TO_RAS
+        for data in closed
+        if len(data) >= 9
     ]
 
 
