@@ -102,3 +102,14 @@ def test_phantom_is_recognised_by_the_circle_of_its_spheres(
         inside = (i - x) ** 2 + (j - y) ** 2 + k**2 < (diameter_mm / 2) ** 2
         volume = np.where(inside, 10.0, volume)
     assert is_phantom(volume.astype(np.float32), mm) is expected
+
+
+def test_hot_walls_around_cold_middles_are_no_phantom() -> None:
+    mm = (4.0, 4.0, 4.0)
+    i, j, k = np.indices((60, 60, 40)) - np.array([29.5, 29.5, 19.5]).reshape(3, 1, 1, 1)
+    volume = np.where(np.hypot(i, j) < 25, 1.0, 0.0)
+    away_mm = 4 * np.sqrt(i**2 + j**2 + k**2)  # as from the middle of a ventricle or a necrosis
+    volume[away_mm < 40] = 6.0
+    volume[away_mm < 30] = 0.1
+    assert not is_phantom(volume.astype(np.float32), mm)
+    refuse_unsuitable(PETImage(volume.astype(np.float32), np.diag([*mm, 1.0])))

@@ -147,8 +147,9 @@ def find_spheres(volume: Volume, spacing_mm: Spacing) -> list[Index]:
             break
         start = np.argwhere(parts == number).mean(axis=0)
         if not found or abs(start[2] - found[0][2]) * spacing_mm[2] <= _ONE_PLANE_MM:
-            diameter_mm = DIAMETERS_MM[len(found)]
-            found.append(_centroid(excess, spacing_mm, start, diameter_mm / 2 + _RIM_MM))
+            radius_mm = DIAMETERS_MM[len(found)] / 2 + _RIM_MM
+            centre = _centroid(excess, spacing_mm, start, radius_mm)
+            found += [] if centre is None else [centre]
     if len(found) < len(DIAMETERS_MM):
         raise InputRefused(
             f"found {len(found)} hot spheres in one plane; the phantom has six: give a scan "
@@ -168,12 +169,17 @@ def _typical(volume: Volume) -> float:
 
 def _centroid(
     excess: Volume, spacing_mm: Spacing, start: NDArray[np.float64], radius_mm: float
-) -> Index:
-    """Return the centroid of the excess within a sphere around it, by iteration from `start`."""
+) -> Index | None:
+    """Return the centroid of the excess within a sphere around it, by iteration from `start`.
+
+    None if there is no excess, as in the cold middle of a hot wall, which is no sphere.
+    """
     centre = start
     for _ in range(20):
         box, shares = sphere_weights(excess.shape, spacing_mm, centre.tolist(), radius_mm)
         weights = np.maximum(excess[box], 0) * shares
+        if not weights.any():
+            return None
         index = np.meshgrid(*(np.arange(c.start, c.stop) for c in box), indexing="ij")
         moved = np.array([(axis * weights).sum() for axis in index]) / weights.sum()
         settled = np.abs(moved - centre).max() < 1e-3
