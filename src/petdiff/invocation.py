@@ -6,6 +6,8 @@ import math
 import os
 import signal
 import time
+from collections.abc import Callable
+from functools import cache
 from types import FrameType
 
 import typer
@@ -24,7 +26,7 @@ def invoke(app: typer.Typer, arguments: list[str]) -> int:
     """Run one command line and return its exit code; every failure is one line on stderr."""
     try:
         with terminal.log_to_stderr():
-            outcome = app(arguments, prog_name="petdiff", standalone_mode=False)
+            outcome = _command(app)(arguments, prog_name="petdiff", standalone_mode=False)
     except PetdiffError as problem:
         return _fail(with_options(str(problem), _options(app), _RENAMED), problem.exit_code)
     except typer.TyperException as problem:
@@ -74,9 +76,15 @@ class _Stop:
             raise KeyboardInterrupt
 
 
+@cache
+def _command(app: typer.Typer) -> Callable[..., object]:
+    """Return what runs a command line; typer would make it anew for each one."""
+    return typer.main.get_command(app)
+
+
 def _options(app: typer.Typer) -> set[str]:
     """Return the options of all commands, with their dashes."""
-    commands = vars(typer.main.get_command(app))["commands"].values()
+    commands = vars(_command(app))["commands"].values()
     return {name for command in commands for option in command.params for name in option.opts}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +21,7 @@ _PACKAGES = ("numpy", "scipy", "torch", "pydicom", "nibabel")
 FileName = Annotated[str, SkipValidation]
 
 
+@cache
 def package_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that results depend on."""
     return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
