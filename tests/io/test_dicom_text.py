@@ -73,6 +73,23 @@ def test_undeclared_latin_letters_keep_their_bytes_and_are_declared(tmp_path: Pa
     assert b"M\xfcller" in (tmp_path / "derived" / "00001.dcm").read_bytes()
 
 
+def test_text_that_is_wrongly_declared_as_utf8_keeps_its_bytes(tmp_path: Path) -> None:
+    """Otherwise the derived series would have a patient of another name and ID."""
+    names = {"PatientName": "Mxller^Jxrg", "PatientID": "Mx1"}
+    save(pet_slices(SpecificCharacterSet="ISO_IR 192", **names), tmp_path / "source")
+    for file in (tmp_path / "source").iterdir():
+        content = file.read_bytes()
+        for text in names.values():
+            content = content.replace(text.encode(), text.replace("x", "ü").encode("latin-1"))
+        file.write_bytes(content)
+    scan = read(tmp_path / "source")
+    assert any("ISO_IR 192, UTF-8, and text is not" in one for one in scan.facts["warnings"])
+    write(scan, tmp_path / "derived")
+    derived = dcmread(tmp_path / "derived" / "00001.dcm")
+    assert (derived.PatientName, derived.PatientID) == ("Müller^Jürg", "Mü1")
+    assert b"M\xfcller^J\xfcrg" in (tmp_path / "derived" / "00001.dcm").read_bytes()
+
+
 @pytest.mark.oracle
 @pytest.mark.parametrize("character_set", DESCRIPTIONS)
 @pytest.mark.parametrize("tool", ["dcm2xml", "dcm2json"])

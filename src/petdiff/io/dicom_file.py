@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
 from pydicom import Dataset, config
+from pydicom.charset import convert_encodings
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
@@ -23,6 +24,7 @@ from pydicom.filereader import read_partial
 from pydicom.sequence import Sequence as Items
 from pydicom.tag import BaseTag
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR
 
 from petdiff.errors import InputRefused, PetdiffError
 from petdiff.io.dicom_start import HEAD_BYTES, DicomStart, find_start
@@ -48,6 +50,10 @@ _KINDS = {
 }  # fmt: skip
 _MAX_NOTES = 5
 _WRONG_KIND = "it is stored as "
+_CHARACTER_SET, _UTF8 = 0x00080005, "ISO_IR 192"
+_NO_UTF8 = (
+    "SpecificCharacterSet (0008,0005) is ISO_IR 192, UTF-8, and text is not: taken as ISO_IR 100"
+)
 _BROKEN_OFF = re.compile("end of file", re.IGNORECASE)
 _UNDEFINED = 0xFFFFFFFF
 _TRUNCATED = ": truncated? Remove it, or get it again"
@@ -125,6 +131,9 @@ def read_file(entry: Entry, *, pixels: bool) -> DicomFile | None:
             data = _data(stream, entry, start)
             dataset = read_partial(cast(BinaryIO, data), _stop(pixels), force=True)
             _set_transfer_syntax(dataset, start)
+            if _is_wrongly_declared_utf8(dataset):
+                _declare_latin(dataset)
+                notes.append(_NO_UTF8)
             has_pixels = data.read(1) != b""
         if (short := _short(dataset, notes)) is not None:
             reason = f"{entry.name} is an incomplete DICOM file ({short}){_TRUNCATED}"
@@ -173,6 +182,29 @@ def decode_all(file: DicomFile) -> None:
             # The reason is left out: it may quote the value, and notes are recorded.
             notes.append(f"{tag} cannot be decoded and is left out")
     file.notes.extend(notes)
+
+
+def _declare_latin(dataset: Dataset) -> None:
+    """Declare Latin-1, in which every byte is a letter, so that text is written as it was read."""
+    dataset.SpecificCharacterSet = "ISO_IR 100"
+    implicit, little = dataset.original_encoding
+    dataset.set_original_encoding(implicit, little, convert_encodings("ISO_IR 100"))
+
+
+def _is_wrongly_declared_utf8(dataset: Dataset) -> bool:
+    """Return whether a data set declares UTF-8 and has text that is not, in raw elements."""
+    declared = dataset.get_item(_CHARACTER_SET) if _CHARACTER_SET in dataset else None
+    if declared is None or declared.value not in (_UTF8, _UTF8.encode()):
+        return False
+    for element in dataset.values():
+        if isinstance(element, RawDataElement) and element.value:
+            vr = element.VR or _standard_vr(element.tag, "")
+            if vr in CUSTOMIZABLE_CHARSET_VR:
+                try:
+                    element.value.decode("utf-8")
+                except UnicodeDecodeError:
+                    return True
+    return False
 
 
 def _decode(dataset: Dataset) -> Iterator[tuple[BaseTag, str]]:
