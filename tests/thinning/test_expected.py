@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from petdiff.thinning.colour import NoiseColour
 from petdiff.thinning.expected import expected_noise, means_over_lines
-from petdiff.thinning.strength import noise_strength, second_differences
+from petdiff.thinning.noise_map import second_differences, without_anatomy
 
 MM = (8.0, 8.0, 8.0)
 SHAPE = (48, 48, 3)
@@ -58,15 +59,16 @@ def test_expected_noise_does_not_depend_on_the_unit_and_has_the_median_one() -> 
     assert relative[24, 24, 1] > 1.2 * relative[8, 24, 1]  # deep tissue is noisier
 
 
-def test_strength_of_noise_without_anatomy_is_that_of_the_noise() -> None:
-    # In voxels of 6 mm, second differences of white noise of relative strength 0.5.
+def test_a_level_is_lowered_by_its_anatomy_where_noise_is_weak_and_voxels_are_large() -> None:
+    small, large = (3.0, 3.0, 3.0), (6.0, 6.0, 6.0)
+    assert without_anatomy(0.05, small) == pytest.approx(0.05)
+    assert without_anatomy(0.5, large) == pytest.approx(0.5)
+    assert without_anatomy(0.05, large) == pytest.approx(0.05 * (0.05 / 0.33) ** 0.16)
+    middle = math.sqrt(0.05 * without_anatomy(0.05, large))
+    assert without_anatomy(0.05, (4.5, 4.5, 4.5)) == pytest.approx(middle)
+
+
+def test_second_differences_leave_the_known_share_of_white_noise() -> None:
     noise = np.random.default_rng(0).standard_normal((40, 40, 40)).astype(np.float32)
-    mm, body = (6.0, 6.0, 6.0), np.ones((40, 40, 40), np.bool_)
-    details = np.abs(second_differences(0.5 * noise, mm))
-    inner = second_differences(noise, mm)[2:-2, 2:-2, 2:-2]
+    inner = second_differences(noise, (6.0, 6.0, 6.0))[2:-2, 2:-2, 2:-2]
     assert inner.std() == pytest.approx((3 / 8) ** 1.5, rel=0.03)
-    white = NoiseColour((0.0, 0.0, 0.0), 0.5, 1.0)
-    found = noise_strength(white, details, body, (3.0, 3.0, 3.0))
-    assert found == pytest.approx(0.5)  # in small voxels the windows alone count
-    weak = noise_strength(white._replace(level=0.05), details, body, (3.0, 3.0, 3.0))
-    assert weak == pytest.approx(0.05 * (0.05 / 0.27) ** 0.148, rel=1e-6)

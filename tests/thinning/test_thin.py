@@ -17,6 +17,7 @@ from petdiff.image import PETImage
 from petdiff.thinning.colour import NoiseColour
 from petdiff.thinning.draw import coloured_noise, draw
 from petdiff.thinning.noise_map import NoiseMap, noise_map
+from petdiff.thinning.spectrum import frequencies, power_along, share_left
 from petdiff.units import FWHM_PER_SIGMA
 
 MM = (4.0, 4.0, 4.0)
@@ -65,13 +66,26 @@ def test_thinned_gamma_scan_is_a_gamma_scan_of_fewer_counts(drf: int) -> None:
     assert skew(low.ravel()) == pytest.approx(2 * spread, rel=0.1)
 
 
-def test_coloured_noise_has_unit_variance_and_the_correlation_of_its_width() -> None:
+def test_coloured_noise_has_unit_variance_and_its_spectrum() -> None:
     noise = coloured_noise((80, 80, 80), (9.0, 9.0, 0.0), MM, seed=0)
-    assert noise.std() == pytest.approx(1, abs=0.03)
-    sigma_mm = 9.0 / FWHM_PER_SIGMA
-    expected = np.exp(-(4.0**2) / (4 * sigma_mm**2))
-    assert (noise[1:] * noise[:-1]).mean() == pytest.approx(expected, abs=0.03)
-    assert (noise[..., 1:] * noise[..., :-1]).mean() == pytest.approx(0, abs=0.03)
+    assert noise.dtype == np.float32
+    assert noise.std() == pytest.approx(1, abs=0.01)
+    assert (noise[..., 1:] * noise[..., :-1]).mean() == pytest.approx(0, abs=0.01)
+    power = np.square(np.abs(np.fft.fftn(noise, axes=(0, 1)))).mean(axis=2)
+    across = np.hypot(*np.meshgrid(np.fft.fftfreq(80, 4), np.fft.fftfreq(80, 4)))
+    rising = np.sqrt(1 + (across / 0.04) ** 2)
+    expected = rising * np.exp(-np.square(2 * np.pi * 9.0 / 2.3548 * across))
+    expected *= power.sum() / expected.sum()
+    for lowest, highest in ((0, 0.015), (0.015, 0.03), (0.03, 0.05), (0.05, 0.07)):
+        band = (across >= lowest) & (across < highest)
+        assert power[band].mean() == pytest.approx(expected[band].mean(), rel=0.05)
+
+
+def test_share_of_noise_left_at_10_mm_is_that_of_filtered_noise() -> None:
+    noise = coloured_noise((96, 96, 96), FWHM_MM, MM, seed=0)
+    filtered = gaussian_filter(noise, 10 / FWHM_PER_SIGMA / 4.0, mode="wrap")
+    power = [power_along(frequencies(mm), 10.0) for mm in MM]
+    assert share_left(FWHM_MM, MM, power) == pytest.approx(np.var(filtered), rel=0.03)
 
 
 def test_strength_and_width_of_the_noise_are_found_in_the_scan_itself() -> None:

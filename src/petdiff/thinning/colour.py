@@ -3,8 +3,8 @@
 The power of anatomy decreases with frequency much faster than that of noise, and some parts of a
 body (the middle of the liver, a thigh) are nearly uniform. Windows of about 48 mm are therefore
 ranked by the ratio of their power at low frequency to that at high frequency. The spectrum of the
-most uniform 3 % is that of the noise, except at low frequency, where it is extrapolated by a
-Gaussian.
+most uniform 3 % is that of the noise, except at low frequency, where it is extrapolated by the
+model in `spectrum`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from petdiff.errors import InputRefused
+from petdiff.thinning.spectrum import Widths, rise
+from petdiff.units import FWHM_PER_SIGMA
 from petdiff.volume.regions import Spacing
 
 Volume = NDArray[np.float32]
@@ -38,16 +40,16 @@ _MAX_FREQUENCY = 0.2  # higher frequencies are not used in the extrapolation to 
 
 
 class NoiseColour(NamedTuple):
-    """A scan's noise, described as white noise after a Gaussian filter.
+    """A scan's noise.
 
-    fwhm_mm  of that Gaussian along i, j (equal) and k
+    fwhm_mm  of the Gaussian in its spectrum (`spectrum`), along i, j (equal) and k
     level    standard deviation of the most uniform windows over the expected one; from noise and
              remaining anatomy
     excess   power of the most uniform windows at low frequency over that of their noise; near 1
              without anatomy
     """
 
-    fwhm_mm: tuple[float, float, float]
+    fwhm_mm: Widths
     level: float
     excess: float
 
@@ -82,7 +84,7 @@ def noise_colour(scan: Volume, expected: Volume, body: Mask, spacing_mm: Spacing
     count = min(max(round(_FLAT_SHARE * len(flatness)), _MIN_FLAT), len(flatness))
     flat = np.argsort(flatness, kind="stable")[:count]
     spectrum = (powers[flat] / strength[flat, None, None, None]).mean(axis=0)
-    widths, model = _gaussian_model(spectrum, across, along)
+    widths, model = _fit_widths(spectrum, across, along)
     whole = np.where(frequency > _EXTRAPOLATED, spectrum, model)[frequency > 0].mean()
     excess = float(spectrum[low].mean() / model[low].mean())
     variance = float(np.exp(np.log(strength[flat]).mean()) * whole)
@@ -137,20 +139,20 @@ def _high(frequency: Spectrum) -> NDArray[np.bool_]:
     return high if high.sum() >= 20 else frequency >= np.quantile(frequency, 0.8)
 
 
-def _gaussian_model(
-    spectrum: Spectrum, across: Spectrum, along: Spectrum
-) -> tuple[tuple[float, float, float], Spectrum]:
-    """Fit log power = a - (2π σ f)² across and along; return the FWHM in mm, and the model."""
+def _fit_widths(spectrum: Spectrum, across: Spectrum, along: Spectrum) -> tuple[Widths, Spectrum]:
+    """Fit the Gaussian in the spectrum's logarithm; return its FWHM in mm, and the fitted power."""
     frequency = np.hypot(across, along)
     used = (frequency > min(_EXTRAPOLATED, np.quantile(frequency, 0.6))) & (
         frequency < _MAX_FREQUENCY
     )
     used &= spectrum > _MIN_POWER * spectrum[used].max()
+    rising = rise(across)
     weights = np.sqrt(spectrum[used] / spectrum[used].max())
     terms = np.stack([np.square(2 * np.pi * f) for f in (across, along)], axis=-1)
     ones = np.ones((used.sum(), 1))
     columns = np.concatenate([ones, -ones, -terms[used]], axis=1) * weights[:, None]
-    (above, below, *squares), _ = nnls(columns, np.log(spectrum[used]) * weights)
-    model = np.exp(above - below - terms @ np.asarray(squares))
-    transaxial, axial = (float(2 * np.sqrt(2 * np.log(2)) * np.sqrt(s)) for s in squares)
+    logs = np.log(spectrum[used] / rising[used])
+    (above, below, *squares), _ = nnls(columns, logs * weights)
+    model = rising * np.exp(above - below - terms @ np.asarray(squares))
+    transaxial, axial = (float(FWHM_PER_SIGMA * np.sqrt(s)) for s in squares)
     return (transaxial, transaxial, axial), model

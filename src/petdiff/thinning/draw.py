@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import correlate1d, map_coordinates
+from scipy.fft import irfft, irfft2, rfft, rfft2
+from scipy.ndimage import map_coordinates
 from scipy.special import betaincinv, ndtr
 
 from petdiff.thinning.noise_map import NoiseMap
-from petdiff.units import FWHM_PER_SIGMA
+from petdiff.thinning.spectrum import Power, Widths, power_across, power_along
 from petdiff.volume.regions import Spacing
 
 Volume = NDArray[np.float32]
@@ -24,7 +25,7 @@ Volume = NDArray[np.float32]
 _SIGNED_SHARE = 0.01  # of the body: OSEM has fewer negative voxels
 _NEGATIVE = -1e-3  # of the local activity
 _PLANES = 32  # drawn at a time
-_KERNEL_TAIL = 6  # voxels beyond 4 σ
+_ACROSS = (0, 1)
 # Axes of the table of beta quantiles: log of the shape, and the normal quantile of the same rank.
 _LOG_SHAPES = np.linspace(np.log(0.02), np.log(1e8), 120)
 _RANKS = np.linspace(-6, 6, 241)
@@ -53,32 +54,27 @@ def draw(scan: Volume, noise: NoiseMap, share: float, spacing_mm: Spacing, seed:
 
 
 def coloured_noise(
-    shape: tuple[int, ...], fwhm_mm: tuple[float, float, float], spacing_mm: Spacing, seed: int
+    shape: tuple[int, ...], fwhm_mm: Widths, spacing_mm: Spacing, seed: int
 ) -> Volume:
-    """Return Gaussian noise of standard deviation 1 with the spectrum of a Gaussian's widths.
+    """Return Gaussian noise of standard deviation 1 with the spectrum of a scan's noise.
 
     The volume is periodic, so that its edges are as noisy as its middle.
     """
     noise = np.random.default_rng(seed).standard_normal(shape, np.float32)
-    for axis, (width, mm) in enumerate(zip(fwhm_mm, spacing_mm, strict=True)):
-        kernel = _gaussian_kernel(width / FWHM_PER_SIGMA / mm)
-        if len(kernel) > 1:
-            noise = correlate1d(noise, kernel, axis=axis, mode="wrap")
+    i, j, k = (np.fft.fftfreq(n, mm) for n, mm in zip(shape, spacing_mm, strict=True))
+    across = _transfer(power_across(np.hypot(i[:, None], j), fwhm_mm[0]))
+    along = _transfer(power_along(k, fwhm_mm[2]))
+    noise = np.asarray(irfft(rfft(noise) * along[: shape[2] // 2 + 1], shape[2]), np.float32)
+    across = across[:, : shape[1] // 2 + 1, None]
+    for first in range(0, shape[2], _PLANES):
+        part = (..., slice(first, first + _PLANES))
+        noise[part] = irfft2(rfft2(noise[part], axes=_ACROSS) * across, shape[:2], axes=_ACROSS)
     return noise
 
 
-def _gaussian_kernel(sigma: float) -> NDArray[np.float64]:
-    """Return the kernel whose spectrum is exp(-(σω)²/2) up to ω = π, over its root mean square.
-
-    A sampled Gaussian has another spectrum if σ is below one voxel.
-    """
-    if sigma <= 0:
-        return np.ones(1)
-    radius = int(4 * sigma) + _KERNEL_TAIL
-    frequencies = np.pi * (np.arange(512) + 0.5) / 512
-    waves = np.cos(np.outer(np.arange(-radius, radius + 1), frequencies))
-    kernel = waves @ np.exp(-np.square(sigma * frequencies) / 2)
-    return np.asarray(kernel / np.sqrt(np.square(kernel).sum()))
+def _transfer(power: Power) -> Volume:
+    """Return the transfer function of a filter that keeps the variance of white noise."""
+    return np.asarray(np.sqrt(power / power.mean()), np.float32)
 
 
 def _beta_quantiles(share: float) -> NDArray[np.float64]:

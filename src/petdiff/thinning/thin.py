@@ -14,12 +14,12 @@ from petdiff.thinning.colour import NoiseColour
 from petdiff.thinning.draw import draw, is_signed
 from petdiff.thinning.noise_map import noise_map
 from petdiff.thinning.replicates import mean_of_some
-from petdiff.units import FWHM_PER_SIGMA
+from petdiff.thinning.spectrum import Widths, frequencies, power_along, share_left
 from petdiff.volume.orientation import turned, turned_back
 
 # Larger values mean that the scan was filtered strongly after its reconstruction. Simulated scans,
-# unfiltered and clinically filtered, have an excess of 0.6 to 1.5 and widths of 4 to 6 mm.
-_FILTERED_FWHM_MM, _FILTERED_EXCESS = 8.5, 3.0
+# unfiltered and clinically filtered, have an excess of 0.7 to 2.8 and widths of 5 to 7 mm.
+_FILTERED_FWHM_MM, _FILTERED_EXCESS = 9.5, 3.0
 
 
 class ThinningRecord(BaseModel):
@@ -28,7 +28,7 @@ class ThinningRecord(BaseModel):
     drf             dose reduction factor
     how             "noise" was added, or "frames" were left out
     relative_noise  of the scan, median over the body; None for frames
-    noise_fwhm_mm   correlation of its noise along i, j, k of an axial scan; None for frames
+    noise_fwhm_mm   width of its noise along i, j, k of an axial scan (`spectrum`); None for frames
     signed          the reconstruction has negative values, so that noise was added without a bound
     frames          numbers of the selected frames, from 1
     warnings        reasons why the result may be wrong, as sentences
@@ -39,7 +39,7 @@ class ThinningRecord(BaseModel):
     seed: int
     how: str
     relative_noise: float | None = None
-    noise_fwhm_mm: tuple[float, float, float] | None = None
+    noise_fwhm_mm: Widths | None = None
     signed: bool = False
     frames: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -99,12 +99,10 @@ class MeasuredScan:
     @property
     def noise_at_10_mm(self) -> float:
         """Median relative noise of the body at a resolution of 10 mm, independent of voxel size."""
-        sigma_mm = 10.0 / FWHM_PER_SIGMA
-        variance = 1.0  # at 10 mm, over that of the scan
-        for fwhm_mm, mm in zip(self.noise.colour.fwhm_mm, self.axial.spacing_mm, strict=True):
-            width_mm = math.hypot(fwhm_mm / FWHM_PER_SIGMA, mm / math.sqrt(4 * math.pi))
-            variance *= width_mm / math.hypot(width_mm, sigma_mm)
-        return self.noise.median * math.sqrt(variance)
+        spacing_mm = self.axial.spacing_mm
+        power = [power_along(frequencies(mm), 10.0) for mm in spacing_mm]
+        left = share_left(self.noise.colour.fwhm_mm, spacing_mm, power)
+        return self.noise.median * math.sqrt(left)
 
     def thinned(self, drf: float, seed: int) -> Thinned:
         """Return the scan at 1/drf of its dose."""
