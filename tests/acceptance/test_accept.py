@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from petdiff import cli
+from petdiff.acceptance import measure
 from petdiff.acceptance.plan import Plan, find_scans
 from petdiff.acceptance.run import accept
 from petdiff.data.fingerprint import fingerprint
 from petdiff.errors import InputRefused, UsageError
+from petdiff.evaluation.protocol import Case, Row
 from petdiff.image import PETImage
 from petdiff.io import read_in_suv, write
 from petdiff.methods.flow3d import Flow3D
@@ -129,6 +131,22 @@ def test_scans_that_cannot_take_part_are_named_by_their_number(
         shutil.rmtree(kept) if kept.is_dir() else kept.unlink()
     with pytest.raises(InputRefused, match="none of the 2 scans can take part"):
         accept(Plan(mixed, (4.0,), model), tmp_path / "other")
+
+
+def test_each_scan_has_its_own_noise(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lows: list[np.ndarray] = []
+
+    def noted(case: Case, suv: np.ndarray) -> list[Row]:
+        lows.append(suv)
+        return []
+
+    monkeypatch.setattr(measure, "measure_scan", noted)
+    image, plan = PETImage(body(0), AFFINE), Plan(Path("scans"), (4.0,))
+    for name in ("scan 001", "scan 002", "scan 001"):
+        measure.measure_image(name, image, plan, load_model(model))
+    first, second, again = ((low - image.suv)[image.suv > 0.5] for low in lows[::3])
+    np.testing.assert_array_equal(first, again)
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.1
 
 
 def test_a_scan_that_the_model_was_trained_on_is_named(

@@ -105,10 +105,11 @@ def measure_image(
     figures = list(_figures(1.0, FULL, case.figures))
     calibration, compared = _calibration(model), ComparedMethod(model=plan.model)
     for n, drf in enumerate(plan.doses):
-        low = measured.thinned(drf, seed=plan.seed + n).image
+        seed = noise_seed(plan.seed, name, n)
+        low = measured.thinned(drf, seed=seed).image
         filtered = _filtered(low, case, plan)
         start = time.perf_counter()
-        denoised = _denoise(low, plan, drf, model)
+        denoised = _denoise(low, plan, drf, model, seed)
         figures.append(Figure(drf, MODEL, "seconds", "all", time.perf_counter() - start))
         figures.append(Figure(drf, FILTER, "fwhm_mm", "all", filtered.strength))
         images = {THINNED: low.suv, FILTER: filtered.suv, MODEL: denoised.suv}
@@ -126,6 +127,15 @@ def measure_image(
         organs=len(case.organs),
         figures=tuple(figures),
     )
+
+
+def noise_seed(seed: int, name: str, dose: int) -> int:
+    """Return the seed of the noise of a scan at the dose of this number.
+
+    Each scan has its own noise. The same noise in all scans of one grid would shift their figures
+    together, which no interval over patients shows.
+    """
+    return int(np.random.SeedSequence([seed, dose, *name.encode()]).generate_state(1)[0])
 
 
 def hot_spots(image: PETImage) -> list[Lesion]:
@@ -158,9 +168,9 @@ def _filtered(low: PETImage, case: Case, plan: Plan) -> Filtered:
     return Filtered(suv, plan.filter_fwhm_mm)
 
 
-def _denoise(low: PETImage, plan: Plan, drf: float, model: Model) -> PETImage:
+def _denoise(low: PETImage, plan: Plan, drf: float, model: Model, seed: int) -> PETImage:
     known_drf = drf if model.method.accepts_dose else None
-    return denoise(low, model, drf=known_drf, seed=plan.seed, device=plan.device).image
+    return denoise(low, model, drf=known_drf, seed=seed, device=plan.device).image
 
 
 def _figures(drf: float, method: str, rows: Sequence[Row]) -> Iterator[Figure]:
