@@ -71,7 +71,7 @@ def simulate_site(out: Path) -> None:
 
 def adapt(out: Path, seconds: float, volumes: str) -> None:
     """Fine-tune the default on the site's scans with the recipe's defaults."""
-    recipe = Recipe(init="flow3d", seed=2027, seconds=seconds, volume_cache=volumes)
+    recipe = Recipe(init="flow3d", seed=2029, seconds=seconds, volume_cache=volumes)
     options = TrainOptions(
         output=out / "run", data=out / "scans", recipe=recipe, resume=True, device="cpu"
     )

@@ -20,6 +20,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 FINE_TUNING: dict[str, object] = {
     "steps": 3000,
     "learning_rate": 1e-4,
+    "init_share": 0.5,
     "simulated_share": 0.3,
     "patches_per_volume": 20,
     "held_out": 0.2,
@@ -49,7 +50,7 @@ class Recipe(BaseModel):
     learning_rate: Positive = 1e-3  # after warm-up
     warmup: NotNegative = 200  # steps of linear warm-up, at most a tenth of the run
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # decay of the averaged weights
-    init_share: Share = 0.0  # share of the weights of `init` in the model
+    init_share: Share = 0.0  # share of `init`'s weights in the model; 0.5 with `init`
     max_grad_norm: Positive = 1.0  # gradients are clipped to this norm, for each loss
 
     # Training data

@@ -35,9 +35,9 @@ from petdiff.training.supply.examples import coarse_uptake
 from petdiff.training.supply.own_pairs import require_activity
 from petdiff.training.supply.paired_volumes import PairedVolumes
 
-# Dose reduction factors of the thinned crops. Down to 1/50, thinning was compared with true
-# low-dose scans (lab book, thinning).
-LOWEST_FACTOR, HIGHEST_FACTOR = 1.35, 50.0
+# Dose reduction factors of the thinned crops. The lower the dose, the more of the training is added
+# noise, which is not quite that of true low-dose scans (lab book 27 and 33).
+LOWEST_FACTOR, HIGHEST_FACTOR = 1.35, 20.0
 _LOWS = 3  # doses that each crop is thinned to
 _VALIDATED = (4.0, 20.0)  # dose reduction factors of held-out scans
 _STREAM = 4  # makes the random numbers of these crops independent of all others of a run
