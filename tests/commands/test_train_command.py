@@ -185,8 +185,9 @@ def test_full_dose_scans_alone_adapt_a_model(
     assert "alarm of base.safetensors belong to its weights" in said
     card = read_card(run / "model.safetensors")
     assert card.title == "flow3d fine-tuned on 2 full-dose scans"
-    assert str(card.training["data"]).startswith(
-        "2 full-dose scans, thinned to 1/1.35 to 1/50 of their dose; validated on scans of other"
+    assert str(card.training["data"]) == (
+        "2 full-dose scans, thinned to 1/1.35 to 1/20 of their dose; validated on scans of other "
+        "patients; started from the weights of base.safetensors and mixed with 50% of them"
     )
     assert "no calibrated intervals" in card.limits
     weights = (run / "model.safetensors").read_bytes()

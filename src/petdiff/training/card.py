@@ -114,7 +114,10 @@ def describe_data(origin: Origin, recipe: Recipe) -> str:
         words += "; validated on scans of other patients" if recipe.validate_every else ""
     if data.kind != "simulated" and recipe.simulated_share:
         words += f"; {recipe.simulated_share:.0%} of the training volumes simulated"
-    return words + (f"; started from the weights of {origin.base.name}" if origin.base else "")
+    if origin.base:
+        words += f"; started from the weights of {origin.base.name}"
+        words += f" and mixed with {recipe.init_share:.0%} of them" if recipe.init_share else ""
+    return words
 
 
 def _title(method: str, origin: Origin) -> str:
