@@ -74,7 +74,8 @@ def measured(number: int, patient: int, cache: Path, models: list[str]) -> dict[
     """Return a patient's PSNR by dose, on thinned and on truly thinned scans."""
     full, lows = scans(number, patient, cache)
     noise = MeasuredScan(full)
-    thinned = {drf: noise.thinned(drf, seed=n).image for n, drf in enumerate(DOSES)}
+    seeds = count(len(DOSES) * patient)  # not the same noise in all patients
+    thinned = {drf: noise.thinned(drf, next(seeds)).image for drf in DOSES}
     return {
         kind: {f"{drf:g}": figures(full, low, drf, models) for drf, low in of_kind.items()}
         for kind, of_kind in {"thinned": thinned, "true": lows}.items()
