@@ -290,7 +290,9 @@ def draw(painted: Sequence[Painted], alarms: Sequence[Alarm], patients: int, pat
     alphas = np.geomspace(1e-6, LARGEST_ALPHA, 60)
     false = np.array([a.p for a in alarms if not a.right])
     rate = [(false < alpha).sum() / (2 * len(DOSES) * patients) for alpha in alphas]
-    figure, axes = plt.subplots(2, 6, figsize=(13, 5), sharex=True, sharey=True)
+    figure, axes = plt.subplots(
+        2, 6, figsize=(13, 5), sharex=True, sharey=True, layout="constrained"
+    )
     for row, what in enumerate(("fabrication", "omission")):
         for column, (drf, contrast) in enumerate((d, c) for d in DOSES for c in CONTRASTS):
             axis = axes[row, column]
@@ -311,7 +313,6 @@ def draw(painted: Sequence[Painted], alarms: Sequence[Alarm], patients: int, pat
     axes[0, 0].legend(fontsize=7)
     figure.supxlabel("false alarms per scan", fontsize=10)
     figure.supylabel("share found", fontsize=10)
-    figure.tight_layout()
     figure.savefig(path, dpi=110)
 
 
