@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter
 from petdiff.errors import InputRefused, UsageError
 from petdiff.methods.flow3d import Flow3D
 from petdiff.methods.local_activity import OutputChannel, ScanChannel, local_activity
-from petdiff.methods.local_denoiser import preconditioning
+from petdiff.methods.local_denoiser import input_scales, output_scales
 from petdiff.methods.local_training import Example, error_loss
 from petdiff.simulation.scanner.acquisition import thin
 
@@ -15,7 +15,7 @@ SIGMA_DATA = 0.3
 
 def test_preconditioning_is_edms() -> None:
     sigma = torch.tensor([1e-3, 0.1, 0.3, 5.0, 1e3], dtype=torch.float64)
-    c_skip, c_out, c_in, t = preconditioning(sigma, SIGMA_DATA)
+    (c_in, t), (c_skip, c_out) = input_scales(sigma, SIGMA_DATA), output_scales(sigma, SIGMA_DATA)
     total = sigma**2 + SIGMA_DATA**2
     torch.testing.assert_close(c_skip, SIGMA_DATA**2 / total)
     torch.testing.assert_close(c_out, sigma * SIGMA_DATA / total.sqrt())
@@ -24,7 +24,8 @@ def test_preconditioning_is_edms() -> None:
 
 
 def test_at_infinite_sigma_the_noisy_state_has_no_weight() -> None:
-    c_skip, c_out, c_in, t = preconditioning(torch.tensor([torch.inf]), SIGMA_DATA)
+    sigma = torch.tensor([torch.inf])
+    (c_in, t), (c_skip, c_out) = input_scales(sigma, SIGMA_DATA), output_scales(sigma, SIGMA_DATA)
     assert (c_skip.item(), c_in.item(), t.item()) == (0, 0, 1)
     assert c_out.item() == pytest.approx(SIGMA_DATA)
 
@@ -34,7 +35,7 @@ def test_the_target_of_the_network_has_unit_variance() -> None:
     r = SIGMA_DATA * torch.randn(200_000, generator=generator)
     for sigma in (0.05, 0.3, 2.0):
         x = r + sigma * torch.randn(r.shape, generator=generator)
-        c_skip, c_out, _, _ = preconditioning(torch.tensor(sigma), SIGMA_DATA)
+        c_skip, c_out = output_scales(torch.tensor(sigma), SIGMA_DATA)
         assert ((r - c_skip * x) / c_out).std().item() == pytest.approx(1, abs=0.01)
 
 

@@ -197,7 +197,7 @@ class LocalDenoiser(NetworkMethod):
         lacking = channel(fields, ScanChannel.LACKING_COUNTS)
         dose_known = (lacking > 0).to(fields.dtype)
         level = sigma.view(-1, 1, 1, 1, 1)
-        _, _, c_in, t = preconditioning(level, self.constants.sigma_data)
+        c_in, t = input_scales(level, self.constants.sigma_data)
         others = fields.narrow(1, 0, ScanChannel.LACKING_COUNTS)
         return torch.cat([others, dose_known, (c_in * x).to(fields.dtype)], dim=1), t.flatten()
 
@@ -208,7 +208,7 @@ class LocalDenoiser(NetworkMethod):
         lacking = channel(fields, ScanChannel.LACKING_COUNTS).float()
         strength = noise / (noise + c.trusted_noise) * lacking.where(lacking > 0, 1)
         level = sigma.view(-1, 1, 1, 1, 1)
-        c_skip, c_out, _, _ = preconditioning(level, c.sigma_data * strength)
+        c_skip, c_out = output_scales(level, c.sigma_data * strength)
         parts = [1, 1, len(OutputChannel) - 1]
         gate, change, trust = torch.split(output.float(), parts, dim=1)
         measured_share = 1 - strength * c.gate_reach * torch.sigmoid(gate)
@@ -228,7 +228,7 @@ class LocalDenoiser(NetworkMethod):
 
     def _slabwise_network(self, sigma: Tensor) -> SlabwiseNetwork:
         """Return the network at one noise level, for slabs of a volume [1, c, k, j, i]."""
-        t = preconditioning(sigma, self.constants.sigma_data)[3]
+        _, t = input_scales(sigma, self.constants.sigma_data)
         if self.network.architecture.dims == 3:
             return SlabwiseUNet(turned(self.network), t, self.ranges)
 
@@ -275,24 +275,25 @@ class LocalDenoiser(NetworkMethod):
         return preserve_activity(output, activity, scan, noise, domain)
 
 
-def preconditioning(
-    sigma: Tensor, sigma_data: Tensor | float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return (c_skip, c_out, c_in, t) for σ in (0, ∞], each of sigma's shape.
+def input_scales(sigma: Tensor, sigma_data: Tensor | float) -> tuple[Tensor, Tensor]:
+    """Return EDM's preconditioning of the input, (c_in, t), for σ in (0, ∞]; of sigma's shape.
 
-    c_skip = σd²/(σ²+σd²) and c_out = σ·σd/√(σ²+σd²) are EDM's; c_in = σd/(σ²+σd²) makes c_in·x the
-    Wiener estimate of r from x alone, over σd; t = σ/(σ+σd) is the flow's time. All are finite at
-    σ = ∞.
+    c_in = σd/(σ²+σd²) makes c_in·x the Wiener estimate of r from x alone, over σd; t = σ/(σ+σd) is
+    the flow's time. Both are finite at σ = ∞.
     """
-    t = torch.where(sigma.isinf(), 1.0, sigma / (sigma + sigma_data))
-    signal = torch.where(sigma.isinf(), 0.0, sigma_data / (sigma + sigma_data))  # 1 - t, exactly
-    power = t.square() + signal.square()
-    return (
-        signal.square() / power,
-        sigma_data * t / power.sqrt(),
-        signal.square() / power / sigma_data,
-        t,
-    )
+    ratio = sigma_data / sigma
+    return ratio.square() / (1 + ratio.square()) / sigma_data, 1 / (1 + ratio)
+
+
+def output_scales(sigma: Tensor, sigma_data: Tensor | float) -> tuple[Tensor, Tensor]:
+    """Return EDM's preconditioning of the output, (c_skip, c_out), for σ in (0, ∞].
+
+    c_skip = σd²/(σ²+σd²) and c_out = σ·σd/√(σ²+σd²), of the shape of both arguments. Both are
+    finite at σ = ∞.
+    """
+    power = (sigma_data / sigma).square()
+    total = 1 + power
+    return power / total, sigma_data / total.sqrt()
 
 
 def fresh_network(preset: str, dims: int = 3) -> UNet:
