@@ -26,7 +26,7 @@ from petdiff.methods.local_activity_constants import LocalActivityConstants, Sca
 from petdiff.volume.filters import PlaneGaussian, gaussian_smooth
 from petdiff.volume.planes import Window, parts_of
 
-# Index of the trust for each scale; `near` has none.
+# Index of trust and share for each scale; `near` has none.
 _TRUST: dict[Scale, int] = {"fine": 0, "finest": 1}
 
 
@@ -47,33 +47,34 @@ def preserve_activity(
     """
     r, *trusts = output
     x = r.clamp(min=-1).add_(1).mul_(s)
+    shares = _shares(trusts, log_noise, constants)
     for scale in constants.passes:
         estimated, measured = (gaussian_smooth(v, constants.width(scale)) for v in (x, scan))
-        trust = trusts[_TRUST[scale]] if scale in _TRUST else None
-        x = x * _factor(scale, estimated, measured, s, trust, log_noise, constants)
+        factor = _factor(estimated, measured, s, constants)
+        x = x * (factor ** shares[_TRUST[scale]] if scale in _TRUST else factor)
     return x.div_(s).sub_(1)
 
 
 def _factor(
-    scale: Scale,
-    estimated: Tensor,
-    measured: Tensor,
-    s: Tensor,
-    trust: Tensor | None,
-    log_noise: Tensor,
-    constants: LocalActivityConstants,
+    estimated: Tensor, measured: Tensor, s: Tensor, constants: LocalActivityConstants
 ) -> Tensor:
-    """Return the factor of a pass; `estimated` and `measured` are x and the scan, smoothed."""
-    c = constants
-    offset = c.leeway * s
+    """Return the factor of a pass before its share: from x and the scan, both smoothed."""
+    offset = constants.leeway * s
     factor = (measured.clamp(min=0) + offset) / (estimated.clamp(min=0) + offset)
-    factor = factor.clamp(max=c.most_factor)
-    if trust is None:
-        return factor
-    half_trusted = {"fine": c.half_trusted_noise_fine, "finest": c.half_trusted_noise_finest}[scale]
-    expected = math.log(half_trusted) - c.log_noise_centre - log_noise.float()
-    power: Tensor = factor ** torch.sigmoid(c.trust_steepness * expected + trust)
-    return power
+    return factor.clamp(max=constants.most_factor)
+
+
+def _shares(
+    trusts: Sequence[Tensor], log_noise: Tensor, constants: LocalActivityConstants
+) -> list[Tensor]:
+    """Return the shares of the passes at the two fine scales, in the order of the trusts."""
+    c = constants
+    halves = c.half_trusted_noise_fine, c.half_trusted_noise_finest
+    found = []
+    for trust, half in zip(trusts, halves, strict=True):
+        expected = math.log(half) - c.log_noise_centre - log_noise.float()
+        found.append(torch.sigmoid(c.trust_steepness * expected + trust))
+    return found
 
 
 class ActivityPreserver:
@@ -94,7 +95,7 @@ class ActivityPreserver:
         constants: LocalActivityConstants,
     ) -> None:
         self.s, self.log_noise, self.constants = s, log_noise, constants
-        self._trusts = Window()
+        self._shares = Window()
         self._measured = {
             scale: _SmoothedScan(scan, constants.width(scale)) for scale in set(constants.passes)
         }
@@ -109,15 +110,17 @@ class ActivityPreserver:
             planes = slice(done, done + x.shape[-1])
             yield x.div_(self.s[..., planes]).sub_(1)
             done = planes.stop
-            for window in (self._trusts, *self._measured.values()):
+            for window in (self._shares, *self._measured.values()):
                 window.drop(done)
 
     def _activity(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Yield x of the parts, and store their trusts for the passes."""
+        """Yield x of the parts, and store their shares for the passes."""
         for part in parts:
-            s = self.s[..., self._trusts.stop : self._trusts.stop + part.shape[-1]]
-            self._trusts.add(part[1:])
-            yield part[0].clamp(min=-1).add_(1).mul_(s)
+            planes = slice(self._shares.stop, self._shares.stop + part.shape[-1])
+            r, *trusts = part
+            shares = _shares(trusts, self.log_noise(planes), self.constants)
+            self._shares.add(torch.stack(shares))
+            yield r.clamp(min=-1).add_(1).mul_(self.s[..., planes])
 
     def _pass(self, parts: Iterable[Tensor], scale: Scale) -> Iterator[Tensor]:
         """Yield x after one pass."""
@@ -134,9 +137,9 @@ class ActivityPreserver:
             arrived.drop(done - gaussian.reach)
 
     def _factor(self, scale: Scale, estimated: Tensor, planes: slice) -> Tensor:
-        trust = self._trusts[planes][_TRUST[scale]] if scale in _TRUST else None
-        measured, s = self._measured[scale][planes], self.s[..., planes]
-        return _factor(scale, estimated, measured, s, trust, self.log_noise(planes), self.constants)
+        measured = self._measured[scale][planes]
+        factor = _factor(estimated, measured, self.s[..., planes], self.constants)
+        return factor ** self._shares[planes][_TRUST[scale]] if scale in _TRUST else factor
 
 
 class _SmoothedScan(Window):
