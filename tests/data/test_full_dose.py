@@ -37,6 +37,17 @@ def test_without_patient_ids_that_differ_each_entry_is_a_patient(tmp_path: Path)
     assert [scan.patient for scan in scans] == ["p1", "p1", "p2", "p3.nii.gz"]
 
 
+def test_a_copy_beside_dicom_of_one_patient_is_of_this_patient(tmp_path: Path) -> None:
+    for folder, patient in (("a", "DOE"), ("b", "ROE"), ("c/1", "DOE"), ("c/2", "ROE")):
+        save(pet_slices(PatientID=patient), tmp_path / folder / "dicom")
+    for folder in "abc":
+        volume(tmp_path / folder / "copy.nii.gz")
+    patients = {scan.name: scan.patient for scan in find_full_dose(tmp_path, notify=lambda _: None)}
+    assert patients["a_copy"] == patients["a_dicom"] == patients["c_1_dicom"]
+    assert patients["b_copy"] == patients["b_dicom"] != patients["a_copy"]
+    assert patients["c_copy"] == "c"  # of either
+
+
 def test_low_doses_and_what_lies_beside_a_full_scan_are_no_full_dose_scans(tmp_path: Path) -> None:
     for name in ("p1/full", "p1/truth", "p2/scan", "p3/low_drf4", "1-20 dose/p4"):
         volume(tmp_path / f"{name}.nii.gz")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,9 +45,10 @@ def find_full_dose(
     notify  called with the number of scans and of patients, and with each scan that is left out
             because its name states a low dose
 
-    The patient of a DICOM scan is its PatientID. For other files, or where all scans have the same
-    PatientID, each entry of the folder is one patient. Other files in a folder with a `full` scan
-    are no scans, as in the output of `petdiff simulate`.
+    The patient of a DICOM scan is its PatientID. Other files in the same entry of the folder are of
+    the same patient, if the entry has one PatientID. For other files, or where all scans have the
+    same PatientID, each entry of the folder is one patient. Other files in a folder with a `full`
+    scan are no scans, as in the output of `petdiff simulate`.
     """
     stated_doses = {scan: _dose(folder, scan) for scan in find_scans(folder).scans}
     for scan, dose in stated_doses.items():
@@ -89,9 +90,17 @@ def _dose(folder: Path, scan: FoundScan) -> float | None:
 
 def _patients(folder: Path, scans: Sequence[FoundScan]) -> list[str]:
     """Return the patient of each scan."""
-    known = Counter(scan.patient for scan in scans if scan.patient)
+    entries = [_entry(folder, scan) for scan in scans]
+    if len({scan.patient for scan in scans if scan.patient}) < 2:
+        return entries
+    ids: defaultdict[str, set[str]] = defaultdict(set)
+    for scan, entry in zip(scans, entries, strict=True):
+        if scan.patient:
+            ids[entry].add(scan.patient)
     return [
-        scan.patient if scan.patient and len(known) > 1 else _entry(folder, scan) for scan in scans
+        # A scan without PatientID beside DICOM of one patient is often its copy.
+        scan.patient or (min(ids[entry]) if len(ids[entry]) == 1 else entry)
+        for scan, entry in zip(scans, entries, strict=True)
     ]
 
 
