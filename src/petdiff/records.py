@@ -1,4 +1,4 @@
-"""What every command records of its run, so that a result can be traced and repeated."""
+"""Record the facts of a run, so that its result can be traced and repeated."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class PeakMemory(BaseModel):
 
 
 class RunFacts(BaseModel):
-    """What holds for every run; made at its end, the facts of now are filled in.
+    """The facts that every run records. Made at its end, it fills in the facts of now.
 
     seconds  of each stage
     missing  pictures and pages that could not be made, by file name, with the reason

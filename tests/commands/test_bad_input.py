@@ -1,4 +1,4 @@
-"""What cannot be used is refused, end to end: exit 3, one line on what and where, nothing left."""
+"""Each command refuses what it cannot use: exit 3, one line on what and where, nothing left."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def test_a_home_that_cannot_be_written_and_locale_c_cost_nothing(
 def test_user_without_home_who_is_not_in_the_list_of_users_loses_nothing(
     scan: Path, tmp_path: Path
 ) -> None:
-    """As in a container that runs under any number, on an ASCII terminal of one column."""
+    """Containers run like this under any number; the terminal is ASCII, of one column."""
     program = (
         "import os, pwd, sys\n"
         "def unknown(*_): raise KeyError('getpwuid(): uid not found: 54321')\n"

@@ -118,7 +118,7 @@ def test_all_frames_have_the_factor_of_the_series_start(tmp_path: Path) -> None:
 
 
 def test_frame_reference_time_counts_from_the_series_start(tmp_path: Path) -> None:
-    """With a series time of a later reconstruction, the frames' own times give the same factor."""
+    """The frames' own times count where the series time is that of a later reconstruction."""
     found = read_suv(save(dynamic_slices(SeriesTime="113000"), tmp_path))
     assert found.rule == "frame reference time"
     assert found.factor == pytest.approx(SUV_FACTOR, rel=1e-5)

@@ -20,7 +20,7 @@ FEET_FIRST_PRONE = (-1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 def place_of(ds: Dataset, i: int, j: int) -> np.ndarray:
-    """Where pixel (column i, row j) lies, RAS mm, by DICOM PS3.3 equation C.7.6.2.1-1."""
+    """Return the place of pixel (column i, row j), RAS mm, by DICOM PS3.3 eq. C.7.6.2.1-1."""
     row, column = np.split(np.array(ds.ImageOrientationPatient, dtype=float), 2)
     lps = np.array(ds.ImagePositionPatient, dtype=float)
     lps = lps + row * i * SPACING_MM[1] + column * j * SPACING_MM[0]

@@ -68,7 +68,7 @@ def test_stacks_that_are_no_volume_are_refused(tmp_path: Path, breaking: Any, na
 def test_scans_of_two_patients_or_studies_with_one_series_uid_are_not_frames(
     tmp_path: Path, other: dict[str, str], named: str
 ) -> None:
-    """As careless anonymisers leave them. The message does not quote the patients' IDs."""
+    """Careless anonymisers leave such series. The message does not quote the patients' IDs."""
     first = pet_slices()
     second = pet_slices(**uids_of(first[0]) | other)
     with pytest.raises(InputRefused, match=named) as refused:

@@ -149,7 +149,8 @@ def find_spheres(volume: Volume, spacing_mm: Spacing) -> list[Index]:
         if not found or abs(start[2] - found[0][2]) * spacing_mm[2] <= _ONE_PLANE_MM:
             radius_mm = DIAMETERS_MM[len(found)] / 2 + _RIM_MM
             centre = _centroid(excess, spacing_mm, start, radius_mm)
-            found += [] if centre is None else [centre]
+            if centre is not None:
+                found.append(centre)
     if len(found) < len(DIAMETERS_MM):
         raise InputRefused(
             f"found {len(found)} hot spheres in one plane; the phantom has six: give a scan "

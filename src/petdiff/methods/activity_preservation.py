@@ -26,8 +26,8 @@ from petdiff.methods.local_activity_constants import LocalActivityConstants, Sca
 from petdiff.volume.filters import PlaneGaussian, gaussian_smooth
 from petdiff.volume.planes import Window, parts_of
 
-# Index of trust and share for each scale; `near` has none.
-_TRUST: dict[Scale, int] = {"fine": 0, "finest": 1}
+# Index of trust and share for each scale; at `near` the share is 1.
+_SHARE: dict[Scale, int] = {"fine": 0, "finest": 1}
 
 
 def preserve_activity(
@@ -50,18 +50,23 @@ def preserve_activity(
     shares = _shares(trusts, log_noise, constants)
     for scale in constants.passes:
         estimated, measured = (gaussian_smooth(v, constants.width(scale)) for v in (x, scan))
-        factor = _factor(estimated, measured, s, constants)
-        x = x * (factor ** shares[_TRUST[scale]] if scale in _TRUST else factor)
+        x = x * _factor(scale, estimated, measured, s, shares, constants)
     return x.div_(s).sub_(1)
 
 
 def _factor(
-    estimated: Tensor, measured: Tensor, s: Tensor, constants: LocalActivityConstants
+    scale: Scale,
+    estimated: Tensor,
+    measured: Tensor,
+    s: Tensor,
+    shares: Sequence[Tensor] | Tensor,
+    constants: LocalActivityConstants,
 ) -> Tensor:
-    """Return the factor of a pass before its share: from x and the scan, both smoothed."""
+    """Return the factor of a pass; `estimated` and `measured` are x and the scan, smoothed."""
     offset = constants.leeway * s
     factor = (measured.clamp(min=0) + offset) / (estimated.clamp(min=0) + offset)
-    return factor.clamp(max=constants.most_factor)
+    factor = factor.clamp(max=constants.most_factor)
+    return factor ** shares[_SHARE[scale]] if scale in _SHARE else factor
 
 
 def _shares(
@@ -137,9 +142,8 @@ class ActivityPreserver:
             arrived.drop(done - gaussian.reach)
 
     def _factor(self, scale: Scale, estimated: Tensor, planes: slice) -> Tensor:
-        measured = self._measured[scale][planes]
-        factor = _factor(estimated, measured, self.s[..., planes], self.constants)
-        return factor ** self._shares[planes][_TRUST[scale]] if scale in _TRUST else factor
+        measured, shares = self._measured[scale][planes], self._shares[planes]
+        return _factor(scale, estimated, measured, self.s[..., planes], shares, self.constants)
 
 
 class _SmoothedScan(Window):

@@ -282,7 +282,8 @@ def input_scales(sigma: Tensor, sigma_data: Tensor | float) -> tuple[Tensor, Ten
     the flow's time. Both are finite at σ = ∞.
     """
     ratio = sigma_data / sigma
-    return ratio.square() / (1 + ratio.square()) / sigma_data, 1 / (1 + ratio)
+    power = ratio.square()
+    return power / (1 + power) / sigma_data, 1 / (1 + ratio)
 
 
 def output_scales(sigma: Tensor, sigma_data: Tensor | float) -> tuple[Tensor, Tensor]:

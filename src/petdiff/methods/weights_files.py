@@ -1,7 +1,8 @@
-"""Where the weights of models are: those that come with the package, and files."""
+"""Find the weights of a model: those of the package by name, others by path."""
 
 from __future__ import annotations
 
+import os
 from importlib import resources
 from pathlib import Path
 
@@ -19,13 +20,16 @@ def shipped_models() -> list[str]:
     )
 
 
+def shipped_or_path(name: str) -> Path:
+    """Return the weights file of a shipped model; for other names, the name as a path."""
+    shipped = Path(str(SHIPPED)) / f"{name}.safetensors"
+    return shipped if os.path.isfile(shipped) else Path(name)
+
+
 def weights_path(name: str) -> Path:
     """Return the weights file of a shipped model or at a path. Raises UsageError if none exists."""
-    shipped = Path(str(SHIPPED)) / f"{name}.safetensors"
-    if shipped.is_file():
-        return shipped
-    path = Path(name)
-    if path.is_file():
+    path = shipped_or_path(name)
+    if os.path.isfile(path):
         return path
     names = ", ".join(shipped_models()) or "none"
     raise UsageError(f"{name} is neither a shipped model ({names}) nor a file")

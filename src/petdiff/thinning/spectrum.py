@@ -42,19 +42,19 @@ def power_along(along: Power, fwhm_mm: float) -> Power:
     return np.asarray(np.exp(-np.square(2 * np.pi * fwhm_mm / FWHM_PER_SIGMA * along)))
 
 
-def share_left(fwhm_mm: Widths, spacing_mm: Spacing, power: list[Power]) -> float:
-    """Return the variance of noise after a separable filter, over its variance before.
+def share_left(fwhm_mm: Widths, spacing_mm: Spacing, filter_fwhm_mm: float) -> float:
+    """Return the variance of noise after a Gaussian filter, over its variance before.
 
-    fwhm_mm  widths of the noise; that along i and that along j are equal
-    power    squared transfer function of the filter at `frequencies` of each axis
+    fwhm_mm         widths of the noise; that along i and that along j are equal
+    filter_fwhm_mm  width of the filter
     """
-    i, j, k = (frequencies(mm) for mm in spacing_mm)
-    across = power_across(np.hypot(i[:, None], j), fwhm_mm[0])
-    along = power_along(k, fwhm_mm[2])
-    left_across = (across * power[0][:, None] * power[1]).sum() / across.sum()
-    return float(left_across * (along * power[2]).sum() / along.sum())
+    i, j, k = (_frequencies(mm) for mm in spacing_mm)
+    of_i, of_j, of_k = (power_along(f, filter_fwhm_mm) for f in (i, j, k))
+    across, along = power_across(np.hypot(i[:, None], j), fwhm_mm[0]), power_along(k, fwhm_mm[2])
+    left_across = (across * of_i[:, None] * of_j).sum() / across.sum()
+    return float(left_across * (along * of_k).sum() / along.sum())
 
 
-def frequencies(mm: float) -> Power:
+def _frequencies(mm: float) -> Power:
     """Return frequencies in 1/mm that cover those of voxels of a size, evenly."""
     return np.asarray((np.arange(_FREQUENCIES) + 0.5) / (2 * _FREQUENCIES * mm))

@@ -14,7 +14,7 @@ from petdiff.thinning.colour import NoiseColour
 from petdiff.thinning.draw import draw, is_signed
 from petdiff.thinning.noise_map import noise_map
 from petdiff.thinning.replicates import mean_of_some
-from petdiff.thinning.spectrum import Widths, frequencies, power_along, share_left
+from petdiff.thinning.spectrum import Widths, share_left
 from petdiff.volume.orientation import turned, turned_back
 
 # Larger values mean that the scan was filtered strongly after its reconstruction. Simulated scans,
@@ -99,9 +99,7 @@ class MeasuredScan:
     @property
     def noise_at_10_mm(self) -> float:
         """Median relative noise of the body at a resolution of 10 mm, independent of voxel size."""
-        spacing_mm = self.axial.spacing_mm
-        power = [power_along(frequencies(mm), 10.0) for mm in spacing_mm]
-        left = share_left(self.noise.colour.fwhm_mm, spacing_mm, power)
+        left = share_left(self.noise.colour.fwhm_mm, self.axial.spacing_mm, 10.0)
         return self.noise.median * math.sqrt(left)
 
     def thinned(self, drf: float, seed: int) -> Thinned:

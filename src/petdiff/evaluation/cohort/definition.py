@@ -25,7 +25,7 @@ from petdiff.errors import UsageError, nearest
 from petdiff.evaluation.cohort.compared_metrics import ranked_metric
 from petdiff.io import Units
 from petdiff.io.json_files import read_toml
-from petdiff.methods.weights_files import SHIPPED, shipped_models
+from petdiff.methods.weights_files import shipped_models, shipped_or_path
 from petdiff.simulation.patient.draw import get_extent
 from petdiff.simulation.patient.tracers import get_tracer
 from petdiff.simulation.scanner.scanners import get_scanner
@@ -248,7 +248,8 @@ def identity(cohort: Cohort) -> dict[str, object]:
         name: compared.model for name, compared in cohort.methods.items() if not compared.is_filter
     }
     digests = {
-        name: hashlib.sha256(_weights(m).read_bytes()).hexdigest() for name, m in files.items()
+        name: hashlib.sha256(shipped_or_path(m).read_bytes()).hexdigest()
+        for name, m in files.items()
     }
     found = {**cohort.model_dump(mode="json", exclude={"claims"}), "weights_sha256": digests}
     if cohort.pairs is not None:
@@ -281,7 +282,7 @@ def _with_model_path(name: str, compared: ComparedMethod, folder: Path) -> Compa
         if compared != ComparedMethod(model=compared.model):
             raise ValueError(f"{name}: {compared.model} is a filter and takes no settings")
         return compared
-    known = _weights(compared.model)
+    known = shipped_or_path(compared.model)
     file = known if os.path.isfile(known) else folder / compared.model
     if os.path.isfile(file):
         _require_dose_input(name, compared, file)
@@ -300,12 +301,6 @@ def _require_dose_input(name: str, compared: ComparedMethod, file: Path) -> None
         method = method_of(read_card(file))
         if not method.accepts_dose:
             raise ValueError(f"{name}: {method.name} does not use the dose: leave out tell_dose")
-
-
-def _weights(model: str) -> Path:
-    """Return the path of a shipped model's weights; for other names, the name as a path."""
-    shipped = Path(str(SHIPPED)) / f"{model}.safetensors"
-    return shipped if os.path.isfile(shipped) else Path(model)
 
 
 def _require_once(names: Sequence[str | float]) -> None:
