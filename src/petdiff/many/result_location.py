@@ -15,7 +15,6 @@ from petdiff.many.jobs import Job
 from petdiff.many.rows import FOLDER
 from petdiff.runs import remove_unfinished
 
-_NEW, _FORMER = "new", "former"
 _REPLACED = ".unfinished-replaced"  # a name that remove_unfinished removes
 
 
@@ -43,9 +42,14 @@ class ResultLocation:
         return self.output if self.bids is not None else self.output / self.name
 
     @property
-    def staging(self) -> Path:
-        """The folder in which a result is made that replaces another, or a former one is kept."""
-        return self.output / FOLDER / (_NEW if self.bids is None else _FORMER) / self.name
+    def new(self) -> Path:
+        """The folder in which a result is made that is to replace the one in `folder`."""
+        return self.output / FOLDER / "new" / self.name
+
+    @property
+    def former(self) -> Path:
+        """The folder that keeps files of a BIDS derivative while new ones are made."""
+        return self.output / FOLDER / "former" / self.name
 
     def file(self, name: str) -> Path:
         """Return the path of a file of the results, such as run.json."""
@@ -64,11 +68,13 @@ class ResultLocation:
 
     def clear(self) -> None:
         """Remove unfinished files of a killed run; bring back results that it was replacing."""
-        if self.bids is not None:
+        if self.bids is None:
+            disk.remove(self.new)
+            folders = [self.new.parent, self.output]
+        else:
             self._bring_back()
-        disk.remove(self.staging)
-        staged = self.staging.parent
-        for folder in (staged, staged.parent, *([] if self.bids else [self.output])):
+            folders = [self.former.parent]
+        for folder in (*folders, self.output / FOLDER):
             if folder.is_dir():
                 remove_unfinished(folder, [self.name])
 
@@ -79,7 +85,7 @@ class ResultLocation:
         If the block fails they are brought back, else removed.
         """
         for file in self._bids_files():
-            aside = self.staging / file.relative_to(self.output)
+            aside = self.former / file.relative_to(self.output)
             aside.parent.mkdir(parents=True, exist_ok=True)
             file.replace(aside)
         try:
@@ -88,17 +94,17 @@ class ResultLocation:
             self._bring_back()
             raise
         # Renamed first, so that a kill during the removal does not bring a part back.
-        replaced = self.staging.with_name(f".{self.name}{_REPLACED}")
-        self.staging.replace(replaced)
+        replaced = self.former.with_name(f".{self.name}{_REPLACED}")
+        self.former.replace(replaced)
         disk.remove(replaced)
 
     def _bring_back(self) -> None:
-        for aside in sorted(self.staging.rglob("*")):
+        for aside in sorted(self.former.rglob("*")):
             if aside.is_file():
-                file = self.output / aside.relative_to(self.staging)
+                file = self.output / aside.relative_to(self.former)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 aside.replace(file)
-        disk.remove(self.staging)
+        disk.remove(self.former)
 
     def _bids_files(self) -> list[Path]:
         assert self.bids is not None
@@ -109,7 +115,7 @@ class ResultLocation:
             found += (self.output / file.parent).glob(f"{stem}[._]*")
         return found
 
-    def replace_with_staged(self) -> None:
-        """Replace the old result by the one in `staging`."""
+    def replace_by_new(self) -> None:
+        """Replace the result in `folder` by the one in `new`."""
         disk.remove(self.folder)
-        self.staging.rename(self.folder)
+        self.new.rename(self.folder)

@@ -118,8 +118,8 @@ def _denoise(request: Request, location: ResultLocation, model: Model) -> RunRec
     if location.bids is not None:
         with location.set_aside():
             return denoise_scan(request, location.folder, model=model).record
-    record = denoise_scan(request, location.staging, model=model).record
-    location.replace_with_staged()
+    record = denoise_scan(request, location.new, model=model).record
+    location.replace_by_new()
     return record
 
 
