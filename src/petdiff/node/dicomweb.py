@@ -18,7 +18,7 @@ from pydicom import Dataset, dcmread
 
 from petdiff.node.delivery import NotDelivered, Refused
 from petdiff.node.header import is_uid
-from petdiff.node.peers import ClientTLS, Destination, Source
+from petdiff.node.peers import DATE_MARGIN_DAYS, ClientTLS, Destination, Source
 from petdiff.node.polling import NotReached, OfferedSeries
 
 _TIMEOUT_S = (10.0, 120.0)  # to connect, and between two parts of a response
@@ -61,8 +61,8 @@ class WebSource:
     def _filters(self) -> dict[str, str]:
         filters = {"Modality": "PT", **self._source.matching}
         if self._source.days:
-            now = datetime.now(UTC)  # one day more on both sides, because clocks differ
-            first, last = now - timedelta(days=self._source.days + 1), now + timedelta(days=1)
+            now, margin = datetime.now(UTC), timedelta(days=DATE_MARGIN_DAYS)
+            first, last = now - timedelta(days=self._source.days) - margin, now + margin
             filters["StudyDate"] = f"{first:%Y%m%d}-{last:%Y%m%d}"
         return filters
 

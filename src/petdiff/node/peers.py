@@ -19,6 +19,7 @@ from petdiff.errors import UsageError
 from petdiff.module.settings import ModuleSettings
 
 TABLE = ConfigDict(frozen=True, extra="forbid")
+DATE_MARGIN_DAYS = 1  # StudyDate has no time zone, and clocks differ
 _AE_TITLE = re.compile(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?")  # PS3.5 6.2: no backslash
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 

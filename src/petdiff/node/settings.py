@@ -23,6 +23,7 @@ from petdiff.errors import UsageError, nearest
 from petdiff.io.json_files import read_toml
 from petdiff.module.settings import ModuleSettings
 from petdiff.node.peers import (
+    DATE_MARGIN_DAYS,
     TABLE,
     AETitle,
     ClientTLS,
@@ -160,9 +161,13 @@ class NodeSettings(BaseModel):
     def record_days(self) -> float:
         """The days for which the record of a series is kept: while a source may offer it again.
 
-        A source offers studies by their date, `days` and up to three more, as clocks differ.
+        A study may be dated DATE_MARGIN_DAYS ahead. It is offered until the end of the day that is
+        `days` and the margin after its date.
         """
-        ages = [source.days + 3 if source.days else math.inf for source in self.sources]
+        ages = [
+            source.days + 2 * DATE_MARGIN_DAYS + 1 if source.days else math.inf
+            for source in self.sources
+        ]
         return max([self.limits.done_days, *ages])
 
     def _routes(self) -> list[tuple[str, tuple[str, ...]]]:
