@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 
 from petdiff.evaluation.challenge import (
-    DOSES,
     GLOBAL,
     LOCAL,
     PARTS,
     Target,
     challenge_score,
-    over_doses,
     points,
     weighted_mean,
 )
@@ -26,7 +24,7 @@ def target(scale: float = 1.0, seed: int = 0) -> Target:
     return Target(reference, reference * np.float32(scale), mask)
 
 
-@pytest.mark.parametrize("weights", [PARTS, GLOBAL, LOCAL, DOSES])
+@pytest.mark.parametrize("weights", [PARTS, GLOBAL, LOCAL])
 def test_weights_add_up_to_a_hundred(weights: dict[str, float]) -> None:
     assert sum(weights.values()) == 100
 
@@ -90,11 +88,3 @@ def test_empty_target_scores_only_where_the_test_is_empty_too() -> None:
     assert same == pytest.approx(100)
     other = challenge_score(0, None, 1, [Target(dark, dark + 1, mask)], []).components["organs"]
     assert (other["suv_mean"], other["psnr"]) == (0, 0)
-
-
-def test_doses_weigh_as_the_challenge_says() -> None:
-    assert over_doses({4: 100, 10: 100, 20: 100, 50: 100, 100: 0}) == pytest.approx(65)
-    assert over_doses({20: 90}) == pytest.approx(90)
-    assert over_doses({4: 0, 10: 100}) == pytest.approx(75)
-    with pytest.raises(KeyError):
-        over_doses({3: 50})

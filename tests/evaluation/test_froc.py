@@ -17,9 +17,6 @@ def test_curve_counted_by_hand() -> None:
     np.testing.assert_array_equal(curve.threshold, [np.inf, 9, 7, 6, 5, 4, 3, 2])
     np.testing.assert_allclose(curve.false_per_scan * 3, [0, 0, 0, 1, 2, 2, 3, 4])
     np.testing.assert_allclose(curve.sensitivity * 4, [0, 1, 2, 2, 2, 3, 3, 3])
-    assert curve.sensitivity_at(0) == 0.5
-    assert curve.sensitivity_at(2 / 3) == 0.75
-    assert curve.threshold_at(0.5) == 6
     # Half of the lesions up to 2/3 of a false focus, three quarters from there to 1.
     assert curve.area(1.0) == pytest.approx(0.5 * 2 / 3 + 0.75 / 3)
     assert curve.area(2 / 3) == pytest.approx(0.5)
@@ -31,14 +28,13 @@ def test_ties_are_taken_in_together() -> None:
     curve = froc([[5.0]], [[5.0]])
     np.testing.assert_array_equal(curve.false_per_scan, [0, 1])
     np.testing.assert_array_equal(curve.sensitivity, [0, 1])
-    assert curve.sensitivity_at(0.5) == 0
     assert curve.area(1.0) == 0
 
 
 def test_perfect_and_blind_detectors() -> None:
     assert froc([[3.0, 4.0]], [[1.0, 2.0]]).area(1.0) == 1
     assert froc([[-np.inf]], [[1.0]]).area(1.0) == 0
-    assert froc([[2.0]], [[]]).sensitivity_at(0) == 1
+    assert froc([[2.0]], [[]]).area(1.0) == 1
 
 
 def test_chance_gives_the_area_of_its_closed_form() -> None:

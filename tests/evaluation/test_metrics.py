@@ -81,7 +81,7 @@ def test_conventions_differ_as_their_definitions_say() -> None:
 def test_ssim_and_psnr_are_those_of_scikit_image() -> None:
     metrics = pytest.importorskip("skimage.metrics")
     reference, test = phantom(), phantom(noise=0.2)
-    similarity = ssim_map(reference, test, 16.0)
+    similarity = ssim_map(reference, test)
     assert similarity is not None
     _, full = metrics.structural_similarity(reference, test, data_range=16.0, full=True)
     np.testing.assert_allclose(similarity, full, atol=1e-6)
@@ -101,7 +101,7 @@ def test_ranges_of_planes_together_give_the_definitions() -> None:
     cut = [np.clip(image, 0, 16) for image in (reference, test)]
     assert (cut[0] != reference).any()
     ssim = metrics.structural_similarity
-    similarity = ssim_map(reference, test, 16.0)
+    similarity = ssim_map(reference, test)
     assert similarity is not None
     expected = {
         "psnr_db": psnr(reference, test, top, body),
@@ -172,7 +172,7 @@ def test_coverage_is_that_of_gauss_and_of_student() -> None:
 
 def test_thin_scan_has_no_ssim() -> None:
     flat = np.ones((20, 20, 1), dtype=np.float32)
-    assert ssim_map(flat, flat, 16.0) is None
+    assert ssim_map(flat, flat) is None
     assert compare(flat, flat * 2, flat > 0)["ssim"] is None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,13 +15,10 @@ from petdiff.evaluation.statistics import bland_altman, bootstrap, grouped_inter
 def test_bootstrap_of_a_mean_is_close_to_students_interval() -> None:
     sample = np.random.default_rng(0).normal(3, 2, 200)
     half = stats.t.ppf(0.975, 199) * sample.std(ddof=1) / np.sqrt(200)
-    methods: tuple[Literal["BCa", "percentile"], ...] = ("BCa", "percentile")
-    for method in methods:
-        generator = np.random.default_rng(1)
-        found = bootstrap(sample, generator=generator, method=method, resamples=20_000)
-        assert found.value == sample.mean()
-        assert found.low == pytest.approx(sample.mean() - half, abs=0.06 * half)
-        assert found.high == pytest.approx(sample.mean() + half, abs=0.06 * half)
+    found = bootstrap(sample, generator=np.random.default_rng(1), resamples=20_000)
+    assert found.value == sample.mean()
+    assert found.low == pytest.approx(sample.mean() - half, abs=0.06 * half)
+    assert found.high == pytest.approx(sample.mean() + half, abs=0.06 * half)
 
 
 def test_bootstrap_of_equal_values_has_no_width() -> None:
@@ -40,12 +36,9 @@ def test_paired_tests_are_those_of_scipy() -> None:
     a = rng.normal(10, 2, 30)
     b = a + rng.normal(0.5, 1, 30)
     found = paired(a, b)
-    t = stats.ttest_rel(b, a)
-    assert found.t_p == pytest.approx(t.pvalue)
     assert found.wilcoxon_p == pytest.approx(stats.wilcoxon(b, a).pvalue)
-    low, high = t.confidence_interval()
+    low, high = stats.ttest_rel(b, a).confidence_interval()
     assert (found.mean.low, found.mean.high) == pytest.approx((low, high))
-    assert found.cohen_d == pytest.approx(t.statistic / np.sqrt(30))
     # scipy's statistic is the smaller rank sum; both add up to n(n + 1)/2.
     smaller, total = stats.wilcoxon(b, a).statistic, 30 * 31 / 2
     assert found.rank_biserial == pytest.approx((total - 2 * smaller) / total)
@@ -53,9 +46,9 @@ def test_paired_tests_are_those_of_scipy() -> None:
 
 def test_paired_of_one_and_the_same() -> None:
     same = paired([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
-    assert (same.t_p, same.wilcoxon_p, same.cohen_d, same.rank_biserial) == (1, 1, 0, 0)
+    assert (same.wilcoxon_p, same.rank_biserial) == (1, 0)
     shifted = paired([1.0, 2.0, 4.0], [3.0, 4.0, 6.0])
-    assert (shifted.t_p, shifted.cohen_d, shifted.rank_biserial) == (0, np.inf, 1)
+    assert (shifted.mean.value, shifted.rank_biserial) == (2, 1)
 
 
 def test_limits_of_agreement_hold_95_percent_and_their_intervals_cover() -> None:

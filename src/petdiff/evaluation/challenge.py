@@ -41,7 +41,6 @@ LOCAL: Weights = MappingProxyType(
         "zone_percentage": 5,
     }
 )
-DOSES: Mapping[float, float] = MappingProxyType({4: 5, 10: 15, 20: 20, 50: 25, 100: 35})
 _FULL_MARKS_DB = 60.0
 
 
@@ -85,16 +84,6 @@ def challenge_score(
     weights = {"global": GLOBAL, "organs": LOCAL, "lesions": LOCAL}
     parts = {part: weighted_mean(found, weights[part]) for part, found in components.items()}
     return Score(weighted_mean(parts, PARTS), parts, components)
-
-
-def over_doses(scores: Mapping[float, float]) -> float:
-    """Return the mean of the scores at several dose factors, by the challenge's weights.
-
-    The weights of missing factors go to the others. Raises KeyError for a factor that is not in
-    `DOSES`.
-    """
-    total = sum(DOSES[factor] for factor in scores)
-    return sum(DOSES[factor] * score for factor, score in scores.items()) / total
 
 
 def points(error: float) -> float:

@@ -21,9 +21,7 @@ _SSIM_WINDOW = 7  # voxels, scikit-image's default
 _SSIM_REACH = _SSIM_WINDOW // 2
 
 
-def compare(
-    reference: Volume, test: Volume, body: Mask, *, ssim_range: float = CLIP_SUV
-) -> dict[str, float | None]:
+def compare(reference: Volume, test: Volume, body: Mask) -> dict[str, float | None]:
     """Measure a scan in SUV against a reference on its grid, over the whole image.
 
     psnr_db             peak: the reference's maximum; psnr_whole_db: over the whole volume
@@ -51,7 +49,7 @@ def compare(
         exists = total > 0
         found[f"nrmse{end}"] = float(np.sqrt(squares * voxels) / total) if exists else None
         found[f"nmae{end}"] = absolute / total if exists else None
-    found |= _similarities(reference, test, body, ssim_range)
+    found |= _similarities(reference, test, body)
     _, before, after, *_ = errors[0].tolist()
     return found | {"activity_change": relative_change(before, after)}
 
@@ -61,8 +59,8 @@ def psnr(reference: Volume, test: Volume, peak: float, mask: Mask) -> float | No
     return _decibel(peak, _mean_square(reference, test, mask))
 
 
-def ssim_map(reference: Volume, test: Volume, data_range: float) -> Volume | None:
-    """Return scikit-image's structural similarity (Wang 2004) per voxel, in 3-D.
+def ssim_map(reference: Volume, test: Volume) -> Volume | None:
+    """Return scikit-image's structural similarity (Wang 2004) per voxel, in 3-D, data range 16.
 
     None if the scan is thinner than the window of 7 voxels.
     """
@@ -71,7 +69,7 @@ def ssim_map(reference: Volume, test: Volume, data_range: float) -> Volume | Non
     if min(reference.shape) < _SSIM_WINDOW:
         return None
     _, similarity = structural_similarity(
-        reference, test, win_size=_SSIM_WINDOW, data_range=data_range, full=True
+        reference, test, win_size=_SSIM_WINDOW, data_range=CLIP_SUV, full=True
     )
     return np.asarray(similarity, dtype=np.float32)
 
@@ -114,14 +112,12 @@ def _error_sums(reference: Volume, test: Volume) -> Sums:
     return np.array([first.size, first.sum(), second.sum(), squares, absolute, clipped_squares])
 
 
-def _similarities(
-    reference: Volume, test: Volume, body: Mask, data_range: float
-) -> dict[str, float | None]:
+def _similarities(reference: Volume, test: Volume, body: Mask) -> dict[str, float | None]:
     names = ("ssim", "ssim_whole", "ssim_published_whole")
     if min(reference.shape) < _SSIM_WINDOW:
         return dict.fromkeys(names)
     parts = map_plane_ranges(
-        lambda part: _partial_similarities(part, reference, test, body, data_range),
+        lambda part: _partial_similarities(part, reference, test, body),
         reference.shape[2],
         _SSIM_REACH,
     )
@@ -129,16 +125,14 @@ def _similarities(
     return {n: float(s / c) if c else None for n, s, c in zip(names, sums, counts, strict=True)}
 
 
-def _partial_similarities(
-    part: Span, reference: Volume, test: Volume, body: Mask, data_range: float
-) -> Sums:
+def _partial_similarities(part: Span, reference: Volume, test: Volume, body: Mask) -> Sums:
     """Sum the SSIM over the body, the volume, and the clipped volume; returns sums and counts."""
     images = [np.ascontiguousarray(image[..., part.read]) for image in (reference, test)]
     clipped = [np.clip(image, 0, CLIP_SUV) for image in images]
-    similarity = ssim_map(images[0], images[1], data_range)
+    similarity = ssim_map(*images)
     assert similarity is not None  # ranges have 40 planes, or all
     unchanged = all(np.array_equal(a, b) for a, b in zip(images, clipped, strict=True))
-    published = similarity if unchanged else ssim_map(clipped[0], clipped[1], data_range)
+    published = similarity if unchanged else ssim_map(*clipped)
     assert published is not None
     edge = slice(_SSIM_REACH, -_SSIM_REACH)
     first = max(part.core.start, _SSIM_REACH) - part.read.start

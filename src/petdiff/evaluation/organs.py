@@ -47,16 +47,14 @@ def measure_organ(organ: Organ, suv: Volume) -> dict[str, float]:
     return {"suv_mean": float(values.mean(dtype=np.float64)), "suv_max": float(values.max())}
 
 
-def deepest_sphere(
-    organ: Organ, spacing_mm: Spacing, largest_mm: float = LIVER_SPHERE_MM
-) -> tuple[NDArray[np.bool_], float]:
+def deepest_sphere(organ: Organ, spacing_mm: Spacing) -> tuple[NDArray[np.bool_], float]:
     """Return the mask of the largest sphere in the organ, within its box, and its radius in mm.
 
     The centre is the voxel furthest from the organ's edge; it does not depend on the scans. The
-    radius is at most `largest_mm`.
+    radius is at most LIVER_SPHERE_MM.
     """
     centre, depth_mm = inscribed_sphere(organ.mask, spacing_mm)
-    radius_mm = min(depth_mm, largest_mm)
+    radius_mm = min(depth_mm, LIVER_SPHERE_MM)
     return ball(organ.mask.shape, spacing_mm, centre, radius_mm) & organ.mask, radius_mm
 
 

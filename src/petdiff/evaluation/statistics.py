@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +13,7 @@ from petdiff.errors import UsageError
 
 Values = NDArray[np.float64]
 
+CONFIDENCE = 0.95
 SIGNIFICANT = 0.05
 # A two-sided signed-rank test of n patients has p >= 2^(1 - n): with five patients no difference is
 # significant, and confidence intervals are not reliable.
@@ -34,17 +34,13 @@ class Paired:
     """Test minus reference over patients.
 
     mean           difference, with Student's interval
-    t_p            of Student's paired test
     wilcoxon_p     of the signed-rank test, which is robust to outliers; without zeros
-    cohen_d        mean difference over its standard deviation (d_z)
     rank_biserial  (W+ - W-) / (W+ + W-): 1 if all differences are positive (Kerby 2014)
     """
 
     n: int
     mean: Interval
-    t_p: float
     wilcoxon_p: float
-    cohen_d: float
     rank_biserial: float
 
 
@@ -62,29 +58,23 @@ def bootstrap(
     values: ArrayLike,
     *,
     generator: np.random.Generator,
-    statistic: Callable[..., np.floating] = np.mean,
-    method: Literal["BCa", "percentile"] = "BCa",
     resamples: int = 2000,
-    confidence: float = 0.95,
 ) -> Interval:
-    """Return a statistic with its bootstrap interval (Efron 1987), computed by scipy.
-
-    statistic  called with (values, axis=…)
+    """Return the mean with its 95 % bootstrap interval (BCa: Efron 1987), computed by scipy.
 
     Equal values (within rounding) give an interval of width 0. Raises UsageError for fewer than two
     values.
     """
     sample = _sample(values)
-    value = float(statistic(sample, axis=0))
+    value = float(sample.mean())
     if np.ptp(sample) <= 1e-12 * abs(value):
         return Interval(value, value, value)
     found = stats.bootstrap(
         (sample,),
-        statistic,
-        axis=0,
+        np.mean,
         n_resamples=resamples,
-        confidence_level=confidence,
-        method=method,
+        confidence_level=CONFIDENCE,
+        method="BCa",
         random_state=generator,
     ).confidence_interval
     return Interval(value, float(found.low), float(found.high))
@@ -96,9 +86,8 @@ def grouped_interval(
     *,
     generator: np.random.Generator,
     resamples: int = 1000,
-    confidence: float = 0.95,
 ) -> tuple[float, float] | None:
-    """Return a percentile bootstrap interval of a statistic of cases in groups.
+    """Return a 95 % percentile bootstrap interval of a statistic of cases in groups.
 
     statistic  called with the indices of the drawn cases; may return NaN
     groups     the group (patient) of each case. Groups are drawn, because the cases of a group are
@@ -116,41 +105,32 @@ def grouped_interval(
     known = values[~np.isnan(values)]
     if not known.size:
         return None
-    tail = (1 - confidence) / 2
+    tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(known, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def paired(reference: ArrayLike, test: ArrayLike, *, confidence: float = 0.95) -> Paired:
+def paired(reference: ArrayLike, test: ArrayLike) -> Paired:
     """Compare two methods on the same patients.
 
     Raises UsageError for fewer than two patients, or lists of different lengths.
     """
     difference = _difference(reference, test)
     n, mean, spread = len(difference), float(difference.mean()), float(difference.std(ddof=1))
-    half_width = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread / np.sqrt(n)
+    half_width = _students_factor(n) * spread / np.sqrt(n)
     changed = difference[difference != 0]
     ranks = stats.rankdata(np.abs(changed))
     signed = float((ranks * np.sign(changed)).sum() / ranks.sum()) if changed.size else 0.0
-    is_constant = spread <= 1e-12 * abs(mean)  # equal differences within rounding
     return Paired(
         n=n,
         mean=Interval(mean, mean - half_width, mean + half_width),
-        t_p=float(mean == 0) if is_constant else float(stats.ttest_1samp(difference, 0).pvalue),
         wilcoxon_p=float(stats.wilcoxon(changed).pvalue) if changed.size else 1.0,
-        cohen_d=np.copysign(np.inf, mean)
-        if is_constant and mean
-        else mean / spread
-        if spread
-        else 0.0,
         rank_biserial=signed,
     )
 
 
-def bland_altman(
-    reference: ArrayLike, test: ArrayLike, *, percent: bool = False, confidence: float = 0.95
-) -> Agreement:
-    """Return bias and 95 % limits of agreement of test against reference, with intervals.
+def bland_altman(reference: ArrayLike, test: ArrayLike, *, percent: bool = False) -> Agreement:
+    """Return bias and 95 % limits of agreement of test against reference, with 95 % intervals.
 
     percent  in per cent of the reference, for a reference that is the truth
 
@@ -163,7 +143,7 @@ def bland_altman(
         difference = 100 * difference / np.asarray(reference, float)
     n, bias, spread = len(difference), float(difference.mean()), float(difference.std(ddof=1))
     z = float(stats.norm.ppf(0.975))
-    t = float(stats.t.ppf((1 + confidence) / 2, n - 1))
+    t = _students_factor(n)
     bias_half_width = t * spread / np.sqrt(n)
     limit_half_width = t * spread * np.sqrt(1 / n + z**2 / (2 * (n - 1)))
     lower, upper = bias - z * spread, bias + z * spread
@@ -183,6 +163,11 @@ def holm(p_values: ArrayLike) -> Values:
     adjusted = np.empty(len(p))
     adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1)
     return adjusted
+
+
+def _students_factor(n: int) -> float:
+    """Return half the width of Student's interval of a mean of n values, in standard errors."""
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
 
 
 def _difference(reference: ArrayLike, test: ArrayLike) -> Values:

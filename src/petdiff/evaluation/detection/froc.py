@@ -29,14 +29,6 @@ class Froc:
     false_per_scan: Values
     sensitivity: Values
 
-    def threshold_at(self, false_per_scan: float) -> float:
-        """Return the lowest threshold with at most so many false foci per scan."""
-        return float(self.threshold[self._last(false_per_scan)])
-
-    def sensitivity_at(self, false_per_scan: float) -> float:
-        """Return the fraction of lesions found at `threshold_at(false_per_scan)`."""
-        return float(self.sensitivity[self._last(false_per_scan)])
-
     def area(self, false_per_scan: float) -> float:
         """Return the mean sensitivity from 0 to so many false foci per scan; at most 1."""
         if false_per_scan <= 0:
@@ -44,9 +36,6 @@ class Froc:
         ends = np.minimum(np.append(self.false_per_scan[1:], np.inf), false_per_scan)
         widths = np.maximum(ends - self.false_per_scan, 0)
         return float((widths * self.sensitivity).sum() / false_per_scan)
-
-    def _last(self, false_per_scan: float) -> int:
-        return int(np.searchsorted(self.false_per_scan, false_per_scan, side="right")) - 1
 
 
 def froc(lesion_scores: Sequence[ArrayLike], false_scores: Sequence[ArrayLike]) -> Froc:
