@@ -16,15 +16,15 @@ from petdiff import __version__
 
 NOTICE = "For research, not a medical device."
 _PACKAGES = ("numpy", "scipy", "torch", "pydicom", "nibabel")
+_version = cache(version)  # which takes a millisecond for each package
 
 # The name of a file or folder, which may hold bytes that are not UTF-8.
 FileName = Annotated[str, SkipValidation]
 
 
-@cache
 def package_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that results depend on."""
-    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
+    return {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
 
 
 class PeakMemory(BaseModel):
