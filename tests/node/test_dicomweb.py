@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -58,7 +59,7 @@ def test_a_pacs_is_polled_and_gets_its_answers_and_nothing_goes_in_circles(tmp_p
 def server() -> Iterator[Any]:
     """A server that answers a request with `answer`: status, type and content.
 
-    `answers` has other answers by method.
+    `answers` has other answers by method; a function is called with the request's query.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -66,7 +67,10 @@ def server() -> Iterator[Any]:
             self.server.headers.append(dict(self.headers))  # type: ignore[attr-defined]
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             server: Any = self.server
-            status, kind, content = server.answers.get(self.command, server.answer)
+            answer = server.answers.get(self.command, server.answer)
+            if callable(answer):
+                answer = answer(parse_qs(urlsplit(self.path).query))
+            status, kind, content = answer
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(content)))
@@ -108,15 +112,33 @@ def test_a_source_that_answers_badly_is_asked_again(server: Any, answer: Any, sa
     assert "Zyxwvut" not in str(raised.value)
 
 
-def test_a_source_offers_only_what_has_uids(server: Any) -> None:
-    def found(study: str, uid: str, count: object) -> dict[str, Any]:
-        values = {"0020000D": study, "0020000E": uid, "00201209": count}
-        return {tag: {"vr": "UI", "Value": [value]} for tag, value in values.items()}
+def found(study: str, uid: str, count: object) -> dict[str, Any]:
+    """Return an entry of a list of series, as a DICOMweb server has it."""
+    values = {"0020000D": study, "0020000E": uid, "00201209": count}
+    return {tag: {"vr": "UI", "Value": [value]} for tag, value in values.items()}
 
+
+def test_a_source_offers_only_what_has_uids(server: Any) -> None:
     content = json.dumps([found("1.2", "1.3", 47), found("../x", "1.4", 1), {}]).encode()
     server.answer = (200, "application/dicom+json", content)
     offered = WebSource(Source(name="pacs", url=url(server))).series()
     assert [(one.study, one.series, one.images) for one in offered] == [("1.2", "1.3", 47)]
+
+
+@pytest.mark.parametrize(("length", "page"), [(5, 2), (205, 200), (400, 200), (205, None)])
+def test_a_list_of_series_is_read_to_its_end(server: Any, length: int, page: int | None) -> None:
+    """Servers answer with fewer entries than asked for, or, at `page` None, with all each time."""
+    known = [found("1.2", f"1.3.{n}", 47) for n in range(length)]
+
+    def answer(query: dict[str, list[str]]) -> tuple[int, str, bytes]:
+        start = int(query.get("offset", ["0"])[0]) if page else 0
+        part = known[start : start + page] if page else known
+        status = 206 if start + len(part) < length else 200
+        return status, "application/dicom+json", json.dumps(part).encode()
+
+    server.answer = answer
+    offered = WebSource(Source(name="pacs", url=url(server))).series()
+    assert [one.series for one in offered] == [f"1.3.{n}" for n in range(length)]
 
 
 def failed(status: int) -> bytes:

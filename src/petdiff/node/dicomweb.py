@@ -35,7 +35,11 @@ class WebSource:
         self._source = source
 
     def series(self) -> list[OfferedSeries]:
-        """Return the PET series that the server offers. Raises NotReached."""
+        """Return the PET series that the server offers. Raises NotReached.
+
+        A server may return fewer than requested though there are more (PS3.18 8.3.4.4), and some
+        ignore the offset: the list ends with the first page that has nothing new.
+        """
         with _reaching():
             client = _client(self._source.url, self._source)
             found: list[dict[str, dict[str, object]]] = []
@@ -46,9 +50,9 @@ class WebSource:
                     fields=["NumberOfSeriesRelatedInstances"],
                     search_filters=self._filters(),
                 )
-                found += page
-                if len(page) < _PAGE:
+                if all(entry in found for entry in page):
                     return list(_offered(found))
+                found += page
 
     def images(self, series: OfferedSeries) -> Iterator[bytes]:
         """Yield the files of a series. Raises NotReached."""
