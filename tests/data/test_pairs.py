@@ -58,7 +58,7 @@ def patient(folder: Path, seed: int = 0, **scans: Volume) -> PairFiles:
     scans = {"full": full, "low_drf20": low_dose(full, 20, seed)} | scans
     paths = {name: put(folder / f"{name}.nii", suv) for name, suv in scans.items()}
     lows = {float(n.removeprefix("low_drf")): p for n, p in paths.items() if n != "full"}
-    return PairFiles(folder.name, paths["full"], lows)
+    return PairFiles(folder.name, folder.name, paths["full"], lows)
 
 
 @pytest.mark.parametrize(
@@ -370,7 +370,7 @@ def test_a_renamed_copy_is_found_in_another_form(tmp_path: Path) -> None:
 
 
 def test_twenty_lines_are_enough(tmp_path: Path) -> None:
-    pairs = [PairFiles(f"p{n:02d}", tmp_path / f"{n}.nii", {}) for n in range(23)]
+    pairs = [PairFiles(f"p{n:02d}", f"p{n:02d}", tmp_path / f"{n}.nii", {}) for n in range(23)]
     with pytest.raises(InputRefused) as refusal:
         check_pairs(pairs)
     lines = str(refusal.value).split("; ")
@@ -398,7 +398,7 @@ def test_units_reach_every_scan(tmp_path: Path) -> None:
 
 
 def some(count: int) -> list[PairFiles]:
-    return [PairFiles(f"p{n:03d}", Path(f"p{n}"), {}) for n in range(count)]
+    return [PairFiles(f"p{n:03d}", f"p{n:03d}", Path(f"p{n}"), {}) for n in range(count)]
 
 
 def test_the_split_is_whole_deterministic_and_of_the_wanted_size() -> None:
@@ -411,7 +411,7 @@ def test_the_split_is_whole_deterministic_and_of_the_wanted_size() -> None:
 
 
 def test_a_folder_whose_name_is_not_utf8_is_split_like_any_other() -> None:
-    odd = PairFiles("caf\udce9", Path("caf\udce9"), {})
+    odd = PairFiles("caf\udce9", "caf\udce9", Path("caf\udce9"), {})
     train, validation = split([*some(3), odd], 0.5, 0)
     assert odd in train + validation
 

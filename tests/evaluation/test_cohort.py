@@ -327,6 +327,18 @@ def test_a_run_does_not_go_on_with_other_pairs(tmp_path: Path) -> None:
     assert identity(cohort) != before
 
 
+def test_visits_of_a_patient_count_once_and_have_rows_of_their_own(tmp_path: Path) -> None:
+    for visit in ("1", "2"):
+        (tmp_path / "anna" / visit).mkdir(parents=True)
+        for name in ("full", "low_drf4"):
+            (tmp_path / "anna" / visit / f"{name}.nii.gz").write_bytes(b"a scan")
+    found = units(read_cohort(write(tmp_path, 'pairs = "."\nmethods = ["measured"]\n')))
+    assert [unit.label for unit in found] == ["anna/1", "anna/2"]
+    rows = [CohortRow(4.0, "measured", "psnr_db", "body", 30.0, "dB")]
+    done: Any = [SimpleNamespace(unit=unit, rows=rows) for unit in found]
+    assert len(tabulate(done, ["measured"]).patients) == 1
+
+
 def test_table_takes_body_lesions_and_liver_from_the_rows() -> None:
     rows = [
         CohortRow(4.0, "measured", "psnr_db", "body", 30.0, "dB"),

@@ -41,7 +41,7 @@ def test_small_differences_of_voxel_size_add_up() -> None:
 def test_a_cohorts_pair_that_drifts_apart_is_refused(tmp_path: Path) -> None:
     for name, image in (("full", scan()), ("low", scan(2.009))):
         write(image, tmp_path / f"{name}.nii.gz")
-    files = PairFiles("ann", tmp_path / "full.nii.gz", {20.0: tmp_path / "low.nii.gz"})
+    files = PairFiles("ann", "ann", tmp_path / "full.nii.gz", {20.0: tmp_path / "low.nii.gz"})
     cohort = Cohort(methods={"measured": {}}, pairs=tmp_path)
     with pytest.raises(InputRefused, match=r"ann: .* other voxels"):
         measure_unit(cohort, Unit("ann", "ann", "", "", 0, files))

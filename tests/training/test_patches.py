@@ -150,7 +150,8 @@ def write_pair(folder: Path, seed: int, *, nan: bool = False) -> PairFiles:
             write(PETImage(suv, np.diag([-4.0, 4.0, 4.0, 1.0])), files[name])
         else:  # petdiff itself writes no such file
             nib.save(nib.Nifti1Image(suv, np.diag([-4.0, 4.0, 4.0, 1.0])), files[name])
-    return PairFiles(f"patient{seed}", files["full"], {10.0: files["low_drf10"]})
+    name = f"patient{seed}"
+    return PairFiles(name, name, files["full"], {10.0: files["low_drf10"]})
 
 
 @pytest.fixture(scope="module")

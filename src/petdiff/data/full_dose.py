@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from petdiff.data.layouts import dose_in_name, dose_text
+from petdiff.data.patients import patients_of
 from petdiff.image import PETImage
 from petdiff.io import Units
 from petdiff.io.formats import stem_of
@@ -45,10 +45,8 @@ def find_full_dose(
     notify  called with the number of scans and of patients, and with each scan that is left out
             because its name states a low dose
 
-    The patient of a DICOM scan is its PatientID. Other files in the same entry of the folder are of
-    the same patient, if the entry has one PatientID. For other files, or where all scans have the
-    same PatientID, each entry of the folder is one patient. Other files in a folder with a `full`
-    scan are no scans, as in the output of `petdiff simulate`.
+    Patients are told apart by PatientID and by the entries of the folder (`patients_of`). Other
+    files in a folder with a `full` scan are no scans, as in the output of `petdiff simulate`.
     """
     stated_doses = {scan: _dose(folder, scan) for scan in find_scans(folder).scans}
     for scan, dose in stated_doses.items():
@@ -62,7 +60,8 @@ def find_full_dose(
     ]
     if not chosen:
         return []
-    patients = _patients(folder, chosen)
+    entries = [_entry(folder, scan) for scan in chosen]
+    patients = patients_of(entries, [scan.patient for scan in chosen])
     notify(
         f"{folder}: {counted(len(chosen), 'full-dose scan')} of "
         f"{counted(len(set(patients)), 'patient')}, which will be thinned"
@@ -86,22 +85,6 @@ def _dose(folder: Path, scan: FoundScan) -> float | None:
     parts = [*scan.path.relative_to(folder).parent.parts, stem_of(scan.path)]
     doses = [found[1] for part in parts if (found := dose_in_name(part))]
     return doses[-1] if doses else None
-
-
-def _patients(folder: Path, scans: Sequence[FoundScan]) -> list[str]:
-    """Return the patient of each scan."""
-    entries = [_entry(folder, scan) for scan in scans]
-    if len({scan.patient for scan in scans if scan.patient}) < 2:
-        return entries
-    ids: defaultdict[str, set[str]] = defaultdict(set)
-    for scan, entry in zip(scans, entries, strict=True):
-        if scan.patient:
-            ids[entry].add(scan.patient)
-    return [
-        # A scan without PatientID beside DICOM of one patient is often its copy.
-        scan.patient or (min(ids[entry]) if len(ids[entry]) == 1 else entry)
-        for scan, entry in zip(scans, entries, strict=True)
-    ]
 
 
 def _entry(folder: Path, scan: FoundScan) -> str:

@@ -1,9 +1,10 @@
-"""Find the user's own pairs: the full-dose and low-dose scans of each patient in a folder.
+"""Find the user's own pairs: the full-dose and low-dose scans of patients in a folder.
 
 The end of a scan's name states its dose: `full.nii.gz`, `low_drf20/`, `Full_dose`, `1-20 dose`,
 `2.886 x 600 WB D20`, `DRF_20`, `normal` (the last five are folder names of the ultra-low-dose PET
-challenge). The folder of such scans is the patient. The .npz files of the published 3-D DDPM do not
-state the dose: they have the low-dose and the full-dose scan in one array.
+challenge). A folder of such scans has one pair; a patient may have several. The .npz files of the
+published 3-D DDPM do not state the dose: they have the low-dose and the full-dose scan in one
+array.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from petdiff.data.patients import patients_of_pairs
 from petdiff.errors import InputRefused
 from petdiff.io import Units
 from petdiff.io.formats import ITK
@@ -46,9 +48,10 @@ class NoPairs(InputRefused):
 
 @dataclass(frozen=True)
 class PairFiles:
-    """One patient's scans.
+    """A full-dose scan and its low-dose scans.
 
-    patient  the patient's name, unique in a data set: the folder relative to the data set
+    name     unique in a data set: the folder relative to the data set
+    patient  name of the first pair of the same patient
     full     the full-dose scan
     lows     the low-dose scans by dose reduction factor; None if no name states it
     units, suv_factor  of all scans, as in petdiff.read
@@ -56,6 +59,7 @@ class PairFiles:
     A file that is `full` and also in `lows` has both scans, as the published .npz.
     """
 
+    name: str
     patient: str
     full: Path
     lows: dict[Drf, Path]
@@ -80,11 +84,13 @@ def find_pairs(
     units: Units | None = None,
     suv_factor: float | None = None,
 ) -> list[PairFiles]:
-    """Find all patients under `folder` that have a full- and a low-dose scan, in name order.
+    """Find all pairs of a full-dose scan and low-dose scans under `folder`, in name order.
 
-    notify  called with the layout that was recognised, and with each patient that is left out
-            because a scan is missing. Without `notify` such a patient raises InputRefused.
+    notify  called with the layout that was recognised, and with each pair that is left out because
+            a scan is missing. Without `notify` such a pair raises InputRefused.
     units, suv_factor  of all scans, as in petdiff.read
+
+    Pairs of one patient are recognised by `petdiff.data.patients.patients_of_pairs`.
 
     Files with other names (`truth.nii.gz`, `labels.nii.gz`) are ignored. Raises NoPairs if there
     are no pairs, InputRefused if two scans of a patient have the same dose.
@@ -93,9 +99,9 @@ def find_pairs(
     if not folder.is_dir():
         raise InputRefused(f"{folder} is not a folder: give the one that holds the patients")
     scans, pair_files = _search(folder, frozenset())
-    patients = {**_patients(folder, scans), **_in_one_file(folder, pair_files)}
-    complete = {name: doses for name, doses in patients.items() if 1.0 in doses and len(doses) > 1}
-    incomplete = _incomplete(patients, complete)
+    pairs = {**_by_pair(folder, scans), **_in_one_file(folder, pair_files)}
+    complete = {name: doses for name, doses in pairs.items() if 1.0 in doses and len(doses) > 1}
+    incomplete = _incomplete(pairs, complete)
     if not complete:
         raise NoPairs(
             f"{folder} has no pairs: {_content(folder, incomplete)}; {_SUPPORTED_LAYOUTS}"
@@ -105,13 +111,15 @@ def find_pairs(
             f"patients without a pair ({len(incomplete)}): {_listed(incomplete)}; complete or "
             "remove them"
         )
+    patient_of = patients_of_pairs({name: doses[1.0] for name, doses in complete.items()})
     if notify is not None:
-        notify(f"{folder}: {_recognised(complete, pair_files)}")
+        notify(f"{folder}: {_recognised(complete, patient_of, pair_files)}")
         for line in incomplete:
             notify(f"{line}: left out")
     return [
         PairFiles(
             name,
+            patient_of[name],
             doses[1.0],
             {f: doses[f] for f in in_order(doses) if f != 1.0},
             units,
@@ -122,12 +130,12 @@ def find_pairs(
 
 
 def _incomplete(
-    patients: Mapping[str, dict[Drf, Path]], complete: Mapping[str, dict[Drf, Path]]
+    pairs: Mapping[str, dict[Drf, Path]], complete: Mapping[str, dict[Drf, Path]]
 ) -> list[str]:
-    """Return a line for each patient without a pair: which scan is missing."""
+    """Return a line for each pair that is not complete: which scan is missing."""
     return [
         f"{name} has no {'low' if 1.0 in doses else 'full'}-dose scan ({_names(doses)})"
-        for name, doses in sorted(patients.items())
+        for name, doses in sorted(pairs.items())
         if name not in complete
     ]
 
@@ -186,15 +194,15 @@ def _only_file(folder: Path) -> Path:
     return images[0] if len(images) == 1 else folder
 
 
-def _patients(root: Path, scans: Sequence[_Scan]) -> dict[str, dict[Drf, Path]]:
-    """Sort scans by patient and factor.
+def _by_pair(root: Path, scans: Sequence[_Scan]) -> dict[str, dict[Drf, Path]]:
+    """Sort scans by the name of their pair and by factor.
 
-    A folder has the scans of one patient, or files named after several patients.
+    A folder has the scans of one pair, or files named after several.
     """
     by_folder: defaultdict[Path, list[_Scan]] = defaultdict(list)
     for scan in scans:
         by_folder[scan.folder].append(scan)
-    patients: dict[str, dict[Drf, Path]] = {}
+    pairs: dict[str, dict[Drf, Path]] = {}
     for folder, inside in by_folder.items():
         name = folder.relative_to(root).as_posix() if folder != root else root.resolve().name
         by_name: defaultdict[str, list[_Scan]] = defaultdict(list)
@@ -205,19 +213,19 @@ def _patients(root: Path, scans: Sequence[_Scan]) -> dict[str, dict[Drf, Path]]:
         )
         if all_are_pairs or len({s.factor for s in inside}) < len(inside):
             for before, several in by_name.items():
-                patient = f"{name}/{before}" if before else name
-                patients[patient] = _by_factor(patient, several)
+                of_file = f"{name}/{before}" if before else name
+                pairs[of_file] = _by_factor(of_file, several)
         else:
-            patients[name] = _by_factor(name, inside)
-    return patients
+            pairs[name] = _by_factor(name, inside)
+    return pairs
 
 
-def _by_factor(patient: str, scans: Sequence[_Scan]) -> dict[Drf, Path]:
+def _by_factor(name: str, scans: Sequence[_Scan]) -> dict[Drf, Path]:
     found: dict[Drf, Path] = {}
     for scan in scans:
         if scan.factor in found:
             raise InputRefused(
-                f"{patient} has two scans of one dose, {found[scan.factor].name} and "
+                f"{name} has two scans of one dose, {found[scan.factor].name} and "
                 f"{scan.path.name}: keep one"
             )
         found[scan.factor] = scan.path
@@ -225,11 +233,11 @@ def _by_factor(patient: str, scans: Sequence[_Scan]) -> dict[Drf, Path]:
 
 
 def _in_one_file(root: Path, files: Sequence[Path]) -> dict[str, dict[Drf, Path]]:
-    """Sort files of the published layout by patient and factor.
+    """Sort files of the published layout by the name of their pair and by factor.
 
     The dose may be in the file's name, or in that of a folder above it.
     """
-    patients: dict[str, dict[Drf, Path]] = {}
+    pairs: dict[str, dict[Drf, Path]] = {}
     for file in files:
         parts = [*file.relative_to(root).parts[:-1], _stem(file) or ""]
         factor: Drf = None
@@ -238,35 +246,44 @@ def _in_one_file(root: Path, files: Sequence[Path]) -> dict[str, dict[Drf, Path]
             dose = dose_in_name(part)
             factor = dose[1] if dose else factor
             names += [part] if dose is None else [dose[0]] if dose[0] else []
-        patient = "/".join(names) or root.resolve().name
-        doses = patients.setdefault(patient, {})
+        doses = pairs.setdefault("/".join(names) or root.resolve().name, {})
         if factor in doses:
             raise InputRefused(
                 f"{file} and {doses[factor]} are one patient's at one dose: keep one"
             )
         doses[factor] = file
         doses.setdefault(1.0, file)
-    return patients
+    return pairs
 
 
-def _recognised(pairs: dict[str, dict[Drf, Path]], pair_files: Sequence[Path]) -> str:
-    """Return one line: number of patients by layout and by dose."""
-    layouts: Counter[str] = Counter()
+def _recognised(
+    pairs: Mapping[str, dict[Drf, Path]],
+    patient_of: Mapping[str, str],
+    pair_files: Sequence[Path],
+) -> str:
+    """Return one line: number of patients by layout, and of low-dose scans by dose."""
+    layouts: defaultdict[str, list[str]] = defaultdict(list)
     doses: Counter[Drf] = Counter()
-    for files in pairs.values():
+    for name, files in pairs.items():
         doses.update(factor for factor in files if factor != 1)
         full = files[1.0]
         if full in pair_files:
-            layouts["(c) the published .npz, low and full dose in one file"] += 1
+            layouts["(c) the published .npz, low and full dose in one file"].append(name)
         elif re.fullmatch(r"full(\.\w+)*", full.name):
-            layouts["(a) full and low_drfN"] += 1
+            layouts["(a) full and low_drfN"].append(name)
         else:
-            layouts["(b) the challenge's names"] += 1
+            layouts["(b) the challenge's names"].append(name)
     count = ", ".join(f"{dose_text(factor)} ({doses[factor]})" for factor in in_order(doses))
     kinds = "; ".join(
-        f"{counted(number, 'patient')} as {layout}" for layout, number in layouts.items()
+        f"{_counted(names, patient_of)} as {layout}" for layout, names in layouts.items()
     )
     return f"{kinds}; {count}"
+
+
+def _counted(names: Sequence[str], patient_of: Mapping[str, str]) -> str:
+    number = len({patient_of[name] for name in names})
+    patients = counted(number, "patient")
+    return patients if number == len(names) else f"{patients} with {len(names)} full-dose scans"
 
 
 def dose_text(factor: Drf) -> str:

@@ -33,7 +33,10 @@ from petdiff.units import counted
 
 
 class HasPatient(Protocol):
-    """A scan or pair with the name of its patient."""
+    """A scan or pair with its name and that of its patient."""
+
+    @property
+    def name(self) -> str: ...
 
     @property
     def patient(self) -> str: ...
@@ -49,7 +52,7 @@ _MAX_LINES = 20
 def read_pair(
     files: PairFiles, factor: Drf, *, needs_suv: bool = True
 ) -> tuple[PETImage, PETImage]:
-    """Read one patient's low-dose scan at a dose reduction factor, and the full-dose scan.
+    """Read the low-dose scan of a pair at a dose reduction factor, and the full-dose scan.
 
     needs_suv  refuse scans in other units
 
@@ -57,7 +60,7 @@ def read_pair(
     """
     if factor not in files.lows:
         doses = ", ".join(dose_text(f) for f in files.lows)
-        raise UsageError(f"{files.patient} has no scan at {dose_text(factor)}, only {doses}")
+        raise UsageError(f"{files.name} has no scan at {dose_text(factor)}, only {doses}")
     low, full = _read_low(files, factor), _read_full(files)
     if needs_suv:
         return in_suv(files.lows[factor], low), in_suv(files.full, full)
@@ -90,7 +93,7 @@ def split(
         ).digest(),
     )
     validating = set(ranked[:count])
-    ordered = sorted(scans, key=lambda one: one.patient)
+    ordered = sorted(scans, key=lambda one: (one.patient, one.name))
     return (
         [one for one in ordered if one.patient not in validating],
         [one for one in ordered if one.patient in validating],
@@ -106,11 +109,11 @@ def check_pairs(
 ) -> list[str]:
     """Check every scan before training; returns warnings, one line each.
 
-    Give all patients, also those for validation: no scan may occur twice.
+    Give all pairs, also those for validation: no scan may occur twice.
 
     tolerance_mm  allowed distance between the voxels of a pair
     needs_suv     the method needs SUV; else both scans of a pair may be in any common unit
-    progress      called with (patients done, patients in all)
+    progress      called with (pairs done, pairs in all)
 
     Raises InputRefused with up to 20 lines, worst first, for scans that make training useless: a
     scan that cannot be read, occurs twice, has another grid than its partner, is not SUV, has
@@ -124,7 +127,7 @@ def check_pairs(
         found += _findings(files, tolerance_mm, known, needs_suv)
         if progress is not None:
             progress(done, len(pairs))
-    if len(pairs) == 1:
+    if len({files.patient for files in pairs}) == 1:
         line = f"{pairs[0].patient} is the only patient: there is none for validation"
         found.append(Finding(ODD, line))
     found.sort(key=lambda finding: finding.rank)
@@ -144,13 +147,13 @@ def _findings(
     known: dict[str, str],
     needs_suv: bool,
 ) -> Iterator[Finding]:
-    """Yield all findings about one patient.
+    """Yield all findings about one pair.
 
-    known  names of the scans of the patients before, by fingerprint
+    known  names of the scans of the pairs before, by fingerprint
     """
     scans: dict[Drf, Summary] = {}
     for factor in (1.0, *files.lows):
-        name = f"{files.patient}, {'full dose' if factor == 1 else dose_text(factor)}"
+        name = f"{files.name}, {'full dose' if factor == 1 else dose_text(factor)}"
         try:
             image = _read_full(files) if factor == 1 else _read_low(files, factor)
         except InputRefused as problem:
@@ -164,27 +167,27 @@ def _findings(
         yield from check_scan(name, scan, needs_suv=needs_suv)
         if factor != 1 and 1.0 in scans:
             yield from check_pair(name, scan, scans[1.0], factor, tolerance_mm)
-    yield from _repeated(files.patient, scans, known)
+    yield from _repeated(files.name, scans, known)
     noises = {f: scan.noise for f, scan in scans.items() if scan.noise and f is not None}
-    yield from check_order(files.patient, noises)
+    yield from check_order(files.name, noises)
 
 
-def _repeated(patient: str, scans: dict[Drf, Summary], known: dict[str, str]) -> Iterator[Finding]:
-    """Yield scans that another patient also has, or that this patient has at two low doses."""
+def _repeated(pair: str, scans: dict[Drf, Summary], known: dict[str, str]) -> Iterator[Finding]:
+    """Yield scans that another pair also has, or that this pair has at two low doses."""
     low_doses: dict[str, str] = {}
     for factor, scan in scans.items():
         dose = "full dose" if factor == 1 else dose_text(factor)
         if other := known.get(scan.fingerprint):
             yield Finding(
                 TWICE,
-                f"{patient}, {dose}: equals {other} voxel by voxel: remove one, because training "
+                f"{pair}, {dose}: equals {other} voxel by voxel: remove one, because training "
                 "and validation may have the same scan",
             )
         if factor != 1 and (other := low_doses.setdefault(scan.fingerprint, dose)) != dose:
-            yield Finding(TWICE, f"{patient}: {other} and {dose} are one scan, voxel by voxel")
+            yield Finding(TWICE, f"{pair}: {other} and {dose} are one scan, voxel by voxel")
     for factor, scan in scans.items():
         dose = "full dose" if factor == 1 else dose_text(factor)
-        known.setdefault(scan.fingerprint, f"{patient}, {dose}")
+        known.setdefault(scan.fingerprint, f"{pair}, {dose}")
 
 
 def _read_low(files: PairFiles, factor: Drf) -> PETImage:

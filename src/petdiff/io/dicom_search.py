@@ -112,6 +112,23 @@ def search_dicom(
         raise InputRefused(_no_scan(file))
 
 
+def patient_id(path: Path) -> str:
+    """Return the PatientID in the first DICOM file of a folder; "" if none is stated.
+
+    It is also "" for a path that is no folder, and for a folder without DICOM.
+    """
+    if not path.is_dir():
+        return ""
+    for entry in folder_entries(path):
+        try:
+            file = _read(entry)
+        except DamagedFile:
+            continue
+        if file is not None and not _is_directory(file):
+            return text_of(file.dataset, "PatientID")
+    return ""
+
+
 def search_files(folder: Path) -> SearchResult:
     """Return the search result of the files of a folder, without its subfolders."""
     return _scan(folder_entries(folder, recursive=False))

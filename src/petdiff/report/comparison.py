@@ -285,7 +285,7 @@ def _shown(metric: Metric, value: float) -> str:
 def _pictures(case: _Case, methods: Sequence[str]) -> str:
     unit, place = case.done.unit, case.done.places[dose_key(case.dose)]
     where = (
-        unit.patient
+        unit.label
         if unit.scanner == OWN
         else f"{unit.scanner}, {unit.tracer}, patient {unit.patient}"
     )

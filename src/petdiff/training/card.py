@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from petdiff import __version__
-from petdiff.data.layouts import dose_text, in_order
+from petdiff.data.layouts import PairFiles, dose_text, in_order
 from petdiff.methods.card import ModelCard
 from petdiff.training.data import TrainingData
 from petdiff.training.recipe import MAY_CHANGE, Recipe
@@ -104,10 +104,10 @@ def describe_data(origin: Origin, recipe: Recipe) -> str:
     if data.kind == "pairs":
         doses = Counter(drf for files in data.train for drf in files.lows)
         listed = ", ".join(f"{doses[drf]} at {dose_text(drf)}" for drf in in_order(doses))
-        patients = counted(len(data.train), "patient")
+        patients = _patients(data.train)
         words = f"{sum(doses.values())} pairs of scans of {patients} ({listed})"
         if data.held_out:
-            words += f"; validated on {counted(len(data.held_out), 'patient')} more"
+            words += f"; validated on {_patients(data.held_out)} more"
     elif data.kind == "full dose":
         range_ = f"1/{LOWEST_FACTOR:g} to 1/{HIGHEST_FACTOR:g}"
         words = f"{_full_dose_scans(origin)}, thinned to {range_} of their dose"
@@ -123,7 +123,7 @@ def describe_data(origin: Origin, recipe: Recipe) -> str:
 def _title(method: str, origin: Origin) -> str:
     source = {
         "simulated": "simulated scans",
-        "pairs": f"pairs of {counted(len(origin.data.train), 'patient')}",
+        "pairs": f"pairs of {_patients(origin.data.train)}",
         "full dose": _full_dose_scans(origin),
     }[origin.data.kind]
     return f"{method} {'fine-tuned' if origin.base else 'trained'} on {source}"
@@ -131,6 +131,10 @@ def _title(method: str, origin: Origin) -> str:
 
 def _licence(base: StartingModel | None) -> str:
     return f"{_NOT_STATED}; base model {base.name}: {base.licence}" if base else _NOT_STATED
+
+
+def _patients(pairs: Sequence[PairFiles]) -> str:
+    return counted(len({files.patient for files in pairs}), "patient")
 
 
 def _full_dose_scans(origin: Origin) -> str:

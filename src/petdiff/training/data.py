@@ -66,8 +66,8 @@ class TrainingData:
         return {
             "kind": self.kind,
             **self.stated,
-            "train": [files.patient for files in self.train],
-            "held_out": [files.patient for files in self.held_out],
+            "train": [files.name for files in self.train],
+            "held_out": [files.name for files in self.held_out],
         }
 
 
@@ -119,8 +119,9 @@ def split_patients(
         return scans, ()
     if len({one.patient for one in scans}) < 2:
         raise InputRefused(
-            f"{where} holds one patient, and validation needs other patients than training: "
-            "add patients, or set validate_every = 0 in the recipe to train without validation"
+            f"{where} holds one patient, and validation needs other patients than training: add "
+            "patients, name the folder that has a folder for each patient, or set validate_every = "
+            "0 in the recipe to train without validation"
         )
     return split(scans, recipe.held_out, recipe.seed)
 

@@ -202,6 +202,11 @@ class Unit:
     seed: int
     pair: PairFiles | None = None
 
+    @property
+    def label(self) -> str:
+        """The name of the pair, or that of the simulated patient."""
+        return self.patient if self.pair is None else self.pair.name
+
 
 def worst_case_methods(methods: Mapping[str, ComparedMethod]) -> list[str]:
     """Return the methods whose worst cases are shown: the models, or the filters without a model.
@@ -254,7 +259,7 @@ def identity(cohort: Cohort) -> dict[str, object]:
     found = {**cohort.model_dump(mode="json", exclude={"claims"}), "weights_sha256": digests}
     if cohort.pairs is not None:
         found["pair_bytes"] = {
-            files.patient: {dose_key(dose): _bytes(scan) for dose, scan in _scans(files)}
+            files.name: {dose_key(dose): _bytes(scan) for dose, scan in _scans(files)}
             for files in _pairs(cohort, cohort.pairs)
         }
     return found

@@ -111,7 +111,7 @@ def _write_tables(
 
 def _figures(done: Sequence[FinishedUnit]) -> Iterator[tuple[object, ...]]:
     for one in done:
-        keys = (one.unit.patient, one.unit.scanner, one.unit.tracer)
+        keys = (one.unit.label, one.unit.scanner, one.unit.tracer)
         for dose, *row in one.rows:
             yield *keys, dose_key(dose), *row
 

@@ -182,13 +182,13 @@ def _read(cohort: Cohort, unit: Unit) -> Scans:
     assert unit.pair is not None
     factors = [f for f in unit.pair.lows if not cohort.doses or f in cohort.doses]
     if not factors:
-        raise InputRefused(f"{unit.patient} has none of the cohort's doses: {list(unit.pair.lows)}")
+        raise InputRefused(f"{unit.label} has none of the cohort's doses: {list(unit.pair.lows)}")
     lows = {}
     for factor in factors:
         lows[factor], full = read_pair(unit.pair, factor)
         if not lows[factor].shares_voxels(full, tolerance_mm=0.1):
             raise InputRefused(
-                f"{unit.patient}: the scan at {dose_text(factor)} has other voxels than the "
+                f"{unit.label}: the scan at {dose_text(factor)} has other voxels than the "
                 "full-dose scan: resample it, or remove it"
             )
     return Scans(full, lows)

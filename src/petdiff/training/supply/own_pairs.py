@@ -94,7 +94,7 @@ def stored_image(entry: Entry, key: str) -> PETImage:
 
 
 def stored_fingerprints(store: Store, names: Sequence[str]) -> dict[str, str]:
-    """Return the fingerprint of each patient's full-dose scan, by the patient's folder name."""
+    """Return the fingerprint of each full-dose scan, by the name of its pair."""
     entries = [entry for name in names if (entry := store.get(name)) is not None]
     return {entry.facts["patient"]: entry.facts["fingerprint"] for entry in entries}
 
@@ -121,7 +121,7 @@ def _store_patient(
                 arrays[key], affine = _on_grid(image, grid, str(path))
     arrays["uptake"] = coarse_uptake(torch.from_numpy(arrays["full"]))
     facts = {
-        "patient": files.patient,
+        "patient": files.name,
         "fingerprint": digest,
         "lows": {_key(factor): factor for factor in files.lows},
         "affine": affine.tolist(),
