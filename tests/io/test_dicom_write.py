@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from struct import pack
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from pydicom import Dataset, dcmread
 from petdiff.errors import PetdiffError, UsageError
 from petdiff.image import PETImage
 from petdiff.io import Derivation, read, read_suv, write
-from support.dicom_factory import pet_slices, save
+from support.dicom_factory import bare, pet_slices, save
 from support.pacs import fetch, orthanc, system_program
 
 UNTOUCHED = (
@@ -172,6 +173,38 @@ def test_philips_counts_keep_their_unit_and_their_factor(tmp_path: Path) -> None
     back = read(tmp_path / "derived")
     step = np.abs(image.suv).max(axis=(0, 1)) / 32767
     assert (np.abs(back.suv - image.suv) <= 0.502 * step).all()
+
+
+def test_private_elements_of_a_big_endian_file_are_read_and_written_in_little_endian(
+    tmp_path: Path,
+) -> None:
+    words = [("US", 258), ("OW", pack(">2H", 1, 2)), ("OF", pack(">f", 1.5)), ("OB", b"\1\2")]
+
+    def vendors(k: int, ds: Dataset) -> None:
+        ds.private_block(0x7053, "Philips PET Private Group", create=True).add_new(
+            0, "DS", "0.0005"
+        )
+        ds.private_block(0x0009, "GEMS_PETD_01", create=True).add_new(0x0D, "DT", "20240102100000")
+        block = ds.private_block(0x0011, "NOBODY", create=True)
+        for n, (vr, value) in enumerate([*words, ("UN", pack(">H", 7))]):
+            block.add_new(n, vr, value)
+        item = Dataset()
+        item.private_block(0x0011, "NOBODY", create=True).add_new(0, "OW", pack(">H", 3))
+        block.add_new(0x20, "SQ", [item])
+
+    (tmp_path / "source").mkdir()
+    for k, ds in enumerate(pet_slices(Units="CNTS", edit=vendors)):
+        content = bare(ds, implicit=False, little=False)
+        (tmp_path / "source" / f"{k}.dcm").write_bytes(content)
+    image = read(tmp_path / "source")
+    assert image.facts["suv"]["factor"] == 0.0005
+    write(image, tmp_path / "derived")
+    derived = by_position(tmp_path / "derived")[0]
+    assert derived.private_block(0x0009, "GEMS_PETD_01")[0x0D].value == "20240102100000"
+    block = derived.private_block(0x0011, "NOBODY")
+    assert [block[n].value for n in range(4)] == [258, pack("<2H", 1, 2), pack("<f", 1.5), b"\1\2"]
+    assert 4 not in block, "the byte order of a value of unknown VR is unknown"
+    assert block[0x20].value[0].private_block(0x0011, "NOBODY")[0].value == pack("<H", 3)
 
 
 def test_factor_a_slice_goes_both_ways(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
-from pydicom import Dataset, config
+import numpy as np
+from pydicom import DataElement, Dataset, config
 from pydicom.charset import convert_encodings
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
@@ -48,6 +49,7 @@ _KINDS = {
     "number": ("DS", "FD", "FL", "IS", "SL", "SS", "SV", "UL", "US", "UV", "US or SS"),
     "tag": ("AT",),
 }  # fmt: skip
+_WORD_BYTES = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 _MAX_NOTES = 5
 _WRONG_KIND = "it is stored as "
 _CHARACTER_SET, _UTF8 = 0x00080005, "ISO_IR 192"
@@ -170,6 +172,7 @@ def decode_all(file: DicomFile) -> None:
 
     An element that cannot be decoded is removed with a note; DamagedFile is raised if it may be
     needed. An element of a wrong kind, such as a sequence stored as text, counts as missing.
+    Afterwards no value depends on the byte order of the file.
     """
     with lenient_pydicom() as notes:
         for tag, reason in _decode(file.dataset):
@@ -181,6 +184,8 @@ def decode_all(file: DicomFile) -> None:
                 )
             # The reason is left out: it may quote the value, and notes are recorded.
             notes.append(f"{tag} cannot be decoded and is left out")
+        if file.dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian:
+            file.dataset.walk(_to_little_endian)
     file.notes.extend(notes)
 
 
@@ -224,6 +229,15 @@ def _decode(dataset: Dataset) -> Iterator[tuple[BaseTag, str]]:
         for item in items:
             for _, reason in _decode(item):
                 yield tag, reason
+
+
+def _to_little_endian(dataset: Dataset, element: DataElement) -> None:
+    """Swap the bytes of a value that pydicom keeps as it is stored; remove one of unknown VR."""
+    size = _WORD_BYTES.get(element.VR)
+    if element.VR == "UN" or (size and len(element.value or b"") % size):
+        del dataset[element.tag]
+    elif size and element.value:
+        element.value = np.frombuffer(element.value, f"u{size}").byteswap().tobytes()
 
 
 def _kind(vr: str) -> str:
