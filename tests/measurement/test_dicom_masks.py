@@ -101,6 +101,36 @@ def test_a_mask_of_another_examination_is_refused(
             read_regions(path, scan)
 
 
+@pytest.mark.parametrize("listed", [["own", "other"], ["other", "own"], ["own"], []])
+def test_contours_in_another_frame_of_reference_are_left_out(
+    slices: list[Dataset],
+    scan: PETImage,
+    tmp_path: Path,
+    listed: list[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Each structure states its frame; the list of frames is optional."""
+    uids = {"own": str(slices[0].FrameOfReferenceUID), "other": "1.2.3"}
+    structures = {"a": ("GTV", outlines(scan, 12.0)), "b": ("GTV", outlines(scan, 9.0))}
+    path = write_contours(tmp_path / "rt.dcm", structures, uids["own"])
+    dataset = dcmread(path)
+    dataset.ReferencedFrameOfReferenceSequence = [Dataset() for _ in listed]
+    for item, which in zip(dataset.ReferencedFrameOfReferenceSequence, listed, strict=True):
+        item.FrameOfReferenceUID = uids[which]
+    dataset.StructureSetROISequence[0].ReferencedFrameOfReferenceUID = uids["other"]
+    dataset.save_as(path)
+    assert [one.name for one in read_regions(path, scan)] == ["b"]
+    assert "a has another frame of reference" in caplog.text
+    [_, b] = dataset.StructureSetROISequence
+    if listed[1:]:
+        del b.ReferencedFrameOfReferenceUID  # it may be in either
+    else:
+        b.ReferencedFrameOfReferenceUID = uids["other"]
+    dataset.save_as(path)
+    with pytest.raises(InputRefused, match="frame of reference"):
+        read_regions(path, scan)
+
+
 def test_without_highdicom_a_segmentation_names_the_extra(
     slices: list[Dataset], scan: PETImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

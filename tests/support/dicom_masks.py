@@ -76,7 +76,7 @@ def write_contours(
     ds.StructureSetROISequence, ds.ROIContourSequence = [], []
     ds.RTROIObservationsSequence = []
     reference = Dataset()
-    reference.FrameOfReferenceUID = frame_uid or generate_uid()
+    reference.FrameOfReferenceUID = frame_uid
     ds.ReferencedFrameOfReferenceSequence = [reference] if frame_uid else []
     for number, (name, (interpreted, outlines)) in enumerate(structures.items(), 1):
         roi, contour, observation = Dataset(), Dataset(), Dataset()

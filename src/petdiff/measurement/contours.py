@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from pydicom import Dataset
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
 from petdiff.io.dicom_file import refusing
-from petdiff.measurement.frame_of_reference import require_same_frame
+from petdiff.measurement.frame_of_reference import may_be_same_frame, require_same_frame
 from petdiff.measurement.kinds import kind_of
 from petdiff.measurement.polygons import Points, by_plane, plane_shares, stacked_shares
 from petdiff.measurement.region import Kind, Region, shares_region
@@ -32,11 +33,12 @@ def contour_regions(name: str, dataset: Dataset, scan: PETImage, kind: Kind | No
     Voxels at a contour have the weight of the fraction within it. A contour within another one of
     the same plane is a hole.
 
+    A structure in another frame of reference than the scan is also left out with a warning, if
+    there are others; else the set is refused.
+
     Raises InputRefused if a contour is not parallel to the scan's slices, or a structure is
     outside the scan or smaller than a voxel.
     """
-    for reference in dataset.get("ReferencedFrameOfReferenceSequence", []):
-        require_same_frame(name, str(reference.get("FrameOfReferenceUID", "")), scan)
     with refusing(f"{name} is a damaged structure set", ": export it again"):
         types = {
             int(one.ReferencedROINumber): str(one.get("RTROIInterpretedType", ""))
@@ -47,15 +49,39 @@ def contour_regions(name: str, dataset: Dataset, scan: PETImage, kind: Kind | No
             for one in dataset.get("ROIContourSequence", [])
         }
         numbered = {int(roi.ROINumber): roi for roi in dataset.get("StructureSetROISequence", [])}
+        of_scan = _of_scan(name, dataset, numbered, scan)
     found = []
     for number, roi in numbered.items():
         title = printable(str(roi.get("ROIName", ""))) or f"structure {number}"
+        if number not in of_scan:
+            _log.warning("%s: %s has another frame of reference and is left out", name, title)
+            continue
         if not drawn.get(number):
             _log.warning("%s: %s has no closed contour and is left out", name, title)
             continue
         of_kind = kind or _kind(types.get(number, ""), title)
         found.append(_region(name, title, of_kind, drawn[number], scan))
     return found
+
+
+def _of_scan(
+    name: str, dataset: Dataset, structures: Mapping[int, Dataset], scan: PETImage
+) -> set[int]:
+    """Return the structures in the scan's frame of reference. Raises InputRefused if none is."""
+    listed = [
+        str(one.get("FrameOfReferenceUID") or "")
+        for one in dataset.get("ReferencedFrameOfReferenceSequence", [])
+    ]
+    # A structure that states no frame may be in any that is listed.
+    other = next((uid for uid in listed if not may_be_same_frame(uid, scan)), "")
+    frames = {
+        number: str(roi.get("ReferencedFrameOfReferenceUID") or other)
+        for number, roi in structures.items()
+    }
+    same = {number for number, uid in frames.items() if may_be_same_frame(uid, scan)}
+    if frames and not same:
+        require_same_frame(name, next(iter(frames.values())), scan)
+    return same
 
 
 def _outlines(roi: Dataset) -> list[Points]:
