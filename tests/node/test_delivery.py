@@ -75,6 +75,13 @@ def deliver(queue: Queue, until: str, retries: int = 1, **peers: Peer) -> Counte
     return counters
 
 
+def test_a_result_without_its_record_is_discarded_and_the_file_is_named(queue: Queue) -> None:
+    [entry] = queue.entries("sending")
+    (entry.result / RESULT_RECORD).unlink()
+    deliver(queue, "discard", one=Peer())
+    assert f"its {RESULT_RECORD} is missing" in queue.entries("discard")[0].reason()
+
+
 def test_a_result_goes_to_every_destination_and_is_removed(queue: Queue) -> None:
     one, two = Peer(), Peer()
     counters = deliver(queue, "done", one=one, two=two)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from petdiff.node.counters import Counters
-from petdiff.node.entry import Entry
+from petdiff.node.entry import RESULT_RECORD, Entry
 from petdiff.node.log import log_line
 from petdiff.node.node_thread import NodeThread, PeerFailed
 from petdiff.node.queue import Queue
@@ -142,7 +142,7 @@ class Deliveries:
         record = entry.result_record()
         if given_up or record is None:
             refusals = "; ".join(f"{one.name} refuses it: {one.refused()[-1]}" for one in given_up)
-            reason = refusals or "its record.json is missing"
+            reason = refusals or f"its {RESULT_RECORD} is missing"
             self._queue.discard(entry, reason)
             self._counters.add("series_discarded")
             log_line(f"series {entry.number}: discarded: {reason}")
