@@ -70,7 +70,11 @@ def _forget_failures(entry: Entry) -> None:
 
 
 class Denoiser(NodeThread):
-    """Denoises series until `stop` is set; `dose_of` gives the dose of a sender's series."""
+    """Denoises series until `stop` is set.
+
+    seconds  maximum time for one series
+    dose_of  returns the dose of a sender's series; None: the dose of the settings
+    """
 
     def __init__(
         self,

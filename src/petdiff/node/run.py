@@ -198,7 +198,8 @@ class Node:
                     )
                     if removed:
                         log_line(
-                            f"{counted(removed, 'series', 'series')} of discard removed: see limits"
+                            f"{counted(removed, 'series', 'series')} removed from discard/: see "
+                            "limits.discard_days and limits.discard_gb"
                         )
             except OSError as problem:
                 log_line(f"the queue cannot be used: {disk.reason(problem)}")

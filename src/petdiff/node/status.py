@@ -52,8 +52,10 @@ class SourceState(BaseModel):
 class NodeState(BaseModel):
     """The content of the status page. It has no patient data.
 
-    series  number of series in each folder of the queue
-    counts  of events since the start
+    seconds     since the start
+    series      number of series in each folder of the queue
+    counts      of events since the start
+    free_bytes  on the disk of the queue
     """
 
     model_config = ConfigDict(frozen=True)
