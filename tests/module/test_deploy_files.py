@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,16 @@ def test_the_containerfile_takes_files_that_are_there_and_ignored_nowhere() -> N
     for source in sources:
         assert (ROOT / source).exists(), source
         assert f"!{source.split('/')[0]}" in (ROOT / ".dockerignore").read_text().splitlines()
+
+
+def test_the_image_links_to_the_weights_that_its_program_finds() -> None:
+    code = re.findall(r"-c '(.+)'", CONTAINERFILE)
+    assert len(code) == 1
+    printed = subprocess.run(
+        [sys.executable, "-c", code[0]], check=True, capture_output=True, text=True
+    )
+    assert Path(printed.stdout.strip()).name == "flow3d.safetensors"
+    assert Path(printed.stdout.strip()).is_file()
 
 
 def test_the_image_runs_the_module_as_a_user_without_rights() -> None:
