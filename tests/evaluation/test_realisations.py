@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from petdiff.errors import UsageError
-from petdiff.evaluation.realisations import Ensemble, bias_and_variance, rescan
+from petdiff.evaluation.realisations import Ensemble, bias_and_variance
 
 SHAPE = (12, 11, 10)
 LABELS = np.zeros(SHAPE, dtype=np.uint8)
@@ -90,17 +90,3 @@ def test_what_has_no_variance_is_refused() -> None:
         bias_and_variance([truth(), truth()[1:]], truth(), LABELS, NAMES)
     with pytest.raises(UsageError, match="at least one"):
         Ensemble().mean()
-
-
-def test_rescans_differ_in_noise_alone_and_replay() -> None:
-    def drawn(count: int) -> list[np.ndarray]:
-        patient = rescan(7, count, extent="pelvis", voxel_mm=12.0, dose_factor=20.0)
-        return [patient.truth.suv, *(scan.suv for scan in patient.scans)]
-
-    (truth_suv, *scans), (_, first) = drawn(3), drawn(1)
-    np.testing.assert_array_equal(scans[0], first)
-    body = truth_suv > 0.3
-    apart = scans[1] - scans[0]
-    assert apart[body].std() > 0.02
-    assert abs(apart[body].mean()) < 0.02 * truth_suv[body].mean()
-    assert not np.array_equal(scans[1], scans[2])

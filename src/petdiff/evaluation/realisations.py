@@ -6,21 +6,13 @@ added one at a time to a running mean and variance (Welford 1962), so that they 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.errors import UsageError
-from petdiff.image import PETImage
-from petdiff.simulation.anatomy.build import patient_grid
-from petdiff.simulation.anatomy.names import NAMES
-from petdiff.simulation.anatomy.render import render
-from petdiff.simulation.patient.draw import draw_patient
-from petdiff.simulation.scanner.scan import scan
-from petdiff.simulation.scanner.scanners import get_scanner
-from petdiff.simulation.study import exam_of
 
 Volume = NDArray[np.float32]
 Labels = NDArray[np.integer]
@@ -101,10 +93,14 @@ class Ensemble:
 def bias_and_variance(
     images: Iterable[Volume], truth: Volume, labels: Labels, names: Mapping[int, str]
 ) -> BiasAndVariance:
-    """Measure bias and variance of a method's images of one patient against the truth in SUV.
+    """Measure bias and variance of a method's images of one patient against the truth.
 
-    images  20 or more, which differ only in noise
-    labels  regions; label 0 and regions without uptake are left out
+    images  20 or more in SUV [i, j, k], which differ only in noise; read one after the other
+    truth   the true activity in SUV [i, j, k]
+    labels  regions [i, j, k]; label 0 and regions without uptake are left out
+    names   of the labels
+
+    Raises UsageError for fewer than two images, and for one of another shape.
     """
     ensemble = Ensemble()
     means, spreads = [], []  # [realisation][label]
@@ -140,62 +136,6 @@ def bias_and_variance(
     ]
     return BiasAndVariance(
         ensemble.count, bias.astype(np.float32), variance.astype(np.float32), regions
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class Rescanned:
-    """One virtual patient and its scans with different noise; volumes are on one grid."""
-
-    truth: PETImage
-    labels: NDArray[np.uint8]
-    names: dict[int, str]
-    scans: Iterator[PETImage]
-
-
-def rescan(
-    seed: int,
-    count: int,
-    *,
-    dose_factor: float = 20.0,
-    scanner: str = "quadra",
-    tracer: str = "fdg",
-    lesions: bool = True,
-    voxel_mm: float | None = None,
-    extent: str = "total-body",
-    threads: int = 1,
-) -> Rescanned:
-    """Scan the patient of `seed` `count` times at 1/dose_factor (1: full dose).
-
-    `scans` is a generator. The n-th scan has the n-th random stream of the seed, so a longer
-    ensemble begins with the shorter one. Raises UsageError for unknown names.
-    """
-    model = get_scanner(scanner)
-    patient = draw_patient(seed, tracer=tracer, lesions=lesions, extent=extent)
-    grid = patient_grid(patient, (voxel_mm,) * 3 if voxel_mm else model.voxel_mm)
-    phantom = render(patient, grid)
-
-    def scans() -> Iterator[PETImage]:
-        for noise in np.random.SeedSequence([seed, 1]).generate_state(count, np.uint32):
-            found = scan(
-                phantom.activity_suv,
-                phantom.mu_per_cm,
-                grid.voxel_mm,
-                model,
-                exam_of(patient),
-                dose_factors=[dose_factor] if dose_factor > 1 else [],
-                seed=int(noise),
-                threads=threads,
-            )
-            suv = found.lows[dose_factor] if dose_factor > 1 else found.full
-            yield PETImage(suv, grid.affine)
-
-    present = (int(label) for label in np.unique(phantom.labels) if label)
-    return Rescanned(
-        PETImage(phantom.activity_suv, grid.affine),
-        phantom.labels,
-        {label: NAMES[label] for label in present},
-        scans(),
     )
 
 
