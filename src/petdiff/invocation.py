@@ -19,7 +19,10 @@ WRONG_USAGE = 2
 INTERRUPTED = 130  # as in shells: 128 + number of SIGINT
 
 # Options whose name differs from the Python argument.
-_RENAMED = {"voxel_mm": "voxel-size", "drf": "dose", "drfs": "dose", "again": "from"}
+_RENAMED = {
+    "voxel_mm": "voxel-size", "drf": "dose", "drfs": "dose", "doses": "dose",
+    "filter_fwhm_mm": "filter", "again": "from",
+}  # fmt: skip
 
 
 def invoke(app: typer.Typer, arguments: list[str]) -> int:

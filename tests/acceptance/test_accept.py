@@ -65,6 +65,9 @@ def test_entries_of_a_folder_are_scans_and_other_files_are_not(scans: Path) -> N
     assert [one.labels is not None for one in found] == [False, False, True]
     with pytest.raises(InputRefused, match="has no scans"):
         find_scans(_empty(scans))
+    patient = next(one.scan.parent for one in found if one.labels)
+    with pytest.raises(InputRefused, match="the folder of one patient: give the folder that holds"):
+        find_scans(patient)
 
 
 def _empty(scans: Path) -> Path:
@@ -165,9 +168,9 @@ def test_a_scan_that_the_model_was_trained_on_is_named(
 @pytest.mark.parametrize(
     ("options", "code", "says"),
     [
-        (["--dose", "1"], 2, "below 1"),
+        (["--dose", "1"], 2, "--dose: give fractions of the full dose below 1"),
         (["--dose", "1/4,1/4"], 2, "twice"),
-        (["--filter", "99"], 2, "0 to 20 mm"),
+        (["--filter", "99"], 2, "--filter 99: give a width above 0, up to 20 mm"),
         (["--dose", "1/4", "--model", "nosuch"], 2, "nosuch"),
     ],
 )

@@ -135,8 +135,8 @@ def test_labels_that_resampling_loses_are_named(
         ([], 2, "nothing to measure"),
         (["--sphere", "1,2,3"], 2, "give X,Y,Z,R in mm"),
         (["--sphere", "a,b,c,d"], 2, "give numbers"),
-        (["--sphere", "-10,10,540,-3"], 2, "a radius above 0"),
-        (["--sphere", "-10,10,540,nan"], 2, "a radius above 0"),
+        (["--sphere", "-10,10,540,-3"], 2, "a radius above 0, up to 500"),
+        (["--sphere", "-10,10,540,nan"], 2, "a radius above 0, up to 500"),
         (["--sphere", "-10,10,540,1"], 3, "smaller than a voxel"),
         (["--sphere", "900,0,0,10"], 3, "less than half of sphere at (900, 0, 0) mm"),
         ([BALL, "--resample"], 2, "are for a --mask"),
@@ -263,7 +263,7 @@ def test_foci_are_measured_and_said_to_be_found(
     assert measured(run, "--lesions", "500") == 3
     assert "no focus of 500 SUV" in capsys.readouterr().err
     assert measured(run, "--lesions", "some") == 2
-    assert "--lesions some" in capsys.readouterr().err
+    assert "--lesions some: give auto" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,9 @@ def test_dicom_comes_back_as_a_derived_and_simulated_series(tmp_path: Path) -> N
     assert added.std() > 0.2
 
 
-def test_frames_give_the_mean_of_some_and_of_all(tmp_path: Path) -> None:
+def test_frames_give_the_mean_of_some_and_of_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     images = tuple(PETImage(ball(seed), AFFINE) for seed in range(4))
     timings = tuple(FrameTiming(60.0 * n, 60.0) for n in range(4))
     source = tmp_path / "frames.nii.gz"
@@ -83,15 +85,19 @@ def test_frames_give_the_mean_of_some_and_of_all(tmp_path: Path) -> None:
     assert names == ["full.nii.gz", "run.json", "thinned.nii.gz"]
     low = read(out / "thinned.nii.gz").suv
     assert any(np.allclose(low, image.suv, rtol=1e-5) for image in images)
+    nrrd = ["thin", str(source), "--dose", "1/4", "-o", str(tmp_path / "nrrd"), "--to", "nrrd"]
+    assert cli.run(nrrd) == 2
+    assert "--to nrrd: the mean of frames is written as NIfTI" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("options", "code", "says"),
     [
-        (["--dose", "1"], 2, "--dose"),
+        (["--dose", "1"], 2, "--dose 1 is the full dose: give a share below it"),
         (["--dose", "4"], 2, "1/4"),
         ([], 2, "--dose"),
         (["--dose", "1/4", "--to", "dicom"], 2, "not DICOM"),
+        (["--dose", "1/4", "--to", "bids"], 2, "--to"),
     ],
 )
 def test_wrong_usage_is_one_line_and_writes_nothing(

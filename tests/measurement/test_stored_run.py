@@ -38,3 +38,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(InputRefused, match="is not the run"):
         read_run(tmp_path)
+    scan = tmp_path / "denoised.nii.gz"
+    write(noisy_scan(), scan)
+    with pytest.raises(InputRefused, match=r"nii\.gz holds no run\.json: give the output folder"):
+        read_run(scan)

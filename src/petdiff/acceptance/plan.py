@@ -43,7 +43,9 @@ class Plan:
         if len(set(self.doses)) < len(self.doses):
             raise UsageError("`doses`: one fraction is given twice")
         if self.filter_fwhm_mm is not None and not 0 < self.filter_fwhm_mm <= 20:
-            raise UsageError(f"`filter_fwhm_mm` {self.filter_fwhm_mm:g}: give 0 to 20 mm")
+            raise UsageError(
+                f"`filter_fwhm_mm` {self.filter_fwhm_mm:g}: give a width above 0, up to 20 mm"
+            )
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ def find_scans(folder: Path) -> list[ScanFiles]:
     folder = existing(folder)
     if not folder.is_dir():
         raise InputRefused(f"{folder} is a file: give a folder with one scan per patient")
+    if (folder / _FULL).is_file():
+        raise InputRefused(f"{folder} is the folder of one patient: give the folder that holds it")
     entries = sorted(entry for entry in folder.iterdir() if _may_be_scan(entry))
     if not entries:
         raise InputRefused(f"{folder} has no scans: give a folder with one entry per patient")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from petdiff.cli.options.acceptance import Filter, FullDoseScans, Phantom, TestedDoses
 from petdiff.cli.options.model import Device, Model, Seed
-from petdiff.cli.options.result import Format, Out, Quiet
+from petdiff.cli.options.result import Out, Quiet, VolumeFormat
 from petdiff.cli.options.scan import Scan, Series, SuvFactor, Units, WantedDose
 from petdiff.commands.values import doses, low_dose
 from petdiff.terminal import print_result
@@ -18,7 +18,7 @@ def thin(
     series: Series = None,
     units: Units = None,
     suv_factor: SuvFactor = None,
-    to: Format = None,
+    to: VolumeFormat = None,
     quiet: Quiet = False,
 ) -> None:
     """Simulate a lower dose: add the noise that a share of the dose would have had."""

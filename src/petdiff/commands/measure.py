@@ -153,8 +153,11 @@ def _regions(request: MeasureRequest, run: Run) -> list[Region]:
 
 
 def _threshold(text: str) -> float:
-    (value, *others) = numbers(text, "--lesions")
-    if others or not 0 < value < math.inf:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
         raise UsageError(f"--lesions {text}: give auto, or a value above 0")
     return value
 
@@ -164,7 +167,9 @@ def _spheres(request: MeasureRequest, scan: PETImage) -> list[Region]:
     for number, text in enumerate(request.spheres, 1):
         sizes = numbers(text, "--sphere")
         if len(sizes) != 4 or not 0 < sizes[3] <= 500:
-            raise UsageError(f"--sphere {text}: give X,Y,Z,R in mm, with a radius above 0")
+            raise UsageError(
+                f"--sphere {text}: give X,Y,Z,R in mm, with a radius above 0, up to 500"
+            )
         name = "sphere" if len(request.spheres) == 1 else f"sphere {number}"
         regions.append(
             ball_region(sizes[:3], sizes[3], scan, name=name, kind=request.kind or "sphere")

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from petdiff import __version__
 from petdiff.denoising.request import output_format
+from petdiff.errors import UsageError
 from petdiff.frames import PETFrames
+from petdiff.image import PETImage
 from petdiff.inference.run_record import SUFFIX, OutputFormat, ScanFacts
 from petdiff.io import Derivation, write
 from petdiff.io.derivation import SIMULATED
@@ -52,12 +54,13 @@ def thin_file(request: ThinRequest, output: Path, *, quiet: bool = False) -> lis
     with whole_folder(output) as folder:
         with progress.stage("reading"):
             scan = request.read_scan(request.scan)
+            file_format = _format(request, scan)
         with progress.stage("thinning"):
             thinned = thin(scan, request.drf, seed=request.seed)
         for warning in thinned.record.warnings:
             progress.print(f"warning {warning}")
         with progress.stage("writing"):
-            _write(request, thinned, folder, several=isinstance(scan, PETFrames))
+            _write(request, thinned, folder, file_format)
         record = ThinRunRecord(
             scan=str(request.scan),
             input=ScanFacts.of(thinned.full),
@@ -69,9 +72,18 @@ def thin_file(request: ThinRequest, output: Path, *, quiet: bool = False) -> lis
     return [Path(output) / name for name in names]
 
 
-def _write(request: ThinRequest, thinned: Thinned, folder: Path, *, several: bool) -> None:
-    """Write the thinned scan; of several frames also their mean, which has no DICOM source."""
-    file_format = "nifti" if several else output_format(request.scan, request.to, thinned.full)
+def _format(request: ThinRequest, scan: PETImage | PETFrames) -> OutputFormat:
+    """Return the format of the results. The mean of frames is NIfTI: it has no DICOM source."""
+    if isinstance(scan, PETImage):
+        return output_format(request.scan, request.to, scan)
+    if request.to not in (None, "nifti"):
+        raise UsageError(f"`to` {request.to}: the mean of frames is written as NIfTI; leave it out")
+    return "nifti"
+
+
+def _write(request: ThinRequest, thinned: Thinned, folder: Path, file_format: OutputFormat) -> None:
+    """Write the thinned scan; of several frames also the mean of all."""
+    several = bool(thinned.record.frames)
     method = (
         f"mean of {len(thinned.record.frames)} of the scan's frames"
         if several

@@ -23,7 +23,10 @@ def low_dose(text: str | None) -> float | None:
         return None
     drf = drf_of(text)
     if drf <= 1:
-        raise UsageError(f"--dose {text} is the full dose: leave it out")
+        raise UsageError(
+            f"--dose {text} is the full dose: give a share below it, as 1/4, or leave it out "
+            "where a full-dose scan is denoised"
+        )
     return drf
 
 

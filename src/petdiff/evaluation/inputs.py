@@ -99,8 +99,8 @@ def read_lesions(path: Path, grid: PETImage, *, resample: bool) -> tuple[list[Le
             outside.append(name)
     if outside and not found:
         raise InputRefused(
-            f"{path}: none of the {len(outside)} lesions lies in the scan's field of view: give "
-            "the list that belongs to this scan"
+            f"{path}: none of the {len(outside)} lesions lies in the scan's field of view: leave "
+            "`lesions` out, or give the list that belongs to this scan"
         )
     return found, outside
 

@@ -60,7 +60,7 @@ def read_run(
 
 def _record_file(path: Path) -> Path:
     """Return the run.json of a folder, or of the one scan of a BIDS derivative."""
-    if path.is_file():
+    if path.is_file() and path.suffix == ".json":
         return path
     if (path / "run.json").is_file():
         return path / "run.json"

@@ -20,6 +20,10 @@ Format = Annotated[
     Literal["dicom", "nifti", "nrrd", "mha", "bids"] | None,
     typer.Option("--to", help="Format of the result (default: the format of IN)"),
 ]
+VolumeFormat = Annotated[
+    Literal["dicom", "nifti", "nrrd", "mha"] | None,
+    typer.Option("--to", help="Format of the result (default: the format of IN)"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text")]
 
 
