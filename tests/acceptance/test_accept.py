@@ -21,6 +21,7 @@ from petdiff.image import PETImage
 from petdiff.io import read_in_suv, write
 from petdiff.methods.flow3d import Flow3D
 from petdiff.methods.model import load_model, save_model
+from petdiff.simulation.phantom.image_quality import image_quality_phantom
 from support.dicom_factory import pet_slices, save
 
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
@@ -134,6 +135,30 @@ def test_scans_that_cannot_take_part_are_named_by_their_number(
         shutil.rmtree(kept) if kept.is_dir() else kept.unlink()
     with pytest.raises(InputRefused, match="none of the 2 scans can take part"):
         accept(Plan(mixed, (4.0,), model), tmp_path / "other")
+
+
+def test_the_phantom_of_each_call_is_measured_and_before_the_scans(
+    scans: Path, model: str, tmp_path: Path
+) -> None:
+    true = image_quality_phantom((4.0, 4.0, 4.0), length_mm=120.0).activity_bqml
+    noise = np.random.default_rng(0).gamma(30, 1 / 30, true.shape)
+    write(PETImage((true * noise).astype(np.float32), AFFINE), tmp_path / "nema.nii.gz")
+
+    def accepted(phantom: Path, out: Path) -> int:
+        arguments = ["accept", str(scans), "-o", str(out), "--dose", "1/4", "--model", model]
+        return cli.run([*arguments, "--quiet", "--phantom", str(phantom), "--units", "suv"])
+
+    out, no_phantom = tmp_path / "report", scans / f"{PATIENT}_0.nii.gz"
+    assert accepted(tmp_path / "nema.nii.gz", out) == 0
+    rows = json.loads((out / "summary.json").read_text(encoding="utf-8"))["phantom"]
+    assert [(row["drf"], row["method"]) for row in rows] == [
+        (1, "full dose"), (4, "thinned"), (4, "filter"), (4, "model")
+    ]  # fmt: skip
+    assert rows[0]["recovery_mean"][0] == pytest.approx(1, abs=0.1)
+    assert "within EARL 2" in (out / "report.html").read_text(encoding="utf-8")
+    assert accepted(no_phantom, out) == 3
+    assert accepted(no_phantom, tmp_path / "other") == 3
+    assert not list((tmp_path / "other" / "rows").iterdir())
 
 
 def test_each_scan_has_its_own_noise(model: str, monkeypatch: pytest.MonkeyPatch) -> None:

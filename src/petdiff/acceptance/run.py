@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from petdiff.acceptance.measure import ScanFigures, measure_files
 from petdiff.acceptance.phantom import PhantomRow, measure_phantom_scan
@@ -22,11 +22,6 @@ from petdiff.runs import begin_or_resume, is_empty, remove_unfinished, whole_fil
 from petdiff.units import counted
 
 IDENTITY, ROWS = "acceptance.json", "rows"
-
-
-class _PhantomRows(BaseModel):
-    model_config = ConfigDict(frozen=True)
-    rows: tuple[PhantomRow, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,14 +56,19 @@ def accept(plan: Plan, output: str | Path, *, progress: Progress | None = None) 
               resumes
     progress  prints messages; None: none are printed
 
-    Raises UsageError for the folder of another run, InputRefused if all scans are excluded or the
-    scans come from several scanners.
+    Raises UsageError for the folder of another run, InputRefused if all scans are excluded, if they
+    come from several scanners, or if the phantom's spheres are not found.
     """
     progress = progress or Progress(quiet=True)
     folder = Path(output)
     model = load_model(plan.model)
     files = find_scans(plan.scans)
     _begin(folder, dict(identity(plan, files, model.sha256)))
+    phantom: list[PhantomRow] = []
+    if plan.phantom is not None:
+        with progress.stage("phantom"):
+            image = read_static(plan.phantom, units=plan.units, suv_factor=plan.suv_factor)
+            phantom = measure_phantom_scan(image, plan, model)
     with progress.stage("scans", hint="fewer scans or doses, or a GPU, are faster") as tick:
         scans: list[ScanFigures] = []
         for one in files:
@@ -78,10 +78,6 @@ def accept(plan: Plan, output: str | Path, *, progress: Progress | None = None) 
     taken = [scan for scan in scans if not scan.refused]
     if not taken:
         raise InputRefused(f"none of the {len(scans)} scans can take part: {scans[0].refused}")
-    phantom: tuple[PhantomRow, ...] = ()
-    if plan.phantom is not None:
-        with progress.stage("phantom"):
-            phantom = _phantom(plan.phantom, plan, model, folder / ROWS)
     verdicts = [conclude(taken, drf) for drf in plan.doses]
     name = Path(model.name).name
     warnings = _warnings(scans, model)
@@ -122,16 +118,6 @@ def _scan(
     with whole_file(file) as unfinished:
         write_json(unfinished, found)
     return found
-
-
-def _phantom(path: Path, plan: Plan, model: Model, rows: Path) -> tuple[PhantomRow, ...]:
-    file = rows / "phantom.json"
-    if not file.exists():
-        image = read_static(path, units=plan.units, suv_factor=plan.suv_factor)
-        found = _PhantomRows(rows=tuple(measure_phantom_scan(image, plan, model)))
-        with whole_file(file) as unfinished:
-            write_json(unfinished, found)
-    return _PhantomRows.model_validate_json(file.read_bytes()).rows
 
 
 def _warnings(scans: Sequence[ScanFigures], model: Model) -> list[str]:

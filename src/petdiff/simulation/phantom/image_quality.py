@@ -50,18 +50,14 @@ def image_quality_phantom(
     voxel_mm: tuple[float, float, float],
     *,
     length_mm: float = 80.0,
-    background_bqml: float = BACKGROUND_BQML,
-    contrast: float = CONTRAST,
     wall_mm: float = SPHERE_WALL_MM,
     shift_mm: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> ImageQualityPhantom:
     """Return the phantom on voxels of that size, with partial volumes at the edges.
 
-    length_mm        length that is rendered, about the plane of the spheres
-    background_bqml  activity concentration around the spheres
-    contrast         activity of the spheres over the background's
-    wall_mm          thickness of the spheres' walls, without activity
-    shift_mm         offset of the phantom from the voxel grid, which matters for small spheres
+    length_mm  length that is rendered, about the plane of the spheres
+    wall_mm    thickness of the spheres' walls, without activity
+    shift_mm   offset of the phantom from the voxel grid, which matters for small spheres
     """
     half_mm = np.array([ARC_MM + 15, FLOOR_MM + CORNER_MM + 15, length_mm / 2])
     shape = np.ceil(2 * half_mm / voxel_mm).astype(int)
@@ -78,7 +74,7 @@ def image_quality_phantom(
     body, filled = outline(BODY_WALL_MM), outline(0.0)
     insert = _covered_fraction(lambda x, y, z: np.hypot(x, y) < LUNG_RADIUS_MM, flat, voxel_mm)
     water = filled - insert
-    activity = np.repeat(background_bqml * water, shape[2], axis=2)
+    activity = np.repeat(BACKGROUND_BQML * water, shape[2], axis=2)
     mu = ACRYLIC_PER_CM * (body - filled) + WATER_PER_CM * water + LUNG_PER_CM * insert
     mu = np.repeat(mu, shape[2], axis=2)
     spheres = []
@@ -88,10 +84,10 @@ def image_quality_phantom(
         box, local = _around(centre, diameter_mm / 2 + wall_mm, axes, voxel_mm)
         outer = _covered_fraction(_ball(centre, diameter_mm / 2 + wall_mm), local, voxel_mm)
         fill = _covered_fraction(_ball(centre, diameter_mm / 2), local, voxel_mm)
-        activity[box] += background_bqml * (contrast * fill - outer)
+        activity[box] += BACKGROUND_BQML * (CONTRAST * fill - outer)
         mu[box] += (ACRYLIC_PER_CM - WATER_PER_CM) * (outer - fill)
         x, y, z = (float(c) for c in centre + shift_mm + middle_mm)
-        spheres.append(Sphere((x, y, z), diameter_mm, contrast * background_bqml))
+        spheres.append(Sphere((x, y, z), diameter_mm, CONTRAST * BACKGROUND_BQML))
     return ImageQualityPhantom(
         activity.astype(np.float32), mu.astype(np.float32), tuple(spheres), voxel_mm
     )
