@@ -15,10 +15,9 @@ from pydicom import Dataset
 
 from petdiff.errors import InputRefused
 from petdiff.io.dicom_facts import number_or_none
-from petdiff.io.geometry import require_possible
+from petdiff.io.geometry import LPS_TO_RAS, require_possible
 from petdiff.suv.header import parse_number, text_values
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SAME_MM = 0.01  # planes that differ by less are at the same position
 # Share of the step by which a slice may deviate: positions are often rounded to 0.1 mm.
 _MAX_SPACING_DEVIATION = 0.05
@@ -107,7 +106,7 @@ def stack_affine(planes: Sequence[SlicePlane]) -> NDArray[np.float64]:
         affine[:3, 2] = first.normal * (first.thickness_mm or first.row_spacing_mm)
     affine[:3, 3] = first.position_mm
     require_possible(first.name, affine)
-    return _LPS_TO_RAS @ affine
+    return LPS_TO_RAS @ affine
 
 
 def stack_warnings(planes: Sequence[SlicePlane]) -> list[str]:

@@ -20,6 +20,7 @@ from petdiff.io.dicom_enhanced import PET_CLASSES
 from petdiff.io.dicom_file import DamagedFile, DicomFile, decode_all, lenient_pydicom
 from petdiff.io.dicom_search import SearchResult, Series, is_pet, search_dicom, text_of
 from petdiff.io.entries import Entry
+from petdiff.io.formats import DICOM
 from petdiff.terminal import one_line
 from petdiff.units import counted
 
@@ -28,7 +29,6 @@ _log = logging.getLogger(__name__)
 # One UID that must exist, several UIDs of which one should exist, or None.
 SeriesUID = str | Sequence[str] | None
 
-_DICOM_SUFFIXES = (".dcm", ".ima", ".dicom", ".dic")
 _MAX_NAMED = 5
 _MAX_LISTED = 20
 # A series belongs to one patient and one study. Some anonymisers give scans the same series UID.
@@ -146,7 +146,7 @@ def _named_like_slices(series: Series, others: Sequence[Entry]) -> list[Entry]:
     for entry in others:
         shape = _shape(entry.name)
         suffix = PurePath(shape).suffix
-        is_dicom_suffix = suffix in _DICOM_SUFFIXES and (entry.folder, suffix) in suffixes
+        is_dicom_suffix = suffix in DICOM and (entry.folder, suffix) in suffixes
         if is_dicom_suffix or (entry.folder, shape) in shapes:
             found.append(entry)
     return found

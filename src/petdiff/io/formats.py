@@ -14,6 +14,7 @@ NIFTI = (".nii", ".nii.gz")
 NIFTI_PAIR = (".hdr", ".hdr.gz", ".img", ".img.gz")
 ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
 NPZ = (".npz",)
+DICOM = (".dcm", ".ima", ".dicom", ".dic")  # many DICOM files have another suffix or none
 
 
 def existing(path: str | Path) -> Path:

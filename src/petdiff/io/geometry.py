@@ -1,4 +1,4 @@
-"""Check the affine of volume files: unit of length, and limits of voxel size and position."""
+"""Check affines: unit of length, limits of voxel size and position; convert LPS+ to RAS+."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from petdiff.errors import InputRefused
 
 Affine = NDArray[np.float64]
 
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # and back
 UNIT_MM = {"metres": 1000.0, "millimetres": 1.0, "micrometres": 0.001}
 _USUAL_MM = (0.2, 50.0)  # from a mouse scanner to a coarse simulation
 _POSSIBLE_MM = (0.05, 100.0)

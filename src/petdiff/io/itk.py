@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from petdiff.errors import InputRefused, PetdiffError, UsageError
 from petdiff.image import PETImage
 from petdiff.io.formats import suffix_of
-from petdiff.io.geometry import affine_in_mm
+from petdiff.io.geometry import LPS_TO_RAS, affine_in_mm
 from petdiff.io.itk_header import TextHeader, read_text_header
 from petdiff.io.missing_values import fill_air
 from petdiff.io.sidecar import Sidecar, bids_unit, read_sidecar
@@ -94,7 +94,7 @@ def write_itk(image: PETImage, path: Path) -> None:
     if nan is not None:
         values[nan] = np.nan
     output = sitk.GetImageFromArray(np.ascontiguousarray(values.transpose(2, 1, 0)))
-    affine = _ras(image.affine)
+    affine = LPS_TO_RAS @ image.affine
     sizes = np.linalg.norm(affine[:3, :3], axis=0)
     output.SetSpacing(sizes.tolist())
     output.SetDirection((affine[:3, :3] / sizes).ravel().tolist())
@@ -163,17 +163,12 @@ def _affine(path: Path, header: TextHeader) -> tuple[NDArray[np.float64], list[s
     with np.errstate(over="ignore", invalid="ignore"):
         lps[:3, :3] = np.reshape(reader.GetDirection(), (3, 3)) * np.array(reader.GetSpacing())
     lps[:3, 3] = reader.GetOrigin()
-    affine, warnings = affine_in_mm(path.name, _ras(lps), header.length_unit)
+    affine, warnings = affine_in_mm(path.name, LPS_TO_RAS @ lps, header.length_unit)
     if not header.has_directions:
         warnings.append(
             f"{path.name} does not say its directions: left, posterior, superior are assumed"
         )
     return affine, warnings
-
-
-def _ras(lps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Convert an affine from LPS to RAS, or back."""
-    return np.asarray(np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps)
 
 
 def _simple_itk() -> Any:

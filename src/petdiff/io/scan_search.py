@@ -19,13 +19,12 @@ from petdiff.io.bids_dataset import BidsScan, find_bids_scans
 from petdiff.io.dicom_file import lenient_pydicom
 from petdiff.io.dicom_search import SearchResult, Series, search_dicom, search_files, text_of
 from petdiff.io.entries import refuse_folder
-from petdiff.io.formats import ITK, NIFTI, NPZ, stem_of, suffix_of
+from petdiff.io.formats import DICOM, ITK, NIFTI, NPZ, stem_of, suffix_of
 
 RECORD = "run.json"  # a folder with this file contains results
 _VOLUMES = (*NIFTI, *ITK, *NPZ)
 _HEADERS, _DATA = (".hdr", ".hdr.gz"), (".img", ".img.gz")
 _MAX_NAME_BYTES = 150  # most file systems allow 255, and unfinished results have longer names
-_DICOM_SUFFIXES = (".dcm", ".ima", ".dicom", ".dic")
 # Words in the names of volume files that are not PET scans.
 _NO_SCAN = frozenset(
     {
@@ -223,7 +222,7 @@ def _patient(series: Series) -> str:
 
 
 def _looks_like_dicom(found: SearchResult) -> bool:
-    return any(PurePath(entry.name).suffix.lower() in _DICOM_SUFFIXES for entry in found.others)
+    return any(PurePath(entry.name).suffix.lower() in DICOM for entry in found.others)
 
 
 def _series(top: Path, parts: Sequence[_Part]) -> list[FoundScan]:

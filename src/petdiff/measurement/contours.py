@@ -12,6 +12,7 @@ from pydicom import Dataset
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
 from petdiff.io.dicom_file import refusing
+from petdiff.io.geometry import LPS_TO_RAS
 from petdiff.measurement.frame_of_reference import may_be_same_frame, require_same_frame
 from petdiff.measurement.kinds import kind_of
 from petdiff.measurement.polygons import Points, by_plane, plane_shares, stacked_shares
@@ -22,7 +23,6 @@ _log = logging.getLogger(__name__)
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 _FLAT = 0.1  # voxels: tolerance for the distance of a contour from its plane
-_TO_RAS = np.array([-1.0, -1.0, 1.0])
 # RT ROI Interpreted Type (3006,00A4), PS3.3 C.8.8.8.1
 _ORGANS, _LESIONS = ("ORGAN", "AVOIDANCE", "EXTERNAL"), ("GTV", "CTV", "PTV", "TREATED_VOLUME")
 
@@ -92,7 +92,7 @@ def _outlines(roi: Dataset) -> list[Points]:
         if str(contour.get("ContourGeometricType", "")) in _CLOSED
     ]
     return [
-        np.asarray(data, dtype=np.float64).reshape(-1, 3) * _TO_RAS
+        np.asarray(data, dtype=np.float64).reshape(-1, 3) * np.diag(LPS_TO_RAS)[:3]
         for data in closed
         if len(data) >= 9
     ]

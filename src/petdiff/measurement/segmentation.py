@@ -12,6 +12,7 @@ from scipy.ndimage import affine_transform
 from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
 from petdiff.io.dicom_file import refusing
+from petdiff.io.geometry import LPS_TO_RAS
 from petdiff.measurement.frame_of_reference import require_same_frame
 from petdiff.measurement.kinds import kind_of
 from petdiff.measurement.region import Kind, Region, shares_region
@@ -26,7 +27,6 @@ Affine = NDArray[np.float64]
 NO_HIGHDICOM = "needs highdicom: pip install 'petdiff[regions]'"
 _SAME = 0.02  # voxels that a segmentation's voxels may be off those of the scan
 _INSIDE = 0.5  # fraction from which a voxel of a fractional segmentation belongs to the region
-_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # Segmented property categories (CID 7150): anatomical structure, body structure, tissue.
 _OF_ORGANS = ("91723000", "123037004", "85756007")
 _OF_LESIONS = ("49755003",)  # morphologically abnormal structure
@@ -61,7 +61,7 @@ def _region(
         title = printable(str(described.segment_label)) or f"segment {number}"
         volume = seg.get_volume(segment_numbers=[number])
         mask = np.asarray(volume.array[..., 0] >= _INSIDE)
-    placed = _on_grid(name, mask, _TO_RAS @ volume.affine, scan, resample=resample)
+    placed = _on_grid(name, mask, LPS_TO_RAS @ volume.affine, scan, resample=resample)
     return shares_region(
         placed.astype(np.float64), scan, name=title, kind=kind or _kind(described, title)
     )
