@@ -46,7 +46,11 @@ def regions(scan: PETImage) -> list[Region]:
     mask = np.zeros(scan.shape, bool)
     mask[2:8, 2:8, 3:7] = True
     x, y, z = (scan.affine @ [5, 6, 5, 1])[:3]
-    return [mask_region(mask, scan, name="node"), ball_region((x, y, z), 9, scan)]
+    return [
+        mask_region(mask, scan, name="node"),
+        ball_region((x, y, z), 9, scan),
+        ball_region((x, y, z), 9, scan, name="focus 1", kind="focus"),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +107,7 @@ def test_all_figures_come_back_with_their_intervals(
         assert bounds == pytest.approx((figure.lower, figure.upper), rel=1e-4)
         assert denoised[f"{name} interval-level"] == 90
     assert denoised["Volume"] == pytest.approx(144 * 4 * 4 * 4 / 1000)
-    assert len(groups(path)) == 4
+    assert len(groups(path)) == 6
 
 
 def test_groups_refer_to_the_slices_of_their_scan(

@@ -50,10 +50,12 @@ _OF_41 = Code("mtv-41", OWN_SCHEME, "Voxels of at least 41 % of the maximum")
 _LOWER = Code("interval-lower", OWN_SCHEME, "Lower bound of the interval")
 _UPPER = Code("interval-upper", OWN_SCHEME, "Upper bound of the interval")
 _LEVEL = Code("interval-level", OWN_SCHEME, "Level of the interval")
+_SELECTED = Code("111099", "DCM", "Selected region")
 _FINDINGS: dict[Kind, Code] = {
     "lesion": Code("52988006", "SCT", "Lesion"),
     "organ": Code("91772007", "SCT", "Organ"),
-    "sphere": Code("111099", "DCM", "Selected region"),
+    "sphere": _SELECTED,
+    "focus": _SELECTED,  # it need not be a lesion
 }
 _PROCEDURE = Code("44139-4", "LN", "PET whole body")
 _POPULATION = "Full-dose figure as expected from simulated patients (conformal prediction)"
