@@ -17,6 +17,6 @@ def test_picture_that_fails_stops_no_training(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("petdiff.training.validation.write_scans", broken)
-    validation._draw(tmp_path / "validation" / "step-1.png", "20", {}, (40.0, 35.0))
+    validation._draw(tmp_path / "validation" / "step-1.png", "1/20 dose", {}, (40.0, 35.0))
     assert "step-1.png could not be drawn" in caplog.text
     assert "No space left" in caplog.text

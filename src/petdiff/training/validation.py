@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from petdiff.data.array_store import Store
-from petdiff.data.layouts import NOT_STATED, dose_key
+from petdiff.data.layouts import NOT_STATED, dose_key, dose_text
 from petdiff.evaluation.metrics import Mask, Volume, psnr
 from petdiff.image import PETImage
 from petdiff.inference.denoise import denoise
@@ -117,7 +117,7 @@ class Validation:
             )
         if picture is not None:
             scans = {"measured": low, "denoised": denoised, "full dose": full}
-            _draw(picture, dose, scans, decibels[dose])
+            _draw(picture, dose_text(factor or None), scans, decibels[dose])
         return decibels
 
 
@@ -133,7 +133,7 @@ def _bounded_psnr(reference: Volume, test: Volume, peak: float, body: Mask) -> f
 
 def _draw(path: Path, dose: str, scans: dict[str, PETImage], decibels: tuple[float, float]) -> None:
     after, before = decibels
-    title = f"held-out scan at 1/{dose} dose · PSNR {before:.2f} → {after:.2f} dB"
+    title = f"held-out scan, {dose} · PSNR {before:.2f} → {after:.2f} dB"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_scans(path, scans, title=title, note=path.stem)
