@@ -101,7 +101,8 @@ def find_data(
             folder, notify=notify, units=options.units, suv_factor=options.suv_factor
         )
         if not scans:
-            raise no_pairs
+            message = f"{no_pairs}; or full-dose scans alone, of two patients or more"
+            raise InputRefused(message) from None
         return TrainingData(scans=scans, stated=stated)
     return TrainingData(*split_patients(folder, pairs, recipe), stated=stated)
 
