@@ -49,6 +49,16 @@ def test_every_calibrated_figure_has_its_interval(scan: PETImage, denoised: PETI
             assert one.denoised == pytest.approx(0.9 * (one.measured or 0), rel=1e-5)
 
 
+def test_a_label_map_as_mask_counts_each_voxel_once(scan: PETImage) -> None:
+    region = mask_region(7 * box(scan, 5).astype(np.int32), scan)
+    assert region.volume_ml == pytest.approx(125 * 4 * 5 * 4.5 / 1000)
+
+
+def test_an_unknown_kind_is_refused(scan: PETImage) -> None:
+    with pytest.raises(UsageError, match="`kind` is tumour: give lesion, organ, sphere, focus"):
+        mask_region(box(scan, 5), scan, kind="tumour")  # type: ignore[arg-type]
+
+
 def test_the_total_has_the_interval_of_the_mean_times_the_volume(
     scan: PETImage, denoised: PETImage
 ) -> None:

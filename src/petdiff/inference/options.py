@@ -58,6 +58,13 @@ class DenoiseOptions(BaseModel):
             raise ValueError("is no dose reduction factor: give a number above 1, 20 for 1/20")
         return drf
 
+    @field_validator("voxel_mm")
+    @classmethod
+    def _are_sizes(cls, voxel_mm: Millimetres | None) -> Millimetres | None:
+        if voxel_mm is not None and not all(0.2 <= mm <= 50 for mm in voxel_mm):
+            raise ValueError("give three sizes of 0.2 to 50 mm")
+        return voxel_mm
+
     def settings(self) -> DenoiseSettings:
         """Return the options as keyword arguments of `petdiff.denoise`."""
         return {

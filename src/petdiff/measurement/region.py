@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.errors import InputRefused
+from petdiff.errors import InputRefused, UsageError
 from petdiff.evaluation.lesions import (
     MIN_VISIBLE_FRACTION,
     Lesion,
@@ -39,6 +40,10 @@ class Region:
     place: Lesion
     volume_ml: float
 
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise UsageError(f"`kind` is {self.kind}: give {', '.join(get_args(Kind))}")
+
     @property
     def voxels(self) -> float:
         """Volume of the region in voxels; may be fractional."""
@@ -60,13 +65,13 @@ class Region:
 
 
 def mask_region(
-    mask: NDArray[np.bool_], scan: PETImage, *, name: str = "region", kind: Kind = "lesion"
+    mask: NDArray[np.generic], scan: PETImage, *, name: str = "region", kind: Kind = "lesion"
 ) -> Region:
-    """Return the region of the voxels of a mask [i, j, k] on the scan's grid.
+    """Return the region of the voxels of a mask [i, j, k] on the scan's grid: those that are not 0.
 
-    Raises InputRefused if the mask is empty or has another shape.
+    Raises InputRefused if the mask is empty or has another shape, UsageError for an unknown kind.
     """
-    return shares_region(mask.astype(np.float64), scan, name=name, kind=kind)
+    return shares_region((mask != 0).astype(np.float64), scan, name=name, kind=kind)
 
 
 def shares_region(
