@@ -8,11 +8,12 @@ name that the error states.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -136,6 +137,17 @@ def write_json(path: Path, content: Mapping[str, object] | BaseModel) -> None:
         content = content.model_dump(mode="json")
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     path.write_bytes((text + "\n").encode("utf-8", errors="backslashreplace"))
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a table as CSV in UTF-8; None is an empty cell.
+
+    Bytes of file names that are not UTF-8 become escapes.
+    """
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 def begin_or_resume(record: Path, identity: Mapping[str, object], *, write: bool = True) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from petdiff.io.formats import format_of
 from petdiff.progress import Progress
 from petdiff.records import FileName, RunFacts
 from petdiff.report.audit_page import write_audit_page
-from petdiff.runs import whole_folder, write_json
+from petdiff.runs import whole_folder, write_csv, write_json
 from petdiff.uncertainty.audit.compare import ALPHA, Audit, audit
 from petdiff.uncertainty.audit.record import AuditRecord, Finding
 
@@ -110,14 +109,13 @@ def _write_maps(result: Audit, folder: Path) -> None:
 
 
 def _write_table(path: Path, record: AuditRecord) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        values = f"measured ({record.unit})", f"denoised ({record.unit})"
-        writer.writerow(("kind", *_PLACE_COLUMNS, *values, "z", "p"))
-        for one in record.findings:
-            writer.writerow((one.kind, *one.position_mm, *one.voxel, one.diameter_mm,
-                             f"{one.measured:.6g}", f"{one.denoised:.6g}", one.z,
-                             f"{one.p:.3g}"))  # fmt: skip
+    values = f"measured ({record.unit})", f"denoised ({record.unit})"
+    rows = (
+        (one.kind, *one.position_mm, *one.voxel, one.diameter_mm, f"{one.measured:.6g}",
+         f"{one.denoised:.6g}", one.z, f"{one.p:.3g}")
+        for one in record.findings
+    )  # fmt: skip
+    write_csv(path, ("kind", *_PLACE_COLUMNS, *values, "z", "p"), rows)
 
 
 def _cells(one: Finding) -> tuple[str, ...]:

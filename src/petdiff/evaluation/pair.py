@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from petdiff.evaluation.protocol import Row, of_whole_image
 from petdiff.image import PETImage
 from petdiff.io import Units, read_in_suv
 from petdiff.io.formats import format_of
+from petdiff.runs import write_csv
 from petdiff.units import counted
 
 _MAX_NAMED = 5
@@ -138,9 +138,5 @@ def _nested(rows: Iterable[Row]) -> dict[str, object]:
 
 def write_rows(path: Path, results: Mapping[str, Iterable[Row]]) -> None:
     """Write a CSV file with a line for each scan, metric and region."""
-    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.writer(file)
-        writer.writerow(("file", "metric", "region", "value", "unit"))
-        for name, rows in results.items():
-            for metric, region, value, unit in rows:
-                writer.writerow((name, metric, region, "" if value is None else value, unit))
+    rows = ((name, *row) for name, of_scan in results.items() for row in of_scan)
+    write_csv(path, ("file", *Row._fields), rows)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from petdiff.measurement.figures import title_of
 from petdiff.measurement.record import MeasuredFigure, MeasuredRegion, Measurement
+from petdiff.runs import write_csv
 from petdiff.units import significant
 
 COLUMNS = (
@@ -30,18 +30,16 @@ def table(found: Measurement) -> str:
     return "\n".join([_block(lines), *(f"- {note}" for note in notes)])
 
 
-def write_csv(path: Path, found: Measurement) -> None:
-    """Write a line for each region and figure; cells are empty where there is no number."""
-    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for one in found.regions:
-            for figure in one.figures:
-                row = figure.model_dump()
-                level = "" if figure.lower is None else found.level
-                row |= {"region": one.name, "kind": one.kind, "volume_ml": one.volume_ml}
-                row["level"] = level
-                writer.writerow("" if row[name] is None else row[name] for name in COLUMNS)
+def write_figures(path: Path, found: Measurement) -> None:
+    """Write a CSV line for each region and figure; cells are empty where there is no number."""
+    rows = []
+    for one in found.regions:
+        of_region = {"region": one.name, "kind": one.kind, "volume_ml": one.volume_ml}
+        for figure in one.figures:
+            level = None if figure.lower is None else found.level
+            row = figure.model_dump() | of_region | {"level": level}
+            rows.append([row[name] for name in COLUMNS])
+    write_csv(path, COLUMNS, rows)
 
 
 def _title(one: MeasuredRegion) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from petdiff.evaluation.cohort.table import Table, tabulate
 from petdiff.evaluation.detection.lesion_summary import Row, summarise_lesions
 from petdiff.progress import Progress
 from petdiff.records import RunFacts
-from petdiff.runs import whole_file, write_json
+from petdiff.runs import whole_file, write_csv, write_json
 
 _SUMMARY_SEED = 0
 COLUMNS = ("patient", "scanner", "tracer", "dose", "method", "metric", "region", "value", "unit")
@@ -98,11 +97,11 @@ def _write_tables(
     """Write rows.csv, lesions.csv (with lesions) and summary.json; return their paths."""
     written = [folder / "rows.csv"]
     with whole_file(written[0], replace=True) as unfinished:
-        _write_csv(unfinished, COLUMNS, _figures(done))
+        write_csv(unfinished, COLUMNS, _figures(done))
     if lesions:
         written.append(folder / "lesions.csv")
         with whole_file(written[-1], replace=True) as unfinished:
-            _write_csv(unfinished, lesions[0]._fields, lesions)
+            write_csv(unfinished, lesions[0]._fields, lesions)
     written.append(folder / "summary.json")
     with whole_file(written[-1], replace=True) as unfinished:
         write_json(unfinished, summary)
@@ -114,10 +113,3 @@ def _figures(done: Sequence[FinishedUnit]) -> Iterator[tuple[object, ...]]:
         keys = (one.unit.label, one.unit.scanner, one.unit.tracer)
         for dose, *row in one.rows:
             yield *keys, dose_key(dose), *row
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
-    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(["" if value is None else value for value in row] for row in rows)
