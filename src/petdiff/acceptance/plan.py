@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.io import Units
+from petdiff.io.dicom_file import read_file
+from petdiff.io.entries import file_entry
 from petdiff.io.formats import ITK, NIFTI, NPZ, existing, suffix_of
 
 DOSES = (4.0, 20.0)
@@ -66,15 +69,18 @@ class ScanFiles:
 
 
 def find_scans(folder: Path) -> list[ScanFiles]:
-    """Return the scans of a folder, one per entry. Raises InputRefused if there are none."""
+    """Return the scans of a folder, one per entry.
+
+    Raises InputRefused if there are none, and for a folder that is itself the scan of a patient.
+    """
     folder = existing(folder)
     if not folder.is_dir():
         raise InputRefused(f"{folder} is a file: give a folder with one scan per patient")
-    if (folder / _FULL).is_file():
-        raise InputRefused(f"{folder} is the folder of one patient: give the folder that holds it")
     entries = sorted(entry for entry in folder.iterdir() if _may_be_scan(entry))
     if not entries:
         raise InputRefused(f"{folder} has no scans: give a folder with one entry per patient")
+    if (folder / _FULL).is_file() or _are_slices(entries):
+        raise InputRefused(f"{folder} is the folder of one patient: give the folder that holds it")
     return [_files(number, entry) for number, entry in enumerate(entries, start=1)]
 
 
@@ -102,6 +108,16 @@ def _may_be_scan(entry: Path) -> bool:
     if entry.is_dir():
         return True
     return suffix_of(entry) in (*NIFTI, *ITK, *NPZ, ".zip", ".dcm")
+
+
+def _are_slices(entries: Sequence[Path]) -> bool:
+    """Return whether the first two DICOM files are of one series."""
+    uids = []
+    for path in [entry for entry in entries if entry.suffix == ".dcm"][:2]:
+        with contextlib.suppress(InputRefused):
+            file = read_file(file_entry(path, path.name), pixels=False)
+            uids.append(file and file.dataset.get("SeriesInstanceUID"))
+    return len(uids) == 2 and uids[0] is not None and uids[0] == uids[1]
 
 
 def _files(number: int, entry: Path) -> ScanFiles:
