@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -104,24 +105,21 @@ def measure_phantom(
     points far from each other, 15 mm within the phantom's edge, outside spheres and lung insert.
     Raises InputRefused if six spheres in a warm background are not found.
     """
-    background = _typical(volume)
     centres = find_spheres(volume, spacing_mm)
-    points = _background_points(volume, spacing_mm, centres, background)
     slices = _slices(volume.shape[2], spacing_mm, centres)
+    points = _background_points(volume, spacing_mm, centres, slices[2])
+    background = _Background(volume, spacing_mm, points, slices)
     largest = _Discs(DIAMETERS_MM[0], spacing_mm)
     voxels = np.concatenate([largest.values(volume, point, slices[2]) for point in points])
-    warm = float(np.mean([largest.mean(volume, p, k) for k in slices for p in points]))
     cov = float(voxels.std(dtype=np.float64) / voxels.mean(dtype=np.float64))
     if sphere_activity is None:
         core = ball(volume.shape, spacing_mm, centres[0], _CORE_MM)
         sphere_activity = float(volume[core].mean(dtype=np.float64))
     spheres = tuple(
-        _measure_sphere(
-            number, centre, volume, spacing_mm, warm, ratio, sphere_activity, points, slices
-        )
+        _measure_sphere(number, centre, background, ratio, sphere_activity)
         for number, centre in enumerate(centres)
     )
-    return PhantomFigures(warm, cov, sphere_activity, spheres)
+    return PhantomFigures(background.mean, cov, sphere_activity, spheres)
 
 
 def find_spheres(volume: Volume, spacing_mm: Spacing) -> list[Index]:
@@ -223,6 +221,29 @@ class _Discs:
         return volume[(*cut, k)][shares >= 0.5]
 
 
+@dataclass(frozen=True, eq=False)
+class _Background:
+    """The background of a scan of the phantom [i, j, k].
+
+    points  pixels [i, j] at the centres of its twelve discs
+    slices  numbers k of its five slices; the third is the spheres'
+    """
+
+    volume: Volume
+    spacing_mm: Spacing
+    points: Sequence[tuple[int, int]]
+    slices: Sequence[int]
+
+    def means(self, discs: _Discs) -> NDArray[np.float64]:
+        """Return the means of the 60 discs of one diameter."""
+        return np.array([discs.mean(self.volume, p, k) for k in self.slices for p in self.points])
+
+    @cached_property
+    def mean(self) -> float:
+        """The mean of the discs of 37 mm."""
+        return float(self.means(_Discs(DIAMETERS_MM[0], self.spacing_mm)).mean())
+
+
 def _slices(planes: int, spacing_mm: Spacing, centres: Sequence[Index]) -> list[int]:
     """Return the spheres' slice and the slices about 1 and 2 cm away on both sides."""
     middle = round(float(np.mean([centre[2] for centre in centres])))
@@ -233,10 +254,10 @@ def _slices(planes: int, spacing_mm: Spacing, centres: Sequence[Index]) -> list[
 
 
 def _background_points(
-    volume: Volume, spacing_mm: Spacing, centres: Sequence[Index], background: float
+    volume: Volume, spacing_mm: Spacing, centres: Sequence[Index], plane: int
 ) -> list[tuple[int, int]]:
     """Choose twelve pixels [i, j], far apart, each the centre of a 37 mm disc of background."""
-    plane = _slices(volume.shape[2], spacing_mm, centres)[2]
+    background = _typical(volume)
     thick = volume[:, :, max(plane - 2, 0) : plane + 3].mean(axis=2)
     smooth = gaussian_filter(thick, [3.0 / size for size in spacing_mm[:2]])
     phantom = binary_fill_holes(smooth > background / 2)
@@ -261,24 +282,15 @@ def _background_points(
 
 
 def _measure_sphere(
-    number: int,
-    centre: Index,
-    volume: Volume,
-    spacing_mm: Spacing,
-    background: float,
-    ratio: float | None,
-    activity: float,
-    points: Sequence[tuple[int, int]],
-    slices: Sequence[int],
+    number: int, centre: Index, background: _Background, ratio: float | None, activity: float
 ) -> SphereFigures:
-    diameter_mm = DIAMETERS_MM[number]
+    diameter_mm, volume, spacing_mm = DIAMETERS_MM[number], background.volume, background.spacing_mm
     inside = ball(volume.shape, spacing_mm, centre, diameter_mm / 2)
     around = volume[ball(volume.shape, spacing_mm, centre, diameter_mm / 2 + _AROUND_MM)]
     maximum = float(around.max())
-    mean_a50 = float(around[around >= (maximum + background) / 2].mean(dtype=np.float64))
+    mean_a50 = float(around[around >= (maximum + background.mean) / 2].mean(dtype=np.float64))
     discs = _Discs(diameter_mm, spacing_mm)
-    hot = discs.mean(volume, centre[:2], slices[2])
-    warm = np.array([discs.mean(volume, point, k) for k in slices for point in points])
+    hot, warm = discs.mean(volume, centre[:2], background.slices[2]), background.means(discs)
     quality = None if ratio is None else float(100 * (hot / warm.mean() - 1) / (ratio - 1))
     recoveries = {"mean": mean_a50 / activity, "max": maximum / activity}
     within_limits = {
