@@ -155,6 +155,7 @@ def test_options_are_frozen_and_few() -> None:
         (["denoise", "SCAN"], "--output"),
         (["denoise", "SCAN", "-o", "NEW", "--frob"], "No such option"),
         (["denoise", "SCAN", "-o", "NEW", "--samples", "0"], "--samples"),
+        (["denoise", "SCAN", "-o", "NEW", "--seed", str(2**64)], f"--seed {2**64}: "),
         (["denoise", "SCAN", "-o", "NEW", "--voxel-size", "2,2"], "0.2 to 50 mm"),
         (["denoise", "SCAN", "-o", "NEW", "--voxel-size", "a"], "numbers separated by commas"),
         (["denoise", "SCAN", "-o", "NEW", "--to", "dicom", "--model", "MODEL"], "not DICOM"),

@@ -22,6 +22,7 @@ def test_keyword_arguments_and_options_have_the_same_fields() -> None:
         ({"drf": float("nan")}, "drf"),
         ({"drf": float("inf")}, "drf"),
         ({"seed": -1}, "seed"),
+        ({"seed": 2**64}, "seed"),
         ({"voxel_mm": (0.0, 2.0, 2.0)}, "voxel_mm"),
         ({"precision": "float16"}, "precision"),
         ({"tile": 0}, "tile"),

@@ -45,6 +45,7 @@ def test_fine_tuning_has_defaults_of_its_own_that_a_file_may_change(tmp_path: Pa
         ('steps = "many"', "steps = 'many': Input should be a valid integer"),
         ("steps = true", "steps = True: Input should be a valid integer"),
         ("steps = 0", "steps = 0: Input should be greater than or equal to 1"),
+        (f"seed = {2**64}", f"seed = {2**64}: Input should be less than"),
         ("validation_steps = 0", "validation_steps = 0: Input should be greater"),
         ("seconds = -1", "seconds = -1: Input should be greater than or equal to 0"),
         ("seconds = inf", "seconds = inf: Input should be a finite number"),

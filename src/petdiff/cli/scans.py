@@ -36,13 +36,15 @@ def denoise(
     from petdiff.denoising.request import Request
     from petdiff.inference.options import DenoiseOptions
 
-    options = DenoiseOptions(
-        steps=steps,
-        samples=samples,
-        drf=low_dose(dose),
-        seed=seed,
-        device=device,
-        voxel_mm=millimetres(voxel_size),
+    options = DenoiseOptions.of(
+        {
+            "steps": steps,
+            "samples": samples,
+            "drf": low_dose(dose),
+            "seed": seed,
+            "device": device,
+            "voxel_mm": millimetres(voxel_size),
+        }
     )
     request = Request(
         scans[0], model, options, to, interval, series=series, units=units, suv_factor=suv_factor

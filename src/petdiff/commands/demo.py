@@ -26,12 +26,12 @@ def run_demo(output: Path, seed: int, device: str, *, quiet: bool = False) -> li
     Returns the paths of two pictures: the measured, denoised and full-dose scans with the true
     activity, and the preview of the denoised scan.
     """
+    options = DenoiseOptions.of({"drf": _DRF, "seed": seed, "device": device})
     with whole_folder(output) as folder:
         study = Study(dose_factors=(_DRF,), seed=seed, voxel_mm=_VOXEL_MM)
         simulate_patients(study, folder / "scan", quiet=quiet)
         low = folder / "scan" / f"low_drf{_DRF:g}.nii.gz"
-        request = Request(low, options=DenoiseOptions(drf=_DRF, seed=seed, device=device))
-        denoise_file(request, folder / "denoised", quiet=quiet)
+        denoise_file(Request(low, options=options), folder / "denoised", quiet=quiet)
         _compare(folder, low, Progress(quiet))
     pictures = [Path(output) / name for name in ("comparison.png", "denoised/preview.png")]
     return [picture for picture in pictures if picture.is_file()]

@@ -45,7 +45,7 @@ class DenoiseOptions(BaseModel):
     steps: int | None = Field(default=None, ge=1)
     samples: int = Field(default=1, ge=1)
     drf: float | None = None
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**64)  # torch takes 64 bits
     device: str = "auto"
     voxel_mm: Millimetres | None = None
     precision: Precision = "auto"

@@ -38,7 +38,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     preset: str = "default"  # size of the network
-    seed: NotNegative = 0  # of weights, noise and training data
+    seed: Annotated[int, Field(ge=0, lt=2**64)] = 0  # of weights, noise and training data
     init: str = ""  # model to start from, a shipped one's name or a file; "": random weights
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the convolutions
 
