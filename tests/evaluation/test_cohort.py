@@ -327,6 +327,15 @@ def test_a_run_does_not_go_on_with_other_pairs(tmp_path: Path) -> None:
     assert identity(cohort) != before
 
 
+def test_pairs_at_other_doses_are_refused_with_those_they_have(tmp_path: Path) -> None:
+    (tmp_path / "anna").mkdir()
+    for name in ("full", "low_drf20", "low_drf50"):
+        (tmp_path / "anna" / f"{name}.nii.gz").write_bytes(b"a scan")
+    cohort = read_cohort(write(tmp_path, 'pairs = "."\ndoses = [4]\nmethods = ["measured"]\n'))
+    with pytest.raises(InputRefused, match=r"anna has none .* only 1/20 dose, 1/50 dose: change"):
+        measure_unit(cohort, units(cohort)[0])
+
+
 def test_visits_of_a_patient_count_once_and_have_rows_of_their_own(tmp_path: Path) -> None:
     for visit in ("1", "2"):
         (tmp_path / "anna" / visit).mkdir(parents=True)

@@ -182,7 +182,11 @@ def _read(cohort: Cohort, unit: Unit) -> Scans:
     assert unit.pair is not None
     factors = [f for f in unit.pair.lows if not cohort.doses or f in cohort.doses]
     if not factors:
-        raise InputRefused(f"{unit.label} has none of the cohort's doses: {list(unit.pair.lows)}")
+        present = ", ".join(dose_text(factor) for factor in unit.pair.lows)
+        raise InputRefused(
+            f"{unit.label} has none of the cohort's doses, only {present}: change doses in the "
+            "file, or leave it out to use all"
+        )
     lows = {}
     for factor in factors:
         lows[factor], full = read_pair(unit.pair, factor)
