@@ -19,7 +19,7 @@ import pytest
 from scipy import stats
 
 import petdiff
-from petdiff.errors import PetdiffError, UsageError
+from petdiff.errors import InputRefused, PetdiffError, UsageError
 from petdiff.evaluation.cohort import unit as cohort_unit
 from petdiff.evaluation.cohort.definition import (
     Cohort,
