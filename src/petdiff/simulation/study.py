@@ -237,7 +237,7 @@ def _scan_study(
         phantom.mu_per_cm,
         grid.voxel_mm,
         used_scanner,
-        _exam_of(patient),
+        exam_of(patient),
         dose_factors=[factor for factor in record.dose_factors if factor > 1],
         seed=record.seed,
         threads=threads or os.cpu_count() or 1,
@@ -265,7 +265,7 @@ def _render_study(
     return grid, render_labels(patient, label_map, grid)
 
 
-def _exam_of(patient: Patient) -> Exam:
+def exam_of(patient: Patient) -> Exam:
     """Return the patient's exam: injected activity, weight, uptake time and isotope."""
     return Exam(
         patient.injected_mbq * 1e6,
