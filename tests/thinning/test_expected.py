@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from petdiff.thinning.expected import expected_noise, means_over_lines
+from petdiff.thinning.expected import expected_noise, measured_lines
 from petdiff.thinning.noise_map import second_differences, without_anatomy
 
 MM = (8.0, 8.0, 8.0)
@@ -31,7 +31,7 @@ def mean_left(at_mm: float) -> float:
 
 def test_sensitivity_is_the_mean_share_of_pairs_that_leave_the_body() -> None:
     body = cylinder()
-    sensitivity, _ = means_over_lines(body.astype(np.float32), body, MM)
+    sensitivity = measured_lines(body.astype(np.float32), body, MM).sensitivity
     for step in (0, 8, 14):
         found = sensitivity[23 + step : 25 + step, 23:25, 1].mean()
         assert found == pytest.approx(mean_left(8.0 * step), rel=0.06)
@@ -41,7 +41,10 @@ def test_information_falls_with_the_activity_that_lines_cross() -> None:
     body = cylinder()
     cold, hot = body.astype(np.float32), body.astype(np.float32)
     hot[10:16, 20:28] = 9.0
-    information = [means_over_lines(activity, body, MM)[1] for activity in (cold, 2 * cold, hot)]
+    information = [
+        measured_lines(activity, body, MM).information.mean(axis=0)
+        for activity in (cold, 2 * cold, hot)
+    ]
     np.testing.assert_allclose(information[1], information[0] / 2, rtol=1e-4)
     beside = information[2][16, 24, 1] / information[0][16, 24, 1]
     far = information[2][40, 24, 1] / information[0][40, 24, 1]
@@ -53,9 +56,10 @@ def test_expected_noise_does_not_depend_on_the_unit_and_has_the_median_one() -> 
     body = cylinder()
     activity = np.where(body, 1.0, 0.01).astype(np.float32)
     activity[20:28, 30:36] = 5.0
-    relative = expected_noise(activity, body, MM)
+    relative = expected_noise(activity, body, measured_lines(activity * body, body, MM))
     assert np.median(relative[body]) == pytest.approx(1, rel=1e-5)
-    np.testing.assert_allclose(expected_noise(1000 * activity, body, MM), relative, rtol=1e-4)
+    lines = measured_lines(1000 * activity * body, body, MM)
+    np.testing.assert_allclose(expected_noise(1000 * activity, body, lines), relative, rtol=1e-4)
     assert relative[24, 24, 1] > 1.2 * relative[8, 24, 1]  # deep tissue is noisier
 
 

@@ -15,9 +15,11 @@ from petdiff.errors import InputRefused, UsageError
 from petdiff.frames import FrameTiming, PETFrames
 from petdiff.image import PETImage
 from petdiff.thinning.colour import NoiseColour
-from petdiff.thinning.draw import coloured_noise, draw
+from petdiff.thinning.coloured_noise import coloured_noise
+from petdiff.thinning.draw import draw
 from petdiff.thinning.noise_map import NoiseMap, noise_map
 from petdiff.thinning.spectrum import share_left
+from petdiff.thinning.texture import Texture, texture_on
 from petdiff.units import FWHM_PER_SIGMA
 
 MM = (4.0, 4.0, 4.0)
@@ -40,17 +42,22 @@ def phantom() -> Volume:
     return np.asarray(gaussian_filter(suv, 0.8), np.float32)
 
 
+def even_texture(shape: tuple[int, ...]) -> Texture:
+    return texture_on(np.ones((7, 1, 1, 1)), np.ones((7, 7)), shape)
+
+
 @cache
 def noisy(seed: int = 1) -> PETImage:
     """The phantom with noise of known strength and width, relative to the root of activity."""
     suv = phantom()
-    noise = coloured_noise(SHAPE, FWHM_MM, MM, seed)
+    noise = coloured_noise(even_texture(SHAPE), FWHM_MM, MM, seed)
     return PETImage((suv + RELATIVE * np.sqrt(suv) * noise).clip(0).astype(np.float32), AFFINE)
 
 
 def even_noise(relative: float, shape: tuple[int, ...]) -> NoiseMap:
     ones = np.ones(shape, np.float32)
-    return NoiseMap(relative * ones, ones, ones > 0, NoiseColour((0.0, 0.0, 0.0), 1.0, 1.0))
+    colour = NoiseColour((0.0, 0.0, 0.0), 1.0, 1.0)
+    return NoiseMap(relative * ones, ones, ones > 0, colour, even_texture(shape))
 
 
 @pytest.mark.parametrize("drf", [2, 20])
@@ -67,7 +74,7 @@ def test_thinned_gamma_scan_is_a_gamma_scan_of_fewer_counts(drf: int) -> None:
 
 
 def test_coloured_noise_has_unit_variance_and_its_spectrum() -> None:
-    noise = coloured_noise((80, 80, 80), (9.0, 9.0, 0.0), MM, seed=0)
+    noise = coloured_noise(even_texture((80, 80, 80)), (9.0, 9.0, 0.0), MM, seed=0)
     assert noise.dtype == np.float32
     assert noise.std() == pytest.approx(1, abs=0.01)
     assert (noise[..., 1:] * noise[..., :-1]).mean() == pytest.approx(0, abs=0.01)
@@ -82,7 +89,7 @@ def test_coloured_noise_has_unit_variance_and_its_spectrum() -> None:
 
 
 def test_share_of_noise_left_at_10_mm_is_that_of_filtered_noise() -> None:
-    noise = coloured_noise((96, 96, 96), FWHM_MM, MM, seed=0)
+    noise = coloured_noise(even_texture((96, 96, 96)), FWHM_MM, MM, seed=0)
     filtered = gaussian_filter(noise, 10 / FWHM_PER_SIGMA / 4.0, mode="wrap")
     assert share_left(FWHM_MM, MM, 10.0) == pytest.approx(np.var(filtered), rel=0.03)
 
@@ -102,7 +109,7 @@ def test_small_hot_objects_do_not_raise_the_noise() -> None:
     spots = np.zeros(SHAPE)
     spots[20, 16, 12] = spots[38, 30, 28] = 30.0
     suv = phantom() + gaussian_filter(spots, 0.4)
-    noise = coloured_noise(SHAPE, FWHM_MM, MM, seed=1)
+    noise = coloured_noise(even_texture(SHAPE), FWHM_MM, MM, seed=1)
     scan = (suv + RELATIVE * np.sqrt(suv) * noise).clip(0).astype(np.float32)
     found, expected = noise_map(scan, MM), noise_map(noisy().values, MM)
     assert found.median == pytest.approx(expected.median, rel=0.05)
@@ -132,7 +139,7 @@ def test_the_seed_fixes_the_noise_and_the_scale_has_no_effect() -> None:
 
 
 def test_reconstruction_with_negative_values_stays_signed() -> None:
-    values = phantom() + np.float32(0.4) * coloured_noise(SHAPE, FWHM_MM, MM, seed=3)
+    values = phantom() + np.float32(0.4) * coloured_noise(even_texture(SHAPE), FWHM_MM, MM, seed=3)
     found = petdiff.thin(PETImage(values, AFFINE), 4)
     assert found.record.signed
     assert (found.image.values < 0).mean() > (values < 0).mean()

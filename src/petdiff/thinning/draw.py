@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import irfft, irfft2, rfft, rfft2
 from scipy.ndimage import map_coordinates
 from scipy.special import betaincinv, ndtr
 
+from petdiff.thinning.coloured_noise import coloured_noise
 from petdiff.thinning.noise_map import NoiseMap
-from petdiff.thinning.spectrum import Power, Widths, power_across, power_along
 from petdiff.volume.regions import Spacing
 
 Volume = NDArray[np.float32]
@@ -25,7 +24,6 @@ Volume = NDArray[np.float32]
 _SIGNED_SHARE = 0.01  # of the body: OSEM has fewer negative voxels
 _NEGATIVE = -1e-3  # of the local activity
 _PLANES = 32  # drawn at a time
-_ACROSS = (0, 1)
 # Axes of the table of beta quantiles: log of the shape, and the normal quantile of the same rank.
 _LOG_SHAPES = np.linspace(np.log(0.02), np.log(1e8), 120)
 _RANKS = np.linspace(-6, 6, 241)
@@ -39,7 +37,7 @@ def is_signed(scan: Volume, noise: NoiseMap) -> bool:
 
 def draw(scan: Volume, noise: NoiseMap, share: float, spacing_mm: Spacing, seed: int) -> Volume:
     """Return the scan at a fraction of its dose, between 0 and 1; reproducible by `seed`."""
-    normal = coloured_noise(scan.shape, noise.colour.fwhm_mm, spacing_mm, seed)
+    normal = coloured_noise(noise.texture, noise.colour.fwhm_mm, spacing_mm, seed)
     if is_signed(scan, noise):
         spread = noise.relative * noise.activity * np.float32(np.sqrt(1 / share - 1))
         return scan + spread * normal
@@ -51,30 +49,6 @@ def draw(scan: Volume, noise: NoiseMap, share: float, spacing_mm: Spacing, seed:
         places = np.stack([_place(log_shape, _LOG_SHAPES), _place(normal[part], _RANKS)])
         thinned[part] = scan[part] * map_coordinates(table, places, order=1, mode="nearest")
     return thinned
-
-
-def coloured_noise(
-    shape: tuple[int, ...], fwhm_mm: Widths, spacing_mm: Spacing, seed: int
-) -> Volume:
-    """Return Gaussian noise of standard deviation 1 with the spectrum of a scan's noise.
-
-    The volume is periodic, so that its edges are as noisy as its middle.
-    """
-    noise = np.random.default_rng(seed).standard_normal(shape, np.float32)
-    i, j, k = (np.fft.fftfreq(n, mm) for n, mm in zip(shape, spacing_mm, strict=True))
-    across = _transfer(power_across(np.hypot(i[:, None], j), fwhm_mm[0]))
-    along = _transfer(power_along(k, fwhm_mm[2]))
-    noise = np.asarray(irfft(rfft(noise) * along[: shape[2] // 2 + 1], shape[2]), np.float32)
-    across = across[:, : shape[1] // 2 + 1, None]
-    for first in range(0, shape[2], _PLANES):
-        part = (..., slice(first, first + _PLANES))
-        noise[part] = irfft2(rfft2(noise[part], axes=_ACROSS) * across, shape[:2], axes=_ACROSS)
-    return noise
-
-
-def _transfer(power: Power) -> Volume:
-    """Return the transfer function of a filter that keeps the variance of white noise."""
-    return np.asarray(np.sqrt(power / power.mean()), np.float32)
 
 
 def _beta_quantiles(share: float) -> NDArray[np.float64]:

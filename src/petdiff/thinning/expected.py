@@ -13,6 +13,8 @@ After one iteration of a reconstruction the relative noise is √F / s. After ma
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, rotate, zoom
@@ -28,55 +30,66 @@ Mask = NDArray[np.bool_]
 _ACTIVITY_POWER, _INFORMATION_POWER, _SENSITIVITY_POWER = -0.20, 0.31, -0.94
 _WATER_PER_MM = 0.0096  # at 511 keV
 _BLOCK_MM = 8.0
-_DIRECTIONS = 12
-# Not of a particular scanner: 30 and 80 mm gave the same powers and errors of organs.
-_TIME_OF_FLIGHT_FWHM_MM = 45.0
+DIRECTIONS = 12
+# Not of a particular scanner: FWHM of 30 and 80 mm gave the same powers and errors of organs.
+TIME_OF_FLIGHT_SIGMA_MM = 45.0 / FWHM_PER_SIGMA
 _SCATTER, _SCATTER_FWHM_MM = 0.6, 200.0  # relative to trues, and width of its distribution
 _RANDOMS, _FIELD_MM = 0.45, 700.0  # relative to trues and scatter; uniform over this field
 
 
-def expected_noise(activity: Volume, body: Mask, spacing_mm: Spacing) -> Volume:
+class Lines(NamedTuple):
+    """Sensitivity [i, j, k], and information [direction, i, j, k] of lines, on pixels of 8 mm.
+
+    Lines are within slices, whose axis is k; at an angle a of direction they run along
+    (cos a, -sin a). The directions are evenly spaced from 0 to 180°.
+    """
+
+    sensitivity: NDArray[np.float64]
+    information: NDArray[np.float64]
+
+
+def expected_noise(activity: Volume, body: Mask, lines: Lines) -> Volume:
     """Return the relative noise of each voxel [i, j, k], with the median 1 over the body.
 
     activity  in any unit, above 0
-    body      has the attenuation of water. Lines are within slices, whose axis is k
 
     Source: Barrett, Wilson and Tsui, Phys Med Biol 1994, doi 10.1088/0031-9155/39/5/004.
     """
-    sensitivity, information = means_over_lines(activity * body, body, spacing_mm)
+    information = lines.information.mean(axis=0)
     relative = activity ** np.float32(_ACTIVITY_POWER)
     relative *= _on_voxels(information**_INFORMATION_POWER, body.shape)
-    relative *= _on_voxels(sensitivity**_SENSITIVITY_POWER, body.shape)
+    relative *= _on_voxels(lines.sensitivity**_SENSITIVITY_POWER, body.shape)
     return np.asarray(relative / np.median(relative[body]), np.float32)
 
 
-def means_over_lines(
-    activity: Volume, body: Mask, spacing_mm: Spacing
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return sensitivity and information [i, j, k] on pixels of 8 mm; `activity` is 0 in air."""
-    tissue, uptake = (_on_blocks(v, spacing_mm) for v in (body.astype(np.float32), activity))
+def measured_lines(activity: Volume, body: Mask, spacing_mm: Spacing) -> Lines:
+    """Return what lines measure of a body with the attenuation of water.
+
+    activity  in any unit, 0 in air
+    """
+    tissue, uptake = (on_blocks(v, spacing_mm) for v in (body.astype(np.float32), activity))
     i, j, _ = tissue.shape
     side = int(np.ceil(np.hypot(i, j))) + 2
     first = (side - i) // 2, (side - j) // 2
     inside = slice(first[0], first[0] + i), slice(first[1], first[1] + j)
     square = np.zeros((2, side, side, tissue.shape[2]))
     square[0][inside], square[1][inside] = tissue, uptake
-    sigma = _TIME_OF_FLIGHT_FWHM_MM / FWHM_PER_SIGMA / _BLOCK_MM
-    angles = np.arange(_DIRECTIONS) * 180 / _DIRECTIONS
+    sigma = TIME_OF_FLIGHT_SIGMA_MM / _BLOCK_MM
+    angles = np.arange(DIRECTIONS) * 180 / DIRECTIONS
     left, trues = [], []
     for angle in angles:
         lengths, activities = (_turned(volume, angle).clip(min=0) for volume in square)
         left.append(np.exp(-_WATER_PER_MM * _BLOCK_MM * lengths.sum(axis=0, keepdims=True)))
         trues.append(left[-1] * gaussian_filter1d(activities, sigma, axis=0, mode="constant"))
     others = _scatter_and_randoms(np.mean(trues, axis=0))
-    total = np.zeros_like(square)
-    for angle, share, counts in zip(angles, left, trues, strict=True):
+    sensitivity, information = np.zeros(tissue.shape), np.empty((DIRECTIONS, *tissue.shape))
+    for n, (angle, share, counts) in enumerate(zip(angles, left, trues, strict=True)):
         # The square of a Gaussian is narrower by √2.
         known = gaussian_filter1d(share**2 / (counts + others), sigma / np.sqrt(2), axis=0)
-        for volume, one in zip(total, (np.broadcast_to(share, known.shape), known), strict=True):
-            volume += _turned(one, -angle, mode="nearest")
-    sensitivity, information = total[:, *inside] / _DIRECTIONS
-    return sensitivity, information
+        shares = np.broadcast_to(share, known.shape)
+        information[n] = _turned(known, -angle, mode="nearest")[inside]
+        sensitivity += _turned(shares, -angle, mode="nearest")[inside] / DIRECTIONS
+    return Lines(sensitivity, information)
 
 
 def _scatter_and_randoms(trues: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -92,7 +105,7 @@ def _turned(volume: NDArray[np.float64], angle: float, mode: str = "constant") -
     return np.asarray(rotate(volume, angle, axes=(0, 1), reshape=False, order=1, mode=mode))
 
 
-def _on_blocks(volume: Volume, spacing_mm: Spacing) -> NDArray[np.float64]:
+def on_blocks(volume: Volume, spacing_mm: Spacing) -> NDArray[np.float64]:
     """Return the means over blocks of about 8 mm, on pixels of exactly 8 mm within slices."""
     edges = block_edges(volume.shape, spacing_mm, _BLOCK_MM)
     means = block_sums(volume, edges) / block_volumes(volume.shape, edges)

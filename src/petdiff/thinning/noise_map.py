@@ -15,7 +15,8 @@ from scipy.ndimage import binary_fill_holes, correlate1d, gaussian_filter1d
 
 from petdiff.errors import InputRefused
 from petdiff.thinning.colour import NoiseColour, noise_colour
-from petdiff.thinning.expected import expected_noise
+from petdiff.thinning.expected import expected_noise, measured_lines
+from petdiff.thinning.texture import Texture, local_texture
 from petdiff.volume.plane_ranges import smoothed
 from petdiff.volume.regions import Spacing, body_mask, typical_uptake
 
@@ -40,13 +41,15 @@ class NoiseMap:
     relative  standard deviation of each voxel over its activity
     activity  the scan's activity, smoothed over 3 mm
     body      voxels that are not air
-    colour    correlation of the noise
+    colour    correlation of the noise, its mean over the body
+    texture   how that correlation differs from place to place
     """
 
     relative: Volume
     activity: Volume
     body: Mask
     colour: NoiseColour
+    texture: Texture
 
     @property
     def median(self) -> float:
@@ -66,12 +69,14 @@ def noise_map(scan: Volume, spacing_mm: Spacing) -> NoiseMap:
         raise InputRefused("the scan has no activity, so it has no noise to measure")
     np.maximum(activity, np.float32(_LOWEST_ACTIVITY * typical), out=activity)
     body = _filled(body_mask(positive, spacing_mm))
-    relative = expected_noise(activity, body, spacing_mm)
+    lines = measured_lines(activity * body, body, spacing_mm)
+    relative = expected_noise(activity, body, lines)
     details = np.abs(second_differences(scan, spacing_mm)) / (relative * activity)
     relative *= _along_axis(details, body, spacing_mm[2])
     colour = noise_colour(scan, relative * activity, body, spacing_mm)
     relative *= np.float32(without_anatomy(colour.level, spacing_mm))
-    return NoiseMap(relative, activity, body, colour)
+    texture = local_texture(activity, body, lines, spacing_mm)
+    return NoiseMap(relative, activity, body, colour, texture)
 
 
 def without_anatomy(level: float, spacing_mm: Spacing) -> float:

@@ -22,6 +22,7 @@ from petdiff.io import in_suv
 from petdiff.thinning.colour import NoiseColour
 from petdiff.thinning.draw import draw
 from petdiff.thinning.noise_map import NoiseMap
+from petdiff.thinning.texture import texture_on
 from petdiff.thinning.thin import MeasuredScan
 from petdiff.training.supply.crops import (
     Box,
@@ -189,6 +190,8 @@ def _store_scan(store: Store, name: str, scan: FullDoseScan, *, needs_suv: bool)
         "relative": noise.relative,
         "activity": noise.activity,
         "body": noise.body,
+        "texture": noise.texture.amplitudes,
+        "texture_products": noise.texture.products,
         "uptake": coarse_uptake(torch.from_numpy(axial.values)),
     }
     facts = {
@@ -208,4 +211,7 @@ def _noise(entry: Entry, box: Box) -> NoiseMap:
         np.array(entry.arrays[key][box]) for key in ("relative", "activity", "body")
     )
     (i, j, k), level, excess = entry.facts["colour"]
-    return NoiseMap(relative, activity, body, NoiseColour((i, j, k), level, excess))
+    colour = NoiseColour((i, j, k), level, excess)
+    amplitudes, products = (np.array(entry.arrays[key]) for key in ("texture", "texture_products"))
+    texture = texture_on(amplitudes, products, entry.arrays["full"].shape)
+    return NoiseMap(relative, activity, body, colour, texture[box])
