@@ -100,7 +100,7 @@ def test_strength_and_width_of_the_noise_are_found_in_the_scan_itself() -> None:
     even = phantom()[found.body]
     inside = np.flatnonzero((even > 0.98) & (even < 1.02))
     relative = np.median(found.relative[found.body][inside])
-    assert relative == pytest.approx(RELATIVE, rel=0.15)
+    assert relative == pytest.approx(RELATIVE, rel=0.05)
     assert found.colour.fwhm_mm == pytest.approx(FWHM_MM, abs=0.8)
 
 

@@ -3,7 +3,7 @@
 The power of anatomy decreases with frequency much faster than that of noise, and some parts of a
 body (the middle of the liver, a thigh) are nearly uniform. Windows of about 48 mm are therefore
 ranked by the ratio of their power at low frequency to that at high frequency. The spectrum of the
-most uniform 3 % is that of the noise, except at low frequency, where it is extrapolated by the
+most uniform 10 % is that of the noise, except at low frequency, where it is extrapolated by the
 model in `spectrum`.
 """
 
@@ -28,8 +28,13 @@ Spectrum = NDArray[np.float64]
 _WINDOW_MM = 48.0
 _SIDES = 8, 24  # least and largest side of a window in voxels
 _MAX_WINDOWS = 1500
-_FLAT_SHARE, _MIN_FLAT = 0.03, 8
+_FLAT_SHARE, _FLATTEST_SHARE, _MIN_FLAT = 0.1, 0.03, 8
 _STRONGEST = 2.0  # power of a window of noise, over that of the weakest quarter
+# The more the windows differ in strength, the more of it is anatomy: factor on the level, and power
+# of the typical strength over that of the weakest. Fitted with `noise_map.without_anatomy` on 47
+# simulated patients (lab book, 35).
+_WEAKEST, _TYPICAL = 0.05, 0.5
+_LEVEL_FACTOR, _LEVEL_POWER = 1.134, -0.224
 _INSIDE_SHARES = 0.95, 0.7, 0.4  # of a window in the body; the next one if no window has it
 # Spatial frequencies in 1/mm.
 _ANATOMY = 0.025, 0.07  # anatomy has more power than noise
@@ -43,10 +48,10 @@ class NoiseColour(NamedTuple):
     """A scan's noise.
 
     fwhm_mm  of the Gaussian in its spectrum (`spectrum`), along i, j (equal) and k
-    level    standard deviation of the most uniform windows over the expected one; from noise and
-             remaining anatomy
-    excess   power of the most uniform windows at low frequency over that of their noise; near 1
-             without anatomy
+    level    standard deviation of the most uniform windows over the expected one, less the anatomy
+             that the spread of all windows shows
+    excess   power of the most uniform 3 % of the windows at low frequency over that of the noise;
+             near 1 without anatomy
     """
 
     fwhm_mm: Widths
@@ -77,18 +82,23 @@ def noise_colour(scan: Volume, expected: Volume, body: Mask, spacing_mm: Spacing
     if not (strength > 0).any():
         raise InputRefused("the scan shows no noise: give one as its reconstruction made it")
     # A small hot object has a flat spectrum as noise has, but much more power.
-    weak = np.quantile(strength[strength > 0], 0.25)
+    weakest, weak, typical = np.quantile(strength[strength > 0], (_WEAKEST, 0.25, _TYPICAL))
     noisy = (strength > 0) & (strength <= _STRONGEST * weak)
     powers, strength = powers[noisy], strength[noisy]
     flatness = powers[:, low].mean(axis=1) / strength
-    count = min(max(round(_FLAT_SHARE * len(flatness)), _MIN_FLAT), len(flatness))
-    flat = np.argsort(flatness, kind="stable")[:count]
-    spectrum = (powers[flat] / strength[flat, None, None, None]).mean(axis=0)
+    order = np.argsort(flatness, kind="stable")
+    flat, flattest = (
+        order[: min(max(round(share * len(order)), _MIN_FLAT), len(order))]
+        for share in (_FLAT_SHARE, _FLATTEST_SHARE)
+    )
+    powers /= strength[:, None, None, None]
+    spectrum = powers[flat].mean(axis=0)
     widths, model = _fit_widths(spectrum, across, along)
     whole = np.where(frequency > _EXTRAPOLATED, spectrum, model)[frequency > 0].mean()
-    excess = float(spectrum[low].mean() / model[low].mean())
-    variance = float(np.exp(np.log(strength[flat]).mean()) * whole)
-    return NoiseColour(widths, float(np.sqrt(variance)), excess)
+    excess = float(powers[flattest].mean(axis=0)[low].mean() / model[low].mean())
+    level = np.sqrt(np.exp(np.log(strength[flat]).mean()) * whole)
+    level *= _LEVEL_FACTOR * (typical / weakest) ** _LEVEL_POWER
+    return NoiseColour(widths, float(level), excess)
 
 
 def _windows(body: Mask, sides: tuple[int, ...]) -> list[tuple[slice, slice, slice]]:
