@@ -42,8 +42,8 @@ class DenoiseOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int | None = Field(default=None, ge=1)
-    samples: int = Field(default=1, ge=1)
+    steps: int | None = Field(default=None, ge=1, le=10_000)
+    samples: int = Field(default=1, ge=1, le=10_000)
     drf: float | None = None
     seed: int = Field(default=0, ge=0, lt=2**64)  # torch takes 64 bits
     device: str = "auto"

@@ -67,7 +67,7 @@ def verdict_text(verdict: Verdict, acceptance: Acceptance) -> str:
         "better": f"{name}: better than {against}.",
         "worse": f"{name}: worse than {against}.",
         "not told apart": f"{name}: not told apart from {against}.",
-        "no verdict": f"{name}: no verdict on {verdict.psnr_db.n} scans.",
+        "no verdict": f"{name}: no verdict on {counted(verdict.psnr_db.n, 'scan')}.",
     }
     text = f"{words[verdict.judgement]} PSNR {_signed(verdict.psnr_db, '{:+.2f}')} dB"
     text += f", higher on {verdict.wins} of {verdict.psnr_db.n} scans"
