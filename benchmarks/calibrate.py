@@ -6,7 +6,9 @@ python benchmarks/calibrate.py fit OUT                    make the calibration, 
 Patients are drawn by a seed each: tracer and scanner in turn, body part, voxel size and whether the
 dose is given at random. Every eighth is scanned by the scanner that training never saw, and has no
 part in the calibration. In each block of sixteen, patients have the same role: of five blocks one
-fits the scale, two give the conformal bounds, two are for testing.
+fits the scale, two give the conformal bounds, two are for testing. Half of the patients that fit
+or calibrate are scanned by invented scanners, because a user's scanner is none of the simulated
+ones.
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ from petdiff.inference.denoise import denoise
 from petdiff.methods.model import Model, load_model
 from petdiff.methods.weights_files import SHIPPED
 from petdiff.simulation import study
+from petdiff.simulation.scanner.scanners import SCANNERS as REAL_SCANNERS
+from petdiff.simulation.scanner.scanners import Scanner
+from petdiff.training.supply.simulated_patients import invented_like
 from petdiff.uncertainty.calibration.features import FIGURE_FEATURES
 from petdiff.uncertainty.calibration.fit import PatientErrors, fit_figure
 from petdiff.uncertainty.calibration.record import (
@@ -43,7 +48,7 @@ SCANNERS = ("quadra", "uexplorer", "vision600", "discovery-mi")
 UNSEEN = "mct-flow"
 TRACERS = ("fdg", "psma", "dotatate", "fapi")
 EXTENTS = ("abdomen", "abdomen", "thorax", "pelvis", "head-neck")
-VOXELS_MM = (4, 5, 5, 6)
+VOXELS_MM = (3, 4, 5, 6)
 DOSES = (2, 4, 20, 100)
 Role = Literal["fitting", "calibrating", "testing", "unseen"]
 
@@ -54,6 +59,7 @@ class Plan:
 
     index: int
     scanner: str
+    invented_scanner: bool  # similar to `scanner`
     tracer: str
     extent: str
     voxel_mm: float
@@ -67,16 +73,15 @@ class Plan:
         extent, voxel_mm = str(rng.choice(EXTENTS)), float(rng.choice(VOXELS_MM))
         given = tuple(bool(n) for n in rng.integers(0, 2, len(DOSES)))
         if index % 8 == 7:
-            return cls(index, UNSEEN, TRACERS[index // 8 % 4], extent, voxel_mm, given, "unseen")
+            tracer = TRACERS[index // 8 % 4]
+            return cls(index, UNSEEN, False, tracer, extent, voxel_mm, given, "unseen")
         roles: tuple[Role, ...] = ("fitting", "calibrating", "calibrating", "testing", "testing")
+        block, tracer, scanner = index // 16, index // 4 % 4, index % 4
+        role = roles[block % 5]
+        # Every tracer meets every scanner and its invented relatives, in alternate blocks.
+        invented = role in ("fitting", "calibrating") and (block + tracer + scanner) % 2 == 1
         return cls(
-            index,
-            SCANNERS[index % 4],
-            TRACERS[index // 4 % 4],
-            extent,
-            voxel_mm,
-            given,
-            roles[index // 16 % 5],
+            index, SCANNERS[scanner], invented, TRACERS[tracer], extent, voxel_mm, given, role
         )
 
     @property
@@ -86,9 +91,13 @@ class Plan:
 
     def simulate(self, *, threads: int | None = None) -> study.Simulation:
         """Simulate the patient and its scans at full dose and at all DOSES."""
+        scanner: str | Scanner = self.scanner
+        if self.invented_scanner:
+            rng = np.random.default_rng([FIRST_SEED, self.index, 1])
+            scanner = invented_like(REAL_SCANNERS[self.scanner], rng)
         return study.simulate(
             FIRST_SEED + self.index,
-            scanner=self.scanner,
+            scanner=scanner,
             tracer=self.tracer,
             dose_factors=DOSES,
             voxel_mm=self.voxel_mm,
@@ -274,7 +283,8 @@ def fit(patients: Sequence[Patient], model: Model) -> Calibration:
         steps=1,
         patients=(
             f"{counts['calibrating']} simulated patients of seeds from {FIRST_SEED} on, and "
-            f"{counts['fitting']} others for the scale; {', '.join(SCANNERS)}; "
+            f"{counts['fitting']} others for the scale; half of them on {', '.join(SCANNERS)}, "
+            "the others on invented scanners similar to them; "
             f"{', '.join(TRACERS)}; abdomen, thorax, pelvis, head and neck; each at "
             f"{', '.join(f'1/{dose}' for dose in DOSES)} of the dose, which was given to the model "
             f"in half of the scans. Coverage: {counts['testing']} further patients, and "

@@ -30,14 +30,18 @@ _MAX_PATIENTS = 20  # that are tried until one fits the bore
 def draw_scanner(rng: np.random.Generator) -> Scanner:
     """Draw a real scanner that is not held out, or an invented one similar to it.
 
-    The properties of invented scanners are in the range of whole-body scanners of the last twenty
-    years, and their protocols are similar to real ones. So a network does not memorize four
-    scanners.
+    So a network does not memorize four scanners.
     """
     known = SCANNERS[str(rng.choice(SEEN_SCANNERS))]
-    if rng.random() >= OTHER_SCANNERS:
-        return known
+    return invented_like(known, rng) if rng.random() < OTHER_SCANNERS else known
 
+
+def invented_like(known: Scanner, rng: np.random.Generator) -> Scanner:
+    """Return an invented scanner with the geometry of a real one.
+
+    Its other properties are drawn from the range of whole-body scanners of the last twenty years,
+    and its protocol is similar to the real one.
+    """
     between = partial(log_uniform, rng)
     fwhm_mm = between(2.8, 6.0)
     filter_fwhm_mm = float(rng.choice([0.0, rng.uniform(2.0, 7.0)], p=[0.3, 0.7]))
