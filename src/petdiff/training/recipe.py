@@ -59,7 +59,7 @@ class Recipe(BaseModel):
     realistic_share: Share = 0.5  # of simulated volumes; the others: randomized physics
     pool: AtLeastOne = 48  # volumes that a patch may be cut from
     patches_per_volume: AtLeastOne = 60  # after which a volume is replaced by a new one
-    hot_share: Share = 0.3  # of patches centred on voxels chosen by their activity
+    hot_share: Share = 0.45  # of patches centred on voxels chosen by their activity
     simulated_share: Share = 0.0  # of the volumes, where the others are your own; 0.3 with `init`
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1  # share of patients for validation
 
