@@ -69,7 +69,10 @@ def draw(rows: list[dict[str, Any]], title: str) -> Figure:
     right.set_ylabel("peak memory of the process (GiB)")
     for axes in (left, right):
         axes.set(xscale="log", yscale="log", xlabel="voxels of the body")
+        axes.minorticks_off()
         axes.grid(alpha=0.3)
+    for axes, ticks in ((left, (0.1, 1, 10, 100)), (right, (0.5, 1, 2, 4, 8))):
+        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     figure.suptitle(title, fontsize=10)
     return figure
 
