@@ -7,7 +7,7 @@ with UIDs and responses.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -42,7 +42,7 @@ class WebSource:
         """
         with _reaching():
             client = _client(self._source.url, self._source)
-            found: list[dict[str, dict[str, object]]] = []
+            found: dict[str, dict[str, dict[str, object]]] = {}  # by SeriesInstanceUID
             while True:
                 page = client.search_for_series(
                     limit=_PAGE,
@@ -50,9 +50,10 @@ class WebSource:
                     fields=["NumberOfSeriesRelatedInstances"],
                     search_filters=self._filters(),
                 )
-                if all(entry in found for entry in page):
-                    return list(_offered(found))
-                found += page
+                of_page = {_value(entry, _SERIES): entry for entry in page}
+                if of_page.keys() <= found.keys():
+                    return list(_offered(found.values()))
+                found |= of_page
 
     def images(self, series: OfferedSeries) -> Iterator[bytes]:
         """Yield the files of a series. Raises NotReached."""
@@ -158,7 +159,7 @@ def _reason(problem: requests.RequestException) -> str:
     return "it cannot be reached"
 
 
-def _offered(found: Sequence[dict[str, dict[str, object]]]) -> Iterator[OfferedSeries]:
+def _offered(found: Iterable[dict[str, dict[str, object]]]) -> Iterator[OfferedSeries]:
     for entry in found:
         study, series, count = (_value(entry, tag) for tag in (_STUDY, _SERIES, _COUNT))
         if is_uid(study) and is_uid(series):
