@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from petdiff.many.rows import FOLDER, ScanRow, read_row
 from petdiff.report.index_page import write_index
-from petdiff.runs import whole_file
+from petdiff.runs import whole_file, write_csv
 
 COLUMNS = ("scan", "status", "reason", "seconds", "activity_change", "warnings")
 _MAX_REPETITIONS = 20
@@ -27,7 +26,7 @@ def write_summary(output: Path, names: Sequence[str]) -> list[Path]:
         before = _state(output)
         rows = collect_rows(output, names)
         with whole_file(files[0], replace=True) as unfinished:
-            _write_csv(unfinished, rows)
+            write_csv(unfinished, COLUMNS, map(_cells, rows))
         with whole_file(files[1], replace=True) as unfinished:
             write_index(unfinished, rows)
         if _state(output) == before:
@@ -60,12 +59,8 @@ def _state(output: Path) -> set[tuple[str, int]]:
     return state
 
 
-def _write_csv(path: Path, rows: Sequence[ScanRow]) -> None:
-    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for row in rows:
-            seconds = "" if row.status == "waiting" else f"{row.seconds:.3f}"
-            change = "" if row.change is None else f"{row.change:.5f}"
-            warnings = " | ".join(row.warnings)
-            writer.writerow((row.scan, row.status, row.reason, seconds, change, warnings))
+def _cells(row: ScanRow) -> tuple[object, ...]:
+    """Return the cells of a scan in the order of COLUMNS."""
+    seconds = None if row.status == "waiting" else f"{row.seconds:.3f}"
+    change = None if row.change is None else f"{row.change:.5f}"
+    return row.scan, row.status, row.reason, seconds, change, " | ".join(row.warnings)
