@@ -69,8 +69,13 @@ def test_entries_of_a_folder_are_scans_and_other_files_are_not(scans: Path) -> N
     patient = next(one.scan.parent for one in found if one.labels)
     with pytest.raises(InputRefused, match="the folder of one patient: give the folder that holds"):
         find_scans(patient)
+    slices = save(pet_slices(), scans.parent / "slices")
     with pytest.raises(InputRefused, match="the folder of one patient"):
-        find_scans(save(pet_slices(), scans.parent / "slices"))
+        find_scans(slices)
+    for file in slices.iterdir():
+        file.rename(file.with_suffix(".DCM"))
+    with pytest.raises(InputRefused, match="the folder of one patient"):
+        find_scans(slices)
 
 
 def _empty(scans: Path) -> Path:

@@ -113,7 +113,7 @@ def _may_be_scan(entry: Path) -> bool:
 def _are_slices(entries: Sequence[Path]) -> bool:
     """Return whether the first two DICOM files are of one series."""
     uids = []
-    for path in [entry for entry in entries if entry.suffix == ".dcm"][:2]:
+    for path in [entry for entry in entries if suffix_of(entry) == ".dcm"][:2]:
         with contextlib.suppress(InputRefused):
             file = read_file(file_entry(path, path.name), pixels=False)
             uids.append(file and file.dataset.get("SeriesInstanceUID"))
