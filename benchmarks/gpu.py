@@ -5,14 +5,13 @@
 Each body-shaped scan of 1.65 mm voxels is denoised on the CPU in float32, then on the device in
 float32 and in bfloat16: once to warm up, then three times. Printed are the largest and the root
 mean square difference from the CPU's answer, as a share of its maximum; the seconds of the fastest
-run; those of eight samples in six steps; and the most memory that tensors took on the device.
+run; those of eight samples; and the most memory that tensors took on the device.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from typing import Literal
 
 import numpy as np
 import torch
@@ -21,9 +20,10 @@ from speed import body_scan
 import petdiff
 from petdiff.device import GIB, resolve_device
 from petdiff.image import PETImage
+from petdiff.inference.options import Precision
 from petdiff.methods.model import Model
 
-PRECISIONS: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
 REPEATS = 3
 
 
@@ -31,19 +31,20 @@ def measure(
     scan: PETImage,
     model: Model,
     device: torch.device,
-    precision: Literal["float32", "bfloat16"],
+    precision: Precision,
+    *,
     samples: int = 1,
+    runs: int = 1,
 ) -> tuple[np.ndarray, float, float]:
     """Return the denoised scan, the seconds of the fastest run, and the peak memory in GiB."""
-    steps = 1 if samples == 1 else 6
     seconds = []
-    for _ in range(1 + REPEATS if samples == 1 else 1):
+    for _ in range(runs):
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         start = time.perf_counter()
         # The answer is copied to the CPU, so that the clock stops when the device is done.
         result = petdiff.denoise(
-            scan, model, device=str(device), precision=precision, samples=samples, steps=steps
+            scan, model, device=str(device), precision=precision, samples=samples
         )
         seconds.append(time.perf_counter() - start)
     peak = torch.cuda.max_memory_allocated(device) / GIB if device.type == "cuda" else float("nan")
@@ -63,7 +64,7 @@ def main() -> None:
         scan = PETImage(body_scan((i, j, k)), np.diag([1.65, 1.65, 1.65, 1]))
         on_cpu = petdiff.denoise(scan, model, device="cpu", precision="float32").image.values
         for precision in PRECISIONS:
-            values, seconds, peak = measure(scan, model, device, precision)
+            values, seconds, peak = measure(scan, model, device, precision, runs=1 + REPEATS)
             _, of_samples, most = measure(scan, model, device, precision, samples=8)
             difference = (values - on_cpu) / on_cpu.max()
             rms = np.sqrt(np.mean(np.square(difference)))

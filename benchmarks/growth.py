@@ -43,26 +43,19 @@ def measure(shape: tuple[int, int, int]) -> dict[str, Any]:
     }
 
 
-def fit(voxels: np.ndarray, seconds: np.ndarray) -> tuple[float, float]:
-    """Return start and rate of seconds = start + rate · voxels with the least relative error."""
-    columns = np.stack([np.ones_like(voxels), voxels], axis=1) / seconds[:, None]
-    start, rate = np.linalg.lstsq(columns, np.ones_like(seconds), rcond=None)[0]
-    return float(start), float(rate)
-
-
-def draw(rows: list[dict[str, Any]], title: str) -> Figure:
-    """Draw seconds and memory against voxels of the body, on logarithmic axes."""
+def draw(rows: list[dict[str, Any]], start: float, rate: float) -> Figure:
+    """Draw seconds, their line and memory against voxels of the body, on logarithmic axes."""
     voxels = np.array([row["body_voxels"] for row in rows])
-    seconds = np.array([row["file_to_file_s"] for row in rows])
-    denoising = np.array([row["denoising_s"] for row in rows])
-    start, rate = fit(voxels, seconds)
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     line = np.geomspace(voxels.min(), voxels.max(), 100)
     label = f"{start:.1f} s + {rate * 1e6:.2f} s per million voxels"
     left.plot(line, start + rate * line, color="#8a949e", lw=1, label=label)
-    left.plot(voxels, seconds, "o", color="#0072b2", label="file to file")
-    left.plot(voxels, denoising, "s", color="#d55e00", ms=4, label="denoising alone")
+    for name, marker, colour, label in (
+        ("file_to_file_s", "o", "#0072b2", "file to file"),
+        ("denoising_s", "s", "#d55e00", "denoising alone"),
+    ):
+        left.plot(voxels, [row[name] for row in rows], marker, color=colour, ms=5, label=label)
     left.set_ylabel("seconds")
     left.legend(frameon=False, fontsize=8)
     right.plot(voxels, [row["peak_gib"] for row in rows], "o-", color="#0072b2", lw=1)
@@ -73,7 +66,7 @@ def draw(rows: list[dict[str, Any]], title: str) -> Figure:
         axes.grid(alpha=0.3)
     for axes, ticks in ((left, (0.1, 1, 10, 100)), (right, (0.5, 1, 2, 4, 8))):
         axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(f"petdiff denoise, flow3d in {rows[0]['precision']}", fontsize=10)
     return figure
 
 
@@ -89,7 +82,7 @@ def main() -> None:
             options.runs.write_text(json.dumps(rows, indent=1))
     voxels = np.array([row["body_voxels"] for row in rows])
     seconds = np.array([row["file_to_file_s"] for row in rows])
-    start, rate = fit(voxels, seconds)
+    rate, start = np.polyfit(voxels, seconds, 1, w=1 / seconds)
     print(
         "| voxels | of the body, million | seconds | of it denoising | memory, GiB | by the line |"
     )
@@ -101,8 +94,7 @@ def main() -> None:
             f"| {row['file_to_file_s']:.1f} | {row['denoising_s']:.1f} | {row['peak_gib']:.2f} "
             f"| {by_line:.1f} |"
         )
-    title = f"petdiff denoise, flow3d in {rows[0]['precision']}"
-    draw(rows, title).savefig(options.picture, dpi=110)
+    draw(rows, start, rate).savefig(options.picture, dpi=110)
 
 
 if __name__ == "__main__":
