@@ -1,4 +1,4 @@
-"""What a run records of its process."""
+"""A run records its own peak memory and the versions of the packages."""
 
 from __future__ import annotations
 

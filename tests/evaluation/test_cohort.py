@@ -367,7 +367,7 @@ def test_table_takes_body_lesions_and_liver_from_the_rows() -> None:
 def test_command_writes_rows_summary_and_page_and_runs_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From pairs on disk, through real processes; the second time nothing is measured again."""
+    """The pairs are on disk, the processes real; the second run measures nothing again."""
     from petdiff.commands.evaluate_cohort import evaluate_cohort_file
     from petdiff.evaluation.cohort.evaluate import COLUMNS
     from petdiff.io import write as write_image

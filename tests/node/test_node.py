@@ -103,7 +103,7 @@ def test_a_series_comes_back_denoised_and_the_log_names_nobody(
 
 
 def test_a_response_is_left_to_who_waits_for_it(node: Any) -> None:
-    """As if pynetdicom's own thread came between the sending and the waiting."""
+    """The test takes the response where pynetdicom's own thread might: before the waiting."""
     with association(port(node)) as one:
         stolen = []
         real = one.dimse.send_msg
