@@ -158,7 +158,10 @@ def volumes_ml(patients: list[Patient]) -> tuple[float, float]:
 def _in_words(patients: list[Patient]) -> str:
     roles = [p.plan.role for p in patients]
     counts = [roles.count(role) for role in ("calibrating", "fitting", "testing")]
-    return f"{_FOCI}{counts[0]} of them, {counts[1]} for the scale; coverage: {counts[2]}."
+    return (
+        f"{_FOCI}{counts[0]} of them and {counts[1]} for the scale, none on an invented scanner; "
+        f"coverage: {counts[2]}."
+    )
 
 
 def main() -> None:
