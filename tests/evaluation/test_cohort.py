@@ -218,9 +218,7 @@ def test_unit_is_scanned_answered_by_every_method_and_measured(
         twin = scans.twin
         assert twin is not None
         ours = any(low is image for image in scans.lows.values())
-        drawn = (
-            scans.full.with_values(np.ones_like(scans.full.suv)) if options["samples"] > 1 else None
-        )
+        drawn = scans.full.with_values(np.ones_like(scans.full.suv)) if options["samples"] else None
         return SimpleNamespace(image=scans.full if ours else twin.full, uncertainty=drawn)
 
     monkeypatch.setattr(study, "simulate", simulate)

@@ -17,7 +17,9 @@ from petdiff.uncertainty.calibration.conformal import Bounds
 from petdiff.uncertainty.calibration.record import BoundsOfGroup, Calibration, FigureCalibration
 from petdiff.uncertainty.calibration.scale import ErrorScale
 
-FLOW3D: Any = SimpleNamespace(one_call_gives_mean=True, default_steps=1, sampling_steps=6)
+FLOW3D: Any = SimpleNamespace(
+    one_call_gives_mean=True, default_samples=1, default_steps=1, sampling_steps=6
+)
 
 
 def a_calibration() -> Calibration:

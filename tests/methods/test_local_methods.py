@@ -176,7 +176,7 @@ def test_timesteps_have_the_noise_of_a_process_of_unit_variance() -> None:
 
 @pytest.mark.parametrize("left", [0.02, 0.07, 0.15, 0.3])
 def test_ddpm_samples_of_a_gaussian_have_its_mean_and_deviation(left: float) -> None:
-    """Its denoiser is known: E[r | x] of a Gaussian is linear in x."""
+    """Its denoiser is known: E[r | x] of a Gaussian is linear in x. A few steps vary too little."""
     method, mean = LocalDDPM.create("tiny"), 0.4
 
     def denoiser(x: Tensor, sigma: Tensor) -> Tensor:
@@ -186,9 +186,29 @@ def test_ddpm_samples_of_a_gaussian_have_its_mean_and_deviation(left: float) -> 
 
     generator = torch.Generator().manual_seed(6)
     noise = torch.randn(40_000, generator=generator)
-    drawn = method.sample(denoiser, noise, method.sampling_steps, generator)
-    assert drawn.mean().item() == pytest.approx(mean, abs=0.01)
-    assert drawn.std().item() == pytest.approx(left, rel=0.25)
+    few, many = (method.sample(denoiser, noise, steps, generator) for steps in (8, 64))
+    assert few.mean().item() == pytest.approx(mean, abs=0.01)
+    assert many.mean().item() == pytest.approx(mean, abs=0.01)
+    assert many.std().item() == pytest.approx(left, rel=0.1)
+    assert 0.6 * left < few.std().item() < many.std().item()
+
+
+def test_the_image_of_a_ddpm_is_the_mean_of_its_own_number_of_samples() -> None:
+    model = as_model(awake("ddpm3d"))
+    scan = as_image(pair()[0])
+    result, of_four, of_one = (petdiff.denoise(scan, model, samples=n) for n in (None, 4, 1))
+    assert result.record.samples == model.method.constants.samples == 4
+    assert result.uncertainty is not None
+    np.testing.assert_array_equal(result.image.suv, of_four.image.suv)
+    assert not np.allclose(result.image.suv, of_one.image.suv, atol=0.01)
+    assert petdiff.denoise(scan, model, steps=1).record.samples == 1
+
+
+def test_a_ddpm_whose_card_gives_no_number_of_samples_draws_one() -> None:
+    card = LocalDDPM.create("tiny").card({"steps": 0})
+    del card.constants["samples"]
+    method = LocalDDPM.from_card(card)
+    assert method.default_samples == 1
 
 
 def test_one_step_of_a_ddpm_is_the_posterior_mean() -> None:

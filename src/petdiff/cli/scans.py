@@ -17,7 +17,7 @@ def denoise(
     output: many_options.Out,
     model: Model = "flow3d",
     steps: Steps = None,
-    samples: Samples = 1,
+    samples: Samples = None,
     interval: Interval = None,
     dose: Dose = None,
     seed: Seed = 0,

@@ -55,7 +55,7 @@ class Request(ReadOptions):
 def result_bytes(request: Request, scan: PETImage | PETFrames) -> int:
     """Return an upper estimate of the size of the results, in bytes."""
     voxels = scan.first.values.size * len(scan) if isinstance(scan, PETFrames) else scan.values.size
-    volumes = 1 + (request.options.samples > 1) + 2 * (request.interval is not None)
+    volumes = 1 + (request.options.samples != 1) + 2 * (request.interval is not None)
     return 4 * voxels * volumes + 40_000_000
 
 

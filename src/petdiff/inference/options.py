@@ -17,7 +17,7 @@ class DenoiseSettings(TypedDict, total=False):
     """The keyword arguments of `petdiff.denoise`: the fields of DenoiseOptions."""
 
     steps: int | None
-    samples: int
+    samples: int | None
     drf: float | None
     seed: int
     device: str
@@ -30,7 +30,8 @@ class DenoiseOptions(BaseModel):
     """The settings with which a scan is denoised.
 
     steps      network calls for each sample; None: the model's own number
-    samples    number of samples; with 2 or more their standard deviation gives the uncertainty
+    samples    number of samples; with 2 or more their standard deviation gives the uncertainty.
+               None: the model's own number
     drf        dose reduction factor of the scan, 20 at 1/20 of the full dose; None: not known
     seed       of the noise that sampling starts from
     device     auto, cpu, cuda, cuda:N or mps
@@ -43,7 +44,7 @@ class DenoiseOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int | None = Field(default=None, ge=1, le=10_000)
-    samples: int = Field(default=1, ge=1, le=10_000)
+    samples: int | None = Field(default=None, ge=1, le=10_000)
     drf: float | None = None
     seed: int = Field(default=0, ge=0, lt=2**64)  # torch takes 64 bits
     device: str = "auto"

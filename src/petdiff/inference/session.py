@@ -29,7 +29,14 @@ from petdiff.inference.record import DenoisingRecord, ModelUsed, VolumeCut
 from petdiff.inference.samples import RunningMoments
 from petdiff.inference.slabs import SlabDenoiser
 from petdiff.methods.activation_ranges import load_ranges, with_int8
-from petdiff.methods.base import Condition, has_exact_slabs, is_windowed, with_network
+from petdiff.methods.base import (
+    Condition,
+    has_exact_slabs,
+    image_samples,
+    is_windowed,
+    sample_steps,
+    with_network,
+)
 from petdiff.methods.model import Model
 from petdiff.volume.filters import gaussian_smooth
 from petdiff.volume.orientation import turned, turned_back
@@ -107,10 +114,9 @@ class Session:
         self.dtype = resolve_precision(requested, self.device)
         if self.dtype == torch.bfloat16:
             require_sound_bfloat16(self.device)
-        self.steps: int = options.steps or (
-            method.sampling_steps if options.samples > 1 else method.default_steps
-        )
-        if options.samples > 1 and self.steps == 1:
+        self.samples = image_samples(method, options.samples, options.steps)
+        self.steps: int = options.steps or sample_steps(method, self.samples)
+        if self.samples > 1 and self.steps == 1:
             raise UsageError(
                 "one step always gives the same image: for several samples give `steps` 2 or more"
             )
@@ -140,7 +146,7 @@ class Session:
         record = self._record(prepared, generator)
         if prepared.body is None:  # there is nothing to denoise
             nothing = image.with_values(np.zeros_like(image.values))
-            uncertainty = nothing if self.options.samples > 1 else None
+            uncertainty = nothing if self.samples > 1 else None
             return Result(image, uncertainty, record.model_copy(update={"air_share": 1.0}))
         drawn = self.run(prepared, prepared.body, generator, callback, on_sample)
         denoised, uncertainty = restore(drawn, prepared)
@@ -178,7 +184,7 @@ class Session:
         on_sample: OnSample | None = None,
     ) -> Drawn:
         """Draw the samples; return their mean or the posterior mean, and the standard deviation."""
-        method, samples = self.method, self.options.samples
+        method, samples = self.method, self.samples
         scan = body.crop(prepared.values())
         condition = method.condition(scan, self.dtype, self.options.drf)
         # Samplers of methods with exact slabs start at pure noise; all samples share this call.
@@ -245,7 +251,7 @@ class Session:
             device=describe_device(self.device),
             precision=self.precision,
             steps=self.steps,
-            samples=self.options.samples,
+            samples=self.samples,
             drf=self.options.drf,
             seed=generator.initial_seed(),
             working_voxel_mm=prepared.voxel_mm,
@@ -296,7 +302,7 @@ def _require_supported(model: Model, options: DenoiseOptions) -> None:
         raise UsageError(
             f"`drf` is {options.drf:g}, but {name} makes no use of a dose: leave it out"
         )
-    if options.samples > 1 and not method.can_sample:
+    if (options.samples or 1) > 1 and not method.can_sample:
         raise UsageError(
             f"`samples` is {options.samples}, but {name} always gives the same image: leave it out"
         )

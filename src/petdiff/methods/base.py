@@ -82,6 +82,7 @@ class Method(Protocol):
     multiple              every axis of a volume or window is a multiple of this many voxels
     axes                  directions of i, j, k in the patient: R or L, A or P, S or I
     precision             auto, float32 or bfloat16, for the arithmetic of the network
+    default_samples       samples that give the denoised image, unless their number is given
     default_steps         network calls for one denoised volume
     sampling_steps        network calls for each sample, if several are drawn
     one_call_gives_mean   one network call gives the posterior mean, independent of the noise
@@ -102,6 +103,8 @@ class Method(Protocol):
     def axes(self) -> str: ...
     @property
     def precision(self) -> str: ...
+    @property
+    def default_samples(self) -> int: ...
     @property
     def default_steps(self) -> int: ...
     @property
@@ -263,16 +266,33 @@ def has_exact_slabs(method: Method) -> TypeGuard[SlabMethod]:
     return method.exact_slabs
 
 
-def image_steps(method: Method, samples: int, steps: int | None) -> int:
-    """Return the number of successive network calls that give the denoised image.
+def image_samples(method: Method, samples: int | None, steps: int | None) -> int:
+    """Return the number of samples that are drawn.
 
-    samples  number of samples. With several, the image is the posterior mean from one call if the
-             method can give it in one call, else the mean of the samples
+    samples  None: the method's own number, but only one of a single step, because all samples of a
+             single step are the same
     steps    network calls of a sample; None: the method's own number
     """
-    if samples > 1 and method.one_call_gives_mean:
+    return samples or (1 if steps == 1 else method.default_samples)
+
+
+def sample_steps(method: Method, samples: int) -> int:
+    """Return the method's own number of network calls of a sample."""
+    return method.sampling_steps if samples > 1 else method.default_steps
+
+
+def image_steps(method: Method, samples: int | None, steps: int | None) -> int:
+    """Return the number of successive network calls that give the denoised image.
+
+    samples  number of samples; None: the method's own number. With several, the image is the
+             posterior mean from one call if the method can give it in one call, else the mean of
+             the samples
+    steps    network calls of a sample; None: the method's own number
+    """
+    drawn = image_samples(method, samples, steps)
+    if drawn > 1 and method.one_call_gives_mean:
         return 1
-    return steps or (method.sampling_steps if samples > 1 else method.default_steps)
+    return steps or sample_steps(method, drawn)
 
 
 def is_windowed(method: Method) -> TypeGuard[WindowedMethod]:

@@ -38,7 +38,10 @@ class DDPMConstants(LocalConstants):
     cosine_offset: float = Field(default=0.008, gt=0, le=1, description="Nichol & Dhariwal, eq. 17")
     beta_max: float = Field(default=0.999, gt=0, lt=1, description="Nichol & Dhariwal, section 3.2")
     sampling_steps: int = Field(
-        default=16, ge=1, le=10_000, description="network calls of a sample; chosen"
+        default=8, ge=1, le=10_000, description="network calls of a sample; lab book 38"
+    )
+    samples: int = Field(
+        default=4, ge=1, le=10_000, description="samples of which the image is the mean; chosen"
     )
 
 
@@ -60,8 +63,15 @@ class LocalDDPM(LocalDenoiser):
     @classmethod
     def from_card(cls, card: ModelCard) -> Self:
         """Return the method that a card describes, without its trained weights."""
-        constants = part_of_card(DDPMConstants, card.constants, f"constants of {card.method}")
+        # Cards that were made before `samples` existed lack it. Their image is one sample.
+        held = {"samples": 1} | card.constants
+        constants = part_of_card(DDPMConstants, held, f"constants of {card.method}")
         return cls(network_of_card(card, cls.dims), constants)
+
+    @property
+    def default_samples(self) -> int:
+        """Samples that give the denoised image, unless their number is given."""
+        return self.constants.samples
 
     def timestep_sigmas(self) -> Tensor:
         """Return the noise σ in r at each timestep, ascending, float64 [timesteps]."""

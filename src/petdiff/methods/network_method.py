@@ -40,6 +40,11 @@ class NetworkMethod(ABC):
         return "auto"
 
     @property
+    def default_samples(self) -> int:
+        """Samples that give the denoised image, unless their number is given."""
+        return 1
+
+    @property
     def default_steps(self) -> int:
         """Network calls for one denoised volume."""
         return 1

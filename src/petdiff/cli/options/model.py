@@ -21,10 +21,11 @@ Steps = Annotated[
     ),
 ]
 Samples = Annotated[
-    int,
+    int | None,
     typer.Option(
         min=1,
-        help="How many samples to draw; with 2 or more the uncertainty is written",
+        help="How many samples to draw; with 2 or more the uncertainty is written (default: the "
+        "model's, 1 for flow3d)",
         rich_help_panel=PANEL,
     ),
 ]

@@ -55,7 +55,7 @@ class ComparedMethod(BaseModel):
     model_config = _STRICT
     model: str
     steps: int | None = Field(default=None, ge=1)
-    samples: int = Field(default=1, ge=1)
+    samples: int | None = Field(default=None, ge=1)
     tell_dose: bool = False
 
     @property
