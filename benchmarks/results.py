@@ -12,7 +12,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-DIGITS = {"psnr_db": (1, 2), "ssim": (1, 4), "seconds": (1, 1), "nps_distance": (1, 2)}
+DIGITS = {
+    "psnr_db": (1, 2),
+    "ssim": (1, 4),
+    "seconds": (1, 1),
+    "nps_distance": (1, 2),
+    "gradient_ratio": (1, 3),
+}
 PERCENT = (100, 1)  # of what is a ratio: factor and digits
 
 

@@ -170,6 +170,30 @@ def test_coverage_is_that_of_gauss_and_of_student() -> None:
     assert coverage(truth, error, truth, everywhere)["error_over_sd"] is None
 
 
+def test_blur_lowers_the_gradient_of_a_wave_by_its_transfer_function() -> None:
+    """A Gaussian of width σ multiplies a wave of angular frequency ω by exp(−σ²ω²/2)."""
+    sigma, omega = 1.5, 2 * np.pi / 12
+    plane = np.arange(96)
+    wave = np.broadcast_to(5 + np.sin(omega * plane), (9, 8, 96)).astype(np.float32)
+    blurred = gaussian_filter(wave, (0, 0, sigma), mode="wrap", truncate=8)
+    body = np.zeros(wave.shape, dtype=bool)
+    body[2:7, 2:6, 12:84] = True
+    found = compare(wave, blurred, body)["gradient_ratio"]
+    assert found == pytest.approx(np.exp(-((sigma * omega) ** 2) / 2), rel=1e-3)
+
+
+def test_gradient_of_ranges_of_planes_is_that_of_the_whole() -> None:
+    reference, test = (phantom(noise, (14, 13, 130)) for noise in (0.1, 0.4))
+    body = np.random.default_rng(3).random(reference.shape) < 0.4
+    slopes = [
+        np.linalg.norm(np.gradient(image.astype(np.float64)), axis=0)[body].sum()
+        for image in (reference, test)
+    ]
+    found = compare(reference, test, body)["gradient_ratio"]
+    assert found == pytest.approx(slopes[1] / slopes[0], rel=1e-5)
+    assert compare(np.ones_like(test), test, body)["gradient_ratio"] is None
+
+
 def test_thin_scan_has_no_ssim() -> None:
     flat = np.ones((20, 20, 1), dtype=np.float32)
     assert ssim_map(flat, flat) is None

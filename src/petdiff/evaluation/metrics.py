@@ -1,4 +1,4 @@
-"""Image metrics of a scan against a reference: PSNR, SSIM, NRMSE, NMAE, change of activity.
+"""Image metrics of a scan against a reference: PSNR, SSIM, NRMSE, NMAE, activity, gradient.
 
 Papers differ in peak, clipping and mask, so each combination is a metric with its own name.
 """
@@ -32,9 +32,12 @@ def compare(reference: Volume, test: Volume, body: Mask) -> dict[str, float | No
     ssim_whole          scikit-image's result, without 3 voxels at each edge
     ssim_published_whole  the same, both clipped to SUV 0…16
     activity_change     relative change of the body's summed SUV
+    gradient_ratio      mean magnitude of the gradient over the body, over that of the reference:
+                        below 1 where the test is blurred, raised by noise
 
     A value is None if it does not exist: PSNR of equal scans, SSIM of a thin scan, NRMSE and NMAE
-    if the reference's mean is not above 0. The sums are computed in ranges of planes.
+    if the reference's mean is not above 0, a ratio to a gradient of 0. The sums are computed in
+    ranges of planes.
     """
     planes = reference.shape[2]
     top = float(reference.max())
@@ -51,7 +54,9 @@ def compare(reference: Volume, test: Volume, body: Mask) -> dict[str, float | No
         found[f"nmae{end}"] = absolute / total if exists else None
     found |= _similarities(reference, test, body)
     _, before, after, *_ = errors[0].tolist()
-    return found | {"activity_change": relative_change(before, after)}
+    found["activity_change"] = relative_change(before, after)
+    found["gradient_ratio"] = _gradient_ratio(reference, test, body)
+    return found
 
 
 def psnr(reference: Volume, test: Volume, peak: float, mask: Mask) -> float | None:
@@ -110,6 +115,24 @@ def _error_sums(reference: Volume, test: Volume) -> Sums:
     squares, clipped_squares = np.dot(error, error), np.dot(clipped, clipped)
     absolute = np.abs(error).sum()
     return np.array([first.size, first.sum(), second.sum(), squares, absolute, clipped_squares])
+
+
+def _gradient_ratio(reference: Volume, test: Volume, body: Mask) -> float | None:
+    """Return the mean gradient of `test` over that of `reference`, both over the body."""
+    if min(reference.shape) < 2:
+        return None
+
+    def sums_of(part: Span) -> Sums:
+        inside = body[..., part.core]
+        core = slice(part.core.start - part.read.start, part.core.stop - part.read.start)
+        sums = []
+        for image in (reference, test):
+            slopes = np.asarray(np.gradient(image[..., part.read]))[..., core]
+            sums.append(np.sqrt(np.square(slopes).sum(0))[inside].sum(dtype=np.float64))
+        return np.array(sums)
+
+    of_reference, of_test = np.sum(map_plane_ranges(sums_of, reference.shape[2], 1), axis=0)
+    return float(of_test / of_reference) if of_reference > 0 else None
 
 
 def _similarities(reference: Volume, test: Volume, body: Mask) -> dict[str, float | None]:

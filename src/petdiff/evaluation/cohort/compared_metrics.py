@@ -26,6 +26,7 @@ METRICS = (
     Metric("lesion_suv_peak_error", "Lesion SUVpeak, absolute error", "1", -1),
     Metric("liver_cov", "Liver COV", "1", 0),
     Metric("nps_distance", "Noise texture, distance", "1", -1),
+    Metric("gradient_ratio", "Mean gradient, over that of full dose", "1", 0),
     Metric("seconds", "Time per scan", "s", -1),
     *(
         Metric(f"within_interval_{level}", f"Voxels within their {level} % interval", "1", 0)
@@ -37,10 +38,12 @@ METRICS = (
     Metric("audit_false_alarms", "Audit: findings per scan that full dose contradicts", "1", -1),
     Metric("alarms", "Scans that are unlike those that the model knows", "1", -1),
 )
-# Shown but not ranked: a blurred scan has the lowest COV, the unchanged scan takes the least time
-# and has no audit findings, and the coverage of an interval should equal its level.
+# Shown but not ranked: a blurred scan has the lowest COV, noise raises the gradient, the unchanged
+# scan takes the least time and has no audit findings, and the coverage of an interval should equal
+# its level.
 UNRANKED = (
     "liver_cov",
+    "gradient_ratio",
     "seconds",
     "interval_width_90",
     *(f"within_interval_{level}" for level in INTERVAL_LEVELS),
