@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from pydicom import Dataset
@@ -20,9 +21,14 @@ from support.node import content, series, wait_for
 
 
 class Server:
-    """A source that counts how often each series is fetched; `reached` says whether it answers."""
+    """A source that counts how often each series is fetched.
+
+    reached    whether it answers
+    kept_back  number of images of each series that it offers and does not send
+    """
 
     def __init__(self) -> None:
+        self.kept_back = 0
         self.offers: dict[str, Sequence[Dataset]] = {}
         self.fetched: list[str] = []
         self.reached = True
@@ -39,17 +45,18 @@ class Server:
 
     def images(self, series: OfferedSeries) -> Iterator[bytes]:
         self.fetched.append(series.series)
-        yield from (content(image) for image in self.offers[series.series])
+        images = self.offers[series.series]
+        yield from (content(image) for image in images[: len(images) - self.kept_back])
 
 
 class Polled:
     """A queue that is filled from a server, turn by turn, with a clock of the test's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, incomplete: Literal["discard", "denoise"] = "discard") -> None:
         self.now, self.server = 0.0, Server()
         self.queue = Queue(folder)
         self.queue.recover()
-        listen = Listen(quiet_seconds=60)
+        listen = Listen(quiet_seconds=60, incomplete=incomplete)
         self.arrivals = Arrivals(
             self.queue, listen, Limits(free_gb=0), Counters(), lambda: self.now
         )
@@ -98,6 +105,38 @@ def test_half_a_series_is_fetched_again_when_it_has_grown(polled: Polled) -> Non
     polled.server.offer(images)
     assert polled.turns(3) == {"ready": 1}
     assert polled.server.fetched == [uid, uid]
+
+
+@pytest.mark.parametrize("slices", [None, 2, 4])
+def test_a_part_of_the_images_that_a_server_offers_is_refused(
+    polled: Polled, slices: int | None
+) -> None:
+    """Whatever number of images the headers state."""
+    polled.server.offer(series(NumberOfSlices=slices))
+    polled.server.kept_back = 2
+    assert polled.turns(2) == {"receiving": 1}
+    assert polled.turns(11) == {"discard": 1}
+    reason = polled.queue.entries("discard")[0].reason().strip()
+    assert reason == "incomplete: 2 of 4 images arrived"
+    polled.server.kept_back = 0
+    assert polled.turns(15) == {"ready": 1}
+
+
+def test_a_part_of_a_series_stays_a_part_after_a_restart(tmp_path: Path, polled: Polled) -> None:
+    polled.server.offer(series(NumberOfSlices=None))
+    polled.server.kept_back = 2
+    assert polled.turns(2) == {"receiving": 1}
+    assert Polled(tmp_path).turns(12) == {"discard": 1}
+
+
+def test_a_part_of_a_series_is_denoised_where_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    polled = Polled(tmp_path, incomplete="denoise")
+    polled.server.offer(series(NumberOfSlices=None))
+    polled.server.kept_back = 2
+    assert polled.turns(14) == {"ready": 1}
+    assert "series 1: denoised with 2 of 4 images" in capsys.readouterr().err
 
 
 def test_a_refused_series_is_not_fetched_again(polled: Polled) -> None:

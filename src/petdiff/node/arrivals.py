@@ -2,7 +2,8 @@
 
 An image is confirmed to its sender only after it was written to disk. A series is complete when the
 number of images in its headers has arrived or, if the headers have no number, when no image has
-arrived for some time.
+arrived for some time. A series of fewer images than its headers state or its source offered is
+incomplete.
 """
 
 from __future__ import annotations
@@ -36,13 +37,25 @@ _Key = tuple[Kind, str, str]
 
 @dataclass
 class _Incoming:
-    """A series whose images are arriving; `names` are those of the stored images."""
+    """A series whose images are arriving.
+
+    last      time of the last image
+    expected  number of images by the headers; None: not known
+    offered   number of images that its source offered; 0: not known
+    names     of the stored images
+    """
 
     entry: Entry
     last: float
     expected: int | None = None
+    offered: int = 0
     sop_class: str = ""
     names: set[str] = field(default_factory=set)
+
+    @property
+    def needed(self) -> int:
+        """The number of images without which the series is incomplete; 0: not known."""
+        return max(self.expected or 0, self.offered)
 
 
 class Arrivals:
@@ -62,6 +75,7 @@ class Arrivals:
         self._used, self._measured = 0, -_MEASURED_EVERY_S
         self._logged_repeats: set[tuple[str, int]] = set()
         self._series: dict[_Key, _Incoming] = {}
+        self._offered: dict[str, int] = {}  # number of images by series
         for entry in queue.entries("receiving"):
             self._resume(entry)
 
@@ -69,10 +83,16 @@ class Arrivals:
         """Continue a series of an earlier run; its time without images is counted from now."""
         names = entry.image_names()
         facts = image_facts(entry.images / f"{names[0]}.dcm") if names else None
-        incoming = _Incoming(entry, self._clock(), names=set(names))
+        offered = entry.origin.images
+        incoming = _Incoming(entry, self._clock(), offered=offered, names=set(names))
         if facts is not None:
             incoming.expected, incoming.sop_class = facts.expected, facts.sop_class
         self._series[_key(entry.origin.kind, entry.origin.series, entry.origin.sender)] = incoming
+
+    def expect(self, series: str, images: int) -> None:
+        """Note how many images of a series its source offers, before they are stored."""
+        with self._lock:
+            self._offered[series] = images
 
     def store(self, parts: Sequence[bytes | memoryview], sender: str) -> int:
         """Store one DICOM file, given in parts; return the C-STORE status for its sender."""
@@ -142,7 +162,7 @@ class Arrivals:
         return STORED
 
     def _incoming(self, kind: Kind, series: str, sender: str) -> _Incoming:
-        key = _key(kind, series, sender)
+        key, offered = _key(kind, series, sender), self._offered.get(series, 0)
         if key not in self._series:
             entry = self._queue.take_back(series) if kind == "pet" else None
             if entry is not None:
@@ -151,9 +171,10 @@ class Arrivals:
                 )
                 self._resume(entry)
             else:
-                entry = self._queue.create(kind, series, sender)
+                entry = self._queue.create(kind, series, sender, offered)
                 log_line(f"series {entry.number}: begun by {sender}")
                 self._series[key] = _Incoming(entry, self._clock())
+        self._series[key].offered = offered or self._series[key].offered
         return self._series[key]
 
     def _repeated(self, number: int, sender: str) -> None:
@@ -175,13 +196,15 @@ class Arrivals:
             for key, incoming in ended:
                 self._finish(incoming)
                 del self._series[key]
+                self._offered.pop(key[1], None)
             if not self._series:
                 self._logged_repeats.clear()
         return len(ended)
 
     def _has_ended(self, incoming: _Incoming) -> bool:
         quiet_s = self._clock() - incoming.last
-        if incoming.entry.origin.kind == "pet" and len(incoming.names) == incoming.expected:
+        is_whole = len(incoming.names) == incoming.expected == incoming.needed
+        if incoming.entry.origin.kind == "pet" and is_whole:
             return quiet_s >= min(_SETTLE_SECONDS, self._listen.quiet_seconds)
         return quiet_s >= self._listen.quiet_seconds
 
@@ -194,11 +217,14 @@ class Arrivals:
             log_line(f"series {entry.number}: discarded: {reason}")
         else:
             self._queue.move(entry, "ready")
-            log_line(f"series {entry.number}: complete with {counted(count, 'image')}")
+            is_whole = count >= incoming.needed
+            arrived = "complete with" if is_whole else f"denoised with {count} of"
+            images = counted(count if is_whole else incoming.needed, "image")
+            log_line(f"series {entry.number}: {arrived} {images}")
 
     def _reason(self, incoming: _Incoming, count: int) -> str:
         """Return why a series is discarded; empty if it is to be denoised."""
-        kind, expected = incoming.entry.origin.kind, incoming.expected or 0
+        kind = incoming.entry.origin.kind
         if kind == "damaged":
             return f"{counted(count, 'file')} cannot be read as DICOM"
         if kind == "other":
@@ -208,8 +234,8 @@ class Arrivals:
             return f"{counted(count, 'image')} came after their series was accepted as {number}"
         if count == 0:
             return "no image arrived"
-        if count < expected and self._listen.incomplete == "discard":
-            return f"{INCOMPLETE}: {count} of {expected} images arrived"
+        if count < incoming.needed and self._listen.incomplete == "discard":
+            return f"{INCOMPLETE}: {count} of {incoming.needed} images arrived"
         return ""
 
 

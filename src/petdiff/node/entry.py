@@ -28,6 +28,7 @@ class Origin(BaseModel):
     number  assigned by the node; the log names the series by it
     series  SeriesInstanceUID; empty for damaged files
     sender  AE title, or name of the source
+    images  number of images that the source offered; 0: not known
     """
 
     model_config = _RECORD
@@ -35,6 +36,7 @@ class Origin(BaseModel):
     kind: Kind
     series: str
     sender: str
+    images: int = 0
 
 
 class ResultRecord(BaseModel):

@@ -94,6 +94,7 @@ class Poller(NodeThread):
 
     def _fetch(self, offered: OfferedSeries) -> bool:
         """Store the images of a series; return whether all were accepted."""
+        self._arrivals.expect(offered.series, offered.images)
         stored = 0
         for image in self._source.images(offered):
             if self._arrivals.store([image], self.source_name) != STORED:

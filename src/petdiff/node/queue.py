@@ -144,11 +144,13 @@ class Queue:
             for state in STATES
         }
 
-    def create(self, kind: Kind, series: str, sender: str) -> Entry:
+    def create(self, kind: Kind, series: str, sender: str, images: int = 0) -> Entry:
         """Begin a series in receiving/."""
         with self._lock:
             self._last += 1
-            origin = Origin(number=self._last, kind=kind, series=series, sender=sender)
+            origin = Origin(
+                number=self._last, kind=kind, series=series, sender=sender, images=images
+            )
             path = self._path("receiving", self._last)
             unfinished = path.with_name(f".{path.name}")
             disk.remove(unfinished)

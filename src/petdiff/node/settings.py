@@ -42,7 +42,8 @@ class Listen(BaseModel):
     """The DICOM port.
 
     quiet_seconds  time without a new image after which a series is complete or cut short
-    incomplete     what to do with a series of fewer images than its headers state
+    incomplete     what to do with a series of fewer images than its headers state or its source
+                   offers
     associations   maximum number of open associations
     idle_seconds   time without a message after which an association is ended
     image_mb       maximum size of one image
