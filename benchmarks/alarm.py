@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, median_filter
 
 import petdiff
-from petdiff.image import PETImage
+from petdiff.image import PETImage, spacing_of
 from petdiff.methods.model import load_model
 from petdiff.methods.weights_files import weights_path
 from petdiff.simulation import study
@@ -141,7 +141,7 @@ def changed(
 ) -> Iterator[tuple[str, NDArray[np.floating]]]:
     """Yield a scan as it would be with a wrong factor, another filter or another tracer."""
     y, full = scans[f"{dose}_w"], scans["full_w"]
-    voxels = np.linalg.norm(scans["affine"][:3, :3], axis=0)
+    voxels = np.array(spacing_of(scans["affine"]))
     yield "suv x 2", 2 * y
     yield "suv / 2", y / 2
     yield "gaussian 8 mm", gaussian_filter(y, 8 / FWHM / voxels)

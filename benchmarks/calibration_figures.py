@@ -28,7 +28,7 @@ from petdiff.uncertainty.calibration.features import (
     figure_features,
     region_features,
 )
-from petdiff.volume.regions import body_mask
+from petdiff.volume.regions import body_mask, voxel_ml
 
 Volume = NDArray[np.float32]
 Row = dict[str, float]
@@ -94,9 +94,8 @@ def _regions(
         except InputRefused:  # outside the field of view
             continue
         yield Measured(kind, ball)
-    millilitre = float(np.prod(spacing)) / 1000
     for organ in find_organs(scans.labels.astype(np.int32), scans.names):
-        volume_ml = float(organ.mask.sum() * millilitre)
+        volume_ml = float(organ.mask.sum() * voxel_ml(spacing))
         if volume_ml < SMALLEST_ORGAN_ML:
             continue
         sphere, radius_mm = deepest_sphere(organ, spacing)

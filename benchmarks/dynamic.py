@@ -56,7 +56,7 @@ from petdiff.simulation.scanner.exam import Exam
 from petdiff.simulation.scanner.scan import scan
 from petdiff.simulation.scanner.scanners import get_scanner
 from petdiff.simulation.study import exam_of
-from petdiff.volume.regions import body_mask
+from petdiff.volume.regions import body_mask, voxel_ml
 
 FRAMES_S = (10,) * 6 + (30,) * 4 + (60,) * 4 + (180,) * 2 + (300,) * 4
 REFERENCE_COUNTS = 100.0
@@ -196,7 +196,7 @@ def quality(study: Study, denoised: PETFrames) -> tuple[list[float], PETFrames]:
 
 def regions(study: Study, within: bool) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Yield regions of 5 ml or more: organs a voxel within their edge, or whole structures."""
-    least = MIN_ML * 1000 / np.prod(study.measured.first.spacing_mm)
+    least = MIN_ML / voxel_ml(study.measured.first.spacing_mm)
     for label in np.unique(study.labels):
         name = NAMES.get(int(label), "")
         region = study.labels == label

@@ -33,7 +33,7 @@ from petdiff.networks.int8 import ActivationRanges, ChannelRanges
 from petdiff.simulation.study import Simulation, simulate
 from petdiff.training.prepare import recipe_volumes
 from petdiff.training.recipe import Recipe
-from petdiff.volume.regions import body_mask
+from petdiff.volume.regions import body_mask, voxel_ml
 
 SEED = 880_000  # of volumes, which no shipped model was trained on
 PRECISIONS: tuple[Precision, Precision] = ("float32", "int8")
@@ -115,7 +115,7 @@ def report(model: Model, title: str, scan: Simulation, low: PETImage) -> None:
     full = scan.full.suv
     body, peak = body_mask(full, scan.full.spacing_mm), float(full.max())
     scores = " ".join(f"{psnr(full, v, peak, body):.2f}" for v in (low.suv, before, after))
-    least = MIN_ML * 1000 / np.prod(low.spacing_mm)
+    least = MIN_ML / voxel_ml(low.spacing_mm)
     organs = (scan.labels == label for label in scan.names)
     changes = [change(before, after, organ) for organ in organs if organ.sum() >= least]
     hot = full > np.quantile(full[body], 0.999)

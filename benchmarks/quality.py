@@ -20,7 +20,7 @@ import numpy as np
 import petdiff
 from petdiff.evaluation.baselines import best_gaussian, best_non_local_means
 from petdiff.evaluation.metrics import psnr
-from petdiff.volume.regions import body_mask
+from petdiff.volume.regions import body_mask, voxel_ml
 
 MIN_ML = 20.0
 
@@ -49,7 +49,7 @@ def regional_bias(folder: Path, full: petdiff.PETImage, denoised: np.ndarray) ->
     """Activity of each region after the model, over that of the full-dose scan, in percent."""
     names = json.loads((folder / "labels.json").read_text())
     labels = np.rint(petdiff.read(folder / "labels.nii.gz").suv).astype(int)
-    least = MIN_ML * 1000 / np.prod(full.spacing_mm)
+    least = MIN_ML / voxel_ml(full.spacing_mm)
     bias = {}
     for number, name in names.items():
         region = labels == int(number)

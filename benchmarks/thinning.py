@@ -32,7 +32,7 @@ from petdiff.evaluation.texture import cubes_within, noise_power, spectral_dista
 from petdiff.image import PETImage
 from petdiff.simulation.study import Simulation
 from petdiff.thinning.thin import MeasuredScan
-from petdiff.volume.regions import body_mask
+from petdiff.volume.regions import body_mask, voxel_ml
 
 DOSES = (2.0, 4.0, 10.0, 20.0, 50.0)
 GAIN_DOSES = (4.0, 20.0)
@@ -45,7 +45,7 @@ TRACERS = ("fdg", "psma", "dotatate", "fapi")
 def organ_ratios(study: Simulation, thinned: PETImage, drf: float) -> dict[str, float]:
     """Return the noise added by thinning over the noise of true thinning, by organ."""
     full, true = study.full.suv, study.lows[drf].suv
-    least = MIN_ML * 1000 / np.prod(study.full.spacing_mm)
+    least = MIN_ML / voxel_ml(study.full.spacing_mm)
     found = {}
     for label, name in study.names.items():
         organ = study.labels == label

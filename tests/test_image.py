@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
-from petdiff.image import NoSUVError, PETImage
+from petdiff.image import NoSUVError, PETImage, axial_axis, spacing_of
 from petdiff.io import read
 from support.dicom_factory import pet_slices, save
 
@@ -25,6 +26,15 @@ def test_repr_is_one_line_without_the_patient(tmp_path: Path) -> None:
     assert "Doe" not in text
     assert "ID-4711-DOE" not in text
     assert "Doe" not in repr(image.source)
+
+
+def test_voxel_size_and_axis_along_the_patient_of_an_oblique_grid() -> None:
+    turn = Rotation.from_euler("xyz", (10, -20, 30), degrees=True).as_matrix()
+    for order, axial in (((0, 1, 2), 2), ((2, 0, 1), 0), ((1, 2, 0), 1)):
+        affine = np.eye(4)
+        affine[:3, :3] = (turn @ np.diag([2.0, 3.0, -4.0]))[:, order]
+        assert spacing_of(affine) == pytest.approx([(2, 3, 4)[n] for n in order])
+        assert axial_axis(affine) == axial
 
 
 def test_values_without_suv_are_no_suv() -> None:

@@ -41,6 +41,17 @@ _UNIT_NAMES = {
 }
 
 
+def spacing_of(affine: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return the voxel size along i, j, k in mm."""
+    a, b, c = np.linalg.norm(affine[:3, :3], axis=0)
+    return float(a), float(b), float(c)
+
+
+def axial_axis(affine: NDArray[np.float64]) -> int:
+    """Return the array axis that runs along the patient, from feet to head or back."""
+    return int(np.argmax(np.abs(affine[2, :3]) / spacing_of(affine)))
+
+
 class NoSUVError(ValueError):
     """SUV was requested from an image that has no SUV."""
 
@@ -116,8 +127,7 @@ class PETImage:
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Voxel size along i, j, k in mm."""
-        a, b, c = np.linalg.norm(self.affine[:3, :3], axis=0)
-        return float(a), float(b), float(c)
+        return spacing_of(self.affine)
 
     @property
     def corners_mm(self) -> NDArray[np.float64]:

@@ -11,7 +11,8 @@ from scipy.ndimage import distance_transform_edt, label
 from scipy.signal import fftconvolve
 
 from petdiff.errors import InputRefused
-from petdiff.volume.regions import Box, Spacing, grown, label_boxes, sphere_weights
+from petdiff.image import spacing_of
+from petdiff.volume.regions import Box, Spacing, grown, label_boxes, sphere_weights, voxel_ml
 
 Volume = NDArray[np.float32]
 
@@ -58,8 +59,8 @@ def sphere_lesion(
 
     Raises InputRefused if less than half of it is in the field of view.
     """
-    a, b, c = (float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))
-    spacing_mm = (a, b, c)
+    spacing_mm = spacing_of(affine)
+    a, b, c = spacing_mm
     centre = np.linalg.solve(affine, [*centre_mm, 1.0])[:3]
     inner, shares = sphere_weights(shape, spacing_mm, centre.tolist(), radius_mm)
     volume_ml = 4 / 3 * np.pi * radius_mm**3 / 1000
@@ -112,13 +113,12 @@ def measure_lesion(
     values = suv[lesion.box].astype(np.float64)
     total = float((lesion.weights * values).sum())
     core = lesion.core
-    millilitre = float(np.prod(spacing_mm)) / 1000
     return {
         "suv_mean": total / float(lesion.weights.sum()),
         "suv_max": float(values[core].max()),
         "suv_peak": _peak(values, core, spacing_mm),
-        "activity": total * millilitre,
-        "volume_41_ml": _isocontour(values, core, lesion.weights > 0, spacing_mm, millilitre)
+        "activity": total * voxel_ml(spacing_mm),
+        "volume_41_ml": _isocontour(values, core, lesion.weights > 0, spacing_mm)
         if contour
         else None,
     }
@@ -176,7 +176,6 @@ def _isocontour(
     core: NDArray[np.bool_],
     lesion: NDArray[np.bool_],
     spacing_mm: Spacing,
-    millilitre: float,
 ) -> float | None:
     hottest = np.unravel_index(int(np.where(core, values, -np.inf).argmax()), values.shape)
     parts, _ = label(values >= _ISOCONTOUR * values[hottest], structure=np.ones((3, 3, 3)))
@@ -184,4 +183,4 @@ def _isocontour(
     beyond = distance_transform_edt(~lesion, sampling=spacing_mm) > _MARGIN_MM
     if values[hottest] <= 0 or (part & beyond).any():
         return None
-    return float(part.sum() * millilitre)
+    return float(part.sum() * voxel_ml(spacing_mm))

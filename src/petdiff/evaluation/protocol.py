@@ -23,7 +23,7 @@ from petdiff.evaluation.organs import (
 )
 from petdiff.evaluation.texture import NoisePower, cubes_within, noise_power, spectral_distance
 from petdiff.volume.noise import noise_level
-from petdiff.volume.regions import Spacing, body_mask
+from petdiff.volume.regions import Spacing, body_mask, voxel_ml
 
 Volume = NDArray[np.float32]
 
@@ -108,9 +108,8 @@ def measure_scan(case: Case, suv: Volume) -> list[Row]:
 def describe_scan(case: Case, suv: Volume) -> list[Row]:
     """Measure what needs no reference: noise, organs, liver, lesions."""
     rows = [Row("noise_level", "volume", noise_level(suv, case.spacing_mm), "1")]
-    millilitre = float(np.prod(case.spacing_mm)) / 1000
     for organ in case.organs:
-        volume_ml = float(organ.mask.sum()) * millilitre
+        volume_ml = float(organ.mask.sum()) * voxel_ml(case.spacing_mm)
         rows += _rows({"volume_ml": volume_ml} | measure_organ(organ, suv), organ.name)
     liver = _liver(case)
     if liver is not None:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
+from petdiff.image import spacing_of
 
 Affine = NDArray[np.float64]
 
@@ -28,7 +29,7 @@ def affine_in_mm(name: str, affine: Affine, unit: str | None) -> tuple[Affine, l
     if not np.isfinite(affine).all():
         raise InputRefused(f"{name} has an affine with NaN or infinite values: {affine.tolist()}")
     with np.errstate(over="ignore"):
-        sizes = np.linalg.norm(affine[:3, :3], axis=0)
+        sizes = np.array(spacing_of(affine))
     stated = UNIT_MM[unit or "millimetres"]
     factor, warnings = stated, []
     if not _within(sizes * stated, _USUAL_MM):
@@ -55,7 +56,7 @@ def require_possible(name: str, affine: Affine) -> None:
     It cannot be inverted, has voxels outside 0.05 to 100 mm, or an origin 100 m away.
     """
     with np.errstate(over="ignore"):
-        sizes_mm = np.linalg.norm(affine[:3, :3], axis=0)
+        sizes_mm = np.array(spacing_of(affine))
     if not _within(sizes_mm, _POSSIBLE_MM):
         raise InputRefused(
             f"{name} has voxels of {_times(sizes_mm)} mm, as no PET scan has: correct the voxel "

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused, PetdiffError, UsageError
-from petdiff.image import PETImage
+from petdiff.image import PETImage, spacing_of
 from petdiff.io.formats import suffix_of
 from petdiff.io.geometry import LPS_TO_RAS, affine_in_mm
 from petdiff.io.itk_header import TextHeader, read_text_header
@@ -95,8 +95,8 @@ def write_itk(image: PETImage, path: Path) -> None:
         values[nan] = np.nan
     output = sitk.GetImageFromArray(np.ascontiguousarray(values.transpose(2, 1, 0)))
     affine = LPS_TO_RAS @ image.affine
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    output.SetSpacing(sizes.tolist())
+    sizes = spacing_of(affine)
+    output.SetSpacing(sizes)
     output.SetDirection((affine[:3, :3] / sizes).ravel().tolist())
     output.SetOrigin(affine[:3, 3].tolist())
     output.SetMetaData(_UNITS_KEY, bids_unit(stored_unit(image)))

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import label
 
 from petdiff.errors import InputRefused
+from petdiff.image import axial_axis, spacing_of
 from petdiff.volume.plane_ranges import smoothed
 from petdiff.volume.regions import typical_uptake
 
@@ -64,12 +65,10 @@ def _outside(
     values: NDArray[np.float32], nan: NDArray[np.bool_], affine: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
     """Return the voxels that are connected to the lateral faces through air and NaN."""
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    smooth = smoothed(values, [_SMOOTHING_MM / size for size in sizes])
+    smooth = smoothed(values, [_SMOOTHING_MM / size for size in spacing_of(affine)])
     parts, _ = label(nan | (smooth <= _AIR_SHARE * typical_uptake(smooth)))
     # The body may extend beyond the first and the last axial plane, but not beyond the sides.
-    axial = int(np.argmax(np.abs(affine[2, :3]) / sizes))
-    lateral = [axis for axis in range(3) if axis != axial]
+    lateral = [axis for axis in range(3) if axis != axial_axis(affine)]
     faces = [np.unique(parts.take((0, -1), axis=axis)) for axis in lateral]
     reached = np.unique(np.concatenate(faces))
     return np.asarray(np.isin(parts, reached[reached > 0]))

@@ -17,6 +17,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
+from petdiff.image import spacing_of
 from petdiff.io.formats import NIFTI_PAIR, stem_of, suffix_of
 from petdiff.io.geometry import affine_in_mm
 from petdiff.io.stored_values import DAMAGED, StoredValues, open_inflated
@@ -162,7 +163,7 @@ def _stored_affine(path: Path, header: Any) -> tuple[NDArray[np.float64], list[s
 
 def _size_warning(path: Path, header: Any, sform: NDArray[np.float64]) -> list[str]:
     """Return a warning if the sform and pixdim have different voxel sizes."""
-    sizes = np.linalg.norm(sform[:3, :3], axis=0)
+    sizes = spacing_of(sform)
     stated = np.abs(np.array(header["pixdim"][1:4], dtype=np.float64))
     if np.allclose(sizes, stated, rtol=_SIZE_TOLERANCE) or not stated.all():
         return []

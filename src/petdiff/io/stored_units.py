@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from petdiff.image import spacing_of
 from petdiff.io.sidecar import Sidecar, bqml_per_unit, is_suv
 from petdiff.io.sidecar_suv import suv_from_sidecar
 from petdiff.suv.result import SUVResult, WithoutSUV, given_factor, stored_as_suv
@@ -45,8 +46,7 @@ def find_unit(
     evidence: UnitEvidence, values: NDArray[np.float32], affine: NDArray[np.float64]
 ) -> SUVResult | WithoutSUV:
     """Find the unit of stored values [i, j, k], and their factor to SUV, if any."""
-    a, b, c = (float(size) for size in np.linalg.norm(affine[:3, :3], axis=0))
-    mean = body_mean(values, (a, b, c))
+    mean = body_mean(values, spacing_of(affine))
     if evidence.units == "suv":
         return _checked(stored_as_suv(), mean, evidence.name)
     if evidence.suv_factor is not None:

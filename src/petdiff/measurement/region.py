@@ -18,7 +18,7 @@ from petdiff.evaluation.lesions import (
 )
 from petdiff.image import PETImage
 from petdiff.uncertainty.calibration.record import Region as Kind
-from petdiff.volume.regions import bounding_box, label_boxes
+from petdiff.volume.regions import bounding_box, label_boxes, voxel_ml
 
 __all__ = ["Kind", "Region", "ball_region", "label_regions", "mask_region", "shares_region"]
 
@@ -86,11 +86,11 @@ def shares_region(
     voxels = float(shares.sum())
     if not voxels:
         raise InputRefused(f"{name} is empty: no voxel of the scan is in it")
-    volume_ml = voxels * _millilitre(scan)
+    volume_ml = voxels * voxel_ml(scan.spacing_mm)
     if voxels < _A_VOXEL:
         raise InputRefused(
-            f"{name} has {volume_ml:.2g} ml and is smaller than a voxel ({_millilitre(scan):.2g} "
-            "ml): leave it out"
+            f"{name} has {volume_ml:.2g} ml and is smaller than a voxel "
+            f"({voxel_ml(scan.spacing_mm):.2g} ml): leave it out"
         )
     box = bounding_box(shares > 0)
     place = lesion_from_shares(name, box, shares[box], scan.shape, scan.spacing_mm, volume_ml)
@@ -111,7 +111,7 @@ def label_regions(
     found = []
     for number, box in label_boxes(labels).items():
         shares = (labels[box] == number).astype(np.float64)
-        volume_ml = float(shares.sum()) * _millilitre(scan)
+        volume_ml = float(shares.sum()) * voxel_ml(scan.spacing_mm)
         name = names.get(number) or f"label {number}"
         place = lesion_from_shares(name, box, shares, scan.shape, scan.spacing_mm, volume_ml)
         found.append(Region(name, kinds.get(number, other), place, volume_ml))
@@ -131,10 +131,10 @@ def ball_region(
     Raises InputRefused if it is smaller than a voxel, or less than half of it is in the scan.
     """
     volume_ml = 4 / 3 * np.pi * radius_mm**3 / 1000
-    if not volume_ml >= _millilitre(scan):  # nor nan
+    if not volume_ml >= voxel_ml(scan.spacing_mm):  # nor nan
         raise InputRefused(
             f"{name} of {radius_mm:g} mm radius has {volume_ml:.2g} ml and is smaller than a voxel "
-            f"({_millilitre(scan):.2g} ml): give a larger radius"
+            f"({voxel_ml(scan.spacing_mm):.2g} ml): give a larger radius"
         )
     try:
         place = sphere_lesion(name, centre_mm, radius_mm, scan.shape, scan.affine)
@@ -151,8 +151,3 @@ def _extent(scan: PETImage) -> str:
     ends = zip("xyz", scan.corners_mm.min(axis=0), scan.corners_mm.max(axis=0), strict=True)
     spans = ", ".join(f"{axis} {low:.0f} to {high:.0f}" for axis, low, high in ends)
     return f"it spans {spans} mm (RAS+: right, anterior and superior are positive)"
-
-
-def _millilitre(scan: PETImage) -> float:
-    """Return the volume of a voxel in ml."""
-    return float(np.prod(scan.spacing_mm)) / 1000

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from scipy.ndimage import gaussian_filter
 
 from petdiff.units import FWHM_PER_SIGMA
-from petdiff.volume.regions import Spacing, block_edges, block_sums, block_volumes
+from petdiff.volume.regions import Spacing, block_edges, block_sums, block_volumes, voxel_ml
 
 _SUV_BANDS = (-np.inf, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, np.inf)
 _BLOCK_MM = 8.0
@@ -69,7 +69,6 @@ def activity_change(
     voxels = block_volumes(before.shape, edges)
     sums = block_sums(before, edges), block_sums(after, edges)
     sorted_by = _organ_sized(sums[1] / voxels, edges, spacing_mm)
-    millilitre = float(np.prod(spacing_mm)) / 1000
     correlation = _correlation(sums[1] - sums[0], sorted_by >= _SUV_BANDS[1])
     bands = []
     for low, high in pairwise(_SUV_BANDS if in_suv else ()):
@@ -77,7 +76,7 @@ def activity_change(
         if inside.any():
             chosen = sums[0][inside], sums[1][inside]
             volume = float(voxels[inside].sum())
-            bands.append(_band(low, high, *chosen, volume, millilitre, correlation))
+            bands.append(_band(low, high, *chosen, volume, voxel_ml(spacing_mm), correlation))
     whole = relative_change(sums[0].sum(), sums[1].sum())
     return ActivityChange(relative_change=whole, by_suv=bands)
 
@@ -93,7 +92,7 @@ def _band(
     before: Blocks,
     after: Blocks,
     voxels: float,
-    millilitre: float,
+    ml_per_voxel: float,
     correlation: float,
 ) -> ActivityBand:
     """Return the band of some blocks; `before` and `after` are the sums over each block."""
@@ -106,7 +105,7 @@ def _band(
     return ActivityBand(
         suv_from=_finite(low),
         suv_to=_finite(high),
-        volume_ml=round(voxels * millilitre, 1),
+        volume_ml=round(voxels * ml_per_voxel, 1),
         mean_suv_before=total / voxels,
         mean_suv_after=float(after.sum()) / voxels,
         relative_change=change,

@@ -8,7 +8,7 @@ import numpy as np
 from nibabel import orientations
 from numpy.typing import NDArray
 
-from petdiff.image import PETImage
+from petdiff.image import PETImage, spacing_of
 
 
 class RASVolume(NamedTuple):
@@ -30,9 +30,8 @@ def to_ras(volume: NDArray[np.float32], affine: NDArray[np.float64]) -> RASVolum
     """Return a volume [i, j, k] with axes nearest to RAS; axes are only swapped and reversed."""
     orientation = orientations.io_orientation(affine)
     turned_affine = affine @ orientations.inv_ornt_aff(orientation, volume.shape)
-    x, y, z = (float(mm) for mm in np.linalg.norm(turned_affine[:3, :3], axis=0))
     turned_volume = orientations.apply_orientation(volume, orientation)
-    return RASVolume(turned_volume, turned_affine, (x, y, z), orientation)
+    return RASVolume(turned_volume, turned_affine, spacing_of(turned_affine), orientation)
 
 
 def turned(image: PETImage, axes: str) -> PETImage:

@@ -19,6 +19,11 @@ _MOST_DENSE_LABEL = 1 << 16
 _LINES = 8, 32  # fewest and most lines across a voxel in `sphere_weights`
 
 
+def voxel_ml(spacing_mm: Spacing) -> float:
+    """Return the volume of a voxel in ml."""
+    return float(np.prod(spacing_mm)) / 1000
+
+
 def block_sums(volume: NDArray[np.floating], edges: list[NDArray[np.intp]]) -> Blocks:
     """Return the sums over the blocks that start at `edges` along each axis, from block_edges."""
     if volume.shape == tuple(map(len, edges)):  # blocks of one voxel

@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from petdiff.image import spacing_of
+
 Affine = NDArray[np.float64]
 _BAND = 32  # rows of a matrix applied at a time
 
@@ -64,8 +66,7 @@ def regrid(
     shape: Sequence[int], affine: Affine, spacing_mm: Sequence[float]
 ) -> tuple[tuple[int, int, int], Affine]:
     """Return shape and affine of the grid with voxels of `spacing_mm` that covers the given one."""
-    old_mm = np.linalg.norm(affine[:3, :3], axis=0)
-    ratio = np.asarray(spacing_mm, dtype=np.float64) / old_mm
+    ratio = np.asarray(spacing_mm, dtype=np.float64) / spacing_of(affine)
     # A grid that is too short by a thousandth of a voxel need not grow by a whole one.
     i, j, k = (max(int(np.ceil(n / r - 1e-3)), 1) for n, r in zip(shape, ratio, strict=True))
     target = affine.copy()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import convolve1d, gaussian_filter, maximum_filter
 from scipy.spatial import cKDTree
 
+from petdiff.image import spacing_of
 from petdiff.volume.regions import Spacing, body_box, typical_uptake
 
 Volume = NDArray[np.float32]
@@ -79,7 +80,7 @@ def find_foci(
     min_score          0 or more
     background_weight  fraction of the background that counts as noise
     """
-    spacing = _spacing(affine)
+    spacing = spacing_of(affine)
     box = body_box(suv, spacing)
     inside = suv[box]
     floor = AIR_SHARE * typical_uptake(inside)
@@ -103,7 +104,7 @@ def unexplained(
     only the same voxel). The reference's contrast need not be a focus itself: along a vessel or a
     rib, noise determines where the detector finds foci.
     """
-    spacing = _spacing(affine)
+    spacing = spacing_of(affine)
     box = body_box(reference, spacing)
     index = (foci.position_mm - affine[:3, 3]) @ np.linalg.inv(affine[:3, :3]).T
     voxel = index - [span.start for span in box]
@@ -273,8 +274,3 @@ def _suppress_neighbours(foci: Foci) -> Foci:
         apart = np.linalg.norm(foci.position_mm[near] - position, axis=1)
         remaining[near[apart < reach]] = False
     return foci[remaining]
-
-
-def _spacing(affine: Affine) -> Spacing:
-    a, b, c = np.linalg.norm(affine[:3, :3], axis=0)
-    return float(a), float(b), float(c)

@@ -23,6 +23,7 @@ from petdiff.evaluation.detection.foci import (
     unexplained,
 )
 from petdiff.evaluation.detection.observers import laguerre_gauss
+from petdiff.image import axial_axis, spacing_of
 from petdiff.simulation.anatomy.description import Lesion
 from petdiff.volume.regions import body_mask
 
@@ -137,9 +138,9 @@ def readable_part(truth: Volume, affine: Affine) -> NDArray[np.bool_]:
 
     At the ends the sensitivity of a scanner is low, and noise is high in every image.
     """
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    part = body_mask(truth, (float(spacing[0]), float(spacing[1]), float(spacing[2])))
-    axis = int(np.argmax(np.abs(affine[2, :3]) / spacing))  # feet to head
+    spacing = spacing_of(affine)
+    part = body_mask(truth, spacing)
+    axis = axial_axis(affine)
     ends = min(round(END_MM / spacing[axis]), truth.shape[axis] // 2)
     along = np.moveaxis(part, axis, 0)  # a view
     along[:ends], along[len(along) - ends :] = False, False
@@ -168,7 +169,7 @@ def channel_outputs(suv: Volume, affine: Affine, lesion: Lesion) -> tuple[float,
     The mean of the surroundings is subtracted first.
     """
     width_mm = 2 * lesion.radius_mm + _RESOLUTION_MM
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    spacing = np.array(spacing_of(affine))
     centre = np.linalg.solve(affine, [*lesion.centre_mm, 1.0])[:3]
     start = np.maximum(np.ceil(centre - _PATCH * width_mm / spacing), 0).astype(int)
     stop = np.floor(centre + _PATCH * width_mm / spacing).astype(int) + 1

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
+from petdiff.image import spacing_of
 from petdiff.io.formats import existing, stem_of
 from petdiff.io.json_files import read_json, read_text
 from petdiff.io.labels import read_label_volume
@@ -154,8 +155,8 @@ def _require_labels(path: Path, labels: NDArray[np.int32]) -> None:
 
 def _subsampled(label_map: LabelMap) -> LabelMap:
     """Return a label map subsampled by integer steps if its voxels are 1 mm or smaller."""
-    voxel_mm = np.linalg.norm(label_map.affine[:3, :3], axis=0)
-    steps = np.maximum(1, np.rint(FINEST_VOXEL_MM / voxel_mm)).astype(int)
+    voxel_mm = spacing_of(label_map.affine)
+    steps = np.maximum(1, np.rint(np.divide(FINEST_VOXEL_MM, voxel_mm))).astype(int)
     if (steps == 1).all():
         return label_map
     first = (steps - 1) // 2

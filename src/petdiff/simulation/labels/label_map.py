@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from petdiff.image import axial_axis, spacing_of
 from petdiff.simulation.anatomy.description import Patient, Vector
 from petdiff.simulation.anatomy.lesions import draw_lesions, lesion_structures
 from petdiff.simulation.anatomy.names import NAMES
@@ -96,11 +97,11 @@ class Mask:
         box = _bounding_slices(self.inside)
         part = np.pad(self.inside[box], self.MARGIN)
         low = np.array([span.start for span in box]) - self.MARGIN
-        voxel_mm = np.linalg.norm(self.affine[:3, :3], axis=0)
+        voxel_mm = spacing_of(self.affine)
         # Distances are between voxel centres; the surface lies half a voxel closer.
         outside = ndimage.distance_transform_edt(~part, sampling=voxel_mm)
         within = ndimage.distance_transform_edt(part, sampling=voxel_mm)
-        half = float(voxel_mm.mean()) / 2
+        half = float(np.mean(voxel_mm)) / 2
         affine = self.affine.copy()
         affine[:3, 3] += self.affine[:3, :3] @ low
         distance = outside - within + np.where(part, half, -half)
@@ -162,9 +163,9 @@ def _extended(label_map: LabelMap) -> tuple[NDArray[np.integer], NDArray[np.floa
     The first and last slices are repeated, because the body extends beyond the image there.
     """
     affine = label_map.affine.copy()
-    voxel_mm = np.linalg.norm(affine[:3, :3], axis=0)
-    margin = np.ceil((SOFT_TISSUE_MM + CLOSING_MM + FAT_MM) / voxel_mm).astype(int)
-    axial = _axial(affine)
+    added_mm = SOFT_TISSUE_MM + CLOSING_MM + FAT_MM
+    margin = np.ceil(np.divide(added_mm, spacing_of(affine))).astype(int)
+    axial = axial_axis(affine)
     margin[axial] = 0
     labels = np.pad(label_map.labels, [(n, n) for n in margin])
     margin[axial] = Mask.MARGIN
@@ -175,24 +176,19 @@ def _extended(label_map: LabelMap) -> tuple[NDArray[np.integer], NDArray[np.floa
     return labels, affine
 
 
-def _axial(affine: NDArray[np.float64]) -> int:
-    """Return the array axis that runs along the patient."""
-    return int(np.argmax(np.abs(affine[2, :3]) / np.linalg.norm(affine[:3, :3], axis=0)))
-
-
 def _body(
     labels: NDArray[np.integer], affine: NDArray[np.float64], *, assume_body: bool
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Return masks of lean tissue and of the body; `assume_body` adds tissue around the labels."""
-    voxel_mm = np.linalg.norm(affine[:3, :3], axis=0)
+    voxel_mm = spacing_of(affine)
     in_slices = ndimage.generate_binary_structure(3, 1)
-    in_slices[tuple(slice(None) if n == _axial(affine) else 1 for n in range(3))] = False
+    in_slices[tuple(slice(None) if n == axial_axis(affine) else 1 for n in range(3))] = False
     in_slices[1, 1, 1] = True
 
     def distance_mm(region: NDArray[np.bool_]) -> FloatArray:
         # The surface lies half a voxel beyond the centre of the last voxel.
-        distance = ndimage.distance_transform_edt(~region, sampling=voxel_mm) - voxel_mm.mean() / 2
-        return np.asarray(distance, np.float32)
+        distance = ndimage.distance_transform_edt(~region, sampling=voxel_mm)
+        return np.asarray(distance - np.mean(voxel_mm) / 2, np.float32)
 
     def filled(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
         return np.asarray(ndimage.binary_fill_holes(region, structure=in_slices), bool)

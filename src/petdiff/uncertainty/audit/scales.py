@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from petdiff.image import spacing_of
 from petdiff.volume.plane_ranges import smoothed
 from petdiff.volume.regions import Box, Spacing, block_sums, block_volumes
 
@@ -36,9 +37,9 @@ class WorkingGrid:
     @classmethod
     def of(cls, shape: tuple[int, int, int], affine: Affine) -> WorkingGrid:
         """Return the working grid of a scan."""
-        sizes = np.linalg.norm(affine[:3, :3], axis=0)
+        sizes = spacing_of(affine)
         every = [max(int(_WORKING_MM / size + 1e-6), 1) for size in sizes]
-        a, b, c = (float(size * n) for size, n in zip(sizes, every, strict=True))
+        a, b, c = (size * n for size, n in zip(sizes, every, strict=True))
         edges = [np.arange(0, n, step) for n, step in zip(shape, every, strict=True)]
         return cls(shape, affine, (a, b, c), tuple(edges))
 
@@ -64,8 +65,8 @@ class WorkingGrid:
 
     @property
     def _voxels_a_block(self) -> NDArray[np.intp]:
-        own_mm = np.linalg.norm(self.affine_of_scan[:3, :3], axis=0)
-        return np.asarray(np.rint(self.spacing_mm / own_mm), dtype=np.intp)
+        own_mm = spacing_of(self.affine_of_scan)
+        return np.asarray(np.rint(np.divide(self.spacing_mm, own_mm)), dtype=np.intp)
 
     def means(self, values: Volume) -> Volume:
         """Return the means of a scan's values [i, j, k] over the blocks of the whole grid."""
