@@ -71,6 +71,18 @@ def test_scans_that_cannot_be_used_are_named_with_the_reason(tmp_path: Path) -> 
     assert again.left_out == judged.left_out
 
 
+def test_a_run_begun_before_the_texture_was_stored_has_to_start_anew(tmp_path: Path) -> None:
+    one, store = scan(tmp_path, "one", body(0)), Store(tmp_path / "store")
+    store_full_dose(store, [one], needs_suv=False)
+    entry = store.get("scan-00000")
+    assert entry is not None
+    before = {key: array for key, array in entry.arrays.items() if not key.startswith("texture")}
+    store.drop("scan-00000")
+    store.put("scan-00000", before, entry.facts)
+    with pytest.raises(InputRefused, match="older petdiff.*start the run anew in a new folder"):
+        store_full_dose(store, [one], needs_suv=False)
+
+
 def test_a_crop_is_as_noisy_as_the_whole_scan_thinned_and_follows_its_number(
     tmp_path: Path,
 ) -> None:

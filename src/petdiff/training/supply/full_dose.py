@@ -115,7 +115,7 @@ def store_full_dose(
     tick       called with the number of finished scans and of all
 
     A scan is left out if it cannot be read, is unsuitable for an acceptance test, or is a
-    duplicate.
+    duplicate. Raises InputRefused for a store of an older petdiff, which lacks some of the noise.
     """
     entries: dict[str, Entry] = {}
     for n, scan in enumerate(scans):
@@ -127,6 +127,11 @@ def store_full_dose(
                 store.put(name, {}, {"refused": str(problem)})
         entry = store.get(name)
         assert entry is not None
+        if not entry.facts["refused"] and "texture" not in entry.arrays:
+            raise InputRefused(
+                f"{store.folder / name} is of an older petdiff, without the texture of the noise: "
+                "start the run anew in a new folder"
+            )
         entries[name] = entry
         if tick is not None:
             tick(n + 1, len(scans))
