@@ -106,27 +106,21 @@ def find_pairs(
         raise NoPairs(
             f"{folder} has no pairs: {_content(folder, incomplete)}; {_SUPPORTED_LAYOUTS}"
         )
-    if incomplete and notify is None:
-        raise InputRefused(
-            f"patients without a pair ({len(incomplete)}): {_listed(incomplete)}; complete or "
-            "remove them"
-        )
     patient_of = patients_of_pairs({name: doses[1.0] for name, doses in complete.items()})
     if notify is not None:
         notify(f"{folder}: {_recognised(complete, patient_of, pair_files)}")
         for line in incomplete:
             notify(f"{line}: left out")
-    return [
-        PairFiles(
-            name,
-            patient_of[name],
-            doses[1.0],
-            {f: doses[f] for f in in_order(doses) if f != 1.0},
-            units,
-            suv_factor,
+    elif incomplete:
+        raise InputRefused(
+            f"patients without a pair ({len(incomplete)}): {_listed(incomplete)}; complete or "
+            "remove them"
         )
-        for name, doses in sorted(complete.items())
-    ]
+    found = []
+    for name, doses in sorted(complete.items()):
+        lows = {factor: doses[factor] for factor in in_order(doses) if factor != 1.0}
+        found.append(PairFiles(name, patient_of[name], doses[1.0], lows, units, suv_factor))
+    return found
 
 
 def _incomplete(
