@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from petdiff.acceptance.plan import Plan, ScanFiles
@@ -32,6 +33,9 @@ from petdiff.methods.model import Model
 from petdiff.thinning.thin import MeasuredScan
 from petdiff.uncertainty.calibration.record import Calibration, Refused
 from petdiff.uncertainty.intervals import calibration_of
+from petdiff.volume.regions import Spacing
+
+Volume = NDArray[np.float32]
 
 FULL, THINNED, FILTER, MODEL = "full dose", "thinned", "filter", "model"
 LEVEL = 0.9
@@ -107,9 +111,9 @@ def measure_image(
     for n, drf in enumerate(plan.doses):
         seed = noise_seed(plan.seed, name, n)
         low = measured.thinned(drf, seed=seed).image
-        filtered = _filtered(low, case, plan)
+        filtered = filter_as_planned(low.suv, image.suv, image.spacing_mm, case.body, plan)
         start = time.perf_counter()
-        denoised = _denoise(low, plan, drf, model, seed)
+        denoised = denoise_as_planned(low, plan, model, drf, seed)
         figures.append(Figure(drf, MODEL, "seconds", "all", time.perf_counter() - start))
         figures.append(Figure(drf, FILTER, "fwhm_mm", "all", filtered.strength))
         images = {THINNED: low.suv, FILTER: filtered.suv, MODEL: denoised.suv}
@@ -129,13 +133,13 @@ def measure_image(
     )
 
 
-def noise_seed(seed: int, name: str, dose: int) -> int:
-    """Return the seed of the noise of a scan at the dose of this number.
+def noise_seed(seed: int, name: str, dose_number: int) -> int:
+    """Return the seed of the noise of a scan at a dose, given by its number in the plan.
 
     Each scan has its own noise. The same noise in all scans of one grid would shift their figures
     together, which no interval over patients shows.
     """
-    return int(np.random.SeedSequence([seed, dose, *name.encode()]).generate_state(1)[0])
+    return int(np.random.SeedSequence([seed, dose_number, *name.encode()]).generate_state(1)[0])
 
 
 def hot_spots(image: PETImage) -> list[Lesion]:
@@ -161,14 +165,17 @@ def scanner_of(image: PETImage) -> str:
     return " ".join(str(word) for word in words if word)
 
 
-def _filtered(low: PETImage, case: Case, plan: Plan) -> Filtered:
+def filter_as_planned(
+    low: Volume, full: Volume, spacing_mm: Spacing, body: NDArray[np.bool_], plan: Plan
+) -> Filtered:
+    """Return a low-dose scan after the plan's Gaussian filter, or after the best one for it."""
     if plan.filter_fwhm_mm is None:
-        return best_gaussian(low.suv, case.reference, case.spacing_mm, case.body)
-    suv = gaussian(low.suv, case.spacing_mm, plan.filter_fwhm_mm)
-    return Filtered(suv, plan.filter_fwhm_mm)
+        return best_gaussian(low, full, spacing_mm, body)
+    return Filtered(gaussian(low, spacing_mm, plan.filter_fwhm_mm), plan.filter_fwhm_mm)
 
 
-def _denoise(low: PETImage, plan: Plan, drf: float, model: Model, seed: int) -> PETImage:
+def denoise_as_planned(low: PETImage, plan: Plan, model: Model, drf: float, seed: int) -> PETImage:
+    """Return a low-dose scan after the model, which is given the dose if it accepts one."""
     known_drf = drf if model.method.accepts_dose else None
     return denoise(low, model, drf=known_drf, seed=seed, device=plan.device).image
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from petdiff.acceptance.measure import FILTER, FULL, MODEL, THINNED
+from petdiff.acceptance.measure import (
+    FILTER,
+    FULL,
+    MODEL,
+    THINNED,
+    denoise_as_planned,
+    filter_as_planned,
+)
 from petdiff.acceptance.plan import Plan
 from petdiff.errors import InputRefused
-from petdiff.evaluation.baselines import best_gaussian, gaussian
 from petdiff.evaluation.phantom import measure_phantom
 from petdiff.image import PETImage
-from petdiff.inference.denoise import denoise
 from petdiff.methods.model import Model
 from petdiff.thinning.thin import MeasuredScan
 from petdiff.volume.regions import body_mask
@@ -45,17 +50,14 @@ def measure_phantom_scan(image: PETImage, plan: Plan, model: Model) -> list[Phan
     full = measure_phantom(image.values, image.spacing_mm)
     rows = _rows(1.0, FULL, image, full.sphere_activity)
     body = body_mask(image.values, image.spacing_mm)
-    accepts_dose = model.method.accepts_dose
     for n, drf in enumerate(plan.doses):
         low = measured.thinned(drf, seed=plan.seed + n).image
-        if plan.filter_fwhm_mm is None:
-            suv = best_gaussian(low.values, image.values, image.spacing_mm, body).suv
-        else:
-            suv = gaussian(low.values, image.spacing_mm, plan.filter_fwhm_mm)
-        denoised = denoise(
-            low, model, drf=drf if accepts_dose else None, seed=plan.seed, device=plan.device
-        ).image
-        images = {THINNED: low, FILTER: image.with_values(suv), MODEL: denoised}
+        filtered = filter_as_planned(low.values, image.values, image.spacing_mm, body, plan)
+        images = {
+            THINNED: low,
+            FILTER: image.with_values(filtered.suv),
+            MODEL: denoise_as_planned(low, plan, model, drf, plan.seed),
+        }
         for name, scan in images.items():
             rows += _rows(drf, name, scan, full.sphere_activity)
     return rows

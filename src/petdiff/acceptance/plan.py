@@ -55,7 +55,7 @@ class Plan:
 class ScanFiles:
     """The files of a scan.
 
-    number  from 1, in the order of the files' names; the name of the scan in reports
+    number  from 1, in the order of the files' names
     labels  a label volume on its grid, with a .json of names
     """
 
@@ -65,6 +65,7 @@ class ScanFiles:
 
     @property
     def name(self) -> str:
+        """The name of the scan in reports, which is no file name."""
         return f"scan {self.number:03d}"
 
 
@@ -81,14 +82,14 @@ def find_scans(folder: Path) -> list[ScanFiles]:
         raise InputRefused(f"{folder} has no scans: give a folder with one entry per patient")
     if (folder / _FULL).is_file() or _are_slices(entries):
         raise InputRefused(f"{folder} is the folder of one patient: give the folder that holds it")
-    return [_files(number, entry) for number, entry in enumerate(entries, start=1)]
+    return [_scan_files(number, entry) for number, entry in enumerate(entries, start=1)]
 
 
 def identity(plan: Plan, files: list[ScanFiles], weights_sha256: str) -> Mapping[str, object]:
     """Return what the figures depend on, as JSON without names of patients and folders."""
     digest = hashlib.sha256()
     for one in files:
-        size = sum(f.stat().st_size for f in _parts(one.scan))
+        size = sum(file.stat().st_size for file in _files_of(one.scan))
         digest.update(f"{one.scan.resolve()}\0{size}\0".encode(errors="surrogateescape"))
     return {
         "scans": len(files),
@@ -120,12 +121,15 @@ def _are_slices(entries: Sequence[Path]) -> bool:
     return len(uids) == 2 and uids[0] is not None and uids[0] == uids[1]
 
 
-def _files(number: int, entry: Path) -> ScanFiles:
+def _scan_files(number: int, entry: Path) -> ScanFiles:
+    """Return the scan of an entry, and its labels if it is a patient of `petdiff simulate`."""
     if (entry / _FULL).is_file():
         labels = entry / _LABELS
         return ScanFiles(number, entry / _FULL, labels if labels.is_file() else None)
     return ScanFiles(number, entry)
 
 
-def _parts(scan: Path) -> list[Path]:
-    return [p for p in sorted(scan.rglob("*")) if p.is_file()] if scan.is_dir() else [scan]
+def _files_of(scan: Path) -> list[Path]:
+    if not scan.is_dir():
+        return [scan]
+    return [file for file in sorted(scan.rglob("*")) if file.is_file()]

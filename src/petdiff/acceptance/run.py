@@ -73,7 +73,7 @@ def accept(plan: Plan, output: str | Path, *, progress: Progress | None = None) 
         scans: list[ScanFigures] = []
         for one in files:
             tick(len(scans), len(files))
-            scans.append(_scan(one, plan, model, folder / ROWS, scans, progress))
+            scans.append(_stored_figures(one, plan, model, folder / ROWS, scans, progress))
             require_one_scanner({scan.name: scan.scanner for scan in scans})
     taken = [scan for scan in scans if not scan.refused]
     if not taken:
@@ -87,6 +87,7 @@ def accept(plan: Plan, output: str | Path, *, progress: Progress | None = None) 
 
 
 def _begin(folder: Path, now: dict[str, object]) -> None:
+    """Prepare the folder of a new test, or of one to resume if its identity is the same."""
     path = folder / IDENTITY
     if not path.exists() and folder.exists() and not (folder.is_dir() and is_empty(folder)):
         raise UsageError(f"{folder} exists and has no acceptance test: name another, or remove it")
@@ -95,7 +96,7 @@ def _begin(folder: Path, now: dict[str, object]) -> None:
     remove_unfinished(folder / ROWS)
 
 
-def _scan(
+def _stored_figures(
     files: ScanFiles,
     plan: Plan,
     model: Model,
@@ -103,7 +104,11 @@ def _scan(
     before: Sequence[ScanFigures],
     progress: Progress,
 ) -> ScanFigures:
-    """Return the stored figures of a scan; without them, measure and store them."""
+    """Return the stored figures of a scan; if there are none, measure and store them.
+
+    rows    folder of the stored figures
+    before  figures of the scans before this one
+    """
     file = rows / f"{files.number:03d}.json"
     if file.exists():
         try:

@@ -66,13 +66,7 @@ def noise_colour(scan: Volume, expected: Volume, body: Mask, spacing_mm: Spacing
 
     Raises InputRefused if the scan is too small or has no noise.
     """
-    sides = tuple(int(np.clip(2 * round(_WINDOW_MM / 2 / mm), *_SIDES)) for mm in spacing_mm)
-    if any(n < side for n, side in zip(scan.shape, sides, strict=True)):
-        shape = " × ".join(map(str, scan.shape))
-        raise InputRefused(
-            f"the scan has {shape} voxels, and {' × '.join(map(str, sides))} are needed to measure "
-            "its noise: give a larger part of it"
-        )
+    sides = _window_sides(scan.shape, spacing_mm)
     powers = _window_powers(scan, expected, _windows(body, sides), sides)
     across, along = _frequencies(sides, spacing_mm)
     frequency = np.hypot(across, along)
@@ -86,11 +80,7 @@ def noise_colour(scan: Volume, expected: Volume, body: Mask, spacing_mm: Spacing
     noisy = (strength > 0) & (strength <= _STRONGEST * weak)
     powers, strength = powers[noisy], strength[noisy]
     flatness = powers[:, low].mean(axis=1) / strength
-    order = np.argsort(flatness, kind="stable")
-    flat, flattest = (
-        order[: min(max(round(share * len(order)), _MIN_FLAT), len(order))]
-        for share in (_FLAT_SHARE, _FLATTEST_SHARE)
-    )
+    flat, flattest = (_lowest(flatness, share) for share in (_FLAT_SHARE, _FLATTEST_SHARE))
     powers /= strength[:, None, None, None]
     spectrum = powers[flat].mean(axis=0)
     widths, model = _fit_widths(spectrum, across, along)
@@ -99,6 +89,24 @@ def noise_colour(scan: Volume, expected: Volume, body: Mask, spacing_mm: Spacing
     level = np.sqrt(np.exp(np.log(strength[flat]).mean()) * whole)
     level *= _LEVEL_FACTOR * (typical / weakest) ** _LEVEL_POWER
     return NoiseColour(widths, float(level), excess)
+
+
+def _window_sides(shape: tuple[int, ...], spacing_mm: Spacing) -> tuple[int, ...]:
+    """Return the sides of a window in voxels. Raises InputRefused if the scan is smaller."""
+    sides = tuple(int(np.clip(2 * round(_WINDOW_MM / 2 / mm), *_SIDES)) for mm in spacing_mm)
+    if any(n < side for n, side in zip(shape, sides, strict=True)):
+        has, needs = (" × ".join(map(str, voxels)) for voxels in (shape, sides))
+        raise InputRefused(
+            f"the scan has {has} voxels, and {needs} are needed to measure its noise: give a "
+            "larger part of it"
+        )
+    return sides
+
+
+def _lowest(values: NDArray[np.float64], share: float) -> NDArray[np.intp]:
+    """Return the indices of the lowest values: a share of them, but at least _MIN_FLAT."""
+    order = np.argsort(values, kind="stable")
+    return order[: max(round(share * len(order)), _MIN_FLAT)]
 
 
 def _windows(body: Mask, sides: tuple[int, ...]) -> list[tuple[slice, slice, slice]]:

@@ -37,9 +37,9 @@ def coloured_noise(texture: Texture, fwhm_mm: Widths, spacing_mm: Spacing, seed:
     transfers = _transfers(texture, (i, j), pixel_mm, fwhm_mm[0])
     amplitudes = _normalised(texture.amplitudes, transfers)
     of_i, of_j, of_k = (
-        _weights(np.interp(np.arange(m) * n / m, np.arange(n), at), size)
-        for m, n, at, size in zip(
-            noise.shape, shape, texture.places, amplitudes.shape[1:], strict=True
+        _weights(places, pixels, points)
+        for places, pixels, points in zip(
+            texture.places, noise.shape, amplitudes.shape[1:], strict=True
         )
     )
     drawn = np.empty(shape, np.float32)
@@ -98,6 +98,12 @@ def _normalised(amplitudes: Floats, transfers: Volume) -> Volume:
     return np.asarray(amplitudes / np.sqrt(variance), np.float32)
 
 
-def _weights(at: Floats, size: int) -> Volume:
-    """Return the weights [place, point] of linear interpolation between `size` points."""
-    return np.asarray(np.maximum(1 - np.abs(at[:, None] - np.arange(size)), 0), np.float32)
+def _weights(places: Floats, pixels: int, points: int) -> Volume:
+    """Return the weights [pixel, point] that interpolate the coarse grid along one axis.
+
+    places  coordinates of the voxels on the coarse grid, which has `points` points
+    pixels  number of pixels of the noise, which may be fewer than the voxels
+    """
+    voxels = len(places)
+    at = np.interp(np.arange(pixels) * voxels / pixels, np.arange(voxels), places)
+    return np.asarray(np.maximum(1 - np.abs(at[:, None] - np.arange(points)), 0), np.float32)

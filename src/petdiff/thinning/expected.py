@@ -63,33 +63,41 @@ def expected_noise(activity: Volume, body: Mask, lines: Lines) -> Volume:
 
 
 def measured_lines(activity: Volume, body: Mask, spacing_mm: Spacing) -> Lines:
-    """Return what lines measure of a body with the attenuation of water.
+    """Return sensitivity and information of the lines through a body that attenuates like water.
 
     activity  in any unit, 0 in air
     """
     tissue, uptake = (on_blocks(v, spacing_mm) for v in (body.astype(np.float32), activity))
-    i, j, _ = tissue.shape
-    side = int(np.ceil(np.hypot(i, j))) + 2
-    first = (side - i) // 2, (side - j) // 2
-    inside = slice(first[0], first[0] + i), slice(first[1], first[1] + j)
+    inside, side = _centred_in_square(tissue.shape)
     square = np.zeros((2, side, side, tissue.shape[2]))
     square[0][inside], square[1][inside] = tissue, uptake
     sigma = TIME_OF_FLIGHT_SIGMA_MM / _BLOCK_MM
     angles = np.arange(DIRECTIONS) * 180 / DIRECTIONS
-    left, trues = [], []
+    factors, trues = [], []  # attenuation factors and true counts: [along, line, k] by direction
     for angle in angles:
         lengths, activities = (_turned(volume, angle).clip(min=0) for volume in square)
-        left.append(np.exp(-_WATER_PER_MM * _BLOCK_MM * lengths.sum(axis=0, keepdims=True)))
-        trues.append(left[-1] * gaussian_filter1d(activities, sigma, axis=0, mode="constant"))
-    others = _scatter_and_randoms(np.mean(trues, axis=0))
+        factors.append(np.exp(-_WATER_PER_MM * _BLOCK_MM * lengths.sum(axis=0, keepdims=True)))
+        trues.append(factors[-1] * gaussian_filter1d(activities, sigma, axis=0, mode="constant"))
+    background = _scatter_and_randoms(np.mean(trues, axis=0))
     sensitivity, information = np.zeros(tissue.shape), np.empty((DIRECTIONS, *tissue.shape))
-    for n, (angle, share, counts) in enumerate(zip(angles, left, trues, strict=True)):
+    for n, (angle, factor, counts) in enumerate(zip(angles, factors, trues, strict=True)):
         # The square of a Gaussian is narrower by √2.
-        known = gaussian_filter1d(share**2 / (counts + others), sigma / np.sqrt(2), axis=0)
-        shares = np.broadcast_to(share, known.shape)
-        information[n] = _turned(known, -angle, mode="nearest")[inside]
-        sensitivity += _turned(shares, -angle, mode="nearest")[inside] / DIRECTIONS
+        on_lines = gaussian_filter1d(factor**2 / (counts + background), sigma / np.sqrt(2), axis=0)
+        information[n] = _turned(on_lines, -angle, mode="nearest")[inside]
+        everywhere = np.broadcast_to(factor, on_lines.shape)
+        sensitivity += _turned(everywhere, -angle, mode="nearest")[inside] / DIRECTIONS
     return Lines(sensitivity, information)
+
+
+def _centred_in_square(shape: tuple[int, ...]) -> tuple[tuple[slice, slice], int]:
+    """Return the place of a slice in the middle of a square that holds it at every angle.
+
+    Its side is returned, too.
+    """
+    i, j, _ = shape
+    side = int(np.ceil(np.hypot(i, j))) + 2
+    first_i, first_j = (side - i) // 2, (side - j) // 2
+    return (slice(first_i, first_i + i), slice(first_j, first_j + j)), side
 
 
 def _scatter_and_randoms(trues: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -102,6 +110,7 @@ def _scatter_and_randoms(trues: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _turned(volume: NDArray[np.float64], angle: float, mode: str = "constant") -> Volume:
+    """Return a volume turned about its axis k by an angle in degrees."""
     return np.asarray(rotate(volume, angle, axes=(0, 1), reshape=False, order=1, mode=mode))
 
 
@@ -114,6 +123,7 @@ def on_blocks(volume: Volume, spacing_mm: Spacing) -> NDArray[np.float64]:
 
 
 def _on_voxels(blocks: NDArray[np.float64], shape: tuple[int, ...]) -> Volume:
+    """Return values on pixels of 8 mm, interpolated to a scan of that shape."""
     factors = [n / m for n, m in zip(shape, blocks.shape, strict=True)]
     return np.asarray(
         zoom(blocks.astype(np.float32), factors, order=1, grid_mode=True, mode="nearest")
