@@ -77,20 +77,20 @@ def measured(number: int, patient: int, cache: Path, models: list[str]) -> dict[
     seeds = count(len(DOSES) * patient)  # not the same noise in all patients
     thinned = {drf: noise.thinned(drf, next(seeds)).image for drf in DOSES}
     return {
-        kind: {f"{drf:g}": figures(full, low, drf, models) for drf, low in of_kind.items()}
-        for kind, of_kind in {"thinned": thinned, "true": lows}.items()
+        kind: {f"{drf:g}": figures(full, low, drf, models) for drf, low in scans_by_dose.items()}
+        for kind, scans_by_dose in {"thinned": thinned, "true": lows}.items()
     }
 
 
 def verdicts(rows: list[dict[str, Any]], model: str) -> list[dict[str, Any]]:
-    """Return the two verdicts on a model, of each site and dose."""
+    """Return a row per site and dose: the verdicts on a model, on thinned and on true scans."""
     found = []
     for number in sorted({row["site"] for row in rows}):
-        mine = [row for row in rows if row["site"] == number]
+        patients = [row for row in rows if row["site"] == number]
         for drf in DOSES:
-            both: dict[str, Any] = {"site": number, "drf": drf, "n": len(mine)}
+            both: dict[str, Any] = {"site": number, "drf": drf, "n": len(patients)}
             for kind in ("thinned", "true"):
-                verdict = conclude([_of_model(row[kind], model, drf) for row in mine], drf)
+                verdict = conclude([_of_model(row[kind], model, drf) for row in patients], drf)
                 both[kind] = verdict.judgement
                 both[f"{kind}_db"] = verdict.psnr_db.mean
                 both[f"{kind}_interval"] = [verdict.psnr_db.low, verdict.psnr_db.high]
@@ -107,15 +107,15 @@ def _of_model(by_dose: dict[str, dict[str, float]], model: str, drf: float) -> S
 
 
 def summary(found: list[dict[str, Any]]) -> None:
-    """Print how often both verdicts are the same, by dose, and which differ."""
+    """Print, by dose, how often both verdicts are the same, and the number of each pair of them."""
     for drf in DOSES:
-        here = [row for row in found if row["drf"] == drf]
-        same = sum(row["thinned"] == row["true"] for row in here)
-        pairs = Counter(f"{row['thinned']} / {row['true']}" for row in here)
-        off = [row["thinned_db"] - row["true_db"] for row in here]
+        at_dose = [row for row in found if row["drf"] == drf]
+        same = sum(row["thinned"] == row["true"] for row in at_dose)
+        pairs = Counter(f"{row['thinned']} / {row['true']}" for row in at_dose)
+        errors_db = [row["thinned_db"] - row["true_db"] for row in at_dose]
         print(
-            f"1/{drf:g}: {same} of {len(here)} the same; mean gain off by {np.mean(off):+.2f} ± "
-            f"{np.std(off):.2f} dB; thinned / true: {dict(pairs)}"
+            f"1/{drf:g}: {same} of {len(at_dose)} the same; mean gain off by "
+            f"{np.mean(errors_db):+.2f} ± {np.std(errors_db):.2f} dB; thinned / true: {dict(pairs)}"
         )
     same = sum(row["thinned"] == row["true"] for row in found)
     opposed = sum({row["thinned"], row["true"]} == {"better", "worse"} for row in found)

@@ -4,11 +4,11 @@
     python benchmarks/adapt.py train OUT [--seconds S]    fine-tune on them alone: OUT/run
     python benchmarks/adapt.py compare OUT                scores on true low-dose scans: OUT/twins
 
-The site has ten patients on the mCT Flow, every tracer in turn, of whom only full-dose scans are
-given. Four more patients of it, and one on each scanner of the training, have true low-dose scans
-at 1/4 and 1/20, on which nothing is trained. All are abdomens in voxels of 4 mm. Each step goes on
-where it was stopped. What is printed: PSNR and change of SUVpeak in lesions, before and after; on
-true low-dose scans, and on the same full-dose scans thinned.
+The site is an mCT Flow with ten patients, every tracer in turn. It gives only their full-dose
+scans. Four more of its patients, and one on each scanner of the training, have true low-dose scans
+at 1/4 and 1/20, on which nothing is trained. All are abdomens in voxels of 4 mm. A step that was
+stopped continues. `compare` prints PSNR and the change of SUVpeak in lesions, before and after
+adapting: on true low-dose scans, and on the same full-dose scans thinned.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +31,7 @@ from petdiff.inference.denoise import denoise
 from petdiff.io import write
 from petdiff.methods.model import Model, load_model
 from petdiff.progress import Progress
-from petdiff.simulation.study import simulate
+from petdiff.simulation.study import Simulation, simulate
 from petdiff.thinning.thin import MeasuredScan
 from petdiff.training.recipe import Recipe
 from petdiff.training.run import TrainOptions, train
@@ -41,6 +42,8 @@ TRACERS = ("fdg", "psma", "dotatate", "fapi")
 PATIENTS, FIRST_SEED = 10, 571_000
 EXTENT, VOXEL_MM = "abdomen", 4.0
 DOSES = (4.0, 20.0)
+METRICS = ("psnr_db", "suv_peak_bias", "suv_peak_error")
+# Patients with true low-dose scans: where, seed, scanner and tracer.
 TWINS = (
     *(("site", 572_000 + n, SITE, tracer) for n, tracer in enumerate(TRACERS)),
     ("others", 573_000, "quadra", "fdg"),
@@ -48,6 +51,8 @@ TWINS = (
     ("others", 573_002, "vision600", "dotatate"),
     ("others", 573_003, "discovery-mi", "fapi"),
 )
+
+Scores = dict[str, dict[str, float]]  # by dose, and by name of the figure
 
 
 def simulate_site(out: Path) -> None:
@@ -57,16 +62,16 @@ def simulate_site(out: Path) -> None:
         file = out / "scans" / f"patient{n:02d}.nii.gz"
         if file.exists():
             continue
-        study = simulate(
-            FIRST_SEED + n,
-            scanner=SITE,
-            tracer=TRACERS[n % len(TRACERS)],
-            dose_factors=(DOSES[0],),
-            voxel_mm=VOXEL_MM,
-            extent=EXTENT,
-        )
+        study = abdomen(FIRST_SEED + n, SITE, TRACERS[n % len(TRACERS)], DOSES[:1])
         write(study.full, file)
         print(file, flush=True)
+
+
+def abdomen(seed: int, scanner: str, tracer: str, doses: Sequence[float]) -> Simulation:
+    """Return the simulated abdomen of a patient."""
+    return simulate(
+        seed, scanner=scanner, tracer=tracer, dose_factors=doses, voxel_mm=VOXEL_MM, extent=EXTENT
+    )
 
 
 def adapt(out: Path, seconds: float, volumes: str) -> None:
@@ -87,25 +92,18 @@ class Twin(NamedTuple):
 
 
 def read_twin(file: Path, seed: int, scanner: str, tracer: str) -> Twin:
-    """Return a simulated patient's scans, which are kept in a file."""
+    """Return a patient's scans from a file; if there is none, simulate the patient and write it."""
     if not file.exists():
-        study = simulate(
-            seed,
-            scanner=scanner,
-            tracer=tracer,
-            dose_factors=DOSES,
-            voxel_mm=VOXEL_MM,
-            extent=EXTENT,
-        )
+        study = abdomen(seed, scanner, tracer, DOSES)
         volumes = [study.full.values, *(study.lows[drf].values for drf in DOSES)]
         places = [[*one.centre_mm, one.radius_mm] for one in study.patient.lesions]
         file.parent.mkdir(parents=True, exist_ok=True)
         np.savez(file, *volumes, affine=study.full.affine, places=np.array(places).reshape(-1, 4))
-    with np.load(file) as held:
-        affine = held["affine"]
-        full, *lows = (PETImage(held[f"arr_{n}"], affine) for n in range(1 + len(DOSES)))
+    with np.load(file) as stored:
+        affine = stored["affine"]
+        full, *lows = (PETImage(stored[f"arr_{n}"], affine) for n in range(1 + len(DOSES)))
         lesions = []
-        for *centre_mm, radius_mm in held["places"].tolist():
+        for *centre_mm, radius_mm in stored["places"].tolist():
             try:
                 lesions.append(sphere_lesion("lesion", centre_mm, radius_mm, full.shape, affine))
             except InputRefused:  # outside the field of view by half or more
@@ -135,51 +133,47 @@ def score(twin: Twin, denoised: PETImage) -> dict[str, float]:
     }
 
 
-def scores(file: Path, twin: Twin, model: Model) -> dict[str, dict[str, float]]:
-    """Return the scores of a model's denoised scans by dose, stored in a file.
+def scores(file: Path, twin: Twin, model: Model) -> Scores:
+    """Return the scores of a model's denoised scans by dose, which are stored beside `file`.
 
-    "told": the model is given the dose; "thinned": its input is the thinned full-dose scan
+    "1/4": the model is not given the dose; "1/4, told": it is; "1/4, thinned": its input is the
+    thinned full-dose scan
     """
-    kept = file.with_name(f"{file.stem}-{model.sha256[:12]}.json")
-    if not kept.exists():
+    stored = file.with_name(f"{file.stem}-{model.sha256[:12]}.json")
+    if not stored.exists():
         found, measured = {}, MeasuredScan(twin.full)
         for drf, low in twin.lows.items():
             thinned = measured.thinned(drf, seed=1).image
-            asked = {"": (low, None), ", told": (low, drf), ", thinned": (thinned, None)}
-            for what, (scan, given) in asked.items():
+            inputs = {"": (low, None), ", told": (low, drf), ", thinned": (thinned, None)}
+            for suffix, (scan, given) in inputs.items():
                 denoised = denoise(scan, model, drf=given, device="cpu").image
-                found[f"1/{drf:g}{what}"] = score(twin, denoised)
-        kept.write_text(json.dumps(found, indent=1), encoding="utf-8")
-        print(kept, flush=True)
-    scored: dict[str, dict[str, float]] = json.loads(kept.read_text(encoding="utf-8"))
+                found[f"1/{drf:g}{suffix}"] = score(twin, denoised)
+        stored.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        print(stored, flush=True)
+    scored: Scores = json.loads(stored.read_text(encoding="utf-8"))
     return scored
 
 
 def compare(out: Path) -> None:
-    """Score both models on true low-dose scans, and print a line per place and dose."""
+    """Score the default and the adapted model; print a line per place, dose and figure."""
     adapted = out / "run" / "model.safetensors"
     models = {"before": load_model("flow3d")}
     if adapted.exists():
         models["after"] = load_model(adapted)
-    found: dict[str, list[dict[str, dict[str, dict[str, float]]]]] = {"site": [], "others": []}
+    found: dict[str, list[dict[str, Scores]]] = {"site": [], "others": []}
     for where, seed, scanner, tracer in TWINS:
         file = out / "twins" / f"{scanner}-{tracer}-{seed}.npz"
         twin = read_twin(file, seed, scanner, tracer)
         found[where].append({name: scores(file, twin, model) for name, model in models.items()})
     for where, patients in found.items():
-        for dose, metric in product(
-            patients[0]["before"], ("psnr_db", "suv_peak_bias", "suv_peak_error")
-        ):
-            cells = [
-                f"{name} {np.nanmean([one[name][dose][metric] for one in patients]):.2f}"
-                for name in models
-            ]
-            each = [
-                f"{one['after'][dose][metric] - one['before'][dose][metric]:+.2f}"
-                for one in patients
-                if "after" in one
-            ]
-            print(f"{where:7s} {dose:10s} {metric:15s} {', '.join(cells)}   each {' '.join(each)}")
+        for dose, metric in product(patients[0]["before"], METRICS):
+            values = {
+                name: np.array([one[name][dose][metric] for one in patients]) for name in models
+            }
+            means = ", ".join(f"{name} {np.nanmean(v):.2f}" for name, v in values.items())
+            changes = values["after"] - values["before"] if "after" in values else []
+            each = " ".join(f"{change:+.2f}" for change in changes)
+            print(f"{where:7s} {dose:10s} {metric:15s} {means}   each {each}")
 
 
 def main() -> None:
@@ -188,13 +182,13 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seconds", type=float, default=2400, help="of training")
     parser.add_argument("--volumes", default="", help="folder of simulated volumes to share")
-    asked = parser.parse_args()
-    if asked.what == "simulate":
-        simulate_site(asked.out)
-    elif asked.what == "train":
-        adapt(asked.out, asked.seconds, asked.volumes)
+    options = parser.parse_args()
+    if options.what == "simulate":
+        simulate_site(options.out)
+    elif options.what == "train":
+        adapt(options.out, options.seconds, options.volumes)
     else:
-        compare(asked.out)
+        compare(options.out)
 
 
 if __name__ == "__main__":
