@@ -1,7 +1,7 @@
 """Draw a scan at a fraction of its dose, from the scan and the noise of its voxels.
 
 Reconstructed activity has nearly a gamma distribution: it is positive and similarly skewed (lab
-book, thinning). A gamma variable of shape K times a beta variable of shape (f·K, (1 - f)·K),
+book 24). A gamma variable of shape K times a beta variable of shape (f·K, (1 - f)·K),
 divided by f, is a gamma variable of the same mean and of shape f·K. This corresponds to keeping
 each event of a Poisson variable with probability f. Therefore the scan times such a beta variable
 is a scan at a fraction f of the dose: it has 1/f times the variance, is never negative, and has the

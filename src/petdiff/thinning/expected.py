@@ -26,7 +26,7 @@ Volume = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 # Relative noise ∝ activity^-0.30 · F^0.25 · s^-0.95, fitted on 500 organs of 20 simulated patients,
-# five scanners and four tracers (lab book, thinning).
+# five scanners and four tracers (lab book 24 and 35).
 _ACTIVITY_POWER, _INFORMATION_POWER, _SENSITIVITY_POWER = -0.30, 0.25, -0.95
 _WATER_PER_MM = 0.0096  # at 511 keV
 _BLOCK_MM = 8.0

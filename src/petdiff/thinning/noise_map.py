@@ -29,7 +29,7 @@ _LOWEST_ACTIVITY = 1e-3  # of the typical one
 _AXIAL_SIGMA_MM, _AXIAL_POWER = 15.0, 0.7
 _MIN_IN_SLICE = 50  # voxels
 _DIFFERENCE_MM = 5.5  # between the voxels of a second difference
-# Part of the level is anatomy. Fitted on 47 simulated patients (lab book, thinning).
+# Part of the level is anatomy. Fitted on 47 simulated patients (lab book 35).
 _ANATOMY_BELOW, _ANATOMY_POWER = 0.33, 0.114  # level, and power in voxels of the larger size
 _ANATOMY_MM = 3.0, 6.0  # voxel sizes with no and with full correction
 

@@ -21,8 +21,8 @@ from petdiff.volume.regions import Spacing
 Power = NDArray[np.floating[Any]]
 Widths = tuple[float, float, float]
 
-# Frequency across the axis in 1/mm above which noise rises, fitted on simulated patients (lab book,
-# thinning).
+# Frequency across the axis in 1/mm above which noise rises, fitted on simulated patients (lab book
+# 33).
 RISE_PER_MM = 0.04
 _FREQUENCIES = 64  # per axis, for sums over the spectrum
 

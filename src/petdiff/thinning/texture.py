@@ -29,7 +29,7 @@ from petdiff.volume.regions import Spacing
 Floats = NDArray[np.float64]
 Volume = NDArray[np.float32]
 
-# Fitted by the likelihood of the noise of simulated scans (lab book, 35).
+# Fitted by the likelihood of the noise of simulated scans (lab book 35).
 _ITERATIONS = 12
 _LEAST_FOUND = 1e-6
 _FINE_PER_MM = 0.05  # frequency from which on the spread over directions stays the same
