@@ -7,7 +7,7 @@ Tensors are [batch, channel, i, j, k].
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -52,6 +52,11 @@ def axial_axis(affine: NDArray[np.float64]) -> int:
     return int(np.argmax(np.abs(affine[2, :3]) / spacing_of(affine)))
 
 
+def by_axis(sizes: Iterable[float]) -> str:
+    """Return sizes along the axes as text: 1.65 × 1.65 × 2."""
+    return " × ".join(str(size) if isinstance(size, int) else f"{size:.4g}" for size in sizes)
+
+
 class NoSUVError(ValueError):
     """SUV was requested from an image that has no SUV."""
 
@@ -92,10 +97,8 @@ class PETImage:
 
     def __repr__(self) -> str:
         """Describe the image in one line without patient data: shape, voxel size, unit, range."""
-        shape = " × ".join(str(n) for n in self.shape)
-        voxel = " × ".join(f"{mm:.4g}" for mm in self.spacing_mm)
         low, high = float(self.values.min()), float(self.values.max())
-        return f"PETImage({shape} voxels of {voxel} mm, {low:.4g} to {high:.4g} {self.unit_name})"
+        return f"PETImage({self.grid_text}, {low:.4g} to {high:.4g} {self.unit_name})"
 
     @property
     def suv(self) -> NDArray[np.float32]:
@@ -128,6 +131,11 @@ class PETImage:
     def spacing_mm(self) -> tuple[float, float, float]:
         """Voxel size along i, j, k in mm."""
         return spacing_of(self.affine)
+
+    @property
+    def grid_text(self) -> str:
+        """The grid as text: 192 × 288 × 520 voxels of 1.65 × 1.65 × 1.65 mm."""
+        return f"{by_axis(self.shape)} voxels of {by_axis(self.spacing_mm)} mm"
 
     @property
     def corners_mm(self) -> NDArray[np.float64]:

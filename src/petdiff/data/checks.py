@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from petdiff.data.fingerprint import fingerprint
 from petdiff.data.layouts import dose_text
-from petdiff.image import PETImage
+from petdiff.image import PETImage, by_axis
 from petdiff.volume.noise import NOISE_VOXEL_MM, noise_level
 from petdiff.volume.regions import (
     Blocks,
@@ -147,7 +147,7 @@ def check_pair(
         yield Finding(UNIT, f"{name}: in {low.unit}, full dose in {full.unit}")
         return
     if low.shape != full.shape:
-        yield Finding(GRID, f"{name}: {_times(low.shape)} voxels, full dose {_times(full.shape)}")
+        yield Finding(GRID, f"{name}: {by_axis(low.shape)} voxels, full dose {by_axis(full.shape)}")
         return
     apart_mm = float(np.linalg.norm(low.corners - full.corners, axis=1).max())
     if apart_mm > tolerance_mm:
@@ -228,7 +228,3 @@ def _why(scan: Summary, mean: float) -> str:
     if mean > 100:
         return "which is not SUV: Bq/ml?"
     return "which is not SUV: a wrong unit, weight or dose?"
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " × ".join(str(n) for n in shape)

@@ -34,7 +34,7 @@ def draw_preview(request: Request, image: PETImage, result: Result, path: Path) 
     device, frames = result.record.device, result.record.frames
     mean_of = f"mean of {counted(len(frames), 'frame')} · " if frames else ""
     name = request.scan.resolve().name
-    note = f"{name} · {mean_of}{grid_text(image)} · stored {image.unit} · {device}"
+    note = f"{name} · {mean_of}{image.grid_text} · stored {image.unit} · {device}"
     write_preview(path, image, result.image, spread, title=title(result.record), note=note)
 
 
@@ -72,10 +72,3 @@ def title(record: DenoisingRecord) -> str:
     if record.drf:
         words.append(f"dose {share_of(record.drf)}")
     return " · ".join([*words, f"seed {record.seed}"])
-
-
-def grid_text(image: PETImage) -> str:
-    """Describe the grid: 192 × 288 × 520 voxels of 1.65 × 1.65 × 1.65 mm."""
-    shape = " × ".join(str(n) for n in image.shape)
-    size = " × ".join(f"{mm:.4g}" for mm in image.spacing_mm)
-    return f"{shape} voxels of {size} mm"

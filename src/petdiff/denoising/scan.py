@@ -19,7 +19,6 @@ from petdiff.denoising.interval import prepare_intervals
 from petdiff.denoising.pictures import (
     draw_curves,
     draw_preview,
-    grid_text,
     make_page,
     title,
 )
@@ -132,7 +131,7 @@ def _load_and_announce(
     model = load_model(request.model) if model is None else model
     suv = image.facts.get("suv", {})
     progress.print(f"petdiff {__version__} · for research, not a medical device")
-    progress.print(f"scan    {request.scan} · {grid_text(image)}")
+    progress.print(f"scan    {request.scan} · {image.grid_text}")
     if image.in_suv:
         rule = f"rule: {suv.get('rule')} ({suv.get('reason')})"
         progress.print(f"suv     stored {image.unit} · {rule}")

@@ -142,13 +142,9 @@ def _number(given: object) -> float | None:
 def _other_grid(
     path: Path, image: PETImage, grid: PETImage, owner: str = "reference"
 ) -> InputRefused:
-    def describe(image: PETImage) -> str:
-        shape = " × ".join(map(str, image.shape))
-        return f"{shape} voxels of " + " × ".join(f"{mm:.4g}" for mm in image.spacing_mm) + " mm"
-
-    position = "" if describe(image) != describe(grid) else ", at another position or angle"
+    position = "" if image.grid_text != grid.grid_text else ", at another position or angle"
     return InputRefused(
-        f"{path} has {describe(image)}, the {owner} {describe(grid)}{position}: "
+        f"{path} has {image.grid_text}, the {owner} {grid.grid_text}{position}: "
         f"`resample` brings it to the {owner}'s grid"
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
-from petdiff.image import spacing_of
+from petdiff.image import by_axis, spacing_of
 
 Affine = NDArray[np.float64]
 
@@ -37,9 +37,9 @@ def affine_in_mm(name: str, affine: Affine, unit: str | None) -> tuple[Affine, l
         if len(others) == 1:
             factor = UNIT_MM[others[0]]
             statement = (
-                f"says that its voxels are {_times(sizes)} {unit}"
+                f"says that its voxels are {by_axis(sizes)} {unit}"
                 if unit
-                else (f"has voxels of {_times(sizes)} and names no unit")
+                else (f"has voxels of {by_axis(sizes)} and names no unit")
             )
             warnings.append(f"{name} {statement}, as no PET scan has: {others[0]} are assumed")
     in_mm = affine.copy()
@@ -59,7 +59,7 @@ def require_possible(name: str, affine: Affine) -> None:
         sizes_mm = np.array(spacing_of(affine))
     if not _within(sizes_mm, _POSSIBLE_MM):
         raise InputRefused(
-            f"{name} has voxels of {_times(sizes_mm)} mm, as no PET scan has: correct the voxel "
+            f"{name} has voxels of {by_axis(sizes_mm)} mm, as no PET scan has: correct the voxel "
             "sizes in its header"
         )
     if abs(np.linalg.det(affine[:3, :3] / sizes_mm)) < 1e-3:
@@ -73,7 +73,3 @@ def require_possible(name: str, affine: Affine) -> None:
 
 def _within(sizes: NDArray[np.float64], limits: tuple[float, float]) -> bool:
     return bool((sizes >= limits[0] * 0.999).all() and (sizes <= limits[1] * 1.001).all())
-
-
-def _times(sizes: NDArray[np.float64]) -> str:
-    return " × ".join(f"{size:.4g}" for size in sizes)

@@ -17,7 +17,7 @@ from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
-from petdiff.image import spacing_of
+from petdiff.image import by_axis, spacing_of
 from petdiff.io.formats import NIFTI_PAIR, stem_of, suffix_of
 from petdiff.io.geometry import affine_in_mm
 from petdiff.io.stored_values import DAMAGED, StoredValues, open_inflated
@@ -167,5 +167,5 @@ def _size_warning(path: Path, header: Any, sform: NDArray[np.float64]) -> list[s
     stated = np.abs(np.array(header["pixdim"][1:4], dtype=np.float64))
     if np.allclose(sizes, stated, rtol=_SIZE_TOLERANCE) or not stated.all():
         return []
-    first, second = (" × ".join(f"{mm:.4g}" for mm in s) for s in (sizes, stated))
+    first, second = (by_axis(s) for s in (sizes, stated))
     return [f"{path.name}: voxels are {first} by its sform, which is used, and {second} by pixdim"]

@@ -10,7 +10,7 @@ from pydicom import Dataset
 from scipy.ndimage import affine_transform
 
 from petdiff.errors import InputRefused, UsageError
-from petdiff.image import PETImage, spacing_of
+from petdiff.image import PETImage, by_axis, spacing_of
 from petdiff.io.dicom_file import refusing
 from petdiff.io.geometry import LPS_TO_RAS
 from petdiff.measurement.frame_of_reference import require_same_frame
@@ -81,10 +81,9 @@ def _on_grid(name: str, mask: Mask, affine: Affine, scan: PETImage, *, resample:
         placed[tuple(index.T)] = True
         return placed
     if not resample:
-        sizes = " × ".join(f"{mm:.4g}" for mm in spacing_of(affine))
         raise InputRefused(
-            f"{name} has voxels of {sizes} mm on another grid than the scan: `resample` takes the "
-            "nearest voxel"
+            f"{name} has voxels of {by_axis(spacing_of(affine))} mm on another grid than the scan: "
+            "`resample` takes the nearest voxel"
         )
     back = np.linalg.inv(step)
     moved = affine_transform(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from petdiff.image import by_axis
 from petdiff.inference.record import DenoisingRecord, FrameRecord, ModelUsed
 from petdiff.inference.run_record import RunRecord, ScanFacts
 from petdiff.report.trained_on import trained_on
@@ -115,4 +116,4 @@ def _model(model: ModelUsed) -> list[str]:
 
 def millimetres(sizes: Sequence[float]) -> str:
     """Return a voxel size as text."""
-    return " × ".join(f"{size:.4g}" for size in sizes) + " mm"
+    return f"{by_axis(sizes)} mm"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from petdiff.errors import InputRefused
+from petdiff.image import by_axis
 from petdiff.thinning.spectrum import Widths, rise
 from petdiff.units import FWHM_PER_SIGMA
 from petdiff.volume.regions import Spacing
@@ -32,7 +33,7 @@ _FLAT_SHARE, _FLATTEST_SHARE, _MIN_FLAT = 0.1, 0.03, 8
 _STRONGEST = 2.0  # power of a window of noise, over that of the weakest quarter
 # The more the windows differ in strength, the more of it is anatomy: factor on the level, and power
 # of the typical strength over that of the weakest. Fitted with `noise_map.without_anatomy` on 47
-# simulated patients (lab book, 35).
+# simulated patients (lab book 35).
 _WEAKEST, _TYPICAL = 0.05, 0.5
 _LEVEL_FACTOR, _LEVEL_POWER = 1.134, -0.224
 _INSIDE_SHARES = 0.95, 0.7, 0.4  # of a window in the body; the next one if no window has it
@@ -95,7 +96,7 @@ def _window_sides(shape: tuple[int, ...], spacing_mm: Spacing) -> tuple[int, ...
     """Return the sides of a window in voxels. Raises InputRefused if the scan is smaller."""
     sides = tuple(int(np.clip(2 * round(_WINDOW_MM / 2 / mm), *_SIDES)) for mm in spacing_mm)
     if any(n < side for n, side in zip(shape, sides, strict=True)):
-        has, needs = (" × ".join(map(str, voxels)) for voxels in (shape, sides))
+        has, needs = (by_axis(voxels) for voxels in (shape, sides))
         raise InputRefused(
             f"the scan has {has} voxels, and {needs} are needed to measure its noise: give a "
             "larger part of it"
