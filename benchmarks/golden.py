@@ -69,7 +69,7 @@ Entries = Iterator[tuple[str, dict[str, Any]]]
 
 FEW = 4  # steps of the models that need many
 WAYS: dict[str, dict[str, dict[str, Any]]] = {
-    "any": {"one sample": {}, "in tiles": {"tile": 32}},
+    "any": {"one sample": {"samples": 1}, "in tiles": {"samples": 1, "tile": 32}},
     "ddpm2d": {"two samples": {"samples": 2}},
     "flow3d": {
         "told the dose": {"drf": 20.0},
