@@ -59,5 +59,5 @@ def test_a_port_that_is_taken_is_named(config: Path) -> None:
 
 
 def test_a_model_that_is_not_there_is_wrong_usage(config: Path) -> None:
-    with pytest.raises(UsageError, match="there is no such model"):
+    with pytest.raises(UsageError, match=r"\[denoise\]: there is no such model"):
         run_node(config, stub("unusable"))

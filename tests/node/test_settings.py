@@ -63,6 +63,26 @@ def test_records_are_kept_while_a_source_may_offer_the_series_again(
     ("content", "named"),
     [
         (TO, "folder: missing"),
+        (
+            f'folder = "q"\n[listen]\naddress = "localhost"\n{TO}',
+            "listen.address: give an IP address, such as 10.1.2.3, not 'localhost'",
+        ),
+        (
+            f'folder = "q"\n[[senders]]\nae_title = "A"\naddresses = ["10.1.2.3/28"]\n{TO}',
+            "addresses[1]: give an IP address or a network, such as 10.1.2.0/28",
+        ),
+        (f'foldr = "q"\n{TO}', "foldr: unknown; did you mean folder?"),
+        (f'folder = "q"\n[senders]\nae_title = "A"\n{TO}', "senders: write [[senders]]"),
+        (
+            f'folder = "q"\n[[senders]]\nae_title = "A"\naddresses = "::1"\n{TO}',
+            "senders[1].addresses: give a list in square brackets, not '::1'",
+        ),
+        (f'folder = "q"\n[[sources]]\nname = "s"\nurl = "x/y"\n{TO}', "sources[1].url: give a URL"),
+        (
+            f'folder = "q"\n[[sources]]\nname = "s"\nurl = "http://x"\n'
+            f'matching = {{SeriesDesc = "*WB*"}}\n{TO}',
+            "SeriesDesc: give a keyword of the DICOM dictionary",
+        ),
         ('folder = "q"', "destinations: missing"),
         (f'folder = "q"\n[listen]\nprot = 1\n{TO}', "listen.prot: unknown; did you mean port?"),
         (f'folder = "q"\n[listen]\nport = 0\n{TO}', "listen.port: "),

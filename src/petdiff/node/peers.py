@@ -14,6 +14,7 @@ from pydantic import (
     IPvAnyNetwork,
     model_validator,
 )
+from pydicom.datadict import tag_for_keyword
 
 from petdiff.errors import UsageError
 from petdiff.module.settings import ModuleSettings
@@ -21,6 +22,7 @@ from petdiff.module.settings import ModuleSettings
 TABLE = ConfigDict(frozen=True, extra="forbid")
 DATE_MARGIN_DAYS = 1  # StudyDate has no time zone, and clocks differ
 _AE_TITLE = re.compile(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?")  # PS3.5 6.2: no backslash
+_URL = re.compile(r"https?://[^\s@]+")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 
 
@@ -33,6 +35,18 @@ def _ae_title(given: str) -> str:
 def _name(given: str) -> str:
     if not _NAME.fullmatch(given):
         raise ValueError("give a name of 1 to 40 letters, digits, dots, dashes and underscores")
+    return given
+
+
+def _url(given: str) -> str:
+    if not _URL.fullmatch(given):
+        raise ValueError("give a URL that begins with https:// or http:// and names no user")
+    return given
+
+
+def _keyword(given: str) -> str:
+    if not given.isidentifier() or tag_for_keyword(given) is None:
+        raise ValueError("give a keyword of the DICOM dictionary, such as SeriesDescription")
     return given
 
 
@@ -56,7 +70,8 @@ Name = Annotated[str, AfterValidator(_name)]
 ExistingFile = Annotated[Path, AfterValidator(_file)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
-URL = Annotated[str, Field(pattern=r"^https?://[^\s@]+$")]
+URL = Annotated[str, AfterValidator(_url)]
+Keyword = Annotated[str, AfterValidator(_keyword)]
 
 
 class ServerTLS(BaseModel):
@@ -140,7 +155,7 @@ class Source(BaseModel):
     url: URL
     every_seconds: Seconds = 60
     days: Annotated[int, Field(ge=0, le=36_500)] = 7
-    matching: dict[Annotated[str, Field(pattern="^[A-Z][A-Za-z]+$")], str] = {}
+    matching: dict[Keyword, str] = {}
     destinations: tuple[str, ...] = ()
     dose: Dose | None = None
     token_file: ExistingFile | None = None

@@ -172,7 +172,7 @@ class Node:
             except WorkerDied as problem:
                 raise PetdiffError(f"the worker of {name.partition(':')[2]}: {problem}") from None
             if reply.outcome != "ready":
-                raise UsageError(reply.public)
+                raise UsageError(f"[denoise]: {reply.public.replace('`device`', 'device')}")
             log_line(f"worker ready: {reply.public}")
             Denoiser(
                 self.queue,

@@ -35,6 +35,11 @@ from petdiff.node.peers import (
     Source,
 )
 
+# What is asked for, by pydantic's type of error.
+_ADDRESS = {
+    "ip_any_address": "an IP address, such as 10.1.2.3",
+    "ip_any_network": "an IP address or a network, such as 10.1.2.0/28",
+}
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -210,14 +215,25 @@ def read_settings(path: Path) -> NodeSettings:
 
 
 def _explained(error: ValidationError) -> str:
-    """Return the key and the reason of the first error."""
-    first = error.errors()[0]
+    """Return the key and the reason of one error: an unknown key before all others.
+
+    A required key that is misspelt is missing as well, and its right name is in the message about
+    the unknown one.
+    """
+    errors = error.errors()
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     key = _key(first["loc"])
     reason = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         reason = f"unknown{nearest(str(first['loc'][-1]), _known_keys(first['loc'][:-1]))}"
     elif first["type"] == "missing":
         reason = "missing"
+    elif first["type"] == "tuple_type" and isinstance(first["input"], dict):
+        reason = f"write [[{key}]] instead of [{key}]"
+    elif first["type"] == "tuple_type":
+        reason = f"give a list in square brackets, not {first['input']!r}"
+    elif first["type"] in _ADDRESS:
+        reason = f"give {_ADDRESS[first['type']]}, not {first['input']!r}"
     elif first["type"] != "value_error":
         reason = f"{reason}, not {first['input']!r}"
     return f"{key}: {reason}" if key else reason
@@ -227,6 +243,8 @@ def _key(where: tuple[int | str, ...]) -> str:
     """Return a key as the file has it: senders[2].ae_title, counted from 1."""
     key = ""
     for part in where:
+        if part == "[key]":  # pydantic's mark of a wrong key of a dict; the key precedes it
+            continue
         if isinstance(part, int):
             key += f"[{part + 1}]"
         else:
