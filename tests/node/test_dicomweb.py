@@ -153,6 +153,8 @@ def failed(status: int) -> bytes:
         ((202, "application/dicom+json", failed(0xC000)), Refused, "status C000"),
         ((409, "application/dicom+json", failed(0xC000)), Refused, "HTTP 409"),
         ((503, "text/plain", b""), NotDelivered, "HTTP 503"),
+        ((404, "text/plain", b""), NotDelivered, "HTTP 404: check url"),
+        ((401, "text/plain", b""), NotDelivered, "HTTP 401: check token_file"),
     ],
 )
 def test_a_destination_that_stores_nothing_is_told_apart(

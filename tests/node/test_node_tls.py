@@ -81,7 +81,7 @@ def test_a_destination_must_show_a_certificate_that_is_trusted(
         assert (confirmed, len(pacs.images)) == ([file], 1)
         with pytest.raises(NotDelivered):
             DicomSender(to(pacs.port, ClientTLS()), "PETDIFF").send([file], confirmed.append)
-        with pytest.raises(NotDelivered):
+        with pytest.raises(NotDelivered, match=f"port {pacs.port}.*check address, port and tls"):
             DicomSender(to(pacs.port, None), "PETDIFF").send([file], confirmed.append)
     assert len(pacs.images) == 1
 

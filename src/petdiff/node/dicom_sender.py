@@ -16,6 +16,7 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
+from petdiff import disk
 from petdiff.node.delivery import NotDelivered, Refused
 from petdiff.node.peers import ClientTLS, Destination
 
@@ -57,13 +58,17 @@ class DicomSender:
         assert to.port is not None
         assert to.ae_title is not None
         tls = None if to.tls is None else (client_context(to.tls), to.address)
-        association = self._ae.associate(
-            to.address,
-            to.port,
-            ae_title=to.ae_title,
-            tls_args=tls,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _without_delay)],
-        )
+        try:
+            association = self._ae.associate(
+                to.address,
+                to.port,
+                ae_title=to.ae_title,
+                tls_args=tls,
+                evt_handlers=[(evt.EVT_CONN_OPEN, _without_delay)],
+            )
+        except socket.gaierror as problem:
+            reason = disk.reason(problem)
+            raise NotDelivered(f"no machine is called {to.address} ({reason})") from None
         if association.is_established:
             leave_responses_to_the_caller(association)
             if association.accepted_contexts:
@@ -72,7 +77,10 @@ class DicomSender:
             raise Refused("it takes no PET images (SOP class or transfer syntax)")
         if association.is_rejected:
             raise NotDelivered("it rejects the association: check both AE titles there")
-        raise NotDelivered("it cannot be reached, or ended the association")
+        raise NotDelivered(
+            f"nothing answers at {to.address} port {to.port}, or it ends the association: check "
+            "address, port and tls"
+        )
 
     def _send(self, association: Association, file: Path) -> None:
         try:
@@ -80,7 +88,10 @@ class DicomSender:
         except RuntimeError:  # no longer established
             raise NotDelivered("the association broke off") from None
         if "Status" not in response:
-            raise NotDelivered("the association broke off, or no response came in time")
+            raise NotDelivered(
+                "the association broke off, or no response came in time: check that it stores PET "
+                f"of the AE title {self._ae.ae_title}"
+            )
         status = response.Status
         if status in _NO_ROOM:
             raise NotDelivered(f"it has no room (status {status:04X})")

@@ -127,8 +127,8 @@ def _of_status(problem: requests.HTTPError) -> NotDelivered | Refused:
     code = _code(problem)
     # Errors of access, time-out and load may disappear, so the delivery is repeated.
     if code >= _SERVER_ERROR or code in (401, 403, 404, 408, 429):
-        return NotDelivered(f"it answers with HTTP {code}")
-    return Refused(f"it answers with HTTP {code}")
+        return NotDelivered(_answer(code))
+    return Refused(_answer(code))
 
 
 class _reaching:
@@ -139,7 +139,7 @@ class _reaching:
 
     def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
         if isinstance(problem, requests.HTTPError):
-            raise NotReached(f"it answers with HTTP {_code(problem)}") from None
+            raise NotReached(_answer(_code(problem))) from None
         no_json = isinstance(problem, requests.exceptions.InvalidJSONError)
         if isinstance(problem, requests.RequestException) and not no_json:
             raise NotReached(_reason(problem)) from None
@@ -149,6 +149,12 @@ class _reaching:
 
 def _code(problem: requests.HTTPError) -> int:
     return 0 if problem.response is None else int(problem.response.status_code)
+
+
+def _answer(code: int) -> str:
+    """Return an HTTP status, and which setting may be the cause."""
+    cause = {401: ": check token_file", 403: ": check token_file", 404: ": check url"}
+    return f"it answers with HTTP {code}{cause.get(code, '')}"
 
 
 def _reason(problem: requests.RequestException) -> str:
