@@ -33,8 +33,9 @@ def invoke(app: typer.Typer, arguments: list[str]) -> int:
     except PetdiffError as problem:
         return _fail(with_options(str(problem), _options(app), _RENAMED), problem.exit_code)
     except typer.TyperException as problem:
-        message = problem.format_message()
-        return _fail(f"{message} (petdiff --help lists commands and options)", WRONG_USAGE)
+        message, where = problem.format_message(), getattr(problem, "ctx", None)
+        command = where.command_path if where is not None else "petdiff"
+        return _fail(f"{message} ({command} --help lists what there is)", WRONG_USAGE)
     except KeyboardInterrupt:
         outcome = INTERRUPTED
     except BrokenPipeError:  # `petdiff --help | head -1`

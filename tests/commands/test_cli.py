@@ -107,6 +107,14 @@ def test_bare_command_shows_the_help_and_no_error(run: Run) -> None:
     assert "train" in done.out
 
 
+def test_wrong_usage_names_the_help_of_the_command(run: Run) -> None:
+    for command, wrong in (("petdiff node", ["node"]), ("petdiff denoise", ["denoise", "--x"])):
+        done = run(*wrong)
+        assert done.code == 2
+        assert one_line(done.err)
+        assert done.err.endswith(f"({command} --help lists what there is)\n")
+
+
 def test_version_is_one_line(run: Run) -> None:
     done = run("--version")
     assert (done.code, done.out, done.err) == (0, f"petdiff {petdiff.__version__}\n", "")

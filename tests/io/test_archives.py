@@ -180,6 +180,18 @@ def test_zip_of_zips_that_breaks_off_is_not_read_as_its_last_zip(tmp_path: Path)
         read(tmp_path / "outer.zip")
 
 
+def test_a_folder_without_dicom_names_the_volume_to_give_instead(tmp_path: Path) -> None:
+    for name in ("ct.nii.gz", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(
+        InputRefused, match=r"notes\.txt: give ct\.nii\.gz itself if it is the scan"
+    ):
+        read(tmp_path, recursive=False)
+    (tmp_path / "ct.nii.gz").unlink()
+    with pytest.raises(InputRefused, match=r"holds no DICOM file, only notes\.txt$"):
+        read(tmp_path, recursive=False)
+
+
 @pytest.mark.parametrize("flag", [True, False])
 def test_names_beyond_ascii_are_shown_as_they_were_meant(tmp_path: Path, flag: bool) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as out:

@@ -16,6 +16,7 @@ from petdiff import cli
 from petdiff.denoising.request import Request
 from petdiff.errors import InputRefused, UsageError
 from petdiff.io import read_static
+from petdiff.many import run as many_run
 from petdiff.many import work
 from petdiff.many.jobs import Job, find_jobs, select_shard
 from petdiff.many.rows import ScanRow, read_row, store_row
@@ -270,6 +271,15 @@ def test_patterns_name_scans_from_their_common_folder(tmp_path: Path) -> None:
         volume(tmp_path / "data" / patient / "other.nii.gz")
     jobs = find_jobs([tmp_path / "data" / "*" / "pet*"], Request(Path()), tmp_path / "out").jobs
     assert [job.name for job in jobs] == ["p1_pet", "p2_pet"]
+
+
+def test_a_wrong_shard_is_refused_before_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search of a hospital's archive reads the header of every file."""
+    monkeypatch.setattr(many_run, "find_jobs", lambda *_: pytest.fail("it searched"))
+    with pytest.raises(UsageError, match="`shard` 3/2"):
+        petdiff.denoise_many(tmp_path, tmp_path / "out", shard="3/2")
 
 
 def test_nothing_found_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -153,7 +153,10 @@ def _no_scan(file: Entry) -> str:
     for offset, magic, kind in _OTHER_ARCHIVES:
         if head[offset:].startswith(magic):
             return f"{file.name} is packed as {kind}: unpack it and give the folder"
-    return f"{file.name} is not a DICOM, zip, .nii, .nii.gz or .npz file"
+    return (
+        f"{file.name} is no file that petdiff reads: give DICOM, a zip of it, NIfTI, NRRD, "
+        "MetaImage or .npz"
+    )
 
 
 def _scan(entries: Sequence[Entry]) -> SearchResult:

@@ -20,7 +20,7 @@ from petdiff.io.dicom_enhanced import PET_CLASSES
 from petdiff.io.dicom_file import DamagedFile, DicomFile, decode_all, lenient_pydicom
 from petdiff.io.dicom_search import SearchResult, Series, is_pet, search_dicom, text_of
 from petdiff.io.entries import Entry
-from petdiff.io.formats import DICOM
+from petdiff.io.formats import DICOM, ITK, NIFTI, NPZ, suffix_of
 from petdiff.terminal import one_line
 from petdiff.units import counted
 
@@ -96,7 +96,13 @@ def _listing(series: Sequence[Series]) -> str:
 
 
 def _what_else(others: Sequence[Entry]) -> str:
-    return ", only " + _some([entry.name for entry in others], _MAX_NAMED) if others else ""
+    """Return what a folder without DICOM holds, and how a volume in it is read."""
+    if not others:
+        return ""
+    names = [entry.name for entry in others]
+    volumes = [name for name in names if suffix_of(Path(name)) in (*NIFTI, *ITK, *NPZ)]
+    remedy = f": give {volumes[0]} itself if it is the scan" if volumes else ""
+    return f", only {_some(names, _MAX_NAMED)}{remedy}"
 
 
 def _some(names: Sequence[str], count: int, separator: str = ", ") -> str:

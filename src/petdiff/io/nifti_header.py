@@ -66,7 +66,9 @@ def read_header(path: Path) -> NiftiFile:
         slope, intercept, warnings = _scaling(path, header)
         affine, more = _affine(path, header)
     except (HeaderDataError, OverflowError, *DAMAGED) as problem:
-        raise InputRefused(f"{path.name} has a damaged NIfTI header ({problem})") from problem
+        raise InputRefused(
+            f"{path.name} has a damaged NIfTI header ({problem}): get the file again"
+        ) from problem
     shape = shape[:3] + tuple(n for n in shape[3:] if n != 1)
     if len(shape) < 3 or min(shape) < 1:
         raise InputRefused(

@@ -101,6 +101,7 @@ def run_many(
     """
     output = output.expanduser().absolute()
     _require_folder(output)
+    select_shard((), shard)  # refuses a wrong shard before the search
     if found is None:
         with progress.stage("searching"):
             found = find_jobs(inputs, template, output)

@@ -31,7 +31,11 @@ Data = Annotated[
 ]
 Preset = Annotated[
     str | None,
-    typer.Option(help="Size of the network: tiny, default or paper", rich_help_panel=PANEL),
+    typer.Option(
+        help="Size of the network: tiny, default or paper",
+        show_default="that of --config, else default",
+        rich_help_panel=PANEL,
+    ),
 ]
 Init = Annotated[
     str | None,
