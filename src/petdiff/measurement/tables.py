@@ -56,8 +56,10 @@ def _line(figure: MeasuredFigure, unit: str) -> tuple[str, str, str, str]:
 
 
 def number(value: float | None) -> str:
-    """Return a figure with four digits; a dash where there is none."""
-    return "–" if value is None else significant(value, 4)
+    """Return a figure with four digits, zeros included; a dash where there is none."""
+    if value is None:
+        return "–"
+    return significant(value, 4) if abs(value) >= 1000 else f"{value:#.4g}".rstrip(".")
 
 
 def reasons(found: Measurement) -> list[str]:
