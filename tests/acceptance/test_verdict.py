@@ -63,7 +63,7 @@ def test_scan_of_a_low_dose_among_others_is_named() -> None:
     noise = {"scan 1": 0.05, "scan 2": 0.05, "scan 3": 0.11, "scan 4": 0.2}
     found = noise_warnings({**noise, "scan 5": 0.05})
     assert set(found) == {"scan 3", "scan 4"}
-    assert "21%" in found["scan 3"]
+    assert "21 %" in found["scan 3"]
     assert "low dose itself" in found["scan 4"]
 
 

@@ -57,7 +57,10 @@ def noise_warnings(noise: dict[str, float]) -> dict[str, str]:
             found[name] = "noisier than full-dose scans are: it seems to be of a low dose itself"
         elif value > _MAX_NOISE_RATIO * median:
             share = (median / value) ** 2
-            found[name] = f"as noisy as {share:.0%} of the other scans' dose"
+            found[name] = (
+                f"as noisy as a scan at {100 * share:.0f} % of the other scans' dose: it seems to "
+                "be of a low dose itself"
+            )
         elif value < median / _MAX_NOISE_RATIO:
             found[name] = "less than half as noisy as the other scans: it seems to be filtered"
     return found

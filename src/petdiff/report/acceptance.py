@@ -69,11 +69,12 @@ def verdict_text(verdict: Verdict, acceptance: Acceptance) -> str:
         "not told apart": f"{name}: not told apart from {against}.",
         "no verdict": f"{name}: no verdict on {counted(verdict.psnr_db.n, 'scan')}.",
     }
-    text = f"{words[verdict.judgement]} PSNR {_signed(verdict.psnr_db, '{:+.2f}')} dB"
+    text = f"{words[verdict.judgement]} Model minus filter, with its 95 % interval: PSNR in dB "
+    text += _signed(verdict.psnr_db, "{:+.2f}")
     text += f", higher on {verdict.wins} of {verdict.psnr_db.n} scans"
     if verdict.peak_error.n:
-        size = _signed(verdict.peak_error, "{:+.1%}")
-        text += f"; absolute error of SUVpeak of hot spots {size}"
+        size = _signed(verdict.peak_error, "{:+.1%}").replace("%", "")
+        text += f"; absolute error of SUVpeak of hot spots in percentage points {size}"
     return f"{text}."
 
 
@@ -86,7 +87,7 @@ def limits(acceptance: Acceptance) -> list[str]:
         f"{counted(len(scans), 'scan')} of this scanner, protocol and tracer, at simulated doses.",
         "Not shown: real low-dose scans. The noise was added by petdiff, with the strength "
         "and correlation expected from the scans' own noise. On simulated scans it is within 20 % "
-        "of that of thinned counts in three of four organs. Motion, randoms, scatter and dead time "
+        "of that of thinned counts in nine of ten organs. Motion, randoms, scatter and dead time "
         "at another dose are not part of it.",
         "The full-dose scan is the reference and is noisy itself. What the model removes of its "
         "noise counts as an error.",
