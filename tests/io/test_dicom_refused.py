@@ -250,7 +250,7 @@ def test_empty_folder_and_strange_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputRefused, match="no DICOM"):
         read(tmp_path)
     (tmp_path / "scan.txt").write_text("hello")
-    with pytest.raises(InputRefused, match="not a DICOM"):
+    with pytest.raises(InputRefused, match="is no file that petdiff reads: give DICOM"):
         read(tmp_path / "scan.txt")
     with pytest.raises(InputRefused, match="does not exist"):
         read(tmp_path / "nowhere")
