@@ -18,7 +18,7 @@ from petdiff.errors import InputRefused, UsageError
 from petdiff.io import read_static
 from petdiff.many import run as many_run
 from petdiff.many import work
-from petdiff.many.jobs import Job, find_jobs, select_shard
+from petdiff.many.jobs import Job, find_jobs, shard_slice
 from petdiff.many.rows import ScanRow, read_row, store_row
 from petdiff.many.run import ManyResult
 from petdiff.many.summary import write_summary
@@ -207,14 +207,14 @@ def test_shards_share_the_scans_and_the_summary_tells_of_all(tmp_path: Path, mod
 @pytest.mark.parametrize("count", [1, 3, 8])
 def test_shards_hold_each_job_once(count: int) -> None:
     jobs = [Job(f"p{n}", Request(Path())) for n in range(7)]
-    parts = [select_shard(jobs, f"{n}/{count}") for n in range(1, count + 1)]
+    parts = [jobs[shard_slice(f"{n}/{count}")] for n in range(1, count + 1)]
     assert sorted(job.name for part in parts for job in part) == [job.name for job in jobs]
 
 
 @pytest.mark.parametrize("shard", ["0/4", "5/4", "1", "a/b", "1/0", "-1/4"])
 def test_what_is_no_shard_is_refused(shard: str) -> None:
     with pytest.raises(UsageError, match="give i/n"):
-        select_shard([], shard)
+        shard_slice(shard)
 
 
 def test_summary_is_written_again_where_another_process_ended_meanwhile(

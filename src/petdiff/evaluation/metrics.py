@@ -124,10 +124,9 @@ def _gradient_ratio(reference: Volume, test: Volume, body: Mask) -> float | None
 
     def sums_of(part: Span) -> Sums:
         inside = body[..., part.core]
-        core = slice(part.core.start - part.read.start, part.core.stop - part.read.start)
         sums = []
         for image in (reference, test):
-            slopes = np.asarray(np.gradient(image[..., part.read]))[..., core]
+            slopes = np.asarray(np.gradient(image[..., part.read]))[..., part.inner]
             sums.append(np.sqrt(np.square(slopes).sum(0))[inside].sum(dtype=np.float64))
         return np.array(sums)
 

@@ -68,7 +68,8 @@ def _outside(
     smooth = smoothed(values, [_SMOOTHING_MM / size for size in spacing_of(affine)])
     parts, _ = label(nan | (smooth <= _AIR_SHARE * typical_uptake(smooth)))
     # The body may extend beyond the first and the last axial plane, but not beyond the sides.
-    lateral = [axis for axis in range(3) if axis != axial_axis(affine)]
+    axial = axial_axis(affine)
+    lateral = [axis for axis in range(3) if axis != axial]
     faces = [np.unique(parts.take((0, -1), axis=axis)) for axis in lateral]
     reached = np.unique(np.concatenate(faces))
     return np.asarray(np.isin(parts, reached[reached > 0]))

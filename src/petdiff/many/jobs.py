@@ -84,20 +84,20 @@ def find_jobs(inputs: Sequence[Path], template: Request, output: Path) -> Jobs:
     return Jobs(tuple(jobs), (note,))
 
 
-def select_shard(jobs: Sequence[Job], shard: str | None) -> list[Job]:
-    """Return the jobs of shard "i/n": every n-th, from the i-th on; all where `shard` is None.
+def shard_slice(shard: str | None) -> slice:
+    """Return the part of a list that shard "i/n" is: every n-th, from the i-th on; None: all.
 
     Raises UsageError for any other text.
     """
     if shard is None:
-        return list(jobs)
+        return slice(None)
     found = re.fullmatch(r"(\d+)/(\d+)", shard.strip())
     number, count = (int(part) for part in found.groups()) if found else (0, 0)
     if not 1 <= number <= count:
         raise UsageError(
             f"`shard` {shard}: give i/n with i from 1 to n, such as 2/8 for the second of 8 parts"
         )
-    return list(jobs[number - 1 :: count])
+    return slice(number - 1, None, count)
 
 
 def is_pattern(path: Path) -> bool:

@@ -16,7 +16,7 @@ from petdiff.inference.options import DenoiseOptions, DenoiseSettings
 from petdiff.inference.run_record import OutputFormat
 from petdiff.inference.session import Session
 from petdiff.io import Units
-from petdiff.many.jobs import Job, Jobs, find_jobs, select_shard
+from petdiff.many.jobs import Job, Jobs, find_jobs, shard_slice
 from petdiff.many.rows import ScanRow, is_current, read_row, store_row
 from petdiff.many.summary import write_summary
 from petdiff.many.work import Task, denoise_job, denoise_task
@@ -101,13 +101,13 @@ def run_many(
     """
     output = output.expanduser().absolute()
     _require_folder(output)
-    select_shard((), shard)  # refuses a wrong shard before the search
+    part = shard_slice(shard)  # before the search, which may be long
     if found is None:
         with progress.stage("searching"):
             found = find_jobs(inputs, template, output)
     for note in found.notes:
         progress.print(f"note    {note}")
-    jobs = select_shard(found.jobs, shard)
+    jobs = found.jobs[part]
     model = load_model(template.model)
     _require_possible(model, template.options, on_cluster=cluster is not None)
     before = {job.name: read_row(output, job.name) for job in jobs}
