@@ -186,11 +186,12 @@ def test_ddpm_samples_of_a_gaussian_have_its_mean_and_deviation(left: float) -> 
 
     generator = torch.Generator().manual_seed(6)
     noise = torch.randn(40_000, generator=generator)
-    few, many = (method.sample(denoiser, noise, steps, generator) for steps in (8, 64))
-    assert few.mean().item() == pytest.approx(mean, abs=0.01)
-    assert many.mean().item() == pytest.approx(mean, abs=0.01)
+    few, more, many = (method.sample(denoiser, noise, steps, generator) for steps in (8, 16, 64))
+    for drawn in (few, more, many):
+        assert drawn.mean().item() == pytest.approx(mean, abs=0.01)
     assert many.std().item() == pytest.approx(left, rel=0.1)
-    assert 0.6 * left < few.std().item() < many.std().item()
+    assert more.std().item() == pytest.approx(left, rel=0.25)
+    assert 0.6 * left < few.std().item() < more.std().item()
 
 
 def test_the_image_of_a_ddpm_is_the_mean_of_its_own_number_of_samples() -> None:
@@ -257,7 +258,7 @@ def test_slices_of_the_2d_network_are_independent() -> None:
 
 
 class Verdict(nn.Module):
-    """In place of the discriminator: its logit is the mean of the candidate."""
+    """Stands for the discriminator: returns the mean of the candidate as its logit."""
 
     def forward(self, measured: Tensor, candidate: Tensor) -> Tensor:
         return candidate.mean().view(1, 1, 1, 1, 1)
