@@ -27,6 +27,7 @@ from support.dicom_factory import pet_slices, save
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
 SHAPE = (26, 28, 26)
 PATIENT = "Mustermann"
+OMISSIONS = "audit_omissions"
 
 
 def body(seed: int) -> np.ndarray:
@@ -99,8 +100,11 @@ def test_scans_are_measured_once_and_nobody_is_named(
     assert third["organs"] == 1
     measured = {f[2] for f in third["figures"]}
     assert measured >= {"psnr_db", "suv_peak_bias", "cov_30mm_sphere"}
-    assert measured >= {"audit_fabrications", "audit_omissions", "audit_false_alarms"}
-    assert "Omissions that the audit lists" in (out / "report.html").read_text(encoding="utf-8")
+    assert measured >= {"audit_fabrications", OMISSIONS, "audit_false_alarms"}
+    omissions = sum(f[4] for scan in summary["scans"] for f in scan["figures"] if f[2] == OMISSIONS)
+    page = (out / "report.html").read_text(encoding="utf-8")
+    row = page.split("<th>Omissions that the audit lists</th>")[1].split("</tr>")[0]
+    assert f"<td>{omissions:.0f}<small>in 3 scans</small></td>" in row
     for file in out.rglob("*"):
         assert file.is_dir() or PATIENT not in file.read_text(encoding="utf-8")
 

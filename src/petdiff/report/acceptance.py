@@ -20,6 +20,7 @@ from petdiff.units import counted, share_of
 _CLASSES = {
     "better": "confirmed", "worse": "refuted", "not told apart": "", "no verdict": "",
 }  # fmt: skip
+_COUNT = ""  # the number format of a figure that is summed over the scans
 # Metric, title and number format.
 _SHOWN = (
     ("psnr_db", "PSNR, dB", "{:.2f}"),
@@ -29,10 +30,10 @@ _SHOWN = (
     ("suv_peak_bias", "SUVpeak, bias", "{:+.1%}"),
     ("cov_30mm_sphere", "Liver COV", "{:.1%}"),
     ("within_interval", f"Voxels within their {LEVEL:.0%} interval", "{:.1%}"),
-    ("audit_fabrications", "Fabrications that the audit lists, per scan", "{:.2f}"),
-    ("audit_omissions", "Omissions that the audit lists, per scan", "{:.2f}"),
-    ("audit_false_alarms", "Of both, contradicted by the full-dose scan", "{:.2f}"),
-    ("alarms", "Scans unlike those that the model knows", "{:.0%}"),
+    ("audit_fabrications", "Fabrications that the audit lists", _COUNT),
+    ("audit_omissions", "Omissions that the audit lists", _COUNT),
+    ("audit_false_alarms", "Of both, contradicted by the full-dose scan", _COUNT),
+    ("alarms", "Scans unlike those that the model knows", _COUNT),
     ("fwhm_mm", "Filter, FWHM in mm", "{:.1f}"),
     ("seconds", "Seconds per scan", "{:.1f}"),
 )
@@ -154,6 +155,8 @@ def _rows(acceptance: Acceptance, drf: float, methods: Sequence[str]) -> Iterato
 def _cell(values: list[float], number_format: str) -> str:
     if not values:
         return ""
+    if number_format == _COUNT:
+        return f"{sum(values):.0f}<small>in {counted(len(values), 'scan')}</small>"
     text = _number(float(np.mean(values)), number_format)
     if len(values) < MIN_PATIENTS:
         return f"{text}<small>n = {len(values)}</small>"
