@@ -210,7 +210,8 @@ def test_the_audit_is_a_notice_and_a_table(tmp_path: Path) -> None:
     record = run_record(measured, denoised).model_copy(update={"audit": AUDITED})
     assert notices(record)[0].startswith("Audit: the result contradicts the measured scan: 1 fab")
     assert "<th scope=row>fabrication</th>" in text
-    assert 'data-file-voxel="5,20,7">−20, −15, 55 mm<' in text
+    assert ">−20, −15, 55 mm<" in text
+    assert ('data-file-voxel="5,20,7">−20, −15, 55 mm<' in text) is has_viewer()
     assert dict(record_rows(record))["audit"] == AUDITED.verdict
 
 
