@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from petdiff.errors import UsageError
 from petdiff.node.entry import RESULT_RECORD, Entry, ResultRecord, write_reason, write_record
-from petdiff.node.lock import lock_folder
 from petdiff.node.queue import Queue, bytes_in
 
 DENOISED = ResultRecord(
@@ -139,21 +136,6 @@ def test_old_and_large_refusals_and_old_records_are_removed(tmp_path: Path) -> N
     size = bytes_in(tmp_path / "discard" / "00000002")
     assert queue.prune(discard_days=1, discard_bytes=size + 1, done_days=1) == 1
     assert [entry.number for entry in queue.entries("discard")] == [2]
-
-
-def test_two_nodes_do_not_share_a_folder(tmp_path: Path) -> None:
-    descriptor = lock_folder(tmp_path)
-    code = (
-        "import sys; from pathlib import Path; from petdiff.node.lock import lock_folder; "
-        "from petdiff.errors import UsageError\n"
-        "try: lock_folder(Path(sys.argv[1]), wait_s=0)\n"
-        "except UsageError as problem: print(problem)"
-    )
-    command = [sys.executable, "-c", code, tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "is used by another node" in done.stdout
-    os.close(descriptor)
-    assert subprocess.run(command, capture_output=True, check=True).stdout == b""
 
 
 def test_a_folder_that_cannot_be_made_is_wrong_usage(tmp_path: Path) -> None:

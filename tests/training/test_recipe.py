@@ -145,6 +145,24 @@ def test_a_run_that_saved_no_step_begins_anew_with_other_settings(tmp_path: Path
         assert RunFolder(tmp_path).supply.names() == []
 
 
+def test_a_second_training_in_a_folder_is_refused_and_leaves_the_first_alone(
+    tmp_path: Path,
+) -> None:
+    """Also before the first checkpoint, when a resumed run begins anew."""
+    run = RunFolder(tmp_path)
+    with run.opened({}, Recipe()):
+        run.supply.put("of-the-first", {}, {})
+        with (
+            pytest.raises(UsageError, match="is used by another training: stop that one first"),
+            run.opened({}, Recipe()),
+        ):
+            pass
+        assert run.supply.names() == ["of-the-first"]
+    with run.opened({}, Recipe()):
+        pass
+    assert not (tmp_path / "lock").exists()
+
+
 def test_resuming_takes_out_lines_of_steps_that_are_done_again(tmp_path: Path) -> None:
     lines = [{"recipe": {}}, {"step": 10}, {"step": 20}, {"step": 30}]
     text = "".join(json.dumps(line) + "\n" for line in lines) + '{"step": 4'

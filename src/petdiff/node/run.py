@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from petdiff import __version__, disk
 from petdiff.errors import PetdiffError, UsageError
+from petdiff.lock import lock_folder
 from petdiff.node.arrivals import Arrivals
 from petdiff.node.counters import EVENTS, Counters
 from petdiff.node.delivery import Deliveries, Delivery, Transport
 from petdiff.node.denoising import Denoiser, Ready
-from petdiff.node.lock import lock_folder
 from petdiff.node.log import log_line, log_rarely
 from petdiff.node.peers import Destination, Source
 from petdiff.node.polling import Poller
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _TICK_S = 1.0
 _PRUNE_EVERY_S = 60.0
+_LOCK_WAIT_S = 20.0  # until the workers of a killed node have ended
 
 
 def run_node(config: Path, worker: Sequence[str] = WORKER) -> None:
@@ -60,7 +61,7 @@ class Node:
     def __init__(self, settings: NodeSettings, worker: Sequence[str] = WORKER) -> None:
         self.settings = settings
         self.queue = Queue(settings.folder)
-        self._lock_descriptor = lock_folder(settings.folder)
+        self._lock_descriptor = lock_folder(settings.folder, "node", _LOCK_WAIT_S)
         self.queue.recover()
         self.counters = Counters()
         self._stop = threading.Event()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from petdiff.data.array_store import Store
 from petdiff.errors import InputRefused, UsageError
+from petdiff.lock import locked_folder
 from petdiff.runs import begin_or_resume, remove_unfinished, whole_file, write_json
 from petdiff.training.checkpoint import Checkpoints
 from petdiff.training.recipe import MAY_CHANGE, MAY_GROW, Recipe
@@ -63,20 +64,23 @@ class RunFolder:
 
         identity  method, data and starting weights, which must not change in a resumed run
 
-        Raises UsageError that names each setting in which a resumed run differs.
+        Raises UsageError if another process trains in the folder, or with the name of each setting
+        in which a resumed run differs.
         """
         existed = self.path.is_dir()
         settings = recipe.model_dump(exclude=set(MAY_CHANGE))
-        if self.config.exists():
-            self._update_config(recipe)
-        begin_or_resume(self.config, {**identity, **settings})
-        remove_unfinished(self.path)
-        try:
-            yield
-        except (UsageError, InputRefused):
-            if not self.checkpoints.steps():
-                self._remove_unstarted(existed)
-            raise
+        self.path.mkdir(parents=True, exist_ok=True)
+        with locked_folder(self.path, "training"):
+            if self.config.exists():
+                self._update_config(recipe)
+            begin_or_resume(self.config, {**identity, **settings})
+            remove_unfinished(self.path)
+            try:
+                yield
+            except (UsageError, InputRefused):
+                if not self.checkpoints.steps():
+                    self._remove_unstarted(existed)
+                raise
 
     def write_patients(self, fingerprints: Mapping[str, str]) -> None:
         """Write the fingerprints of the training patients."""
