@@ -247,7 +247,12 @@ def test_a_simulated_scanner_beside_own_pairs_is_refused(
     [
         (["flow3d"], "flow4d", "flow4d"),
         (["logunet"], "flow3d", "its domain is local_activity, not log_suv"),
-        (["flow3d", "--preset", "tiny"], "flow3d", "its architecture is"),
+        (
+            ["flow3d", "--preset", "tiny"],
+            "flow3d",
+            "its network has widths 48, 96, 128 and blocks 1, 1, 2; that of flow3d with preset "
+            "tiny has widths 16, 32, 48 and blocks 1, 1, 1: choose the --preset of the model",
+        ),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(

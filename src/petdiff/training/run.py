@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,19 +104,34 @@ def _start_from(recipe: Recipe, method: TrainableMethod) -> StartingModel:
     2-D network may start from a 3-D one, with its kernels summed along the axis.
     """
     model = load_model(recipe.init)
-    network = model.network
-    has, needs = (card.model_dump() for card in (model.card, method.card({})))
-    flat = {**has["architecture"], "dims": 2}
-    if isinstance(network, UNet) and flat == needs["architecture"]:
-        network, has["architecture"] = flattened(network), flat
-    for what in ("domain", "architecture"):
-        if has[what] != needs[what]:
-            raise UsageError(
-                f"init = {recipe.init}: its {what} is {has[what]}, not {needs[what]}, which "
-                f"{needs['method']} has with preset {recipe.preset}"
-            )
+    network, needed = model.network, method.card({})
+    found = model.card.architecture
+    flat = {**found, "dims": 2}
+    if isinstance(network, UNet) and flat == needed.architecture:
+        network, found = flattened(network), flat
+    wanted = f"{needed.method} with preset {recipe.preset}"
+    if model.card.domain != needed.domain:
+        raise UsageError(
+            f"init = {recipe.init}: its domain is {model.card.domain}, not {needed.domain}, which "
+            f"{wanted} has"
+        )
+    if found != needed.architecture:
+        raise UsageError(
+            f"init = {recipe.init}: its network has {_unlike(found, needed.architecture)}; that of "
+            f"{wanted} has {_unlike(needed.architecture, found)}: choose the `preset` of the model "
+            "or another model"
+        )
     method.network.load_state_dict(network.state_dict())
     return StartingModel.of(model)
+
+
+def _unlike(architecture: Mapping[str, object], other: Mapping[str, object]) -> str:
+    """Return the settings in which an architecture differs from another: widths 48, 96, 128."""
+    return " and ".join(
+        f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in architecture.items()
+        if value != other.get(name)
+    )
 
 
 @dataclass(frozen=True)
