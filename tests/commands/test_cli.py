@@ -260,7 +260,12 @@ def test_what_runs_is_said_on_stderr_before_it_runs(
 
     monkeypatch.setattr(inference, "denoise", stop)
     done = run("denoise", scan, "-o", tmp_path / "out", "--model", model, "--device", "cpu")
-    for part in ("suv     stored GML · rule:", f"model   {model} · sha256", "device  cpu"):
+    for part in (
+        "suv     stored GML · rule:",
+        f"model   {model} · sha256",
+        "· licence ",
+        "device  cpu",
+    ):
         assert part in done.err
 
 

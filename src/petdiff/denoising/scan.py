@@ -141,7 +141,7 @@ def _load_and_announce(
         progress.print(f"dose    {share_of(request.options.drf)} of the full dose, as given")
     for warning in [*suv.get("warnings", ()), *image.facts.get("warnings", ())]:
         progress.print(f"warning {warning}")
-    progress.print(f"model   {model.name} · sha256 {model.sha256[:12]} · {model.card.licence}")
+    progress.print(f"model   {model.summary}")
     if model.card.limits:
         progress.print(f"limits  {model.card.limits}")
     progress.print(f"device  {device}")

@@ -145,7 +145,7 @@ def _require_possible(model: Model, options: DenoiseOptions, *, on_cluster: bool
 
 def _announce(model: Model, chosen: int, remaining: int, found: int, progress: Progress) -> None:
     progress.print(f"petdiff {__version__} · for research, not a medical device")
-    progress.print(f"model   {model.name} · sha256 {model.sha256[:12]} · {model.card.licence}")
+    progress.print(f"model   {model.summary}")
     of = f" of {found}" if chosen < found else ""
     done = f", {chosen - remaining} of them done before" if remaining < chosen else ""
     progress.print(f"scans   {chosen}{of}{done}")

@@ -41,6 +41,11 @@ class Model:
         """The method's network."""
         return self.method.network
 
+    @property
+    def summary(self) -> str:
+        """Name, weights and licence, for messages."""
+        return f"{self.name} · sha256 {self.sha256[:12]} · licence {self.card.licence}"
+
     @torch.inference_mode()
     def denoise(self, x: Tensor, sigma: float, y: Tensor) -> Tensor:
         """Return D(x, σ, y) in the method's domain for whole small volumes x and y [i, j, k].
