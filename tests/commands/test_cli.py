@@ -164,6 +164,11 @@ def test_options_are_frozen_and_few() -> None:
         (["denoise", "SCAN", "-o", "NEW", "--frob"], "No such option"),
         (["denoise", "SCAN", "-o", "NEW", "--samples", "0"], "--samples"),
         (["denoise", "SCAN", "-o", "NEW", "--seed", str(2**64)], f"--seed {2**64}: "),
+        (
+            ["denoise", "SCAN", "-o", "NEW", "--dose", "1"],
+            "--dose 1 is the full dose: give a share",
+        ),
+        (["denoise", "SCAN", "-o", "NEW", "--dose", "100%"], "or leave it out for a scan of the"),
         (["denoise", "SCAN", "-o", "NEW", "--voxel-size", "2,2"], "0.2 to 50 mm"),
         (["denoise", "SCAN", "-o", "NEW", "--voxel-size", "a"], "numbers separated by commas"),
         (["denoise", "SCAN", "-o", "NEW", "--to", "dicom", "--model", "MODEL"], "not DICOM"),

@@ -133,11 +133,12 @@ def test_a_known_dose_has_the_bounds_of_its_own(scan: Path, model: Path) -> None
     [
         (["--interval", "0.99"], 3, "it takes 99 calibration patients, and the model has 30"),
         (["--interval", "0.7"], 3, "use one of the calibrated levels, 0.5, 0.9"),
-        (["--interval", "90"], 2, "--interval"),
+        (["--interval", "90"], 2, "--interval 90: give a level between 0 and 1, 0.9 perhaps"),
         (["--interval", "0.9", "--dose", "1/100"], 3, "the dose is 1/100, and the model was"),
         (["--interval", "0.9", "--steps", "3"], 2, "3 steps were not calibrated"),
         (["--interval", "0.9", "--voxel-size", "6,6,6"], 2, "leave --voxel-size out"),
-        (["--interval", "nan"], 2, "--interval"),
+        (["--interval", "nan"], 2, "--interval nan: give a level between 0 and 1, as 0.9"),
+        (["--interval", "1"], 2, "--interval 1: give a level between 0 and 1, as 0.9"),
         (["--interval", "0.9", "--model", "gan3d"], 3, "gan3d.safetensors has no calibration"),
     ],
 )

@@ -141,7 +141,7 @@ def test_labels_that_resampling_loses_are_named(
         (["--sphere", "900,0,0,10"], 3, "less than half of sphere at (900, 0, 0) mm"),
         ([BALL, "--resample"], 2, "are for a --mask"),
         ([BALL, "--interval", "0.99"], 3, "99 calibration patients"),
-        ([BALL, "--interval", "90"], 2, "--interval"),
+        ([BALL, "--interval", "90"], 2, "--interval 90: give a level between 0 and 1, 0.9 perhaps"),
         ([BALL, "--scan", "nowhere.nii"], 3, "nowhere.nii does not exist"),
     ],
 )

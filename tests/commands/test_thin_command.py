@@ -93,7 +93,7 @@ def test_frames_give_the_mean_of_some_and_of_all(
 @pytest.mark.parametrize(
     ("options", "code", "says"),
     [
-        (["--dose", "1"], 2, "--dose 1 is the full dose: give a share below it"),
+        (["--dose", "1"], 2, "--dose 1 is the full dose: give a share between 0 and 1, as"),
         (["--dose", "4"], 2, "1/4"),
         ([], 2, "--dose"),
         (["--dose", "1/4", "--to", "dicom"], 2, "not DICOM"),
@@ -112,4 +112,5 @@ def test_wrong_usage_is_one_line_and_writes_nothing(
     lines = [x for x in capsys.readouterr().err.splitlines() if x.startswith("petdiff: ")]
     assert len(lines) == 1
     assert says in lines[0]
+    assert "leave it out" not in lines[0]  # the dose is what is wanted
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["full.nii.gz"]

@@ -25,7 +25,6 @@ def thin(
     from petdiff.commands.thin import ThinRequest, thin_file
 
     drf = low_dose(dose)
-    assert drf is not None  # --dose is required
     request = ThinRequest(scan, drf, seed, to, series=series, units=units, suv_factor=suv_factor)
     for path in thin_file(request, output, quiet=quiet):
         print_result(path)

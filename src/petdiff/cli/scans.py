@@ -8,7 +8,7 @@ from petdiff.cli.options.audit import Alpha, Denoised, Measured
 from petdiff.cli.options.model import Device, Interval, Model, Samples, Seed, Steps, VoxelSize
 from petdiff.cli.options.result import Format, Json, Out, Quiet
 from petdiff.cli.options.scan import Dose, Series, SeveralSeries, SuvFactor, Units
-from petdiff.commands.values import low_dose, millimetres
+from petdiff.commands.values import interval_level, low_dose, millimetres
 from petdiff.terminal import print_result
 
 
@@ -36,18 +36,20 @@ def denoise(
     from petdiff.denoising.request import Request
     from petdiff.inference.options import DenoiseOptions
 
+    remedy = ", or leave it out for a scan of the full dose"
     options = DenoiseOptions.of(
         {
             "steps": steps,
             "samples": samples,
-            "drf": low_dose(dose),
+            "drf": None if dose is None else low_dose(dose, remedy),
             "seed": seed,
             "device": device,
             "voxel_mm": millimetres(voxel_size),
         }
     )
+    level = interval_level(interval)
     request = Request(
-        scans[0], model, options, to, interval, series=series, units=units, suv_factor=suv_factor
+        scans[0], model, options, to, level, series=series, units=units, suv_factor=suv_factor
     )
     done = denoise_inputs(scans, output, request, shard=shard, cluster=cluster, quiet=quiet)
     for path in done.files:
@@ -74,10 +76,8 @@ def measure(
     """Measure regions of a run: mean, maximum, peak and volume, each with its interval."""
     from petdiff.commands.measure import MeasureRequest, as_text, measure_file
 
-    spheres = tuple(sphere or ())
-    request = MeasureRequest(
-        run, scan, mask, names, spheres, lesions, kind, resample, interval, frame
-    )
+    spheres, level = tuple(sphere or ()), interval_level(interval)
+    request = MeasureRequest(run, scan, mask, names, spheres, lesions, kind, resample, level, frame)
     record = measure_file(request, output, sr, quiet=quiet)
     print_result(record.model_dump_json(indent=2) if json else as_text(record))
 

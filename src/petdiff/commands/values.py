@@ -17,17 +17,26 @@ def millimetres(text: str | None) -> tuple[float, float, float] | None:
     return x, y, z
 
 
-def low_dose(text: str | None) -> float | None:
-    """Return the dose reduction factor of a share. Raises UsageError for the full dose."""
-    if text is None:
-        return None
-    drf = drf_of(text)
+def low_dose(share: str, remedy: str = "") -> float:
+    """Return the dose reduction factor of a share. Raises UsageError for the full dose.
+
+    remedy  what else to do where the scan is of the full dose, for the message
+    """
+    drf = drf_of(share)
     if drf <= 1:
         raise UsageError(
-            f"--dose {text} is the full dose: give a share below it, as 1/4, or leave it out "
-            "where a full-dose scan is denoised"
+            f"`drf` {share} is the full dose: give a share between 0 and 1, as 1/4, 25% or 0.25"
+            f"{remedy}"
         )
     return drf
+
+
+def interval_level(level: float | None) -> float | None:
+    """Return the level of intervals. Raises UsageError for a level that is no share."""
+    if level is None or 0 < level < 1:
+        return level
+    hint = f", {level / 100:g} perhaps" if 1 < level < 100 else ", as 0.9"
+    raise UsageError(f"`interval` {level:g}: give a level between 0 and 1{hint}")
 
 
 def doses(text: str | None) -> tuple[float, ...] | None:

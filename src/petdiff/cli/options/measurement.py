@@ -79,8 +79,6 @@ Level = Annotated[
     float | None,
     typer.Option(
         "--interval",
-        min=0,
-        max=1,
         metavar="LEVEL",
         help="Level of the intervals (default: 0.9, where the model has them)",
         rich_help_panel=INTERVALS,

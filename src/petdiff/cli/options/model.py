@@ -32,8 +32,6 @@ Samples = Annotated[
 Interval = Annotated[
     float | None,
     typer.Option(
-        min=0,
-        max=1,
         metavar="LEVEL",
         help="Write the interval of each voxel at this level, such as 0.9: lower and upper",
         rich_help_panel=PANEL,
