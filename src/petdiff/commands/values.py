@@ -11,8 +11,8 @@ def millimetres(text: str | None) -> tuple[float, float, float] | None:
     if text is None:
         return None
     sizes = numbers(text, "--voxel-size")
-    if len(sizes) not in (1, 3) or not all(0.2 <= size <= 50 for size in sizes):
-        raise UsageError(f"--voxel-size {text}: give one size or three, X,Y,Z, 0.2 to 50 mm each")
+    if len(sizes) not in (1, 3):
+        raise UsageError(f"--voxel-size {text}: give one size or three, X,Y,Z, in mm")
     x, y, z = sizes * 3 if len(sizes) == 1 else sizes
     return x, y, z
 

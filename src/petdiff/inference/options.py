@@ -63,7 +63,7 @@ class DenoiseOptions(BaseModel):
     @classmethod
     def _are_sizes(cls, voxel_mm: Millimetres | None) -> Millimetres | None:
         if voxel_mm is not None and not all(0.2 <= mm <= 50 for mm in voxel_mm):
-            raise ValueError("give three sizes of 0.2 to 50 mm")
+            raise ValueError("give sizes of 0.2 to 50 mm")
         return voxel_mm
 
     def settings(self) -> DenoiseSettings:
