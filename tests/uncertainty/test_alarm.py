@@ -50,6 +50,16 @@ def test_features_do_not_depend_on_the_unit() -> None:
     assert other["scale"] - one["scale"] == pytest.approx(np.log(1000), abs=1e-3)
 
 
+@pytest.mark.parametrize("axes", [(2, 0, 1), (0, 2, 1)])
+def test_features_do_not_depend_on_the_order_in_which_axes_are_stored(
+    axes: tuple[int, int, int],
+) -> None:
+    """A series of sagittal or coronal slices has the patient's axis along i or j."""
+    for scan in (ordinary(0), long_body(0.9)):
+        stored = PETImage(scan.values.transpose(axes), scan.affine[:, [*axes, 3]])
+        assert describe(stored) == pytest.approx(describe(scan), abs=1e-4)
+
+
 def test_ordinary_scans_raise_no_alarm(reference: Reference) -> None:
     records = [alarm(ordinary(seed), reference) for seed in range(100, 106)]
     assert not any(record.alarm for record in records)

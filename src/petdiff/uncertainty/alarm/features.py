@@ -11,7 +11,7 @@ from scipy.ndimage import (
     gaussian_filter,
 )
 
-from petdiff.image import PETImage
+from petdiff.image import PETImage, axial_axis
 from petdiff.volume.regions import (
     AIR_SHARE,
     Blocks,
@@ -61,18 +61,19 @@ def describe(image: PETImage) -> dict[str, float]:
     that is cropped within the body has no features of the body's width and of the air around it.
     The result is empty if no voxel is positive.
     """
-    every = [max(round(VOXEL_MM / size), 1) for size in image.spacing_mm]
-    x, y, z = (size * n for size, n in zip(image.spacing_mm, every, strict=True))
+    volume, voxel_mm = _with_axis_last(image)
+    every = [max(round(VOXEL_MM / size), 1) for size in voxel_mm]
+    x, y, z = (size * n for size, n in zip(voxel_mm, every, strict=True))
     spacing = (x, y, z)
-    edges = [np.arange(0, n, step) for n, step in zip(image.shape, every, strict=True)]
-    means = block_sums(image.values, edges) / block_volumes(image.shape, edges)
+    edges = [np.arange(0, n, step) for n, step in zip(volume.shape, every, strict=True)]
+    means = block_sums(volume, edges) / block_volumes(volume.shape, edges)
     values = means.astype(np.float32)
     body = body_mask(values, spacing)
     typical = typical_uptake(values[body]) if body.any() else 0.0
     if typical <= 0:
         return {}
-    edges = block_edges(image.shape, image.spacing_mm, UPTAKE_MM)
-    blocks = block_sums(image.values, edges) / block_volumes(image.shape, edges)
+    edges = block_edges(volume.shape, voxel_mm, UPTAKE_MM)
+    blocks = block_sums(volume, edges) / block_volumes(volume.shape, edges)
     found = _noise(values, typical) | _uptake(blocks, typical) | _coverage(body, spacing)
     if not _is_cropped(body):
         found |= _width(body, spacing) | _rim(values, body, spacing, typical)
@@ -81,6 +82,14 @@ def describe(image: PETImage) -> dict[str, float]:
     if image.in_suv:
         found["scale"] = float(np.log(_mean_uptake(blocks)))
     return found
+
+
+def _with_axis_last(image: PETImage) -> tuple[Volume, Spacing]:
+    """Return the values with the patient's axis as k, a view, and the voxel size in this order."""
+    along = axial_axis(image.affine)
+    i, j = (axis for axis in range(3) if axis != along)
+    mm = image.spacing_mm
+    return image.values.transpose(i, j, along), (mm[i], mm[j], mm[along])
 
 
 def _noise(values: Volume, typical: float) -> dict[str, float]:
