@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import petdiff
-from petdiff.errors import UsageError, with_options
+from petdiff.errors import UsageError, with_options, with_plain_names
 
 OPTIONS = {"--samples", "--suv-factor", "--voxel-size"}
 
@@ -16,6 +16,8 @@ def test_arguments_become_options_and_nothing_else_does() -> None:
     message = "`samples` is 0: see `make viewer`, `suv_factor`, `voxel_mm` and `tile`"
     shown = with_options(message, OPTIONS, {"voxel_mm": "voxel-size"})
     assert shown == "--samples is 0: see `make viewer`, --suv-factor, --voxel-size and `tile`"
+    plain = "samples is 0: see `make viewer`, suv_factor, voxel_mm and tile"
+    assert with_plain_names(message) == plain
 
 
 def test_usage_error_knows_the_argument_at_fault() -> None:

@@ -71,6 +71,11 @@ def with_options(message: str, options: Collection[str], renamed: Mapping[str, s
     return _ARGUMENT.sub(option, message)
 
 
+def with_plain_names(message: str) -> str:
+    """Return a message with `arguments` as plain names, for programs that have no options."""
+    return _ARGUMENT.sub(r"\1", message)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the end of an error about an unknown name: the most similar name, or all names."""
     names = list(known)

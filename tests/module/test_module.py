@@ -163,6 +163,12 @@ def test_notifications_are_asked_for_as_set(tmp_path: Path, notify: str, request
     assert result_of(out)["__mercure_notification"]["requested"] is requested
 
 
+def test_a_device_that_is_not_there_is_named_as_the_settings_name_it(tmp_path: Path) -> None:
+    into, out = router_folders(tmp_path, settings={"device": "cuda:99"})
+    assert run(into, out) == 2
+    assert result_of(out)["reason"].startswith("device cuda:99 is not available here")
+
+
 def test_a_second_attempt_replaces_what_a_failed_and_a_killed_one_left(tmp_path: Path) -> None:
     into, out = router_folders(tmp_path)
     (out / "result.json").write_text('{"status": "failed"}')

@@ -58,6 +58,12 @@ def test_a_port_that_is_taken_is_named(config: Path) -> None:
             run_node(config)
 
 
+def test_a_device_that_is_not_there_is_named_as_the_settings_name_it(config: Path) -> None:
+    config.write_text(f'{config.read_text()}[denoise]\ndevices = ["cuda:99"]\n')
+    with pytest.raises(UsageError, match=r"\[denoise\]: device cuda:99 is not available here"):
+        run_node(config)
+
+
 def test_a_model_that_is_not_there_is_wrong_usage(config: Path) -> None:
     with pytest.raises(UsageError, match=r"\[denoise\]: there is no such model"):
         run_node(config, stub("unusable"))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from petdiff import __version__, disk
-from petdiff.errors import InputRefused, PetdiffError, UsageError
+from petdiff.errors import InputRefused, PetdiffError, UsageError, with_plain_names
 from petdiff.module.contract import Folders, read_folders, read_settings
 from petdiff.module.inputs import PetSeries, find_pet_series
 from petdiff.module.result import (
@@ -51,7 +51,7 @@ def run_module(environment: Mapping[str, str]) -> int:
         code, reason = 1, "out of memory: allow the container more"
     except Exception as problem:  # the router gets the reason of every error
         code, reason = 1, f"{type(problem).__name__}: {problem}"
-    reason = one_line(reason)
+    reason = one_line(with_plain_names(reason))
     print_message(f"petdiff: {reason}")
     if folders is not None:
         try:
@@ -105,7 +105,8 @@ def _denoise_all(folders: Folders, settings: ModuleSettings, found: list[PetSeri
                     raise InputRefused(_OWN)
                 results.append(denoise_series(folders.input, uid, model, settings, folder))
             except InputRefused as problem:
-                results.append(SeriesResult(source=uid, status="refused", reason=str(problem)))
+                reason = with_plain_names(str(problem))
+                results.append(SeriesResult(source=uid, status="refused", reason=reason))
             print_message(_line(results[-1]))
         if not any(result.made for result in results):
             raise InputRefused("; ".join(result.reason for result in results))

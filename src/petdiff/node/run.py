@@ -173,7 +173,7 @@ class Node:
             except WorkerDied as problem:
                 raise PetdiffError(f"the worker of {name.partition(':')[2]}: {problem}") from None
             if reply.outcome != "ready":
-                raise UsageError(f"[denoise]: {reply.public.replace('`device`', 'device')}")
+                raise UsageError(f"[denoise]: {reply.public}")
             log_line(f"worker ready: {reply.public}")
             Denoiser(
                 self.queue,

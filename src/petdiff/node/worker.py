@@ -17,7 +17,7 @@ from typing import TextIO
 
 from petdiff import disk
 from petdiff.device import describe_device, resolve_device
-from petdiff.errors import InputRefused, PetdiffError, UsageError
+from petdiff.errors import InputRefused, PetdiffError, UsageError, with_plain_names
 from petdiff.methods.model import Model, load_model
 from petdiff.module.inputs import find_pet_series
 from petdiff.module.series import denoise_series
@@ -46,7 +46,7 @@ def main() -> int:
         model = load_model(settings.model)
         device = describe_device(resolve_device(settings.device))
     except (PetdiffError, OSError) as problem:
-        _send(replies, Reply(outcome="unusable", public=one_line(problem)))
+        _send(replies, Reply(outcome="unusable", public=_reason(problem)))
         return 1
     _send(replies, Reply(outcome="ready", public=f"{Path(model.name).name} on {device}"))
     while True:
@@ -85,9 +85,9 @@ def denoise_entry(path: Path, model: Model, settings: ModuleSettings) -> Reply:
             return Reply(outcome="refused", reason=_OWN, public=_OWN)
         _write_result(entry, model, settings)
     except InputRefused as problem:
-        return Reply(outcome="refused", reason=one_line(problem), public=_NOT_USABLE)
+        return Reply(outcome="refused", reason=_reason(problem), public=_NOT_USABLE)
     except UsageError as problem:  # of the settings: it quotes no header
-        reason = one_line(problem)
+        reason = _reason(problem)
         return Reply(outcome="refused", reason=reason, public=reason)
     except MemoryError:
         return Reply(outcome="failed", reason="out of memory", public="out of memory")
@@ -97,6 +97,10 @@ def denoise_entry(path: Path, model: Model, settings: ModuleSettings) -> Reply:
         public = "the disk is full" if is_full else type(problem).__name__
         return Reply(outcome="failed", reason=reason, public=public, disk_full=is_full)
     return Reply(outcome="denoised")
+
+
+def _reason(problem: Exception) -> str:
+    return one_line(with_plain_names(str(problem)))
 
 
 def _write_result(entry: Entry, model: Model, settings: ModuleSettings) -> None:
