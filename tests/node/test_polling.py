@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -120,6 +121,36 @@ def test_a_part_of_the_images_that_a_server_offers_is_refused(
     assert reason == "incomplete: 2 of 4 images arrived"
     polled.server.kept_back = 0
     assert polled.turns(15) == {"ready": 1}
+
+
+def test_a_part_of_the_images_is_fetched_ever_more_rarely_and_ten_times_at_most(
+    polled: Polled, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = series(NumberOfSlices=None)
+    polled.server.offer(images)
+    polled.server.kept_back = 2
+    count = []
+    for _ in range(1100):
+        polled.turns(1, seconds=61)  # in which a series that does not grow ends
+        count.append(len(polled.server.fetched))
+    steps = [count.index(n) for n in range(1, 11)]
+    assert [later - former for former, later in pairwise(steps)] == [2**n for n in range(1, 10)]
+    assert count[-1] == 10
+    assert "pacs lists 4 images of that series: it was fetched 10 times" in capsys.readouterr().err
+    polled.server.offer(images[:3])
+    polled.server.kept_back = 0
+    assert polled.turns(3, seconds=61) == {"ready": 1}
+
+
+def test_a_series_without_end_is_cut_off(
+    polled: Polled, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = series()
+    uid = polled.server.offer(images)
+    polled.server.images = lambda _: cycle(map(content, images))  # type: ignore[method-assign]
+    assert polled.turns(3) == {"ready": 1}
+    assert "pacs sends more than 8 images of a series: cut off" in capsys.readouterr().err
+    assert polled.queue.entries("ready")[0].origin.series == uid
 
 
 def test_a_part_of_a_series_stays_a_part_after_a_restart(tmp_path: Path, polled: Polled) -> None:

@@ -14,6 +14,9 @@ from petdiff.node.node_thread import NodeThread, PeerFailed
 from petdiff.node.queue import INCOMPLETE, Queue
 from petdiff.units import counted
 
+_MAX_FETCHES = 10  # of a series that stays incomplete; the pauses between them double
+_MAX_IMAGES = 100_000  # of a series whose number of images is not listed
+
 
 class NotReached(PeerFailed):
     """The source could not be reached. It is tried again at the next step."""
@@ -26,6 +29,27 @@ class OfferedSeries:
     study: str
     series: str
     images: int
+
+
+@dataclass
+class _Listed:
+    """A series that the source lists, since it lists this number of images.
+
+    fetches   how often it was fetched
+    steps     number of steps since then
+    is_taken  whether it is in receiving/ since the last fetch
+    """
+
+    images: int
+    fetches: int = 0
+    steps: int = 0
+    is_taken: bool = False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is to be fetched at this step."""
+        is_awaited = not self.is_taken and self.fetches < _MAX_FETCHES
+        return is_awaited and self.steps >= 2**self.fetches
 
 
 class SeriesSource(Protocol):
@@ -42,7 +66,7 @@ class Poller(NodeThread):
     """Fetches series from one source until `stop` is set.
 
     A series is fetched when its number of images was the same at two steps: before, the source may
-    still be receiving it.
+    still be receiving it. If it was incomplete, it is fetched again, after ever longer pauses.
 
     last_failure  reason of the last failed step; empty after a success
     """
@@ -60,28 +84,30 @@ class Poller(NodeThread):
         super().__init__(f"polling of {name}", stop=stop)
         self.source_name, self._source, self._queue = name, source, queue
         self._arrivals, self._every_s = arrivals, every_s
-        self._offered: dict[str, int] = {}  # number of images by series, at the last step
-        self._fetched: dict[str, int] = {}  # number of images when a series was fetched
+        self._listed: dict[str, _Listed] = {}  # by SeriesInstanceUID, at the last step
         self.last_failure = ""
 
     def step(self) -> None:
         """Search once, and fetch the series that are new and have stopped growing."""
         self.pause_s = self._every_s
         known, refused = self._queue.derived_series(), self._refused()
-        images: dict[str, int] = {}
-        fetched: dict[str, int] = {}
+        now: dict[str, _Listed] = {}
         for offered in self._source.series():
             uid = offered.series
             if uid in known or self._queue.number_of(uid) is not None:
                 continue
             if refused.get(uid, -1) >= offered.images:
                 continue
-            images[uid] = offered.images
-            if self._fetched.get(uid) == offered.images and uid not in refused:
-                fetched[uid] = offered.images  # it is in receiving/
-            elif self._offered.get(uid) == offered.images and not self._stop_event.is_set():
-                fetched[uid] = offered.images if self._fetch(offered) else -1
-        self._offered, self._fetched = images, fetched
+            before = self._listed.get(uid)
+            if before is None or before.images != offered.images:
+                now[uid] = _Listed(offered.images)
+                continue
+            now[uid] = before
+            before.steps += 1
+            before.is_taken = before.is_taken and uid not in refused
+            if before.is_due and not self._stop_event.is_set():
+                self._fetch(offered, before)
+        self._listed = now
         self.last_failure = ""
 
     def failed(self, reason: str) -> None:
@@ -92,16 +118,24 @@ class Poller(NodeThread):
             )
         self.last_failure = reason
 
-    def _fetch(self, offered: OfferedSeries) -> bool:
-        """Store the images of a series; return whether all were accepted."""
+    def _fetch(self, offered: OfferedSeries, listed: _Listed) -> None:
+        """Store the images of a series. If one is not accepted, the next step tries again."""
         self._arrivals.expect(offered.series, offered.images)
-        stored = 0
+        stored, limit = 0, 2 * offered.images or _MAX_IMAGES
         for image in self._source.images(offered):
+            if stored == limit:
+                log_line(f"{self.source_name} sends more than {limit} images of a series: cut off")
+                break
             if self._arrivals.store([image], self.source_name) != STORED:
-                return False  # the log has the reason; the next step tries again
+                return  # the log has the reason
             stored += 1
+        listed.fetches, listed.steps, listed.is_taken = listed.fetches + 1, 0, True
         log_line(f"{counted(stored, 'image')} of a series fetched from {self.source_name}")
-        return True
+        if listed.fetches == _MAX_FETCHES:
+            log_line(
+                f"{self.source_name} lists {counted(offered.images, 'image')} of that series: it "
+                f"was fetched {_MAX_FETCHES} times, and is fetched again when their number changes"
+            )
 
     def _refused(self) -> dict[str, int]:
         """Return the refused series, with the number of images that does not reopen them."""
