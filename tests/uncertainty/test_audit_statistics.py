@@ -95,6 +95,25 @@ def test_a_gaussian_focus_has_the_mean_and_contrast_of_the_closed_form() -> None
         assert scale.contrast[24, 24, 24] == pytest.approx(contrast, rel=0.05)
 
 
+@pytest.mark.parametrize(("shape", "expected"), [("ball", 0.87), ("gaussian", 0.95)])
+def test_the_contrast_loses_little_of_the_signal_to_noise_ratio(
+    shape: str, expected: float
+) -> None:
+    """The noise of a linear filter of white noise is the norm of its response to an impulse."""
+    impulse = np.zeros((65, 65, 65), np.float32)
+    impulse[32, 32, 32] = 1
+    scale = next(at_scales(impulse, (0.5,) * 3))
+    squares = 0.25 * (np.arange(65) - 32.0) ** 2
+    r2 = squares[:, None, None] + squares[:, None] + squares
+    radius2 = scale.radius_mm**2
+    focus = r2 < radius2 if shape == "ball" else np.exp(-r2 / (2 * radius2 / 5))
+    contrast, mean = (
+        (focus * response).sum() / np.linalg.norm(response)
+        for response in (scale.contrast, scale.mean)
+    )
+    assert contrast / mean == pytest.approx(expected, abs=0.01)
+
+
 def test_a_uniform_change_has_no_contrast() -> None:
     for scale in at_scales(np.full((30, 30, 30), 3.0, np.float32), (3.0, 3.0, 4.0)):
         assert np.abs(scale.contrast).max() < 1e-5

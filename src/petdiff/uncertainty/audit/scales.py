@@ -114,8 +114,9 @@ class AtScale:
 def at_scales(scan: Volume, spacing_mm: Spacing) -> Iterator[AtScale]:
     """Yield a scan at each of the radii that its voxels allow, from small to large.
 
-    Gaussians replace balls. In white noise, the difference of the two Gaussians has 0.95 of the
-    signal-to-noise ratio of the single Gaussian, and it does not respond to a uniform change.
+    Gaussians replace balls. The difference of the two Gaussians does not respond to a uniform
+    change. In white noise, its signal-to-noise ratio is 0.87 of that of the smaller Gaussian alone
+    for a ball of this radius, and 0.95 for a focus with the shape of that Gaussian.
     """
     radii = [SMALLEST_MM * 2 ** (n / _PER_OCTAVE) for n in range(STEPS + _PER_OCTAVE)]
     blurred: list[Volume] = []
