@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from petdiff.evaluation.detection.foci import Affine, Foci, Volume, find_foci, shell_mm, unexplained
+from petdiff.evaluation.detection.foci import (
+    RADII_MM,
+    Affine,
+    Foci,
+    Volume,
+    find_foci,
+    shell_mm,
+    unexplained,
+)
 
 MM = (2.0, 2.0, 3.0)
 CENTRE = np.array([61.3, 58.9, 70.4])
@@ -106,10 +114,11 @@ def test_what_has_no_focus_gives_none() -> None:
     assert not np.any(at < 6)
 
 
-def test_the_focus_itself_hardly_reaches_its_shell() -> None:
-    """Response to a matched ball, beyond 2 R + 4 mm, is below a fiftieth of that at its centre."""
-    radius, sigma = 10.0, 10 / np.sqrt(3)
-    r = np.linspace(0.1, 40, 400)
+@pytest.mark.parametrize("radius", [RADII_MM[0], 10.0, RADII_MM[-1]])
+def test_the_focus_itself_hardly_reaches_its_shell(radius: float) -> None:
+    """Response to a matched ball, beyond 2 R + 4 mm, is below a twentieth of that at its centre."""
+    sigma = radius / np.sqrt(3)
+    r = np.linspace(0.1, 4 * radius + 12, 400)
 
     def blurred(r: np.ndarray) -> np.ndarray:
         a, b = (r + radius) / (np.sqrt(2) * sigma), (r - radius) / (np.sqrt(2) * sigma)
@@ -121,9 +130,9 @@ def test_the_focus_itself_hardly_reaches_its_shell() -> None:
     curved = ((r + h) * blurred(r + h) - 2 * r * blurred(r) + (r - h) * blurred(r - h)) / h**2 / r
     response = -(sigma**2) * curved
     shell = np.linalg.norm(shell_mm(radius), axis=1)
-    assert shell.min() == pytest.approx(24)
-    assert shell.max() == pytest.approx(42)
-    assert np.abs(response[r >= 24]).max() < response[0] / 50
+    assert shell.min() == pytest.approx(2 * radius + 4)
+    assert shell.max() == pytest.approx(3 * radius + 12)
+    assert np.abs(response[r >= shell.min()]).max() < response[0] / 20
 
 
 def test_unexplained_are_foci_that_the_reference_lacks_or_shows_weakly() -> None:

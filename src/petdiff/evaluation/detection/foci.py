@@ -241,7 +241,7 @@ def _ball_contrast(blurred: Volume, spacing_mm: Values, sigma_mm: float) -> Volu
 def shell_mm(radius_mm: float) -> Values:
     """Return points [144, 3] of the shell around a focus: 2 R + 4 mm to 3 R + 12 mm away.
 
-    There the response to the focus is less than 1/50 of that at its centre.
+    There the response to a ball of radius R is less than 1/20 of that at its centre.
     """
     n = np.arange(_SHELL_DIRECTIONS)
     height = 1 - (2 * n + 1) / _SHELL_DIRECTIONS
