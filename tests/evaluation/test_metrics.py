@@ -170,6 +170,17 @@ def test_coverage_is_that_of_gauss_and_of_student() -> None:
     assert coverage(truth, error, truth, everywhere)["error_over_sd"] is None
 
 
+def test_coverage_of_a_mean_of_samples_is_that_of_a_further_sample() -> None:
+    """The truth minus the mean of n samples has (1 + 1/n) times the variance of a sample."""
+    rng = np.random.default_rng(4)
+    truth, *samples = rng.normal(size=(9, 40, 40, 40)).astype(np.float32)
+    mean, sd = np.mean(samples, axis=0), np.std(samples, axis=0, ddof=1)
+    found = coverage(truth, mean, sd, np.ones(truth.shape, dtype=bool))
+    for n, expected in ((1, 0.623), (2, 0.899)):
+        assert 1 - 2 * t.sf(n / np.sqrt(1 + 1 / 8), 7) == pytest.approx(expected, abs=0.001)
+        assert found[f"within_{n}_sd"] == pytest.approx(expected, abs=0.005)
+
+
 def test_blur_lowers_the_gradient_of_a_wave_by_its_transfer_function() -> None:
     """A Gaussian of width σ multiplies a wave of angular frequency ω by exp(−σ²ω²/2)."""
     sigma, omega = 1.5, 2 * np.pi / 12

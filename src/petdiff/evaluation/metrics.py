@@ -85,8 +85,9 @@ def coverage(
     """Compare the standard deviation `spread` of a scan with its error, over a mask.
 
     within_1_sd, within_2_sd   share of voxels whose error is at most one or two standard
-                               deviations; for Gaussian errors 0.683 and 0.954 if it is exact,
-                               0.649 and 0.914 (Student's t) if it is that of 8 samples
+                               deviations. For Gaussian errors 0.683 and 0.954 if it is exact,
+                               0.649 and 0.914 (Student's t) if it is that of 8 samples, and 0.623
+                               and 0.899 if `test` is the mean of the same samples
     error_over_sd              root mean square of the error over that of the spread; None if the
                                spread is 0 everywhere
     """
