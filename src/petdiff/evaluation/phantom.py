@@ -53,8 +53,9 @@ class SphereFigures:
     """One sphere.
 
     centre                  voxel index
-    mean, maximum           of voxels whose centres lie within the true radius; near the sphere
-    mean_a50                of voxels above half way from background to maximum
+    mean                    of voxels whose centres lie within the true radius
+    maximum                 of voxels at most 8 mm outside it
+    mean_a50                of those of them above half way from background to maximum
     contrast_percent        Q of NU 2, from a disc in the spheres' plane; None without a ratio
     variability_percent     N of NU 2, over the background's 60 discs of that diameter
     recovery_mean, _max     mean_a50 and maximum over the true activity
@@ -101,9 +102,10 @@ def measure_phantom(
     sphere_activity  as filled, in the volume's unit; else the mean within 10 mm of the largest
                      sphere's centre, which has no partial-volume effect
 
-    After NEMA NU 2-2018, section 7. Only the background's discs are found automatically: twelve
-    points far from each other, 15 mm within the phantom's edge, outside spheres and lung insert.
-    Raises InputRefused if six spheres in a warm background are not found.
+    After NEMA NU 2-2018, section 7, but the background's twelve discs are placed automatically:
+    far from each other, at least 15 mm within the phantom's edge, at least 3 mm from the spheres
+    (15 mm in NU 2), and outside the lung insert. Raises InputRefused if six spheres in a warm
+    background are not found.
     """
     centres = find_spheres(volume, spacing_mm)
     slices = _slices(volume.shape[2], spacing_mm, centres)
