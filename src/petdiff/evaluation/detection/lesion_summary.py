@@ -2,7 +2,8 @@
 
 Full-dose scans have false foci too, so they are the reference. Detected lesions are compared at an
 equal rate of false foci, not at an equal threshold. Confidence intervals resample patients, because
-the lesions and scans of one patient are not independent.
+the lesions and scans of one patient are not independent. Thresholds and observers are those of all
+patients in each resample, so that the intervals lack the uncertainty of both.
 """
 
 from __future__ import annotations
