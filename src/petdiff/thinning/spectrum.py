@@ -1,11 +1,11 @@
 """The power spectrum of the noise of a reconstructed scan.
 
 Noise is described as white noise after a Gaussian filter, with less power at low frequencies across
-the axis. A scanner measures sums along lines, which have the more information about a frequency the
-lower it is. Across the axis, the power of the noise of a converged reconstruction therefore rises
-in proportion to the frequency, before resolution and filter reduce it (Kijewski and Judy, Phys Med
-Biol 1987, doi 10.1088/0031-9155/32/5/003). With time of flight, or after few iterations, the rise
-begins only above a certain frequency.
+the axis. A scanner measures sums along lines, which have more information about low frequencies
+than about high ones. Across the axis, the power of the noise of a converged reconstruction
+therefore rises in proportion to the frequency, before resolution and filter reduce it (Kijewski and
+Judy, Phys Med Biol 1987, doi 10.1088/0031-9155/32/5/003). With time of flight, or after few
+iterations, the rise begins only above a certain frequency.
 """
 
 from __future__ import annotations

@@ -1,19 +1,20 @@
 """The texture of a scan's noise: how its power is spread over directions across the axis.
 
-A wave in the image is measured by the lines along its crests. An iteration of the reconstruction
-adds the more of a wave, and of its noise, the better these lines measure it; a wave that is found
-completely has the less noise the better it was measured. In a body of elliptical section the lines
-from front to back lose fewer photon pairs than those from side to side. After the usual number of
-iterations the noise there has two to four times the power across the body.
+A wave in the image is measured by the lines along its crests. The better these lines measure a
+wave, the more of it and of its noise each iteration of the reconstruction adds. Once the wave is
+reconstructed completely, its noise is lower the better it was measured. In a body of elliptical
+section the lines from front to back lose fewer photon pairs than those from side to side. After the
+usual number of iterations, waves that run from side to side, whose crests lie along the lines from
+front to back, therefore have two to four times the noise power of those from front to back.
 
 A wave of frequency f has the information (`expected`)
 
     F = ⟨c² / n⟩ over the lines that see it: all for f = 0, otherwise those within an angle of
         about 1 / (σ f) of its crests, with time of flight of standard deviation σ
 
-An iteration finds the share λ = activity · F / s of what is still missing. After K iterations the
-power of the noise is [1 - (1 - λ)^K]² / F (Barrett, Wilson and Tsui, Phys Med Biol 1994, doi
-10.1088/0031-9155/39/5/004).
+Each iteration adds the share λ = activity · F / s of what is still missing from the wave. After K
+iterations the power of the noise is [1 - (1 - λ)^K]² / F (Barrett, Wilson and Tsui, Phys Med Biol
+1994, doi 10.1088/0031-9155/39/5/004).
 """
 
 from __future__ import annotations
