@@ -233,7 +233,8 @@ def spectral_noise(
     differences of the first band are the second band. The ratio of the two bands shows how the
     noise is coloured, and so how strong it is at lower frequencies, where anatomy dominates. Let q
     be this ratio, first over second, over that of white noise. The result is the standard deviation
-    of white noise with the same first band, times exp(colour · (log q)^colour_power).
+    of the fine noise (noise minus itself after a Gaussian of width 1) of white noise with the same
+    first band, times exp(colour · (log q)^colour_power).
 
     y, s  the scan and its local activity [i, j, k]
 
