@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -131,20 +132,20 @@ def _of_status(problem: requests.HTTPError) -> NotDelivered | Refused:
     return Refused(_answer(code))
 
 
-class _reaching:
-    """Turns errors within the block into NotReached, whose text quotes no response."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, problem: BaseException | None, trace: object) -> None:
-        if isinstance(problem, requests.HTTPError):
-            raise NotReached(_answer(_code(problem))) from None
-        no_json = isinstance(problem, requests.exceptions.InvalidJSONError)
-        if isinstance(problem, requests.RequestException) and not no_json:
-            raise NotReached(_reason(problem)) from None
-        if isinstance(problem, ValueError | KeyError | TypeError):
-            raise NotReached("its response is not DICOMweb") from None
+@contextmanager
+def _reaching() -> Iterator[None]:
+    """Turn errors within the block into NotReached, whose text quotes no response."""
+    no_dicomweb = "its response is not DICOMweb"
+    try:
+        yield
+    except requests.HTTPError as problem:
+        raise NotReached(_answer(_code(problem))) from None
+    except requests.exceptions.InvalidJSONError:
+        raise NotReached(no_dicomweb) from None
+    except requests.RequestException as problem:
+        raise NotReached(_reason(problem)) from None
+    except (ValueError, KeyError, TypeError):
+        raise NotReached(no_dicomweb) from None
 
 
 def _code(problem: requests.HTTPError) -> int:
