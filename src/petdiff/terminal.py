@@ -50,9 +50,8 @@ def print_message(line: str) -> None:
     stream = sys.stderr
     if stream is None:
         return
-    with suppress(
-        OSError, ValueError
-    ):  # closed, full, no reader, an encoding that lacks a character
+    # The stream may be closed or full, have no reader, or an encoding that lacks a character.
+    with suppress(OSError, ValueError):
         print(printable(line).replace("\n", "\\n"), file=stream, flush=True)
 
 

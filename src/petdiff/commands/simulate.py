@@ -128,9 +128,7 @@ def _simulate_on_cluster(
                     raise type(outcome)(f"the patient of seed {patient.seed}: {outcome}")
                 tick(done, len(patients))
     finally:
-        if is_local(
-            address
-        ):  # its processes have ended, and a stopped run leaves unfinished patients
+        if is_local(address):  # its processes have ended; a stopped run leaves unfinished patients
             remove_unfinished(top, [patient.folder.name for patient in patients])
         with contextlib.suppress(OSError):
             top.rmdir()  # only if it is empty

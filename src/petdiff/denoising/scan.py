@@ -16,12 +16,7 @@ from petdiff.denoising.checks import Checks, check_alarm, check_audit
 from petdiff.denoising.extra_volumes import write_extra_volume
 from petdiff.denoising.frames import frames_text, mean_result, with_frame_figures
 from petdiff.denoising.interval import prepare_intervals
-from petdiff.denoising.pictures import (
-    draw_curves,
-    draw_preview,
-    make_page,
-    title,
-)
+from petdiff.denoising.pictures import draw_curves, draw_preview, make_page, title
 from petdiff.denoising.request import Request, output_format, result_bytes
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage

@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from petdiff import __version__
 from petdiff.module.settings import ModuleSettings
+from petdiff.records import NOTICE
 from petdiff.runs import whole_file, write_json
 
 RESULT = "result.json"
-NOTICE = "For research, not a medical device."
 INTERRUPTED = 130
 _STATUS = {0: "done", 1: "failed", 2: "wrong settings", 3: "refused", INTERRUPTED: "interrupted"}
 _NOTABLE_CHANGE = 0.02

@@ -14,15 +14,9 @@ from petdiff import __version__, disk
 from petdiff.errors import InputRefused, PetdiffError, UsageError, with_plain_names
 from petdiff.module.contract import Folders, read_folders, read_settings
 from petdiff.module.inputs import PetSeries, find_pet_series
-from petdiff.module.result import (
-    INTERRUPTED,
-    NOTICE,
-    RESULT,
-    ModelName,
-    ModuleResult,
-    SeriesResult,
-)
+from petdiff.module.result import INTERRUPTED, RESULT, ModelName, ModuleResult, SeriesResult
 from petdiff.module.settings import ModuleSettings
+from petdiff.records import NOTICE
 from petdiff.runs import remove_unfinished, whole_additions
 from petdiff.terminal import one_line, print_message
 
@@ -65,9 +59,7 @@ def _prepare(output: Path) -> None:
     """Make the output folder, and remove unfinished files of a killed run."""
     try:
         output.mkdir(parents=True, exist_ok=True)
-        if not os.access(
-            output, os.W_OK | os.X_OK
-        ):  # checked before denoising, which takes minutes
+        if not os.access(output, os.W_OK | os.X_OK):  # before denoising, which takes minutes
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         remove_unfinished(output)
     except OSError as problem:

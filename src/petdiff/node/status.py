@@ -19,6 +19,7 @@ from petdiff.errors import UsageError
 from petdiff.node.counters import EVENTS, Event
 from petdiff.node.log import log_rarely
 from petdiff.node.settings import StatusPort
+from petdiff.records import NOTICE
 
 _TIMEOUT_S = 10
 _POLL_S = 1.0  # between checks for a stop
@@ -60,7 +61,7 @@ class NodeState(BaseModel):
 
     model_config = ConfigDict(frozen=True)
     petdiff: str = __version__
-    notice: str = "For research, not a medical device."
+    notice: str = NOTICE
     seconds: float
     series: dict[str, int]
     counts: dict[Event, int]

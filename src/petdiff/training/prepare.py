@@ -118,7 +118,7 @@ def _store(
     recipe: Recipe,
     data: TrainingData,
     progress: Progress,
-) -> Sources:  # fmt: skip
+) -> Sources:
     """Write the scans that the store lacks, and return the sources."""
     store, scans = folder.supply, recipe.validation_scans if recipe.validate_every else 0
     simulated = recipe_volumes(recipe)
