@@ -25,7 +25,7 @@ def low_dose(share: str, remedy: str = "") -> float:
     drf = drf_of(share)
     if drf <= 1:
         raise UsageError(
-            f"`drf` {share} is the full dose: give a share between 0 and 1, as 1/4, 25% or 0.25"
+            f"--dose {share} is the full dose: give a share between 0 and 1, as 1/4, 25% or 0.25"
             f"{remedy}"
         )
     return drf
@@ -36,7 +36,7 @@ def interval_level(level: float | None) -> float | None:
     if level is None or 0 < level < 1:
         return level
     hint = f", {level / 100:g} perhaps" if 1 < level < 100 else ", as 0.9"
-    raise UsageError(f"`interval` {level:g}: give a level between 0 and 1{hint}")
+    raise UsageError(f"--interval {level:g}: give a level between 0 and 1{hint}")
 
 
 def doses(text: str | None) -> tuple[float, ...] | None:
