@@ -14,7 +14,7 @@ OPTIONS = {"--samples", "--suv-factor", "--voxel-size"}
 
 def test_arguments_become_options_and_nothing_else_does() -> None:
     message = "`samples` is 0: see `make viewer`, `suv_factor`, `voxel_mm` and `tile`"
-    shown = with_options(message, OPTIONS, {"voxel_mm": "voxel-size"})
+    shown = with_options(message, OPTIONS)
     assert shown == "--samples is 0: see `make viewer`, --suv-factor, --voxel-size and `tile`"
     plain = "samples is 0: see `make viewer`, suv_factor, voxel_mm and tile"
     assert with_plain_names(message) == plain

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 
 _ARGUMENT = re.compile(r"`([a-z][a-z_]*)`")
+# Options whose name differs from the argument.
+_RENAMED = {
+    "voxel_mm": "voxel-size", "drf": "dose", "drfs": "dose", "doses": "dose",
+    "filter_fwhm_mm": "filter", "again": "from",
+}  # fmt: skip
 
 
 class PetdiffError(Exception):
@@ -56,16 +61,15 @@ class SUVRefused(InputRefused):
     """The scan can be read, but no rule gives its SUV."""
 
 
-def with_options(message: str, options: Collection[str], renamed: Mapping[str, str]) -> str:
+def with_options(message: str, options: Collection[str]) -> str:
     """Return a message with `arguments` written as options of the command line.
 
     options  the existing options, with dashes ("--suv-factor")
-    renamed  names of options that differ from the argument, without dashes
     """
 
     def option(found: re.Match[str]) -> str:
         name = found.group(1)
-        dashed = "--" + renamed.get(name, name).replace("_", "-")
+        dashed = "--" + _RENAMED.get(name, name).replace("_", "-")
         return dashed if dashed in options else found.group()
 
     return _ARGUMENT.sub(option, message)

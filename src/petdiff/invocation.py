@@ -18,12 +18,6 @@ from petdiff.errors import PetdiffError, with_options
 WRONG_USAGE = 2
 INTERRUPTED = 130  # as in shells: 128 + number of SIGINT
 
-# Options whose name differs from the Python argument.
-_RENAMED = {
-    "voxel_mm": "voxel-size", "drf": "dose", "drfs": "dose", "doses": "dose",
-    "filter_fwhm_mm": "filter", "again": "from",
-}  # fmt: skip
-
 
 def invoke(app: typer.Typer, arguments: list[str]) -> int:
     """Run one command line and return its exit code; every failure is one line on stderr."""
@@ -31,7 +25,7 @@ def invoke(app: typer.Typer, arguments: list[str]) -> int:
         with terminal.log_to_stderr():
             outcome = _command(app)(arguments, prog_name="petdiff", standalone_mode=False)
     except PetdiffError as problem:
-        return _fail(with_options(str(problem), _options(app), _RENAMED), problem.exit_code)
+        return _fail(with_options(str(problem), _options(app)), problem.exit_code)
     except typer.TyperException as problem:
         message, where = problem.format_message(), getattr(problem, "ctx", None)
         command = where.command_path if where is not None else "petdiff"

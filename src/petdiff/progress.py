@@ -20,11 +20,19 @@ from petdiff.errors import with_options
 from petdiff.terminal import one_line, print_message
 from petdiff.units import duration
 
-# Arguments that messages name and that the command line has as options.
-_NAMED_OPTIONS = ("--units", "--suv-factor", "--series", "--names")
+# Options that a message about a scan may name as `arguments`.
+_SCAN_OPTIONS = (
+    "--series", "--units", "--suv-factor", "--names", "--dose", "--steps", "--samples",
+    "--interval", "--voxel-size", "--device", "--to",
+)  # fmt: skip
 _SECONDS_BETWEEN_LINES = 10.0
 _ESTIMATE_AFTER_SECONDS = 3.0  # of a stage, its remaining time is estimated
 _SLOW_SECONDS = 120.0  # a stage that takes longer is announced
+
+
+def with_scan_options(message: str) -> str:
+    """Return a message about a scan with `arguments` written as options of the command line."""
+    return with_options(message, _SCAN_OPTIONS)
 
 
 class Tick(Protocol):
@@ -48,7 +56,7 @@ class Progress:
     def print(self, line: str) -> None:
         """Print one line, unless the run is quiet. Names of `arguments` in it become options."""
         if not self.quiet:
-            print_message(with_options(line, _NAMED_OPTIONS, {}))
+            print_message(with_scan_options(line))
 
     @contextmanager
     def stage(self, name: str, hint: str = "") -> Iterator[Tick]:

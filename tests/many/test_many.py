@@ -82,6 +82,21 @@ def test_each_scan_has_a_folder_and_a_row_and_one_that_fails_stops_no_other(
     assert "4 scans: 1 refused, 3 denoised" in page
 
 
+def test_reasons_name_options_on_the_terminal(
+    tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("petdiff.many.work.denoise_scan", refuse)
+    folder, out = cohort(tmp_path / "in"), tmp_path / "out"
+    assert cli.run(["denoise", str(folder), "-o", str(out), "--model", str(model)]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    told = [line for line in lines if "out of memory: take a coarser --voxel-size" in line]
+    assert len(told) == 5  # one for each scan, and the last line
+    assert not any("`" in line for line in lines)
+
+
 def test_result_is_that_of_a_single_run_byte_for_byte(tmp_path: Path, model: Path) -> None:
     folder = tmp_path / "in"
     for n in range(2):

@@ -12,7 +12,7 @@ from petdiff.errors import InputRefused, UsageError
 from petdiff.many.jobs import Jobs, find_jobs, is_pattern
 from petdiff.many.rows import FOLDER, ScanRow
 from petdiff.many.scan_list import is_list
-from petdiff.progress import Progress
+from petdiff.progress import Progress, with_scan_options
 from petdiff.terminal import print_message
 
 _SHOWN = 5
@@ -76,6 +76,5 @@ def _several_in_folder(path: Path, output: Path, request: Request) -> Jobs | Non
 def _print_failures(failed: Sequence[ScanRow], total: int, summary: Path) -> None:
     shown = "; ".join(f"{row.scan}: {row.reason}" for row in failed[:_SHOWN])
     more = f"; and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
-    print_message(
-        f"petdiff: {len(failed)} of {total} scans have no result, see {summary} ({shown}{more})"
-    )
+    line = f"petdiff: {len(failed)} of {total} scans have no result, see {summary} ({shown}{more})"
+    print_message(with_scan_options(line))
