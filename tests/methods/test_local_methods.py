@@ -17,6 +17,7 @@ from petdiff.methods.flow3d import Flow3D
 from petdiff.methods.local_activity import ScanChannel
 from petdiff.methods.local_ddpm import LocalDDPM, LocalDDPM2D
 from petdiff.methods.local_regression import LocalGAN, LocalRegression
+from petdiff.methods.local_training import some_doses_unknown, split_example
 from petdiff.methods.model import Model, load_model, save_model
 from petdiff.methods.registry import METHODS
 
@@ -274,9 +275,14 @@ def test_generator_loss_is_that_of_the_regression_plus_the_weighted_adversarial_
         return float(method.objectives()[0].loss(batch, generator).detach())
 
     gan.discriminator = Verdict()  # type: ignore[assignment]
-    mean = (loss(gan) - loss(regression)) / 0.3  # (verdict − 1)²
-    assert 0 < mean < 4
-    assert mean != pytest.approx(1, abs=1e-4)
+    example = some_doses_unknown(split_example(batch), torch.Generator().manual_seed(0))
+    pure = torch.full((1,), torch.inf)
+    with torch.no_grad():
+        r = regression.estimate(example, torch.zeros_like(example.r), pure)
+    verdict = float((example.activity / (example.activity + 1) * r).mean())
+    assert abs(verdict) > 1e-3
+    # The weight is 1, and the target of the generator is 1: LSGAN, eq. 2.
+    assert loss(gan) - loss(regression) == pytest.approx((verdict - 1) ** 2, rel=1e-3)
 
 
 def test_discriminator_loss_in_closed_form() -> None:
