@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from petdiff.evaluation.cohort import interval_rows as module
 from petdiff.evaluation.cohort.definition import ComparedMethod
@@ -55,11 +56,15 @@ def test_share_of_voxels_within_their_interval_and_its_width() -> None:
     found = interval_rows(ComparedMethod(model="flow3d"), FLOW3D, low, low.suv, case)
     rows = {row.metric: row for row in found}
     assert set(rows) == {"within_interval_50", "within_interval_90", "interval_width_90"}
-    assert rows["within_interval_90"].value is not None
-    assert rows["within_interval_90"].value > 0.9
-    air = case.reference[case.body] < 1  # where the error is hardly any
-    assert rows["within_interval_50"].value is not None
-    assert rows["within_interval_50"].value <= air.mean()
+    activity = gaussian_filter(low.suv, 2.0, mode="nearest")
+    for percent, half in ((50, 1e-3), (90, 0.5)):
+        lower, upper = np.maximum(low.suv - half * activity, 0), low.suv + half * activity
+        within = ((lower <= case.reference) & (case.reference <= upper))[case.body]
+        assert rows[f"within_interval_{percent}"].value == pytest.approx(within.mean())
+        if percent == 90:
+            width = (upper - lower)[case.body].mean()
+            assert rows["interval_width_90"].value == pytest.approx(width, rel=1e-5)
+    assert rows["within_interval_50"].value != rows["within_interval_90"].value
     assert rows["interval_width_90"].unit == "SUV"
 
 
