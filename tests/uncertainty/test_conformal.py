@@ -8,10 +8,10 @@ import pytest
 from petdiff.uncertainty.calibration.conformal import (
     Bounds,
     bounds,
+    central_range,
     fewest_patients,
     quantile,
     rank,
-    sides,
 )
 
 
@@ -54,15 +54,15 @@ def test_patients_without_a_measurement_do_not_count() -> None:
 
 def test_sides_are_the_plain_quantiles_of_patients_with_one_error_each() -> None:
     values = np.random.default_rng(5).normal(size=999)
-    low, high = sides(one_each(values), 0.8)
+    low, high = central_range(one_each(values), 0.8)
     expected = np.quantile(values, [0.1, 0.9], method="inverted_cdf")
     np.testing.assert_allclose([low, high], expected)
 
 
 def test_no_side_is_empty_even_where_all_errors_are_on_the_other() -> None:
-    low, high = sides(one_each(np.linspace(1, 10, 50)), 0.9)
+    low, high = central_range(one_each(np.linspace(1, 10, 50)), 0.9)
     assert low == pytest.approx(-high / 10)
-    assert sides(one_each(np.zeros(5)), 0.9) == (-1, 1)
+    assert central_range(one_each(np.zeros(5)), 0.9) == (-1, 1)
 
 
 def test_bounds_follow_the_side_on_which_errors_are_large() -> None:

@@ -45,34 +45,25 @@ def quantile(errors: Sequence[Errors], level: float) -> float | None:
     Returns the smallest error at which the cumulated weights reach (n + 1) · level. With one error
     per patient it is the error with this `rank`. Returns None if n patients are too few.
     """
-    measured = [np.ravel(one) for one in errors if np.size(one)]
-    n = len(measured)
+    n = sum(np.size(one) > 0 for one in errors)
     if rank(n, level) > n:
         return None
-    values = np.concatenate(measured)
-    shares = np.concatenate([np.full(one.size, 1 / one.size) for one in measured])
-    order = np.argsort(values, kind="stable")
-    reached = np.cumsum(shares[order])
+    values, reached, _ = _cumulated(errors)
     needed = float((n + 1) * Fraction(str(level)))
     first = int(np.searchsorted(reached, needed - 1e-9 * n))
-    return float(values[order][min(first, values.size - 1)])
+    return float(values[min(first, values.size - 1)])
 
 
-def sides(errors: Sequence[Errors], level: float) -> Bounds:
-    """Return the central range of a share `level` of the errors, below and above 0.
+def central_range(errors: Sequence[Errors], level: float) -> Bounds:
+    """Return the central range of a share `level` of the errors, from below to above 0.
 
     Each patient has the same weight. The range has no guaranteed coverage; it is the shape of
     `bounds`. Each side is at least a tenth of the other.
     """
-    measured = [np.ravel(one) for one in errors if np.size(one)]
-    values = np.concatenate(measured)
-    shares = np.concatenate([np.full(one.size, 1 / one.size) for one in measured])
-    order = np.argsort(values, kind="stable")
-    reached = np.cumsum(shares[order]) / shares.sum()
+    values, reached, total = _cumulated(errors)
     missed = (1 - level) / 2
-    last = values.size - 1
     low, high = (
-        float(values[order][min(int(np.searchsorted(reached, part)), last)])
+        float(values[min(int(np.searchsorted(reached / total, part)), values.size - 1)])
         for part in (missed, 1 - missed)
     )
     least = max(abs(low), abs(high)) / 10 or 1.0
@@ -82,7 +73,7 @@ def sides(errors: Sequence[Errors], level: float) -> Bounds:
 def bounds(errors: Sequence[Errors], level: float, shape: Bounds) -> Bounds | None:
     """Return bounds of a new patient's signed error at `level`: a multiple of `shape`.
 
-    shape  result of `sides` for other patients. Errors need not be symmetric: the maximum of a
+    shape  `central_range` of other patients. Errors need not be symmetric: the maximum of a
            small lesion is more often lowered than raised
 
     Returns None if the patients are too few.
@@ -95,3 +86,15 @@ def bounds(errors: Sequence[Errors], level: float, shape: Bounds) -> Bounds | No
 def fewest_patients(level: float) -> int:
     """Return the number of patients that `bounds` needs at `level`."""
     return math.ceil(1 / (1 - Fraction(str(level)))) - 1
+
+
+def _cumulated(errors: Sequence[Errors]) -> tuple[Errors, NDArray[np.float64], float]:
+    """Return all errors in ascending order, their cumulated weights, and the sum of the weights.
+
+    The weights of a patient's errors sum to 1.
+    """
+    each = [np.ravel(one) for one in errors if np.size(one)]
+    values = np.concatenate(each)
+    weights = np.concatenate([np.full(one.size, 1 / one.size) for one in each])
+    order = np.argsort(values, kind="stable")
+    return values[order], np.cumsum(weights[order]), float(weights.sum())

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.uncertainty.calibration.conformal import Bounds, bounds, fewest_patients, sides
+from petdiff.uncertainty.calibration.conformal import (
+    Bounds,
+    bounds,
+    central_range,
+    fewest_patients,
+)
 from petdiff.uncertainty.calibration.record import (
     LEVELS,
     BoundsOfGroup,
@@ -68,7 +73,7 @@ def fit_figure(
     fitted, ratios = (
         [one.errors(share) / scale(one.features) for one in part] for part in (fitting, calibrating)
     )
-    shapes = {level: sides(fitted, level) for level in LEVELS}
+    shapes = {level: central_range(fitted, level) for level in LEVELS}
     groups = [BoundsOfGroup(patients=len(ratios), bounds=_levels(ratios, shapes))]
     if not groups[0].bounds:
         return None
