@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from petdiff.evaluation.detection.lesion_study import Reading
-from petdiff.evaluation.detection.lesion_summary import Row, summarise_lesions
+from petdiff.evaluation.detection.lesion_summary import LesionRow, summarise_lesions
 from support.observer_theory import auc_of_snr
 
 SMALL, LARGE = "10 to 15 mm", "25 mm and above"
@@ -28,7 +28,7 @@ def reading(
 
 def summary(
     readings: list[Reading], *, resamples: int = 10, false_per_scan: float = 1.0
-) -> dict[tuple[str, str, str], Row]:
+) -> dict[tuple[str, str, str], LesionRow]:
     generator = np.random.default_rng(0)
     rows = summarise_lesions(
         readings, generator=generator, resamples=resamples, false_per_scan=false_per_scan
@@ -49,7 +49,9 @@ def test_lesions_count_as_lost_at_an_equal_rate_of_false_foci() -> None:
     lost = {method: rows[method, "lost_rate", "all"].value for method in ("scaled", "noisy")}
     assert lost == {"scaled": 0, "noisy": pytest.approx(2 / 3)}
     assert rows["noisy", "miss_rate", "all"].value == pytest.approx(2 / 3)
-    assert rows["full", "miss_rate", "all"] == Row("full", 1, "miss_rate", "all", 3, 0, None, None)
+    assert rows["full", "miss_rate", "all"] == LesionRow(
+        "full", 1, "miss_rate", "all", 3, 0, None, None
+    )
     foci = [rows[m, "false_foci", "all"].value for m in ("full", "noisy")]
     assert foci == [1, 2]
     assert rows["noisy", "invented_foci", "all"].value == 1

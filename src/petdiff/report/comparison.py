@@ -27,7 +27,7 @@ from petdiff.evaluation.cohort.stored import FinishedUnit
 from petdiff.evaluation.cohort.summary import OVERALL, Mean, PairTest, Summary
 from petdiff.evaluation.cohort.table import Table, fraction
 from petdiff.evaluation.cohort.unit import CohortRow
-from petdiff.evaluation.detection.lesion_summary import Row
+from petdiff.evaluation.detection.lesion_summary import LesionRow
 from petdiff.evaluation.statistics import MIN_PATIENTS, SIGNIFICANT
 from petdiff.report import comparison_plots as plots
 from petdiff.report.comparison_lesions import lesion_section
@@ -60,7 +60,7 @@ def write_comparison(
     cohort: Cohort,
     table: Table,
     summary: Summary,
-    lesions: Sequence[Row],
+    lesions: Sequence[LesionRow],
     done: Sequence[FinishedUnit],
     *,
     name: str,

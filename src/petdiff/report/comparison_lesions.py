@@ -9,7 +9,7 @@ from petdiff.data.layouts import Drf
 from petdiff.evaluation.cohort.definition import FULL_DOSE
 from petdiff.evaluation.cohort.table import Table, fraction
 from petdiff.evaluation.detection.lesion_study import Reading
-from petdiff.evaluation.detection.lesion_summary import ALL, FALSE_PER_SCAN, Row
+from petdiff.evaluation.detection.lesion_summary import ALL, FALSE_PER_SCAN, LesionRow
 from petdiff.report.comparison_plots import froc_curves
 
 _EXPLAINED = f"""Each patient was scanned with and without lesions. <em>Missed</em> and
@@ -27,10 +27,10 @@ _TABLED = {
 }
 _RELATIVE_TO_FULL = ("lost_rate", "invented_foci")  # 0 for the full-dose scan by definition
 
-Cells = Mapping[tuple[str, Drf], Row]
+Cells = Mapping[tuple[str, Drf], LesionRow]
 
 
-def lesion_section(rows: Sequence[Row], readings: Sequence[Reading], table: Table) -> str:
+def lesion_section(rows: Sequence[LesionRow], readings: Sequence[Reading], table: Table) -> str:
     """Return curves, a table per metric, and misses by size and contrast; "" without lesions."""
     if not rows:
         return ""
@@ -46,7 +46,7 @@ def lesion_section(rows: Sequence[Row], readings: Sequence[Reading], table: Tabl
     )
 
 
-def _cells(rows: Iterable[Row], metric: str, stratum: str) -> Cells:
+def _cells(rows: Iterable[LesionRow], metric: str, stratum: str) -> Cells:
     chosen = (row for row in rows if (row.metric, row.stratum) == (metric, stratum))
     return {(row.method, row.dose): row for row in chosen}
 
@@ -69,7 +69,7 @@ def _grid(metric: str, title: str, cells: Cells, table: Table) -> str:
     )
 
 
-def _strata(rows: Sequence[Row], dose: Drf, table: Table) -> str:
+def _strata(rows: Sequence[LesionRow], dose: Drf, table: Table) -> str:
     """Return a table: a row per size and contrast, a column per method."""
     missed = [row for row in rows if row.metric == "miss_rate" and row.stratum != ALL]
     names = dict.fromkeys(row.stratum for row in missed)
@@ -88,7 +88,7 @@ def _strata(rows: Sequence[Row], dose: Drf, table: Table) -> str:
     )
 
 
-def _cell(row: Row | None, across: int = 1) -> str:
+def _cell(row: LesionRow | None, across: int = 1) -> str:
     if row is None:
         return "<td>–</td>"
     interval = (

@@ -16,7 +16,7 @@ from petdiff.evaluation.cohort.run import run_cohort
 from petdiff.evaluation.cohort.stored import FinishedUnit
 from petdiff.evaluation.cohort.summary import Summary, summarise, training_patients
 from petdiff.evaluation.cohort.table import Table, tabulate
-from petdiff.evaluation.detection.lesion_summary import Row, summarise_lesions
+from petdiff.evaluation.detection.lesion_summary import LesionRow, summarise_lesions
 from petdiff.progress import Progress
 from petdiff.records import RunFacts
 from petdiff.runs import whole_file, write_csv, write_json
@@ -40,7 +40,7 @@ class CohortEvaluation:
     done: Sequence[FinishedUnit]
     table: Table
     summary: Summary
-    lesions: Sequence[Row]
+    lesions: Sequence[LesionRow]
     files: Sequence[Path]
 
 
@@ -92,7 +92,7 @@ def _write_tables(
     folder: Path,
     done: Sequence[FinishedUnit],
     summary: Mapping[str, object],
-    lesions: Sequence[Row],
+    lesions: Sequence[LesionRow],
 ) -> list[Path]:
     """Write rows.csv, lesions.csv (with lesions) and summary.json; return their paths."""
     written = [folder / "rows.csv"]

@@ -30,7 +30,7 @@ Values = NDArray[np.float64]
 Statistic = Callable[[NDArray[np.intp]], float]
 
 
-class Row(NamedTuple):
+class LesionRow(NamedTuple):
     """One figure of one method at one dose, with its 95 % interval if it has one.
 
     n  number of lesions; for the area, false and invented foci: number of scans
@@ -52,7 +52,7 @@ def summarise_lesions(
     generator: np.random.Generator,
     false_per_scan: float = FALSE_PER_SCAN,
     resamples: int = 1000,
-) -> list[Row]:
+) -> list[LesionRow]:
     """Return rows for all methods and the full-dose scan; none without lesions.
 
     froc_area      mean sensitivity up to `false_per_scan` false foci per scan
@@ -85,7 +85,7 @@ def summarise_lesions(
             ends = grouped_interval(
                 statistic, patients, generator=generator, resamples=resamples
             ) or (None, None)
-            rows.append(Row(method, dose, metric, stratum, n, value, *ends))
+            rows.append(LesionRow(method, dose, metric, stratum, n, value, *ends))
     return rows
 
 
