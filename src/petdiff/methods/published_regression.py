@@ -20,7 +20,7 @@ from petdiff.methods.windowed_regression import WindowedRegression, Windows
 from petdiff.networks.discriminator import PatchDiscriminator, least_squares
 from petdiff.networks.published import Architecture, PublishedUNet
 
-_DISCRIMINATOR_SHARE = 2  # of the generator's width: pix2pix has 64 channels, the generator has 128
+_WIDTH_RATIO = 2  # generator over discriminator: 128 channels over the 64 of pix2pix
 _L1_WEIGHT = 100.0  # relative to the adversarial loss, as in pix2pix
 
 
@@ -96,7 +96,7 @@ class PublishedGAN(PublishedRegression):
     def create(cls, size: Size) -> Self:
         """Return the method with fresh weights and a fresh discriminator."""
         made = super().create(size)
-        channels = made.network.architecture.channels // _DISCRIMINATOR_SHARE
+        channels = made.network.architecture.channels // _WIDTH_RATIO
         made.discriminator = PatchDiscriminator(channels)
         return made
 

@@ -49,8 +49,8 @@ class NoiseColour(NamedTuple):
     """A scan's noise.
 
     fwhm_mm  of the Gaussian in its spectrum (`spectrum`), along i, j (equal) and k
-    level    standard deviation of the most uniform windows over the expected one, less the anatomy
-             that the spread of all windows shows
+    level    standard deviation of the most uniform windows over the expected one, corrected for
+             their anatomy, whose share is estimated from the differences between all windows
     excess   power of the most uniform 3 % of the windows at low frequency over that of the noise;
              near 1 without anatomy
     """
@@ -111,7 +111,7 @@ def _lowest(values: NDArray[np.float64], share: float) -> NDArray[np.intp]:
 
 
 def _windows(body: Mask, sides: tuple[int, ...]) -> list[tuple[slice, slice, slice]]:
-    """Return windows in the body, half a side apart; at most _MAX_WINDOWS or twice as many."""
+    """Return windows in the body, half a side apart; fewer than twice _MAX_WINDOWS."""
     starts = [range(0, n - a + 1, a // 2) for n, a in zip(body.shape, sides, strict=True)]
     placed = []
     for corner in product(*starts):

@@ -19,9 +19,10 @@ from petdiff.uncertainty.audit.confirmation import is_confirmed
 def audit_rows(compared: ComparedMethod, low: PETImage, suv: Volume, case: Case) -> Iterator[Row]:
     """Yield the number of findings of the audit of a denoised scan, and of false ones.
 
-    A fabrication or an omission is a false alarm if the reference has the denoised scan's contrast
-    there, not the measured scan's. Yields nothing for the measured scan itself, and if the audit
-    refuses the denoised scan.
+    A fabrication or an omission is a false alarm if the contrast of the reference there is nearer
+    to that of the denoised scan than to that of the measured scan. Only the findings that the audit
+    lists are checked, the 50 strongest. Yields nothing for the measured scan itself, and if the
+    audit refuses the denoised scan.
     """
     if compared.model == MEASURED:
         return

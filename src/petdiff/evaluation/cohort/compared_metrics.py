@@ -8,7 +8,8 @@ from typing import NamedTuple
 class Metric(NamedTuple):
     """A metric that methods are compared by.
 
-    better  +1: higher values are better, -1: lower ones, 0: values nearer to zero
+    better  +1: higher values are better; -1: lower ones; 0: those nearer to zero, for a bias; for
+            metrics in UNRANKED it has no effect
     """
 
     name: str
