@@ -71,7 +71,8 @@ def _not_done(patients: Sequence[_Patient], top: Path) -> list[_Patient]:
     if not top.is_dir() or not (begun or is_empty(top)):
         raise UsageError(f"{top} exists and holds no simulated patients: name another folder")
     remove_unfinished(top, [patient.folder.name for patient in patients])
-    _require_same(begun)
+    if begun:
+        _require_same(begun)
     return [patient for patient in patients if patient not in begun]
 
 
@@ -81,9 +82,8 @@ def _require_same(patients: Sequence[_Patient]) -> None:
     The first patient is drawn again, which takes half a second; for the others only the settings
     are compared.
     """
+    expected = record_of(patients[0].study, patients[0].seed)
     for n, patient in enumerate(patients):
-        if n == 0:
-            expected = record_of(patient.study, patient.seed)
         stored = _compared(read_record(patient.folder / "scan.json"), with_patient=n == 0)
         now = _compared(expected.model_copy(update={"seed": patient.seed}), with_patient=n == 0)
         changed = sorted(name for name in now if stored[name] != now[name])
