@@ -27,6 +27,7 @@ from petdiff.acceptance.verdict import conclude
 from petdiff.evaluation.baselines import best_gaussian
 from petdiff.evaluation.metrics import psnr
 from petdiff.image import PETImage
+from petdiff.runs import whole_file
 from petdiff.simulation.scanner.scanners import SCANNERS
 from petdiff.thinning.thin import MeasuredScan
 from petdiff.volume.regions import body_mask
@@ -52,9 +53,8 @@ def scans(number: int, patient: int, cache: Path) -> tuple[PETImage, dict[float,
         seeds = count(FIRST_SEED + 100 * number + patient, 50)
         study = simulated(seeds, *site(number), DOSES, VOXEL_MM)
         volumes = np.stack([study.full.suv, *(study.lows[drf].suv for drf in DOSES)])
-        unfinished = kept.with_suffix(".part.npz")
-        np.savez(unfinished, volumes=volumes, affine=study.full.affine)
-        unfinished.replace(kept)
+        with whole_file(kept, replace=True) as unfinished, unfinished.open("wb") as file:
+            np.savez(file, volumes=volumes, affine=study.full.affine)
     stored = np.load(kept)
     full, *lows = (PETImage(one, stored["affine"]) for one in stored["volumes"])
     return full, dict(zip(DOSES, lows, strict=True))

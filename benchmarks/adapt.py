@@ -31,6 +31,7 @@ from petdiff.inference.denoise import denoise
 from petdiff.io import write
 from petdiff.methods.model import Model, load_model
 from petdiff.progress import Progress
+from petdiff.runs import whole_file
 from petdiff.simulation.study import Simulation, simulate
 from petdiff.thinning.thin import MeasuredScan
 from petdiff.training.recipe import Recipe
@@ -96,9 +97,11 @@ def read_twin(file: Path, seed: int, scanner: str, tracer: str) -> Twin:
     if not file.exists():
         study = abdomen(seed, scanner, tracer, DOSES)
         volumes = [study.full.values, *(study.lows[drf].values for drf in DOSES)]
-        places = [[*one.centre_mm, one.radius_mm] for one in study.patient.lesions]
+        drawn = [[*one.centre_mm, one.radius_mm] for one in study.patient.lesions]
+        places = np.array(drawn).reshape(-1, 4)
         file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(file, *volumes, affine=study.full.affine, places=np.array(places).reshape(-1, 4))
+        with whole_file(file, replace=True) as unfinished, unfinished.open("wb") as stream:
+            np.savez(stream, *volumes, affine=study.full.affine, places=places)
     with np.load(file) as stored:
         affine = stored["affine"]
         full, *lows = (PETImage(stored[f"arr_{n}"], affine) for n in range(1 + len(DOSES)))

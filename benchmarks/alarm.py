@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -37,6 +36,7 @@ import petdiff
 from petdiff.image import PETImage, spacing_of
 from petdiff.methods.model import load_model
 from petdiff.methods.weights_files import weights_path
+from petdiff.runs import whole_file
 from petdiff.simulation import study
 from petdiff.simulation.anatomy.build import patient_grid
 from petdiff.simulation.anatomy.render import render
@@ -80,16 +80,9 @@ def make_scans(out: Path) -> None:
             dose_factors=(4, 20, 100), voxel_mm=6.0, extent=extent, threads=1,
         )  # fmt: skip
         lows = {f"low{drf:g}_w": low.values for drf, low in scans.lows.items()}
-        unfinished = path.with_suffix(".part")
-        with unfinished.open("wb") as file:
-            np.savez(
-                file,
-                full_w=scans.full.values,
-                affine=scans.full.affine,
-                labels=scans.labels,
-                **lows,
-            )
-        os.replace(unfinished, path)
+        full, labels = scans.full, scans.labels
+        with whole_file(path, replace=True) as unfinished, unfinished.open("wb") as file:
+            np.savez(file, full_w=full.values, affine=full.affine, labels=labels, **lows)
         print(path, flush=True)
 
 

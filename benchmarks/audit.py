@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from petdiff.errors import InputRefused
 from petdiff.image import PETImage
 from petdiff.inference.denoise import denoise
 from petdiff.methods.model import Model, load_model
+from petdiff.runs import whole_file
 from petdiff.simulation import study
 from petdiff.uncertainty.audit.compare import audit
 from petdiff.uncertainty.audit.confirmation import is_confirmed
@@ -61,10 +61,8 @@ def make_patients(out: Path, first: int, count: int, model: Model) -> None:
         except InputRefused as reason:  # wider than the bore
             print(index, reason, flush=True)
             continue
-        unfinished = path.with_suffix(".part")
-        with unfinished.open("wb") as file:
+        with whole_file(path, replace=True) as unfinished, unfinished.open("wb") as file:
             np.savez(file, **scans)
-        os.replace(unfinished, path)
         print(path, flush=True)
 
 

@@ -14,7 +14,6 @@ ones.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 from petdiff.inference.denoise import denoise
 from petdiff.methods.model import Model, load_model
 from petdiff.methods.weights_files import SHIPPED
+from petdiff.runs import whole_file
 from petdiff.simulation import study
 from petdiff.simulation.scanner.scanners import SCANNERS as REAL_SCANNERS
 from petdiff.simulation.scanner.scanners import Scanner
@@ -128,10 +128,8 @@ CALIBRATED: tuple[tuple[Figure, Region | None], ...] = (
 
 def save_tables(path: Path, tables: Table) -> None:
     """Write the tables of a patient, whole or not at all, and print their path."""
-    unfinished = path.with_suffix(".part")
-    with unfinished.open("wb") as file:
+    with whole_file(path, replace=True) as unfinished, unfinished.open("wb") as file:
         np.savez(file, **tables)
-    os.replace(unfinished, path)
     print(path, flush=True)
 
 
