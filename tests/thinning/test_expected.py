@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from petdiff.thinning.expected import expected_noise, measured_lines
+from petdiff.thinning.expected import DIRECTIONS, expected_noise, measured_lines
 from petdiff.thinning.noise_map import second_differences, without_anatomy
 
 MM = (8.0, 8.0, 8.0)
@@ -50,6 +50,18 @@ def test_information_falls_with_the_activity_that_lines_cross() -> None:
     far = information[2][40, 24, 1] / information[0][40, 24, 1]
     assert beside < 0.6
     assert beside < 0.7 * far
+
+
+def test_lines_along_the_longest_way_through_an_oblique_body_have_the_least_information() -> None:
+    """At an angle a, lines run along (cos a, -sin a)."""
+    i, j, _ = (np.indices(SHAPE) - np.array([23.5, 23.5, 1]).reshape(3, 1, 1, 1)) * 8.0
+    angle = np.pi / 6
+    along, across = i * np.cos(angle) - j * np.sin(angle), i * np.sin(angle) + j * np.cos(angle)
+    body = (along / 170) ** 2 + (across / 90) ** 2 < 1
+    information = measured_lines(body.astype(np.float32), body, MM).information[:, 24, 24, 1]
+    least = int(information.argmin())
+    assert least * np.pi / DIRECTIONS == pytest.approx(angle)
+    assert information[(least + DIRECTIONS // 2) % DIRECTIONS] > 5 * information[least]
 
 
 def test_expected_noise_does_not_depend_on_the_unit_and_has_the_median_one() -> None:

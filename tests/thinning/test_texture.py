@@ -137,6 +137,9 @@ def test_bands_add_up_to_one_at_every_frequency() -> None:
     # Lines of the first band run along i, so its waves lie along j; of the fourth the reverse.
     np.testing.assert_allclose(bands(0.0, 0.1), [0, 1, 0, 0, 0, 0, 0], atol=1e-9)
     np.testing.assert_allclose(bands(0.1, 0.0), [0, 0, 0, 0, 1, 0, 0], atol=1e-9)
+    # Lines of the second band run along (cos 30°, -sin 30°), so its waves lie across that.
+    oblique = 0.1 * np.sin(np.pi / 6), 0.1 * np.cos(np.pi / 6)
+    np.testing.assert_allclose(bands(*oblique), [0, 0, 1, 0, 0, 0, 0], atol=1e-9)
 
 
 def test_texture_of_a_part_is_that_part_of_the_texture() -> None:
