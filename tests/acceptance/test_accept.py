@@ -12,7 +12,7 @@ import torch
 
 from petdiff import cli
 from petdiff.acceptance import measure
-from petdiff.acceptance.plan import Plan, find_scans
+from petdiff.acceptance.plan import Plan, find_scans, identity
 from petdiff.acceptance.run import accept
 from petdiff.data.fingerprint import fingerprint
 from petdiff.errors import InputRefused, UsageError
@@ -77,6 +77,23 @@ def test_entries_of_a_folder_are_scans_and_other_files_are_not(scans: Path) -> N
         file.rename(file.with_suffix(".DCM"))
     with pytest.raises(InputRefused, match="the folder of one patient"):
         find_scans(slices)
+
+
+@pytest.mark.parametrize("changed", ["full.nii.gz", "labels.nii.gz", "labels.json"])
+def test_a_run_with_other_scans_labels_or_names_is_another_run(
+    scans: Path, tmp_path: Path, changed: str
+) -> None:
+    folder = shutil.copytree(scans, tmp_path / "scans")
+    plan = Plan(folder)
+
+    def now() -> object:
+        return identity(plan, find_scans(folder), "0" * 64)
+
+    before = now()
+    assert now() == before
+    with (folder / f"{PATIENT}_2" / changed).open("ab") as file:
+        file.write(b" ")
+    assert now() != before
 
 
 def _empty(scans: Path) -> Path:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from petdiff.errors import InputRefused, UsageError
+from petdiff.evaluation.inputs import names_file
 from petdiff.io import Units
 from petdiff.io.dicom_file import read_file
 from petdiff.io.entries import file_entry
@@ -68,6 +69,14 @@ class ScanFiles:
         """The name of the scan in reports, which is no file name."""
         return f"scan {self.number:03d}"
 
+    @property
+    def label_files(self) -> tuple[Path, ...]:
+        """The label volume and its names; empty without labels."""
+        if self.labels is None:
+            return ()
+        names = names_file(self.labels)
+        return (self.labels, names) if names.is_file() else (self.labels,)
+
 
 def find_scans(folder: Path) -> list[ScanFiles]:
     """Return the scans of a folder, one per entry.
@@ -89,8 +98,9 @@ def identity(plan: Plan, files: list[ScanFiles], weights_sha256: str) -> Mapping
     """Return what the figures depend on, as JSON without names of patients and folders."""
     digest = hashlib.sha256()
     for one in files:
-        size = sum(file.stat().st_size for file in _files_of(one.scan))
-        digest.update(f"{one.scan.resolve()}\0{size}\0".encode(errors="surrogateescape"))
+        for path in (one.scan, *one.label_files):
+            size = sum(file.stat().st_size for file in _files_of(path))
+            digest.update(f"{path.resolve()}\0{size}\0".encode(errors="surrogateescape"))
     return {
         "scans": len(files),
         "files_sha256": digest.hexdigest(),

@@ -69,11 +69,16 @@ def read_labels(path: Path, grid: PETImage, *, resample: bool) -> Labels:
 
 def read_names(labels: Path, names: Path | None) -> dict[int, str]:
     """Return names by label from `names` or the .json of the labels; {} without a file."""
-    sidecar = labels.with_name(stem_of(labels) + ".json")
+    sidecar = names_file(labels)
     path = names or sidecar
     if names is None and not sidecar.is_file():
         return {}
     return label_names(path)
+
+
+def names_file(labels: Path) -> Path:
+    """Return the path of the names of a label volume: the .json beside it, which may not exist."""
+    return labels.with_name(stem_of(labels) + ".json")
 
 
 def read_lesions(path: Path, grid: PETImage, *, resample: bool) -> tuple[list[Lesion], list[str]]:
