@@ -20,6 +20,7 @@ from petdiff.thinning.draw import draw
 from petdiff.thinning.noise_map import NoiseMap, noise_map
 from petdiff.thinning.spectrum import share_left
 from petdiff.thinning.texture import Texture, texture_on
+from petdiff.thinning.thin import MeasuredScan
 from petdiff.units import FWHM_PER_SIGMA
 
 MM = (4.0, 4.0, 4.0)
@@ -102,6 +103,13 @@ def test_strength_and_width_of_the_noise_are_found_in_the_scan_itself() -> None:
     relative = np.median(found.relative[found.body][inside])
     assert relative == pytest.approx(RELATIVE, rel=0.05)
     assert found.colour.fwhm_mm == pytest.approx(FWHM_MM, abs=0.8)
+
+
+def test_noise_at_10_mm_is_that_of_the_filtered_scan() -> None:
+    scan, suv = noisy(), phantom()
+    filtered = gaussian_filter(scan.values - suv, 10 / FWHM_PER_SIGMA / 4.0)
+    even = (suv > 0.98) & (suv < 1.02)
+    assert MeasuredScan(scan).noise_at_10_mm == pytest.approx(filtered[even].std(), rel=0.1)
 
 
 def test_small_hot_objects_do_not_raise_the_noise() -> None:

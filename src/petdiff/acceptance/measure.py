@@ -63,7 +63,7 @@ class ScanFigures(BaseModel):
     warnings  reasons why its figures may be wrong
     scanner   manufacturer and model; "" if unknown
     voxels    digest of the scan's voxels, to recognise a scan that is given twice
-    noise_at_10_mm  relative noise of the full-dose scan
+    noise_at_10_mm  relative noise of the full-dose scan after a Gaussian filter of 10 mm FWHM
     """
 
     model_config = ConfigDict(frozen=True)

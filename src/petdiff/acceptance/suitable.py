@@ -14,8 +14,8 @@ Volume = NDArray[np.float32]
 
 # The spheres' centres lie on a circle of this radius (NEMA NU 2-2018, section 7).
 _CIRCLE_MM, _CIRCLE_WITHIN_MM = 57.2, 4.0
-# Relative noise at 10 mm: simulated full-dose scans of five scanners have 0.015 to 0.085, at 1/4 of
-# the dose twice that; six real ones of a Discovery ST have 0.044 to 0.072.
+# Relative noise after a filter of 10 mm FWHM: simulated full-dose scans of five scanners have 0.015
+# to 0.085, at 1/4 of the dose twice that; six real ones of a Discovery ST have 0.044 to 0.072.
 _NOISY = 0.11
 _MAX_NOISE_RATIO = 2.0  # to the median noise, or its reciprocal: 2 is about 1/4 of the dose
 
@@ -48,7 +48,7 @@ def is_phantom(volume: Volume, spacing_mm: Spacing) -> bool:
 def noise_warnings(noise: dict[str, float]) -> dict[str, str]:
     """Return, by scan, why it seems not to be a full-dose scan, or to be filtered.
 
-    noise  relative noise at 10 mm, by scan
+    noise  `MeasuredScan.noise_at_10_mm`, by scan
     """
     found = {}
     median = float(np.median(list(noise.values()))) if noise else 0.0

@@ -23,7 +23,7 @@ from petdiff.volume.regions import Spacing, body_mask, typical_uptake
 Volume = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-_ACTIVITY_SIGMA_MM = 3.0  # over which activity is averaged
+_ACTIVITY_SIGMA_MM = 3.0  # of the Gaussian that smooths the activity
 _LOWEST_ACTIVITY = 1e-3  # of the typical one
 # The correction along the axis: beds and their overlap change the noise from slice to slice.
 _AXIAL_SIGMA_MM, _AXIAL_POWER = 15.0, 0.7
@@ -39,7 +39,7 @@ class NoiseMap:
     """The noise of a scan [i, j, k].
 
     relative  standard deviation of each voxel over its activity
-    activity  the scan's activity, smoothed over 3 mm
+    activity  the scan's activity, smoothed by a Gaussian of σ = 3 mm, above 0 everywhere
     body      voxels that are not air
     colour    correlation of the noise, its mean over the body
     texture   how that correlation differs from place to place

@@ -29,7 +29,8 @@ class ThinningRecord(BaseModel):
     how             "noise" was added, or "frames" were left out
     relative_noise  of the scan, median over the body; None for frames
     noise_fwhm_mm   width of its noise along i, j, k of an axial scan (`spectrum`); None for frames
-    signed          the reconstruction has negative values, so that noise was added without a bound
+    signed          the reconstruction has negative values, and Gaussian noise was added to it;
+                    otherwise the noise is skewed, and no value becomes negative
     frames          numbers of the selected frames, from 1
     warnings        reasons why the result may be wrong, as sentences
     """
@@ -98,7 +99,10 @@ class MeasuredScan:
 
     @property
     def noise_at_10_mm(self) -> float:
-        """Median relative noise of the body at a resolution of 10 mm, independent of voxel size."""
+        """Median relative noise of the body after a Gaussian filter with a FWHM of 10 mm.
+
+        It hardly depends on the voxel size.
+        """
         left = share_left(self.noise.colour.fwhm_mm, self.axial.spacing_mm, 10.0)
         return self.noise.median * math.sqrt(left)
 

@@ -1,4 +1,4 @@
-"""The noise of a scan: its level around each voxel, and its reach, the decrease with the scale.
+"""The noise of a scan: its level around each voxel, and its decrease with the scale (`reach`).
 
 Both are measured in the scan. The noise of neighbouring voxels is correlated, so that the noise of
 a mean over a ball decreases more slowly with the size of the ball than white noise.
