@@ -14,6 +14,8 @@ from petdiff.device import is_out_of_memory
 from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
 from petdiff.inference.denoise import denoise
+from petdiff.inference.slabs import SlabDenoiser
+from petdiff.methods.base import has_exact_slabs
 from petdiff.methods.flow3d import Flow3D
 from petdiff.methods.local_denoiser import LocalConstants
 from petdiff.methods.model import Model
@@ -185,9 +187,52 @@ def test_the_call_at_pure_noise_is_shared_by_all_samples(
     done: list[tuple[int, int]] = []
     monkeypatch.setattr(Flow3D, "slab_by_slab", counted)
     denoise(scan((24, 24, 24)), model, steps=3, samples=4, callback=lambda *now: done.append(now))
-    assert sum(np.isinf(sigmas)) == 1
-    assert len(sigmas) == 1 + 4 * 2
+    assert np.isinf(sigmas[:2]).all()  # the two passes of the posterior mean
+    assert np.isfinite(sigmas[2:]).all()
+    assert len(sigmas) == 2 + 4 * 2
     assert done[-1] == (9, 9)
+
+
+def turned(volume: torch.Tensor) -> torch.Tensor:
+    """Turn [..., i, j, k] by 180° and shift it by 3 voxels, by numpy's reversal and padding."""
+    reversed_ij = volume.numpy()[..., ::-1, ::-1, :]
+    ends = [(0, 0)] * (volume.ndim - 3) + [(3, 0), (3, 0), (0, 0)]
+    return torch.from_numpy(np.pad(reversed_ij, ends, mode="symmetric")[..., :-3, :-3, :])
+
+
+def test_posterior_mean_is_that_of_two_passes(model: Model) -> None:
+    method, shape = model.method, (24, 16, 24)
+    assert has_exact_slabs(method)
+    condition = method.condition(torch.from_numpy(scan(shape).suv))
+    inside = torch.ones(shape, dtype=torch.bool)
+    denoiser = SlabDenoiser(method, condition, inside, torch.float32, 8, None, calls=1)
+    nothing, pure_noise = torch.zeros(1, 1, *shape), torch.tensor([torch.inf])
+
+    first, second = (
+        method.denoise(nothing, pure_noise, fields[None])[0]
+        for fields in (condition.fields, turned(condition.fields))
+    )
+    mean = first.clone()
+    for i, j in np.ndindex(21, 13):  # voxel (3 + i, 3 + j) lies at (23 - i, 15 - j) of the turned
+        mean[:, 3 + i, 3 + j] = (first[:, 3 + i, 3 + j] + second[:, 23 - i, 15 - j]) / 2
+    expected = condition.preserve_activity(mean)
+    rounding = 1e-5 * float(expected.abs().max())
+    found = denoiser(nothing[0, 0], pure_noise)
+    torch.testing.assert_close(found, expected, rtol=0, atol=rounding)
+    assert (condition.preserve_activity(first) - expected).abs().max() > 1000 * rounding
+
+
+def test_other_calls_are_one_pass(model: Model) -> None:
+    method, shape = model.method, (16, 16, 16)
+    assert has_exact_slabs(method)
+    condition = method.condition(torch.from_numpy(scan(shape).suv))
+    inside = torch.ones(shape, dtype=torch.bool)
+    denoiser = SlabDenoiser(method, condition, inside, torch.float32, 8, None, calls=3)
+    x, sigma = torch.randn(1, 1, *shape, generator=seeded(3)), torch.tensor([0.3])
+    once = method.denoise(x, sigma, condition.fields[None])[0]
+    expected = condition.preserve_activity(once)
+    rounding = 1e-5 * float(expected.abs().max())
+    torch.testing.assert_close(denoiser(x[0, 0], sigma), expected, rtol=0, atol=rounding)
 
 
 def test_several_samples_of_one_step_are_refused(model: Model) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import petdiff
 from petdiff.methods import registry
-from petdiff.methods.base import Condition, MethodKind, Millimetres, Objective
+from petdiff.methods.base import Condition, FieldsOf, MethodKind, Millimetres, Objective
 from petdiff.methods.card import ModelCard, make_card, part_of_card
 from petdiff.methods.model import load_model, save_model
 from petdiff.methods.network_method import NetworkMethod, OneCallSampler
@@ -92,13 +92,13 @@ class Blur(OneCallSampler, NetworkMethod):
         return output.float()
 
     def slab_by_slab(
-        self, x: Tensor, sigma: Tensor, condition: Condition, planes: int
+        self, x: Tensor, sigma: Tensor, fields_of: FieldsOf, planes: int
     ) -> Iterator[Tensor]:
         length = x.shape[-1]
         for start in range(0, length, planes):
             core = slice(start, min(start + planes, length))
             span = with_halo(core, self.constants.width // 2, length)
-            yield self.denoise(x, sigma, condition.fields_of(span.read)[None])[..., span.inner]
+            yield self.denoise(x, sigma, fields_of(span.read)[None])[..., span.inner]
 
     def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:
         return torch.stack([full, low])

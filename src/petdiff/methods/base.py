@@ -23,6 +23,7 @@ from petdiff.volume.planes import joined
 
 Millimetres = tuple[float, float, float]
 Voxels3D = tuple[int, int, int]
+FieldsOf = Callable[[slice], Tensor]
 M = TypeVar("M")
 
 
@@ -162,12 +163,12 @@ class SlabMethod(Method, Protocol):
     """A method whose network has no statistics over space: slabs give the result of the whole."""
 
     def slab_by_slab(
-        self, x: Tensor, sigma: Tensor, condition: Condition, planes: int
+        self, x: Tensor, sigma: Tensor, fields_of: FieldsOf, planes: int
     ) -> Iterator[Tensor]:
         """Yield what `denoise` returns for a whole volume, in parts of a few planes along k.
 
         x, sigma   as in `denoise`, b = 1
-        condition  of the whole scan
+        fields_of  range of planes → fields of the scan there, as `Condition.fields_of`
         planes     largest number of planes in a slab, a multiple of `multiple`
         """
         ...

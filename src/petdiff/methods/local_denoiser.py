@@ -33,7 +33,7 @@ from petdiff.diffusion.denoiser import Denoiser
 from petdiff.diffusion.samplers import Callback
 from petdiff.errors import InputRefused
 from petdiff.methods.activity_preservation import preserve_activity
-from petdiff.methods.base import Condition, Millimetres, Objective
+from petdiff.methods.base import FieldsOf, Millimetres, Objective
 from petdiff.methods.card import ModelCard, make_card, part_of_card
 from petdiff.methods.local_activity import (
     LocalActivity,
@@ -161,7 +161,7 @@ class LocalDenoiser(NetworkMethod):
         return self._gated(output, x, sigma, fields)
 
     def slab_by_slab(
-        self, x: Tensor, sigma: Tensor, condition: Condition, planes: int
+        self, x: Tensor, sigma: Tensor, fields_of: FieldsOf, planes: int
     ) -> Iterator[Tensor]:
         """Yield what `denoise` returns for a whole volume, in parts of a few planes.
 
@@ -171,7 +171,7 @@ class LocalDenoiser(NetworkMethod):
         x, length, done = x.transpose(-1, -3), x.shape[-1], 0
 
         def fields(part: slice) -> Tensor:
-            return condition.fields_of(part)[None].transpose(-1, -3)
+            return fields_of(part)[None].transpose(-1, -3)
 
         for slab in parts_of(slice(0, length), planes):
             channels, _ = self._network_input(x[:, :, slab], sigma, fields(slab))
