@@ -18,7 +18,7 @@ Affine = NDArray[np.float64]
 SMALLEST_MM, STEPS = 4.0, 5  # radii 4 … 16 mm, a factor √2 apart: balls of 8 mm to 3 cm
 RADII_MM = tuple(SMALLEST_MM * 2 ** (n / 2) for n in range(STEPS))
 _PER_OCTAVE = 2  # steps after which a radius has doubled
-_WORKING_MM = 3.5  # the largest blocks of voxels; a ball of 8 mm has about five
+_WORKING_MM = 3.5  # the largest blocks of voxels; a ball of 8 mm has about six
 SIGMA_PER_RADIUS = 5**-0.5  # of the Gaussian with the second moment of the ball
 
 
