@@ -30,7 +30,7 @@ def lock_folder(folder: Path, user: str, wait_s: float = 0.0) -> int:
     file, deadline = folder / "lock", time.monotonic() + wait_s
     while True:
         try:
-            descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+            descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as problem:
             raise PetdiffError(f"cannot write in {folder}: {disk.reason(problem)}") from problem
         if _take(descriptor) and _is_at(file, descriptor):
