@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from petdiff.acceptance.measure import FILTER, MODEL, Figure, ScanFigures
+from petdiff.acceptance.measure import FILTER, FULL, MODEL, Figure, ScanFigures
+from petdiff.acceptance.phantom import rows_of
 from petdiff.acceptance.suitable import (
     is_phantom,
     noise_warnings,
@@ -90,18 +91,35 @@ def test_scans_of_two_scanners_are_refused_and_unknown_ones_are_not() -> None:
         require_one_scanner({"scan 1": "GE Discovery", "scan 2": "Siemens Vision"})
 
 
-@pytest.mark.parametrize(("radius_mm", "expected"), [(57.2, True), (75.0, False)])
-def test_phantom_is_recognised_by_the_circle_of_its_spheres(
-    radius_mm: float, expected: bool
-) -> None:
-    mm = (4.0, 4.0, 4.0)
+PHANTOM_MM = (4.0, 4.0, 4.0)
+
+
+def phantom(radius_mm: float) -> np.ndarray:
+    """A cylinder with six hot spheres on a circle."""
     i, j, k = (np.indices((64, 64, 24)) * 4.0) - np.array([126, 126, 46]).reshape(3, 1, 1, 1)
     volume = np.where(np.hypot(i, j) < 110, 1.0, 0.0)
     for n, diameter_mm in enumerate((37, 28, 22, 17, 13, 10)):
         x, y = radius_mm * np.cos(n * np.pi / 3), radius_mm * np.sin(n * np.pi / 3)
         inside = (i - x) ** 2 + (j - y) ** 2 + k**2 < (diameter_mm / 2) ** 2
         volume = np.where(inside, 10.0, volume)
-    assert is_phantom(volume.astype(np.float32), mm) is expected
+    return volume.astype(np.float32)
+
+
+@pytest.mark.parametrize(("radius_mm", "expected"), [(57.2, True), (75.0, False)])
+def test_phantom_is_recognised_by_the_circle_of_its_spheres(
+    radius_mm: float, expected: bool
+) -> None:
+    assert is_phantom(phantom(radius_mm), PHANTOM_MM) is expected
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (0, 2, 1)])
+def test_phantom_is_recognised_in_slices_of_any_direction(axes: tuple[int, int, int]) -> None:
+    affine = np.diag([*PHANTOM_MM, 1.0])[:, [*axes, 3]]
+    scan = PETImage(phantom(57.2).transpose(axes), affine)
+    with pytest.raises(InputRefused, match="a NEMA phantom, not a patient"):
+        refuse_unsuitable(scan)
+    (row,) = rows_of(1.0, FULL, scan, activity=10.0)
+    assert row.recovery_max == pytest.approx((1.0,) * 6)
 
 
 def test_hot_walls_around_cold_middles_are_no_phantom() -> None:

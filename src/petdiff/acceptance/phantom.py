@@ -18,6 +18,7 @@ from petdiff.evaluation.phantom import measure_phantom
 from petdiff.image import PETImage
 from petdiff.methods.model import Model
 from petdiff.thinning.thin import MeasuredScan
+from petdiff.volume.orientation import with_axis_last
 from petdiff.volume.regions import body_mask
 
 EARL_VERSION = 2
@@ -47,8 +48,8 @@ def measure_phantom_scan(image: PETImage, plan: Plan, model: Model) -> list[Phan
     which they are not found has no row.
     """
     measured = MeasuredScan(image)
-    full = measure_phantom(image.values, image.spacing_mm)
-    rows = _rows(1.0, FULL, image, full.sphere_activity)
+    full = measure_phantom(*with_axis_last(image))
+    rows = rows_of(1.0, FULL, image, full.sphere_activity)
     body = body_mask(image.values, image.spacing_mm)
     for n, drf in enumerate(plan.doses):
         low = measured.thinned(drf, seed=plan.seed + n).image
@@ -59,14 +60,14 @@ def measure_phantom_scan(image: PETImage, plan: Plan, model: Model) -> list[Phan
             MODEL: denoise_as_planned(low, plan, model, drf, plan.seed),
         }
         for name, scan in images.items():
-            rows += _rows(drf, name, scan, full.sphere_activity)
+            rows += rows_of(drf, name, scan, full.sphere_activity)
     return rows
 
 
-def _rows(drf: float, method: str, scan: PETImage, activity: float) -> list[PhantomRow]:
+def rows_of(drf: float, method: str, scan: PETImage, activity: float) -> list[PhantomRow]:
     """Return the row of an image; no row if its spheres are not found."""
     try:
-        found = measure_phantom(scan.values, scan.spacing_mm, sphere_activity=activity)
+        found = measure_phantom(*with_axis_last(scan), sphere_activity=activity)
     except InputRefused:
         return []
     passed = [ok for sphere in found.spheres for ok in sphere.earl[EARL_VERSION].values()]

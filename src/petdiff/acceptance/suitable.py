@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from petdiff.errors import InputRefused
 from petdiff.evaluation.phantom import find_spheres
 from petdiff.image import PETImage
+from petdiff.volume.orientation import with_axis_last
 from petdiff.volume.regions import Spacing
 
 Volume = NDArray[np.float32]
@@ -28,12 +29,15 @@ def refuse_unsuitable(image: PETImage) -> None:
             raise InputRefused(f"it is a derived image ({kind}): give the scanner's own")
     if image.facts.get("format") == "dicom" and "ATTN" not in image.facts.get("corrections", ()):
         raise InputRefused("it is not corrected for attenuation: give the corrected series")
-    if is_phantom(image.values, image.spacing_mm):
+    if is_phantom(*with_axis_last(image)):
         raise InputRefused("it is a NEMA phantom, not a patient: give it as `phantom`")
 
 
 def is_phantom(volume: Volume, spacing_mm: Spacing) -> bool:
-    """Return whether six hot spheres are on the circle of the NEMA image quality phantom."""
+    """Return whether six hot spheres are on the circle of the NEMA image quality phantom.
+
+    volume  [i, j, k], the phantom's axis along k
+    """
     try:
         centres = np.array(find_spheres(volume, spacing_mm))[:, :2] * spacing_mm[:2]
     except InputRefused:

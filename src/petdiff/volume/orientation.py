@@ -8,7 +8,7 @@ import numpy as np
 from nibabel import orientations
 from numpy.typing import NDArray
 
-from petdiff.image import PETImage, spacing_of
+from petdiff.image import PETImage, axial_axis, spacing_of
 
 
 class RASVolume(NamedTuple):
@@ -54,6 +54,16 @@ def turned_back(image: PETImage, source: PETImage) -> PETImage:
     turn = orientations.ornt_transform(own, wanted)
     values = orientations.apply_orientation(image.values, turn)
     return source.with_values(_in_memory(values))
+
+
+def with_axis_last(
+    image: PETImage,
+) -> tuple[NDArray[np.float32], tuple[float, float, float]]:
+    """Return the values with the patient's axis as k, a view, and the voxel size in this order."""
+    along = axial_axis(image.affine)
+    i, j = (axis for axis in range(3) if axis != along)
+    mm = image.spacing_mm
+    return image.values.transpose(i, j, along), (mm[i], mm[j], mm[along])
 
 
 def _in_memory(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -11,7 +11,8 @@ from scipy.ndimage import (
     gaussian_filter,
 )
 
-from petdiff.image import PETImage, axial_axis
+from petdiff.image import PETImage
+from petdiff.volume.orientation import with_axis_last
 from petdiff.volume.regions import (
     AIR_SHARE,
     Blocks,
@@ -61,7 +62,7 @@ def describe(image: PETImage) -> dict[str, float]:
     that is cropped within the body has no features of the body's width and of the air around it.
     The result is empty if no voxel is positive.
     """
-    volume, voxel_mm = _with_axis_last(image)
+    volume, voxel_mm = with_axis_last(image)
     every = [max(round(VOXEL_MM / size), 1) for size in voxel_mm]
     x, y, z = (size * n for size, n in zip(voxel_mm, every, strict=True))
     spacing = (x, y, z)
@@ -82,14 +83,6 @@ def describe(image: PETImage) -> dict[str, float]:
     if image.in_suv:
         found["scale"] = float(np.log(_mean_uptake(blocks)))
     return found
-
-
-def _with_axis_last(image: PETImage) -> tuple[Volume, Spacing]:
-    """Return the values with the patient's axis as k, a view, and the voxel size in this order."""
-    along = axial_axis(image.affine)
-    i, j = (axis for axis in range(3) if axis != along)
-    mm = image.spacing_mm
-    return image.values.transpose(i, j, along), (mm[i], mm[j], mm[along])
 
 
 def _noise(values: Volume, typical: float) -> dict[str, float]:
