@@ -24,8 +24,8 @@ BYTES_PER_VOXEL = 70
 # Planes that wait within the default network for later planes. They count as half, in each of two
 # passes.
 _DELAYED_PLANES = 64
-# Voxels along i and j by which the second pass is shifted. The network unites voxels in blocks of 2,
-# 4 and 8; shifted by an odd number it unites others. The gain is in the lab book, 40.
+# Voxels along i and j by which the second pass is shifted. The network unites voxels in blocks of
+# 2, 4 and 8; shifted by an odd number it unites others. The gain is in the lab book, 40.
 _SHIFT = 3
 # On a CPU thicker slabs are no faster, because they do not fit its caches.
 _VOXELS_ON_A_CPU = 1 << 20
@@ -156,7 +156,8 @@ class SlabDenoiser:
 def _turned(x: Tensor) -> Tensor:
     """Return [..., i, j, k] turned by 180° about k and shifted by `_SHIFT` voxels along i and j.
 
-    The voxels that the shift leaves free mirror their neighbours; as many at the other end are lost.
+    The voxels that the shift leaves free mirror their neighbours; as many at the other end are
+    lost.
     """
     for axis in (-3, -2):
         n = x.shape[axis]
