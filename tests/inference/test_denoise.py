@@ -194,18 +194,19 @@ def test_the_call_at_pure_noise_is_shared_by_all_samples(
 
 
 def turned(volume: torch.Tensor) -> torch.Tensor:
-    """Turn [..., i, j, k] by 180° and shift it by 3 voxels, by numpy's reversal and padding."""
+    """Reverse [..., i, j, k] along i and j and shift it by 3 voxels along all axes, by numpy."""
     reversed_ij = volume.numpy()[..., ::-1, ::-1, :]
-    ends = [(0, 0)] * (volume.ndim - 3) + [(3, 0), (3, 0), (0, 0)]
-    return torch.from_numpy(np.pad(reversed_ij, ends, mode="symmetric")[..., :-3, :-3, :])
+    ends = [(0, 0)] * (volume.ndim - 3) + [(3, 0)] * 3
+    return torch.from_numpy(np.pad(reversed_ij, ends, mode="symmetric")[..., :-3, :-3, :-3])
 
 
-def test_posterior_mean_is_that_of_two_passes(model: Model) -> None:
-    method, shape = model.method, (24, 16, 24)
+@pytest.mark.parametrize("planes", [8, 16, 32])
+def test_posterior_mean_is_that_of_two_passes(model: Model, planes: int) -> None:
+    method, shape = model.method, (24, 16, 32)
     assert has_exact_slabs(method)
     condition = method.condition(torch.from_numpy(scan(shape).suv))
     inside = torch.ones(shape, dtype=torch.bool)
-    denoiser = SlabDenoiser(method, condition, inside, torch.float32, 8, None, calls=1)
+    denoiser = SlabDenoiser(method, condition, inside, torch.float32, planes, None, calls=1)
     nothing, pure_noise = torch.zeros(1, 1, *shape), torch.tensor([torch.inf])
 
     first, second = (
@@ -213,8 +214,9 @@ def test_posterior_mean_is_that_of_two_passes(model: Model) -> None:
         for fields in (condition.fields, turned(condition.fields))
     )
     mean = first.clone()
-    for i, j in np.ndindex(21, 13):  # voxel (3 + i, 3 + j) lies at (23 - i, 15 - j) of the turned
-        mean[:, 3 + i, 3 + j] = (first[:, 3 + i, 3 + j] + second[:, 23 - i, 15 - j]) / 2
+    for i, j, k in np.ndindex(21, 13, 29):  # where voxel (3 + i, 3 + j, k) lies in the turned scan
+        mean[:, 3 + i, 3 + j, k] += second[:, 23 - i, 15 - j, 3 + k]
+    mean[:, 3:, 3:, :29] /= 2
     expected = condition.preserve_activity(mean)
     rounding = 1e-5 * float(expected.abs().max())
     found = denoiser(nothing[0, 0], pure_noise)

@@ -12,7 +12,7 @@ from petdiff.device import GIB, is_out_of_memory, memory_budget
 from petdiff.errors import PetdiffError
 from petdiff.inference.record import VolumeCut
 from petdiff.methods.base import Condition, SlabMethod
-from petdiff.volume.planes import stacked
+from petdiff.volume.planes import Window, joined, stacked
 
 _log = logging.getLogger(__name__)
 
@@ -24,8 +24,8 @@ BYTES_PER_VOXEL = 70
 # Planes that wait within the default network for later planes. They count as half, in each of two
 # passes.
 _DELAYED_PLANES = 64
-# Voxels along i and j by which the second pass is shifted. The network unites voxels in blocks of
-# 2, 4 and 8; shifted by an odd number it unites others. The gain is in the lab book, 40.
+# Voxels by which the second pass is shifted. The network unites voxels in blocks of 2, 4 and 8;
+# shifted by an odd number it unites others. Lab book 40.
 _SHIFT = 3
 # On a CPU thicker slabs are no faster, because they do not fit its caches.
 _VOXELS_ON_A_CPU = 1 << 20
@@ -105,32 +105,58 @@ class SlabDenoiser:
         """Yield the method's output in parts [c, i, j, n], 0 in air, and report progress."""
         level = sigma.to(x.device, torch.float32).reshape(1)
         length, slabs = x.shape[-1], -(-x.shape[-1] // self.planes)
-        ready = 0
+        ready = counted = 0
         for part in self._passes(x[None, None], level):
             planes = slice(ready, ready + part.shape[-1])
             yield part[0].mul_(self.inside[..., planes])
             ready = planes.stop
-            if self.callback is not None:
-                done = slabs if ready == length else ready // self.planes
+            done = slabs if ready == length else ready // self.planes
+            if self.callback is not None and done > counted:
                 self.callback(self.done * slabs + done, self.calls * slabs)
+            counted = done
 
     def _passes(self, x: Tensor, sigma: Tensor) -> Iterator[Tensor]:
         """Yield the method's output in parts [1, c, i, j, n], as `slab_by_slab`.
 
         At σ = ∞, if the output is the posterior mean, it is the mean over two passes: of the scan,
-        and of the scan turned by 180° about k and shifted. The `_SHIFT` outermost voxels that the
-        second pass lacks have the output of the first one.
+        and of the scan turned by 180° about k and shifted by `_SHIFT` voxels along all axes. The
+        outermost voxels that the shift removes have the output of the first pass.
         """
-        fields_of, planes = self.condition.fields_of, self.planes
-        first = self.method.slab_by_slab(x, sigma, fields_of, planes)
+        fields_of, shift = self.condition.fields_of, _SHIFT
+        once = self.method.slab_by_slab(x, sigma, fields_of, self.planes)
         if not (self.method.one_call_gives_mean and sigma.isinf()):
-            yield from first
+            yield from once
             return
-        second = self.method.slab_by_slab(x, sigma, lambda part: _turned(fields_of(part)), planes)
-        for part, turned in zip(first, second, strict=True):
-            back = turned.flip(-3, -2)[..., :-_SHIFT, :-_SHIFT, :]
-            part[..., _SHIFT:, _SHIFT:, :].add_(back).mul_(0.5)
-            yield part
+        again = self.method.slab_by_slab(x, sigma, self._turned_fields, self.planes)
+        first, second, done = Window(), Window(), 0
+        for part, turned in zip(once, again, strict=True):
+            first.add(part)
+            second.add(turned)
+            ready = slice(done, first.stop - shift)
+            if ready.stop <= done:
+                continue
+            back = second[slice(ready.start + shift, ready.stop + shift)].flip(-3, -2)
+            mean = first[ready].clone()
+            mean[..., shift:, shift:, :].add_(back[..., :-shift, :-shift, :]).mul_(0.5)
+            yield mean
+            done = ready.stop
+            first.drop(before=done)
+            second.drop(before=done + shift)
+        yield first[slice(done, first.stop)]
+
+    def _turned_fields(self, planes: slice) -> Tensor:
+        """Return the fields of planes of the turned and shifted scan [c, i, j, n].
+
+        The voxels that the shift leaves free mirror their neighbours.
+        """
+        mirrored = self.condition.fields_of(slice(0, _SHIFT)).flip(-1)[..., planes]
+        behind = slice(*(max(0, end - _SHIFT) for end in (planes.start, planes.stop)))
+        fields = joined([mirrored, self.condition.fields_of(behind)])
+        for axis in (-3, -2):
+            n = fields.shape[axis]
+            mirrored = fields.narrow(axis, n - _SHIFT, _SHIFT)
+            fields = torch.cat([mirrored, fields.flip(axis).narrow(axis, 0, n - _SHIFT)], dim=axis)
+        return fields
 
     def _planes_within_budget(self) -> int:
         """Return the largest fast number of planes within the memory budget."""
@@ -152,15 +178,3 @@ class SlabDenoiser:
         at_once = planes + min(_DELAYED_PLANES, k)
         return i * j * at_once * BYTES_PER_VOXEL * self.dtype.itemsize
 
-
-def _turned(x: Tensor) -> Tensor:
-    """Return [..., i, j, k] turned by 180° about k and shifted by `_SHIFT` voxels along i and j.
-
-    The voxels that the shift leaves free mirror their neighbours; as many at the other end are
-    lost.
-    """
-    for axis in (-3, -2):
-        n = x.shape[axis]
-        mirrored = x.narrow(axis, n - _SHIFT, _SHIFT)
-        x = torch.cat([mirrored, x.flip(axis).narrow(axis, 0, n - _SHIFT)], dim=axis)
-    return x
