@@ -77,6 +77,17 @@ def test_scans_of_two_patients_or_studies_with_one_series_uid_are_two_scans(
     assert [image.shape[2] for image in read_again] == [5, 3]
 
 
+def test_projections_of_a_scan_are_no_scans(tmp_path: Path) -> None:
+    """A turning MIP lies beside its scan, in a folder of its own, or in the zip of both."""
+    slices, mip = pet_slices(), pet_slices(SeriesType=["REPROJECTION", "IMAGE"])
+    save(mip, save(slices, tmp_path / "in" / "p1"), prefix="mip")
+    save(mip, tmp_path / "in" / "p1_mip")
+    shutil.make_archive(str(tmp_path / "in" / "p2"), "zip", tmp_path / "in" / "p1")
+    found = find_scans(tmp_path / "in").scans
+    assert [scan.name for scan in found] == ["p1", "p2"]
+    assert {scan.series for scan in found} == {slices[0].SeriesInstanceUID}
+
+
 def test_zips_beside_loose_series_are_found(tmp_path: Path) -> None:
     save(pet_slices(), tmp_path / "in" / "p1")
     packed = save(pet_slices(), tmp_path / "packed")

@@ -82,6 +82,11 @@ class SearchResult:
         """The series with PET images."""
         return [series for series in self.series.values() if series.is_pet]
 
+    @property
+    def volumes(self) -> list[Series]:
+        """The series with PET images that are slices, not projections."""
+        return [series for series in self.pet if not series.is_projection]
+
 
 @contextmanager
 def search_dicom(

@@ -176,7 +176,7 @@ def _in_zip(top: Path, file: Path) -> list[FoundScan]:
     name = name_within(top, file)
     try:
         with search_dicom(file) as (found, _):
-            series = found.pet
+            series = found.volumes
             if not series:
                 return [FoundScan(name, file, is_damaged=True)] if found.damaged else []
     except InputRefused:
@@ -192,7 +192,7 @@ def _in_zip(top: Path, file: Path) -> list[FoundScan]:
 
 
 def _parts(folder: Path, found: SearchResult) -> list[_Part]:
-    """Return the PET series with files in a folder, and its damaged series."""
+    """Return the PET series with files in a folder, without projections, and its damaged series."""
     parts = [
         _Part(
             folder,
@@ -202,7 +202,7 @@ def _parts(folder: Path, found: SearchResult) -> list[_Part]:
             _patient(one),
             one["StudyInstanceUID"],
         )
-        for one in found.pet
+        for one in found.volumes
     ]
     damaged = {one.series_uid for one in found.damaged if one.series_uid} - set(found.series)
     parts += [_Part(folder, uid) for uid in sorted(damaged)]
