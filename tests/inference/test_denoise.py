@@ -27,8 +27,12 @@ from petdiff.networks.unet import UNet, UNetArchitecture
 @pytest.fixture(scope="module")
 def model() -> Model:
     """A tiny flow3d with random weights in all layers."""
+    return random_model(levels=3)
+
+
+def random_model(levels: int) -> Model:
     architecture = UNetArchitecture(
-        in_channels=6, out_channels=4, widths=(8, 8, 8), blocks=(1, 1, 1)
+        in_channels=6, out_channels=4, widths=(8,) * levels, blocks=(1,) * levels
     )
     method = Flow3D(UNet(architecture), LocalConstants())
     generator = torch.Generator().manual_seed(1)  # with 0 the network makes SUV 988 of 60
@@ -200,9 +204,21 @@ def turned(volume: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.pad(reversed_ij, ends, mode="symmetric")[..., :-3, :-3, :-3])
 
 
-@pytest.mark.parametrize("planes", [8, 16, 32])
-def test_posterior_mean_is_that_of_two_passes(model: Model, planes: int) -> None:
-    method, shape = model.method, (24, 16, 32)
+@pytest.mark.parametrize(
+    ("levels", "shape", "planes"),
+    [
+        (3, (24, 16, 32), 8),
+        (3, (24, 16, 32), 16),
+        (3, (24, 16, 32), 32),
+        (3, (8, 8, 8), 8),
+        (1, (8, 24, 16), 2),  # slabs are thinner than the shift
+        (1, (8, 8, 8), 6),
+    ],
+)
+def test_posterior_mean_is_that_of_two_passes(
+    levels: int, shape: tuple[int, int, int], planes: int
+) -> None:
+    method = random_model(levels).method
     assert has_exact_slabs(method)
     condition = method.condition(torch.from_numpy(scan(shape).suv))
     inside = torch.ones(shape, dtype=torch.bool)
@@ -214,9 +230,11 @@ def test_posterior_mean_is_that_of_two_passes(model: Model, planes: int) -> None
         for fields in (condition.fields, turned(condition.fields))
     )
     mean = first.clone()
-    for i, j, k in np.ndindex(21, 13, 29):  # where voxel (3 + i, 3 + j, k) lies in the turned scan
-        mean[:, 3 + i, 3 + j, k] += second[:, 23 - i, 15 - j, 3 + k]
-    mean[:, 3:, 3:, :29] /= 2
+    last_i, last_j, _ = (n - 1 for n in shape)
+    for i, j, k in np.ndindex(*(n - 3 for n in shape)):
+        # Voxel (3 + i, 3 + j, k) of the scan is this voxel of the turned scan:
+        mean[:, 3 + i, 3 + j, k] += second[:, last_i - i, last_j - j, 3 + k]
+    mean[:, 3:, 3:, :-3] /= 2
     expected = condition.preserve_activity(mean)
     rounding = 1e-5 * float(expected.abs().max())
     found = denoiser(nothing[0, 0], pure_noise)

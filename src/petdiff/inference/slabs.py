@@ -12,7 +12,7 @@ from petdiff.device import GIB, is_out_of_memory, memory_budget
 from petdiff.errors import PetdiffError
 from petdiff.inference.record import VolumeCut
 from petdiff.methods.base import Condition, SlabMethod
-from petdiff.volume.planes import Window, joined, stacked
+from petdiff.volume.planes import joined, stacked
 
 _log = logging.getLogger(__name__)
 
@@ -128,34 +128,32 @@ class SlabDenoiser:
             yield from once
             return
         again = self.method.slab_by_slab(x, sigma, self._turned_fields, self.planes)
-        first, second, done = Window(), Window(), 0
+        waiting: list[Tensor] = []  # the first pass is `shift` planes ahead of the second
+        beyond = shift  # planes at the beginning of the second pass that the first does not have
         for part, turned in zip(once, again, strict=True):
-            first.add(part)
-            second.add(turned)
-            ready = slice(done, first.stop - shift)
-            if ready.stop <= done:
-                continue
-            back = second[slice(ready.start + shift, ready.stop + shift)].flip(-3, -2)
-            mean = first[ready].clone()
-            mean[..., shift:, shift:, :].add_(back[..., :-shift, :-shift, :]).mul_(0.5)
-            yield mean
-            done = ready.stop
-            first.drop(before=done)
-            second.drop(before=done + shift)
-        yield first[slice(done, first.stop)]
+            first, second = joined([*waiting, part]), turned[..., beyond:].flip(-3, -2)
+            beyond -= turned.shape[-1] - second.shape[-1]
+            both = second.shape[-1]
+            waiting = [first[..., both:].clone()]
+            if both:
+                mean = first[..., :both]
+                mean[..., shift:, shift:, :].add_(second[..., :-shift, :-shift, :]).mul_(0.5)
+                yield mean
+        yield from waiting
 
     def _turned_fields(self, planes: slice) -> Tensor:
         """Return the fields of planes of the turned and shifted scan [c, i, j, n].
 
         The voxels that the shift leaves free mirror their neighbours.
         """
-        mirrored = self.condition.fields_of(slice(0, _SHIFT)).flip(-1)[..., planes]
-        behind = slice(*(max(0, end - _SHIFT) for end in (planes.start, planes.stop)))
-        fields = joined([mirrored, self.condition.fields_of(behind)])
+        fields_of, shift = self.condition.fields_of, _SHIFT
+        mirrored = fields_of(slice(0, shift)).flip(-1)[..., planes]
+        kept = fields_of(slice(*(max(0, end - shift) for end in (planes.start, planes.stop))))
+        fields = joined([mirrored, kept]).flip(-3, -2)
         for axis in (-3, -2):
-            n = fields.shape[axis]
-            mirrored = fields.narrow(axis, n - _SHIFT, _SHIFT)
-            fields = torch.cat([mirrored, fields.flip(axis).narrow(axis, 0, n - _SHIFT)], dim=axis)
+            mirrored = fields.narrow(axis, 0, shift).flip(axis)
+            kept = fields.narrow(axis, 0, fields.shape[axis] - shift)
+            fields = torch.cat([mirrored, kept], dim=axis)
         return fields
 
     def _planes_within_budget(self) -> int:
@@ -177,4 +175,3 @@ class SlabDenoiser:
         i, j, k = self.inside.shape
         at_once = planes + min(_DELAYED_PLANES, k)
         return i * j * at_once * BYTES_PER_VOXEL * self.dtype.itemsize
-
