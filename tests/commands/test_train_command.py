@@ -286,6 +286,13 @@ def test_a_2d_network_starts_from_the_kernels_of_a_3d_one_summed_along_the_axis(
     assert expected["stem.weight"].shape == (16, 24, 3, 3)
     for name, weight in expected.items():
         torch.testing.assert_close(trained[name], weight, rtol=1e-3, atol=1e-3)
+    # And a 2-D network from one that is 2-D already:
+    train[3] = str(tmp_path / "again")
+    given = ["--init", str(run / "model.safetensors")]
+    assert cli.run([*train, *given, "--device", "cpu", "--quiet"]) == 0
+    trained = load_model(tmp_path / "again" / "model.safetensors").network.state_dict()
+    for name, weight in expected.items():
+        torch.testing.assert_close(trained[name], weight, rtol=1e-3, atol=1e-3)
 
 
 def test_a_refused_run_leaves_nothing_so_that_the_corrected_command_works(

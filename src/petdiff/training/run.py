@@ -106,9 +106,10 @@ def _start_from(recipe: Recipe, method: TrainableMethod) -> StartingModel:
     model = load_model(recipe.init)
     network, needed = model.network, method.card({})
     found = model.card.architecture
-    flat = {**found, "dims": 2}
-    if isinstance(network, UNet) and flat == needed.architecture:
-        network, found = flattened(network), flat
+    if isinstance(network, UNet) and network.architecture.dims == 3:
+        flat = {**found, "dims": 2}
+        if flat == needed.architecture:
+            network, found = flattened(network), flat
     wanted = f"{needed.method} with preset {recipe.preset}"
     if model.card.domain != needed.domain:
         raise UsageError(
