@@ -125,6 +125,21 @@ def test_a_run_may_be_trained_longer_but_not_shorter(tmp_path: Path) -> None:
         opened(tmp_path, Recipe(steps=20, seconds=5.0))
 
 
+def test_a_refused_call_does_not_lengthen_the_run(tmp_path: Path) -> None:
+    opened(tmp_path, Recipe(steps=10))
+    with pytest.raises(UsageError, match="other settings: seed was 0, is 1: use the same"):
+        opened(tmp_path, Recipe(steps=20, seed=1))
+    opened(tmp_path, Recipe(steps=10))
+
+
+def test_unfinished_checkpoints_of_a_killed_run_are_removed(tmp_path: Path) -> None:
+    opened(tmp_path, Recipe())
+    (tmp_path / "checkpoints" / ".step-00000006.pt.unfinished-0a1b2c3d").touch()
+    opened(tmp_path, Recipe())
+    left = [entry.name for entry in (tmp_path / "checkpoints").iterdir()]
+    assert left == ["step-00000005.pt"]
+
+
 def test_a_new_run_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(InputRefused), RunFolder(run).opened({}, Recipe()):

@@ -71,10 +71,10 @@ class RunFolder:
         settings = recipe.model_dump(exclude=set(MAY_CHANGE))
         self.path.mkdir(parents=True, exist_ok=True)
         with locked_folder(self.path, "training"):
-            if self.config.exists():
-                self._update_config(recipe)
-            begin_or_resume(self.config, {**identity, **settings})
-            remove_unfinished(self.path)
+            if self.config.exists() and not self.checkpoints.steps():
+                self._remove_unstarted(keep_folder=True)
+            self._begin_or_resume({**identity, **settings})
+            self._remove_unfinished()
             try:
                 yield
             except (UsageError, InputRefused):
@@ -97,20 +97,28 @@ class RunFolder:
         except (ValueError, AttributeError) as problem:
             raise InputRefused(f"{path} is damaged: train in a new folder") from problem
 
-    def _update_config(self, recipe: Recipe) -> None:
-        """Remove a run without checkpoint; in any other, raise the limits of steps and seconds."""
-        if not self.checkpoints.steps():
-            self._remove_unstarted(keep_folder=True)
-            return
+    def _begin_or_resume(self, settings: Mapping[str, object]) -> None:
+        """Write the settings of a new run, or compare those of a resumed one; limits may grow."""
+        former = self._lower_limits(settings)
+        begin_or_resume(self.config, {**settings, **former})
+        if former:
+            with whole_file(self.config, replace=True) as unfinished:
+                write_json(unfinished, settings)
+
+    def _lower_limits(self, settings: Mapping[str, object]) -> dict[str, float]:
+        """Return the limits of steps and seconds before this call raised them."""
         try:
             before = json.loads(self.config.read_text(encoding="utf-8"))
-            now = {name: getattr(recipe, name) for name in MAY_GROW}
-            longer = {name: n for name, n in now.items() if _is_longer(before[name], n)}
-        except (ValueError, KeyError, TypeError):
-            return  # begin_or_resume reports the damaged file
-        if longer:
-            with whole_file(self.config, replace=True) as unfinished:
-                write_json(unfinished, {**before, **longer})
+            now = {name: settings[name] for name in MAY_GROW}
+            return {name: before[name] for name, n in now.items() if _is_longer(before[name], n)}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}  # a new run; begin_or_resume reports a damaged file
+
+    def _remove_unfinished(self) -> None:
+        """Remove what a killed run was writing."""
+        for folder in (self.path, self.checkpoints.folder):
+            if folder.is_dir():
+                remove_unfinished(folder)
 
     def _remove_unstarted(self, keep_folder: bool) -> None:
         """Remove what a run wrote before its first checkpoint."""
