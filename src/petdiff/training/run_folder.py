@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from petdiff.data.array_store import Store
 from petdiff.errors import InputRefused, UsageError
@@ -97,7 +98,7 @@ class RunFolder:
         except (ValueError, AttributeError) as problem:
             raise InputRefused(f"{path} is damaged: train in a new folder") from problem
 
-    def _begin_or_resume(self, settings: Mapping[str, object]) -> None:
+    def _begin_or_resume(self, settings: Mapping[str, Any]) -> None:
         """Write the settings of a new run, or compare those of a resumed one; limits may grow."""
         former = self._lower_limits(settings)
         begin_or_resume(self.config, {**settings, **former})
@@ -105,7 +106,7 @@ class RunFolder:
             with whole_file(self.config, replace=True) as unfinished:
                 write_json(unfinished, settings)
 
-    def _lower_limits(self, settings: Mapping[str, object]) -> dict[str, float]:
+    def _lower_limits(self, settings: Mapping[str, Any]) -> dict[str, float]:
         """Return the limits of steps and seconds before this call raised them."""
         try:
             before = json.loads(self.config.read_text(encoding="utf-8"))
