@@ -156,6 +156,27 @@ def test_result_whose_row_was_lost_by_a_kill_is_kept_and_half_written_ones_go(
     assert not list(out.glob("*unfinished*"))
 
 
+def test_a_kill_while_a_result_is_replaced_leaves_no_part_of_it(
+    tmp_path: Path, model: Path, denoised: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    volume(folder / "p0.nii.gz")
+    petdiff.denoise_many(folder, out, model)
+
+    def killed(path: Path) -> None:
+        if (path / "run.json").exists():  # the former result: a part of it is gone
+            (path / "run.json").unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("petdiff.many.result_location.disk.remove", killed)
+        petdiff.denoise_many(folder, out, model, seed=1)
+    denoised.clear()
+    assert not petdiff.denoise_many(folder, out, model, seed=1).failed
+    assert denoised == []
+    assert not list(out.glob("*unfinished*"))
+
+
 def test_stopped_run_on_local_processes_leaves_nothing_half_written(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

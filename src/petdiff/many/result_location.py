@@ -94,7 +94,7 @@ class ResultLocation:
             self._bring_back()
             raise
         # Renamed first, so that a kill during the removal does not bring a part back.
-        replaced = self.former.with_name(f".{self.name}{_REPLACED}")
+        replaced = self._replaced(self.former)
         self.former.replace(replaced)
         disk.remove(replaced)
 
@@ -117,5 +117,12 @@ class ResultLocation:
 
     def replace_by_new(self) -> None:
         """Replace the result in `folder` by the one in `new`."""
-        disk.remove(self.folder)
+        # Renamed first, so that a kill during the removal leaves no part of a result.
+        replaced = self._replaced(self.folder)
+        self.folder.rename(replaced)
         self.new.rename(self.folder)
+        disk.remove(replaced)
+
+    def _replaced(self, folder: Path) -> Path:
+        """Return the hidden name of a folder that is removed; `clear` removes it after a kill."""
+        return folder.with_name(f".{self.name}{_REPLACED}")
