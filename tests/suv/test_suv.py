@@ -100,6 +100,22 @@ def test_uncorrected_slices_each_get_their_own_factor() -> None:
     np.testing.assert_allclose(suv_values, activity_at_injection * 70_000 / 3.5e8, rtol=1e-9)
 
 
+def test_a_header_that_contradicts_itself_about_decay_is_doubted() -> None:
+    """The second bed, 30 minutes later, is either uncorrected or corrected like the first."""
+    beds, once = ({}, {"AcquisitionTime": "112000"}), {"ActualFrameDuration": 1}
+    result = suv(*beds, **once, DecayCorrection="NONE", CorrectedImage=["ATTN", "DECY"])
+    sound = suv(*beds, **once, DecayCorrection="NONE", CorrectedImage=["ATTN"])
+    np.testing.assert_array_equal(result.factor, sound.factor)
+    assert (sound.spread, sound.warnings) == (0, ())
+    # The median over slices: half a bed's decay, of 1800 s.
+    middle = (1 + 2 ** (1800 / HALF_LIFE_S)) / 2
+    assert result.spread == pytest.approx(1 - 1 / middle, rel=1e-5)
+    contradiction, difference = result.warnings
+    assert "has DECY, and DecayCorrection (0054,1102) is NONE" in contradiction
+    assert "uncorrected gives 0.000441" in difference
+    assert result.inputs["times"] == "ambiguous"
+
+
 def test_average_rate_time_is_where_the_rate_equals_its_mean() -> None:
     duration_s, decay_rate = 1800.0, math.log(2) / HALF_LIFE_S
     t = np.linspace(0, duration_s, 1_000_001)

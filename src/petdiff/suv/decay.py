@@ -106,9 +106,18 @@ def _uncorrected(slices: Sequence[SliceHeader], half_life_s: float) -> Decay:
         elapsed_s = np.array([(start - injection).total_seconds() for start in starts])
         return np.asarray(within_frame * np.exp(-decay_rate * elapsed_s), dtype=np.float64)
 
-    others = {name: left(moment) for name, moment in times.injection.others.items()}
-    found = {UNCORRECTED: left(times.injection.moment), **others}
+    others: dict[str, float | NDArray[np.float64]] = {
+        name: left(moment) for name, moment in times.injection.others.items()
+    }
     notes = [note for note in times.notes if note in (*times.scan.notes, *times.injection.notes)]
+    if "DECY" in (slices[0].corrections or ()):
+        notes.append(
+            "CorrectedImage (0028,0051) has DECY, and DecayCorrection (0054,1102) is NONE: decay "
+            "is taken to be uncorrected"
+        )
+        corrected = _corrected_to_start(times, half_life_s)
+        others[f"corrected to the {corrected.rule}"] = corrected.remaining_fraction[corrected.rule]
+    found = {UNCORRECTED: left(times.injection.moment), **others}
     return Decay(UNCORRECTED, found, tuple(others), tuple(notes), _facts(times))
 
 
