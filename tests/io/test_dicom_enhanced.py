@@ -162,6 +162,19 @@ def two_maps(ds: Dataset, frames: list[Dataset]) -> None:
     ds.RealWorldValueMappingSequence = [unit_item("{SUVbw}g/ml", 0.5)]
 
 
+def two_maps_of_each_frame(ds: Dataset, frames: list[Dataset]) -> None:
+    """The functional group has an item per map: first SUV, then activity."""
+    by_map("Bq/ml", 1.0)(ds, frames)
+    for frame in frames:
+        frame.RealWorldValueMappingSequence.insert(0, unit_item("{SUVbw}g/ml", 0.5))
+
+
+def a_map_without_a_unit_first(ds: Dataset, frames: list[Dataset]) -> None:
+    by_map("Bq/ml", 1.0)(ds, frames)
+    for frame in frames:
+        frame.RealWorldValueMappingSequence.insert(0, unit_item("1", 0.5))
+
+
 @pytest.mark.parametrize(
     "edit",
     [
@@ -171,6 +184,8 @@ def two_maps(ds: Dataset, frames: list[Dataset]) -> None:
         by_units,
         in_kilobecquerel,
         two_maps,
+        two_maps_of_each_frame,
+        a_map_without_a_unit_first,
     ],
 )
 def test_the_unit_may_be_named_in_several_places(tmp_path: Path, edit: Edit) -> None:

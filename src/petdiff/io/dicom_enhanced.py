@@ -193,7 +193,7 @@ def _classic(
     for group, keywords in _COPIED.items():
         for keyword in keywords:
             fill(header, keyword, groups.value(group, keyword))
-    scale = scale_of(name, dataset, groups.first, header)
+    scale = scale_of(name, dataset, groups, header)
     put(header, "RescaleSlope", scale.slope)
     put(header, "RescaleIntercept", scale.intercept)
     fill(header, "Units", scale.units)

@@ -15,13 +15,13 @@ class FrameGroups:
     own: Dataset
     shared: Dataset
 
+    def items(self, keyword: str) -> list[Dataset]:
+        """Return all items of a group; empty if the frame has none."""
+        return list(self.own.get(keyword) or self.shared.get(keyword) or [])
+
     def first(self, keyword: str) -> Dataset | None:
         """Return the first item of a group; None if the frame has none."""
-        for groups in (self.own, self.shared):
-            if items := groups.get(keyword):
-                item: Dataset = items[0]
-                return item
-        return None
+        return next(iter(self.items(keyword)), None)
 
     def value(self, group: str, keyword: str) -> Any:
         """Return an attribute of a group; None if it is absent or empty."""

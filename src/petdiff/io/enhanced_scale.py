@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
 
@@ -10,6 +10,7 @@ from pydicom import Dataset
 from pydicom.valuerep import format_number_as_ds
 
 from petdiff.errors import InputRefused
+from petdiff.io.enhanced_groups import FrameGroups
 
 # Classic Units (0054,1001) and SUVType (0054,1006), with a factor to that unit, by RescaleType or
 # by UCUM code, which are compared in upper case and without blanks (DICOM PS3.16 CID 84 and 85).
@@ -52,19 +53,16 @@ class Scale:
     suv_type: str
 
 
-def scale_of(
-    name: str, dataset: Dataset, group: Callable[[str], Dataset | None], header: Dataset
-) -> Scale:
+def scale_of(name: str, dataset: Dataset, groups: FrameGroups, header: Dataset) -> Scale:
     """Find the scale of one frame.
 
     Priority: 1. PixelValueTransformationSequence, if its RescaleType or Units (0054,1001) states
     the unit; 2. RealWorldValueMappingSequence, activity before SUV; 3. the transformation without a
     unit. Raises InputRefused if the frame has none of them.
 
-    group   returns the first item of a functional group
     header  the frame's attributes that were read so far
     """
-    transformation = group("PixelValueTransformationSequence")
+    transformation = groups.first("PixelValueTransformationSequence")
     if transformation is None and header.get("RescaleSlope") is not None:
         transformation = header
     rescaled = _linear(transformation, "RescaleSlope", "RescaleIntercept")
@@ -74,7 +72,7 @@ def scale_of(
             return _scale(rescaled, named)
         if header.get("Units"):
             return _scale(rescaled, (str(header.Units), str(header.get("SUVType") or ""), 1.0))
-    mapped = sorted(_mappings(dataset, group), key=lambda found: found[1][0] != "BQML")
+    mapped = sorted(_mappings(dataset, groups), key=lambda found: found[1][0] != "BQML")
     if mapped:
         return _scale(*mapped[0])
     if rescaled is not None:
@@ -86,14 +84,15 @@ def scale_of(
 
 
 def _mappings(
-    dataset: Dataset, group: Callable[[str], Dataset | None]
+    dataset: Dataset, groups: FrameGroups
 ) -> Iterator[tuple[tuple[float, float], tuple[str, str, float]]]:
     """Yield the linear real-world value mappings with a known unit, and the unit."""
-    items = [group("RealWorldValueMappingSequence")]
-    items += dataset.get("RealWorldValueMappingSequence") or []
-    for item in items:
+    for item in (
+        *groups.items("RealWorldValueMappingSequence"),
+        *(dataset.get("RealWorldValueMappingSequence") or ()),
+    ):
         linear = _linear(item, "RealWorldValueSlope", "RealWorldValueIntercept")
-        if item is None or linear is None:
+        if linear is None:
             continue
         units = (item.get("MeasurementUnitsCodeSequence") or [Dataset()])[0]
         for text in (units.get("CodeValue"), units.get("CodeMeaning"), item.get("LUTLabel")):
