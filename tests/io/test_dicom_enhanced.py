@@ -175,6 +175,12 @@ def a_map_without_a_unit_first(ds: Dataset, frames: list[Dataset]) -> None:
         frame.RealWorldValueMappingSequence.insert(0, unit_item("1", 0.5))
 
 
+def counts_with_a_map(ds: Dataset, frames: list[Dataset]) -> None:
+    """Units is that of the stored counts, and the only scale is a map to activity."""
+    by_map("Bq/ml", 1.0, keep=False)(ds, frames)
+    ds.Units = "CNTS"
+
+
 @pytest.mark.parametrize(
     "edit",
     [
@@ -186,6 +192,7 @@ def a_map_without_a_unit_first(ds: Dataset, frames: list[Dataset]) -> None:
         two_maps,
         two_maps_of_each_frame,
         a_map_without_a_unit_first,
+        counts_with_a_map,
     ],
 )
 def test_the_unit_may_be_named_in_several_places(tmp_path: Path, edit: Edit) -> None:

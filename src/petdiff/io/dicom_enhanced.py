@@ -196,6 +196,9 @@ def _classic(
     scale = scale_of(name, dataset, groups, header)
     put(header, "RescaleSlope", scale.slope)
     put(header, "RescaleIntercept", scale.intercept)
+    if scale.units and header.get("Units") not in (None, "", scale.units):
+        for keyword in ("Units", "SUVType"):  # of other values than those that the scale gives
+            put(header, keyword, None)
     fill(header, "Units", scale.units)
     fill(header, "SUVType", scale.suv_type)
     put(header, "RadiopharmaceuticalInformationSequence", [_tracer(dataset, groups)])
