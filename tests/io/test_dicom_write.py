@@ -137,6 +137,17 @@ def test_new_identity_and_provenance(tmp_path: Path) -> None:
         assert new.file_meta.MediaStorageSOPInstanceUID == new.SOPInstanceUID
 
 
+@pytest.mark.parametrize("burned_in", [None, "", "NO", "YES"])
+def test_text_in_the_pixels_of_the_source_is_not_denied(
+    tmp_path: Path, burned_in: str | None
+) -> None:
+    """Programs that remove a patient's name go by BurnedInAnnotation."""
+    image = read(save(pet_slices(BurnedInAnnotation=burned_in), tmp_path / "in"))
+    write(image, tmp_path / "out")
+    derived = dcmread(next((tmp_path / "out").iterdir()))
+    assert derived.BurnedInAnnotation == (burned_in or "NO")
+
+
 @pytest.mark.parametrize("zone", ["+1300", "-1100", None])
 def test_times_of_writing_are_in_the_zone_that_the_header_states(
     tmp_path: Path, zone: str | None

@@ -166,7 +166,8 @@ def _derived(
     derived.InstanceCreationDate = derived.ContentDate = f"{now:%Y%m%d}"
     derived.InstanceCreationTime = derived.ContentTime = f"{now:%H%M%S.%f}"
     derived.ContentQualification = "RESEARCH"
-    derived.BurnedInAnnotation = "NO"
+    burned_in = str(source.get("BurnedInAnnotation") or "NO").upper() == "YES"
+    derived.BurnedInAnnotation = "YES" if burned_in else "NO"
     derived.DerivationDescription = ascii_text(derivation.description, 1024)
     derived.SourceImageSequence = [_source_image(source, frame_number)]
     equipment = source.get("ContributingEquipmentSequence") or []
