@@ -26,6 +26,7 @@ from petdiff.report.trained_on import trained_on
 from petdiff.report.volume_viewer import WITHOUT_VIEWER, has_viewer
 from petdiff.uncertainty.alarm.record import AlarmRecord, Unlikeness
 from petdiff.uncertainty.audit.record import AuditRecord, Finding
+from petdiff.volume.orientation import turned
 from support.chromium import SOFTWARE_GL, WITHOUT_GL, Chromium, find_chromium
 from support.run_records import denoising_record, run_record
 
@@ -170,11 +171,35 @@ def test_page_opens_with_a_window_that_it_offers(scale: float, lit: bool, tmp_pa
         tmp_path / "r.html", measured, measured, name="n", title="t",
         record=run_record(measured, measured), picture=tmp_path / "p.png",
     )  # fmt: skip
-    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    windows = windows_of(tmp_path / "r.html")
+    assert (windows["shown"] in (5, 10, 20)) is lit
+    assert lit or windows["shown"] == windows["suv"]
+
+
+def windows_of(page: Path) -> dict[str, float]:
+    """Return the windows that a page opens with, by name."""
+    text = page.read_text(encoding="utf-8")
     geometry = json.loads(text.split('id="geometry">')[1].split("</script>")[0])
-    shown = geometry["auto"]["shown"]
-    assert (shown in (5, 10, 20)) is lit
-    assert lit or shown == geometry["auto"]["suv"]
+    return dict(geometry["auto"])
+
+
+@needs_viewer
+@pytest.mark.parametrize("axes", ["LPS", "PIR", "RSA"])
+def test_windows_do_not_depend_on_the_direction_of_the_stored_slices(
+    axes: str, tmp_path: Path
+) -> None:
+    (tmp_path / "p.png").write_bytes(PNG)
+    measured, spread = scan(), scan(5)
+    measured.suv[9, 6:-6, 6:-6] += 30  # a coronal sheet: few rays from side to side meet it
+    opened = []
+    for images in ((measured, spread), [turned(image, axes) for image in (measured, spread)]):
+        before, after = images[0], images[0].with_values(0.9 * images[0].suv)
+        write_page(
+            tmp_path / "r.html", before, after, np.abs(images[1].suv), name="n", title="t",
+            record=run_record(before, after), picture=tmp_path / "p.png",
+        )  # fmt: skip
+        opened.append(windows_of(tmp_path / "r.html"))
+    assert opened[0] == opened[1]
 
 
 TRAININGS: list[dict[str, object]] = [

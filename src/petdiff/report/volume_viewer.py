@@ -22,6 +22,7 @@ from petdiff.image import PETImage
 from petdiff.report.html_page import FOLDER, part
 from petdiff.report.packed import Packed, pack
 from petdiff.report.preview import SUV_WINDOWS, coronal_projection, display_window
+from petdiff.volume.orientation import to_ras
 
 LARGEST_PAGE_BYTES = 27_000_000
 _PAGE_WITHOUT_VOLUMES_BYTES = 3_500_000
@@ -103,10 +104,10 @@ def _data(
     np.abs(change, out=change)
     shown = display_window(coronal_projection(denoised), denoised)
     # The initial window is one of the presets or `auto`; in the second case `auto` is that window.
-    auto = _top(denoised.values) if shown in SUV_WINDOWS and denoised.in_suv else shown
-    windows = {"shown": shown, "suv": auto, "change": _top(change)}
+    auto = _top(denoised) if shown in SUV_WINDOWS and denoised.in_suv else shown
+    windows = {"shown": shown, "suv": auto, "change": _top(denoised.with_values(change))}
     if spread is not None:
-        windows["spread"] = _top(spread)
+        windows["spread"] = _top(denoised.with_values(spread))
     unit = {"unit": denoised.unit_name, "in_suv": denoised.in_suv}
     geometry = json.dumps(packed.geometry() | unit | {"auto": windows}).replace("<", "\\u003c")
     blocks = [f'<script type="application/json" id="geometry">{geometry}</script>']
@@ -117,9 +118,10 @@ def _data(
     return "\n".join(blocks)
 
 
-def _top(volume: NDArray[np.float32]) -> float:
-    """Return the end of a window: the 99.5th percentile of the maxima along j."""
-    top = float(np.quantile(volume.max(axis=1), 0.995))
+def _top(image: PETImage) -> float:
+    """Return the end of a window: the 99.5th percentile of the coronal projection."""
+    projection = to_ras(image.values, image.affine).volume.max(axis=1)
+    top = float(np.quantile(projection, 0.995))
     return float(f"{top:.2g}") if top > 0 else 1.0
 
 
