@@ -18,6 +18,7 @@ def test_arguments_become_options_and_nothing_else_does() -> None:
     assert shown == "--samples is 0: see `make viewer`, --suv-factor, --voxel-size and `tile`"
     plain = "samples is 0: see `make viewer`, suv_factor, voxel_mm and tile"
     assert with_plain_names(message) == plain
+    assert with_plain_names("`drf` is 4: leave it out") == "dose is 4: leave it out"
 
 
 def test_usage_error_knows_the_argument_at_fault() -> None:

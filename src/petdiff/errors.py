@@ -16,6 +16,7 @@ _RENAMED = {
     "voxel_mm": "voxel-size", "drf": "dose", "drfs": "dose", "doses": "dose",
     "filter_fwhm_mm": "filter", "again": "from",
 }  # fmt: skip
+_AS_SETTINGS = {"drf": "dose"}  # settings of module and node whose name differs
 
 
 class PetdiffError(Exception):
@@ -76,8 +77,8 @@ def with_options(message: str, options: Collection[str]) -> str:
 
 
 def with_plain_names(message: str) -> str:
-    """Return a message with `arguments` as plain names, for programs that have no options."""
-    return _ARGUMENT.sub(r"\1", message)
+    """Return a message with `arguments` as plain names, for programs that have settings instead."""
+    return _ARGUMENT.sub(lambda found: _AS_SETTINGS.get(found.group(1), found.group(1)), message)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

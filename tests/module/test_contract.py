@@ -87,6 +87,8 @@ def test_settings_of_the_task_overrule_those_of_the_environment(tmp_path: Path) 
         ({"dose": 1}, "dose is 1"),
         ({"steps": 0}, "steps is 0"),
         ({"steps": "many"}, "steps is 'many'"),
+        ({"steps": 10_001}, "steps is 10001"),
+        ({"seed": 2**64}, "seed is 18446744073709551616"),
         ({"model": ""}, "model is ''"),
         ({"notify": "sometimes"}, "notify is 'sometimes'"),
         ([1], "is no JSON object"),

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from petdiff import cli
 from petdiff.errors import UsageError
@@ -61,6 +62,19 @@ def test_a_port_that_is_taken_is_named(config: Path) -> None:
 def test_a_device_that_is_not_there_is_named_as_the_settings_name_it(config: Path) -> None:
     config.write_text(f'{config.read_text()}[denoise]\ndevices = ["cuda:99"]\n')
     with pytest.raises(UsageError, match=r"\[denoise\]: device cuda:99 is not available here"):
+        run_node(config)
+
+
+def test_settings_that_the_model_cannot_meet_stop_the_node_at_its_start(
+    config: Path, tmp_path: Path
+) -> None:
+    from petdiff.methods.model import save_model
+    from petdiff.methods.registry import METHODS
+
+    method, file = METHODS["logunet"].create("tiny"), tmp_path / "model.safetensors"
+    save_model(file, method.network, method.card({}), torch.float32)
+    config.write_text(f'{config.read_text()}[denoise]\nmodel = "{file}"\ndose = "1/4"\n')
+    with pytest.raises(UsageError, match=r"\[denoise\]: dose is 4, but logunet makes no use of"):
         run_node(config)
 
 

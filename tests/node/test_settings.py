@@ -95,6 +95,7 @@ def test_records_are_kept_while_a_source_may_offer_the_series_again(
             f'folder = "q"\n[[sources]]\nname = "s"\nurl = "http://x"\ndose = 4\n{TO}',
             "sources[1].dose: the setting dose",
         ),
+        (f'folder = "q"\n[denoise]\nsteps = 20000\n{TO}', "denoise: the setting steps is 20000"),
         (f'folder = "q"\n[denoise]\nmodel = 3\n{TO}', "denoise.model"),
         (f'folder = "q"\n[listen]\nae_title = "far too long a title"\n{TO}', "listen.ae_title"),
         (

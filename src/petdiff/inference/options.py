@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, TypedDict
+from typing import Annotated, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -11,6 +11,8 @@ from petdiff.errors import UsageError
 
 Precision = Literal["auto", "float32", "bfloat16", "int8"]
 Millimetres = tuple[float, float, float]
+Steps = Annotated[int, Field(ge=1, le=10_000)]
+Seed = Annotated[int, Field(ge=0, lt=2**64)]  # torch takes 64 bits
 
 
 class DenoiseSettings(TypedDict, total=False):
@@ -43,10 +45,10 @@ class DenoiseOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int | None = Field(default=None, ge=1, le=10_000)
+    steps: Steps | None = None
     samples: int | None = Field(default=None, ge=1, le=10_000)
     drf: float | None = None
-    seed: int = Field(default=0, ge=0, lt=2**64)  # torch takes 64 bits
+    seed: Seed = 0
     device: str = "auto"
     voxel_mm: Millimetres | None = None
     precision: Precision = "auto"

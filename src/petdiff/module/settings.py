@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from petdiff.errors import UsageError, nearest
-from petdiff.inference.options import DenoiseOptions
+from petdiff.inference.options import DenoiseOptions, Seed, Steps
 from petdiff.units import drf_of
 
 
@@ -27,9 +27,9 @@ class ModuleSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field(default="flow3d", min_length=1)
-    steps: int | None = Field(default=None, ge=1)
+    steps: Steps | None = None
     dose: str | float | None = None
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     device: str = "auto"
     series_prefix: str = Field(default="petdiff ", max_length=40)
     notify: Literal["problems", "always", "never"] = "problems"

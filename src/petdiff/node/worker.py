@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TextIO
 
 from petdiff import disk
-from petdiff.device import describe_device, resolve_device
+from petdiff.device import describe_device
 from petdiff.errors import InputRefused, PetdiffError, UsageError, with_plain_names
+from petdiff.inference.session import Session
 from petdiff.methods.model import Model, load_model
 from petdiff.module.inputs import find_pet_series
 from petdiff.module.series import denoise_series
@@ -44,10 +45,12 @@ def main() -> int:
     settings = ModuleSettings.model_validate_json(lines.get())
     try:
         model = load_model(settings.model)
-        device = describe_device(resolve_device(settings.device))
+        session = Session(model, settings.options())  # raises for settings that fit no series
     except (PetdiffError, OSError) as problem:
         _send(replies, Reply(outcome="unusable", public=_reason(problem)))
         return 1
+    device = describe_device(session.device)
+    del session
     _send(replies, Reply(outcome="ready", public=f"{Path(model.name).name} on {device}"))
     while True:
         job = Job.model_validate_json(lines.get())
