@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from petdiff.data.array_store import Store
 from petdiff.errors import InputRefused, UsageError
@@ -74,7 +73,7 @@ class RunFolder:
         with locked_folder(self.path, "training"):
             if self.config.exists() and not self.checkpoints.steps():
                 self._remove_unstarted(keep_folder=True)
-            self._begin_or_resume({**identity, **settings})
+            self._begin_or_resume({**identity, **settings}, self._lower_limits(recipe))
             self._remove_unfinished()
             try:
                 yield
@@ -98,19 +97,21 @@ class RunFolder:
         except (ValueError, AttributeError) as problem:
             raise InputRefused(f"{path} is damaged: train in a new folder") from problem
 
-    def _begin_or_resume(self, settings: Mapping[str, Any]) -> None:
-        """Write the settings of a new run, or compare those of a resumed one; limits may grow."""
-        former = self._lower_limits(settings)
+    def _begin_or_resume(self, settings: Mapping[str, object], former: Mapping[str, float]) -> None:
+        """Write the settings of a new run, or compare those of a resumed one.
+
+        former  limits before this call raised them
+        """
         begin_or_resume(self.config, {**settings, **former})
         if former:
             with whole_file(self.config, replace=True) as unfinished:
                 write_json(unfinished, settings)
 
-    def _lower_limits(self, settings: Mapping[str, Any]) -> dict[str, float]:
+    def _lower_limits(self, recipe: Recipe) -> dict[str, float]:
         """Return the limits of steps and seconds before this call raised them."""
         try:
             before = json.loads(self.config.read_text(encoding="utf-8"))
-            now = {name: settings[name] for name in MAY_GROW}
+            now = {name: getattr(recipe, name) for name in MAY_GROW}
             return {name: before[name] for name, n in now.items() if _is_longer(before[name], n)}
         except (OSError, ValueError, KeyError, TypeError):
             return {}  # a new run; begin_or_resume reports a damaged file
