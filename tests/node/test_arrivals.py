@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,18 @@ def test_half_a_series_is_denoised_where_that_is_asked_for(tmp_path: Path) -> No
     reception = Reception(tmp_path, incomplete="denoise")
     reception.store(series()[:2])
     assert reception.after(QUIET_S) == {"ready": 1}
+
+
+def test_a_series_whose_folder_is_removed_by_hand_holds_up_no_other(
+    reception: Reception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reception.store(series())
+    reception.store(series(SeriesInstanceUID="1.2.3.4"))
+    shutil.rmtree(reception.queue.entries("receiving")[0].path)
+    assert reception.after(3) == {"ready": 1}
+    assert "series 1: its folder was removed" in capsys.readouterr().err
+    assert reception.store(series()) == [STORED] * 4  # it can come again
+    assert reception.after(3) == {"ready": 2}
 
 
 def test_a_series_that_a_kill_has_interrupted_goes_on(reception: Reception) -> None:

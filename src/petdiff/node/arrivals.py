@@ -194,7 +194,10 @@ class Arrivals:
                 if self._has_ended(incoming)
             ]
             for key, incoming in ended:
-                self._finish(incoming)
+                if incoming.entry.path.is_dir():
+                    self._finish(incoming)
+                else:
+                    log_line(f"series {incoming.entry.number}: its folder was removed")
                 del self._series[key]
                 self._offered.pop(key[1], None)
             if not self._series:
