@@ -114,6 +114,20 @@ def test_unit_nan_and_form_come_back(tmp_path: Path) -> None:
     assert read(tmp_path / "out.mha").unit == "BQML"
 
 
+@pytest.mark.parametrize("unit", ["kBq/mL", "unknown unit"])
+def test_a_factor_to_suv_leaves_the_unit_of_the_values_as_stated(tmp_path: Path, unit: str) -> None:
+    """The values are written as they are stored, in kBq/ml or in what nothing states."""
+    stated = {} if unit == "unknown unit" else {"Units": unit}
+    (tmp_path / "scan.json").write_text(json.dumps(stated))
+    sitk.WriteImage(sitk.GetImageFromArray(values((9, 9, 6))), str(tmp_path / "scan.nrrd"))
+    scan = read(tmp_path / "scan.nrrd", suv_factor=0.5)
+    assert isinstance(scan, PETImage)
+    write(scan, tmp_path / "out.nrrd")
+    written = sitk.ReadImage(str(tmp_path / "out.nrrd"))
+    assert written.GetMetaData("Units") == unit
+    np.testing.assert_allclose(sitk.GetArrayFromImage(written), values((9, 9, 6)), rtol=1e-6)
+
+
 def test_nothing_of_the_sources_text_is_copied(tmp_path: Path) -> None:
     image = sitk.GetImageFromArray(values((4, 4, 4)))
     image.SetMetaData("PatientName", "Doe^Jane")

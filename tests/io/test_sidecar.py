@@ -16,6 +16,7 @@ from petdiff.frames import PETFrames
 from petdiff.io import read, read_in_suv, read_static, read_suv, write
 from petdiff.io.sidecar import bqml_per_unit, is_suv, read_sidecar
 from petdiff.suv.header import SliceHeader
+from petdiff.suv.result import explain
 from petdiff.suv.rules import suv_from_headers
 
 AFFINE = np.diag([-4.0, 4, 4, 1])
@@ -229,6 +230,28 @@ def test_the_callers_word_comes_last(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(path, units="suv").values, body(4000))
     assert read_suv(path, suv_factor=0.5).factor == 0.5
     assert read_suv(path, units="bqml").factor == pytest.approx(FACTOR)
+
+
+@pytest.mark.parametrize(
+    ("content", "units", "unit"),
+    [
+        ({"Units": "kBq/mL"}, None, "kBq/mL"),
+        ({"Units": "Bq/mL"}, None, "BQML"),
+        ({"Units": "SUV"}, None, "GML"),
+        ({}, None, ""),
+        ({"Units": "kBq/mL"}, "bqml", "BQML"),
+    ],
+)
+def test_a_factor_does_not_change_the_unit_of_the_stored_values(
+    tmp_path: Path, content: dict[str, object], units: Any, unit: str
+) -> None:
+    path = saved(tmp_path, 4, content)
+    image = read(path, units=units, suv_factor=0.25)
+    assert (image.unit, image.in_suv) == (unit, True)
+    np.testing.assert_allclose(image.values, body(4) / 4, rtol=1e-6)
+    result = read_suv(path, units=units, suv_factor=0.25)
+    shown = f" ({unit})" if unit else ""
+    assert explain(result).startswith(f"SUV = stored value{shown} × 0.25\n")
 
 
 def test_sidecars_above_and_the_participants_table(tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ def draw_preview(request: Request, image: PETImage, result: Result, path: Path) 
     device, frames = result.record.device, result.record.frames
     mean_of = f"mean of {counted(len(frames), 'frame')} · " if frames else ""
     name = request.scan.resolve().name
-    note = f"{name} · {mean_of}{image.grid_text} · stored {image.unit} · {device}"
+    stored = f"stored {image.unit} · " if image.unit else ""
+    note = f"{name} · {mean_of}{image.grid_text} · {stored}{device}"
     write_preview(path, image, result.image, spread, title=title(result.record), note=note)
 
 

@@ -129,7 +129,7 @@ def _load_and_announce(
     progress.print(f"scan    {request.scan} · {image.grid_text}")
     if image.in_suv:
         rule = f"rule: {suv.get('rule')} ({suv.get('reason')})"
-        progress.print(f"suv     stored {image.unit} · {rule}")
+        progress.print(f"suv     stored {image.unit or 'values'} · {rule}")
     else:
         progress.print(f"unit    {image.unit_name}, as stored · {image.no_suv_reason}")
     if request.options.drf is not None:

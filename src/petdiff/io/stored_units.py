@@ -50,7 +50,9 @@ def find_unit(
     if evidence.units == "suv":
         return _checked(stored_as_suv(), mean, evidence.name)
     if evidence.suv_factor is not None:
-        return _checked(given_factor("BQML", evidence.suv_factor), mean, evidence.name)
+        return _checked(
+            given_factor(_stated_unit(evidence), evidence.suv_factor), mean, evidence.name
+        )
     sidecar = evidence.sidecar
     if evidence.units == "bqml":
         return _in_unit("Bq/ml", "the caller", mean, evidence)
@@ -79,13 +81,27 @@ def _in_unit(unit: str, by: str, mean: float, evidence: UnitEvidence) -> SUVResu
     to_bqml = bqml_per_unit(unit)
     if to_bqml is None:
         return _without(unit, f"{by} gives the unit {unit}, from which no rule leads to SUV")
-    label = "BQML" if to_bqml == 1 else unit
+    label = _label(unit)
     if evidence.sidecar is None:
         return _without(label, f"{evidence.name} has no sidecar with weight, dose and times")
     result = suv_from_sidecar(label, to_bqml, evidence.sidecar, evidence.frames)
     if isinstance(result, str):
         return _without(label, f"{by} gives the unit {unit}, and {result}")
     return _checked(result, mean, evidence.name)
+
+
+def _stated_unit(evidence: UnitEvidence) -> str:
+    """Return the unit of the stored values by the caller or the sidecar; empty if none says it."""
+    if evidence.units == "bqml":
+        return "BQML"
+    return "" if evidence.sidecar is None else _label(evidence.sidecar.unit)
+
+
+def _label(unit: str) -> str:
+    """Return a unit as DICOM names it, or as it is where DICOM has no name for it."""
+    if is_suv(unit):
+        return "GML"
+    return "BQML" if bqml_per_unit(unit) == 1 else unit
 
 
 def _without(unit: str, reason: str) -> WithoutSUV:

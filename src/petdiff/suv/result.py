@@ -110,7 +110,8 @@ def explain(result: SUVResult) -> str:
     """Return the result as lines of text, for a person."""
     low, high = float(np.min(result.factor)), float(np.max(result.factor))
     shown = f"{low:.6g}" if low == high else f"{low:.6g} … {high:.6g} (differs by slice or frame)"
-    lines = [f"SUV = stored value ({result.unit}) × {shown}"]
+    unit = f" ({result.unit})" if result.unit else ""
+    lines = [f"SUV = stored value{unit} × {shown}"]
     lines += _columns({"rule": f"{result.rule}: {result.reason}", **_inputs(result)})
     if len(result.candidates) > 1:
         lines += ["readings of the header", *_columns(_readings(result), "  ")]
