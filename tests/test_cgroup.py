@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from petdiff import cgroup, device
+from petdiff.training.run import spare_cores
 
 
 def group(folder: Path, **files: str) -> Path:
@@ -34,6 +35,31 @@ def group(folder: Path, **files: str) -> Path:
 )
 def test_cores_by_the_quota(tmp_path: Path, files: dict[str, str], cores: int | None) -> None:
     assert cgroup.allowed_cores(group(tmp_path, **files)) == cores
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="of Linux")
+@pytest.mark.parametrize(
+    ("affinity", "quota", "cores"), [(8, "max", 8), (8, "200000", 2), (2, "800000", 2)]
+)
+def test_usable_cores_are_those_of_affinity_and_quota(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, affinity: int, quota: str, cores: int
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(affinity)))
+    limited = group(tmp_path, cpu_DOT_max=f"{quota} 100000")
+    assert cgroup.usable_cores(limited) == cores
+
+
+def test_workers_of_training_are_as_many_as_usable_cores_but_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("petdiff.training.run.usable_cores", lambda: 8)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert spare_cores() == 7
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert spare_cores() == 3
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert spare_cores() == 1
 
 
 def test_threads_are_as_many_as_cores_that_may_be_used(

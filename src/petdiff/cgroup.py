@@ -25,6 +25,13 @@ def limit_threads(environment: MutableMapping[str, str], group: Path = GROUP) ->
         environment.setdefault(THREADS, str(cores))
 
 
+def usable_cores(group: Path = GROUP) -> int:
+    """Return the cores that this process may use: by its affinity, which Slurm sets, and quota."""
+    given = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if given else os.cpu_count() or 1
+    return min(cores, allowed_cores(group) or cores)
+
+
 def allowed_cores(group: Path = GROUP) -> int | None:
     """Return the number of cores of the group's quota, rounded up; None without a quota."""
     quota, _, period = _read(group / "cpu.max").partition(" ")

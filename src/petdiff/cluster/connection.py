@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from petdiff import __version__
-from petdiff.cgroup import allowed_cores
+from petdiff.cgroup import usable_cores
 from petdiff.errors import InputRefused, PetdiffError, UsageError
 from petdiff.units import counted
 
@@ -135,7 +135,7 @@ def _started(count: str | None, device: str) -> Iterator[SpecCluster]:
     from distributed import Nanny, Scheduler, SpecCluster
 
     gpus = _gpus(device)
-    cores = _cores()
+    cores = usable_cores()
     processes = int(count) if count else len(gpus) or max(1, cores // _CORES_EACH)
     threads = str(max(1, cores // processes))
     options = {"nthreads": 1, "memory_limit": 0, "host": _HERE, "silence_logs": logging.ERROR}
@@ -160,13 +160,6 @@ def _started(count: str | None, device: str) -> Iterator[SpecCluster]:
         SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR) as cluster,
     ):
         yield cluster
-
-
-def _cores() -> int:
-    """Return the cores that this process may use."""
-    given = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if given else os.cpu_count() or 1
-    return min(cores, allowed_cores() or cores)
 
 
 def _gpus(device: str) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from petdiff.cgroup import usable_cores
 from petdiff.errors import UsageError, nearest
 from petdiff.io import Units
 from petdiff.methods.base import TrainableMethod
@@ -191,5 +192,5 @@ class _Run:
 
 
 def spare_cores() -> int:
-    """Return the workers per training process: the cores of the machine shared, minus one each."""
-    return max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1)
+    """Return the workers of a training process: its share of the usable cores, minus one."""
+    return max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1)

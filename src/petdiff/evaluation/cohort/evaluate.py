@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from petdiff.cgroup import usable_cores
 from petdiff.data.layouts import dose_key
 from petdiff.errors import UsageError
 from petdiff.evaluation.cohort.definition import Cohort, identity, read_cohort
@@ -57,7 +57,7 @@ def evaluate_cohort(
     cohort    a cohort, or its TOML file
     output    folder of the results. It keeps the finished units of a stopped run, and the same
               call resumes
-    workers   number of processes; None: one for each core
+    workers   number of processes; None: one for each core that may be used
     progress  prints messages; None: none are printed
     cluster   local, local:N or the address of a Dask scheduler, instead of `workers`
 
@@ -67,7 +67,7 @@ def evaluate_cohort(
     folder, progress = Path(output), progress or Progress(quiet=True)
     if cluster is not None and workers is not None:
         raise UsageError("`workers` and `cluster` contradict each other: give one of them")
-    processes = workers or os.cpu_count() or 1
+    processes = workers or usable_cores()
     with progress.stage("scans") as tick:
         done = run_cohort(
             known, folder, workers=processes, progress=tick, notify=progress.print, cluster=cluster
