@@ -15,6 +15,7 @@ from torch import nn
 
 from petdiff.data.array_store import Store
 from petdiff.data.layouts import NOT_STATED, dose_key, dose_text
+from petdiff.device import resolve_precision
 from petdiff.evaluation.metrics import Mask, Volume, psnr
 from petdiff.image import PETImage
 from petdiff.inference.denoise import denoise
@@ -100,6 +101,8 @@ class Validation:
         full = stored_image(entry, "full")
         body, peak = body_mask(full.values, full.spacing_mm), float(full.values.max())
         model = Model(method, method.card({}), "in training", "")
+        # Not int8, which needs ranges of the activations of finished weights.
+        dtype = resolve_precision(method.precision, group.device)
         decibels: Decibels = {}
         for key, factor in sorted(entry.facts["lows"].items(), key=lambda item: item[1] or 0.0):
             low = stored_image(entry, key)
@@ -109,6 +112,7 @@ class Validation:
                 steps=min(method.default_steps, self.steps),
                 generator=torch.Generator().manual_seed(0),
                 device=str(group.device),
+                precision="bfloat16" if dtype == torch.bfloat16 else "float32",
             ).image
             dose = dose_key(factor or None)
             decibels[dose] = (
