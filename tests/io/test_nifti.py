@@ -42,6 +42,22 @@ def test_values_and_place_are_nibabels(tmp_path: Path, suffix: str, dtype: Any) 
     assert image.suv.flags.writeable
 
 
+@pytest.mark.parametrize(
+    ("stated", "unit", "in_suv"),
+    [("kBq/mL", "kBq/mL", False), ("Bq/mL", "BQML", False), ("SUV", "GML", True)],
+)
+def test_a_written_file_states_its_unit_without_a_sidecar(
+    tmp_path: Path, stated: str, unit: str, in_suv: bool
+) -> None:
+    """Values in kBq/ml are as large as SUV, so that no reader could tell them apart."""
+    (tmp_path / "scan.json").write_text(f'{{"Units": "{stated}"}}')
+    write(read(saved(tmp_path / "scan.nii", values() ** 2)), tmp_path / "out.nii")
+    image = read(tmp_path / "out.nii")
+    assert (image.unit, image.in_suv) == (unit, in_suv)
+    (tmp_path / "out.json").write_text('{"Units": "SUV"}')
+    assert read(tmp_path / "out.nii").in_suv  # the sidecar comes first
+
+
 def test_scaled_integers(tmp_path: Path) -> None:
     image = nib.Nifti1Image((100 * values()).astype(np.int16), OBLIQUE)
     image.header.set_slope_inter(0.01, 1.5)

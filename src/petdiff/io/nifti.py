@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -33,6 +34,8 @@ from petdiff.units import counted
 _PIECE_BYTES = 4 << 20
 # Free text of a source header: it may name the patient, and it does not describe the result.
 _FREE_TEXT = ("descrip", "aux_file", "intent_name", "db_name", "data_type")
+# The unit in `descrip` as `_header` writes it, if it is not SUV, which a file is taken to hold.
+_OWN_DESCRIPTION = re.compile(r"(?!SUV,)(.+?), petdiff ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,12 +124,18 @@ def _read(path: Path, units: str | None, suv_factor: float | None) -> _Stored:
     values, damage = read_scan_values(file.stored)
     nan, absent = _fill_air(path.name, _volumes(values), file.affine)
     sidecar, ignored = read_sidecar(path)
+    if sidecar is None and (written := _OWN_DESCRIPTION.match(_description(file.header))):
+        sidecar = Sidecar(path.name, {"Units": written[1]})
     frames = 1 if values.ndim == 3 else values.shape[3]
     evidence = UnitEvidence(path.name, units, suv_factor, sidecar, frames)
     mean = values if values.ndim == 3 else values.mean(axis=3)
     unit = find_unit(evidence, mean, file.affine)
     warnings = [*file.warnings, *damage, *absent, *ignored]
     return _Stored(file, values, nan, unit, sidecar, warnings)
+
+
+def _description(header: Any) -> str:
+    return bytes(header["descrip"]).decode("utf-8", errors="replace")
 
 
 def _volumes(values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
