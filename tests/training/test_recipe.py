@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from petdiff.data.full_dose import FullDoseScan
 from petdiff.errors import InputRefused, UsageError
+from petdiff.training.data import TrainingData
 from petdiff.training.log import TrainingLog
 from petdiff.training.recipe import FINE_TUNING, Recipe, read_recipe
 from petdiff.training.run_folder import RunFolder
@@ -123,6 +125,20 @@ def test_a_run_may_be_trained_longer_but_not_shorter(tmp_path: Path) -> None:
     opened(tmp_path, Recipe(steps=20))  # without a limit of seconds
     with pytest.raises(UsageError, match=r"seconds was 0\.0, is 5\.0"):
         opened(tmp_path, Recipe(steps=20, seconds=5.0))
+
+
+def test_scans_of_training_cannot_become_held_out_when_a_run_is_resumed(tmp_path: Path) -> None:
+    """They are split after the run is opened; pairs are listed in its settings."""
+    data = TrainingData(scans=[FullDoseScan("p1", "p1", tmp_path / "p1")])
+
+    def resumed(recipe: Recipe) -> None:
+        with RunFolder(tmp_path / "run").opened({"data": data.identity(recipe)}, recipe):
+            RunFolder(tmp_path / "run").checkpoints.save(5, {}, None)
+
+    resumed(Recipe(validate_every=0))
+    resumed(Recipe(validate_every=0))
+    with pytest.raises(UsageError, match=r"data was .*held_out"):
+        resumed(Recipe(validate_every=100))
 
 
 def test_a_refused_call_does_not_lengthen_the_run(tmp_path: Path) -> None:

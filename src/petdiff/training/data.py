@@ -56,13 +56,17 @@ class TrainingData:
         """The kind of training data."""
         return "pairs" if self.train else "full dose" if self.scans else "simulated"
 
-    @property
-    def identity(self) -> dict[str, str | float | list[str]]:
-        """The data settings that must not change when a run is resumed, with folder names."""
+    def identity(self, recipe: Recipe) -> dict[str, str | float | list[str]]:
+        """Return the data settings that must not change when a run is resumed: folder names, too.
+
+        Full-dose scans are split later. Without validation all of them are for training.
+        """
         if self.kind == "simulated":
             return {"kind": self.kind}
         if self.kind == "full dose":
-            return {"kind": self.kind, **self.stated, "scans": [scan.name for scan in self.scans]}
+            scans = [scan.name for scan in self.scans]
+            all_for_training = {} if recipe.validate_every else {"held_out": list[str]()}
+            return {"kind": self.kind, **self.stated, "scans": scans, **all_for_training}
         return {
             "kind": self.kind,
             **self.stated,

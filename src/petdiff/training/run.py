@@ -152,7 +152,7 @@ class _Run:
         """Train to the end and write the model; returns its path."""
         identity = {
             "method": self.options.method,
-            "data": self.data.identity,
+            "data": self.data.identity(self.options.recipe),
             "weights": {"sha256": self.base.sha256} if self.base else None,
         }
         recipe, first = self.options.recipe, self.group.is_first
