@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +217,29 @@ def test_a_missing_slice_of_a_scan_over_beds_is_named_by_its_place(tmp_path: Pat
     slices = dynamic_slices(edit=at_bed_times)
     with pytest.raises(InputRefused, match=r"3 frames, but only 2 slices at 108\.00 mm$"):
         read(save(slices[:7] + slices[8:], tmp_path))
+
+
+@pytest.mark.parametrize("moved", [range(5), [2]])
+def test_frames_beside_each_other_are_refused(tmp_path: Path, moved: Sequence[int]) -> None:
+    """The second frame, or one slice of it, is 1 mm beside the others in its own plane."""
+
+    def aside(n: int, k: int, ds: Dataset) -> None:
+        if n == 1 and k in moved:
+            ds.ImagePositionPatient[0] += 1
+
+    with pytest.raises(InputRefused, match=r"are of two frames.* differ by 1\.00 mm"):
+        read(save(dynamic_slices(edit=aside), tmp_path))
+
+
+def test_frames_whose_positions_and_directions_are_rounded_share_a_grid(tmp_path: Path) -> None:
+    def rounded(n: int, k: int, ds: Dataset) -> None:
+        if n == 1:
+            ds.ImageOrientationPatient = [0.99999, 0, 0.00005, 0, 0.99999, 0]
+            ds.ImagePositionPatient[2] += 0.005
+
+    pixels = np.random.default_rng(0).integers(0, 3000, (3, 5, 600, 600), dtype=np.int16)
+    scan = read(save(dynamic_slices(pixels=pixels, edit=rounded), tmp_path))
+    np.testing.assert_array_equal(scan[1].affine, scan[0].affine)
 
 
 def test_a_missing_frame_is_a_warning(tmp_path: Path) -> None:

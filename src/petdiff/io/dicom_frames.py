@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+import numpy as np
 from pydicom import Dataset
 
 from petdiff.errors import InputRefused
@@ -66,6 +67,7 @@ def frame_order(slices: Sequence[FrameSlice]) -> FrameOrder:
     ordered = [sorted(position, key=lambda n: keys[n]) for position in positions]
     frames = tuple(tuple(position[n] for position in ordered) for n in range(count))
     stack_order([planes[n] for n in frames[0]])
+    _require_same_positions(planes, frames)
     kind = _kind(slices, by)
     members = [[slices[n] for n in frame] for frame in frames]
     warnings = [*_warnings(slices[0], count, by), *correction_warnings(members)]
@@ -82,6 +84,19 @@ def _positions(planes: Sequence[SlicePlane]) -> list[list[int]]:
         else:
             positions.append([here])
     return positions
+
+
+def _require_same_positions(planes: Sequence[SlicePlane], frames: Sequence[Sequence[int]]) -> None:
+    """Raise InputRefused for a slice that lies beside that of the first frame in its plane."""
+    for first, *others in zip(*frames, strict=True):
+        for other in others:
+            apart_mm = np.linalg.norm(planes[other].position_mm - planes[first].position_mm)
+            if apart_mm > SAME_MM:
+                raise InputRefused(
+                    f"{planes[other].name} and {planes[first].name} are of two frames, and their "
+                    f"positions at {planes[first].height_mm:.2f} mm differ by {apart_mm:.2f} mm: "
+                    "resample the frames to one grid"
+                )
 
 
 def _distinct_keys(

@@ -80,8 +80,9 @@ def read_dicom(
         factors = np.broadcast_to(np.asarray(factor, dtype=np.float64), len(scan.slices))
         by_frame = factors.reshape(len(scan.stacks), -1)
         reader = PixelReader()
+        affine = stack_affine([s.plane for s in scan.stacks[0]])
         frames = [
-            _image(stack, suv, factors_k, facts, reader)
+            _image(stack, affine, suv, factors_k, facts, reader)
             for stack, factors_k in zip(scan.stacks, by_frame, strict=True)
         ]
     if reader.padded:
@@ -140,6 +141,7 @@ def _facts(scan: _Scan, suv: SUVResult | WithoutSUV) -> dict[str, Any]:
 
 def _image(
     stack: Sequence[_Slice],
+    affine: NDArray[np.float64],
     suv: SUVResult | WithoutSUV,
     factors: NDArray[np.float64],
     facts: dict[str, Any],
@@ -149,7 +151,7 @@ def _image(
     same = bool((factors == factors[0]).all())
     return PETImage(
         values=_volume(stack, factors, reader),
-        affine=stack_affine([s.plane for s in stack]),
+        affine=affine,
         stored_per_value=1 / float(factors[0]) if same else 1 / factors,
         unit=suv.unit,
         in_suv=isinstance(suv, SUVResult),
