@@ -113,6 +113,25 @@ def test_one_that_failed_for_good_and_is_put_back_by_hand_has_all_attempts_again
     assert counts_after(queue, "die", "discard").of("workers_died") == 3
 
 
+def test_a_worker_that_cannot_be_started_is_named_and_tried_again(
+    queue: Queue, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    stop, said = threading.Event(), []
+    worker = WorkerProcess(Denoising().settings("cpu"), [str(tmp_path / "absent")])
+    thread = Denoiser(queue, Ready(queue), worker, Counters(), seconds=60, stop=stop)
+
+    def said_twice() -> bool:
+        said.append(capsys.readouterr().err)
+        return "".join(said).count("worker cannot start: no process can be started (No such") > 1
+
+    thread.start()
+    try:
+        wait_for(said_twice)
+    finally:
+        stop.set()
+        thread.join(10)
+
+
 def test_a_disk_that_fails_for_a_moment_costs_a_pause(
     queue: Queue, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ValidationError
 
+from petdiff import disk
 from petdiff.module.settings import ModuleSettings
 from petdiff.node.entry import Entry
 from petdiff.node.worker_protocol import Job, Reply
@@ -19,7 +20,7 @@ _START_SECONDS = 600.0  # limit for loading a model
 
 
 class WorkerDied(Exception):
-    """The worker process has ended, or was killed after its time limit."""
+    """The worker process has ended, was killed after its time limit, or cannot be started."""
 
 
 class WorkerProcess:
@@ -44,14 +45,17 @@ class WorkerProcess:
         with self._lock:
             if self._stopped:
                 raise WorkerDied("the node stops")
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-                pass_fds=self._inherited if os.name == "posix" else (),
-            )
+            try:
+                self._process = subprocess.Popen(
+                    self._command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    encoding="utf-8",
+                    pass_fds=self._inherited if os.name == "posix" else (),
+                )
+            except OSError as problem:  # such as too little memory for another process
+                raise WorkerDied(f"no process can be started ({disk.reason(problem)})") from None
         return self._request(self._settings, _START_SECONDS)
 
     def denoise(self, entry: Entry, seconds: float, dose: str | float | None = None) -> Reply:
