@@ -156,6 +156,13 @@ def test_unfinished_checkpoints_of_a_killed_run_are_removed(tmp_path: Path) -> N
     assert left == ["step-00000005.pt"]
 
 
+@pytest.mark.parametrize("name", ["file", "file/run"])
+def test_a_run_in_a_file_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=rf"{name} cannot be a folder \(\w+ "):
+        opened(tmp_path / name, Recipe())
+
+
 def test_a_new_run_that_is_refused_leaves_nothing(tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(InputRefused), RunFolder(run).opened({}, Recipe()):

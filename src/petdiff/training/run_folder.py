@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from petdiff import disk
 from petdiff.data.array_store import Store
 from petdiff.errors import InputRefused, UsageError
 from petdiff.lock import locked_folder
@@ -64,12 +65,17 @@ class RunFolder:
 
         identity  method, data and starting weights, which must not change in a resumed run
 
-        Raises UsageError if another process trains in the folder, or with the name of each setting
-        in which a resumed run differs.
+        Raises UsageError if the folder cannot be made, if another process trains in it, or with the
+        name of each setting in which a resumed run differs.
         """
         existed = self.path.is_dir()
         settings = recipe.model_dump(exclude=set(MAY_CHANGE))
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise UsageError(
+                f"{self.path} cannot be a folder ({disk.reason(problem)}): name another"
+            ) from problem
         with locked_folder(self.path, "training"):
             if self.config.exists() and not self.checkpoints.steps():
                 self._remove_unstarted(keep_folder=True)
