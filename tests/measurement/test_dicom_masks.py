@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.datadict import tag_for_keyword
+from scipy.spatial.transform import Rotation
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
@@ -17,10 +18,13 @@ from petdiff.measurement.files import read_regions
 from support.dicom_factory import pet_slices, save
 from support.dicom_masks import write_contours, write_segmentation
 
-OBLIQUE = (0.8, 0.6, 0.0, -0.6, 0.8, 0.0)
+AXIAL, SAGITTAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
+OBLIQUE = (0.96, 0.28, 0.0, -0.168, 0.576, 0.8)
 
 
-@pytest.fixture(scope="module", params=[(1.0, 0, 0, 0, 1, 0), OBLIQUE], ids=["axial", "turned"])
+@pytest.fixture(
+    scope="module", params=[AXIAL, SAGITTAL, OBLIQUE], ids=["axial", "sagittal", "oblique"]
+)
 def slices(request: pytest.FixtureRequest) -> list[Dataset]:
     pixels = np.random.default_rng(1).integers(0, 3000, (12, 26, 28), dtype=np.int16)
     return pet_slices(pixels, orientation=request.param)
@@ -86,6 +90,21 @@ def test_a_segmentation_on_another_grid_is_resampled_on_request(
         read_regions(path, coarse)
     for one, fine in zip(read_regions(path, coarse, resample=True), whole, strict=True):
         np.testing.assert_array_equal(placed(one, coarse), fine[::2, ::2])
+
+
+def test_a_resampled_segmentation_keeps_the_volume_of_its_outermost_slices(
+    slices: list[Dataset], scan: PETImage, tmp_path: Path
+) -> None:
+    """A SEG holds the slices with a segment only, so that the segment reaches to its ends."""
+    pytest.importorskip("highdicom")
+    path = write_segmentation(tmp_path / "seg.dcm", slices, masks())
+    fine = PETImage(
+        scan.values.repeat(3, 0).repeat(3, 1).repeat(3, 2),
+        scan.affine
+        @ [[1 / 3, 0, 0, -1 / 3], [0, 1 / 3, 0, -1 / 3], [0, 0, 1 / 3, -1 / 3], [0, 0, 0, 1]],
+    )
+    for one, mask in zip(read_regions(path, fine, resample=True), masks().values(), strict=True):
+        assert one.voxels == 27 * mask.sum()
 
 
 def test_a_mask_of_another_examination_is_refused(
@@ -175,9 +194,8 @@ def test_contours_of_circles_have_their_analytic_volume(
 
 
 def test_contours_that_cannot_be_used_are_refused(scan: PETImage, tmp_path: Path) -> None:
-    tilted = [
-        one @ np.array([[1, 0, 0], [0, 0.8, 0.6], [0, -0.6, 0.8]]) for one in outlines(scan, 9)
-    ]
+    turn = Rotation.from_rotvec((0.3, -0.4, 0.5)).as_matrix()
+    tilted = [one @ turn for one in outlines(scan, 9)]
     for name, geometry, contours, reason in (
         ("tilted", "CLOSED_PLANAR", tilted, "not parallel"),
         ("point", "POINT", outlines(scan, 9), "has no regions"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -52,6 +55,20 @@ def test_every_calibrated_figure_has_its_interval(scan: PETImage, denoised: PETI
 def test_a_label_map_as_mask_counts_each_voxel_once(scan: PETImage) -> None:
     region = mask_region(7 * box(scan, 5).astype(np.int32), scan)
     assert region.volume_ml == pytest.approx(125 * 4 * 5 * 4.5 / 1000)
+
+
+def test_a_resampled_label_map_keeps_the_volume_at_its_faces(
+    scan: PETImage, tmp_path: Path
+) -> None:
+    """Programs crop a mask to the region, which then reaches to all faces of its grid."""
+    coarse = scan.affine @ [[3, 0, 0, 7], [0, 3, 0, 7], [0, 0, 3, 7], [0, 0, 0, 1]]
+    mask = nib.Nifti1Image(np.ones((2, 3, 2), np.uint8), coarse)
+    nib.save(mask, tmp_path / "mask.nii")  # voxels 6 … 11, 6 … 14, 6 … 11
+    region = petdiff.read_regions(tmp_path / "mask.nii", scan, resample=True)[0]
+    whole = np.zeros(scan.shape)
+    whole[region.place.box] = region.place.weights
+    assert whole[6:12, 6:15, 6:12].all()
+    assert region.voxels == 6 * 9 * 6
 
 
 def test_an_unknown_kind_is_refused(scan: PETImage) -> None:

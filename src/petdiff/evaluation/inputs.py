@@ -199,5 +199,8 @@ def _require_covered(path: Path, image: PETImage, grid: PETImage) -> None:
 
 def _nearest(labels: Labels, affine: NDArray[np.float64], grid: PETImage) -> Labels:
     step = np.linalg.solve(affine, grid.affine)
-    moved = affine_transform(labels, step[:3, :3], step[:3, 3], output_shape=grid.shape, order=0)
+    # By grid-constant, the outermost voxels have their full size; by constant, half of it.
+    moved = affine_transform(
+        labels, step[:3, :3], step[:3, 3], output_shape=grid.shape, order=0, mode="grid-constant"
+    )
     return np.asarray(moved, np.int32)

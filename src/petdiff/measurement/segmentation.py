@@ -86,9 +86,11 @@ def _on_grid(name: str, mask: Mask, affine: Affine, scan: PETImage, *, resample:
             "`resample` takes the nearest voxel"
         )
     back = np.linalg.inv(step)
+    # By grid-constant, the mask's outermost voxels have their full size; by constant, half of it.
     moved = affine_transform(
-        mask.astype(np.uint8), back[:3, :3], back[:3, 3], output_shape=scan.shape, order=0
-    )
+        mask.astype(np.uint8), back[:3, :3], back[:3, 3],
+        output_shape=scan.shape, order=0, mode="grid-constant",
+    )  # fmt: skip
     return np.asarray(moved > 0)
 
 
