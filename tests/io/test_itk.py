@@ -96,6 +96,29 @@ def test_directions_that_are_not_stated_are_reported(tmp_path: Path) -> None:
     assert any("does not say its directions" in warning for warning in image.facts["warnings"])
 
 
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        "space dimension: 3\nspace directions: (2,0,0) (0,3,0) (0,0,4)\nspace origin: (1,2,3)\n",
+        "spacings: 2 3 4\naxis mins: 10 20 30\n",
+        "spacings: 2 3 4\naxis mins: 10 20 30\ncenters: node node node\n",
+        "spacings: 2 3 4\naxis mins: 10 20 30\naxis maxs: 20 32 42\ncenterings: cell cell cell\n",
+    ],
+)
+def test_places_without_a_named_space_are_those_of_simpleitk(tmp_path: Path, geometry: str) -> None:
+    header = (
+        f"NRRD0004\ntype: float\ndimension: 3\nsizes: 5 4 3\n{geometry}"
+        "endian: little\nencoding: raw\n\n"
+    )
+    path = tmp_path / "scan.nrrd"
+    path.write_bytes(header.encode() + values().tobytes(order="F"))
+    oracle = sitk.ReadImage(str(path))
+    affine = read(path).affine
+    for index in ((0, 0, 0), (4, 0, 0), (0, 3, 0), (0, 0, 2)):
+        left, posterior, superior = oracle.TransformIndexToPhysicalPoint(index)
+        assert (affine @ [*index, 1])[:3] == pytest.approx((-left, -posterior, superior))
+
+
 def test_unit_nan_and_form_come_back(tmp_path: Path) -> None:
     data = np.full((9, 9, 6), 4000, np.float32) * np.random.default_rng(0).uniform(0.9, 1.1)
     data[0] = np.nan

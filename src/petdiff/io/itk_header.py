@@ -48,7 +48,11 @@ _CODES = {
 _NRRD_PACKING: dict[str, Packing] = {
     "raw": "none", "gzip": "gzip", "gz": "gzip", "bzip2": "bzip2", "bz2": "bzip2",
 }  # fmt: skip
-_NRRD_GEOMETRY = ("space", "space directions", "space origin", "spacings")
+# "space dimension" must be before the directions.
+_NRRD_GEOMETRY = (
+    "space", "space dimension", "space directions", "space origin", "spacings", "axis mins",
+    "axis maxs", "axismins", "axismaxs", "centers", "centerings",
+)  # fmt: skip
 _META_GEOMETRY = (
     "TransformMatrix", "Rotation", "Orientation", "Offset", "Position", "Origin",
     "ElementSpacing", "ElementSize",
