@@ -55,12 +55,17 @@ def test_nan_in_the_body_is_refused_with_its_number(tmp_path: Path) -> None:
         read(saved(tmp_path / "scan.nii", data))
 
 
-def test_a_column_of_nan_through_the_body_is_refused(tmp_path: Path) -> None:
-    """It reaches the first and the last plane, where the body goes on."""
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (2, 0, 1)], ids=["ijk", "ikj", "kij"])
+def test_a_column_of_nan_through_the_body_is_refused(
+    tmp_path: Path, order: tuple[int, int, int]
+) -> None:
+    """It reaches the first and the last axial plane, where the body goes on."""
     data = phantom()
     data[14, 14, :] = np.nan
+    affine = np.diag([4.0, 4, 4, 1])[:, [*order, 3]]
+    nib.save(nib.Nifti1Image(data.transpose(order), affine), tmp_path / "scan.nii")
     with pytest.raises(InputRefused, match="12 of them within the body"):
-        read(saved(tmp_path / "scan.nii", data))
+        read(tmp_path / "scan.nii")
 
 
 def test_infinite_values_and_nothing_but_nan_are_refused(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from petdiff.report.preview import (
     write_preview,
     write_scans,
 )
+from petdiff.volume.orientation import turned
 
 AFFINE = np.diag([2.0, 2.0, 4.0, 1.0])
 
@@ -45,12 +46,8 @@ def dark_centre(picture: NDArray[np.float64]) -> tuple[float, float]:
 def test_right_is_on_the_left_and_the_head_is_up(tmp_path: Path) -> None:
     """One picture from every storage order of one patient, and the spot where a reader looks."""
     pictures = []
-    for flips in ((1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1)):
-        affine = AFFINE @ np.diag([*flips, 1.0])
-        image = PETImage(
-            np.ascontiguousarray(marked()[:: flips[0], :: flips[1], :: flips[2]]), affine
-        )
-        write_scans(tmp_path / "p.png", {"": image}, title="", note="")
+    for axes in ("RAS", "LAS", "RPS", "RAI", "PIR", "RSA", "SLA"):
+        write_scans(tmp_path / "p.png", {"": turned(PETImage(marked(), AFFINE), axes)}, title="")
         pictures.append(pixels(tmp_path / "p.png"))
     for picture in pictures[1:]:
         np.testing.assert_array_equal(picture, pictures[0])

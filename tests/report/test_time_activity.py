@@ -9,7 +9,7 @@ import pytest
 
 from petdiff.frames import FrameTiming, PETFrames
 from petdiff.image import PETImage
-from petdiff.report.time_activity import curve, curve_regions, write_time_activity
+from petdiff.report.time_activity import _times, curve, curve_regions, write_time_activity
 
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
 
@@ -38,6 +38,16 @@ def test_curve_is_the_regions_mean_by_frame() -> None:
     spot = np.zeros((20, 20, 20), bool)
     spot[6:8, 6, 6] = True
     np.testing.assert_allclose(curve(scan(), spot), [20, 3, 1])
+
+
+def test_frames_lie_at_their_middles_gates_at_their_delays_and_others_in_order() -> None:
+    dynamic, gated = scan(), scan("gated")
+    assert _times(dynamic)[0] == pytest.approx([0.25, 0.75, 1.25])
+    assert _times(dynamic)[1].endswith("min")
+    assert _times(gated)[0] == pytest.approx([0, 100, 200])
+    assert _times(gated)[1].endswith("ms")
+    timeless = PETFrames(gated.frames, (FrameTiming(),) * 3)
+    assert _times(timeless) == ([1, 2, 3], "frame")
 
 
 @pytest.mark.parametrize("kind", ["dynamic", "gated"])
