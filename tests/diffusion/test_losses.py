@@ -82,6 +82,18 @@ def test_last_steps_probabilities_of_all_levels_sum_to_one(found: float) -> None
     assert float((2**-bits).sum()) == pytest.approx(1, abs=256e-12 + 1e-9)
 
 
+def test_smallest_variance_of_the_last_step_is_that_of_the_step_before() -> None:
+    """In DDPM's own scale: the clipped posterior variance of the published code."""
+    alphas_bar = torch.tensor([0.5, 0.2], dtype=torch.float64)
+    x0 = torch.zeros(1, 1, 1, dtype=torch.float64)
+    output = torch.cat([x0, torch.full_like(x0, -1.0)], dim=1)
+    bits = ddpm_loss(output, x0, x0, torch.zeros(1, dtype=torch.long), alphas_bar).variational
+    beta = 1 - 0.2 / 0.5
+    least = beta * (1 - 0.5) / (1 - 0.2)
+    share = math.erf(1 / 255 / math.sqrt(2 * least))  # of the level around 0
+    assert float(bits) == pytest.approx(-math.log2(share), rel=1e-9)
+
+
 def test_variational_term_leaves_epsilon_alone_and_trains_the_variance() -> None:
     x0, noise = normal(*SHAPE), normal(*SHAPE, seed=1)
     output = (0.3 * normal(2, 2, 3, 4, seed=2)).requires_grad_()

@@ -11,7 +11,7 @@ import torch
 
 from petdiff import device
 from petdiff.device import is_out_of_memory
-from petdiff.errors import InputRefused, UsageError
+from petdiff.errors import InputRefused, PetdiffError, UsageError
 from petdiff.image import PETImage
 from petdiff.inference.denoise import denoise
 from petdiff.inference.slabs import SlabDenoiser
@@ -303,6 +303,33 @@ def test_out_of_memory_halves_the_slab_and_is_logged(
     assert "slab halved to 16 planes" in caplog.text
     assert result.record.tile == (32, 32, 16)
     assert np.abs(result.image.suv - whole).max() < 1e-5 * np.abs(whole).max()
+
+
+def test_out_of_memory_with_the_thinnest_slab_is_an_error(
+    model: Model, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def too_much(*_: Any, last: bool) -> Any:
+        if "halved to 8 planes" in caplog.text:
+            monkeypatch.undo()  # for a further attempt, which would be one too many
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(SlabwiseUNet, "__call__", too_much)
+    with pytest.raises(PetdiffError, match="on cpu with the thinnest slab; use another `device`"):
+        denoise(scan((32, 32, 32)), model, precision="float32")
+    assert "halved to 8 planes" in caplog.text
+
+
+@pytest.mark.parametrize(("bytes_too_few", "planes"), [(0, 16), (1, 8), (10**9, 8)])
+def test_slabs_are_as_thick_as_the_memory_budget_allows(
+    model: Model, monkeypatch: pytest.MonkeyPatch, bytes_too_few: int, planes: int
+) -> None:
+    for_16_planes = 32 * 32 * (16 + 64) * 70 * 4  # in float32, with the planes that wait
+    monkeypatch.setattr(
+        "petdiff.inference.slabs.memory_budget", lambda _: for_16_planes - bytes_too_few
+    )
+    record = denoise(scan((32, 32, 64)), model, precision="float32").record
+    assert record.tile == (32, 32, planes)
+    assert record.predicted_tile_gib == round(32 * 32 * (planes + 64) * 70 * 4 / 2**30, 3)
 
 
 def test_out_of_memory_on_a_cpu_is_distinguished_from_other_failures() -> None:

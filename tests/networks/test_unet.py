@@ -3,6 +3,7 @@ import torch
 from torch.nn.functional import pixel_unshuffle
 
 from petdiff.networks.unet import (
+    Block,
     UNet,
     UNetArchitecture,
     channel_norm,
@@ -55,6 +56,17 @@ def test_channel_norm_is_the_formula(batch: int) -> None:
     expected = centred / (x.var(1, keepdim=True, unbiased=False) + 1e-5).sqrt()
     expected = expected * scale.view(per_channel) + shift.view(per_channel)
     torch.testing.assert_close(channel_norm(x, scale, shift), expected)
+
+
+def test_a_block_scales_and_shifts_the_normalised_channels_by_the_noise_level() -> None:
+    block = Block(width=4, embedding=6, dims=3)
+    generator = torch.Generator().manual_seed(0)
+    torch.nn.init.normal_(block.film.weight, generator=generator)
+    h, emb = (torch.randn(*s, generator=generator) for s in ((1, 4, 2, 3, 2), (1, 6)))
+    scale, shift = (block.film.weight @ emb[0]).view(2, 4, 1, 1, 1)
+    normal = (h - h.mean(1)) / (h.var(1, unbiased=False) + 1e-5).sqrt()
+    film = (1 + scale) * normal + shift
+    torch.testing.assert_close(block.activated(h, emb), film * torch.sigmoid(film))
 
 
 def test_the_output_of_a_fresh_network_is_zero() -> None:
