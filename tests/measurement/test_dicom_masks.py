@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -191,6 +192,46 @@ def test_contours_of_circles_have_their_analytic_volume(
         assert one.volume_ml == pytest.approx(area * 4 * 4 / 1000, rel=0.01)
     middle = scan.affine @ [12.7, 14.2, 5.5, 1]
     np.testing.assert_allclose(regions[0].centre_mm(scan.affine), middle[:3], atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("crop", "share"),
+    [
+        ((slice(13, None), slice(None), slice(None)), 0.5 + 0.2 * 12 / (np.pi * 6**2)),
+        ((..., slice(6, None)), 0.5),
+    ],
+    ids=["in plane", "along the stack"],
+)
+def test_a_structure_that_the_field_of_view_cuts_is_told(
+    slices: list[Dataset], scan: PETImage, tmp_path: Path, crop: Any, share: float
+) -> None:
+    """About half of a cylinder: its radius is 6 voxels, and its axis is 0.2 voxels inside."""
+    values = scan.values[crop]
+    shift = np.eye(4)
+    shift[:3, 3] = np.subtract(scan.shape, values.shape)
+    path = write_contours(
+        tmp_path / "rt.dcm", {"a": ("GTV", outlines(scan, 12.0))}, slices[0].FrameOfReferenceUID
+    )
+    (whole,), (part,) = (
+        read_regions(path, one) for one in (scan, PETImage(values, scan.affine @ shift))
+    )
+    assert not whole.cut
+    assert part.cut
+    assert part.volume_ml == pytest.approx(share * whole.volume_ml, rel=0.02)
+    assert part.place.visible_fraction == pytest.approx(share, abs=0.01)
+
+
+def test_a_segment_that_the_field_of_view_cuts_is_told(
+    slices: list[Dataset], scan: PETImage, tmp_path: Path
+) -> None:
+    pytest.importorskip("highdicom")
+    path = write_segmentation(tmp_path / "seg.dcm", slices, masks())
+    assert not any(one.cut for one in read_regions(path, scan))
+    shift = np.eye(4)
+    shift[1, 3] = 6  # rows 0 to 5 are gone: half of the first, one of five of the second
+    upper = PETImage(scan.values[:, 6:], scan.affine @ shift)
+    fractions = [one.place.visible_fraction for one in read_regions(path, upper)]
+    assert fractions == pytest.approx([0.5, 0.8])
 
 
 def test_contours_that_cannot_be_used_are_refused(scan: PETImage, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from petdiff.measurement.polygons import by_plane, plane_shares, stacked_shares
+from petdiff.measurement.polygons import area, by_plane, plane_shares, stacked_shares
 
 
 def circle(
@@ -40,6 +40,12 @@ def test_what_lies_outside_the_grid_does_not_count() -> None:
     half = plane_shares([circle(4, centre=(-0.5, 10))], (20, 20))
     assert half.sum() == pytest.approx(np.pi * 8, rel=0.01)
     assert plane_shares([circle(4, centre=(40, 40))], (20, 20)).sum() == 0
+
+
+@pytest.mark.parametrize("centre", [(10, 10), (-3.3, 50.2)])
+def test_the_area_is_that_of_the_outlines_on_and_off_the_grid(centre: tuple[float, float]) -> None:
+    ring = [circle(7, centre), circle(3, centre)]
+    assert area(ring) == pytest.approx(np.pi * (49 - 9), rel=0.01)
 
 
 @pytest.mark.parametrize("planes", [10, 16, 40])

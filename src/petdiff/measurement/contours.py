@@ -15,7 +15,14 @@ from petdiff.io.dicom_file import refusing
 from petdiff.io.geometry import LPS_TO_RAS
 from petdiff.measurement.frame_of_reference import may_be_same_frame, require_same_frame
 from petdiff.measurement.kinds import kind_of
-from petdiff.measurement.polygons import Points, by_plane, plane_shares, stacked_shares
+from petdiff.measurement.polygons import (
+    Points,
+    area,
+    by_plane,
+    plane_ends,
+    plane_shares,
+    stacked_shares,
+)
 from petdiff.measurement.region import Kind, Region, shares_region
 from petdiff.simulation.labels.label_file import printable
 
@@ -109,14 +116,24 @@ def _region(name: str, title: str, kind: Kind, outlines: list[Points], scan: PET
             "the structure set for this scan, or as a segmentation"
         )
     order = [*({0, 1, 2} - {axis}), axis]
-    shares = np.moveaxis(_shares([one[:, order] for one in index], scan, order), -1, axis)
-    return shares_region(shares, scan, name=title, kind=kind)
+    shares, voxels = _shares([one[:, order] for one in index], scan, order)
+    return shares_region(
+        np.moveaxis(shares, -1, axis), scan, name=title, kind=kind, whole_voxels=voxels
+    )
 
 
-def _shares(index: list[Points], scan: PETImage, order: list[int]) -> NDArray[np.float64]:
+def _shares(
+    index: list[Points], scan: PETImage, order: list[int]
+) -> tuple[NDArray[np.float64], float]:
+    """Return the shares of the scan's voxels, and the structure's volume in voxels."""
     a, b, slices = (scan.shape[axis] for axis in order)
     positions, groups = by_plane(index)
-    return stacked_shares(positions, [plane_shares(group, (a, b)) for group in groups], slices)
+    shares = stacked_shares(positions, [plane_shares(group, (a, b)) for group in groups], slices)
+    ends = plane_ends(positions)
+    voxels = sum(
+        (high - low) * area(group) for (low, high), group in zip(ends, groups, strict=True)
+    )
+    return shares, voxels
 
 
 def _kind(interpreted: str, title: str) -> Kind:

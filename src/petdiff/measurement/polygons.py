@@ -36,6 +36,16 @@ def plane_shares(outlines: Sequence[Points], shape: tuple[int, int]) -> NDArray[
     return shares / _LINES
 
 
+def area(outlines: Sequence[Points]) -> float:
+    """Return the area in pixels within closed outlines [n, 2] of one plane, on and off the grid."""
+    across = np.concatenate(outlines)[:, 1]
+    first, last = np.floor(across.min()), np.ceil(across.max())
+    lines = int(last - first + 1) * _LINES
+    _, x = _crossings([one - (0, first) for one in outlines], lines)
+    enter, leave = x.reshape(-1, 2).T
+    return float((leave - enter).sum()) / _LINES
+
+
 def _crossings(outlines: Sequence[Points], lines: int) -> tuple[NDArray[np.intp], Points]:
     """Return the intersections of outlines with lines along the first axis: line, coordinate.
 
@@ -59,7 +69,19 @@ def _crossings(outlines: Sequence[Points], lines: int) -> tuple[NDArray[np.intp]
 def stacked_shares(
     planes: Sequence[float], areas: Sequence[NDArray[np.float64]], slices: int
 ) -> NDArray[np.float64]:
-    """Return fractions [a, b, slice] of areas [a, b] at ascending plane positions.
+    """Return fractions [a, b, slice] of areas [a, b] at ascending plane positions."""
+    shares = np.zeros((*areas[0].shape, slices))
+    for (low, high), covered in zip(plane_ends(planes), areas, strict=True):
+        for k in range(max(int(np.floor(low + 0.5)), 0), slices):
+            part = min(high, k + 0.5) - max(low, k - 0.5)
+            if part <= 0:
+                break
+            shares[:, :, k] += part * covered
+    return np.minimum(shares, 1.0)
+
+
+def plane_ends(planes: Sequence[float]) -> list[tuple[float, float]]:
+    """Return between which positions each of ascending planes extends.
 
     A plane extends halfway to its neighbours. The first and the last plane, and planes at a gap,
     extend by half the median distance. A single plane extends over one slice.
@@ -69,14 +91,7 @@ def stacked_shares(
     usual = float(np.median(gaps)) if gaps.size else 1.0
     halves = np.where(gaps <= 1.5 * usual, gaps, usual) / 2
     below, above = np.append(usual / 2, halves), np.append(halves, usual / 2)
-    shares = np.zeros((*areas[0].shape, slices))
-    for z, down, up, area in zip(at, below, above, areas, strict=True):
-        for k in range(max(int(np.floor(z - down + 0.5)), 0), slices):
-            part = min(z + up, k + 0.5) - max(z - down, k - 0.5)
-            if part <= 0:
-                break
-            shares[:, :, k] += part * area
-    return np.minimum(shares, 1.0)
+    return list(zip((at - below).tolist(), (at + above).tolist(), strict=True))
 
 
 def by_plane(outlines: Sequence[Points]) -> tuple[list[float], list[list[Points]]]:

@@ -61,10 +61,24 @@ def _region(
         title = printable(str(described.segment_label)) or f"segment {number}"
         volume = seg.get_volume(segment_numbers=[number])
         mask = np.asarray(volume.array[..., 0] >= _INSIDE)
-    placed = _on_grid(name, mask, LPS_TO_RAS @ volume.affine, scan, resample=resample)
+    affine = LPS_TO_RAS @ volume.affine
+    placed = _on_grid(name, mask, affine, scan, resample=resample)
+    visible = _visible_fraction(mask, affine, scan)
     return shares_region(
-        placed.astype(np.float64), scan, name=title, kind=kind or _kind(described, title)
+        placed.astype(np.float64),
+        scan,
+        name=title,
+        kind=kind or _kind(described, title),
+        whole_voxels=float(placed.sum()) / visible if visible else None,
     )
+
+
+def _visible_fraction(mask: Mask, affine: Affine, scan: PETImage) -> float:
+    """Return the fraction of a mask's voxels whose centres are in the scan; 0 without voxels."""
+    step = np.linalg.solve(scan.affine, affine)
+    index = np.argwhere(mask) @ step[:3, :3].T + step[:3, 3]
+    inside = (index >= -0.5 - _SAME) & (index <= np.array(scan.shape) - 0.5 + _SAME)
+    return float(inside.all(axis=1).mean()) if len(index) else 0.0
 
 
 def _on_grid(name: str, mask: Mask, affine: Affine, scan: PETImage, *, resample: bool) -> Mask:
