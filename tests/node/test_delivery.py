@@ -139,6 +139,19 @@ def test_a_destination_that_refuses_for_good_does_not_hold_up_the_other(queue: Q
     assert len(entry.result_files()) == 3
 
 
+def test_a_destination_that_no_result_waits_for_is_not_failing(queue: Queue) -> None:
+    deliveries = Deliveries(queue, {"pacs": 0}, lambda _: ["pacs"], Counters())
+    peer, stop = Peer(Refused("not this one")), threading.Event()
+    thread = Delivery("pacs", peer, queue, deliveries, Counters(), stop=stop)
+    with pytest.raises(Refused):
+        thread.step()
+    thread.failed("not this one")
+    assert (thread.pause_s, thread.last_failure) == (0.01, "not this one")
+    thread.step()  # moves the result to discard/
+    assert queue.counts()["discard"] == 1
+    assert (thread.pause_s, thread.last_failure) == (0.0, "")
+
+
 def test_a_refusal_that_passes_costs_a_retry(queue: Queue) -> None:
     peer = Peer(Refused("status 0110"))
     deliver(queue, "done", pacs=peer)
