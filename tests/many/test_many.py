@@ -177,6 +177,40 @@ def test_a_kill_while_a_result_is_replaced_leaves_no_part_of_it(
     assert not list(out.glob("*unfinished*"))
 
 
+def test_a_new_result_that_a_kill_left_aside_is_made_again(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    volume(folder / "p0.nii.gz")
+    petdiff.denoise_many(folder, out, model)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("petdiff.many.result_location.ResultLocation.replace_by_new", killed)
+        petdiff.denoise_many(folder, out, model, seed=1)
+    assert not petdiff.denoise_many(folder, out, model, seed=1).failed
+    assert json.loads((out / "p0" / "run.json").read_text())["options"]["seed"] == 1
+
+
+def test_row_of_a_process_that_was_faster_is_kept(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    volume(folder / "p0.nii.gz")
+    [done] = petdiff.denoise_many(folder, out, model).rows
+    shutil.rmtree(out)
+
+    def slower(*_: object, **__: object) -> None:
+        store_row(out, done)
+        raise UsageError("p0 was made by another run meanwhile")
+
+    monkeypatch.setattr(work, "denoise_scan", slower)
+    assert petdiff.denoise_many(folder, out, model).rows == (done,)
+    assert petdiff.denoise_many(folder, out, model, seed=1).failed  # with other settings
+
+
 def test_stopped_run_on_local_processes_leaves_nothing_half_written(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

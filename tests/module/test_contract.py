@@ -10,6 +10,7 @@ import pytest
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.module.contract import Folders, read_folders, read_settings
+from petdiff.module.result import SeriesResult
 from petdiff.module.settings import ModuleSettings
 from support.router import mercure
 
@@ -120,3 +121,20 @@ def test_several_steps_are_not_guessed_between(tmp_path: Path) -> None:
 def test_every_setting_of_denoising_is_passed_on() -> None:
     found = ModuleSettings.of({"steps": 3, "dose": "5%", "seed": 2, "device": "cpu"}).options()
     assert (found.steps, found.drf, found.seed, found.device) == (3, 20.0, 2, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "notes"),
+    [
+        (0.019, []),
+        (-0.019, []),
+        (None, []),
+        (0.03, ["the activity changed by +3.0%"]),
+        (-0.03, ["the activity changed by -3.0%"]),
+    ],
+)
+def test_a_change_of_activity_by_more_than_2_percent_is_noted(
+    change: float | None, notes: list[str]
+) -> None:
+    result = SeriesResult(source="1.2", status="denoised", made="1.3", relative_change=change)
+    assert result.notes() == notes

@@ -82,6 +82,14 @@ def test_without_a_number_silence_completes_a_series(reception: Reception) -> No
     assert reception.after(1) == {"ready": 1}
 
 
+def test_a_number_that_only_the_first_image_has_completes_a_series(reception: Reception) -> None:
+    images = series()
+    for image in images[1:]:
+        image.NumberOfSlices = None
+    reception.store(images)
+    assert reception.after(3) == {"ready": 1}
+
+
 def test_more_images_than_the_headers_say_wait_for_silence(reception: Reception) -> None:
     reception.store(series(NumberOfSlices=3))
     assert reception.after(3) == {"receiving": 1}

@@ -12,7 +12,7 @@ import pytest
 from petdiff.node import denoising
 from petdiff.node.counters import Counters
 from petdiff.node.denoising import Denoiser, Ready
-from petdiff.node.entry import Entry
+from petdiff.node.entry import Entry, write_record
 from petdiff.node.queue import Queue
 from petdiff.node.settings import Denoising
 from petdiff.node.worker_process import WorkerProcess
@@ -88,6 +88,13 @@ def test_a_failure_is_tried_three_times(queue: Queue, capsys: pytest.CaptureFixt
     counts_after(queue, "fail", "discard")
     assert reason(queue) == "failed 3 times: no luck with a header"
     assert capsys.readouterr().err.count("series 1: denoising") == 3
+
+
+def test_a_series_during_which_the_node_is_killed_again_and_again_is_refused(queue: Queue) -> None:
+    [entry] = queue.entries("ready")
+    write_record(entry.path / "attempts.json", denoising.Attempts(starts=20))
+    counts_after(queue, "copy", "discard")
+    assert reason(queue) == "started 20 times, and each time the node was killed"
 
 
 def test_a_series_that_takes_too_long_is_ended(queue: Queue) -> None:
