@@ -55,7 +55,7 @@ def read_labels(path: Path, grid: PETImage, *, resample: bool) -> Labels:
         return labels
     if not resample:
         raise _other_grid(path, label_grid, grid, "scan")
-    resampled = _nearest(labels, volume.affine, grid)
+    resampled = nearest_labels(labels, volume.affine, grid)
     lost = np.setdiff1d(labels, resampled)
     if lost.size and not resampled.any():
         raise InputRefused(
@@ -197,7 +197,8 @@ def _require_covered(path: Path, image: PETImage, grid: PETImage) -> None:
         )  # fmt: skip
 
 
-def _nearest(labels: Labels, affine: NDArray[np.float64], grid: PETImage) -> Labels:
+def nearest_labels(labels: Labels, affine: NDArray[np.float64], grid: PETImage) -> Labels:
+    """Return labels [i, j, k] on the grid of a scan, each from the nearest voxel; 0 outside."""
     step = np.linalg.solve(affine, grid.affine)
     # By grid-constant, the outermost voxels have their full size; by constant, half of it.
     moved = affine_transform(

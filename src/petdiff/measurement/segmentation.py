@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from scipy.ndimage import affine_transform
 
 from petdiff.errors import InputRefused, UsageError
+from petdiff.evaluation.inputs import nearest_labels
 from petdiff.image import PETImage, by_axis, spacing_of
 from petdiff.io.dicom_file import refusing
 from petdiff.io.geometry import LPS_TO_RAS
@@ -99,13 +99,7 @@ def _on_grid(name: str, mask: Mask, affine: Affine, scan: PETImage, *, resample:
             f"{name} has voxels of {by_axis(spacing_of(affine))} mm on another grid than the scan: "
             "`resample` takes the nearest voxel"
         )
-    back = np.linalg.inv(step)
-    # By grid-constant, the mask's outermost voxels have their full size; by constant, half of it.
-    moved = affine_transform(
-        mask.astype(np.uint8), back[:3, :3], back[:3, 3],
-        output_shape=scan.shape, order=0, mode="grid-constant",
-    )  # fmt: skip
-    return np.asarray(moved > 0)
+    return nearest_labels(mask.astype(np.int32), affine, scan) > 0
 
 
 def _kind(described: SegmentDescription, title: str) -> Kind:
