@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 python benchmarks/equal_budget.py -o RUNS --seconds 1200 [METHOD ...]
 
 Training ends when its seconds are spent, and the learning rate falls with them. All other settings
-are the same, and so are the data: `--volumes` simulated volumes, of all scanners and tracers or of
-one, each used equally often, which takes an estimate of how many steps there will be. They are
-simulated once, before training, into RUNS/volumes. RUNS/METHOD then holds `model.safetensors`. Two
-instances, with other methods each, share two cores and the simulation.
+are the same, and so are the data: `--volumes` simulated volumes, each used equally often, which
+takes an estimate of how many steps there will be. They are simulated once, before training, into
+RUNS/volumes. RUNS/METHOD then holds `model.safetensors`. Two instances, with other methods each,
+share two cores and the simulation.
 """
 
 from __future__ import annotations
@@ -69,8 +69,6 @@ def main() -> None:
     parser.add_argument("--preset", default="default")
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--realistic-share", type=float, default=0.5, help="of volumes")
-    parser.add_argument("--scanner", default="", help="train on its scans alone, of --tracer")
-    parser.add_argument("--tracer", default="")
     options = parser.parse_args()
     for name in options.methods or list(METHODS):
         step_s = seconds_a_step(name, options.preset)
@@ -88,8 +86,6 @@ def main() -> None:
             validate_every=0,
             volume_cache=str(options.output / "volumes"),
             realistic_share=options.realistic_share,
-            scanner=options.scanner,
-            tracer=options.tracer,
         )
         simulate_volumes(recipe)
         run = TrainOptions(
