@@ -1,4 +1,4 @@
-"""What a container may use: threads and memory by its control group."""
+"""A container uses the threads and the memory that its control group allows."""
 
 from __future__ import annotations
 

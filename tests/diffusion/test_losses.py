@@ -83,7 +83,7 @@ def test_last_steps_probabilities_of_all_levels_sum_to_one(found: float) -> None
 
 
 def test_smallest_variance_of_the_last_step_is_that_of_the_step_before() -> None:
-    """In DDPM's own scale: the clipped posterior variance of the published code."""
+    """It is the clipped posterior variance of the published code, in DDPM's own scale."""
     alphas_bar = torch.tensor([0.5, 0.2], dtype=torch.float64)
     x0 = torch.zeros(1, 1, 1, dtype=torch.float64)
     output = torch.cat([x0, torch.full_like(x0, -1.0)], dim=1)
@@ -107,7 +107,7 @@ def test_variational_term_leaves_epsilon_alone_and_trains_the_variance() -> None
 
 
 def test_a_volume_of_slices_costs_what_its_slices_cost() -> None:
-    """In 2-D as in 3-D: the mean over the slices as samples is the volume's own loss."""
+    """The mean over the slices, taken as samples, is the volume's own loss."""
     x0, noise = normal(2, 1, 3, 4, 5), normal(2, 1, 3, 4, 5, seed=1)
     output, timestep = 0.3 * normal(2, 2, 3, 4, 5, seed=2), torch.tensor([3, 700])
     of_volumes = ddpm_loss(output, x0, noise, timestep, ALPHAS_BAR)

@@ -32,7 +32,7 @@ def beside(x: float, y: float, z: float) -> np.ndarray:
 
 
 def distance_mm(centre: np.ndarray = CENTRE, shape: tuple[int, int, int] = (64, 60, 50)) -> Volume:
-    """From a point, in mm of the grid, to each voxel."""
+    """Return the distance of each voxel from a point, in mm of the grid."""
     at = np.stack(np.meshgrid(*(s * np.arange(n) for s, n in zip(MM, shape, strict=True)),
                               indexing="ij"))  # fmt: skip
     return np.asarray(np.sqrt(((at - centre[:, None, None, None]) ** 2).sum(0)), dtype=np.float32)

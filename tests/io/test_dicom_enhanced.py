@@ -129,7 +129,7 @@ def test_gates_have_their_trigger_delay(tmp_path: Path) -> None:
 
 
 def by_map(code: str, factor: float, keep: bool = True) -> Edit:
-    """As Philips writes it: a map to the real world beside a scale without a unit."""
+    """Add a map to the real world beside a scale without a unit, as Philips does."""
 
     def edit(ds: Dataset, frames: list[Dataset]) -> None:
         for frame in frames:

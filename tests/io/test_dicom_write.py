@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from struct import pack
+from typing import Any
 
 import numpy as np
 import pytest
@@ -137,14 +138,18 @@ def test_new_identity_and_provenance(tmp_path: Path) -> None:
         assert new.file_meta.MediaStorageSOPInstanceUID == new.SOPInstanceUID
 
 
+def first_written(folder: Path, **header: Any) -> Dataset:
+    """Write a series with these attributes, and return one slice of the derived series."""
+    write(read(save(pet_slices(**header), folder / "in")), folder / "out")
+    return dcmread(next((folder / "out").iterdir()))
+
+
 @pytest.mark.parametrize("burned_in", [None, "", "NO", "YES"])
 def test_text_in_the_pixels_of_the_source_is_not_denied(
     tmp_path: Path, burned_in: str | None
 ) -> None:
     """Programs that remove a patient's name go by BurnedInAnnotation."""
-    image = read(save(pet_slices(BurnedInAnnotation=burned_in), tmp_path / "in"))
-    write(image, tmp_path / "out")
-    derived = dcmread(next((tmp_path / "out").iterdir()))
+    derived = first_written(tmp_path, BurnedInAnnotation=burned_in)
     assert derived.BurnedInAnnotation == (burned_in or "NO")
 
 
@@ -152,9 +157,7 @@ def test_text_in_the_pixels_of_the_source_is_not_denied(
 def test_times_of_writing_are_in_the_zone_that_the_header_states(
     tmp_path: Path, zone: str | None
 ) -> None:
-    image = read(save(pet_slices(TimezoneOffsetFromUTC=zone), tmp_path / "in"))
-    write(image, tmp_path / "out")
-    derived = dcmread(next((tmp_path / "out").iterdir()))
+    derived = first_written(tmp_path, TimezoneOffsetFromUTC=zone)
     hours = None if zone is None else timezone(timedelta(hours=int(zone) // 100))
     now = datetime.now(hours).replace(tzinfo=None)
     for what in ("Content", "InstanceCreation"):

@@ -142,7 +142,7 @@ def test_a_worker_that_cannot_be_started_is_named_and_tried_again(
 def test_a_disk_that_fails_for_a_moment_costs_a_pause(
     queue: Queue, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At the first write beside the series, and when the denoised series is moved on."""
+    """The disk fails at the first write beside the series, and when the result is moved on."""
     monkeypatch.setattr(denoising, "_DISK_PAUSE_S", 0.01)
     failures = ["write", "move"]
     write, move = denoising.write_record, queue.move

@@ -53,7 +53,7 @@ def test_information_falls_with_the_activity_that_lines_cross() -> None:
 
 
 def test_lines_along_the_longest_way_through_an_oblique_body_have_the_least_information() -> None:
-    """At an angle a, lines run along (cos a, -sin a)."""
+    """Lines at an angle a run along (cos a, -sin a)."""
     i, j, _ = (np.indices(SHAPE) - np.array([23.5, 23.5, 1]).reshape(3, 1, 1, 1)) * 8.0
     angle = np.pi / 6
     along, across = i * np.cos(angle) - j * np.sin(angle), i * np.sin(angle) + j * np.cos(angle)

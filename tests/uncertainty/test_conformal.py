@@ -82,7 +82,7 @@ def test_bounds_of_a_symmetric_shape_are_those_of_the_absolute_error() -> None:
 
 
 def test_coverage_over_patients_is_that_of_theory() -> None:
-    """With one error each, coverage is rank / (n + 1) on average (a beta distribution's mean)."""
+    """Coverage of one error each is rank / (n + 1) on average, as a beta distribution's mean."""
     rng = np.random.default_rng(1)
     n, level, tries = 19, 0.9, 4000
     calibration, new = rng.exponential(size=(tries, n)), rng.exponential(size=tries)
