@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SkipValidation
+from pydantic import AwareDatetime, BaseModel, Field, SkipValidation
 
 from petdiff import __version__
 
@@ -27,14 +27,13 @@ def package_versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
 
 
-class PeakMemory(BaseModel):
+class PeakMemory(BaseModel, frozen=True):
     """The most bytes that the process has held so far; None where that is not known.
 
     main  main memory
     cuda  memory of the GPU; None if none was used
     """
 
-    model_config = ConfigDict(frozen=True)
     main: int | None
     cuda: int | None
 
@@ -49,14 +48,13 @@ class PeakMemory(BaseModel):
         )
 
 
-class RunFacts(BaseModel):
+class RunFacts(BaseModel, frozen=True):
     """The facts that every run records. Made at its end, it fills in the facts of now.
 
     seconds  of each stage
     missing  pictures and pages that could not be made, by file name, with the reason
     """
 
-    model_config = ConfigDict(frozen=True)
     notice: str = NOTICE
     petdiff: str = __version__
     finished: AwareDatetime = Field(

@@ -35,7 +35,7 @@ class Pair:
     alpha: float = ALPHA
 
 
-class AuditFileRecord(RunFacts):
+class AuditFileRecord(RunFacts, frozen=True):
     """The content of audit.json: the files and the findings."""
 
     measured: FileName

@@ -58,7 +58,7 @@ class MeasureRequest:
             raise UsageError("--names and --resample are for a --mask FILE: give it, too")
 
 
-class MeasuresRecord(RunFacts):
+class MeasuresRecord(RunFacts, frozen=True):
     """The content of measures.json: files, model and dose of the run, and the measurement."""
 
     run: FileName

@@ -36,7 +36,7 @@ class ThinRequest(ReadOptions):
     to: OutputFormat | None = None
 
 
-class ThinRunRecord(RunFacts):
+class ThinRunRecord(RunFacts, frozen=True):
     """The content of run.json of `petdiff thin`."""
 
     scan: FileName

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from petdiff.errors import UsageError
 
@@ -28,7 +28,7 @@ class DenoiseSettings(TypedDict, total=False):
     tile: int | None
 
 
-class DenoiseOptions(BaseModel):
+class DenoiseOptions(BaseModel, frozen=True, extra="forbid"):
     """The settings with which a scan is denoised.
 
     steps      network calls for each sample; None: the model's own number
@@ -42,8 +42,6 @@ class DenoiseOptions(BaseModel):
     precision  of the network's arithmetic; int8: its convolutions in 8-bit integers, on a CPU
     tile       planes of a slab, or side of a window in voxels; None: a fast size that fits memory
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: Steps | None = None
     samples: int | None = Field(default=None, ge=1, le=10_000)

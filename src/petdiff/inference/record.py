@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from petdiff.inference.options import Millimetres
 from petdiff.methods.card import ModelCard
 from petdiff.records import FileName
 
 
-class ModelUsed(ModelCard):
+class ModelUsed(ModelCard, frozen=True):
     """The card of the model, with its name (or path) and the SHA-256 of its weights."""
 
     name: FileName
     sha256: str
 
 
-class VolumeCut(BaseModel):
+class VolumeCut(BaseModel, frozen=True):
     """How a volume was cut for the network.
 
     tile                voxels of a slab, or of a window, along i, j, k
@@ -24,13 +24,12 @@ class VolumeCut(BaseModel):
     predicted_tile_gib  expected memory of a slab; None for windows
     """
 
-    model_config = ConfigDict(frozen=True)
     tile: tuple[int, int, int] | None = None
     blend: tuple[int, int, int] | None = None
     predicted_tile_gib: float | None = None
 
 
-class FrameRecord(BaseModel):
+class FrameRecord(BaseModel, frozen=True):
     """One frame of a dynamic or gated scan.
 
     frame          number of the frame, from 1
@@ -43,7 +42,6 @@ class FrameRecord(BaseModel):
     relative_change  change of the frame's activity, denoised / measured - 1
     """
 
-    model_config = ConfigDict(frozen=True)
     frame: int
     start_s: float | None = None
     duration_s: float | None = None
@@ -57,7 +55,7 @@ class FrameRecord(BaseModel):
     relative_change: float | None = None
 
 
-class DenoisingRecord(VolumeCut):
+class DenoisingRecord(VolumeCut, frozen=True):
     """The model, the device and the settings of a run, with `auto` replaced by what was used.
 
     working_voxel_mm, working_shape  the grid that the network worked on

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
@@ -27,10 +27,9 @@ SUFFIX: Mapping[OutputFormat, str] = {
 }  # fmt: skip
 
 
-class RunOptions(DenoiseOptions):
+class RunOptions(DenoiseOptions, frozen=True, extra="ignore"):
     """The options of the call, with defaults; `to` is the requested format."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
     scan: FileName
     model: FileName
     series: str | None = None
@@ -40,7 +39,7 @@ class RunOptions(DenoiseOptions):
     interval: float | None = None
 
 
-class SUVFacts(BaseModel):
+class SUVFacts(BaseModel, frozen=True):
     """The SUV rule and its factor, both None if the scan has no SUV.
 
     factor      SUV = stored value × factor; one per slice if they differ
@@ -50,7 +49,6 @@ class SUVFacts(BaseModel):
     inputs      header values from which the factor was computed
     """
 
-    model_config = ConfigDict(frozen=True)
     unit: str = ""
     rule: str | None = None
     reason: str = ""
@@ -61,7 +59,7 @@ class SUVFacts(BaseModel):
     inputs: dict[str, JsonValue] = {}
 
 
-class ScanFacts(BaseModel):
+class ScanFacts(BaseModel, frozen=True, extra="allow"):
     """Facts of the scan; each file format adds its own.
 
     unit         the stored unit, as DICOM names it
@@ -69,7 +67,6 @@ class ScanFacts(BaseModel):
     fingerprint  of its voxels (petdiff.data.fingerprint); None in records of earlier versions
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow")
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     unit: str
@@ -89,7 +86,7 @@ class ScanFacts(BaseModel):
         return cls.model_validate(grid | unit | dict(image.facts))
 
 
-class RunRecord(RunFacts):
+class RunRecord(RunFacts, frozen=True):
     """The content of run.json.
 
     activity  change of activity by denoising; for a scan of frames, that of their mean

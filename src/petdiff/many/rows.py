@@ -29,7 +29,7 @@ _METADATA = (".json", ".tsv")  # files with metadata of BIDS scans
 _COMPANIONS = (".json", ".img", ".img.gz", ".raw", ".raw.gz", ".zraw")
 
 
-class ScanRow(IndexEntry):
+class ScanRow(IndexEntry, frozen=True):
     """The status of one scan: the content of index.html, and data to compare in a resumed run.
 
     cpu_seconds  processor time, which does not depend on other programs

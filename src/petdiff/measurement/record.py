@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from petdiff.errors import UsageError
 from petdiff.measurement.figures import FigureName
 from petdiff.measurement.region import Kind
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class MeasuredFigure(_Record):
+class MeasuredFigure(BaseModel, frozen=True, extra="forbid"):
     """One figure of a region; None if it does not exist.
 
     lower, upper  interval for the figure of the full-dose scan; None without interval
@@ -29,7 +25,7 @@ class MeasuredFigure(_Record):
     no_interval: str = ""
 
 
-class MeasuredRegion(_Record):
+class MeasuredRegion(BaseModel, frozen=True, extra="forbid"):
     """A region and its figures.
 
     kind       lesion, organ, sphere or focus: selects the intervals of the calibration
@@ -52,7 +48,7 @@ class MeasuredRegion(_Record):
         return next(one for one in self.figures if one.figure == name)
 
 
-class Measurement(_Record):
+class Measurement(BaseModel, frozen=True, extra="forbid"):
     """The figures of all regions.
 
     unit   of the values of both scans: SUV, or the scan's own

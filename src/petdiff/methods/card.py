@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from petdiff.errors import InputRefused
 
@@ -20,7 +20,7 @@ Domain = Literal["local_activity", "clipped_suv", "log_suv", "suv"]
 Part = TypeVar("Part", bound=BaseModel)
 
 
-class ModelCard(BaseModel):
+class ModelCard(BaseModel, frozen=True, extra="forbid"):
     """The architecture, constants, training and limits of a model.
 
     title         for display; empty: the name of its file
@@ -32,8 +32,6 @@ class ModelCard(BaseModel):
     limits        scans for which the model was not trained or is known to perform badly
     licence       of the weights
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: Literal[2] = 2
     title: str = Field(max_length=200, default="")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 Width = Annotated[float, Field(ge=0.1, le=50)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -12,14 +12,12 @@ Positive = Annotated[float, Field(gt=0, le=1e6)]
 Scale = Literal["near", "fine", "finest"]
 
 
-class LocalActivityConstants(BaseModel):
+class LocalActivityConstants(BaseModel, frozen=True, extra="forbid"):
     """All constants of the domain, each with its source.
 
     "Chosen" values and those "before lab book 1" were set in prototypes and never tuned. "Lab book"
     is docs/lab-book.md. Widths are standard deviations in voxels.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     near: Width = Field(default=2.0, description="width of the Gaussian of s; before lab book 1")
     far: Width = Field(

@@ -31,7 +31,7 @@ from petdiff.methods.local_denoiser import (
 from petdiff.methods.local_training import Example, error_loss, noisy
 
 
-class DDPMConstants(LocalConstants):
+class DDPMConstants(LocalConstants, frozen=True):
     """The constants of LocalConstants and of the schedule."""
 
     timesteps: int = Field(default=1000, ge=2, le=100_000, description="as Ho et al. 2020")

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from petdiff.diffusion.denoiser import Denoiser
@@ -64,10 +64,8 @@ SIZES: dict[str, dict[str, tuple[int, ...]]] = {
 Level = Annotated[float, Field(gt=0, le=1e3)]
 
 
-class LocalConstants(BaseModel):
+class LocalConstants(BaseModel, frozen=True, extra="forbid"):
     """All numbers that affect the output beside the network's weights, each with its source."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     sigma_data: float = Field(
         default=0.3,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 # Voxels along i, j, k. Networks with statistics over their whole input denoise a scan in windows of
 # the size of their training patches.
@@ -26,14 +26,12 @@ def _patient_axes(axes: str) -> str:
 PatientAxes = Annotated[str, Field(max_length=3), AfterValidator(_patient_axes)]
 
 
-class VoxelRange(BaseModel):
+class VoxelRange(BaseModel, frozen=True, extra="forbid"):
     """The range of voxel sizes in training.
 
     least_mm, most_mm  shortest and longest side of a voxel
     anisotropy         largest ratio of a side of a voxel to its shortest side
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     least_mm: float = Field(ge=0.1, le=100, default=1.0)
     most_mm: float = Field(ge=0.1, le=100, default=6.0)

@@ -17,7 +17,7 @@ from types import EllipsisType
 from typing import Annotated, ClassVar, Literal, Required, Self, TypedDict
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 from torch import Tensor
 
 from petdiff.diffusion.denoiser import DDPMDenoiser, Denoiser, ddpm_start
@@ -46,7 +46,7 @@ Finite = Annotated[float, Field(ge=-1e6, le=1e6)]
 Margin = Annotated[int, Field(ge=0, le=4096)]
 
 
-class Process(BaseModel):
+class Process(BaseModel, frozen=True, extra="forbid"):
     """The settings of training, which denoising must use as well. Defaults are the published ones.
 
     timesteps, beta_first, beta_last  of the linear schedule
@@ -64,8 +64,6 @@ class Process(BaseModel):
     precision   of the network's arithmetic. The error of bfloat16 with the published weights was
                 not measured
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     timesteps: int = Field(ge=2, le=100_000, default=1000)
     beta_first: float = Field(gt=0, lt=1, default=1e-4)

@@ -24,7 +24,7 @@ _WIDTH_RATIO = 2  # generator over discriminator: 128 channels over the 64 of pi
 _L1_WEIGHT = 100.0  # relative to the adversarial loss, as in pix2pix
 
 
-class ClippedWindows(Windows):
+class ClippedWindows(Windows, frozen=True):
     """Windows, and clip_suv, the SUV that is 1 in the network's domain."""
 
     clip_suv: float = Field(gt=0, le=1e6, default=CLIP_SUV)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from petdiff.diffusion.denoiser import Denoiser
@@ -18,15 +18,13 @@ from petdiff.methods.network_method import NetworkMethod, OneCallSampler
 from petdiff.methods.patches import OVERLAP, PATCH, VoxelRange, Voxels
 
 
-class Windows(BaseModel):
+class Windows(BaseModel, frozen=True, extra="forbid"):
     """The windows in which a scan is denoised, and the voxel sizes.
 
     window   voxels along i, j, k of one input of the network
     overlap  voxels over which neighbouring windows are blended
     voxels   range of voxel sizes in training
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     window: tuple[Voxels, Voxels, Voxels] = PATCH
     overlap: int = Field(ge=0, le=1024, default=OVERLAP)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from petdiff import __version__
 from petdiff.module.settings import ModuleSettings
@@ -18,7 +18,7 @@ _STATUS = {0: "done", 1: "failed", 2: "wrong settings", 3: "refused", INTERRUPTE
 _NOTABLE_CHANGE = 0.02
 
 
-class SeriesResult(BaseModel):
+class SeriesResult(BaseModel, frozen=True):
     """The result of one PET series.
 
     source           its SeriesInstanceUID
@@ -28,8 +28,6 @@ class SeriesResult(BaseModel):
     values_in        unit of the figures: SUV, or the stored unit
     relative_change  of the whole scan's activity, denoised / measured - 1
     """
-
-    model_config = ConfigDict(frozen=True)
 
     source: str
     status: Literal["denoised", "refused"]
@@ -50,28 +48,22 @@ class SeriesResult(BaseModel):
         return [*self.warnings, *change]
 
 
-class ModelName(BaseModel):
+class ModelName(BaseModel, frozen=True):
     """The model and the SHA-256 of its file."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     sha256: str
 
 
-class Notification(BaseModel):
+class Notification(BaseModel, frozen=True):
     """The text of mercure's notification, and whether the module requests it."""
-
-    model_config = ConfigDict(frozen=True)
 
     text: str
     requested: bool
 
 
-class ModuleResult(BaseModel):
+class ModuleResult(BaseModel, frozen=True):
     """The content of result.json."""
-
-    model_config = ConfigDict(frozen=True)
 
     status: str
     exit_code: int

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from petdiff.errors import UsageError, nearest
 from petdiff.inference.options import DenoiseOptions, Seed, Steps
 from petdiff.units import drf_of
 
 
-class ModuleSettings(BaseModel):
+class ModuleSettings(BaseModel, frozen=True, extra="forbid"):
     """How series are denoised, and when the router sends a notification.
 
     model          name of a shipped model, or a .safetensors file within the container
@@ -23,8 +23,6 @@ class ModuleSettings(BaseModel):
     series_prefix  put before the SeriesDescription of the source
     notify         when a notification is requested: for problems, always or never
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field(default="flow3d", min_length=1)
     steps: Steps | None = None

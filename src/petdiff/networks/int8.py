@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 _HIGHEST = 127
@@ -22,10 +22,8 @@ _SILU_SHARE = 0.08  # share of the integers for values below 0 after SiLU, which
 Values = Annotated[tuple[float, ...], Field(min_length=1, max_length=2048)]
 
 
-class ChannelRanges(BaseModel):
+class ChannelRanges(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """The smallest and the largest activation of each input channel of a convolution."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     least: Values
     most: Values
@@ -34,15 +32,13 @@ class ChannelRanges(BaseModel):
 Ranges = Mapping[str, ChannelRanges]  # by the name of the convolution in the network
 
 
-class ActivationRanges(BaseModel):
+class ActivationRanges(BaseModel, frozen=True, extra="forbid"):
     """The ranges of a model's activations, stored in a file beside its weights.
 
     weights_sha256  digest of the weights
     scans           description of the scans on which they were measured
     layers          by the name of the convolution in the network
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     scans: str = Field(max_length=1000)

@@ -9,21 +9,19 @@ from __future__ import annotations
 from itertools import pairwise
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 _CHANNELS_PER_GROUP = 4
 
 
-class PlainArchitecture(BaseModel):
+class PlainArchitecture(BaseModel, frozen=True, extra="forbid"):
     """The architecture of a PlainUNet. Its bounds limit the memory that a file can request.
 
     features  channels at full resolution; doubled at each level below
     levels    number of levels with a skip connection; one more lies below them
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     features: int = Field(
         ge=_CHANNELS_PER_GROUP, le=256, multiple_of=_CHANNELS_PER_GROUP, default=16

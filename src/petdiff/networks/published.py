@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,7 +25,7 @@ Multiplier = Annotated[int, Field(ge=1, le=32)]
 _CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 
 
-class Architecture(BaseModel):
+class Architecture(BaseModel, frozen=True, extra="forbid"):
     """The architecture of a PublishedUNet; the defaults are the published network's.
 
     It can be read from the shapes of the tensors, except `groups`, which is 32 in published
@@ -40,8 +40,6 @@ class Architecture(BaseModel):
     groups               of channels in each GroupNorm
     dims                 3, or 2 for slices
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     channels: int = Field(ge=2, le=1024, default=128)
     multipliers: tuple[Multiplier, ...] = Field(min_length=1, max_length=8, default=(1, 1, 2, 3, 4))

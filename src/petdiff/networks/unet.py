@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 from torch import Tensor, nn
 
 _EMBEDDING_OCTAVES = 6
@@ -24,7 +24,7 @@ Width = Annotated[int, Field(ge=1, le=2048)]
 Blocks = Annotated[int, Field(ge=1, le=16)]
 
 
-class UNetArchitecture(BaseModel):
+class UNetArchitecture(BaseModel, frozen=True, extra="forbid"):
     """The architecture of a UNet. Its bounds limit the memory that a file can request.
 
     in_channels, out_channels  of the full-resolution volume
@@ -33,8 +33,6 @@ class UNetArchitecture(BaseModel):
     dims                       3 for volumes, 2 for slices
     embedding                  width of the noise level's embedding
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     in_channels: Channels
     out_channels: Channels

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from petdiff import disk
 from petdiff.node.counters import Counters
@@ -28,10 +28,9 @@ _DISK_PAUSE_S = 60.0
 _POLL_S = 5.0  # to see series that a user has put back, or whose pause has ended
 
 
-class Attempts(BaseModel):
+class Attempts(BaseModel, frozen=True):
     """How often denoising a series was started, and how often it failed while the node ran."""
 
-    model_config = ConfigDict(frozen=True)
     starts: int = 0
     failures: int = 0
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from petdiff import disk
 from petdiff.runs import write_json
@@ -18,11 +18,10 @@ Kind = Literal["pet", "other", "late", "damaged"]
 ORIGIN, IMAGES, RESULT, RESULT_RECORD, REASON = (
     "series.json", "images", "result", "answer.json", "reason.txt",
 )  # fmt: skip
-_RECORD = ConfigDict(frozen=True, extra="forbid")
 Record = TypeVar("Record", bound=BaseModel)
 
 
-class Origin(BaseModel):
+class Origin(BaseModel, frozen=True, extra="forbid"):
     """The identity of a series, written when its first image arrives.
 
     number  assigned by the node; the log names the series by it
@@ -31,7 +30,6 @@ class Origin(BaseModel):
     images  number of images that the source offered; 0: not known
     """
 
-    model_config = _RECORD
     number: int
     kind: Kind
     series: str
@@ -39,7 +37,7 @@ class Origin(BaseModel):
     images: int = 0
 
 
-class ResultRecord(BaseModel):
+class ResultRecord(BaseModel, frozen=True, extra="forbid"):
     """The result of denoising one series, stored as answer.json.
 
     made             SeriesInstanceUID of the derived series
@@ -47,7 +45,6 @@ class ResultRecord(BaseModel):
     relative_change  of the whole scan's activity, denoised / measured - 1
     """
 
-    model_config = _RECORD
     made: str
     images: int
     sources: tuple[str, ...]
@@ -56,10 +53,9 @@ class ResultRecord(BaseModel):
     warnings: int
 
 
-class Done(BaseModel):
+class Done(BaseModel, frozen=True, extra="forbid"):
     """The record of a series whose result has reached its destinations."""
 
-    model_config = _RECORD
     origin: Origin
     answer: ResultRecord  # the key of this record in existing files
     destinations: tuple[str, ...]

@@ -9,7 +9,6 @@ from typing import Annotated, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     IPvAnyNetwork,
     model_validator,
@@ -19,7 +18,6 @@ from pydicom.datadict import tag_for_keyword
 from petdiff.errors import UsageError
 from petdiff.module.settings import ModuleSettings
 
-TABLE = ConfigDict(frozen=True, extra="forbid")
 DATE_MARGIN_DAYS = 1  # StudyDate has no time zone, and clocks differ
 _AE_TITLE = re.compile(r"[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?")  # PS3.5 6.2: no backslash
 _URL = re.compile(r"https?://[^\s@]+")
@@ -74,23 +72,21 @@ URL = Annotated[str, AfterValidator(_url)]
 Keyword = Annotated[str, AfterValidator(_keyword)]
 
 
-class ServerTLS(BaseModel):
+class ServerTLS(BaseModel, frozen=True, extra="forbid"):
     """TLS of the node's own port. With `ca`, peers need a certificate signed by it."""
 
-    model_config = TABLE
     certificate: ExistingFile
     key: ExistingFile
     ca: ExistingFile | None = None
 
 
-class ClientTLS(BaseModel):
+class ClientTLS(BaseModel, frozen=True, extra="forbid"):
     """TLS towards a destination or source.
 
     ca                trusted certificate authority; None: those of the system
     certificate, key  of the node, for peers that request them
     """
 
-    model_config = TABLE
     ca: ExistingFile | None = None
     certificate: ExistingFile | None = None
     key: ExistingFile | None = None
@@ -102,27 +98,25 @@ class ClientTLS(BaseModel):
         return self
 
 
-class Sender(BaseModel):
+class Sender(BaseModel, frozen=True, extra="forbid"):
     """A peer that may send, and the destinations of its results; none means all.
 
     dose  share of the full dose of its series; None: the dose of [denoise]
     """
 
-    model_config = TABLE
     ae_title: AETitle
     addresses: Annotated[tuple[IPvAnyNetwork, ...], Field(min_length=1)]
     destinations: tuple[str, ...] = ()
     dose: Dose | None = None
 
 
-class Destination(BaseModel):
+class Destination(BaseModel, frozen=True, extra="forbid"):
     """Describe a receiver of results: a DICOM node (address, port, AE title) or a DICOMweb server.
 
     retries  how often a refused image is sent again; a peer that cannot be reached is tried
              without limit
     """
 
-    model_config = TABLE
     name: Name
     ae_title: AETitle | None = None
     address: str | None = Field(default=None, min_length=1)
@@ -140,7 +134,7 @@ class Destination(BaseModel):
         return self
 
 
-class Source(BaseModel):
+class Source(BaseModel, frozen=True, extra="forbid"):
     """A DICOMweb server that is searched for PET series.
 
     every_seconds  time between two searches
@@ -150,7 +144,6 @@ class Source(BaseModel):
     dose           share of the full dose of its series; None: the dose of [denoise]
     """
 
-    model_config = TABLE
     name: Name
     url: URL
     every_seconds: Seconds = 60

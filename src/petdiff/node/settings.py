@@ -24,7 +24,6 @@ from petdiff.io.json_files import read_toml
 from petdiff.module.settings import ModuleSettings
 from petdiff.node.peers import (
     DATE_MARGIN_DAYS,
-    TABLE,
     AETitle,
     ClientTLS,
     Destination,
@@ -43,7 +42,7 @@ _ADDRESS = {
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class Listen(BaseModel):
+class Listen(BaseModel, frozen=True, extra="forbid"):
     """The DICOM port.
 
     quiet_seconds  time without a new image after which a series is complete or cut short
@@ -54,7 +53,6 @@ class Listen(BaseModel):
     image_mb       maximum size of one image
     """
 
-    model_config = TABLE
     ae_title: AETitle = "PETDIFF"
     address: IPvAnyAddress = ipaddress.IPv4Address("127.0.0.1")
     port: Port = 11112
@@ -66,13 +64,12 @@ class Listen(BaseModel):
     tls: ServerTLS | None = None
 
 
-class Denoising(BaseModel):
+class Denoising(BaseModel, frozen=True, extra="forbid"):
     """How series are denoised, as for `petdiff module`; one worker process for each device.
 
     minutes  maximum time for one series
     """
 
-    model_config = TABLE
     devices: Annotated[tuple[str, ...], Field(min_length=1)] = ("auto",)
     model: str = "flow3d"
     steps: int | None = None
@@ -96,7 +93,7 @@ class Denoising(BaseModel):
         return ModuleSettings.of({**shared, "device": device})
 
 
-class Limits(BaseModel):
+class Limits(BaseModel, frozen=True, extra="forbid"):
     """Limits of disk space, and times for which series and records are kept.
 
     queue_gb      maximum size of the node's folder; above it, images are refused
@@ -107,7 +104,6 @@ class Limits(BaseModel):
                   long as a source may offer it
     """
 
-    model_config = TABLE
     queue_gb: Annotated[float, Field(gt=0)] = 50
     free_gb: NotNegative = 1
     discard_gb: NotNegative = 10
@@ -115,18 +111,16 @@ class Limits(BaseModel):
     done_days: NotNegative = 30
 
 
-class StatusPort(BaseModel):
+class StatusPort(BaseModel, frozen=True, extra="forbid"):
     """The HTTP port of the status page; port 0: no status page."""
 
-    model_config = TABLE
     address: IPvAnyAddress = ipaddress.IPv4Address("127.0.0.1")
     port: Annotated[int, Field(ge=0, le=65535)] = 11180
 
 
-class NodeSettings(BaseModel):
+class NodeSettings(BaseModel, frozen=True, extra="forbid"):
     """All settings of a node. `folder` holds its queue."""
 
-    model_config = TABLE
     folder: Path
     listen: Listen = Listen()
     senders: tuple[Sender, ...] = ()

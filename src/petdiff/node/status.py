@@ -12,7 +12,7 @@ from typing import ClassVar
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from petdiff import __version__, disk
 from petdiff.errors import UsageError
@@ -25,32 +25,29 @@ _TIMEOUT_S = 10
 _POLL_S = 1.0  # between checks for a stop
 
 
-class WorkerState(BaseModel):
+class WorkerState(BaseModel, frozen=True):
     """The device of a worker, and whether its process runs."""
 
-    model_config = ConfigDict(frozen=True)
     device: str
     runs: bool
 
 
-class DestinationState(BaseModel):
+class DestinationState(BaseModel, frozen=True):
     """A destination: the number of waiting series, and the reason of the last failure, if any."""
 
-    model_config = ConfigDict(frozen=True)
     name: str
     waiting: int
     last_failure: str
 
 
-class SourceState(BaseModel):
+class SourceState(BaseModel, frozen=True):
     """A source, and the reason of its last failed search, if any."""
 
-    model_config = ConfigDict(frozen=True)
     name: str
     last_failure: str
 
 
-class NodeState(BaseModel):
+class NodeState(BaseModel, frozen=True):
     """The content of the status page. It has no patient data.
 
     seconds     since the start
@@ -59,7 +56,6 @@ class NodeState(BaseModel):
     free_bytes  on the disk of the queue
     """
 
-    model_config = ConfigDict(frozen=True)
     petdiff: str = __version__
     notice: str = NOTICE
     seconds: float

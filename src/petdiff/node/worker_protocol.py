@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 # ready: the model is loaded; unusable: it cannot be loaded with these settings; denoised: the
 # result is complete; refused: a second attempt would fail too; failed: a second one may succeed.
 Outcome = Literal["ready", "unusable", "denoised", "refused", "failed"]
 
 
-class Reply(BaseModel):
+class Reply(BaseModel, frozen=True, extra="forbid"):
     """The reply of a worker.
 
     reason     of a failure, for reason.txt; it may quote headers, so it is not logged
@@ -23,16 +23,14 @@ class Reply(BaseModel):
     disk_full  whether the disk was full, which is no fault of the series
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     outcome: Outcome
     reason: str = ""
     public: str = ""
     disk_full: bool = False
 
 
-class Job(BaseModel):
+class Job(BaseModel, frozen=True, extra="forbid"):
     """A series to denoise: its folder, and its dose if it differs from the settings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     path: str
     dose: str | float | None = None

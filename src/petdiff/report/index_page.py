@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from petdiff import __version__
 from petdiff.records import NOTICE, FileName
@@ -24,7 +24,7 @@ Status = Literal["denoised", "refused", "failed", "waiting"]
 _NO_RESULT_FIRST: tuple[Status, ...] = ("failed", "refused", "waiting", "denoised")
 
 
-class IndexEntry(BaseModel):
+class IndexEntry(BaseModel, frozen=True):
     """The content of the page for one scan.
 
     scan           its name
@@ -37,7 +37,6 @@ class IndexEntry(BaseModel):
     page, picture  paths relative to the page's folder; None if they do not exist
     """
 
-    model_config = ConfigDict(frozen=True)
     scan: FileName
     status: Status
     reason: FileName = ""

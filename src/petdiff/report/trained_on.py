@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ValidationError, field_validator
 
 SIMULATED = "simulated scans"
 _NOT_STATED = "not stated"
@@ -12,10 +12,9 @@ _PATHS = ("/", "~", "\\\\")
 _MAX_CHARACTERS = 400
 
 
-class TrainedOn(BaseModel):
+class TrainedOn(BaseModel, frozen=True, extra="ignore"):
     """The training data as text ("" if not stated), and the number of steps."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
     data: str = ""
     steps: int | None = None
 

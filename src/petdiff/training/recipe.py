@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from petdiff.errors import UsageError, nearest
 from petdiff.io.json_files import read_toml
@@ -29,13 +29,11 @@ FINE_TUNING: dict[str, object] = {
 }
 
 
-class Recipe(BaseModel):
+class Recipe(BaseModel, frozen=True, extra="forbid", strict=True):
     """Every setting of a run. Those of `MAY_CHANGE` may differ when it is resumed.
 
     `steps` and `seconds` may grow: the run is then trained longer.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     preset: str = "default"  # size of the network
     seed: Annotated[int, Field(ge=0, lt=2**64)] = 0  # of weights, noise and training data

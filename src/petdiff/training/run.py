@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from petdiff.cgroup import usable_cores
 from petdiff.errors import UsageError, nearest
@@ -33,7 +33,7 @@ from petdiff.training.run_folder import RunFolder
 from petdiff.training.validation import Validation
 
 
-class TrainOptions(BaseModel):
+class TrainOptions(BaseModel, frozen=True, extra="forbid"):
     """The options of a training run.
 
     method  flow3d, ddpm3d, ddpm2d, unet3d, gan3d or logunet
@@ -44,8 +44,6 @@ class TrainOptions(BaseModel):
     device  auto, cpu, cuda or cuda:N
     units, suv_factor  of all scans in `data`, as in petdiff.read
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: str = "flow3d"
     output: Path

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from scipy.ndimage import gaussian_filter
 
 from petdiff.units import FWHM_PER_SIGMA
@@ -25,7 +25,7 @@ _SORTING_FWHM_MM = 20.0
 Blocks = NDArray[np.float64]
 
 
-class ActivityBand(BaseModel):
+class ActivityBand(BaseModel, frozen=True):
     """The regions of one SUV band.
 
     suv_from, suv_to  SUV of the smoothed denoised scan; None for an open band
@@ -33,7 +33,6 @@ class ActivityBand(BaseModel):
     standard_error    of that change by noise, from the scatter within the band
     """
 
-    model_config = ConfigDict(frozen=True)
     suv_from: float | None
     suv_to: float | None
     volume_ml: float
@@ -43,10 +42,9 @@ class ActivityBand(BaseModel):
     standard_error: float | None
 
 
-class ActivityChange(BaseModel):
+class ActivityChange(BaseModel, frozen=True):
     """Change of the summed activity by denoising, in the whole scan and by SUV band."""
 
-    model_config = ConfigDict(frozen=True)
     relative_change: float | None
     by_suv: list[ActivityBand]
 

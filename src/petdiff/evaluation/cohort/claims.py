@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from petdiff.evaluation.cohort.compared_metrics import Metric, ranked_metric
 from petdiff.evaluation.cohort.definition import Claim
@@ -17,10 +17,9 @@ from petdiff.evaluation.cohort.table import Condition, Table, Values, fraction, 
 from petdiff.evaluation.statistics import MIN_PATIENTS, SIGNIFICANT, holm, paired
 
 Verdict = Literal["confirmed", "refuted", "open"]
-_FROZEN = ConfigDict(frozen=True)
 
 
-class ConditionGain(BaseModel):
+class ConditionGain(BaseModel, frozen=True):
     """The gain of a method over a rival in one condition.
 
     gain           mean over patients, above 0 if the method is better, in the metric's unit
@@ -29,7 +28,6 @@ class ConditionGain(BaseModel):
     rank_biserial  the test's effect, above 0 if the method is better by ranks
     """
 
-    model_config = _FROZEN
     scanner: str
     tracer: str
     dose: float
@@ -46,7 +44,7 @@ class ConditionGain(BaseModel):
         return self.p < SIGNIFICANT and self.gain * self.rank_biserial > 0
 
 
-class RivalResult(BaseModel):
+class RivalResult(BaseModel, frozen=True):
     """A claim's method against one rival.
 
     conditions   number of conditions in which both have values
@@ -55,7 +53,6 @@ class RivalResult(BaseModel):
     scans        number of scans of both, and of those in which the method is better
     """
 
-    model_config = _FROZEN
     rival: str
     conditions: int
     better: int
@@ -68,14 +65,13 @@ class RivalResult(BaseModel):
     worst: ConditionGain | None
 
 
-class ClaimResult(BaseModel):
+class ClaimResult(BaseModel, frozen=True):
     """The result of a claim.
 
     verdict  confirmed: better than every rival in every condition, each time significantly;
              refuted: significantly worse than one of them in a condition; else open
     """
 
-    model_config = _FROZEN
     title: str
     metric: str
     verdict: Verdict

@@ -11,7 +11,6 @@ from typing import Annotated, Self
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -38,21 +37,19 @@ OWN = "own"  # scanner and tracer of one's own pairs, for which they are unknown
 
 _MAX_DOSE = 1000.0
 _MAX_VALUE, _MAX_MESSAGE = 80, 600  # characters of a file's values in messages
-_STRICT = ConfigDict(frozen=True, extra="forbid")
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
 _CHECKS: dict[str, Callable[[str], object]] = {
     "scanners": get_scanner, "tracers": get_tracer, "extent": get_extent,
 }  # fmt: skip
 
 
-class ComparedMethod(BaseModel):
+class ComparedMethod(BaseModel, frozen=True, extra="forbid"):
     """A method to compare: a filter, or a model with steps and samples as for denoise.
 
     model      name of a filter or of a shipped model, or the absolute path of a model file
     tell_dose  give the model each scan's dose
     """
 
-    model_config = _STRICT
     model: str
     steps: int | None = Field(default=None, ge=1)
     samples: int | None = Field(default=None, ge=1)
@@ -63,10 +60,9 @@ class ComparedMethod(BaseModel):
         return self.model in FILTERS
 
 
-class Claim(BaseModel):
+class Claim(BaseModel, frozen=True, extra="forbid"):
     """A claim to test: in every condition `method` is better than each of `beats`, by `metric`."""
 
-    model_config = _STRICT
     method: str
     beats: Names
     metric: str = "psnr_db"
@@ -77,7 +73,7 @@ class Claim(BaseModel):
         return ranked_metric(given).name
 
 
-class Cohort(BaseModel):
+class Cohort(BaseModel, frozen=True, extra="forbid"):
     """Methods × scans. The scans are simulated, or one's own `pairs`.
 
     seed       of the first patient; the others have the next numbers
@@ -89,7 +85,6 @@ class Cohort(BaseModel):
     units, suv_factor  of all scans of `pairs`, as in petdiff.read
     """
 
-    model_config = _STRICT
     methods: Annotated[dict[str, ComparedMethod], Field(min_length=1)]
     pairs: Path | None = None
     units: Units | None = None

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from petdiff.data.layouts import Drf, dose_key
 from petdiff.image import PETImage
@@ -32,7 +32,7 @@ class ShownLesion(NamedTuple):
     centre_mm: Sequence[float]
 
 
-class PictureGeometry(BaseModel):
+class PictureGeometry(BaseModel, frozen=True, extra="forbid"):
     """Pixel size and lesion of the pictures of one dose.
 
     pixel_mm  height and width of a pixel
@@ -40,7 +40,6 @@ class PictureGeometry(BaseModel):
     at        its centre, as fractions of the slice's height and width from the top left
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     pixel_mm: tuple[float, float]
     lesion: str | None = None
     at: tuple[float, float] | None = None

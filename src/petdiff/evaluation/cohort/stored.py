@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+from pydantic import BaseModel, FiniteFloat, ValidationError
 
 from petdiff.errors import InputRefused
 from petdiff.evaluation.cohort.definition import FULL_DOSE, Unit
@@ -22,7 +22,6 @@ from petdiff.evaluation.detection.lesion_study import Reading
 from petdiff.runs import whole_file
 from petdiff.terminal import one_line
 
-_STRICT = ConfigDict(frozen=True, extra="forbid")
 _MAX_SIDE = 4096  # pixels of a picture
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error,
                NotImplementedError, RuntimeError, MemoryError)  # fmt: skip
@@ -30,10 +29,9 @@ _UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib
 Channels = tuple[tuple[FiniteFloat, ...], ...]
 
 
-class StoredReading(BaseModel):
+class StoredReading(BaseModel, frozen=True, extra="forbid"):
     """A `Reading` as JSON: the score -inf of a lesion without a focus becomes None."""
 
-    model_config = _STRICT
     scan: str
     patient: str
     method: str
@@ -58,10 +56,9 @@ class StoredReading(BaseModel):
         return Reading(**{**dict(self), "lesions": scores})
 
 
-class StoredUnit(BaseModel):
+class StoredUnit(BaseModel, frozen=True, extra="forbid"):
     """The content of a unit's JSON file."""
 
-    model_config = _STRICT
     unit: str
     rows: list[CohortRow]
     readings: list[StoredReading]

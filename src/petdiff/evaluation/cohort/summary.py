@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from petdiff.data.layouts import Drf, dose_key
 from petdiff.evaluation.cohort.claims import ClaimResult, check_claims
@@ -22,27 +22,24 @@ from petdiff.evaluation.statistics import MIN_PATIENTS, bootstrap, holm, paired
 
 OVERALL = "overall"
 MIN_BOOTSTRAP_PATIENTS = 15  # with fewer, a bootstrap interval is too narrow: Student's is used
-_FROZEN = ConfigDict(frozen=True)
 
 
-class Mean(BaseModel):
+class Mean(BaseModel, frozen=True):
     """A mean over `n` patients with its 95 % interval; None: not known."""
 
-    model_config = _FROZEN
     n: int
     mean: float | None
     low: float | None
     high: float | None
 
 
-class PairTest(BaseModel):
+class PairTest(BaseModel, frozen=True):
     """`method` minus `against` over `n` patients: mean difference with its interval, and tests.
 
     For a bias, absolute values are compared. holm_p is corrected over all pairs of one metric and
     dose.
     """
 
-    model_config = _FROZEN
     method: str
     against: str
     n: int
@@ -54,15 +51,14 @@ class PairTest(BaseModel):
     rank_biserial: float
 
 
-class MetricTitle(BaseModel):
+class MetricTitle(BaseModel, frozen=True):
     """A metric's title and unit."""
 
-    model_config = _FROZEN
     title: str
     unit: str
 
 
-class Summary(BaseModel):
+class Summary(BaseModel, frozen=True):
     """All results of a cohort.
 
     means  by metric, dose ("overall": all doses) and method
@@ -70,7 +66,6 @@ class Summary(BaseModel):
     training_patients  patients that a method's model was trained on, by method
     """
 
-    model_config = _FROZEN
     patients: int
     conditions: int
     scans: int

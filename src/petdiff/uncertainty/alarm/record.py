@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 
-class Unlikeness(BaseModel):
+class Unlikeness(BaseModel, frozen=True):
     """A feature of a scan with its deviation from the mean of ordinary scans, in their SD."""
 
-    model_config = ConfigDict(frozen=True)
     feature: str
     deviations: float
 
 
-class MeanSUV(BaseModel):
+class MeanSUV(BaseModel, frozen=True):
     """The mean SUV of a scan that shows most of the body, and the bounds of possible values."""
 
-    model_config = ConfigDict(frozen=True)
     mean: float
     low: float
     high: float
@@ -27,7 +25,7 @@ class MeanSUV(BaseModel):
         return self.low <= self.mean <= self.high
 
 
-class AlarmRecord(BaseModel):
+class AlarmRecord(BaseModel, frozen=True):
     """The distance of a scan from ordinary scans, and its mean SUV.
 
     score      distance from ordinary scans; 1 is usual
@@ -37,7 +35,6 @@ class AlarmRecord(BaseModel):
     mean_suv   None if the scan shows too little of the body, or is not in SUV
     """
 
-    model_config = ConfigDict(frozen=True)
     score: float
     threshold: float
     alarm: bool

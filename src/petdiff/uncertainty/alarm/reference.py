@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from petdiff.image import PETImage
 from petdiff.methods.beside_weights import path_beside, read_beside, write_beside
@@ -23,7 +23,7 @@ _RIDGE = 0.05  # lower bound of the variance of a combination of correlated feat
 Values = NDArray[np.float64]
 
 
-class Reference(BaseModel):
+class Reference(BaseModel, frozen=True, extra="forbid"):
     """The distribution of features over the ordinary scans of a model.
 
     weights_sha256  of the model's weights
@@ -31,7 +31,6 @@ class Reference(BaseModel):
     features        names, in the order of mean, deviation and correlation
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     weights_sha256: str
     scans: str
     features: tuple[str, ...]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 Kind = Literal["fabrication", "omission", "shift"]
 Millimetres = tuple[float, float, float]
 
 
-class Finding(BaseModel):
+class Finding(BaseModel, frozen=True):
     """A place where the denoised and the measured scan differ by more than noise explains.
 
     kind              fabrication: the denoised scan shows a focus, hot or cold, that the measured
@@ -24,7 +24,6 @@ class Finding(BaseModel):
     p                 probability of such a deviation at any place of the body by noise alone
     """
 
-    model_config = ConfigDict(frozen=True)
     kind: Kind
     position_mm: Millimetres
     voxel: tuple[int, int, int]
@@ -35,20 +34,19 @@ class Finding(BaseModel):
     p: float
 
 
-class AuditedScale(BaseModel):
+class AuditedScale(BaseModel, frozen=True):
     """One scale of an audit.
 
     noise  standard deviation of the difference by noise, in the scan's unit; median over the body
     reach  this noise over that of the smallest scale
     """
 
-    model_config = ConfigDict(frozen=True)
     diameter_mm: float
     noise: float
     reach: float
 
 
-class AuditRecord(BaseModel):
+class AuditRecord(BaseModel, frozen=True):
     """The result of an audit.
 
     verdict   one line
@@ -58,7 +56,6 @@ class AuditRecord(BaseModel):
     empty     the scan has no body
     """
 
-    model_config = ConfigDict(frozen=True)
     verdict: str
     alpha: float
     z_needed: float

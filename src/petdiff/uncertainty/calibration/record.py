@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from petdiff.uncertainty.calibration.conformal import Bounds, fewest_patients
 from petdiff.uncertainty.calibration.features import (
@@ -58,11 +58,7 @@ class Refused:
     reason: str
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class BoundsOfGroup(_Record):
+class BoundsOfGroup(BaseModel, frozen=True, extra="forbid"):
     """Conformal bounds of error / scale by level, from patients with all of `facts`."""
 
     facts: dict[str, str] = {}
@@ -70,7 +66,7 @@ class BoundsOfGroup(_Record):
     bounds: dict[str, Bounds]
 
 
-class FigureCalibration(_Record):
+class FigureCalibration(BaseModel, frozen=True, extra="forbid"):
     """The calibration of one figure.
 
     region           kind of region; None for voxels and for all kinds of regions together
@@ -98,7 +94,7 @@ class FigureCalibration(_Record):
         return max(fitting, key=lambda group: len(group.facts), default=None)
 
 
-class Coverage(_Record):
+class Coverage(BaseModel, frozen=True, extra="forbid"):
     """The coverage of intervals for patients that were not used for the calibration.
 
     held   share of errors within their interval, mean over patients
@@ -114,7 +110,7 @@ class Coverage(_Record):
     unseen_scanner: bool = False
 
 
-class Calibration(_Record):
+class Calibration(BaseModel, frozen=True, extra="forbid"):
     """The calibration of a model, from which its intervals are computed.
 
     weights_sha256  digest of the calibrated weights; the calibration is valid for no others

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from scipy.optimize import minimize
 
 Vector = NDArray[np.float64]
@@ -22,10 +22,8 @@ _MIN_SHARE = 0.003  # of the mean scale: features with a smaller share are remov
 _FLOOR = 1e-6  # of the mean feature, so that no scale is 0
 
 
-class ErrorScale(BaseModel):
+class ErrorScale(BaseModel, frozen=True, extra="forbid"):
     """The coefficients by the name of their feature; none is negative."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     coefficients: dict[str, Annotated[float, Field(ge=0)]] = Field(min_length=1)
 
