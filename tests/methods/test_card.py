@@ -98,6 +98,6 @@ def test_an_invalid_card_is_refused(text: str) -> None:
 
 def test_a_card_is_read_as_it_was_written(tmp_path: Path) -> None:
     made = Flow3D.create("tiny")
-    card = made.card({"steps": 3, "psnr_db": {"4": 40.5}}, limits="none known", licence="MIT")
+    card = made.card({"steps": 3, "psnr_db": {"4": 40.5}}, licence="MIT")
     save_model(tmp_path / "it.safetensors", made.network, card, torch.float16)
     assert load_model(tmp_path / "it.safetensors").card == card

@@ -17,7 +17,7 @@ def method(slab: int) -> PublishedDDPM2D:
     for parameter in made.network.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.1)
-    process = made.process.model_dump() | {"slab": slab, "tile": (8, 8), "overlap": 3}
+    process = made.constants.model_dump() | {"slab": slab, "tile": (8, 8), "overlap": 3}
     return PublishedDDPM2D(made.network, Process(**process))
 
 
@@ -52,7 +52,7 @@ def test_slices_have_the_axis_order_of_the_inner_axes_in_3d() -> None:
 
 def test_the_result_does_not_depend_on_the_number_of_slices_at_once() -> None:
     x, y = volume(12, 10, 7), volume(12, 10, 7, seed=1)
-    sigma = sigmas_of(method(1).process.alphas_bar)[300]
+    sigma = sigmas_of(method(1).constants.alphas_bar)[300]
     estimates = []
     for slab in (2, 4, 100):
         it = method(slab)

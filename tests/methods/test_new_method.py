@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -10,23 +10,21 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 import petdiff
 from petdiff.methods import registry
 from petdiff.methods.base import Condition, FieldsOf, MethodKind, Millimetres, Objective
-from petdiff.methods.card import ModelCard, make_card, part_of_card
+from petdiff.methods.card import Domain, ModelCard, part_of_card
 from petdiff.methods.model import load_model, save_model
 from petdiff.methods.network_method import NetworkMethod, OneCallSampler
 from petdiff.volume.spans import with_halo
 
 
 # --- the file of the method
-class BlurConstants(BaseModel):
+class BlurConstants(BaseModel, frozen=True, extra="forbid"):
     """The constants that affect the output beside the weights."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     width: int = Field(default=3, ge=3, le=5, description="of the kernel in voxels; chosen")
 
@@ -52,6 +50,7 @@ class Blur(OneCallSampler, NetworkMethod):
     network: nn.Conv3d
     constants: BlurConstants
     name: ClassVar[str] = "blur"
+    domain: ClassVar[Domain] = "suv"
     patch: ClassVar[tuple[int, int, int]] = (16, 16, 16)
     precision: ClassVar[str] = "float32"
     multiple: ClassVar[int] = 1
@@ -64,20 +63,16 @@ class Blur(OneCallSampler, NetworkMethod):
 
     @classmethod
     def from_card(cls, card: ModelCard) -> Blur:
-        return cls.of(part_of_card(BlurConstants, card.constants, "constants of blur"))
+        return cls.of(part_of_card(BlurConstants, card, "constants"))
 
     @classmethod
     def of(cls, constants: BlurConstants) -> Blur:
         width = constants.width
         return cls(nn.Conv3d(1, 1, width, padding=width // 2, bias=False), constants)
 
-    def card(
-        self, training: Mapping[str, object], *, limits: str = "", licence: str = "Apache-2.0"
-    ) -> ModelCard:
-        return make_card(
-            "blur", "suv", NoArchitecture(), self.constants, training,
-            limits=limits, licence=licence,
-        )  # fmt: skip
+    @property
+    def architecture(self) -> NoArchitecture:
+        return NoArchitecture()
 
     def working_voxel_mm(self, voxel_mm: Millimetres) -> Millimetres:
         return voxel_mm
@@ -111,7 +106,7 @@ class Blur(OneCallSampler, NetworkMethod):
         return [Objective("blur", list(self.network.parameters()), loss)]
 
 
-KIND = MethodKind(("default",), Blur.create, Blur.from_card)
+KIND = MethodKind(Blur.create, Blur.from_card)
 # --- the line of the registry: "blur": blur.KIND,
 
 

@@ -21,7 +21,7 @@ def model(
     torch.save(published_weights, folder / "published.pt")
     convert(folder / "published.pt", folder / "model.safetensors")
     loaded = petdiff.load_model(folder / "model.safetensors")
-    loaded.method.process = Process(field=(16, 16), slab=16, overlap=4)
+    loaded.method.constants = Process(field=(16, 16), slab=16, overlap=4)
     return loaded
 
 

@@ -152,9 +152,7 @@ class Method(Protocol):
         """Run the method's sampler over a whole volume of the domain, from unit noise."""
         ...
 
-    def card(
-        self, training: Mapping[str, object], *, limits: str = "", licence: str = "Apache-2.0"
-    ) -> ModelCard:
+    def card(self, training: Mapping[str, object], *, licence: str = "Apache-2.0") -> ModelCard:
         """Return the card that goes with the weights."""
         ...
 
@@ -244,13 +242,11 @@ class TrainableMethod(Method, Trainable, Protocol):
 class MethodKind:
     """Creates methods of one name.
 
-    presets    names of the available sizes
-    create     preset → method with fresh weights
+    create     preset → method with fresh weights. Raises UsageError for an unknown preset
     from_card  card of a weights file → method without its trained weights. Raises InputRefused,
                naming the entry, if the card is invalid
     """
 
-    presets: Sequence[str]
     create: Callable[[str], TrainableMethod]
     from_card: Callable[[ModelCard], TrainableMethod]
 

@@ -8,7 +8,6 @@ their values in that version.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, Field, JsonValue, ValidationError
@@ -51,30 +50,6 @@ class ModelCard(BaseModel, frozen=True, extra="forbid"):
         return frozenset(one for one in names if isinstance(one, str))
 
 
-def make_card(
-    method: str,
-    domain: Domain,
-    architecture: BaseModel,
-    constants: BaseModel,
-    training: Mapping[str, object],
-    *,
-    limits: str = "",
-    licence: str = "Apache-2.0",
-) -> ModelCard:
-    """Return a card of this version. `training` must be JSON-serialisable."""
-    return ModelCard.model_validate(
-        {
-            "method": method,
-            "domain": domain,
-            "architecture": architecture.model_dump(mode="json"),
-            "constants": constants.model_dump(mode="json"),
-            "training": dict(training),
-            "limits": limits,
-            "licence": licence,
-        }
-    )
-
-
 def card_from_json(text: str) -> ModelCard:
     """Return the card in a header. Raises InputRefused, with one line, if it is invalid."""
     try:
@@ -91,14 +66,17 @@ def card_from_json(text: str) -> ModelCard:
         raise InputRefused(f"unreadable model card ({_first_error(error)})") from error
 
 
-def part_of_card(kind: type[Part], given: dict[str, JsonValue], where: str) -> Part:
+def part_of_card(
+    kind: type[Part], card: ModelCard, name: Literal["architecture", "constants"]
+) -> Part:
     """Return a part of a card as `kind`.
 
     Raises InputRefused, naming the entry, if an entry is invalid or missing. A missing entry is not
     replaced by a default of the code.
     """
+    where = f"{name} of {card.method}"
     try:
-        part = kind.model_validate(given)
+        part = kind.model_validate(getattr(card, name))
     except (ValidationError, RecursionError) as error:
         raise InputRefused(f"model card, {where}: {_first_error(error)}") from error
     if missing := _first_missing(part):

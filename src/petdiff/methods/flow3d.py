@@ -43,8 +43,7 @@ class Flow3D(LocalDenoiser):
     @classmethod
     def from_card(cls, card: ModelCard) -> Flow3D:
         """Return the method that a card describes, without its trained weights."""
-        constants = part_of_card(LocalConstants, card.constants, f"constants of {card.method}")
-        return cls(network_of_card(card), constants)
+        return cls(network_of_card(card), part_of_card(LocalConstants, card, "constants"))
 
     def loss(self, example: Example, generator: torch.Generator) -> Tensor:
         """Return the denoising loss at uniformly drawn times, or at pure noise for some patches."""
@@ -75,4 +74,4 @@ class Flow3D(LocalDenoiser):
         return sample_dpmpp_2m(denoiser, noise, sigmas, generator=generator, callback=callback)
 
 
-KIND = MethodKind(tuple(SIZES), Flow3D.create, Flow3D.from_card)
+KIND = MethodKind(Flow3D.create, Flow3D.from_card)

@@ -64,8 +64,8 @@ class LocalDDPM(LocalDenoiser):
     def from_card(cls, card: ModelCard) -> Self:
         """Return the method that a card describes, without its trained weights."""
         # Cards that were made before `samples` existed lack it. Their image is one sample.
-        held = {"samples": 1} | card.constants
-        constants = part_of_card(DDPMConstants, held, f"constants of {card.method}")
+        held = card.model_copy(update={"constants": {"samples": 1} | card.constants})
+        constants = part_of_card(DDPMConstants, held, "constants")
         return cls(network_of_card(card, cls.dims), constants)
 
     @property

@@ -21,7 +21,7 @@ smaller if more counts were measured.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
@@ -34,7 +34,7 @@ from petdiff.diffusion.samplers import Callback
 from petdiff.errors import InputRefused
 from petdiff.methods.activity_preservation import preserve_activity
 from petdiff.methods.base import FieldsOf, Millimetres, Objective
-from petdiff.methods.card import ModelCard, make_card, part_of_card
+from petdiff.methods.card import Domain, ModelCard, part_of_card
 from petdiff.methods.local_activity import (
     LocalActivity,
     OutputChannel,
@@ -109,6 +109,7 @@ class LocalDenoiser(NetworkMethod):
     network: UNet
     constants: LocalConstants
     ranges: Ranges | None = field(default=None, kw_only=True)
+    domain: ClassVar[Domain] = "local_activity"
     dims: ClassVar[int] = 3
     patch: ClassVar[tuple[int, int, int]] = (64, 64, 48)
     accepts_dose: ClassVar[bool] = True
@@ -129,15 +130,6 @@ class LocalDenoiser(NetworkMethod):
     def multiple(self) -> int:
         """The number of voxels that every axis of a volume must be a multiple of."""
         return self.network.multiple
-
-    def card(
-        self, training: Mapping[str, object], *, limits: str = "", licence: str = "Apache-2.0"
-    ) -> ModelCard:
-        """Return the card that goes with the weights."""
-        return make_card(
-            self.name, "local_activity", self.network.architecture, self.constants, training,
-            limits=limits, licence=licence,
-        )  # fmt: skip
 
     def working_voxel_mm(self, voxel_mm: Millimetres) -> Millimetres:
         """Return the scan's voxel size, limited to the range of training."""
@@ -303,13 +295,12 @@ def fresh_network(preset: str, dims: int = 3) -> UNet:
 
 def network_of_card(card: ModelCard, dims: int = 3) -> UNet:
     """Return the network that a card describes. Raises InputRefused if it is of another domain."""
-    where = f"architecture of {card.method}"
-    architecture = part_of_card(UNetArchitecture, card.architecture, where)
+    architecture = part_of_card(UNetArchitecture, card, "architecture")
     ends = {"in_channels": IN_CHANNELS, "out_channels": OUT_CHANNELS, "dims": dims}
     for end, needed in ends.items():
         if (found := getattr(architecture, end)) != needed:
             raise InputRefused(
-                f"model card, {where}: {end}: {found}, where this version of petdiff has {needed}; "
-                "train the model anew"
+                f"model card, architecture of {card.method}: {end}: {found}, where this version of "
+                f"petdiff has {needed}; train the model anew"
             )
     return UNet(architecture)

@@ -44,8 +44,7 @@ class LocalRegression(OneCallSampler, LocalDenoiser):
     @classmethod
     def from_card(cls, card: ModelCard) -> Self:
         """Return the method that a card describes, without its trained weights."""
-        constants = part_of_card(LocalConstants, card.constants, f"constants of {card.method}")
-        return cls(network_of_card(card), constants)
+        return cls(network_of_card(card), part_of_card(LocalConstants, card, "constants"))
 
     def loss(self, example: Example, generator: torch.Generator) -> Tensor:
         """Return the loss of the estimate at pure noise."""

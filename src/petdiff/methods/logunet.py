@@ -56,14 +56,8 @@ class LogUNet(WindowedRegression):
     @classmethod
     def from_card(cls, card: ModelCard) -> LogUNet:
         """Return the method that a card describes, without its trained weights."""
-        where = f"architecture of {card.method}"
-        architecture = part_of_card(PlainArchitecture, card.architecture, where)
-        constants = part_of_card(Windows, card.constants, f"constants of {card.method}")
-        return cls(PlainUNet(architecture), constants)
-
-    def architecture(self) -> PlainArchitecture:
-        """Return the architecture of the network."""
-        return self.network.architecture
+        architecture = part_of_card(PlainArchitecture, card, "architecture")
+        return cls(PlainUNet(architecture), part_of_card(Windows, card, "constants"))
 
     @property
     def multiple(self) -> int:
@@ -91,4 +85,4 @@ def compressed(suv: Tensor) -> Tensor:
     return suv.sign() * suv.abs().log1p()
 
 
-KIND = MethodKind(tuple(PRESETS), LogUNet.create, LogUNet.from_card)
+KIND = MethodKind(LogUNet.create, LogUNet.from_card)

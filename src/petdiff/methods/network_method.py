@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from petdiff.diffusion.denoiser import Denoiser
 from petdiff.diffusion.samplers import Callback
 from petdiff.errors import UsageError
+from petdiff.methods.card import Domain, ModelCard
 from petdiff.methods.patches import PATCH
 
 
@@ -21,7 +24,9 @@ class NetworkMethod(ABC):
     """
 
     name: ClassVar[str]
+    domain: ClassVar[Domain]
     network: nn.Module
+    constants: BaseModel
     patch: ClassVar[tuple[int, int, int]] = PATCH
     one_call_gives_mean: ClassVar[bool] = True
     can_sample: ClassVar[bool] = False
@@ -58,6 +63,26 @@ class NetworkMethod(ABC):
     def trained(self) -> nn.Module:
         """Everything that training changes."""
         return self.network
+
+    @property
+    def architecture(self) -> BaseModel:
+        """The architecture of the network."""
+        found = self.network.architecture
+        assert isinstance(found, BaseModel)
+        return found
+
+    def card(self, training: Mapping[str, object], *, licence: str = "Apache-2.0") -> ModelCard:
+        """Return the card that goes with the weights. `training` must be JSON-serialisable."""
+        return ModelCard.model_validate(
+            {
+                "method": self.name,
+                "domain": self.domain,
+                "architecture": self.architecture.model_dump(mode="json"),
+                "constants": self.constants.model_dump(mode="json"),
+                "training": dict(training),
+                "licence": licence,
+            }
+        )
 
 
 class OneCallSampler:

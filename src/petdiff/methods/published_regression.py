@@ -48,14 +48,8 @@ class PublishedRegression(WindowedRegression):
     @classmethod
     def from_card(cls, card: ModelCard) -> Self:
         """Return the method that a card describes, without its trained weights."""
-        where = f"architecture of {card.method}"
-        architecture = part_of_card(Architecture, card.architecture, where)
-        constants = part_of_card(ClippedWindows, card.constants, f"constants of {card.method}")
-        return cls(PublishedUNet(architecture), constants)
-
-    def architecture(self) -> Architecture:
-        """Return the architecture of the network."""
-        return self.network.architecture
+        architecture = part_of_card(Architecture, card, "architecture")
+        return cls(PublishedUNet(architecture), part_of_card(ClippedWindows, card, "constants"))
 
     @property
     def multiple(self) -> int:

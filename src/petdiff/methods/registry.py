@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 from petdiff.errors import InputRefused
-from petdiff.methods import ddpm2d, ddpm3d, flow3d, gan3d, logunet, unet3d
-from petdiff.methods.base import MethodKind, TrainableMethod
+from petdiff.methods import flow3d, logunet
+from petdiff.methods.base import MethodKind, TrainableMethod, require_preset
 from petdiff.methods.card import ModelCard
+from petdiff.methods.local_ddpm import LocalDDPM, LocalDDPM2D
+from petdiff.methods.local_denoiser import SIZES
+from petdiff.methods.local_regression import LocalGAN, LocalRegression
+from petdiff.methods.published_ddpm import PAPER, PublishedDDPM, PublishedDDPM2D
+from petdiff.methods.published_regression import PublishedGAN, PublishedRegression
+
+
+def _in_both_domains(
+    local: type[LocalDDPM | LocalRegression], published: type[PublishedDDPM | PublishedRegression]
+) -> MethodKind:
+    """Return a method in the ratio to local activity; its preset `paper` is the published one."""
+    presets = (*SIZES, "paper")
+
+    def create(preset: str) -> TrainableMethod:
+        require_preset(local.name, preset, presets)
+        return published.create(PAPER) if preset == "paper" else local.create(preset)
+
+    def from_card(card: ModelCard) -> TrainableMethod:
+        return (local if card.domain == "local_activity" else published).from_card(card)
+
+    return MethodKind(create, from_card)
+
 
 METHODS: dict[str, MethodKind] = {
     "flow3d": flow3d.KIND,
-    "ddpm3d": ddpm3d.KIND,
-    "ddpm2d": ddpm2d.KIND,
-    "unet3d": unet3d.KIND,
-    "gan3d": gan3d.KIND,
+    "ddpm3d": _in_both_domains(LocalDDPM, PublishedDDPM),
+    "ddpm2d": _in_both_domains(LocalDDPM2D, PublishedDDPM2D),
+    "unet3d": _in_both_domains(LocalRegression, PublishedRegression),
+    "gan3d": _in_both_domains(LocalGAN, PublishedGAN),
     "logunet": logunet.KIND,
 }
 

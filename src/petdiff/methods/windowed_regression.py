@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from pydantic import BaseModel, Field
@@ -13,7 +12,6 @@ from torch import Tensor, nn
 
 from petdiff.diffusion.denoiser import Denoiser
 from petdiff.methods.base import Millimetres, Objective
-from petdiff.methods.card import Domain, ModelCard, make_card
 from petdiff.methods.network_method import NetworkMethod, OneCallSampler
 from petdiff.methods.patches import OVERLAP, PATCH, VoxelRange, Voxels
 
@@ -37,15 +35,10 @@ class WindowedRegression(OneCallSampler, NetworkMethod):
 
     network: nn.Module
     constants: Windows
-    domain: ClassVar[Domain]
 
     @abstractmethod
     def change(self, fields: Tensor) -> Tensor:
         """Return the network's output [b, 1, i, j, k]."""
-
-    @abstractmethod
-    def architecture(self) -> BaseModel:
-        """Return the architecture of the network."""
 
     @property
     def window(self) -> tuple[int, int, int]:
@@ -56,15 +49,6 @@ class WindowedRegression(OneCallSampler, NetworkMethod):
     def overlap(self) -> tuple[int, int, int]:
         """Voxels over which neighbouring windows are blended."""
         return (self.constants.overlap,) * 3
-
-    def card(
-        self, training: Mapping[str, object], *, limits: str = "", licence: str = "Apache-2.0"
-    ) -> ModelCard:
-        """Return the card that goes with the weights."""
-        return make_card(
-            self.name, self.domain, self.architecture(), self.constants, training,
-            limits=limits, licence=licence,
-        )  # fmt: skip
 
     def working_voxel_mm(self, voxel_mm: Millimetres) -> Millimetres:
         """Return the voxel size of the scan, limited to the range of training."""
