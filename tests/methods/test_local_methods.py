@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 import petdiff
 from petdiff.device import resolve_precision
+from petdiff.diffusion.schedules import karras_sigmas
 from petdiff.errors import UsageError
 from petdiff.methods.flow3d import Flow3D
 from petdiff.methods.local_activity import ScanChannel
@@ -151,7 +153,7 @@ def test_a_method_of_one_call_draws_no_samples(name: str) -> None:
 def test_ddpm_uses_its_timesteps_from_pure_noise_to_zero() -> None:
     method = LocalDDPM.create("tiny")
     levels = method.timestep_sigmas()
-    for steps in (1, 2, 16, 25):
+    for steps in (1, 2, 16, 25, 63, 200, 700):
         sigmas = method.schedule(steps)
         assert sigmas[0].isinf()
         assert sigmas[-1] == 0
@@ -159,8 +161,33 @@ def test_ddpm_uses_its_timesteps_from_pure_noise_to_zero() -> None:
         assert len(sigmas) == steps + 1
         assert set(sigmas[1:-1].tolist()) <= set(levels.tolist())
     assert method.schedule(16)[1] == pytest.approx(0.6, rel=0.01)
-    with pytest.raises(UsageError, match="`steps` is 1001"):
-        method.schedule(1001)
+    with pytest.raises(UsageError, match="`steps` is 701: this model takes 700 at most"):
+        method.schedule(701)
+    few, wanted = method.schedule(40)[1:-1], karras_sigmas(39, 0.004, 0.6)[:-1]
+    gaps = (levels.log()[:, None] - wanted.log()[None]).abs().min(0).values
+    torch.testing.assert_close((few.log() - wanted.log()).abs(), gaps)  # each the nearest
+
+
+@pytest.mark.parametrize("name", ["ddpm3d", "ddpm2d"])
+def test_a_ddpm_calls_its_network_as_often_as_record_and_progress_say(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method, calls, ticks = awake(name), [0], list[tuple[int, int]]()
+    kind = type(method)
+    original = kind.slab_by_slab
+
+    def counted(self: LocalDDPM, *arguments: Any) -> Iterator[Tensor]:
+        calls[0] += 1
+        return original(self, *arguments)
+
+    monkeypatch.setattr(kind, "slab_by_slab", counted)
+    record = petdiff.denoise(
+        as_image(pair()[0][:16, :16]), as_model(method), samples=1, steps=90,
+        callback=lambda *now: ticks.append(now),
+    ).record  # fmt: skip
+    assert calls == [90]
+    assert record.steps == 90
+    assert ticks[-1] == (90, 90)
 
 
 def test_timesteps_have_the_noise_of_a_process_of_unit_variance() -> None:

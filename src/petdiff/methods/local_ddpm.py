@@ -80,25 +80,26 @@ class LocalDDPM(LocalDenoiser):
         return c.sigma_data * sigmas_of(alphas_bar)
 
     def schedule(self, steps: int) -> Tensor:
-        """Return the σ of a sampler: ∞, then at most `steps` − 1 of the timesteps' σ, then 0.
+        """Return the σ of a sampler: ∞, then `steps` − 1 of the timesteps' σ, then 0.
 
         The first call, on pure noise, gives the posterior mean. Sampling continues at an
         intermediate level above the posterior standard deviation of r (`sampling_sigmas`), because
-        the many timesteps above this level would not change the sample. Levels with the same
-        nearest timestep are used once.
+        the many timesteps above this level would not change the sample. Where several wanted levels
+        have the same nearest timestep, the next timesteps that are free are used.
 
-        Raises UsageError for more steps than timesteps.
+        Raises UsageError for more steps than the intermediate timesteps and the call on pure noise.
         """
         levels = self.timestep_sigmas()
-        if steps > len(levels):
-            raise UsageError(f"`steps` is {steps}, more than the model's {len(levels)}")
+        low, high = _nearest(levels, levels.new_tensor(self.constants.sampling_sigmas)).tolist()
+        most = high - low + 2
+        if steps > most:
+            raise UsageError(f"`steps` is {steps}: this model takes {most} at most")
         pure = levels.new_tensor([math.inf])
         if steps == 1:
             return torch.cat([pure, levels.new_zeros(1)])
         wanted = karras_sigmas(steps - 1, *self.constants.sampling_sigmas)[:-1]
-        nearest = (levels.log()[None] - wanted.log()[:, None]).abs().argmin(1)
-        visited = levels[sorted(set(nearest.tolist()), reverse=True)]
-        return torch.cat([pure, visited, levels.new_zeros(1)])
+        visited = _distinct(_nearest(levels, wanted.flip(0))).flip(0)
+        return torch.cat([pure, levels[visited], levels.new_zeros(1)])
 
     def loss(self, example: Example, generator: torch.Generator) -> Tensor:
         """Return the denoising loss at uniformly drawn timesteps.
@@ -137,3 +138,14 @@ class LocalDDPM2D(LocalDDPM):
 
     name: ClassVar[str] = "ddpm2d"
     dims: ClassVar[Literal[2, 3]] = 2
+
+
+def _nearest(levels: Tensor, sigmas: Tensor) -> Tensor:
+    """Return the index of the level that is nearest to each σ in log σ."""
+    return (levels.log()[None] - sigmas.log()[:, None]).abs().argmin(1)
+
+
+def _distinct(indices: Tensor) -> Tensor:
+    """Return ascending indices moved up to the next free one, and down again below the last."""
+    n = torch.arange(len(indices))
+    return torch.minimum((indices - n).cummax(0).values, indices[-1] - n[-1]) + n
