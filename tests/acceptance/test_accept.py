@@ -196,10 +196,10 @@ def test_each_scan_has_its_own_noise(model: str, monkeypatch: pytest.MonkeyPatch
         lows.append(suv)
         return []
 
-    monkeypatch.setattr(measure, "measure_scan", noted)
+    monkeypatch.setattr(measure, "measure_regions", noted)
     image, plan = PETImage(body(0), AFFINE), Plan(Path("scans"), (4.0,))
     for name in ("scan 001", "scan 002", "scan 001"):
-        measure.measure_image(name, image, plan, load_model(model))
+        measure.measure_scan(measure.prepare_image(name, image), plan, load_model(model))
     first, second, again = ((low - image.suv)[image.suv > 0.5] for low in lows[::3])
     np.testing.assert_array_equal(first, again)
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.1

@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 from petdiff import cli
 from petdiff.errors import InputRefused
 from petdiff.evaluation.lesions import sphere_lesion
-from petdiff.evaluation.protocol import measure_scan, prepare
+from petdiff.evaluation.protocol import measure_regions, measure_scan, prepare
 from petdiff.image import PETImage
 from petdiff.io import read_static, write
 
@@ -375,6 +375,9 @@ def test_thin_scans_are_measured_as_far_as_they_can(shape: tuple[int, int, int])
     assert rows["suv_mean_bias_to_truth", "lesion 1"] == pytest.approx(0.5)
     assert rows["ssim", "body"] is None
     assert rows["cov_30mm_sphere", "liver"] is None
+    regions = measure_regions(case, 1.5 * reference)
+    assert {"suv_peak_bias", "suv_mean", "cov_30mm_sphere"} < {row.metric for row in regions}
+    assert all(rows[row[:2]] == row.value for row in regions)
 
 
 def test_a_label_called_like_a_lesion_is_refused() -> None:

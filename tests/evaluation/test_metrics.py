@@ -22,6 +22,7 @@ from petdiff.evaluation.metrics import (
     compare,
     coverage,
     psnr,
+    ssim,
     ssim_map,
 )
 from petdiff.units import FWHM_PER_SIGMA
@@ -209,6 +210,14 @@ def test_thin_scan_has_no_ssim() -> None:
     flat = np.ones((20, 20, 1), dtype=np.float32)
     assert ssim_map(flat, flat) is None
     assert compare(flat, flat * 2, flat > 0)["ssim"] is None
+    assert ssim(flat, flat * 2, flat > 0) is None
+
+
+def test_ssim_alone_is_that_of_all_metrics() -> None:
+    reference, test = (phantom(noise, (40, 36, 100)) for noise in (0.0, 0.2))
+    body = reference > 0.5
+    assert ssim(reference, test, body) == compare(reference, test, body)["ssim"]
+    assert ssim(reference, test, body & False) is None
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (5, 7, 1), (40, 36, 30), (13, 8, 9)])

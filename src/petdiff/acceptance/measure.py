@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,8 @@ from petdiff.evaluation.cohort.definition import ComparedMethod
 from petdiff.evaluation.detection.foci import find_foci
 from petdiff.evaluation.inputs import read_labels, read_names
 from petdiff.evaluation.lesions import Lesion, sphere_lesion
-from petdiff.evaluation.protocol import Case, Row, measure_scan, prepare
+from petdiff.evaluation.metrics import psnr, ssim
+from petdiff.evaluation.protocol import Case, Row, measure_regions, prepare
 from petdiff.image import PETImage
 from petdiff.inference.denoise import denoise
 from petdiff.io import read_in_suv
@@ -41,8 +43,8 @@ FULL, THINNED, FILTER, MODEL = "full dose", "thinned", "filter", "model"
 LEVEL = 0.9
 _MAX_SPOTS, _MIN_SPOT_SUV = 10, 3.0
 _METRICS = (
-    "psnr_db", "ssim", "nrmse", "noise_level", "suv_mean_bias", "suv_max_bias", "suv_peak_bias",
-    "cov_30mm_sphere", "audit_fabrications", "audit_omissions", "audit_false_alarms", "alarms",
+    "suv_mean_bias", "suv_max_bias", "suv_peak_bias", "cov_30mm_sphere",
+    "audit_fabrications", "audit_omissions", "audit_false_alarms", "alarms",
 )  # fmt: skip
 
 
@@ -78,38 +80,53 @@ class ScanFigures(BaseModel):
     figures: tuple[Figure, ...] = ()
 
 
-def measure_files(
-    files: ScanFiles, plan: Plan, model: Model, before: Sequence[ScanFigures] = ()
-) -> ScanFigures:
-    """Read and measure a scan; an excluded scan is returned with the reason in `refused`.
+@dataclass(frozen=True, eq=False)
+class PreparedScan:
+    """A full-dose scan as all doses and the model need it.
 
-    before  the scans measured so far; a copy of one of them is excluded
+    voxels    digest of the scan's voxels
+    measured  the scan and its noise
+    case      the scan as reference, with its organs and hot spots
+    """
+
+    name: str
+    voxels: str
+    measured: MeasuredScan
+    case: Case
+
+
+def prepare_scan(files: ScanFiles, plan: Plan) -> PreparedScan:
+    """Read a scan, measure its noise, and find its hot spots. No network is needed.
+
+    Raises InputRefused, without names of files, for a scan that cannot take part.
     """
     try:
         image = read_in_suv(files.scan, units=plan.units, suv_factor=plan.suv_factor)
         refuse_unsuitable(image)
-        voxels = fingerprint(image)
-        if same := [one.name for one in before if one.voxels == voxels]:
-            raise InputRefused(f"it is the same scan as {same[0]}")
-        figures = measure_image(files.name, image, plan, model, labels=files.labels)
-        return figures.model_copy(update={"voxels": voxels})
+        return prepare_image(files.name, image, files.labels)
     except InputRefused as problem:
-        return ScanFigures(name=files.name, refused=_without_names(str(problem), files.scan))
+        raise InputRefused(_without_names(str(problem), files.scan)) from problem
 
 
-def measure_image(
-    name: str, image: PETImage, plan: Plan, model: Model, *, labels: Path | None = None
-) -> ScanFigures:
-    """Thin a scan to each dose of the plan, filter and denoise it, and compare with the scan."""
-    measured = MeasuredScan(image)
-    spots = hot_spots(image)
+def prepare_image(name: str, image: PETImage, labels: Path | None = None) -> PreparedScan:
+    """Measure the noise of a scan in SUV, and find its organs and hot spots."""
     numbers = None if labels is None else read_labels(labels, image, resample=False)
     names = {} if labels is None else read_names(labels, None)
-    case = prepare(image.suv, image.spacing_mm, numbers, names, spots)
-    figures = list(_figures(1.0, FULL, case.figures))
+    measured = MeasuredScan(image)
+    case = prepare(image.suv, image.spacing_mm, numbers, names, hot_spots(image))
+    return PreparedScan(name, fingerprint(image), measured, case)
+
+
+def measure_scan(scan: PreparedScan, plan: Plan, model: Model) -> ScanFigures:
+    """Thin a scan to each dose of the plan, filter and denoise it, and compare with the scan.
+
+    Raises InputRefused for a scan that cannot be thinned or denoised.
+    """
+    case, measured, image = scan.case, scan.measured, scan.measured.image
+    figures = list(_figures(1.0, FULL, case.regions))
     calibration, compared = _calibration(model), ComparedMethod(model=plan.model)
     for n, drf in enumerate(plan.doses):
-        seed = noise_seed(plan.seed, name, n)
+        seed = noise_seed(plan.seed, scan.name, n)
         low = measured.thinned(drf, seed=seed).image
         filtered = filter_as_planned(low.suv, image.suv, image.spacing_mm, case.body, plan)
         start = time.perf_counter()
@@ -118,16 +135,17 @@ def measure_image(
         figures.append(Figure(drf, FILTER, "fwhm_mm", "all", filtered.strength))
         images = {THINNED: low.suv, FILTER: filtered.suv, MODEL: denoised.suv}
         for method, suv in images.items():
-            figures += _figures(drf, method, measure_scan(case, suv))
+            figures += _against_full_dose(drf, method, case, suv)
         figures += _coverage(case, low, denoised, drf, calibration)
         checks = [*audit_rows(compared, low, denoised.suv, case), *alarm_rows(compared, low)]
         figures += _figures(drf, MODEL, checks)
     return ScanFigures(
-        name=name,
+        name=scan.name,
         warnings=measured.warnings,
         scanner=scanner_of(image),
+        voxels=scan.voxels,
         noise_at_10_mm=measured.noise_at_10_mm,
-        spots=len(spots),
+        spots=len(case.lesions),
         organs=len(case.organs),
         figures=tuple(figures),
     )
@@ -178,6 +196,19 @@ def denoise_as_planned(low: PETImage, plan: Plan, model: Model, drf: float, seed
     """Return a low-dose scan after the model, which is given the dose if it accepts one."""
     known_drf = drf if model.method.accepts_dose else None
     return denoise(low, model, drf=known_drf, seed=seed, device=plan.device).image
+
+
+def _against_full_dose(drf: float, method: str, case: Case, suv: Volume) -> Iterator[Figure]:
+    """Yield PSNR and SSIM over the body, and the figures of the regions."""
+    peak = float(case.reference.max())
+    similarity = {
+        "psnr_db": psnr(case.reference, suv, peak, case.body),
+        "ssim": ssim(case.reference, suv, case.body),
+    }
+    for metric, value in similarity.items():
+        if value is not None:
+            yield Figure(drf, method, metric, "body", value)
+    yield from _figures(drf, method, measure_regions(case, suv))
 
 
 def _figures(drf: float, method: str, rows: Sequence[Row]) -> Iterator[Figure]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from petdiff.acceptance.measure import ScanFigures, measure_files
+from petdiff.acceptance.measure import PreparedScan, ScanFigures, measure_scan, prepare_scan
 from petdiff.acceptance.phantom import PhantomRow, measure_phantom_scan
 from petdiff.acceptance.plan import Plan, ScanFiles, find_scans, identity
 from petdiff.acceptance.suitable import noise_warnings, require_one_scanner
@@ -69,12 +71,7 @@ def accept(plan: Plan, output: str | Path, *, progress: Progress | None = None) 
         with progress.stage("phantom"):
             image = read_static(plan.phantom, units=plan.units, suv_factor=plan.suv_factor)
             phantom = measure_phantom_scan(image, plan, model)
-    with progress.stage("scans", hint="fewer scans or doses, or a GPU, are faster") as tick:
-        scans: list[ScanFigures] = []
-        for one in files:
-            tick(len(scans), len(files))
-            scans.append(_stored_figures(one, plan, model, folder / ROWS, scans, progress))
-            require_one_scanner({scan.name: scan.scanner for scan in scans})
+    scans = _measure_scans(files, plan, model, folder / ROWS, progress)
     taken = [scan for scan in scans if not scan.refused]
     if not taken:
         raise InputRefused(f"none of the {len(scans)} scans can take part: {scans[0].refused}")
@@ -96,33 +93,76 @@ def _begin(folder: Path, now: dict[str, object]) -> None:
     remove_unfinished(folder / ROWS)
 
 
-def _stored_figures(
+def _measure_scans(
+    files: Sequence[ScanFiles], plan: Plan, model: Model, rows: Path, progress: Progress
+) -> list[ScanFigures]:
+    """Return the figures of each scan, stored or measured now.
+
+    rows  folder of the stored figures
+    """
+    row_files = [rows / f"{one.number:03d}.json" for one in files]
+    stored = [_stored_figures(file) for file in row_files]
+    new = [one for one, figures in zip(files, stored, strict=True) if figures is None]
+    scans: list[ScanFigures] = []
+    with (
+        progress.stage("scans", hint="fewer scans or doses, or a GPU, are faster") as tick,
+        closing(_prepared(new, plan)) as prepared,
+    ):
+        for one, file, figures in zip(files, row_files, stored, strict=True):
+            tick(len(scans), len(files))
+            if figures is None:
+                figures = _measured_figures(one, next(prepared), plan, model, scans)
+                if figures.refused:
+                    progress.print(f"{one.name} takes no part: {figures.refused}")
+                with whole_file(file) as unfinished:
+                    write_json(unfinished, figures)
+            scans.append(figures)
+            require_one_scanner({scan.name: scan.scanner for scan in scans})
+    return scans
+
+
+def _stored_figures(file: Path) -> ScanFigures | None:
+    """Return the stored figures of a scan; None if it has not been measured."""
+    if not file.exists():
+        return None
+    try:
+        return ScanFigures.model_validate_json(file.read_bytes())
+    except ValidationError:
+        raise InputRefused(
+            f"{file} is damaged: remove it, and the same command measures the scan again"
+        ) from None
+
+
+def _prepared(
+    files: Sequence[ScanFiles], plan: Plan
+) -> Generator[Future[PreparedScan], None, None]:
+    """Yield each scan's preparation. The next scan is prepared while one is measured."""
+    with ThreadPoolExecutor(1) as pool:
+        ahead = [pool.submit(prepare_scan, one, plan) for one in files[:1]]
+        for one in files[1:]:
+            ahead.append(pool.submit(prepare_scan, one, plan))
+            yield ahead.pop(0)
+        yield from ahead
+
+
+def _measured_figures(
     files: ScanFiles,
+    prepared: Future[PreparedScan],
     plan: Plan,
     model: Model,
-    rows: Path,
     before: Sequence[ScanFigures],
-    progress: Progress,
 ) -> ScanFigures:
-    """Return the stored figures of a scan; if there are none, measure and store them.
+    """Measure a scan; an excluded scan is returned with the reason in `refused`.
 
-    rows    folder of the stored figures
-    before  figures of the scans before this one
+    before  the scans measured so far; a copy of one of them is excluded
     """
-    file = rows / f"{files.number:03d}.json"
-    if file.exists():
-        try:
-            return ScanFigures.model_validate_json(file.read_bytes())
-        except ValidationError:
-            raise InputRefused(
-                f"{file} is damaged: remove it, and the same command measures the scan again"
-            ) from None
-    found = measure_files(files, plan, model, before)
-    if found.refused:
-        progress.print(f"{found.name} takes no part: {found.refused}")
-    with whole_file(file) as unfinished:
-        write_json(unfinished, found)
-    return found
+    try:
+        scan = prepared.result()
+        if same := [one.name for one in before if one.voxels == scan.voxels]:
+            raise InputRefused(f"it is the same scan as {same[0]}")
+        return measure_scan(scan, plan, model)
+    except InputRefused as problem:
+        return ScanFigures(name=files.name, refused=str(problem))
 
 
 def _warnings(scans: Sequence[ScanFigures], model: Model) -> list[str]:

@@ -64,6 +64,22 @@ def psnr(reference: Volume, test: Volume, peak: float, mask: Mask) -> float | No
     return _decibel(peak, _mean_square(reference, test, mask))
 
 
+def ssim(reference: Volume, test: Volume, body: Mask) -> float | None:
+    """Return the mean of `ssim_map` over the body; None if the scan is thinner than its window."""
+    if min(reference.shape) < _SSIM_WINDOW:
+        return None
+
+    def sum_of(part: Span) -> float:
+        images = [np.ascontiguousarray(image[..., part.read]) for image in (reference, test)]
+        similarity = ssim_map(*images)
+        assert similarity is not None  # ranges have 40 planes, or all
+        return float(similarity[..., part.inner][body[..., part.core]].sum(dtype=np.float64))
+
+    parts = map_plane_ranges(sum_of, reference.shape[2], _SSIM_REACH)
+    voxels = int(np.count_nonzero(body))
+    return sum(parts) / voxels if voxels else None
+
+
 def ssim_map(reference: Volume, test: Volume) -> Volume | None:
     """Return scikit-image's structural similarity (Wang 2004) per voxel, in 3-D, data range 16.
 

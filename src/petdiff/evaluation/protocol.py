@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -50,17 +51,28 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A reference and its regions; used for every scan on its grid.
-
-    figures  the reference's own figures, as `describe_scan` returns them
-    """
+    """A reference and its regions; used for every scan on its grid."""
 
     reference: Volume
     spacing_mm: Spacing
     body: NDArray[np.bool_]
     organs: Sequence[Organ] = ()
     lesions: Sequence[Lesion] = ()
-    figures: Sequence[Row] = field(default=())
+
+    @cached_property
+    def noise(self) -> Row:
+        """The noise level of the reference."""
+        return _noise(self, self.reference)
+
+    @cached_property
+    def regions(self) -> Sequence[Row]:
+        """The figures of the reference's regions."""
+        return _describe_regions(self, self.reference)
+
+    @property
+    def figures(self) -> Sequence[Row]:
+        """All figures of the reference that need no other scan."""
+        return [self.noise, *self.regions]
 
 
 def prepare(
@@ -70,7 +82,7 @@ def prepare(
     names: Mapping[int, str] | None = None,
     lesions: Sequence[Lesion] = (),
 ) -> Case:
-    """Find the body and the organs, and measure the reference.
+    """Find the body and the organs of a reference.
 
     Raises InputRefused if the reference has no activity, or a label has the name of a lesion.
     """
@@ -85,8 +97,7 @@ def prepare(
         raise InputRefused(
             f"a label and a lesion are both called {min(common)!r}: give the label another name"
         )
-    unmeasured = Case(reference, spacing_mm, body, organs, lesions)
-    return Case(reference, spacing_mm, body, organs, lesions, describe_scan(unmeasured, reference))
+    return Case(reference, spacing_mm, body, organs, lesions)
 
 
 def measure_scan(case: Case, suv: Volume) -> list[Row]:
@@ -97,7 +108,7 @@ def measure_scan(case: Case, suv: Volume) -> list[Row]:
     """
     whole = compare(case.reference, suv, case.body)
     rows = [_whole_row(metric, value) for metric, value in whole.items()]
-    own = describe_scan(case, suv)
+    own = [_noise(case, suv), *_describe_regions(case, suv)]
     rows += own
     rows += _biases(case.figures, own)
     rows += _truth_biases(case, own)
@@ -105,9 +116,19 @@ def measure_scan(case: Case, suv: Volume) -> list[Row]:
     return rows + _score_rows(_score(case, suv, whole))
 
 
-def describe_scan(case: Case, suv: Volume) -> list[Row]:
-    """Measure what needs no reference: noise, organs, liver, lesions."""
-    rows = [Row("noise_level", "volume", noise_level(suv, case.spacing_mm), "1")]
+def measure_regions(case: Case, suv: Volume) -> list[Row]:
+    """Measure the organs and lesions of a scan: alone, and against the reference."""
+    own = _describe_regions(case, suv)
+    return own + _biases(case.regions, own)
+
+
+def _noise(case: Case, suv: Volume) -> Row:
+    return Row("noise_level", "volume", noise_level(suv, case.spacing_mm), "1")
+
+
+def _describe_regions(case: Case, suv: Volume) -> list[Row]:
+    """Measure what needs no reference: organs, the noise of the liver, lesions."""
+    rows: list[Row] = []
     for organ in case.organs:
         volume_ml = float(organ.mask.sum()) * voxel_ml(case.spacing_mm)
         rows += _rows({"volume_ml": volume_ml} | measure_organ(organ, suv), organ.name)
