@@ -1,4 +1,4 @@
-"""The tables of docs/results.md, from what `petdiff evaluate COHORT.toml` wrote.
+"""Print the tables of docs/results.md from the files that `petdiff evaluate COHORT.toml` wrote.
 
 petdiff evaluate benchmarks/results.toml -o results
 python benchmarks/results.py results
@@ -18,12 +18,16 @@ DIGITS = {
     "seconds": (1, 1),
     "nps_distance": (1, 2),
     "gradient_ratio": (1, 3),
+    "interval_width_90": (1, 2),
+    "audit_fabrications": (1, 1),
+    "audit_omissions": (1, 1),
+    "audit_false_alarms": (1, 1),
 }
-PERCENT = (100, 1)  # of what is a ratio: factor and digits
+PERCENT = (100, 1)  # of ratios: factor and digits
 
 
 def table(summary: dict[str, Any], metric: str) -> str:
-    """Methods down, doses across: means, and their intervals where there are several patients."""
+    """Return a table of means by method and dose, with intervals if there are several patients."""
     means = summary["means"][metric]
     slots = [*sorted((slot for slot in means if slot != "overall"), key=float), "overall"]
     factor, digits = DIGITS.get(metric, PERCENT)
@@ -57,7 +61,7 @@ LESIONS = {
 
 
 def lesion_table(rows: list[dict[str, str]], metric: str) -> str:
-    """Methods down, doses across: values and their intervals, over all lesions."""
+    """Return a table of values over all lesions with their intervals, by method and dose."""
     title, factor, digits = LESIONS[metric]
     chosen = [row for row in rows if (row["metric"], row["stratum"]) == (metric, "all")]
     cells = {(row["method"], row["dose"]): row for row in chosen}
