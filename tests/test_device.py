@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from petdiff.device import release_memory, require_sound_bfloat16, resolve_precision
+from petdiff.device import (
+    release_memory,
+    require_sound_bfloat16,
+    resolve_precision,
+    within_memory,
+)
 from petdiff.errors import PetdiffError, UsageError
 
 CPU = torch.device("cpu")
@@ -73,3 +79,37 @@ def test_freed_memory_goes_back_to_the_system() -> None:
     release_memory()
     assert held - resident_bytes() > 150_000_000
     assert last.sum() == 16_000
+
+
+def test_work_that_exhausts_memory_is_tried_again_in_ever_smaller_parts(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    part = [8]
+
+    def compute() -> int:
+        if part[0] > 2:
+            raise torch.OutOfMemoryError
+        return part[0]
+
+    def shrink() -> str:
+        part[0] //= 2
+        return f"part of {part[0]}"
+
+    assert within_memory(compute, shrink) == 2
+    assert caplog.messages == ["out of memory: part of 4", "out of memory: part of 2"]
+
+
+def test_the_failed_attempt_holds_no_memory_when_the_next_begins() -> None:
+    class Tensors:
+        pass
+
+    held: list[weakref.ref[Tensors]] = []
+
+    def compute() -> bool:
+        if not held:
+            tensors = Tensors()
+            held.append(weakref.ref(tensors))
+            raise MemoryError
+        return held[0]() is None
+
+    assert within_memory(compute, lambda: "less")

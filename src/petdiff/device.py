@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +19,9 @@ from torch import nn
 from petdiff import cgroup
 from petdiff.errors import PetdiffError, UsageError
 from petdiff.units import counted
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 GIB = 2**30
 PRECISION_VARIABLE = "PETDIFF_PRECISION"  # environment variable: what "auto" precision means
@@ -135,6 +141,22 @@ def is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
+def within_memory(compute: Callable[[], T], shrink: Callable[[], str]) -> T:
+    """Return compute(), which is called again after shrink() if memory is exhausted.
+
+    shrink  makes the parts smaller that `compute` works on, and returns what it did, for the log
+    """
+    while True:
+        try:
+            return compute()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            done = shrink()
+        torch.cuda.empty_cache()  # not above, where the error still holds the tensors
+        _log.warning("out of memory: %s", done)
 
 
 def placed(

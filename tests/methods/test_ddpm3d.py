@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from petdiff.diffusion import samplers
 from petdiff.diffusion.denoiser import VarianceDenoiser
 from petdiff.diffusion.schedules import sigmas_of
-from petdiff.errors import InputRefused, UsageError
+from petdiff.errors import InputRefused, PetdiffError, UsageError
 from petdiff.inference.blended_windows import WindowDenoiser, weighted_spans, window_starts
 from petdiff.inference.record import VolumeCut
 from petdiff.methods.card import ModelCard, card_from_json
@@ -151,6 +151,18 @@ def test_window_is_halved_when_memory_runs_out(caplog: pytest.LogCaptureFixture)
     slabs(volume(4, 4, 30), torch.tensor(1.0))
     assert slabs.window == [4, 4, 12]
     assert "window cut to 12" in caplog.text
+
+
+def test_out_of_memory_with_the_shortest_window_is_an_error() -> None:
+    method = stubbed(Process(field=(4, 4), slab=24, overlap=3))
+
+    def forward(x: Tensor, timestep: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError
+
+    method.network.forward = forward  # type: ignore[method-assign]
+    slabs = WindowDenoiser(method, method.condition(volume(4, 4, 30)).fields, None, None, calls=1)
+    with pytest.raises(PetdiffError, match=r"on cpu with windows of \[4, 4, 6\]: use another"):
+        slabs(volume(4, 4, 30), torch.tensor(1.0))
 
 
 @pytest.mark.parametrize("steps", [1, 3])

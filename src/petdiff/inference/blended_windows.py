@@ -8,20 +8,18 @@ completely and blends the results, so that each slab has other noise.)
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 
 import torch
 from torch import Tensor
 
-from petdiff.device import is_out_of_memory
+from petdiff.device import within_memory
 from petdiff.diffusion.denoiser import VarianceDenoiser
 from petdiff.errors import PetdiffError
 from petdiff.inference.record import VolumeCut
 from petdiff.methods.base import WindowedMethod
-
-_log = logging.getLogger(__name__)
 
 
 class WindowDenoiser:
@@ -69,28 +67,19 @@ class WindowDenoiser:
 
     def _output(self, x_t: Tensor, timestep: Tensor) -> Tensor:
         """Return `_blended`, with smaller windows if memory is exhausted."""
-        while True:
-            try:
-                output = self._blended(x_t, timestep)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                smaller = self._rounded(self.window[2] // 2, self.method.overlap[2])
-                if smaller >= self.window[2]:
-                    raise PetdiffError(
-                        f"out of memory on {x_t.device} with windows of {self.window}: use another "
-                        "`device`"
-                    ) from error
-            else:
-                self.done += 1
-                return output
-            self.window[2] = smaller
-            if x_t.device.type == "cuda":
-                torch.cuda.empty_cache()
-            _log.warning(
-                "out of memory: window cut to %d along k, which changes the result a little",
-                smaller,
+        output = within_memory(partial(self._blended, x_t, timestep), self._halve_window)
+        self.done += 1
+        return output
+
+    def _halve_window(self) -> str:
+        smaller = self._rounded(self.window[2] // 2, self.method.overlap[2])
+        if smaller >= self.window[2]:
+            raise PetdiffError(
+                f"out of memory on {self.fields.device} with windows of {self.window}: use another "
+                "`device`"
             )
+        self.window[2] = smaller
+        return f"window cut to {smaller} along k, which changes the result a little"
 
     def _blended(self, x_t: Tensor, timestep: Tensor) -> Tensor:
         """Return the network's raw output for the volume [1, c, i, j, k]."""

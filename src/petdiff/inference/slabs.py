@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from petdiff.device import GIB, is_out_of_memory, memory_budget
+from petdiff.device import GIB, memory_budget, within_memory
 from petdiff.errors import PetdiffError
 from petdiff.inference.record import VolumeCut
 from petdiff.methods.base import Condition, SlabMethod
 from petdiff.volume.planes import joined, stacked
-
-_log = logging.getLogger(__name__)
 
 # Peak memory of the default network, in bytes per voxel of a slab and per byte of a number. Voxels
 # include the waiting planes below. Measured over slabs of 8 to 96 planes of 96 x 96 voxels in two
@@ -69,21 +67,17 @@ class SlabDenoiser:
         return self._mean
 
     def _within_memory(self, x: Tensor, sigma: Tensor) -> Tensor:
-        while True:
-            try:
-                return self._evaluate(x, sigma)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                thinner = self._rounded(self.planes // 2)
-                if thinner >= self.planes:
-                    raise PetdiffError(
-                        f"out of memory on {x.device} with the thinnest slab; use another `device`"
-                    ) from error
-                self.planes = thinner
-            if x.device.type == "cuda":
-                torch.cuda.empty_cache()
-            _log.warning("out of memory: slab halved to %d planes", thinner)
+        return within_memory(partial(self._evaluate, x, sigma), self._halve_planes)
+
+    def _halve_planes(self) -> str:
+        thinner = self._rounded(self.planes // 2)
+        if thinner >= self.planes:
+            raise PetdiffError(
+                f"out of memory on {self.inside.device} with the thinnest slab; use another "
+                "`device`"
+            )
+        self.planes = thinner
+        return f"slab halved to {thinner} planes"
 
     def describe(self) -> VolumeCut:
         """Return how the volume is cut, and the expected memory of a slab."""
