@@ -1,8 +1,7 @@
-"""Process a large volume in ranges of axial planes on all cores. The result does not change."""
+"""Process a large volume in ranges of axial planes on all usable cores, with the same result."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from petdiff.cgroup import usable_cores
 from petdiff.volume.spans import Span, with_halo
 
 T = TypeVar("T")
@@ -31,11 +31,11 @@ def plane_ranges(planes: int, halo: int = 0) -> Iterator[Span]:
 
 
 def map_plane_ranges(work: Callable[[Span], T], planes: int, halo: int = 0) -> list[T]:
-    """Return the results of `work` on each range of planes, in order, using one thread per core.
+    """Return the results of `work` on each range of planes, in order; one thread per usable core.
 
     numpy and scipy release Python's lock, so the threads run in parallel.
     """
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         return list(pool.map(work, plane_ranges(planes, halo)))
 
 
