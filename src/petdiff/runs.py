@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -99,16 +100,30 @@ def require_absent(destination: str | Path) -> None:
         raise UsageError(f"{destination} exists: name another, or remove it")
 
 
-def remove_unfinished(folder: Path, names: Collection[str] | None = None) -> None:
+def remove_unfinished(
+    folder: Path, names: Collection[str] | None = None, unchanged_s: float = 0.0
+) -> None:
     """Remove unfinished files of killed runs from a folder to which no other run writes.
 
-    names  if other runs write to the folder: only the files and folders that they do not write
+    names        if other runs write to the folder: only the files and folders that they do not
+                 write
+    unchanged_s  if other runs write these files and folders, too: only what has not changed for
+                 longer than a run takes to write them
     """
     stems = None if names is None else {f".{_stem(folder / name)}" for name in names}
     for entry in folder.iterdir():
         stem, mark, _ = entry.name.rpartition(_UNFINISHED)
-        if mark and (stems is None or stem in stems):
+        if mark and (stems is None or stem in stems) and _is_unchanged(entry, unchanged_s):
             disk.remove(entry)
+
+
+def _is_unchanged(path: Path, seconds: float) -> bool:
+    if not seconds:
+        return True
+    try:
+        return time.time() - path.stat().st_mtime > seconds
+    except OSError:  # finished or removed in this moment
+        return False
 
 
 def require_free(destination: str | Path, needed_bytes: int) -> None:

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -87,6 +92,36 @@ def test_a_cached_volume_is_simulated_once_and_comes_back_the_same(
         assert np.array_equal(kept.full, expected.full)
         assert list(kept.lows) == list(expected.lows)
         assert np.array_equal(list(kept.lows.values()), list(expected.lows.values()))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from petdiff.data.array_store import Store
+np.save = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+Store(Path(sys.argv[1])).put(sys.argv[2], {"full": np.ones(3)}, {})
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="not there on Windows")
+def test_what_a_killed_run_was_writing_is_removed_from_the_cache(tmp_path: Path) -> None:
+    ones, store = np.ones((5, 5, 3), np.float32), Store(tmp_path)
+    volumes = CachedVolumes(store, "some-3", lambda _: PairedVolumes(ones, {2.0: ones}))
+    name = f"some-3-{simulation_version()}-00000007"
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), name], check=False)
+    [killed] = tmp_path.iterdir()
+    # Another run may be writing the same volume at this moment, and other things for long.
+    present = shutil.copytree(killed, killed.with_name(f".{name}.unfinished-01234567"))
+    other = shutil.copytree(killed, killed.with_name(".run.unfinished-01234567"))
+    two_hours_ago = time.time() - 7200
+    for path in (killed, other):
+        os.utime(path, (two_hours_ago, two_hours_ago))
+    volumes(7)
+    assert {*tmp_path.iterdir()} == {tmp_path / name, present, other}
+    os.utime(present, (two_hours_ago, two_hours_ago))
+    volumes(7)  # now in the cache
+    assert {*tmp_path.iterdir()} == {tmp_path / name, other}
 
 
 def test_made_up_scanners_are_possible_and_all_differ() -> None:

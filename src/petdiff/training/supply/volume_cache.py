@@ -12,7 +12,10 @@ from importlib.resources.abc import Traversable
 import numpy as np
 
 from petdiff.data.array_store import Store
+from petdiff.runs import remove_unfinished
 from petdiff.training.supply.paired_volumes import PairedVolumes, VolumeSource
+
+_MOST_WRITING_S = 3600.0  # a volume has 4 to 40 MB
 
 # The code on which a simulated volume depends.
 _SIMULATION = (
@@ -38,13 +41,17 @@ class CachedVolumes:
     source: VolumeSource
 
     def __call__(self, number: int) -> PairedVolumes:
-        """Return the volumes of a number, simulated if the store lacks them."""
+        """Return the volumes of a number, simulated if the store lacks them.
+
+        What a killed run has written of them is removed.
+        """
         name = f"{self.name}-{simulation_version()}-{number:08d}"
         if name not in self.store:
             volumes = self.source(number)
             lows = np.stack(list(volumes.lows.values()))
             facts = {"doses": list(volumes.lows)}
             self.store.put(name, {"full": volumes.full, "lows": lows}, facts)
+        remove_unfinished(self.store.folder, [name], unchanged_s=_MOST_WRITING_S)
         entry = self.store.get(name)
         assert entry is not None
         by_drf = zip(entry.facts["doses"], np.array(entry.arrays["lows"]), strict=True)
