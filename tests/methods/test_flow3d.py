@@ -141,9 +141,9 @@ def test_loss_of_a_perfect_estimate_is_zero() -> None:
     perfect = torch.cat([measured, trust], dim=1)
     method.denoise = lambda x, sigma, fields: perfect  # type: ignore[method-assign]
     generator = torch.Generator().manual_seed(0)
-    assert method.loss(Example(measured, fields, activity), generator).item() == pytest.approx(
-        0, abs=1e-9
-    )
+    assert method.example_loss(
+        Example(measured, fields, activity), generator
+    ).item() == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("place", [(8, 8, 8), (3, 8, 8)])
@@ -192,7 +192,7 @@ def test_loss_learns() -> None:
     optimizer = torch.optim.Adam(method.network.parameters(), lr=3e-3)
 
     def loss() -> torch.Tensor:
-        return method.loss(Example(r, fields, activity), torch.Generator().manual_seed(1))
+        return method.example_loss(Example(r, fields, activity), torch.Generator().manual_seed(1))
 
     before = loss().item()
     for _ in range(20):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import petdiff
 from petdiff.methods import registry
-from petdiff.methods.base import Condition, FieldsOf, MethodKind, Millimetres, Objective
+from petdiff.methods.base import Condition, FieldsOf, MethodKind, Millimetres
 from petdiff.methods.card import Domain, ModelCard, part_of_card
 from petdiff.methods.model import load_model, save_model
 from petdiff.methods.network_method import NetworkMethod, OneCallSampler
@@ -98,12 +98,9 @@ class Blur(OneCallSampler, NetworkMethod):
     def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:
         return torch.stack([full, low])
 
-    def objectives(self) -> list[Objective]:
-        def loss(batch: Tensor, generator: torch.Generator) -> Tensor:
-            full, low = batch.chunk(2, dim=1)
-            return (self.denoise(low, low.new_zeros(1), low) - full).square().mean()
-
-        return [Objective("blur", list(self.network.parameters()), loss)]
+    def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        full, low = batch.chunk(2, dim=1)
+        return (self.denoise(low, low.new_zeros(1), low) - full).square().mean()
 
 
 KIND = MethodKind(Blur.create, Blur.from_card)

@@ -45,7 +45,7 @@ class Flow3D(LocalDenoiser):
         """Return the method that a card describes, without its trained weights."""
         return cls(network_of_card(card), part_of_card(LocalConstants, card, "constants"))
 
-    def loss(self, example: Example, generator: torch.Generator) -> Tensor:
+    def example_loss(self, example: Example, generator: torch.Generator) -> Tensor:
         """Return the denoising loss at uniformly drawn times, or at pure noise for some patches."""
         r = example.r
         b = len(r)

@@ -101,7 +101,7 @@ class LocalDDPM(LocalDenoiser):
         visited = _distinct(_nearest(levels, wanted.flip(0))).flip(0)
         return torch.cat([pure, levels[visited], levels.new_zeros(1)])
 
-    def loss(self, example: Example, generator: torch.Generator) -> Tensor:
+    def example_loss(self, example: Example, generator: torch.Generator) -> Tensor:
         """Return the denoising loss at uniformly drawn timesteps.
 
         Three in ten timesteps lie above the highest intermediate level, where sampling uses pure

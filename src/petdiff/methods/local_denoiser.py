@@ -29,11 +29,9 @@ import torch
 from pydantic import BaseModel, Field
 from torch import Tensor
 
-from petdiff.diffusion.denoiser import Denoiser
-from petdiff.diffusion.samplers import Callback
 from petdiff.errors import InputRefused
 from petdiff.methods.activity_preservation import preserve_activity
-from petdiff.methods.base import FieldsOf, Millimetres, Objective
+from petdiff.methods.base import FieldsOf, Millimetres
 from petdiff.methods.card import Domain, ModelCard, part_of_card
 from petdiff.methods.local_activity import (
     LocalActivity,
@@ -233,28 +231,13 @@ class LocalDenoiser(NetworkMethod):
         s = condition.activity
         return torch.cat([(full / s - 1)[None], condition.fields, (s / s.mean())[None]])
 
-    def objectives(self) -> list[Objective]:
-        """Return the only loss."""
-        parameters = list(self.network.parameters())
-        return [Objective(self.name, parameters, self._loss_of_batch)]
-
-    def _loss_of_batch(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        return self.loss(some_doses_unknown(split_example(batch), generator), generator)
+    def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the loss of a batch; the dose of some examples is unknown."""
+        return self.example_loss(some_doses_unknown(split_example(batch), generator), generator)
 
     @abstractmethod
-    def loss(self, example: Example, generator: torch.Generator) -> Tensor:
-        """Return the loss of a batch, a scalar."""
-
-    @abstractmethod
-    def sample(
-        self,
-        denoiser: Denoiser,
-        noise: Tensor,
-        steps: int,
-        generator: torch.Generator,
-        callback: Callback | None = None,
-    ) -> Tensor:
-        """Run the method's sampler over a whole volume of r."""
+    def example_loss(self, example: Example, generator: torch.Generator) -> Tensor:
+        """Return the loss of a batch of examples, a scalar."""
 
     def estimate(self, example: Example, x: Tensor, sigma: Tensor) -> Tensor:
         """Return the estimate of r [b, 1, i, j, k] for x, with the scan's regional activity."""

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from petdiff.methods.base import Objective
 from petdiff.methods.card import ModelCard, part_of_card
 from petdiff.methods.local_activity import ScanChannel, channel
 from petdiff.methods.local_denoiser import (
@@ -23,7 +22,7 @@ from petdiff.methods.local_denoiser import (
     network_of_card,
 )
 from petdiff.methods.local_training import Example, error_loss, some_doses_unknown, split_example
-from petdiff.methods.network_method import OneCallSampler
+from petdiff.methods.network_method import Adversarial, OneCallSampler
 from petdiff.networks.discriminator import PatchDiscriminator, least_squares
 
 # Relative to the regression's loss, which is about 0.7 at the end of training; lab book 38.
@@ -46,7 +45,7 @@ class LocalRegression(OneCallSampler, LocalDenoiser):
         """Return the method that a card describes, without its trained weights."""
         return cls(network_of_card(card), part_of_card(LocalConstants, card, "constants"))
 
-    def loss(self, example: Example, generator: torch.Generator) -> Tensor:
+    def example_loss(self, example: Example, generator: torch.Generator) -> Tensor:
         """Return the loss of the estimate at pure noise."""
         r, pure = self._estimate_at_pure_noise(example)
         return error_loss(example, r, pure)
@@ -58,7 +57,7 @@ class LocalRegression(OneCallSampler, LocalDenoiser):
 
 
 @dataclass
-class LocalGAN(LocalRegression):
+class LocalGAN(Adversarial, LocalRegression):
     """LocalRegression with an adversarial loss. The discriminator is not saved with the weights.
 
     As in pix2pix (Isola et al. 2017, arXiv 1611.07004) the inputs of the discriminator are the
@@ -68,7 +67,6 @@ class LocalGAN(LocalRegression):
     at the identity, which removes no noise.
     """
 
-    discriminator: PatchDiscriminator | None = None
     name: ClassVar[str] = "gan3d"
 
     @classmethod
@@ -78,24 +76,7 @@ class LocalGAN(LocalRegression):
         made.discriminator = PatchDiscriminator(SIZES[preset]["widths"][0] // 2)
         return made
 
-    @property
-    def trained(self) -> nn.Module:
-        """The generator and the discriminator."""
-        return nn.ModuleDict(
-            {"generator": self.network, "discriminator": self._trained_discriminator}
-        )
-
-    def objectives(self) -> list[Objective]:
-        """Return the generator's loss, then the discriminator's."""
-        of_generator, of_discriminator = (
-            list(part.parameters()) for part in (self.network, self._trained_discriminator)
-        )
-        return [
-            Objective("generator", of_generator, self._loss_of_batch),
-            Objective("discriminator", of_discriminator, self.discriminator_loss),
-        ]
-
-    def loss(self, example: Example, generator: torch.Generator) -> Tensor:
+    def example_loss(self, example: Example, generator: torch.Generator) -> Tensor:
         """Return the generator's loss: the error of the estimate and the adversarial loss."""
         estimate, pure = self._estimate_at_pure_noise(example)
         logits = self._discriminate(example, estimate)
@@ -116,11 +97,3 @@ class LocalGAN(LocalRegression):
         measured = channel(example.fields, ScanChannel.RATIO)
         logits: Tensor = self._trained_discriminator(weight * measured, weight * r)
         return logits
-
-    @property
-    def _trained_discriminator(self) -> PatchDiscriminator:
-        if self.discriminator is None:
-            raise ValueError(
-                "gan3d from a model file has no discriminator, so is not to be trained"
-            )
-        return self.discriminator

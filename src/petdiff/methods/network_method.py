@@ -1,9 +1,10 @@
-"""Base classes of methods: capabilities with their usual values, and sampling in one call."""
+"""Base classes of methods: usual capabilities, sampling in one call, a generator of a GAN."""
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 from petdiff.diffusion.denoiser import Denoiser
 from petdiff.diffusion.samplers import Callback
 from petdiff.errors import UsageError
+from petdiff.methods.base import Objective
 from petdiff.methods.card import Domain, ModelCard
 from petdiff.methods.patches import PATCH
+from petdiff.networks.discriminator import PatchDiscriminator
 
 
 class NetworkMethod(ABC):
@@ -71,6 +74,14 @@ class NetworkMethod(ABC):
         assert isinstance(found, BaseModel)
         return found
 
+    @abstractmethod
+    def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the loss of a batch [b, c, i, j, k] of the method's examples, a scalar."""
+
+    def objectives(self) -> list[Objective]:
+        """Return the only loss."""
+        return [Objective(self.name, list(self.network.parameters()), self.loss)]
+
     def card(self, training: Mapping[str, object], *, licence: str = "Apache-2.0") -> ModelCard:
         """Return the card that goes with the weights. `training` must be JSON-serialisable."""
         return ModelCard.model_validate(
@@ -106,3 +117,38 @@ class OneCallSampler:
         if callback is not None:
             callback(x=noise, i=0, sigma=sigma, denoised=x0)
         return x0
+
+
+@dataclass
+class Adversarial(NetworkMethod):
+    """A GAN, whose network is the generator. The discriminator is not saved with the weights."""
+
+    discriminator: PatchDiscriminator | None = field(default=None, kw_only=True)
+
+    @property
+    def trained(self) -> nn.Module:
+        """The generator and the discriminator."""
+        return nn.ModuleDict(
+            {"generator": self.network, "discriminator": self._trained_discriminator}
+        )
+
+    def objectives(self) -> list[Objective]:
+        """Return the generator's loss, then the discriminator's."""
+        (generator,) = super().objectives()
+        parameters = list(self._trained_discriminator.parameters())
+        return [
+            replace(generator, name="generator"),
+            Objective("discriminator", parameters, self.discriminator_loss),
+        ]
+
+    @abstractmethod
+    def discriminator_loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the discriminator's loss: its target is 1 for full-dose scans, 0 for estimates."""
+
+    @property
+    def _trained_discriminator(self) -> PatchDiscriminator:
+        if self.discriminator is None:
+            raise ValueError(
+                "gan3d from a model file has no discriminator, so is not to be trained"
+            )
+        return self.discriminator

@@ -25,7 +25,7 @@ from petdiff.diffusion.losses import add_noise, ddpm_loss
 from petdiff.diffusion.samplers import Callback, sample_ancestral
 from petdiff.diffusion.schedules import ddpm_sigmas, linear_alphas_bar, respaced_timesteps
 from petdiff.errors import UsageError
-from petdiff.methods.base import Millimetres, Objective
+from petdiff.methods.base import Millimetres
 from petdiff.methods.card import Domain, ModelCard, part_of_card
 from petdiff.methods.clipped_suv import CLIP_SUV, ClippedScan, clipped, clipped_scan
 from petdiff.methods.network_method import NetworkMethod
@@ -217,10 +217,6 @@ class PublishedDDPM(NetworkMethod):
     def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:
         """Return a pair of scans [i, j, k], in SUV, for the loss [2, i, j, k]: full, low."""
         return clipped(torch.stack([full, low]), self.constants.clip_suv)
-
-    def objectives(self) -> list[Objective]:
-        """Return the only loss."""
-        return [Objective(self.name, list(self.network.parameters()), self.loss)]
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Return Nichol & Dhariwal's hybrid loss of [b, 2, i, j, k] at random timesteps."""

@@ -10,11 +10,11 @@ from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from petdiff.methods.base import Objective
 from petdiff.methods.card import Domain, ModelCard, part_of_card
 from petdiff.methods.clipped_suv import CLIP_SUV, ClippedScan, clipped, clipped_scan
+from petdiff.methods.network_method import Adversarial
 from petdiff.methods.published_ddpm import Size
 from petdiff.methods.windowed_regression import WindowedRegression, Windows
 from petdiff.networks.discriminator import PatchDiscriminator, least_squares
@@ -74,7 +74,7 @@ class PublishedRegression(WindowedRegression):
 
 
 @dataclass
-class PublishedGAN(PublishedRegression):
+class PublishedGAN(Adversarial, PublishedRegression):
     """PublishedRegression with an adversarial loss. The discriminator is not saved.
 
     The losses are those of pix2pix (Isola et al. 2017, arXiv 1611.07004): the mean absolute error,
@@ -83,7 +83,6 @@ class PublishedGAN(PublishedRegression):
     1611.04076), whose gradient does not vanish if the discriminator is certain.
     """
 
-    discriminator: PatchDiscriminator | None = None
     name: ClassVar[str] = "gan3d"
 
     @classmethod
@@ -93,23 +92,6 @@ class PublishedGAN(PublishedRegression):
         channels = made.network.architecture.channels // _WIDTH_RATIO
         made.discriminator = PatchDiscriminator(channels)
         return made
-
-    @property
-    def trained(self) -> nn.Module:
-        """The generator and the discriminator."""
-        return nn.ModuleDict(
-            {"generator": self.network, "discriminator": self._trained_discriminator}
-        )
-
-    def objectives(self) -> list[Objective]:
-        """Return the generator's loss, then the discriminator's."""
-        of_generator, of_discriminator = (
-            list(part.parameters()) for part in (self.network, self._trained_discriminator)
-        )
-        return [
-            Objective("generator", of_generator, self.loss),
-            Objective("discriminator", of_discriminator, self.discriminator_loss),
-        ]
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Return the generator's loss of [b, 2, i, j, k]: absolute error and adversarial loss."""
@@ -127,11 +109,3 @@ class PublishedGAN(PublishedRegression):
         discriminator = self._trained_discriminator
         real, fake = discriminator(low, full), discriminator(low, estimate)
         return (least_squares(real, 1.0) + least_squares(fake, 0.0)) / 2
-
-    @property
-    def _trained_discriminator(self) -> PatchDiscriminator:
-        if self.discriminator is None:
-            raise ValueError(
-                "gan3d from a model file has no discriminator, so is not to be trained"
-            )
-        return self.discriminator

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from petdiff.diffusion.denoiser import Denoiser
-from petdiff.methods.base import Millimetres, Objective
+from petdiff.methods.base import Millimetres
 from petdiff.methods.network_method import NetworkMethod, OneCallSampler
 from petdiff.methods.patches import OVERLAP, PATCH, VoxelRange, Voxels
 
@@ -73,10 +73,6 @@ class WindowedRegression(OneCallSampler, NetworkMethod):
     def adapter(self, network: Callable[[Tensor, Tensor], Tensor]) -> Denoiser:
         """Return the denoiser of a function (x_t, timestep) → raw output for any volume."""
         return lambda x, sigma: network(x, sigma.expand(len(x)))
-
-    def objectives(self) -> list[Objective]:
-        """Return the only loss."""
-        return [Objective(self.name, list(self.network.parameters()), self.loss)]
 
     def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         """Return the mean squared error over examples [b, 2, i, j, k], full and low-dose scan."""
