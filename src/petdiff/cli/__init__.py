@@ -1,10 +1,10 @@
 """The command line: one function for each command, sorted by subject into the files of this folder.
 
 A function has the options of its command and nothing else; their types, with the help texts, are in
-`petdiff.cli.options`. A new command is a function that takes options of those types and calls a
-module of `petdiff.commands`, and an entry of COMMANDS. The function imports that module when it
-runs: `petdiff --help` must answer at once, so only the standard library and typer are imported
-above.
+`petdiff.cli.options`. A new command is a function that takes options of those types and calls the
+package, and an entry of COMMANDS. Work of more than a call is in `petdiff.commands`. The function
+imports what it calls when it runs: `petdiff --help` must answer at once, so only the standard
+library and typer are imported above.
 """
 
 from __future__ import annotations

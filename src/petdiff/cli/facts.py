@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from json import dumps
+
 from petdiff.cli.options.result import Json
 from petdiff.cli.options.scan import Described, Scan, Series, SuvFactor, Units
 from petdiff.terminal import print_result
@@ -15,9 +17,14 @@ def suv(
     json: Json = False,
 ) -> None:
     """Show the SUV factor of a scan, the rule behind it, and what other rules would give."""
-    from petdiff.commands.suv import explain_suv
+    from petdiff.io import read_suv
+    from petdiff.suv.result import explain
 
-    print_result(explain_suv(scan, series, units, suv_factor, as_json=json))
+    result = read_suv(scan, series=series, units=units, suv_factor=suv_factor)
+    if json:
+        print_result(dumps(result.as_dict(), indent=2, ensure_ascii=False))
+    else:
+        print_result(explain(result))
 
 
 def info(

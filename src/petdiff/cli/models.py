@@ -47,12 +47,17 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train or adapt a model on simulated scans or your own; can be stopped and resumed."""
-    from petdiff.commands.train import train_model
+    from petdiff.progress import Progress
+    from petdiff.training.recipe import read_recipe
+    from petdiff.training.run import TrainOptions
+    from petdiff.training.run import train as train_model
 
-    path = train_model(
-        method, output, data=data, init=init, preset=preset, config=config, resume=resume,
-        device=device, units=units, suv_factor=suv_factor, quiet=quiet,
+    recipe = read_recipe(config, preset=preset, init=init)
+    options = TrainOptions(
+        method=method, output=output, data=data, recipe=recipe, resume=resume, device=device,
+        units=units, suv_factor=suv_factor,
     )  # fmt: skip
+    path = train_model(options, progress=Progress(quiet))
     if int(os.environ.get("RANK", 0)) == 0:  # of torchrun's processes
         print_result(path)
 

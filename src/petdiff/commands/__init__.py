@@ -1,1 +1,1 @@
-"""Run the commands, one file per command; `petdiff.cli` has their options."""
+"""Run the commands that take more than a call; `petdiff.cli` has the options of all."""
