@@ -43,7 +43,7 @@ from scipy.ndimage import binary_erosion
 
 import petdiff
 from petdiff.denoising.request import Request
-from petdiff.denoising.scan import denoise_file
+from petdiff.denoising.scan import denoise_scan
 from petdiff.evaluation.baselines import best_gaussian
 from petdiff.evaluation.metrics import psnr
 from petdiff.frames import FrameTiming, PETFrames
@@ -338,7 +338,7 @@ def main() -> None:
     write_dicom(study, options.output / "dicom")
     for name, made in (("measured.nii.gz", "from-nifti"), ("dicom", "from-dicom")):
         request = Request(options.output / name, model=options.model)
-        denoise_file(request, options.output / made, quiet=True)
+        denoise_scan(request, options.output / made)
     denoised = petdiff.read(options.output / "from-nifti" / "denoised.nii.gz")
     assert isinstance(denoised, PETFrames)
     gains, filtered = quality(study, denoised)

@@ -19,7 +19,7 @@ import pydicom
 
 from node_scenarios.process import NodeProcess, make_series, wait_for
 from petdiff.denoising.request import Request
-from petdiff.denoising.scan import denoise_file
+from petdiff.denoising.scan import denoise_scan
 from petdiff.io import read_static
 from support.pacs import fetch, orthanc, system_program
 
@@ -141,7 +141,7 @@ def _compared(
         if len(files) != len(list(source.iterdir())):
             broken.append(f"{uid} has {len(files)} images")
         plain = folder / "plain"
-        denoise_file(Request(source), plain, quiet=True)
+        denoise_scan(Request(source), plain)
         same = np.array_equal(read_static(images).values, read_static(plain / "denoised").values)
         shutil.rmtree(plain)
         differences += not same

@@ -13,7 +13,7 @@ import pydicom
 import pytest
 
 from petdiff.denoising.request import Request
-from petdiff.denoising.scan import denoise_file
+from petdiff.denoising.scan import denoise_scan
 from petdiff.io import read
 
 pytestmark = pytest.mark.real
@@ -35,7 +35,7 @@ def test_a_patients_series_comes_back_as_a_series(
     test_data: Path, tmp_path: Path, patient: str
 ) -> None:
     source = test_data / "sts_fdg" / f"STS_{patient}" / "dicom"
-    denoise_file(Request(source), tmp_path / "out", quiet=True)
+    denoise_scan(Request(source), tmp_path / "out")
     before, after = by_position(source), by_position(tmp_path / "out" / "denoised")
     assert len(after) == len(before)
     for one, other in zip(before, after, strict=True):
@@ -62,7 +62,7 @@ def test_the_nema_phantom_loses_noise_and_keeps_its_spheres(
     if analyse is None:
         pytest.skip("pynemaiqpet is not installed")
     source = test_data / "nema_iq" / "pet_recon_1"
-    denoise_file(Request(source, units="bqml", suv_factor=1.0), tmp_path / "out", quiet=True)
+    denoise_scan(Request(source, units="bqml", suv_factor=1.0), tmp_path / "out")
     figures = []
     for number, folder in enumerate((source, tmp_path / "out" / "denoised")):
         out = tmp_path / f"nema{number}"

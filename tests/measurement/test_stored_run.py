@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from petdiff.denoising.request import Request
-from petdiff.denoising.scan import denoise_file
+from petdiff.denoising.scan import denoise_scan
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
 from petdiff.io import write
@@ -23,7 +23,7 @@ def test_a_run_in_becquerel_is_read_in_suv(tmp_path: Path) -> None:
     write(PETImage(scan.values / np.float32(FACTOR), scan.affine), path)
     model = str(tiny_model(tmp_path))
     request = Request(path, model, units="bqml", suv_factor=FACTOR)
-    denoise_file(request, tmp_path / "run", quiet=True)
+    denoise_scan(request, tmp_path / "run")
     run = read_run(tmp_path / "run")
     assert run.measured.in_suv
     assert run.denoised.in_suv

@@ -18,7 +18,7 @@ from pydicom.uid import CTImageStorage, generate_uid
 
 from petdiff import cli
 from petdiff.denoising.request import Request
-from petdiff.denoising.scan import denoise_file
+from petdiff.denoising.scan import denoise_scan
 from petdiff.inference.options import DenoiseOptions
 from petdiff.io import read_static
 from petdiff.module.inputs import find_pet_series
@@ -35,7 +35,7 @@ def test_pixels_are_those_of_denoise(tmp_path: Path) -> None:
     into, out = router_folders(tmp_path, settings={"dose": "1/4", "seed": 3})
     assert run(into, out) == 0
     options = DenoiseOptions(drf=4, seed=3)
-    denoise_file(Request(into, options=options), tmp_path / "plain", quiet=True)
+    denoise_scan(Request(into, options=options), tmp_path / "plain")
     expected = read_static(tmp_path / "plain" / "denoised")
     np.testing.assert_array_equal(read_static(out).values, expected.values)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from petdiff.denoising.request import Request
-from petdiff.denoising.scan import denoise_file
+from petdiff.denoising.scan import denoise_scan
 from petdiff.inference.options import DenoiseOptions
 from petdiff.io import read_static
 from petdiff.methods.model import Model, load_model
@@ -41,7 +41,7 @@ def test_pixels_are_those_of_denoise_and_own_series_are_refused(
     settings = ModuleSettings.of({"dose": "1/4", "seed": 3})
     assert denoise_entry(entry.path, model, settings).outcome == "denoised"
     options = DenoiseOptions(drf=4, seed=3)
-    denoise_file(Request(entry.images, options=options), tmp_path / "plain", quiet=True)
+    denoise_scan(Request(entry.images, options=options), tmp_path / "plain")
     expected = read_static(tmp_path / "plain" / "denoised")
     np.testing.assert_array_equal(read_static(entry.result).values, expected.values)
     record = entry.result_record()

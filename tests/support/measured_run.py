@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from petdiff.denoising.request import Request
-from petdiff.denoising.scan import denoise_file
+from petdiff.denoising.scan import denoise_scan
 from petdiff.image import PETImage
 from petdiff.inference.options import DenoiseOptions
 from petdiff.io import write
@@ -83,5 +83,5 @@ def make_run(folder: Path, model: Path, **options: object) -> Path:
     scan = folder / "low.nii.gz"
     write(noisy_scan(), scan)
     request = Request(scan, str(model), DenoiseOptions(**options))  # type: ignore[arg-type]
-    denoise_file(request, folder / "run", quiet=True)
+    denoise_scan(request, folder / "run")
     return folder / "run"

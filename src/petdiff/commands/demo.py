@@ -7,7 +7,7 @@ from pathlib import Path
 from petdiff.commands.simulate import simulate_patients
 from petdiff.commands.simulate_patient import Study
 from petdiff.denoising.request import Request
-from petdiff.denoising.scan import denoise_file
+from petdiff.denoising.scan import denoise_scan
 from petdiff.evaluation.metrics import compare
 from petdiff.inference.options import DenoiseOptions
 from petdiff.io import read_static
@@ -31,7 +31,8 @@ def run_demo(output: Path, seed: int, device: str, *, quiet: bool = False) -> li
         study = Study(dose_factors=(_DRF,), seed=seed, voxel_mm=_VOXEL_MM)
         simulate_patients(study, folder / "scan", quiet=quiet)
         low = folder / "scan" / f"low_drf{_DRF:g}.nii.gz"
-        denoise_file(Request(low, options=options), folder / "denoised", quiet=quiet)
+        request = Request(low, options=options)
+        denoise_scan(request, folder / "denoised", progress=Progress(quiet))
         _compare(folder, low, Progress(quiet))
     pictures = [Path(output) / name for name in ("comparison.png", "denoised/preview.png")]
     return [picture for picture in pictures if picture.is_file()]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from petdiff.denoising.request import Request
-from petdiff.denoising.scan import denoise_file
+from petdiff.denoising.scan import denoise_scan
 from petdiff.errors import InputRefused, UsageError
 from petdiff.many.jobs import Jobs, find_jobs, is_pattern
 from petdiff.many.rows import FOLDER, ScanRow
@@ -46,7 +46,8 @@ def denoise_inputs(
     if single is not None:
         found = _several_in_folder(single, output, request)
         if found is None and not (is_list(single) or is_pattern(single)):
-            return DenoiseResult(denoise_file(replace(request, scan=single), output, quiet=quiet))
+            request = replace(request, scan=single)
+            return DenoiseResult(denoise_scan(request, output, progress=Progress(quiet)).files)
     if request.series is not None:
         raise UsageError("`series` is for one scan: leave it out, or give it in a list of scans")
     from petdiff.many.run import run_many

@@ -48,19 +48,13 @@ class Denoised:
     record: RunRecord
 
 
-def denoise_file(request: Request, output: Path, *, quiet: bool = False) -> list[Path]:
-    """Denoise one scan into the new folder `output`; returns the paths of its files.
-
-    The folder appears whole or not at all. Where the result is a BIDS derivative, `output` is a
-    data set to which the scan is added. Raises PetdiffError or a subclass.
-    """
-    return list(denoise_scan(request, output, progress=Progress(quiet)).files)
-
-
 def denoise_scan(
     request: Request, output: Path, *, model: Model | None = None, progress: Progress | None = None
 ) -> Denoised:
-    """Denoise one scan into the new folder `output`, as `denoise_file` does.
+    """Denoise one scan into the new folder `output`, which appears whole or not at all.
+
+    Where the result is a BIDS derivative, `output` is a data set to which the scan is added. Raises
+    PetdiffError or a subclass.
 
     model     a loaded model, for callers that denoise several scans; None: the model that the
               request names is loaded
