@@ -1,4 +1,4 @@
-"""CPU and memory limits of a container: Linux control groups, version 2 and 1.
+"""CPU and memory limits of a container (Linux control groups, version 2 and 1), and of processes.
 
 Libraries use the cores and memory of the machine, not those of the container. On a large machine
 they would start too many threads, or use more memory than the container may.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from pathlib import Path
 
 GROUP = Path("/sys/fs/cgroup")  # in a container this is its own group
 THREADS = "OMP_NUM_THREADS"  # numpy's, scipy's and torch's libraries follow it
+ALL_THREADS = (THREADS, "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def limit_threads(environment: MutableMapping[str, str], group: Path = GROUP) -> None:
@@ -23,6 +25,21 @@ def limit_threads(environment: MutableMapping[str, str], group: Path = GROUP) ->
     cores = allowed_cores(group)
     if cores is not None and cores < (os.cpu_count() or 1):
         environment.setdefault(THREADS, str(cores))
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Limit the processes that are started in the block to one thread each."""
+    before = {name: os.environ.get(name) for name in ALL_THREADS}
+    os.environ.update(dict.fromkeys(ALL_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def usable_cores(group: Path = GROUP) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from petdiff import __version__
-from petdiff.cgroup import usable_cores
+from petdiff.cgroup import ALL_THREADS, usable_cores
 from petdiff.errors import InputRefused, PetdiffError, UsageError
 from petdiff.units import counted
 
@@ -33,7 +33,6 @@ _WAIT_S = 180  # for the first worker
 _CONNECT_S = 20
 _HERE = "127.0.0.1"  # a scheduler runs any code that it receives: accept only this machine
 _CORES_EACH = 4
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _one_at_a_time = threading.Lock()  # a worker may have several threads, but one device
 # Jobs take seconds: Dask's default of 50 updates per second is not needed.
 _SLOW_UPDATES = {
@@ -148,7 +147,7 @@ def _started(count: str | None, device: str) -> Iterator[SpecCluster]:
         for n in range(processes)
     }
     settings = {
-        "distributed.nanny.pre-spawn-environ": dict.fromkeys(_THREADS, threads),
+        "distributed.nanny.pre-spawn-environ": dict.fromkeys(ALL_THREADS, threads),
         **_SLOW_UPDATES,
     }
     scheduler = {

@@ -13,10 +13,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from petdiff.cgroup import one_thread_each
 from petdiff.cluster.connection import connected
 from petdiff.errors import PetdiffError, UsageError
 from petdiff.evaluation.cohort.definition import Cohort, Unit, identity, units
@@ -31,9 +31,6 @@ Tick = Callable[[int, int], None]
 
 IDENTITY = "cohort.json"
 ROWS = "rows"
-_ONE_THREAD = {
-    "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
-}  # fmt: skip
 _POLL_S = 2.0
 
 
@@ -99,7 +96,7 @@ def _finished(
     others = multiprocessing.active_children()
     context = multiprocessing.get_context("spawn")
     paces: PaceQueue = context.SimpleQueue()
-    with _environment(_ONE_THREAD):
+    with one_thread_each():
         pool = ProcessPoolExecutor(
             count, mp_context=context, initializer=_begin_process, initargs=(paces,)
         )
@@ -201,18 +198,3 @@ def _begin_or_resume(folder: Path, now: Mapping[str, object]) -> None:
             f"{folder} exists and is not the folder of a cohort: name another, or remove it"
         )
     begin_or_resume(path, now)
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for processes that start in this block."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -16,6 +16,7 @@ from multiprocessing.sharedctypes import Synchronized
 
 import torch
 
+from petdiff.cgroup import one_thread_each
 from petdiff.data.array_store import Entry, Store
 from petdiff.errors import InputRefused, PetdiffError
 from petdiff.terminal import log_in_process
@@ -53,7 +54,7 @@ class ExampleSupply:
             process = context.Process(
                 target=_work, args=(maker, first, *share, self._highest), daemon=True
             )
-            with _SingleThreaded():
+            with one_thread_each():
                 process.start()
             self.processes.append(process)
 
@@ -143,20 +144,3 @@ def _work(
         if not isinstance(problem, PetdiffError):
             facts["problem"] = f"making a training volume: {type(problem).__name__}: {problem}"
         maker.store.put(f"{_FAILED}{worker}", {}, facts)
-
-
-class _SingleThreaded:
-    """Limits the processes that are started within the block to one thread each."""
-
-    _NAMES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-    def __enter__(self) -> None:
-        self.before = {name: os.environ.get(name) for name in self._NAMES}
-        os.environ.update(dict.fromkeys(self._NAMES, "1"))
-
-    def __exit__(self, *_: object) -> None:
-        for name, value in self.before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
