@@ -68,12 +68,10 @@ def run_cohort(
     done = len(todo) - len(remaining)
     tick(done, len(todo))
     notify = notify or (lambda line: None)
+    jobs = [_Job(cohort, unit, rows.absolute(), work) for unit in remaining]
     if cluster is None:
-        finished = _finished(
-            cohort, remaining, rows, workers, work, Pacing(cohort, remaining, workers, notify)
-        )
+        finished = _finished(jobs, workers, Pacing(cohort, remaining, workers, notify))
     else:
-        jobs = [_ClusterJob(cohort, unit, rows.absolute(), work) for unit in remaining]
         finished = _on_cluster(jobs, cluster, notify)
     for _ in finished:
         done += 1
@@ -81,18 +79,25 @@ def run_cohort(
     return [read_unit(_file(rows, unit), unit, cohort.methods) for unit in todo]
 
 
-def _finished(
-    cohort: Cohort,
-    remaining: Sequence[Unit],
-    rows: Path,
-    workers: int,
-    work: Work,
-    pacing: Pacing,
-) -> Iterator[Unit]:
+@dataclass(frozen=True)
+class _Job:
+    """A unit for another process; its results are stored in the folder `rows`."""
+
+    cohort: Cohort
+    unit: Unit
+    rows: Path
+    work: Work
+
+
+def _do(job: _Job) -> None:
+    store_unit(_file(job.rows, job.unit), job.unit, job.work(job.cohort, job.unit))
+
+
+def _finished(jobs: Sequence[_Job], workers: int, pacing: Pacing) -> Iterator[Unit]:
     """Yield units as they are finished."""
-    if not remaining:
+    if not jobs:
         return
-    count = min(workers, len(remaining))
+    count = min(workers, len(jobs))
     others = multiprocessing.active_children()
     context = multiprocessing.get_context("spawn")
     paces: PaceQueue = context.SimpleQueue()
@@ -101,10 +106,10 @@ def _finished(
             count, mp_context=context, initializer=_begin_process, initargs=(paces,)
         )
         try:
-            jobs = {pool.submit(_do, cohort, unit, rows, work): unit for unit in remaining}
-            for job in _completed(set(jobs), paces, pacing):
-                _require_done(job, jobs[job], workers)
-                yield jobs[job]
+            running = {pool.submit(_do, job): job.unit for job in jobs}
+            for future in _completed(set(running), paces, pacing):
+                _require_done(future, running[future], workers)
+                yield running[future]
         except KeyboardInterrupt:  # a unit may take many minutes: do not wait for it
             for process in multiprocessing.active_children():
                 if process not in others:
@@ -114,31 +119,17 @@ def _finished(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-@dataclass(frozen=True)
-class _ClusterJob:
-    """A unit for a process of a cluster."""
-
-    cohort: Cohort
-    unit: Unit
-    rows: Path
-    work: Work
-
-
 def _on_cluster(
-    jobs: Sequence[_ClusterJob], address: str, notify: Callable[[str], None]
+    jobs: Sequence[_Job], address: str, notify: Callable[[str], None]
 ) -> Iterator[Unit]:
     """Yield units as the processes of a cluster finish them."""
     if not jobs:
         return
     with connected(address, notify, shared=jobs[0].rows) as cluster:
-        for job, outcome in cluster.finished(_do_cluster_job, jobs):
+        for job, outcome in cluster.finished(_do, jobs):
             if outcome is not None:
                 raise type(outcome)(f"{job.unit.name}: {outcome}")
             yield job.unit
-
-
-def _do_cluster_job(job: _ClusterJob) -> None:
-    _do(job.cohort, job.unit, job.rows, job.work)
 
 
 def _completed(
@@ -180,10 +171,6 @@ def _wait_for_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
-
-
-def _do(cohort: Cohort, unit: Unit, rows: Path, work: Work) -> None:
-    store_unit(_file(rows, unit), unit, work(cohort, unit))
 
 
 def _file(rows: Path, unit: Unit) -> Path:
