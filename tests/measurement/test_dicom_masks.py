@@ -50,6 +50,15 @@ def placed(region: object, scan: PETImage) -> np.ndarray:
     return whole
 
 
+def thirds(scan: PETImage) -> PETImage:
+    """Return the scan with each voxel divided in three along each axis."""
+    return PETImage(
+        scan.values.repeat(3, 0).repeat(3, 1).repeat(3, 2),
+        scan.affine
+        @ [[1 / 3, 0, 0, -1 / 3], [0, 1 / 3, 0, -1 / 3], [0, 0, 1 / 3, -1 / 3], [0, 0, 0, 1]],
+    )
+
+
 def test_segments_lie_where_highdicom_put_them(
     slices: list[Dataset], scan: PETImage, tmp_path: Path
 ) -> None:
@@ -99,11 +108,7 @@ def test_a_resampled_segmentation_keeps_the_volume_of_its_outermost_slices(
     """A SEG holds the slices with a segment only, so that the segment reaches to its ends."""
     pytest.importorskip("highdicom")
     path = write_segmentation(tmp_path / "seg.dcm", slices, masks())
-    fine = PETImage(
-        scan.values.repeat(3, 0).repeat(3, 1).repeat(3, 2),
-        scan.affine
-        @ [[1 / 3, 0, 0, -1 / 3], [0, 1 / 3, 0, -1 / 3], [0, 0, 1 / 3, -1 / 3], [0, 0, 0, 1]],
-    )
+    fine = thirds(scan)
     for one, mask in zip(read_regions(path, fine, resample=True), masks().values(), strict=True):
         assert one.voxels == 27 * mask.sum()
 
@@ -232,6 +237,25 @@ def test_a_segment_that_the_field_of_view_cuts_is_told(
     upper = PETImage(scan.values[:, 6:], scan.affine @ shift)
     fractions = [one.place.visible_fraction for one in read_regions(path, upper)]
     assert fractions == pytest.approx([0.5, 0.8])
+
+
+def test_a_segment_that_reaches_into_the_field_of_view_by_less_than_half_a_voxel_is_cut(
+    slices: list[Dataset], scan: PETImage, tmp_path: Path
+) -> None:
+    """Its voxels are three times those of the scan, and the centres of all are outside."""
+    pytest.importorskip("highdicom")
+    path = write_segmentation(tmp_path / "seg.dcm", slices, masks())
+    fine = thirds(scan)
+    whole = read_regions(path, fine, resample=True)[0]
+    last = int(placed(whole, fine).any(axis=(1, 2)).nonzero()[0].max())
+    shift = np.eye(4)
+    shift[0, 3] = last
+    [part, *_] = read_regions(
+        path, PETImage(fine.values[last:], fine.affine @ shift), resample=True
+    )
+    assert part.cut
+    assert part.place.visible_fraction == pytest.approx(part.voxels / whole.voxels)
+    assert part.place.volume_ml == pytest.approx(whole.volume_ml)
 
 
 def test_contours_that_cannot_be_used_are_refused(scan: PETImage, tmp_path: Path) -> None:

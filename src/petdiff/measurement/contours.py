@@ -116,16 +116,16 @@ def _region(name: str, title: str, kind: Kind, outlines: list[Points], scan: PET
             "the structure set for this scan, or as a segmentation"
         )
     order = [*({0, 1, 2} - {axis}), axis]
-    shares, voxels = _shares([one[:, order] for one in index], scan, order)
+    shares, visible = _shares([one[:, order] for one in index], scan, order)
     return shares_region(
-        np.moveaxis(shares, -1, axis), scan, name=title, kind=kind, whole_voxels=voxels
+        np.moveaxis(shares, -1, axis), scan, name=title, kind=kind, visible=visible
     )
 
 
 def _shares(
     index: list[Points], scan: PETImage, order: list[int]
 ) -> tuple[NDArray[np.float64], float]:
-    """Return the shares of the scan's voxels, and the structure's volume in voxels."""
+    """Return the shares of the scan's voxels, and the fraction of the structure in the scan."""
     a, b, slices = (scan.shape[axis] for axis in order)
     positions, groups = by_plane(index)
     shares = stacked_shares(positions, [plane_shares(group, (a, b)) for group in groups], slices)
@@ -133,7 +133,7 @@ def _shares(
     voxels = sum(
         (high - low) * area(group) for (low, high), group in zip(ends, groups, strict=True)
     )
-    return shares, voxels
+    return shares, min(float(shares.sum()) / voxels, 1.0) if voxels else 1.0
 
 
 def _kind(interpreted: str, title: str) -> Kind:

@@ -80,12 +80,11 @@ def shares_region(
     *,
     name: str = "region",
     kind: Kind = "lesion",
-    whole_voxels: float | None = None,
+    visible: float = 1.0,
 ) -> Region:
     """Return the region of voxels with fractions `shares` [i, j, k] from 0 to 1.
 
-    whole_voxels  its volume in voxels of the scan, with the part outside the field of view; None:
-                  all of it is in the field of view
+    visible  fraction of its volume in the field of view
 
     Raises InputRefused if it is empty, smaller than a voxel, or has another shape.
     """
@@ -101,7 +100,6 @@ def shares_region(
             f"({voxel_ml(scan.spacing_mm):.2g} ml): leave it out"
         )
     box = bounding_box(shares > 0)
-    visible = 1.0 if whole_voxels is None else min(voxels / whole_voxels, 1.0)
     place = lesion_from_shares(
         name, box, shares[box], scan.shape, scan.spacing_mm, volume_ml / visible,
         visible_fraction=visible,

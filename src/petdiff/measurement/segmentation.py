@@ -17,6 +17,7 @@ from petdiff.measurement.frame_of_reference import require_same_frame
 from petdiff.measurement.kinds import kind_of
 from petdiff.measurement.region import Kind, Region, shares_region
 from petdiff.simulation.labels.label_file import printable
+from petdiff.volume.regions import voxel_ml
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation, SegmentDescription
@@ -63,22 +64,30 @@ def _region(
         mask = np.asarray(volume.array[..., 0] >= _INSIDE)
     affine = LPS_TO_RAS @ volume.affine
     placed = _on_grid(name, mask, affine, scan, resample=resample)
-    visible = _visible_fraction(mask, affine, scan)
     return shares_region(
         placed.astype(np.float64),
         scan,
         name=title,
         kind=kind or _kind(described, title),
-        whole_voxels=float(placed.sum()) / visible if visible else None,
+        visible=_visible_fraction(mask, affine, scan, placed),
     )
 
 
-def _visible_fraction(mask: Mask, affine: Affine, scan: PETImage) -> float:
-    """Return the fraction of a mask's voxels whose centres are in the scan; 0 without voxels."""
+def _visible_fraction(mask: Mask, affine: Affine, scan: PETImage, placed: Mask) -> float:
+    """Return the fraction of a mask's voxels whose centres are in the scan.
+
+    If there are none, as of coarse voxels at the edge of a scan with finer ones, it is that of the
+    volume.
+
+    placed  the mask on the grid of the scan
+    """
     step = np.linalg.solve(scan.affine, affine)
     index = np.argwhere(mask) @ step[:3, :3].T + step[:3, 3]
-    inside = (index >= -0.5 - _SAME) & (index <= np.array(scan.shape) - 0.5 + _SAME)
-    return float(inside.all(axis=1).mean()) if len(index) else 0.0
+    inside = ((index >= -0.5 - _SAME) & (index <= np.array(scan.shape) - 0.5 + _SAME)).all(axis=1)
+    if inside.any():
+        return float(inside.mean())
+    share = float(placed.sum()) / max(len(index), 1)
+    return min(share * voxel_ml(scan.spacing_mm) / voxel_ml(spacing_of(affine)), 1.0)
 
 
 def _on_grid(name: str, mask: Mask, affine: Affine, scan: PETImage, *, resample: bool) -> Mask:
