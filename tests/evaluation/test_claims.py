@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import stats
 
 from petdiff.evaluation.cohort.claims import check_claims
-from petdiff.evaluation.cohort.definition import Claim
+from petdiff.evaluation.cohort.definition import OWN, Claim
+from petdiff.evaluation.cohort.table import Condition
 from support.little_cohort import table_of
 
 METHODS = ("ours", "first", "second", "third")
@@ -82,6 +85,17 @@ def test_claim_without_common_scans_stays_open() -> None:
     assert found.verdict == "open"
     assert "No scan has a PSNR of both ours and first" in found.sentence
     found.model_dump_json()
+
+
+def test_claim_on_own_pairs_of_unknown_dose() -> None:
+    psnr = psnr_of()[:2, :, :1]
+    own = replace(table_of(psnr, METHODS[:2]), conditions=(Condition(OWN, OWN, None),))
+    (found,) = check_claims(own, [Claim(method="ours", beats=("first",))])
+    assert found.verdict == "confirmed"
+    (rival,) = found.rivals
+    assert rival.worst is not None
+    assert rival.worst.dose is None
+    assert "(own, own, not stated)" in found.sentence
 
 
 def test_of_an_error_the_lower_is_better() -> None:

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel
 
+from petdiff.data.layouts import Drf
 from petdiff.evaluation.cohort.compared_metrics import Metric, ranked_metric
 from petdiff.evaluation.cohort.definition import Claim
 from petdiff.evaluation.cohort.table import Condition, Table, Values, fraction, nan_mean
@@ -22,6 +23,7 @@ Verdict = Literal["confirmed", "refuted", "open"]
 class ConditionGain(BaseModel, frozen=True):
     """The gain of a method over a rival in one condition.
 
+    dose           reduction factor; None if unknown
     gain           mean over patients, above 0 if the method is better, in the metric's unit
     p              of Wilcoxon's test, after Holm's correction over all conditions and rivals of the
                    claim
@@ -30,7 +32,7 @@ class ConditionGain(BaseModel, frozen=True):
 
     scanner: str
     tracer: str
-    dose: float
+    dose: Drf
     gain: float
     p: float
     rank_biserial: float
