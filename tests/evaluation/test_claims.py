@@ -98,6 +98,18 @@ def test_claim_on_own_pairs_of_unknown_dose() -> None:
     assert "(own, own, not stated)" in found.sentence
 
 
+def test_condition_without_values_does_not_count_in_the_correction() -> None:
+    """As the error of lesions in a field of view that shows none."""
+    psnr = psnr_of(6)[:2]
+    psnr[:, :, 1:] = np.nan
+    (found,) = check_claims(table_of(psnr, METHODS[:2]), [Claim(method="ours", beats=("first",))])
+    (rival,) = found.rivals
+    assert rival.conditions == 1
+    assert rival.worst is not None
+    assert rival.worst.p == stats.wilcoxon(psnr[0, :, 0] - psnr[1, :, 0]).pvalue
+    assert found.verdict == "confirmed"
+
+
 def test_of_an_error_the_lower_is_better() -> None:
     table = table_of(psnr_of(), METHODS)
     table.values["nrmse"][:] = -psnr_of()  # the first is lower by 2

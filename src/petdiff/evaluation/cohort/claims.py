@@ -106,25 +106,24 @@ def _check_claim(table: Table, claim: Claim) -> ClaimResult:
 
 def _against_rivals(table: Table, claim: Claim, metric: Metric) -> list[RivalResult]:
     gains = {rival: _gains(table, claim.method, rival, metric) for rival in claim.beats}
+    # A condition without values is no test, and does not count in the correction.
+    known = {rival: np.flatnonzero(np.isfinite(gain).any(axis=0)) for rival, gain in gains.items()}
     has_power = len(table.patients) >= MIN_PATIENTS
-    tests = {rival: [_wilcoxon(column) for column in gain.T] for rival, gain in gains.items()}
+    tests = {rival: [_wilcoxon(gain[:, n]) for n in known[rival]] for rival, gain in gains.items()}
     p = [p if has_power else 1.0 for of_rival in tests.values() for p, _ in of_rival]
     adjusted = iter(holm(p))
     found = []
     for rival, gain in gains.items():
-        means = nan_mean(gain.T)
         each = [
             ConditionGain(
-                **condition._asdict(),
-                gain=float(mean),
+                **table.conditions[n]._asdict(),
+                gain=float(nan_mean(gain[:, n])),
                 p=float(next(adjusted)),
                 rank_biserial=effect,
             )
-            for condition, mean, (_, effect) in zip(
-                table.conditions, means, tests[rival], strict=True
-            )
+            for n, (_, effect) in zip(known[rival], tests[rival], strict=True)
         ]
-        found.append(_counted(rival, gain, [one for one in each if np.isfinite(one.gain)]))
+        found.append(_counted(rival, gain, each))
     return found
 
 
