@@ -199,6 +199,19 @@ def test_contours_of_circles_have_their_analytic_volume(
     np.testing.assert_allclose(regions[0].centre_mm(scan.affine), middle[:3], atol=0.1)
 
 
+@pytest.mark.parametrize("digits", [1, 3])
+def test_contours_of_rounded_coordinates_keep_their_holes(
+    slices: list[Dataset], scan: PETImage, tmp_path: Path, digits: int
+) -> None:
+    """In oblique slices, the rounding moves the outlines of one slice apart."""
+    rounded = [np.round(one, digits) for one in outlines(scan, 12.0, 6.0)]
+    path = write_contours(
+        tmp_path / "rt.dcm", {"ring": ("GTV", rounded)}, slices[0].FrameOfReferenceUID
+    )
+    area = np.pi * (12**2 - 6**2)
+    assert read_regions(path, scan)[0].volume_ml == pytest.approx(area * 4 * 4 / 1000, rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("crop", "share"),
     [

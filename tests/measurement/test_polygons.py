@@ -66,6 +66,19 @@ def test_planes_of_any_distance_fill_a_ball(planes: int) -> None:
     assert centre == pytest.approx(12.2, abs=0.05)
 
 
+def test_outlines_of_one_slice_whose_coordinates_were_rounded_are_of_one_plane() -> None:
+    ring = [(circle(7), 0.0), (circle(3), 0.01)]
+    outlines = [
+        np.column_stack([outline, np.full(len(outline), k + off)])
+        for k in range(4, 8)
+        for outline, off in ring
+    ]
+    positions, groups = by_plane(outlines)
+    assert positions == [4, 5, 6, 7]
+    shares = stacked_shares(positions, [plane_shares(group, (20, 20)) for group in groups], 12)
+    assert shares.sum() == pytest.approx(4 * np.pi * (49 - 9), rel=0.01)
+
+
 def test_a_gap_between_planes_stays_a_gap() -> None:
     area = np.ones((1, 1))
     shares = stacked_shares([1.0, 2.0, 8.0, 9.0], [area] * 4, 12)

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 Points = NDArray[np.float64]
 _LINES = 16  # across a voxel
-_SAME_PLANE = 1e-3  # voxels
+# Voxels: outlines of one slice may differ by the rounding of their coordinates, and contours of the
+# thinnest slices of CT are farther apart on the thickest of PET.
+_SAME_PLANE = 0.05
 
 
 def plane_shares(outlines: Sequence[Points], shape: tuple[int, int]) -> NDArray[np.float64]:
