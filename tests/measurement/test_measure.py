@@ -120,6 +120,19 @@ def test_what_was_not_calibrated_has_a_reason_and_no_interval(
         assert figure.denoised is not None
 
 
+def test_a_volume_that_only_the_denoised_scan_has_tells_why_it_has_no_interval(
+    scan: PETImage, denoised: PETImage
+) -> None:
+    """The 41 % contour of a noisy scan may run into its surroundings."""
+    leaking = scan.with_values(np.maximum(scan.values, scan.values.max() / 2))
+    ball = ball_region((-10, 10, 540), 12, scan, kind="lesion")
+    row = petdiff.measure(leaking, denoised, [ball], calibration=easy_calibration()).regions[0]
+    volume = row.figure("mtv_41")
+    assert volume.measured is volume.lower is None
+    assert volume.denoised is not None
+    assert volume.no_interval == "no interval: the measured scan has no 41 % volume"
+
+
 def test_without_a_calibration_there_are_figures_alone(scan: PETImage, denoised: PETImage) -> None:
     found = petdiff.measure(scan, denoised, [mask_region(box(scan, 5), scan)])
     assert found.level is None

@@ -95,7 +95,7 @@ def _row(
     for name in FIGURES:
         unit, was, now = unit_of(name, measured.unit_name), before[name], after[name]
         figure = MeasuredFigure(figure=name, unit=unit, measured=was, denoised=now)
-        if intervals is not None and was is not None and now is not None:
+        if intervals is not None and now is not None:
             found = _interval(region, name, before, after, of_region, intervals, measured)
             if isinstance(found, Refused):
                 figure = figure.model_copy(update={"no_interval": found.reason})
@@ -135,7 +135,8 @@ def _interval(
         return Refused(f"no interval: the {what} of {PLURAL[region.kind]} was not calibrated")
     denoised, measured = after[name], before[name]
     assert denoised is not None
-    assert measured is not None
+    if measured is None:  # only the 41 % volume may be missing
+        return Refused("no interval: the measured scan has no 41 % volume")
     found = calibration.interval(
         calibrated,
         denoised,
