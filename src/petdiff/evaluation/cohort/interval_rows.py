@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from petdiff.data.layouts import Drf
 from petdiff.errors import InputRefused
 from petdiff.evaluation.cohort.compared_metrics import INTERVAL_LEVELS
 from petdiff.evaluation.cohort.definition import ComparedMethod
@@ -20,11 +21,17 @@ if TYPE_CHECKING:
 
 
 def interval_rows(
-    compared: ComparedMethod, method: Method | None, low: PETImage, suv: Volume, case: Case
+    compared: ComparedMethod,
+    method: Method | None,
+    low: PETImage,
+    dose: Drf,
+    suv: Volume,
+    case: Case,
 ) -> Iterator[Row]:
     """Yield coverage and width over the body; nothing if the model has no such intervals.
 
     method  of the model; None for a filter
+    dose    of `low`; a model that is given it has the bounds of this dose, if it was calibrated
     """
     calibration = None if method is None else _calibration(compared.model)
     if method is None or calibration is None:
@@ -33,9 +40,10 @@ def interval_rows(
 
     if image_steps(method, compared.samples, compared.steps) != calibration.steps:
         return
+    facts = {"drf": f"{dose:g}"} if compared.tell_dose and dose is not None else {}
     for percent in INTERVAL_LEVELS:
         found = calibration.voxel_intervals(
-            low.suv, suv, spacing_mm=case.spacing_mm, level=percent / 100
+            low.suv, suv, spacing_mm=case.spacing_mm, facts=facts, level=percent / 100
         )
         if isinstance(found, Refused):
             continue

@@ -139,7 +139,7 @@ def measure_scans(scans: Scans, methods: Mapping[str, ComparedMethod], unit: Uni
             measured = [
                 *measure_scan(case, result.suv),
                 *_extra_rows(compared, result, case, seconds),
-                *interval_rows(compared, method, low, result.suv, case),
+                *interval_rows(compared, method, low, dose, result.suv, case),
                 *audit_rows(compared, low, result.suv, case),
                 *alarm_rows(compared, low),
             ]
