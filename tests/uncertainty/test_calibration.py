@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import petdiff
 from petdiff.errors import InputRefused
+from petdiff.image import PETImage
 from petdiff.uncertainty.calibration.features import (
     FIGURE_FEATURES,
     ScanFeatures,
@@ -113,6 +115,20 @@ def test_the_group_of_the_scan_is_used_and_else_all_patients() -> None:
 
     assert patients_behind({"tracer": "fdg", "scanner": "quadra"}) == 45
     assert patients_behind({"tracer": "fapi"}) == 90
+
+
+def test_a_dose_outside_the_calibrated_range_is_refused() -> None:
+    given = calibration()
+    *others, voxel = given.figures
+    everyone = voxel.groups[0]
+    of_doses = [everyone.model_copy(update={"facts": {"drf": drf}}) for drf in ("4", "20")]
+    voxel = voxel.model_copy(update={"groups": (everyone, *of_doses)})
+    given = given.model_copy(update={"figures": (*others, voxel)})
+    scan = PETImage(np.ones((8, 8, 8), np.float32), np.diag([*MM_4, 1]))
+    for drf in (None, 4, 10, 20):  # at 1/10 the bounds of all scans are used
+        petdiff.voxel_intervals(scan, scan, given, drf=drf)
+    with pytest.raises(InputRefused, match="1/100, and the model was calibrated at 1/4 to 1/20"):
+        petdiff.voxel_intervals(scan, scan, given, drf=100)
 
 
 def test_a_scan_times_two_has_intervals_twice_as_wide() -> None:

@@ -45,7 +45,7 @@ def voxel_intervals(
     drf  dose reduction factor; if the calibration has bounds for this dose, they are used
 
     Raises UsageError if the scans are on different grids, InputRefused if the calibration has no
-    such interval.
+    such interval or the dose is outside its range.
     """
     if not measured.shares_voxels(denoised, tolerance_mm=0.1):
         raise UsageError("the measured and the denoised scan lie on different grids")

@@ -148,7 +148,8 @@ class Calibration(BaseModel, frozen=True, extra="forbid"):
         denoised, measured  the figure in the two scans
         features            `region_features` of the region
         region              kind of the region; None: not known
-        facts               of the scan, such as {"tracer": "fdg"}, to use the bounds of its group
+        facts               of the scan, such as {"tracer": "fdg"}, to use the bounds of its group;
+                            a dose, {"drf": "20"}, outside the calibrated range is refused
         """
         found = self._find(figure, region, facts or {}, level, spacing_mm)
         if isinstance(found, Refused):
@@ -236,6 +237,8 @@ class Calibration(BaseModel, frozen=True, extra="forbid"):
                 f"no interval: the scan has voxels of {size:.3g} mm, and the model was calibrated "
                 f"with voxels of {least:g} to {most:g} mm"
             )
+        if "drf" in facts and (reason := self.dose_refused(float(facts["drf"]))):
+            return Refused(reason)
         of_figure = [one for one in self.figures if one.figure == figure]
         calibrated = next(
             (one for kind in (region, None) for one in of_figure if one.region == kind), None
