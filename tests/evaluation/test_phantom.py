@@ -132,6 +132,17 @@ def test_background_varies_as_the_mean_of_a_disc_of_white_noise(sharp: np.ndarra
         assert sphere.contrast_percent is None
 
 
+@pytest.mark.parametrize("fwhm_mm", [6.0, 12.0])
+def test_spheres_that_a_filter_blurs_are_no_noise_of_the_background(
+    sharp: np.ndarray, fwhm_mm: float
+) -> None:
+    sigma = fwhm_mm / np.sqrt(8 * np.log(2))
+    found = measure_phantom(gaussian_filter(sharp, [sigma / size for size in MM]), MM)
+    assert found.background_mean == pytest.approx(1, abs=1e-3)
+    assert found.background_cov < 0.01
+    assert max(sphere.variability_percent for sphere in found.spheres) < 0.2
+
+
 def test_scale_does_not_matter_but_to_the_means(sharp: np.ndarray) -> None:
     blurred = gaussian_filter(sharp, 1.0)
     once, other = (measure_phantom(blurred * np.float32(f), MM, ratio=10) for f in (1, 1000))
