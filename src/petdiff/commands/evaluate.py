@@ -18,8 +18,8 @@ def evaluate_pair(pair: Pair, output: Path, *, quiet: bool = False) -> str:
     """Write metrics.json and metrics.csv into the new folder `output`; returns tables as text.
 
     If the low-dose scan is given, it and its best Gaussian filter are measured as well. Raises
-    InputRefused where the scans are not on one grid, all lesions lie outside it, or the reference is
-    empty.
+    InputRefused where the scans are not on one grid, all lesions lie outside it, or the reference
+    is empty.
     """
     progress = Progress(quiet)
     with whole_folder(output) as folder:
