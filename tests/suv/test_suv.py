@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from petdiff.errors import InputRefused
+from petdiff.errors import InputRefused, SUVRefused
 from petdiff.suv.half_life import average_rate_time_s
 from petdiff.suv.header import (
     GE_SCAN_DATETIME,
@@ -221,6 +221,14 @@ def test_counts_per_second_by_voxel_or_calibration() -> None:
     per_voxel = suv(Units="CPS", CorrectedImage=["ATTN", "DECY", "DCAL"], **voxel)
     assert per_voxel.factor == pytest.approx(suv().factor / 0.048)
     assert suv(Units="CPS", **voxel).factor == pytest.approx(7 * suv().factor)
+
+
+@pytest.mark.parametrize("keyword", ["PixelSpacing", "SliceThickness"])
+def test_calibrated_counts_of_voxels_of_unknown_size_are_not_calibrated_again(keyword: str) -> None:
+    voxel = {"PixelSpacing": [4.0, 4.0], "SliceThickness": 3.0, "DoseCalibrationFactor": 7}
+    for value in (None, "", 0):
+        with pytest.raises(SUVRefused, match=r"CPS, calibrated per voxel.* is absent"):
+            suv(Units="CPS", CorrectedImage=["ATTN", "DECY", "DCAL"], **voxel | {keyword: value})
 
 
 @pytest.mark.parametrize(

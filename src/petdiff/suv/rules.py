@@ -195,8 +195,14 @@ def _bqml_per_stored(slices: Sequence[SliceHeader]) -> Factor:
         return np.array([s.philips_bqml_factor for s in slices], dtype=np.float64)
     if header.units == "CPS":
         # Calibrated counts are Bq per voxel; others lack the scanner's calibration.
-        if "DCAL" in (header.corrections or ()) and header.voxel_ml:
-            return 1 / header.voxel_ml
+        if "DCAL" in (header.corrections or ()):
+            if header.voxel_ml:
+                return 1 / header.voxel_ml
+            raise refuse(
+                header,
+                "Units (0054,1001) is CPS, calibrated per voxel (DCAL), and PixelSpacing "
+                "(0028,0030) or SliceThickness (0018,0050) is absent",
+            )
         if header.dose_calibration:
             return header.dose_calibration
         raise refuse(
