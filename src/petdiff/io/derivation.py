@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from petdiff import __version__
-
 DENOISED, SIMULATED = "DENOISED", "SIMULATED"  # last value of ImageType
 
 
@@ -21,6 +19,5 @@ class Derivation:
     description: str = "Written by petdiff, for research only"
     model: str = "none"
     weights_sha256: str = ""
-    version: str = __version__
     series_prefix: str = "petdiff "
     image_kind: str = DENOISED

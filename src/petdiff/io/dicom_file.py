@@ -12,7 +12,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import BinaryIO, cast
 
 import numpy as np
@@ -80,7 +80,7 @@ class DicomFile:
     entry: Entry
     dataset: Dataset
     has_pixels: bool
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
 
 
 @contextmanager
@@ -109,7 +109,7 @@ def lenient_pydicom() -> Iterator[list[str]]:
 
 
 @contextmanager
-def refusing(what: str, remedy: str = "", series_uid: str = "") -> Iterator[None]:
+def refusing(what: str, remedy: str = "") -> Iterator[None]:
     """Raise DamagedFile, "`what` (reason)", for all exceptions of pydicom within the block."""
     try:
         yield
@@ -117,7 +117,7 @@ def refusing(what: str, remedy: str = "", series_uid: str = "") -> Iterator[None
         raise
     except Exception as problem:
         reason = one_line(problem)[:200] or type(problem).__name__
-        raise DamagedFile(f"{what} ({reason}){remedy}", series_uid) from problem
+        raise DamagedFile(f"{what} ({reason}){remedy}") from problem
 
 
 def read_file(entry: Entry, *, pixels: bool) -> DicomFile | None:

@@ -37,7 +37,7 @@ class DicomSource:
 
     headers: tuple[Dataset, ...] = field(repr=False)
     # Number of the slice in a multi-frame file, from 1; None in a single-frame file.
-    frame_numbers: tuple[int | None, ...] = ()
+    frame_numbers: tuple[int | None, ...]
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import format_number_as_ds
 
+from petdiff import __version__
 from petdiff.errors import PetdiffError, UsageError
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
@@ -80,8 +81,8 @@ def write_series(scan: PETImage | PETFrames, folder: Path, derivation: Derivatio
         for frame in frames:
             headers = frame.source.headers
             per_value = np.broadcast_to(np.asarray(frame.stored_per_value), len(headers))
-            numbers = frame.source.frame_numbers or (None,) * len(headers)
-            for k, (header, number) in enumerate(zip(headers, numbers, strict=True)):
+            numbered = zip(headers, frame.source.frame_numbers, strict=True)
+            for k, (header, number) in enumerate(numbered):
                 stored = frame.values[:, :, k].T.astype(np.float64) * per_value[k]
                 if not np.isfinite(stored).all():
                     raise PetdiffError(
@@ -174,7 +175,7 @@ def _derived(
     derived.ContributingEquipmentSequence = [*equipment, _equipment(derivation, now)]
     derived.file_meta = FileMetaDataset()
     derived.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    derived.file_meta.ImplementationVersionName = ascii_text(f"PETDIFF {derivation.version}", 16)
+    derived.file_meta.ImplementationVersionName = ascii_text(f"PETDIFF {__version__}", 16)
     return derived
 
 
@@ -218,7 +219,7 @@ def _equipment(derivation: Derivation, now: datetime) -> Dataset:
     item = Dataset()
     item.Manufacturer = "petdiff"
     item.ManufacturerModelName = ascii_text(derivation.model, 64)
-    item.SoftwareVersions = ascii_text(derivation.version, 64)
+    item.SoftwareVersions = ascii_text(__version__, 64)
     item.ContributionDateTime = f"{now:%Y%m%d%H%M%S.%f}"
     weights = f"; weights sha256 {derivation.weights_sha256}" if derivation.weights_sha256 else ""
     item.ContributionDescription = f"For research, not a medical device{weights}"

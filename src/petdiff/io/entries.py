@@ -94,8 +94,8 @@ class Bounded(io.BufferedIOBase):
     So a wrong length in a header takes no memory, and a decompressor does not read ahead.
     """
 
-    def __init__(self, stream: BinaryIO, size: int, start: int = 0, chunk: int = _CHUNK_BYTES):
-        self._stream, self._size, self._start, self._chunk = stream, size, start, chunk
+    def __init__(self, stream: BinaryIO, size: int, start: int = 0):
+        self._stream, self._size, self._start = stream, size, start
         self._position = 0
 
     def readable(self) -> bool:
@@ -124,7 +124,7 @@ class Bounded(io.BufferedIOBase):
             return b""
         self._stream.seek(self._start + self._position)
         parts: list[bytes] = []
-        while wanted > 0 and (part := self._stream.read(min(wanted, self._chunk))):
+        while wanted > 0 and (part := self._stream.read(min(wanted, _CHUNK_BYTES))):
             parts.append(part)
             wanted -= len(part)
             self._position += len(part)
