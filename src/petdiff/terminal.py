@@ -14,7 +14,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -43,6 +43,21 @@ def printable(text: object) -> str:
 def one_line(text: object) -> str:
     """Return text on one line, each run of white space as one space, and printable."""
     return printable(" ".join(str(text).split()))
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of cells as lines of text: the first column to the left, others to the right.
+
+    A row with text in its first cell only is a title, which may be wider than the column.
+    """
+    widths = [max(len(row[n]) for row in rows if any(row[1:]) or n) for n in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if n == 0 else cell.rjust(width)
+            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
 
 
 def print_message(line: str) -> None:

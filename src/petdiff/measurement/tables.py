@@ -8,6 +8,7 @@ from pathlib import Path
 from petdiff.measurement.figures import title_of
 from petdiff.measurement.record import MeasuredFigure, MeasuredRegion, Measurement
 from petdiff.runs import write_csv
+from petdiff.terminal import columns
 from petdiff.units import significant
 
 COLUMNS = (
@@ -27,7 +28,7 @@ def table(found: Measurement) -> str:
             _line(figure, found.unit) for figure in one.figures if figure.denoised is not None
         ]
     notes = [*reasons(found), *found.notes]
-    return "\n".join([_block(lines), *(f"- {note}" for note in notes)])
+    return "\n".join([columns(lines), *(f"- {note}" for note in notes)])
 
 
 def write_figures(path: Path, found: Measurement) -> None:
@@ -76,14 +77,3 @@ def _listed(names: Sequence[str]) -> str:
     left = len(names) - _MAX_NAMED
     shown = ", ".join(names[:_MAX_NAMED])
     return f"{shown} and {left} more" if left > 0 else shown
-
-
-def _block(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(len(row[n]) for row in rows if any(row[1:]) or n) for n in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(w) if n == 0 else cell.rjust(w)
-            for n, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from petdiff.evaluation.protocol import Row
+from petdiff.terminal import columns
 
 Figures = Mapping[tuple[str, str], float | None]
 
@@ -38,7 +39,7 @@ def tables(results: Mapping[str, Sequence[Row]]) -> str:
         (metric if region in _IMAGE else f"{metric}, {region}", *_cells(scans, metric, region))
         for metric, region in keys
     ]
-    blocks = [_block(("", *figures), whole)]
+    blocks = [columns([("", *figures), *whole])]
     lesions = [region for metric, region in scans[0] if metric == "suv_peak"]
     organs = [region for metric, region in scans[0] if metric == "volume_ml"]
     organs.sort(key=lambda region: -_activity(reference, region))
@@ -50,7 +51,9 @@ def tables(results: Mapping[str, Sequence[Row]]) -> str:
         lines = [(region, *_biases(scans, region, metrics)) for region in regions[:_MAX_LINES]]
         if lines:
             more = len(regions) - len(lines)
-            blocks.append(_block(head, lines) + (f"\n{more} more in metrics.csv" if more else ""))
+            blocks.append(
+                columns([head, *lines]) + (f"\n{more} more in metrics.csv" if more else "")
+            )
     return "\n\n".join(blocks)
 
 
@@ -66,12 +69,3 @@ def _cells(scans: Sequence[Figures], metric: str, region: str) -> list[str]:
 def _biases(scans: Sequence[Figures], region: str, metrics: Sequence[str]) -> list[str]:
     values = [figures.get((f"{metric}_bias", region)) for figures in scans for metric in metrics]
     return ["-" if value is None else f"{100 * value:+.1f}" for value in values]
-
-
-def _block(head: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> str:
-    rows = [head, *lines]
-    widths = [max(len(row[n]) for row in rows) for n in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(w) if n == 0 else cell.rjust(w) for n, (cell, w) in enumerate(pairs))
-        for pairs in (list(zip(row, widths, strict=True)) for row in rows)
-    )
