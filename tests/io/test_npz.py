@@ -55,7 +55,7 @@ def test_any_layout_in_any_piece(
     save(tmp_path / "pair.npz", np.asfortranarray(pair) if fortran else pair)
     assert holds_pair(tmp_path / "pair.npz")
     np.testing.assert_array_equal(read(tmp_path / "pair.npz").values, pair[0])
-    full = read_npz(tmp_path / "pair.npz", None, None, FULL)
+    full = read_npz(tmp_path / "pair.npz", None, None, FULL).scan()
     np.testing.assert_array_equal(full.values, pair[1])
     assert full.values.flags.c_contiguous
     assert full.values.flags.writeable

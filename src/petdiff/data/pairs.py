@@ -196,7 +196,7 @@ def _read_low(files: PairFiles, factor: Drf) -> PETImage:
 
 def _read_full(files: PairFiles) -> PETImage:
     if files.full in files.lows.values():
-        return read_npz(files.full, files.units, files.suv_factor, FULL)
+        return read_npz(files.full, files.units, files.suv_factor, FULL).scan()
     return _read_only_series(files.full, files)
 
 

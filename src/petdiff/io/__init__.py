@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from petdiff.errors import InputRefused, SUVRefused, UsageError
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.io.bids_dataset import one_scan
 from petdiff.io.derivation import Derivation
-from petdiff.io.formats import ITK, NIFTI, existing, format_of, is_file_suffix, suffix_of
+from petdiff.io.formats import (
+    ITK,
+    NIFTI,
+    InputFormat,
+    existing,
+    format_of,
+    is_file_suffix,
+    suffix_of,
+)
 from petdiff.io.stored_units import REMEDY
 from petdiff.suv.result import SUVResult, WithoutSUV
+
+if TYPE_CHECKING:
+    from petdiff.io.nifti import StoredNifti
+    from petdiff.io.volume_source import StoredVolume
 
 __all__ = ["Derivation", "in_suv", "read", "read_in_suv", "read_static", "read_suv", "write"]
 
@@ -54,17 +66,7 @@ def read(
         return read_dicom(path, series, units, suv_factor, recursive=recursive)
     if series is not None:
         raise UsageError(f"`series` is for DICOM; {path.name} holds one image")
-    if file_format == "npz":
-        from petdiff.io.npz import read_npz
-
-        return read_npz(path, units, suv_factor)
-    if file_format == "itk":
-        from petdiff.io.itk import read_itk
-
-        return read_itk(path, units, suv_factor)
-    from petdiff.io.nifti import read_nifti
-
-    return read_nifti(path, units, suv_factor)
+    return _read_volume(path, file_format, units, suv_factor).scan()
 
 
 def read_static(
@@ -124,18 +126,7 @@ def read_suv(
         from petdiff.io.dicom_read import read_dicom_suv
 
         return read_dicom_suv(path, series, units, suv_factor)
-    if file_format == "npz":
-        from petdiff.io.npz import find_npz_unit
-
-        unit = find_npz_unit(path, units, suv_factor)
-    elif file_format == "itk":
-        from petdiff.io.itk import find_itk_unit
-
-        unit = find_itk_unit(path, units, suv_factor)
-    else:
-        from petdiff.io.nifti import find_nifti_unit
-
-        unit = find_nifti_unit(path, units, suv_factor)
+    unit = _read_volume(path, file_format, units, suv_factor).unit
     if isinstance(unit, WithoutSUV):
         raise SUVRefused(f"no SUV from {path.name}: {unit.reason}; {REMEDY}")
     return unit
@@ -175,6 +166,23 @@ def write(
         from petdiff.io.dicom_write import write_series
 
         write_series(image, path, derivation or Derivation())
+
+
+def _read_volume(
+    path: Path, file_format: InputFormat, units: Units | None, suv_factor: float | None
+) -> StoredVolume | StoredNifti:
+    """Read a volume file and find its unit."""
+    if file_format == "npz":
+        from petdiff.io.npz import read_npz
+
+        return read_npz(path, units, suv_factor)
+    if file_format == "itk":
+        from petdiff.io.itk import read_itk
+
+        return read_itk(path, units, suv_factor)
+    from petdiff.io.nifti import read_nifti
+
+    return read_nifti(path, units, suv_factor)
 
 
 def _check_options(units: str | None, suv_factor: float | None) -> None:

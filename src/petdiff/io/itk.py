@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,9 +19,14 @@ from petdiff.io.missing_values import fill_air
 from petdiff.io.sidecar import Sidecar, bids_unit, read_sidecar
 from petdiff.io.stored_units import UnitEvidence, find_unit
 from petdiff.io.stored_values import read_label_values, read_scan_values
-from petdiff.io.volume_source import VolumeSource, missing, stored_factor, stored_unit
+from petdiff.io.volume_source import (
+    StoredVolume,
+    VolumeSource,
+    missing,
+    stored_factor,
+    stored_unit,
+)
 from petdiff.runs import whole_file
-from petdiff.suv.result import SUVResult, WithoutSUV
 
 _READERS = {
     ".nrrd": "NrrdImageIO",
@@ -35,43 +39,24 @@ _MAX_UNIT_CHARACTERS = 40
 _UNITS_KEY = "Units"  # written by write_itk, with the unit names of BIDS
 
 
-@dataclass(frozen=True, eq=False)
-class _Scan:
-    """The stored values as float32, with 0 in place of NaN in air, their affine and unit."""
-
-    affine: NDArray[np.float64]
-    values: NDArray[np.float32]
-    nan: NDArray[np.bool_] | None
-    unit: SUVResult | WithoutSUV
-    warnings: list[str]
-
-
-def read_itk(path: Path, units: str | None, suv_factor: float | None) -> PETImage:
+def read_itk(path: Path, units: str | None, suv_factor: float | None) -> StoredVolume:
     """Read a 3-D NRRD or MetaImage; its unit is found as for NIfTI."""
-    scan = _read(path, units, suv_factor)
-    unit, affine = scan.unit, scan.affine
-    factor = float(unit.factor) if isinstance(unit, SUVResult) else 1.0
-    scan.values[...] *= np.float32(factor)
-    return PETImage(
-        values=scan.values,
-        affine=affine,
-        stored_per_value=1 / factor,
-        unit=unit.unit,
-        in_suv=isinstance(unit, SUVResult),
-        facts={
-            "format": suffix_of(path).removeprefix("."),
-            "suv": unit.as_dict(),
-            "warnings": scan.warnings,
-        },
-        source=VolumeSource(affine=affine, nan=scan.nan),
+    header = _header(path)
+    affine, warnings = _affine(path, header)
+    values, damage = read_scan_values(header.stored)
+    nan, absent = fill_air(path.name, values, affine)
+    sidecar, ignored = read_sidecar(path)
+    if sidecar is None and (text := header.fields.get(_UNITS_KEY.lower())):
+        sidecar = Sidecar(path.name, {"Units": text[:_MAX_UNIT_CHARACTERS]})
+    unit = find_unit(UnitEvidence(path.name, units, suv_factor, sidecar), values, affine)
+    return StoredVolume(
+        values,
+        affine,
+        unit,
+        suffix_of(path).removeprefix("."),
+        [*warnings, *damage, *absent, *ignored],
+        VolumeSource(affine=affine, nan=nan),
     )
-
-
-def find_itk_unit(
-    path: Path, units: str | None, suv_factor: float | None
-) -> SUVResult | WithoutSUV:
-    """Find the unit of a file and its factor to SUV; arguments as in petdiff.io.read."""
-    return _read(path, units, suv_factor).unit
 
 
 def read_itk_labels(path: Path) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
@@ -124,18 +109,6 @@ def _execute(sitk: Any, image: Any, path: Path) -> None:
         writer.Execute(image)
     except RuntimeError as problem:
         raise PetdiffError(f"{path.name} could not be written ({_short(problem)})") from problem
-
-
-def _read(path: Path, units: str | None, suv_factor: float | None) -> _Scan:
-    header = _header(path)
-    affine, warnings = _affine(path, header)
-    values, damage = read_scan_values(header.stored)
-    nan, absent = fill_air(path.name, values, affine)
-    sidecar, ignored = read_sidecar(path)
-    if sidecar is None and (text := header.fields.get(_UNITS_KEY.lower())):
-        sidecar = Sidecar(path.name, {"Units": text[:_MAX_UNIT_CHARACTERS]})
-    unit = find_unit(UnitEvidence(path.name, units, suv_factor, sidecar), values, affine)
-    return _Scan(affine, values, nan, unit, [*warnings, *damage, *absent, *ignored])
 
 
 def _header(path: Path) -> TextHeader:

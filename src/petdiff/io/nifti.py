@@ -46,7 +46,7 @@ class NiftiSource(VolumeSource):
 
 
 @dataclass(frozen=True, eq=False)
-class _Stored:
+class StoredNifti:
     """A file's values as stored [i, j, k] or [i, j, k, frame], with 0 in place of NaN in air.
 
     nan      mask of NaN of each frame; None: no NaN
@@ -54,6 +54,7 @@ class _Stored:
     sidecar  None if there is none
     """
 
+    path: Path
     file: NiftiFile
     values: NDArray[np.float32]
     nan: list[NDArray[np.bool_] | None]
@@ -61,59 +62,44 @@ class _Stored:
     sidecar: Sidecar | None
     warnings: list[str]
 
-    @property
-    def volumes(self) -> list[NDArray[np.float32]]:
-        return _volumes(self.values)
+    def scan(self) -> PETImage | PETFrames:
+        """Return the image or the frames. If there is a factor to SUV, values change in place."""
+        unit, header, affine = self.unit, self.file.header, self.file.affine
+        volumes = _volumes(self.values)
+        factors = np.broadcast_to(unit.factor if isinstance(unit, SUVResult) else 1.0, len(volumes))
+        if (factors != 1).any():
+            by_frame = factors if self.values.ndim == 4 else factors[0]
+            self.values[...] *= np.asarray(by_frame, dtype=np.float32)
+        facts: dict[str, Any] = {
+            "format": "nifti", "suv": unit.as_dict(), "warnings": self.warnings,
+        }  # fmt: skip
+        frames = tuple(
+            PETImage(
+                values=volume,
+                affine=affine,
+                stored_per_value=1 / float(factor),
+                unit=unit.unit,
+                in_suv=isinstance(unit, SUVResult),
+                facts=facts,
+                source=NiftiSource(header=header, affine=affine, nan=absent),
+            )
+            for volume, absent, factor in zip(volumes, self.nan, factors, strict=True)
+        )
+        if self.values.ndim == 3:
+            return frames[0]
+        timings, more, warnings = frame_timings(self.path, header, len(frames), self.sidecar)
+        facts |= more
+        facts["warnings"] += warnings
+        gated = all(timing.trigger_s is not None for timing in timings)
+        return PETFrames(frames, timings, "gated" if gated else "dynamic", facts)
 
 
-def read_nifti(path: Path, units: str | None, suv_factor: float | None) -> PETImage | PETFrames:
+def read_nifti(path: Path, units: str | None, suv_factor: float | None) -> StoredNifti:
     """Read a 3-D or 4-D NIfTI-1 or -2 file.
 
     Its unit is that of the caller, or of the .json beside it, or SUV unless the values are far too
-    large. If no rule gives SUV, values are as stored.
+    large.
     """
-    stored = _read(path, units, suv_factor)
-    unit, file = stored.unit, stored.file
-    factors = np.broadcast_to(
-        unit.factor if isinstance(unit, SUVResult) else 1.0, len(stored.volumes)
-    )
-    if (factors != 1).any():
-        by_frame = factors if stored.values.ndim == 4 else factors[0]
-        stored.values[...] *= np.asarray(by_frame, dtype=np.float32)
-    facts: dict[str, Any] = {
-        "format": "nifti",
-        "suv": unit.as_dict(),
-        "warnings": stored.warnings,
-    }
-    frames = tuple(
-        PETImage(
-            values=volume,
-            affine=file.affine,
-            stored_per_value=1 / float(factor),
-            unit=unit.unit,
-            in_suv=isinstance(unit, SUVResult),
-            facts=facts,
-            source=NiftiSource(header=file.header, affine=file.affine, nan=absent),
-        )
-        for volume, absent, factor in zip(stored.volumes, stored.nan, factors, strict=True)
-    )
-    if stored.values.ndim == 3:
-        return frames[0]
-    timings, timing_facts, warnings = frame_timings(path, file.header, len(frames), stored.sidecar)
-    facts |= timing_facts
-    facts["warnings"] += warnings
-    gated = all(timing.trigger_s is not None for timing in timings)
-    return PETFrames(frames, timings, "gated" if gated else "dynamic", facts)
-
-
-def find_nifti_unit(
-    path: Path, units: str | None, suv_factor: float | None
-) -> SUVResult | WithoutSUV:
-    """Find the unit of a file and its factor to SUV; arguments as in petdiff.io.read."""
-    return _read(path, units, suv_factor).unit
-
-
-def _read(path: Path, units: str | None, suv_factor: float | None) -> _Stored:
     file = read_header(path)
     shape = file.stored.shape
     if len(shape) > 4:
@@ -131,7 +117,7 @@ def _read(path: Path, units: str | None, suv_factor: float | None) -> _Stored:
     mean = values if values.ndim == 3 else values.mean(axis=3)
     unit = find_unit(evidence, mean, file.affine)
     warnings = [*file.warnings, *damage, *absent, *ignored]
-    return _Stored(file, values, nan, unit, sidecar, warnings)
+    return StoredNifti(path, file, values, nan, unit, sidecar, warnings)
 
 
 def _description(header: Any) -> str:

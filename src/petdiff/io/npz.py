@@ -22,12 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
-from petdiff.image import PETImage
 from petdiff.io.archives import check_archive
 from petdiff.io.missing_values import fill_air
 from petdiff.io.stored_units import UnitEvidence, find_unit
 from petdiff.io.stored_values import MAX_VOXELS, as_labels
-from petdiff.suv.result import SUVResult, WithoutSUV
+from petdiff.io.volume_source import StoredVolume
 
 # The published model's grid (Yu et al., EJNMMI 2025).
 _SPACING_MM = 1.65
@@ -69,10 +68,12 @@ def holds_pair(path: Path) -> bool:
         raise InputRefused(f"{path} is not a valid .npz: {problem}") from problem
 
 
-def read_npz(path: Path, units: str | None, suv_factor: float | None, part: int = LOW) -> PETImage:
-    """Read `arr_0`, of a pair the low-dose scan unless `part` is FULL.
+def read_npz(
+    path: Path, units: str | None, suv_factor: float | None, part: int = LOW
+) -> StoredVolume:
+    """Read `arr_0`, of a pair the low-dose scan unless `part` is FULL, and find its unit.
 
-    Spacing and directions are assumed; warnings in `facts` state this and the part.
+    Spacing and directions are assumed; the warnings state this and the part.
     """
     stored, pair = _stored(path, part)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -80,34 +81,13 @@ def read_npz(path: Path, units: str | None, suv_factor: float | None, part: int 
     affine = npz_affine()
     _, missing = fill_air(path.name, values, affine)
     unit = find_unit(UnitEvidence(path.name, units, suv_factor), values, affine)
-    factor = float(unit.factor) if isinstance(unit, SUVResult) else 1.0
-    values *= np.float32(factor)
-    return PETImage(
-        values=values,
-        affine=affine,
-        stored_per_value=1 / factor,
-        unit=unit.unit,
-        in_suv=isinstance(unit, SUVResult),
-        facts={
-            "format": "npz",
-            "suv": unit.as_dict(),
-            "warnings": [
-                f"{path.name} does not say its voxel size and directions: "
-                f"{_SPACING_MM} mm and RAS are assumed",
-                *([f"{path.name} holds a pair: its {_PARTS[part]} scan was read"] if pair else []),
-                *missing,
-            ],
-        },
-    )
-
-
-def find_npz_unit(
-    path: Path, units: str | None, suv_factor: float | None
-) -> SUVResult | WithoutSUV:
-    """Find the unit of `arr_0` and its factor to SUV; arguments as in petdiff.io.read."""
-    values = np.ascontiguousarray(_stored(path, LOW)[0], dtype=np.float32)
-    fill_air(path.name, values, npz_affine())
-    return find_unit(UnitEvidence(path.name, units, suv_factor), values, npz_affine())
+    warnings = [
+        f"{path.name} does not say its voxel size and directions: "
+        f"{_SPACING_MM} mm and RAS are assumed",
+        *([f"{path.name} holds a pair: its {_PARTS[part]} scan was read"] if pair else []),
+        *missing,
+    ]
+    return StoredVolume(values, affine, unit, "npz", warnings)
 
 
 def read_npz_labels(path: Path) -> NDArray[np.int32]:

@@ -1,4 +1,4 @@
-"""The source data of volume files, which are used for writing a result in the same way."""
+"""What was read of a volume file: its values and unit, and what a result is written by."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.image import PETImage
+from petdiff.suv.result import SUVResult, WithoutSUV
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,40 @@ class VolumeSource:
 
     affine: NDArray[np.float64]
     nan: NDArray[np.bool_] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredVolume:
+    """A volume as it is stored, float32 [i, j, k], with 0 in place of NaN in air.
+
+    unit    of the values, and the factor to SUV if any
+    source  by which a result is written in the same way; None: there is no such form
+    """
+
+    values: NDArray[np.float32]
+    affine: NDArray[np.float64]
+    unit: SUVResult | WithoutSUV
+    file_format: str
+    warnings: list[str]
+    source: VolumeSource | None = None
+
+    def scan(self) -> PETImage:
+        """Return the image. If there is a factor to SUV, the values are multiplied in place."""
+        factor = float(self.unit.factor) if isinstance(self.unit, SUVResult) else 1.0
+        self.values[...] *= np.float32(factor)
+        return PETImage(
+            values=self.values,
+            affine=self.affine,
+            stored_per_value=1 / factor,
+            unit=self.unit.unit,
+            in_suv=isinstance(self.unit, SUVResult),
+            facts={
+                "format": self.file_format,
+                "suv": self.unit.as_dict(),
+                "warnings": self.warnings,
+            },
+            source=self.source,
+        )
 
 
 def stored_factor(image: PETImage) -> float:
