@@ -20,7 +20,7 @@ from petdiff.volume.planes import joined, stacked
 # on a CPU grew by up to 124 (192 x 192 voxels, bfloat16), which the margin of its budget covers.
 BYTES_PER_VOXEL = 70
 # Planes that wait within the default network for later planes. They count as half, in each of two
-# passes.
+# passes; in a single pass of a DDPM, what follows the network takes the other half.
 _DELAYED_PLANES = 64
 # Voxels by which the second pass is shifted. The network unites voxels in blocks of 2, 4 and 8;
 # shifted by an odd number it unites others. Lab book 40.
