@@ -13,6 +13,7 @@ import petdiff
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
 from petdiff.uncertainty.alarm.features import RIM_MM, WORDS, describe
+from petdiff.uncertainty.alarm.record import AlarmRecord, MeanSUV
 from petdiff.uncertainty.alarm.reference import (
     Reference,
     alarm,
@@ -152,6 +153,23 @@ def test_an_impossible_mean_suv_raises_an_alarm_with_its_value(reference: Refere
     assert record.alarm
     assert record.sentence.startswith("in doubtful SUV: the mean over the body is 1.")
     assert not alarm(long_body(0.9), calm).alarm
+
+
+def test_a_value_just_beyond_a_limit_is_not_shown_as_the_limit() -> None:
+    low = MeanSUV(mean=0.4997, low=0.5, high=1.25)
+    sentence = AlarmRecord(score=1.704, threshold=1.7, alarm=True, mean_suv=low).sentence
+    assert "score 1.704, usual are up to 1.7)" in sentence
+    assert "the mean over the body is 0.4997, and 0.5 to 1.25 is possible" in sentence
+    far = AlarmRecord(score=3.2163, threshold=1.7, alarm=True)
+    assert "score 3.2, usual are up to 1.7)" in far.sentence
+
+
+def test_the_alarm_and_its_sentence_agree_on_the_recorded_score(reference: Reference) -> None:
+    found = describe(ordinary(3))
+    score = reference.compare(found).score
+    for threshold in (score - 1e-6, score, score + 1e-6):
+        record = reference.model_copy(update={"threshold": threshold}).compare(found)
+        assert record.alarm == record.sentence.startswith("unlike")
 
 
 def test_a_part_of_a_body_may_have_any_mean_suv(reference: Reference) -> None:

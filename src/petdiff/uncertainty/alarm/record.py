@@ -49,15 +49,25 @@ class AlarmRecord(BaseModel, frozen=True):
         if self.score > self.threshold:
             off = ", ".join(f"{one.feature} ({one.deviations:+.1f} SD)" for one in self.unlike)
             found.append(
-                f"unlike the scans that the model knows (score {self.score:.1f}, usual are up to "
-                f"{self.threshold:.1f}): {off}"
+                f"unlike the scans that the model knows (score "
+                f"{_beyond(self.threshold, self.score, 1)}, usual are up to {self.threshold:.1f}): "
+                f"{off}"
             )
-        if self.mean_suv is not None and not self.mean_suv.is_possible:
+        suv = self.mean_suv
+        if suv is not None and not suv.is_possible:
+            passed = suv.low if suv.mean < suv.low else suv.high
             found.append(
-                f"in doubtful SUV: the mean over the body is {self.mean_suv.mean:.2f}, and "
-                f"{self.mean_suv.low:g} to {self.mean_suv.high:g} is possible where most of the "
-                "body is shown; check the weight, the injected activity and the times"
+                f"in doubtful SUV: the mean over the body is {_beyond(passed, suv.mean, 2)}, and "
+                f"{suv.low:g} to {suv.high:g} is possible where most of the body is shown; check "
+                "the weight, the injected activity and the times"
             )
         if not found:
             return f"like the scans that the model knows (score {self.score:.1f})"
         return ", and ".join(found)
+
+
+def _beyond(limit: float, value: float, decimals: int) -> str:
+    """Return a value that is beyond a limit with as many more decimals as show that it is."""
+    while decimals < 4 and f"{value:.{decimals}f}" == f"{limit:.{decimals}f}":
+        decimals += 1
+    return f"{value:.{decimals}f}"

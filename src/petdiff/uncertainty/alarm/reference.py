@@ -69,11 +69,12 @@ class Reference(BaseModel, frozen=True, extra="forbid"):
         z = np.array([self._deviations(n, found) for n in known])
         correlation = np.array(self.correlation)[np.ix_(known, known)]
         shrunk = (1 - _RIDGE) * correlation + _RIDGE * np.eye(len(known))
-        score = float(np.sqrt(z @ np.linalg.solve(shrunk, z) / max(len(known), 1)))
+        distance = float(np.sqrt(z @ np.linalg.solve(shrunk, z) / max(len(known), 1)))
+        score = round(distance, 3)  # as it is recorded and compared with the threshold
         order = np.argsort(-np.abs(z))[:MAX_UNLIKE]
         mean = mean_suv(found)
         return AlarmRecord(
-            score=round(score, 3),
+            score=score,
             threshold=self.threshold,
             alarm=score > self.threshold or (mean is not None and not mean.is_possible),
             unlike=tuple(
