@@ -191,8 +191,9 @@ def _claims(claims: Sequence[ClaimResult]) -> str:
 def _legend(summary: Summary) -> str:
     what = (
         "Means over patients; a patient's value is the average over scanners and tracers. "
-        "Bold: the best mean. Liver COV and time are not ranked: blurring lowers the liver COV, "
-        "and doing nothing takes no time."
+        "Bold: the best mean; of a bias, the one nearest to zero. Not ranked: liver COV, mean "
+        "gradient, time, intervals, audit and alarms. Blurring lowers the liver COV, and doing "
+        "nothing takes no time."
     )
     if summary.patients < MIN_PATIENTS:
         return (
@@ -201,7 +202,8 @@ def _legend(summary: Summary) -> str:
         )
     return (
         f"{what} Below the means: 95 % intervals over patients. Asterisk: worse than the best with "
-        "p < 0.05 (Wilcoxon's test over patients, Holm's correction over all pairs of methods)."
+        "p < 0.05 (Wilcoxon's test over patients, of a bias on absolute values, Holm's correction "
+        "over all pairs of methods)."
     )
 
 
