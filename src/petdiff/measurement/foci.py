@@ -19,7 +19,8 @@ FOUND_NOTE = (
 def find_lesions(denoised: PETImage, least: float | None = None) -> list[Region]:
     """Return a sphere for each focus of a denoised scan, in the order of their scores.
 
-    least  minimum SUV of a focus, or value in the scan's own unit; None: SUV 4
+    least  minimum SUV of a focus, or value in the scan's own unit; None: SUV 4. It is the sum of
+           the detector's contrast and background, which is below SUVmax for a small lesion
 
     Position and radius are those of `find_foci`, the detector of the evaluation. A focus need not
     be a lesion: organs with uptake have foci too. Its kind is "focus", because the intervals of
