@@ -37,3 +37,14 @@ def test_scan_on_another_grid_or_without_suv_is_refused() -> None:
     counts = PETImage(full.suv, full.affine, unit="CNTS", in_suv=False)
     with pytest.raises(InputRefused, match="SUV is needed"):
         petdiff.evaluate(full, full, low=counts)
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_scan_with_nan_or_infinity_is_refused(odd: float) -> None:
+    """Its PSNR would not exist, as that of equal scans."""
+    full = made_up_scans(twin=False).full
+    values = full.suv.copy()
+    values[14, 12, 15] = odd
+    for test, reference in ((full.with_values(values), full), (full, full.with_values(values))):
+        with pytest.raises(InputRefused, match="holds NaN or infinite values"):
+            petdiff.evaluate(test, reference)

@@ -84,8 +84,10 @@ def prepare(
 ) -> Case:
     """Find the body and the organs of a reference.
 
-    Raises InputRefused if the reference has no activity, or a label has the name of a lesion.
+    Raises InputRefused if the reference has no activity or is not finite, or a label has the name
+    of a lesion.
     """
+    _require_finite("the reference", reference)
     body = body_mask(reference, spacing_mm)
     if not reference[body].sum(dtype=np.float64) > 0:
         raise InputRefused(
@@ -104,8 +106,9 @@ def measure_scan(case: Case, suv: Volume) -> list[Row]:
     """Measure a scan in SUV on the case's grid: alone, and against the reference.
 
     …_bias is test / reference - 1; …_bias_to_truth is test / truth - 1 for lesions whose true
-    uptake is known.
+    uptake is known. Raises InputRefused if the scan is not finite.
     """
+    _require_finite("a scan that is compared with the reference", suv)
     whole = compare(case.reference, suv, case.body)
     rows = [_whole_row(metric, value) for metric, value in whole.items()]
     own = [_noise(case, suv), *_describe_regions(case, suv)]
@@ -149,6 +152,14 @@ def _describe_regions(case: Case, suv: Volume) -> list[Row]:
 def of_whole_image(row: Row) -> bool:
     """Return whether a figure is of the whole image; labels may be named body or volume too."""
     return row.region in ("body", "volume") and row.metric.removesuffix("_bias") not in _UNITS
+
+
+def _require_finite(name: str, suv: Volume) -> None:
+    """Raise InputRefused for NaN and infinity: a PSNR that is None would mean equal scans."""
+    if not np.isfinite(suv).all():
+        raise InputRefused(
+            f"{name} holds NaN or infinite values: replace them, by 0 outside the body"
+        )
 
 
 def _rows(figures: Mapping[str, float | None], region: str) -> list[Row]:
