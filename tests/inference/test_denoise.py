@@ -15,7 +15,7 @@ from petdiff.errors import InputRefused, PetdiffError, UsageError
 from petdiff.image import PETImage
 from petdiff.inference.denoise import denoise
 from petdiff.inference.slabs import SlabDenoiser
-from petdiff.methods.base import has_exact_slabs
+from petdiff.methods.base import SlabMethod
 from petdiff.methods.flow3d import Flow3D
 from petdiff.methods.local_denoiser import LocalConstants
 from petdiff.methods.model import Model
@@ -219,7 +219,7 @@ def test_posterior_mean_is_that_of_two_passes(
     levels: int, shape: tuple[int, int, int], planes: int
 ) -> None:
     method = random_model(levels).method
-    assert has_exact_slabs(method)
+    assert isinstance(method, SlabMethod)
     condition = method.condition(torch.from_numpy(scan(shape).suv))
     inside = torch.ones(shape, dtype=torch.bool)
     denoiser = SlabDenoiser(method, condition, inside, torch.float32, planes, None, calls=1)
@@ -244,7 +244,7 @@ def test_posterior_mean_is_that_of_two_passes(
 
 def test_other_calls_are_one_pass(model: Model) -> None:
     method, shape = model.method, (16, 16, 16)
-    assert has_exact_slabs(method)
+    assert isinstance(method, SlabMethod)
     condition = method.condition(torch.from_numpy(scan(shape).suv))
     inside = torch.ones(shape, dtype=torch.bool)
     denoiser = SlabDenoiser(method, condition, inside, torch.float32, 8, None, calls=3)

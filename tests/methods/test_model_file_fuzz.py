@@ -22,7 +22,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from petdiff.errors import InputRefused, UsageError
-from petdiff.methods.base import TrainableMethod
+from petdiff.methods.base import Method
 from petdiff.methods.convert import convert
 from petdiff.methods.model import HEADER_KEY, load_model, save_model
 from petdiff.methods.published_ddpm import PublishedDDPM, Size
@@ -46,7 +46,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("whole")
     files = {}
     tiny: Size = {"channels": 8, "multipliers": (1, 2), "residual_blocks": 1}
-    methods: dict[str, TrainableMethod] = {n: kind.create("tiny") for n, kind in METHODS.items()}
+    methods: dict[str, Method] = {n: kind.create("tiny") for n, kind in METHODS.items()}
     methods["published ddpm3d"] = PublishedDDPM.create(tiny)
     methods["published unet3d"] = PublishedRegression.create(tiny)
     for name, method in methods.items():

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 import petdiff
 from petdiff.methods import registry
-from petdiff.methods.base import Condition, FieldsOf, MethodKind, Millimetres
+from petdiff.methods.base import Condition, FieldsOf, MethodKind, Millimetres, SlabMethod
 from petdiff.methods.card import Domain, ModelCard, part_of_card
+from petdiff.methods.mixins import OneCallSampler
 from petdiff.methods.model import load_model, save_model
-from petdiff.methods.network_method import NetworkMethod, OneCallSampler
 from petdiff.volume.spans import with_halo
 
 
@@ -44,7 +44,7 @@ class SuvScan(Condition):
 
 
 @dataclass
-class Blur(OneCallSampler, NetworkMethod):
+class Blur(OneCallSampler, SlabMethod):
     """One convolution, trained by mean squared error."""
 
     network: nn.Conv3d
@@ -54,7 +54,6 @@ class Blur(OneCallSampler, NetworkMethod):
     patch: ClassVar[tuple[int, int, int]] = (16, 16, 16)
     precision: ClassVar[str] = "float32"
     multiple: ClassVar[int] = 1
-    exact_slabs: ClassVar[bool] = True
     needs_suv: ClassVar[bool] = False
 
     @classmethod

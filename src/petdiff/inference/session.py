@@ -31,9 +31,9 @@ from petdiff.inference.slabs import SlabDenoiser
 from petdiff.methods.activation_ranges import load_ranges, with_int8
 from petdiff.methods.base import (
     Condition,
-    has_exact_slabs,
+    SlabMethod,
+    WindowedMethod,
     image_samples,
-    is_windowed,
     sample_steps,
     with_network,
 )
@@ -121,7 +121,7 @@ class Session:
                 "one step always gives the same image: for several samples give `steps` 2 or more"
             )
         # With channels last, windows in float32 are no faster and are rounded differently.
-        channels_last = method.exact_slabs or self.dtype != torch.float32
+        channels_last = isinstance(method, SlabMethod) or self.dtype != torch.float32
         network = placed(method.network, self.device, self.dtype, channels_last=channels_last)
         self.method = with_network(method, network)
         self.precision = describe_precision(requested, self.device)
@@ -184,11 +184,11 @@ class Session:
         on_sample: OnSample | None = None,
     ) -> Drawn:
         """Draw the samples; return their mean or the posterior mean, and the standard deviation."""
-        method, samples = self.method, self.samples
-        scan = body.crop(prepared.values())
+        method, samples, scan = self.method, self.samples, body.crop(prepared.values())
         condition = method.condition(scan, self.dtype, self.options.drf)
-        # Samplers of methods with exact slabs start at pure noise; all samples share this call.
-        calls = 1 + samples * (self.steps - 1) if method.exact_slabs else samples * self.steps
+        # Samplers of methods with slabs start at pure noise; all samples share this call.
+        shared = isinstance(method, SlabMethod)
+        calls = 1 + samples * (self.steps - 1) if shared else samples * self.steps
         if callback is not None and calls > 1:
             log_estimated_time(method, condition, int(body.voxels().sum()), calls)
         denoiser = self._denoiser(condition, body, calls, callback)
@@ -238,10 +238,10 @@ class Session:
         """Return the method as a denoiser of the whole volume, by slabs or by windows."""
         tile = self.options.tile
         method = self.method
-        if has_exact_slabs(method):
+        if isinstance(method, SlabMethod):
             inside = body.voxels()
             return SlabDenoiser(method, condition, inside, self.dtype, tile, callback, calls)
-        assert is_windowed(method)
+        assert isinstance(method, WindowedMethod)
         return WindowDenoiser(method, condition.fields, tile, callback, calls)
 
     def _record(self, prepared: Prepared, generator: torch.Generator) -> DenoisingRecord:

@@ -1,6 +1,6 @@
-"""The interfaces of a method: what inference and training call, and how a method is created.
+"""The base class of all methods: what inference and training call, and how a method is created.
 
-A method is one file of this folder and one line of `registry.py`. Arrays are [i, j, k] of a volume,
+A method is a class of this folder and one line of `registry.py`. Arrays are [i, j, k] of a volume,
 [c, i, j, k] with channels, [b, c, i, j, k] with a batch.
 """
 
@@ -10,21 +10,23 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeGuard, TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from petdiff.diffusion.denoiser import Denoiser
 from petdiff.diffusion.samplers import Callback
 from petdiff.errors import UsageError
-from petdiff.methods.card import ModelCard
+from petdiff.methods.card import Domain, ModelCard
+from petdiff.methods.patches import PATCH
 from petdiff.volume.planes import joined
 
 Millimetres = tuple[float, float, float]
 Voxels3D = tuple[int, int, int]
 FieldsOf = Callable[[slice], Tensor]
-M = TypeVar("M")
+M = TypeVar("M", bound="Method")
 
 
 class Condition(ABC):
@@ -75,124 +77,6 @@ class Condition(ABC):
         return None
 
 
-class Method(Protocol):
-    """The interface of a method for inference.
-
-    name                  a key of the registry
-    network               the network of the method
-    multiple              every axis of a volume or window is a multiple of this many voxels
-    axes                  directions of i, j, k in the patient: R or L, A or P, S or I
-    precision             auto, float32 or bfloat16, for the arithmetic of the network
-    default_samples       samples that give the denoised image, unless their number is given
-    default_steps         network calls for one denoised volume
-    sampling_steps        network calls for each sample, if several are drawn
-    one_call_gives_mean   one network call gives the posterior mean, independent of the noise
-    can_sample            different noise gives different samples
-    accepts_dose          `condition` uses the dose reduction factor
-    exact_slabs           processing slab by slab gives the result of the whole volume (SlabMethod);
-                          otherwise overlapping windows are blended (WindowedMethod)
-    needs_suv             the network was trained on SUV, so that it takes no other unit
-    """
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def network(self) -> nn.Module: ...
-    @property
-    def multiple(self) -> int: ...
-    @property
-    def axes(self) -> str: ...
-    @property
-    def precision(self) -> str: ...
-    @property
-    def default_samples(self) -> int: ...
-    @property
-    def default_steps(self) -> int: ...
-    @property
-    def sampling_steps(self) -> int: ...
-    @property
-    def one_call_gives_mean(self) -> bool: ...
-    @property
-    def can_sample(self) -> bool: ...
-    @property
-    def accepts_dose(self) -> bool: ...
-    @property
-    def exact_slabs(self) -> bool: ...
-    @property
-    def needs_suv(self) -> bool: ...
-
-    def working_voxel_mm(self, voxel_mm: Millimetres) -> Millimetres:
-        """Return the voxel size at which a scan of this voxel size is denoised."""
-        ...
-
-    def condition(
-        self, y: Tensor, dtype: torch.dtype = torch.float32, drf: float | None = None
-    ) -> Condition:
-        """Return the condition for a scan y [i, j, k], with fields in `dtype`.
-
-        drf  dose reduction factor, 20 at 1/20 of the full dose; None: not known
-        """
-        ...
-
-    def denoise(self, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
-        """Return [b, c, i, j, k] for x = x0 + sigma · noise: the expected x0 is channel 0.
-
-        x [b, 1, i, j, k], sigma [b], fields [b, c, i, j, k]
-        """
-        ...
-
-    def sample(
-        self,
-        denoiser: Denoiser,
-        noise: Tensor,
-        steps: int,
-        generator: torch.Generator,
-        callback: Callback | None = None,
-    ) -> Tensor:
-        """Run the method's sampler over a whole volume of the domain, from unit noise."""
-        ...
-
-    def card(self, training: Mapping[str, object], *, licence: str = "Apache-2.0") -> ModelCard:
-        """Return the card that goes with the weights."""
-        ...
-
-
-class SlabMethod(Method, Protocol):
-    """A method whose network has no statistics over space: slabs give the result of the whole."""
-
-    def slab_by_slab(
-        self, x: Tensor, sigma: Tensor, fields_of: FieldsOf, planes: int
-    ) -> Iterator[Tensor]:
-        """Yield what `denoise` returns for a whole volume, in parts of a few planes along k.
-
-        x, sigma   as in `denoise`, b = 1
-        fields_of  range of planes → fields of the scan there, as `Condition.fields_of`
-        planes     largest number of planes in a slab, a multiple of `multiple`
-        """
-        ...
-
-
-class WindowedMethod(Method, Protocol):
-    """A method whose network has statistics over its whole input: windows overlap and are blended.
-
-    window   voxels along i, j, k of one input of the network; None: the whole axis
-    overlap  voxels along i, j, k over which neighbours are blended
-    """
-
-    @property
-    def window(self) -> tuple[int | None, int | None, int]: ...
-    @property
-    def overlap(self) -> Voxels3D: ...
-
-    def predict(self, x_t: Tensor, timestep: Tensor, fields: Tensor) -> Tensor:
-        """Return the network's raw output [b, c, i, j, k] for single windows."""
-        ...
-
-    def adapter(self, network: Callable[[Tensor, Tensor], Tensor]) -> Denoiser:
-        """Return the denoiser of a function (x_t, timestep) → raw output for any volume."""
-        ...
-
-
 @dataclass(frozen=True)
 class Objective:
     """One loss and the parameters that minimise it.
@@ -207,35 +91,167 @@ class Objective:
     loss: Callable[[Tensor, torch.Generator], Tensor]
 
 
-class Trainable(Protocol):
-    """The interface of a method for training.
+class Method(ABC):
+    """A network with its domain, loss and sampler. A subclass states what differs from the usual.
 
-    network  the network that is saved, with its weights averaged over the steps
-    trained  all modules that training changes: the network, and the discriminator if there is one
-    patch    voxels of a training patch along i, j, k
+    name                  a key of the registry
+    network               the network that is saved, with its weights averaged over the steps
+    constants             all numbers that affect the output beside the network's weights
+    patch                 voxels of a training patch along i, j, k
+    one_call_gives_mean   one network call gives the posterior mean, independent of the noise
+    can_sample            different noise gives different samples
+    accepts_dose          `condition` uses the dose reduction factor
+    needs_suv             the network was trained on SUV, so that it takes no other unit
     """
 
-    @property
-    def network(self) -> nn.Module: ...
-    @property
-    def trained(self) -> nn.Module: ...
-    @property
-    def patch(self) -> Voxels3D: ...
+    name: ClassVar[str]
+    domain: ClassVar[Domain]
+    network: nn.Module
+    constants: BaseModel
+    patch: ClassVar[Voxels3D] = PATCH
+    one_call_gives_mean: ClassVar[bool] = True
+    can_sample: ClassVar[bool] = False
+    accepts_dose: ClassVar[bool] = False
+    needs_suv: ClassVar[bool] = True
 
+    @property
+    @abstractmethod
+    def multiple(self) -> int:
+        """The number of voxels that every axis of a volume or window is a multiple of."""
+
+    @property
+    def axes(self) -> str:
+        """Directions of i, j, k in the patient: R or L, A or P, S or I."""
+        return "RAS"
+
+    @property
+    def precision(self) -> str:
+        """Precision of the network's arithmetic: auto, float32 or bfloat16."""
+        return "auto"
+
+    @property
+    def default_samples(self) -> int:
+        """Samples that give the denoised image, unless their number is given."""
+        return 1
+
+    @property
+    def default_steps(self) -> int:
+        """Network calls for one denoised volume."""
+        return 1
+
+    @property
+    def sampling_steps(self) -> int:
+        """Network calls for each sample, if several are drawn."""
+        return 1
+
+    @property
+    def trained(self) -> nn.Module:
+        """All modules that training changes: the network, and the discriminator if there is one."""
+        return self.network
+
+    @property
+    def architecture(self) -> BaseModel:
+        """The architecture of the network."""
+        found = self.network.architecture
+        assert isinstance(found, BaseModel)
+        return found
+
+    @abstractmethod
+    def working_voxel_mm(self, voxel_mm: Millimetres) -> Millimetres:
+        """Return the voxel size at which a scan of this voxel size is denoised."""
+
+    @abstractmethod
+    def condition(
+        self, y: Tensor, dtype: torch.dtype = torch.float32, drf: float | None = None
+    ) -> Condition:
+        """Return the condition for a scan y [i, j, k], with fields in `dtype`.
+
+        drf  dose reduction factor, 20 at 1/20 of the full dose; None: not known
+        """
+
+    @abstractmethod
+    def denoise(self, x: Tensor, sigma: Tensor, fields: Tensor) -> Tensor:
+        """Return [b, c, i, j, k] for x = x0 + sigma · noise: the expected x0 is channel 0.
+
+        x [b, 1, i, j, k], sigma [b], fields [b, c, i, j, k]
+        """
+
+    @abstractmethod
+    def sample(
+        self,
+        denoiser: Denoiser,
+        noise: Tensor,
+        steps: int,
+        generator: torch.Generator,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Run the method's sampler over a whole volume of the domain, from unit noise."""
+
+    @abstractmethod
     def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:
         """Return the data that the losses need from a pair of scans [i, j, k], as [c, i, j, k].
 
-        It is computed from whole volumes, before patches are cut. drf as in Method.condition.
+        It is computed from whole volumes, before patches are cut. drf as in `condition`.
         """
-        ...
+
+    @abstractmethod
+    def loss(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the loss of a batch [b, c, i, j, k] of the method's examples, a scalar."""
 
     def objectives(self) -> list[Objective]:
-        """Return the losses."""
-        ...
+        """Return the losses; usually there is one."""
+        return [Objective(self.name, list(self.network.parameters()), self.loss)]
+
+    def card(self, training: Mapping[str, object], *, licence: str = "Apache-2.0") -> ModelCard:
+        """Return the card that goes with the weights. `training` must be JSON-serialisable."""
+        return ModelCard.model_validate(
+            {
+                "method": self.name,
+                "domain": self.domain,
+                "architecture": self.architecture.model_dump(mode="json"),
+                "constants": self.constants.model_dump(mode="json"),
+                "training": dict(training),
+                "licence": licence,
+            }
+        )
 
 
-class TrainableMethod(Method, Trainable, Protocol):
-    """A method that can be trained and then used."""
+class SlabMethod(Method):
+    """A method whose network has no statistics over space: slabs give the result of the whole."""
+
+    @abstractmethod
+    def slab_by_slab(
+        self, x: Tensor, sigma: Tensor, fields_of: FieldsOf, planes: int
+    ) -> Iterator[Tensor]:
+        """Yield what `denoise` returns for a whole volume, in parts of a few planes along k.
+
+        x, sigma   as in `denoise`, b = 1
+        fields_of  range of planes → fields of the scan there, as `Condition.fields_of`
+        planes     largest number of planes in a slab, a multiple of `multiple`
+        """
+
+
+class WindowedMethod(Method):
+    """A method whose network has statistics over its whole input: windows overlap and are blended.
+
+    window   voxels along i, j, k of one input of the network; None: the whole axis
+    overlap  voxels along i, j, k over which neighbours are blended
+    """
+
+    @property
+    @abstractmethod
+    def window(self) -> tuple[int | None, int | None, int]: ...
+    @property
+    @abstractmethod
+    def overlap(self) -> Voxels3D: ...
+
+    @abstractmethod
+    def predict(self, x_t: Tensor, timestep: Tensor, fields: Tensor) -> Tensor:
+        """Return the network's raw output [b, c, i, j, k] for single windows."""
+
+    @abstractmethod
+    def adapter(self, network: Callable[[Tensor, Tensor], Tensor]) -> Denoiser:
+        """Return the denoiser of a function (x_t, timestep) → raw output for any volume."""
 
 
 @dataclass(frozen=True)
@@ -247,8 +263,8 @@ class MethodKind:
                naming the entry, if the card is invalid
     """
 
-    create: Callable[[str], TrainableMethod]
-    from_card: Callable[[ModelCard], TrainableMethod]
+    create: Callable[[str], Method]
+    from_card: Callable[[ModelCard], Method]
 
 
 def require_preset(method: str, name: str, presets: Sequence[str]) -> None:
@@ -256,11 +272,6 @@ def require_preset(method: str, name: str, presets: Sequence[str]) -> None:
     if name not in presets:
         *others, last = presets
         raise UsageError(f"preset {name!r} of {method}: unknown; use {', '.join(others)} or {last}")
-
-
-def has_exact_slabs(method: Method) -> TypeGuard[SlabMethod]:
-    """Return whether the method is a SlabMethod; otherwise it is a WindowedMethod."""
-    return method.exact_slabs
 
 
 def image_samples(method: Method, samples: int | None, steps: int | None) -> int:
@@ -292,18 +303,8 @@ def image_steps(method: Method, samples: int | None, steps: int | None) -> int:
     return steps or sample_steps(method, drawn)
 
 
-def is_windowed(method: Method) -> TypeGuard[WindowedMethod]:
-    """Return whether the method needs blended windows."""
-    return not method.exact_slabs
-
-
 def with_network(method: M, network: nn.Module) -> M:
     """Return a copy of the method with another network, of the same architecture."""
     changed = copy.copy(method)
-    replace_network(changed, network)
+    changed.network = network
     return changed
-
-
-def replace_network(method: object, network: nn.Module) -> None:
-    """Give the method another network, of the same architecture."""
-    vars(method)["network"] = network

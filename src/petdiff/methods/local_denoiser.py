@@ -31,7 +31,7 @@ from torch import Tensor
 
 from petdiff.errors import InputRefused
 from petdiff.methods.activity_preservation import preserve_activity
-from petdiff.methods.base import FieldsOf, Millimetres
+from petdiff.methods.base import FieldsOf, Millimetres, SlabMethod
 from petdiff.methods.card import Domain, ModelCard, part_of_card
 from petdiff.methods.local_activity import (
     LocalActivity,
@@ -43,7 +43,6 @@ from petdiff.methods.local_activity import (
 )
 from petdiff.methods.local_activity_constants import LocalActivityConstants
 from petdiff.methods.local_training import Example, some_doses_unknown, split_example
-from petdiff.methods.network_method import NetworkMethod
 from petdiff.methods.patches import VoxelRange
 from petdiff.networks.int8 import Ranges
 from petdiff.networks.slabwise import SlabwiseNetwork, SlabwiseUNet
@@ -98,7 +97,7 @@ class LocalConstants(BaseModel, frozen=True, extra="forbid"):
 
 
 @dataclass
-class LocalDenoiser(NetworkMethod):
+class LocalDenoiser(SlabMethod):
     """The denoiser D(x, σ, y) of r. A method is a subclass with a loss and a sampler.
 
     ranges  ranges of the network's activations; if given, slabs are convolved in 8-bit integers
@@ -111,7 +110,6 @@ class LocalDenoiser(NetworkMethod):
     dims: ClassVar[int] = 3
     patch: ClassVar[tuple[int, int, int]] = (64, 64, 48)
     accepts_dose: ClassVar[bool] = True
-    exact_slabs: ClassVar[bool] = True
     needs_suv: ClassVar[bool] = False
 
     @property

@@ -22,7 +22,7 @@ from petdiff.methods.local_denoiser import (
     network_of_card,
 )
 from petdiff.methods.local_training import Example, error_loss, some_doses_unknown, split_example
-from petdiff.methods.network_method import Adversarial, OneCallSampler
+from petdiff.methods.mixins import Adversarial, OneCallSampler
 from petdiff.networks.discriminator import PatchDiscriminator, least_squares
 
 # Relative to the regression's loss, which is about 0.7 at the end of training; lab book 38.

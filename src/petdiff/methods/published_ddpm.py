@@ -25,10 +25,9 @@ from petdiff.diffusion.losses import add_noise, ddpm_loss
 from petdiff.diffusion.samplers import Callback, sample_ancestral
 from petdiff.diffusion.schedules import ddpm_sigmas, linear_alphas_bar, respaced_timesteps
 from petdiff.errors import UsageError
-from petdiff.methods.base import Millimetres
+from petdiff.methods.base import Millimetres, WindowedMethod
 from petdiff.methods.card import Domain, ModelCard, part_of_card
 from petdiff.methods.clipped_suv import CLIP_SUV, ClippedScan, clipped, clipped_scan
-from petdiff.methods.network_method import NetworkMethod
 from petdiff.methods.patches import OVERLAP, PATCH, PatientAxes, VoxelRange, Voxels
 from petdiff.networks.published import Architecture, PublishedUNet
 
@@ -108,7 +107,7 @@ class Process(BaseModel, frozen=True, extra="forbid"):
 
 
 @dataclass
-class PublishedDDPM(NetworkMethod):
+class PublishedDDPM(WindowedMethod):
     """The published network, its process, its loss and its sampler."""
 
     network: PublishedUNet

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from petdiff.methods.card import Domain, ModelCard, part_of_card
 from petdiff.methods.clipped_suv import CLIP_SUV, ClippedScan, clipped, clipped_scan
-from petdiff.methods.network_method import Adversarial
+from petdiff.methods.mixins import Adversarial
 from petdiff.methods.published_ddpm import Size
 from petdiff.methods.windowed_regression import WindowedRegression, Windows
 from petdiff.networks.discriminator import PatchDiscriminator, least_squares

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from petdiff.errors import InputRefused
 from petdiff.methods import flow3d, logunet
-from petdiff.methods.base import MethodKind, TrainableMethod, require_preset
+from petdiff.methods.base import Method, MethodKind, require_preset
 from petdiff.methods.card import ModelCard
 from petdiff.methods.local_ddpm import LocalDDPM, LocalDDPM2D
 from petdiff.methods.local_denoiser import SIZES
@@ -19,11 +19,11 @@ def _in_both_domains(
     """Return a method in the ratio to local activity; its preset `paper` is the published one."""
     presets = (*SIZES, "paper")
 
-    def create(preset: str) -> TrainableMethod:
+    def create(preset: str) -> Method:
         require_preset(local.name, preset, presets)
         return published.create(PAPER) if preset == "paper" else local.create(preset)
 
-    def from_card(card: ModelCard) -> TrainableMethod:
+    def from_card(card: ModelCard) -> Method:
         return (local if card.domain == "local_activity" else published).from_card(card)
 
     return MethodKind(create, from_card)
@@ -39,7 +39,7 @@ METHODS: dict[str, MethodKind] = {
 }
 
 
-def method_of(card: ModelCard) -> TrainableMethod:
+def method_of(card: ModelCard) -> Method:
     """Return the method that a card describes, without its trained weights.
 
     Raises InputRefused if the method is not known or the card is invalid.

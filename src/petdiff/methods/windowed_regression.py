@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from petdiff.diffusion.denoiser import Denoiser
-from petdiff.methods.base import Millimetres
-from petdiff.methods.network_method import NetworkMethod, OneCallSampler
+from petdiff.methods.base import Millimetres, WindowedMethod
+from petdiff.methods.mixins import OneCallSampler
 from petdiff.methods.patches import OVERLAP, PATCH, VoxelRange, Voxels
 
 
@@ -30,7 +30,7 @@ class Windows(BaseModel, frozen=True, extra="forbid"):
 
 
 @dataclass
-class WindowedRegression(OneCallSampler, NetworkMethod):
+class WindowedRegression(OneCallSampler, WindowedMethod):
     """x0 = y + network(y), in the domain of `condition`; trained by mean squared error."""
 
     network: nn.Module

@@ -17,7 +17,7 @@ from petdiff.training.supply.full_dose import HIGHEST_FACTOR, LOWEST_FACTOR
 from petdiff.units import counted
 
 if TYPE_CHECKING:
-    from petdiff.methods.base import TrainableMethod
+    from petdiff.methods.base import Method
     from petdiff.methods.model import Model
     from petdiff.training.loop import State
 
@@ -70,7 +70,7 @@ class Origin:
     patients: Sequence[str] = ()
 
 
-def model_card(method: TrainableMethod, recipe: Recipe, origin: Origin, state: State) -> ModelCard:
+def model_card(method: Method, recipe: Recipe, origin: Origin, state: State) -> ModelCard:
     """Return the card of a finished run's model, without paths and patients' names."""
     used_step = state.step if state.best is None else state.best
     base = origin.base

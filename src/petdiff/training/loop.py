@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from petdiff.device import resolve_precision
-from petdiff.methods.base import Objective, TrainableMethod, replace_network
+from petdiff.methods.base import Method, Objective
 from petdiff.training.checkpoint import Checkpoints
 from petdiff.training.log import LogEntry, StepMeter, TrainingLog
 from petdiff.training.process_group import ProcessGroup
@@ -69,7 +69,7 @@ class Hooks:
 
 
 def train(
-    method: TrainableMethod,
+    method: Method,
     recipe: Recipe,
     patches: PatchCutter,
     validation: Validation,
@@ -109,7 +109,7 @@ def train(
     group.wait()
     if state.best is not None:
         optimized.average.load_state_dict(recorder.snapshot(state.best)["average"])
-    replace_network(method, optimized.result())
+    method.network = optimized.result()
     return state
 
 
@@ -138,7 +138,7 @@ class _Optimization:
     initial, initial_share  the network as it was before training, and its share in the result
     """
 
-    method: TrainableMethod
+    method: Method
     trained: nn.Module
     average: nn.Module
     initial: nn.Module
@@ -147,9 +147,7 @@ class _Optimization:
     optimizers: Sequence[torch.optim.Optimizer]
 
     @classmethod
-    def place(
-        cls, method: TrainableMethod, initial_share: float, group: ProcessGroup
-    ) -> _Optimization:
+    def place(cls, method: Method, initial_share: float, group: ProcessGroup) -> _Optimization:
         """Move the weights to the device. Every process gets those of the first."""
         trained = place_weights(method.trained, group)
         objectives = method.objectives()

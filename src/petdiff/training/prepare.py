@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from petdiff.data.array_store import Store
 from petdiff.data.pairs import check_pairs
 from petdiff.errors import InputRefused
-from petdiff.methods.base import TrainableMethod
+from petdiff.methods.base import Method
 from petdiff.progress import Progress
 from petdiff.training.data import TrainingData, split_patients
 from petdiff.training.process_group import ProcessGroup
@@ -42,7 +42,7 @@ class Sources:
 
 def prepare_sources(
     folder: RunFolder,
-    method: TrainableMethod,
+    method: Method,
     recipe: Recipe,
     data: TrainingData,
     group: ProcessGroup,
@@ -67,7 +67,7 @@ def prepare_sources(
 
 @contextmanager
 def open_supply(
-    folder: RunFolder, method: TrainableMethod, recipe: Recipe, source: VolumeSource, workers: int,
+    folder: RunFolder, method: Method, recipe: Recipe, source: VolumeSource, workers: int,
     group: ProcessGroup,
 ) -> Iterator[tuple[PatchCutter, ExampleSupply]]:  # fmt: skip
     """Yield a patch cutter and its worker processes, which end with the block."""
@@ -105,7 +105,7 @@ def no_volumes(number: int) -> PairedVolumes:
     raise AssertionError(f"a finished run asked for volume {number}")
 
 
-def _check(data: TrainingData, method: TrainableMethod, progress: Progress) -> None:
+def _check(data: TrainingData, method: Method, progress: Progress) -> None:
     with progress.stage("checking pairs") as tick:
         pairs = [*data.train, *data.held_out]
         for warning in check_pairs(pairs, needs_suv=method.needs_suv, progress=tick):
@@ -114,7 +114,7 @@ def _check(data: TrainingData, method: TrainableMethod, progress: Progress) -> N
 
 def _store(
     folder: RunFolder,
-    method: TrainableMethod,
+    method: Method,
     recipe: Recipe,
     data: TrainingData,
     progress: Progress,
@@ -133,7 +133,7 @@ def _store(
 
 
 def _pairs(
-    store: Store, method: TrainableMethod, recipe: Recipe, data: TrainingData, scans: int,
+    store: Store, method: Method, recipe: Recipe, data: TrainingData, scans: int,
     progress: Progress,
 ) -> Sources:  # fmt: skip
     """Return the sources of the user's own pairs, with at most `scans` for validation."""
@@ -146,7 +146,7 @@ def _pairs(
 
 
 def _full_dose(
-    store: Store, method: TrainableMethod, recipe: Recipe, data: TrainingData, scans: int,
+    store: Store, method: Method, recipe: Recipe, data: TrainingData, scans: int,
     progress: Progress,
 ) -> Sources:  # fmt: skip
     """Return the sources of the user's own full-dose scans, with at most `scans` for validation.
@@ -169,7 +169,7 @@ def _full_dose(
     return Sources(crops, validation, patients)
 
 
-def crop_shape(method: TrainableMethod) -> tuple[int, int, int]:
+def crop_shape(method: Method) -> tuple[int, int, int]:
     """Return the size in voxels of a crop of the user's scans: a patch and a margin."""
     i, j, k = (n + CROP_MARGIN for n in method.patch)
     return i, j, k

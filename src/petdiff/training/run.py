@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from petdiff.cgroup import usable_cores
 from petdiff.errors import UsageError, nearest
 from petdiff.io import Units
-from petdiff.methods.base import TrainableMethod
+from petdiff.methods.base import Method
 from petdiff.methods.model import load_model, save_model
 from petdiff.methods.registry import METHODS
 from petdiff.networks.unet import UNet, flattened
@@ -80,7 +80,7 @@ def train(options: TrainOptions, *, progress: Progress | None = None) -> Path:
         leave_group()
 
 
-def _prepare(options: TrainOptions) -> tuple[TrainableMethod, StartingModel | None]:
+def _prepare(options: TrainOptions) -> tuple[Method, StartingModel | None]:
     """Return the method with its initial weights, and the model that they are from, if any.
 
     Raises UsageError for impossible options, before anything is written.
@@ -96,7 +96,7 @@ def _prepare(options: TrainOptions) -> tuple[TrainableMethod, StartingModel | No
     return method, _start_from(options.recipe, method)
 
 
-def _start_from(recipe: Recipe, method: TrainableMethod) -> StartingModel:
+def _start_from(recipe: Recipe, method: Method) -> StartingModel:
     """Give a method the weights of another model. Raises UsageError if they do not fit.
 
     The model may be of another method, if its network is the same and works in the same domain. A
@@ -140,7 +140,7 @@ class _Run:
 
     options: TrainOptions
     folder: RunFolder
-    method: TrainableMethod
+    method: Method
     base: StartingModel | None
     data: TrainingData
     group: ProcessGroup

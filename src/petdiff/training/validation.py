@@ -19,7 +19,7 @@ from petdiff.device import resolve_precision
 from petdiff.evaluation.metrics import Mask, Volume, psnr
 from petdiff.image import PETImage
 from petdiff.inference.denoise import denoise
-from petdiff.methods.base import TrainableMethod, with_network
+from petdiff.methods.base import Method, with_network
 from petdiff.methods.model import Model
 from petdiff.report.preview import write_scans
 from petdiff.training.process_group import ProcessGroup
@@ -65,7 +65,7 @@ class Validation:
     steps: int
 
     def score(
-        self, method: TrainableMethod, average: nn.Module, group: ProcessGroup, picture: Path
+        self, method: Method, average: nn.Module, group: ProcessGroup, picture: Path
     ) -> Scores | None:
         """Return the scores of the averaged weights; None if no scans are held out.
 
@@ -93,7 +93,7 @@ class Validation:
         return Scores(model, measured)
 
     def _score_scan(
-        self, name: str, method: TrainableMethod, group: ProcessGroup, picture: Path | None
+        self, name: str, method: Method, group: ProcessGroup, picture: Path | None
     ) -> Decibels:
         """Return the PSNR of one scan at each dose."""
         entry = self.store.get(name)
