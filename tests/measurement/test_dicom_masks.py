@@ -199,6 +199,21 @@ def test_contours_of_circles_have_their_analytic_volume(
     np.testing.assert_allclose(regions[0].centre_mm(scan.affine), middle[:3], atol=0.1)
 
 
+def test_nodes_in_one_slice_each_are_not_joined(
+    slices: list[Dataset], scan: PETImage, tmp_path: Path
+) -> None:
+    """Nothing is drawn in the 28 mm between the two."""
+    step = np.diag([-1.0, -1, 1]) @ scan.affine[:3, 2]
+    lowest = outlines(scan, 8.0)[0]  # of slice 4
+    nodes = [lowest - 2 * step, lowest + 5 * step]
+    path = write_contours(
+        tmp_path / "rt.dcm", {"nodes": ("GTV", nodes)}, slices[0].FrameOfReferenceUID
+    )
+    (region,) = read_regions(path, scan)
+    assert region.volume_ml == pytest.approx(2 * np.pi * 8**2 * 4 / 1000, rel=0.01)
+    assert not region.cut
+
+
 @pytest.mark.parametrize("digits", [1, 3])
 def test_contours_of_rounded_coordinates_keep_their_holes(
     slices: list[Dataset], scan: PETImage, tmp_path: Path, digits: int

@@ -87,3 +87,10 @@ def test_a_gap_between_planes_stays_a_gap() -> None:
 
 def test_a_single_plane_stands_for_one_slice() -> None:
     np.testing.assert_allclose(stacked_shares([2.0], [np.ones((1, 1))], 5)[0, 0], [0, 0, 1, 0, 0])
+
+
+def test_planes_that_are_all_far_apart_stand_for_one_slice_each() -> None:
+    shares = stacked_shares([2.0, 8.0], [np.ones((1, 1))] * 2, 12, longest=3.0)
+    np.testing.assert_allclose(shares[0, 0], np.eye(12)[[2, 8]].sum(axis=0))
+    parts = stacked_shares([1.0, 7.0, 7.5, 8.0], [np.ones((1, 1))] * 4, 12, longest=3.0)
+    assert parts.sum() == pytest.approx(4 * 0.5)

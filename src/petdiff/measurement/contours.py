@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 _FLAT = 0.1  # voxels: tolerance for the distance of a contour from its plane
+_LONGEST_MM = 10.0  # between the contours of one part: no scanner's slices are thicker
 # RT ROI Interpreted Type (3006,00A4), PS3.3 C.8.8.8.1
 _ORGANS, _LESIONS = ("ORGAN", "AVOIDANCE", "EXTERNAL"), ("GTV", "CTV", "PTV", "TREATED_VOLUME")
 
@@ -128,8 +129,10 @@ def _shares(
     """Return the shares of the scan's voxels, and the fraction of the structure in the scan."""
     a, b, slices = (scan.shape[axis] for axis in order)
     positions, groups = by_plane(index)
-    shares = stacked_shares(positions, [plane_shares(group, (a, b)) for group in groups], slices)
-    ends = plane_ends(positions)
+    areas = [plane_shares(group, (a, b)) for group in groups]
+    longest = _LONGEST_MM / scan.spacing_mm[order[2]]
+    shares = stacked_shares(positions, areas, slices, longest)
+    ends = plane_ends(positions, longest)
     voxels = sum(
         (high - low) * area(group) for (low, high), group in zip(ends, groups, strict=True)
     )

@@ -69,11 +69,17 @@ def _crossings(outlines: Sequence[Points], lines: int) -> tuple[NDArray[np.intp]
 
 
 def stacked_shares(
-    planes: Sequence[float], areas: Sequence[NDArray[np.float64]], slices: int
+    planes: Sequence[float],
+    areas: Sequence[NDArray[np.float64]],
+    slices: int,
+    longest: float = np.inf,
 ) -> NDArray[np.float64]:
-    """Return fractions [a, b, slice] of areas [a, b] at ascending plane positions."""
+    """Return fractions [a, b, slice] of areas [a, b] at ascending plane positions.
+
+    longest  as in `plane_ends`
+    """
     shares = np.zeros((*areas[0].shape, slices))
-    for (low, high), covered in zip(plane_ends(planes), areas, strict=True):
+    for (low, high), covered in zip(plane_ends(planes, longest), areas, strict=True):
         for k in range(max(int(np.floor(low + 0.5)), 0), slices):
             part = min(high, k + 0.5) - max(low, k - 0.5)
             if part <= 0:
@@ -82,16 +88,20 @@ def stacked_shares(
     return np.minimum(shares, 1.0)
 
 
-def plane_ends(planes: Sequence[float]) -> list[tuple[float, float]]:
+def plane_ends(planes: Sequence[float], longest: float = np.inf) -> list[tuple[float, float]]:
     """Return between which positions each of ascending planes extends.
 
     A plane extends halfway to its neighbours. The first and the last plane, and planes at a gap,
     extend by half the median distance. A single plane extends over one slice.
+
+    longest  planes farther apart than that belong to parts of their own; if all are, each extends
+             over one slice
     """
     at = np.asarray(planes, dtype=np.float64)
     gaps = np.diff(at)
-    usual = float(np.median(gaps)) if gaps.size else 1.0
-    halves = np.where(gaps <= 1.5 * usual, gaps, usual) / 2
+    near = gaps[gaps <= longest]
+    usual = float(np.median(near)) if near.size else 1.0
+    halves = np.where(gaps <= min(1.5 * usual, longest), gaps, usual) / 2
     below, above = np.append(usual / 2, halves), np.append(halves, usual / 2)
     return list(zip((at - below).tolist(), (at + above).tolist(), strict=True))
 
