@@ -74,6 +74,20 @@ def test_nifti_2_and_other_byte_order(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_array_equal(read(tmp_path / f"big{suffix}").values, np.trunc(values()))
 
 
+@pytest.mark.parametrize("module", ["nifti_header.open_inflated", "stored_values._open_gzip"])
+def test_a_file_without_permission_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    path = saved(tmp_path / "scan.nii.gz")
+
+    def refuse(file: object, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr(f"petdiff.io.{module}", refuse)
+    with pytest.raises(InputRefused, match=r"^scan\.nii\.gz cannot be read: Permission denied$"):
+        read(path)
+
+
 def test_gzip_is_known_by_its_bytes_not_its_name(tmp_path: Path) -> None:
     path = saved(tmp_path / "scan.nii")
     plain = path.read_bytes()

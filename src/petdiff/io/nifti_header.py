@@ -20,7 +20,7 @@ from petdiff.errors import InputRefused
 from petdiff.image import by_axis, spacing_of
 from petdiff.io.formats import NIFTI_PAIR, stem_of, suffix_of
 from petdiff.io.geometry import affine_in_mm
-from petdiff.io.stored_values import DAMAGED, StoredValues, open_inflated
+from petdiff.io.stored_values import DAMAGED, StoredValues, open_inflated, require_readable
 
 _UNITS = {1: "metres", 2: "millimetres", 3: "micrometres"}  # of xyzt_units, its lowest three bits
 _HEADER_BYTES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}  # by sizeof_hdr
@@ -66,6 +66,7 @@ def read_header(path: Path) -> NiftiFile:
         slope, intercept, warnings = _scaling(path, header)
         affine, more = _affine(path, header)
     except (HeaderDataError, OverflowError, *DAMAGED) as problem:
+        require_readable(path.name, problem)
         raise InputRefused(
             f"{path.name} has a damaged NIfTI header ({problem}): get the file again"
         ) from problem

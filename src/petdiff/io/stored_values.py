@@ -7,6 +7,7 @@ only filled with values that exist. So a small file cannot use gigabytes of memo
 from __future__ import annotations
 
 import bz2
+import errno
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ import numpy as np
 from isal import igzip, isal_zlib
 from numpy.typing import NDArray
 
+from petdiff.disk import reason
 from petdiff.errors import InputRefused
 
 MAX_VOXELS = 1 << 31  # ten times the largest total-body scan
@@ -35,6 +37,7 @@ _open_gzip = cast(Callable[[Path | BinaryIO], BinaryIO], igzip.open)
 _ISAL_ERROR = cast(type[Exception], isal_zlib.error)
 # Raised by gzip, zlib and numpy for damaged content.
 DAMAGED = (OSError, EOFError, ValueError, zlib.error, _ISAL_ERROR)
+_NOT_READABLE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
 
 
 class _Readable(Protocol):
@@ -135,6 +138,7 @@ def _read(stored: StoredValues, kind: str, wanted: np.dtype[Any]) -> tuple[NDArr
                 done += piece.size
             warnings = _check_end(file, stored) if done == count else []
     except DAMAGED as problem:
+        require_readable(stored.name, problem)
         raise InputRefused(f"{stored.name} is damaged ({problem}): get it again") from problem
     if done < count:
         raise InputRefused(
@@ -142,6 +146,12 @@ def _read(stored: StoredValues, kind: str, wanted: np.dtype[Any]) -> tuple[NDArr
             f"{'×'.join(map(str, stored.shape))}, and it has {done}; get it again"
         )
     return values.reshape(stored.shape, order="F"), warnings
+
+
+def require_readable(name: str, problem: BaseException) -> None:
+    """Raise InputRefused if `problem` does not show damage: no permission, or a failing disk."""
+    if isinstance(problem, OSError) and problem.errno in _NOT_READABLE:
+        raise InputRefused(f"{name} cannot be read: {reason(problem)}") from problem
 
 
 def _require_plausible(stored: StoredValues, kind: str) -> None:
