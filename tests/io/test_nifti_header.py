@@ -74,6 +74,42 @@ def test_nifti_2_and_other_byte_order(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_array_equal(read(tmp_path / f"big{suffix}").values, np.trunc(values()))
 
 
+STRAIGHT = np.array([[-2.0, 0, 0, 40], [0, 3, 0, -55], [0, 0, 4, 12], [0, 0, 0, 1]])
+
+
+def shifted(mm: float) -> np.ndarray:
+    return STRAIGHT + np.array([[0, 0, 0, mm], *np.zeros((3, 4))])
+
+
+@pytest.mark.parametrize(
+    ("qform", "code", "told"),
+    [
+        (shifted(0.5), 1, None),  # less than half a voxel
+        (shifted(30), 1, "lie up to 15 voxels apart"),
+        (shifted(30), 4, None),  # another space
+        (np.diag([-1, 1, 1, 1]) @ STRAIGHT, 1, "are mirror images"),
+        (np.diag([-1, 1, 1, 1]) @ STRAIGHT, 4, "are mirror images"),
+    ],
+)
+def test_a_qform_that_contradicts_the_sform_is_told(
+    tmp_path: Path, qform: np.ndarray, code: int, told: str | None
+) -> None:
+    stored = nib.Nifti1Image(values(), STRAIGHT)
+    stored.set_sform(STRAIGHT, 1)
+    stored.set_qform(qform, code)
+    nib.save(stored, tmp_path / "scan.nii")
+    image = read(tmp_path / "scan.nii")
+    np.testing.assert_array_equal(image.affine, STRAIGHT)
+    warnings = [one for one in image.facts.get("warnings", ()) if "qform" in one]
+    assert len(warnings) == (told is not None)
+    assert all(told in one for one in warnings if told)
+
+
+def test_a_qform_that_is_no_rotation_is_ignored_beside_an_sform(tmp_path: Path) -> None:
+    path = patched(saved(tmp_path / "scan.nii", affine=STRAIGHT), qform_code=1, quatern_b=3)
+    np.testing.assert_array_equal(read(path).affine, STRAIGHT)
+
+
 @pytest.mark.parametrize("module", ["nifti_header.open_inflated", "stored_values._open_gzip"])
 def test_a_file_without_permission_is_not_called_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str

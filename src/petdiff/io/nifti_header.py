@@ -153,7 +153,7 @@ def _stored_affine(path: Path, header: Any) -> tuple[NDArray[np.float64], list[s
     if sform_code > 0:
         sform = np.array(header.get_sform(), dtype=np.float64)
         if np.isfinite(sform).all():
-            return sform, _size_warning(path, header, sform)
+            return sform, _size_warning(path, header, sform) or _form_warning(path, header, sform)
         if qform_code <= 0:
             return sform, []
         warning = f"{path.name} has an sform with NaN or infinite values: its qform is used"
@@ -172,3 +172,31 @@ def _size_warning(path: Path, header: Any, sform: NDArray[np.float64]) -> list[s
         return []
     first, second = (by_axis(s) for s in (sizes, stated))
     return [f"{path.name}: voxels are {first} by its sform, which is used, and {second} by pixdim"]
+
+
+def _form_warning(path: Path, header: Any, sform: NDArray[np.float64]) -> list[str]:
+    """Return a warning if the qform mirrors the sform, or lies elsewhere under the same code.
+
+    Under different codes the two describe different spaces, such as a scanner's and an atlas's.
+    """
+    qform = _usable_qform(header)
+    if qform is None:
+        return []
+    which = f"{path.name}: the sform, which is used, and the qform"
+    if np.linalg.det(sform[:3, :3]) * np.linalg.det(qform[:3, :3]) < 0:
+        return [f"{which} are mirror images: compare left and right with the scan's source"]
+    corners = np.array([*np.ndindex(2, 2, 2)]) * (np.array(header.get_data_shape()[:3]) - 1)
+    apart = np.linalg.norm(corners @ (sform - qform)[:3, :3].T + (sform - qform)[:3, 3], axis=1)
+    voxels = apart.max() / min(spacing_of(sform))
+    one_space = int(header["sform_code"]) == int(header["qform_code"])
+    if not one_space or voxels <= 0.5:
+        return []
+    return [f"{which} lie up to {voxels:.3g} voxels apart: other programs may use the qform"]
+
+
+def _usable_qform(header: Any) -> NDArray[np.float64] | None:
+    try:
+        qform = np.array(header.get_qform(), dtype=np.float64)
+    except ValueError:  # no rotation
+        return None
+    return qform if int(header["qform_code"]) > 0 and np.isfinite(qform).all() else None
