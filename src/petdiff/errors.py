@@ -16,6 +16,11 @@ _RENAMED = {
     "voxel_mm": "voxel-size", "drf": "dose", "drfs": "dose", "doses": "dose",
     "filter_fwhm_mm": "filter", "again": "from",
 }  # fmt: skip
+# Options that a message about a scan may name as `arguments`.
+_SCAN_OPTIONS = (
+    "--series", "--units", "--suv-factor", "--names", "--dose", "--steps", "--samples",
+    "--interval", "--voxel-size", "--device", "--to",
+)  # fmt: skip
 _AS_SETTINGS = {"drf": "dose"}  # settings of module and node whose name differs
 
 
@@ -74,6 +79,11 @@ def with_options(message: str, options: Collection[str]) -> str:
         return dashed if dashed in options else found.group()
 
     return _ARGUMENT.sub(option, message)
+
+
+def with_scan_options(message: str) -> str:
+    """Return a message about a scan with `arguments` written as options of the command line."""
+    return with_options(message, _SCAN_OPTIONS)
 
 
 def with_plain_names(message: str) -> str:

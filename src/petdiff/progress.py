@@ -16,23 +16,13 @@ from pathlib import Path
 from typing import Protocol
 
 from petdiff import disk
-from petdiff.errors import with_options
+from petdiff.errors import with_scan_options
 from petdiff.terminal import one_line, print_message
 from petdiff.units import duration
 
-# Options that a message about a scan may name as `arguments`.
-_SCAN_OPTIONS = (
-    "--series", "--units", "--suv-factor", "--names", "--dose", "--steps", "--samples",
-    "--interval", "--voxel-size", "--device", "--to",
-)  # fmt: skip
 _SECONDS_BETWEEN_LINES = 10.0
 _ESTIMATE_AFTER_SECONDS = 3.0  # of a stage, its remaining time is estimated
 _SLOW_SECONDS = 120.0  # a stage that takes longer is announced
-
-
-def with_scan_options(message: str) -> str:
-    """Return a message about a scan with `arguments` written as options of the command line."""
-    return with_options(message, _SCAN_OPTIONS)
 
 
 class Tick(Protocol):

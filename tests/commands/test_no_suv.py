@@ -57,6 +57,8 @@ def test_every_output_says_the_unit(
     assert recorded["activity"]["by_suv"] == []
     page = (out / "report.html").read_text()
     assert "All values are in Bq/ml, not in SUV" in page
+    assert "give --suv-factor F" in page
+    assert "`suv_factor`" not in page
     labels = re.sub(r"<script>.*?</script>|<details>.*?</details>", "", page, flags=re.DOTALL)
     named = re.findall(r".{0,30}\bSUV\b.{0,20}", labels)
     assert named  # it says that there is none, and nothing else
@@ -116,6 +118,13 @@ def test_evaluation_needs_suv(no_weight: Path, capsys: pytest.CaptureFixture[str
     compared = ["evaluate", "--reference", str(no_weight), "--test", str(no_weight)]
     assert run([*compared, "-o", str(no_weight.parent / "out")]) == 3
     assert "SUV is needed" in capsys.readouterr().err
+
+
+def test_info_names_options(no_weight: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["info", str(no_weight)]) == 0
+    assert "give --suv-factor F" in capsys.readouterr().out
+    assert run(["info", str(no_weight), "--json"]) == 0
+    assert "give `suv_factor` F" in json.loads(capsys.readouterr().out)["suv"]["reason"]
 
 
 def test_info_gives_the_range_in_the_unit(

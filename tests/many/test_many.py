@@ -305,6 +305,15 @@ def test_summary_is_written_again_where_another_process_ended_meanwhile(
     assert [row["status"] for row in summary(tmp_path)] == ["denoised", "denoised"]
 
 
+def test_summary_and_page_name_options_as_the_command_line_does(tmp_path: Path) -> None:
+    store_row(tmp_path, ScanRow(scan="p0", status="refused", reason="give `suv_factor` F"))
+    store_row(tmp_path, ScanRow(scan="p1", status="denoised", warnings=("give `units` suv",)))
+    for file in write_summary(tmp_path, ["p0", "p1"]):
+        text = file.read_text(encoding="utf-8")
+        assert "give --suv-factor F" in text
+        assert "give --units suv" in text
+
+
 def test_list_gives_names_doses_and_series(tmp_path: Path) -> None:
     for number in (4, 7):
         save(pet_slices(SeriesNumber=number), tmp_path / "p1", prefix=str(number))

@@ -6,6 +6,7 @@ from json import dumps
 
 from petdiff.cli.options.result import Json
 from petdiff.cli.options.scan import Described, Scan, Series, SuvFactor, Units
+from petdiff.errors import with_scan_options
 from petdiff.terminal import print_result
 
 
@@ -24,7 +25,7 @@ def suv(
     if json:
         print_result(dumps(result.as_dict(), indent=2, ensure_ascii=False))
     else:
-        print_result(explain(result))
+        print_result(with_scan_options(explain(result)))
 
 
 def info(
@@ -35,4 +36,5 @@ def info(
     """Describe a scan, a model file, or this installation with its devices and models."""
     from petdiff.commands.info import describe
 
-    print_result(describe(file, series, as_json=json))
+    text = describe(file, series, as_json=json)
+    print_result(text if json else with_scan_options(text))

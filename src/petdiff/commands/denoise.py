@@ -8,11 +8,11 @@ from pathlib import Path
 
 from petdiff.denoising.request import Request
 from petdiff.denoising.scan import denoise_scan
-from petdiff.errors import InputRefused, UsageError
+from petdiff.errors import InputRefused, UsageError, with_scan_options
 from petdiff.many.jobs import Jobs, find_jobs, is_pattern
 from petdiff.many.rows import FOLDER, ScanRow
 from petdiff.many.scan_list import is_list
-from petdiff.progress import Progress, with_scan_options
+from petdiff.progress import Progress
 from petdiff.terminal import print_message
 
 _SHOWN = 5

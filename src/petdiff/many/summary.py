@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from petdiff.errors import with_scan_options
 from petdiff.many.rows import FOLDER, ScanRow, read_row
 from petdiff.report.index_page import write_index
 from petdiff.runs import whole_file, write_csv
@@ -24,11 +25,11 @@ def write_summary(output: Path, names: Sequence[str]) -> list[Path]:
     files = [output / "summary.csv", output / "index.html"]
     for _ in range(_MAX_REPETITIONS):
         before = _state(output)
-        rows = collect_rows(output, names)
+        shown = [_with_options(row) for row in collect_rows(output, names)]
         with whole_file(files[0], replace=True) as unfinished:
-            write_csv(unfinished, COLUMNS, map(_cells, rows))
+            write_csv(unfinished, COLUMNS, map(_cells, shown))
         with whole_file(files[1], replace=True) as unfinished:
-            write_index(unfinished, rows)
+            write_index(unfinished, shown)
         if _state(output) == before:
             break
     return files
@@ -57,6 +58,12 @@ def _state(output: Path) -> set[tuple[str, int]]:
         except OSError:  # replaced in this moment
             state.add((file.name, 0))
     return state
+
+
+def _with_options(row: ScanRow) -> ScanRow:
+    """Return a row whose messages name options instead of arguments."""
+    warnings = tuple(map(with_scan_options, row.warnings))
+    return row.model_copy(update={"reason": with_scan_options(row.reason), "warnings": warnings})
 
 
 def _cells(row: ScanRow) -> tuple[object, ...]:

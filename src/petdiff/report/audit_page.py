@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from petdiff.errors import with_scan_options
 from petdiff.image import PETImage
 from petdiff.report.audit_section import findings_table, size_and_place, verdict_sentence
 from petdiff.report.html_page import header, part, write_html, written_now
@@ -58,7 +59,8 @@ def write_audit_page(
 
 def _notices(measured: PETImage, *, viewer: bool) -> Iterator[str]:
     if not measured.in_suv:
-        yield f"All values are in {measured.unit_name}, not in SUV: {measured.no_suv_reason}."
+        reason = with_scan_options(measured.no_suv_reason)
+        yield f"All values are in {measured.unit_name}, not in SUV: {reason}."
     if not viewer:
         yield WITHOUT_VIEWER
 

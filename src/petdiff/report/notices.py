@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from petdiff.errors import with_scan_options
 from petdiff.image import by_axis
 from petdiff.inference.record import DenoisingRecord, FrameRecord, ModelUsed
 from petdiff.inference.run_record import RunRecord, ScanFacts
@@ -26,7 +27,8 @@ def notices(record: RunRecord) -> list[str]:
     activity, frames = activity_notices(record.activity), _frames(run.frames)
     audit = [f"{notice} The places are listed below." for notice in audit_notices(record.audit)]
     severe = [*alarm_notices(record.alarm), *audit, *activity]
-    return [*severe, *frames, *_unit(scan), *header, *_grid(scan, run), *_model(run.model)]
+    found = [*severe, *frames, *_unit(scan), *header, *_grid(scan, run), *_model(run.model)]
+    return [with_scan_options(notice) for notice in found]
 
 
 def alarm_notices(alarm: AlarmRecord | None) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from petdiff.errors import with_scan_options
 from petdiff.image import PETImage
 from petdiff.inference.run_record import RunRecord, SUVFacts
 from petdiff.records import PeakMemory
@@ -104,7 +105,7 @@ def record_rows(record: RunRecord) -> list[tuple[str, str]]:
 
 
 def _suv_rule(suv: SUVFacts) -> str:
-    return f"{suv.rule}: {suv.reason}" if suv.rule else suv.reason
+    return f"{suv.rule}: {suv.reason}" if suv.rule else with_scan_options(suv.reason)
 
 
 def _grid(shape: Sequence[int], spacing_mm: Sequence[float]) -> str:
