@@ -92,7 +92,7 @@ def test_existing_file_is_never_overwritten(tmp_path: Path) -> None:
     final.write_text("mine")
     with pytest.raises(UsageError, match="exists"), whole_file(final):
         pytest.fail("the block must not run")
-    with pytest.raises(UsageError, match="exists"), whole_folder(final):
+    with pytest.raises(UsageError, match=r"is no folder: name a new one$"), whole_folder(final):
         pytest.fail("the block must not run")
     with pytest.raises(UsageError, match="is a file"), whole_folder(final / "out"):
         pytest.fail("the block must not run")

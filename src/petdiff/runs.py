@@ -51,7 +51,9 @@ def whole_folder(
     """
     final = absolute(destination)
     exists = _exists(final) and not first_wins
-    if exists and not (final.is_dir() and is_empty(final)):
+    if exists and not final.is_dir():
+        raise UsageError(f"{destination} exists and is no folder: name a new one")
+    if exists and not is_empty(final):
         raise UsageError(f"{destination} exists and is not empty: name another, or remove it")
     place = disk.place_entries if exists else disk.place_folder
     folder = final if exists else _first_existing_parent(final)
