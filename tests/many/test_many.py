@@ -22,6 +22,7 @@ from petdiff.many.jobs import Job, find_jobs, shard_slice
 from petdiff.many.rows import ScanRow, read_row, store_row
 from petdiff.many.run import ManyResult
 from petdiff.many.summary import write_summary
+from petdiff.uncertainty.alarm.record import AlarmRecord
 from support.bids_factory import add_scan, data_set
 from support.dicom_factory import pet_slices, save
 from support.many_scans import cohort, tiny_model, volume
@@ -80,6 +81,19 @@ def test_each_scan_has_a_folder_and_a_row_and_one_that_fails_stops_no_other(
     assert (out / "p3_study_series" / "denoised").is_dir()
     page = (out / "index.html").read_text(encoding="utf-8")
     assert "4 scans: 1 refused, 3 denoised" in page
+
+
+def test_warnings_have_the_alarm_and_a_missing_suv(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlike = AlarmRecord(score=2.5, threshold=1.7, alarm=True)
+    monkeypatch.setattr("petdiff.denoising.scan.check_alarm", lambda *_: unlike)
+    scans = [volume(tmp_path / "suv.nii.gz"), save(pet_slices(PatientWeight=None), tmp_path / "p")]
+    assert petdiff.denoise_many(scans, tmp_path / "out", model=model).failed == []
+    warnings = {row["scan"]: row["warnings"] for row in summary(tmp_path / "out")}
+    assert all(unlike.sentence in one for one in warnings.values())
+    assert "not in SUV: no SUV from" in warnings["p"]
+    assert "not in SUV" not in warnings["suv"]
 
 
 def test_reasons_name_options_on_the_terminal(

@@ -28,7 +28,12 @@ from petdiff.many.rows import (
 )
 from petdiff.methods.model import Model, load_model
 from petdiff.report.index_page import Status
-from petdiff.report.notices import activity_notices, audit_notices
+from petdiff.report.notices import (
+    activity_notices,
+    alarm_notices,
+    audit_notices,
+    unit_notices,
+)
 from petdiff.terminal import one_line
 
 
@@ -126,7 +131,12 @@ def _denoise(request: Request, location: ResultLocation, model: Model) -> RunRec
 def _row(name: str, location: ResultLocation, record: RunRecord) -> ScanRow:
     scan = record.input
     missing = [f"{file} could not be made: {why}" for file, why in record.missing.items()]
-    found = (*audit_notices(record.audit), *activity_notices(record.activity))
+    found = (
+        *alarm_notices(record.alarm),
+        *audit_notices(record.audit),
+        *activity_notices(record.activity),
+        *unit_notices(scan),
+    )
     warnings = (*found, *scan.suv.warnings, *scan.warnings, *missing)
     return ScanRow(
         scan=name,

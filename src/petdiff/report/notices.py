@@ -27,7 +27,7 @@ def notices(record: RunRecord) -> list[str]:
     activity, frames = activity_notices(record.activity), _frames(run.frames)
     audit = [f"{notice} The places are listed below." for notice in audit_notices(record.audit)]
     severe = [*alarm_notices(record.alarm), *audit, *activity]
-    found = [*severe, *frames, *_unit(scan), *header, *_grid(scan, run), *_model(run.model)]
+    found = [*severe, *frames, *unit_notices(scan), *header, *_grid(scan, run), *_model(run.model)]
     return [with_scan_options(notice) for notice in found]
 
 
@@ -43,7 +43,7 @@ def audit_notices(audit: AuditRecord | None) -> list[str]:
     return [f"Audit: the result {audit.verdict}."]
 
 
-def _unit(scan: ScanFacts) -> list[str]:
+def unit_notices(scan: ScanFacts) -> list[str]:
     """Return a notice if values are not SUV, with the reason."""
     if scan.values_in == "SUV":
         return []
