@@ -135,3 +135,19 @@ def test_info_gives_the_range_in_the_unit(
     assert told["values_in"] == "Bq/ml"
     assert told["range"][1] > 400
     assert "suv_range" not in told
+
+
+def test_an_unknown_unit_and_its_reason_are_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan, out = tmp_path / "scan.nii.gz", tmp_path / "out"
+    noisy = np.random.default_rng(0).gamma(4, 1000, (16, 16, 16)).astype(np.float32)
+    nib.save(nib.Nifti1Image(noisy, np.diag([4.0, 4.0, 4.0, 1.0])), scan)
+    assert run(["denoise", str(scan), "-o", str(out)]) == 0
+    told = capsys.readouterr().err
+    assert "unit    not known; values as stored · nothing states the unit of scan.nii.gz" in told
+    assert told.count("nothing states the unit") == 1
+    page = (out / "report.html").read_text(encoding="utf-8")
+    notices = page[page.index("All values are") : page.index("</ul>")]
+    assert "All values are as stored, in an unknown unit, not in SUV: nothing states" in notices
+    assert notices.count("nothing states the unit") == 1

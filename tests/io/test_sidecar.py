@@ -189,7 +189,8 @@ def test_values_far_too_large_are_no_suv(tmp_path: Path) -> None:
     path = saved(tmp_path, 4000)
     image = read(path)
     assert not image.in_suv
-    assert "probably Bq/ml" in told(path)[0]
+    assert "probably Bq/ml" in image.no_suv_reason
+    assert "to have SUV, give `units`" in told(path)[0]
     assert read(path, suv_factor=FACTOR).in_suv
     assert not read(path, units="bqml").in_suv
     np.savez(tmp_path / "scan.npz", body(4000))
@@ -221,7 +222,7 @@ def test_units_without_a_way_to_suv_are_kept(tmp_path: Path, unit: str) -> None:
 def test_a_sidecar_that_the_values_contradict_is_not_believed(tmp_path: Path) -> None:
     path = saved(tmp_path, 4000, {"Units": "SUV"})
     assert not read(path).in_suv
-    assert "the mean of the body is" in told(path)[0]
+    assert "the mean of the body is" in read(path).no_suv_reason
     assert "is the unit right?" in told(saved(tmp_path, 1.0, BIDS, "b_pet.nii.gz"))[-1]
 
 

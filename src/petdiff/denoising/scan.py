@@ -125,7 +125,8 @@ def _load_and_announce(
         rule = f"rule: {suv.get('rule')} ({suv.get('reason')})"
         progress.print(f"suv     stored {image.unit or 'values'} · {rule}")
     else:
-        progress.print(f"unit    {image.unit_name}, as stored · {image.no_suv_reason}")
+        unit = f"{image.unit_name}," if image.unit else "not known; values"
+        progress.print(f"unit    {unit} as stored · {image.no_suv_reason}")
     if request.options.drf is not None:
         progress.print(f"dose    {share_of(request.options.drf)} of the full dose, as given")
     for warning in [*suv.get("warnings", ()), *image.facts.get("warnings", ())]:

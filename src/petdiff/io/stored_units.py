@@ -105,9 +105,7 @@ def _label(unit: str) -> str:
 
 
 def _without(unit: str, reason: str) -> WithoutSUV:
-    return WithoutSUV(
-        unit, reason, (f"values are taken as stored: {reason}; to have SUV, {REMEDY}",)
-    )
+    return WithoutSUV(unit, reason, (f"values are taken as stored; to have SUV, {REMEDY}",))
 
 
 def _checked(result: SUVResult, mean: float, name: str) -> SUVResult:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from petdiff.errors import with_scan_options
 from petdiff.image import PETImage
 from petdiff.report.audit_section import findings_table, size_and_place, verdict_sentence
 from petdiff.report.html_page import header, part, write_html, written_now
+from petdiff.report.notices import without_suv
 from petdiff.report.png import grey_png, signed_png
 from petdiff.report.preview import coronal_projection, display_window, round_up
 from petdiff.report.projections import Ring, grey_projection, signed_projection
@@ -59,8 +59,7 @@ def write_audit_page(
 
 def _notices(measured: PETImage, *, viewer: bool) -> Iterator[str]:
     if not measured.in_suv:
-        reason = with_scan_options(measured.no_suv_reason)
-        yield f"All values are in {measured.unit_name}, not in SUV: {reason}."
+        yield without_suv(measured.unit, measured.unit_name, measured.no_suv_reason)
     if not viewer:
         yield WITHOUT_VIEWER
 

@@ -47,7 +47,16 @@ def unit_notices(scan: ScanFacts) -> list[str]:
     """Return a notice if values are not SUV, with the reason."""
     if scan.values_in == "SUV":
         return []
-    return [f"All values are in {scan.values_in}, not in SUV: {scan.suv.reason}."]
+    return [without_suv(scan.unit, scan.values_in, scan.suv.reason)]
+
+
+def without_suv(unit: str, unit_name: str, reason: str) -> str:
+    """Return a sentence with the unit that values have instead of SUV, and the reason.
+
+    unit  the stored unit; empty: not known
+    """
+    named = f"in {unit_name}" if unit else "as stored, in an unknown unit"
+    return with_scan_options(f"All values are {named}, not in SUV: {reason}.")
 
 
 def _frames(rows: Sequence[FrameRecord]) -> list[str]:
