@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from petdiff.cgroup import usable_cores
 from petdiff.errors import UsageError
 from petdiff.image import PETImage
 from petdiff.io import write
@@ -100,7 +101,7 @@ def record_of(study: Study, seed: int) -> ScanRecord:
 
 def _simulation(study: Study, record: ScanRecord | None, seed: int, tick: Tick) -> Simulation:
     if record is None:
-        return simulate(seed, progress=tick, **_settings(study))
+        return simulate(seed, progress=tick, threads=usable_cores(), **_settings(study))
     return rescan(
         record,
         scanner=study.scanner,
@@ -110,6 +111,7 @@ def _simulation(study: Study, record: ScanRecord | None, seed: int, tick: Tick) 
         extent=study.extent,
         labels=study.labels,
         progress=tick,
+        threads=usable_cores(),
     )
 
 
