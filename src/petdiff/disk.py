@@ -50,6 +50,14 @@ def reason(problem: OSError) -> str:
     return problem.strerror or str(problem) or type(problem).__name__
 
 
+def described(problem: Exception) -> str:
+    """Return an unexpected error as text: one of the file system by its path, others by kind."""
+    if isinstance(problem, OSError) and problem.errno is not None:
+        where = f"{problem.filename}: " if problem.filename is not None else ""
+        return f"{where}{reason(problem)}"
+    return f"{type(problem).__name__}: {problem}"
+
+
 def flush(path: Path) -> None:
     """Write a file, or a folder with all that it holds, from the cache to the disk.
 

@@ -12,7 +12,7 @@ from types import FrameType
 
 import typer
 
-from petdiff import terminal
+from petdiff import disk, terminal
 from petdiff.errors import PetdiffError, with_options
 
 WRONG_USAGE = 2
@@ -40,8 +40,7 @@ def invoke(app: typer.Typer, arguments: list[str]) -> int:
     except Exception as problem:
         if os.environ.get("PETDIFF_TRACEBACK"):
             raise
-        named = f"{type(problem).__name__}: {problem}"
-        return _fail(f"{named} (PETDIFF_TRACEBACK=1 shows where)", 1)
+        return _fail(f"{disk.described(problem)} (PETDIFF_TRACEBACK=1 shows where)", 1)
     if outcome == INTERRUPTED:  # typer turns Ctrl-C inside a command into this value
         return _fail("interrupted; nothing was left half-written", INTERRUPTED)
     return outcome if isinstance(outcome, int) else 0

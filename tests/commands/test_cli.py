@@ -386,6 +386,18 @@ def test_a_bug_is_one_line_too_and_its_traceback_can_be_had(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_error_of_the_file_system_names_its_path_and_no_class(
+    run: Run, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied", "data/scan")
+
+    monkeypatch.setattr("petdiff.io.read_options.read", refuse)
+    done = run("denoise", scan, "-o", tmp_path / "out")
+    assert done.code == 1
+    assert done.err.startswith("petdiff: data/scan: Permission denied (")
+
+
 def test_suv_and_info_print_text_and_json(run: Run, scan: Path, model: Path) -> None:
     assert run("suv", scan).out.startswith("SUV = stored value")
     assert json.loads(run("suv", scan, "--json").out)["factor"] == 1

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from petdiff.data.fingerprint import scan_fingerprint
 from petdiff.denoising.request import Request
 from petdiff.denoising.scan import denoise_scan
+from petdiff.disk import described
 from petdiff.errors import InputRefused, PetdiffError, UsageError
 from petdiff.frames import PETFrames
 from petdiff.inference.run_record import RunRecord, ScanFacts, read_run_record
@@ -155,5 +156,5 @@ def _failed_row(name: str, problem: Exception, asked: dict[str, JsonValue]) -> S
     if isinstance(problem, MemoryError):
         reason = "out of memory: take a coarser `voxel_mm`, or fewer scans at once"
     elif not isinstance(problem, PetdiffError):
-        reason = f"{type(problem).__name__}: {problem}"
+        reason = described(problem)
     return ScanRow(scan=name, status=status, reason=one_line(reason), asked=asked)
