@@ -8,6 +8,7 @@ from scipy.ndimage import label
 
 from petdiff.errors import InputRefused
 from petdiff.image import axial_axis, spacing_of
+from petdiff.units import counted
 from petdiff.volume.plane_ranges import smoothed
 from petdiff.volume.regions import typical_uptake
 
@@ -32,10 +33,11 @@ def fill_air(
     infinite = values.size - int(finite.sum()) - int(nan.sum())
     if infinite:
         raise InputRefused(
-            f"{name} holds {infinite} infinite values, the first at voxel "
+            f"{name} holds {counted(infinite, 'infinite value')}, the first at voxel "
             f"{_first(~finite & ~nan)}: mask or replace them (numpy.nan_to_num)"
         )
     count = int(nan.sum())
+    holds = f"{name} holds NaN in {counted(count, 'voxel')}"
     if count == values.size:
         raise InputRefused(f"{name} holds nothing but NaN: there is no scan in it")
     values[nan] = 0
@@ -43,14 +45,12 @@ def fill_air(
     within = nan & ~_outside(values, nan, affine)
     if within.any():
         raise InputRefused(
-            f"{name} holds NaN in {count} voxels, {int(within.sum())} of them within the body, the "
-            f"first at voxel {_first(within)}: they cannot be filled in; replace them "
+            f"{holds}, {within.sum()} of them within the body, the first at voxel "
+            f"{_first(within)}: they cannot be filled in; replace them "
             "(fslmaths IN -nan OUT; numpy.nan_to_num), or get the scan before it was masked"
         )
     share = count / values.size
-    return nan, [
-        f"{name} holds NaN in {count} voxels ({share:.0%}), all outside the body: taken as air (0)"
-    ]
+    return nan, [f"{holds} ({share:.0%}), all outside the body: taken as air (0)"]
 
 
 def _require_possible(name: str, values: NDArray[np.float32]) -> None:
