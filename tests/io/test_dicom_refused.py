@@ -114,7 +114,7 @@ def test_positions_rounded_to_a_tenth_are_even(tmp_path: Path) -> None:
         ({"NumberOfFrames": 2}, "multi-frame"),
         ({"ImagePositionPatient": None}, "ImagePositionPatient"),
         ({"PixelSpacing": None}, "PixelSpacing"),
-        ({"RescaleSlope": None}, "RescaleSlope"),
+        ({"RescaleSlope": None}, "RescaleSlope is absent"),
         ({"RescaleSlope": 0}, "RescaleSlope"),
         ({"RescaleSlope": -1.5}, "RescaleSlope"),
         ({"RescaleSlope": "1e400"}, "RescaleSlope is '1e400', not a number"),

@@ -91,7 +91,8 @@ def _scale(name: str, header: Dataset, keyword: str, otherwise: float | None) ->
     value = header.get(keyword, otherwise)
     number = otherwise if value is None else number_or_none(header, keyword)
     if number is None:
-        raise InputRefused(f"{name}: {keyword} is {value!r}, not a number")
+        found = "absent" if value is None else f"{value!r}, not a number"
+        raise InputRefused(f"{name}: {keyword} is {found}")
     return number
 
 
