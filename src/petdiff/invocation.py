@@ -28,6 +28,7 @@ def invoke(app: typer.Typer, arguments: list[str]) -> int:
         return _fail(with_options(str(problem), _options(app)), problem.exit_code)
     except typer.TyperException as problem:
         message, where = problem.format_message(), getattr(problem, "ctx", None)
+        message = message.replace("Value error, ", "")  # pydantic's
         command = where.command_path if where is not None else "petdiff"
         return _fail(f"{message} ({command} --help lists what there is)", WRONG_USAGE)
     except KeyboardInterrupt:

@@ -163,6 +163,7 @@ def test_options_are_frozen_and_few() -> None:
         (["denoise", "SCAN"], "--output"),
         (["denoise", "SCAN", "-o", "NEW", "--frob"], "No such option"),
         (["denoise", "SCAN", "-o", "NEW", "--samples", "0"], "--samples"),
+        (["denoise", "SCAN", "-o", "NEW", "--units", "kbq"], "'--units': 'kbq' is not one of"),
         (["denoise", "SCAN", "-o", "NEW", "--seed", str(2**64)], f"--seed {2**64}: "),
         (
             ["denoise", "SCAN", "-o", "NEW", "--dose", "1"],
