@@ -117,6 +117,7 @@ def test_patients_are_simulated_by_a_cluster_and_what_a_dead_process_left_is_rem
     ("command", "told"),
     [
         (["denoise", "IN", "-o", "OUT", "--cluster", "nowhere"], "no Dask scheduler answers"),
+        (["denoise", "IN", "-o", "OUT", "--cluster", "local:0"], "--cluster local:0: give local:N"),
         (["denoise", "IN", "-o", "OUT", "--cluster", "local", "--device", "cuda:1"], "--device"),
         (["simulate", "-o", "OUT", "--cluster", "local"], "for several --patients"),
         (["evaluate", "--reference", "IN", "--test", "IN", "-o", "OUT", "--cluster", "local"],

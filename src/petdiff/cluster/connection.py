@@ -99,6 +99,8 @@ def connected(
     from distributed import Client
 
     found = _LOCAL.fullmatch(address)
+    if found is None and address.startswith("local:"):
+        raise UsageError(f"`cluster` {address}: give local:N, with N from 1 on")
     with _started(found.group(1), device) if found else _nothing() as started:
         try:
             client = Client(started or address, timeout=_CONNECT_S)
