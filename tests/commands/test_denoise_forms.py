@@ -15,6 +15,7 @@ import pytest
 from petdiff import cli
 from petdiff.image import PETImage
 from petdiff.io import read, write
+from support.dicom_factory import pet_slices, save
 
 AFFINE = np.diag([-4.0, -4.0, 4.0, 1.0])
 
@@ -44,6 +45,22 @@ def test_the_form_that_came_in_or_is_asked_for(
     result = read(out / written)
     np.testing.assert_allclose(result.affine, AFFINE, atol=1e-5)
     assert result.values.sum() == pytest.approx(ball().sum(), rel=0.05)
+
+
+def test_a_series_that_was_denoised_before_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = save(pet_slices(), tmp_path / "scan")
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    assert cli.run(["denoise", str(scan), "-o", str(once)]) == 0
+    assert "denoised before" not in capsys.readouterr().err
+    assert cli.run(["denoise", str(once / "denoised"), "-o", str(twice)]) == 0
+    assert (
+        "warning ImageType (0008,0008) has DENOISED: this scan was denoised before"
+        in capsys.readouterr().err
+    )
+    told = [(out / "report.html").read_text("utf-8") for out in (once, twice)]
+    assert ["this scan was denoised before" in page for page in told] == [False, True]
 
 
 def test_bqml_without_a_sidecar_is_denoised_as_it_is_and_said_so(

@@ -25,6 +25,7 @@ from petdiff.inference.run_record import SUFFIX, OutputFormat, RunRecord, ScanFa
 from petdiff.io import Derivation, write
 from petdiff.methods.weights_files import weights_path
 from petdiff.progress import Progress, Tick
+from petdiff.report.notices import repetition_notices
 from petdiff.runs import require_free, whole_additions, whole_folder, write_json
 from petdiff.uncertainty.alarm.features import describe
 from petdiff.uncertainty.alarm.record import AlarmRecord
@@ -129,7 +130,8 @@ def _load_and_announce(
         progress.print(f"unit    {unit} as stored · {image.no_suv_reason}")
     if request.options.drf is not None:
         progress.print(f"dose    {share_of(request.options.drf)} of the full dose, as given")
-    for warning in [*suv.get("warnings", ()), *image.facts.get("warnings", ())]:
+    repeated = repetition_notices(ScanFacts.of(image))
+    for warning in [*repeated, *suv.get("warnings", ()), *image.facts.get("warnings", ())]:
         progress.print(f"warning {warning}")
     progress.print(f"model   {model.summary}")
     if model.card.limits:

@@ -77,6 +77,7 @@ class ScanFacts(BaseModel, frozen=True, extra="allow"):
     manufacturer: str | None = None
     scanner: str | None = None
     tracer: str | None = None
+    image_type: tuple[str, ...] | None = None
 
     @classmethod
     def of(cls, image: PETImage) -> ScanFacts:

@@ -33,6 +33,7 @@ from petdiff.report.notices import (
     activity_notices,
     alarm_notices,
     audit_notices,
+    repetition_notices,
     unit_notices,
 )
 from petdiff.terminal import one_line
@@ -134,6 +135,7 @@ def _row(name: str, location: ResultLocation, record: RunRecord) -> ScanRow:
     missing = [f"{file} could not be made: {why}" for file, why in record.missing.items()]
     found = (
         *alarm_notices(record.alarm),
+        *repetition_notices(scan),
         *audit_notices(record.audit),
         *activity_notices(record.activity),
         *unit_notices(scan),

@@ -8,6 +8,7 @@ from petdiff.errors import with_scan_options
 from petdiff.image import by_axis
 from petdiff.inference.record import DenoisingRecord, FrameRecord, ModelUsed
 from petdiff.inference.run_record import RunRecord, ScanFacts
+from petdiff.io.derivation import DENOISED
 from petdiff.report.trained_on import trained_on
 from petdiff.uncertainty.alarm.record import AlarmRecord
 from petdiff.uncertainty.audit.record import AuditRecord
@@ -26,7 +27,7 @@ def notices(record: RunRecord) -> list[str]:
     header = [f"Header: {warning}" for warning in (*scan.suv.warnings, *scan.warnings)]
     activity, frames = activity_notices(record.activity), _frames(run.frames)
     audit = [f"{notice} The places are listed below." for notice in audit_notices(record.audit)]
-    severe = [*alarm_notices(record.alarm), *audit, *activity]
+    severe = [*alarm_notices(record.alarm), *repetition_notices(scan), *audit, *activity]
     found = [*severe, *frames, *unit_notices(scan), *header, *_grid(scan, run), *_model(run.model)]
     return [with_scan_options(notice) for notice in found]
 
@@ -34,6 +35,13 @@ def notices(record: RunRecord) -> list[str]:
 def alarm_notices(alarm: AlarmRecord | None) -> list[str]:
     """Return a notice if the alarm for unusual scans was raised."""
     return [f"This scan is {alarm.sentence}."] if alarm is not None and alarm.alarm else []
+
+
+def repetition_notices(scan: ScanFacts) -> list[str]:
+    """Return a notice if a DICOM scan is the result of an earlier denoising."""
+    if DENOISED not in (scan.image_type or ()):
+        return []
+    return [f"ImageType (0008,0008) has {DENOISED}: this scan was denoised before."]
 
 
 def audit_notices(audit: AuditRecord | None) -> list[str]:
