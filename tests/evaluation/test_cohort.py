@@ -290,6 +290,24 @@ def test_summary_is_what_scipy_says_of_each_patients_mean() -> None:
     json.dumps(summary.model_dump(mode="json"), allow_nan=False)
 
 
+def test_interval_of_a_share_or_a_count_stays_within_possible_values() -> None:
+    table = table_of(np.full((1, 6, 1), 30.0), ("a",))
+    table.values["within_interval_90"][0, :, 0] = [0.8, 1, 1, 1, 1, 1]
+    table.values["audit_omissions"][0, :, 0] = [0, 0, 0, 0, 0, 3]
+    table.values["lesion_suv_peak_bias"][0, :, 0] = [0, 0, 0, 0, 0, 0.3]
+    means = summarise(table, generator=np.random.default_rng(0)).means
+    share, count, bias = (
+        means[name]["overall"]["a"]
+        for name in ("within_interval_90", "audit_omissions", "lesion_suv_peak_bias")
+    )
+    assert share.high == 1
+    assert (share.low or 0) == pytest.approx(
+        stats.t.interval(0.95, 5, share.mean, stats.sem([0.8, 1, 1, 1, 1, 1]))[0]
+    )
+    assert count.low == 0
+    assert (bias.low or 0) < 0
+
+
 def test_means_of_many_patients_have_a_bootstraps_interval() -> None:
     psnr = np.random.default_rng(5).normal(30.0, 1.0, (2, 40, 1))
     summary = summarise(table_of(psnr, ("a", "b")), generator=np.random.default_rng(0))

@@ -28,6 +28,13 @@ class Interval:
     low: float
     high: float
 
+    def limited(self, least: float, most: float) -> Interval:
+        """Return the interval without what lies outside the range of possible values.
+
+        Student's interval of a few shares may reach beyond 0 and 1.
+        """
+        return Interval(self.value, max(self.low, least), min(self.high, most))
+
 
 @dataclass(frozen=True)
 class Paired:

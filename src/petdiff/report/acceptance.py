@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
@@ -37,6 +38,11 @@ _SHOWN = (
     ("fwhm_mm", "Filter, FWHM in mm", "{:.1f}"),
     ("seconds", "Seconds per scan", "{:.1f}"),
 )
+# Range of possible values of a metric, beyond which its interval does not reach.
+_POSSIBLE = {
+    "ssim": (-1.0, 1.0), "cov_30mm_sphere": (0.0, math.inf), "within_interval": (0.0, 1.0),
+    "fwhm_mm": (0.0, math.inf), "seconds": (0.0, math.inf),
+}  # fmt: skip
 _METHODS = (FULL, THINNED, FILTER, MODEL)
 
 
@@ -147,12 +153,13 @@ def _rows(acceptance: Acceptance, drf: float, methods: Sequence[str]) -> Iterato
         for method in methods:
             dose = 1.0 if method == FULL else drf
             values = [mean_of(scan, dose, method, metric) for scan in acceptance.taken]
-            cells.append(_cell([value for value in values if value is not None], number_format))
+            known = [value for value in values if value is not None]
+            cells.append(_cell(known, number_format, _POSSIBLE.get(metric)))
         if any(cells):
             yield f"<tr><th>{escape(title)}</th>{''.join(f'<td>{c}</td>' for c in cells)}</tr>"
 
 
-def _cell(values: list[float], number_format: str) -> str:
+def _cell(values: list[float], number_format: str, possible: tuple[float, float] | None) -> str:
     if not values:
         return ""
     if number_format == _COUNT:
@@ -161,6 +168,8 @@ def _cell(values: list[float], number_format: str) -> str:
     if len(values) < MIN_PATIENTS:
         return f"{text}<small>n = {len(values)}</small>"
     interval = paired(np.zeros(len(values)), values).mean
+    if possible is not None:
+        interval = interval.limited(*possible)
     low, high = (_number(end, number_format) for end in (interval.low, interval.high))
     return f"{text}<small>{low} to {high}</small>"
 

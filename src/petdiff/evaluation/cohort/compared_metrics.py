@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 
@@ -10,34 +11,37 @@ class Metric(NamedTuple):
 
     better  +1: higher values are better; -1: lower ones; 0: those nearer to zero, for a bias; for
             metrics in UNRANKED it has no effect
+    least, most  of its possible values
     """
 
     name: str
     title: str
     unit: str
     better: int
+    least: float = 0.0
+    most: float = math.inf
 
 
 INTERVAL_LEVELS = (50, 80, 90, 95)  # %
 METRICS = (
-    Metric("psnr_db", "PSNR", "dB", 1),
-    Metric("ssim", "SSIM", "1", 1),
+    Metric("psnr_db", "PSNR", "dB", 1, -math.inf),
+    Metric("ssim", "SSIM", "1", 1, -1, 1),
     Metric("nrmse", "NRMSE", "1", -1),
-    Metric("lesion_suv_peak_bias", "Lesion SUVpeak, bias", "1", 0),
+    Metric("lesion_suv_peak_bias", "Lesion SUVpeak, bias", "1", 0, -math.inf),
     Metric("lesion_suv_peak_error", "Lesion SUVpeak, absolute error", "1", -1),
     Metric("liver_cov", "Liver COV", "1", 0),
     Metric("nps_distance", "Noise texture, distance", "1", -1),
     Metric("gradient_ratio", "Mean gradient, over that of full dose", "1", 0),
     Metric("seconds", "Time per scan", "s", -1),
     *(
-        Metric(f"within_interval_{level}", f"Voxels within their {level} % interval", "1", 0)
+        Metric(f"within_interval_{level}", f"Voxels within their {level} % interval", "1", 0, 0, 1)
         for level in INTERVAL_LEVELS
     ),
     Metric("interval_width_90", "Width of the 90 % intervals of voxels", "SUV", -1),
     Metric("audit_fabrications", "Audit: fabrications per scan", "1", -1),
     Metric("audit_omissions", "Audit: omissions per scan", "1", -1),
     Metric("audit_false_alarms", "Audit: findings per scan that full dose contradicts", "1", -1),
-    Metric("alarms", "Scans that are unlike those that the model knows", "1", -1),
+    Metric("alarms", "Scans that are unlike those that the model knows", "1", -1, 0, 1),
 )
 # Shown but not ranked: a blurred scan has the lowest COV, noise raises the gradient, the unchanged
 # scan takes the least time and has no audit findings, and the coverage of an interval should equal

@@ -117,7 +117,7 @@ def summarise(
         for slot, keep in slots:
             by_method = {m: table.of(metric.name, m, keep) for m in table.methods}
             means[metric.name][slot] = {
-                method: _mean(values, generator) for method, values in by_method.items()
+                method: _mean(values, metric, generator) for method, values in by_method.items()
             }
             tests[metric.name][slot] = list(_tests(by_method, metric))
     return Summary(
@@ -159,7 +159,7 @@ def _tests(by_method: dict[str, Values], metric: Metric) -> Iterator[PairTest]:
         )
 
 
-def _mean(values: Values, generator: np.random.Generator) -> Mean:
+def _mean(values: Values, metric: Metric, generator: np.random.Generator) -> Mean:
     known = values[np.isfinite(values)]
     n = len(known)
     if n < MIN_PATIENTS:
@@ -168,6 +168,7 @@ def _mean(values: Values, generator: np.random.Generator) -> Mean:
     interval = (
         paired(np.zeros(n), known).mean if uses_student else bootstrap(known, generator=generator)
     )
+    interval = interval.limited(metric.least, metric.most)
     return Mean(n=n, mean=interval.value, low=interval.low, high=interval.high)
 
 
