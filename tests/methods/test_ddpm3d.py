@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from petdiff.diffusion import samplers
 from petdiff.diffusion.denoiser import VarianceDenoiser
 from petdiff.diffusion.schedules import sigmas_of
-from petdiff.errors import InputRefused, PetdiffError, UsageError
+from petdiff.errors import InputRefused, PetdiffError
 from petdiff.inference.blended_windows import WindowDenoiser, weighted_spans, window_starts
 from petdiff.inference.record import VolumeCut
 from petdiff.methods.card import ModelCard, card_from_json
@@ -196,10 +196,9 @@ def test_cards_without_windows_have_the_constants_of_their_version() -> None:
     assert made.window == (None, None, 96)
 
 
-def test_more_steps_than_the_model_has_are_refused() -> None:
-    method = stubbed()
-    with pytest.raises(UsageError, match="1000"):
-        method.sample(lambda x, sigma: x, torch.zeros(1), 1001, torch.Generator())
+def test_a_sample_takes_as_many_steps_as_there_are_timesteps() -> None:
+    assert stubbed().most_steps == 1000
+    assert stubbed(Process(timesteps=50)).most_steps == 50
 
 
 @pytest.mark.parametrize(

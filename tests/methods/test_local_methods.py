@@ -15,6 +15,8 @@ import petdiff
 from petdiff.device import resolve_precision
 from petdiff.diffusion.schedules import karras_sigmas
 from petdiff.errors import UsageError
+from petdiff.inference.options import DenoiseOptions
+from petdiff.inference.session import Session
 from petdiff.methods.flow3d import Flow3D
 from petdiff.methods.local_activity import ScanChannel
 from petdiff.methods.local_ddpm import LocalDDPM, LocalDDPM2D
@@ -144,7 +146,7 @@ def test_a_saved_and_loaded_model_gives_the_same_result(name: str, tmp_path: Pat
 @pytest.mark.parametrize("name", ASKED_ONCE)
 def test_a_method_of_one_call_draws_no_samples(name: str) -> None:
     model, scan = as_model(METHODS[name].create("tiny")), as_image(pair()[0])
-    with pytest.raises(UsageError, match="`steps` is 2"):
+    with pytest.raises(UsageError, match=f"`steps` is 2, but {name} takes 1 step at most"):
         petdiff.denoise(scan, model, steps=2)
     with pytest.raises(UsageError, match="`samples` is 2"):
         petdiff.denoise(scan, model, samples=2)
@@ -161,11 +163,16 @@ def test_ddpm_uses_its_timesteps_from_pure_noise_to_zero() -> None:
         assert len(sigmas) == steps + 1
         assert set(sigmas[1:-1].tolist()) <= set(levels.tolist())
     assert method.schedule(16)[1] == pytest.approx(0.6, rel=0.01)
-    with pytest.raises(UsageError, match="`steps` is 701: this model takes 700 at most"):
-        method.schedule(701)
+    assert method.most_steps == 700
     few, wanted = method.schedule(40)[1:-1], karras_sigmas(39, 0.004, 0.6)[:-1]
     gaps = (levels.log()[:, None] - wanted.log()[None]).abs().min(0).values
     torch.testing.assert_close((few.log() - wanted.log()).abs(), gaps)  # each the nearest
+
+
+def test_more_steps_than_timesteps_are_refused_before_a_scan_is_read() -> None:
+    model = as_model(LocalDDPM.create("tiny"))
+    with pytest.raises(UsageError, match="`steps` is 701, but ddpm3d takes 700 steps at most"):
+        Session(model, DenoiseOptions(steps=701))
 
 
 @pytest.mark.parametrize("name", ["ddpm3d", "ddpm2d"])

@@ -38,6 +38,7 @@ from petdiff.methods.base import (
     with_network,
 )
 from petdiff.methods.model import Model
+from petdiff.units import counted
 from petdiff.volume.filters import gaussian_smooth
 from petdiff.volume.orientation import turned, turned_back
 from petdiff.volume.resample import Affine, resample, resample_like
@@ -116,6 +117,11 @@ class Session:
             require_sound_bfloat16(self.device)
         self.samples = image_samples(method, options.samples, options.steps)
         self.steps: int = options.steps or sample_steps(method, self.samples)
+        if method.most_steps is not None and self.steps > method.most_steps:
+            raise UsageError(
+                f"`steps` is {self.steps}, but {model.card.method} takes "
+                f"{counted(method.most_steps, 'step')} at most"
+            )
         if self.samples > 1 and self.steps == 1:
             raise UsageError(
                 "one step always gives the same image: for several samples give `steps` 2 or more"

@@ -145,6 +145,11 @@ class Method(ABC):
         return 1
 
     @property
+    def most_steps(self) -> int | None:
+        """The largest possible number of network calls of a sample; None: there is no limit."""
+        return None
+
+    @property
     def trained(self) -> nn.Module:
         """All modules that training changes: the network, and the discriminator if there is one."""
         return self.network

@@ -20,7 +20,6 @@ from torch import Tensor
 from petdiff.diffusion.denoiser import Denoiser
 from petdiff.diffusion.samplers import Callback, sample_ancestral
 from petdiff.diffusion.schedules import cosine_alphas_bar, karras_sigmas, sigmas_of
-from petdiff.errors import UsageError
 from petdiff.methods.card import ModelCard, part_of_card
 from petdiff.methods.local_denoiser import (
     LocalConstants,
@@ -79,6 +78,13 @@ class LocalDDPM(LocalDenoiser):
         alphas_bar = cosine_alphas_bar(c.timesteps, c.cosine_offset, c.beta_max)
         return c.sigma_data * sigmas_of(alphas_bar)
 
+    @property
+    def most_steps(self) -> int:
+        """The number of intermediate timesteps, and one for the call on pure noise."""
+        levels = self.timestep_sigmas()
+        low, high = _nearest(levels, levels.new_tensor(self.constants.sampling_sigmas)).tolist()
+        return int(high - low + 2)
+
     def schedule(self, steps: int) -> Tensor:
         """Return the σ of a sampler: ∞, then `steps` − 1 of the timesteps' σ, then 0.
 
@@ -86,14 +92,8 @@ class LocalDDPM(LocalDenoiser):
         intermediate level above the posterior standard deviation of r (`sampling_sigmas`), because
         the many timesteps above this level would not change the sample. Where several wanted levels
         have the same nearest timestep, the next timesteps that are free are used.
-
-        Raises UsageError for more steps than the intermediate timesteps and the call on pure noise.
         """
         levels = self.timestep_sigmas()
-        low, high = _nearest(levels, levels.new_tensor(self.constants.sampling_sigmas)).tolist()
-        most = high - low + 2
-        if steps > most:
-            raise UsageError(f"`steps` is {steps}: this model takes {most} at most")
         pure = levels.new_tensor([math.inf])
         if steps == 1:
             return torch.cat([pure, levels.new_zeros(1)])

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from petdiff.diffusion.denoiser import Denoiser
 from petdiff.diffusion.samplers import Callback
-from petdiff.errors import UsageError
 from petdiff.methods.base import Method, Objective
 from petdiff.networks.discriminator import PatchDiscriminator
 
@@ -19,7 +18,7 @@ from petdiff.networks.discriminator import PatchDiscriminator
 class OneCallSampler:
     """The sampler of a deterministic method: one network call, independent of the noise."""
 
-    name: ClassVar[str]
+    most_steps: ClassVar[int] = 1
 
     def sample(
         self,
@@ -29,9 +28,7 @@ class OneCallSampler:
         generator: torch.Generator,
         callback: Callback | None = None,
     ) -> Tensor:
-        """Return the posterior mean. Raises UsageError for more than one step."""
-        if steps != 1:
-            raise UsageError(f"`steps` is {steps}, but {self.name} takes one step: leave it out")
+        """Return the posterior mean, in one step."""
         sigma = torch.tensor(torch.inf)
         x0 = denoiser(noise, sigma)
         if callback is not None:

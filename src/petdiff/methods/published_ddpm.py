@@ -24,7 +24,6 @@ from petdiff.diffusion.denoiser import DDPMDenoiser, Denoiser, ddpm_start
 from petdiff.diffusion.losses import add_noise, ddpm_loss
 from petdiff.diffusion.samplers import Callback, sample_ancestral
 from petdiff.diffusion.schedules import ddpm_sigmas, linear_alphas_bar, respaced_timesteps
-from petdiff.errors import UsageError
 from petdiff.methods.base import Millimetres, WindowedMethod
 from petdiff.methods.card import Domain, ModelCard, part_of_card
 from petdiff.methods.clipped_suv import CLIP_SUV, ClippedScan, clipped, clipped_scan
@@ -120,6 +119,11 @@ class PublishedDDPM(WindowedMethod):
     one_call_gives_mean: ClassVar[bool] = False
     can_sample: ClassVar[bool] = True
 
+    @property
+    def most_steps(self) -> int:
+        """The number of timesteps."""
+        return self.constants.timesteps
+
     @classmethod
     def create(cls, size: Size) -> Self:
         """Return the method with fresh weights, to be trained on patches."""
@@ -206,8 +210,6 @@ class PublishedDDPM(WindowedMethod):
         callback: Callback | None = None,
     ) -> Tensor:
         """Sample ancestrally at `steps` of the timesteps, evenly from the first to the last."""
-        if steps > self.constants.timesteps:
-            raise UsageError(f"`steps` is {steps}: this model has {self.constants.timesteps}")
         alphas_bar = self.constants.alphas_bar
         sigmas = ddpm_sigmas(alphas_bar, respaced_timesteps(len(alphas_bar), steps))
         start = ddpm_start(noise, sigmas)
