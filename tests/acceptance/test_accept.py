@@ -118,6 +118,8 @@ def test_scans_are_measured_once_and_nobody_is_named(
     measured = {f[2] for f in third["figures"]}
     assert measured >= {"psnr_db", "suv_peak_bias", "cov_30mm_sphere"}
     assert measured >= {"audit_fabrications", OMISSIONS, "audit_false_alarms"}
+    for metric, region in (("suv_mean_bias", "hot spot"), ("organ_suv_mean_bias", "liver")):
+        assert {f[3].rstrip(" 0123456789") for f in third["figures"] if f[2] == metric} == {region}
     omissions = sum(f[4] for scan in summary["scans"] for f in scan["figures"] if f[2] == OMISSIONS)
     page = (out / "report.html").read_text(encoding="utf-8")
     row = page.split("<th>Omissions that the audit lists</th>")[1].split("</tr>")[0]

@@ -43,7 +43,7 @@ FULL, THINNED, FILTER, MODEL = "full dose", "thinned", "filter", "model"
 LEVEL = 0.9
 _MAX_SPOTS, _MIN_SPOT_SUV = 10, 3.0
 _METRICS = (
-    "suv_mean_bias", "suv_max_bias", "suv_peak_bias", "cov_30mm_sphere",
+    "suv_mean_bias", "suv_max_bias", "suv_peak_bias", "organ_suv_mean_bias", "cov_30mm_sphere",
     "audit_fabrications", "audit_omissions", "audit_false_alarms", "alarms",
 )  # fmt: skip
 
@@ -208,7 +208,11 @@ def _against_full_dose(drf: float, method: str, case: Case, suv: Volume) -> Iter
     for metric, value in similarity.items():
         if value is not None:
             yield Figure(drf, method, metric, "body", value)
-    yield from _figures(drf, method, measure_regions(case, suv))
+    organs = {organ.name for organ in case.organs}
+    for row in measure_regions(case, suv):
+        of_organ = row.region in organs and row.metric.startswith("suv_")
+        named = row._replace(metric=f"organ_{row.metric}") if of_organ else row
+        yield from _figures(drf, method, [named])
 
 
 def _figures(drf: float, method: str, rows: Sequence[Row]) -> Iterator[Figure]:

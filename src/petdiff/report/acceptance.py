@@ -26,9 +26,10 @@ _COUNT = ""  # the number format of a figure that is summed over the scans
 _SHOWN = (
     ("psnr_db", "PSNR, dB", "{:.2f}"),
     ("ssim", "SSIM", "{:.4f}"),
-    ("suv_mean_bias", "SUVmean, bias", "{:+.1%}"),
-    ("suv_max_bias", "SUVmax, bias", "{:+.1%}"),
-    ("suv_peak_bias", "SUVpeak, bias", "{:+.1%}"),
+    ("suv_mean_bias", "SUVmean of hot spots, bias", "{:+.1%}"),
+    ("suv_max_bias", "SUVmax of hot spots, bias", "{:+.1%}"),
+    ("suv_peak_bias", "SUVpeak of hot spots, bias", "{:+.1%}"),
+    ("organ_suv_mean_bias", "SUVmean of organs, bias", "{:+.1%}"),
     ("cov_30mm_sphere", "Liver COV", "{:.1%}"),
     ("within_interval", f"Voxels within their {LEVEL:.0%} interval", "{:.1%}"),
     ("audit_fabrications", "Fabrications that the audit lists", _COUNT),
