@@ -32,3 +32,8 @@ def test_keyword_arguments_and_options_have_the_same_fields() -> None:
 def test_a_wrong_option_is_named(settings: dict[str, object], name: str) -> None:
     with pytest.raises(UsageError, match=f"`{name}`"):
         DenoiseOptions.of(settings)  # type: ignore[arg-type]
+
+
+def test_an_unknown_option_is_answered_with_those_that_there_are() -> None:
+    with pytest.raises(UsageError, match=r"^`dose` is no option of denoise: known are .*\bdrf\b"):
+        DenoiseOptions.of({"dose": 4})  # type: ignore[typeddict-unknown-key]

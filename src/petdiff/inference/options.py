@@ -87,5 +87,8 @@ class DenoiseOptions(BaseModel, frozen=True, extra="forbid"):
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(map(str, first["loc"]))
+            if first["type"] == "extra_forbidden":
+                known = ", ".join(cls.model_fields)
+                raise UsageError(f"`{name}` is no option of denoise: known are {known}") from error
             reason = first["msg"].removeprefix("Value error, ")
             raise UsageError(f"`{name}` {first['input']}: {reason}") from error
