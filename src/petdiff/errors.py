@@ -9,6 +9,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 _ARGUMENT = re.compile(r"`([a-z][a-z_]*)`")
 # Options whose name differs from the argument.
@@ -96,3 +100,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(names)}"
+
+
+def first_error(error: ValidationError) -> str:
+    """Return the first invalid entry and the reason, on one line of limited length."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))[:80]
+    reason = first["msg"].removeprefix("Value error, ")[:200]
+    return f"{where}: {reason}" if where else reason

@@ -55,7 +55,7 @@ def without(name: str) -> Callable[[Content], Content]:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda content: [], "content"),
+        (lambda content: [], "valid dictionary"),
         (lambda content: {"patient": {}}, "options"),
         (without("denoising"), "denoising"),
         (without("finished"), "finished: missing"),

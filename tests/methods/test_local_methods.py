@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 import petdiff
-from petdiff.device import resolve_precision
 from petdiff.diffusion.schedules import karras_sigmas
 from petdiff.errors import UsageError
 from petdiff.inference.options import DenoiseOptions
@@ -24,6 +23,7 @@ from petdiff.methods.local_regression import LocalGAN, LocalRegression
 from petdiff.methods.local_training import some_doses_unknown, split_example
 from petdiff.methods.model import Model, load_model, save_model
 from petdiff.methods.registry import METHODS
+from support.little_methods import as_image, as_model, fit, rmse
 
 LOCAL = ["ddpm3d", "ddpm2d", "unet3d", "gan3d"]
 ASKED_ONCE = ["unet3d", "gan3d"]
@@ -41,15 +41,6 @@ def pair() -> tuple[Tensor, Tensor]:
     return (full + 0.8 * full.sqrt() * noise).clamp(min=0), full
 
 
-def as_image(suv: Tensor) -> petdiff.PETImage:
-    return petdiff.PETImage(suv.numpy(), np.diag([4.0, 4.0, 4.0, 1.0]))
-
-
-def as_model(method: Any) -> Model:
-    method.network.eval()
-    return Model(method, method.card({"steps": 0}), method.name, "")
-
-
 def awake(name: str) -> Any:
     """Return the tiny preset with random weights."""
     torch.manual_seed(0)
@@ -60,27 +51,11 @@ def awake(name: str) -> Any:
     return method
 
 
-def rmse(x: Any, y: Tensor) -> float:
-    return float((torch.as_tensor(x) - y).square().mean().sqrt())
-
-
 def trained(name: str, seed: int = 0, steps: int = 60) -> Model:
     """Return the tiny preset after a few steps on one pair."""
     torch.manual_seed(seed)
     method = METHODS[name].create("tiny")
-    batch = method.example(*pair())[None]
-    objectives = method.objectives()
-    optimizers = [torch.optim.Adam(o.parameters, 3e-3, (0.9, 0.99)) for o in objectives]
-    generator, dtype = torch.Generator().manual_seed(seed), resolve_precision("auto", CPU)
-    for step in range(steps):
-        for objective, optimizer in zip(objectives, optimizers, strict=True):
-            optimizer.param_groups[0]["lr"] = 3e-3 * min(1, 2 * (steps - step) / steps)
-            optimizer.zero_grad()
-            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-                loss = objective.loss(batch, generator)
-            loss.backward()
-            nn.utils.clip_grad_norm_(objective.parameters, 1.0)
-            optimizer.step()
+    fit(method, pair(), steps, seed=seed)
     return as_model(method)
 
 

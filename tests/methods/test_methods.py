@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 import petdiff
-from petdiff.device import resolve_precision
 from petdiff.errors import InputRefused, UsageError
 from petdiff.methods.card import ModelCard
 from petdiff.methods.model import Model, load_model, save_model
 from petdiff.methods.published_ddpm import PublishedDDPM, PublishedDDPM2D, Size
 from petdiff.methods.published_regression import PublishedGAN, PublishedRegression
 from petdiff.methods.registry import METHODS
+from support.little_methods import as_image, as_model, fit, rmse
 
 TINY: Size = {"channels": 8, "multipliers": (1, 2), "residual_blocks": 1}
 PUBLISHED = {
@@ -55,15 +55,6 @@ def pair_for(name: str) -> tuple[Tensor, Tensor]:
     return pair({"ddpm3d": 4, "ddpm2d": 4, "gan3d": 16}.get(name, 8))
 
 
-def as_image(suv: Tensor) -> petdiff.PETImage:
-    return petdiff.PETImage(suv.numpy(), np.diag([4.0, 4.0, 4.0, 1.0]))
-
-
-def as_model(method: Any) -> Model:
-    method.network.eval()
-    return Model(method, method.card({"steps": 0}), method.name, "")
-
-
 def awake(network: nn.Module) -> nn.Module:
     """Return the method with random weights."""
     generator = torch.Generator().manual_seed(3)
@@ -73,31 +64,12 @@ def awake(network: nn.Module) -> nn.Module:
     return network
 
 
-def rmse(x: Any, y: Tensor) -> float:
-    return float((torch.as_tensor(x) - y).square().mean().sqrt())
-
-
 def trained(name: str) -> tuple[Model, list[float]]:
     """The tiny preset after a few steps on one pair, and its losses."""
     torch.manual_seed(0)
     method = fresh(name)
-    batch = method.example(*pair_for(name))[None]
-    rate, steps, losses = 8e-3 if name.startswith("ddpm") else 3e-3, STEPS[name], []
-    objectives = method.objectives()
-    optimizers = [torch.optim.Adam(o.parameters, rate, (0.9, 0.99)) for o in objectives]
-    generator = torch.Generator().manual_seed(0)
-    dtype = resolve_precision("auto", torch.device("cpu"))
-    for step in range(steps):
-        for objective, optimizer in zip(objectives, optimizers, strict=True):
-            optimizer.param_groups[0]["lr"] = rate * min(1, 2 * (steps - step) / steps)
-            optimizer.zero_grad()
-            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-                loss = objective.loss(batch, generator)
-            loss.backward()
-            nn.utils.clip_grad_norm_(objective.parameters, 1.0)
-            optimizer.step()
-            if objective is objectives[0]:
-                losses.append(loss.item())
+    rate = 8e-3 if name.startswith("ddpm") else 3e-3
+    losses = fit(method, pair_for(name), STEPS[name], rate)
     return as_model(method), losses
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from petdiff.errors import InputRefused
+from petdiff.errors import InputRefused, first_error
 from petdiff.image import PETImage
 from petdiff.inference.options import DenoiseOptions
 from petdiff.inference.record import DenoisingRecord
@@ -114,9 +114,7 @@ def read_run_record(path: str | Path) -> RunRecord:
     try:
         record = RunRecord.model_validate(content)
     except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "content"
-        raise _no_record(path, f"{where}: {first['msg']}") from None
+        raise _no_record(path, first_error(problem)) from None
     # The defaults describe this process, not the process of the run.
     for name in _OF_THE_PROCESS:
         if name not in record.model_fields_set:

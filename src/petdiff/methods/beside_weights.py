@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from petdiff.errors import InputRefused
+from petdiff.errors import InputRefused, first_error
 from petdiff.runs import whole_file
 
 M = TypeVar("M", bound=BaseModel)
@@ -30,9 +30,7 @@ def read_beside(path: Path, kind: type[M], what: str) -> M:
     try:
         return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "content"
-        raise InputRefused(f"{path}: no {what} ({where}: {first['msg']})") from None
+        raise InputRefused(f"{path}: no {what} ({first_error(error)})") from None
 
 
 def write_beside(path: Path, content: BaseModel) -> Path:

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
-from petdiff.errors import InputRefused
+from petdiff.errors import InputRefused, first_error
 
 VERSION = 2
 Domain = Literal["local_activity", "clipped_suv", "log_suv", "suv"]
@@ -62,8 +62,8 @@ def card_from_json(text: str) -> ModelCard:
         held = _from_version_1(held)
     try:
         return ModelCard.model_validate(held)
-    except (ValidationError, RecursionError) as error:
-        raise InputRefused(f"unreadable model card ({_first_error(error)})") from error
+    except ValidationError as error:
+        raise InputRefused(f"unreadable model card ({first_error(error)})") from error
 
 
 def part_of_card(
@@ -77,8 +77,8 @@ def part_of_card(
     where = f"{name} of {card.method}"
     try:
         part = kind.model_validate(getattr(card, name))
-    except (ValidationError, RecursionError) as error:
-        raise InputRefused(f"model card, {where}: {_first_error(error)}") from error
+    except ValidationError as error:
+        raise InputRefused(f"model card, {where}: {first_error(error)}") from error
     if missing := _first_missing(part):
         raise InputRefused(f"model card, {where}: {missing}: missing")
     return part
@@ -93,15 +93,6 @@ def _first_missing(part: BaseModel) -> str:
         if isinstance(value, BaseModel) and (inner := _first_missing(value)):
             return f"{name}.{inner}"
     return ""
-
-
-def _first_error(error: ValidationError | RecursionError) -> str:
-    """Return the first invalid entry and the reason, on one short line."""
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
-    first = error.errors()[0]
-    where = ".".join(map(str, first["loc"]))
-    return f"{where[:80]}: {first['msg'][:200]}" if where else str(first["msg"])[:200]
 
 
 # Version 1: constants of the code of petdiff 0.1 that its cards lack. They must never be changed.

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, FiniteFloat, ValidationError
 
-from petdiff.errors import InputRefused
+from petdiff.errors import InputRefused, first_error
 from petdiff.evaluation.cohort.definition import FULL_DOSE, Unit
 from petdiff.evaluation.cohort.snapshots import Grey, PictureGeometry
 from petdiff.evaluation.cohort.unit import CohortRow, Measured
@@ -138,9 +138,7 @@ def _read(file: Path) -> StoredUnit:
     try:
         return StoredUnit.model_validate_json(file.read_bytes())
     except ValidationError as problem:
-        first = problem.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise _damaged(file, f"{where}: {first['msg']}" if where else first["msg"]) from None
+        raise _damaged(file, first_error(problem)) from None
     except OSError as problem:
         raise _damaged(file, str(problem.strerror)) from None
 
