@@ -126,9 +126,8 @@ def test_scan_that_cannot_be_used(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], make: Make, says: str
 ) -> None:
     (tmp_path / "in").mkdir()
-    (tmp_path / "out").mkdir()
     scan = make(tmp_path / "in")
-    assert_refused(["denoise", str(scan)], tmp_path / "out", capsys, says)
+    assert_refused(["denoise", str(scan)], tmp_path, capsys, says)
 
 
 @pytest.mark.parametrize(
@@ -204,12 +203,11 @@ def test_file_that_is_no_model(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()
-    (tmp_path / "out").mkdir()
     scan = nifti(np.ones((9, 9, 9)))(tmp_path / "in")
     file = tmp_path / "in" / "model.safetensors"
     make(file)
     command = ["denoise", str(scan), "--model", str(file)]
-    assert_refused(command, tmp_path / "out", capsys, r"model\.safetensors")
+    assert_refused(command, tmp_path, capsys, r"model\.safetensors")
     assert not (tmp_path / "exploded").exists()
 
 
@@ -221,16 +219,17 @@ def test_convert_runs_no_pickled_code(
     make: Callable[[Path], None],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "out").mkdir()
     make(tmp_path / "published.pt")
-    assert_refused(["convert", "published.pt"], tmp_path / "out", capsys, r"published\.pt")
+    assert_refused(["convert", "published.pt"], tmp_path, capsys, r"published\.pt")
     assert not (tmp_path / "exploded").exists()
 
 
 def assert_refused(
-    command: list[str], out: Path, capsys: pytest.CaptureFixture[str], says: str
+    command: list[str], folder: Path, capsys: pytest.CaptureFixture[str], says: str
 ) -> None:
     """Exit 3, one line on stderr beside progress, nothing on stdout, nothing written."""
+    out = folder / "out"
+    out.mkdir()
     code = cli.run([*command, "-o", str(out / "result")])
     printed = capsys.readouterr()
     said = [line for line in printed.err.splitlines() if line.startswith("petdiff: ")]

@@ -55,6 +55,11 @@ def denoised(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+def volumes(folder: Path, number: int) -> None:
+    for n in range(number):
+        volume(folder / f"p{n}.nii.gz", seed=n)
+
+
 def summary(out: Path) -> list[dict[str, str]]:
     with (out / "summary.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
@@ -113,8 +118,7 @@ def test_reasons_name_options_on_the_terminal(
 
 def test_result_is_that_of_a_single_run_byte_for_byte(tmp_path: Path, model: Path) -> None:
     folder = tmp_path / "in"
-    for n in range(2):
-        volume(folder / f"p{n}.nii.gz", seed=n)
+    volumes(folder, 2)
     petdiff.denoise_many(folder, tmp_path / "many", model, seed=3)
     for n in range(2):
         alone = petdiff.denoise(read_static(folder / f"p{n}.nii.gz"), model, seed=3).image
@@ -126,8 +130,7 @@ def test_finished_scans_are_not_repeated_and_changed_ones_are(
     tmp_path: Path, model: Path, denoised: list[str]
 ) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
-    for n in range(3):
-        volume(folder / f"p{n}.nii.gz", seed=n)
+    volumes(folder, 3)
 
     def again(seed: int = 0) -> list[str]:
         denoised.clear()
@@ -158,8 +161,7 @@ def test_result_whose_row_was_lost_by_a_kill_is_kept_and_half_written_ones_go(
     tmp_path: Path, model: Path, denoised: list[str]
 ) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
-    for n in range(2):
-        volume(folder / f"p{n}.nii.gz", seed=n)
+    volumes(folder, 2)
     petdiff.denoise_many(folder, out, model)
     (out / ".petdiff" / "p0.json").unlink()  # killed between the result and its row
     (out / ".petdiff" / "p1.json").write_text('{"scan": "p')  # a damaged disk
@@ -246,8 +248,7 @@ def test_stopped_run_on_local_processes_leaves_nothing_half_written(
 
 def test_a_folder_that_petdiff_has_not_made_is_left_as_it_is(tmp_path: Path, model: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
-    for n in range(2):
-        volume(folder / f"p{n}.nii.gz", seed=n)
+    volumes(folder, 2)
     (out / "p0").mkdir(parents=True)
     (out / "p0" / "thesis.txt").write_text("mine")
     (row,) = petdiff.denoise_many(folder, out, model).failed
@@ -279,8 +280,7 @@ def test_options_that_no_scan_can_meet_are_refused_before_the_first(
 
 def test_shards_share_the_scans_and_the_summary_tells_of_all(tmp_path: Path, model: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
-    for n in range(3):
-        volume(folder / f"p{n}.nii.gz", seed=n)
+    volumes(folder, 3)
     first = petdiff.denoise_many(folder, out, model, shard="1/2")
     assert [row.scan for row in first.rows] == ["p0", "p2"]
     assert [row["status"] for row in summary(out)] == ["denoised", "waiting", "denoised"]

@@ -62,7 +62,6 @@ def thirds(scan: PETImage) -> PETImage:
 def test_segments_lie_where_highdicom_put_them(
     slices: list[Dataset], scan: PETImage, tmp_path: Path
 ) -> None:
-    pytest.importorskip("highdicom")
     path = write_segmentation(tmp_path / "seg.dcm", slices, masks(), organs=["my liver"])
     regions = read_regions(path, scan)
     assert [(one.name, one.kind) for one in regions] == [
@@ -82,7 +81,6 @@ def test_segments_lie_where_highdicom_put_them(
 def test_a_fractional_segmentation_counts_from_one_half(
     slices: list[Dataset], scan: PETImage, tmp_path: Path
 ) -> None:
-    pytest.importorskip("highdicom")
     soft = np.zeros((12, 26, 28), np.float32)
     soft[3:6, 4:8, 4:8], soft[6, 4:8, 4:8] = 0.9, 0.2
     path = write_segmentation(tmp_path / "seg.dcm", slices, {"soft": soft}, fractional=True)
@@ -92,7 +90,6 @@ def test_a_fractional_segmentation_counts_from_one_half(
 def test_a_segmentation_on_another_grid_is_resampled_on_request(
     slices: list[Dataset], scan: PETImage, tmp_path: Path
 ) -> None:
-    pytest.importorskip("highdicom")
     path = write_segmentation(tmp_path / "seg.dcm", slices, masks())
     whole = [placed(one, scan) for one in read_regions(path, scan)]
     coarse = PETImage(scan.values[::2, ::2], scan.affine @ np.diag([2.0, 2, 1, 1]))
@@ -106,7 +103,6 @@ def test_a_resampled_segmentation_keeps_the_volume_of_its_outermost_slices(
     slices: list[Dataset], scan: PETImage, tmp_path: Path
 ) -> None:
     """A SEG holds the slices with a segment only, so that the segment reaches to its ends."""
-    pytest.importorskip("highdicom")
     path = write_segmentation(tmp_path / "seg.dcm", slices, masks())
     fine = thirds(scan)
     for one, mask in zip(read_regions(path, fine, resample=True), masks().values(), strict=True):
@@ -117,7 +113,6 @@ def test_a_mask_of_another_examination_is_refused(
     slices: list[Dataset], scan: PETImage, tmp_path: Path
 ) -> None:
     other = pet_slices(np.zeros((12, 26, 28), np.int16))
-    pytest.importorskip("highdicom")
     for path in (
         write_segmentation(tmp_path / "seg.dcm", other, masks()),
         write_contours(tmp_path / "rt.dcm", {"a": ("GTV", [])}, other[0].FrameOfReferenceUID),
@@ -159,7 +154,6 @@ def test_contours_in_another_frame_of_reference_are_left_out(
 def test_without_highdicom_a_segmentation_names_the_extra(
     slices: list[Dataset], scan: PETImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("highdicom")
     path = write_segmentation(tmp_path / "seg.dcm", slices, masks())
     monkeypatch.setitem(sys.modules, "highdicom.seg", None)
     with pytest.raises(UsageError, match=r"petdiff\[regions\]"):
@@ -257,7 +251,6 @@ def test_a_structure_that_the_field_of_view_cuts_is_told(
 def test_a_segment_that_the_field_of_view_cuts_is_told(
     slices: list[Dataset], scan: PETImage, tmp_path: Path
 ) -> None:
-    pytest.importorskip("highdicom")
     path = write_segmentation(tmp_path / "seg.dcm", slices, masks())
     assert not any(one.cut for one in read_regions(path, scan))
     shift = np.eye(4)
@@ -271,7 +264,6 @@ def test_a_segment_that_reaches_into_the_field_of_view_by_less_than_half_a_voxel
     slices: list[Dataset], scan: PETImage, tmp_path: Path
 ) -> None:
     """Its voxels are three times those of the scan, and the centres of all are outside."""
-    pytest.importorskip("highdicom")
     path = write_segmentation(tmp_path / "seg.dcm", slices, masks())
     fine = thirds(scan)
     whole = read_regions(path, fine, resample=True)[0]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
@@ -19,7 +20,11 @@ def write_segmentation(
     organs: Sequence[str] = (),
     fractional: bool = False,
 ) -> Path:
-    """Write a SEG with a segment per mask [slice, row, column], by name."""
+    """Write a SEG with a segment per mask [slice, row, column], by name.
+
+    Skips the test where highdicom is not installed.
+    """
+    pytest.importorskip("highdicom")
     from highdicom.content import AlgorithmIdentificationSequence
     from highdicom.seg import (
         SegmentAlgorithmTypeValues,

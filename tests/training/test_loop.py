@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from petdiff.data.array_store import Entry, Store
 from petdiff.errors import InputRefused, PetdiffError, UsageError
 from petdiff.methods.base import Objective
-from petdiff.training.checkpoint import Checkpoints, load_checkpoint, save_checkpoint
+from petdiff.training.checkpoint import Checkpoints
 from petdiff.training.loop import update_ema
 from petdiff.training.messages import describe_end
 from petdiff.training.process_group import ProcessGroup
@@ -306,9 +306,9 @@ def test_a_broken_checkpoint_is_refused_and_a_whole_one_replaces_it_at_once(tmp_
     path = tmp_path / "step-00000001.pt"
     path.write_bytes(b"not weights")
     with pytest.raises(InputRefused, match="not a training checkpoint"):
-        load_checkpoint(path)
-    save_checkpoint(path, {"step": 3})
-    assert load_checkpoint(path) == {"step": 3}
+        Checkpoints(tmp_path).load(1)
+    Checkpoints(tmp_path).save(1, {"step": 3}, None)
+    assert Checkpoints(tmp_path).load(1) == {"step": 3}
     assert [f.name for f in tmp_path.iterdir()] == [path.name]
 
 

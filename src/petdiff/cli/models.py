@@ -96,7 +96,8 @@ def evaluate(
     for option, value in (("--workers", workers), ("--cluster", cluster)):
         if value is not None:
             raise UsageError(f"{option} {value} is for a cohort file: leave it out for one scan")
-    from petdiff.commands.evaluate import Pair, evaluate_pair
+    from petdiff.commands.evaluate import evaluate_pair
+    from petdiff.evaluation.pair import Pair
 
     chosen = tuple(series or ())
     pair = Pair(reference, test, low, labels, names, lesions, resample, units, suv_factor, chosen)

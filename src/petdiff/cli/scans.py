@@ -74,12 +74,13 @@ def measure(
     quiet: Quiet = False,
 ) -> None:
     """Measure regions of a run: mean, maximum, peak and volume, each with its interval."""
-    from petdiff.commands.measure import MeasureRequest, as_text, measure_file
+    from petdiff.commands.measure import MeasureRequest, measure_file
+    from petdiff.measurement.tables import table
 
     spheres, level = tuple(sphere or ()), interval_level(interval)
     request = MeasureRequest(run, scan, mask, names, spheres, lesions, kind, resample, level, frame)
     record = measure_file(request, output, sr, quiet=quiet)
-    print_result(record.model_dump_json(indent=2) if json else as_text(record))
+    print_result(record.model_dump_json(indent=2) if json else table(record.measurement))
 
 
 def audit(

@@ -11,8 +11,6 @@ from petdiff.records import RunFacts
 from petdiff.report.evaluation_tables import tables
 from petdiff.runs import whole_folder, write_json
 
-__all__ = ["Pair", "evaluate_pair"]
-
 
 def evaluate_pair(pair: Pair, output: Path, *, quiet: bool = False) -> str:
     """Write metrics.json and metrics.csv into the new folder `output`; returns tables as text.

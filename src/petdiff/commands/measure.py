@@ -18,7 +18,7 @@ from petdiff.measurement.region import Kind, Region, ball_region
 from petdiff.measurement.run import measure_run
 from petdiff.measurement.stored_run import Run, read_run
 from petdiff.measurement.structured_report import write_structured_report
-from petdiff.measurement.tables import table, write_figures
+from petdiff.measurement.tables import write_figures
 from petdiff.progress import Progress
 from petdiff.records import FileName, RunFacts
 from petdiff.report.measures import write_measures_page
@@ -90,11 +90,6 @@ def measure_file(
         write_json(folder / "measures.json", record)
         write_figures(folder / "measures.csv", record.measurement)
     return record
-
-
-def as_text(record: MeasuresRecord) -> str:
-    """Return the measurement as text."""
-    return table(record.measurement)
 
 
 def _measured(

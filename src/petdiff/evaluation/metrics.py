@@ -61,7 +61,8 @@ def compare(reference: Volume, test: Volume, body: Mask) -> dict[str, float | No
 
 def psnr(reference: Volume, test: Volume, peak: float, mask: Mask) -> float | None:
     """Return 10·log10(peak² / mean squared error) in dB over a mask; None for equal images."""
-    return _decibel(peak, _mean_square(reference, test, mask))
+    error = np.subtract(test[mask], reference[mask], dtype=np.float64)
+    return _decibel(peak, float(np.dot(error, error) / error.size) if error.size else 0.0)
 
 
 def ssim(reference: Volume, test: Volume, body: Mask) -> float | None:
@@ -187,8 +188,3 @@ def _partial_similarities(part: Span, reference: Volume, test: Volume, body: Mas
 
 def _decibel(peak: float, mean_square: float) -> float | None:
     return float(10 * np.log10(peak**2 / mean_square)) if mean_square > 0 and peak > 0 else None
-
-
-def _mean_square(reference: Volume, test: Volume, mask: Mask) -> float:
-    error = np.subtract(test[mask], reference[mask], dtype=np.float64)
-    return float(np.dot(error, error) / error.size) if error.size else 0.0

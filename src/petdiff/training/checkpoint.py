@@ -21,9 +21,16 @@ class Checkpoints:
     folder: Path
 
     def save(self, step: int, state: Mapping[str, object], best: int | None) -> None:
-        """Write the state of `step`; remove all but the last three and that of step `best`."""
+        """Write the state of `step`; remove all but the last three and that of step `best`.
+
+        state  tensors and plain values
+
+        A file appears complete or not at all. Raises PetdiffError if the disk is full.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(self._path(step), state)
+        path = self._path(step)
+        with whole_file(path, replace=True) as unfinished, unfinished.open("wb") as file:
+            torch.save(dict(state), file)
         steps = self.steps()
         for old in steps[:-_KEPT_CHECKPOINTS]:
             if old != best:
@@ -34,29 +41,16 @@ class Checkpoints:
         return sorted(int(path.stem.split("-")[1]) for path in self.folder.glob("step-*.pt"))
 
     def load(self, step: int) -> dict[str, object]:
-        """Return the state of a step. Raises InputRefused if its file is no checkpoint."""
-        return load_checkpoint(self._path(step))
+        """Read the state of a step without unpickling. Raises InputRefused for any other file."""
+        path = self._path(step)
+        try:
+            state: dict[str, object] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise InputRefused(
+                f"{path}: not a training checkpoint ({type(error).__name__}); remove it, and "
+                "`resume` continues from the one before"
+            ) from error
+        return state
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}.pt"
-
-
-def save_checkpoint(path: Path, state: Mapping[str, object]) -> None:
-    """Write `state` (tensors and plain values) to `path`, which appears whole or not at all.
-
-    Raises PetdiffError if the disk is full; a former file at `path` is then unchanged.
-    """
-    with whole_file(path, replace=True) as unfinished, unfinished.open("wb") as file:
-        torch.save(dict(state), file)
-
-
-def load_checkpoint(path: Path) -> dict[str, object]:
-    """Read a checkpoint without unpickling. Raises InputRefused for any other file."""
-    try:
-        state: dict[str, object] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputRefused(
-            f"{path}: not a training checkpoint ({type(error).__name__}); remove it, and "
-            "`resume` continues from the one before"
-        ) from error
-    return state

@@ -109,7 +109,7 @@ def summarise(
     generator   draws the bootstrap's samples
     trained_on  the result of `training_patients`
     """
-    slots = [(OVERALL, _any), *((dose_key(dose), _at(dose)) for dose in table.doses)]
+    slots = [(OVERALL, lambda _: True), *((dose_key(dose), _at(dose)) for dose in table.doses)]
     means: dict[str, dict[str, dict[str, Mean]]] = {}
     tests: dict[str, dict[str, list[PairTest]]] = {}
     for metric in METRICS:
@@ -170,10 +170,6 @@ def _mean(values: Values, metric: Metric, generator: np.random.Generator) -> Mea
     )
     interval = interval.limited(metric.least, metric.most)
     return Mean(n=n, mean=interval.value, low=interval.low, high=interval.high)
-
-
-def _any(condition: Condition) -> bool:
-    return True
 
 
 def _at(dose: Drf) -> Callable[[Condition], bool]:

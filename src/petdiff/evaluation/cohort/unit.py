@@ -263,12 +263,9 @@ def _trained_on(methods: Mapping[str, ComparedMethod], full: PETImage) -> list[s
     return [
         name
         for name, compared in methods.items()
-        if not compared.is_filter and was_trained_on(full, _training_patients(compared.model))
+        if not compared.is_filter
+        and was_trained_on(full, _model(compared.model).card.training_patients)
     ]
-
-
-def _training_patients(name: str) -> frozenset[str]:
-    return _model(name).card.training_patients
 
 
 def _extra_rows(

@@ -38,7 +38,7 @@ def laguerre_gauss(
     r2 = sum(np.square(at) for at in _offsets(shape, spacing_mm, centre))
     x = 2 * np.pi * np.asarray(r2).ravel() / width_mm**2
     channels = [np.exp(-x / 2) * eval_genlaguerre(n, len(shape) / 2 - 1, x) for n in range(count)]
-    return _unit(np.array(channels))
+    return np.asarray(channels / np.linalg.norm(channels, axis=1, keepdims=True))
 
 
 def cross_validated(
@@ -85,7 +85,3 @@ def _offsets(
     at = [n // 2 for n in shape] if centre is None else centre
     axes = [(np.arange(n) - c) * mm for n, c, mm in zip(shape, at, spacing_mm, strict=True)]
     return list(np.meshgrid(*axes, indexing="ij", sparse=True))
-
-
-def _unit(channels: Values) -> Values:
-    return np.asarray(channels / np.linalg.norm(channels, axis=1, keepdims=True))

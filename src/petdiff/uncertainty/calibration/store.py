@@ -11,17 +11,12 @@ from petdiff.uncertainty.calibration.record import Calibration
 SUFFIX = ".calibration.json"
 
 
-def calibration_path(weights: Path) -> Path:
-    """Return the path of the calibration of a weights file, such as flow3d.calibration.json."""
-    return path_beside(weights, SUFFIX)
-
-
 def load_calibration(weights: Path, sha256: str) -> Calibration:
     """Return the calibration beside a weights file with this digest.
 
     Raises InputRefused if there is none, if it is invalid, and if it is for other weights.
     """
-    path = calibration_path(weights)
+    path = path_beside(weights, SUFFIX)
     if not path.is_file():
         raise InputRefused(
             f"{weights.name} has no calibration ({path.name} beside it), so there are no "
@@ -38,4 +33,4 @@ def load_calibration(weights: Path, sha256: str) -> Calibration:
 
 def save_calibration(weights: Path, calibration: Calibration) -> Path:
     """Write a calibration beside a weights file, complete or not at all, and return its path."""
-    return write_beside(calibration_path(weights), calibration)
+    return write_beside(path_beside(weights, SUFFIX), calibration)
