@@ -75,7 +75,7 @@ def test_bqml_without_a_sidecar_is_denoised_as_it_is_and_said_so(
     assert "probably Bq/ml" in err
     assert "--units bqml and --suv-factor F" in err
     record = json.loads((out / "run.json").read_text("utf-8"))
-    assert "probably Bq/ml" in record["input"]["suv"]["warnings"][0]
+    assert "probably Bq/ml" in record["input"]["suv"]["reason"]
     assert "probably Bq/ml" in (out / "report.html").read_text("utf-8")
     written = nib.load(out / "denoised.nii.gz").get_fdata()
     assert written.sum() == pytest.approx(ball(4000).sum(), rel=0.05)
