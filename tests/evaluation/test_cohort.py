@@ -223,8 +223,8 @@ def test_unit_is_scanned_answered_by_every_method_and_measured(
 
     monkeypatch.setattr(study, "simulate", simulate)
     monkeypatch.setattr(study, "rescan", lambda record, lesions: scans.twin)
-    monkeypatch.setattr(cohort_unit, "_model", lambda name: SimpleNamespace(method=None))
-    monkeypatch.setattr(cohort_unit, "_training_patients", lambda name: frozenset())
+    card = SimpleNamespace(training_patients=frozenset())
+    monkeypatch.setattr(cohort_unit, "_model", lambda name: SimpleNamespace(method=None, card=card))
     monkeypatch.setattr("petdiff.inference.denoise.denoise", denoise)
     methods: Any = {
         "measured": {}, "gaussian": {}, "flow3d": {},

@@ -237,9 +237,11 @@ def test_the_status_is_json_and_prometheus_text(node: Any) -> None:
     text = page(node, "/metrics").decode()
     metrics = {one.name: one.samples for one in text_string_to_metric_families(text)}
     by_state = {one.labels["state"]: one.value for one in metrics["petdiff_node_series"]}
-    assert by_state["done"] == status["series"]["done"]
     [received] = metrics["petdiff_node_images_received"]
-    assert received.value == status["counts"]["images_received"]
+    later = json.loads(page(node, "/status"))  # series of other tests may still be worked on
+    assert status["series"]["done"] <= by_state["done"] <= later["series"]["done"]
+    before, after = (now["counts"]["images_received"] for now in (status, later))
+    assert 0 < before <= received.value <= after
     with pytest.raises(urllib.error.HTTPError, match="404"):
         page(node, "/queue")
 
