@@ -207,6 +207,17 @@ def test_each_scan_has_its_own_noise(model: str, monkeypatch: pytest.MonkeyPatch
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.1
 
 
+def test_a_refusal_by_the_model_names_no_file_either(
+    scans: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(scan: measure.PreparedScan, *_: object) -> None:
+        raise InputRefused(f"{scans / f'{PATIENT}_0.nii.gz'} cannot be denoised")
+
+    monkeypatch.setattr("petdiff.acceptance.run.measure_scan", refuse)
+    with pytest.raises(InputRefused, match="none of the 3 scans can take part: it cannot be"):
+        accept(Plan(scans, (4.0,), model=model), tmp_path / "report")
+
+
 def test_a_scan_that_the_model_was_trained_on_is_named(
     scans: Path, model: str, tmp_path: Path
 ) -> None:

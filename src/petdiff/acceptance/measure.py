@@ -98,14 +98,11 @@ class PreparedScan:
 def prepare_scan(files: ScanFiles, plan: Plan) -> PreparedScan:
     """Read a scan, measure its noise, and find its hot spots. No network is needed.
 
-    Raises InputRefused, without names of files, for a scan that cannot take part.
+    Raises InputRefused for a scan that cannot take part.
     """
-    try:
-        image = read_in_suv(files.scan, units=plan.units, suv_factor=plan.suv_factor)
-        refuse_unsuitable(image)
-        return prepare_image(files.name, image, files.labels)
-    except InputRefused as problem:
-        raise InputRefused(_without_names(str(problem), files.scan)) from problem
+    image = read_in_suv(files.scan, units=plan.units, suv_factor=plan.suv_factor)
+    refuse_unsuitable(image)
+    return prepare_image(files.name, image, files.labels)
 
 
 def prepare_image(name: str, image: PETImage, labels: Path | None = None) -> PreparedScan:
@@ -209,10 +206,13 @@ def _against_full_dose(drf: float, method: str, case: Case, suv: Volume) -> Iter
         if value is not None:
             yield Figure(drf, method, metric, "body", value)
     organs = {organ.name for organ in case.organs}
-    for row in measure_regions(case, suv):
-        of_organ = row.region in organs and row.metric.startswith("suv_")
-        named = row._replace(metric=f"organ_{row.metric}") if of_organ else row
-        yield from _figures(drf, method, [named])
+    rows = [
+        row._replace(metric=f"organ_{row.metric}")
+        if row.region in organs and row.metric.startswith("suv_")
+        else row
+        for row in measure_regions(case, suv)
+    ]
+    yield from _figures(drf, method, rows)
 
 
 def _figures(drf: float, method: str, rows: Sequence[Row]) -> Iterator[Figure]:
@@ -249,7 +249,7 @@ def _calibration(model: Model) -> Calibration | None:
         return None
 
 
-def _without_names(reason: str, scan: Path) -> str:
+def without_names(reason: str, scan: Path) -> str:
     """Return a reason without paths and file names, which may contain a patient's name."""
     for part in (str(scan.resolve()), str(scan), scan.name):
         reason = reason.replace(part, "it")

@@ -10,7 +10,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from petdiff.acceptance.measure import PreparedScan, ScanFigures, measure_scan, prepare_scan
+from petdiff.acceptance.measure import (
+    PreparedScan,
+    ScanFigures,
+    measure_scan,
+    prepare_scan,
+    without_names,
+)
 from petdiff.acceptance.phantom import PhantomRow, measure_phantom_scan
 from petdiff.acceptance.plan import Plan, ScanFiles, find_scans, identity
 from petdiff.acceptance.suitable import noise_warnings, require_one_scanner
@@ -162,7 +168,7 @@ def _measured_figures(
             raise InputRefused(f"it is the same scan as {same[0]}")
         return measure_scan(scan, plan, model)
     except InputRefused as problem:
-        return ScanFigures(name=files.name, refused=str(problem))
+        return ScanFigures(name=files.name, refused=without_names(str(problem), files.scan))
 
 
 def _warnings(scans: Sequence[ScanFigures], model: Model) -> list[str]:
