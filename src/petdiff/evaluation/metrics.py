@@ -71,9 +71,7 @@ def ssim(reference: Volume, test: Volume, body: Mask) -> float | None:
         return None
 
     def sum_of(part: Span) -> float:
-        images = [np.ascontiguousarray(image[..., part.read]) for image in (reference, test)]
-        similarity = ssim_map(*images)
-        assert similarity is not None  # ranges have 40 planes, or all
+        similarity = _ssim_of_range(*_planes_of(part, reference, test))
         return float(similarity[..., part.inner][body[..., part.core]].sum(dtype=np.float64))
 
     parts = map_plane_ranges(sum_of, reference.shape[2], _SSIM_REACH)
@@ -167,13 +165,11 @@ def _similarities(reference: Volume, test: Volume, body: Mask) -> dict[str, floa
 
 def _partial_similarities(part: Span, reference: Volume, test: Volume, body: Mask) -> Sums:
     """Sum the SSIM over the body, the volume, and the clipped volume; returns sums and counts."""
-    images = [np.ascontiguousarray(image[..., part.read]) for image in (reference, test)]
+    images = _planes_of(part, reference, test)
     clipped = [np.clip(image, 0, CLIP_SUV) for image in images]
-    similarity = ssim_map(*images)
-    assert similarity is not None  # ranges have 40 planes, or all
+    similarity = _ssim_of_range(*images)
     unchanged = all(np.array_equal(a, b) for a, b in zip(images, clipped, strict=True))
-    published = similarity if unchanged else ssim_map(*clipped)
-    assert published is not None
+    published = similarity if unchanged else _ssim_of_range(*clipped)
     edge = slice(_SSIM_REACH, -_SSIM_REACH)
     first = max(part.core.start, _SSIM_REACH) - part.read.start
     last = min(part.core.stop, reference.shape[2] - _SSIM_REACH) - part.read.start
@@ -184,6 +180,16 @@ def _partial_similarities(part: Span, reference: Volume, test: Volume, body: Mas
         published[whole],
     )
     return np.array([[v.sum(dtype=np.float64) for v in chosen], [v.size for v in chosen]])
+
+
+def _planes_of(part: Span, reference: Volume, test: Volume) -> list[Volume]:
+    return [np.ascontiguousarray(image[..., part.read]) for image in (reference, test)]
+
+
+def _ssim_of_range(reference: Volume, test: Volume) -> Volume:
+    similarity = ssim_map(reference, test)
+    assert similarity is not None  # ranges have 40 planes, or all
+    return similarity
 
 
 def _decibel(peak: float, mean_square: float) -> float | None:
