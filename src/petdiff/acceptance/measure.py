@@ -33,7 +33,7 @@ from petdiff.inference.denoise import denoise
 from petdiff.io import read_in_suv
 from petdiff.methods.model import Model
 from petdiff.thinning.thin import MeasuredScan
-from petdiff.uncertainty.calibration.record import Calibration, Refused
+from petdiff.uncertainty.calibration.record import Calibration, Refused, dose_facts
 from petdiff.uncertainty.intervals import calibration_of
 from petdiff.volume.regions import Spacing
 
@@ -231,7 +231,7 @@ def _coverage(
         low.suv,
         denoised.suv,
         spacing_mm=case.spacing_mm,
-        facts={"drf": f"{drf:g}"},
+        facts=dose_facts(drf),
         level=LEVEL,
     )
     if isinstance(found, Refused):

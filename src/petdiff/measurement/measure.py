@@ -11,7 +11,13 @@ from petdiff.measurement.figures import CALIBRATED, FIGURES, FigureName, region_
 from petdiff.measurement.record import MeasuredFigure, MeasuredRegion, Measurement
 from petdiff.measurement.region import Region
 from petdiff.uncertainty.calibration.features import ScanFeatures, region_features
-from petdiff.uncertainty.calibration.record import PLURAL, Calibration, Interval, Refused
+from petdiff.uncertainty.calibration.record import (
+    PLURAL,
+    Calibration,
+    Interval,
+    Refused,
+    dose_facts,
+)
 
 _SAME_MM = 0.1  # tolerance of voxel positions on one grid
 
@@ -144,7 +150,7 @@ def _interval(
         of_region,
         spacing_mm=scan.spacing_mm,
         region=region.kind,
-        facts={} if intervals.drf is None else {"drf": f"{intervals.drf:g}"},
+        facts=dose_facts(intervals.drf),
         level=intervals.level,
     )
     if isinstance(found, Refused):

@@ -10,7 +10,7 @@ from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
 from petdiff.methods.model import Model
 from petdiff.methods.weights_files import weights_path
-from petdiff.uncertainty.calibration.record import Calibration, Refused
+from petdiff.uncertainty.calibration.record import Calibration, Refused, dose_facts
 from petdiff.uncertainty.calibration.store import load_calibration
 
 
@@ -53,7 +53,7 @@ def voxel_intervals(
         measured.values,
         denoised.values,
         spacing_mm=measured.spacing_mm,
-        facts={} if drf is None else {"drf": f"{drf:g}"},
+        facts=dose_facts(drf),
         level=level,
     )
     if isinstance(found, Refused):

@@ -14,7 +14,7 @@ from petdiff.evaluation.cohort.compared_metrics import INTERVAL_LEVELS
 from petdiff.evaluation.cohort.definition import ComparedMethod
 from petdiff.evaluation.protocol import Case, Row, Volume
 from petdiff.image import PETImage
-from petdiff.uncertainty.calibration.record import Calibration, Refused
+from petdiff.uncertainty.calibration.record import Calibration, Refused, dose_facts
 
 if TYPE_CHECKING:
     from petdiff.methods.base import Method
@@ -40,7 +40,7 @@ def interval_rows(
 
     if image_steps(method, compared.samples, compared.steps) != calibration.steps:
         return
-    facts = {"drf": f"{dose:g}"} if compared.tell_dose and dose is not None else {}
+    facts = dose_facts(dose if compared.tell_dose else None)
     for percent in INTERVAL_LEVELS:
         found = calibration.voxel_intervals(
             low.suv, suv, spacing_mm=case.spacing_mm, facts=facts, level=percent / 100

@@ -251,6 +251,11 @@ class Calibration(BaseModel, frozen=True, extra="forbid"):
         return calibrated, group
 
 
+def dose_facts(drf: float | None) -> dict[str, str]:
+    """Return the fact of a scan's dose reduction factor; none if it is not known."""
+    return {} if drf is None else {"drf": f"{drf:g}"}
+
+
 def _bounds_about_centre(
     calibrated: FigureCalibration,
     group: BoundsOfGroup,
