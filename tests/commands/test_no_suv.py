@@ -92,7 +92,7 @@ def test_the_derived_series_is_in_the_unit_of_its_source(
 
 
 def test_scale_of_the_unit_does_not_matter(tmp_path: Path) -> None:
-    """With and without a weight, in Bq/ml and in SUV, the same answer."""
+    """The answer is the same with and without a weight, in Bq/ml and in SUV."""
     known = save(pet_slices(pixels(6)), tmp_path / "known")
     unknown = save(pet_slices(pixels(6), PatientWeight=None), tmp_path / "unknown")
     answers = []

@@ -99,7 +99,7 @@ def test_claim_on_own_pairs_of_unknown_dose() -> None:
 
 
 def test_condition_without_values_does_not_count_in_the_correction() -> None:
-    """As the error of lesions in a field of view that shows none."""
+    """Such a condition is the error of lesions where the field of view shows none."""
     psnr = psnr_of(6)[:2]
     psnr[:, :, 1:] = np.nan
     (found,) = check_claims(table_of(psnr, METHODS[:2]), [Claim(method="ours", beats=("first",))])

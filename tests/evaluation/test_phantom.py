@@ -154,7 +154,7 @@ def test_scale_does_not_matter_but_to_the_means(sharp: np.ndarray) -> None:
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_earl_verdict_is_that_of_its_bands(sharp: np.ndarray, version: int) -> None:
-    """In the middle of a band a sphere passes; 10 % above its upper end it does not."""
+    """A sphere passes in the middle of a band, and not 10 % above its upper end."""
     blurred = gaussian_filter(sharp, 1.2)
     measured = measure_phantom(blurred, MM).spheres[2]
     means, _ = EARL[version]

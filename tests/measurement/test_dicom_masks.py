@@ -212,7 +212,7 @@ def test_nodes_in_one_slice_each_are_not_joined(
 def test_contours_of_rounded_coordinates_keep_their_holes(
     slices: list[Dataset], scan: PETImage, tmp_path: Path, digits: int
 ) -> None:
-    """In oblique slices, the rounding moves the outlines of one slice apart."""
+    """Rounding moves the outlines of one oblique slice apart."""
     rounded = [np.round(one, digits) for one in outlines(scan, 12.0, 6.0)]
     path = write_contours(
         tmp_path / "rt.dcm", {"ring": ("GTV", rounded)}, slices[0].FrameOfReferenceUID

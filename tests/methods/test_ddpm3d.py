@@ -24,7 +24,7 @@ SMALL_FIELD = Process(field=(4, 4), slab=8, overlap=3)
 
 
 class Stub(nn.Module):
-    """In place of the network: returns ε = 0.1·(noisy + measured), v = −1, and stores inputs."""
+    """Stands in for the network: returns ε = 0.1·(noisy + measured), v = −1, and stores inputs."""
 
     architecture = Architecture(multipliers=(1, 1), decoder_multipliers=(1,) * 6)
 

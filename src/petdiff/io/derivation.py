@@ -1,4 +1,4 @@
-"""What made a derived image, as its headers will tell it."""
+"""Describe how a derived image was made, for its headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was read of a volume file: its values and unit, and what a result is written by."""
+"""Hold what was read of a volume file: values, unit, and the source for writing a result."""
 
 from __future__ import annotations
 

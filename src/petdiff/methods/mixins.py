@@ -1,4 +1,4 @@
-"""What several methods share: sampling in one call, and the discriminator of a GAN."""
+"""Share what several methods have: sampling in one call, and the discriminator of a GAN."""
 
 from __future__ import annotations
 
