@@ -136,16 +136,27 @@ def test_late_series_time_gives_way_to_the_frames_clock() -> None:
     assert result.factor == pytest.approx(2 * 70_000 / 3.5e8)
 
 
-def test_frames_that_disagree_are_no_clock() -> None:
-    beds = ({"AcquisitionTime": "110000"}, {"AcquisitionTime": "111000"})
-    result = suv(*beds, SeriesTime="153000", ActualFrameDuration=6e5, FrameReferenceTime=3e5)
+@pytest.mark.parametrize("since_start_s", [(0, 0, 0), (0, 600, 900)])
+def test_frames_that_disagree_are_no_clock(since_start_s: tuple[int, ...]) -> None:
+    """Each frame counts from its own start, or one of three by other minutes than its clock."""
+    middle_s = average_rate_time_s(600, HALF_LIFE_S)
+    beds = [
+        {"AcquisitionTime": clock, "FrameReferenceTime": 1000 * (seconds + middle_s)}
+        for clock, seconds in zip(("110000", "111000", "112000"), since_start_s, strict=True)
+    ]
+    result = suv(*beds, SeriesTime="153000", ActualFrameDuration=6e5)
     assert result.rule == "earliest acquisition"
     assert result.warnings
 
 
 def test_ge_keeps_its_own_time() -> None:
-    result = suv(SeriesTime="153000", **{GE_SCAN_DATETIME: "20240102105000.00"})
+    """It counts before the frames' clock, and the earliest of all slices counts."""
+    written = [{GE_SCAN_DATETIME: f"20240102{clock}.00"} for clock in ("105000", "111000")]
+    frame_s = 600 + average_rate_time_s(600, HALF_LIFE_S)  # would be corrected to 10:40
+    frames = {"ActualFrameDuration": 600_000, "FrameReferenceTime": 1000 * frame_s}
+    result = suv(*written, SeriesTime="153000", **frames)
     assert result.rule == "GE scan time"
+    assert result.candidates["frame reference time"] < result.factor
     assert result.factor == pytest.approx(2 * 70_000 / 3.5e8)
 
 
@@ -162,15 +173,8 @@ def test_rules_that_differ_are_reported() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"RadionuclideTotalDose": 350},
-        {"PatientWeight": 70_000},
         {"RadiopharmaceuticalStartDateTime": None, "RadiopharmaceuticalStartTime": "090000.00"},
-        {"RadiopharmaceuticalStartDateTime": "20190102090000"},  # a date shifted by anonymisation
         {"SeriesDate": None, "AcquisitionDate": None},
-        {
-            "RadiopharmaceuticalStartDateTime": "20240102080000.0+0000",
-            "TimezoneOffsetFromUTC": "+0100",
-        },
         {"SeriesTime": "10:50:00", "SeriesDate": "2024.01.02"},
         {"CorrectedImage": "DECY\\ATTN"},
     ],
@@ -179,21 +183,19 @@ def test_odd_headers_give_the_same_factor(changes: dict[str, Any]) -> None:
     assert suv(**changes).factor == pytest.approx(2 * 70_000 / 3.5e8)
 
 
-def test_injection_before_midnight() -> None:
-    result = suv(
-        RadiopharmaceuticalStartDateTime=None,
-        RadiopharmaceuticalStartTime="231000",
-        SeriesTime="010000",
-        AcquisitionTime="010000",
-    )
-    assert result.factor == pytest.approx(2 * 70_000 / 3.5e8)
-
-
 def test_counts_by_the_philips_factors() -> None:
     assert suv(Units="CNTS", **{PHILIPS_SUV_FACTOR: "0.0005 "}).factor == 0.0005
     by_activity = suv(Units="CNTS", **{PHILIPS_SUV_FACTOR: 0, PHILIPS_BQML_FACTOR: 3})
     assert by_activity.factor == pytest.approx(3 * suv().factor)
     assert suv(**{PHILIPS_SUV_FACTOR: 0.1}).factor == suv().factor  # Units BQML ignores it
+
+
+def test_each_slice_has_its_own_philips_factors() -> None:
+    for keyword, one in ((PHILIPS_SUV_FACTOR, 1.0), (PHILIPS_BQML_FACTOR, suv().factor)):
+        found = suv({keyword: 1}, {keyword: 3}, Units="CNTS")
+        np.testing.assert_allclose(found.factor, [one, 3 * one])
+    with pytest.raises(SUVRefused, match="neither the factor to SUV"):
+        suv({PHILIPS_SUV_FACTOR: 1}, {}, Units="CNTS")
 
 
 def test_the_two_philips_factors_are_compared() -> None:
@@ -232,19 +234,30 @@ def test_calibrated_counts_of_voxels_of_unknown_size_are_not_calibrated_again(ke
 
 
 @pytest.mark.parametrize(
-    ("units", "suv_type", "body"),
+    ("units", "suv_type", "of_man", "of_woman"),
     [
-        ("GML", "", 70.0),
-        ("GML", "BW", 70.0),
-        ("GML", "LBM", 1.10 * 70 - 120 * 0.16),
-        ("GML", "LBMJAMES128", 1.10 * 70 - 128 * 0.16),
-        ("GML", "LBMJANMA", 9270 * 70 / (6680 + 216 * 70 / 1.75**2)),
-        ("GML", "IBW", 48 + 1.06 * 23),
-        ("CM2ML", "", 18.48),  # Du Bois: 1.848 m² for 70 kg and 1.75 m
+        ("GML", "", 70.0, 70.0),
+        ("GML", "BW", 70.0, 70.0),
+        ("GML", "LBM", 1.10 * 70 - 120 * 0.16, 1.07 * 70 - 148 * 0.16),
+        ("GML", "LBMJAMES128", 1.10 * 70 - 128 * 0.16, 1.07 * 70 - 148 * 0.16),
+        (
+            "GML",
+            "LBMJANMA",
+            9270 * 70 / (6680 + 216 * 70 / 1.75**2),
+            9270 * 70 / (8780 + 244 * 70 / 1.75**2),
+        ),
+        ("GML", "IBW", 48 + 1.06 * 23, 45.5 + 0.91 * 23),
+        ("CM2ML", "", 18.48, 18.48),  # Du Bois: 1.848 m² for 70 kg and 1.75 m
     ],
 )
-def test_stored_suv_of_other_kinds(units: str, suv_type: str, body: float) -> None:
-    assert suv(Units=units, SUVType=suv_type).factor == pytest.approx(70 / body, rel=1e-4)
+def test_stored_suv_of_other_kinds(
+    units: str, suv_type: str, of_man: float, of_woman: float
+) -> None:
+    """The formulas of DICOM PS3.16, CID 85, for 70 kg and 1.75 m."""
+    for sex, body in (("M", of_man), ("F", of_woman)):
+        for size in (1.75, 175):  # metres, and centimetres by mistake
+            found = suv(Units=units, SUVType=suv_type, PatientSex=sex, PatientSize=size)
+            assert found.factor == pytest.approx(70 / body, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -278,9 +291,24 @@ def test_refuses_by_name_and_offers_a_way_out(changes: dict[str, Any], named: st
     assert "`suv_factor`" in str(refusal.value)
 
 
-def test_refuses_slices_of_two_calibrations() -> None:
-    with pytest.raises(InputRefused, match="PatientWeight"):
-        suv({}, {"PatientWeight": 71})
+@pytest.mark.parametrize(
+    ("keyword", "one", "other"),
+    [
+        ("Units", "BQML", "CNTS"),
+        ("SUVType", "BW", "LBM"),
+        ("DecayCorrection", "START", "ADMIN"),
+        ("PatientWeight", 70, 71),
+        ("RadionuclideTotalDose", 3.5e8, 3.6e8),
+        ("RadionuclideHalfLife", 6600, 6586),
+        ("RadiopharmaceuticalStartDateTime", "20240102090000", "20240103090000"),
+        ("RadiopharmaceuticalStartTime", "090000", "091000"),
+        ("TimezoneOffsetFromUTC", "+0100", "+0200"),
+    ],
+)
+def test_refuses_slices_of_two_calibrations(keyword: str, one: Any, other: Any) -> None:
+    assert isinstance(suv({keyword: one}, {keyword: one}).factor, float)
+    with pytest.raises(InputRefused, match=f"{keyword}.* is not the same"):
+        suv({keyword: one}, {keyword: other})
 
 
 @pytest.mark.parametrize("slices", [({}, {"Units": None}), ({"Units": None}, {})])

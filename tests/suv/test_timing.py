@@ -5,6 +5,7 @@ The scan is at 10:00, one hour after the injection, unless a test says otherwise
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -46,6 +47,13 @@ def suv(*slices: dict[str, Any], **changes: Any) -> SUVResult:
     return suv_from_headers(
         [SliceHeader.from_fields({**SCAN, **changes, **s}) for s in slices or ({},)]
     )
+
+
+def _injected(clock: str) -> dict[str, str]:
+    return {
+        "RadiopharmaceuticalStartDateTime": f"20240102{clock}",
+        "RadiopharmaceuticalStartTime": clock,
+    }
 
 
 def factor(elapsed_s: float, half_life_s: float = F18_S, dose_bq: float = 3.5e8) -> Any:
@@ -114,7 +122,20 @@ def test_a_long_lived_nuclide_needs_the_date_of_its_injection() -> None:
 def test_a_long_lived_nuclide_needs_the_date_of_the_scan() -> None:
     with pytest.raises(SUVRefused, match="day of the scan"):
         suv(**ZR89 | dict.fromkeys(("StudyDate", "SeriesDate", "AcquisitionDate")))
-    assert "day more or less" in suv(**ZR89 | {"AcquisitionDate": None}).warnings[0]
+    # With a date less, the injection on 2 January would be later; a month before, too early.
+    for given in ("20240102", "20231211"):
+        undated = ZR89 | {"AcquisitionDate": None}
+        found = suv(**undated, RadiopharmaceuticalStartDateTime=f"{given}090000")
+        assert "day more or less" in found.warnings[0]
+
+
+def test_without_its_own_date_a_slice_has_that_of_the_series_and_then_of_the_study() -> None:
+    undated = ZR89 | {"AcquisitionDate": None, "SeriesTime": None}
+    for dates in (
+        {"SeriesDate": "20240106", "StudyDate": "20240105"},
+        {"SeriesDate": None, "StudyDate": "20240106"},
+    ):
+        assert suv(**undated | dates).factor == factor(4 * 86_400 + 3600, ZR89_S, 3.7e7)
 
 
 def test_the_date_of_a_long_lived_nuclide_is_not_repaired() -> None:
@@ -134,6 +155,56 @@ def test_a_time_alone_that_fits_two_days_is_doubted(half_life_s: float) -> None:
     assert result.factor == factor(3600, half_life_s)
     assert result.spread > 1
     assert "differ by" in result.warnings[-1]
+
+
+@pytest.mark.parametrize(("half_life_s", "needed"), [(41_399.0, False), (41_400.0, True)])
+def test_the_date_matters_from_a_half_life_of_11_5_hours_on(
+    half_life_s: float, needed: bool
+) -> None:
+    """IBSI manual for SUV computation."""
+    header = {"RadionuclideHalfLife": half_life_s, "RadiopharmaceuticalStartDateTime": None}
+    if not needed:
+        assert suv(**header).factor == factor(3600, half_life_s)
+        return
+    with pytest.raises(SUVRefused, match="gives no date"):
+        suv(**header)
+
+
+@pytest.mark.parametrize(("given", "half_lives"), [("071855", 7.9), ("070641", 8.5)])
+def test_no_scan_is_more_than_eight_half_lives_after_the_injection(
+    given: str, half_lives: float
+) -> None:
+    """C-11 of 1223.4 s."""
+    header = {
+        "RadionuclideHalfLife": 1223.4,
+        "RadiopharmaceuticalStartDateTime": f"20240102{given}",
+        "RadiopharmaceuticalStartTime": given,
+    }
+    if half_lives < 8:
+        assert suv(**header).factor == pytest.approx(0.0002 * 2**half_lives, rel=0.001)
+        return
+    with pytest.raises(SUVRefused, match="8 half-lives"):
+        suv(**header)
+
+
+def test_a_time_alone_is_before_the_scan_if_it_can_be() -> None:
+    """At 10:01 of the day before, or in the frame of two minutes that begins at 10:00."""
+    result = suv(
+        RadionuclideHalfLife=14_551.0,
+        RadiopharmaceuticalStartDateTime=None,
+        RadiopharmaceuticalStartTime="100100",
+    )
+    assert result.factor == factor(86_340, 14_551.0)
+    assert "differ by" in result.warnings[-1]
+
+
+@pytest.mark.parametrize(("opened", "share"), [("095913", None), ("095738", "1.5%")])
+def test_readings_that_differ_by_more_than_one_per_cent_are_reported(
+    opened: str, share: str | None
+) -> None:
+    """47 s are 0.5 % of F-18, 142 s are 1.5 %."""
+    warnings = suv(SeriesTime=opened).warnings
+    assert [share in w for w in warnings] == [True] if share else not warnings
 
 
 def frame_of_dynamic_scan(begin: str, **changes: Any) -> SUVResult:
@@ -176,6 +247,13 @@ def test_a_scan_that_ends_before_the_injection_is_refused() -> None:
         suv(RadiopharmaceuticalStartDateTime="20240102100300", RadiopharmaceuticalStartTime=None)
 
 
+def test_a_dynamic_scan_whose_injection_is_in_a_later_frame_is_doubted() -> None:
+    frames = ({}, {"AcquisitionTime": "100500"})  # two minutes each
+    result = suv(*frames, **_injected("100300"))
+    assert result.factor == factor(-180)
+    assert "the start of the scan" in result.warnings[0]
+
+
 def test_a_static_scan_that_begins_before_the_injection_is_doubted() -> None:
     result = suv(
         RadiopharmaceuticalStartDateTime="20240102100030",
@@ -207,11 +285,40 @@ def test_the_injection_in_another_time_zone(written: str, zone: str) -> None:
         assert not result.warnings
 
 
-@pytest.mark.parametrize("written", ["20240102080000+0000", "20240102140000+0000"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        "20240102080000+0000",
+        "20240102140000+0000",
+        "20240102033000+0000",  # the scanner's zone is +05:30
+        "20240101220000+0000",  # and +11:00
+    ],
+)
 def test_the_time_beside_it_tells_the_scanners_zone(written: str) -> None:
     result = suv(RadiopharmaceuticalStartDateTime=written)
     assert result.factor == factor(3600)
     assert "differ by" in result.warnings[0]
+
+
+def test_a_wrong_offset_beside_the_right_time_of_day_is_not_used() -> None:
+    result = suv(
+        RadiopharmaceuticalStartDateTime="20240102090000+0000", TimezoneOffsetFromUTC="-0500"
+    )
+    assert result.factor == factor(3600)
+    assert "differ by 5:00:00" in result.warnings[0]
+
+
+def test_times_of_the_scan_are_moved_to_the_zone_of_the_header() -> None:
+    for written in (
+        {GE_SCAN_DATETIME: "20240102090000.00+0000", "SeriesTime": "153000"},
+        {
+            "AcquisitionDate": None,
+            "AcquisitionTime": None,
+            "AcquisitionDateTime": "20240102090000.00+0000",
+        },
+    ):
+        result = suv(TimezoneOffsetFromUTC="+0100", **written)
+        assert (result.factor, result.spread) == (factor(3600), 0)
 
 
 def test_an_offset_without_the_scanners_zone_is_doubted() -> None:
@@ -310,6 +417,29 @@ def test_a_series_time_of_the_technologist_is_doubted() -> None:
     assert result.candidates["earliest acquisition"] == factor(3600)
 
 
+def test_a_series_without_a_date_opens_in_the_six_hours_before_its_first_slice() -> None:
+    undated = {"SeriesDate": None}
+    before = suv(**undated, SeriesTime="060000", **_injected("050000"))
+    assert (before.rule, before.factor) == ("series time", factor(3600))
+    after = suv(**undated, SeriesTime="110000")  # a reconstruction
+    assert (after.rule, after.factor) == ("earliest acquisition", factor(3600))
+
+
+def test_a_pair_of_times_that_cannot_both_be_is_no_reading() -> None:
+    """The series opened at 08:20, which fits an injection at 09:00, but not the one at 09:30."""
+    result = suv(SeriesTime="082000", RadiopharmaceuticalStartTime="093000")
+    assert result.factor == factor(3600)
+    assert result.spread == pytest.approx(1 - 2 ** (-6000 / F18_S))
+
+
+def test_differences_of_the_scan_and_of_the_injection_add_up() -> None:
+    """The scan started at 09:40 or 10:00, and the injection was at 09:00 or 08:30."""
+    result = suv(SeriesTime="094000", RadiopharmaceuticalStartTime="083000")
+    assert result.factor == factor(2400)
+    assert result.spread == pytest.approx(2 ** ((1200 + 1800) / F18_S) - 1)
+    assert len(result.candidates) == 4  # each of the other times, and both together
+
+
 def test_a_series_time_before_the_injection_is_not_used() -> None:
     """The technologist opened the series before the tracer was given."""
     for opened in ("070000", "084500"):
@@ -331,10 +461,51 @@ def test_ge_own_time_with_a_moved_date_keeps_its_clock(day: str) -> None:
     assert "0009,100D" in result.warnings[0]
 
 
-def test_a_reconstruction_days_later_is_not_the_scan() -> None:
-    frame = {"FrameReferenceTime": 1000 * average_rate_time_s(120, F18_S)}
-    result = suv(SeriesDate="20240109", SeriesTime="110000", **frame)
+def test_a_ge_time_that_cannot_be_is_refused_where_nothing_else_states_it() -> None:
+    with pytest.raises(SUVRefused, match="GE's scan time"):
+        suv(SeriesTime="153000", **{GE_SCAN_DATETIME: "20240102073000.00"})
+
+
+def test_a_ge_time_after_the_first_slice_is_doubted() -> None:
+    result = suv(SeriesTime="153000", **{GE_SCAN_DATETIME: "20240102103000.00"})
+    assert (result.rule, result.factor) == ("GE scan time", factor(5400))
+    assert result.spread == pytest.approx(1 - 2 ** (-1800 / F18_S))
+
+
+@pytest.mark.parametrize(("clock", "spread"), [("092000", 1 - 2 ** (-2400 / F18_S)), ("110000", 0)])
+@pytest.mark.parametrize("frame_s", [0, average_rate_time_s(120, F18_S)])
+def test_a_reconstruction_days_later_is_not_the_scan(
+    clock: str, spread: float, frame_s: float
+) -> None:
+    """Its time of day may be that of the scan, with a wrong date, if it is before the scan."""
+    result = suv(SeriesDate="20240109", SeriesTime=clock, FrameReferenceTime=1000 * frame_s)
     assert result.factor == factor(3600)
+    assert result.spread == pytest.approx(spread)
+
+
+def test_a_frame_that_counts_from_after_its_own_start_is_no_clock() -> None:
+    """30 s after the start of a frame of 10 minutes is rounding, but not for O-15."""
+    frame_s = average_rate_time_s(600, 122.24) - 30
+    result = suv(
+        RadionuclideHalfLife=122.24,
+        SeriesTime="153000",
+        ActualFrameDuration=600_000,
+        FrameReferenceTime=1000 * frame_s,
+        **_injected("095500"),
+    )
+    assert (result.rule, result.factor) == ("earliest acquisition", factor(300, 122.24))
+
+
+def test_uncorrected_values_have_the_doubts_of_the_injection() -> None:
+    result = suv(
+        DecayCorrection="NONE",
+        CorrectedImage=["ATTN"],
+        RadiopharmaceuticalStartDateTime="20240101090000",
+    )
+    within_frame = math.log(2) * 120 / F18_S
+    mean = -math.expm1(-within_frame) / within_frame
+    assert result.factor == pytest.approx(factor(3600).expected / mean)
+    assert "0018,1078" in result.warnings[0]
 
 
 @pytest.mark.parametrize("keyword", ["FrameReferenceTime", "ActualFrameDuration"])
@@ -372,11 +543,6 @@ def test_numbers_that_were_converted_are_named() -> None:
         assert result.factor == factor(3600)
         assert named in result.warnings[0]
     assert not suv(PatientSize="1,75").warnings
-
-
-def test_slices_with_different_injections_are_refused() -> None:
-    with pytest.raises(SUVRefused, match="0018,1078"):
-        suv({}, {"RadiopharmaceuticalStartDateTime": "20240103090000"})
 
 
 @pytest.mark.parametrize("where", [0, 1, 2])

@@ -95,12 +95,9 @@ def _starts(
 
     A scan lasts at most 12 h. Where the dates say more, only the times of day are used.
     """
-    stamps = [s.acquisition.in_zone(s.zone) for s in slices]
-    if any(
-        a.clock and a.has_offset and s.zone is None for s, a in zip(slices, stamps, strict=True)
-    ):
+    if any(s.acquisition.clock and s.acquisition.has_offset and s.zone is None for s in slices):
         notes.append(zone_unknown("AcquisitionDateTime (0008,002A)", half_life_s))
-    own_day = all(stamp.day is not None for stamp in stamps)
+    own_day = all(s.acquisition.day is not None for s in slices)
     starts: Starts = [s.acquired for s in slices]
     known = [start for start in starts if start is not None]
     if known and max(known) - min(known) > _LONGEST_SCAN:
