@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor
 
-from petdiff.diffusion.denoiser import DDPMDenoiser, VarianceDenoiser, ddpm_start
+from petdiff.diffusion.denoiser import (
+    DDPMDenoiser,
+    VarianceDenoiser,
+    ddpm_start,
+    variance_range,
+)
 from petdiff.diffusion.schedules import (
     ddpm_sigmas,
     linear_alphas_bar,
@@ -16,7 +22,6 @@ from petdiff.diffusion.schedules import (
     sigmas_of,
 )
 from petdiff.networks.published import PublishedUNet
-from support.reference_samplers import sample_ddim
 
 ALPHAS_BAR = linear_alphas_bar()
 SIGMAS = sigmas_of(ALPHAS_BAR)
@@ -103,6 +108,13 @@ def test_ends_of_the_learned_range_are_ddpms_two_variances() -> None:
         assert float(variance * ALPHAS_BAR[before]) == pytest.approx(float(expected), rel=1e-9)
 
 
+def test_at_infinity_the_range_is_that_of_a_state_that_says_nothing_of_x0() -> None:
+    """The variance of the next state is σ² for a known x0, and 1 + σ² for white noise as x0."""
+    sigma = SIGMAS[700]
+    least, greatest = variance_range(torch.tensor(math.inf, dtype=torch.float64), sigma)
+    assert (float(least), float(greatest)) == pytest.approx((float(sigma**2), 1 + float(sigma**2)))
+
+
 def test_without_a_learned_variance_the_least_is_taken() -> None:
     x = torch.zeros(1, 1, 1, dtype=torch.float64)
     plain = DDPMDenoiser(lambda x_t, t: 0 * x_t, ALPHAS_BAR)
@@ -149,9 +161,14 @@ def test_step_equals_the_published_codes(
 
 
 @pytest.mark.real
-def test_ddim_sampler_equals_the_published_codes(
+@torch.no_grad()
+def test_ddim_with_the_adapter_equals_the_published_codes(
     published: DDPMDenoiser, reference: dict[str, Tensor]
 ) -> None:
+    """Song et al. 2021, eq. 12 without fresh noise."""
     sigmas = ddpm_sigmas(ALPHAS_BAR, respaced_timesteps(1000, 10, "stride"))
-    x0 = sample_ddim(published, ddpm_start(reference["ddim10_noises"][0], sigmas), sigmas)
-    assert relative_error(x0, reference["ddim10_out"]) < 1e-4
+    x = sigmas[0] * ddpm_start(reference["ddim10_noises"][0], sigmas)
+    for sigma, sigma_next in pairwise(sigmas):
+        x0 = published(x, sigma)
+        x = x0 + sigma_next / sigma * (x - x0)
+    assert relative_error(x, reference["ddim10_out"]) < 1e-4
