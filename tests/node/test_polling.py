@@ -153,6 +153,43 @@ def test_a_series_without_end_is_cut_off(
     assert polled.queue.entries("ready")[0].origin.series == uid
 
 
+def test_a_series_that_cannot_be_fetched_holds_up_no_other(polled: Polled) -> None:
+    lost = [polled.server.offer(series()) for _ in range(2)]
+    good = [polled.server.offer(series()) for _ in range(2)]
+    send = polled.server.images
+
+    def images(offered: OfferedSeries) -> Iterator[bytes]:
+        if offered.series in lost:
+            raise NotReached("it answers with HTTP 500")
+        return send(offered)
+
+    polled.server.images = images  # type: ignore[method-assign]
+    polled.turns(1)
+    for _ in range(4):
+        with pytest.raises(NotReached):
+            polled.poller.step()
+    assert sorted(polled.server.fetched) == sorted(good)
+
+
+def test_a_damaged_image_of_a_source_is_fetched_ever_more_rarely(polled: Polled) -> None:
+    images = series()
+    uid = polled.server.offer(images)
+
+    def damaged(_: OfferedSeries) -> Iterator[bytes]:
+        polled.server.fetched.append(uid)
+        yield b"no DICOM"
+        yield from map(content, images[1:])
+
+    polled.server.images = damaged  # type: ignore[method-assign]
+    polled.turns(32, seconds=61)
+    assert len(polled.server.fetched) == 5
+    reasons = {entry.reason().strip() for entry in polled.queue.entries("discard")}
+    assert reasons == {
+        "1 file cannot be read as DICOM",
+        "incomplete: 3 of 4 images arrived",
+    }
+
+
 def test_a_part_of_a_series_stays_a_part_after_a_restart(tmp_path: Path, polled: Polled) -> None:
     polled.server.offer(series(NumberOfSlices=None))
     polled.server.kept_back = 2
@@ -217,4 +254,4 @@ def test_a_server_that_is_away_is_asked_again_and_named_once(
     polled.poller.join(5)
     assert len(polled.server.fetched) == 1
     assert polled.poller.last_failure == ""
-    assert capsys.readouterr().err.count("pacs cannot be searched: it cannot be reached") == 1
+    assert capsys.readouterr().err.count("pacs cannot be searched or read: it cannot be reached") == 1

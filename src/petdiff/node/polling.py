@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from petdiff.node.arrivals import STORED, Arrivals
+from petdiff.node.arrivals import NO_ROOM, STORED, Arrivals
 from petdiff.node.entry import Entry
 from petdiff.node.log import log_line
 from petdiff.node.node_thread import NodeThread, PeerFailed
@@ -36,12 +36,14 @@ class _Listed:
     """A series that the source lists, since it lists this number of images.
 
     fetches   how often it was fetched
+    failures  how often fetching it has failed since then
     steps     number of steps since then
     is_taken  whether it is in receiving/ since the last fetch
     """
 
     images: int
     fetches: int = 0
+    failures: int = 0
     steps: int = 0
     is_taken: bool = False
 
@@ -88,10 +90,26 @@ class Poller(NodeThread):
         self.last_failure = ""
 
     def step(self) -> None:
-        """Search once, and fetch the series that are new and have stopped growing."""
+        """Search once, and fetch the series that are new and have stopped growing.
+
+        The first that fails ends the step. At the next it comes after those that failed less often,
+        so that one series that the source cannot send does not hold up the others.
+        """
         self.pause_s = self._every_s
+        due = self._due()
+        for offered, listed in sorted(due, key=lambda one: one[1].failures):
+            if self._stop_event.is_set():
+                return
+            listed.failures += 1
+            self._fetch(offered, listed)
+            listed.failures = 0
+        self.last_failure = ""
+
+    def _due(self) -> list[tuple[OfferedSeries, _Listed]]:
+        """Search once, and return the series that are to be fetched now."""
         known, refused = self._queue.derived_series(), self._refused()
         now: dict[str, _Listed] = {}
+        due = []
         for offered in self._source.series():
             uid = offered.series
             if uid in known or self._queue.number_of(uid) is not None:
@@ -105,30 +123,32 @@ class Poller(NodeThread):
             now[uid] = before
             before.steps += 1
             before.is_taken = before.is_taken and uid not in refused
-            if before.is_due and not self._stop_event.is_set():
-                self._fetch(offered, before)
+            if before.is_due:
+                due.append((offered, before))
         self._listed = now
-        self.last_failure = ""
+        return due
 
     def failed(self, reason: str) -> None:
         """Log a failure, unless the step before failed for the same reason."""
         if reason != self.last_failure:
             log_line(
-                f"{self.source_name} cannot be searched: {reason}; tried again at each interval"
+                f"{self.source_name} cannot be searched or read: {reason}; tried again at each "
+                "interval"
             )
         self.last_failure = reason
 
     def _fetch(self, offered: OfferedSeries, listed: _Listed) -> None:
-        """Store the images of a series. If one is not accepted, the next step tries again."""
+        """Store the images of a series. Without room for one, the next step tries again."""
         self._arrivals.expect(offered.series, offered.images)
         stored, limit = 0, 2 * offered.images or _MAX_IMAGES
-        for image in self._source.images(offered):
-            if stored == limit:
+        for count, image in enumerate(self._source.images(offered)):
+            if count == limit:
                 log_line(f"{self.source_name} sends more than {limit} images of a series: cut off")
                 break
-            if self._arrivals.store([image], self.source_name) != STORED:
+            status = self._arrivals.store([image], self.source_name)
+            if status == NO_ROOM:
                 return  # the log has the reason
-            stored += 1
+            stored += status == STORED
         listed.fetches, listed.steps, listed.is_taken = listed.fetches + 1, 0, True
         log_line(f"{counted(stored, 'image')} of a series fetched from {self.source_name}")
         if listed.fetches == _MAX_FETCHES:
