@@ -38,16 +38,21 @@ class Peer:
 @pytest.fixture
 def queue(tmp_path: Path) -> Queue:
     queue = Queue(tmp_path)
-    entry = queue.create("pet", "1.9", "SCANNER")
+    denoised(queue, "1.9", NAMES)
+    return queue
+
+
+def denoised(queue: Queue, series: str, names: Sequence[str]) -> None:
+    """Put a result into sending/."""
+    entry = queue.create("pet", series, "SCANNER")
     entry.result.mkdir()
-    for name in NAMES:
+    for name in names:
         (entry.result / name).write_bytes(b"x")
     record = ResultRecord(
-        made="2.25.1", images=3, sources=("1.2",), relative_change=0, seconds=1, warnings=0
+        made="2.25.1", images=len(names), sources=("1.2",), relative_change=0, seconds=1, warnings=0
     )
     write_record(entry.result / RESULT_RECORD, record)
     queue.move(entry, "sending")
-    return queue
 
 
 @pytest.fixture(autouse=True)
@@ -137,6 +142,20 @@ def test_a_destination_that_refuses_for_good_does_not_hold_up_the_other(queue: Q
     [entry] = queue.entries("discard")
     assert entry.reason() == "refusing refuses it: status C000\n"
     assert len(entry.result_files()) == 3
+
+
+def test_a_result_that_a_destination_cannot_take_holds_up_no_other(queue: Queue) -> None:
+    class Choosy(Peer):
+        def send(self, files: Sequence[Path], confirmed: Callable[[Path], None]) -> None:
+            if files[0].name in NAMES:
+                raise NotDelivered("the association broke off")
+            super().send(files, confirmed)
+
+    denoised(queue, "1.10", ["d.dcm"])
+    choosy = Choosy()
+    deliver(queue, "done", pacs=choosy)
+    assert choosy.stored == ["d.dcm"]
+    assert queue.counts()["sending"] == 1
 
 
 def test_a_destination_that_no_result_waits_for_is_not_failing(queue: Queue) -> None:

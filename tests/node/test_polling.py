@@ -254,4 +254,6 @@ def test_a_server_that_is_away_is_asked_again_and_named_once(
     polled.poller.join(5)
     assert len(polled.server.fetched) == 1
     assert polled.poller.last_failure == ""
-    assert capsys.readouterr().err.count("pacs cannot be searched or read: it cannot be reached") == 1
+    assert (
+        capsys.readouterr().err.count("pacs cannot be searched or read: it cannot be reached") == 1
+    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,14 +172,22 @@ class Delivery(NodeThread):
         super().__init__(f"delivery to {name}", stop=stop)
         self.to, self._transport, self._queue = name, transport, queue
         self._deliveries, self._counters = deliveries, counters
+        self._failures: Counter[int] = Counter()  # by number of the series
         self.last_failure = ""
 
     def step(self) -> None:
-        """Send the results that wait, one after the other, then wait for a change of the queue."""
+        """Send the results that wait, one after the other, then wait for a change of the queue.
+
+        The first that fails ends the step. At the next it comes after those that failed less often,
+        so that one result that the destination cannot take does not hold up the others.
+        """
         version = self._queue.version
         self._deliveries.settle()
-        for entry in self._deliveries.waiting(self.to):
+        waiting = self._deliveries.waiting(self.to)
+        for entry in sorted(waiting, key=lambda one: self._failures[one.number]):
+            self._failures[entry.number] += 1
             self._deliver(entry)
+            del self._failures[entry.number]
             self.pause_s, self.last_failure = 0.0, ""
             self._deliveries.settle()
             if self._stop_event.is_set():
