@@ -242,19 +242,33 @@ def test_without_attenuation_correction_there_is_no_suv(tmp_path: Path) -> None:
         read_suv(folder)
 
 
-def test_a_frame_names_its_tracer_among_several(tmp_path: Path) -> None:
-    def two(ds: Dataset, frames: list[Dataset]) -> None:
+def of_tracers(*numbers: int) -> Edit:
+    """A file of two tracers, of which each frame names those of these numbers."""
+
+    def edit(ds: Dataset, frames: list[Dataset]) -> None:
         own = tracer(ds)
         own.RadiopharmaceuticalAgentNumber = 2
         other = item(RadionuclideTotalDose=1e8, RadionuclideHalfLife=100.0)
         other.RadiopharmaceuticalAgentNumber = 1
         ds.RadiopharmaceuticalInformationSequence = [other, own]
         for frame in frames:
-            frame.RadiopharmaceuticalUsageSequence = [item(RadiopharmaceuticalAgentNumber=2)]
+            frame.RadiopharmaceuticalUsageSequence = [
+                item(RadiopharmaceuticalAgentNumber=number) for number in numbers
+            ]
 
-    assert read_suv(saved(enhanced(pet_slices(), edit=two), tmp_path)).factor == pytest.approx(
-        SUV_FACTOR
-    )
+    return edit
+
+
+def test_a_frame_names_its_tracer_among_several(tmp_path: Path) -> None:
+    folder = saved(enhanced(pet_slices(), edit=of_tracers(2)), tmp_path)
+    assert read_suv(folder).factor == pytest.approx(SUV_FACTOR)
+
+
+@pytest.mark.parametrize("numbers", [(), (1, 2)])
+def test_a_frame_of_several_tracers_has_no_suv(tmp_path: Path, numbers: tuple[int, ...]) -> None:
+    folder = saved(enhanced(pet_slices(), edit=of_tracers(*numbers)), tmp_path)
+    with pytest.raises(InputRefused, match="lists 2 administrations"):
+        read_suv(folder)
 
 
 def test_legacy_converted_files_keep_their_classic_attributes(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,28 @@ def test_without_suv_a_scan_is_read_in_its_own_unit(
     for ask in (read_suv, read_in_suv):
         with pytest.raises(InputRefused, match=named):
             ask(tmp_path)
+
+
+def test_the_dose_of_one_administration_of_two_gives_no_suv(tmp_path: Path) -> None:
+    """A second item is the same tracer given again, or another; a copy is neither."""
+
+    def two(change: dict[str, Any]) -> Any:
+        def edit(k: int, ds: Dataset) -> None:
+            other = copy.deepcopy(tracer(ds))
+            for keyword, value in change.items():
+                setattr(other, keyword, value)
+            ds.RadiopharmaceuticalInformationSequence = [tracer(ds), other]
+
+        return edit
+
+    again = {"RadionuclideTotalDose": 1e8, "RadiopharmaceuticalStartDateTime": "20240102100000"}
+    image = read(save(pet_slices(edit=two(again)), tmp_path / "again"))
+    assert not image.in_suv
+    assert "(0054,0016) lists 2 administrations" in image.no_suv_reason
+    copied = read(save(pet_slices(edit=two({"Radiopharmaceutical": "Copy"})), tmp_path / "copy"))
+    assert copied.in_suv
+    stored = pet_slices(edit=two(again), Units="GML")
+    assert read(save(stored, tmp_path / "stored")).in_suv
 
 
 def test_suv_that_was_asked_for_is_not_left_out(tmp_path: Path) -> None:

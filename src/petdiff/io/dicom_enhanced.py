@@ -145,9 +145,9 @@ def _set_required(header: Dataset) -> None:
     for keyword in _MAY_BE_EMPTY:
         if keyword not in header:
             setattr(header, keyword, None)
-    tracer = header.RadiopharmaceuticalInformationSequence[0]
-    if "RadionuclideCodeSequence" not in tracer:
-        tracer.RadionuclideCodeSequence = []
+    for tracer in header.RadiopharmaceuticalInformationSequence:
+        if "RadionuclideCodeSequence" not in tracer:
+            tracer.RadionuclideCodeSequence = []
 
 
 class _Order:
@@ -201,23 +201,27 @@ def _classic(
             put(header, keyword, None)
     fill(header, "Units", scale.units)
     fill(header, "SUVType", scale.suv_type)
-    put(header, "RadiopharmaceuticalInformationSequence", [_tracer(dataset, groups)])
+    put(header, "RadiopharmaceuticalInformationSequence", _tracers(dataset, groups))
     _set_corrections(header, dataset)
     set_times(header, dataset, groups, several=index[1] > 1)
     _set_kind(header, dataset, groups, index)
     return header
 
 
-def _tracer(dataset: Dataset, groups: FrameGroups) -> Dataset:
-    """Return a frame's radiopharmaceutical; of several, the one with the frame's agent number."""
-    items = list(dataset.get("RadiopharmaceuticalInformationSequence") or [])
-    number = groups.value("RadiopharmaceuticalUsageSequence", "RadiopharmaceuticalAgentNumber")
-    chosen = [i for i in items if number and i.get("RadiopharmaceuticalAgentNumber") == number]
-    source = (chosen or items or [Dataset()])[0]
-    tracer = Dataset(dict(source.items()))
-    if "RadiopharmaceuticalAgentNumber" in tracer:
-        del tracer.RadiopharmaceuticalAgentNumber
-    return tracer
+def _tracers(dataset: Dataset, groups: FrameGroups) -> list[Dataset]:
+    """Return the radiopharmaceuticals that a frame names by agent number, or else all of them."""
+    items = list(dataset.get("RadiopharmaceuticalInformationSequence") or [Dataset()])
+    named = [
+        use.get("RadiopharmaceuticalAgentNumber")
+        for use in groups.items("RadiopharmaceuticalUsageSequence")
+    ]
+    numbers = [number for number in named if number]
+    chosen = [i for i in items if i.get("RadiopharmaceuticalAgentNumber") in numbers]
+    tracers = [Dataset(dict(item.items())) for item in chosen or items]
+    for tracer in tracers:
+        if "RadiopharmaceuticalAgentNumber" in tracer:
+            del tracer.RadiopharmaceuticalAgentNumber
+    return tracers
 
 
 def _set_corrections(header: Dataset, dataset: Dataset) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from pydicom import Dataset
 
 from petdiff.suv.header import (
+    ADMINISTRATIONS,
     GE_SCAN_DATETIME,
     PHILIPS_BQML_FACTOR,
     PHILIPS_SUV_FACTOR,
@@ -42,6 +43,7 @@ def header_fields(header: Dataset) -> dict[str, object]:
     fields = {keyword: header.get(keyword) for keyword in _IMAGE_KEYWORDS}
     fields |= {keyword: tracer.get(keyword) for keyword in _TRACER_KEYWORDS}
     fields |= {keyword: _private(header, *where) for keyword, where in _PRIVATE.items()}
+    fields[ADMINISTRATIONS] = _administrations(header)
     return fields
 
 
@@ -76,10 +78,24 @@ def acquisition_facts(headers: Sequence[Dataset]) -> dict[str, Any]:
 
 
 def tracer_item(header: Dataset) -> Dataset:
-    """Return the item of RadiopharmaceuticalInformationSequence, empty if there is none."""
+    """Return the first item of RadiopharmaceuticalInformationSequence, empty if there is none."""
+    return next(iter(_tracer_items(header)), Dataset())
+
+
+def _administrations(header: Dataset) -> int:
+    """Return how many items of the sequence state a dose and differ in it, half-life or times."""
+    stated = {
+        tuple(str(item.get(keyword) or "") for keyword in _TRACER_KEYWORDS)
+        for item in _tracer_items(header)
+        if item.get("RadionuclideTotalDose")
+    }
+    return len(stated)
+
+
+def _tracer_items(header: Dataset) -> list[Dataset]:
     sequence = header.get("RadiopharmaceuticalInformationSequence")
-    item = sequence[0] if isinstance(sequence, Sequence) and sequence else None
-    return item if isinstance(item, Dataset) else Dataset()
+    items = sequence if isinstance(sequence, Sequence) else ()
+    return [item for item in items if isinstance(item, Dataset)]
 
 
 def number_or_none(header: Dataset, keyword: str) -> float | None:

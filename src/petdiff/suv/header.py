@@ -19,6 +19,7 @@ from petdiff.suv.clock import Clock, Stamp, parse_clock, parse_date, parse_datet
 GE_SCAN_DATETIME = "GEScanDateTime"  # (0009,100D), the time that GE corrects decay to
 PHILIPS_SUV_FACTOR = "PhilipsSUVScaleFactor"  # (7053,1000), counts → SUV
 PHILIPS_BQML_FACTOR = "PhilipsActivityConcentrationScaleFactor"  # (7053,1009), counts → Bq/ml
+ADMINISTRATIONS = "NumberOfAdministrations"  # items of (0054,0016) that differ in dose or times
 
 NO_DAY = date(1900, 1, 1)  # for headers with clock times only
 
@@ -31,8 +32,10 @@ _MIN_BQ = 1e6  # a lower dose is in MBq (IBSI manual)
 class SliceHeader:
     """One slice's SUV-relevant header fields; None where the header does not say.
 
-    zone   time zone of the header's dates and clock times (0008,0201), as an offset from UTC
-    notes  which fields were converted or repaired when they were read
+    zone             time zone of the header's dates and clock times (0008,0201), as an offset from
+                     UTC
+    administrations  number of different administrations of a tracer; the fields are of the first
+    notes            which fields were converted or repaired when they were read
     """
 
     name: str
@@ -45,6 +48,7 @@ class SliceHeader:
     sex: str = ""
     dose_bq: float | None = None
     half_life_s: float | None = None
+    administrations: int = 1
     zone: timedelta | None = None
     injection: Stamp = _NOTHING
     injection_clock: Clock | None = None
@@ -83,6 +87,7 @@ class SliceHeader:
             sex=_text(fields, "PatientSex").upper(),
             dose_bq=dose * 1e6 if dose and dose < _MIN_BQ else dose,
             half_life_s=_number(fields, "RadionuclideHalfLife"),
+            administrations=int(_number(fields, ADMINISTRATIONS) or 1),
             zone=parse_zone(_text(fields, "TimezoneOffsetFromUTC")),
             injection=parse_datetime(_text(fields, "RadiopharmaceuticalStartDateTime")),
             injection_clock=parse_clock(_text(fields, "RadiopharmaceuticalStartTime")),

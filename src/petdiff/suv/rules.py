@@ -139,6 +139,12 @@ def _from_activity(slices: Sequence[SliceHeader]) -> SUVResult:
         raise refuse(
             header, "CorrectedImage (0028,0051) lacks DECY, and DecayCorrection is not NONE"
         )
+    if header.administrations > 1:
+        raise refuse(
+            header,
+            f"RadiopharmaceuticalInformationSequence (0054,0016) lists {header.administrations} "
+            "administrations, and SUV follows from one",
+        )
     weight_g, dose_bq = 1000 * _weight_kg(header), header.dose_bq
     if dose_bq is None or not _PLAUSIBLE_BQ[0] <= dose_bq <= _PLAUSIBLE_BQ[1]:
         shown = "absent or no number" if dose_bq is None else f"{dose_bq:g} Bq"
