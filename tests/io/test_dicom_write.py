@@ -153,6 +153,15 @@ def test_text_in_the_pixels_of_the_source_is_not_denied(
     assert derived.BurnedInAnnotation == (burned_in or "NO")
 
 
+@pytest.mark.parametrize(
+    ("number", "expected"), [(7, 1007), (2**31 - 1001, 2**31 - 1), (2**31 - 1, 2**31 - 1)]
+)
+def test_a_series_number_stays_in_the_range_of_an_is(
+    tmp_path: Path, number: int, expected: int
+) -> None:
+    assert first_written(tmp_path, SeriesNumber=number).SeriesNumber == expected
+
+
 @pytest.mark.parametrize("zone", ["+1300", "-1100", None])
 def test_times_of_writing_are_in_the_zone_that_the_header_states(
     tmp_path: Path, zone: str | None

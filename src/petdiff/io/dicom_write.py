@@ -41,6 +41,7 @@ from petdiff.suv.clock import parse_zone
 
 _log = logging.getLogger(__name__)
 
+_MAX_IS = 2**31 - 1  # of a number of VR IS (PS3.5 6.2)
 _MAX_PIXEL = 32767  # of 16-bit signed; −32768 is not used, so that the scale is symmetric
 
 # Attributes of the source's pixels: ranges, windows, lookup tables, previews, signatures.
@@ -157,7 +158,8 @@ def _derived(
     derived.SOPClassUID = PositronEmissionTomographyImageStorage
     derived.SOPInstanceUID = generate_uid(prefix=None)
     derived.SeriesInstanceUID = series_uid
-    derived.SeriesNumber = int(number_or_none(source, "SeriesNumber") or 0) + 1000
+    number = int(number_or_none(source, "SeriesNumber") or 0)
+    derived.SeriesNumber = number + 1000 if number + 1000 <= _MAX_IS else number
     prefix = ascii_text(derivation.series_prefix, 62)
     description = f"{prefix} {source.get('SeriesDescription') or ''}"
     derived.SeriesDescription = description[:64].strip()
