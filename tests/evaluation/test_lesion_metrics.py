@@ -79,6 +79,37 @@ def test_contour_that_follows_something_else_has_no_volume() -> None:
     assert found["volume_41_ml"] == pytest.approx(np.prod(MM) / 1000)
 
 
+def test_contour_holds_the_voxels_of_41_per_cent_and_more() -> None:
+    suv = np.zeros(SHAPE, dtype=np.float32)
+    suv[18:23, 17, 15] = 40.9, 41, 100, 41, 40.9
+    suv[19, 18, 16], suv[23, 17, 15] = 41, 100  # touching by a corner, and not connected
+    lesion = sphere_lesion("lesion 1", (AFFINE @ [20, 17, 15, 1])[:3], 4.0, SHAPE, AFFINE)
+    assert measure_lesion(lesion, suv, MM)["volume_41_ml"] == pytest.approx(4 * 0.015)
+
+
+def test_contour_is_of_the_maximum_of_the_core() -> None:
+    lesion = sphere_lesion("lesion 1", (AFFINE @ [20, 17, 15, 1])[:3], 4.0, SHAPE, AFFINE)
+    edge = (lesion.weights > 0) & ~lesion.core
+    values = np.where(lesion.core, 10.0, 0.0)
+    values[tuple(np.argwhere(edge)[0])] = 100.0
+    suv = np.zeros(SHAPE, dtype=np.float32)
+    suv[lesion.box] = values
+    found = measure_lesion(lesion, suv, MM)
+    assert found["suv_max"] == 10
+    assert found["volume_41_ml"] == pytest.approx((lesion.core.sum() + 1) * 0.015)
+    assert measure_lesion(lesion, -suv, MM)["volume_41_ml"] is None
+
+
+@pytest.mark.parametrize(("voxels", "beyond_mm"), [(4, 10.0), (5, 12.5)])
+def test_contour_may_extend_10_mm_beyond_its_lesion(voxels: int, beyond_mm: float) -> None:
+    labels = np.zeros(SHAPE, dtype=np.int32)
+    labels[20, 10, 15] = 1
+    suv = np.zeros(SHAPE, dtype=np.float32)
+    suv[20, 10 : 11 + voxels, 15] = 5.0  # voxels of 2.5 mm
+    found = measure_lesion(labelled_lesions(labels, MM)[0], suv, MM)["volume_41_ml"]
+    assert found == (None if beyond_mm > 10 else pytest.approx((voxels + 1) * 0.015))
+
+
 def test_mean_and_peak_of_a_gaussian_blob() -> None:
     """The mean of exp(-r²/2σ²) over a ball of radius R has a closed form."""
     sigma, mm = 6.0, (1.0, 1.0, 1.0)
@@ -150,7 +181,7 @@ def test_smaller_than_a_voxel_still_has_a_maximum() -> None:
 
 
 def test_lesion_outside_the_field_is_refused_by_name() -> None:
-    for centre in ((0.0, 0.0, 500.0), (0.0, 0.0, -46 - 1.5 - 4.0)):
+    for centre in ((0.0, 0.0, 500.0), (0.0, 0.0, -46 - 1.5 - 1.0)):
         with pytest.raises(InputRefused, match=r"lesion 2 \(liver\).*outside"):
             sphere_lesion("lesion 2 (liver)", centre, 9.0, SHAPE, AFFINE)
     half_in = sphere_lesion("lesion 2", (0.0, 0.0, -46 - 1.5 + 2.0), 9.0, SHAPE, AFFINE)
@@ -158,7 +189,7 @@ def test_lesion_outside_the_field_is_refused_by_name() -> None:
 
 
 def test_a_lesion_cut_by_the_field_is_not_compared_with_all_of_it() -> None:
-    for depth_mm, compared in ((9.0, True), (8.5, True), (6.0, False)):
+    for depth_mm, compared in ((9.0, True), (8.5, True), (7.5, False)):
         centre = (0.0, 0.0, -46 - 1.5 + depth_mm)
         lesion = sphere_lesion("lesion 1", centre, 9.0, SHAPE, AFFINE, suv=5.0)
         missing = max(9 - depth_mm, 0)  # a cap of this height
@@ -167,8 +198,9 @@ def test_a_lesion_cut_by_the_field_is_not_compared_with_all_of_it() -> None:
         assert bool(true_figures(lesion)) == compared
 
 
-def test_a_small_lesion_in_the_field_is_all_seen() -> None:
-    at = (AFFINE @ [20.2, 17.1, 15.0, 1])[:3]
+@pytest.mark.parametrize("voxel", [(20.2, 17.1, 15.0), (0.0, 17.1, 31.0)])
+def test_a_small_lesion_in_the_field_is_all_seen(voxel: tuple[float, float, float]) -> None:
+    at = (AFFINE @ [*voxel, 1])[:3]
     assert sphere_lesion("lesion 1", at, 0.1, SHAPE, AFFINE, suv=5.0).visible_fraction == 1
 
 
@@ -184,6 +216,9 @@ def test_lesions_of_a_volume_are_its_labels_or_its_parts() -> None:
     found = measure_lesion(parts[1], suv, MM)
     assert (found["suv_mean"], found["suv_max"]) == (6, 6)
     assert found["volume_41_ml"] == pytest.approx(8 * 15 / 1000)
+    labels[22, 22, 22] = 9  # touches the second by a corner
+    parts = labelled_lesions((labels > 0).astype(np.int32), MM)
+    assert [float(lesion.weights.sum()) for lesion in parts] == [27, 9]
     with pytest.raises(InputRefused, match="no lesion"):
         labelled_lesions(np.zeros(SHAPE, dtype=np.int32), MM)
 

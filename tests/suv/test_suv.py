@@ -273,6 +273,8 @@ def test_stored_suv_of_other_kinds(
         ({"Units": "CM2ML", "PatientSize": None}, "PatientSize"),
         ({"PatientWeight": None}, "PatientWeight"),
         ({"PatientWeight": 0}, "PatientWeight"),
+        ({"PatientWeight": 2e6}, "PatientWeight"),  # two tons
+        ({"RadionuclideTotalDose": 2e12}, "RadionuclideTotalDose"),  # 2 TBq
         ({"RadionuclideTotalDose": ""}, "RadionuclideTotalDose"),
         ({"RadionuclideHalfLife": None}, "RadionuclideHalfLife"),
         ({"RadiopharmaceuticalStartDateTime": None}, "RadiopharmaceuticalStartTime"),

@@ -196,6 +196,13 @@ def test_a_time_alone_is_before_the_scan_if_it_can_be() -> None:
     )
     assert result.factor == factor(86_340, 14_551.0)
     assert "differ by" in result.warnings[-1]
+    midnight = suv(
+        SeriesTime="235930",
+        AcquisitionTime="235930",
+        RadiopharmaceuticalStartDateTime=None,
+        RadiopharmaceuticalStartTime="000000",
+    )
+    assert midnight.factor == factor(-30)
 
 
 @pytest.mark.parametrize(("opened", "share"), [("095913", None), ("095738", "1.5%")])
@@ -321,11 +328,31 @@ def test_times_of_the_scan_are_moved_to_the_zone_of_the_header() -> None:
         assert (result.factor, result.spread) == (factor(3600), 0)
 
 
-def test_an_offset_without_the_scanners_zone_is_doubted() -> None:
-    result = suv(
-        RadiopharmaceuticalStartDateTime="20240102080000+0000", RadiopharmaceuticalStartTime=None
-    )
-    assert any("0008,0201" in w and "46.1%" in w for w in result.warnings)
+@pytest.mark.parametrize(
+    ("written", "tag"),
+    [
+        (
+            {
+                "RadiopharmaceuticalStartDateTime": "20240102090000+0000",
+                "RadiopharmaceuticalStartTime": None,
+            },
+            "0018,1078",
+        ),
+        ({GE_SCAN_DATETIME: "20240102100000+0000"}, "0009,100D"),
+        ({"AcquisitionTime": None, "AcquisitionDateTime": "20240102100000+0000"}, "0008,002A"),
+    ],
+)
+def test_an_offset_without_the_scanners_zone_is_doubted(written: dict[str, Any], tag: str) -> None:
+    result = suv(**written)
+    assert result.factor == factor(3600)
+    (warning,) = result.warnings
+    assert all(part in warning for part in (tag, "0008,0201", "46.1%"))
+
+
+def test_a_start_of_the_scan_that_no_slice_confirms_is_doubted() -> None:
+    result = suv(AcquisitionTime=None)
+    assert result.factor == factor(3600)
+    assert "no slice has an AcquisitionTime (0008,0032)" in result.warnings[-1]
 
 
 @pytest.mark.parametrize("offset", ["+9900", "-2401", "+0160x", "UTC"])

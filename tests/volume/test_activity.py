@@ -52,6 +52,16 @@ def test_standard_error_is_the_scatter_over_noise() -> None:
     assert np.std(changes, ddof=1) == pytest.approx(np.mean(errors), rel=0.45)
 
 
+def test_standard_error_counts_cubes_whose_blocks_change_together_once() -> None:
+    """64 cubes of 3 × 3 × 3 blocks of 8 mm change by 0.1, half of them up and half of them down."""
+    signs = np.random.default_rng(0).permutation(np.repeat([-1.0, 1.0], 32)).reshape(4, 4, 4)
+    before = np.full((12, 12, 12), 1.7, dtype=np.float32)
+    after = before + 0.1 * np.kron(signs, np.ones((3, 3, 3))).astype(np.float32)
+    (band,) = activity_change(before, after, (8.0, 8.0, 8.0)).by_suv
+    assert band.relative_change == pytest.approx(0, abs=1e-6)
+    assert band.standard_error == pytest.approx(np.sqrt(64) * 27 * 0.1 / (12**3 * 1.7), rel=1e-4)
+
+
 def test_bias_of_a_region_is_measured_as_it_is() -> None:
     """Without noise the liver's band changes by the liver's share of the band times the bias."""
     suv = true_suv()
@@ -60,3 +70,10 @@ def test_bias_of_a_region_is_measured_as_it_is() -> None:
     assert -0.05 < (band.relative_change or 0) < -0.02
     litres = 4 / 3 * np.pi * LIVER[3] ** 3 / 1e6
     assert band.volume_ml > 1000 * litres
+
+
+def test_the_same_change_everywhere_has_no_error() -> None:
+    suv = true_suv()
+    for band in activity_change(suv, suv * np.float32(0.9), VOXEL_MM).by_suv:
+        assert band.relative_change == pytest.approx(-0.1, abs=1e-5)
+        assert band.standard_error == pytest.approx(0, abs=1e-6)

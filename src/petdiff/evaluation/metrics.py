@@ -160,7 +160,7 @@ def _similarities(reference: Volume, test: Volume, body: Mask) -> dict[str, floa
         _SSIM_REACH,
     )
     sums, counts = np.sum(parts, axis=0)
-    return {n: float(s / c) if c else None for n, s, c in zip(names, sums, counts, strict=True)}
+    return {n: float(s / c) for n, s, c in zip(names, sums, counts, strict=True)}
 
 
 def _partial_similarities(part: Span, reference: Volume, test: Volume, body: Mask) -> Sums:
