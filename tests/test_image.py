@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -35,6 +36,20 @@ def test_voxel_size_and_axis_along_the_patient_of_an_oblique_grid() -> None:
         affine[:3, :3] = (turn @ np.diag([2.0, 3.0, -4.0]))[:, order]
         assert spacing_of(affine) == pytest.approx([(2, 3, 4)[n] for n in order])
         assert axial_axis(affine) == axial
+
+
+def test_a_part_lies_where_nibabel_places_it() -> None:
+    affine = AFFINE.copy()
+    affine[:3, :3] @= Rotation.from_euler("xyz", (10, -20, 30), degrees=True).as_matrix()
+    affine[:3, 3] = 5, -6, 7
+    image = PETImage(VALUES, affine, np.arange(1.0, 5.0), source="headers")
+    part = image.part((slice(0, 2), slice(1, 3), slice(2, 4)))
+    expected = nib.Nifti1Image(VALUES, affine).slicer[0:2, 1:3, 2:4]
+    np.testing.assert_array_equal(part.values, expected.get_fdata())
+    np.testing.assert_allclose(part.affine, expected.affine)
+    np.testing.assert_array_equal(part.stored_per_value, [3, 4])
+    assert part.source is None
+    assert image.source == "headers"
 
 
 def test_values_without_suv_are_no_suv() -> None:

@@ -150,6 +150,19 @@ class PETImage:
         distance_mm = np.linalg.norm(self.corners_mm - other.corners_mm, axis=1)
         return bool((distance_mm <= tolerance_mm).all())
 
+    def part(self, box: tuple[slice, slice, slice]) -> PETImage:
+        """Return the voxels of a box at their place in the patient, without `source`."""
+        affine = self.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ [cut.start for cut in box]
+        factor = self.stored_per_value
+        return replace(
+            self,
+            values=np.asfortranarray(self.values[box]),
+            affine=affine,
+            stored_per_value=factor[box[2]] if isinstance(factor, np.ndarray) else factor,
+            source=None,
+        )
+
     def with_values(self, values: FloatArray) -> PETImage:
         """Return the same scan with other values, in the same unit and on the same grid."""
         if values.shape != self.shape:

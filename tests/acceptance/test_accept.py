@@ -199,12 +199,34 @@ def test_each_scan_has_its_own_noise(model: str, monkeypatch: pytest.MonkeyPatch
         return []
 
     monkeypatch.setattr(measure, "measure_regions", noted)
-    image, plan = PETImage(body(0), AFFINE), Plan(Path("scans"), (4.0,))
+    plan = Plan(Path("scans"), (4.0,))
     for name in ("scan 001", "scan 002", "scan 001"):
-        measure.measure_scan(measure.prepare_image(name, image), plan, load_model(model))
-    first, second, again = ((low - image.suv)[image.suv > 0.5] for low in lows[::3])
+        scan = measure.prepare_image(name, PETImage(body(0), AFFINE))
+        measure.measure_scan(scan, plan, load_model(model))
+    first, second, again = ((low - scan.case.reference)[scan.case.body] for low in lows[::3])
     np.testing.assert_array_equal(first, again)
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.1
+
+
+def test_air_around_the_body_is_left_out_and_changes_no_place(scans: Path, tmp_path: Path) -> None:
+    files = find_scans(scans)[2]
+    image, margin = read_in_suv(files.scan), 10
+    affine = AFFINE.copy()
+    affine[:3, 3] = -4 * margin
+    wide = PETImage(np.pad(image.suv, margin, constant_values=0.01), affine)
+    labels = tmp_path / "labels.nii.gz"
+    numbers = np.pad((image.suv > 3).astype(np.float32), margin)
+    write(PETImage(numbers, affine), labels)
+    scan = measure.prepare_image("scan", wide, labels)
+    assert scan.voxels == fingerprint(wide)
+    part = scan.measured.image
+    assert part.values.size < wide.values.size / 4
+    assert (part.suv > 0.5).sum() == (image.suv > 0.5).sum()
+    (organ,) = scan.case.organs
+    assert organ.mask.sum() == (image.suv > 3).sum()
+    assert part.suv[organ.box][organ.mask].min() > 3
+    (found,) = np.argwhere(part.suv == image.suv.max()) @ part.affine[:3, :3] + part.affine[:3, 3]
+    np.testing.assert_allclose(found, 4.0 * np.argwhere(image.suv == image.suv.max())[0])
 
 
 def test_a_refusal_by_the_model_names_no_file_either(
