@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import cycle, pairwise
@@ -10,6 +11,7 @@ from typing import Literal
 
 import pytest
 from pydicom import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 
 from petdiff.node.arrivals import Arrivals
 from petdiff.node.counters import Counters
@@ -121,6 +123,31 @@ def test_a_part_of_the_images_that_a_server_offers_is_refused(
     assert reason == "incomplete: 2 of 4 images arrived"
     polled.server.kept_back = 0
     assert polled.turns(15) == {"ready": 1}
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("slices", [None, 4])
+def test_a_picture_within_a_series_is_no_missing_image(
+    polled: Polled, first: bool, slices: int | None
+) -> None:
+    images = series(NumberOfSlices=slices)
+    picture = copy.deepcopy(images[0])
+    picture.SOPClassUID, picture.SOPInstanceUID = SecondaryCaptureImageStorage, generate_uid()
+    polled.server.offer([picture, *images] if first else [*images, picture])
+    assert polled.turns(15) == {"ready": 1, "discard": 1}
+    [entry] = polled.queue.entries("discard")
+    assert entry.reason() == "1 image of Secondary Capture Image Storage, not PET\n"
+
+
+def test_half_a_series_with_a_picture_is_fetched_again(polled: Polled) -> None:
+    images = series(NumberOfSlices=None)
+    picture = copy.deepcopy(images[0])
+    picture.SOPClassUID, picture.SOPInstanceUID = SecondaryCaptureImageStorage, generate_uid()
+    polled.server.offer([*images[:2], picture, *images[2:]])
+    polled.server.kept_back = 1
+    assert polled.turns(2, seconds=61) == {"discard": 2}
+    polled.server.kept_back = 0
+    assert polled.turns(2, seconds=61)["ready"] == 1
 
 
 def test_a_part_of_the_images_is_fetched_ever_more_rarely_and_ten_times_at_most(

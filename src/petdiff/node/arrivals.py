@@ -41,7 +41,7 @@ class _Incoming:
 
     last      time of the last image
     expected  number of images by the headers; None: not known
-    offered   number of images that its source offered; 0: not known
+    offered   number of PET images that its source offered; 0: not known
     names     of the stored images
     """
 
@@ -154,12 +154,22 @@ class Arrivals:
             os.replace(file, incoming.entry.images / f"{name}.dcm")
             disk.flush_folder(incoming.entry.images)
             incoming.names.add(name)
+            if kind == "other":
+                self._offer_one_less(series)
         incoming.last = self._clock()
         if facts is None:
             self._refused(sender, f"damaged; kept with series {incoming.entry.number}")
             return NOT_UNDERSTOOD
         self._counters.add("images_received")
         return STORED
+
+    def _offer_one_less(self, series: str) -> None:
+        """Leave out of the offered images of a series one that is no PET, such as a picture."""
+        if self._offered.get(series):
+            self._offered[series] -= 1
+            pet = self._series.get(_key("pet", series, ""))
+            if pet is not None:
+                pet.offered = self._offered[series]
 
     def _incoming(self, kind: Kind, series: str, sender: str) -> _Incoming:
         key, offered = _key(kind, series, sender), self._offered.get(series, 0)

@@ -158,10 +158,15 @@ class Poller(NodeThread):
             )
 
     def _refused(self) -> dict[str, int]:
-        """Return the refused series, with the number of images that does not reopen them."""
-        return {
-            entry.origin.series: _refused_images(entry) for entry in self._queue.entries("discard")
-        }
+        """Return the refused series, with the number of images that does not reopen them.
+
+        A series of PET and others has two entries, of which the incomplete one can be reopened.
+        """
+        found: dict[str, int] = {}
+        for entry in self._queue.entries("discard"):
+            uid, images = entry.origin.series, _refused_images(entry)
+            found[uid] = min(images, found.get(uid, images))
+        return found
 
 
 def _refused_images(entry: Entry) -> int:
