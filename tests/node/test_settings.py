@@ -103,6 +103,16 @@ def test_records_are_kept_while_a_source_may_offer_the_series_again(
             f'destinations = ["pac"]\n{TO}',
             "did you mean pacs?",
         ),
+        (
+            f'folder = "q"\n[[senders]]\nae_title = "A"\naddresses = ["::1"]\ndose = "1/4"\n'
+            f'[[senders]]\nae_title = "A"\naddresses = ["::2"]\n{TO}',
+            "two of senders and sources are called A and differ in destinations or dose",
+        ),
+        (
+            f'folder = "q"\n[[senders]]\nae_title = "A"\naddresses = ["::1"]\n'
+            f'destinations = ["pacs"]\n[[sources]]\nname = "A"\nurl = "http://x"\n{TO}',
+            "two of senders and sources are called A and differ in destinations or dose",
+        ),
         (f'folder = "q"\n[listen.tls]\ncertificate = "/none"\nkey = "/none"\n{TO}', "no such file"),
     ],
 )

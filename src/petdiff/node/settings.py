@@ -152,6 +152,19 @@ class NodeSettings(BaseModel, frozen=True, extra="forbid"):
                     raise ValueError(f"{peer} names the destination {name}{nearest(name, known)}")
         return self
 
+    @model_validator(mode="after")
+    def _are_told_apart(self) -> Self:
+        """Refuse peers of one name that differ: a series keeps only the name of its peer."""
+        senders = {(one.ae_title, one.destinations, one.dose) for one in self.senders}
+        ways = senders | {(one.name, one.destinations, one.dose) for one in self.sources}
+        names = [name for name, *_ in ways]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(
+                f"two of senders and sources are called {min(twice)} and differ in destinations or "
+                "dose: list all addresses of a sender once, and name a source otherwise"
+            )
+        return self
+
     def dose_of(self, peer: str) -> str | float | None:
         """Return the dose of the series of a sender or source; None: the dose of `denoise`."""
         senders = {sender.ae_title: sender.dose for sender in self.senders}
