@@ -27,6 +27,7 @@ pytest.importorskip("prometheus_client", reason="prometheus-client (extra node) 
 
 from petdiff.node.dicomweb import WebDestination, WebSource
 
+JSON = "application/dicom+json"
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
@@ -141,9 +142,9 @@ def test_a_list_of_series_is_read_to_its_end(server: Any, length: int, page: int
     assert [one.series for one in offered] == [f"1.3.{n}" for n in range(length)]
 
 
-def failed(status: int) -> bytes:
+def failed(status: int, sequence: str = "00081198") -> bytes:
     item = {"00081197": {"vr": "US", "Value": [status]}}
-    return json.dumps({"00081198": {"vr": "SQ", "Value": [item]}}).encode()
+    return json.dumps({sequence: {"vr": "SQ", "Value": [item]}}).encode()
 
 
 @pytest.mark.parametrize(
@@ -155,6 +156,13 @@ def failed(status: int) -> bytes:
         ((503, "text/plain", b""), NotDelivered, "HTTP 503"),
         ((404, "text/plain", b""), NotDelivered, "HTTP 404: check url"),
         ((401, "text/plain", b""), NotDelivered, "HTTP 401: check token_file"),
+        ((202, f"{JSON}; charset=utf-8", failed(0xC000)), Refused, "status C000"),
+        ((202, JSON, failed(0xC000, "0008119A")), Refused, "status C000"),
+        ((200, "text/html", b"<html>sign in"), NotDelivered, "its response is not DICOMweb"),
+        ((200, JSON, b"{Zyxwvut"), NotDelivered, "its response is not DICOMweb"),
+        ((200, "application/dicom+xml", b"<Zyxwvut"), NotDelivered, "is not DICOMweb"),
+        ((200, JSON, b"[]"), NotDelivered, "its response is not DICOMweb"),
+        ((302, "text/plain", b""), NotDelivered, "HTTP 302, a redirect: check url"),
     ],
 )
 def test_a_destination_that_stores_nothing_is_told_apart(
@@ -168,7 +176,9 @@ def test_a_destination_that_stores_nothing_is_told_apart(
     assert confirmed == []
 
 
-@pytest.mark.parametrize("answer", [(409, b""), (409, failed(0xB00E)), (200, failed(0x0111))])
+@pytest.mark.parametrize(
+    "answer", [(409, b""), (409, failed(0xB00E)), (200, failed(0x0111)), (200, b"stored")]
+)
 @pytest.mark.parametrize("held", [True, False])
 def test_an_image_that_the_destination_holds_already_is_confirmed(
     tmp_path: Path, server: Any, answer: tuple[int, bytes], held: bool
@@ -189,7 +199,7 @@ def test_an_image_that_the_destination_holds_already_is_confirmed(
         to.send([file], confirmed.append)
         assert confirmed == [file]
     else:
-        with pytest.raises(Refused):
+        with pytest.raises((Refused, NotDelivered)):
             to.send([file], confirmed.append)
         assert confirmed == []
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 
 import requests
@@ -25,8 +26,18 @@ from petdiff.node.polling import NotReached, OfferedSeries
 _TIMEOUT_S = (10.0, 120.0)  # to connect, and between two parts of a response
 _PAGE = 200
 _SERVER_ERROR, _CONFLICT = 500, 409
+_REDIRECTS = (301, 302, 303)  # after which a client asks by GET, and stores nothing
+# Media types of a response to STOW-RS, in JSON and in XML.
+_RESPONSES = (
+    "application/dicom+json", "application/json", "application/dicom+xml", "application/xml",
+)  # fmt: skip
+_NO_DICOMWEB = "its response is not DICOMweb"
 _NO_ROOM = range(0xA700, 0xA800)
 _INSTANCE, _STUDY, _SERIES, _COUNT = "00080018", "0020000D", "0020000E", "00201209"
+
+
+class _NotUnderstood(NotDelivered):
+    """The response to STOW-RS does not say whether the image was stored."""
 
 
 class WebSource:
@@ -83,7 +94,7 @@ class WebDestination:
         """Send files, and call `confirmed` for each that is stored there."""
         assert self._destination.url is not None
         try:
-            client = _client(self._destination.url, self._destination)
+            client = _client(self._destination.url, self._destination, _require_response)
             for file in files:
                 _store(client, dcmread(file))
                 confirmed(file)
@@ -96,11 +107,36 @@ class WebDestination:
 def _store(client: DICOMwebClient, image: Dataset) -> None:
     """Store an image. Some servers refuse one that they hold, sent again after a lost response."""
     try:
-        _require_stored(client.store_instances([image]))
-    except (Refused, requests.HTTPError) as problem:
-        known = isinstance(problem, Refused) or _code(problem) == _CONFLICT
-        if not known or not _holds(client, image):
+        _require_stored(_response(client, image))
+    except (Refused, _NotUnderstood, requests.HTTPError) as problem:
+        is_final = isinstance(problem, requests.HTTPError) and _code(problem) != _CONFLICT
+        if is_final or not _holds(client, image):
             raise
+
+
+def _response(client: DICOMwebClient, image: Dataset) -> Dataset:
+    """Send an image, and return the response to it, which is empty from some servers."""
+    try:
+        return client.store_instances([image])
+    except (ValueError, KeyError, TypeError, AttributeError, SyntaxError):  # of JSON or XML
+        raise _NotUnderstood(_NO_DICOMWEB) from None
+
+
+def _require_response(response: requests.Response, *_: object, **__: object) -> None:
+    """Raise NotDelivered for a response that is none to STOW-RS, such as the page of a proxy.
+
+    The client takes what it cannot read as a success, also JSON whose media type has a parameter,
+    as a character set.
+    """
+    if response.request.method != "POST":
+        return
+    if response.status_code in _REDIRECTS:
+        raise NotDelivered(f"it answers with HTTP {response.status_code}, a redirect: check url")
+    if response.ok and response.content:
+        kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if kind not in _RESPONSES:
+            raise _NotUnderstood(_NO_DICOMWEB)
+        response.headers["Content-Type"] = kind
 
 
 def _holds(client: DICOMwebClient, image: Dataset) -> bool:
@@ -117,7 +153,8 @@ def _holds(client: DICOMwebClient, image: Dataset) -> bool:
 
 def _require_stored(response: Dataset) -> None:
     """Raise where a STOW-RS response says that an image was not stored (PS3.18 10.5.3)."""
-    for item in response.get("FailedSOPSequence") or []:
+    failed = (response.get("FailedSOPSequence"), response.get("OtherFailuresSequence"))
+    for item in chain.from_iterable(items or () for items in failed):
         status = int(item.get("FailureReason") or 0)
         if status in _NO_ROOM:
             raise NotDelivered(f"it has no room (status {status:04X})")
@@ -135,17 +172,16 @@ def _of_status(problem: requests.HTTPError) -> NotDelivered | Refused:
 @contextmanager
 def _reaching() -> Iterator[None]:
     """Turn errors within the block into NotReached, whose text quotes no response."""
-    no_dicomweb = "its response is not DICOMweb"
     try:
         yield
     except requests.HTTPError as problem:
         raise NotReached(_answer(_code(problem))) from None
     except requests.exceptions.InvalidJSONError:
-        raise NotReached(no_dicomweb) from None
+        raise NotReached(_NO_DICOMWEB) from None
     except requests.RequestException as problem:
         raise NotReached(_reason(problem)) from None
     except (ValueError, KeyError, TypeError):
-        raise NotReached(no_dicomweb) from None
+        raise NotReached(_NO_DICOMWEB) from None
 
 
 def _code(problem: requests.HTTPError) -> int:
@@ -184,10 +220,15 @@ def _encoded(image: Dataset) -> bytes:
     return out.getvalue()
 
 
-def _client(url: str, peer: Source | Destination) -> DICOMwebClient:
+def _client(
+    url: str, peer: Source | Destination, check: Callable[..., None] | None = None
+) -> DICOMwebClient:
+    """Return a client of a peer; `check` is called with each response."""
     for name in ("dicomweb_client", "urllib3", "requests"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     session = requests.Session()
+    if check is not None:
+        session.hooks["response"].append(check)
     session.trust_env = False  # ignore proxies and passwords of the environment
     tls = peer.tls or ClientTLS()
     if tls.ca is not None:
