@@ -38,17 +38,17 @@ def test_voxel_size_and_axis_along_the_patient_of_an_oblique_grid() -> None:
         assert axial_axis(affine) == axial
 
 
-def test_a_part_lies_where_nibabel_places_it() -> None:
+def test_a_cropped_scan_lies_where_nibabel_places_it() -> None:
     affine = AFFINE.copy()
     affine[:3, :3] @= Rotation.from_euler("xyz", (10, -20, 30), degrees=True).as_matrix()
     affine[:3, 3] = 5, -6, 7
     image = PETImage(VALUES, affine, np.arange(1.0, 5.0), source="headers")
-    part = image.part((slice(0, 2), slice(1, 3), slice(2, 4)))
+    cropped = image.cropped((slice(0, 2), slice(1, 3), slice(2, 4)))
     expected = nib.Nifti1Image(VALUES, affine).slicer[0:2, 1:3, 2:4]
-    np.testing.assert_array_equal(part.values, expected.get_fdata())
-    np.testing.assert_allclose(part.affine, expected.affine)
-    np.testing.assert_array_equal(part.stored_per_value, [3, 4])
-    assert part.source is None
+    np.testing.assert_array_equal(cropped.values, expected.get_fdata())
+    np.testing.assert_allclose(cropped.affine, expected.affine)
+    np.testing.assert_array_equal(cropped.stored_per_value, [3, 4])
+    assert cropped.source is None
     assert image.source == "headers"
 
 

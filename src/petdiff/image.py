@@ -150,7 +150,7 @@ class PETImage:
         distance_mm = np.linalg.norm(self.corners_mm - other.corners_mm, axis=1)
         return bool((distance_mm <= tolerance_mm).all())
 
-    def part(self, box: tuple[slice, slice, slice]) -> PETImage:
+    def cropped(self, box: tuple[slice, slice, slice]) -> PETImage:
         """Return the voxels of a box at their place in the patient, without `source`."""
         affine = self.affine.copy()
         affine[:3, 3] += affine[:3, :3] @ [cut.start for cut in box]

@@ -113,7 +113,7 @@ def prepare_image(name: str, image: PETImage, labels: Path | None = None) -> Pre
     box = body_box(image.suv, image.spacing_mm)
     numbers = None if labels is None else read_labels(labels, image, resample=False)[box]
     names = {} if labels is None else read_names(labels, None)
-    scan = image.part(box)
+    scan = image.cropped(box)
     case = prepare(scan.suv, scan.spacing_mm, numbers, names, hot_spots(scan))
     return PreparedScan(name, fingerprint(image), MeasuredScan(scan), case)
 
