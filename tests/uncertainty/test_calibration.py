@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 import petdiff
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
+from petdiff.uncertainty.calibration.conformal import Bounds
 from petdiff.uncertainty.calibration.features import (
     FIGURE_FEATURES,
     ScanFeatures,
@@ -17,7 +19,15 @@ from petdiff.uncertainty.calibration.features import (
     region_features,
 )
 from petdiff.uncertainty.calibration.fit import PatientErrors, fit_figure
-from petdiff.uncertainty.calibration.record import Calibration, Interval, Refused
+from petdiff.uncertainty.calibration.record import (
+    BoundsOfGroup,
+    Calibration,
+    Figure,
+    FigureCalibration,
+    Interval,
+    Refused,
+    Region,
+)
 from petdiff.uncertainty.calibration.scale import ErrorScale, fit_scale
 from petdiff.uncertainty.calibration.store import load_calibration, save_calibration
 
@@ -98,6 +108,109 @@ def test_groups_with_enough_patients_have_bounds_of_their_own() -> None:
 
     assert facts(90) == [{}, {"tracer": "fdg"}, {"tracer": "psma"}]
     assert facts(30) == [{}]
+
+
+def with_errors(errors: list[float], tracers: list[str]) -> list[PatientErrors]:
+    """Patients with one region each, whose errors are of one size for all that is known of them."""
+    one = np.ones(1)
+    return [
+        PatientErrors(
+            np.array([error]), 0 * one, 0 * one, {"activity": one}, {"tracer": np.array([tracer])}
+        )
+        for error, tracer in zip(errors, tracers, strict=True)
+    ]
+
+
+def test_the_bounds_of_a_group_are_those_of_its_own_patients() -> None:
+    tracers = ["fdg", "psma"] * 30
+    errors = [10.0 if tracer == "fdg" else 1.0 for tracer in tracers]
+    found = fit_figure(
+        "suv_mean", None, patients(40, 1), with_errors(errors, tracers), ["activity"], ["tracer"]
+    )
+    assert found is not None
+    everyone, fdg, psma = (group.bounds["0.9"].upper for group in found.groups)
+    assert everyone == fdg == pytest.approx(10 * psma)
+
+
+def test_bounds_have_the_shape_of_the_fitted_errors_and_widen_with_the_level() -> None:
+    """The middle half of the fitted errors is from -1 to 1, the middle 80 % from -1 to 10."""
+    fitted = with_errors([-1.0] * 45 + [1.0] * 40 + [10.0] * 15, ["fdg"] * 100)
+    found = fit_figure("voxel", None, fitted, with_errors([1.0] * 50, ["fdg"] * 50), ["activity"])
+    assert found is not None
+    half, wide = (found.groups[0].bounds[level] for level in ("0.5", "0.8"))
+    assert half.lower == pytest.approx(-half.upper)
+    # The shape alone would give a tenth of it as lower bound.
+    assert (wide.lower, wide.upper) == pytest.approx((half.lower, half.upper))
+
+
+@pytest.mark.parametrize(("figure", "share"), [("suv_mean", 0.4), ("voxel", 0.0)])
+def test_intervals_of_regions_are_centred_where_the_errors_are_least(
+    figure: Figure, share: float
+) -> None:
+    rng = np.random.default_rng(12)
+    denoised, measured = rng.uniform(1, 9, (2, 60))
+    reference = denoised + 0.4 * (measured - denoised) + 0.01 * rng.normal(size=60)
+    given = [
+        PatientErrors(*(v[n : n + 1] for v in (reference, denoised, measured)), {"one": ones}, {})
+        for n, ones in enumerate(np.ones((60, 1)))
+    ]
+    found = fit_figure(figure, None, given[:30], given[30:], ["one"])
+    assert found is not None
+    assert found.toward_measured == pytest.approx(share, abs=0.03)
+
+
+def by_hand() -> Calibration:
+    """Intervals from minus once to plus three times twice the noise, about a weighted centre."""
+    groups = (BoundsOfGroup(patients=30, bounds={"0.9": Bounds(-1, 3)}),)
+    lesions, others = (
+        FigureCalibration(
+            figure="suv_mean", region=region, scale=ErrorScale(coefficients={"noise": noise}),
+            toward_measured=0.25, errors=30, groups=groups,
+        )
+        for region, noise in (("lesion", 2.0), (None, 4.0))
+    )  # fmt: skip
+    return Calibration(
+        weights_sha256=DIGEST, steps=1, patients="none", voxel_mm=(4, 6),
+        region_ml={"lesion": (1, 10)}, figures=(others, lesions),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("denoised", "measured", "kind", "lower", "upper"),
+    [
+        (4, 8, "lesion", 5 - 1, 5 + 3),
+        (4, 8, "organ", 5 - 2, 5 + 6),
+        (4, 8, None, 5 - 2, 5 + 6),
+        (-1, -2, "lesion", -2, -1.25 + 3),  # no lower than the lower of the two
+    ],
+)
+def test_an_interval_is_the_bounds_times_the_scale_about_its_centre(
+    denoised: float, measured: float, kind: Region | None, lower: float, upper: float
+) -> None:
+    found = by_hand().interval(
+        "suv_mean", denoised, measured, region(noise=0.5), spacing_mm=MM_4, region=kind
+    )
+    assert found == Interval(lower, upper, 0.9, 30)
+
+
+@pytest.mark.parametrize(
+    ("spacing_mm", "volume_ml", "refused"),
+    [
+        ((2, 2, 16), 5, ""),
+        ((3.61, 3.61, 3.61), 0.91, ""),
+        ((6.59, 6.59, 6.59), 10.9, ""),
+        ((2, 2, 11), 5, "voxels of 3.53 mm"),
+        ((6.7, 6.7, 6.7), 5, "voxels of 6.7 mm"),
+        (MM_4, 0.89, "it has 0.89 ml"),
+        (MM_4, 11.1, "it has 11.1 ml"),
+    ],
+)
+def test_sizes_may_be_a_tenth_beyond_those_of_the_calibration(
+    spacing_mm: tuple[float, float, float], volume_ml: float, refused: str
+) -> None:
+    features = region() | {"volume_ml": volume_ml}
+    found = by_hand().interval("suv_mean", 4, 4, features, spacing_mm=spacing_mm, region="lesion")
+    assert refused in found.reason if isinstance(found, Refused) else not refused
 
 
 def test_the_group_of_the_scan_is_used_and_else_all_patients() -> None:
@@ -201,8 +314,60 @@ def test_features_of_a_scan_times_two_are_twice_as_large() -> None:
     once, twice = features(1), features(2)
     assert twice.pop("volume_ml") == once.pop("volume_ml") == 8
     assert twice == pytest.approx({name: 2 * value for name, value in once.items()}, rel=1e-4)
-    assert once["noise_of_mean"] == pytest.approx(once["noise"] / np.sqrt(8))
-    assert once["contrast"] == pytest.approx(0, abs=1e-6)
+
+
+def test_features_of_voxels_are_those_of_their_formulas() -> None:
+    rng = np.random.default_rng(11)
+    measured, denoised = rng.normal(1, 1, (2, 14, 12, 13)).astype(np.float32)
+
+    def smooth(volume: np.ndarray, sigma: float) -> np.ndarray:
+        return np.asarray(gaussian_filter(volume, sigma, mode="nearest"))
+
+    expected = {
+        "noise": np.sqrt(smooth((measured - smooth(measured, 1)) ** 2, 4)),
+        "activity": smooth(np.maximum(measured, 0), 2),
+        "edge": np.sqrt(smooth((denoised - smooth(denoised, 1)) ** 2, 1)),
+        "change": np.abs(smooth(denoised, 1) - smooth(measured, 1)),
+    }
+    found = vars(ScanFeatures.of(measured, denoised))
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, atol=1e-5)
+
+
+def test_features_of_a_region_are_weighted_means_and_their_scatter() -> None:
+    """A voxel in the region and one of which half is in it."""
+
+    def voxels(first: float, second: float) -> np.ndarray:
+        return np.array([first, second, 99]).reshape(3, 1, 1)
+
+    scan = ScanFeatures(
+        noise=voxels(1, 4), activity=voxels(6, 3), edge=voxels(0, 3), change=voxels(2, 2)
+    )
+    found = region_features(
+        scan, voxels(6, 3), voxels(4, 1), (slice(0, 2), slice(0, 1), slice(0, 1)),
+        np.array([1, 0.5]).reshape(2, 1, 1), 4.0,
+    )  # fmt: skip
+    assert found == pytest.approx(
+        {
+            "noise": (1 + 2) / 1.5, "activity": 5, "edge": 1, "change": 2, "noise_of_mean": 2 / 2,
+            "shift": 5 - 3, "contrast": np.sqrt((1 + 0.5 * 2**2) / 1.5), "volume_ml": 4,
+        }
+    )  # fmt: skip
+
+
+def test_features_of_volumes_and_of_variation_are_relative_to_the_activity() -> None:
+    found = region(noise=1, activity=4) | {"contrast": 2.0, "change": 0.5}
+    assert figure_features("volume_41_ml", found, 6.0) == {
+        "value": 6, "noisy_volume": 6 / 4, "flat_volume": 6 / (1 + 0.5), "volume_ml": 5
+    }  # fmt: skip
+    assert figure_features("cov", found, 0.2) == {
+        "value": 0.2, "noise": 0.25, "change": 0.125, "contrast": 0.5
+    }  # fmt: skip
+
+
+def test_errors_are_of_a_value_between_the_denoised_and_the_measured_one() -> None:
+    one = PatientErrors(*(np.array([value]) for value in (10.0, 8.0, 12.0)), {}, {})
+    assert [float(one.errors(share)[0]) for share in (0, 0.25, 1)] == [2, 1, -2]
 
 
 @pytest.mark.parametrize("figure", ["suv_mean", "suv_max", "suv_peak", "volume_41_ml", "cov"])
