@@ -90,6 +90,13 @@ def test_a_failure_is_tried_three_times(queue: Queue, capsys: pytest.CaptureFixt
     assert capsys.readouterr().err.count("series 1: denoising") == 3
 
 
+def test_a_worker_that_has_failed_is_replaced_before_the_next_attempt(queue: Queue) -> None:
+    """After an error of its driver, a process may fail at every series."""
+    counters = counts_after(queue, "lost", "sending")
+    assert counters.of("series_denoised") == 1
+    assert counters.of("workers_died") == 0
+
+
 def test_a_series_during_which_the_node_is_killed_again_and_again_is_refused(queue: Queue) -> None:
     [entry] = queue.entries("ready")
     write_record(entry.path / "attempts.json", denoising.Attempts(starts=20))

@@ -1,8 +1,8 @@
 """A worker that gives each series back as it is, without a model: what the network tests need.
 
 Its one argument says how it behaves: copy, refuse, fail, die (at every series), die-once (a file
-beside the series remembers), full-once (as with a full disk), or unusable (as with a model that is
-not there).
+beside the series remembers), full-once (as with a full disk), lost (fails until its process ends,
+as after an error of the driver), or unusable (as with a model that is not there).
 """
 
 from __future__ import annotations
@@ -42,6 +42,11 @@ def denoise(entry: Entry, behaviour: str) -> Reply:
         return Reply(outcome="failed", public="the disk is full", disk_full=True)
     if behaviour == "refuse" or (behaviour == "copy" and is_own(entry)):
         return Reply(outcome="refused", reason="a header says so", public="see reason.txt")
+    if behaviour == "lost":
+        if not mark.exists():
+            mark.write_text(str(os.getpid()))
+        if mark.read_text() == str(os.getpid()):
+            return Reply(outcome="failed", public="CUDA error")
     if behaviour == "fail":
         return Reply(outcome="failed", reason="no luck with a header", public="no luck")
     copy(entry)

@@ -153,6 +153,8 @@ class Denoiser(NodeThread):
                 return  # it stays in working/, and the next start continues it
             self._counters.add("workers_died")
             reply = Reply(outcome="failed", reason=str(problem), public=str(problem))
+        if reply.outcome == "failed" and not reply.disk_full:
+            self._worker.end()  # after an error of its driver it would fail at every series
         self._settle(entry, reply, attempts)
 
     def _settle(self, entry: Entry, reply: Reply, attempts: Attempts) -> None:

@@ -70,6 +70,11 @@ class WorkerProcess:
         """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
+    def end(self) -> None:
+        """End the process; `start` starts another."""
+        with self._lock:
+            self._end()
+
     def stop(self) -> None:
         """End the process for good."""
         with self._lock:
