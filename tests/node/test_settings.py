@@ -83,6 +83,11 @@ def test_records_are_kept_while_a_source_may_offer_the_series_again(
             f'matching = {{SeriesDesc = "*WB*"}}\n{TO}',
             "SeriesDesc: give a keyword of the DICOM dictionary",
         ),
+        (
+            f'folder = "q"\n[[sources]]\nname = "s"\nurl = "http://x"\n'
+            f'matching = {{StudyDate = "20240101-"}}\n{TO}',
+            "sources[1]: matching: the node asks for Modality PT, and for StudyDate by days",
+        ),
         ('folder = "q"', "destinations: missing"),
         (f'folder = "q"\n[listen]\nprot = 1\n{TO}', "listen.prot: unknown; did you mean port?"),
         (f'folder = "q"\n[listen]\nport = 0\n{TO}', "listen.port: "),

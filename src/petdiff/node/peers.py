@@ -153,3 +153,12 @@ class Source(BaseModel, frozen=True, extra="forbid"):
     dose: Dose | None = None
     token_file: ExistingFile | None = None
     tls: ClientTLS | None = None
+
+    @model_validator(mode="after")
+    def _is_one_search(self) -> Self:
+        if "Modality" in self.matching or (self.days and "StudyDate" in self.matching):
+            raise ValueError(
+                "matching: the node asks for Modality PT, and for StudyDate by days: leave them "
+                "out, or set days = 0 for a StudyDate"
+            )
+        return self
