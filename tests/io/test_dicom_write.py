@@ -230,6 +230,23 @@ def test_private_elements_of_a_big_endian_file_are_read_and_written_in_little_en
     assert block[0x20].value[0].private_block(0x0011, "NOBODY")[0].value == pack("<H", 3)
 
 
+def test_a_private_value_that_does_not_fit_the_dictionary_keeps_its_bytes(tmp_path: Path) -> None:
+    """In an implicit file its VR is that of pydicom's dictionary: FL, of 4 bytes."""
+
+    def vendor(k: int, ds: Dataset) -> None:
+        block = ds.private_block(0x2001, "Philips Imaging DD 001", create=True)
+        block.add_new(0x03, "LO", "ten bytes.")
+
+    (tmp_path / "source").mkdir()
+    for k, ds in enumerate(pet_slices(edit=vendor)):
+        (tmp_path / "source" / f"{k}.dcm").write_bytes(bare(ds))
+    image = read(tmp_path / "source")
+    assert image.facts["warnings"] == []
+    write(image, tmp_path / "derived")
+    raw = by_position(tmp_path / "derived")[0].get_item(0x20011003)
+    assert (raw.VR, raw.value) == ("UN", b"ten bytes.")
+
+
 def test_factor_a_slice_goes_both_ways(tmp_path: Path) -> None:
     def beds(k: int, ds: Dataset) -> None:
         ds.AcquisitionTime = f"11{10 * k:02d}00"

@@ -171,7 +171,8 @@ def decode_all(file: DicomFile) -> None:
     """Decode every element now. pydicom would do so at first use, which may be minutes later.
 
     An element that cannot be decoded is removed with a note; DamagedFile is raised if it may be
-    needed. An element of a wrong kind, such as a sequence stored as text, counts as missing.
+    needed. A private element keeps its bytes, as UN. An element of a wrong kind, such as a sequence
+    stored as text, counts as missing.
     Afterwards no value depends on the byte order of the file.
     """
     with lenient_pydicom() as notes:
@@ -223,8 +224,12 @@ def _decode(dataset: Dataset) -> Iterator[tuple[BaseTag, str]]:
         except MemoryError:
             raise
         except Exception as problem:
+            raw = dataset.get_item(tag)
             del dataset[tag]
-            yield tag, one_line(problem)[:200]
+            if tag.is_private and isinstance(raw, RawDataElement) and raw.value is not None:
+                dataset.add_new(tag, "UN", raw.value)  # its VR was taken from a dictionary
+            else:
+                yield tag, one_line(problem)[:200]
             continue
         for item in items:
             for _, reason in _decode(item):
