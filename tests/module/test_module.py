@@ -58,6 +58,7 @@ def test_every_pet_series_of_a_study_is_denoised_and_nothing_else(tmp_path: Path
     add_series(into, pet_slices(PIXELS, SeriesNumber=4))
     ct = {"SOPClassUID": CTImageStorage, "Modality": "CT"}
     add_series(into, pet_slices(PIXELS[:2], **ct))
+    add_series(into, pet_slices(PIXELS[:1], SeriesType=["WHOLE BODY", "REPROJECTION"]))
     assert run(into, out) == 0
     result = result_of(out)
     assert [answer["status"] for answer in result["series"]] == ["denoised", "denoised"]

@@ -23,12 +23,12 @@ class PetSeries:
 
 
 def find_pet_series(folder: Path) -> list[PetSeries]:
-    """Return the PET series of a folder.
+    """Return the PET series of a folder; projections of PET only if there is nothing else.
 
     Raises InputRefused if there is no PET; the message says what the folder holds.
     """
     with lenient_pydicom(), search_dicom(folder) as (found, _):
-        series = [PetSeries(one.uid, _is_own(one)) for one in found.pet]
+        series = [PetSeries(one.uid, _is_own(one)) for one in found.volumes or found.pet]
     if not series:
         read(folder)  # raises InputRefused with the content of the folder
     return series
