@@ -160,6 +160,7 @@ def test_frames_without_decay_correction_need_a_time_each(
         ({"PatientWeight": 0}, "PatientWeight"),
         ({"PatientWeight": "heavy"}, "PatientWeight"),
         ({"InjectedRadioactivity": None}, "InjectedRadioactivity"),
+        ({"InjectedRadioactivity": 370_000}, "InjectedRadioactivity"),  # kBq, said to be MBq
         ({"InjectedRadioactivityUnits": None}, "InjectedRadioactivity"),
         ({"InjectedRadioactivityUnits": "drops"}, "InjectedRadioactivity"),
         ({"TracerRadionuclide": "n/a"}, "TracerRadionuclide"),

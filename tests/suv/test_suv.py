@@ -275,6 +275,7 @@ def test_stored_suv_of_other_kinds(
         ({"PatientWeight": 0}, "PatientWeight"),
         ({"PatientWeight": 2e6}, "PatientWeight"),  # two tons
         ({"RadionuclideTotalDose": 2e12}, "RadionuclideTotalDose"),  # 2 TBq
+        ({"RadionuclideTotalDose": 370_000}, "RadionuclideTotalDose"),  # kBq
         ({"RadionuclideTotalDose": ""}, "RadionuclideTotalDose"),
         ({"RadionuclideHalfLife": None}, "RadionuclideHalfLife"),
         ({"RadiopharmaceuticalStartDateTime": None}, "RadiopharmaceuticalStartTime"),

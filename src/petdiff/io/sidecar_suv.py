@@ -12,7 +12,7 @@ from petdiff.suv.half_life import elapsed_limits_s, remaining_fraction
 from petdiff.suv.nuclides import half_life_s
 from petdiff.suv.result import SIDECAR, SUVResult
 
-_PLAUSIBLE_BQ = (1.0, 1e12)
+_PLAUSIBLE_BQ = (1.0, 1e11)
 _PLAUSIBLE_KG = (1e-3, 1000.0)
 _PLAUSIBLE_HALF_LIFE_S = (1.0, 1e9)
 _HALF_LIFE_TOLERANCE = 0.02  # relative; headers have rounded values

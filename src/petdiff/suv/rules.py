@@ -31,7 +31,7 @@ _CONSTANT = {
     "injection_clock": "RadiopharmaceuticalStartTime (0018,1072)",
     "zone": "TimezoneOffsetFromUTC (0008,0201)",
 }
-_PLAUSIBLE_BQ = (1.0, 1e12)
+_PLAUSIBLE_BQ = (1.0, 1e11)  # a higher one is in kBq or µCi, and was taken as MBq
 _PLAUSIBLE_KG = (1e-3, 1000.0)
 
 
@@ -147,7 +147,9 @@ def _from_activity(slices: Sequence[SliceHeader]) -> SUVResult:
         )
     weight_g, dose_bq = 1000 * _weight_kg(header), header.dose_bq
     if dose_bq is None or not _PLAUSIBLE_BQ[0] <= dose_bq <= _PLAUSIBLE_BQ[1]:
-        shown = "absent or no number" if dose_bq is None else f"{dose_bq:g} Bq"
+        shown = "absent or no number"
+        if dose_bq is not None:
+            shown = f"{dose_bq:g} Bq (a value below 1e6 is taken as MBq)"
         raise refuse(header, f"RadionuclideTotalDose (0018,1074) is {shown}")
     decay = decay_of(slices)
     factors = {
