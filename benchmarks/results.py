@@ -29,26 +29,45 @@ PERCENT = (100, 1)  # of ratios: factor and digits
 def table(summary: dict[str, Any], metric: str) -> str:
     """Return a table of means by method and dose, with intervals if there are several patients."""
     means = summary["means"][metric]
-    slots = [*sorted((slot for slot in means if slot != "overall"), key=float), "overall"]
-    factor, digits = DIGITS.get(metric, PERCENT)
     unit = summary["metrics"][metric]["unit"] if metric in DIGITS else "%"
-
-    def shown(cell: dict[str, Any]) -> str:
-        if cell["mean"] is None:
-            return "–"
-        text = f"{factor * cell['mean']:z.{digits}f}"
-        if cell["low"] is not None:
-            text += f" ({factor * cell['low']:z.{digits}f}…{factor * cell['high']:z.{digits}f})"
-        return text
-
-    title = summary["metrics"][metric]["title"] + ("" if unit == "1" else f", {unit}")
-    heads = [slot if slot == "overall" else f"1/{slot}" for slot in slots]
-    lines = [f"| {title} | {' | '.join(heads)} |", "|---" * (len(slots) + 1) + "|"]
+    lines = head(summary["metrics"][metric]["title"] + ("" if unit == "1" else f", {unit}"), means)
     lines += [
-        f"| {method} | {' | '.join(shown(means[slot][method]) for slot in slots)} |"
+        f"| {method} | {' | '.join(shown(means[slot][method], metric) for slot in slots(means))} |"
         for method in summary["methods"]
     ]
     return "\n".join(lines)
+
+
+def difference_table(summary: dict[str, Any], metric: str) -> str:
+    """Return a table of mean differences between methods by dose, with intervals over patients."""
+    tests = summary["tests"][metric]
+    lines = head(f"{summary['metrics'][metric]['title']}, difference", tests)
+    for n, pair in enumerate(tests["overall"]):
+        cells = [shown(tests[slot][n], metric, "difference") for slot in slots(tests)]
+        lines.append(f"| {pair['method']} less {pair['against']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def slots(by_dose: dict[str, Any]) -> list[str]:
+    """Return the doses in their order, then "overall"."""
+    return [*sorted((slot for slot in by_dose if slot != "overall"), key=float), "overall"]
+
+
+def head(title: str, by_dose: dict[str, Any]) -> list[str]:
+    """Return the first two lines of a table with a column for each dose."""
+    heads = [slot if slot == "overall" else f"1/{slot}" for slot in slots(by_dose)]
+    return [f"| {title} | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+
+
+def shown(cell: dict[str, Any], metric: str, key: str = "mean") -> str:
+    """Return a value, with its interval if it has one."""
+    factor, digits = DIGITS.get(metric, PERCENT)
+    if cell[key] is None:
+        return "–"
+    text = f"{factor * cell[key]:z.{digits}f}"
+    if cell["low"] is not None:
+        text += f" ({factor * cell['low']:z.{digits}f}…{factor * cell['high']:z.{digits}f})"
+    return text
 
 
 LESIONS = {
@@ -92,6 +111,8 @@ def main() -> None:
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     for claim in summary["claims"]:
         print(f"**{claim['title']}.** {claim['sentence']}\n")
+    if summary["tests"]["psnr_db"]["overall"]:
+        print(difference_table(summary, "psnr_db") + "\n")
     for metric in summary["metrics"]:
         print(table(summary, metric) + "\n")
     if (folder / "lesions.csv").is_file():
