@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -141,6 +143,27 @@ def test_a_destination_that_refuses_for_good_does_not_hold_up_the_other(queue: Q
     assert other.stored == NAMES
     [entry] = queue.entries("discard")
     assert entry.reason() == "refusing refuses it: status C000\n"
+    assert len(entry.result_files()) == 3
+
+
+def test_a_folder_that_cannot_be_read_for_a_moment_is_not_taken_for_delivered(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too many files are open, or a network drive is away."""
+    [entry] = queue.entries("sending")
+    deliveries = Deliveries(queue, {"pacs": 0}, lambda _: ["pacs"], Counters())
+    listdir = os.listdir
+
+    def failing(path: Path) -> list[str]:
+        if Path(path) == entry.result:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", failing)
+    with pytest.raises(OSError, match="Too many"):
+        deliveries.settle()
+    monkeypatch.undo()
+    assert len(deliveries.waiting("pacs")) == 1
     assert len(entry.result_files()) == 3
 
 

@@ -138,9 +138,12 @@ def _publish(unfinished: Path, path: Path) -> None:
 
 
 def _listing(folder: Path) -> list[str]:
-    """Return the names of complete DICOM files in a folder."""
+    """Return the names of complete DICOM files in a folder; none where it is not there.
+
+    Raises OSError for a folder that cannot be read, which is not an empty one.
+    """
     try:
         names = os.listdir(folder)
-    except OSError:
+    except FileNotFoundError:
         return []
     return [name for name in names if name.endswith(".dcm") and not name.startswith(".")]
