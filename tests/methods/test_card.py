@@ -17,7 +17,7 @@ from petdiff.methods.flow3d import Flow3D
 from petdiff.methods.local_activity_constants import LocalActivityConstants
 from petdiff.methods.local_denoiser import LocalConstants
 from petdiff.methods.model import HEADER_KEY, load_model, save_model
-from petdiff.methods.registry import METHODS, method_of
+from petdiff.methods.registry import METHODS
 from petdiff.methods.weights_files import SHIPPED, shipped_models
 
 VERSION_1: dict[str, Any] = {
@@ -45,7 +45,7 @@ def test_no_default_of_the_code_replaces_a_missing_entry(path: tuple[str, ...]) 
         holder = holder[name]
     del holder[path[-1]]
     with pytest.raises(InputRefused, match=rf"{path[-1]}: missing"):
-        method_of(ModelCard.model_validate(card))
+        Flow3D.from_card(ModelCard.model_validate(card))
 
 
 def test_every_constant_of_the_domain_names_its_source() -> None:
@@ -59,7 +59,7 @@ def test_constants_of_the_card_affect_the_output_not_those_of_the_code() -> None
     card["constants"]["domain"]["far_share"] = 0.5
     card["constants"]["gate_reach"] = 0.5
     y = 1 + torch.rand(16, 16, 16, generator=torch.Generator().manual_seed(0))
-    fresh, changed = Flow3D.create("tiny"), method_of(ModelCard.model_validate(card))
+    fresh, changed = Flow3D.create("tiny"), Flow3D.from_card(ModelCard.model_validate(card))
     assert (changed.condition(y).decode(torch.zeros(()))).mean() > 1.3 * y.mean()
     fields, x, sigma = fresh.condition(y).fields[None], torch.zeros(1, 1, 16, 16, 16), torch.inf
     outputs = [m.denoise(x, torch.tensor([sigma]), fields)[:, :1] for m in (fresh, changed)]

@@ -10,7 +10,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 import torch
 from pydantic import BaseModel
@@ -259,17 +259,19 @@ class WindowedMethod(Method):
         """Return the denoiser of a function (x_t, timestep) → raw output for any volume."""
 
 
-@dataclass(frozen=True)
-class MethodKind:
-    """Creates methods of one name.
+class MethodFactory(Protocol):
+    """Creates methods of one name; a class of a method is one."""
 
-    create     preset → method with fresh weights. Raises UsageError for an unknown preset
-    from_card  card of a weights file → method without its trained weights. Raises InputRefused,
-               naming the entry, if the card is invalid
-    """
+    def create(self, preset: str) -> Method:
+        """Return the method with fresh weights. Raises UsageError for an unknown preset."""
+        ...
 
-    create: Callable[[str], Method]
-    from_card: Callable[[ModelCard], Method]
+    def from_card(self, card: ModelCard) -> Method:
+        """Return the method that a card describes, without its trained weights.
+
+        Raises InputRefused, naming the entry, if the card is invalid.
+        """
+        ...
 
 
 def require_preset(method: str, name: str, presets: Sequence[str]) -> None:

@@ -12,15 +12,7 @@ from torch import Tensor
 from petdiff.diffusion.denoiser import Denoiser
 from petdiff.diffusion.samplers import Callback, sample_dpmpp_2m
 from petdiff.diffusion.schedules import karras_sigmas
-from petdiff.methods.base import MethodKind, require_preset
-from petdiff.methods.card import ModelCard, part_of_card
-from petdiff.methods.local_denoiser import (
-    SIZES,
-    LocalConstants,
-    LocalDenoiser,
-    fresh_network,
-    network_of_card,
-)
+from petdiff.methods.local_denoiser import LocalDenoiser
 from petdiff.methods.local_training import Example, error_loss, noisy
 
 # Share of the training patches at σ = ∞, because the estimate in one step is the most used.
@@ -33,17 +25,6 @@ class Flow3D(LocalDenoiser):
 
     name: ClassVar[str] = "flow3d"
     can_sample: ClassVar[bool] = True
-
-    @classmethod
-    def create(cls, preset: str = "default") -> Flow3D:
-        """Return the method with fresh weights."""
-        require_preset(cls.name, preset, list(SIZES))
-        return cls(fresh_network(preset), LocalConstants())
-
-    @classmethod
-    def from_card(cls, card: ModelCard) -> Flow3D:
-        """Return the method that a card describes, without its trained weights."""
-        return cls(network_of_card(card), part_of_card(LocalConstants, card, "constants"))
 
     def example_loss(self, example: Example, generator: torch.Generator) -> Tensor:
         """Return the denoising loss at uniformly drawn times, or at pure noise for some patches."""
@@ -72,6 +53,3 @@ class Flow3D(LocalDenoiser):
         falling = karras_sigmas(steps - 1, *self.constants.sampling_sigmas)
         sigmas = torch.cat([falling.new_tensor([math.inf]), falling])
         return sample_dpmpp_2m(denoiser, noise, sigmas, generator=generator, callback=callback)
-
-
-KIND = MethodKind(Flow3D.create, Flow3D.from_card)

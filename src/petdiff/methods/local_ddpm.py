@@ -20,13 +20,8 @@ from torch import Tensor
 from petdiff.diffusion.denoiser import Denoiser
 from petdiff.diffusion.samplers import Callback, sample_ancestral
 from petdiff.diffusion.schedules import cosine_alphas_bar, karras_sigmas, sigmas_of
-from petdiff.methods.card import ModelCard, part_of_card
-from petdiff.methods.local_denoiser import (
-    LocalConstants,
-    LocalDenoiser,
-    fresh_network,
-    network_of_card,
-)
+from petdiff.methods.card import ModelCard
+from petdiff.methods.local_denoiser import LocalConstants, LocalDenoiser
 from petdiff.methods.local_training import Example, error_loss, noisy
 
 
@@ -50,22 +45,16 @@ class LocalDDPM(LocalDenoiser):
 
     constants: DDPMConstants
     name: ClassVar[str] = "ddpm3d"
-    dims: ClassVar[Literal[2, 3]] = 3
+    Constants: ClassVar[type[LocalConstants]] = DDPMConstants
     one_call_gives_mean: ClassVar[bool] = False
     can_sample: ClassVar[bool] = True
-
-    @classmethod
-    def create(cls, preset: str) -> Self:
-        """Return the method with fresh weights."""
-        return cls(fresh_network(preset, cls.dims), DDPMConstants())
 
     @classmethod
     def from_card(cls, card: ModelCard) -> Self:
         """Return the method that a card describes, without its trained weights."""
         # Cards that were made before `samples` existed lack it. Their image is one sample.
-        held = card.model_copy(update={"constants": {"samples": 1} | card.constants})
-        constants = part_of_card(DDPMConstants, held, "constants")
-        return cls(network_of_card(card, cls.dims), constants)
+        constants = {"samples": 1} | card.constants
+        return super().from_card(card.model_copy(update={"constants": constants}))
 
     @property
     def default_samples(self) -> int:

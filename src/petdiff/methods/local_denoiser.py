@@ -23,7 +23,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from pydantic import BaseModel, Field
@@ -31,7 +31,7 @@ from torch import Tensor
 
 from petdiff.errors import InputRefused
 from petdiff.methods.activity_preservation import preserve_activity
-from petdiff.methods.base import FieldsOf, Millimetres, SlabMethod
+from petdiff.methods.base import FieldsOf, Millimetres, SlabMethod, require_preset
 from petdiff.methods.card import Domain, ModelCard, part_of_card
 from petdiff.methods.local_activity import (
     LocalActivity,
@@ -100,17 +100,32 @@ class LocalConstants(BaseModel, frozen=True, extra="forbid"):
 class LocalDenoiser(SlabMethod):
     """The denoiser D(x, σ, y) of r. A method is a subclass with a loss and a sampler.
 
-    ranges  ranges of the network's activations; if given, slabs are convolved in 8-bit integers
+    ranges     ranges of the network's activations; if given, slabs are convolved in 8-bit integers
+    Constants  type of the constants
+    dims       of the network: 3, or 2 for one that denoises each axial slice
     """
 
     network: UNet
     constants: LocalConstants
     ranges: Ranges | None = field(default=None, kw_only=True)
     domain: ClassVar[Domain] = "local_activity"
-    dims: ClassVar[int] = 3
+    Constants: ClassVar[type[LocalConstants]] = LocalConstants
+    dims: ClassVar[Literal[2, 3]] = 3
     patch: ClassVar[tuple[int, int, int]] = (64, 64, 48)
     accepts_dose: ClassVar[bool] = True
     needs_suv: ClassVar[bool] = False
+
+    @classmethod
+    def create(cls, preset: str = "default") -> Self:
+        """Return the method with fresh weights."""
+        require_preset(cls.name, preset, list(SIZES))
+        return cls(fresh_network(preset, cls.dims), cls.Constants())
+
+    @classmethod
+    def from_card(cls, card: ModelCard) -> Self:
+        """Return the method that a card describes, without its trained weights."""
+        constants = part_of_card(cls.Constants, card, "constants")
+        return cls(network_of_card(card, cls.dims), constants)
 
     @property
     def default_steps(self) -> int:
@@ -274,7 +289,7 @@ def fresh_network(preset: str, dims: int = 3) -> UNet:
     return UNet(UNetArchitecture.model_validate(SIZES[preset] | ends))
 
 
-def network_of_card(card: ModelCard, dims: int = 3) -> UNet:
+def network_of_card(card: ModelCard, dims: int) -> UNet:
     """Return the network that a card describes. Raises InputRefused if it is of another domain."""
     architecture = part_of_card(UNetArchitecture, card, "architecture")
     ends = {"in_channels": IN_CHANNELS, "out_channels": OUT_CHANNELS, "dims": dims}

@@ -12,15 +12,8 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from petdiff.methods.card import ModelCard, part_of_card
 from petdiff.methods.local_activity import ScanChannel, channel
-from petdiff.methods.local_denoiser import (
-    SIZES,
-    LocalConstants,
-    LocalDenoiser,
-    fresh_network,
-    network_of_card,
-)
+from petdiff.methods.local_denoiser import SIZES, LocalDenoiser
 from petdiff.methods.local_training import Example, error_loss, some_doses_unknown, split_example
 from petdiff.methods.mixins import Adversarial, OneCallSampler
 from petdiff.networks.discriminator import PatchDiscriminator, least_squares
@@ -34,16 +27,6 @@ class LocalRegression(OneCallSampler, LocalDenoiser):
     """Trained and evaluated at pure noise only."""
 
     name: ClassVar[str] = "unet3d"
-
-    @classmethod
-    def create(cls, preset: str) -> Self:
-        """Return the method with fresh weights."""
-        return cls(fresh_network(preset), LocalConstants())
-
-    @classmethod
-    def from_card(cls, card: ModelCard) -> Self:
-        """Return the method that a card describes, without its trained weights."""
-        return cls(network_of_card(card), part_of_card(LocalConstants, card, "constants"))
 
     def example_loss(self, example: Example, generator: torch.Generator) -> Tensor:
         """Return the loss of the estimate at pure noise."""
@@ -70,7 +53,7 @@ class LocalGAN(Adversarial, LocalRegression):
     name: ClassVar[str] = "gan3d"
 
     @classmethod
-    def create(cls, preset: str) -> Self:
+    def create(cls, preset: str = "default") -> Self:
         """Return the method with fresh weights and a fresh discriminator."""
         made = super().create(preset)
         made.discriminator = PatchDiscriminator(SIZES[preset]["widths"][0] // 2)

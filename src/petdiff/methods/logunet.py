@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from petdiff.methods.base import Condition, MethodKind, require_preset
+from petdiff.methods.base import Condition, require_preset
 from petdiff.methods.card import Domain, ModelCard, part_of_card
 from petdiff.methods.windowed_regression import WindowedRegression, Windows
 from petdiff.networks.plain_unet import PlainArchitecture, PlainUNet
@@ -83,6 +83,3 @@ class LogUNet(WindowedRegression):
 def compressed(suv: Tensor) -> Tensor:
     """Return sign · log(1 + |SUV|), which is defined for negative values as well."""
     return suv.sign() * suv.abs().log1p()
-
-
-KIND = MethodKind(LogUNet.create, LogUNet.from_card)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from petdiff.errors import InputRefused
 from petdiff.methods.base import Method
 from petdiff.methods.card import ModelCard, card_from_json
-from petdiff.methods.registry import METHODS, method_of
+from petdiff.methods.registry import METHODS
 from petdiff.methods.weights_files import weights_path
 from petdiff.runs import whole_file
 
@@ -67,7 +67,7 @@ def load_model(name_or_file: str | Path) -> Model:
     card = read_card(path)
     try:
         with torch.device("meta"):  # allocates no memory until the tensors of the file are checked
-            method = method_of(card)
+            method = METHODS[card.method].from_card(card)
         weights = _read_weights(path, method.network.state_dict())
     except InputRefused as error:
         raise InputRefused(f"{path}: {error}") from error

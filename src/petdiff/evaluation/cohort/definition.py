@@ -296,9 +296,10 @@ def _with_model_path(name: str, compared: ComparedMethod, folder: Path) -> Compa
 def _require_dose_input(name: str, compared: ComparedMethod, file: Path) -> None:
     if compared.tell_dose:
         from petdiff.methods.model import read_card
-        from petdiff.methods.registry import method_of
+        from petdiff.methods.registry import METHODS
 
-        method = method_of(read_card(file))
+        card = read_card(file)
+        method = METHODS[card.method].from_card(card)
         if not method.accepts_dose:
             raise ValueError(f"{name}: {method.name} does not use the dose: leave out tell_dose")
 
