@@ -14,7 +14,7 @@ from petdiff.image import PETImage
 from petdiff.io import write
 from petdiff.methods.flow3d import Flow3D
 from petdiff.thinning.thin import MeasuredScan
-from petdiff.training.data import DataOptions, find_data
+from petdiff.training.data import find_data
 from petdiff.training.recipe import Recipe
 from petdiff.training.supply import full_dose, simulated
 from petdiff.training.supply.full_dose import ThinnedCrops, store_full_dose, store_thinned
@@ -48,7 +48,7 @@ def scan(folder: Path, name: str, values: np.ndarray, voxel_mm: float = 4.0) -> 
 
 def test_a_folder_without_scans_is_refused_with_all_that_it_may_hold(tmp_path: Path) -> None:
     with pytest.raises(InputRefused, match=r"supported are \(a\) .*; or full-dose scans alone"):
-        find_data(DataOptions(tmp_path), Recipe(), notify=print)
+        find_data(tmp_path, Recipe(), notify=print)
 
 
 def test_scans_that_cannot_be_used_are_named_with_the_reason(tmp_path: Path) -> None:

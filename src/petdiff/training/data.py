@@ -18,25 +18,6 @@ from petdiff.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class DataOptions:
-    """The folder and the unit of the user's own scans.
-
-    folder  None: train on simulated scans
-    units, suv_factor  of all scans, as in petdiff.read
-    """
-
-    folder: Path | None = None
-    units: Units | None = None
-    suv_factor: float | None = None
-
-    @property
-    def stated(self) -> dict[str, str | float]:
-        """The unit and factor, if given."""
-        given = {"units": self.units, "suv_factor": self.suv_factor}
-        return {name: value for name, value in given.items() if value is not None}
-
-
-@dataclass(frozen=True)
 class TrainingData:
     """The user's own scans for training and for validation; all empty for simulated scans.
 
@@ -76,15 +57,22 @@ class TrainingData:
 
 
 def find_data(
-    options: DataOptions, recipe: Recipe, notify: Callable[[str], object]
+    folder: Path | None,
+    recipe: Recipe,
+    notify: Callable[[str], object],
+    *,
+    units: Units | None = None,
+    suv_factor: float | None = None,
 ) -> TrainingData:
     """Return the pairs or full-dose scans in a folder, or simulated scans if there is no folder.
 
     notify  called with lines for the user, such as the layout that was recognised
+    units, suv_factor  of all scans in the folder, as in petdiff.read
 
     Raises UsageError if folder and recipe contradict each other, InputRefused if no scan is usable.
     """
-    folder, stated = options.folder, options.stated
+    given: dict[str, str | float | None] = {"units": units, "suv_factor": suv_factor}
+    stated = {name: value for name, value in given.items() if value is not None}
     if folder is None:
         if stated:
             raise UsageError(f"`{next(iter(stated))}` is for your own scans: give `data` too")
@@ -97,13 +85,9 @@ def find_data(
     if recipe.scanner:
         raise UsageError(f"scanner and tracer choose among simulated scans, not those of {folder}")
     try:
-        pairs = find_pairs(
-            folder, notify=notify, units=options.units, suv_factor=options.suv_factor
-        )
+        pairs = find_pairs(folder, notify=notify, units=units, suv_factor=suv_factor)
     except NoPairs as no_pairs:
-        scans = find_full_dose(
-            folder, notify=notify, units=options.units, suv_factor=options.suv_factor
-        )
+        scans = find_full_dose(folder, notify=notify, units=units, suv_factor=suv_factor)
         if not scans:
             message = f"{no_pairs}; or full-dose scans alone, of two patients or more"
             raise InputRefused(message) from None

@@ -21,7 +21,7 @@ from petdiff.methods.registry import METHODS
 from petdiff.networks.unet import UNet, flattened
 from petdiff.progress import Progress
 from petdiff.training.card import Origin, StartingModel, model_card
-from petdiff.training.data import DataOptions, TrainingData, find_data
+from petdiff.training.data import TrainingData, find_data
 from petdiff.training.log import require_tensorboard
 from petdiff.training.loop import Hooks, State
 from petdiff.training.loop import train as train_method
@@ -73,8 +73,10 @@ def train(options: TrainOptions, *, progress: Progress | None = None) -> Path:
     group = join_group(options.device)
     try:
         messages = progress if progress is not None and group.is_first else Progress(quiet=True)
-        data_options = DataOptions(options.data, options.units, options.suv_factor)
-        data = find_data(data_options, options.recipe, messages.print)
+        data = find_data(
+            options.data, options.recipe, messages.print,
+            units=options.units, suv_factor=options.suv_factor,
+        )  # fmt: skip
         return _Run(options, folder, method, base, data, group, messages).finish()
     finally:
         leave_group()
