@@ -93,3 +93,8 @@ class PETFrames:
     def with_frames(self, frames: Sequence[PETImage]) -> PETFrames:
         """Return the same scan with other frames."""
         return replace(self, frames=tuple(frames))
+
+
+def mean_image(scan: PETImage | PETFrames) -> PETImage:
+    """Return a scan of one volume unchanged, and of several frames their mean."""
+    return scan.mean() if isinstance(scan, PETFrames) else scan

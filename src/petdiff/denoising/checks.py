@@ -6,7 +6,7 @@ They do not change the result. If a check cannot be made, a warning states the r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
@@ -19,13 +19,6 @@ from petdiff.uncertainty.audit.record import AuditRecord
 
 if TYPE_CHECKING:
     from petdiff.methods.model import Model
-
-
-class Checks(NamedTuple):
-    """The results of the checks; None for a check that was not made."""
-
-    alarm: AlarmRecord | None
-    audit: AuditRecord | None
 
 
 def check_alarm(

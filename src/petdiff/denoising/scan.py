@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from petdiff import __version__
 from petdiff.data.fingerprint import scan_fingerprint
 from petdiff.denoising.bids import derivative_of, provenance, unit_name
-from petdiff.denoising.checks import Checks, check_alarm, check_audit
+from petdiff.denoising.checks import check_alarm, check_audit
 from petdiff.denoising.extra_volumes import write_extra_volume
 from petdiff.denoising.frames import frames_text, mean_result, with_frame_figures
 from petdiff.denoising.interval import prepare_intervals
 from petdiff.denoising.pictures import draw_curves, draw_preview, make_page, title
 from petdiff.denoising.request import Request, output_format, result_bytes
-from petdiff.frames import PETFrames
+from petdiff.frames import PETFrames, mean_image
 from petdiff.image import PETImage
 from petdiff.inference.frames import FramesResult
 from petdiff.inference.run_record import SUFFIX, OutputFormat, RunRecord, ScanFacts
@@ -31,7 +31,7 @@ from petdiff.uncertainty.alarm.features import describe
 from petdiff.uncertainty.alarm.record import AlarmRecord
 from petdiff.uncertainty.alarm.reference import reference_path
 from petdiff.units import share_of
-from petdiff.volume.activity import ActivityChange, activity_change
+from petdiff.volume.activity import activity_change
 
 if TYPE_CHECKING:
     from petdiff.inference.denoise import Result
@@ -70,7 +70,7 @@ def denoise_scan(
             scan = request.read()
             fingerprint = scan_fingerprint(scan)
         # Pictures and figures of a scan of frames show the mean over them.
-        image = scan.mean() if isinstance(scan, PETFrames) else scan
+        image = mean_image(scan)
         file_format = "bids" if bids is not None else output_format(request.scan, request.to, image)
         require_free(output, result_bytes(request, scan))
         model, alarm = _load_and_check(request, image, model, progress)
@@ -187,51 +187,38 @@ def _write_record(
     alarm: AlarmRecord | None,
 ) -> RunRecord:
     """Write pictures, page and run.json. Pictures and page may fail without losing the result."""
-    image = scan.mean() if isinstance(scan, PETFrames) else scan
+    image = mean_image(scan)
     if isinstance(scan, PETFrames) and isinstance(denoised, FramesResult):
         denoised = with_frame_figures(scan, denoised)
         with progress.stage("curves"), progress.optional(folder / "frames.png"):
             draw_curves(scan, denoised, folder / "frames.png")
     result = mean_result(denoised) if isinstance(denoised, FramesResult) else denoised
     with ThreadPoolExecutor(1) as executor:
-        audit = executor.submit(check_audit, image, result.image, progress)
+        auditing = executor.submit(check_audit, image, result.image, progress)
         with progress.stage("preview"), progress.optional(folder / "preview.png"):
             draw_preview(request, image, result, folder / "preview.png")
         before, after = image.values, result.image.values
         change = activity_change(before, after, image.spacing_mm, in_suv=image.in_suv)
         with progress.stage("audit"):  # the time that it takes longer than the picture
-            checks = Checks(alarm, audit.result())
+            audit = auditing.result()
 
     def record() -> RunRecord:
-        return _record(request, image, fingerprint, result, file_format, progress, checks, change)
+        return RunRecord(
+            options=request.run_options(),
+            input=ScanFacts.of(image).model_copy(update={"fingerprint": fingerprint}),
+            output_form=file_format,
+            denoising=result.record,
+            activity=change,
+            alarm=alarm,
+            audit=audit,
+            seconds=dict(progress.seconds),
+            missing=dict(progress.missing),
+        )
 
     with progress.stage("page"), progress.optional(folder / "report.html"):
         make_page(request, image, result, record(), folder, progress)
     final = record()
     write_json(folder / "run.json", final)
-    if checks.audit is not None:
-        progress.print(f"audit   {checks.audit.verdict}")
+    if audit is not None:
+        progress.print(f"audit   {audit.verdict}")
     return final
-
-
-def _record(
-    request: Request,
-    image: PETImage,
-    fingerprint: str,
-    result: Result,
-    file_format: OutputFormat,
-    progress: Progress,
-    checks: Checks,
-    change: ActivityChange,
-) -> RunRecord:
-    return RunRecord(
-        options=request.run_options(),
-        input=ScanFacts.of(image).model_copy(update={"fingerprint": fingerprint}),
-        output_form=file_format,
-        denoising=result.record,
-        activity=change,
-        alarm=checks.alarm,
-        audit=checks.audit,
-        seconds=dict(progress.seconds),
-        missing=dict(progress.missing),
-    )

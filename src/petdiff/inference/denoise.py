@@ -43,18 +43,6 @@ def denoise(
 ) -> FramesResult: ...
 
 
-@overload
-def denoise(
-    image: PETImage | PETFrames,
-    model: str | Path | Model = ...,
-    *,
-    callback: Tick | None = ...,
-    on_sample: OnSample | None = ...,
-    generator: torch.Generator | None = ...,
-    **settings: Unpack[DenoiseSettings],
-) -> Result | FramesResult: ...
-
-
 def denoise(
     image: PETImage | PETFrames,
     model: str | Path | Model = "flow3d",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal, TypedDict, cast
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
@@ -68,16 +68,7 @@ class DenoiseOptions(BaseModel, frozen=True, extra="forbid"):
 
     def settings(self) -> DenoiseSettings:
         """Return the options as keyword arguments of `petdiff.denoise`."""
-        return {
-            "steps": self.steps,
-            "samples": self.samples,
-            "drf": self.drf,
-            "seed": self.seed,
-            "device": self.device,
-            "voxel_mm": self.voxel_mm,
-            "precision": self.precision,
-            "tile": self.tile,
-        }
+        return cast(DenoiseSettings, self.model_dump(include={*DenoiseSettings.__annotations__}))
 
     @classmethod
     def of(cls, settings: DenoiseSettings) -> DenoiseOptions:

@@ -14,7 +14,7 @@ from petdiff.denoising.request import Request
 from petdiff.denoising.scan import denoise_scan
 from petdiff.disk import described
 from petdiff.errors import InputRefused, PetdiffError, UsageError
-from petdiff.frames import PETFrames
+from petdiff.frames import mean_image
 from petdiff.inference.run_record import RunRecord, ScanFacts, read_run_record
 from petdiff.io.scan_search import RECORD
 from petdiff.many.jobs import Job
@@ -113,7 +113,7 @@ def _current_record(
     if recorded_settings(record.options, record.denoising.model.sha256) != asked:
         return None
     scan = request.read()
-    image = scan.mean() if isinstance(scan, PETFrames) else scan
+    image = mean_image(scan)
     facts = ScanFacts.of(image).model_copy(update={"fingerprint": scan_fingerprint(scan)})
     now = ScanFacts.model_validate_json(facts.model_dump_json())  # as in a record
     return record if now == record.input else None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pydicom
 
 from petdiff import __version__
-from petdiff.frames import PETFrames
+from petdiff.frames import mean_image
 from petdiff.inference.denoise import denoise
 from petdiff.io import Derivation, read, write
 from petdiff.methods.model import Model
@@ -38,8 +38,8 @@ def denoise_series(
     write(result.image, output / _SERIES, derivation)
     made, images = _named_for_routers(output / _SERIES, output)
     (output / _SERIES).rmdir()
-    image = scan.mean() if isinstance(scan, PETFrames) else scan
-    after = result.image.mean() if isinstance(result.image, PETFrames) else result.image
+    image = mean_image(scan)
+    after = mean_image(result.image)
     change = activity_change(image.values, after.values, image.spacing_mm, in_suv=image.in_suv)
     suv = image.facts.get("suv", {})
     return SeriesResult(
