@@ -21,15 +21,10 @@ from typing import NamedTuple
 import numpy as np
 
 import petdiff
-from petdiff.evaluation.baselines import (
-    Volume,
-    best_gaussian,
-    best_non_local_means,
-    root_and_noise,
-)
+from petdiff.evaluation.baselines import best_gaussian, best_non_local_means, root_and_noise
 from petdiff.evaluation.metrics import psnr
 from petdiff.simulation.study import simulate
-from petdiff.volume.regions import body_mask
+from petdiff.volume.regions import Volume, body_mask
 
 FIRST_SEED = 892_000
 SCANNERS = ("mct-flow", "quadra", "vision600", "uexplorer", "discovery-mi")

@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from petdiff.evaluation.detection.foci import (
-    RADII_MM,
-    Affine,
-    Foci,
-    Volume,
-    find_foci,
-    shell_mm,
-    unexplained,
-)
+from petdiff.evaluation.detection.foci import RADII_MM, Foci, find_foci, shell_mm, unexplained
+from petdiff.volume.regions import Affine, Volume
 
 MM = (2.0, 2.0, 3.0)
 CENTRE = np.array([61.3, 58.9, 70.4])

@@ -8,7 +8,6 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from petdiff.evaluation.detection.foci import Affine, Volume
 from petdiff.evaluation.detection.lesion_study import (
     CHANNELS,
     Case,
@@ -19,6 +18,7 @@ from petdiff.evaluation.detection.lesion_study import (
     readable_part,
 )
 from petdiff.simulation.anatomy.description import Lesion
+from petdiff.volume.regions import Affine, Volume
 
 SHAPE, MM = (48, 40, 70), 3.0  # 3.5 cm longer at either end than what is read of it
 LESIONS = (

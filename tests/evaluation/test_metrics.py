@@ -17,19 +17,12 @@ from petdiff.evaluation.baselines import (
     best_non_local_means,
     gaussian,
 )
-from petdiff.evaluation.metrics import (
-    Volume,
-    compare,
-    coverage,
-    psnr,
-    ssim,
-    ssim_map,
-)
+from petdiff.evaluation.metrics import compare, coverage, psnr, ssim, ssim_map
 from petdiff.units import FWHM_PER_SIGMA
 from petdiff.volume.activity import activity_change
 from petdiff.volume.noise import noise_level
 from petdiff.volume.plane_ranges import plane_ranges
-from petdiff.volume.regions import block_edges, block_sums, body_box, body_mask
+from petdiff.volume.regions import Volume, block_edges, block_sums, body_box, body_mask
 
 MM = (2.0, 2.0, 3.0)
 

@@ -16,9 +16,9 @@ from petdiff.image import PETImage, by_axis
 from petdiff.volume.noise import NOISE_VOXEL_MM, noise_level
 from petdiff.volume.regions import (
     Blocks,
+    above_air,
     block_edges,
-    block_sums,
-    block_volumes,
+    block_means,
     typical_uptake,
 )
 
@@ -38,7 +38,6 @@ _USUAL_CORRELATION = 0.95
 _POSSIBLE_CORRELATION = 0.8
 _CLIPPED_VOXELS = 50  # number of voxels equal to the maximum
 
-_AIR_SHARE = 0.12  # of typical uptake, as for the body's mask
 _BLOCK_MM = 8.0
 _CORRELATION_SIGMA = 1.5  # blocks
 _NOISE_PLANES = 64  # in the middle of a scan: all planes would take longer than reading
@@ -94,7 +93,7 @@ def summarise(image: PETImage) -> Summary:
         corners=image.corners_mm,
         unit=image.unit_name,
         in_suv=image.in_suv,
-        means=block_sums(suv, edges) / block_volumes(suv.shape, edges),
+        means=block_means(suv, edges),
         noise=noise,
         lowest=float(suv.min()),
         highest=float(suv.max()),
@@ -123,7 +122,7 @@ def check_scan(name: str, scan: Summary, *, needs_suv: bool) -> Iterator[Finding
 
 def _check_mean(name: str, scan: Summary, impossible: int) -> Iterator[Finding]:
     """Yield a finding if the mean SUV of the body is unusual; if impossible, of this rank."""
-    mean = _mean(scan.means, _body(scan.means))
+    mean = _mean(scan.means, above_air(scan.means))
     low, high = _POSSIBLE_MEAN_SUV
     if not low <= mean <= high:
         why = f"mean SUV of the body is {mean:.3g}, {_why(scan, mean)}"
@@ -155,7 +154,7 @@ def check_pair(
             GRID, f"{name}: voxels lie up to {apart_mm:.2f} mm from those at full dose: resample it"
         )
         return
-    body = _body(full.means)
+    body = above_air(full.means)
     if not body.any():
         return  # check_scan reports this
     yield from _check_activity(name, low, full, body, factor)
@@ -198,10 +197,6 @@ def _check_activity(
         else "another weight, dose or decay correction in its header?"
     )
     yield Finding(rank, f"{name}: {ratio:.3g} times the activity at full dose, {why}")
-
-
-def _body(means: Blocks) -> NDArray[np.bool_]:
-    return np.asarray(means > _AIR_SHARE * typical_uptake(means))
 
 
 def _mean(means: Blocks, where: NDArray[np.bool_]) -> float:

@@ -10,16 +10,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import minimize_scalar
 
 from petdiff.units import FWHM_PER_SIGMA
 from petdiff.volume.plane_ranges import smoothed
-from petdiff.volume.regions import Spacing, bounding_box, grown
+from petdiff.volume.regions import Mask, Spacing, Volume, bounding_box, grown
 
-Volume = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 _MAX_FWHM_MM = 20.0
 
 

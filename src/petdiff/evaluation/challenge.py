@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.evaluation.texture import grey_level_features
+from petdiff.volume.regions import Volume
 
-Volume = NDArray[np.float32]
 Weights = Mapping[str, float]
 
 PARTS: Weights = MappingProxyType({"global": 30, "organs": 35, "lesions": 35})

@@ -12,9 +12,15 @@ from scipy.signal import fftconvolve
 
 from petdiff.errors import InputRefused
 from petdiff.image import spacing_of
-from petdiff.volume.regions import Box, Spacing, grown, label_boxes, sphere_weights, voxel_ml
-
-Volume = NDArray[np.float32]
+from petdiff.volume.regions import (
+    Box,
+    Spacing,
+    Volume,
+    grown,
+    label_boxes,
+    sphere_weights,
+    voxel_ml,
+)
 
 PEAK_RADIUS_MM = 10 * (3 / (4 * np.pi)) ** (1 / 3)  # of 1 cm³
 _ISOCONTOUR = 0.41  # of SUVmax

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from petdiff.volume.activity import relative_change
 from petdiff.volume.plane_ranges import map_plane_ranges
+from petdiff.volume.regions import Mask, Volume
 from petdiff.volume.spans import Span
 
-Volume = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 Sums = NDArray[np.float64]
 
 CLIP_SUV = 16.0  # of the published code

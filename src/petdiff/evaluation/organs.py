@@ -9,9 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.volume.regions import Box, Spacing, ball, inscribed_sphere, label_boxes
-
-Volume = NDArray[np.float32]
+from petdiff.volume.regions import Box, Spacing, Volume, ball, inscribed_sphere, label_boxes
 
 LIVER_SPHERE_MM = 15.0  # radius
 

@@ -18,9 +18,8 @@ from scipy.ndimage import (
 )
 
 from petdiff.errors import InputRefused
-from petdiff.volume.regions import Spacing, ball, sphere_weights
+from petdiff.volume.regions import Spacing, Volume, ball, sphere_weights
 
-Volume = NDArray[np.float32]
 Index = tuple[float, float, float]
 
 DIAMETERS_MM = (37.0, 28.0, 22.0, 17.0, 13.0, 10.0)

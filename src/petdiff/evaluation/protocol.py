@@ -24,9 +24,7 @@ from petdiff.evaluation.organs import (
 )
 from petdiff.evaluation.texture import NoisePower, cubes_within, noise_power, spectral_distance
 from petdiff.volume.noise import noise_level
-from petdiff.volume.regions import Spacing, body_mask, voxel_ml
-
-Volume = NDArray[np.float32]
+from petdiff.volume.regions import Spacing, Volume, body_mask, voxel_ml
 
 _UNITS = {
     "suv_mean": "SUV",

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.errors import UsageError
+from petdiff.volume.regions import Volume
 
-Volume = NDArray[np.float32]
 Labels = NDArray[np.integer]
 
 

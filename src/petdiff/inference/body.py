@@ -11,8 +11,7 @@ from torch import Tensor
 
 from petdiff.methods.local_activity import level
 from petdiff.volume.planes import stacked
-
-Box = tuple[slice, slice, slice]
+from petdiff.volume.regions import Box
 
 AIR_CUBE = 8  # side in voxels of the cubes whose mean distinguishes air from body
 AIR_LEVEL = 0.1  # of the scan's level: a cube is air if it and its neighbours are below this

@@ -41,7 +41,8 @@ from petdiff.methods.model import Model
 from petdiff.units import counted
 from petdiff.volume.filters import gaussian_smooth
 from petdiff.volume.orientation import turned, turned_back
-from petdiff.volume.resample import Affine, resample, resample_like
+from petdiff.volume.regions import Affine
+from petdiff.volume.resample import resample, resample_like
 
 Tick = Callable[[int, int], None]
 OnSample = Callable[[int, PETImage], None]

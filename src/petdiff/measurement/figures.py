@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, get_args
 
-from petdiff.evaluation.lesions import Volume, measure_lesion
+from petdiff.evaluation.lesions import measure_lesion
 from petdiff.measurement.region import Region
 from petdiff.uncertainty.calibration.record import Figure as CalibratedFigure
-from petdiff.volume.regions import Spacing
+from petdiff.volume.regions import Spacing, Volume
 
 FigureName = Literal["mean", "max", "peak", "tlg", "mtv_41"]
 FIGURES: tuple[FigureName, ...] = get_args(FigureName)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom import Dataset
 
 from petdiff.errors import InputRefused, UsageError
@@ -17,13 +16,11 @@ from petdiff.measurement.frame_of_reference import require_same_frame
 from petdiff.measurement.kinds import kind_of
 from petdiff.measurement.region import Kind, Region, shares_region
 from petdiff.simulation.labels.label_file import printable
-from petdiff.volume.regions import voxel_ml
+from petdiff.volume.regions import Affine, Mask, voxel_ml
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation, SegmentDescription
 
-Mask = NDArray[np.bool_]
-Affine = NDArray[np.float64]
 
 NO_HIGHDICOM = "needs highdicom: pip install 'petdiff[regions]'"
 _SAME = 0.02  # voxels that a segmentation's voxels may be off those of the scan

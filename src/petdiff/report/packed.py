@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from petdiff.image import PETImage
 from petdiff.volume.orientation import to_ras
-from petdiff.volume.regions import Box, Spacing, body_box
+from petdiff.volume.regions import Box, Spacing, Volume, body_box
 
-Volume = NDArray[np.float32]
 _MIN_STEPS = 1000  # between 0 and the scan's maximum
 _USUAL_STEP_SUV = 0.01
 _INT16 = 32767

@@ -17,7 +17,7 @@ from petdiff.report.colours import CHANGE, GREYS, HOT
 from petdiff.report.panels import Panel, Picture, View, save_panels
 from petdiff.volume.orientation import to_ras
 from petdiff.volume.plane_ranges import smoothed
-from petdiff.volume.regions import Spacing, body_box, typical_uptake
+from petdiff.volume.regions import Spacing, above_air, body_box
 
 SUV_WINDOWS = (5.0, 10.0, 20.0)
 _WINDOW_FACTOR = 2.5  # end of the grey scale over the third quartile of the body's rays
@@ -114,7 +114,7 @@ def suv_window(projection: Picture) -> float:
 
 def _third_quartile(projection: Picture) -> float:
     """Return the third quartile of the body's rays."""
-    body = projection[projection > 0.12 * typical_uptake(projection)]
+    body = projection[above_air(projection)]
     return float(np.quantile(body, 0.75)) if body.size else 0.0
 
 
@@ -136,7 +136,7 @@ def _ray_change(before: Picture, after: Picture, spacing_mm: Spacing) -> Picture
     """
     sigmas = [_CHANGE_SMOOTHING_MM / spacing_mm[axis] for axis in (0, 2)]
     old, new = (smoothed(v.mean(axis=_CORONAL)[None], [0, *sigmas])[0] for v in (before, after))
-    body = old > 0.12 * typical_uptake(old)
+    body = above_air(old)
     change: Picture = np.zeros_like(old)
     change[body] = 100 * (new[body] / old[body] - 1)
     return change

@@ -8,14 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.frames import PETFrames
-from petdiff.volume.regions import body_mask
+from petdiff.volume.regions import Mask, body_mask
 
 _HOTTEST_SHARE = 0.01  # of the body's voxels
 _COLOURS = ("#1c2733", "#8c1420", "#0b3c78")
 _FAINT = "#7a8794"
 _RESEARCH = "For research, not a medical device"
-
-Mask = NDArray[np.bool_]
 
 
 def curve_regions(denoised: PETFrames) -> dict[str, Mask]:

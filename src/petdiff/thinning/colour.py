@@ -20,10 +20,8 @@ from petdiff.errors import InputRefused
 from petdiff.image import by_axis
 from petdiff.thinning.spectrum import Widths, rise
 from petdiff.units import FWHM_PER_SIGMA
-from petdiff.volume.regions import Spacing
+from petdiff.volume.regions import Mask, Spacing, Volume
 
-Volume = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 Spectrum = NDArray[np.float64]
 
 _WINDOW_MM = 48.0

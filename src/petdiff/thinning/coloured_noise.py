@@ -7,15 +7,12 @@ At each place their amplitudes are those of the place; then they are added up.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.fft import irfft, irfft2, next_fast_len, rfft, rfft2
 from scipy.signal import resample
 
 from petdiff.thinning.spectrum import Power, Widths, power_across, power_along
 from petdiff.thinning.texture import Floats, Texture, bands
-from petdiff.volume.regions import Spacing
-
-Volume = NDArray[np.float32]
+from petdiff.volume.regions import Spacing, Volume
 
 _PLANES = 32  # drawn at a time
 _ACROSS = (0, 1)

@@ -17,9 +17,7 @@ from scipy.special import betaincinv, ndtr
 
 from petdiff.thinning.coloured_noise import coloured_noise
 from petdiff.thinning.noise_map import NoiseMap
-from petdiff.volume.regions import Spacing
-
-Volume = NDArray[np.float32]
+from petdiff.volume.regions import Spacing, Volume
 
 _SIGNED_SHARE = 0.01  # of the body: OSEM has fewer negative voxels
 _NEGATIVE = -1e-3  # of the local activity

@@ -10,18 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.ndimage import binary_fill_holes, correlate1d, gaussian_filter1d
+from scipy.ndimage import correlate1d, gaussian_filter1d
 
 from petdiff.errors import InputRefused
 from petdiff.thinning.colour import NoiseColour, noise_colour
 from petdiff.thinning.expected import expected_noise, measured_lines
 from petdiff.thinning.texture import Texture, local_texture
 from petdiff.volume.plane_ranges import smoothed
-from petdiff.volume.regions import Spacing, body_mask, typical_uptake
-
-Volume = NDArray[np.float32]
-Mask = NDArray[np.bool_]
+from petdiff.volume.regions import Mask, Spacing, Volume, body_mask, filled_slices, typical_uptake
 
 _ACTIVITY_SIGMA_MM = 3.0  # of the Gaussian that smooths the activity
 _LOWEST_ACTIVITY = 1e-3  # of the typical one
@@ -68,7 +64,7 @@ def noise_map(scan: Volume, spacing_mm: Spacing) -> NoiseMap:
     if not typical > 0:
         raise InputRefused("the scan has no activity, so it has no noise to measure")
     np.maximum(activity, np.float32(_LOWEST_ACTIVITY * typical), out=activity)
-    body = _filled(body_mask(positive, spacing_mm))
+    body = filled_slices(body_mask(positive, spacing_mm))
     lines = measured_lines(activity * body, body, spacing_mm)
     relative = expected_noise(activity, body, lines)
     details = np.abs(second_differences(scan, spacing_mm)) / (relative * activity)
@@ -98,11 +94,6 @@ def second_differences(scan: Volume, spacing_mm: Spacing) -> Volume:
         weights[[0, apart, -1]] = -0.25, 0.5, -0.25
         scan = correlate1d(scan, weights, axis=axis, mode="nearest")
     return scan
-
-
-def _filled(body: Mask) -> Mask:
-    """Fill holes slice by slice: cold organs are body."""
-    return np.stack([binary_fill_holes(plane) for plane in np.moveaxis(body, 2, 0)], axis=2)
 
 
 def _along_axis(details: Volume, body: Mask, slice_mm: float) -> Volume:

@@ -25,10 +25,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from petdiff.thinning.expected import DIRECTIONS, TIME_OF_FLIGHT_SIGMA_MM, Lines, on_blocks
-from petdiff.volume.regions import Spacing
+from petdiff.volume.regions import Spacing, Volume
 
 Floats = NDArray[np.float64]
-Volume = NDArray[np.float32]
 
 # Fitted by the likelihood of the noise of simulated scans (lab book 35).
 _ITERATIONS = 12

@@ -16,7 +16,7 @@ from torch import nn
 from petdiff.data.array_store import Store
 from petdiff.data.layouts import NOT_STATED, dose_key, dose_text
 from petdiff.device import resolve_precision
-from petdiff.evaluation.metrics import Mask, Volume, psnr
+from petdiff.evaluation.metrics import psnr
 from petdiff.image import PETImage
 from petdiff.inference.denoise import denoise
 from petdiff.methods.base import Method, with_network
@@ -24,7 +24,7 @@ from petdiff.methods.model import Model
 from petdiff.report.preview import write_scans
 from petdiff.training.process_group import ProcessGroup
 from petdiff.training.supply.own_pairs import stored_image
-from petdiff.volume.regions import body_mask
+from petdiff.volume.regions import Mask, Volume, body_mask
 
 _log = logging.getLogger(__name__)
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from petdiff.volume.plane_ranges import map_plane_ranges
-from petdiff.volume.regions import Spacing
+from petdiff.volume.regions import Spacing, Volume
 from petdiff.volume.spans import Span
-
-Volume = NDArray[np.float32]
 
 NOISE_VOXEL_MM = 1.65  # voxel size at which noise is measured, that of the published network
 _SIGMA = 2.0  # standard deviation of the Gaussian, in voxels

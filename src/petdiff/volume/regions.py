@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, find_objects
+from scipy.ndimage import binary_fill_holes, distance_transform_edt, find_objects
 
 from petdiff.volume.plane_ranges import smoothed
 
-Spacing = tuple[float, float, float]
-Box = tuple[slice, slice, slice]
+Volume = NDArray[np.float32]  # [i, j, k]
+Mask = NDArray[np.bool_]  # [i, j, k]
+Affine = NDArray[np.float64]  # [4, 4], voxel index → mm, RAS+
+Spacing = tuple[float, float, float]  # of voxels along i, j, k, in mm
+Box = tuple[slice, slice, slice]  # part of a volume
 Blocks = NDArray[np.float64]
 AIR_SHARE = 0.12  # of typical uptake; air is below it, fat and lung are above
 _SMOOTHING_MM = 4.0
@@ -64,6 +67,11 @@ def block_volumes(shape: tuple[int, ...], edges: list[NDArray[np.intp]]) -> Bloc
     return np.asarray(x[:, None, None] * y[:, None] * z, dtype=np.float64)
 
 
+def block_means(volume: NDArray[np.floating], edges: list[NDArray[np.intp]]) -> Blocks:
+    """Return the means over the blocks that start at `edges` along each axis."""
+    return block_sums(volume, edges) / block_volumes(volume.shape, edges)
+
+
 def typical_uptake(smooth: NDArray[np.floating]) -> float:
     """Return (Σv / Σ√v)² over positive values: the uptake of ordinary tissue, in v's unit.
 
@@ -74,28 +82,35 @@ def typical_uptake(smooth: NDArray[np.floating]) -> float:
     return float((positive.sum() / roots) ** 2) if roots > 0 else 0.0
 
 
-def body_mask(suv: NDArray[np.float32], spacing_mm: Spacing) -> NDArray[np.bool_]:
-    """Return the body mask: voxels clearly above air after a Gaussian of σ = 4 mm."""
-    smooth = smoothed(suv, [_SMOOTHING_MM / size for size in spacing_mm])
+def above_air(smooth: NDArray[np.floating]) -> Mask:
+    """Return where a smoothed scan is clearly above air: more than 12 % of its typical uptake."""
     return np.asarray(smooth > AIR_SHARE * typical_uptake(smooth))
 
 
-def body_mean(values: NDArray[np.float32], spacing_mm: Spacing) -> float:
+def body_mask(suv: Volume, spacing_mm: Spacing) -> Mask:
+    """Return the body mask: voxels clearly above air after a Gaussian of σ = 4 mm."""
+    return above_air(smoothed(suv, [_SMOOTHING_MM / size for size in spacing_mm]))
+
+
+def filled_slices(body: Mask) -> Mask:
+    """Return a body mask with its holes filled slice by slice along k: cold organs are body."""
+    return np.stack([binary_fill_holes(plane) for plane in np.moveaxis(body, 2, 0)], axis=2)
+
+
+def body_mean(values: Volume, spacing_mm: Spacing) -> float:
     """Return the mean over the body, found on blocks of 8 mm; 0 if all is air."""
-    edges = block_edges(values.shape, spacing_mm, 8.0)
-    means = block_sums(values, edges) / block_volumes(values.shape, edges)
-    body = means > AIR_SHARE * typical_uptake(means)
+    means = block_means(values, block_edges(values.shape, spacing_mm, 8.0))
+    body = above_air(means)
     return float(means[body].mean()) if body.any() else 0.0
 
 
-def body_box(suv: NDArray[np.float32], spacing_mm: Spacing) -> Box:
+def body_box(suv: Volume, spacing_mm: Spacing) -> Box:
     """Return the box of the body with a margin of 10 mm, found on blocks of 8 mm.
 
     If all is air, it is the whole volume.
     """
     edges = block_edges(suv.shape, spacing_mm, 8.0)
-    means = block_sums(suv, edges) / block_volumes(suv.shape, edges)
-    body = means > AIR_SHARE * typical_uptake(means)
+    body = above_air(block_means(suv, edges))
     box = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)

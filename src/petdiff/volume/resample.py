@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from petdiff.image import spacing_of
+from petdiff.volume.regions import Affine
 
-Affine = NDArray[np.float64]
 _BAND = 32  # rows of a matrix applied at a time
 
 

@@ -8,12 +8,13 @@ from functools import cache
 
 from petdiff.errors import InputRefused
 from petdiff.evaluation.cohort.definition import MEASURED, ComparedMethod
-from petdiff.evaluation.protocol import Case, Row, Volume
+from petdiff.evaluation.protocol import Case, Row
 from petdiff.image import PETImage
 from petdiff.methods.weights_files import weights_path
 from petdiff.uncertainty.alarm.reference import Reference, alarm, load_reference
 from petdiff.uncertainty.audit.compare import audit
 from petdiff.uncertainty.audit.confirmation import is_confirmed
+from petdiff.volume.regions import Volume
 
 
 def audit_rows(compared: ComparedMethod, low: PETImage, suv: Volume, case: Case) -> Iterator[Row]:

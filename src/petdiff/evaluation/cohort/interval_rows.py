@@ -12,9 +12,10 @@ from petdiff.data.layouts import Drf
 from petdiff.errors import InputRefused
 from petdiff.evaluation.cohort.compared_metrics import INTERVAL_LEVELS
 from petdiff.evaluation.cohort.definition import ComparedMethod
-from petdiff.evaluation.protocol import Case, Row, Volume
+from petdiff.evaluation.protocol import Case, Row
 from petdiff.image import PETImage
 from petdiff.uncertainty.calibration.record import Calibration, Refused, dose_facts
+from petdiff.volume.regions import Volume
 
 if TYPE_CHECKING:
     from petdiff.methods.base import Method

@@ -39,12 +39,12 @@ from petdiff.evaluation.protocol import Case, Row, measure_scan, prepare
 from petdiff.image import PETImage
 from petdiff.simulation import study
 from petdiff.simulation.anatomy.description import Lesion
+from petdiff.volume.regions import Volume
 
 if TYPE_CHECKING:
     from petdiff.methods.model import Model
 
 Labels = NDArray[np.int32]
-Volume = NDArray[np.float32]
 
 
 class MethodResult(NamedTuple):

@@ -18,11 +18,9 @@ from scipy.ndimage import convolve1d, gaussian_filter, maximum_filter
 from scipy.spatial import cKDTree
 
 from petdiff.image import spacing_of
-from petdiff.volume.regions import Spacing, body_box, typical_uptake
+from petdiff.volume.regions import Affine, Spacing, Volume, body_box, typical_uptake
 
-Volume = NDArray[np.float32]
 Values = NDArray[np.float64]
-Affine = NDArray[np.float64]
 
 RADII_MM = tuple(2 * 2 ** (n / 2) for n in range(9))  # 2 … 32, a factor √2 apart
 MIN_SCORE = 4.0

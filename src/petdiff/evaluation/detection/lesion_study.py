@@ -14,18 +14,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from petdiff.evaluation.detection.foci import (
-    SAME_PLACE_MM,
-    Affine,
-    Foci,
-    Volume,
-    find_foci,
-    unexplained,
-)
+from petdiff.evaluation.detection.foci import SAME_PLACE_MM, Foci, find_foci, unexplained
 from petdiff.evaluation.detection.observers import laguerre_gauss
 from petdiff.image import axial_axis, spacing_of
 from petdiff.simulation.anatomy.description import Lesion
-from petdiff.volume.regions import body_mask
+from petdiff.volume.regions import Affine, Volume, body_mask
 
 
 def _bins(edges: Sequence[float], unit: str) -> tuple[str, ...]:

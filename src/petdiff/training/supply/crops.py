@@ -6,7 +6,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 from scipy.spatial.transform import Rotation
 
@@ -14,9 +13,9 @@ from petdiff.image import PETImage
 from petdiff.training.supply.examples import CELL
 from petdiff.training.supply.paired_volumes import Volume
 from petdiff.volume.orientation import turned
+from petdiff.volume.regions import Affine
 from petdiff.volume.resample import resample
 
-Affine = NDArray[np.float64]
 Box = tuple[slice, ...]
 
 CROP_MARGIN = 32  # voxels by which a crop is larger than a patch

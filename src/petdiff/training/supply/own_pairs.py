@@ -14,16 +14,10 @@ from petdiff.data.layouts import Drf, dose_key
 from petdiff.data.pairs import PairFiles, read_pair
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
-from petdiff.training.supply.crops import (
-    Affine,
-    Grid,
-    draw_box,
-    draw_transform,
-    on_grid,
-    transformed,
-)
+from petdiff.training.supply.crops import Grid, draw_box, draw_transform, on_grid, transformed
 from petdiff.training.supply.examples import coarse_uptake
 from petdiff.training.supply.paired_volumes import PairedVolumes, Volume
+from petdiff.volume.regions import Affine
 
 
 @dataclass(frozen=True)

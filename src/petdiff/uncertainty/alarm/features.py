@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import (
-    binary_fill_holes,
     convolve1d,
     distance_transform_edt,
     gaussian_filter,
@@ -16,18 +14,18 @@ from petdiff.volume.orientation import with_axis_last
 from petdiff.volume.regions import (
     AIR_SHARE,
     Blocks,
+    Mask,
     Spacing,
+    Volume,
+    above_air,
     block_edges,
-    block_sums,
-    block_volumes,
+    block_means,
     body_mask,
     bounding_box,
+    filled_slices,
     grown,
     typical_uptake,
 )
-
-Volume = NDArray[np.float32]
-Body = NDArray[np.bool_]
 
 VOXEL_MM = 5.0  # approximate block size for noise, so that scans of any voxels are comparable
 UPTAKE_MM = 8.0
@@ -67,14 +65,12 @@ def describe(image: PETImage) -> dict[str, float]:
     x, y, z = (size * n for size, n in zip(voxel_mm, every, strict=True))
     spacing = (x, y, z)
     edges = [np.arange(0, n, step) for n, step in zip(volume.shape, every, strict=True)]
-    means = block_sums(volume, edges) / block_volumes(volume.shape, edges)
-    values = means.astype(np.float32)
+    values = block_means(volume, edges).astype(np.float32)
     body = body_mask(values, spacing)
     typical = typical_uptake(values[body]) if body.any() else 0.0
     if typical <= 0:
         return {}
-    edges = block_edges(volume.shape, voxel_mm, UPTAKE_MM)
-    blocks = block_sums(volume, edges) / block_volumes(volume.shape, edges)
+    blocks = block_means(volume, block_edges(volume.shape, voxel_mm, UPTAKE_MM))
     found = _noise(values, typical) | _uptake(blocks, typical) | _coverage(body, spacing)
     if not _is_cropped(body):
         found |= _width(body, spacing) | _rim(values, body, spacing, typical)
@@ -133,22 +129,21 @@ def _mean_uptake(blocks: Blocks) -> float:
     Its outline is found in the smoothed scan, so that it is the same at 1/100 of the dose.
     """
     smooth = gaussian_filter(blocks, 1.0, mode="nearest")
-    body = smooth > AIR_SHARE * typical_uptake(smooth)
-    outline = np.stack([binary_fill_holes(plane) for plane in np.moveaxis(body, 2, 0)], axis=2)
+    outline = filled_slices(above_air(smooth))
     return max(float(blocks[outline].mean()), 1e-6)
 
 
-def _is_cropped(body: Body) -> bool:
+def _is_cropped(body: Mask) -> bool:
     """Return whether much of the scan's sides is body; they are air if the scan is not cropped."""
     sides = np.concatenate([body[[0, -1]].ravel(), body[:, [0, -1]].ravel()])
     return bool(sides.mean() > _CROPPED_SHARE)
 
 
-def _coverage(body: Body, spacing_mm: Spacing) -> dict[str, float]:
+def _coverage(body: Mask, spacing_mm: Spacing) -> dict[str, float]:
     return {"length": float(np.log(body.any(axis=(0, 1)).sum() * spacing_mm[2]))}
 
 
-def _rim(values: Volume, body: Body, spacing_mm: Spacing, typical: float) -> dict[str, float]:
+def _rim(values: Volume, body: Mask, spacing_mm: Spacing, typical: float) -> dict[str, float]:
     """Return the uptake of the outermost tissue, mostly fat and muscle, over that of the body."""
     # With a voxel of air around the body, from which the depth is measured.
     box = grown(bounding_box(body), body.shape, spacing_mm, max(spacing_mm))
@@ -159,7 +154,7 @@ def _rim(values: Volume, body: Body, spacing_mm: Spacing, typical: float) -> dic
     return {"rim": float(np.log(max(rim / typical, _FAINTEST)))}
 
 
-def _width(body: Body, spacing_mm: Spacing) -> dict[str, float]:
+def _width(body: Mask, spacing_mm: Spacing) -> dict[str, float]:
     sections = body.sum(axis=(0, 1))
     sections = sections[sections > 0] * spacing_mm[0] * spacing_mm[1]
     return {"section": float(np.log(np.median(sections))), "field": float(body.mean())}

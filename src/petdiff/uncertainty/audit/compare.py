@@ -29,8 +29,6 @@ from petdiff.uncertainty.audit.record import (
 from petdiff.uncertainty.audit.scales import AtScale, WorkingGrid, at_scales
 from petdiff.volume.regions import Spacing, body_mask, bounding_box, grown
 
-Volume = NDArray[np.float32]
-
 ALPHA = 0.01
 MAX_LISTED = 50
 FACE_MARGIN_MM = 12.0  # nearer to a face of the scan, nothing is audited

@@ -12,11 +12,9 @@ from scipy.ndimage import maximum_filter
 
 from petdiff.uncertainty.audit.record import Kind
 from petdiff.uncertainty.audit.scales import AtScale
-from petdiff.volume.regions import Spacing
+from petdiff.volume.regions import Mask, Spacing, Volume
 
-Volume = NDArray[np.float32]
 Values = NDArray[np.float32]  # of some voxels, in the order of a mask
-Mask = NDArray[np.bool_]
 
 SUPPORT = 0.5  # of a focus's contrast, which the other scan needs to show the focus as well
 TOLERANCE = 0.05  # share of the activity that may change without a finding; lab book, "The audit"

@@ -12,10 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
-from petdiff.volume.regions import Spacing, block_edges, block_sums
-
-Volume = NDArray[np.float32]
-Body = NDArray[np.bool_]
+from petdiff.volume.regions import Mask, Spacing, Volume, block_edges, block_sums
 
 WINDOW_MM = 80.0  # side of the cube in which the level is measured
 EXCLUDED_MM = 24.0  # side of the cube in its middle that is excluded, so that a focus is not noise
@@ -29,7 +26,7 @@ MIN_NOISE_SHARE = 1e-6  # of the highest activity: lower bound of the noise, for
 _MAD_PER_SIGMA = 0.6745
 
 
-def noise_level(contrast: Volume, activity: Volume, body: Body, spacing_mm: Spacing) -> Volume:
+def noise_level(contrast: Volume, activity: Volume, body: Mask, spacing_mm: Spacing) -> Volume:
     """Return the standard deviation of the noise of a contrast around each voxel [i, j, k].
 
     contrast  of the measured scan at its finest scale
@@ -76,7 +73,7 @@ def deviations(residual: Volume, noise: Volume, allowed: Volume, expected: Volum
 
 
 def reach(
-    contrasts: Iterable[tuple[Volume, Volume]], level: Volume, body: Body, spacing_mm: Spacing
+    contrasts: Iterable[tuple[Volume, Volume]], level: Volume, body: Mask, spacing_mm: Spacing
 ) -> list[float]:
     """Return the noise at each scale over that at the finest, from fine to coarse.
 
@@ -111,7 +108,7 @@ def _white(n: int) -> float:
     return float(2 ** (-0.75 * n))
 
 
-def _low_contrast(contrast: Volume, level: Volume, body: Body, spacing_mm: Spacing) -> float:
+def _low_contrast(contrast: Volume, level: Volume, body: Mask, spacing_mm: Spacing) -> float:
     """Return the 10th percentile of the contrast in the body's blocks, in units of the level."""
     edges = block_edges(contrast.shape, spacing_mm, BLOCK_MM)
     squares = block_sums(np.where(body, (contrast / level) ** 2, 0), edges)

@@ -10,10 +10,7 @@ from numpy.typing import NDArray
 
 from petdiff.image import spacing_of
 from petdiff.volume.plane_ranges import smoothed
-from petdiff.volume.regions import Box, Spacing, block_sums, block_volumes
-
-Volume = NDArray[np.float32]
-Affine = NDArray[np.float64]
+from petdiff.volume.regions import Affine, Box, Spacing, Volume, block_means
 
 SMALLEST_MM, STEPS = 4.0, 5  # radii 4 … 16 mm, a factor √2 apart: balls of 8 mm to 3 cm
 RADII_MM = tuple(SMALLEST_MM * 2 ** (n / 2) for n in range(STEPS))
@@ -72,9 +69,7 @@ class WorkingGrid:
         """Return the means of a scan's values [i, j, k] over the blocks of the whole grid."""
         if self.shape == self.shape_of_scan:
             return values
-        edges = list(self.first_voxel)
-        found = block_sums(values, edges) / block_volumes(values.shape, edges)
-        return found.astype(np.float32)
+        return block_means(values, list(self.first_voxel)).astype(np.float32)
 
     def voxel(self, place: NDArray[np.intp]) -> tuple[int, int, int]:
         """Return the index of the scan's voxel in the middle of a block."""

@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.volume.plane_ranges import smoothed
+from petdiff.volume.regions import Box, Volume
 
-Volume = NDArray[np.float32]
-Box = tuple[slice, slice, slice]
 Features = Mapping[str, float]
 
 VOXEL_FEATURES = ("noise", "activity", "edge", "change")

@@ -21,11 +21,11 @@ from petdiff.uncertainty.calibration.features import (
     SUV_FEATURES,
     Features,
     ScanFeatures,
-    Volume,
     figure_features,
 )
 from petdiff.uncertainty.calibration.scale import ErrorScale
 from petdiff.units import share_of, significant
+from petdiff.volume.regions import Volume
 
 Figure = Literal["voxel", "suv_mean", "suv_max", "suv_peak", "volume_41_ml", "cov"]
 Region = Literal["lesion", "organ", "sphere", "focus"]
