@@ -52,9 +52,8 @@ def test_ddpm_sigmas_fall_to_zero_through_the_given_timesteps() -> None:
     assert sigmas.tolist() == [every[999], every[400], every[0], 0]
 
 
-@pytest.mark.parametrize("spacing", ["ends", "stride"])
-def test_all_steps_are_all_timesteps(spacing: str) -> None:
-    assert respaced_timesteps(1000, 1000, spacing).tolist() == list(range(1000))
+def test_all_steps_are_all_timesteps() -> None:
+    assert respaced_timesteps(1000, 1000).tolist() == list(range(1000))
 
 
 @pytest.mark.parametrize("steps", [2, 7, 50, 333])
@@ -65,14 +64,8 @@ def test_spaced_timesteps_hold_both_ends_and_gaps_that_differ_by_one(steps: int)
     assert timesteps.diff().max() - timesteps.diff().min() <= 1
 
 
-def test_strided_timesteps() -> None:
-    assert respaced_timesteps(1000, 4, "stride").tolist() == [0, 250, 500, 750]
-    assert respaced_timesteps(10, 4, "stride").tolist() == [0, 3, 6, 9]
-
-
-@pytest.mark.parametrize("spacing", ["ends", "stride"])
-def test_single_step_starts_from_the_noisiest(spacing: str) -> None:
-    assert respaced_timesteps(1000, 1, spacing).tolist() == [999]
+def test_single_step_starts_from_the_noisiest() -> None:
+    assert respaced_timesteps(1000, 1).tolist() == [999]
 
 
 @pytest.mark.parametrize("steps", [0, -1, 1001])
@@ -81,15 +74,9 @@ def test_more_steps_than_timesteps_are_refused(steps: int) -> None:
         respaced_timesteps(1000, steps)
 
 
-def test_step_count_that_no_stride_gives_is_refused() -> None:
-    with pytest.raises(ValueError, match="no whole stride takes 600 of 1000"):
-        respaced_timesteps(1000, 600, "stride")
-
-
 @pytest.mark.real
 def test_timesteps_are_those_of_the_published_code(reference: dict[str, Tensor]) -> None:
     assert torch.equal(respaced_timesteps(1000, 10), reference["ancestral10_timesteps"])
-    assert torch.equal(respaced_timesteps(1000, 10, "stride"), reference["ddim10_timesteps"])
 
 
 def test_karras_sigmas_are_even_in_their_root() -> None:

@@ -75,11 +75,11 @@ class DDPMDenoiser:
 
         If the network learned no variance, it is the smallest possible.
         """
-        x0, place = self._predict(x, sigma)
+        x0, v = self._predict(x, sigma)
         least, greatest = variance_range(sigma, sigma_next)
-        if place is None:
+        if v is None:
             return x0, least.to(x0).expand_as(x0)
-        share = (place + 1) / 2
+        share = (v + 1) / 2
         return x0, (share * greatest.log() + (1 - share) * least.log()).exp()
 
     def _predict(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -90,11 +90,11 @@ class DDPMDenoiser:
         # Not in x's dtype: bfloat16 cannot represent 999.
         timestep = self.timestep(sigma).to(x.device, torch.float32).expand(len(x))
         output = self.network(x_t, timestep)
-        epsilon, place = output, None
+        epsilon, v = output, None
         if output.shape[1] == 2 * x.shape[1]:
-            epsilon, place = output.chunk(2, dim=1)
+            epsilon, v = output.chunk(2, dim=1)
         x0 = x - sigma * epsilon
-        return (x0 if self.clip is None else x0.clamp(*self.clip)), place
+        return (x0 if self.clip is None else x0.clamp(*self.clip)), v
 
     def timestep(self, sigma: Tensor) -> Tensor:
         """Return the timestep of a σ, 0-d float64; an integer if σ is a level of the schedule."""

@@ -41,9 +41,9 @@ def ddpm_loss(
     steps, is estimated by the term of one random timestep. It trains v alone: its gradient does not
     reach ε.
     """
-    epsilon, place = output.chunk(2, dim=1)
+    epsilon, v = output.chunk(2, dim=1)
     mse = (noise - epsilon).square().flatten(1).mean(1)
-    bits = _bits(noise - epsilon.detach(), (place + 1) / 2, x0, timestep, alphas_bar)
+    bits = _bits(noise - epsilon.detach(), (v + 1) / 2, x0, timestep, alphas_bar)
     variational = bits.flatten(1).mean(1)
     return DDPMLoss(mse + variational, mse, variational)
 

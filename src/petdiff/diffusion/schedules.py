@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from itertools import accumulate, repeat
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -48,29 +47,20 @@ def ddpm_sigmas(alphas_bar: Tensor, timesteps: Tensor) -> Tensor:
     return torch.cat([sigmas, sigmas.new_zeros(1)])
 
 
-def respaced_timesteps(
-    timesteps: int, steps: int, spacing: Literal["ends", "stride"] = "ends"
-) -> Tensor:
+def respaced_timesteps(timesteps: int, steps: int) -> Tensor:
     """Return `steps` of the timesteps 0 … timesteps−1, ascending and evenly spaced, int64 [steps].
 
-    "ends" includes the first and the last timestep and rounds those between, as in Nichol &
-    Dhariwal 2021, section 4, for ancestral sampling. "stride" takes every n-th timestep from 0 and
-    does not reach the last, as in Song et al. 2021 (arXiv 2010.02502), appendix D.2, for DDIM.
-
-    Raises ValueError if there are not so many timesteps, or if no integer stride gives that number.
+    The first and the last timestep are included, and those between are rounded, as in Nichol &
+    Dhariwal 2021, section 4. A single step is the last timestep. Raises ValueError if there are not
+    so many timesteps.
     """
     if not 1 <= steps <= timesteps:
         raise ValueError(f"steps must lie between 1 and {timesteps}, got {steps}")
     if steps == 1:  # only the noisiest level needs no earlier state
         return torch.tensor([timesteps - 1])
-    if spacing == "ends":
-        # Summed, not multiplied: rounding errors decide ties, and published results depend on them.
-        gap = (timesteps - 1) / (steps - 1)
-        return torch.tensor([round(t) for t in accumulate(repeat(gap, steps - 1), initial=0.0)])
-    stride = next((s for s in range(1, timesteps + 1) if -(-timesteps // s) == steps), None)
-    if stride is None:
-        raise ValueError(f"no whole stride takes {steps} of {timesteps} timesteps")
-    return torch.arange(0, timesteps, stride)
+    # Summed, not multiplied: rounding errors decide ties, and published results depend on them.
+    gap = (timesteps - 1) / (steps - 1)
+    return torch.tensor([round(t) for t in accumulate(repeat(gap, steps - 1), initial=0.0)])
 
 
 def karras_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Tensor:
