@@ -11,7 +11,7 @@ from petdiff.inference.slabs import _DELAYED_PLANES, BYTES_PER_VOXEL, SlabDenois
 from petdiff.methods.local_ddpm import LocalDDPM
 from petdiff.methods.local_denoiser import IN_CHANNELS, fresh_network
 from petdiff.networks.slabwise import SlabwiseUNet
-from petdiff.volume.planes import stacked
+from petdiff.volume.planes import fortran_order
 
 PLANES, SIDE, LENGTH = 8, 48, 96
 
@@ -46,7 +46,7 @@ def test_a_call_of_a_ddpm_takes_as_much_as_expected_though_it_is_one_pass() -> N
     method = LocalDDPM.create("default")
     method.network.eval().requires_grad_(False)
     body = torch.ones(SIDE, SIDE, LENGTH, dtype=torch.bool)
-    scan = stacked(torch.rand(body.shape, generator=torch.Generator().manual_seed(0)) + 0.5)
+    scan = fortran_order(torch.rand(body.shape, generator=torch.Generator().manual_seed(0)) + 0.5)
     denoiser = SlabDenoiser(
         method, method.condition(scan), body, torch.float32, PLANES, callback=None, calls=1
     )

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from petdiff.networks.reversed_axes import with_reversed_axes
 from petdiff.networks.slabwise import SlabwiseUNet
-from petdiff.networks.turned import turned
 from petdiff.networks.unet import UNet, UNetArchitecture
 
 
@@ -45,7 +45,7 @@ def test_what_is_stored_between_slabs_does_not_grow_with_the_volume(net: UNet) -
 def test_the_turned_network_gives_the_transposed_output(net: UNet) -> None:
     x = torch.randn(1, 2, 8, 16, 24, generator=torch.Generator().manual_seed(2)).double()
     t = torch.tensor([0.3]).double()
-    output = turned(net)(x.transpose(-1, -3), t).transpose(-1, -3)
+    output = with_reversed_axes(net)(x.transpose(-1, -3), t).transpose(-1, -3)
     torch.testing.assert_close(output, net(x, t), atol=1e-12, rtol=1e-12)
 
 

@@ -19,7 +19,7 @@ from petdiff.report.preview import (
     write_preview,
     write_scans,
 )
-from petdiff.volume.orientation import turned
+from petdiff.volume.orientation import reoriented
 
 AFFINE = np.diag([2.0, 2.0, 4.0, 1.0])
 
@@ -47,7 +47,8 @@ def test_right_is_on_the_left_and_the_head_is_up(tmp_path: Path) -> None:
     """One picture from every storage order of one patient, and the spot where a reader looks."""
     pictures = []
     for axes in ("RAS", "LAS", "RPS", "RAI", "PIR", "RSA", "SLA"):
-        write_scans(tmp_path / "p.png", {"": turned(PETImage(marked(), AFFINE), axes)}, title="")
+        scan = reoriented(PETImage(marked(), AFFINE), axes)
+        write_scans(tmp_path / "p.png", {"": scan}, title="")
         pictures.append(pixels(tmp_path / "p.png"))
     for picture in pictures[1:]:
         np.testing.assert_array_equal(picture, pictures[0])

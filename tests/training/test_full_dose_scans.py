@@ -21,7 +21,7 @@ from petdiff.training.supply.full_dose import ThinnedCrops, store_full_dose, sto
 from petdiff.training.supply.own_pairs import stored_image
 from petdiff.training.supply.paired_volumes import PairedVolumes
 from petdiff.training.supply.simulated import MixedVolumes, with_simulated
-from petdiff.volume.orientation import turned
+from petdiff.volume.orientation import reoriented
 
 SHAPE = (30, 26, 34)
 METHOD = Flow3D.create("tiny")
@@ -116,7 +116,7 @@ def test_held_out_scans_are_thinned_as_thin_does_it(tmp_path: Path) -> None:
     assert entry.facts["lows"] == {"low_4": 4.0, "low_20": 20.0}
     expected = MeasuredScan(one.read()).thinned(4.0, seed=0).image
     np.testing.assert_array_equal(
-        turned(stored_image(entry, "low_4"), "RAS").values, expected.values
+        reoriented(stored_image(entry, "low_4"), "RAS").values, expected.values
     )
 
 

@@ -29,7 +29,7 @@ from petdiff.training.supply.own_pairs import (
     stored_image,
 )
 from petdiff.training.supply.paired_volumes import PairedVolumes, VolumeSource
-from petdiff.training.supply.patches import PatchCutter, volume_window
+from petdiff.training.supply.patches import PatchCutter, volume_numbers
 from petdiff.training.supply.workers import ExampleSupply
 from support.little_training import Little, little_volumes
 
@@ -56,9 +56,9 @@ def test_a_patch_does_not_depend_on_what_was_cut_before(tmp_path: Path) -> None:
 
 
 def test_windows_move_by_a_volume_and_hold_no_more_than_the_pool() -> None:
-    assert volume_window(0, POOL, PER_VOLUME) == range(1)
-    assert volume_window(PER_VOLUME, POOL, PER_VOLUME) == range(2)
-    assert volume_window(100 * PER_VOLUME + 4, POOL, PER_VOLUME) == range(98, 101)
+    assert volume_numbers(0, POOL, PER_VOLUME) == range(1)
+    assert volume_numbers(PER_VOLUME, POOL, PER_VOLUME) == range(2)
+    assert volume_numbers(100 * PER_VOLUME + 4, POOL, PER_VOLUME) == range(98, 101)
 
 
 def test_patches_are_cut_where_the_activity_is(tmp_path: Path) -> None:

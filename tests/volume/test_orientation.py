@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from petdiff.image import PETImage
-from petdiff.volume.orientation import turned, turned_back
+from petdiff.volume.orientation import reoriented, reoriented_back
 
 ALL_48 = [
     "".join(letters) for pairs in permutations(["RL", "AP", "SI"]) for letters in product(*pairs)
@@ -25,7 +25,7 @@ OBLIQUE = PETImage(
 
 @pytest.mark.parametrize("axes", ALL_48)
 def test_axes_have_the_wanted_directions_and_every_voxel_keeps_its_place(axes: str) -> None:
-    moved = turned(OBLIQUE, axes)
+    moved = reoriented(OBLIQUE, axes)
     assert "".join(nibabel.aff2axcodes(moved.affine)) == axes
     for index in np.ndindex(*moved.suv.shape):
         where_mm = moved.affine @ [*index, 1]
@@ -35,8 +35,8 @@ def test_axes_have_the_wanted_directions_and_every_voxel_keeps_its_place(axes: s
 
 @pytest.mark.parametrize("axes", ["LPS", "SAR", "PIL"])
 def test_turning_back_gives_the_source_with_other_values(axes: str) -> None:
-    moved = turned(OBLIQUE, axes)
-    back = turned_back(moved.with_values(2 * moved.suv), OBLIQUE)
+    moved = reoriented(OBLIQUE, axes)
+    back = reoriented_back(moved.with_values(2 * moved.suv), OBLIQUE)
     np.testing.assert_array_equal(back.suv, 2 * OBLIQUE.suv)
     assert back.affine is OBLIQUE.affine
     assert back.stored_per_value is OBLIQUE.stored_per_value

@@ -17,7 +17,7 @@ from petdiff.io.formats import stem_of
 from petdiff.io.json_files import read_json
 from petdiff.io.labels import read_label_volume
 from petdiff.simulation.labels.label_file import read_names as label_names
-from petdiff.volume.orientation import turned
+from petdiff.volume.orientation import reoriented
 
 _log = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ def _resampled(path: Path, image: PETImage, grid: PETImage) -> PETImage:
 
     from petdiff.volume.resample import resample_like
 
-    ready = turned(image, "".join(aff2axcodes(grid.affine)))
+    ready = reoriented(image, "".join(aff2axcodes(grid.affine)))
     volume = torch.from_numpy(ready.suv)
     try:
         moved = resample_like(volume, ready.affine, grid.affine, grid.suv.shape, antialias=True)

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from petdiff.methods.local_activity import level
-from petdiff.volume.planes import stacked
+from petdiff.methods.local_activity import typical_activity
+from petdiff.volume.planes import fortran_order
 from petdiff.volume.regions import Box
 
 AIR_CUBE = 8  # side in voxels of the cubes whose mean distinguishes air from body
-AIR_LEVEL = 0.1  # of the scan's level: a cube is air if it and its neighbours are below this
+AIR_LEVEL = 0.1  # of typical activity: a cube is air if it and its neighbours are below this
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Body:
             return None
         side = math.lcm(AIR_CUBE, multiple)
         padded = pad(y.clamp(min=0), side).transpose(-1, -3)[None]  # in the order of memory
-        hot = F.avg_pool3d(padded, side) > AIR_LEVEL * level(y)
+        hot = F.avg_pool3d(padded, side) > AIR_LEVEL * typical_activity(y)
         near_hot = (F.max_pool3d(hot.float(), 3, stride=1, padding=1)[0] > 0).transpose(-1, -3)
         where = near_hot.nonzero()
         low, high = where.amin(0).tolist(), (where.amax(0) + 1).tolist()
@@ -54,16 +54,19 @@ class Body:
         return float(self.voxels()[:i, :j, :k].sum()) / math.prod(shape)
 
     def voxels(self) -> Tensor:
-        """Return the cubes as a mask of the box's voxels, stacked."""
+        """Return the cubes as a mask of the box's voxels, in Fortran order."""
         mask = self.cubes.transpose(-1, -3)
         for axis in range(3):
             mask = mask.repeat_interleave(self.side, dim=axis)
         return mask.transpose(-1, -3)
 
     def crop(self, y: Tensor) -> Tensor:
-        """Return the scan within the box, stacked; it is mirrored where the box is larger."""
+        """Return the scan within the box, in Fortran order.
+
+        It is mirrored where the box is larger.
+        """
         # Such a box is larger than its mirrored part: it has the neighbours of all warm cubes.
-        return stacked(pad(y[self.box], self.side))
+        return fortran_order(pad(y[self.box], self.side))
 
     def paste(self, whole: Tensor, part: Tensor) -> Tensor:
         """Copy the body's voxels of `part`, a volume of the box, to `whole`, and return `whole`."""

@@ -40,7 +40,7 @@ from petdiff.methods.base import (
 from petdiff.methods.model import Model
 from petdiff.units import counted
 from petdiff.volume.filters import gaussian_smooth
-from petdiff.volume.orientation import turned, turned_back
+from petdiff.volume.orientation import reoriented, reoriented_back
 from petdiff.volume.regions import Affine
 from petdiff.volume.resample import resample, resample_like
 
@@ -70,7 +70,7 @@ class Prepared:
     """A scan on the grid of the network: `affine`, `voxel_mm` and `shape`.
 
     source     the scan of the call
-    axes       of the network, for `turned`
+    axes       of the network, for `reoriented`
     resampled  the scan's values [i, j, k] on the grid, on the device; None if the grid is that of
                the scan: then a second copy of the scan is made only when it is needed
     body       the part that is not air; None if no voxel is positive
@@ -89,7 +89,7 @@ class Prepared:
         """Return the scan's values [i, j, k] on the grid, on the device."""
         if self.resampled is not None:
             return self.resampled
-        return torch.from_numpy(turned(self.source, self.axes).values).to(self.device)
+        return torch.from_numpy(reoriented(self.source, self.axes).values).to(self.device)
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Session:
         """Reorient a scan, resample it to the network's grid on the device, and find its body."""
         _require_finite(image)
         axes = self.method.axes
-        scan = turned(image, axes)
+        scan = reoriented(image, axes)
         voxel_mm = self.options.voxel_mm or self.method.working_voxel_mm(scan.spacing_mm)
         y, affine = _on_grid(scan, voxel_mm, self.device)
         i, j, k = y.shape
@@ -273,7 +273,7 @@ def restore(drawn: Drawn, prepared: Prepared) -> tuple[PETImage, PETImage | None
     """
     mean, deviation, affine = drawn.mean, drawn.standard_deviation, prepared.affine
     if prepared.resampled is not None:
-        scan = turned(prepared.source, prepared.axes)
+        scan = reoriented(prepared.source, prepared.axes)
         grids = affine, scan.affine, scan.shape
         change = resample_like(mean - prepared.resampled, *grids).cpu().numpy()
         changed = np.maximum(scan.values + change, np.minimum(scan.values, 0))
@@ -281,7 +281,7 @@ def restore(drawn: Drawn, prepared: Prepared) -> tuple[PETImage, PETImage | None
         deviation = None if deviation is None else resample_like(deviation, *grids)
 
     def back(volume: Tensor) -> PETImage:
-        return turned_back(PETImage(volume.cpu().numpy(), affine), prepared.source)
+        return reoriented_back(PETImage(volume.cpu().numpy(), affine), prepared.source)
 
     return back(mean), None if deviation is None else back(deviation.clamp(min=0))
 

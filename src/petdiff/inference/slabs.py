@@ -12,7 +12,7 @@ from petdiff.device import GIB, memory_budget, within_memory
 from petdiff.errors import PetdiffError
 from petdiff.inference.record import VolumeCut
 from petdiff.methods.base import Condition, SlabMethod
-from petdiff.volume.planes import joined, stacked
+from petdiff.volume.planes import cat_planes, fortran_order
 
 # Peak memory of the default network, in bytes per voxel of a slab and per byte of a number. Voxels
 # include the waiting planes below. Measured over slabs of 8 to 96 planes of 96 x 96 voxels in two
@@ -52,7 +52,7 @@ class SlabDenoiser:
         calls: int,
     ) -> None:
         self.method = method
-        self.condition, self.inside, self.dtype = condition, stacked(inside), dtype
+        self.condition, self.inside, self.dtype = condition, fortran_order(inside), dtype
         self.callback, self.calls, self.done = callback, calls, 0
         self._mean: Tensor | None = None
         wanted = self._planes_within_budget() if planes is None else planes
@@ -125,7 +125,7 @@ class SlabDenoiser:
         waiting: list[Tensor] = []  # the first pass is `shift` planes ahead of the second
         beyond = shift  # planes at the beginning of the second pass that the first does not have
         for part, turned in zip(once, again, strict=True):
-            first, second = joined([*waiting, part]), turned[..., beyond:].flip(-3, -2)
+            first, second = cat_planes([*waiting, part]), turned[..., beyond:].flip(-3, -2)
             beyond -= turned.shape[-1] - second.shape[-1]
             both = second.shape[-1]
             waiting = [first[..., both:].clone()]
@@ -143,7 +143,7 @@ class SlabDenoiser:
         fields_of, shift = self.condition.fields_of, _SHIFT
         mirrored = fields_of(slice(0, shift)).flip(-1)[..., planes]
         kept = fields_of(slice(*(max(0, end - shift) for end in (planes.start, planes.stop))))
-        fields = joined([mirrored, kept]).flip(-3, -2)
+        fields = cat_planes([mirrored, kept]).flip(-3, -2)
         for axis in (-3, -2):
             mirrored = fields.narrow(axis, 0, shift).flip(axis)
             kept = fields.narrow(axis, 0, fields.shape[axis] - shift)

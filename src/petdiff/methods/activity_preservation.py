@@ -24,7 +24,7 @@ from torch import Tensor
 
 from petdiff.methods.local_activity_constants import LocalActivityConstants, Scale
 from petdiff.volume.filters import PlaneGaussian, gaussian_smooth
-from petdiff.volume.planes import Window, parts_of
+from petdiff.volume.planes import PlaneBuffer, parts_of
 
 # Index of trust and share for each scale; at `near` the share is 1.
 _SHARE: dict[Scale, int] = {"fine": 0, "finest": 1}
@@ -100,7 +100,7 @@ class ActivityPreserver:
         constants: LocalActivityConstants,
     ) -> None:
         self.s, self.log_noise, self.constants = s, log_noise, constants
-        self._shares = Window()
+        self._shares = PlaneBuffer()
         self._measured = {
             scale: _SmoothedScan(scan, constants.width(scale)) for scale in set(constants.passes)
         }
@@ -130,7 +130,7 @@ class ActivityPreserver:
     def _pass(self, parts: Iterable[Tensor], scale: Scale) -> Iterator[Tensor]:
         """Yield x after one pass."""
         gaussian = PlaneGaussian(self.s, self.constants.width(scale))
-        arrived, done = Window(), 0
+        arrived, done = PlaneBuffer(), 0
         for part in parts:
             arrived.add(part)
             at_end = arrived.stop == gaussian.length
@@ -146,7 +146,7 @@ class ActivityPreserver:
         return _factor(scale, estimated, measured, self.s[..., planes], shares, self.constants)
 
 
-class _SmoothedScan(Window):
+class _SmoothedScan(PlaneBuffer):
     """The smoothed planes of a scan, computed at their first use."""
 
     def __init__(self, scan: Tensor, sigma: float) -> None:

@@ -21,7 +21,7 @@ from petdiff.diffusion.samplers import Callback
 from petdiff.errors import UsageError
 from petdiff.methods.card import Domain, ModelCard
 from petdiff.methods.patches import PATCH
-from petdiff.volume.planes import joined
+from petdiff.volume.planes import cat_planes
 
 Millimetres = tuple[float, float, float]
 Voxels3D = tuple[int, int, int]
@@ -55,7 +55,7 @@ class Condition(ABC):
 
     def preserve_activity(self, output: Tensor) -> Tensor:
         """Return x0 [i, j, k] from a denoiser's output [c, i, j, k] for the whole scan."""
-        return joined(list(self.preserve_activity_of_parts([output])))
+        return cat_planes(list(self.preserve_activity_of_parts([output])))
 
     def standard_deviation(self, of_samples: Tensor) -> Tensor:
         """Return the standard deviation [i, j, k] of the full-dose scan about the denoised one.

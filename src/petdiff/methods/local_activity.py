@@ -23,7 +23,7 @@ from petdiff.methods.activity_preservation import ActivityPreserver
 from petdiff.methods.base import Condition
 from petdiff.methods.local_activity_constants import DEFAULTS, LocalActivityConstants
 from petdiff.volume.filters import gaussian_smooth, smoothed_ranges
-from petdiff.volume.planes import stacked
+from petdiff.volume.planes import fortran_order
 
 
 class ScanChannel(IntEnum):
@@ -61,12 +61,12 @@ def channel(x: Tensor, which: IntEnum) -> Tensor:
 class LocalActivity(Condition):
     """A scan in the local-activity domain. Fields that need a few planes only are not stored.
 
-    scan             the scan [i, j, k], in its unit; all volumes are stacked (`volume/planes.py`)
+    scan             the scan [i, j, k], in its unit; all volumes are in Fortran order
     activity         the positive volume s [i, j, k], in the scan's unit
     surroundings     SURROUNDINGS [i, j, k], in the dtype of the fields
     local_noise      LOCAL_NOISE [i, j, k], in the dtype of the fields
-    scan_noise       EXPECTED_NOISE at an activity of `ordinary`, 0-d
-    ordinary         activity of ordinary tissue, 0-d
+    scan_noise       EXPECTED_NOISE at an activity of `typical`, 0-d
+    typical          median of s over the body, 0-d
     lacking_counts   LACKING_COUNTS
     """
 
@@ -75,7 +75,7 @@ class LocalActivity(Condition):
     surroundings: Tensor
     local_noise: Tensor
     scan_noise: Tensor
-    ordinary: Tensor
+    typical: Tensor
     lacking_counts: float
     constants: LocalActivityConstants = DEFAULTS
 
@@ -85,7 +85,7 @@ class LocalActivity(Condition):
         return self.fields_of(slice(0, self.scan.shape[-1]))
 
     def fields_of(self, planes: slice) -> Tensor:
-        """Return the fields of planes along k, stacked."""
+        """Return the fields of planes along k, in Fortran order."""
         i, j, n = self.scan[..., planes].shape
         like = self.local_noise
         fields = like.new_empty((len(ScanChannel), n, j, i)).transpose(-1, -3)
@@ -99,7 +99,7 @@ class LocalActivity(Condition):
     def expected_noise(self, planes: slice) -> Tensor:
         """Return EXPECTED_NOISE of planes along k, in float32: lower in hot organs."""
         c = self.constants
-        less = (self.activity[..., planes] / self.ordinary).log_().mul_(c.noise_power)
+        less = (self.activity[..., planes] / self.typical).log_().mul_(c.noise_power)
         return less.clamp_(min=-c.most_log_noise).neg_().add_(self.scan_noise)
 
     def preserve_activity_of_parts(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -135,7 +135,7 @@ class LocalActivity(Condition):
         return smooth.mul_(strength).mul_(self.activity)
 
 
-def level(y: Tensor) -> Tensor:
+def typical_activity(y: Tensor) -> Tensor:
     """Return a typical activity of a scan, (mean √y)², which a single hot organ hardly changes."""
     return y.clamp(min=0).sqrt_().mean().square()
 
@@ -151,26 +151,26 @@ def local_activity(
     drf  dose reduction factor, 20 at 1/20 of the full dose; None: not known
     """
     c = constants
-    y = stacked(y)
+    y = fortran_order(y)
     positive = y.clamp(min=0)
     s = _smooth_activity(positive, c)
     log_noise = _local_noise(y, positive, s, c)
     del positive
-    scan_noise, ordinary = _noise_of_scan(y, log_noise, s, c)
+    scan_noise, typical = _noise_of_scan(y, log_noise, s, c)
     local_noise = log_noise.to(dtype, copy=True)
     surroundings = torch.empty_like(local_noise)
     log_s = torch.log(s, out=log_noise)
     for planes, around in smoothed_ranges(log_s, c.context):
         surroundings[..., planes] = log_s[..., planes] - around
     lacking = 1 - 1 / drf if drf else 0.0
-    return LocalActivity(y, s, surroundings, local_noise, scan_noise, ordinary, lacking, c)
+    return LocalActivity(y, s, surroundings, local_noise, scan_noise, typical, lacking, c)
 
 
 def _smooth_activity(positive: Tensor, constants: LocalActivityConstants) -> Tensor:
     """Return the positive volume s [i, j, k] of a scan without its negative values."""
     c = constants
     s = torch.empty_like(positive)
-    least = c.floor * level(positive)
+    least = c.floor * typical_activity(positive)
     widths = (smoothed_ranges(positive, width) for width in (c.near, c.far))
     for (planes, near), (_, far) in zip(*widths, strict=True):
         s[..., planes] = near.add_(least).add_(far, alpha=c.far_share)

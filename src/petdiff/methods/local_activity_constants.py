@@ -32,7 +32,7 @@ class LocalActivityConstants(BaseModel, frozen=True, extra="forbid"):
     finest: Width = Field(default=0.6, description="finest scale of preserved activity; lab book 9")
     far_share: Share = Field(default=0.03, description="weight of `far` in s; before lab book 1")
     floor: Positive = Field(
-        default=1e-3, description="added to s, over the scan's level; before lab book 1"
+        default=1e-3, description="added to s, over the scan's typical activity; before lab book 1"
     )
     passes: tuple[Scale, ...] = Field(
         default=("near", "near", "fine", "fine", "finest"),

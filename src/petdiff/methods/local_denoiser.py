@@ -45,8 +45,8 @@ from petdiff.methods.local_activity_constants import LocalActivityConstants
 from petdiff.methods.local_training import Example, some_doses_unknown, split_example
 from petdiff.methods.patches import VoxelRange
 from petdiff.networks.int8 import Ranges
+from petdiff.networks.reversed_axes import with_reversed_axes
 from petdiff.networks.slabwise import SlabwiseNetwork, SlabwiseUNet
-from petdiff.networks.turned import turned
 from petdiff.networks.unet import UNet, UNetArchitecture
 from petdiff.volume.planes import parts_of
 
@@ -166,7 +166,7 @@ class LocalDenoiser(SlabMethod):
     ) -> Iterator[Tensor]:
         """Yield what `denoise` returns for a whole volume, in parts of a few planes.
 
-        Slabs are processed in the order of memory of stacked volumes: [1, c, k, j, i].
+        Slabs are processed in the order of memory: [1, c, k, j, i].
         """
         network = self._slabwise_network(sigma)
         x, length, done = x.transpose(-1, -3), x.shape[-1], 0
@@ -231,7 +231,7 @@ class LocalDenoiser(SlabMethod):
         """Return the network at one noise level, for slabs of a volume [1, c, k, j, i]."""
         _, t = input_scales(sigma, self.constants.sigma_data)
         if self.network.architecture.dims == 3:
-            return SlabwiseUNet(turned(self.network), t, self.ranges)
+            return SlabwiseUNet(with_reversed_axes(self.network), t, self.ranges)
 
         def slices(slab: Tensor, *, last: bool) -> Tensor:
             return self._network_output(slab.transpose(-1, -3), t).transpose(-1, -3)

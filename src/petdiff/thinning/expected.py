@@ -72,7 +72,7 @@ def measured_lines(activity: Volume, body: Mask, spacing_mm: Spacing) -> Lines:
     angles = np.arange(DIRECTIONS) * 180 / DIRECTIONS
     factors, trues = [], []  # attenuation factors and true counts: [along, line, k] by direction
     for angle in angles:
-        lengths, activities = (_turned(volume, angle).clip(min=0) for volume in square)
+        lengths, activities = (_rotated(volume, angle).clip(min=0) for volume in square)
         factors.append(np.exp(-_WATER_PER_MM * _BLOCK_MM * lengths.sum(axis=0, keepdims=True)))
         trues.append(factors[-1] * gaussian_filter1d(activities, sigma, axis=0, mode="constant"))
     background = _scatter_and_randoms(np.mean(trues, axis=0))
@@ -80,9 +80,9 @@ def measured_lines(activity: Volume, body: Mask, spacing_mm: Spacing) -> Lines:
     for n, (angle, factor, counts) in enumerate(zip(angles, factors, trues, strict=True)):
         # The square of a Gaussian is narrower by √2.
         on_lines = gaussian_filter1d(factor**2 / (counts + background), sigma / np.sqrt(2), axis=0)
-        information[n] = _turned(on_lines, -angle, mode="nearest")[inside]
+        information[n] = _rotated(on_lines, -angle, mode="nearest")[inside]
         everywhere = np.broadcast_to(factor, on_lines.shape)
-        sensitivity += _turned(everywhere, -angle, mode="nearest")[inside] / DIRECTIONS
+        sensitivity += _rotated(everywhere, -angle, mode="nearest")[inside] / DIRECTIONS
     return Lines(sensitivity, information)
 
 
@@ -106,8 +106,8 @@ def _scatter_and_randoms(trues: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(scatter + randoms + 1e-6 * trues.max())
 
 
-def _turned(volume: NDArray[np.float64], angle: float, mode: str = "constant") -> Volume:
-    """Return a volume turned about its axis k by an angle in degrees."""
+def _rotated(volume: NDArray[np.float64], angle: float, mode: str = "constant") -> Volume:
+    """Return a volume rotated about its axis k by an angle in degrees."""
     return np.asarray(rotate(volume, angle, axes=(0, 1), reshape=False, order=1, mode=mode))
 
 

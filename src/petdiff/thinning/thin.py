@@ -15,7 +15,7 @@ from petdiff.thinning.draw import draw, is_signed
 from petdiff.thinning.noise_map import noise_map
 from petdiff.thinning.replicates import mean_of_some
 from petdiff.thinning.spectrum import Widths, share_left
-from petdiff.volume.orientation import turned, turned_back
+from petdiff.volume.orientation import reoriented, reoriented_back
 
 # Larger values mean that the scan was filtered strongly after its reconstruction. Simulated scans,
 # unfiltered and clinically filtered, have an excess of 0.7 to 2.8 and widths of 5 to 7 mm.
@@ -89,7 +89,7 @@ class MeasuredScan:
     def __init__(self, image: PETImage) -> None:
         """Measure the noise. Raises InputRefused as `thin` does."""
         self.image = image
-        self.axial = turned(image, "LPS")
+        self.axial = reoriented(image, "LPS")
         self.noise = noise_map(self.axial.values, self.axial.spacing_mm)
 
     @property
@@ -119,7 +119,8 @@ class MeasuredScan:
             signed=is_signed(axial.values, self.noise),
             warnings=self.warnings,
         )
-        return Thinned(turned_back(replace(axial, values=drawn), self.image), self.image, record)
+        image = reoriented_back(replace(axial, values=drawn), self.image)
+        return Thinned(image, self.image, record)
 
 
 def _warnings(colour: NoiseColour) -> tuple[str, ...]:

@@ -264,7 +264,8 @@ class _RunRecorder:
     def _save(self, state: State, optimized: _Optimization) -> None:
         if self.group.is_first:
             self.checkpoints.save(state.step, optimized.snapshot(state), state.best)
-            self.hooks.release_before(self.patches.window(state.step * self.recipe.batch).start)
+            needed = self.patches.volume_numbers(state.step * self.recipe.batch)
+            self.hooks.release_before(needed.start)
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from petdiff.training.supply.examples import ExampleMaker, without_networks
 from petdiff.training.supply.full_dose import ThinnedCrops, store_full_dose, store_thinned
 from petdiff.training.supply.own_pairs import PairCrops, store_pairs, stored_fingerprints
 from petdiff.training.supply.paired_volumes import PairedVolumes, VolumeSource
-from petdiff.training.supply.patches import PatchCutter, volume_window
+from petdiff.training.supply.patches import PatchCutter, volume_numbers
 from petdiff.training.supply.simulated import simulated_volumes, with_simulated
 from petdiff.training.supply.workers import ExampleSupply, remove_failures
 from petdiff.training.validation_scans import store_simulated_scans
@@ -72,10 +72,11 @@ def open_supply(
 ) -> Iterator[tuple[PatchCutter, ExampleSupply]]:  # fmt: skip
     """Yield a patch cutter and its worker processes, which end with the block."""
     settings = without_networks(method)
-    window = volume_window(folder.last_step * recipe.batch, recipe.pool, recipe.patches_per_volume)
+    first_patch = folder.last_step * recipe.batch
+    first = volume_numbers(first_patch, recipe.pool, recipe.patches_per_volume).start
     maker = ExampleMaker(folder.supply, source, settings.example, settings.patch)
     offset, total = group.offset_and_total(workers)
-    supply = ExampleSupply(maker, window.start, workers, offset, total)
+    supply = ExampleSupply(maker, first, workers, offset, total)
     try:
         yield cutter(supply, recipe, settings.patch), supply
     finally:

@@ -42,7 +42,7 @@ def load_batches(
 
     def load(step: int) -> Batch:
         if request is not None:
-            request(patches.window((step + 1) * recipe.batch - 1).stop - 1)
+            request(patches.volume_numbers((step + 1) * recipe.batch - 1).stop - 1)
         batch = []
         for m in range(group.rank, recipe.micro_batches, group.size):
             patch = torch.stack([patches.cut(p) for p in patch_numbers(recipe, step, m)])

@@ -39,7 +39,7 @@ def smoothed_ranges(volume: Tensor, sigma: float) -> Iterator[tuple[slice, Tenso
     """Yield ranges of planes along k with the result of `gaussian_smooth` for them.
 
     This needs no memory of the size of the volume: a result is overwritten by the next. It is
-    fastest for stacked volumes (`planes.py`). Several volumes, and those that require a gradient,
+    fastest for volumes in Fortran order. Several volumes, and those that require a gradient,
     are smoothed as a single range.
     """
     everything = slice(0, volume.shape[-1])
@@ -80,7 +80,7 @@ class PlaneGaussian:
 
         read  the volume's planes `reads(planes)`
         """
-        volume = read.transpose(-1, -3)  # [k, j, i], the order in memory of stacked volumes
+        volume = read.transpose(-1, -3)  # [k, j, i], which is contiguous in Fortran order
         _, j, i = volume.shape
         two, three = (part[: planes.stop - planes.start] for part in (self._two, self._three))
         with torch.autocast(read.device.type, enabled=False):

@@ -34,7 +34,7 @@ def to_ras(volume: NDArray[np.float32], affine: NDArray[np.float64]) -> RASVolum
     return RASVolume(turned_volume, turned_affine, spacing_of(turned_affine), orientation)
 
 
-def turned(image: PETImage, axes: str) -> PETImage:
+def reoriented(image: PETImage, axes: str) -> PETImage:
     """Return the scan with its voxel axes i, j, k running towards `axes`.
 
     `axes` is three letters of R/L, A/P and S/I. "LPS": i runs to the patient's left, like the
@@ -48,8 +48,8 @@ def turned(image: PETImage, axes: str) -> PETImage:
     return PETImage(values, affine, unit=image.unit, in_suv=image.in_suv)
 
 
-def turned_back(image: PETImage, source: PETImage) -> PETImage:
-    """Return `source` with the values of `image`, which is `source` reoriented by `turned`."""
+def reoriented_back(image: PETImage, source: PETImage) -> PETImage:
+    """Return `source` with the values of `image`, which is `source` reoriented by `reoriented`."""
     own, wanted = (orientations.io_orientation(scan.affine) for scan in (image, source))
     turn = orientations.ornt_transform(own, wanted)
     values = orientations.apply_orientation(image.values, turn)

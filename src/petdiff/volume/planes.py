@@ -1,6 +1,6 @@
-"""Stacked volumes: [..., i, j, k] whose planes along k are contiguous in memory, as in most files.
+"""Volumes [..., i, j, k] in Fortran order: i is the fastest axis in memory, as in most files.
 
-Computations on a few planes at a time then read and write contiguous memory.
+Planes along k are then contiguous, and computations on a few planes at a time are fast.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 
-def stacked(volume: Tensor) -> Tensor:
-    """Return a stacked volume; a copy if the volume has another order in memory."""
+def fortran_order(volume: Tensor) -> Tensor:
+    """Return a volume in Fortran order; a copy if it has another order in memory."""
     return volume.transpose(-1, -3).contiguous().transpose(-1, -3)
 
 
-def joined(parts: Sequence[Tensor]) -> Tensor:
-    """Return volumes joined along k, stacked."""
+def cat_planes(parts: Sequence[Tensor]) -> Tensor:
+    """Return volumes joined along k, in Fortran order."""
     return torch.cat([part.transpose(-1, -3) for part in parts], dim=-3).transpose(-1, -3)
 
 
@@ -27,7 +27,7 @@ def parts_of(planes: slice, most: int) -> Iterator[slice]:
         yield slice(start, min(start + most, planes.stop))
 
 
-class Window:
+class PlaneBuffer:
     """A buffer for the planes of a volume that are still needed, while others are added.
 
     It has space for more planes, so that planes are rarely moved.

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from petdiff.image import PETImage
 from petdiff.training.supply.examples import CELL
 from petdiff.training.supply.paired_volumes import Volume
-from petdiff.volume.orientation import turned
+from petdiff.volume.orientation import reoriented
 from petdiff.volume.regions import Affine
 from petdiff.volume.resample import resample
 
@@ -42,7 +42,7 @@ class Grid(Protocol):
 
 def on_grid(image: PETImage, grid: Grid) -> PETImage:
     """Return a scan in the orientation and voxel size of a method."""
-    scan = turned(image, grid.axes)
+    scan = reoriented(image, grid.axes)
     voxel_mm = grid.working_voxel_mm(scan.spacing_mm)
     if np.allclose(voxel_mm, scan.spacing_mm, rtol=1e-3):
         return scan

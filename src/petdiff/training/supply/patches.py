@@ -42,15 +42,15 @@ class PatchCutter:
     per_volume: int
     hot_share: float
 
-    def window(self, p: int) -> range:
+    def volume_numbers(self, p: int) -> range:
         """Return the numbers of the volumes that patch p may be cut from."""
-        return volume_window(p, self.pool, self.per_volume)
+        return volume_numbers(p, self.pool, self.per_volume)
 
     def cut(self, p: int) -> Tensor:
         """Return patch p [c, *patch]; its position, dose, flips and axes depend on (seed, p)."""
         rng = np.random.default_rng([self.seed, 1, p])
-        window = self.window(p)
-        entry = self.entry(int(rng.integers(window.start, window.stop)))
+        numbers = self.volume_numbers(p)
+        entry = self.entry(int(rng.integers(numbers.start, numbers.stop)))
         examples = entry.arrays["examples"]
         low = int(rng.integers(len(examples)))
         where = self._draw_position(rng, entry.arrays["uptake"][low], examples.shape[2:])
@@ -74,7 +74,7 @@ class PatchCutter:
         return tuple(slice(int(a), int(a) + n) for a, n in zip(first, self.patch, strict=True))
 
 
-def volume_window(p: int, pool: int, per_volume: int) -> range:
+def volume_numbers(p: int, pool: int, per_volume: int) -> range:
     """Return the numbers of the `pool` volumes that patch p may be cut from; fewer at the start."""
     last = p // per_volume
     return range(max(0, last - pool + 1), last + 1)
