@@ -44,9 +44,14 @@ from petdiff.simulation.patient.draw import EXTENTS as ALL_EXTENTS
 from petdiff.simulation.patient.draw import draw_patient
 from petdiff.simulation.scanner.scanners import SCANNERS as KNOWN
 from petdiff.training.supply.simulated_patients import draw_scanner
-from petdiff.uncertainty.alarm.features import HISTOGRAM, describe
-from petdiff.uncertainty.alarm.reference import Reference, load_reference, save_reference
-from petdiff.uncertainty.alarm.scale import BOUNDS, mean_suv
+from petdiff.uncertainty.alarm.features import HISTOGRAM, scan_features
+from petdiff.uncertainty.alarm.reference import (
+    MEAN_SUV_BOUNDS,
+    Reference,
+    load_reference,
+    mean_suv,
+    save_reference,
+)
 
 REFERENCE_PATIENTS = 26
 MADE_UP_SEED, MADE_UP_COUNT, MADE_UP_REFERENCE = 940_000, 28, 20
@@ -106,7 +111,7 @@ def patients(out: Path) -> Iterator[tuple[str, int, bool, dict[str, NDArray[np.f
 def reference_scans(out: Path) -> list[Features]:
     """Return the features of the scans that the reference rests on."""
     return [
-        describe(PETImage(scans[f"{dose}_w"], scans["affine"]))
+        scan_features(PETImage(scans[f"{dose}_w"], scans["affine"]))
         for _, _, of_reference, scans in patients(out)
         if of_reference
         for dose in DOSES
@@ -120,11 +125,11 @@ def tests(out: Path, data: Path | None) -> Iterator[tuple[str, Features]]:
             continue
         affine = scans["affine"]
         for dose in DOSES[1:3]:
-            yield kind, describe(PETImage(scans[f"{dose}_w"], affine))
+            yield kind, scan_features(PETImage(scans[f"{dose}_w"], affine))
         if kind == "ordinary, made-up scanner":
             continue
         for other, values in changed(scans, DOSES[1 + index % 2], index):
-            yield other, describe(PETImage(np.asarray(values, dtype=np.float32), affine))
+            yield other, scan_features(PETImage(np.asarray(values, dtype=np.float32), affine))
     if data is not None:
         yield from others(data)
 
@@ -157,15 +162,15 @@ def others(data: Path) -> Iterator[tuple[str, Features]]:
     for first in range(0, hounsfield.shape[2] - 59, 13):
         part = np.ascontiguousarray(hounsfield[..., first : first + 60])
         for values in (part, part + 1000, (part + 1000) / 1000):
-            yield "ct", describe(PETImage(values, ct.affine))
+            yield "ct", scan_features(PETImage(values, ct.affine))
         contrasts = rng.uniform(0.2, 2, labels.max() + 1)
         mr = gaussian_filter(contrasts[labels] * (hounsfield > -300), 0.4)
         mr = np.hypot(mr + rng.normal(0, 0.04, mr.shape), rng.normal(0, 0.04, mr.shape))
         part = np.ascontiguousarray(mr[..., first : first + 60], dtype=np.float32)
-        yield "mr", describe(PETImage(part, ct.affine))
-    yield "phantom", describe(petdiff.read(data / "nema_iq" / "pet_recon_1"))  # type: ignore[arg-type]
+        yield "mr", scan_features(PETImage(part, ct.affine))
+    yield "phantom", scan_features(petdiff.read(data / "nema_iq" / "pet_recon_1"))  # type: ignore[arg-type]
     for folder in sorted((data / "sts_fdg").glob("STS*")):
-        yield "sts", describe(petdiff.read(folder / "PET_image.nii.gz"))  # type: ignore[arg-type]
+        yield "sts", scan_features(petdiff.read(folder / "PET_image.nii.gz"))  # type: ignore[arg-type]
 
 
 def print_suv() -> None:
@@ -179,11 +184,12 @@ def print_suv() -> None:
                 patient = whole.model_copy(update={"extent": extent})
                 grid = patient_grid(patient, (DRAWN_MM,) * 3)
                 scan = gaussian_filter(render(patient, grid).activity_suv, 6 / FWHM / DRAWN_MM)
-                found = describe(PETImage(np.asarray(scan, dtype=np.float32), grid.affine))
+                found = scan_features(PETImage(np.asarray(scan, dtype=np.float32), grid.affine))
                 means.setdefault((extent, tracer), []).append(float(np.exp(found["scale"])))
                 known, rates = mean_suv(found), told.setdefault((extent, tracer), [])
                 if known is not None:
-                    rates += [not BOUNDS[0] <= known.mean * by <= BOUNDS[1] for by in (1, 2, 0.5)]
+                    low, high = MEAN_SUV_BOUNDS
+                    rates += [not low <= known.mean * by <= high for by in (1, 2, 0.5)]
     print("| extent | tracer | mean SUV | alarms: right, × 2, ÷ 2 |\n|---|---|---|---|")
     for (extent, tracer), values in sorted(means.items()):
         rates = np.reshape(told[extent, tracer], (-1, 3))

@@ -25,10 +25,9 @@ from petdiff.evaluation.metrics import psnr
 from petdiff.image import PETImage
 from petdiff.inference.options import Precision
 from petdiff.methods.activation_ranges import integer_layers, ranges_path
-from petdiff.methods.beside_weights import write_beside
 from petdiff.methods.local_denoiser import LocalDenoiser
 from petdiff.methods.model import Model, load_model
-from petdiff.methods.weights_files import weights_path
+from petdiff.methods.weights_files import weights_path, write_beside
 from petdiff.networks.int8 import ActivationRanges, ChannelRanges
 from petdiff.simulation.study import Simulation, simulate
 from petdiff.training.prepare import recipe_volumes

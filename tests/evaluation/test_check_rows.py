@@ -9,7 +9,7 @@ from petdiff.evaluation.cohort import check_rows as module
 from petdiff.evaluation.cohort.check_rows import alarm_rows, audit_rows
 from petdiff.evaluation.cohort.definition import ComparedMethod
 from petdiff.evaluation.protocol import prepare
-from petdiff.uncertainty.alarm.features import describe
+from petdiff.uncertainty.alarm.features import scan_features
 from petdiff.uncertainty.alarm.reference import Reference
 from petdiff.uncertainty.audit.confirmation import is_confirmed
 from petdiff.uncertainty.audit.record import Finding
@@ -71,13 +71,13 @@ def test_a_finding_is_seen_at_the_audit_s_scale() -> None:
 def test_an_alarm_is_a_figure_of_a_model_with_a_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     scans = [image(measured(BODY + lesion(suv), seed)) for seed, suv in enumerate((2, 3, 4, 5))]
     usual = Reference.fit(
-        [describe(one) for one in scans], weights_sha256="", what="toys", threshold=6
+        [scan_features(one) for one in scans], weights_sha256="", what="toys", threshold=6
     )
     monkeypatch.setattr(module, "_reference", {"flow3d": usual}.get)
     raised = []
     for values in (scans[0].values, (np.arange(48 * 40 * 44) % 7 > 3).reshape(BODY.shape)):
         rows = {row.metric: row.value for row in alarm_rows(MODEL, image(values))}
-        assert rows["alarm_score"] == usual.compare(describe(image(values))).score
+        assert rows["alarm_score"] == usual.compare(scan_features(image(values))).score
         raised.append(rows["alarms"])
     assert raised == [0, 1]
     assert not list(alarm_rows(ComparedMethod(model="unet3d"), scans[0]))

@@ -24,9 +24,9 @@ from petdiff.report.packed import Packed, finest_step, pack
 from petdiff.report.page import record_rows, write_page
 from petdiff.report.trained_on import trained_on
 from petdiff.report.volume_viewer import WITHOUT_VIEWER, has_viewer
-from petdiff.uncertainty.alarm.record import AlarmRecord, Unlikeness
+from petdiff.uncertainty.alarm.record import AlarmRecord, FeatureDeviation
 from petdiff.uncertainty.audit.record import AuditRecord, Finding
-from petdiff.volume.orientation import turned
+from petdiff.volume.orientation import reoriented
 from support.chromium import SOFTWARE_GL, WITHOUT_GL, Chromium, find_chromium
 from support.run_records import denoising_record, run_record
 
@@ -192,7 +192,7 @@ def test_windows_do_not_depend_on_the_direction_of_the_stored_slices(
     measured, spread = scan(), scan(5)
     measured.suv[9, 6:-6, 6:-6] += 30  # a coronal sheet: few rays from side to side meet it
     opened = []
-    for images in ((measured, spread), [turned(image, axes) for image in (measured, spread)]):
+    for images in ((measured, spread), [reoriented(image, axes) for image in (measured, spread)]):
         before, after = images[0], images[0].with_values(0.9 * images[0].suv)
         write_page(
             tmp_path / "r.html", before, after, np.abs(images[1].suv), name="n", title="t",
@@ -245,7 +245,7 @@ def test_an_unknown_kind_of_scan_is_the_first_notice() -> None:
         score=3.2,
         threshold=2.0,
         alarm=True,
-        unlike=(Unlikeness(feature="noise spectrum", deviations=-9.04),),
+        unlike=(FeatureDeviation(feature="noise spectrum", deviations=-9.04),),
     )
     record = run_record(scan(), scan()).model_copy(update={"alarm": alarm, "audit": AUDITED})
     first, second, *_ = notices(record)

@@ -13,7 +13,7 @@ from scipy.stats import norm
 import petdiff
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
-from petdiff.uncertainty.alarm.features import RIM_MM, WORDS, describe
+from petdiff.uncertainty.alarm.features import RIM_MM, WORDS, scan_features
 from petdiff.uncertainty.alarm.record import AlarmRecord, MeanSUV
 from petdiff.uncertainty.alarm.reference import (
     Reference,
@@ -38,13 +38,13 @@ def ordinary(seed: int) -> PETImage:
 
 @pytest.fixture(scope="module")
 def reference() -> Reference:
-    scans = [describe(ordinary(seed)) for seed in range(24)]
+    scans = [scan_features(ordinary(seed)) for seed in range(24)]
     return Reference.fit(scans, weights_sha256="00", what="toys", threshold=2.5)
 
 
 def test_features_do_not_depend_on_the_unit() -> None:
     scan = ordinary(0)
-    one, other = describe(scan), describe(scan.with_values(1000 * scan.values))
+    one, other = scan_features(scan), scan_features(scan.with_values(1000 * scan.values))
     assert set(one) == set(WORDS)
     for name in WORDS:
         if name != "scale":
@@ -59,7 +59,7 @@ def test_features_do_not_depend_on_the_order_in_which_axes_are_stored(
     """A series of sagittal or coronal slices has the patient's axis along i or j."""
     for scan in (ordinary(0), long_body(0.9)):
         stored = PETImage(scan.values.transpose(axes), scan.affine[:, [*axes, 3]])
-        assert describe(stored) == pytest.approx(describe(scan), abs=1e-4)
+        assert scan_features(stored) == pytest.approx(scan_features(scan), abs=1e-4)
 
 
 def test_features_of_white_noise_are_those_of_theory() -> None:
@@ -67,7 +67,7 @@ def test_features_of_white_noise_are_those_of_theory() -> None:
     white = np.random.default_rng(0).normal(size=(48, 48, 48))
     cubes = np.diag([5.0, 5.0, 5.0, 1.0])  # mm
     values = 1 + 0.05 * white
-    found = describe(PETImage(values.astype(np.float32), cubes))
+    found = scan_features(PETImage(values.astype(np.float32), cubes))
     once, twice = ((sum(w**2 for w in weights) ** 1.5) for weights in ((1, 2, 1), (1, 4, 6, 4, 1)))
     of_normal = norm.ppf(0.75)  # median of its absolute value
     # In the outermost voxels, an eighth of all, differences are smaller.
@@ -77,19 +77,21 @@ def test_features_of_white_noise_are_those_of_theory() -> None:
     assert found["axial"] == pytest.approx(0, abs=0.02)
 
     values[36:] = 0.25 * (1 + white[36:])  # noise of cold tissue does not count
-    with_cold = describe(PETImage(values.astype(np.float32), cubes))
+    with_cold = scan_features(PETImage(values.astype(np.float32), cubes))
     assert with_cold["noise"] == pytest.approx(found["noise"], abs=0.15)
 
     small = values.repeat(2, 0).repeat(2, 1).repeat(2, 2).astype(np.float32)
     halves = np.diag([2.5, 2.5, 2.5, 1.0])
     for name in ("noise", "colour", "axial", "tails"):
-        assert describe(PETImage(small, halves))[name] == pytest.approx(with_cold[name], abs=1e-3)
+        assert scan_features(PETImage(small, halves))[name] == pytest.approx(
+            with_cold[name], abs=1e-3
+        )
 
 
 def test_extents_of_a_body_are_in_millimetres() -> None:
     values = 0.02 * np.random.default_rng(1).normal(size=(48, 40, 30)).astype(np.float32)
     values[12:36, 10:30, 5:25] = 1
-    found = describe(PETImage(values, np.diag([5.0, 6.0, 10.0, 1.0])))
+    found = scan_features(PETImage(values, np.diag([5.0, 6.0, 10.0, 1.0])))
     # The smoothed outline of the body is up to a voxel wider on each side.
     assert 199 <= np.exp(found["length"]) <= 221
     assert 120 * 120 <= np.exp(found["section"]) <= 130 * 132
@@ -101,7 +103,7 @@ def test_extents_of_a_body_are_in_millimetres() -> None:
 def test_a_body_on_a_tenth_of_the_sides_is_cropped(width: int, cropped: bool) -> None:
     values = np.zeros((32, 32, 24), np.float32)
     values[:20, 8 : 8 + width] = 1  # on the first of four sides of the same size
-    found = describe(PETImage(values, np.diag([5.0, 5.0, 5.0, 1.0])))
+    found = scan_features(PETImage(values, np.diag([5.0, 5.0, 5.0, 1.0])))
     assert ("section" not in found) == cropped
 
 
@@ -119,13 +121,13 @@ def test_the_outermost_tissue_is_that_near_air_anywhere_in_the_scan() -> None:
     depth_mm = distance_transform_edt(body, sampling=scan.spacing_mm)
     rim = scan.values[body & (depth_mm <= RIM_MM)].mean()
     expected = np.log(rim / typical_uptake(scan.values[body]))
-    assert describe(scan)["rim"] == pytest.approx(expected, abs=1e-6)
+    assert scan_features(scan)["rim"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_voxels_larger_than_the_outermost_tissue_have_one_voxel_of_it() -> None:
     cube = np.pad(np.full((6, 6, 6), 2.0), 4)
     large = np.diag([25.0, 25.0, 25.0, 1.0])  # mm
-    found = describe(PETImage(cube.astype(np.float32), large))
+    found = scan_features(PETImage(cube.astype(np.float32), large))
     assert found["rim"] == pytest.approx(0, abs=0.5)
 
 
@@ -156,17 +158,17 @@ def test_a_crop_within_the_body_does_not_show_how_wide_the_body_is(reference: Re
     scan = ordinary(7)
     crop = image(scan.values[14:34, 12:28])
     unknown = ("rim", "air", "section", "field")
-    assert set(unknown) <= set(describe(scan))
-    assert not set(unknown) & set(describe(crop))
+    assert set(unknown) <= set(scan_features(scan))
+    assert not set(unknown) & set(scan_features(crop))
     assert alarm(crop, reference).unknown == tuple(WORDS[name] for name in unknown)
 
 
 def test_the_outermost_tissue_is_compared_with_ordinary_tissue() -> None:
     hollow = long_body(1.0, 40)
-    rim, typical = (describe(hollow)[name] for name in ("rim", "scale"))
+    rim, typical = (scan_features(hollow)[name] for name in ("rim", "scale"))
     assert rim < typical - 0.5  # a fat rim
     full = hollow.with_values((hollow.values > 0).astype(np.float32))
-    assert -0.4 < describe(full)["rim"] < 0
+    assert -0.4 < scan_features(full)["rim"] < 0
 
 
 def long_body(mean_suv: float, planes: int = 200) -> PETImage:
@@ -209,7 +211,7 @@ def test_a_value_just_beyond_a_limit_is_not_shown_as_the_limit() -> None:
 
 
 def test_the_alarm_and_its_sentence_agree_on_the_recorded_score(reference: Reference) -> None:
-    found = describe(ordinary(3))
+    found = scan_features(ordinary(3))
     score = reference.compare(found).score
     for threshold in (score - 1e-6, score, score + 1e-6):
         record = reference.model_copy(update={"threshold": threshold}).compare(found)
@@ -237,7 +239,7 @@ def test_the_score_is_the_mahalanobis_distance_over_the_root_of_the_number() -> 
 
 def test_an_empty_scan_has_no_features(reference: Reference) -> None:
     nothing = image(np.zeros_like(BODY))
-    assert describe(nothing) == {}
+    assert scan_features(nothing) == {}
     assert not alarm(nothing, reference).alarm
 
 

@@ -27,7 +27,7 @@ from petdiff.methods.weights_files import weights_path
 from petdiff.progress import Progress, Tick
 from petdiff.report.notices import repetition_notices
 from petdiff.runs import require_free, whole_additions, whole_folder, write_json
-from petdiff.uncertainty.alarm.features import describe
+from petdiff.uncertainty.alarm.features import scan_features
 from petdiff.uncertainty.alarm.record import AlarmRecord
 from petdiff.uncertainty.alarm.reference import reference_path
 from petdiff.units import share_of
@@ -102,10 +102,10 @@ def _load_and_check(
 ) -> tuple[Model, AlarmRecord | None]:
     """Return the loaded model, and the alarm of the scan if the model has a reference for it."""
     with ThreadPoolExecutor(1) as executor:
-        features: Callable[[], Mapping[str, float]] = partial(describe, image)
+        features: Callable[[], Mapping[str, float]] = partial(scan_features, image)
         # This thread will import torch.
         if model is None and reference_path(weights_path(request.model)).is_file():
-            features = executor.submit(describe, image).result
+            features = executor.submit(scan_features, image).result
         model = _load_and_announce(request, image, model, progress)
         return model, check_alarm(features, model, progress)
 

@@ -8,10 +8,9 @@ from typing import TypeVar
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.methods.base import Method
-from petdiff.methods.beside_weights import path_beside, read_beside
 from petdiff.methods.local_denoiser import LocalDenoiser
 from petdiff.methods.model import Model
-from petdiff.methods.weights_files import weights_path
+from petdiff.methods.weights_files import path_beside, read_beside, weights_path
 from petdiff.networks.int8 import ActivationRanges, Ranges
 from petdiff.networks.unet import Block, UNet
 

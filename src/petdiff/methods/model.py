@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from petdiff.errors import InputRefused
 from petdiff.methods.base import Method
 from petdiff.methods.card import ModelCard, card_from_json
 from petdiff.methods.registry import METHODS
-from petdiff.methods.weights_files import weights_path
+from petdiff.methods.weights_files import file_sha256, weights_path
 from petdiff.runs import whole_file
 
 HEADER_KEY = "petdiff"
@@ -73,8 +72,7 @@ def load_model(name_or_file: str | Path) -> Model:
         raise InputRefused(f"{path}: {error}") from error
     method.network.load_state_dict(weights, assign=True)
     method.network.eval().requires_grad_(False)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Model(method, card, str(name_or_file), digest)
+    return Model(method, card, str(name_or_file), file_sha256(path))
 
 
 def read_card(path: Path) -> ModelCard:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
 from petdiff.methods.model import Model
-from petdiff.methods.weights_files import weights_path
+from petdiff.methods.weights_files import file_sha256, weights_path
 from petdiff.uncertainty.calibration.record import Calibration, Refused, dose_facts
 from petdiff.uncertainty.calibration.store import load_calibration
 
@@ -29,7 +28,7 @@ def calibration_of(model: str | Path | Model = "flow3d") -> Calibration:
     if isinstance(model, Model):
         return load_calibration(weights_path(model.name), model.sha256)
     path = weights_path(str(model))
-    return load_calibration(path, hashlib.sha256(path.read_bytes()).hexdigest())
+    return load_calibration(path, file_sha256(path))
 
 
 def voxel_intervals(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from functools import cache
 
@@ -10,7 +9,7 @@ from petdiff.errors import InputRefused
 from petdiff.evaluation.cohort.definition import MEASURED, ComparedMethod
 from petdiff.evaluation.protocol import Case, Row
 from petdiff.image import PETImage
-from petdiff.methods.weights_files import weights_path
+from petdiff.methods.weights_files import file_sha256, weights_path
 from petdiff.uncertainty.alarm.reference import Reference, alarm, load_reference
 from petdiff.uncertainty.audit.compare import audit
 from petdiff.uncertainty.audit.confirmation import is_confirmed
@@ -54,4 +53,4 @@ def alarm_rows(compared: ComparedMethod, low: PETImage) -> Iterator[Row]:
 def _reference(model: str) -> Reference | None:
     """Return the alarm reference of a model, read once per process; None if it has none."""
     weights = weights_path(model)
-    return load_reference(weights, hashlib.sha256(weights.read_bytes()).hexdigest())
+    return load_reference(weights, file_sha256(weights))

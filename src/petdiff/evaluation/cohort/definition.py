@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os  # isfile and isdir return False for impossible names; those of Path raise
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from petdiff.errors import UsageError, nearest
 from petdiff.evaluation.cohort.compared_metrics import ranked_metric
 from petdiff.io import Units
 from petdiff.io.json_files import read_toml
-from petdiff.methods.weights_files import shipped_models, shipped_or_path
+from petdiff.methods.weights_files import file_sha256, shipped_models, shipped_or_path
 from petdiff.simulation.patient.draw import get_extent
 from petdiff.simulation.patient.tracers import get_tracer
 from petdiff.simulation.scanner.scanners import get_scanner
@@ -247,10 +246,7 @@ def identity(cohort: Cohort) -> dict[str, object]:
     files = {
         name: compared.model for name, compared in cohort.methods.items() if not compared.is_filter
     }
-    digests = {
-        name: hashlib.sha256(shipped_or_path(m).read_bytes()).hexdigest()
-        for name, m in files.items()
-    }
+    digests = {name: file_sha256(shipped_or_path(model)) for name, model in files.items()}
     found = {**cohort.model_dump(mode="json", exclude={"claims"}), "weights_sha256": digests}
     if cohort.pairs is not None:
         found["pair_bytes"] = {

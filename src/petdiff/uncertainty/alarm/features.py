@@ -52,7 +52,7 @@ WORDS = {
 }
 
 
-def describe(image: PETImage) -> dict[str, float]:
+def scan_features(image: PETImage) -> dict[str, float]:
     """Return the features of a scan by name, without those that it does not have.
 
     They are shares or logarithms of ratios, so that they do not depend on the unit. Only `scale`,

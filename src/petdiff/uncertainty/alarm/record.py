@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 
-class Unlikeness(BaseModel, frozen=True):
+class FeatureDeviation(BaseModel, frozen=True):
     """A feature of a scan with its deviation from the mean of ordinary scans, in their SD."""
 
     feature: str
@@ -38,7 +38,7 @@ class AlarmRecord(BaseModel, frozen=True):
     score: float
     threshold: float
     alarm: bool
-    unlike: tuple[Unlikeness, ...] = ()
+    unlike: tuple[FeatureDeviation, ...] = ()
     unknown: tuple[str, ...] = ()
     mean_suv: MeanSUV | None = None
 

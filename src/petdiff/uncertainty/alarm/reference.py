@@ -10,16 +10,18 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from petdiff.image import PETImage
-from petdiff.methods.beside_weights import path_beside, read_beside, write_beside
-from petdiff.uncertainty.alarm.features import WORDS, describe
-from petdiff.uncertainty.alarm.record import AlarmRecord, Unlikeness
-from petdiff.uncertainty.alarm.scale import mean_suv
+from petdiff.methods.weights_files import path_beside, read_beside, write_beside
+from petdiff.uncertainty.alarm.features import WORDS, scan_features
+from petdiff.uncertainty.alarm.record import AlarmRecord, FeatureDeviation, MeanSUV
 
 SUFFIX = ".reference.json"
 MAX_UNLIKE = 3
 # Lower bounds of deviations, for features that vary less in simulated scans than in real ones.
 _MIN_DEVIATION = {"field": 0.2, "section": 0.4, "length": 1.0, "air": 1.0, "axial": 0.2}
 _RIDGE = 0.05  # lower bound of the variance of a combination of correlated features
+MIN_LENGTH_MM = 700.0  # of the body in the scan; the mean SUV of a shorter part can have any value
+# 0.55 to 0.93 in simulated whole bodies and trunks of four tracers; explanation/alarm.md
+MEAN_SUV_BOUNDS = (0.5, 1.25)
 Values = NDArray[np.float64]
 
 
@@ -78,7 +80,9 @@ class Reference(BaseModel, frozen=True, extra="forbid"):
             threshold=self.threshold,
             alarm=score > self.threshold or (mean is not None and not mean.is_possible),
             unlike=tuple(
-                Unlikeness(feature=WORDS[self.features[known[n]]], deviations=round(float(z[n]), 2))
+                FeatureDeviation(
+                    feature=WORDS[self.features[known[n]]], deviations=round(float(z[n]), 2)
+                )
                 for n in order
             ),
             unknown=tuple(WORDS[name] for name in self.features if name not in found),
@@ -87,6 +91,23 @@ class Reference(BaseModel, frozen=True, extra="forbid"):
 
     def _deviations(self, n: int, found: Mapping[str, float]) -> float:
         return (found[self.features[n]] - self.mean[n]) / self.deviation[n]
+
+
+def mean_suv(found: Mapping[str, float]) -> MeanSUV | None:
+    """Return the mean SUV of the body and its bounds from a scan's features.
+
+    SUV is activity per gram of tissue over injected activity per gram of body, decay corrected. Its
+    mean over the whole body is therefore the share of the injected activity that is not excreted,
+    slightly below 1. The mean of the trunk is about the same. That of a head, an abdomen or a
+    pelvis depends on the uptake of its organs, differs tenfold between tracers, and cannot be
+    checked.
+
+    Returns None if the scan is not in SUV, is short, or is cropped within the body.
+    """
+    if "scale" not in found or "field" not in found or np.exp(found["length"]) < MIN_LENGTH_MM:
+        return None
+    low, high = MEAN_SUV_BOUNDS
+    return MeanSUV(mean=round(float(np.exp(found["scale"])), 4), low=low, high=high)
 
 
 def load_reference(weights: Path, sha256: str) -> Reference | None:
@@ -113,4 +134,4 @@ def reference_path(weights: Path) -> Path:
 
 def alarm(image: PETImage, reference: Reference) -> AlarmRecord:
     """Compare a scan with a model's ordinary scans."""
-    return reference.compare(describe(image))
+    return reference.compare(scan_features(image))

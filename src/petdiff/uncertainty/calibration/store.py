@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from petdiff.errors import InputRefused
-from petdiff.methods.beside_weights import path_beside, read_beside, write_beside
+from petdiff.methods.weights_files import path_beside, read_beside, write_beside
 from petdiff.uncertainty.calibration.record import Calibration
 
 SUFFIX = ".calibration.json"
