@@ -35,11 +35,11 @@ from petdiff.training.supply.simulated_patients import invented_like
 from petdiff.uncertainty.calibration.features import FIGURE_FEATURES
 from petdiff.uncertainty.calibration.fit import PatientErrors, fit_figure
 from petdiff.uncertainty.calibration.record import (
+    CalibratedFigure,
     Calibration,
     Coverage,
-    Figure,
     FigureCalibration,
-    Region,
+    RegionKind,
 )
 from petdiff.uncertainty.calibration.store import save_calibration
 
@@ -112,7 +112,7 @@ class Plan:
 
 
 Table = dict[str, NDArray[np.float32]]
-CALIBRATED: tuple[tuple[Figure, Region | None], ...] = (
+CALIBRATED: tuple[tuple[CalibratedFigure, RegionKind | None], ...] = (
     ("voxel", None),
     *((figure, region) for figure in ("suv_mean", "suv_max") for region in (None, "organ")),
     *(
@@ -158,7 +158,9 @@ class Patient(NamedTuple):
     plan: Plan
     table: Table
 
-    def errors(self, figure: Figure, region: Region | None, scan: str) -> PatientErrors:
+    def errors(
+        self, figure: CalibratedFigure, region: RegionKind | None, scan: str
+    ) -> PatientErrors:
         """Return the errors of a scan: denoised, measured or gaussian; all regions for None.
 
         Only the denoised scan may lean towards the measured one.
@@ -186,7 +188,7 @@ class Patient(NamedTuple):
         )
 
 
-KINDS: tuple[Region, ...] = ("lesion", "organ", "sphere")
+KINDS: tuple[RegionKind, ...] = ("lesion", "organ", "sphere")
 
 
 def read_patients(out: Path) -> list[Patient]:
@@ -199,7 +201,10 @@ def read_patients(out: Path) -> list[Patient]:
 
 
 def calibrate(
-    patients: Sequence[Patient], figure: Figure, region: Region | None, scan: str = "denoised"
+    patients: Sequence[Patient],
+    figure: CalibratedFigure,
+    region: RegionKind | None,
+    scan: str = "denoised",
 ) -> FigureCalibration | None:
     """Return the calibration of a figure of one of these scans."""
 
@@ -295,7 +300,7 @@ def fit(patients: Sequence[Patient], model: Model) -> Calibration:
     )
 
 
-def _volumes_ml(patients: Sequence[Patient], kind: Region) -> tuple[float, float]:
+def _volumes_ml(patients: Sequence[Patient], kind: RegionKind) -> tuple[float, float]:
     """Return the 1st and the 99th percentile of the volumes of the calibrating regions."""
     key = f"suv_mean {kind} denoised"
     tables = [

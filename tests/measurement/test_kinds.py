@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from petdiff.measurement.kinds import kind_of
+from petdiff.measurement.region import region_kind
 
 
 @pytest.mark.parametrize(
@@ -21,4 +21,4 @@ from petdiff.measurement.kinds import kind_of
     ],
 )
 def test_only_the_names_of_healthy_organs_are_organs(name: str, kind: str) -> None:
-    assert kind_of(name) == kind
+    assert region_kind(name) == kind

@@ -17,10 +17,10 @@ from petdiff.methods.model import load_model, save_model
 from petdiff.uncertainty.calibration.conformal import Bounds
 from petdiff.uncertainty.calibration.record import (
     BoundsOfGroup,
+    CalibratedFigure,
     Calibration,
-    Figure,
     FigureCalibration,
-    Region,
+    RegionKind,
 )
 from petdiff.uncertainty.calibration.scale import ErrorScale
 from petdiff.uncertainty.calibration.store import save_calibration
@@ -29,7 +29,7 @@ AFFINE = np.array([[-4.0, 0, 0, 30], [0, 5, 0, -40], [0, 0, 4.5, 500], [0, 0, 0,
 BELOW, ABOVE = -0.1, 0.2  # the bounds of 90 %, as a share of the figure
 AT_QUARTER = 0.4  # the upper one where the dose is known to be 1/4
 LARGEST_ML = {"lesion": (0.05, 25.0), "organ": (1.0, 5000.0), "sphere": (0.5, 33.5)}
-COVERED: tuple[tuple[Figure, Region], ...] = (
+COVERED: tuple[tuple[CalibratedFigure, RegionKind], ...] = (
     ("suv_mean", "lesion"), ("suv_max", "lesion"), ("suv_peak", "lesion"),
     ("volume_41_ml", "lesion"), ("suv_mean", "organ"), ("suv_max", "organ"),
     ("suv_mean", "sphere"), ("suv_max", "sphere"), ("suv_peak", "sphere"),

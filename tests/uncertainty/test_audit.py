@@ -10,7 +10,7 @@ import pytest
 
 import petdiff
 from petdiff.errors import InputRefused, UsageError
-from petdiff.uncertainty.audit.findings import kind_of
+from petdiff.uncertainty.audit.findings import finding_kind
 from petdiff.uncertainty.audit.record import Finding
 from support.audited import AFFINE, PLACE, body, image, lesion, measured
 
@@ -201,4 +201,4 @@ def test_alpha_is_a_probability() -> None:
      (2, 1.1, "shift"), (1.1, 2, "shift"), (-2, -1.1, "shift")],
 )  # fmt: skip
 def test_kinds(measured_contrast: float, denoised_contrast: float, kind: str) -> None:
-    assert kind_of(measured_contrast, denoised_contrast) == kind
+    assert finding_kind(measured_contrast, denoised_contrast) == kind

@@ -10,9 +10,14 @@ from scipy.stats import gamma
 
 from petdiff.uncertainty.audit.compare import without_faces
 from petdiff.uncertainty.audit.findings import allowed, focus_contrast
-from petdiff.uncertainty.audit.noise import NEGATIVE_NOISE_RATIO, deviations, noise_level, reach
-from petdiff.uncertainty.audit.places import Places
+from petdiff.uncertainty.audit.noise import (
+    NEGATIVE_NOISE_RATIO,
+    deviations,
+    noise_by_scale,
+    noise_level,
+)
 from petdiff.uncertainty.audit.scales import SMALLEST_MM, WorkingGrid, at_scales
+from petdiff.uncertainty.audit.search_region import SearchRegion
 
 
 def smooth_field(seed: int, sigma: float, side: int = 28) -> np.ndarray:
@@ -24,35 +29,35 @@ def smooth_field(seed: int, sigma: float, side: int = 28) -> np.ndarray:
 
 def test_roughness_is_that_of_a_gaussian_correlation() -> None:
     field = smooth_field(0, 2.0, 60)
-    places = Places.of([field], np.ones(field.shape, bool))
+    region = SearchRegion.of([field], np.ones(field.shape, bool))
     # The gradient of such a field has a variance of 1/(2σ²) along each axis.
-    assert places.volumes[0] / places.voxels[0] == pytest.approx((2 * 2.0**2) ** -1.5, rel=0.15)
+    assert region.volumes[0] / region.voxels[0] == pytest.approx((2 * 2.0**2) ** -1.5, rel=0.15)
 
     # The field may have another standard deviation than 1, where the noise is estimated wrongly.
-    calmer = Places.of([0.5 * field], np.ones(field.shape, bool))
-    assert calmer.volumes == pytest.approx(places.volumes, rel=0.01)
+    calmer = SearchRegion.of([0.5 * field], np.ones(field.shape, bool))
+    assert calmer.volumes == pytest.approx(region.volumes, rel=0.01)
 
 
 @pytest.mark.parametrize("z", [4.0, 5.5])
 def test_the_p_value_is_worsleys(z: float) -> None:
     """1000 resolution elements; densities of table II of Worsley et al. 1996, for both signs."""
-    places = Places([10**9], [1000 * (4 * np.log(2)) ** 1.5])
+    region = SearchRegion([10**9], [1000 * (4 * np.log(2)) ** 1.5])
     density = (4 * np.log(2)) ** 1.5 / (2 * np.pi) ** 2 * (z**2 - 1) * np.exp(-(z**2) / 2)
-    assert places.p_value(z) == pytest.approx(min(2 * (1000 * density + ndtr(-z)), 1), rel=1e-9)
+    assert region.p_value(z) == pytest.approx(min(2 * (1000 * density + ndtr(-z)), 1), rel=1e-9)
 
 
 @pytest.mark.parametrize("alpha", [0.5, 0.01, 1e-6])
 def test_the_threshold_has_the_p_value_alpha(alpha: float) -> None:
-    places = Places([100_000, 100_000], [30_000.0, 8_000.0])
-    assert places.p_value(places.threshold(alpha)) == pytest.approx(alpha, rel=1e-6)
+    region = SearchRegion([100_000, 100_000], [30_000.0, 8_000.0])
+    assert region.p_value(region.threshold(alpha)) == pytest.approx(alpha, rel=1e-6)
 
 
 def test_the_maximum_of_a_field_exceeds_the_threshold_with_probability_alpha() -> None:
     inside = np.ones((28, 28, 28), bool)
     fields = [smooth_field(seed, 1.5) for seed in range(60)]
-    places = Places.of(fields[:1], inside)
-    needed = places.threshold(0.3)
-    assert places.p_value(needed) == pytest.approx(0.3, rel=1e-6)
+    region = SearchRegion.of(fields[:1], inside)
+    needed = region.threshold(0.3)
+    assert region.p_value(needed) == pytest.approx(0.3, rel=1e-6)
     share = np.mean([np.abs(field).max() > needed for field in fields])
     assert 0.12 <= share <= 0.48  # 0.3 ± 3 binomial standard errors
 
@@ -63,18 +68,18 @@ def test_the_maximum_of_a_single_plane_exceeds_the_threshold_with_probability_al
     planes = gaussian_filter(white, (0, 1.5, 1.5)) * (4 * np.pi * 1.5**2) ** 0.5
     fields = planes[:, 12:-12, 12:-12, None].astype(np.float32)
     for axes in ((0, 1, 2), (2, 0, 1)):
-        places = Places.of([fields[0].transpose(axes)], inside.transpose(axes))
-        needed = places.threshold(0.3)
+        region = SearchRegion.of([fields[0].transpose(axes)], inside.transpose(axes))
+        needed = region.threshold(0.3)
         share = np.mean([np.abs(field).max() > needed for field in fields])
         assert 0.16 <= share <= 0.44  # 0.3 ± 3 binomial standard errors
 
 
 def test_no_p_value_exceeds_that_of_independent_voxels() -> None:
     white = np.random.default_rng(0).normal(size=(20, 20, 20)).astype(np.float32)
-    places = Places.of([white], np.ones(white.shape, bool))
-    assert places.p_value(5.0) <= 8000 * 2 * ndtr(-5.0) * 1.0001
-    assert places.p_value(1.0) == 1
-    assert places.p_value(-5.0) == places.p_value(5.0)
+    region = SearchRegion.of([white], np.ones(white.shape, bool))
+    assert region.p_value(5.0) <= 8000 * 2 * ndtr(-5.0) * 1.0001
+    assert region.p_value(1.0) == 1
+    assert region.p_value(-5.0) == region.p_value(5.0)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
@@ -184,7 +189,7 @@ def test_noise_falls_with_the_scale_like_that_of_the_residual_within_two_limits(
     def found(*factors: float) -> list[float]:
         """The residual is the measured contrast at the finest scale, and a multiple at others."""
         pairs = ((c, c * factor) for c, factor in zip(contrasts, (1, *factors), strict=True))
-        return reach(pairs, level, inside, (3.0,) * 3)
+        return noise_by_scale(pairs, level, inside, (3.0,) * 3)
 
     assert found(1, 1, 1, 1) == pytest.approx(as_white, rel=0.2)
     assert found(0, 0, 0, 0) == pytest.approx(as_white)  # what denoising left is no noise

@@ -21,12 +21,12 @@ from petdiff.uncertainty.calibration.features import (
 from petdiff.uncertainty.calibration.fit import PatientErrors, fit_figure
 from petdiff.uncertainty.calibration.record import (
     BoundsOfGroup,
+    CalibratedFigure,
     Calibration,
-    Figure,
     FigureCalibration,
     Interval,
     Refused,
-    Region,
+    RegionKind,
 )
 from petdiff.uncertainty.calibration.scale import ErrorScale, fit_scale
 from petdiff.uncertainty.calibration.store import load_calibration, save_calibration
@@ -145,7 +145,7 @@ def test_bounds_have_the_shape_of_the_fitted_errors_and_widen_with_the_level() -
 
 @pytest.mark.parametrize(("figure", "share"), [("suv_mean", 0.4), ("voxel", 0.0)])
 def test_intervals_of_regions_are_centred_where_the_errors_are_least(
-    figure: Figure, share: float
+    figure: CalibratedFigure, share: float
 ) -> None:
     rng = np.random.default_rng(12)
     denoised, measured = rng.uniform(1, 9, (2, 60))
@@ -185,7 +185,7 @@ def by_hand() -> Calibration:
     ],
 )
 def test_an_interval_is_the_bounds_times_the_scale_about_its_centre(
-    denoised: float, measured: float, kind: Region | None, lower: float, upper: float
+    denoised: float, measured: float, kind: RegionKind | None, lower: float, upper: float
 ) -> None:
     found = by_hand().interval(
         "suv_mean", denoised, measured, region(noise=0.5), spacing_mm=MM_4, region=kind

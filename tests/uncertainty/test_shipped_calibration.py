@@ -9,7 +9,7 @@ import pytest
 
 import petdiff
 from petdiff.image import PETImage
-from petdiff.uncertainty.calibration.record import Calibration, Region
+from petdiff.uncertainty.calibration.record import Calibration, RegionKind
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,9 @@ def test_intervals_of_a_scan_include_the_denoised_value_more_often_than_not(
 
 
 @pytest.mark.parametrize("kind", ["lesion", "organ", "sphere", "focus"])
-def test_each_kind_of_region_has_a_mean_and_sizes(calibration: Calibration, kind: Region) -> None:
+def test_each_kind_of_region_has_a_mean_and_sizes(
+    calibration: Calibration, kind: RegionKind
+) -> None:
     assert calibration.covers("suv_mean", kind)
     least, most = calibration.region_ml[kind]
     assert 0 < least < most

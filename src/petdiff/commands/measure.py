@@ -14,7 +14,7 @@ from petdiff.image import PETImage
 from petdiff.measurement.files import read_regions
 from petdiff.measurement.foci import FOUND_NOTE, find_lesions
 from petdiff.measurement.record import Measurement
-from petdiff.measurement.region import Kind, Region, ball_region
+from petdiff.measurement.region import Region, RegionKind, ball_region
 from petdiff.measurement.run import measure_run
 from petdiff.measurement.stored_run import Run, read_run
 from petdiff.measurement.structured_report import write_structured_report
@@ -44,7 +44,7 @@ class MeasureRequest:
     names: Path | None = None
     spheres: Sequence[str] = ()
     lesions: str | None = None
-    kind: Kind | None = None
+    kind: RegionKind | None = None
     resample: bool = False
     level: float | None = None
     frame: int | None = None

@@ -14,7 +14,6 @@ from petdiff.image import PETImage
 from petdiff.io.dicom_file import refusing
 from petdiff.io.geometry import LPS_TO_RAS
 from petdiff.measurement.frame_of_reference import may_be_same_frame, require_same_frame
-from petdiff.measurement.kinds import kind_of
 from petdiff.measurement.polygons import (
     Points,
     area,
@@ -23,7 +22,7 @@ from petdiff.measurement.polygons import (
     plane_shares,
     stacked_shares,
 )
-from petdiff.measurement.region import Kind, Region, shares_region
+from petdiff.measurement.region import Region, RegionKind, region_kind, shares_region
 from petdiff.simulation.labels.label_file import printable
 
 _log = logging.getLogger(__name__)
@@ -35,7 +34,9 @@ _LONGEST_MM = 10.0  # between the contours of one part: no scanner's slices are 
 _ORGANS, _LESIONS = ("ORGAN", "AVOIDANCE", "EXTERNAL"), ("GTV", "CTV", "PTV", "TREATED_VOLUME")
 
 
-def contour_regions(name: str, dataset: Dataset, scan: PETImage, kind: Kind | None) -> list[Region]:
+def contour_regions(
+    name: str, dataset: Dataset, scan: PETImage, kind: RegionKind | None
+) -> list[Region]:
     """Return a region per structure with closed contours; others are left out with a warning.
 
     Voxels at a contour have the weight of the fraction within it. A contour within another one of
@@ -106,7 +107,9 @@ def _outlines(roi: Dataset) -> list[Points]:
     ]
 
 
-def _region(name: str, title: str, kind: Kind, outlines: list[Points], scan: PETImage) -> Region:
+def _region(
+    name: str, title: str, kind: RegionKind, outlines: list[Points], scan: PETImage
+) -> Region:
     inverse = np.linalg.inv(scan.affine)
     index = [one @ inverse[:3, :3].T + inverse[:3, 3] for one in outlines]
     spans = np.array([np.ptp(one, axis=0) for one in index]).max(axis=0)
@@ -139,7 +142,7 @@ def _shares(
     return shares, min(float(shares.sum()) / voxels, 1.0) if voxels else 1.0
 
 
-def _kind(interpreted: str, title: str) -> Kind:
+def _kind(interpreted: str, title: str) -> RegionKind:
     if interpreted in _LESIONS:
         return "lesion"
-    return "organ" if interpreted in _ORGANS else kind_of(title)
+    return "organ" if interpreted in _ORGANS else region_kind(title)

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from petdiff.evaluation.lesions import measure_lesion
 from petdiff.measurement.region import Region
-from petdiff.uncertainty.calibration.record import Figure as CalibratedFigure
+from petdiff.uncertainty.calibration.record import CalibratedFigure
 from petdiff.volume.regions import Spacing, Volume
 
 FigureName = Literal["mean", "max", "peak", "tlg", "mtv_41"]

@@ -14,8 +14,7 @@ from petdiff.io.dicom_file import read_file
 from petdiff.io.entries import Entry, file_entry, folder_entries
 from petdiff.io.formats import existing, format_of
 from petdiff.measurement.contours import contour_regions
-from petdiff.measurement.kinds import kind_of
-from petdiff.measurement.region import Kind, Region, label_regions
+from petdiff.measurement.region import Region, RegionKind, label_regions, region_kind
 from petdiff.measurement.segmentation import segment_regions
 
 _MAX_REGIONS = 1000
@@ -28,7 +27,7 @@ def read_regions(
     scan: PETImage,
     *,
     names: str | Path | None = None,
-    kind: Kind | None = None,
+    kind: RegionKind | None = None,
     resample: bool = False,
 ) -> list[Region]:
     """Read the regions of a mask file on the grid of a scan.
@@ -61,7 +60,7 @@ def _labelled(
     path: Path,
     scan: PETImage,
     names: str | Path | None,
-    kind: Kind | None,
+    kind: RegionKind | None,
     *,
     resample: bool,
 ) -> list[Region]:
@@ -69,12 +68,14 @@ def _labelled(
     if not labels.any():
         raise InputRefused(f"{path} is an empty mask: all voxels of the scan's grid are 0")
     called = read_names(path, None if names is None else Path(names))
-    kinds: dict[int, Kind] = {number: kind or kind_of(name) for number, name in called.items()}
+    kinds: dict[int, RegionKind] = {
+        number: kind or region_kind(name) for number, name in called.items()
+    }
     return label_regions(labels, called, kinds, scan, kind or "lesion")
 
 
 def _dicom_regions(
-    path: Path, scan: PETImage, kind: Kind | None, *, resample: bool
+    path: Path, scan: PETImage, kind: RegionKind | None, *, resample: bool
 ) -> list[Region]:
     entry, dataset = _mask_file(path)
     if dataset.get("SOPClassUID") == RTStructureSetStorage:

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from petdiff.errors import UsageError
 from petdiff.measurement.figures import FigureName
-from petdiff.measurement.region import Kind
+from petdiff.measurement.region import RegionKind
 
 
 class MeasuredFigure(BaseModel, frozen=True, extra="forbid"):
@@ -36,7 +36,7 @@ class MeasuredRegion(BaseModel, frozen=True, extra="forbid"):
     """
 
     name: str
-    kind: Kind
+    kind: RegionKind
     volume_ml: float
     voxels: float
     centre_mm: tuple[float, float, float]

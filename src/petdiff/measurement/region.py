@@ -17,12 +17,26 @@ from petdiff.evaluation.lesions import (
     sphere_lesion,
 )
 from petdiff.image import PETImage
-from petdiff.uncertainty.calibration.record import Region as Kind
+from petdiff.simulation.labels.label_names import is_organ
+from petdiff.uncertainty.calibration.record import RegionKind
 from petdiff.volume.regions import bounding_box, label_boxes, voxel_ml
 
-__all__ = ["Kind", "Region", "ball_region", "label_regions", "mask_region", "shares_region"]
+__all__ = [
+    "Region",
+    "RegionKind",
+    "ball_region",
+    "label_regions",
+    "mask_region",
+    "region_kind",
+    "shares_region",
+]  # fmt: skip
 
 _A_VOXEL = 1 - 1e-6
+# Parts of words: "brain metastasis" is not the brain.
+_DISEASE = (
+    "lesion", "tumor", "tumour", "metast", "mass", "cancer", "carcin", "lymphom", "sarcom",
+    "nodule", "gtv", "ctv", "ptv",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +50,13 @@ class Region:
     """
 
     name: str
-    kind: Kind
+    kind: RegionKind
     place: Lesion
     volume_ml: float
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise UsageError(f"`kind` is {self.kind}: give {', '.join(get_args(Kind))}")
+        if self.kind not in get_args(RegionKind):
+            raise UsageError(f"`kind` is {self.kind}: give {', '.join(get_args(RegionKind))}")
 
     @property
     def voxels(self) -> float:
@@ -65,7 +79,7 @@ class Region:
 
 
 def mask_region(
-    mask: NDArray[np.generic], scan: PETImage, *, name: str = "region", kind: Kind = "lesion"
+    mask: NDArray[np.generic], scan: PETImage, *, name: str = "region", kind: RegionKind = "lesion"
 ) -> Region:
     """Return the region of the voxels of a mask [i, j, k] on the scan's grid: those that are not 0.
 
@@ -79,7 +93,7 @@ def shares_region(
     scan: PETImage,
     *,
     name: str = "region",
-    kind: Kind = "lesion",
+    kind: RegionKind = "lesion",
     visible: float = 1.0,
 ) -> Region:
     """Return the region of voxels with fractions `shares` [i, j, k] from 0 to 1.
@@ -110,9 +124,9 @@ def shares_region(
 def label_regions(
     labels: NDArray[np.int32],
     names: Mapping[int, str],
-    kinds: Mapping[int, Kind],
+    kinds: Mapping[int, RegionKind],
     scan: PETImage,
-    other: Kind = "lesion",
+    other: RegionKind = "lesion",
 ) -> list[Region]:
     """Return a region per label above 0, with its name, else its number.
 
@@ -134,7 +148,7 @@ def ball_region(
     scan: PETImage,
     *,
     name: str = "sphere",
-    kind: Kind = "sphere",
+    kind: RegionKind = "sphere",
 ) -> Region:
     """Return a spherical region around a point in mm, RAS+.
 
@@ -161,3 +175,9 @@ def _extent(scan: PETImage) -> str:
     ends = zip("xyz", scan.corners_mm.min(axis=0), scan.corners_mm.max(axis=0), strict=True)
     spans = ", ".join(f"{axis} {low:.0f} to {high:.0f}" for axis, low, high in ends)
     return f"it spans {spans} mm (RAS+: right, anterior and superior are positive)"
+
+
+def region_kind(name: str) -> RegionKind:
+    """Return organ for the name of a known organ without a word for disease, else lesion."""
+    diseased = any(part in name.lower() for part in _DISEASE)
+    return "organ" if is_organ(name) and not diseased else "lesion"

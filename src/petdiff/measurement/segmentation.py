@@ -13,8 +13,7 @@ from petdiff.image import PETImage, by_axis, spacing_of
 from petdiff.io.dicom_file import refusing
 from petdiff.io.geometry import LPS_TO_RAS
 from petdiff.measurement.frame_of_reference import require_same_frame
-from petdiff.measurement.kinds import kind_of
-from petdiff.measurement.region import Kind, Region, shares_region
+from petdiff.measurement.region import Region, RegionKind, region_kind, shares_region
 from petdiff.simulation.labels.label_file import printable
 from petdiff.volume.regions import Affine, Mask, voxel_ml
 
@@ -31,7 +30,7 @@ _OF_LESIONS = ("49755003",)  # morphologically abnormal structure
 
 
 def segment_regions(
-    name: str, dataset: Dataset, scan: PETImage, kind: Kind | None, *, resample: bool
+    name: str, dataset: Dataset, scan: PETImage, kind: RegionKind | None, *, resample: bool
 ) -> list[Region]:
     """Return a region per segment of a DICOM SEG.
 
@@ -52,7 +51,13 @@ def segment_regions(
 
 
 def _region(
-    name: str, seg: Segmentation, number: int, scan: PETImage, kind: Kind | None, *, resample: bool
+    name: str,
+    seg: Segmentation,
+    number: int,
+    scan: PETImage,
+    kind: RegionKind | None,
+    *,
+    resample: bool,
 ) -> Region:
     with refusing(f"{name}: segment {number} cannot be read"):
         described = seg.get_segment_description(number)
@@ -108,8 +113,8 @@ def _on_grid(name: str, mask: Mask, affine: Affine, scan: PETImage, *, resample:
     return nearest_labels(mask.astype(np.int32), affine, scan) > 0
 
 
-def _kind(described: SegmentDescription, title: str) -> Kind:
+def _kind(described: SegmentDescription, title: str) -> RegionKind:
     category = str(described.segmented_property_category.value)
     if category in _OF_LESIONS:
         return "lesion"
-    return "organ" if category in _OF_ORGANS else kind_of(title)
+    return "organ" if category in _OF_ORGANS else region_kind(title)

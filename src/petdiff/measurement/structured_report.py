@@ -25,7 +25,7 @@ from petdiff.io.dicom_read import DicomSource
 from petdiff.io.dicom_text import ascii_text
 from petdiff.measurement.figures import FigureName
 from petdiff.measurement.record import MeasuredFigure, MeasuredRegion, Measurement
-from petdiff.measurement.region import Kind, Region
+from petdiff.measurement.region import Region, RegionKind
 from petdiff.measurement.segmentation import NO_HIGHDICOM
 from petdiff.runs import whole_file
 
@@ -51,7 +51,7 @@ _LOWER = Code("interval-lower", OWN_SCHEME, "Lower bound of the interval")
 _UPPER = Code("interval-upper", OWN_SCHEME, "Upper bound of the interval")
 _LEVEL = Code("interval-level", OWN_SCHEME, "Level of the interval")
 _SELECTED = Code("111099", "DCM", "Selected region")
-_FINDINGS: dict[Kind, Code] = {
+_FINDINGS: dict[RegionKind, Code] = {
     "lesion": Code("52988006", "SCT", "Lesion"),
     "organ": Code("91772007", "SCT", "Organ"),
     "sphere": _SELECTED,

@@ -13,20 +13,20 @@ from petdiff.image import PETImage
 from petdiff.uncertainty.audit.findings import (
     Compared,
     Peak,
+    finding_kind,
     focus_contrast,
-    kind_of,
     peaks,
 )
-from petdiff.uncertainty.audit.noise import deviations, noise_level, reach
-from petdiff.uncertainty.audit.places import Places
+from petdiff.uncertainty.audit.noise import deviations, noise_by_scale, noise_level
 from petdiff.uncertainty.audit.record import (
     AuditedScale,
     AuditRecord,
     Finding,
-    Kind,
+    FindingKind,
     verdict,
 )
 from petdiff.uncertainty.audit.scales import AtScale, WorkingGrid, at_scales
+from petdiff.uncertainty.audit.search_region import SearchRegion
 from petdiff.volume.regions import Spacing, body_mask, bounding_box, grown
 
 ALPHA = 0.01
@@ -78,17 +78,17 @@ def audit(measured: PETImage, denoised: PETImage, *, alpha: float = ALPHA) -> Au
             f"voxels of {max(grid.spacing_mm):.3g} mm are larger than the largest ball of the audit"
         )
     compared = compared_scales(pairs, body, grid)
-    places = Places.of([one.z for one in compared], body)
-    needed = places.threshold(alpha)
+    search = SearchRegion.of([one.z for one in compared], body)
+    needed = search.threshold(alpha)
     found = [
-        _finding(peak, compared[peak.scale], places, grid)
+        _finding(peak, compared[peak.scale], search, grid)
         for peak in peaks(compared, needed, grid.spacing_mm)
     ]
     scales = [
         AuditedScale(
             diameter_mm=_diameter(one),
             noise=float(np.median(one.noise(body))),
-            reach=round(one.reach, 4),
+            reach=round(one.relative_noise, 4),
         )
         for one in compared
     ]
@@ -143,7 +143,7 @@ def compared_scales(
     activity = np.minimum(*(scan.mean for scan in pairs[-1]))
     level = noise_level(pairs[0][0].contrast, activity, body, grid.spacing_mm)
     contrasts = ((y.contrast, y.contrast - x.contrast) for y, x in pairs)  # lazily, to save memory
-    shares = reach(contrasts, level, body, grid.spacing_mm)
+    shares = noise_by_scale(contrasts, level, body, grid.spacing_mm)
     found = []
     for (y, x), share in zip(pairs, shares, strict=True):
         one = Compared(y, x, share, level, np.zeros_like(level))
@@ -153,7 +153,7 @@ def compared_scales(
     return found
 
 
-def _finding(peak: Peak, scale: Compared, places: Places, grid: WorkingGrid) -> Finding:
+def _finding(peak: Peak, scale: Compared, search: SearchRegion, grid: WorkingGrid) -> Finding:
     at = peak.at
     x, y, z = grid.position_mm(peak.place)
     measured, denoised = (
@@ -161,14 +161,14 @@ def _finding(peak: Peak, scale: Compared, places: Places, grid: WorkingGrid) -> 
         for one in (scale.measured, scale.denoised)
     )
     return Finding(
-        kind=kind_of(measured, denoised),
+        kind=finding_kind(measured, denoised),
         position_mm=(round(x, 1), round(y, 1), round(z, 1)),
         voxel=grid.voxel(peak.place),
         diameter_mm=_diameter(scale),
         measured=float(scale.measured.mean[at]),
         denoised=float(scale.denoised.mean[at]),
         z=round(peak.z, 2),
-        p=places.p_value(peak.z),
+        p=search.p_value(peak.z),
     )
 
 
@@ -179,7 +179,7 @@ def _diameter(scale: Compared) -> float:
 def _record(
     found: list[Finding], scales: list[AuditedScale], alpha: float, needed: float, unit: str
 ) -> AuditRecord:
-    kinds: tuple[Kind, ...] = ("fabrication", "omission", "shift")
+    kinds: tuple[FindingKind, ...] = ("fabrication", "omission", "shift")
     counts = {kind: sum(one.kind == kind for one in found) for kind in kinds}
     return AuditRecord(
         verdict=verdict(counts, empty=False),

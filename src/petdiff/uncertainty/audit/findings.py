@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
-from petdiff.uncertainty.audit.record import Kind
+from petdiff.uncertainty.audit.record import FindingKind
 from petdiff.uncertainty.audit.scales import AtScale
 from petdiff.volume.regions import Mask, Spacing, Volume
 
@@ -25,20 +25,21 @@ _JOINED_MM = 8.0  # a finding so close to the ball of a stronger one is left out
 class Compared:
     """The comparison of two scans at one scale. Volumes are [i, j, k]; masks select voxels.
 
-    reach    noise at this scale over that at the finest
-    level    noise at the finest scale
-    z        difference in standard deviations, transformed to a normal variable; 0 outside the body
+    relative_noise  noise at this scale over that at the finest
+    level           noise at the finest scale
+    z               difference in standard deviations, transformed to a normal variable; 0 outside
+                    the body
     """
 
     measured: AtScale
     denoised: AtScale
-    reach: float
+    relative_noise: float
     level: Volume
     z: Volume
 
     def noise(self, at: Mask) -> Values:
         """Return the standard deviation of the difference by the measured scan's noise."""
-        return np.float32(self.reach) * self.level[at]
+        return np.float32(self.relative_noise) * self.level[at]
 
     def allowed(self, at: Mask) -> Values:
         """Return the standard deviation of noise and tolerance."""
@@ -132,7 +133,7 @@ def focus_contrast(
     return float(mean[at] - np.median(around))
 
 
-def kind_of(measured_contrast: float, denoised_contrast: float) -> Kind:
+def finding_kind(measured_contrast: float, denoised_contrast: float) -> FindingKind:
     """Return the kind of a difference, from the contrast of a focus in each of the two scans.
 
     A negative contrast is that of a cold focus. A scan whose contrast has the other sign does not

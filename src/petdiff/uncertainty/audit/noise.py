@@ -1,4 +1,4 @@
-"""The noise of a scan: its level around each voxel, and its decrease with the scale (`reach`).
+"""The noise of a scan: its level around each voxel, and its decrease with the scale.
 
 Both are measured in the scan. The noise of neighbouring voxels is correlated, so that the noise of
 a mean over a ball decreases more slowly with the size of the ball than white noise.
@@ -72,7 +72,7 @@ def deviations(residual: Volume, noise: Volume, allowed: Volume, expected: Volum
     return np.where(z > 0, upwards, z / np.float32(NEGATIVE_NOISE_RATIO)).astype(np.float32)
 
 
-def reach(
+def noise_by_scale(
     contrasts: Iterable[tuple[Volume, Volume]], level: Volume, body: Mask, spacing_mm: Spacing
 ) -> list[float]:
     """Return the noise at each scale over that at the finest, from fine to coarse.

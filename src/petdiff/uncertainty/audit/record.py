@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-Kind = Literal["fabrication", "omission", "shift"]
+FindingKind = Literal["fabrication", "omission", "shift"]
 Millimetres = tuple[float, float, float]
 
 
@@ -24,7 +24,7 @@ class Finding(BaseModel, frozen=True):
     p                 probability of such a deviation at any place of the body by noise alone
     """
 
-    kind: Kind
+    kind: FindingKind
     position_mm: Millimetres
     voxel: tuple[int, int, int]
     diameter_mm: float
@@ -61,12 +61,12 @@ class AuditRecord(BaseModel, frozen=True):
     z_needed: float
     unit: str
     scales: tuple[AuditedScale, ...]
-    found: dict[Kind, int]
+    found: dict[FindingKind, int]
     findings: tuple[Finding, ...]
     empty: bool = False
 
 
-def verdict(found: dict[Kind, int], *, empty: bool) -> str:
+def verdict(found: dict[FindingKind, int], *, empty: bool) -> str:
     """Return the result in one line."""
     if empty:
         return "nothing to audit: the measured scan shows no body"

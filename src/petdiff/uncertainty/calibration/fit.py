@@ -17,9 +17,9 @@ from petdiff.uncertainty.calibration.conformal import (
 from petdiff.uncertainty.calibration.record import (
     LEVELS,
     BoundsOfGroup,
-    Figure,
+    CalibratedFigure,
     FigureCalibration,
-    Region,
+    RegionKind,
 )
 from petdiff.uncertainty.calibration.scale import fit_scale
 
@@ -50,8 +50,8 @@ class PatientErrors:
 
 
 def fit_figure(
-    figure: Figure,
-    region: Region | None,
+    figure: CalibratedFigure,
+    region: RegionKind | None,
     fitting: Sequence[PatientErrors],
     calibrating: Sequence[PatientErrors],
     names: Sequence[str],

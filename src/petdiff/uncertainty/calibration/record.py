@@ -27,9 +27,9 @@ from petdiff.uncertainty.calibration.scale import ErrorScale
 from petdiff.units import share_of, significant
 from petdiff.volume.regions import Volume
 
-Figure = Literal["voxel", "suv_mean", "suv_max", "suv_peak", "volume_41_ml", "cov"]
-Region = Literal["lesion", "organ", "sphere", "focus"]
-PLURAL: Mapping[Region, str] = {
+CalibratedFigure = Literal["voxel", "suv_mean", "suv_max", "suv_peak", "volume_41_ml", "cov"]
+RegionKind = Literal["lesion", "organ", "sphere", "focus"]
+PLURAL: Mapping[RegionKind, str] = {
     "lesion": "lesions", "organ": "organs", "sphere": "spheres", "focus": "foci",
 }  # fmt: skip
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
@@ -77,8 +77,8 @@ class FigureCalibration(BaseModel, frozen=True, extra="forbid"):
     groups           bounds for all patients, then for groups with enough patients
     """
 
-    figure: Figure
-    region: Region | None = None
+    figure: CalibratedFigure
+    region: RegionKind | None = None
     scale: ErrorScale
     toward_measured: float = Field(default=0.0, ge=0, le=1)
     errors: int
@@ -101,8 +101,8 @@ class Coverage(BaseModel, frozen=True, extra="forbid"):
     width  width of the intervals in the unit of the figure, mean over patients
     """
 
-    figure: Figure
-    region: Region | None
+    figure: CalibratedFigure
+    region: RegionKind | None
     level: float
     patients: int
     held: float
@@ -127,19 +127,19 @@ class Calibration(BaseModel, frozen=True, extra="forbid"):
     steps: int = Field(ge=1)
     patients: str = Field(max_length=2000)
     voxel_mm: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
-    region_ml: dict[Region, tuple[float, float]] = {}
+    region_ml: dict[RegionKind, tuple[float, float]] = {}
     figures: tuple[FigureCalibration, ...]
     coverage: tuple[Coverage, ...] = ()
 
     def interval(
         self,
-        figure: Figure,
+        figure: CalibratedFigure,
         denoised: float,
         measured: float,
         features: Features,
         *,
         spacing_mm: tuple[float, float, float],
-        region: Region | None = None,
+        region: RegionKind | None = None,
         facts: Mapping[str, str] | None = None,
         level: float = 0.9,
     ) -> Interval | Refused:
@@ -186,7 +186,7 @@ class Calibration(BaseModel, frozen=True, extra="forbid"):
         found = self._find("voxel", None, {}, level, spacing_mm)
         return found.reason if isinstance(found, Refused) else ""
 
-    def covers(self, figure: Figure, region: Region) -> bool:
+    def covers(self, figure: CalibratedFigure, region: RegionKind) -> bool:
         """Return whether a figure was calibrated on this kind of region."""
         return any((one.figure, one.region) == (figure, region) for one in self.figures)
 
@@ -213,7 +213,7 @@ class Calibration(BaseModel, frozen=True, extra="forbid"):
             f"{share_of(known[0])} to {share_of(known[-1])}"
         )
 
-    def _size_refused(self, kind: Region, volume_ml: float) -> str:
+    def _size_refused(self, kind: RegionKind, volume_ml: float) -> str:
         least, most = self.region_ml.get(kind, (0.0, np.inf))
         if least * (1 - _SIZE_TOLERANCE) <= volume_ml <= most * (1 + _SIZE_TOLERANCE):
             return ""
@@ -224,8 +224,8 @@ class Calibration(BaseModel, frozen=True, extra="forbid"):
 
     def _find(
         self,
-        figure: Figure,
-        region: Region | None,
+        figure: CalibratedFigure,
+        region: RegionKind | None,
         facts: Mapping[str, str],
         level: float,
         spacing_mm: tuple[float, float, float],

@@ -28,7 +28,7 @@ _POLYNOMIALS: Mapping[int, Callable[[float], float]] = {
 }
 
 
-class Places:
+class SearchRegion:
     """The size of the search region at each scale.
 
     voxels   number of voxels in the body, by scale
@@ -44,7 +44,7 @@ class Places:
         self.dimensions = dimensions
 
     @classmethod
-    def of(cls, deviations: Sequence[NDArray[np.float32]], body: NDArray[np.bool_]) -> Places:
+    def of(cls, deviations: Sequence[NDArray[np.float32]], body: NDArray[np.bool_]) -> SearchRegion:
         """Return the search region of standardised deviations [i, j, k] at several scales."""
         count = int(body.sum())
         axes = [axis for axis in range(3) if _neighbours(body, axis)[2].any()]
