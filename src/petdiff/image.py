@@ -57,6 +57,11 @@ def by_axis(sizes: Iterable[float]) -> str:
     return " × ".join(str(size) if isinstance(size, int) else f"{size:.4g}" for size in sizes)
 
 
+def grid_text(shape: Iterable[int], spacing_mm: Iterable[float]) -> str:
+    """Return a grid as text: 192 × 288 × 520 voxels of 1.65 × 1.65 × 1.65 mm."""
+    return f"{by_axis(shape)} voxels of {by_axis(spacing_mm)} mm"
+
+
 class NoSUVError(ValueError):
     """SUV was requested from an image that has no SUV."""
 
@@ -134,8 +139,8 @@ class PETImage:
 
     @property
     def grid_text(self) -> str:
-        """The grid as text: 192 × 288 × 520 voxels of 1.65 × 1.65 × 1.65 mm."""
-        return f"{by_axis(self.shape)} voxels of {by_axis(self.spacing_mm)} mm"
+        """The grid as text."""
+        return grid_text(self.shape, self.spacing_mm)
 
     @property
     def corners_mm(self) -> NDArray[np.float64]:

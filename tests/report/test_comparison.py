@@ -19,13 +19,13 @@ from petdiff.evaluation.cohort.unit import CohortRow, _inside, _worst, measure_s
 from petdiff.evaluation.detection.lesion_summary import summarise_lesions
 from petdiff.report import comparison_plots as plots
 from petdiff.report.comparison import (
-    LARGEST_PAGE_BYTES,
     _worse,
     worst_cases,
     write_comparison,
 )
 from support.little_cohort import made_up_scans, table_of
 
+LARGEST_PAGE_BYTES = 15_000_000
 EVIL = "<script>alert(1)</script>.toml"
 
 

@@ -30,13 +30,13 @@ def draw_preview(request: Request, image: PETImage, result: Result, path: Path) 
     """Draw the measured scan, the denoised scan and their difference."""
     from petdiff.report.preview import write_preview
 
-    spread = None if result.uncertainty is None else result.uncertainty.values
+    uncertainty = None if result.uncertainty is None else result.uncertainty.values
     device, frames = result.record.device, result.record.frames
     mean_of = f"mean of {counted(len(frames), 'frame')} · " if frames else ""
     name = request.scan.resolve().name
     stored = f"stored {image.unit} · " if image.unit else ""
     note = f"{name} · {mean_of}{image.grid_text} · {stored}{device}"
-    write_preview(path, image, result.image, spread, title=title(result.record), note=note)
+    write_preview(path, image, result.image, uncertainty, title=title(result.record), note=note)
 
 
 def make_page(

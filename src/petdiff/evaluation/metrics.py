@@ -94,19 +94,19 @@ def ssim_map(reference: Volume, test: Volume) -> Volume | None:
 
 
 def coverage(
-    reference: Volume, test: Volume, spread: Volume, mask: Mask
+    reference: Volume, test: Volume, uncertainty: Volume, mask: Mask
 ) -> dict[str, float | None]:
-    """Compare the standard deviation `spread` of a scan with its error, over a mask.
+    """Compare the standard deviation `uncertainty` of a scan with its error, over a mask.
 
     within_1_sd, within_2_sd   share of voxels whose error is at most one or two standard
                                deviations. For Gaussian errors 0.683 and 0.954 if it is exact,
                                0.649 and 0.914 (Student's t) if it is that of 8 samples, and 0.623
                                and 0.899 if `test` is the mean of the same samples
-    error_over_sd              root mean square of the error over that of the spread; None if the
-                               spread is 0 everywhere
+    error_over_sd              root mean square of the error over that of the uncertainty; None if
+                               the uncertainty is 0 everywhere
     """
     error = np.abs(np.subtract(test[mask], reference[mask], dtype=np.float64))
-    sd = spread[mask].astype(np.float64)
+    sd = uncertainty[mask].astype(np.float64)
     power = np.dot(sd, sd)
     return {
         "within_1_sd": float((error <= sd).mean()),

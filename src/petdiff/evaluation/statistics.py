@@ -123,8 +123,8 @@ def paired(reference: ArrayLike, test: ArrayLike) -> Paired:
     Raises UsageError for fewer than two patients, or lists of different lengths.
     """
     difference = _difference(reference, test)
-    n, mean, spread = len(difference), float(difference.mean()), float(difference.std(ddof=1))
-    half_width = _students_factor(n) * spread / np.sqrt(n)
+    n, mean, sd = len(difference), float(difference.mean()), float(difference.std(ddof=1))
+    half_width = _students_factor(n) * sd / np.sqrt(n)
     changed = difference[difference != 0]
     ranks = stats.rankdata(np.abs(changed))
     signed = float((ranks * np.sign(changed)).sum() / ranks.sum()) if changed.size else 0.0
@@ -148,12 +148,12 @@ def bland_altman(reference: ArrayLike, test: ArrayLike, *, percent: bool = False
         if np.any(np.asarray(reference) == 0):
             raise UsageError("a reference of 0 has no per cent: compare the differences themselves")
         difference = 100 * difference / np.asarray(reference, float)
-    n, bias, spread = len(difference), float(difference.mean()), float(difference.std(ddof=1))
+    n, bias, sd = len(difference), float(difference.mean()), float(difference.std(ddof=1))
     z = float(stats.norm.ppf(0.975))
     t = _students_factor(n)
-    bias_half_width = t * spread / np.sqrt(n)
-    limit_half_width = t * spread * np.sqrt(1 / n + z**2 / (2 * (n - 1)))
-    lower, upper = bias - z * spread, bias + z * spread
+    bias_half_width = t * sd / np.sqrt(n)
+    limit_half_width = t * sd * np.sqrt(1 / n + z**2 / (2 * (n - 1)))
+    lower, upper = bias - z * sd, bias + z * sd
     return Agreement(
         n=n,
         bias=Interval(bias, bias - bias_half_width, bias + bias_half_width),

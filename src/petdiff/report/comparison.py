@@ -35,7 +35,6 @@ from petdiff.report.html_page import header, part, write_html, written_now
 from petdiff.report.png import png
 from petdiff.units import counted
 
-LARGEST_PAGE_BYTES = 15_000_000
 _MAX_CASES = 6
 _PICTURE_PX = 150  # across
 _UNTABLED = (

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from petdiff.data.layouts import Drf, in_order
 from petdiff.evaluation.cohort.compared_metrics import INTERVAL_LEVELS
 from petdiff.evaluation.cohort.definition import FULL_DOSE, MEASURED
-from petdiff.evaluation.cohort.table import Condition, Table, fraction
+from petdiff.evaluation.cohort.table import Condition, Table, at_dose, fraction, nan_mean
 from petdiff.evaluation.detection.froc import froc
 from petdiff.evaluation.detection.lesion_study import Reading
 from petdiff.evaluation.statistics import Agreement, bland_altman
@@ -92,8 +92,8 @@ def texture(table: Table) -> str:
     figure = _figure(7.2, 3.8)
     axes = figure.subplots()
     for method in table.methods:
-        x = [_mean(table, "nps_distance", method, _dose(dose)) for dose in table.doses]
-        y = [_mean(table, "psnr_db", method, _dose(dose)) for dose in table.doses]
+        x = [_mean(table, "nps_distance", method, at_dose(dose)) for dose in table.doses]
+        y = [_mean(table, "psnr_db", method, at_dose(dose)) for dose in table.doses]
         sizes = 16 + 60 / np.sqrt(np.arange(1, len(x) + 1))
         colour = _colour(table, method)
         axes.plot(x, y, "-", color=colour, lw=0.9, alpha=0.6)
@@ -122,7 +122,7 @@ def reliability(table: Table) -> str:
         axes.plot([40, 100], [40, 100], ":", color=_FAINT, lw=0.8, zorder=0)
         for dose in table.doses:
             coverage = [
-                100 * _mean(table, f"within_interval_{level}", method, _dose(dose))
+                100 * _mean(table, f"within_interval_{level}", method, at_dose(dose))
                 for level in INTERVAL_LEVELS
             ]
             axes.plot(
@@ -245,7 +245,7 @@ def froc_curves(readings: Sequence[Reading], table: Table) -> str:
 def _lines(axes: Axes, table: Table, metric: str, scale: float) -> None:
     doses = range(len(table.doses))
     for method in table.methods:
-        values = [scale * _mean(table, metric, method, _dose(dose)) for dose in table.doses]
+        values = [scale * _mean(table, metric, method, at_dose(dose)) for dose in table.doses]
         axes.plot(
             doses, values, "o-", ms=3.5, lw=1.2, color=_colour(table, method), label=literal(method)
         )  # fmt: skip
@@ -274,17 +274,11 @@ def _dots(
 
 
 def _mean(table: Table, metric: str, method: str, keep: Callable[[Condition], bool]) -> float:
-    values: NDArray[np.float64] = table.of(metric, method, keep)
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if known.size else float("nan")
+    return float(nan_mean(table.of(metric, method, keep)))
 
 
 def _in(group_of: Callable[[Condition], str], group: str) -> Callable[[Condition], bool]:
     return lambda condition: group_of(condition) == group
-
-
-def _dose(dose: Drf) -> Callable[[Condition], bool]:
-    return lambda condition: condition.dose == dose
 
 
 def _colour(table: Table, method: str) -> str:

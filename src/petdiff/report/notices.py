@@ -116,8 +116,8 @@ def _grid(scan: ScanFacts, run: DenoisingRecord) -> list[str]:
     if all(abs(a - b) <= 0.01 * a for a, b in zip(sorted(stored), sorted(working), strict=True)):
         return []
     return [
-        f"Denoised on voxels of {millimetres(working)} and resampled from and to the scan's own "
-        f"{millimetres(stored)}."
+        f"Denoised on voxels of {by_axis(working)} mm and resampled from and to the scan's own "
+        f"{by_axis(stored)} mm."
     ]
 
 
@@ -131,8 +131,3 @@ def _model(model: ModelUsed) -> list[str]:
     if "NC" in model.licence.upper().split("-"):
         found.append(f"The model's licence, {model.licence}, forbids commercial use.")
     return found
-
-
-def millimetres(sizes: Sequence[float]) -> str:
-    """Return a voxel size as text."""
-    return f"{by_axis(sizes)} mm"

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.errors import with_scan_options
-from petdiff.image import PETImage
+from petdiff.image import PETImage, grid_text
 from petdiff.inference.run_record import RunRecord, SUVFacts
 from petdiff.records import PeakMemory
 from petdiff.report.audit_section import audit_section
 from petdiff.report.html_page import header, part, write_html
-from petdiff.report.notices import millimetres, notices
+from petdiff.report.notices import notices
 from petdiff.report.trained_on import trained_on
 from petdiff.report.volume_viewer import WITHOUT_VIEWER, viewer_part
 from petdiff.terminal import one_line
@@ -32,7 +32,7 @@ def write_page(
     path: Path,
     measured: PETImage,
     denoised: PETImage,
-    spread: NDArray[np.float32] | None = None,
+    uncertainty: NDArray[np.float32] | None = None,
     *,
     name: str,
     title: str,
@@ -42,15 +42,15 @@ def write_page(
     """Write a run as one web page.
 
     measured, denoised  on one grid
-    spread              standard deviation in their unit [i, j, k], if several samples were drawn
+    uncertainty         standard deviation in their unit [i, j, k], if several samples were drawn
     name, title         the scan's file name; model, steps and seed
     record              of the run; patient data are not shown
     picture             PNG of projections, shown without the viewer and in print
     """
-    viewer = viewer_part(measured, denoised, spread)
+    viewer = viewer_part(measured, denoised, uncertainty)
     warnings = notices(record) + ([] if viewer.exists else [WITHOUT_VIEWER])
     shown = escape(one_line(name))
-    grid = escape(_grid(record.input.shape, record.input.spacing_mm))
+    grid = escape(grid_text(record.input.shape, record.input.spacing_mm))
     write_html(
         path,
         "viewer/page.html",
@@ -90,7 +90,7 @@ def record_rows(record: RunRecord) -> list[tuple[str, str]]:
         ("device", f"{run.device}; {run.precision}"),
         ("alarm", "" if record.alarm is None else record.alarm.sentence),
         ("audit", "" if record.audit is None else record.audit.verdict),
-        ("working grid", _grid(run.working_shape, run.working_voxel_mm)),
+        ("working grid", grid_text(run.working_shape, run.working_voxel_mm)),
         ("stored unit", scan.unit),
         ("SUV rule" if suv.rule else "no SUV", _suv_rule(suv)),
         ("SUV per stored value", _factor(suv.factor)),
@@ -106,10 +106,6 @@ def record_rows(record: RunRecord) -> list[tuple[str, str]]:
 
 def _suv_rule(suv: SUVFacts) -> str:
     return f"{suv.rule}: {suv.reason}" if suv.rule else with_scan_options(suv.reason)
-
-
-def _grid(shape: Sequence[int], spacing_mm: Sequence[float]) -> str:
-    return f"{' × '.join(map(str, shape))} voxels of {millimetres(spacing_mm)}"
 
 
 def _interval(level: float | None) -> str:

@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from petdiff.report.colours import Colours, coloured
+from petdiff.report.png import Colours, Picture, coloured
 from petdiff.terminal import one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFont import FreeTypeFont
 
-Picture = NDArray[np.float32]
 _DPI = 160
 _WIDEST_IN, _HIGHEST_IN, _NARROWEST_IN = 12.5, 6.4, 5.0
 _GAP_IN, _HEAD_IN, _FOOT_IN = 0.14, 0.9, 0.8

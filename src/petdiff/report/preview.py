@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.image import PETImage
-from petdiff.report.colours import CHANGE, GREYS, HOT
-from petdiff.report.panels import Panel, Picture, View, save_panels
+from petdiff.report.panels import Panel, View, save_panels
+from petdiff.report.png import CHANGE, GREYS, HOT, Picture
 from petdiff.volume.orientation import to_ras
 from petdiff.volume.plane_ranges import smoothed
 from petdiff.volume.regions import Spacing, above_air, body_box
@@ -31,7 +31,7 @@ def write_preview(
     path: Path,
     measured: PETImage,
     denoised: PETImage,
-    spread: NDArray[np.float32] | None = None,
+    uncertainty: NDArray[np.float32] | None = None,
     *,
     title: str,
     note: str = "",
@@ -39,7 +39,7 @@ def write_preview(
     """Draw the projections of a scan before and after denoising as a PNG.
 
     measured, denoised  on one grid
-    spread              standard deviation in their unit [i, j, k], if several samples were drawn
+    uncertainty         standard deviation in their unit [i, j, k], if several samples were drawn
     title, note         model, steps and seed; a second, fainter line
     """
     ras = to_ras(denoised.values, denoised.affine)
@@ -51,7 +51,7 @@ def write_preview(
     grey = (0.0, display_window(after.max(axis=_CORONAL), denoised))
 
     def views(volume: Picture) -> list[View]:
-        axes = (_CORONAL, _SAGITTAL) if spread is None else (_CORONAL,)
+        axes = (_CORONAL, _SAGITTAL) if uncertainty is None else (_CORONAL,)
         return [_view(volume.max(axis=axis), axis, spacing_mm) for axis in axes]
 
     panels = [
@@ -59,8 +59,8 @@ def write_preview(
         Panel("denoised", views(after), GREYS, grey, unit),
         _changed(_view(_ray_change(before, after, spacing_mm), _CORONAL, spacing_mm)),
     ]
-    if spread is not None:
-        panels.append(_spread(views(to_ras(spread, denoised.affine).volume[box]), unit))
+    if uncertainty is not None:
+        panels.append(_uncertainty(views(to_ras(uncertainty, denoised.affine).volume[box]), unit))
     save_panels(panels, title, note, path)
 
 
@@ -123,7 +123,7 @@ def _changed(view: View) -> Panel:
     return Panel("change", [view], CHANGE, limits, "% of the mean on each ray")
 
 
-def _spread(views: list[View], unit: str) -> Panel:
+def _uncertainty(views: list[View], unit: str) -> Panel:
     top = round_up(float(np.quantile(views[0].picture, 0.995)))
     return Panel("uncertainty", views, HOT, (0.0, top), f"{unit}, 1 standard deviation")
 

@@ -57,24 +57,24 @@ def has_viewer() -> bool:
 
 
 def viewer_part(
-    measured: PETImage, denoised: PETImage, spread: NDArray[np.float32] | None = None
+    measured: PETImage, denoised: PETImage, uncertainty: NDArray[np.float32] | None = None
 ) -> ViewerPart:
     """Return the viewer of two scans on one grid; an empty part without NiiVue.
 
-    spread  standard deviation in their unit [i, j, k], if several samples were drawn
+    uncertainty  standard deviation in their unit [i, j, k], if several samples were drawn
     """
     if not has_viewer():
         return ViewerPart(dict.fromkeys(_BLOCKS, ""), _policy(()))
     volumes = {"measured": measured.values, "denoised": denoised.values}
-    if spread is not None:
-        volumes["spread"] = spread
+    if uncertainty is not None:
+        volumes["spread"] = uncertainty
     packed = pack(volumes, denoised, LARGEST_PAGE_BYTES - _PAGE_WITHOUT_VOLUMES_BYTES)
     scripts = [part(f"viewer/{name}.js") for name in _SCRIPTS]
     unit = denoised.unit_name
     content = {
         "viewer": Template(part("viewer/viewer.html")).substitute(unit=escape(unit)),
         "coarseness": escape(_coarseness(packed, unit)),
-        "data": _data(packed, measured, denoised, spread),
+        "data": _data(packed, measured, denoised, uncertainty),
         "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
         "licences": _licences(),
     }
@@ -97,7 +97,7 @@ def _data(
     packed: Packed,
     measured: PETImage,
     denoised: PETImage,
-    spread: NDArray[np.float32] | None,
+    uncertainty: NDArray[np.float32] | None,
 ) -> str:
     """Return the volumes and their geometry as data blocks, which browsers do not run."""
     change = denoised.values - measured.values
@@ -106,8 +106,8 @@ def _data(
     # The initial window is one of the presets or `auto`; in the second case `auto` is that window.
     auto = _top(denoised) if shown in SUV_WINDOWS and denoised.in_suv else shown
     windows = {"shown": shown, "suv": auto, "change": _top(denoised.with_values(change))}
-    if spread is not None:
-        windows["spread"] = _top(denoised.with_values(spread))
+    if uncertainty is not None:
+        windows["spread"] = _top(denoised.with_values(uncertainty))
     unit = {"unit": denoised.unit_name, "in_suv": denoised.in_suv}
     geometry = json.dumps(packed.geometry() | unit | {"auto": windows}).replace("<", "\\u003c")
     blocks = [f'<script type="application/json" id="geometry">{geometry}</script>']

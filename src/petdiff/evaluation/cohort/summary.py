@@ -6,18 +6,18 @@ and intervals and tests use these averages. They are valid for similar patients 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
 from pydantic import BaseModel
 
-from petdiff.data.layouts import Drf, dose_key
+from petdiff.data.layouts import dose_key
 from petdiff.evaluation.cohort.claims import ClaimResult, check_claims
 from petdiff.evaluation.cohort.compared_metrics import METRICS, Metric
 from petdiff.evaluation.cohort.definition import Claim
 from petdiff.evaluation.cohort.stored import FinishedUnit
-from petdiff.evaluation.cohort.table import Condition, Table, Values
+from petdiff.evaluation.cohort.table import Table, Values, at_dose
 from petdiff.evaluation.statistics import MIN_PATIENTS, bootstrap, holm, paired
 
 OVERALL = "overall"
@@ -109,7 +109,7 @@ def summarise(
     generator   draws the bootstrap's samples
     trained_on  the result of `training_patients`
     """
-    slots = [(OVERALL, lambda _: True), *((dose_key(dose), _at(dose)) for dose in table.doses)]
+    slots = [(OVERALL, lambda _: True), *((dose_key(dose), at_dose(dose)) for dose in table.doses)]
     means: dict[str, dict[str, dict[str, Mean]]] = {}
     tests: dict[str, dict[str, list[PairTest]]] = {}
     for metric in METRICS:
@@ -170,7 +170,3 @@ def _mean(values: Values, metric: Metric, generator: np.random.Generator) -> Mea
     )
     interval = interval.limited(metric.least, metric.most)
     return Mean(n=n, mean=interval.value, low=interval.low, high=interval.high)
-
-
-def _at(dose: Drf) -> Callable[[Condition], bool]:
-    return lambda condition: condition.dose == dose

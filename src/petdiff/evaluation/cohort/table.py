@@ -80,6 +80,11 @@ def nan_mean(values: Values) -> Values:
     return np.where(counts, sums / np.maximum(counts, 1), np.nan)
 
 
+def at_dose(dose: Drf) -> Callable[[Condition], bool]:
+    """Return a function that tells whether a condition has this dose."""
+    return lambda condition: condition.dose == dose
+
+
 def fraction(dose: Drf) -> str:
     """Return a dose as text: 1/20."""
     return NOT_STATED if dose is None else f"1/{dose:g}"

@@ -52,7 +52,7 @@ class MethodResult(NamedTuple):
 
     suv: Volume
     strength: float = 0.0
-    spread: Volume | None = None
+    uncertainty: Volume | None = None
 
 
 class VisibleLesion(NamedTuple):
@@ -246,8 +246,8 @@ def _denoise(
         generator=generator,
         callback=report,
     )
-    spread = result.uncertainty
-    return MethodResult(result.image.suv, spread=None if spread is None else spread.suv)
+    uncertainty = None if result.uncertainty is None else result.uncertainty.suv
+    return MethodResult(result.image.suv, uncertainty=uncertainty)
 
 
 @cache
@@ -272,8 +272,8 @@ def _extra_rows(
     compared: ComparedMethod, result: MethodResult, case: Case, seconds: float
 ) -> Iterator[Row]:
     yield Row("seconds", "all", seconds, "s")
-    if result.spread is not None:
-        covered = coverage(case.reference, result.suv, result.spread, case.body)
+    if result.uncertainty is not None:
+        covered = coverage(case.reference, result.suv, result.uncertainty, case.body)
         yield from (Row(metric, "body", value, "1") for metric, value in covered.items())
     if compared.model == GAUSSIAN:
         yield Row("filter_strength", "all", result.strength, "mm")
