@@ -38,12 +38,12 @@ from threadpoolctl import threadpool_limits
 import petdiff
 from petdiff.data.array_store import Store
 from petdiff.device import PRECISION_VARIABLE
-from petdiff.evaluation.cohort.definition import Cohort, Unit
+from petdiff.evaluation.cohort.definition import Cohort, Exam
+from petdiff.evaluation.cohort.exam import Measured, measure_exam
 from petdiff.evaluation.cohort.run import run_cohort
 from petdiff.evaluation.cohort.stored import StoredReading
 from petdiff.evaluation.cohort.summary import summarise
 from petdiff.evaluation.cohort.table import tabulate
-from petdiff.evaluation.cohort.unit import Measured, measure_unit
 from petdiff.evaluation.detection.lesion_summary import summarise_lesions
 from petdiff.evaluation.lesions import sphere_lesion
 from petdiff.evaluation.metrics import compare
@@ -258,7 +258,7 @@ def cohort() -> Entries:
             for (dose, method), group in groupby(rows, lambda row: (row.dose, row.method)):
                 figures = [row[2:] for row in group]
                 shown = {m: v for m, region, v, _ in figures if (m, region) in SHOWN}
-                yield f"{one.unit.name}/1/{dose:g}/{method}", of_figures(figures, **shown)
+                yield f"{one.exam.name}/1/{dose:g}/{method}", of_figures(figures, **shown)
         summary = summarise(tabulate(done, list(asked.methods)), generator=np.random.default_rng(0))
     content = summary.model_dump(mode="json")
     for part in ("means", "tests"):
@@ -273,10 +273,10 @@ def cohort() -> Entries:
     yield "summary/lesions", of_figures(lesions, rows=len(lesions))
 
 
-def measure_in_float32(asked: Cohort, unit: Unit) -> Measured:
-    """Measure a unit of a cohort, in the arithmetic of this record."""
+def measure_in_float32(asked: Cohort, exam: Exam) -> Measured:
+    """Measure an exam of a cohort, in the arithmetic of this record."""
     settle_arithmetic()
-    return measure_unit(asked, unit)
+    return measure_exam(asked, exam)
 
 
 def suv() -> Entries:

@@ -62,7 +62,7 @@ LATE_MODULES = {
     "petdiff.commands.simulate_patient": "a picture that cannot be drawn does not cost the result",
     "petdiff.evaluation.cohort.definition": "torch: a cohort's file is checked without",
     "petdiff.evaluation.cohort.interval_rows": "torch, as below",
-    "petdiff.evaluation.cohort.unit": "torch: a process that only filters does without",
+    "petdiff.evaluation.cohort.exam": "torch: a process that only filters does without",
     "petdiff.io.__init__": "each file format has its own packages, and readers import this one",
     "petdiff.module.run": "torch: a wrong environment is refused before it is there",
     "petdiff.node.run": "extra node",

@@ -81,7 +81,7 @@ def test_scans_are_denoised_by_a_cluster_of_an_address(
 
 def test_cohort_is_evaluated_by_a_cluster(address: str, tmp_path: Path) -> None:
     together = run_cohort(wide_cohort(), tmp_path / "a", work=made_up_rows, cluster=address)
-    alone = [made_up_rows(wide_cohort(), one.unit).rows for one in together]
+    alone = [made_up_rows(wide_cohort(), one.exam).rows for one in together]
     assert [one.rows for one in together] == alone
 
 

@@ -20,20 +20,20 @@ from scipy import stats
 
 import petdiff
 from petdiff.errors import InputRefused, PetdiffError, UsageError
-from petdiff.evaluation.cohort import unit as cohort_unit
+from petdiff.evaluation.cohort import exam as cohort_exam
 from petdiff.evaluation.cohort.definition import (
     Cohort,
     ComparedMethod,
-    Unit,
+    Exam,
+    exams,
     identity,
     read_cohort,
-    units,
 )
+from petdiff.evaluation.cohort.exam import CohortRow, measure_exam
 from petdiff.evaluation.cohort.run import run_cohort
 from petdiff.evaluation.cohort.stored import StoredReading
 from petdiff.evaluation.cohort.summary import summarise
 from petdiff.evaluation.cohort.table import tabulate
-from petdiff.evaluation.cohort.unit import CohortRow, measure_unit
 from petdiff.evaluation.detection.lesion_study import Reading
 from petdiff.image import PETImage
 from petdiff.simulation import study
@@ -59,9 +59,9 @@ def write(folder: Path, text: str) -> Path:
 
 def test_every_patient_is_scanned_under_every_condition(tmp_path: Path) -> None:
     text = GOOD + 'seed = 7\nscanners = ["quadra", "vision600"]\ntracers = ["fdg", "psma"]\n'
-    todo = units(read_cohort(write(tmp_path, text)))
-    assert len({unit.name for unit in todo}) == 8
-    assert [unit.seed for unit in todo] == [7] * 4 + [8] * 4
+    todo = exams(read_cohort(write(tmp_path, text)))
+    assert len({exam.name for exam in todo}) == 8
+    assert [exam.seed for exam in todo] == [7] * 4 + [8] * 4
 
 
 def test_methods_may_be_a_table_and_a_model_a_file_beside_the_cohort(tmp_path: Path) -> None:
@@ -164,10 +164,10 @@ def test_run_killed_in_the_middle_repeats_and_loses_no_row(tmp_path: Path) -> No
     assert len(after) == 32
     assert {name: after[name] for name in before} == before
     assert not list(rows.glob(".*"))
-    found = [(one.unit.name, row.dose, row.method, row.value) for one in done for row in one.rows]
+    found = [(one.exam.name, row.dose, row.method, row.value) for one in done for row in one.rows]
     expected = [
-        (unit.name, dose, method, made_up_psnr(unit, dose, method))
-        for unit in units(cohort)
+        (exam.name, dose, method, made_up_psnr(exam, dose, method))
+        for exam in exams(cohort)
         for dose in cohort.doses
         for method in cohort.methods
     ]
@@ -224,15 +224,15 @@ def test_unit_is_scanned_answered_by_every_method_and_measured(
     monkeypatch.setattr(study, "simulate", simulate)
     monkeypatch.setattr(study, "rescan", lambda record, lesions: scans.twin)
     card = SimpleNamespace(training_patients=frozenset())
-    monkeypatch.setattr(cohort_unit, "_model", lambda name: SimpleNamespace(method=None, card=card))
+    monkeypatch.setattr(cohort_exam, "_model", lambda name: SimpleNamespace(method=None, card=card))
     monkeypatch.setattr("petdiff.inference.denoise.denoise", denoise)
     methods: Any = {
         "measured": {}, "gaussian": {}, "flow3d": {},
         "told": {"model": "flow3d", "tell_dose": True, "samples": 3},
     }  # fmt: skip
     cohort = Cohort(doses=(4, 20), lesions=True, methods=methods)
-    unit = Unit("0003-quadra-fdg", "0003", "quadra", "fdg", 3)
-    measured = measure_unit(cohort, unit)
+    exam = Exam("0003-quadra-fdg", "0003", "quadra", "fdg", 3)
+    measured = measure_exam(cohort, exam)
     assert asked == [(3, "quadra")]
     found = {(r.method, r.dose, r.metric, r.region): r.value for r in measured.rows}
     assert len(found) == len(measured.rows)
@@ -349,7 +349,7 @@ def test_pairs_at_other_doses_are_refused_with_those_they_have(tmp_path: Path) -
         (tmp_path / "anna" / f"{name}.nii.gz").write_bytes(b"a scan")
     cohort = read_cohort(write(tmp_path, 'pairs = "."\ndoses = [4]\nmethods = ["measured"]\n'))
     with pytest.raises(InputRefused, match=r"anna has none .* only 1/20 dose, 1/50 dose: change"):
-        measure_unit(cohort, units(cohort)[0])
+        measure_exam(cohort, exams(cohort)[0])
 
 
 def test_visits_of_a_patient_count_once_and_have_rows_of_their_own(tmp_path: Path) -> None:
@@ -357,10 +357,10 @@ def test_visits_of_a_patient_count_once_and_have_rows_of_their_own(tmp_path: Pat
         (tmp_path / "anna" / visit).mkdir(parents=True)
         for name in ("full", "low_drf4"):
             (tmp_path / "anna" / visit / f"{name}.nii.gz").write_bytes(b"a scan")
-    found = units(read_cohort(write(tmp_path, 'pairs = "."\nmethods = ["measured"]\n')))
-    assert [unit.label for unit in found] == ["anna/1", "anna/2"]
+    found = exams(read_cohort(write(tmp_path, 'pairs = "."\nmethods = ["measured"]\n')))
+    assert [exam.label for exam in found] == ["anna/1", "anna/2"]
     rows = [CohortRow(4.0, "measured", "psnr_db", "body", 30.0, "dB")]
-    done: Any = [SimpleNamespace(unit=unit, rows=rows) for unit in found]
+    done: Any = [SimpleNamespace(exam=exam, rows=rows) for exam in found]
     assert len(tabulate(done, ["measured"]).patients) == 1
 
 
@@ -372,7 +372,7 @@ def test_table_takes_body_lesions_and_liver_from_the_rows() -> None:
         CohortRow(4.0, "measured", "cov_30mm_sphere", "liver", None, "1"),
         CohortRow(1.0, "full", "cov_30mm_sphere", "liver", 0.1, "1"),
     ]
-    done: Any = SimpleNamespace(unit=Unit("u", "0000", "quadra", "fdg", 0), rows=rows)
+    done: Any = SimpleNamespace(exam=Exam("u", "0000", "quadra", "fdg", 0), rows=rows)
     values = {name: float(v.item()) for name, v in tabulate([done], ["measured"]).values.items()}
     assert values["psnr_db"] == 30
     assert values["lesion_suv_peak_bias"] == pytest.approx(0.1)

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from petdiff.errors import PetdiffError
-from petdiff.evaluation.cohort.definition import Cohort, identity, read_cohort, units
+from petdiff.evaluation.cohort.definition import Cohort, exams, identity, read_cohort
+from petdiff.evaluation.cohort.exam import Measured, measure_scans
 from petdiff.evaluation.cohort.run import run_cohort
-from petdiff.evaluation.cohort.stored import store_unit
-from petdiff.evaluation.cohort.unit import Measured, measure_scans
+from petdiff.evaluation.cohort.stored import store_exam
 from support.little_cohort import made_up_scans
 
 MUTANTS = int(os.environ.get("PETDIFF_FUZZ", "300"))
@@ -116,14 +116,14 @@ def test_mutated_cohort_files_are_read_or_refused_in_one_line(tmp_path: Path) ->
             cohort = read_cohort(path)
             identity(cohort)
             if cohort.patients <= 10_000:
-                units(cohort)
+                exams(cohort)
 
         refused += one_line_or_fine(read)
     assert refused > MUTANTS / 2
 
 
-def work(cohort: Cohort, unit: Any) -> Measured:
-    return measure_scans(made_up_scans(unit.seed, twin=False), cohort.methods, unit)
+def work(cohort: Cohort, exam: Any) -> Measured:
+    return measure_scans(made_up_scans(exam.seed, twin=False), cohort.methods, exam)
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +133,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cohort, Path]:
     cohort = Cohort(doses=(4, 20), methods=["measured", "gaussian"])  # type: ignore[arg-type]
     (folder / "rows").mkdir(parents=True)
     (folder / "cohort.json").write_text(json.dumps(identity(cohort)), encoding="utf-8")
-    for unit in units(cohort):
-        store_unit(folder / "rows" / f"{unit.name}.json", unit, work(cohort, unit))
+    for exam in exams(cohort):
+        store_exam(folder / "rows" / f"{exam.name}.json", exam, work(cohort, exam))
     return cohort, folder
 
 
@@ -189,7 +189,7 @@ def test_a_folder_in_place_of_a_file_is_refused(
     finished: tuple[Cohort, Path], tmp_path: Path
 ) -> None:
     cohort, whole = finished
-    for name in ("cohort.json", f"rows/{units(cohort)[0].name}.json"):
+    for name in ("cohort.json", f"rows/{exams(cohort)[0].name}.json"):
         run = tmp_path / name.replace("/", "-")
         shutil.copytree(whole, run)
         (run / name).unlink()

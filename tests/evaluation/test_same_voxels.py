@@ -9,8 +9,8 @@ import pytest
 
 from petdiff.data.layouts import PairFiles
 from petdiff.errors import InputRefused
-from petdiff.evaluation.cohort.definition import Cohort, Unit
-from petdiff.evaluation.cohort.unit import measure_unit
+from petdiff.evaluation.cohort.definition import Cohort, Exam
+from petdiff.evaluation.cohort.exam import measure_exam
 from petdiff.image import PETImage
 from petdiff.io import write
 
@@ -44,4 +44,4 @@ def test_a_cohorts_pair_that_drifts_apart_is_refused(tmp_path: Path) -> None:
     files = PairFiles("ann", "ann", tmp_path / "full.nii.gz", {20.0: tmp_path / "low.nii.gz"})
     cohort = Cohort(methods={"measured": {}}, pairs=tmp_path)
     with pytest.raises(InputRefused, match=r"ann: .* other voxels"):
-        measure_unit(cohort, Unit("ann", "ann", "", "", 0, files))
+        measure_exam(cohort, Exam("ann", "ann", "", "", 0, files))

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from petdiff.data.fingerprint import fingerprint
-from petdiff.evaluation.cohort import unit as cohort_unit
-from petdiff.evaluation.cohort.definition import Cohort, ComparedMethod, Unit
-from petdiff.evaluation.cohort.stored import FinishedUnit, read_unit, store_unit
+from petdiff.evaluation.cohort import exam as cohort_exam
+from petdiff.evaluation.cohort.definition import Cohort, ComparedMethod, Exam
+from petdiff.evaluation.cohort.exam import measure_scans
+from petdiff.evaluation.cohort.stored import FinishedExam, read_exam, store_exam
 from petdiff.evaluation.cohort.summary import summarise, training_patients
 from petdiff.evaluation.cohort.table import tabulate
-from petdiff.evaluation.cohort.unit import measure_scans
 from petdiff.methods.card import ModelCard
 from petdiff.report.comparison import write_comparison
 from support.little_cohort import made_up_scans
@@ -32,18 +32,18 @@ def test_training_patients_are_named_in_summary_and_page(
         constants={},
         training={"patients": listed},
     )
-    monkeypatch.setattr(cohort_unit, "_model", lambda name: SimpleNamespace(card=card, method=None))
+    monkeypatch.setattr(cohort_exam, "_model", lambda name: SimpleNamespace(card=card, method=None))
     monkeypatch.setattr(
         "petdiff.inference.denoise.denoise",
         lambda low, *_, **__: SimpleNamespace(image=low, uncertainty=None),
     )
     methods = {"measured": ComparedMethod(model="measured"), "ours": ComparedMethod(model="flow3d")}
-    done: list[FinishedUnit] = []
+    done: list[FinishedExam] = []
     for seed, one in scans.items():
-        unit = Unit(f"unit-{seed}", f"patient-{seed}", "own", "own", seed)
-        file = tmp_path / f"{unit.name}.json"
-        store_unit(file, unit, measure_scans(one, methods, unit))
-        done.append(read_unit(file, unit, methods))
+        exam = Exam(f"unit-{seed}", f"patient-{seed}", "own", "own", seed)
+        file = tmp_path / f"{exam.name}.json"
+        store_exam(file, exam, measure_scans(one, methods, exam))
+        done.append(read_exam(file, exam, methods))
     assert training_patients(done) == {"ours": ["patient-1"]}
 
     table = tabulate(done, list(methods))

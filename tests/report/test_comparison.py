@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from petdiff.evaluation.cohort.compared_metrics import INTERVAL_LEVELS, METRICS, Metric
-from petdiff.evaluation.cohort.definition import Claim, Cohort, Unit
+from petdiff.evaluation.cohort.definition import Claim, Cohort, Exam
+from petdiff.evaluation.cohort.exam import CohortRow, _inside, _worst, measure_scans
 from petdiff.evaluation.cohort.snapshots import PictureGeometry
-from petdiff.evaluation.cohort.stored import FinishedUnit, read_unit, store_unit
+from petdiff.evaluation.cohort.stored import FinishedExam, read_exam, store_exam
 from petdiff.evaluation.cohort.summary import PairTest, summarise
 from petdiff.evaluation.cohort.table import tabulate
-from petdiff.evaluation.cohort.unit import CohortRow, _inside, _worst, measure_scans
 from petdiff.evaluation.detection.lesion_summary import summarise_lesions
 from petdiff.report import comparison_plots as plots
 from petdiff.report.comparison import (
@@ -63,20 +63,20 @@ def cohort() -> Cohort:
 
 
 @pytest.fixture(scope="module")
-def done(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> list[FinishedUnit]:
+def done(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> list[FinishedExam]:
     """Two patients, measured for real on made-up images."""
     rows = tmp_path_factory.mktemp("rows")
     found = []
     for seed in (0, 1):
-        unit = Unit(f"unit-{seed}", f"{seed:04d}", "quadra", "fdg", seed)
-        file = rows / f"{unit.name}.json"
-        store_unit(file, unit, measure_scans(made_up_scans(unit.seed), cohort.methods, unit))
-        found.append(read_unit(file, unit, cohort.methods))
+        exam = Exam(f"unit-{seed}", f"{seed:04d}", "quadra", "fdg", seed)
+        file = rows / f"{exam.name}.json"
+        store_exam(file, exam, measure_scans(made_up_scans(exam.seed), cohort.methods, exam))
+        found.append(read_exam(file, exam, cohort.methods))
     return found
 
 
 @pytest.fixture(scope="module")
-def page(cohort: Cohort, done: list[FinishedUnit], tmp_path_factory: pytest.TempPathFactory) -> str:
+def page(cohort: Cohort, done: list[FinishedExam], tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("page") / "report.html"
     table = tabulate(done, list(cohort.methods))
     summary = summarise(table, cohort.claims, generator=np.random.default_rng(0))
@@ -104,7 +104,7 @@ def test_plots_on_one_page_share_no_id(page: str) -> None:
     assert len(set(ids)) == len(ids)
 
 
-def test_page_shows_every_method_with_its_numbers(page: str, done: list[FinishedUnit]) -> None:
+def test_page_shows_every_method_with_its_numbers(page: str, done: list[FinishedExam]) -> None:
     words = Page(page).words
     psnr = [
         row.value
@@ -125,7 +125,7 @@ def test_page_shows_every_method_with_its_numbers(page: str, done: list[Finished
 
 
 def test_projection_and_slice_of_every_method_are_shown(
-    page: str, done: list[FinishedUnit]
+    page: str, done: list[FinishedExam]
 ) -> None:
     assert page.count('alt="gaussian, projection"') == page.count('alt="full, slice"') > 0
     grey = done[0].picture("4/full/projection")
@@ -133,7 +133,7 @@ def test_projection_and_slice_of_every_method_are_shown(
     assert grey.max() > 240  # air is white
 
 
-def test_lesion_is_where_the_ring_says(done: list[FinishedUnit]) -> None:
+def test_lesion_is_where_the_ring_says(done: list[FinishedExam]) -> None:
     place = done[0].places["20"]
     grey = done[0].picture("20/full/slice")
     down, across = (int(share * n) for share, n in zip(place.at or (), grey.shape, strict=True))
@@ -168,17 +168,17 @@ def made_up_unit(name: str, gaussian: float, model: float, bias: float, ringed: 
     ]
     rows = [CohortRow(*row) for row in values]
     places = {"4": PictureGeometry(pixel_mm=(1, 1), lesion=ringed, at=(0.5, 0.5))}
-    return SimpleNamespace(unit=Unit(name, name, "quadra", "fdg", 0), rows=rows, places=places)
+    return SimpleNamespace(exam=Exam(name, name, "quadra", "fdg", 0), rows=rows, places=places)
 
 
 def test_worst_cases_come_first_in_turn() -> None:
-    units = [
+    exams = [
         made_up_unit("good", 30, 33, 0.01, "lesion 1 (node)"),
         made_up_unit("lossy", 30, 29.5, 0.0, "lesion 1 (node)"),
         made_up_unit("cold", 30, 31, -0.4, "lesion 1 (node)"),
     ]
-    cases = worst_cases(units, ["flow3d"])
-    assert [case.done.unit.name for case in cases] == ["lossy", "cold", "good"]
+    cases = worst_cases(exams, ["flow3d"])
+    assert [case.done.exam.name for case in cases] == ["lossy", "cold", "good"]
     assert cases[0].why == "flow3d −0.50 dB against the best Gaussian"
     assert cases[1].why == "flow3d changes SUVpeak of lesion 1 (node) by −40%"
 

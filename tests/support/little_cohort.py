@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from petdiff.evaluation.cohort.compared_metrics import METRICS
-from petdiff.evaluation.cohort.definition import Cohort, Unit
+from petdiff.evaluation.cohort.definition import Cohort, Exam
+from petdiff.evaluation.cohort.exam import CohortRow, Measured, Scans
 from petdiff.evaluation.cohort.run import run_cohort
 from petdiff.evaluation.cohort.table import Condition, Table
-from petdiff.evaluation.cohort.unit import CohortRow, Measured, Scans
 from petdiff.image import PETImage
 from petdiff.simulation.anatomy.description import Lesion
 
@@ -31,30 +31,30 @@ def wide_cohort(patients: int = 2) -> Cohort:
     )  # type: ignore[arg-type]
 
 
-def made_up_psnr(unit: Unit, dose: float, method: str) -> float:
+def made_up_psnr(exam: Exam, dose: float, method: str) -> float:
     """The same number for the same scan, whoever asks."""
-    words = f"{unit.name}/{dose:g}/{method}".encode()
+    words = f"{exam.name}/{dose:g}/{method}".encode()
     noise = np.random.default_rng(zlib.crc32(words)).normal()
     return float(30 - 5 * np.log10(dose) + GAINS[method] + noise)
 
 
-def slow_rows(cohort: Cohort, unit: Unit) -> Measured:
+def slow_rows(cohort: Cohort, exam: Exam) -> Measured:
     """Takes a while, so that a kill comes in the middle."""
     time.sleep(0.3)
-    return made_up_rows(cohort, unit)
+    return made_up_rows(cohort, exam)
 
 
-def made_up_rows(cohort: Cohort, unit: Unit) -> Measured:
+def made_up_rows(cohort: Cohort, exam: Exam) -> Measured:
     return Measured(
         [
-            CohortRow(dose, method, "psnr_db", "body", made_up_psnr(unit, dose, method), "dB")
+            CohortRow(dose, method, "psnr_db", "body", made_up_psnr(exam, dose, method), "dB")
             for dose in cohort.doses
             for method in cohort.methods
         ]
     )
 
 
-def deadly(cohort: Cohort, unit: Unit) -> Measured:
+def deadly(cohort: Cohort, exam: Exam) -> Measured:
     """As a process that the system ends for want of memory."""
     import os
 

@@ -22,11 +22,11 @@ from petdiff.evaluation.cohort.definition import (
     Cohort,
     worst_case_methods,
 )
+from petdiff.evaluation.cohort.exam import CohortRow
 from petdiff.evaluation.cohort.snapshots import PROJECTION, SLICE, PictureGeometry
-from petdiff.evaluation.cohort.stored import FinishedUnit
+from petdiff.evaluation.cohort.stored import FinishedExam
 from petdiff.evaluation.cohort.summary import OVERALL, Mean, PairTest, Summary
 from petdiff.evaluation.cohort.table import Table, fraction
-from petdiff.evaluation.cohort.unit import CohortRow
 from petdiff.evaluation.detection.lesion_summary import LesionRow
 from petdiff.evaluation.statistics import MIN_PATIENTS, SIGNIFICANT
 from petdiff.report import comparison_plots as plots
@@ -48,7 +48,7 @@ _PERCENT = ("lesion_suv_peak_bias", "liver_cov", "nrmse", "within_interval_90", 
 class _Case:
     """A scan with a large error, and the reason why it is shown."""
 
-    done: FinishedUnit
+    done: FinishedExam
     dose: Drf
     why: str
     error: float
@@ -60,7 +60,7 @@ def write_comparison(
     table: Table,
     summary: Summary,
     lesions: Sequence[LesionRow],
-    done: Sequence[FinishedUnit],
+    done: Sequence[FinishedExam],
     *,
     name: str,
 ) -> None:
@@ -68,7 +68,7 @@ def write_comparison(
 
     summary  of the table
     lesions  result of `summarise_lesions` for all readings
-    done     the finished units, with pictures
+    done     the finished exams, with pictures
     name     title of the page: file name of the cohort
     """
     readings = [reading for one in done for reading in one.readings]
@@ -92,7 +92,7 @@ def write_comparison(
     )
 
 
-def worst_cases(done: Sequence[FinishedUnit], shown: Sequence[str]) -> list[_Case]:
+def worst_cases(done: Sequence[FinishedExam], shown: Sequence[str]) -> list[_Case]:
     """Return the scans to show, largest error first, each scan once.
 
     Alternately: the largest losses of PSNR against the best Gaussian, and the largest errors of
@@ -109,11 +109,11 @@ def worst_cases(done: Sequence[FinishedUnit], shown: Sequence[str]) -> list[_Cas
     for n in range(max(map(len, ranked), default=0)):
         for kind in ranked:
             if n < len(kind) and len(chosen) < _MAX_CASES:
-                chosen.setdefault((kind[n].done.unit.name, kind[n].dose), kind[n])
+                chosen.setdefault((kind[n].done.exam.name, kind[n].dose), kind[n])
     return list(chosen.values())
 
 
-def _losses(one: FinishedUnit, rows: Sequence[CohortRow], shown: Sequence[str]) -> Iterator[_Case]:
+def _losses(one: FinishedExam, rows: Sequence[CohortRow], shown: Sequence[str]) -> Iterator[_Case]:
     psnr = {
         (row.method, row.dose): row.value
         for row in rows
@@ -128,7 +128,7 @@ def _losses(one: FinishedUnit, rows: Sequence[CohortRow], shown: Sequence[str]) 
 
 
 def _lesion_errors(
-    one: FinishedUnit, rows: Sequence[CohortRow], shown: Sequence[str]
+    one: FinishedExam, rows: Sequence[CohortRow], shown: Sequence[str]
 ) -> Iterator[_Case]:
     """Yield the changes of SUVpeak of the lesions that are in the pictures."""
     for row in rows:
@@ -144,7 +144,7 @@ def _signed(number: str) -> str:
     return number.replace("-", "\N{MINUS SIGN}")
 
 
-def _peaks(done: Sequence[FinishedUnit]) -> list[plots.Peak]:
+def _peaks(done: Sequence[FinishedExam]) -> list[plots.Peak]:
     found = []
     for one in done:
         rows = [r for r in one.rows if r.metric == "suv_peak" and r.value is not None]
@@ -284,11 +284,11 @@ def _shown(metric: Metric, value: float) -> str:
 
 
 def _pictures(case: _Case, methods: Sequence[str]) -> str:
-    unit, place = case.done.unit, case.done.places[dose_key(case.dose)]
+    exam, place = case.done.exam, case.done.places[dose_key(case.dose)]
     where = (
-        unit.label
-        if unit.scanner == OWN
-        else f"{unit.scanner}, {unit.tracer}, patient {unit.patient}"
+        exam.label
+        if exam.scanner == OWN
+        else f"{exam.scanner}, {exam.tracer}, patient {exam.patient}"
     )
     title = f"{where}, dose {fraction(case.dose)}: {case.why}"
     if place.lesion:

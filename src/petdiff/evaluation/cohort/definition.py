@@ -182,8 +182,8 @@ class Cohort(BaseModel, frozen=True, extra="forbid"):
 
 
 @dataclass(frozen=True)
-class Unit:
-    """A part of a cohort: one patient on one scanner with one tracer, all doses.
+class Exam:
+    """An examination of a cohort: one patient on one scanner with one tracer, all doses.
 
     name  also the name of its files
     pair  one's own scans; None: simulated
@@ -223,18 +223,18 @@ def read_cohort(path: Path) -> Cohort:
         raise UsageError(f"{path}: {_first_error(error)}") from None
 
 
-def units(cohort: Cohort) -> list[Unit]:
-    """List the units of a cohort: all conditions of the first patient, then of the second.
+def exams(cohort: Cohort) -> list[Exam]:
+    """List the exams of a cohort: all conditions of the first patient, then of the second.
 
     Raises InputRefused if `pairs` has no pairs.
     """
     if cohort.pairs is not None:
         return [
-            Unit(f"pair-{n:04d}", files.patient, OWN, OWN, cohort.seed + n, files)
+            Exam(f"pair-{n:04d}", files.patient, OWN, OWN, cohort.seed + n, files)
             for n, files in enumerate(_pairs(cohort, cohort.pairs))
         ]
     return [
-        Unit(f"{seed:04d}-{scanner}-{tracer}", f"{seed:04d}", scanner, tracer, seed)
+        Exam(f"{seed:04d}-{scanner}-{tracer}", f"{seed:04d}", scanner, tracer, seed)
         for seed in range(cohort.seed, cohort.seed + cohort.patients)
         for scanner in cohort.scanners
         for tracer in cohort.tracers

@@ -13,7 +13,7 @@ from petdiff.data.layouts import dose_key
 from petdiff.errors import UsageError
 from petdiff.evaluation.cohort.definition import Cohort, identity, read_cohort
 from petdiff.evaluation.cohort.run import run_cohort
-from petdiff.evaluation.cohort.stored import FinishedUnit
+from petdiff.evaluation.cohort.stored import FinishedExam
 from petdiff.evaluation.cohort.summary import Summary, summarise, training_patients
 from petdiff.evaluation.cohort.table import Table, tabulate
 from petdiff.evaluation.detection.lesion_summary import LesionRow, summarise_lesions
@@ -29,7 +29,7 @@ COLUMNS = ("patient", "scanner", "tracer", "dose", "method", "metric", "region",
 class CohortEvaluation:
     """The results of a cohort.
 
-    done     the units: one per patient, scanner and tracer
+    done     the exams: one per patient, scanner and tracer
     table    the figures by metric, method, patient and condition
     summary  means, intervals, tests and warnings
     lesions  rows on the detection of lesions; empty for a cohort without lesions
@@ -37,7 +37,7 @@ class CohortEvaluation:
     """
 
     cohort: Cohort
-    done: Sequence[FinishedUnit]
+    done: Sequence[FinishedExam]
     table: Table
     summary: Summary
     lesions: Sequence[LesionRow]
@@ -55,7 +55,7 @@ def evaluate_cohort(
     """Measure every method of a cohort on every scan, and summarise.
 
     cohort    a cohort, or its TOML file
-    output    folder of the results. It keeps the finished units of a stopped run, and the same
+    output    folder of the results. It keeps the finished exams of a stopped run, and the same
               call resumes
     workers   number of processes; None: one for each core that may be used
     progress  prints messages; None: none are printed
@@ -90,7 +90,7 @@ def evaluate_cohort(
 
 def _write_tables(
     folder: Path,
-    done: Sequence[FinishedUnit],
+    done: Sequence[FinishedExam],
     summary: Mapping[str, object],
     lesions: Sequence[LesionRow],
 ) -> list[Path]:
@@ -108,8 +108,8 @@ def _write_tables(
     return written
 
 
-def _figures(done: Sequence[FinishedUnit]) -> Iterator[tuple[object, ...]]:
+def _figures(done: Sequence[FinishedExam]) -> Iterator[tuple[object, ...]]:
     for one in done:
-        keys = (one.unit.label, one.unit.scanner, one.unit.tracer)
+        keys = (one.exam.label, one.exam.scanner, one.exam.tracer)
         for dose, *row in one.rows:
             yield *keys, dose_key(dose), *row

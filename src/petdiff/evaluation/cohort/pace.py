@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.queues import SimpleQueue
 from typing import NamedTuple
 
-from petdiff.evaluation.cohort.definition import Cohort, Unit
+from petdiff.evaluation.cohort.definition import Cohort, Exam
 from petdiff.units import counted, duration
 
 _MIN_SECONDS = 5.0
@@ -54,14 +54,14 @@ class Reporter:
 class Pacing:
     """Announces each model that will take long for the remaining scans.
 
-    remaining  units that are not done yet
+    remaining  exams that are not done yet
     workers    number of worker processes
     """
 
     def __init__(
-        self, cohort: Cohort, remaining: Sequence[Unit], workers: int, notify: Callable[[str], None]
+        self, cohort: Cohort, remaining: Sequence[Exam], workers: int, notify: Callable[[str], None]
     ) -> None:
-        self.scans = sum(_scans(cohort, unit) for unit in remaining)
+        self.scans = sum(_scans(cohort, exam) for exam in remaining)
         self.workers = max(min(workers, len(remaining)), 1)
         self.notify = notify
         self.announced: set[str] = set()
@@ -82,9 +82,9 @@ class Pacing:
         )
 
 
-def _scans(cohort: Cohort, unit: Unit) -> int:
-    """Return the number of low-dose scans of a unit, including twins without lesions."""
+def _scans(cohort: Cohort, exam: Exam) -> int:
+    """Return the number of low-dose scans of an exam, including twins without lesions."""
     doses = len(cohort.doses)
-    if unit.pair is not None:
-        doses = len([dose for dose in unit.pair.lows if not cohort.doses or dose in cohort.doses])
+    if exam.pair is not None:
+        doses = len([dose for dose in exam.pair.lows if not cohort.doses or dose in cohort.doses])
     return doses * (2 if cohort.lesions else 1)

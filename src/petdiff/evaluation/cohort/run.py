@@ -1,6 +1,6 @@
-"""Run a cohort: measure units in several processes, store each one, and resume a stopped run.
+"""Run a cohort: measure exams in several processes, store each one, and resume a stopped run.
 
-The rows of a unit are written to rows/ in one step. A run that was killed continues with the units
+The rows of an exam are written to rows/ in one step. A run that was killed continues with the exams
 without rows. cohort.json stores the settings of the run.
 """
 
@@ -19,14 +19,14 @@ from pathlib import Path
 from petdiff.cgroup import one_thread_each
 from petdiff.cluster.connection import connected
 from petdiff.errors import PetdiffError, UsageError
-from petdiff.evaluation.cohort.definition import Cohort, Unit, identity, units
+from petdiff.evaluation.cohort.definition import Cohort, Exam, exams, identity
+from petdiff.evaluation.cohort.exam import Measured, measure_exam
 from petdiff.evaluation.cohort.pace import PaceQueue, Pacing, report_paces_to
-from petdiff.evaluation.cohort.stored import FinishedUnit, read_unit, store_unit
-from petdiff.evaluation.cohort.unit import Measured, measure_unit
+from petdiff.evaluation.cohort.stored import FinishedExam, read_exam, store_exam
 from petdiff.runs import begin_or_resume, is_empty, remove_unfinished
 from petdiff.terminal import log_in_process
 
-Work = Callable[[Cohort, Unit], Measured]
+Work = Callable[[Cohort, Exam], Measured]
 Tick = Callable[[int, int], None]
 
 IDENTITY = "cohort.json"
@@ -39,36 +39,36 @@ def run_cohort(
     folder: Path,
     *,
     workers: int = 1,
-    work: Work = measure_unit,
+    work: Work = measure_exam,
     progress: Tick | None = None,
     notify: Callable[[str], None] | None = None,
     cluster: str | None = None,
-) -> list[FinishedUnit]:
-    """Measure the units of a cohort that are not measured yet; return all in the order of `units`.
+) -> list[FinishedExam]:
+    """Measure the exams of a cohort that are not measured yet; return all in the order of `exams`.
 
     workers   number of processes, each with one thread
-    work      measures a unit; a function that can be pickled
-    progress  called with (units done, units in all), also once at the start
+    work      measures an exam; a function that can be pickled
+    progress  called with (exams done, exams in all), also once at the start
     notify    called with a line on each model that will take long
     cluster   local, local:N or the address of a Dask scheduler, instead of `workers`
 
     Raises UsageError if the folder has another run or other files, InputRefused if its files are
-    damaged, PetdiffError if a process dies. Finished units are kept, and the same call resumes.
+    damaged, PetdiffError if a process dies. Finished exams are kept, and the same call resumes.
     """
-    todo = units(cohort)
+    todo = exams(cohort)
     _begin_or_resume(folder, identity(cohort))
     rows = folder / ROWS
     rows.mkdir(exist_ok=True)
     remove_unfinished(rows)
-    remaining = [unit for unit in todo if not _file(rows, unit).exists()]
-    for unit in todo:
-        if unit not in remaining:
-            read_unit(_file(rows, unit), unit, cohort.methods)  # checks it before hours of work
+    remaining = [exam for exam in todo if not _file(rows, exam).exists()]
+    for exam in todo:
+        if exam not in remaining:
+            read_exam(_file(rows, exam), exam, cohort.methods)  # checks it before hours of work
     tick = progress or (lambda done, total: None)
     done = len(todo) - len(remaining)
     tick(done, len(todo))
     notify = notify or (lambda line: None)
-    jobs = [_Job(cohort, unit, rows.absolute(), work) for unit in remaining]
+    jobs = [_Job(cohort, exam, rows.absolute(), work) for exam in remaining]
     if cluster is None:
         finished = _finished(jobs, workers, Pacing(cohort, remaining, workers, notify))
     else:
@@ -76,25 +76,25 @@ def run_cohort(
     for _ in finished:
         done += 1
         tick(done, len(todo))
-    return [read_unit(_file(rows, unit), unit, cohort.methods) for unit in todo]
+    return [read_exam(_file(rows, exam), exam, cohort.methods) for exam in todo]
 
 
 @dataclass(frozen=True)
 class _Job:
-    """A unit for another process; its results are stored in the folder `rows`."""
+    """An exam for another process; its results are stored in the folder `rows`."""
 
     cohort: Cohort
-    unit: Unit
+    exam: Exam
     rows: Path
     work: Work
 
 
 def _do(job: _Job) -> None:
-    store_unit(_file(job.rows, job.unit), job.unit, job.work(job.cohort, job.unit))
+    store_exam(_file(job.rows, job.exam), job.exam, job.work(job.cohort, job.exam))
 
 
-def _finished(jobs: Sequence[_Job], workers: int, pacing: Pacing) -> Iterator[Unit]:
-    """Yield units as they are finished."""
+def _finished(jobs: Sequence[_Job], workers: int, pacing: Pacing) -> Iterator[Exam]:
+    """Yield exams as they are finished."""
     if not jobs:
         return
     count = min(workers, len(jobs))
@@ -106,11 +106,11 @@ def _finished(jobs: Sequence[_Job], workers: int, pacing: Pacing) -> Iterator[Un
             count, mp_context=context, initializer=_begin_process, initargs=(paces,)
         )
         try:
-            running = {pool.submit(_do, job): job.unit for job in jobs}
+            running = {pool.submit(_do, job): job.exam for job in jobs}
             for future in _completed(set(running), paces, pacing):
                 _require_done(future, running[future], workers)
                 yield running[future]
-        except KeyboardInterrupt:  # a unit may take many minutes: do not wait for it
+        except KeyboardInterrupt:  # an exam may take many minutes: do not wait for it
             for process in multiprocessing.active_children():
                 if process not in others:
                     process.terminate()
@@ -121,15 +121,15 @@ def _finished(jobs: Sequence[_Job], workers: int, pacing: Pacing) -> Iterator[Un
 
 def _on_cluster(
     jobs: Sequence[_Job], address: str, notify: Callable[[str], None]
-) -> Iterator[Unit]:
-    """Yield units as the processes of a cluster finish them."""
+) -> Iterator[Exam]:
+    """Yield exams as the processes of a cluster finish them."""
     if not jobs:
         return
     with connected(address, notify, shared=jobs[0].rows) as cluster:
         for job, outcome in cluster.finished(_do, jobs):
             if outcome is not None:
-                raise type(outcome)(f"{job.unit.name}: {outcome}")
-            yield job.unit
+                raise type(outcome)(f"{job.exam.name}: {outcome}")
+            yield job.exam
 
 
 def _completed(
@@ -143,7 +143,7 @@ def _completed(
         yield from ended
 
 
-def _require_done(job: Future[None], unit: Unit, workers: int) -> None:
+def _require_done(job: Future[None], exam: Exam, workers: int) -> None:
     try:
         job.result()
     except BrokenProcessPool:
@@ -152,7 +152,7 @@ def _require_done(job: Future[None], unit: Unit, workers: int) -> None:
             f"`workers` than {workers}; finished scans are kept"
         ) from None
     except PetdiffError as problem:
-        raise type(problem)(f"{unit.name}: {problem}") from None
+        raise type(problem)(f"{exam.name}: {problem}") from None
 
 
 def _begin_process(paces: PaceQueue) -> None:
@@ -173,8 +173,8 @@ def _wait_for_parent() -> None:
     os._exit(1)
 
 
-def _file(rows: Path, unit: Unit) -> Path:
-    return rows / f"{unit.name}.json"
+def _file(rows: Path, exam: Exam) -> Path:
+    return rows / f"{exam.name}.json"
 
 
 def _begin_or_resume(folder: Path, now: Mapping[str, object]) -> None:

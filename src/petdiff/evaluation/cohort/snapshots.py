@@ -47,7 +47,7 @@ class PictureGeometry(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True, eq=False)
 class Snapshots:
-    """The pictures of one unit.
+    """The pictures of one exam.
 
     pictures  by "dose/method/projection" and "dose/method/slice", rows from the head down
     places    pixel size and lesion of the pictures, by dose

@@ -1,4 +1,4 @@
-"""Store a measured unit: a JSON file with its rows, and an .npz file with its pictures.
+"""Store a measured exam: a JSON file with its rows, and an .npz file with its pictures.
 
 A resumed run reads the files and checks them for damage.
 """
@@ -15,9 +15,9 @@ import numpy as np
 from pydantic import BaseModel, FiniteFloat, ValidationError
 
 from petdiff.errors import InputRefused, first_error
-from petdiff.evaluation.cohort.definition import FULL_DOSE, Unit
+from petdiff.evaluation.cohort.definition import FULL_DOSE, Exam
+from petdiff.evaluation.cohort.exam import CohortRow, Measured
 from petdiff.evaluation.cohort.snapshots import Grey, PictureGeometry
-from petdiff.evaluation.cohort.unit import CohortRow, Measured
 from petdiff.evaluation.detection.lesion_study import Reading
 from petdiff.runs import whole_file
 from petdiff.terminal import one_line
@@ -56,8 +56,8 @@ class StoredReading(BaseModel, frozen=True, extra="forbid"):
         return Reading(**{**dict(self), "lesions": scores})
 
 
-class StoredUnit(BaseModel, frozen=True, extra="forbid"):
-    """The content of a unit's JSON file."""
+class StoredExam(BaseModel, frozen=True, extra="forbid"):
+    """The content of an exam's JSON file."""
 
     unit: str
     rows: list[CohortRow]
@@ -67,13 +67,13 @@ class StoredUnit(BaseModel, frozen=True, extra="forbid"):
 
 
 @dataclass(frozen=True, eq=False)
-class FinishedUnit:
-    """A unit that was measured and stored.
+class FinishedExam:
+    """An exam that was measured and stored.
 
     Its rows and pictures are read from its files on demand, to save memory.
     """
 
-    unit: Unit
+    exam: Exam
     readings: list[Reading]
     places: dict[str, PictureGeometry]
     file: Path
@@ -97,15 +97,15 @@ class FinishedUnit:
         return grey
 
 
-def store_unit(file: Path, unit: Unit, measured: Measured) -> None:
-    """Write a unit's files. The JSON file is written last: it marks the unit as finished."""
+def store_exam(file: Path, exam: Exam, measured: Measured) -> None:
+    """Write an exam's files. The JSON file is written last: it marks the exam as finished."""
     with (
         whole_file(file.with_suffix(".npz"), replace=True) as unfinished,
         unfinished.open("wb") as pictures,
     ):
         np.savez_compressed(pictures, allow_pickle=False, **measured.snapshots.pictures)
-    content = StoredUnit(
-        unit=unit.name,
+    content = StoredExam(
+        unit=exam.name,
         rows=measured.rows,
         readings=[StoredReading.of(reading) for reading in measured.readings],
         places=measured.snapshots.places,
@@ -115,15 +115,15 @@ def store_unit(file: Path, unit: Unit, measured: Measured) -> None:
         unfinished.write_text(content.model_dump_json(), encoding="utf-8")
 
 
-def read_unit(file: Path, unit: Unit, methods: Collection[str] | None = None) -> FinishedUnit:
-    """Read and check a unit's file.
+def read_exam(file: Path, exam: Exam, methods: Collection[str] | None = None) -> FinishedExam:
+    """Read and check an exam's file.
 
     methods  those of the cohort; rows of other methods are refused
 
-    Raises InputRefused if the file is damaged or belongs to another unit.
+    Raises InputRefused if the file is damaged or belongs to another exam.
     """
     stored = _read(file)
-    if stored.unit != unit.name:
+    if stored.unit != exam.name:
         raise _damaged(file, f"it belongs to {stored.unit[:80]!r}")
     if methods is not None:
         known = {*methods, FULL_DOSE}
@@ -131,12 +131,12 @@ def read_unit(file: Path, unit: Unit, methods: Collection[str] | None = None) ->
         if unknown := sorted(found - known):
             raise _damaged(file, f"it has rows of {unknown[0][:80]!r}")
     readings = [reading.reading() for reading in stored.readings]
-    return FinishedUnit(unit, readings, stored.places, file, stored.trained_on)
+    return FinishedExam(exam, readings, stored.places, file, stored.trained_on)
 
 
-def _read(file: Path) -> StoredUnit:
+def _read(file: Path) -> StoredExam:
     try:
-        return StoredUnit.model_validate_json(file.read_bytes())
+        return StoredExam.model_validate_json(file.read_bytes())
     except ValidationError as problem:
         raise _damaged(file, first_error(problem)) from None
     except OSError as problem:

@@ -16,7 +16,7 @@ from petdiff.data.layouts import dose_key
 from petdiff.evaluation.cohort.claims import ClaimResult, check_claims
 from petdiff.evaluation.cohort.compared_metrics import METRICS, Metric
 from petdiff.evaluation.cohort.definition import Claim
-from petdiff.evaluation.cohort.stored import FinishedUnit
+from petdiff.evaluation.cohort.stored import FinishedExam
 from petdiff.evaluation.cohort.table import Table, Values, at_dose
 from petdiff.evaluation.statistics import MIN_PATIENTS, bootstrap, holm, paired
 
@@ -86,14 +86,14 @@ class Summary(BaseModel, frozen=True):
         ]
 
 
-def training_patients(done: Sequence[FinishedUnit]) -> dict[str, list[str]]:
+def training_patients(done: Sequence[FinishedExam]) -> dict[str, list[str]]:
     """Return, by method, the patients that its model was trained on; only methods with some."""
     found: dict[str, list[str]] = {}
     for one in done:
         for method in one.trained_on:
             names = found.setdefault(method, [])
-            if one.unit.patient not in names:
-                names.append(one.unit.patient)
+            if one.exam.patient not in names:
+                names.append(one.exam.patient)
     return found
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from petdiff.data.layouts import NOT_STATED, Drf, in_order
 from petdiff.evaluation.cohort.compared_metrics import METRICS
 from petdiff.evaluation.cohort.definition import FULL_DOSE
-from petdiff.evaluation.cohort.stored import FinishedUnit
+from petdiff.evaluation.cohort.stored import FinishedExam
 
 Values = NDArray[np.float64]
 
@@ -48,20 +48,20 @@ class Table:
         return nan_mean(self.values[metric][self.methods.index(method)][:, chosen])
 
 
-def tabulate(done: Sequence[FinishedUnit], methods: Sequence[str]) -> Table:
-    """Return the table of a cohort's units."""
-    patients = tuple(dict.fromkeys(one.unit.patient for one in done))
+def tabulate(done: Sequence[FinishedExam], methods: Sequence[str]) -> Table:
+    """Return the table of a cohort's exams."""
+    patients = tuple(dict.fromkeys(one.exam.patient for one in done))
     found: dict[tuple[str, str, str, Condition], list[float]] = {}
     for one in done:
         for row in one.rows:
             metric = _metric_of(row.metric)
             if metric is None or row.method == FULL_DOSE or row.value is None:
                 continue
-            condition = Condition(one.unit.scanner, one.unit.tracer, row.dose)
-            key = (metric, row.method, one.unit.patient, condition)
+            condition = Condition(one.exam.scanner, one.exam.tracer, row.dose)
+            key = (metric, row.method, one.exam.patient, condition)
             found.setdefault(key, []).append(row.value)
             if metric == "lesion_suv_peak_bias":
-                error = ("lesion_suv_peak_error", row.method, one.unit.patient, condition)
+                error = ("lesion_suv_peak_error", row.method, one.exam.patient, condition)
                 found.setdefault(error, []).append(abs(row.value))
     conditions = tuple(dict.fromkeys(key[3] for key in found))
     shape = (len(methods), len(patients), len(conditions))

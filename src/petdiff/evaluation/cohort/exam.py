@@ -1,4 +1,4 @@
-"""Measure one unit of a cohort: scan one patient, apply every method, measure every result."""
+"""Measure one exam of a cohort: scan one patient, apply every method, measure every result."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from petdiff.evaluation.cohort.definition import (
     NON_LOCAL_MEANS,
     Cohort,
     ComparedMethod,
-    Unit,
+    Exam,
     worst_case_methods,
 )
 from petdiff.evaluation.cohort.interval_rows import interval_rows
@@ -94,7 +94,7 @@ class Scans:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """The results of a unit: rows, readings of the lesion detector, and small pictures.
+    """The results of an exam: rows, readings of the lesion detector, and small pictures.
 
     trained_on  methods whose model was trained on this patient
     """
@@ -105,16 +105,16 @@ class Measured:
     trained_on: Sequence[str] = ()
 
 
-def measure_unit(cohort: Cohort, unit: Unit) -> Measured:
-    """Scan, denoise and measure. The same unit gives the same figures, except `seconds`.
+def measure_exam(cohort: Cohort, exam: Exam) -> Measured:
+    """Scan, denoise and measure. The same exam gives the same figures, except `seconds`.
 
     Raises InputRefused for one's own pairs that cannot be read or have different grids.
     """
-    scans = _read(cohort, unit) if unit.pair else _simulate(cohort, unit)
-    return measure_scans(scans, cohort.methods, unit)
+    scans = _read(cohort, exam) if exam.pair else _simulate(cohort, exam)
+    return measure_scans(scans, cohort.methods, exam)
 
 
-def measure_scans(scans: Scans, methods: Mapping[str, ComparedMethod], unit: Unit) -> Measured:
+def measure_scans(scans: Scans, methods: Mapping[str, ComparedMethod], exam: Exam) -> Measured:
     """Apply every method to every low-dose scan, and compare with the full-dose scan."""
     full = scans.full
     lesions = list(_inside(scans.lesions, full))
@@ -132,7 +132,7 @@ def measure_scans(scans: Scans, methods: Mapping[str, ComparedMethod], unit: Uni
         found: list[CohortRow] = []
         for name, compared in methods.items():
             start = time.perf_counter()
-            result = _apply(compared, low, dose, case, unit.seed, Reporter(name))
+            result = _apply(compared, low, dose, case, exam.seed, Reporter(name))
             seconds = time.perf_counter() - start
             images[name] = result.suv
             method = None if compared.is_filter else _model(compared.model).method
@@ -145,19 +145,19 @@ def measure_scans(scans: Scans, methods: Mapping[str, ComparedMethod], unit: Uni
             ]
             found += [CohortRow(dose, name, *row) for row in measured]
             if scans.twin:
-                without = _apply_to_twin(compared, scans.twin, dose, result.strength, case, unit)
+                without = _apply_to_twin(compared, scans.twin, dose, result.strength, case, exam)
                 assert dose is not None  # simulated scans have a dose
                 twins[name, dose] = Twins(result.suv, without)
         rows += found
         snapshots |= take_snapshots(images, full, dose, _worst(found, lesions, shown))
-    return Measured(rows, _readings(scans, unit, twins), snapshots, _trained_on(methods, full))
+    return Measured(rows, _readings(scans, exam, twins), snapshots, _trained_on(methods, full))
 
 
-def _simulate(cohort: Cohort, unit: Unit) -> Scans:
+def _simulate(cohort: Cohort, exam: Exam) -> Scans:
     simulation = study.simulate(
-        unit.seed,
-        scanner=unit.scanner,
-        tracer=unit.tracer,
+        exam.seed,
+        scanner=exam.scanner,
+        tracer=exam.tracer,
         dose_factors=cohort.doses,
         voxel_mm=cohort.voxel_mm,
         extent=cohort.extent,
@@ -178,21 +178,21 @@ def _by_dose(lows: Mapping[float, PETImage]) -> dict[Drf, PETImage]:
     return dict[Drf, PETImage](lows.items())
 
 
-def _read(cohort: Cohort, unit: Unit) -> Scans:
-    assert unit.pair is not None
-    factors = [f for f in unit.pair.lows if not cohort.doses or f in cohort.doses]
+def _read(cohort: Cohort, exam: Exam) -> Scans:
+    assert exam.pair is not None
+    factors = [f for f in exam.pair.lows if not cohort.doses or f in cohort.doses]
     if not factors:
-        present = ", ".join(dose_text(factor) for factor in unit.pair.lows)
+        present = ", ".join(dose_text(factor) for factor in exam.pair.lows)
         raise InputRefused(
-            f"{unit.label} has none of the cohort's doses, only {present}: change doses in the "
+            f"{exam.label} has none of the cohort's doses, only {present}: change doses in the "
             "file, or leave it out to use all"
         )
     lows = {}
     for factor in factors:
-        lows[factor], full = read_pair(unit.pair, factor)
+        lows[factor], full = read_pair(exam.pair, factor)
         if not lows[factor].shares_voxels(full, tolerance_mm=0.1):
             raise InputRefused(
-                f"{unit.label}: the scan at {dose_text(factor)} has other voxels than the "
+                f"{exam.label}: the scan at {dose_text(factor)} has other voxels than the "
                 "full-dose scan: resample it, or remove it"
             )
     return Scans(full, lows)
@@ -217,7 +217,7 @@ def _apply(
 
 
 def _apply_to_twin(
-    compared: ComparedMethod, twin: Scans, dose: Drf, strength: float, case: Case, unit: Unit
+    compared: ComparedMethod, twin: Scans, dose: Drf, strength: float, case: Case, exam: Exam
 ) -> Volume:
     """Apply a method to the twin; a filter has the same strength as for the patient."""
     low = twin.lows[dose]
@@ -226,7 +226,7 @@ def _apply_to_twin(
     if compared.model == NON_LOCAL_MEANS:
         chosen = (strength,) if strength else ()
         return best_non_local_means(low.suv, case.reference, case.body, chosen).suv
-    return _apply(compared, low, dose, case, unit.seed).suv
+    return _apply(compared, low, dose, case, exam.seed).suv
 
 
 def _denoise(
@@ -312,7 +312,7 @@ def _worst(
     return ShownLesion(name, centres[name])
 
 
-def _readings(scans: Scans, unit: Unit, twins: Mapping[tuple[str, float], Twins]) -> list[Reading]:
+def _readings(scans: Scans, exam: Exam, twins: Mapping[tuple[str, float], Twins]) -> list[Reading]:
     twin = scans.twin
     if twin is None:
         return []
@@ -320,8 +320,8 @@ def _readings(scans: Scans, unit: Unit, twins: Mapping[tuple[str, float], Twins]
     assert twin.truth is not None
     return lesion_study.read_case(
         lesion_study.Case(
-            unit.name,
-            unit.patient,
+            exam.name,
+            exam.patient,
             scans.full.affine,
             scans.lesions,
             Twins(scans.truth.suv, twin.truth.suv),
