@@ -25,8 +25,11 @@ _ESTIMATE_AFTER_SECONDS = 3.0  # of a stage, its remaining time is estimated
 _SLOW_SECONDS = 120.0  # a stage that takes longer is announced
 
 
+ProgressCallback = Callable[[int, int], None]  # called with (parts done, parts in all)
+
+
 class Tick(Protocol):
-    """Callback for progress within a stage: `done` of `total` parts, with an optional note."""
+    """A ProgressCallback of a stage that also shows a note."""
 
     def __call__(self, done: int, total: int, note: str = "") -> None: ...
 

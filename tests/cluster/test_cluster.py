@@ -96,13 +96,15 @@ def test_patients_are_simulated_by_a_cluster_and_what_a_dead_process_left_is_rem
             half.mkdir()
             yield from ((piece, function(piece)) for piece in pieces)
 
-    def patient(study: simulate.Study, record: None, seed: int, folder: Path, _: object) -> None:
+    def patient(
+        request: simulate.SimulateRequest, record: None, seed: int, folder: Path, _: object
+    ) -> None:
         (folder / "scan.json").write_text(str(seed))
 
     monkeypatch.setattr(simulate, "connected", lambda *_, **__: nullcontext(Here()))
     monkeypatch.setattr(simulate, "simulate_patient", patient)
-    study = simulate.Study(patients=2, seed=5)
-    folders = simulate.simulate_patients(study, tmp_path / "out", cluster="local", quiet=True)
+    request = simulate.SimulateRequest(patients=2, seed=5)
+    folders = simulate.simulate_patients(request, tmp_path / "out", cluster="local", quiet=True)
     files = [file for folder in folders for file in folder.iterdir()]
     assert [(file.name, file.read_text()) for file in files] == [
         ("scan.json", "5"),

@@ -195,16 +195,18 @@ def scanned(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     def drawn(tracer: str | None, doses: tuple[float, ...]) -> ScanRecord:
         return draw_record(0, tracer=tracer or "fdg", dose_factors=doses, voxel_mm=12.0)
 
-    def record_of(study: simulate.Study, seed: int) -> ScanRecord:
+    def record_of(request: simulate.SimulateRequest, seed: int) -> ScanRecord:
         """The same patient for all seeds, as drawing one takes half a second."""
-        assert study.dose_factors is not None
-        return drawn(study.tracer, study.dose_factors).model_copy(update={"seed": seed})
+        assert request.dose_factors is not None
+        return drawn(request.tracer, request.dose_factors).model_copy(update={"seed": seed})
 
-    def scan(study: simulate.Study, record: None, seed: int, folder: Path, _: object) -> None:
+    def scan(
+        request: simulate.SimulateRequest, record: None, seed: int, folder: Path, _: object
+    ) -> None:
         seeds.append(seed)
         if seed == 13:
             raise PetdiffError("the disk is full")
-        write_json(folder / "scan.json", record_of(study, seed))
+        write_json(folder / "scan.json", record_of(request, seed))
 
     monkeypatch.setattr(simulate, "record_of", record_of)
     monkeypatch.setattr(simulate, "simulate_patient", scan)

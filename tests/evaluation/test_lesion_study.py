@@ -10,8 +10,8 @@ import pytest
 
 from petdiff.evaluation.detection.lesion_study import (
     CHANNELS,
-    Case,
     Reading,
+    TwinCase,
     Twins,
     channel_outputs,
     read_case,
@@ -49,14 +49,14 @@ FAKE = (INVENTED_MM, 7.0, 4.0)
 PAINTED = tuple((one.centre_mm, one.radius_mm, one.suv) for one in LESIONS)
 
 
-def case(patient: str = "a", **scans: Twins) -> Case:
+def case(patient: str = "a", **scans: Twins) -> TwinCase:
     """A hot organ that is no lesion, and two lesions, at full dose without noise."""
     clean = Twins(balls(ORGAN, *PAINTED), balls(ORGAN))
     by_dose = {(method, 20.0): twins for method, twins in scans.items()}
-    return Case("scan", patient, affine(), LESIONS, clean, clean, by_dose)
+    return TwinCase("scan", patient, affine(), LESIONS, clean, clean, by_dose)
 
 
-def readings_of(shown: Case) -> dict[str, Reading]:
+def readings_of(shown: TwinCase) -> dict[str, Reading]:
     return {reading.method: reading for reading in read_case(shown)}
 
 
@@ -82,7 +82,7 @@ def test_what_full_dose_shows_too_is_false_but_not_invented() -> None:
     """A focus of the full-dose scan's noise belongs to the scan, not to the method."""
     noisy = Twins(balls(ORGAN, *PAINTED, FAKE), balls(ORGAN, FAKE))
     clean = Twins(balls(ORGAN, *PAINTED), balls(ORGAN))
-    shown = Case("scan", "a", affine(), LESIONS, clean, noisy, {("kept", 20.0): noisy})
+    shown = TwinCase("scan", "a", affine(), LESIONS, clean, noisy, {("kept", 20.0): noisy})
     for reading in read_case(shown):
         assert len(reading.false) == 1
         assert reading.invented == ()
@@ -93,7 +93,7 @@ def test_a_focus_that_is_there_without_the_lesion_finds_none() -> None:
     hidden = Lesion(centre_mm=ORGAN_MM, radius_mm=6.0, suv=6.0, organ="kidney_left")
     image = balls(ORGAN)
     same = Twins(image, image)
-    reading = read_case(Case("scan", "a", affine(), [hidden], same, same, {}))[0]
+    reading = read_case(TwinCase("scan", "a", affine(), [hidden], same, same, {}))[0]
     assert reading.lesions == (-np.inf,)
 
 
@@ -146,6 +146,6 @@ def test_air_and_the_ends_of_the_scan_are_not_read() -> None:
     for axes, place in (((0, 1, 2), affine()), ((2, 0, 1), turned)):
         truth, shown = (np.ascontiguousarray(v.transpose(axes)) for v in (air, spikes))
         twins = Twins(shown, shown)
-        found = read_case(Case("scan", "a", place, [lesion], Twins(truth, truth), twins, {}))[0]
+        found = read_case(TwinCase("scan", "a", place, [lesion], Twins(truth, truth), twins, {}))[0]
         assert (found.lesions, found.false) == ((), ())
         assert readable_part(truth, place).sum() == readable_part(air, affine()).sum() > 0

@@ -197,8 +197,8 @@ def test_cards_without_windows_have_the_constants_of_their_version() -> None:
 
 
 def test_a_sample_takes_as_many_steps_as_there_are_timesteps() -> None:
-    assert stubbed().most_steps == 1000
-    assert stubbed(Process(timesteps=50)).most_steps == 50
+    assert stubbed().max_steps == 1000
+    assert stubbed(Process(timesteps=50)).max_steps == 50
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_ddpm_uses_its_timesteps_from_pure_noise_to_zero() -> None:
         assert len(sigmas) == steps + 1
         assert set(sigmas[1:-1].tolist()) <= set(levels.tolist())
     assert method.schedule(16)[1] == pytest.approx(0.6, rel=0.01)
-    assert method.most_steps == 700
+    assert method.max_steps == 700
     few, wanted = method.schedule(40)[1:-1], karras_sigmas(39, 0.004, 0.6)[:-1]
     gaps = (levels.log()[:, None] - wanted.log()[None]).abs().min(0).values
     torch.testing.assert_close((few.log() - wanted.log()).abs(), gaps)  # each the nearest

@@ -94,7 +94,7 @@ def audit(
     quiet: Quiet = False,
 ) -> None:
     """Find foci that a denoised scan shows without support in the measured one, or has lost."""
-    from petdiff.commands.audit import Pair, audit_files
+    from petdiff.commands.audit import AuditRequest, audit_files
 
-    pair = Pair(measured, denoised, tuple(series or ()), units, suv_factor, alpha)
-    print_result(audit_files(pair, output, quiet=quiet))
+    request = AuditRequest(measured, denoised, tuple(series or ()), units, suv_factor, alpha)
+    print_result(audit_files(request, output, quiet=quiet))

@@ -30,13 +30,13 @@ def simulate(
 ) -> None:
     """Simulate patients: full-dose scan, low-dose scans, true activity, organs and lesions."""
     from petdiff.commands.simulate import simulate_patients
-    from petdiff.commands.simulate_patient import Study
+    from petdiff.commands.simulate_patient import SimulateRequest
 
-    study = Study(
+    request = SimulateRequest(
         scanner, tracer, doses(dose), patients,
         seed, not no_lesions, voxel_size, extent, labels, names, again,
     )  # fmt: skip
-    for path in simulate_patients(study, output, cluster=cluster, quiet=quiet):
+    for path in simulate_patients(request, output, cluster=cluster, quiet=quiet):
         print_result(path)
 
 

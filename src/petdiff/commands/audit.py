@@ -20,7 +20,7 @@ _PLACE_COLUMNS = ("x_mm", "y_mm", "z_mm", "i", "j", "k", "diameter_mm")
 
 
 @dataclass(frozen=True)
-class Pair:
+class AuditRequest:
     """The files to compare, and how to read them.
 
     series  SeriesInstanceUIDs, for DICOM folders that hold several series
@@ -43,7 +43,7 @@ class AuditFileRecord(RunFacts, frozen=True):
     audit: AuditRecord
 
 
-def audit_files(pair: Pair, output: Path, *, quiet: bool = False) -> str:
+def audit_files(request: AuditRequest, output: Path, *, quiet: bool = False) -> str:
     """Write audit.json, findings.csv, a page and a deviation map per scale to the new folder.
 
     Returns the verdict and the findings as text.
@@ -51,19 +51,21 @@ def audit_files(pair: Pair, output: Path, *, quiet: bool = False) -> str:
     progress = Progress(quiet)
     with whole_folder(output) as folder:
         with progress.stage("reading"):
-            measured, denoised = (_read(pair, path) for path in (pair.measured, pair.denoised))
+            measured, denoised = (
+                _read(request, path) for path in (request.measured, request.denoised)
+            )
             measured, denoised = _in_one_unit(measured, denoised)
         with progress.stage("auditing"):
-            result = audit(measured, denoised, alpha=pair.alpha)
+            result = audit(measured, denoised, alpha=request.alpha)
         with progress.stage("writing"):
             _write_maps(result, folder)
             _write_table(folder / "findings.csv", result.record)
         with progress.stage("page"), progress.optional(folder / "audit.html"):
-            names = pair.measured.resolve().name, pair.denoised.resolve().name
+            names = request.measured.resolve().name, request.denoised.resolve().name
             write_audit_page(folder / "audit.html", measured, denoised, result, names=names)
         record = AuditFileRecord(
-            measured=str(pair.measured),
-            denoised=str(pair.denoised),
+            measured=str(request.measured),
+            denoised=str(request.denoised),
             audit=result.record,
             seconds=dict(progress.seconds),
             missing=dict(progress.missing),
@@ -86,9 +88,11 @@ def as_text(record: AuditRecord) -> str:
     return "\n".join([record.verdict, *lines, *([f"and {more} weaker ones"] if more else [])])
 
 
-def _read(pair: Pair, path: Path) -> PETImage:
-    series = pair.series if format_of(path) == "dicom" else ()
-    return read_static(path, series=series or None, units=pair.units, suv_factor=pair.suv_factor)
+def _read(request: AuditRequest, path: Path) -> PETImage:
+    series = request.series if format_of(path) == "dicom" else ()
+    return read_static(
+        path, series=series or None, units=request.units, suv_factor=request.suv_factor
+    )
 
 
 def _in_one_unit(measured: PETImage, denoised: PETImage) -> tuple[PETImage, PETImage]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from petdiff.commands.simulate import simulate_patients
-from petdiff.commands.simulate_patient import Study
+from petdiff.commands.simulate_patient import SimulateRequest
 from petdiff.denoising.request import Request
 from petdiff.denoising.scan import denoise_scan
 from petdiff.evaluation.metrics import compare
@@ -28,8 +28,8 @@ def run_demo(output: Path, seed: int, device: str, *, quiet: bool = False) -> li
     """
     options = DenoiseOptions.of({"drf": _DRF, "seed": seed, "device": device})
     with whole_folder(output) as folder:
-        study = Study(dose_factors=(_DRF,), seed=seed, voxel_mm=_VOXEL_MM)
-        simulate_patients(study, folder / "scan", quiet=quiet)
+        patient = SimulateRequest(dose_factors=(_DRF,), seed=seed, voxel_mm=_VOXEL_MM)
+        simulate_patients(patient, folder / "scan", quiet=quiet)
         low = folder / "scan" / f"low_drf{_DRF:g}.nii.gz"
         request = Request(low, options=options)
         denoise_scan(request, folder / "denoised", progress=Progress(quiet))

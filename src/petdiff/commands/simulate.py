@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from petdiff.cluster.connection import connected, is_local
-from petdiff.commands.simulate_patient import Study, record_of, record_to_rescan, simulate_patient
+from petdiff.commands.simulate_patient import (
+    SimulateRequest,
+    record_of,
+    record_to_rescan,
+    simulate_patient,
+)
 from petdiff.errors import UsageError
 from petdiff.progress import Progress
 from petdiff.runs import absolute, is_empty, remove_unfinished, whole_folder
@@ -19,13 +24,13 @@ from petdiff.simulation.scan_record import ScanRecord, read_record
 class _Patient:
     """One of several patients, simulated in this process or on a cluster."""
 
-    study: Study
+    request: SimulateRequest
     seed: int
     folder: Path
 
 
 def simulate_patients(
-    study: Study, output: Path, *, cluster: str | None = None, quiet: bool = False
+    request: SimulateRequest, output: Path, *, cluster: str | None = None, quiet: bool = False
 ) -> list[Path]:
     """Write one patient's scans into the new folder `output`, or several into folders below it.
 
@@ -37,25 +42,25 @@ def simulate_patients(
 
     Raises UsageError where `output` holds other files, or patients with other settings.
     """
-    record = None if study.again is None else record_to_rescan(study, study.again)
+    record = None if request.again is None else record_to_rescan(request, request.again)
     progress = Progress(quiet)
-    first = study.seed or 0
-    if study.patients == 1:
+    first = request.seed or 0
+    if request.patients == 1:
         if cluster is not None:
             raise UsageError(f"`cluster` {cluster} is for several `patients`: leave it out")
         with whole_folder(output) as folder:
-            simulate_patient(study, record, first, folder, progress)
+            simulate_patient(request, record, first, folder, progress)
         return [Path(output)]
-    names = [f"patient_{n:04d}" for n in range(study.patients)]
+    names = [f"patient_{n:04d}" for n in range(request.patients)]
     top = absolute(output)
-    patients = [_Patient(study, first + n, top / name) for n, name in enumerate(names)]
+    patients = [_Patient(request, first + n, top / name) for n, name in enumerate(names)]
     remaining = _not_done(patients, top)
     if cluster is not None:
         _simulate_on_cluster(remaining, top, cluster, progress)
     else:
         for patient in remaining:
             number = patient.seed - first + 1
-            progress.print(f"patient {number} of {study.patients}, seed {patient.seed}")
+            progress.print(f"patient {number} of {request.patients}, seed {patient.seed}")
             _simulate_one(patient, progress)
     return [Path(output) / name for name in names]
 
@@ -82,7 +87,7 @@ def _require_same(patients: Sequence[_Patient]) -> None:
     The first patient is drawn again, which takes half a second; for the others only the settings
     are compared.
     """
-    expected = record_of(patients[0].study, patients[0].seed)
+    expected = record_of(patients[0].request, patients[0].seed)
     for n, patient in enumerate(patients):
         stored = _compared(read_record(patient.folder / "scan.json"), with_patient=n == 0)
         now = _compared(expected.model_copy(update={"seed": patient.seed}), with_patient=n == 0)
@@ -106,7 +111,7 @@ def _compared(record: ScanRecord, *, with_patient: bool) -> dict[str, object]:
 
 def _simulate_one(patient: _Patient, progress: Progress) -> None:
     with whole_folder(patient.folder, first_wins=True) as folder:
-        simulate_patient(patient.study, None, patient.seed, folder, progress)
+        simulate_patient(patient.request, None, patient.seed, folder, progress)
 
 
 def _simulate_quietly(patient: _Patient) -> None:

@@ -26,7 +26,7 @@ from petdiff.units import counted
 
 
 @dataclass(frozen=True)
-class Study:
+class SimulateRequest:
     """The options of the command line; None for an option that was not given.
 
     again  scan.json of the patient to scan again
@@ -45,23 +45,23 @@ class Study:
     again: Path | None = None
 
 
-def record_to_rescan(study: Study, path: Path) -> ScanRecord:
+def record_to_rescan(request: SimulateRequest, path: Path) -> ScanRecord:
     """Read the record to scan again. Raises UsageError for options of another patient."""
     record = read_record(path)
     for option, given, recorded in (
-        ("--tracer", study.tracer, record.patient.tracer),
-        ("--seed", study.seed, record.seed),
+        ("--tracer", request.tracer, record.patient.tracer),
+        ("--seed", request.seed, record.seed),
     ):
         if given not in (None, recorded):
             raise UsageError(
                 f"{option} {given} contradicts --from {path}, whose patient has {recorded}: leave "
                 "it out, or simulate a new patient without --from"
             )
-    if study.patients != 1:
+    if request.patients != 1:
         raise UsageError(
-            f"--patients {study.patients} contradicts --from {path}, which has one patient"
+            f"--patients {request.patients} contradicts --from {path}, which has one patient"
         )
-    if study.names is not None:
+    if request.names is not None:
         raise UsageError(
             f"--names contradicts --from {path}, which contains the names: leave it out"
         )
@@ -69,7 +69,7 @@ def record_to_rescan(study: Study, path: Path) -> ScanRecord:
 
 
 def simulate_patient(
-    study: Study, record: ScanRecord | None, seed: int, folder: Path, progress: Progress
+    request: SimulateRequest, record: ScanRecord | None, seed: int, folder: Path, progress: Progress
 ) -> None:
     """Write the scans, labels, lesions and record of one patient into an existing folder.
 
@@ -78,7 +78,7 @@ def simulate_patient(
     progress.missing.clear()  # of the patient before
     progress.print(f"drawing the patient of seed {seed}; the scan follows")
     with progress.stage("scan", hint="larger voxels (--voxel-size) are faster") as tick:
-        simulation = _simulation(study, record, seed, tick)
+        simulation = _simulation(request, record, seed, tick)
     _print_patient(simulation, progress)
     scans = {"truth": simulation.truth, "full": simulation.full}
     scans |= {f"low_drf{factor:g}": low for factor, low in simulation.lows.items()}
@@ -94,42 +94,44 @@ def simulate_patient(
     write_json(folder / "scan.json", content | facts.model_dump(mode="json"))
 
 
-def record_of(study: Study, seed: int) -> ScanRecord:
-    """Return the record of a new patient of the study without simulating the scan."""
-    return draw_record(seed, **_settings(study))
+def record_of(request: SimulateRequest, seed: int) -> ScanRecord:
+    """Return the record of a new patient without simulating the scan."""
+    return draw_record(seed, **_settings(request))
 
 
-def _simulation(study: Study, record: ScanRecord | None, seed: int, tick: Tick) -> Simulation:
+def _simulation(
+    request: SimulateRequest, record: ScanRecord | None, seed: int, tick: Tick
+) -> Simulation:
     if record is None:
-        return simulate(seed, progress=tick, threads=usable_cores(), **_settings(study))
+        return simulate(seed, progress=tick, threads=usable_cores(), **_settings(request))
     return rescan(
         record,
-        scanner=study.scanner,
-        dose_factors=study.dose_factors,
-        lesions=study.lesions,
-        voxel_mm=study.voxel_mm,
-        extent=study.extent,
-        labels=study.labels,
+        scanner=request.scanner,
+        dose_factors=request.dose_factors,
+        lesions=request.lesions,
+        voxel_mm=request.voxel_mm,
+        extent=request.extent,
+        labels=request.labels,
         progress=tick,
         threads=usable_cores(),
     )
 
 
-def _settings(study: Study) -> StudySettings:
+def _settings(request: SimulateRequest) -> StudySettings:
     settings: StudySettings = {
-        "lesions": study.lesions,
-        "voxel_mm": study.voxel_mm,
-        "labels": study.labels,
-        "names": study.names,
+        "lesions": request.lesions,
+        "voxel_mm": request.voxel_mm,
+        "labels": request.labels,
+        "names": request.names,
     }
-    if study.scanner is not None:
-        settings["scanner"] = study.scanner
-    if study.tracer is not None:
-        settings["tracer"] = study.tracer
-    if study.dose_factors is not None:
-        settings["dose_factors"] = study.dose_factors
-    if study.extent is not None:
-        settings["extent"] = study.extent
+    if request.scanner is not None:
+        settings["scanner"] = request.scanner
+    if request.tracer is not None:
+        settings["tracer"] = request.tracer
+    if request.dose_factors is not None:
+        settings["dose_factors"] = request.dose_factors
+    if request.extent is not None:
+        settings["extent"] = request.extent
     return settings
 
 

@@ -7,7 +7,7 @@ Errors in training data show late, as a model that smooths lesions or shifts SUV
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -29,6 +29,7 @@ from petdiff.image import PETImage
 from petdiff.io import in_suv, read_static
 from petdiff.io.npz import FULL, read_npz
 from petdiff.io.stored_units import REMEDY
+from petdiff.progress import ProgressCallback
 from petdiff.units import counted
 
 
@@ -105,7 +106,7 @@ def check_pairs(
     *,
     tolerance_mm: float = 0.1,
     needs_suv: bool = True,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> list[str]:
     """Check every scan before training; returns warnings, one line each.
 

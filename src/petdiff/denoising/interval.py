@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Intervals:
+class IntervalWriter:
     """The level of the intervals, the model's calibration and, if known, the scan's dose."""
 
     level: float
@@ -53,7 +53,7 @@ def _volumes(scan: PETImage | PETFrames) -> tuple[PETImage, ...]:
 
 def prepare_intervals(
     level: float | None, scan: PETImage, model: Model, options: DenoiseOptions
-) -> Intervals | None:
+) -> IntervalWriter | None:
     """Check that intervals at `level` can be computed; None without a level.
 
     Raises UsageError or InputRefused with the reason why they cannot.
@@ -77,4 +77,4 @@ def prepare_intervals(
         raise InputRefused(reason)
     if reason := calibration.voxels_refused(scan.spacing_mm, level):
         raise InputRefused(reason)
-    return Intervals(level, calibration, options.drf)
+    return IntervalWriter(level, calibration, options.drf)

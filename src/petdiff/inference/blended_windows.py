@@ -8,7 +8,6 @@ completely and blends the results, so that each slab has other noise.)
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from itertools import product
 
@@ -20,6 +19,7 @@ from petdiff.diffusion.denoiser import VarianceDenoiser
 from petdiff.errors import PetdiffError
 from petdiff.inference.record import VolumeCut
 from petdiff.methods.base import WindowedMethod
+from petdiff.progress import ProgressCallback
 
 
 class WindowDenoiser:
@@ -36,7 +36,7 @@ class WindowDenoiser:
         method: WindowedMethod,
         fields: Tensor,
         tile: int | None,
-        callback: Callable[[int, int], None] | None,
+        callback: ProgressCallback | None,
         calls: int,
     ) -> None:
         self.method = method

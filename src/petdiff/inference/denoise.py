@@ -13,8 +13,9 @@ from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.inference.frames import FramesResult, denoise_frames
 from petdiff.inference.options import DenoiseOptions, DenoiseSettings
-from petdiff.inference.session import OnSample, Result, Session, Tick
+from petdiff.inference.session import OnSample, Result, Session
 from petdiff.methods.model import Model, load_model
+from petdiff.progress import ProgressCallback
 
 __all__ = ["Result", "denoise"]
 
@@ -24,7 +25,7 @@ def denoise(
     image: PETImage,
     model: str | Path | Model = ...,
     *,
-    callback: Tick | None = ...,
+    callback: ProgressCallback | None = ...,
     on_sample: OnSample | None = ...,
     generator: torch.Generator | None = ...,
     **settings: Unpack[DenoiseSettings],
@@ -36,7 +37,7 @@ def denoise(
     image: PETFrames,
     model: str | Path | Model = ...,
     *,
-    callback: Tick | None = ...,
+    callback: ProgressCallback | None = ...,
     on_sample: OnSample | None = ...,
     generator: torch.Generator | None = ...,
     **settings: Unpack[DenoiseSettings],
@@ -47,7 +48,7 @@ def denoise(
     image: PETImage | PETFrames,
     model: str | Path | Model = "flow3d",
     *,
-    callback: Tick | None = None,
+    callback: ProgressCallback | None = None,
     on_sample: OnSample | None = None,
     generator: torch.Generator | None = None,
     **settings: Unpack[DenoiseSettings],

@@ -11,6 +11,7 @@ import numpy as np
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage
 from petdiff.inference.record import DenoisingRecord, FrameRecord
+from petdiff.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from petdiff.inference.session import Result
@@ -37,7 +38,7 @@ class FramesResult:
 def denoise_frames(
     scan: PETFrames,
     denoise_one: Callable[[PETImage], Result],
-    callback: Callable[[int, int], None] | None = None,
+    callback: ProgressCallback | None = None,
 ) -> FramesResult:
     """Denoise each frame by `denoise_one`; a frame without activity is returned unchanged.
 

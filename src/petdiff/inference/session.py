@@ -38,13 +38,13 @@ from petdiff.methods.base import (
     with_network,
 )
 from petdiff.methods.model import Model
+from petdiff.progress import ProgressCallback
 from petdiff.units import counted
 from petdiff.volume.filters import gaussian_smooth
 from petdiff.volume.orientation import reoriented, reoriented_back
 from petdiff.volume.regions import Affine
 from petdiff.volume.resample import resample, resample_like
 
-Tick = Callable[[int, int], None]
 OnSample = Callable[[int, PETImage], None]
 
 _REGIONAL = 0x5EED0A11  # XOR of the seeds of the samples and of their regional noise
@@ -118,10 +118,10 @@ class Session:
             require_sound_bfloat16(self.device)
         self.samples = image_samples(method, options.samples, options.steps)
         self.steps: int = options.steps or sample_steps(method, self.samples)
-        if method.most_steps is not None and self.steps > method.most_steps:
+        if method.max_steps is not None and self.steps > method.max_steps:
             raise UsageError(
                 f"`steps` is {self.steps}, but {model.card.method} takes "
-                f"{counted(method.most_steps, 'step')} at most"
+                f"{counted(method.max_steps, 'step')} at most"
             )
         if self.samples > 1 and self.steps == 1:
             raise UsageError(
@@ -139,7 +139,7 @@ class Session:
         self,
         image: PETImage,
         generator: torch.Generator,
-        callback: Tick | None = None,
+        callback: ProgressCallback | None = None,
         on_sample: OnSample | None = None,
     ) -> Result:
         """Denoise one volume. `callback` is called with (slabs done, slabs in all).
@@ -187,7 +187,7 @@ class Session:
         prepared: Prepared,
         body: Body,
         generator: torch.Generator,
-        callback: Tick | None,
+        callback: ProgressCallback | None,
         on_sample: OnSample | None = None,
     ) -> Drawn:
         """Draw the samples; return their mean or the posterior mean, and the standard deviation."""
@@ -240,7 +240,7 @@ class Session:
         return _no_noise(scan) if one_call else _white(scan, generator)
 
     def _denoiser(
-        self, condition: Condition, body: Body, calls: int, callback: Tick | None
+        self, condition: Condition, body: Body, calls: int, callback: ProgressCallback | None
     ) -> SlabDenoiser | WindowDenoiser:
         """Return the method as a denoiser of the whole volume, by slabs or by windows."""
         tile = self.options.tile

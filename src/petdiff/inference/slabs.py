@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -12,6 +12,7 @@ from petdiff.device import GIB, memory_budget, within_memory
 from petdiff.errors import PetdiffError
 from petdiff.inference.record import VolumeCut
 from petdiff.methods.base import Condition, SlabMethod
+from petdiff.progress import ProgressCallback
 from petdiff.volume.planes import cat_planes, fortran_order
 
 # Peak memory of the default network, in bytes per voxel of a slab and per byte of a number. Voxels
@@ -48,7 +49,7 @@ class SlabDenoiser:
         inside: Tensor,
         dtype: torch.dtype,
         planes: int | None,
-        callback: Callable[[int, int], None] | None,
+        callback: ProgressCallback | None,
         calls: int,
     ) -> None:
         self.method = method

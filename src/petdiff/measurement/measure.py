@@ -22,7 +22,7 @@ from petdiff.uncertainty.calibration.record import (
 _SAME_MM = 0.1  # tolerance of voxel positions on one grid
 
 
-class Intervals(NamedTuple):
+class IntervalSettings(NamedTuple):
     """The settings of the intervals of figures.
 
     calibration  of the model that denoised the scan
@@ -68,7 +68,7 @@ def measure(
         )
     if not regions:
         raise InputRefused("there are no regions to measure")
-    intervals = None if calibration is None else Intervals(calibration, level, drf)
+    intervals = None if calibration is None else IntervalSettings(calibration, level, drf)
     if intervals is not None and (reason := intervals.refused(measured)):
         raise InputRefused(reason)
     features = None if intervals is None else ScanFeatures.of(measured.values, denoised.values)
@@ -85,7 +85,7 @@ def _row(
     region: Region,
     measured: PETImage,
     denoised: PETImage,
-    intervals: Intervals | None,
+    intervals: IntervalSettings | None,
     features: ScanFeatures | None,
 ) -> MeasuredRegion:
     before, after = (
@@ -126,7 +126,7 @@ def _interval(
     before: dict[FigureName, float | None],
     after: dict[FigureName, float | None],
     of_region: dict[str, float],
-    intervals: Intervals,
+    intervals: IntervalSettings,
     scan: PETImage,
 ) -> Interval | Refused:
     """Return the interval of a figure; for the total, that of the mean times the volume."""

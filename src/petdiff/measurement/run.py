@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.inference.record import FrameRecord
-from petdiff.measurement.measure import Intervals, measure
+from petdiff.measurement.measure import IntervalSettings, measure
 from petdiff.measurement.record import Measurement
 from petdiff.measurement.region import Region
 from petdiff.measurement.stored_run import Run
@@ -36,7 +36,7 @@ def measure_run(run: Run, regions: Sequence[Region], *, level: float | None = No
     return found.model_copy(update={"notes": (_which(run.frame), *found.notes)})
 
 
-def intervals_of(run: Run, level: float) -> Intervals:
+def intervals_of(run: Run, level: float) -> IntervalSettings:
     """Return what the intervals of a run's figures take.
 
     Raises InputRefused or UsageError, saying why, where the model, its settings, such scans or this
@@ -59,7 +59,7 @@ def intervals_of(run: Run, level: float) -> Intervals:
         steps = image_steps(load_model(done.model.name).method, done.samples, done.steps)
     if steps != calibration.steps:
         raise InputRefused(f"no interval: results of {steps} steps were not calibrated")
-    found = Intervals(calibration, level, done.drf)
+    found = IntervalSettings(calibration, level, done.drf)
     if reason := found.refused(run.measured):
         raise InputRefused(reason)
     return found

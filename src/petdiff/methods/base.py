@@ -145,7 +145,7 @@ class Method(ABC):
         return 1
 
     @property
-    def most_steps(self) -> int | None:
+    def max_steps(self) -> int | None:
         """The largest possible number of network calls of a sample; None: there is no limit."""
         return None
 

@@ -68,7 +68,7 @@ class LocalDDPM(LocalDenoiser):
         return c.sigma_data * sigmas_of(alphas_bar)
 
     @property
-    def most_steps(self) -> int:
+    def max_steps(self) -> int:
         """The number of intermediate timesteps, and one for the call on pure noise."""
         levels = self.timestep_sigmas()
         low, high = _nearest(levels, levels.new_tensor(self.constants.sampling_sigmas)).tolist()

@@ -18,7 +18,7 @@ from petdiff.networks.discriminator import PatchDiscriminator
 class OneCallSampler:
     """The sampler of a deterministic method: one network call, independent of the noise."""
 
-    most_steps: ClassVar[int] = 1
+    max_steps: ClassVar[int] = 1
 
     def sample(
         self,

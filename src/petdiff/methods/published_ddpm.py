@@ -120,7 +120,7 @@ class PublishedDDPM(WindowedMethod):
     can_sample: ClassVar[bool] = True
 
     @property
-    def most_steps(self) -> int:
+    def max_steps(self) -> int:
         """The number of timesteps."""
         return self.constants.timesteps
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from petdiff.data.array_store import Store
+from petdiff.progress import ProgressCallback
 from petdiff.simulation.study import simulate
 
 # Seeds below those of training, so that these patients are not in the training data. Voxels are
@@ -21,7 +20,7 @@ _DOSE_FACTORS = (4.0, 20.0, 100.0)
 
 
 def store_simulated_scans(
-    store: Store, count: int, tick: Callable[[int, int], None] | None = None
+    store: Store, count: int, tick: ProgressCallback | None = None
 ) -> list[str]:
     """Simulate the first `count` held-out patients, unless the store has them; returns the names.
 

@@ -319,7 +319,7 @@ def _readings(scans: Scans, exam: Exam, twins: Mapping[tuple[str, float], Twins]
     assert scans.truth is not None
     assert twin.truth is not None
     return lesion_study.read_case(
-        lesion_study.Case(
+        lesion_study.TwinCase(
             exam.name,
             exam.patient,
             scans.full.affine,

@@ -23,11 +23,12 @@ from petdiff.evaluation.cohort.definition import Cohort, Exam, exams, identity
 from petdiff.evaluation.cohort.exam import Measured, measure_exam
 from petdiff.evaluation.cohort.pace import PaceQueue, Pacing, report_paces_to
 from petdiff.evaluation.cohort.stored import FinishedExam, read_exam, store_exam
+from petdiff.progress import ProgressCallback
 from petdiff.runs import begin_or_resume, is_empty, remove_unfinished
 from petdiff.terminal import log_in_process
 
 Work = Callable[[Cohort, Exam], Measured]
-Tick = Callable[[int, int], None]
+
 
 IDENTITY = "cohort.json"
 ROWS = "rows"
@@ -40,7 +41,7 @@ def run_cohort(
     *,
     workers: int = 1,
     work: Work = measure_exam,
-    progress: Tick | None = None,
+    progress: ProgressCallback | None = None,
     notify: Callable[[str], None] | None = None,
     cluster: str | None = None,
 ) -> list[FinishedExam]:

@@ -45,7 +45,7 @@ class Twins:
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class TwinCase:
     """The images of one patient by all methods.
 
     scan     name of the scan; a `patient` may have several
@@ -90,7 +90,7 @@ class Reading:
     absent: tuple[tuple[float, ...], ...] = ()
 
 
-def read_case(case: Case) -> list[Reading]:
+def read_case(case: TwinCase) -> list[Reading]:
     """Return one reading per method; the first is of the full-dose scan ("full", dose 1)."""
     readable = readable_part(case.truth.without, case.affine)
 
@@ -179,7 +179,7 @@ def channel_outputs(suv: Volume, affine: Affine, lesion: Lesion) -> tuple[float,
     return tuple(float(v) for v in channels @ (patch - patch[around].mean()).ravel())
 
 
-def _contrast(case: Case, lesion: Lesion) -> float:
+def _contrast(case: TwinCase, lesion: Lesion) -> float:
     """Return the uptake of a lesion over the mean uptake at its position without it."""
     across = np.linspace(-1, 1, _POINTS_ACROSS) * lesion.radius_mm
     points = np.stack(np.meshgrid(across, across, across), axis=-1).reshape(-1, 3)

@@ -6,7 +6,7 @@ scan, so that a thinned crop has the noise of the thinned scan at that place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from petdiff.data.full_dose import FullDoseScan
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
 from petdiff.io import in_suv
+from petdiff.progress import ProgressCallback
 from petdiff.thinning.colour import NoiseColour
 from petdiff.thinning.draw import draw
 from petdiff.thinning.noise_map import NoiseMap
@@ -107,7 +108,7 @@ def store_full_dose(
     scans: Sequence[FullDoseScan],
     *,
     needs_suv: bool,
-    tick: Callable[[int, int], None] | None = None,
+    tick: ProgressCallback | None = None,
 ) -> StoredScans:
     """Write the scans that the store lacks, with their noise; returns which can be used.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from petdiff.data.layouts import Drf, dose_key
 from petdiff.data.pairs import PairFiles, read_pair
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
+from petdiff.progress import ProgressCallback
 from petdiff.training.supply.crops import Grid, draw_box, draw_transform, on_grid, transformed
 from petdiff.training.supply.examples import coarse_uptake
 from petdiff.training.supply.paired_volumes import PairedVolumes, Volume
@@ -56,7 +57,7 @@ def store_pairs(
     store: Store,
     patients: Sequence[PairFiles],
     grid: Grid,
-    tick: Callable[[int, int], None] | None = None,
+    tick: ProgressCallback | None = None,
     *,
     needs_suv: bool = True,
 ) -> list[str]:
