@@ -40,8 +40,8 @@ from petdiff.uncertainty.calibration.record import (
     Coverage,
     FigureCalibration,
     RegionKind,
+    save_calibration,
 )
-from petdiff.uncertainty.calibration.store import save_calibration
 
 FIRST_SEED = 600_000
 SCANNERS = ("quadra", "uexplorer", "vision600", "discovery-mi")

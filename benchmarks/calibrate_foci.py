@@ -37,8 +37,12 @@ from petdiff.measurement.region import Region
 from petdiff.methods.model import Model, load_model
 from petdiff.methods.weights_files import SHIPPED
 from petdiff.uncertainty.calibration.features import ScanFeatures, figure_features, region_features
-from petdiff.uncertainty.calibration.record import Coverage, FigureCalibration
-from petdiff.uncertainty.calibration.store import load_calibration, save_calibration
+from petdiff.uncertainty.calibration.record import (
+    Coverage,
+    FigureCalibration,
+    load_calibration,
+    save_calibration,
+)
 
 COUNT = 192  # patients that are drawn
 FIGURES = ("mean", "max", "peak", "mtv_41")

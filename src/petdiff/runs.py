@@ -167,21 +167,19 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object
         writer.writerows(rows)
 
 
-def begin_or_resume(record: Path, identity: Mapping[str, object], *, write: bool = True) -> None:
+def begin_or_resume(record: Path, identity: Mapping[str, object]) -> None:
     """Write the settings of a new run to the file `record`, or compare those of a resumed run.
 
     identity  settings by name that must not change when the run is resumed, for JSON
-    write     whether this process may begin the run (the first of several processes)
 
     Raises UsageError that names each setting if the folder belongs to a run with other settings,
     InputRefused if the record is damaged.
     """
     now = json.loads(json.dumps(identity))
     if not _exists(record):
-        if write:
-            record.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(record, replace=True) as unfinished:
-                write_json(unfinished, now)
+        record.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(record, replace=True) as unfinished:
+            write_json(unfinished, now)
         return
     try:
         before = json.loads(record.read_text(encoding="utf-8"))

@@ -22,9 +22,9 @@ from petdiff.uncertainty.calibration.record import (
     BoundsOfGroup,
     Calibration,
     FigureCalibration,
+    save_calibration,
 )
 from petdiff.uncertainty.calibration.scale import ErrorScale
-from petdiff.uncertainty.calibration.store import save_calibration
 from petdiff.uncertainty.intervals import calibration_of, voxel_intervals
 from support.bids_factory import FACTOR, add_scan, body, data_set
 from support.model_files import fresh_model_file

@@ -21,9 +21,9 @@ from petdiff.uncertainty.calibration.record import (
     Calibration,
     FigureCalibration,
     RegionKind,
+    save_calibration,
 )
 from petdiff.uncertainty.calibration.scale import ErrorScale
-from petdiff.uncertainty.calibration.store import save_calibration
 
 AFFINE = np.array([[-4.0, 0, 0, 30], [0, 5, 0, -40], [0, 0, 4.5, 500], [0, 0, 0, 1]])
 BELOW, ABOVE = -0.1, 0.2  # the bounds of 90 %, as a share of the figure

@@ -27,9 +27,10 @@ from petdiff.uncertainty.calibration.record import (
     Interval,
     Refused,
     RegionKind,
+    load_calibration,
+    save_calibration,
 )
 from petdiff.uncertainty.calibration.scale import ErrorScale, fit_scale
-from petdiff.uncertainty.calibration.store import load_calibration, save_calibration
 
 DIGEST = "0" * 64
 MM_4 = (4.0, 4.0, 4.0)

@@ -74,12 +74,12 @@ def _bits(error: Tensor, share: Tensor, x0: Tensor, timestep: Tensor, alphas_bar
     return nats / math.log(2)
 
 
-def _log_probability_of_level(x0: Tensor, mean: Tensor, sd: Tensor, levels: int = 256) -> Tensor:
-    """Return the log-probability that a Gaussian falls into x0's bin of −1 … 1.
+def _log_probability_of_level(x0: Tensor, mean: Tensor, sd: Tensor) -> Tensor:
+    """Return the log-probability that a Gaussian falls into x0's bin, one of 256 from −1 to 1.
 
     Ho et al. 2020, eq. 13. The outermost bins extend to infinity.
     """
-    half = 1 / (levels - 1)
+    half = 1 / 255
     below = torch.special.ndtr((x0 - half - mean) / sd)
     above = torch.special.ndtr((x0 + half - mean) / sd)
     below = torch.where(x0 < half - 1, 0.0, below)

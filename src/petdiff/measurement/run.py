@@ -11,6 +11,7 @@ from petdiff.measurement.record import Measurement
 from petdiff.measurement.region import Region
 from petdiff.measurement.stored_run import Run
 from petdiff.methods.weights_files import weights_path
+from petdiff.uncertainty.calibration.record import load_calibration
 
 DEFAULT_LEVEL = 0.9
 
@@ -44,7 +45,6 @@ def intervals_of(run: Run, level: float) -> IntervalSettings:
     """
     from petdiff.methods.base import image_steps
     from petdiff.methods.model import load_model
-    from petdiff.uncertainty.calibration.store import load_calibration
 
     if run.frame is not None and run.frame.unchanged:
         raise InputRefused(

@@ -111,7 +111,6 @@ class LocalDenoiser(SlabMethod):
     domain: ClassVar[Domain] = "local_activity"
     Constants: ClassVar[type[LocalConstants]] = LocalConstants
     dims: ClassVar[Literal[2, 3]] = 3
-    patch: ClassVar[tuple[int, int, int]] = (64, 64, 48)
     accepts_dose: ClassVar[bool] = True
     needs_suv: ClassVar[bool] = False
 

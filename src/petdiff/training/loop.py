@@ -176,12 +176,7 @@ class _Optimization:
     def snapshot(self, state: State) -> Snapshot:
         """Return all that is needed to resume with identical results."""
         return {
-            "state": {
-                "step": state.step,
-                "seconds": state.seconds,
-                "best": state.best,
-                "scores": copy.deepcopy(state.scores),
-            },
+            "state": cast(StateFields, asdict(state)),
             "trained": self.trained.state_dict(),
             "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],

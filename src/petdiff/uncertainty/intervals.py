@@ -9,8 +9,12 @@ from petdiff.errors import InputRefused, UsageError
 from petdiff.image import PETImage
 from petdiff.methods.model import Model
 from petdiff.methods.weights_files import file_sha256, weights_path
-from petdiff.uncertainty.calibration.record import Calibration, Refused, dose_facts
-from petdiff.uncertainty.calibration.store import load_calibration
+from petdiff.uncertainty.calibration.record import (
+    Calibration,
+    Refused,
+    dose_facts,
+    load_calibration,
+)
 
 
 class VoxelIntervals(NamedTuple):

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
+from petdiff.errors import InputRefused
+from petdiff.methods.weights_files import path_beside, read_beside, write_beside
 from petdiff.uncertainty.calibration.conformal import Bounds, fewest_patients
 from petdiff.uncertainty.calibration.features import (
     SUV_FEATURES,
@@ -32,6 +35,7 @@ RegionKind = Literal["lesion", "organ", "sphere", "focus"]
 PLURAL: Mapping[RegionKind, str] = {
     "lesion": "lesions", "organ": "organs", "sphere": "spheres", "focus": "foci",
 }  # fmt: skip
+SUFFIX = ".calibration.json"  # of the file beside the weights
 LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
 _VOXEL_TOLERANCE = 0.1  # relative, beyond the voxel sizes of the calibration
 _SIZE_TOLERANCE = 0.1  # relative, beyond the volumes of regions of the calibration
@@ -283,3 +287,28 @@ def _no_level(calibrated: FigureCalibration, level: float) -> str:
             f"{everyone.patients} for {calibrated.figure}; levels there are: {known}"
         )
     return f"no interval at {level:g}: use one of the calibrated levels, {known}"
+
+
+def load_calibration(weights: Path, sha256: str) -> Calibration:
+    """Return the calibration beside a weights file with this digest.
+
+    Raises InputRefused if there is none, if it is invalid, and if it is for other weights.
+    """
+    path = path_beside(weights, SUFFIX)
+    if not path.is_file():
+        raise InputRefused(
+            f"{weights.name} has no calibration ({path.name} beside it), so there are no "
+            "intervals: make one with benchmarks/calibrate.py, or use flow3d"
+        )
+    calibration = read_beside(path, Calibration, "calibration")
+    if calibration.weights_sha256 != sha256:
+        raise InputRefused(
+            f"{path} is the calibration of other weights ({calibration.weights_sha256[:12]}, "
+            f"not {sha256[:12]}): make one with benchmarks/calibrate.py"
+        )
+    return calibration
+
+
+def save_calibration(weights: Path, calibration: Calibration) -> Path:
+    """Write a calibration beside a weights file, complete or not at all, and return its path."""
+    return write_beside(path_beside(weights, SUFFIX), calibration)
