@@ -27,8 +27,6 @@ from petdiff.errors import InputRefused, PetdiffError, UsageError
 _UNFINISHED = ".unfinished-"
 _MAX_STEM_BYTES = 180  # most file systems allow names of 255 bytes
 
-Place = Callable[[Path, Path], None]
-
 _being_written: set[Path] = set()  # unfinished paths of this process
 
 
@@ -156,6 +154,12 @@ def write_json(path: Path, content: Mapping[str, object] | BaseModel) -> None:
     path.write_bytes((text + "\n").encode("utf-8", errors="backslashreplace"))
 
 
+def replace_json(path: Path, content: Mapping[str, object] | BaseModel) -> None:
+    """Write JSON as `write_json` to a whole file, which replaces an existing one."""
+    with whole_file(path, replace=True) as unfinished:
+        write_json(unfinished, content)
+
+
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
     """Write a table as CSV in UTF-8; None is an empty cell.
 
@@ -178,8 +182,7 @@ def begin_or_resume(record: Path, identity: Mapping[str, object]) -> None:
     now = json.loads(json.dumps(identity))
     if not _exists(record):
         record.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(record, replace=True) as unfinished:
-            write_json(unfinished, now)
+        replace_json(record, now)
         return
     try:
         before = json.loads(record.read_text(encoding="utf-8"))
@@ -204,7 +207,7 @@ def _hidden(
     final: Path,
     folder: Path,
     create: Callable[[Path], None],
-    place: Place,
+    place: Callable[[Path, Path], None],
     *,
     flush: bool = True,
     first_wins: bool = False,

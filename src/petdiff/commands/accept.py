@@ -10,7 +10,7 @@ from petdiff.acceptance.run import Acceptance, accept
 from petdiff.progress import Progress
 from petdiff.records import RunFacts
 from petdiff.report.acceptance import verdict_text, write_acceptance
-from petdiff.runs import whole_file, write_json
+from petdiff.runs import replace_json, whole_file
 
 
 def accept_scans(plan: Plan, output: Path, *, quiet: bool = False) -> Iterator[str | Path]:
@@ -20,8 +20,7 @@ def accept_scans(plan: Plan, output: Path, *, quiet: bool = False) -> Iterator[s
     page, summary = output / "report.html", output / "summary.json"
     with progress.stage("page"), whole_file(page, replace=True) as unfinished:
         write_acceptance(unfinished, acceptance)
-    with whole_file(summary, replace=True) as unfinished:
-        write_json(unfinished, _summary(acceptance, progress))
+    replace_json(summary, _summary(acceptance, progress))
     for verdict in acceptance.verdicts:
         yield verdict_text(verdict, acceptance)
     yield from (page, summary)

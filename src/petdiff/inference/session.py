@@ -165,7 +165,7 @@ class Session:
 
     def prepare(self, image: PETImage) -> Prepared:
         """Reorient a scan, resample it to the network's grid on the device, and find its body."""
-        _require_finite(image)
+        require_finite(image)
         axes = self.method.axes
         scan = reoriented(image, axes)
         voxel_mm = self.options.voxel_mm or self.method.working_voxel_mm(scan.spacing_mm)
@@ -315,7 +315,8 @@ def _require_supported(model: Model, options: DenoiseOptions) -> None:
         )
 
 
-def _require_finite(image: PETImage) -> None:
+def require_finite(image: PETImage, name: str = "the scan") -> None:
+    """Raise InputRefused, with the first voxel, if a scan has values that are not finite."""
     if not np.isfinite(image.values).all():
         where = tuple(int(n) for n in np.argwhere(~np.isfinite(image.values))[0])
-        raise InputRefused(f"the scan holds NaN or infinite values, the first at voxel {where}")
+        raise InputRefused(f"{name} holds NaN or infinite values, the first at voxel {where}")

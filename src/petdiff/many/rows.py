@@ -19,7 +19,7 @@ from petdiff.io.bids_dataset import bids_scan, folders_above
 from petdiff.io.formats import stem_of
 from petdiff.records import FileName
 from petdiff.report.index_page import IndexEntry
-from petdiff.runs import whole_file, write_json
+from petdiff.runs import replace_json
 
 FOLDER = ".petdiff"
 
@@ -67,18 +67,12 @@ def store_row(output: Path, row: ScanRow) -> None:
     """Write the status of a scan, replacing a former one."""
     file = row_file(output, row.scan)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(file, replace=True) as unfinished:
-        write_json(unfinished, row)
+    replace_json(file, row)
 
 
-def requested_settings(request: Request, sha256: str) -> dict[str, JsonValue]:
-    """Return the settings of a request on which the result depends."""
-    return recorded_settings(request.run_options(), sha256)
-
-
-def recorded_settings(asked: RunOptions, sha256: str) -> dict[str, JsonValue]:
-    """Return the settings of a record on which the result depends, as `requested_settings`."""
-    settings = asked.model_dump(mode="json")
+def compared_settings(options: RunOptions, sha256: str) -> dict[str, JsonValue]:
+    """Return the options on which a result depends, with the SHA-256 of the model as `model`."""
+    settings = options.model_dump(mode="json")
     compared = {key: value for key, value in settings.items() if key not in _WITHOUT_EFFECT}
     return compared | {"model": sha256}
 
@@ -88,7 +82,7 @@ def is_current(row: ScanRow | None, output: Path, request: Request, sha256: str)
     return (
         row is not None
         and row.is_done
-        and row.asked == requested_settings(request, sha256)
+        and row.asked == compared_settings(request.run_options(), sha256)
         and row.record is not None
         and (output / row.record).is_file()
         and row.stamp == stamp(request)

@@ -21,9 +21,8 @@ from petdiff.many.jobs import Job
 from petdiff.many.result_location import ResultLocation
 from petdiff.many.rows import (
     ScanRow,
+    compared_settings,
     read_row,
-    recorded_settings,
-    requested_settings,
     stamp,
     store_row,
 )
@@ -74,7 +73,7 @@ def denoise_job(job: Job, output: Path, model: Model) -> ScanRow:
     An existing result is kept if settings and scan are the same; otherwise it is replaced.
     """
     start, cpu_start = time.perf_counter(), time.process_time()
-    asked = requested_settings(job.request, model.sha256)
+    asked = compared_settings(job.request.run_options(), model.sha256)
     now = stamp(job.request)
     try:
         location = ResultLocation.of(job, output)
@@ -110,7 +109,7 @@ def _current_record(
         record = read_run_record(location.file(RECORD))
     except InputRefused:
         return None
-    if recorded_settings(record.options, record.denoising.model.sha256) != asked:
+    if compared_settings(record.options, record.denoising.model.sha256) != asked:
         return None
     scan = request.read()
     image = mean_image(scan)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from petdiff import __version__
 from petdiff.module.settings import ModuleSettings
 from petdiff.records import NOTICE
-from petdiff.runs import whole_file, write_json
+from petdiff.runs import replace_json
 
 RESULT = "result.json"
 INTERRUPTED = 130
@@ -107,8 +107,7 @@ class ModuleResult(BaseModel, frozen=True):
 
     def write(self, folder: Path) -> None:
         """Write result.json into a folder, replacing a former one."""
-        with whole_file(folder / RESULT, replace=True) as file:
-            write_json(file, self.model_dump(mode="json", by_alias=True))
+        replace_json(folder / RESULT, self.model_dump(mode="json", by_alias=True))
 
 
 def _notification(settings: ModuleSettings, text: str, *, has_notes: bool) -> Notification:

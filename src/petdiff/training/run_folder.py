@@ -13,7 +13,7 @@ from petdiff import disk
 from petdiff.data.array_store import Store
 from petdiff.errors import InputRefused, UsageError
 from petdiff.lock import locked_folder
-from petdiff.runs import begin_or_resume, remove_unfinished, whole_file, write_json
+from petdiff.runs import begin_or_resume, remove_unfinished, replace_json
 from petdiff.training.checkpoint import Checkpoints
 from petdiff.training.recipe import MAY_CHANGE, MAY_GROW, Recipe
 
@@ -90,8 +90,7 @@ class RunFolder:
 
     def write_patients(self, fingerprints: Mapping[str, str]) -> None:
         """Write the fingerprints of the training patients."""
-        with whole_file(self.path / "patients.json", replace=True) as unfinished:
-            write_json(unfinished, dict(fingerprints))
+        replace_json(self.path / "patients.json", dict(fingerprints))
 
     def patients(self) -> list[str]:
         """Return the fingerprints of the training patients; none for simulated scans."""
@@ -110,8 +109,7 @@ class RunFolder:
         """
         begin_or_resume(self.config, {**settings, **former})
         if former:
-            with whole_file(self.config, replace=True) as unfinished:
-                write_json(unfinished, settings)
+            replace_json(self.config, settings)
 
     def _lower_limits(self, recipe: Recipe) -> dict[str, float]:
         """Return the limits of steps and seconds before this call raised them."""

@@ -19,7 +19,7 @@ from petdiff.evaluation.cohort.table import Table, tabulate
 from petdiff.evaluation.detection.lesion_summary import LesionRow, summarise_lesions
 from petdiff.progress import Progress
 from petdiff.records import RunFacts
-from petdiff.runs import whole_file, write_csv, write_json
+from petdiff.runs import replace_json, whole_file, write_csv
 
 _SUMMARY_SEED = 0
 COLUMNS = ("patient", "scanner", "tracer", "dose", "method", "metric", "region", "value", "unit")
@@ -103,8 +103,7 @@ def _write_tables(
         with whole_file(written[-1], replace=True) as unfinished:
             write_csv(unfinished, lesions[0]._fields, lesions)
     written.append(folder / "summary.json")
-    with whole_file(written[-1], replace=True) as unfinished:
-        write_json(unfinished, summary)
+    replace_json(written[-1], summary)
     return written
 
 

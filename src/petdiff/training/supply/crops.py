@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 from scipy.ndimage import affine_transform
 from scipy.spatial.transform import Rotation
 
+from petdiff.data.array_store import Entry, Store
+from petdiff.errors import InputRefused
 from petdiff.image import PETImage
 from petdiff.training.supply.examples import CELL
 from petdiff.training.supply.paired_volumes import Volume
@@ -48,6 +51,15 @@ def on_grid(image: PETImage, grid: Grid) -> PETImage:
         return scan
     volume, affine = resample(torch.from_numpy(scan.values), scan.affine, voxel_mm)
     return PETImage(volume.numpy(), affine, unit=scan.unit, in_suv=scan.in_suv)
+
+
+def draw_entry(rng: np.random.Generator, store: Store, names: Sequence[str]) -> Entry:
+    """Draw one of the stored scans. Raises InputRefused if it was removed."""
+    name = names[int(rng.integers(len(names)))]
+    entry = store.get(name)
+    if entry is None:
+        raise InputRefused(f"{store.folder / name} is gone: start the run anew")
+    return entry
 
 
 def draw_box(

@@ -29,6 +29,7 @@ from petdiff.training.supply.crops import (
     Box,
     Grid,
     draw_box,
+    draw_entry,
     draw_transform,
     on_grid,
     transformed,
@@ -62,10 +63,7 @@ class ThinnedCrops:
     def __call__(self, number: int) -> PairedVolumes:
         """Return crop `number` and three thinned ones, rotated and scaled with probability 0.5."""
         rng = np.random.default_rng([self.seed, _STREAM, number])
-        name = self.names[int(rng.integers(len(self.names)))]
-        entry = self.store.get(name)
-        if entry is None:
-            raise InputRefused(f"{self.store.folder / name} is gone: start the run anew")
+        entry = draw_entry(rng, self.store, self.names)
         scan = PETImage(entry.arrays["full"], np.array(entry.facts["affine"]))
         box = draw_box(rng, entry.arrays["uptake"], scan.shape, self._shape(scan))
         transform = draw_transform(rng)

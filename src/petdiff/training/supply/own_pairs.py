@@ -14,8 +14,16 @@ from petdiff.data.layouts import Drf, dose_key
 from petdiff.data.pairs import PairFiles, read_pair
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
+from petdiff.inference.session import require_finite
 from petdiff.progress import ProgressCallback
-from petdiff.training.supply.crops import Grid, draw_box, draw_transform, on_grid, transformed
+from petdiff.training.supply.crops import (
+    Grid,
+    draw_box,
+    draw_entry,
+    draw_transform,
+    on_grid,
+    transformed,
+)
 from petdiff.training.supply.examples import coarse_uptake
 from petdiff.training.supply.paired_volumes import PairedVolumes, Volume
 from petdiff.volume.regions import Affine
@@ -37,10 +45,7 @@ class PairCrops:
     def __call__(self, number: int) -> PairedVolumes:
         """Return crop `number`, rotated and scaled with probability 0.5."""
         rng = np.random.default_rng([self.seed, 2, number])
-        name = self.names[int(rng.integers(len(self.names)))]
-        entry = self.store.get(name)
-        if entry is None:
-            raise InputRefused(f"{self.store.folder / name} is gone: start the run anew")
+        entry = draw_entry(rng, self.store, self.names)
         full = entry.arrays["full"]
         where = draw_box(rng, entry.arrays["uptake"], full.shape, self.shape)
         transform = draw_transform(rng)
@@ -134,8 +139,6 @@ def _on_grid(image: PETImage, grid: Grid, path: str) -> tuple[Volume, Affine]:
 
 def require_activity(image: PETImage, path: str) -> None:
     """Raise InputRefused, with the path, if a voxel is not finite or none is above 0."""
-    if not np.isfinite(image.values).all():
-        where = tuple(int(n) for n in np.argwhere(~np.isfinite(image.values))[0])
-        raise InputRefused(f"{path} holds NaN or infinite values, the first at voxel {where}")
+    require_finite(image, path)
     if not (image.values > 0).any():
         raise InputRefused(f"{path} holds no activity: no voxel is above 0")
