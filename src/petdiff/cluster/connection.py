@@ -11,7 +11,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -95,13 +95,14 @@ def connected(
     Raises UsageError if the extra is missing, no scheduler answers at the address, or a process
     cannot reach the folder or has another version of petdiff.
     """
-    _require_distributed()
+    if find_spec("distributed") is None:
+        raise UsageError("`cluster` needs Dask: pip install 'petdiff[cluster]'")
     from distributed import Client
 
     found = _LOCAL.fullmatch(address)
     if found is None and address.startswith("local:"):
         raise UsageError(f"`cluster` {address}: give local:N, with N from 1 on")
-    with _started(found.group(1), device) if found else _nothing() as started:
+    with _started(found.group(1), device) if found else nullcontext() as started:
         try:
             client = Client(started or address, timeout=_CONNECT_S)
         except (OSError, ValueError) as problem:
@@ -116,17 +117,6 @@ def connected(
             processes = counted(count, "process", "processes")
             notify(f"cluster {processes} · dashboard {client.dashboard_link}{pages}")
             yield Cluster(client)
-
-
-def _require_distributed() -> None:
-    """Raise UsageError if the extra is not installed."""
-    if find_spec("distributed") is None:
-        raise UsageError("`cluster` needs Dask: pip install 'petdiff[cluster]'")
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield None
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from petdiff.progress import Progress
 from petdiff.records import FileName, RunFacts
 from petdiff.report.audit_page import write_audit_page
 from petdiff.runs import whole_folder, write_csv, write_json
-from petdiff.uncertainty.audit.compare import ALPHA, Audit, audit
+from petdiff.uncertainty.audit.compare import ALPHA, audit
 from petdiff.uncertainty.audit.record import AuditRecord, Finding
 
 _COLUMNS = ("kind", "x mm", "y mm", "z mm", "voxel", "size mm", "measured", "denoised", "z", "p")
@@ -58,7 +58,8 @@ def audit_files(request: AuditRequest, output: Path, *, quiet: bool = False) -> 
         with progress.stage("auditing"):
             result = audit(measured, denoised, alpha=request.alpha)
         with progress.stage("writing"):
-            _write_maps(result, folder)
+            for diameter_mm, deviations in result.deviations.items():
+                write(deviations, folder / f"deviation-{diameter_mm:.0f}mm.nii.gz")
             _write_table(folder / "findings.csv", result.record)
         with progress.stage("page"), progress.optional(folder / "audit.html"):
             names = request.measured.resolve().name, request.denoised.resolve().name
@@ -105,11 +106,6 @@ def _in_one_unit(measured: PETImage, denoised: PETImage) -> tuple[PETImage, PETI
 def _as_stored(image: PETImage) -> PETImage:
     return replace(image, values=(image.values * image.stored_per_value).astype("float32"),
                    in_suv=False, stored_per_value=1.0)  # fmt: skip
-
-
-def _write_maps(result: Audit, folder: Path) -> None:
-    for diameter_mm, deviations in result.deviations.items():
-        write(deviations, folder / f"deviation-{diameter_mm:.0f}mm.nii.gz")
 
 
 def _write_table(path: Path, record: AuditRecord) -> None:

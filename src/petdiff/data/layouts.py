@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -307,9 +307,6 @@ def _listed(lines: Sequence[str]) -> str:
 def _content(folder: Path, incomplete: Sequence[str]) -> str:
     if incomplete:
         return _listed(incomplete)
-    names = [f"{e.name}/" if e.is_dir() else e.name for e in _visible(folder)]
+    entries = (e for e in sorted(folder.iterdir()) if not e.name.startswith("."))
+    names = [f"{e.name}/" if e.is_dir() else e.name for e in entries]
     return f"found {_listed(names)}" if names else "it is empty"
-
-
-def _visible(folder: Path) -> Iterator[Path]:
-    return (entry for entry in sorted(folder.iterdir()) if not entry.name.startswith("."))

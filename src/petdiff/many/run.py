@@ -100,7 +100,8 @@ def run_many(
     found  result of `find_jobs`, if it was called already
     """
     output = output.expanduser().absolute()
-    _require_folder(output)
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output} is a file: name a folder")
     part = shard_slice(shard)  # before the search, which may be long
     if found is None:
         with progress.stage("searching"):
@@ -128,11 +129,6 @@ def run_many(
     with progress.stage("summary"):
         files = write_summary(output, [job.name for job in found.jobs])
     return ManyResult(tuple(rows[job.name] for job in jobs), tuple(files))
-
-
-def _require_folder(output: Path) -> None:
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"{output} is a file: name a folder")
 
 
 def _require_possible(model: Model, options: DenoiseOptions, *, on_cluster: bool) -> None:

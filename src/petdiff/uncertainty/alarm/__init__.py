@@ -1,5 +1,5 @@
-"""The alarm for a scan that differs from those a model was trained for, from the scan alone.
+"""The alarm for a scan unlike those a model was trained for: out-of-distribution detection.
 
-`features` describes a scan by a few numbers, `reference` compares them with those of ordinary
-scans, and checks whether the scan's mean SUV is possible.
+It needs the scan alone. `features` describes a scan by a few numbers. `reference` compares them
+with those of ordinary scans (Mahalanobis distance) and checks whether the mean SUV is possible.
 """

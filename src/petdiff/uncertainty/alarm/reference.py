@@ -68,7 +68,7 @@ class Reference(BaseModel, frozen=True, extra="forbid"):
         The score is the Mahalanobis distance over the root of the number of features.
         """
         known = [n for n, name in enumerate(self.features) if name in found]
-        z = np.array([self._deviations(n, found) for n in known])
+        z = np.array([(found[self.features[n]] - self.mean[n]) / self.deviation[n] for n in known])
         correlation = np.array(self.correlation)[np.ix_(known, known)]
         shrunk = (1 - _RIDGE) * correlation + _RIDGE * np.eye(len(known))
         distance = float(np.sqrt(z @ np.linalg.solve(shrunk, z) / max(len(known), 1)))
@@ -88,9 +88,6 @@ class Reference(BaseModel, frozen=True, extra="forbid"):
             unknown=tuple(WORDS[name] for name in self.features if name not in found),
             mean_suv=mean,
         )
-
-    def _deviations(self, n: int, found: Mapping[str, float]) -> float:
-        return (found[self.features[n]] - self.mean[n]) / self.deviation[n]
 
 
 def mean_suv(found: Mapping[str, float]) -> MeanSUV | None:

@@ -1,4 +1,4 @@
-"""The audit of a denoised scan: foci that the measured scan does not support, and lost foci.
+"""The audit of a denoised scan: hallucinated foci, which the measured scan lacks, and lost ones.
 
 `compare` compares both scans at the scales of small lesions. `scales` smooths them, `noise`
 estimates the noise of their difference, `search_region` gives the p-value of a deviation at any

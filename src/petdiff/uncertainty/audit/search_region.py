@@ -1,4 +1,4 @@
-"""The p-value of the largest deviation in a smooth random field.
+"""The p-value of the largest deviation in a smooth random field, corrected for all places.
 
 The deviations of neighbouring voxels are correlated, so that there are fewer independent places
 than voxels. The probability that a normal field reaches a threshold at any place is approximated by
