@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 import petdiff
 from petdiff.methods import registry
-from petdiff.methods.base import Condition, FieldsOf, Millimetres, SlabMethod
+from petdiff.methods.base import Condition, FieldsOf, SlabMethod
 from petdiff.methods.card import Domain, ModelCard, part_of_card
 from petdiff.methods.mixins import OneCallSampler
 from petdiff.methods.model import load_model, save_model
+from petdiff.volume.regions import Spacing
 from petdiff.volume.spans import with_halo
 
 
@@ -73,7 +74,7 @@ class Blur(OneCallSampler, SlabMethod):
     def architecture(self) -> NoArchitecture:
         return NoArchitecture()
 
-    def working_voxel_mm(self, voxel_mm: Millimetres) -> Millimetres:
+    def working_voxel_mm(self, voxel_mm: Spacing) -> Spacing:
         return voxel_mm
 
     def condition(

@@ -22,8 +22,8 @@ from petdiff.errors import UsageError
 from petdiff.methods.card import Domain, ModelCard
 from petdiff.methods.patches import PATCH
 from petdiff.volume.planes import cat_planes
+from petdiff.volume.regions import Spacing
 
-Millimetres = tuple[float, float, float]
 Voxels3D = tuple[int, int, int]
 FieldsOf = Callable[[slice], Tensor]
 M = TypeVar("M", bound="Method")
@@ -115,9 +115,11 @@ class Method(ABC):
     needs_suv: ClassVar[bool] = True
 
     @property
-    @abstractmethod
     def multiple(self) -> int:
         """The number of voxels that every axis of a volume or window is a multiple of."""
+        found = self.network.multiple
+        assert isinstance(found, int)
+        return found
 
     @property
     def axes(self) -> str:
@@ -162,7 +164,7 @@ class Method(ABC):
         return found
 
     @abstractmethod
-    def working_voxel_mm(self, voxel_mm: Millimetres) -> Millimetres:
+    def working_voxel_mm(self, voxel_mm: Spacing) -> Spacing:
         """Return the voxel size at which a scan of this voxel size is denoised."""
 
     @abstractmethod

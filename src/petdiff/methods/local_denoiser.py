@@ -31,7 +31,7 @@ from torch import Tensor
 
 from petdiff.errors import InputRefused
 from petdiff.methods.activity_preservation import preserve_activity
-from petdiff.methods.base import FieldsOf, Millimetres, SlabMethod, require_preset
+from petdiff.methods.base import FieldsOf, SlabMethod, require_preset
 from petdiff.methods.card import Domain, ModelCard, part_of_card
 from petdiff.methods.local_activity import (
     LocalActivity,
@@ -49,6 +49,7 @@ from petdiff.networks.reversed_axes import with_reversed_axes
 from petdiff.networks.slabwise import SlabwiseNetwork, SlabwiseUNet
 from petdiff.networks.unet import UNet, UNetArchitecture
 from petdiff.volume.planes import parts_of
+from petdiff.volume.regions import Spacing
 
 IN_CHANNELS = len(ScanChannel) + 1  # and the noisy state
 OUT_CHANNELS = len(OutputChannel) + 1  # r is computed from gate and change
@@ -136,12 +137,7 @@ class LocalDenoiser(SlabMethod):
         """Network calls for one sample."""
         return self.constants.sampling_steps if self.can_sample else 1
 
-    @property
-    def multiple(self) -> int:
-        """The number of voxels that every axis of a volume must be a multiple of."""
-        return self.network.multiple
-
-    def working_voxel_mm(self, voxel_mm: Millimetres) -> Millimetres:
+    def working_voxel_mm(self, voxel_mm: Spacing) -> Spacing:
         """Return the scan's voxel size, limited to the range of training."""
         return self.constants.voxels.nearest(voxel_mm)
 

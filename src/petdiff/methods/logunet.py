@@ -59,11 +59,6 @@ class LogUNet(WindowedRegression):
         architecture = part_of_card(PlainArchitecture, card, "architecture")
         return cls(PlainUNet(architecture), part_of_card(Windows, card, "constants"))
 
-    @property
-    def multiple(self) -> int:
-        """The number of voxels that every axis of a window must be a multiple of."""
-        return self.network.multiple
-
     def condition(
         self, y: Tensor, dtype: torch.dtype = torch.float32, drf: float | None = None
     ) -> LogScan:

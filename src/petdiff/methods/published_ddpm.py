@@ -24,11 +24,12 @@ from petdiff.diffusion.denoiser import DDPMDenoiser, Denoiser, ddpm_start
 from petdiff.diffusion.losses import add_noise, ddpm_loss
 from petdiff.diffusion.samplers import Callback, sample_ancestral
 from petdiff.diffusion.schedules import ddpm_sigmas, linear_alphas_bar, respaced_timesteps
-from petdiff.methods.base import Millimetres, WindowedMethod
+from petdiff.methods.base import WindowedMethod
 from petdiff.methods.card import Domain, ModelCard, part_of_card
 from petdiff.methods.clipped_suv import CLIP_SUV, ClippedScan, clipped, clipped_scan
 from petdiff.methods.patches import OVERLAP, PATCH, PatientAxes, VoxelRange, Voxels
 from petdiff.networks.published import Architecture, PublishedUNet
+from petdiff.volume.regions import Spacing
 
 
 class Size(TypedDict, total=False):
@@ -150,11 +151,6 @@ class PublishedDDPM(WindowedMethod):
         return self.constants.precision
 
     @property
-    def multiple(self) -> int:
-        """The number of voxels that every axis of a window must be a multiple of."""
-        return self.network.architecture.inner_multiple
-
-    @property
     def window(self) -> tuple[int | None, int | None, int]:
         """Voxels of one input of the network."""
         return (*(self.constants.tile or (None, None)), self.constants.slab)
@@ -164,7 +160,7 @@ class PublishedDDPM(WindowedMethod):
         """Voxels over which neighbouring windows are blended."""
         return (self.constants.overlap,) * 3
 
-    def working_voxel_mm(self, voxel_mm: Millimetres) -> Millimetres:
+    def working_voxel_mm(self, voxel_mm: Spacing) -> Spacing:
         """Return the voxel size of training, or that of the scan if any size was trained."""
         if self.constants.voxel_mm is None:
             return self.constants.voxels.nearest(voxel_mm)

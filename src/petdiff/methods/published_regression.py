@@ -51,11 +51,6 @@ class PublishedRegression(WindowedRegression):
         architecture = part_of_card(Architecture, card, "architecture")
         return cls(PublishedUNet(architecture), part_of_card(ClippedWindows, card, "constants"))
 
-    @property
-    def multiple(self) -> int:
-        """The number of voxels that every axis of a window must be a multiple of."""
-        return self.network.architecture.inner_multiple
-
     def condition(
         self, y: Tensor, dtype: torch.dtype = torch.float32, drf: float | None = None
     ) -> ClippedScan:

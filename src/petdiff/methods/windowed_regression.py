@@ -11,9 +11,10 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from petdiff.diffusion.denoiser import Denoiser
-from petdiff.methods.base import Millimetres, WindowedMethod
+from petdiff.methods.base import WindowedMethod
 from petdiff.methods.mixins import OneCallSampler
 from petdiff.methods.patches import OVERLAP, PATCH, VoxelRange, Voxels
+from petdiff.volume.regions import Spacing
 
 
 class Windows(BaseModel, frozen=True, extra="forbid"):
@@ -50,7 +51,7 @@ class WindowedRegression(OneCallSampler, WindowedMethod):
         """Voxels over which neighbouring windows are blended."""
         return (self.constants.overlap,) * 3
 
-    def working_voxel_mm(self, voxel_mm: Millimetres) -> Millimetres:
+    def working_voxel_mm(self, voxel_mm: Spacing) -> Spacing:
         """Return the voxel size of the scan, limited to the range of training."""
         return self.constants.voxels.nearest(voxel_mm)
 

@@ -97,18 +97,13 @@ class Architecture(BaseModel, frozen=True, extra="forbid"):
     def learned_variance(self) -> bool:
         return self.out_channels == self.in_channels
 
-    @property
-    def inner_multiple(self) -> int:
-        """Return the number that the lengths of the two inner axes must be multiples of."""
-        return int(2 ** (len(self.multipliers) - 1))
-
 
 class PublishedUNet(nn.Module):
     """Predicts ε, and the variance if it is learned, from a noisy volume and the measured one.
 
     forward(x, timestep): x [b, in_channels, axial, inner, inner] holds the noisy volume first, then
     the measured one; timestep [b], from 0 to 999. Returns [b, out_channels, axial, inner, inner].
-    The axial length is free; the inner ones must be multiples of `architecture.inner_multiple`. In
+    The axial length is free; the inner ones must be multiples of `multiple`. In
     2-D there is no axial axis. The network returns 0 before training, because its last layer starts
     at zero.
     """
@@ -156,10 +151,15 @@ class PublishedUNet(nn.Module):
             nn.GroupNorm(a.groups, c), nn.SiLU(), _zeroed(_conv(a.dims, c, a.out_channels))
         )
 
+    @property
+    def multiple(self) -> int:
+        """Return the number that the lengths of the two inner axes must be multiples of."""
+        return 1 << (len(self.architecture.multipliers) - 1)
+
     def forward(self, x: Tensor, timestep: Tensor) -> Tensor:
-        multiple = self.architecture.inner_multiple
-        if x.shape[-1] % multiple or x.shape[-2] % multiple:
-            raise ValueError(f"inner axes {tuple(x.shape[-2:])} must be multiples of {multiple}")
+        if x.shape[-1] % self.multiple or x.shape[-2] % self.multiple:
+            inner = tuple(x.shape[-2:])
+            raise ValueError(f"inner axes {inner} must be multiples of {self.multiple}")
         angles = timestep_embedding(timestep, self.architecture.channels)
         embedding = self.time_embed(angles.to(x.dtype))
         skips = []
