@@ -155,7 +155,7 @@ def compared_scales(
 
 def _finding(peak: Peak, scale: Compared, search: SearchRegion, grid: WorkingGrid) -> Finding:
     at = peak.at
-    x, y, z = grid.position_mm(peak.place)
+    x, y, z = grid.position_mm(at)
     measured, denoised = (
         focus_contrast(one.mean, at, one.radius_mm, grid.spacing_mm)
         for one in (scale.measured, scale.denoised)
@@ -163,7 +163,7 @@ def _finding(peak: Peak, scale: Compared, search: SearchRegion, grid: WorkingGri
     return Finding(
         kind=finding_kind(measured, denoised),
         position_mm=(round(x, 1), round(y, 1), round(z, 1)),
-        voxel=grid.voxel(peak.place),
+        voxel=grid.voxel(at),
         diameter_mm=_diameter(scale),
         measured=float(scale.measured.mean[at]),
         denoised=float(scale.denoised.mean[at]),

@@ -60,41 +60,36 @@ def allowed(noise: Values, measured: Values, denoised: Values) -> Values:
 
 
 class Peak(NamedTuple):
-    """A local maximum of the deviation on the working grid, with its scale and z."""
+    """A local maximum of the deviation: its index on the working grid, its scale and z."""
 
-    place: NDArray[np.intp]
+    at: tuple[int, int, int]
     scale: int
     z: float
-
-    @property
-    def at(self) -> tuple[int, int, int]:
-        """The place as an index."""
-        i, j, k = (int(n) for n in self.place)
-        return i, j, k
 
 
 def peaks(scales: Sequence[Compared], needed: float, spacing_mm: Spacing) -> list[Peak]:
     """Return the peaks whose |z| is at least `needed`, the largest first, one at each place.
 
-    Scale and place of a peak are those of the largest difference in units of `Compared.allowed`.
-    (z grows with the cube root of this difference, and would prefer large balls.)
+    Weaker ones near a peak are left out (non-maximum suppression). Scale and index of a peak are
+    those of the largest difference in units of `Compared.allowed`. (z grows with the cube root of
+    this difference, and would prefer large balls.)
     """
     height, which = _highest(scales, needed)
     top = (height > 0) & (height == maximum_filter(height, 3, mode="nearest"))
-    places = np.argwhere(top)
-    places = places[np.argsort(-height[top], kind="stable")]
-    if not len(places):
+    candidates = np.argwhere(top)
+    candidates = candidates[np.argsort(-height[top], kind="stable")]
+    if not len(candidates):
         return []
     from scipy.spatial import cKDTree
 
-    where_mm = places * np.array(spacing_mm)
-    tree, alive, found = cKDTree(where_mm), np.ones(len(places), dtype=bool), []
-    for n, place in enumerate(places):
-        if alive[n]:
-            scale = int(which[tuple(place)])
+    position_mm = candidates * np.array(spacing_mm)
+    tree, remaining, found = cKDTree(position_mm), np.ones(len(candidates), dtype=bool), []
+    for n, (i, j, k) in enumerate(candidates.tolist()):
+        if remaining[n]:
+            scale = int(which[i, j, k])
             reach_mm = scales[scale].measured.radius_mm + _JOINED_MM
-            alive[tree.query_ball_point(where_mm[n], reach_mm)] = False
-            found.append(Peak(place, scale, float(scales[scale].z[tuple(place)])))
+            remaining[tree.query_ball_point(position_mm[n], reach_mm)] = False
+            found.append(Peak((i, j, k), scale, float(scales[scale].z[i, j, k])))
     return found
 
 

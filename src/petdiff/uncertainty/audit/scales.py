@@ -71,16 +71,16 @@ class WorkingGrid:
             return values
         return block_means(values, list(self.first_voxel)).astype(np.float32)
 
-    def voxel(self, place: NDArray[np.intp]) -> tuple[int, int, int]:
+    def voxel(self, block: tuple[int, int, int]) -> tuple[int, int, int]:
         """Return the index of the scan's voxel in the middle of a block."""
-        first = np.array([starts[at] for starts, at in zip(self.first_voxel, place, strict=True)])
+        first = np.array([starts[at] for starts, at in zip(self.first_voxel, block, strict=True)])
         stop = np.minimum(first + self._voxels_a_block, self.shape_of_scan)
         i, j, k = (int(n) for n in (first + stop - 1) // 2)
         return i, j, k
 
-    def position_mm(self, place: NDArray[np.intp]) -> tuple[float, float, float]:
+    def position_mm(self, block: tuple[int, int, int]) -> tuple[float, float, float]:
         """Return the position of the voxel in the middle of a block, in mm, RAS+."""
-        x, y, z = (self.affine_of_scan @ [*self.voxel(place), 1])[:3]
+        x, y, z = (self.affine_of_scan @ [*self.voxel(block), 1])[:3]
         return float(x), float(y), float(z)
 
 
