@@ -15,14 +15,12 @@ from pydantic import BaseModel
 from scipy.ndimage import gaussian_filter
 
 from petdiff.units import FWHM_PER_SIGMA
-from petdiff.volume.regions import Spacing, block_edges, block_sums, block_volumes, voxel_ml
+from petdiff.volume.regions import Blocks, Spacing, block_edges, block_sums, block_volumes, voxel_ml
 
 _SUV_BANDS = (-np.inf, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, np.inf)
 _BLOCK_MM = 8.0
 _CUBE_BLOCKS = 3
 _SORTING_FWHM_MM = 20.0
-
-Blocks = NDArray[np.float64]
 
 
 class ActivityBand(BaseModel, frozen=True):
