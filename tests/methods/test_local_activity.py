@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from petdiff.methods.local_activity import (
     OutputChannel,
@@ -25,6 +26,48 @@ def scan() -> torch.Tensor:
     y = torch.ones(40, 36, 44)
     y[(i - 20) ** 2 + (j - 18) ** 2 + (k - 20) ** 2 < 36] = 30.0
     return (y + 0.1 * torch.randn(y.shape, generator=generator)).clamp(min=0)
+
+
+def smooth(volume: np.ndarray, sigma: float) -> np.ndarray:
+    return np.asarray(gaussian_filter(volume, sigma, mode="reflect"))
+
+
+@pytest.mark.parametrize(("drf", "lacking"), [(None, 0), (20, 0.95)])
+def test_the_domain_is_that_of_its_formulas(drf: float | None, lacking: float) -> None:
+    """Widths of 2, 6, 4 and 1 voxels, by scipy: noisy tissue, with a hot and a cold half."""
+    y = np.random.default_rng(0).gamma(9, 1 / 9, (30, 26, 28)) - 0.05
+    y[:, :9], y[:, 17:] = 20 * y[:, :9], 0.2 * y[:, 17:]
+    found = local_activity(torch.from_numpy(y), torch.float64, drf)
+
+    positive = np.maximum(y, 0)
+    level = np.sqrt(positive).mean() ** 2
+    s = smooth(positive, 2) + 0.03 * smooth(positive, 6) + 0.001 * level
+    np.testing.assert_allclose(found.activity, s, rtol=1e-9)
+    rough = smooth(((y - smooth(positive, 1)) / s) ** 2, 4)
+    local_noise = np.log(rough) / 2 + 1.9
+    few = (slice(None, None, 2),) * 3
+    body = s[few] >= 0.5 * s[few].mean()
+    ordinary, most = (np.quantile(v[few][body], 0.5, method="lower") for v in (s, local_noise))
+    spectral = spectral_noise(torch.from_numpy(y), found.activity)
+    assert spectral is not None
+    of_scan = np.clip(np.log(spectral.item()) + 1.9, most - np.log(8), most)
+    expected_noise = of_scan - np.maximum(0.4 * np.log(s / ordinary), -0.3)
+    assert expected_noise.max() == pytest.approx(of_scan + 0.3)  # cold tissue
+    for field, expected in zip(
+        found.fields,
+        (y / s - 1, np.log(s) - smooth(np.log(s), 4), local_noise, expected_noise, lacking + 0 * s),
+        strict=True,
+    ):
+        np.testing.assert_allclose(field, expected, atol=1e-6)
+
+
+def test_the_spectrum_of_white_noise_tells_its_strength() -> None:
+    """Its fine noise is white noise minus itself smoothed by a Gaussian of σ 1."""
+    kept = 1 - 2 / (2 * np.pi) ** 1.5 + 1 / (4 * np.pi) ** 1.5
+    white = torch.randn(48, 48, 48, generator=torch.Generator().manual_seed(6))
+    found = spectral_noise(5 + 0.1 * white, torch.full_like(white, 5.0))
+    assert found is not None
+    assert found.item() == pytest.approx(0.1 / 5 * np.sqrt(kept), rel=0.15)
 
 
 @pytest.mark.parametrize("factor", [0.01, 2.0, 1000.0])

@@ -82,9 +82,23 @@ def test_scale_finds_the_coefficients_that_made_the_errors() -> None:
     assert found == pytest.approx({"noise": 0.5, "activity": 0.2}, rel=0.1)
 
 
-def test_a_feature_that_is_zero_everywhere_has_no_coefficient() -> None:
-    features = [{"noise": np.ones(5), "edge": np.zeros(5)}]
-    assert set(fit_scale([np.ones(5)], features, ["noise", "edge"]).coefficients) == {"noise"}
+def test_each_patient_counts_once_for_the_scale() -> None:
+    """A constant scale of Laplace's distribution is the mean size of the errors."""
+    sizes = {100: 1.0, 1: 3.0}
+    errors = [np.full(count, size) for count, size in sizes.items()]
+    found = fit_scale(errors, [{"one": np.ones(count)} for count in sizes], ["one"])
+    assert found.coefficients["one"] == pytest.approx(2, rel=1e-4)
+
+
+@pytest.mark.parametrize(("share", "kept"), [(0.02, True), (0.001, False), (0, False)])
+def test_a_feature_without_a_share_in_the_scale_has_no_coefficient(
+    share: float, kept: bool
+) -> None:
+    noise, edge = np.random.default_rng(13).uniform(0, 2, (2, 500))
+    features = [{"noise": noise, "edge": edge, "change": 0 * noise}]
+    found = fit_scale([noise + share * edge], features, ["noise", "edge", "change"]).coefficients
+    expected = {"noise": 1.0} | ({"edge": share} if kept else {})
+    assert found == pytest.approx(expected, rel=0.05)
 
 
 @pytest.mark.parametrize("bias", [0.0, 1.5])
