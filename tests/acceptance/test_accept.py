@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from petdiff import cli
 from petdiff.acceptance import measure
@@ -18,10 +19,12 @@ from petdiff.data.fingerprint import fingerprint
 from petdiff.errors import InputRefused, UsageError
 from petdiff.evaluation.protocol import Case, Row
 from petdiff.image import PETImage
+from petdiff.inference.denoise import denoise
 from petdiff.io import read_in_suv, write
 from petdiff.methods.flow3d import Flow3D
 from petdiff.methods.model import load_model, save_model
 from petdiff.simulation.phantom.image_quality import image_quality_phantom
+from petdiff.units import FWHM_PER_SIGMA
 from support.dicom_factory import pet_slices, save
 
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
@@ -191,42 +194,45 @@ def test_the_phantom_of_each_call_is_measured_and_before_the_scans(
     assert not list((tmp_path / "other" / "rows").iterdir())
 
 
-def test_each_scan_has_its_own_noise(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    lows: list[np.ndarray] = []
+def test_each_scan_has_its_own_noise_at_each_dose() -> None:
+    seeds = {
+        measure.noise_seed(seed, name, dose)
+        for seed in (0, 1)
+        for name in ("scan 001", "scan 002")
+        for dose in (0, 1)
+    }
+    assert len(seeds) == 8
+
+
+def test_filter_and_model_get_the_thinned_scan_and_are_compared_with_the_full_one(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[np.ndarray] = []
 
     def noted(case: Case, suv: np.ndarray) -> list[Row]:
-        lows.append(suv)
+        measured.append(suv)
         return []
 
     monkeypatch.setattr(measure, "measure_regions", noted)
-    plan = Plan(Path("scans"), (4.0,))
-    for name in ("scan 001", "scan 002", "scan 001"):
-        scan = measure.prepare_image(name, PETImage(body(0), AFFINE))
-        measure.measure_scan(scan, plan, load_model(model))
-    first, second, again = ((low - scan.case.reference)[scan.case.body] for low in lows[::3])
-    np.testing.assert_array_equal(first, again)
-    assert abs(np.corrcoef(first, second)[0, 1]) < 0.1
-
-
-def test_air_around_the_body_is_left_out_and_changes_no_place(scans: Path, tmp_path: Path) -> None:
-    files = find_scans(scans)[2]
-    image, margin = read_in_suv(files.scan), 10
-    affine = AFFINE.copy()
-    affine[:3, 3] = -4 * margin
-    wide = PETImage(np.pad(image.suv, margin, constant_values=0.01), affine)
-    labels = tmp_path / "labels.nii.gz"
-    numbers = np.pad((image.suv > 3).astype(np.float32), margin)
-    write(PETImage(numbers, affine), labels)
-    scan = measure.prepare_image("scan", wide, labels)
-    assert scan.voxels == fingerprint(wide)
-    part = scan.measured.image
-    assert part.values.size < wide.values.size / 4
-    assert (part.suv > 0.5).sum() == (image.suv > 0.5).sum()
-    (organ,) = scan.case.organs
-    assert organ.mask.sum() == (image.suv > 3).sum()
-    assert part.suv[organ.box][organ.mask].min() > 3
-    (found,) = np.argwhere(part.suv == image.suv.max()) @ part.affine[:3, :3] + part.affine[:3, 3]
-    np.testing.assert_allclose(found, 4.0 * np.argwhere(image.suv == image.suv.max())[0])
+    plan = Plan(Path("scans"), (4.0, 10.0), filter_fwhm_mm=6.0)
+    scan = measure.prepare_image("scan 001", PETImage(body(0), AFFINE))
+    found = measure.measure_scan(scan, plan, load_model(model)).figures
+    image, inside = scan.measured.image, scan.case.body
+    for drf, (low, filtered, denoised) in zip(
+        (4.0, 10.0), (measured[:3], measured[3:]), strict=True
+    ):
+        np.testing.assert_allclose(
+            filtered, gaussian_filter(low, 6.0 / FWHM_PER_SIGMA / 4, mode="nearest"), atol=1e-5
+        )
+        again = denoise(image.with_values(low), load_model(model), drf=drf).image.suv
+        np.testing.assert_allclose(denoised, again, atol=1e-3 * again.max())
+        for method, suv in (("thinned", low), ("filter", filtered), ("model", denoised)):
+            error = np.square(suv - image.suv, dtype=np.float64)[inside].mean()
+            [psnr] = [f.value for f in found if f[:3] == (drf, method, "psnr_db")]
+            assert psnr == pytest.approx(10 * np.log10(image.suv.max() ** 2 / error), abs=1e-3)
+    at_4, at_10 = ((measured[n] - image.suv)[inside] for n in (0, 3))
+    assert at_10.std() / at_4.std() == pytest.approx(np.sqrt(9 / 3), rel=0.15)
+    assert abs(np.corrcoef(at_4, at_10)[0, 1]) < 0.1
 
 
 def test_a_refusal_by_the_model_names_no_file_either(

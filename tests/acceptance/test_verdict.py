@@ -31,7 +31,10 @@ def scans(gains: Sequence[float], drf: float = 4.0) -> list[ScanFigures]:
             Figure(drf, FILTER, "psnr_db", "body", 40.0 + n),
             Figure(drf, MODEL, "psnr_db", "body", 40.0 + n + gain),
             Figure(drf, FILTER, "suv_peak_bias", "hot spot 1", -0.2),
-            Figure(drf, MODEL, "suv_peak_bias", "hot spot 1", 0.1),
+            Figure(drf, MODEL, "suv_peak_bias", "hot spot 1", 0.15),
+            Figure(drf, MODEL, "suv_peak_bias", "hot spot 2", -0.05),
+            Figure(2 * drf, MODEL, "psnr_db", "body", 0.0),
+            Figure(2 * drf, FILTER, "psnr_db", "body", 0.0),
         )
         found.append(ScanFigures(name=f"scan {n}", figures=figures))
     return found
@@ -43,6 +46,7 @@ def scans(gains: Sequence[float], drf: float = 4.0) -> list[ScanFigures]:
         (GAINS, "better"),
         ([-gain for gain in GAINS], "worse"),
         ([0.4, -0.9, 0.2, -1.1, 0.6, 0.5, -0.3], "not told apart"),
+        ([0.4, 0.9, 0.2, 1.1, 0.6, 0.5, 0.0, -0.9], "not told apart"),
         (GAINS[:5], "no verdict"),
     ],
 )
@@ -66,6 +70,7 @@ def test_scan_of_a_low_dose_among_others_is_named() -> None:
     assert set(found) == {"scan 3", "scan 4"}
     assert "21 %" in found["scan 3"]
     assert "low dose itself" in found["scan 4"]
+    assert "than full-dose scans are" in noise_warnings({"a": 0.09, "b": 0.109, "c": 0.111})["c"]
 
 
 def test_dicom_that_is_not_corrected_for_attenuation_is_unsuitable() -> None:

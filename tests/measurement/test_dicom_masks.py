@@ -193,17 +193,19 @@ def test_contours_of_circles_have_their_analytic_volume(
     np.testing.assert_allclose(regions[0].centre_mm(scan.affine), middle[:3], atol=0.1)
 
 
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1)])
 def test_nodes_in_one_slice_each_are_not_joined(
-    slices: list[Dataset], scan: PETImage, tmp_path: Path
+    slices: list[Dataset], scan: PETImage, tmp_path: Path, axes: tuple[int, int, int]
 ) -> None:
-    """Nothing is drawn in the 28 mm between the two."""
+    """Nothing is drawn in the 12 mm between the two, whatever axis of the scan they are along."""
     step = np.diag([-1.0, -1, 1]) @ scan.affine[:3, 2]
     lowest = outlines(scan, 8.0)[0]  # of slice 4
-    nodes = [lowest - 2 * step, lowest + 5 * step]
+    nodes = [lowest, lowest + 3 * step]
     path = write_contours(
         tmp_path / "rt.dcm", {"nodes": ("GTV", nodes)}, slices[0].FrameOfReferenceUID
     )
-    (region,) = read_regions(path, scan)
+    stored = PETImage(scan.values.transpose(axes), scan.affine[:, [*axes, 3]])
+    (region,) = read_regions(path, stored)
     assert region.volume_ml == pytest.approx(2 * np.pi * 8**2 * 4 / 1000, rel=0.01)
     assert not region.cut
 

@@ -109,6 +109,8 @@ def test_a_ball_at_the_end_counts_with_the_part_that_is_seen(scan: PETImage) -> 
     assert one.cut
     share = (2 + 3 * (5 / 15) - (5 / 15) ** 3) / 4
     assert one.volume_ml == pytest.approx(share * 4 / 3 * np.pi * 1.5**3, rel=0.02)
+    even = np.full(scan.shape, 3, np.float32)
+    assert region_figures(one, even, scan.spacing_mm)["tlg"] == pytest.approx(3 * one.volume_ml)
 
 
 def test_empty_and_foreign_masks_are_refused(scan: PETImage) -> None:
