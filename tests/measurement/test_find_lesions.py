@@ -17,6 +17,7 @@ def test_the_hot_ball_is_the_first_focus() -> None:
     assert np.linalg.norm(np.array(found[0].centre_mm(scan.affine)) - (-10, 10, 540)) < 4
     assert 6 <= (found[0].volume_ml * 3000 / (4 * np.pi)) ** (1 / 3) <= 20
     assert len(found) < len(find_lesions(scan, 2.0))
+    assert len(find_lesions(scan)) == len(find_lesions(scan, 4.0)) < len(find_lesions(scan, 3.9))
 
 
 def test_a_scan_without_suv_needs_a_threshold_in_its_unit() -> None:

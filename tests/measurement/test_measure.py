@@ -14,6 +14,7 @@ from petdiff.image import PETImage
 from petdiff.measurement.figures import FIGURES, FigureName
 from petdiff.measurement.record import MeasuredFigure
 from petdiff.measurement.region import ball_region, mask_region
+from petdiff.uncertainty.calibration.conformal import Bounds
 from support.measured_run import ABOVE, AT_QUARTER, BELOW, easy_calibration, noisy_scan
 
 
@@ -95,6 +96,22 @@ def test_a_known_dose_has_bounds_of_its_own(scan: PETImage, denoised: PETImage) 
     for drf, above in ((4, AT_QUARTER), (10, ABOVE), (None, ABOVE)):
         found = petdiff.measure(scan, denoised, [region], calibration=easy_calibration(), drf=drf)
         around(found.regions[0].figure("mean"), above)
+
+
+def test_an_interval_is_of_the_level_that_is_asked_for(scan: PETImage, denoised: PETImage) -> None:
+    whole = easy_calibration()
+    everyone = whole.figures[0].groups[0]
+    both = everyone.bounds | {"0.5": Bounds(BELOW / 2, ABOVE / 2)}
+    groups = (everyone.model_copy(update={"bounds": both}),)
+    figures = tuple(one.model_copy(update={"groups": groups}) for one in whole.figures)
+    calibration = whole.model_copy(update={"figures": figures})
+    region = mask_region(box(scan, 5), scan)
+    for level, share in ((0.5, 0.5), (0.9, 1)):
+        found = petdiff.measure(scan, denoised, [region], calibration=calibration, level=level)
+        mean = found.regions[0].figure("mean")
+        assert found.level == level
+        assert mean.lower == pytest.approx((1 + share * BELOW) * mean.denoised)
+        assert mean.upper == pytest.approx((1 + share * ABOVE) * mean.denoised)
 
 
 @pytest.mark.parametrize(

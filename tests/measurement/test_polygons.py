@@ -81,8 +81,8 @@ def test_outlines_of_one_slice_whose_coordinates_were_rounded_are_of_one_plane()
 
 def test_a_gap_between_planes_stays_a_gap() -> None:
     area = np.ones((1, 1))
-    shares = stacked_shares([1.0, 2.0, 8.0, 9.0], [area] * 4, 12)
-    np.testing.assert_allclose(shares[0, 0], [0, 1, 1, 0, 0, 0, 0, 0, 1, 1, 0, 0])
+    shares = stacked_shares([1.0, 2.0, 4.0, 5.0, 9.0, 10.0], [area] * 6, 12)
+    np.testing.assert_allclose(shares[0, 0], [0, 1, 1, 0, 1, 1, 0, 0, 0, 1, 1, 0])
 
 
 def test_a_single_plane_stands_for_one_slice() -> None:
