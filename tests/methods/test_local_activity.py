@@ -35,8 +35,10 @@ def smooth(volume: np.ndarray, sigma: float) -> np.ndarray:
 @pytest.mark.parametrize(("drf", "lacking"), [(None, 0), (20, 0.95)])
 def test_the_domain_is_that_of_its_formulas(drf: float | None, lacking: float) -> None:
     """Widths of 2, 6, 4 and 1 voxels, by scipy: noisy tissue, with a hot and a cold half."""
-    y = np.random.default_rng(0).gamma(9, 1 / 9, (30, 26, 28)) - 0.05
-    y[:, :9], y[:, 17:] = 20 * y[:, :9], 0.2 * y[:, 17:]
+    rng = np.random.default_rng(0)
+    y = rng.gamma(9, 1 / 9, (30, 26, 28))
+    y[:, :9], y[:, 17:] = 20 * y[:, :9], 0.2 * y[:, 17:] - 0.1
+    assert (y < 0).mean() > 0.01
     found = local_activity(torch.from_numpy(y), torch.float64, drf)
 
     positive = np.maximum(y, 0)
@@ -60,6 +62,12 @@ def test_the_domain_is_that_of_its_formulas(drf: float | None, lacking: float) -
     ):
         np.testing.assert_allclose(field, expected, atol=1e-6)
 
+    white = rng.normal(size=y.shape)
+    kept = 1 - 2 / (2 * np.pi) ** 1.5 + 1 / (4 * np.pi) ** 1.5  # of white noise in fine noise
+    noise = s * np.exp(local_noise - 1.9) / np.sqrt(kept)
+    error = found.regional_error(torch.from_numpy(white))
+    np.testing.assert_allclose(error, np.sqrt(lacking or 1) * noise * smooth(white, 1), rtol=1e-4)
+
 
 def test_the_spectrum_of_white_noise_tells_its_strength() -> None:
     """Its fine noise is white noise minus itself smoothed by a Gaussian of σ 1."""
@@ -68,6 +76,21 @@ def test_the_spectrum_of_white_noise_tells_its_strength() -> None:
     found = spectral_noise(5 + 0.1 * white, torch.full_like(white, 5.0))
     assert found is not None
     assert found.item() == pytest.approx(0.1 / 5 * np.sqrt(kept), rel=0.15)
+
+
+def test_the_noise_of_a_scan_is_at_most_that_around_its_voxels() -> None:
+    """Noise of 7 mm in voxels of 2 mm, without anatomy: its spectrum tells a fifth too much."""
+    white = torch.randn(40, 44, 36, generator=torch.Generator().manual_seed(2))
+    noise = gaussian_smooth(white, 1.5)
+    y = 5 + 0.1 * noise / noise.std()
+    condition = local_activity(y)
+    around, expected = (
+        noise_ratio(condition.fields[n]).median() for n in (LOCAL_NOISE, EXPECTED_NOISE)
+    )
+    spectral = spectral_noise(y, condition.activity)
+    assert spectral is not None
+    assert spectral > 1.1 * around
+    assert expected.item() == pytest.approx(around.item(), rel=0.01)
 
 
 @pytest.mark.parametrize("factor", [0.01, 2.0, 1000.0])
