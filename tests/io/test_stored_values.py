@@ -14,6 +14,7 @@ import pytest
 from petdiff.errors import InputRefused
 from petdiff.io import read
 from petdiff.io.labels import read_label_volume
+from petdiff.io.stored_values import StoredValues, read_label_values, read_scan_values
 
 
 def header(shape: tuple[int, int, int], dtype: type = np.float32) -> bytes:
@@ -36,6 +37,20 @@ def test_a_small_file_that_declares_gigabytes(
     for reader in (read, read_label_volume):
         with pytest.raises(InputRefused, match="declares"):
             reader(path)
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [(1, 3), (0.5, 0), (0.5, -2)])
+def test_a_value_is_its_number_times_the_slope_plus_the_intercept(
+    tmp_path: Path, slope: float, intercept: float
+) -> None:
+    numbers = (4 + 2 * np.arange(24, dtype="<i2")).reshape((2, 3, 4), order="F")
+    path = tmp_path / "values"
+    path.write_bytes(bytes(10) + numbers.tobytes(order="F"))
+    stored = StoredValues(path, "values", 10, (2, 3, 4), numbers.dtype, slope, intercept)
+    values, warnings = read_scan_values(stored)
+    np.testing.assert_array_equal(values, numbers * slope + intercept)
+    np.testing.assert_array_equal(read_label_values(stored), numbers * slope + intercept)
+    assert warnings == []
 
 
 def test_a_bomb_that_really_inflates_is_refused(tmp_path: Path) -> None:
