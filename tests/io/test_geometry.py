@@ -10,6 +10,7 @@ import pytest
 
 from petdiff.errors import InputRefused
 from petdiff.io import read, write
+from petdiff.io.dicom_geometry import SlicePlane, stack_affine, stack_order
 from petdiff.io.geometry import affine_in_mm
 
 
@@ -73,3 +74,31 @@ def test_an_affine_that_places_nothing_is_refused() -> None:
     far[0, 3] = 1e20
     with pytest.raises(InputRefused, match="offsets"):
         affine_in_mm("scan", far, None)
+
+
+def sagittal_plane(height_mm: float, shift_mm: float = 0.0) -> SlicePlane:
+    """A slice with rows along y and columns down z, 2 mm between rows and 4 mm between columns."""
+    along_row, along_column = np.array([0.0, 1, 0]), np.array([0.0, 0, -1])
+    position = np.array([10 - height_mm, shift_mm - 20, 5])
+    return SlicePlane("slice", position, along_row, along_column, 2.0, 4.0, 6, 5, 5.0)
+
+
+@pytest.mark.parametrize(("off_mm", "refused"), [(0.12, False), (0.3, True)])
+def test_a_slice_may_be_off_by_a_twentieth_of_the_step(off_mm: float, refused: bool) -> None:
+    planes = [sagittal_plane(3.0 * n + off_mm * (n == 3)) for n in range(7)]
+    if not refused:
+        assert stack_order(planes) == list(range(7))
+        return
+    with pytest.raises(InputRefused, match="not evenly spaced"):
+        stack_order(planes)
+
+
+def test_slices_are_stacked_by_their_positions_and_not_by_their_thickness() -> None:
+    """Slices of 5 mm that lie 3 mm apart and are each shifted by 0.3 mm, as by a tilted gantry."""
+    planes = [sagittal_plane(3.0 * n, 0.3 * n) for n in range(7)]
+    order = stack_order(planes[::-1])
+    assert order == [6, 5, 4, 3, 2, 1, 0]
+    affine = stack_affine(planes)
+    for column, row, n in ((0, 0, 0), (4, 0, 0), (0, 5, 0), (0, 0, 6), (4, 5, 6)):
+        x, y, z = np.add(planes[n].position_mm, (0, 4 * column, -2 * row))
+        np.testing.assert_allclose(affine @ [column, row, n, 1], [-x, -y, z, 1])  # LPS to RAS
