@@ -10,7 +10,7 @@ import pytest
 
 from petdiff.errors import InputRefused
 from petdiff.io import read, write
-from petdiff.io.dicom_geometry import SlicePlane, stack_affine, stack_order
+from petdiff.io.dicom_geometry import SlicePlane, stack_affine, stack_order, stack_warnings
 from petdiff.io.geometry import affine_in_mm
 
 
@@ -91,6 +91,12 @@ def test_a_slice_may_be_off_by_a_twentieth_of_the_step(off_mm: float, refused: b
         return
     with pytest.raises(InputRefused, match="not evenly spaced"):
         stack_order(planes)
+
+
+@pytest.mark.parametrize(("step_mm", "warned"), [(7.0, False), (8.0, True)])
+def test_slices_of_5_mm_that_lie_far_apart_give_a_warning(step_mm: float, warned: bool) -> None:
+    warnings = stack_warnings([sagittal_plane(step_mm * n) for n in range(7)])
+    assert ["every other one may be missing" in text for text in warnings] == warned * [True]
 
 
 def test_slices_are_stacked_by_their_positions_and_not_by_their_thickness() -> None:
