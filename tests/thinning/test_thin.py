@@ -74,6 +74,24 @@ def test_thinned_gamma_scan_is_a_gamma_scan_of_fewer_counts(drf: int) -> None:
     assert skew(low.ravel()) == pytest.approx(2 * spread, rel=0.1)
 
 
+@pytest.mark.parametrize("drf", [1.5, 4])
+def test_thinned_scan_with_negative_values_has_the_noise_of_fewer_counts(drf: float) -> None:
+    """A reconstruction without a limit at 0 has Gaussian noise: 5 % of its voxels are negative."""
+    shape = (50, 50, 50)
+    full = np.random.default_rng(0).normal(1, 0.6, shape).astype(np.float32)
+    low = draw(full, even_noise(0.6, shape), 1 / drf, MM, seed=1)
+    assert low.mean() == pytest.approx(1, abs=0.02)
+    assert low.std() == pytest.approx(0.6 * np.sqrt(drf), rel=0.02)
+    assert skew(low.ravel()) == pytest.approx(0, abs=0.05)
+
+
+def test_noise_is_as_wide_along_the_axis_in_thin_slices() -> None:
+    """White noise after a Gaussian of width σ has the correlation exp(-d²/4σ²)."""
+    noise = coloured_noise(even_texture((40, 40, 120)), (0.0, 0.0, 8.0), (4.0, 4.0, 2.0), seed=0)
+    expected = np.exp(-(2.0**2) / 4 / (8.0 / FWHM_PER_SIGMA) ** 2)
+    assert (noise[..., 1:] * noise[..., :-1]).mean() == pytest.approx(expected, abs=0.02)
+
+
 def test_coloured_noise_has_unit_variance_and_its_spectrum() -> None:
     noise = coloured_noise(even_texture((80, 80, 80)), (9.0, 9.0, 0.0), MM, seed=0)
     assert noise.dtype == np.float32
