@@ -231,7 +231,8 @@ def test_a_model_without_alarm_does_not_pay_for_the_features_of_the_scan(
 ) -> None:
     described: list[PETImage] = []
     monkeypatch.setattr(
-        "petdiff.denoising.scan.describe", lambda image: described.append(image) or {"tails": 0.0}
+        "petdiff.denoising.scan.scan_features",
+        lambda image: described.append(image) or {"tails": 0.0},
     )
     assert run("denoise", scan, "-o", tmp_path / "without", "--model", model).code == 0
     assert not described
