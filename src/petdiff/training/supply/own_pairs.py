@@ -14,7 +14,7 @@ from petdiff.data.layouts import Drf, dose_key
 from petdiff.data.pairs import PairFiles, read_pair
 from petdiff.errors import InputRefused
 from petdiff.image import PETImage
-from petdiff.inference.session import require_finite
+from petdiff.inference.grid import require_finite
 from petdiff.progress import ProgressCallback
 from petdiff.training.supply.crops import (
     Grid,
