@@ -7,7 +7,7 @@ import multiprocessing
 import pytest
 
 from petdiff.evaluation.cohort import pace
-from petdiff.evaluation.cohort.definition import Cohort, ComparedMethod, units
+from petdiff.evaluation.cohort.definition import Cohort, ComparedMethod, exams
 from petdiff.evaluation.cohort.pace import Pace, Pacing, Reporter
 
 METHODS = {"measured": ComparedMethod(model="measured"), "slow": ComparedMethod(model="flow3d")}
@@ -16,7 +16,7 @@ METHODS = {"measured": ComparedMethod(model="measured"), "slow": ComparedMethod(
 def test_long_models_are_announced_once_with_the_time_of_all_scans() -> None:
     cohort = Cohort(doses=(4, 20), patients=3, lesions=True, methods=METHODS)
     told: list[str] = []
-    pacing = Pacing(cohort, units(cohort), 2, told.append)
+    pacing = Pacing(cohort, exams(cohort), 2, told.append)
     for _ in range(2):
         pacing.add(Pace("slow", 3600.0))
     pacing.add(Pace("quick", 1.0))

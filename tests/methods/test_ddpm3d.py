@@ -27,6 +27,7 @@ class Stub(nn.Module):
     """Stands in for the network: returns ε = 0.1·(noisy + measured), v = −1, and stores inputs."""
 
     architecture = Architecture(multipliers=(1, 1), decoder_multipliers=(1,) * 6)
+    multiple = 2
 
     def __init__(self) -> None:
         super().__init__()
