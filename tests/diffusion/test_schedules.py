@@ -79,6 +79,15 @@ def test_timesteps_are_those_of_the_published_code(reference: dict[str, Tensor])
     assert torch.equal(respaced_timesteps(1000, 10), reference["ancestral10_timesteps"])
 
 
+def test_ties_of_spaced_timesteps_are_decided_by_a_sum_as_in_the_published_code() -> None:
+    """The tenth of 20 gaps of 49.95 ends at 499.5, and their sum in floats just below it."""
+    total = 0.0
+    for _ in range(10):
+        total += 999 / 20
+    assert total < 499.5 == 10 * (999 / 20)
+    assert respaced_timesteps(1000, 21)[10] == 499
+
+
 def test_karras_sigmas_are_even_in_their_root() -> None:
     sigmas = karras_sigmas(6, 0.01, 50.0, rho=3.0)
     assert sigmas[0] == pytest.approx(50)

@@ -100,14 +100,15 @@ def test_contour_is_of_the_maximum_of_the_core() -> None:
     assert measure_lesion(lesion, -suv, MM)["volume_41_ml"] is None
 
 
-@pytest.mark.parametrize(("voxels", "beyond_mm"), [(4, 10.0), (5, 12.5)])
-def test_contour_may_extend_10_mm_beyond_its_lesion(voxels: int, beyond_mm: float) -> None:
+@pytest.mark.parametrize(("voxels", "size_mm"), [(4, 2.5), (5, 2.1), (5, 2.5)])
+def test_contour_may_extend_10_mm_beyond_its_lesion(voxels: int, size_mm: float) -> None:
+    mm = (2.0, size_mm, 3.0)
     labels = np.zeros(SHAPE, dtype=np.int32)
     labels[20, 10, 15] = 1
     suv = np.zeros(SHAPE, dtype=np.float32)
-    suv[20, 10 : 11 + voxels, 15] = 5.0  # voxels of 2.5 mm
-    found = measure_lesion(labelled_lesions(labels, MM)[0], suv, MM)["volume_41_ml"]
-    assert found == (None if beyond_mm > 10 else pytest.approx((voxels + 1) * 0.015))
+    suv[20, 10 : 11 + voxels, 15] = 5.0
+    found = measure_lesion(labelled_lesions(labels, mm)[0], suv, mm)["volume_41_ml"]
+    assert found == (None if voxels * size_mm > 10 else pytest.approx((voxels + 1) * 0.015))
 
 
 def test_mean_and_peak_of_a_gaussian_blob() -> None:
