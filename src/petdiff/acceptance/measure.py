@@ -35,9 +35,7 @@ from petdiff.methods.model import Model
 from petdiff.thinning.thin import MeasuredScan
 from petdiff.uncertainty.calibration.record import Calibration, Refused, dose_facts
 from petdiff.uncertainty.intervals import calibration_of
-from petdiff.volume.regions import Spacing, body_box
-
-Volume = NDArray[np.float32]
+from petdiff.volume.regions import Spacing, Volume, body_box
 
 FULL, THINNED, FILTER, MODEL = "full dose", "thinned", "filter", "model"
 LEVEL = 0.9

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
 from petdiff.evaluation.phantom import find_spheres
 from petdiff.image import PETImage
 from petdiff.volume.orientation import with_axis_last
-from petdiff.volume.regions import Spacing
-
-Volume = NDArray[np.float32]
+from petdiff.volume.regions import Spacing, Volume
 
 # The spheres' centres lie on a circle of this radius (NEMA NU 2-2018, section 7).
 _CIRCLE_MM, _CIRCLE_WITHIN_MM = 57.2, 4.0

@@ -44,7 +44,7 @@ class Sampler:
     def draw(self, steps: int) -> Tensor:
         """Return a sample [i, j, k] in the scan's unit; from one step it is the posterior mean.
 
-        No voxel is lower than in the scan, or than 0.
+        No voxel is below 0, except where the scan is: there none is below the scan.
         """
         one_call = self.method.one_call_gives_mean and steps == 1
         noise = _no_noise(self.scan) if one_call else _white(self.scan, self.generator)

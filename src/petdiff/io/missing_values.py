@@ -9,11 +9,8 @@ from scipy.ndimage import label
 from petdiff.errors import InputRefused
 from petdiff.image import axial_axis, spacing_of
 from petdiff.units import counted
-from petdiff.volume.plane_ranges import smoothed
-from petdiff.volume.regions import typical_uptake
+from petdiff.volume.regions import body_mask
 
-_AIR_SHARE = 0.12  # of typical uptake, as for the body's mask
-_SMOOTHING_MM = 4.0
 _MAX_VALUE = 1e15  # far beyond activity in any unit; its square still fits float32
 
 
@@ -65,8 +62,7 @@ def _outside(
     values: NDArray[np.float32], nan: NDArray[np.bool_], affine: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
     """Return the voxels that are connected to the lateral faces through air and NaN."""
-    smooth = smoothed(values, [_SMOOTHING_MM / size for size in spacing_of(affine)])
-    parts, _ = label(nan | (smooth <= _AIR_SHARE * typical_uptake(smooth)))
+    parts, _ = label(nan | ~body_mask(values, spacing_of(affine)))
     # The body may extend beyond the first and the last axial plane, but not beyond the sides.
     axial = axial_axis(affine)
     lateral = [axis for axis in range(3) if axis != axial]
