@@ -37,7 +37,7 @@ class Gaussian:
 
 
 class GaussianThatKnowsItsVariance(Gaussian):
-    """With the exact variance of each step, which that of x0 given x widens."""
+    """It knows the exact variance of each step, which the variance of x0 given x widens."""
 
     def with_variance(self, x: Tensor, sigma: Tensor, sigma_next: Tensor) -> tuple[Tensor, Tensor]:
         of_x0 = SPREAD**2 if sigma.isinf() else SPREAD**2 * sigma**2 / (SPREAD**2 + sigma**2)
@@ -76,7 +76,7 @@ def moments(monkeypatch: pytest.MonkeyPatch) -> Moments:
 
 
 def slope_of_error(schedule: Callable[[int], Tensor]) -> float:
-    """By how many powers of the step size DPM-Solver++'s error falls, from 128 to 512 steps."""
+    """Return the power of the step size by which DPM-Solver++'s error falls, at 128 to 512."""
     noise = torch.linspace(-2, 2, 9, dtype=torch.float64)
 
     def error(steps: int) -> float:

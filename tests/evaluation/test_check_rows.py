@@ -1,4 +1,4 @@
-"""What the audit and the alarm say of scans, as figures of a cohort."""
+"""The audit and the alarm give figures of a cohort."""
 
 from __future__ import annotations
 

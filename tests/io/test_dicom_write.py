@@ -231,7 +231,7 @@ def test_private_elements_of_a_big_endian_file_are_read_and_written_in_little_en
 
 
 def test_a_private_value_that_does_not_fit_the_dictionary_keeps_its_bytes(tmp_path: Path) -> None:
-    """In an implicit file its VR is that of pydicom's dictionary: FL, of 4 bytes."""
+    """The VR in an implicit file is that of pydicom's dictionary: FL, of 4 bytes."""
 
     def vendor(k: int, ds: Dataset) -> None:
         block = ds.private_block(0x2001, "Philips Imaging DD 001", create=True)

@@ -1,4 +1,4 @@
-"""What a header declares is held against the file, before memory is taken."""
+"""The declarations of a header are compared with the file before memory is allocated."""
 
 from __future__ import annotations
 

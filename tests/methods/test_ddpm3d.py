@@ -93,7 +93,7 @@ def test_windows_cover_any_length_and_overlap_enough(length: int) -> None:
 
 @pytest.mark.parametrize("length", [38, 37])
 def test_blending_ramps_over_the_last_voxels_done(length: int) -> None:
-    """As published: the weight of the j-th of ten is j/9, also where the overlap is longer."""
+    """The published weight of the j-th of ten is j/9, also where the overlap is longer."""
     (first, weight_first), (last, weight_last) = weighted_spans(length, 24, 10)
     blended = torch.zeros(length)
     blended[last] += weight_last
@@ -218,7 +218,7 @@ def test_invalid_card_is_refused_and_the_entry_is_named(
 def test_whole_method_gives_the_published_codes_ancestral_sample(
     published_network: PublishedUNet, reference: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its axes [axial, …] turned into [i, j, k] and back."""
+    """Turn the axes [axial, …] into [i, j, k] and back."""
 
     def to_ijk(x: Tensor) -> Tensor:
         return x[0, 0].permute(2, 1, 0)

@@ -30,7 +30,7 @@ EVIL = "<script>alert(1)</script>.toml"
 
 
 class Page(HTMLParser):
-    """What a page refers to, and the words and tags it has."""
+    """Collects what a page refers to, and the words and tags it has."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
