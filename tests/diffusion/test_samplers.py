@@ -10,15 +10,25 @@ import pytest
 import torch
 from torch import Tensor
 
-from petdiff.diffusion import samplers
 from petdiff.diffusion.denoiser import Denoiser, VarianceDenoiser, variance_range
+from petdiff.diffusion.noise import GaussianNoise
 from petdiff.diffusion.samplers import sample_ancestral, sample_dpmpp_2m
 from petdiff.diffusion.schedules import karras_sigmas
 
 MEAN, SPREAD = 0.3, 0.5  # of the data
 Sampler = Callable[..., Tensor]
-Moments = Callable[..., tuple[float, float]]
-BOTH = [sample_dpmpp_2m, sample_ancestral]
+
+
+def ancestral(denoiser: Denoiser, noise: Tensor, sigmas: Tensor, **others: Any) -> Tensor:
+    """Sample ancestrally with noise of one seed, so that the arguments are those of DPM-Solver."""
+    return sample_ancestral(denoiser, noise, sigmas, seeded(0), **others)
+
+
+def seeded(seed: int) -> GaussianNoise:
+    return GaussianNoise(torch.Generator().manual_seed(seed))
+
+
+BOTH = [sample_dpmpp_2m, ancestral]
 
 
 def straight_path(steps: int) -> Tensor:
@@ -57,22 +67,21 @@ def unit_normal(n: int, seed: int = 0) -> Tensor:
     return torch.randn(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@pytest.fixture
-def moments(monkeypatch: pytest.MonkeyPatch) -> Moments:
+def moments(denoiser: Denoiser, sampler: Sampler, sigmas: Tensor) -> tuple[float, float]:
     """Exact mean and standard deviation of what a sampler draws, without drawing.
 
     On Gaussian data the result is a constant plus a sum of the noises, each times a weight. Voxel k
     is given the k-th noise as 1 and all others as 0, which singles out its weight; the last voxel
     is given none, which leaves the constant.
     """
-
-    def of(denoiser: Denoiser, sampler: Sampler, sigmas: Tensor) -> tuple[float, float]:
-        noises = iter(torch.eye(len(sigmas), len(sigmas) + 1, dtype=torch.float64))
-        monkeypatch.setattr(samplers, "unit_noise", lambda like, generator: next(noises))
-        *weighted, constant = sampler(denoiser, next(noises), sigmas).tolist()
-        return constant, math.dist(weighted, [constant] * len(weighted))
-
-    return of
+    noises = iter(torch.eye(len(sigmas), len(sigmas) + 1, dtype=torch.float64))
+    start = next(noises)
+    if sampler is ancestral:
+        drawn = sample_ancestral(denoiser, start, sigmas, lambda x: next(noises))
+    else:
+        drawn = sampler(denoiser, start, sigmas)
+    *weighted, constant = drawn.tolist()
+    return constant, math.dist(weighted, [constant] * len(weighted))
 
 
 def slope_of_error(schedule: Callable[[int], Tensor]) -> float:
@@ -103,7 +112,7 @@ def test_start_at_infinity_costs_no_order() -> None:
 
 @pytest.mark.parametrize("sampler", BOTH)
 def test_from_infinity_mean_and_standard_deviation_become_those_of_the_data(
-    sampler: Sampler, moments: Moments
+    sampler: Sampler,
 ) -> None:
     mean, spread = moments(Gaussian(), sampler, straight_path(200))
     assert mean == pytest.approx(MEAN, rel=1e-12)
@@ -112,12 +121,12 @@ def test_from_infinity_mean_and_standard_deviation_become_those_of_the_data(
 
 @pytest.mark.parametrize("sampler", BOTH)
 def test_from_a_finite_sigma_what_its_noise_lacked_of_the_data_is_missing(
-    sampler: Sampler, moments: Moments
+    sampler: Sampler,
 ) -> None:
     """The start holds σ·noise and no data. What that lacks shrinks along the path to `left` of it,
     and twice where fresh noise takes the place of the start's."""
     left = SPREAD / math.hypot(SPREAD, 3)
-    if sampler is sample_ancestral:
+    if sampler is ancestral:
         left = left**2
     mean, spread = moments(Gaussian(), sampler, squares_from_3(200))
     assert mean == pytest.approx(MEAN * (1 - left), rel=0.002)
@@ -126,11 +135,11 @@ def test_from_a_finite_sigma_what_its_noise_lacked_of_the_data_is_missing(
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_ancestral_is_exact_in_any_number_of_steps_where_the_variance_is(
-    steps: int, moments: Moments
+    steps: int,
 ) -> None:
     """Its last step gives the mean of x0 given x, whose deviation is sd²/√(sd² + σ²)."""
     sigmas = straight_path(steps)
-    mean, spread = moments(GaussianThatKnowsItsVariance(), sample_ancestral, sigmas)
+    mean, spread = moments(GaussianThatKnowsItsVariance(), ancestral, sigmas)
     assert mean == pytest.approx(MEAN, rel=1e-12)
     assert spread == pytest.approx(SPREAD**2 / math.hypot(SPREAD, sigmas[-2]), rel=1e-12)
 
@@ -164,7 +173,7 @@ def test_ancestral_from_infinity_is_the_limit_of_starting_ever_higher() -> None:
             Gaussian(),
             noise,
             torch.cat([torch.tensor([first], dtype=torch.float64), levels]),
-            generator=torch.Generator().manual_seed(3),
+            seeded(3),
         )
         for first in (math.inf, 1e7)
     )
@@ -174,7 +183,7 @@ def test_ancestral_from_infinity_is_the_limit_of_starting_ever_higher() -> None:
 @pytest.mark.parametrize("sampler", BOTH)
 def test_dtype_and_shape_are_preserved(sampler: Sampler) -> None:
     noise = torch.zeros(1, 1, 2, 3, 4)
-    x = sampler(Gaussian(), noise, straight_path(3), generator=torch.Generator())
+    x = sampler(Gaussian(), noise, straight_path(3))
     assert x.shape == noise.shape
     assert x.dtype == torch.float32
 
@@ -188,7 +197,6 @@ def test_callback_is_called_at_every_step(sampler: Sampler) -> None:
         Gaussian(),
         noise,
         sigmas,
-        generator=torch.Generator(),
         callback=lambda **step: steps_called.append(step),
     )
     assert [step["i"] for step in steps_called] == [0, 1, 2, 3]
@@ -202,19 +210,15 @@ def test_fresh_noise_is_drawn_from_the_generator_only() -> None:
 
     def run(seed: int) -> Tensor:
         torch.manual_seed(torch.seed() % 2**31)
-        generator = torch.Generator().manual_seed(seed)
-        return sample_ancestral(Gaussian(), noise, sigmas, generator=generator)
+        return sample_ancestral(Gaussian(), noise, sigmas, seeded(seed))
 
     assert torch.equal(run(1), run(1))
     assert not torch.equal(run(1), run(2))
-    with pytest.raises(ValueError, match="generator"):
-        sample_ancestral(Gaussian(), noise, sigmas)
 
 
-def test_ancestral_draws_once_for_each_step_but_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ancestral_draws_once_for_each_step_but_the_last() -> None:
     drawn: Iterator[Tensor] = iter([torch.ones(3), 2 * torch.ones(3)])
-    monkeypatch.setattr(samplers, "unit_noise", lambda like, generator: next(drawn))
-    sample_ancestral(Gaussian(), torch.zeros(3), karras_sigmas(3, 0.1, 5.0))
+    sample_ancestral(Gaussian(), torch.zeros(3), karras_sigmas(3, 0.1, 5.0), lambda x: next(drawn))
     assert next(drawn, None) is None
 
 
@@ -223,7 +227,7 @@ def test_ancestral_draws_once_for_each_step_but_the_last(monkeypatch: pytest.Mon
 )
 def test_schedule_that_does_not_fall_to_zero_is_refused(sigmas: Any) -> None:
     with pytest.raises(ValueError, match="sigmas must fall"):
-        sample_ancestral(Gaussian(), torch.zeros(1), torch.tensor(sigmas))
+        sample_ancestral(Gaussian(), torch.zeros(1), torch.tensor(sigmas), seeded(0))
 
 
 @pytest.mark.oracle

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from petdiff.diffusion.denoiser import Denoiser
+from petdiff.diffusion.noise import noise_of_samples
 from petdiff.errors import UsageError
 from petdiff.frames import FrameTiming, PETFrames
 from petdiff.image import PETImage
@@ -18,6 +19,7 @@ from petdiff.inference.denoise import denoise
 from petdiff.inference.samples import RunningMoments
 from petdiff.methods.flow3d import Flow3D
 from petdiff.methods.local_activity import LocalActivity, local_activity
+from petdiff.methods.local_ddpm import LocalDDPM
 from petdiff.methods.model import Model
 
 
@@ -35,14 +37,45 @@ def noisy(shape: tuple[int, int, int] = (24, 24, 24), seed: int = 0) -> PETImage
 
 def test_running_sums_are_mean_and_standard_deviation() -> None:
     samples = torch.randn((7, 3, 4, 5), generator=torch.Generator().manual_seed(0), dtype=float)
-    sums = RunningMoments(samples[0], squares=True)
+    sums = RunningMoments(samples[0], squares=True, antithetic=False)
     for sample in samples:
         sums.add(sample)
     deviation = sums.standard_deviation()
     assert deviation is not None
     torch.testing.assert_close(sums.mean, samples.mean(0))
     torch.testing.assert_close(deviation, samples.std(0))
-    assert RunningMoments(samples[0], squares=False).standard_deviation() is None
+    without = RunningMoments(samples[0], squares=False, antithetic=False)
+    assert without.standard_deviation() is None
+
+
+@pytest.mark.parametrize("samples", [2, 3, 4, 5])
+def test_deviation_of_antithetic_samples_is_that_of_one_sample(samples: int) -> None:
+    """Over many voxels, of samples whose partner has exactly the opposite noise."""
+    generator = torch.Generator().manual_seed(3)
+    sums = RunningMoments(torch.zeros(40_000), squares=True, antithetic=True)
+    for source in noise_of_samples(generator, samples, antithetic=True):
+        sums.add(7 + 2 * source(torch.zeros(40_000)))
+    deviation = sums.standard_deviation()
+    assert deviation is not None
+    assert deviation.square().mean().sqrt().item() == pytest.approx(2, rel=0.01)
+
+
+def test_samples_of_a_ddpm_come_in_pairs_whose_mean_hardly_varies() -> None:
+    """Over seeds, the mean of two samples varies far less than one sample; each alone is new."""
+    method = LocalDDPM.create("tiny")
+    method.network.eval().requires_grad_(False)
+    torch.manual_seed(0)
+    for parameter in method.network.parameters():
+        parameter.add_(0.02 * torch.randn_like(parameter))
+    ddpm, image = Model(method, method.card({}), "random", "0" * 64), noisy()
+
+    def drawn(samples: int) -> np.ndarray:
+        seeds = range(4)
+        images = [denoise(image, ddpm, samples=samples, steps=3, seed=n).image.suv for n in seeds]
+        return np.stack(images)
+
+    one, two = drawn(1).std(0), drawn(2).std(0)
+    assert 0 < two.mean() < 0.2 * one.mean()
 
 
 @pytest.mark.parametrize(("samples", "steps"), [(1, 1), (1, 4), (8, 3)])

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from petdiff.diffusion import samplers
 from petdiff.diffusion.denoiser import VarianceDenoiser
+from petdiff.diffusion.noise import GaussianNoise
 from petdiff.diffusion.schedules import sigmas_of
 from petdiff.errors import InputRefused, PetdiffError
 from petdiff.inference.blended_windows import WindowDenoiser, weighted_spans, window_starts
@@ -178,7 +178,7 @@ def test_same_seed_same_bytes(steps: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(4, 4, 12, generator=generator)
         slabs = WindowDenoiser(method, bound.fields, None, None, calls=steps)
-        return bound.decode(method.sample(slabs, noise, steps, generator))
+        return bound.decode(method.sample(slabs, noise, steps, GaussianNoise(generator)))
 
     assert torch.equal(run(1), run(1))
     assert not torch.equal(run(1), run(2))
@@ -216,7 +216,7 @@ def test_invalid_card_is_refused_and_the_entry_is_named(
 
 @pytest.mark.real
 def test_whole_method_gives_the_published_codes_ancestral_sample(
-    published_network: PublishedUNet, reference: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+    published_network: PublishedUNet, reference: dict[str, Tensor]
 ) -> None:
     """Turn the axes [axial, …] into [i, j, k] and back."""
 
@@ -224,10 +224,9 @@ def test_whole_method_gives_the_published_codes_ancestral_sample(
         return x[0, 0].permute(2, 1, 0)
 
     noises = iter(to_ijk(noise) for noise in reference["ancestral10_noises"])
-    monkeypatch.setattr(samplers, "unit_noise", lambda like, generator: next(noises))
     method = PublishedDDPM(published_network, Process(field=(32, 32)))
     bound = method.condition(16 * to_ijk(reference["y"]))
     slabs = WindowDenoiser(method, bound.fields, None, None, calls=10)
-    x0 = method.sample(slabs, next(noises), 10, torch.Generator())
+    x0 = method.sample(slabs, next(noises), 10, lambda x: next(noises))
     expected = to_ijk(reference["ancestral10_out"])
     assert (x0 - expected).norm() < 1e-4 * expected.norm()

@@ -3,6 +3,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from petdiff.diffusion.noise import GaussianNoise
 from petdiff.errors import InputRefused, UsageError
 from petdiff.methods.flow3d import Flow3D
 from petdiff.methods.local_activity import OutputChannel, ScanChannel, local_activity
@@ -127,7 +128,7 @@ def test_samples_of_a_gaussian_have_its_mean_and_standard_deviation(left: float)
 
     generator = torch.Generator().manual_seed(6)
     noise = torch.randn(40_000, generator=generator)
-    drawn = method.sample(denoiser, noise, method.sampling_steps, generator)
+    drawn = method.sample(denoiser, noise, method.sampling_steps, GaussianNoise(generator))
     assert drawn.mean().item() == pytest.approx(mean, abs=0.005)
     assert drawn.std().item() == pytest.approx(left, rel=0.1)
 

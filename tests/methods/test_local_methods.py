@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import petdiff
+from petdiff.diffusion.noise import GaussianNoise
 from petdiff.diffusion.schedules import karras_sigmas
 from petdiff.errors import UsageError
 from petdiff.inference.options import DenoiseOptions
@@ -196,7 +197,8 @@ def test_ddpm_samples_of_a_gaussian_have_its_mean_and_deviation(left: float) -> 
 
     generator = torch.Generator().manual_seed(6)
     noise = torch.randn(40_000, generator=generator)
-    few, more, many = (method.sample(denoiser, noise, steps, generator) for steps in (8, 16, 64))
+    source = GaussianNoise(generator)
+    few, more, many = (method.sample(denoiser, noise, steps, source) for steps in (8, 16, 64))
     for drawn in (few, more, many):
         assert drawn.mean().item() == pytest.approx(mean, abs=0.01)
     assert many.std().item() == pytest.approx(left, rel=0.1)
@@ -225,7 +227,7 @@ def test_a_ddpm_whose_card_gives_no_number_of_samples_draws_one() -> None:
 def test_one_step_of_a_ddpm_is_the_posterior_mean() -> None:
     method = LocalDDPM.create("tiny")
     drawn = method.sample(
-        lambda x, sigma: torch.full_like(x, 0.3), torch.randn(9), 1, torch.Generator()
+        lambda x, sigma: torch.full_like(x, 0.3), torch.randn(9), 1, torch.zeros_like
     )
     assert torch.equal(drawn, torch.full((9,), 0.3))
 

@@ -1,9 +1,7 @@
 """Samplers: turn unit noise into a clean volume by calling a denoiser at each σ of a schedule.
 
-Both take (denoiser, noise, sigmas, *, generator=None, callback=None). `sigmas` is 1-D, falls
-strictly and ends in 0; its first entry may be ∞. `callback(x=, i=, sigma=, denoised=)` is called at
-each step. The deterministic sampler also accepts a generator, without using it, so that both have
-the same arguments.
+`sigmas` is 1-D, falls strictly and ends in 0; its first entry may be ∞. `callback(x=, i=, sigma=,
+denoised=)` is called at each step. The ancestral sampler draws further noise, from `source`.
 
 Both use one identity. With n = (x − x0)/σ, the noise in x according to the denoiser's estimate, the
 state at any other level σ' is x0 + σ'·n. At σ = ∞ the state is n itself, and the same step holds.
@@ -18,6 +16,7 @@ import torch
 from torch import Tensor
 
 from petdiff.diffusion.denoiser import Denoiser, VarianceDenoiser, variance_range
+from petdiff.diffusion.noise import NoiseSource
 
 
 class Callback(Protocol):
@@ -32,7 +31,6 @@ def sample_dpmpp_2m(
     noise: Tensor,
     sigmas: Tensor,
     *,
-    generator: torch.Generator | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """Return a sample by DPM-Solver++(2M), second order, one call per step; deterministic.
@@ -61,8 +59,8 @@ def sample_ancestral(
     denoiser: Denoiser,
     noise: Tensor,
     sigmas: Tensor,
+    source: NoiseSource,
     *,
-    generator: torch.Generator | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """Return a sample by DDPM's ancestral sampler, drawing from the posterior of each step.
@@ -80,21 +78,8 @@ def sample_ancestral(
             callback(x=x, i=i, sigma=sigma, denoised=denoised)
         x = denoised + sigma_next**2 / sigma * noise_in(x, denoised, sigma)
         if sigma_next > 0:
-            x = x + variance.sqrt() * unit_noise(x, generator)
+            x = x + variance.sqrt() * source(x)
     return x
-
-
-def unit_noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Return unit Gaussian noise with the shape, dtype and device of `like`.
-
-    It is drawn on the generator's device, so that one seed gives the same noise on every device.
-    Raises ValueError if there is no generator.
-    """
-    if generator is None:
-        raise ValueError(
-            "this sampler draws noise: pass generator=torch.Generator().manual_seed(…)"
-        )
-    return torch.randn(like.shape, generator=generator, device=generator.device).to(like)
 
 
 def first_state(noise: Tensor, sigmas: Tensor) -> Tensor:

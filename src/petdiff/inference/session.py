@@ -17,6 +17,7 @@ from petdiff.device import (
     resolve_device,
     resolve_precision,
 )
+from petdiff.diffusion.noise import GaussianNoise, noise_of_samples
 from petdiff.errors import UsageError
 from petdiff.image import PETImage
 from petdiff.inference.blended_windows import WindowDenoiser
@@ -135,29 +136,31 @@ class Session:
 
         The image is the only sample, the posterior mean, or the mean of the samples.
         """
-        sampler = self._sampler(prepared, body, generator, callback)
+        sampler = self._sampler(prepared, body, callback)
         # A separate stream, so that `on_sample` changes no sample and its noise is independent.
         regional = torch.Generator().manual_seed(generator.initial_seed() ^ _REGIONAL)
-        moments = RunningMoments(sampler.scan, squares=self.samples > 1)
-        for n in range(self.samples):
-            sample = sampler.draw(self.steps)
+        # Antithetic samples have the better mean, independent ones the better deviation.
+        antithetic = not self.method.one_call_gives_mean
+        moments = RunningMoments(sampler.scan, squares=self.samples > 1, antithetic=antithetic)
+        sources = noise_of_samples(generator, self.samples, antithetic=antithetic)
+        for n, source in enumerate(sources):
+            sample = sampler.draw(self.steps, source)
             moments.add(sample)
             if on_sample is not None:
-                on_sample(n, sampler.image(sample, regional, prepared, body))
+                on_sample(n, sampler.image(sample, GaussianNoise(regional), prepared, body))
             del sample  # frees memory for the next call of the network
         deviation, mean = moments.standard_deviation(), moments.mean
         if deviation is not None:
             deviation = sampler.condition.standard_deviation(deviation)
             if self.method.one_call_gives_mean:
                 del moments, mean
-                mean = sampler.draw(steps=1)
+                mean = sampler.draw(1, GaussianNoise(generator))
         return Drawn(mean, deviation, sampler.cut)
 
     def _sampler(
         self,
         prepared: Prepared,
         body: Body,
-        generator: torch.Generator,
         callback: ProgressCallback | None,
     ) -> Sampler:
         """Return the sampler of the method on a scan, within the body's box."""
@@ -169,7 +172,7 @@ class Session:
         if callback is not None and calls > 1:
             log_estimated_time(method, condition, int(body.voxels().sum()), calls)
         denoiser = self._denoiser(condition, body, calls, callback)
-        return Sampler(method, scan, condition, denoiser, generator)
+        return Sampler(method, scan, condition, denoiser)
 
     def _denoiser(
         self, condition: Condition, body: Body, calls: int, callback: ProgressCallback | None

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from petdiff.diffusion.denoiser import Denoiser
+from petdiff.diffusion.noise import NoiseSource
 from petdiff.diffusion.samplers import Callback
 from petdiff.errors import UsageError
 from petdiff.methods.card import Domain, ModelCard
@@ -189,10 +190,13 @@ class Method(ABC):
         denoiser: Denoiser,
         noise: Tensor,
         steps: int,
-        generator: torch.Generator,
+        source: NoiseSource,
         callback: Callback | None = None,
     ) -> Tensor:
-        """Run the method's sampler over a whole volume of the domain, from unit noise."""
+        """Run the method's sampler over a whole volume of the domain, from unit noise.
+
+        source  draws the noise of later steps
+        """
 
     @abstractmethod
     def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from petdiff.diffusion.denoiser import Denoiser
+from petdiff.diffusion.noise import NoiseSource
 from petdiff.diffusion.samplers import Callback, sample_dpmpp_2m
 from petdiff.diffusion.schedules import karras_sigmas
 from petdiff.methods.local_denoiser import LocalDenoiser
@@ -42,7 +43,7 @@ class Flow3D(LocalDenoiser):
         denoiser: Denoiser,
         noise: Tensor,
         steps: int,
-        generator: torch.Generator,
+        source: NoiseSource,
         callback: Callback | None = None,
     ) -> Tensor:
         """Sample from pure noise; one step gives the posterior mean.
@@ -52,4 +53,4 @@ class Flow3D(LocalDenoiser):
         """
         falling = karras_sigmas(steps - 1, *self.constants.sampling_sigmas)
         sigmas = torch.cat([falling.new_tensor([math.inf]), falling])
-        return sample_dpmpp_2m(denoiser, noise, sigmas, generator=generator, callback=callback)
+        return sample_dpmpp_2m(denoiser, noise, sigmas, callback=callback)

@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from petdiff.diffusion.denoiser import Denoiser
+from petdiff.diffusion.noise import NoiseSource
 from petdiff.diffusion.samplers import Callback, sample_ancestral
 from petdiff.diffusion.schedules import cosine_alphas_bar, karras_sigmas, sigmas_of
 from petdiff.methods.card import ModelCard
@@ -110,12 +111,12 @@ class LocalDDPM(LocalDenoiser):
         denoiser: Denoiser,
         noise: Tensor,
         steps: int,
-        generator: torch.Generator,
+        source: NoiseSource,
         callback: Callback | None = None,
     ) -> Tensor:
         """Sample ancestrally; one step is the posterior mean."""
         sigmas = self.schedule(steps)
-        return sample_ancestral(denoiser, noise, sigmas, generator=generator, callback=callback)
+        return sample_ancestral(denoiser, noise, sigmas, source, callback=callback)
 
 
 @dataclass

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from petdiff.diffusion.denoiser import Denoiser
+from petdiff.diffusion.noise import NoiseSource
 from petdiff.diffusion.samplers import Callback
 from petdiff.methods.base import Method, Objective
 from petdiff.networks.discriminator import PatchDiscriminator
@@ -25,7 +26,7 @@ class OneCallSampler:
         denoiser: Denoiser,
         noise: Tensor,
         steps: int,
-        generator: torch.Generator,
+        source: NoiseSource,
         callback: Callback | None = None,
     ) -> Tensor:
         """Return the posterior mean, in one step."""

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from petdiff.diffusion.denoiser import DDPMDenoiser, Denoiser, ddpm_start
 from petdiff.diffusion.losses import add_noise, ddpm_loss
+from petdiff.diffusion.noise import NoiseSource
 from petdiff.diffusion.samplers import Callback, sample_ancestral
 from petdiff.diffusion.schedules import ddpm_sigmas, linear_alphas_bar, respaced_timesteps
 from petdiff.methods.base import WindowedMethod
@@ -202,14 +203,14 @@ class PublishedDDPM(WindowedMethod):
         denoiser: Denoiser,
         noise: Tensor,
         steps: int,
-        generator: torch.Generator,
+        source: NoiseSource,
         callback: Callback | None = None,
     ) -> Tensor:
         """Sample ancestrally at `steps` of the timesteps, evenly from the first to the last."""
         alphas_bar = self.constants.alphas_bar
         sigmas = ddpm_sigmas(alphas_bar, respaced_timesteps(len(alphas_bar), steps))
         start = ddpm_start(noise, sigmas)
-        return sample_ancestral(denoiser, start, sigmas, generator=generator, callback=callback)
+        return sample_ancestral(denoiser, start, sigmas, source, callback=callback)
 
     def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:
         """Return a pair of scans [i, j, k], in SUV, for the loss [2, i, j, k]: full, low."""
