@@ -66,6 +66,8 @@ LATE_MODULES = {
     "petdiff.io.__init__": "each file format has its own packages, and readers import this one",
     "petdiff.module.run": "torch: a wrong environment is refused before it is there",
     "petdiff.node.run": "extra node",
+    "petdiff.uncertainty.audit.scales": "torch",
+    "petdiff.uncertainty.calibration.features": "torch",
     "petdiff.volume.noise": "torch",
 }
 

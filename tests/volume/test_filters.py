@@ -1,9 +1,11 @@
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from petdiff.volume.filters import gaussian_smooth, smoothed_ranges
+from petdiff.volume.filters import gaussian_smooth, smoothed_array, smoothed_ranges
 
 
 @pytest.mark.parametrize("shape", [(9, 30, 17), (37, 70, 66), (1, 1, 1)])
@@ -12,6 +14,20 @@ def test_gaussian_agrees_with_scipy(sigma: float, shape: tuple[int, int, int]) -
     x = torch.rand(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = gaussian_filter(x.numpy(), sigma, mode="reflect", truncate=4.0)
     np.testing.assert_allclose(gaussian_smooth(x, sigma).numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("sigma", [(0.0, 0.1, 2.0), (3.0, 1.2, 0.7)])
+@pytest.mark.parametrize("shape", [(9, 70, 41), (1, 3, 2)])
+def test_array_is_smoothed_as_by_scipy_in_either_order_in_memory(
+    order: Literal["C", "F"], sigma: tuple[float, float, float], shape: tuple[int, int, int]
+) -> None:
+    x = np.asarray(np.random.default_rng(0).random(shape, dtype=np.float32), order=order)
+    smooth = smoothed_array(x, sigma)
+    expected = gaussian_filter(x.astype(np.float64), sigma, mode="nearest")
+    np.testing.assert_allclose(smooth, expected, atol=1e-6)
+    assert smooth.dtype == np.float32
+    assert smooth.flags[f"{order}_CONTIGUOUS"]
 
 
 def test_ranges_are_the_planes_of_the_whole_smoothed_volume() -> None:

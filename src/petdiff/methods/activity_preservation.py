@@ -129,7 +129,7 @@ class ActivityPreserver:
 
     def _pass(self, parts: Iterable[Tensor], scale: Scale) -> Iterator[Tensor]:
         """Yield x after one pass."""
-        gaussian = PlaneGaussian(self.s, self.constants.width(scale))
+        gaussian = PlaneGaussian(self.s, [self.constants.width(scale)] * 3)
         arrived, done = PlaneBuffer(), 0
         for part in parts:
             arrived.add(part)
@@ -151,7 +151,7 @@ class _SmoothedScan(PlaneBuffer):
 
     def __init__(self, scan: Tensor, sigma: float) -> None:
         super().__init__()
-        self._scan, self._gaussian = scan, PlaneGaussian(scan, sigma)
+        self._scan, self._gaussian = scan, PlaneGaussian(scan, [sigma] * 3)
 
     def __getitem__(self, planes: slice) -> Tensor:
         """Return smoothed planes by their numbers in the volume."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from petdiff.volume.planes import parts_of
+
+Edge = Literal["reflect", "nearest"]
 
 _TRUNCATED_AT = 4.0  # standard deviations
 # On a CPU, planes along k and voxels of a line along j or i that are smoothed at once. Both are
@@ -46,25 +51,45 @@ def smoothed_ranges(volume: Tensor, sigma: float) -> Iterator[tuple[slice, Tenso
     if not _in_ranges(volume):
         yield everything, gaussian_smooth(volume, sigma)
         return
-    gaussian = PlaneGaussian(volume, sigma)
+    gaussian = PlaneGaussian(volume, [sigma] * 3)
     for planes in parts_of(everything, gaussian.most):
         yield planes, gaussian(volume[..., gaussian.reads(planes)], planes)
 
 
+def smoothed_array(volume: NDArray[np.float32], sigma: Sequence[float]) -> NDArray[np.float32]:
+    """Return what `plane_ranges.smoothed` returns, several times as fast.
+
+    Rounding differs. Use it where PyTorch is needed anyway: to import it takes longer than to
+    smooth a small volume.
+    """
+    if volume.flags.c_contiguous:  # then its axes reversed are in Fortran order
+        return smoothed_array(volume.T, sigma[::-1]).T
+    source = torch.from_numpy(volume)
+    gaussian = PlaneGaussian(source, sigma, "nearest")
+    smooth = torch.empty_like(source)
+    for planes in parts_of(slice(0, volume.shape[2]), gaussian.most):
+        smooth[..., planes] = gaussian(source[..., gaussian.reads(planes)], planes)
+    return np.asarray(smooth.numpy())
+
+
 class PlaneGaussian:
-    """A Gaussian of `sigma` voxels for volumes like one [i, j, k], a few planes along k at a time.
+    """A Gaussian for volumes like one [i, j, k], a few planes along k at a time.
 
     It multiplies with the bands of the three smoothing matrices that are not zero.
 
+    sigma  standard deviation along each axis, in voxels
+    edge   how the volume goes on beyond its faces: reflected, or as its outermost voxel
     reach  number of planes on either side that affect a plane
     most   largest number of planes at once
     """
 
-    def __init__(self, like: Tensor, sigma: float) -> None:
+    def __init__(self, like: Tensor, sigma: Sequence[float], edge: Edge = "reflect") -> None:
         i, j, self.length = like.shape
-        self.reach = int(_TRUNCATED_AT * sigma + 0.5)
+        self._reaches = [_reach(along) for along in sigma]
+        self.reach = self._reaches[2]
         self._along_i, self._along_j, self._along_k = (
-            _smoothing_matrix(n, sigma, like) for n in like.shape
+            _smoothing_matrix(n, along, like, edge)
+            for n, along in zip(like.shape, sigma, strict=True)
         )
         on_cpu = like.device.type == "cpu"
         self.most = min(_PLANES, self.length) if on_cpu else self.length
@@ -82,16 +107,17 @@ class PlaneGaussian:
         """
         volume = read.transpose(-1, -3)  # [k, j, i], which is contiguous in Fortran order
         _, j, i = volume.shape
+        reach_i, reach_j, _ = self._reaches
         two, three = (part[: planes.stop - planes.start] for part in (self._two, self._three))
         with torch.autocast(read.device.type, enabled=False):
             one = self._along_k[planes, self.reads(planes)] @ volume.flatten(1)
             one = one.view(-1, j, i)
             for lines in parts_of(slice(0, j), self._line_voxels):
-                read_from = _within(lines, self.reach, j)
+                read_from = _within(lines, reach_j, j)
                 two[:, lines] = self._along_j[lines, read_from] @ one[:, read_from]
             rows, smooth = two.view(-1, i), three.view(-1, i)
             for lines in parts_of(slice(0, i), self._line_voxels):
-                read_from = _within(lines, self.reach, i)
+                read_from = _within(lines, reach_i, i)
                 torch.mm(
                     rows[:, read_from], self._along_i[lines, read_from].T, out=smooth[:, lines]
                 )
@@ -108,15 +134,24 @@ def _in_ranges(volume: Tensor) -> bool:
     return volume.ndim == 3 and not (torch.is_grad_enabled() and volume.requires_grad)
 
 
-def _smoothing_matrix(n: int, sigma: float, like: Tensor) -> Tensor:
-    """Return the matrix [n, n] that smooths a line of n voxels reflected about its end faces."""
-    radius = int(_TRUNCATED_AT * sigma + 0.5)
+def _reach(sigma: float) -> int:
+    """Return the number of voxels on either side at which a Gaussian ends."""
+    return int(_TRUNCATED_AT * sigma + 0.5)
+
+
+def _smoothing_matrix(n: int, sigma: float, like: Tensor, edge: Edge = "reflect") -> Tensor:
+    """Return the matrix [n, n] that smooths a line of n voxels."""
+    radius = _reach(sigma)
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    taps = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    taps = torch.exp(-0.5 * (offsets / sigma) ** 2) if radius else torch.ones(1).double()
     taps /= taps.sum()
     rows = torch.arange(n).repeat_interleave(len(taps))
-    columns = (torch.arange(n)[:, None] + offsets.long()).reshape(-1) % (2 * n)
-    columns = torch.minimum(columns, 2 * n - 1 - columns)
+    columns = (torch.arange(n)[:, None] + offsets.long()).reshape(-1)
+    if edge == "nearest":
+        columns = columns.clamp(0, n - 1)
+    else:
+        columns = columns % (2 * n)
+        columns = torch.minimum(columns, 2 * n - 1 - columns)
     matrix = torch.zeros(n, n, dtype=torch.float64)
     matrix.index_put_((rows, columns), taps.repeat(n), accumulate=True)
     return matrix.to(like)

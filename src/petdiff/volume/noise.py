@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from petdiff.volume.plane_ranges import map_plane_ranges
 from petdiff.volume.regions import Spacing, Volume
@@ -11,7 +10,7 @@ from petdiff.volume.spans import Span
 
 NOISE_VOXEL_MM = 1.65  # voxel size at which noise is measured, that of the published network
 _SIGMA = 2.0  # standard deviation of the Gaussian, in voxels
-_REACH = 8  # voxels: where scipy truncates that Gaussian
+_REACH = 8  # voxels: where that Gaussian is truncated
 _BODY_LOG_SUV = 0.1  # smoothed log1p(SUV) above which a voxel counts
 
 
@@ -26,11 +25,15 @@ def noise_level(suv: Volume, spacing_mm: Spacing) -> float | None:
 
     Returns None if no voxel is above 0.1.
     """
+    import torch
+
+    from petdiff.volume.filters import gaussian_smooth
+
     volume = _at_noise_voxels(suv, spacing_mm)
 
     def difference_and_count(part: Span) -> tuple[float, int]:
         v = np.log1p(np.maximum(volume[..., part.read], 0))
-        smooth = gaussian_filter(v, _SIGMA)[..., part.inner]
+        smooth = gaussian_smooth(torch.from_numpy(v), _SIGMA).numpy()[..., part.inner]
         difference = np.abs(v[..., part.inner] - smooth).sum(dtype=np.float64)
         return float(difference), int((smooth > _BODY_LOG_SUV).sum())
 

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.image import spacing_of
-from petdiff.volume.plane_ranges import smoothed
 from petdiff.volume.regions import Affine, Box, Spacing, Volume, block_means
 
 SMALLEST_MM, STEPS = 4.0, 5  # radii 4 … 16 mm, a factor √2 apart: balls of 8 mm to 3 cm
@@ -113,13 +112,15 @@ def at_scales(scan: Volume, spacing_mm: Spacing) -> Iterator[AtScale]:
     change. In white noise, its signal-to-noise ratio is 0.87 of that of the smaller Gaussian alone
     for a ball of this radius, and 0.95 for a focus with the shape of that Gaussian.
     """
+    from petdiff.volume.filters import smoothed_array
+
     radii = [SMALLEST_MM * 2 ** (n / _PER_OCTAVE) for n in range(STEPS + _PER_OCTAVE)]
     blurred: list[Volume] = []
     image, reached_mm = scan, 0.0
     for n, radius in enumerate(radii):
         sigma_mm = radius * SIGMA_PER_RADIUS
         step_mm = float(np.sqrt(sigma_mm**2 - reached_mm**2))
-        image, reached_mm = smoothed(image, [step_mm / size for size in spacing_mm]), sigma_mm
+        image, reached_mm = smoothed_array(image, [step_mm / size for size in spacing_mm]), sigma_mm
         blurred.append(image)
         inner = n - _PER_OCTAVE
         if inner >= 0:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from petdiff.volume.plane_ranges import smoothed
 from petdiff.volume.regions import Box, Volume
 
 Features = Mapping[str, float]
@@ -117,4 +116,6 @@ def figure_features(figure: str, of_region: Features, denoised: float) -> dict[s
 
 
 def _smooth(volume: Volume, sigma: float) -> Volume:
-    return smoothed(np.ascontiguousarray(volume, dtype=np.float32), [sigma] * 3)
+    from petdiff.volume.filters import smoothed_array
+
+    return smoothed_array(np.ascontiguousarray(volume, dtype=np.float32), [sigma] * 3)
