@@ -30,6 +30,16 @@ def test_array_is_smoothed_as_by_scipy_in_either_order_in_memory(
     assert smooth.flags[f"{order}_CONTIGUOUS"]
 
 
+@pytest.mark.filterwarnings("error")
+def test_array_may_be_read_only_or_have_reversed_axes() -> None:
+    x = np.random.default_rng(0).random((6, 5, 9), dtype=np.float32)
+    x.flags.writeable = False
+    smooth = smoothed_array(x, (1.0, 2.0, 1.5))
+    np.testing.assert_array_equal(smooth, smoothed_array(x.copy(), (1.0, 2.0, 1.5)))
+    turned = smoothed_array(x[::-1, :, ::-1], (1.0, 2.0, 1.5))
+    np.testing.assert_allclose(turned, smooth[::-1, :, ::-1], atol=1e-6)
+
+
 def test_ranges_are_the_planes_of_the_whole_smoothed_volume() -> None:
     x = torch.rand(37, 70, 66, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     parts = [(planes, part.clone()) for planes, part in smoothed_ranges(x, 2.0)]

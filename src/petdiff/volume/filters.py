@@ -64,7 +64,8 @@ def smoothed_array(volume: NDArray[np.float32], sigma: Sequence[float]) -> NDArr
     """
     if volume.flags.c_contiguous:  # then its axes reversed are in Fortran order
         return smoothed_array(volume.T, sigma[::-1]).T
-    source = torch.from_numpy(volume)
+    # PyTorch warns of arrays that are read-only, and refuses those with reversed axes.
+    source = torch.from_numpy(np.require(volume, requirements=["F", "W"]))
     gaussian = PlaneGaussian(source, sigma, "nearest")
     smooth = torch.empty_like(source)
     for planes in parts_of(slice(0, volume.shape[2]), gaussian.most):
