@@ -125,6 +125,15 @@ def test_how_a_scan_is_stored_does_not_matter(
     np.testing.assert_array_equal(denoised, np.flip(expected, flipped))
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_read_only_scan_is_denoised_without_a_warning(model: Model) -> None:
+    image = scan((16, 16, 16))
+    read_only = image.suv.copy(order="F")
+    read_only.flags.writeable = False
+    denoised = denoise(PETImage(read_only, image.affine), model)
+    np.testing.assert_array_equal(denoised.image.suv, denoise(image, model).image.suv)
+
+
 def test_nothing_is_pushed_below_zero_or_below_what_was_measured(model: Model) -> None:
     image = scan((24, 24, 24))
     assert denoise(image, model).image.suv.min() >= 0

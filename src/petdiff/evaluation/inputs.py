@@ -155,12 +155,11 @@ def _other_grid(
 
 
 def _resampled(path: Path, image: PETImage, grid: PETImage) -> PETImage:
-    import torch
-
+    from petdiff.volume.planes import as_tensor
     from petdiff.volume.resample import resample_like
 
     ready = reoriented(image, "".join(aff2axcodes(grid.affine)))
-    volume = torch.from_numpy(ready.suv)
+    volume = as_tensor(ready.suv)
     try:
         moved = resample_like(volume, ready.affine, grid.affine, grid.suv.shape, antialias=True)
     except ValueError:

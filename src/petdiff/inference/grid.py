@@ -17,6 +17,7 @@ from petdiff.inference.record import VolumeCut
 from petdiff.methods.base import Method
 from petdiff.volume.filters import gaussian_smooth
 from petdiff.volume.orientation import reoriented, reoriented_back
+from petdiff.volume.planes import as_tensor
 from petdiff.volume.regions import Affine
 from petdiff.volume.resample import resample, resample_like
 
@@ -47,7 +48,7 @@ class Prepared:
         """Return the scan's values [i, j, k] on the grid, on the device."""
         if self.resampled is not None:
             return self.resampled
-        return torch.from_numpy(reoriented(self.source, self.axes).values).to(self.device)
+        return as_tensor(reoriented(self.source, self.axes).values).to(self.device)
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def restore(drawn: Drawn, prepared: Prepared) -> tuple[PETImage, PETImage | None
 
 
 def _on_grid(image: PETImage, voxel_mm: Millimetres, device: torch.device) -> tuple[Tensor, Affine]:
-    volume = torch.from_numpy(image.values).to(device)
+    volume = as_tensor(image.values).to(device)
     if np.allclose(voxel_mm, image.spacing_mm, rtol=1e-3):
         return volume, image.affine
     return resample(volume, image.affine, voxel_mm)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from petdiff.volume.planes import parts_of
+from petdiff.volume.planes import as_tensor, parts_of
 
 Edge = Literal["reflect", "nearest"]
 
@@ -64,8 +64,7 @@ def smoothed_array(volume: NDArray[np.float32], sigma: Sequence[float]) -> NDArr
     """
     if volume.flags.c_contiguous:  # then its axes reversed are in Fortran order
         return smoothed_array(volume.T, sigma[::-1]).T
-    # PyTorch warns of arrays that are read-only, and refuses those with reversed axes.
-    source = torch.from_numpy(np.require(volume, requirements=["F", "W"]))
+    source = as_tensor(np.asfortranarray(volume))  # PyTorch has no reversed axes
     gaussian = PlaneGaussian(source, sigma, "nearest")
     smooth = torch.empty_like(source)
     for planes in parts_of(slice(0, volume.shape[2]), gaussian.most):

@@ -7,8 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+
+def as_tensor(volume: NDArray[np.float32]) -> Tensor:
+    """Return a volume as a tensor with the same memory.
+
+    It is a copy if the volume is read-only, because PyTorch would warn of it.
+    """
+    return torch.from_numpy(np.require(volume, requirements=["W"]))
 
 
 def fortran_order(volume: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-import torch
 from scipy.ndimage import affine_transform
 from scipy.spatial.transform import Rotation
 
@@ -16,6 +15,7 @@ from petdiff.image import PETImage
 from petdiff.training.supply.examples import CELL
 from petdiff.training.supply.paired_volumes import Volume
 from petdiff.volume.orientation import reoriented
+from petdiff.volume.planes import as_tensor
 from petdiff.volume.regions import Affine
 from petdiff.volume.resample import resample
 
@@ -49,7 +49,7 @@ def on_grid(image: PETImage, grid: Grid) -> PETImage:
     voxel_mm = grid.working_voxel_mm(scan.spacing_mm)
     if np.allclose(voxel_mm, scan.spacing_mm, rtol=1e-3):
         return scan
-    volume, affine = resample(torch.from_numpy(scan.values), scan.affine, voxel_mm)
+    volume, affine = resample(as_tensor(scan.values), scan.affine, voxel_mm)
     return PETImage(volume.numpy(), affine, unit=scan.unit, in_suv=scan.in_suv)
 
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from petdiff.acceptance.suitable import noise_warnings, refuse_unsuitable
 from petdiff.data.array_store import Entry, Store
@@ -37,6 +36,7 @@ from petdiff.training.supply.crops import (
 from petdiff.training.supply.examples import coarse_uptake
 from petdiff.training.supply.own_pairs import require_activity
 from petdiff.training.supply.paired_volumes import PairedVolumes
+from petdiff.volume.planes import as_tensor
 
 # Dose reduction factors of the thinned crops. The lower the dose, the more of the training is added
 # noise, which is not quite that of true low-dose scans (lab book 27 and 33).
@@ -196,7 +196,7 @@ def _store_scan(store: Store, name: str, scan: FullDoseScan, *, needs_suv: bool)
         "body": noise.body,
         "texture": noise.texture.amplitudes,
         "texture_products": noise.texture.products,
-        "uptake": coarse_uptake(torch.from_numpy(axial.values)),
+        "uptake": coarse_uptake(as_tensor(axial.values)),
     }
     facts = {
         "refused": "",
