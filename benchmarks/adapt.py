@@ -24,8 +24,8 @@ from typing import NamedTuple
 import numpy as np
 
 from petdiff.errors import InputRefused
-from petdiff.evaluation.lesions import Lesion, measure_lesion, sphere_lesion
 from petdiff.evaluation.metrics import psnr
+from petdiff.evaluation.weighted_mask import WeightedMask, measure_mask, sphere_mask
 from petdiff.image import PETImage
 from petdiff.inference.denoise import denoise
 from petdiff.io import write
@@ -89,7 +89,7 @@ class Twin(NamedTuple):
 
     full: PETImage
     lows: dict[float, PETImage]
-    lesions: list[Lesion]
+    lesions: list[WeightedMask]
 
 
 def read_twin(file: Path, seed: int, scanner: str, tracer: str) -> Twin:
@@ -108,7 +108,7 @@ def read_twin(file: Path, seed: int, scanner: str, tracer: str) -> Twin:
         lesions = []
         for *centre_mm, radius_mm in stored["places"].tolist():
             try:
-                lesions.append(sphere_lesion("lesion", centre_mm, radius_mm, full.shape, affine))
+                lesions.append(sphere_mask("lesion", centre_mm, radius_mm, full.shape, affine))
             except InputRefused:  # outside the field of view by half or more
                 continue
     return Twin(full, dict(zip(DOSES, lows, strict=True)), lesions)
@@ -121,7 +121,7 @@ def score(twin: Twin, denoised: PETImage) -> dict[str, float]:
     changes = []
     for lesion in twin.lesions:
         before, after = (
-            measure_lesion(lesion, one.suv, full.spacing_mm, contour=False)["suv_peak"]
+            measure_mask(lesion, one.suv, full.spacing_mm, contour=False)["suv_peak"]
             for one in (full, denoised)
         )
         assert before is not None

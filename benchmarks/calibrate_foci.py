@@ -117,8 +117,8 @@ def _features(
     measured: NDArray[np.float32],
     denoised: NDArray[np.float32],
 ) -> dict[str, float]:
-    place = one.place
-    return region_features(signs, measured, denoised, place.box, place.weights, place.volume_ml)
+    mask = one.mask
+    return region_features(signs, measured, denoised, mask.box, mask.weights, mask.volume_ml)
 
 
 def fit(patients: list[Patient]) -> tuple[list[FigureCalibration], list[Coverage]]:

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
 from petdiff.evaluation.baselines import best_gaussian
-from petdiff.evaluation.lesions import Lesion, measure_lesion, sphere_lesion
 from petdiff.evaluation.organs import (
     coefficient_of_variation,
     deepest_sphere,
     find_organs,
 )
+from petdiff.evaluation.weighted_mask import WeightedMask, measure_mask, sphere_mask
 from petdiff.image import PETImage
 from petdiff.simulation.study import Simulation
 from petdiff.uncertainty.calibration.features import (
@@ -42,7 +42,7 @@ class Measured(NamedTuple):
     """A region, its kind, and the voxels of its liver sphere where it is the liver."""
 
     kind: str
-    region: Lesion
+    region: WeightedMask
     sphere: NDArray[np.bool_] | None = None
 
 
@@ -90,7 +90,7 @@ def _regions(
         balls.append(("sphere", tuple(centre.tolist()), float(rng.choice(RADII_MM))))
     for kind, centre_mm, radius_mm in balls:
         try:
-            ball = sphere_lesion(kind, centre_mm, radius_mm, shape, affine)
+            ball = sphere_mask(kind, centre_mm, radius_mm, shape, affine)
         except InputRefused:  # outside the field of view
             continue
         yield Measured(kind, ball)
@@ -101,7 +101,7 @@ def _regions(
         sphere, radius_mm = deepest_sphere(organ, spacing)
         liver = sphere if organ.name == "liver" and radius_mm >= 15 else None
         shares = organ.mask.astype(np.float64)
-        yield Measured("organ", Lesion(organ.name, organ.box, shares, None, volume_ml), liver)
+        yield Measured("organ", WeightedMask(organ.name, organ.box, shares, volume_ml), liver)
 
 
 def _voxels(
@@ -155,7 +155,7 @@ def _measure(
     one: Measured, suv: Volume, spacing: tuple[float, float, float]
 ) -> dict[str, float | None]:
     if one.kind != "organ":
-        found = measure_lesion(one.region, suv, spacing)
+        found = measure_mask(one.region, suv, spacing)
         return {figure: found[figure] for figure in FIGURES}
     values = suv[one.region.box][one.region.weights > 0]
     figures: dict[str, float | None] = {

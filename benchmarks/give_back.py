@@ -21,8 +21,8 @@ from audit import DOSES
 from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
-from petdiff.evaluation.lesions import Lesion, measure_lesion, sphere_lesion
 from petdiff.evaluation.metrics import psnr
+from petdiff.evaluation.weighted_mask import WeightedMask, measure_mask, sphere_mask
 from petdiff.image import PETImage
 from petdiff.uncertainty.audit import compare
 from petdiff.uncertainty.audit.findings import Compared, Peak, peaks
@@ -97,19 +97,19 @@ def rows_of(path: Path) -> Iterator[dict[str, object]]:
                     }  # fmt: skip
 
 
-def _inside(given: NDArray[np.floating], image: PETImage) -> Iterator[Lesion]:
+def _inside(given: NDArray[np.floating], image: PETImage) -> Iterator[WeightedMask]:
     for n, (*centre, radius) in enumerate(given.tolist()):
         try:
-            yield sphere_lesion(f"lesion {n}", centre, radius, image.shape, image.affine)
+            yield sphere_mask(f"lesion {n}", centre, radius, image.shape, image.affine)
         except InputRefused:  # not in the field
             continue
 
 
 def _biases(
-    lesions: list[Lesion], new: Volume, full: Volume, spacing_mm: Spacing
+    lesions: list[WeightedMask], new: Volume, full: Volume, spacing_mm: Spacing
 ) -> dict[str, list[float]]:
     both = [
-        [measure_lesion(one, scan, spacing_mm, contour=False) for scan in (new, full)]
+        [measure_mask(one, scan, spacing_mm, contour=False) for scan in (new, full)]
         for one in lesions
     ]
     return {name: [(a[name] or 0) / (b[name] or 1) - 1 for a, b in both] for name in FIGURES}

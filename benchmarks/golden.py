@@ -45,9 +45,9 @@ from petdiff.evaluation.cohort.stored import StoredReading
 from petdiff.evaluation.cohort.summary import summarise
 from petdiff.evaluation.cohort.table import tabulate
 from petdiff.evaluation.detection.lesion_summary import summarise_lesions
-from petdiff.evaluation.lesions import sphere_lesion
 from petdiff.evaluation.metrics import compare
 from petdiff.evaluation.protocol import measure_scan, prepare
+from petdiff.evaluation.weighted_mask import sphere_mask
 from petdiff.image import PETImage
 from petdiff.methods.model import load_model
 from petdiff.methods.registry import METHODS
@@ -299,7 +299,7 @@ def metrics() -> Entries:
     for number, (centre, radius, uptake) in enumerate(SPHERES, start=1):
         at_mm = (full.affine @ [*centre, 1])[:3]
         ball = (at_mm, 4.0 * radius, labels.shape, full.affine, uptake)
-        lesions.append(sphere_lesion(f"lesion {number}", *ball))
+        lesions.append(sphere_mask(f"lesion {number}", *ball))
     case = prepare(full.suv, full.spacing_mm, labels, dict(enumerate(BODY, start=1)), lesions)
     whole = compare(full.suv, low.suv, case.body)
     yield "whole image", of_figures(whole, **{k: whole[k] for k in ("psnr_db", "ssim", "nrmse")})

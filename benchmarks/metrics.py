@@ -17,9 +17,9 @@ import numpy as np
 from speed import body_scan
 
 from petdiff.evaluation.baselines import best_gaussian
-from petdiff.evaluation.lesions import sphere_lesion
 from petdiff.evaluation.metrics import compare
 from petdiff.evaluation.protocol import measure_scan, prepare
+from petdiff.evaluation.weighted_mask import sphere_mask
 from petdiff.volume.noise import noise_level
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ def main() -> None:
     low_mm, high_mm = 0.3 * np.array([i, j, k]) * MM, 0.7 * np.array([i, j, k]) * MM
     centres = rng.uniform(low_mm, high_mm, (20, 3))
     lesions = [
-        sphere_lesion(f"lesion {n}", centre, rng.uniform(4, 15), full.shape, affine)
+        sphere_mask(f"lesion {n}", centre, rng.uniform(4, 15), full.shape, affine)
         for n, centre in enumerate(centres, start=1)
     ]
     names = {n: f"organ {n}" for n in range(1, 101)} | {50: "liver"}

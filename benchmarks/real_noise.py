@@ -28,8 +28,9 @@ from scipy.ndimage import gaussian_filter
 
 import petdiff
 from petdiff.evaluation.baselines import FWHM_PER_SIGMA, best_gaussian, gaussian
-from petdiff.evaluation.lesions import labelled_lesions, measure_lesion
+from petdiff.evaluation.inputs import labelled_lesions
 from petdiff.evaluation.metrics import psnr
+from petdiff.evaluation.weighted_mask import measure_mask
 from petdiff.methods.local_activity import ScanChannel, local_activity, noise_ratio
 from petdiff.volume.regions import body_mask
 
@@ -75,7 +76,7 @@ def main() -> None:
         lesion = max(labelled_lesions(labels, image.spacing_mm), key=lambda one: one.volume_ml)
         own_noise = noise_by_model(image.suv)
         body, peak = body_mask(image.suv, image.spacing_mm), float(image.suv.max())
-        true_peak = measure_lesion(lesion, image.suv, image.spacing_mm)["suv_peak"]
+        true_peak = measure_mask(lesion, image.suv, image.spacing_mm)["suv_peak"]
         for level in options.levels:
             low = noisier(image, body, level, options.fwhm, seed)
             dose = float(np.clip((noise_by_model(low.suv) / own_noise) ** 2, 1.01, 200))
@@ -86,7 +87,7 @@ def main() -> None:
                 petdiff.denoise(low, model=options.model, drf=dose).image.suv,
             )
             decibel = [psnr(image.suv, suv, peak, body) for suv in compared]
-            peaks = [measure_lesion(lesion, s, image.spacing_mm)["suv_peak"] for s in compared]
+            peaks = [measure_mask(lesion, s, image.spacing_mm)["suv_peak"] for s in compared]
             errors = [100 * (shown / true_peak - 1) for shown in peaks]
             scans += 1
             for n, won in enumerate(wins.values(), start=2):

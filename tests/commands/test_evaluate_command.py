@@ -15,8 +15,8 @@ from scipy.ndimage import gaussian_filter
 
 from petdiff import cli
 from petdiff.errors import InputRefused
-from petdiff.evaluation.lesions import sphere_lesion
 from petdiff.evaluation.protocol import measure_regions, measure_scan, prepare
+from petdiff.evaluation.weighted_mask import sphere_mask
 from petdiff.image import PETImage
 from petdiff.io import read_static, write
 
@@ -367,7 +367,7 @@ def test_thin_scans_are_measured_as_far_as_they_can(shape: tuple[int, int, int])
     reference = np.full(shape, 2.0, dtype=np.float32)
     labels = np.ones(shape, dtype=np.int32)
     centre = [(n - 1) * 1.5 for n in shape]
-    lesion = sphere_lesion("lesion 1", centre, 1.2, shape, np.diag([3.0, 3, 3, 1]), suv=2.0)
+    lesion = sphere_mask("lesion 1", centre, 1.2, shape, np.diag([3.0, 3, 3, 1]), true_suv=2.0)
     case = prepare(reference, (3.0, 3.0, 3.0), labels, {1: "liver"}, [lesion])
     rows = {(r.metric, r.region): r.value for r in measure_scan(case, 1.5 * reference)}
     assert rows["suv_mean_bias", "liver"] == pytest.approx(0.5)
@@ -384,7 +384,7 @@ def test_a_label_called_like_a_lesion_is_refused() -> None:
     reference = np.full((9, 9, 9), 2.0, dtype=np.float32)
     labels = np.ones(reference.shape, dtype=np.int32)
     affine = np.diag([3.0, 3, 3, 1])
-    lesion = sphere_lesion("lesion 1", [12.0] * 3, 5.0, reference.shape, affine)
+    lesion = sphere_mask("lesion 1", [12.0] * 3, 5.0, reference.shape, affine)
     with pytest.raises(InputRefused, match="both called 'lesion 1'"):
         prepare(reference, (3.0, 3.0, 3.0), labels, {1: "lesion 1"}, [lesion])
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from petdiff.errors import InputRefused
-from petdiff.evaluation.lesions import labelled_lesions
+from petdiff.evaluation.inputs import labelled_lesions
 from petdiff.evaluation.organs import find_organs
 from petdiff.io.labels import read_label_volume
 

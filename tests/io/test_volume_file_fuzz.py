@@ -21,8 +21,7 @@ import numpy as np
 import pytest
 
 from petdiff.errors import PetdiffError
-from petdiff.evaluation.inputs import read_lesions
-from petdiff.evaluation.lesions import labelled_lesions
+from petdiff.evaluation.inputs import labelled_lesions, read_lesions
 from petdiff.evaluation.organs import find_organs
 from petdiff.frames import PETFrames
 from petdiff.image import PETImage

@@ -46,7 +46,7 @@ def masks() -> dict[str, np.ndarray]:
 
 def placed(region: object, scan: PETImage) -> np.ndarray:
     whole = np.zeros(scan.shape)
-    whole[region.place.box] = region.place.weights  # type: ignore[attr-defined]
+    whole[region.mask.box] = region.mask.weights  # type: ignore[attr-defined]
     return whole
 
 
@@ -247,7 +247,7 @@ def test_a_structure_that_the_field_of_view_cuts_is_told(
     assert not whole.cut
     assert part.cut
     assert part.volume_ml == pytest.approx(share * whole.volume_ml, rel=0.02)
-    assert part.place.visible_fraction == pytest.approx(share, abs=0.01)
+    assert part.mask.visible_fraction == pytest.approx(share, abs=0.01)
 
 
 def test_a_segment_that_the_field_of_view_cuts_is_told(
@@ -258,7 +258,7 @@ def test_a_segment_that_the_field_of_view_cuts_is_told(
     shift = np.eye(4)
     shift[1, 3] = 6  # rows 0 to 5 are gone: half of the first, one of five of the second
     upper = PETImage(scan.values[:, 6:], scan.affine @ shift)
-    fractions = [one.place.visible_fraction for one in read_regions(path, upper)]
+    fractions = [one.mask.visible_fraction for one in read_regions(path, upper)]
     assert fractions == pytest.approx([0.5, 0.8])
 
 
@@ -276,8 +276,8 @@ def test_a_segment_that_reaches_into_the_field_of_view_by_less_than_half_a_voxel
         path, PETImage(fine.values[last:], fine.affine @ shift), resample=True
     )
     assert part.cut
-    assert part.place.visible_fraction == pytest.approx(part.voxels / whole.voxels)
-    assert part.place.volume_ml == pytest.approx(whole.volume_ml)
+    assert part.mask.visible_fraction == pytest.approx(part.voxels / whole.voxels)
+    assert part.mask.volume_ml == pytest.approx(whole.volume_ml)
 
 
 def test_contours_that_cannot_be_used_are_refused(scan: PETImage, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_in_an_even_scan_every_figure_is_the_value(scan: PETImage) -> None:
 def test_the_41_percent_volume_of_a_hot_ball_is_its_own(scan: PETImage) -> None:
     ball = ball_region((-10, 10, 540), 12, scan)
     core = np.zeros(scan.shape, bool)
-    core[ball.place.box] = ball.place.core
+    core[ball.mask.box] = ball.mask.core
     values = np.where(core, 10, 1).astype(np.float32)
     found = region_figures(ball, values, scan.spacing_mm)
     assert found["mtv_41"] == pytest.approx(core.sum() * np.prod(scan.spacing_mm) / 1000)

@@ -67,7 +67,7 @@ def test_a_resampled_label_map_keeps_the_volume_at_its_faces(
     nib.save(mask, tmp_path / "mask.nii")  # voxels 6 … 11, 6 … 14, 6 … 11
     region = petdiff.read_regions(tmp_path / "mask.nii", scan, resample=True)[0]
     whole = np.zeros(scan.shape)
-    whole[region.place.box] = region.place.weights
+    whole[region.mask.box] = region.mask.weights
     assert whole[6:12, 6:15, 6:12].all()
     assert region.voxels == 6 * 9 * 6
 

@@ -25,9 +25,9 @@ from petdiff.evaluation.cohort.check_rows import alarm_rows, audit_rows
 from petdiff.evaluation.cohort.definition import ComparedMethod
 from petdiff.evaluation.detection.foci import find_foci
 from petdiff.evaluation.inputs import read_labels, read_names
-from petdiff.evaluation.lesions import Lesion, sphere_lesion
 from petdiff.evaluation.metrics import psnr, ssim
 from petdiff.evaluation.protocol import Case, Row, measure_regions, prepare
+from petdiff.evaluation.weighted_mask import WeightedMask, sphere_mask
 from petdiff.image import PETImage
 from petdiff.inference.denoise import denoise
 from petdiff.io import read_in_suv
@@ -159,16 +159,16 @@ def noise_seed(seed: int, name: str, dose_number: int) -> int:
     return int(np.random.SeedSequence([seed, dose_number, *name.encode()]).generate_state(1)[0])
 
 
-def hot_spots(image: PETImage) -> list[Lesion]:
+def hot_spots(image: PETImage) -> list[WeightedMask]:
     """Return spheres around the foci of highest score in the full-dose scan, of SUV 3 or more."""
     foci = find_foci(image.suv, image.affine)
     hot = np.flatnonzero(foci.contrast_suv + foci.background_suv >= _MIN_SPOT_SUV)
-    found: list[Lesion] = []
+    found: list[WeightedMask] = []
     for n in hot[: 2 * _MAX_SPOTS]:
         name = f"hot spot {len(found) + 1}"
         centre_mm, radius_mm = foci.position_mm[n].tolist(), float(foci.radius_mm[n])
         try:
-            found.append(sphere_lesion(name, centre_mm, radius_mm, image.shape, image.affine))
+            found.append(sphere_mask(name, centre_mm, radius_mm, image.shape, image.affine))
         except InputRefused:  # half of it or more is outside the field of view
             continue
         if len(found) == _MAX_SPOTS:

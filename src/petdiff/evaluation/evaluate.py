@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused, UsageError
 from petdiff.evaluation.baselines import best_gaussian
-from petdiff.evaluation.lesions import Lesion
 from petdiff.evaluation.protocol import Row, measure_scan, prepare
+from petdiff.evaluation.weighted_mask import WeightedMask
 from petdiff.image import PETImage
 
 REFERENCE, TEST, LOW, BEST_GAUSSIAN = "reference", "test", "low", "best Gaussian"
@@ -48,7 +48,7 @@ def evaluate(
     low: PETImage | None = None,
     labels: NDArray[np.int32] | None = None,
     names: Mapping[int, str] | None = None,
-    lesions: Sequence[Lesion] = (),
+    lesions: Sequence[WeightedMask] = (),
     stage: Stage | None = None,
 ) -> Evaluation:
     """Measure how close `test` comes to `reference`.
@@ -56,7 +56,7 @@ def evaluate(
     low      the scan that was denoised: it and its best Gaussian filter are measured too
     labels   label volume [i, j, k] on the reference's grid: each label is measured
     names    of the labels
-    lesions  as `petdiff.evaluation.lesions.sphere_lesion` makes them
+    lesions  as `petdiff.evaluation.weighted_mask.sphere_mask` makes them
     stage    returns a context manager for a scan's name, which is active while it is measured
 
     Raises InputRefused if a scan is not in SUV or not on the reference's grid, or the reference

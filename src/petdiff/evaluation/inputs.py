@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
-from scipy.ndimage import affine_transform
+from scipy.ndimage import affine_transform, label
 
 from petdiff.errors import InputRefused
-from petdiff.evaluation.lesions import Lesion, labelled_lesions, sphere_lesion
+from petdiff.evaluation.weighted_mask import WeightedMask, mask_from_shares, sphere_mask
 from petdiff.image import PETImage
 from petdiff.io.formats import stem_of
 from petdiff.io.json_files import read_json
 from petdiff.io.labels import read_label_volume
 from petdiff.simulation.labels.label_file import read_names as label_names
 from petdiff.volume.orientation import reoriented
+from petdiff.volume.regions import Spacing, label_boxes
 
 _log = logging.getLogger(__name__)
 
@@ -62,8 +63,8 @@ def read_labels(path: Path, grid: PETImage, *, resample: bool) -> Labels:
             f"{path}: none of its labels has a voxel on the scan's grid: they are smaller than a "
             "voxel, or lie outside the field of view"
         )
-    for label in lost[lost > 0]:
-        _log.warning("%s: label %d has no voxel on the scan's grid and is left out", path, label)
+    for number in lost[lost > 0]:
+        _log.warning("%s: label %d has no voxel on the scan's grid and is left out", path, number)
     return resampled
 
 
@@ -81,7 +82,9 @@ def names_file(labels: Path) -> Path:
     return labels.with_name(stem_of(labels) + ".json")
 
 
-def read_lesions(path: Path, grid: PETImage, *, resample: bool) -> tuple[list[Lesion], list[str]]:
+def read_lesions(
+    path: Path, grid: PETImage, *, resample: bool
+) -> tuple[list[WeightedMask], list[str]]:
     """Read a list of lesions as `petdiff simulate` writes it, or a label volume.
 
     Returns the lesions in the field of view, and the names of those outside: a list has all
@@ -99,7 +102,7 @@ def read_lesions(path: Path, grid: PETImage, *, resample: bool) -> tuple[list[Le
     for number, entry in enumerate(entries, start=1):
         name, centre_mm, radius_mm, suv = _entry(path, number, entry)
         try:
-            found.append(sphere_lesion(name, centre_mm, radius_mm, grid.shape, grid.affine, suv))
+            found.append(sphere_mask(name, centre_mm, radius_mm, grid.shape, grid.affine, suv))
         except InputRefused:
             outside.append(name)
     if outside and not found:
@@ -108,6 +111,27 @@ def read_lesions(path: Path, grid: PETImage, *, resample: bool) -> tuple[list[Le
             "`lesions` out, or give the list that belongs to this scan"
         )
     return found, outside
+
+
+def labelled_lesions(labels: NDArray[np.int32], spacing_mm: Spacing) -> list[WeightedMask]:
+    """Return one lesion per label; if there is only one label, one per connected part.
+
+    Raises InputRefused if there are no labels.
+    """
+    boxes = label_boxes(labels)
+    if not boxes:
+        raise InputRefused("the lesion volume holds no lesion: every voxel is 0")
+    if len(boxes) == 1:
+        labels, _ = label(labels > 0, structure=np.ones((3, 3, 3)))
+        boxes = label_boxes(labels)
+    found = []
+    for number, box in boxes.items():
+        shares = (labels[box] == number).astype(np.float64)
+        volume_ml = float(shares.sum() * np.prod(spacing_mm) / 1000)
+        found.append(
+            mask_from_shares(f"lesion {number}", box, shares, labels.shape, spacing_mm, volume_ml)
+        )
+    return found
 
 
 def _entry(

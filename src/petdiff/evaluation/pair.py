@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from petdiff.errors import UsageError
 from petdiff.evaluation.evaluate import BEST_GAUSSIAN, Evaluation
 from petdiff.evaluation.inputs import on_grid, read_labels, read_lesions, read_names
-from petdiff.evaluation.lesions import Lesion
 from petdiff.evaluation.protocol import Row, of_whole_image
+from petdiff.evaluation.weighted_mask import WeightedMask
 from petdiff.image import PETImage
 from petdiff.io import Units, read_in_suv
 from petdiff.io.formats import format_of
@@ -63,7 +63,7 @@ class PairContent:
     low: PETImage | None
     labels: NDArray[np.int32] | None
     names: dict[int, str]
-    lesions: list[Lesion]
+    lesions: list[WeightedMask]
 
 
 def read_pair(pair: Pair, notify: Callable[[str], None]) -> PairContent:
@@ -107,7 +107,7 @@ def _require_used(series: Sequence[str], scans: Sequence[PETImage]) -> None:
 
 def _lesions(
     path: Path, grid: PETImage, resample: bool, notify: Callable[[str], None]
-) -> list[Lesion]:
+) -> list[WeightedMask]:
     lesions, outside = read_lesions(path, grid, resample=resample)
     if outside:
         shown = ", ".join(outside[:_MAX_NAMED]) + (" …" if len(outside) > _MAX_NAMED else "")

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused
 from petdiff.evaluation.challenge import Score, Target, challenge_score
-from petdiff.evaluation.lesions import Lesion, measure_lesion, true_figures
 from petdiff.evaluation.metrics import compare
 from petdiff.evaluation.organs import (
     LIVER_SPHERE_MM,
@@ -23,6 +22,7 @@ from petdiff.evaluation.organs import (
     measure_organ,
 )
 from petdiff.evaluation.texture import NoisePower, cubes_within, noise_power, spectral_distance
+from petdiff.evaluation.weighted_mask import WeightedMask, measure_mask, true_figures
 from petdiff.volume.noise import noise_level
 from petdiff.volume.regions import Spacing, Volume, body_mask, voxel_ml
 
@@ -55,7 +55,7 @@ class Case:
     spacing_mm: Spacing
     body: NDArray[np.bool_]
     organs: Sequence[Organ] = ()
-    lesions: Sequence[Lesion] = ()
+    lesions: Sequence[WeightedMask] = ()
 
     @cached_property
     def noise(self) -> Row:
@@ -78,7 +78,7 @@ def prepare(
     spacing_mm: Spacing,
     labels: NDArray[np.int32] | None = None,
     names: Mapping[int, str] | None = None,
-    lesions: Sequence[Lesion] = (),
+    lesions: Sequence[WeightedMask] = (),
 ) -> Case:
     """Find the body and the organs of a reference.
 
@@ -143,7 +143,7 @@ def _describe_regions(case: Case, suv: Volume) -> list[Row]:
         if spectrum is not None and spectrum.variance > 0:
             rows += _rows({"nps_mean_frequency": spectrum.mean_frequency_per_mm}, liver.name)
     for lesion in case.lesions:
-        rows += _rows(measure_lesion(lesion, suv, case.spacing_mm), lesion.name)
+        rows += _rows(measure_mask(lesion, suv, case.spacing_mm), lesion.name)
     return rows
 
 

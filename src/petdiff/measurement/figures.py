@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, get_args
 
-from petdiff.evaluation.lesions import measure_lesion
+from petdiff.evaluation.weighted_mask import measure_mask
 from petdiff.measurement.region import Region
 from petdiff.uncertainty.calibration.record import CalibratedFigure
 from petdiff.volume.regions import Spacing, Volume
@@ -49,7 +49,7 @@ def region_figures(
     mtv_41  volume in ml of the voxels of at least 41 % of the maximum that are connected with the
             hottest one; None if they extend more than 10 mm beyond the region, and for organs
     """
-    found = measure_lesion(region.place, values, spacing_mm, contour=region.kind != "organ")
+    found = measure_mask(region.mask, values, spacing_mm, contour=region.kind != "organ")
     mean = found["suv_mean"]
     return {
         "mean": mean,

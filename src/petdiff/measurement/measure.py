@@ -93,9 +93,9 @@ def _row(
     )
     of_region: dict[str, float] = {}
     if features is not None:
-        place = region.place
+        mask = region.mask
         of_region = region_features(
-            features, measured.values, denoised.values, place.box, place.weights, place.volume_ml
+            features, measured.values, denoised.values, mask.box, mask.weights, mask.volume_ml
         )
     figures, patients = [], None
     for name in FIGURES:

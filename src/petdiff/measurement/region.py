@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.errors import InputRefused, UsageError
-from petdiff.evaluation.lesions import (
+from petdiff.evaluation.weighted_mask import (
     MIN_VISIBLE_FRACTION,
-    Lesion,
-    lesion_from_shares,
-    sphere_lesion,
+    WeightedMask,
+    mask_from_shares,
+    sphere_mask,
 )
 from petdiff.image import PETImage
 from petdiff.simulation.labels.label_names import is_organ
@@ -45,13 +45,13 @@ class Region:
 
     name    its name in tables
     kind    lesion, organ, sphere or focus: selects the intervals of the calibration
-    place   its voxels, each with its fraction in the region
+    mask    its voxels, each with its fraction in the region
     volume_ml  of the part in the field of view
     """
 
     name: str
     kind: RegionKind
-    place: Lesion
+    mask: WeightedMask
     volume_ml: float
 
     def __post_init__(self) -> None:
@@ -61,17 +61,17 @@ class Region:
     @property
     def voxels(self) -> float:
         """Volume of the region in voxels; may be fractional."""
-        return float(self.place.weights.sum())
+        return float(self.mask.weights.sum())
 
     @property
     def cut(self) -> bool:
         """Whether a part of it is outside the field of view."""
-        return self.place.visible_fraction < MIN_VISIBLE_FRACTION
+        return self.mask.visible_fraction < MIN_VISIBLE_FRACTION
 
     def centre_mm(self, affine: NDArray[np.float64]) -> tuple[float, float, float]:
         """Return its centre of volume in mm, RAS+."""
-        weights = self.place.weights
-        axes = [np.arange(cut.start, cut.stop) for cut in self.place.box]
+        weights = self.mask.weights
+        axes = [np.arange(cut.start, cut.stop) for cut in self.mask.box]
         sums = [weights.sum(axis=tuple({0, 1, 2} - {axis})) for axis in range(3)]
         index = [float(n @ share / share.sum()) for n, share in zip(axes, sums, strict=True)]
         x, y, z = (affine @ [*index, 1.0])[:3]
@@ -114,11 +114,11 @@ def shares_region(
             f"({voxel_ml(scan.spacing_mm):.2g} ml): leave it out"
         )
     box = bounding_box(shares > 0)
-    place = lesion_from_shares(
+    mask = mask_from_shares(
         name, box, shares[box], scan.shape, scan.spacing_mm, volume_ml / visible,
         visible_fraction=visible,
     )  # fmt: skip
-    return Region(name, kind, place, volume_ml)
+    return Region(name, kind, mask, volume_ml)
 
 
 def label_regions(
@@ -137,8 +137,8 @@ def label_regions(
         shares = (labels[box] == number).astype(np.float64)
         volume_ml = float(shares.sum()) * voxel_ml(scan.spacing_mm)
         name = names.get(number) or f"label {number}"
-        place = lesion_from_shares(name, box, shares, scan.shape, scan.spacing_mm, volume_ml)
-        found.append(Region(name, kinds.get(number, other), place, volume_ml))
+        mask = mask_from_shares(name, box, shares, scan.shape, scan.spacing_mm, volume_ml)
+        found.append(Region(name, kinds.get(number, other), mask, volume_ml))
     return found
 
 
@@ -161,13 +161,13 @@ def ball_region(
             f"({voxel_ml(scan.spacing_mm):.2g} ml): give a larger radius"
         )
     try:
-        place = sphere_lesion(name, centre_mm, radius_mm, scan.shape, scan.affine)
+        mask = sphere_mask(name, centre_mm, radius_mm, scan.shape, scan.affine)
     except InputRefused:
         at = ", ".join(f"{mm:g}" for mm in centre_mm)
         raise InputRefused(
             f"less than half of {name} at ({at}) mm is in the scan's field of view: {_extent(scan)}"
         ) from None
-    return Region(name, kind, place, place.volume_ml * min(place.visible_fraction, 1.0))
+    return Region(name, kind, mask, mask.volume_ml * min(mask.visible_fraction, 1.0))
 
 
 def _extent(scan: PETImage) -> str:

@@ -159,7 +159,7 @@ def _groups(
     )
 
     uid = generate_uid(prefix=None)
-    within = np.flatnonzero(region.place.weights.any(axis=(0, 1))) + region.place.box[2].start
+    within = np.flatnonzero(region.mask.weights.any(axis=(0, 1))) + region.mask.box[2].start
     found = []
     for of_denoised, slices in enumerate(both):
         seen = _once([slices[int(k)] for k in within])

@@ -32,10 +32,9 @@ from petdiff.evaluation.cohort.pace import Reporter
 from petdiff.evaluation.cohort.snapshots import ShownLesion, Snapshots, take_snapshots
 from petdiff.evaluation.detection import lesion_study
 from petdiff.evaluation.detection.lesion_study import Reading, Twins
-from petdiff.evaluation.lesions import Lesion as Region
-from petdiff.evaluation.lesions import sphere_lesion
 from petdiff.evaluation.metrics import coverage
 from petdiff.evaluation.protocol import Case, Row, measure_scan, prepare
+from petdiff.evaluation.weighted_mask import WeightedMask, sphere_mask
 from petdiff.image import PETImage
 from petdiff.simulation import study
 from petdiff.simulation.anatomy.description import Lesion
@@ -56,9 +55,9 @@ class MethodResult(NamedTuple):
 
 
 class VisibleLesion(NamedTuple):
-    """A simulated lesion in the field of view, and its region on the grid."""
+    """A simulated lesion in the field of view, and its mask on the grid."""
 
-    region: Region
+    mask: WeightedMask
     lesion: Lesion
 
 
@@ -118,8 +117,8 @@ def measure_scans(scans: Scans, methods: Mapping[str, ComparedMethod], exam: Exa
     """Apply every method to every low-dose scan, and compare with the full-dose scan."""
     full = scans.full
     lesions = list(_inside(scans.lesions, full))
-    regions = [lesion.region for lesion in lesions]
-    case = prepare(full.suv, full.spacing_mm, scans.labels, scans.names, regions)
+    masks = [lesion.mask for lesion in lesions]
+    case = prepare(full.suv, full.spacing_mm, scans.labels, scans.names, masks)
     shown = worst_case_methods(methods)
     rows = [CohortRow(1.0, FULL_DOSE, *row) for row in case.figures]
     snapshots = Snapshots()
@@ -287,19 +286,19 @@ def _inside(lesions: Sequence[Lesion], grid: PETImage) -> Iterator[VisibleLesion
         suv = lesion.suv if lesion.shape == "round" else None
         name = f"lesion {number} ({lesion.organ})"
         try:
-            region = sphere_lesion(
+            mask = sphere_mask(
                 name, lesion.centre_mm, lesion.radius_mm, grid.suv.shape, grid.affine, suv
             )
         except InputRefused:
             continue
-        yield VisibleLesion(region, lesion)
+        yield VisibleLesion(mask, lesion)
 
 
 def _worst(
     rows: Sequence[CohortRow], lesions: Sequence[VisibleLesion], shown: Sequence[str]
 ) -> ShownLesion | None:
     """Return the lesion with the largest error of SUVpeak by a shown method."""
-    centres = {one.region.name: one.lesion.centre_mm for one in lesions}
+    centres = {one.mask.name: one.lesion.centre_mm for one in lesions}
     errors = [
         (abs(row.value), row.region)
         for row in rows

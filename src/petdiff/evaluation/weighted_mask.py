@@ -1,4 +1,7 @@
-"""Measure lesions: SUVmean, SUVmax, SUVpeak, total lesion activity, 41 % isocontour volume."""
+"""Measure a region: SUVmean, SUVmax, SUVpeak, total activity, 41 % isocontour volume.
+
+The region is a weighted mask, which has the fraction of each voxel that is in the region.
+"""
 
 from __future__ import annotations
 
@@ -17,51 +20,50 @@ from petdiff.volume.regions import (
     Spacing,
     Volume,
     grown,
-    label_boxes,
     sphere_weights,
     voxel_ml,
 )
 
 PEAK_RADIUS_MM = 10 * (3 / (4 * np.pi)) ** (1 / 3)  # of 1 cm³
 _ISOCONTOUR = 0.41  # of SUVmax
-_MARGIN_MM = 10.0  # an isocontour may extend this far beyond its lesion
-MIN_VISIBLE_FRACTION = 0.99  # to compare a lesion with its true figures
+_MARGIN_MM = 10.0  # an isocontour may extend this far beyond its region
+MIN_VISIBLE_FRACTION = 0.99  # to compare a region with its true figures
 
 
 @dataclass(frozen=True, eq=False)
-class Lesion:
-    """A lesion on a grid.
+class WeightedMask:
+    """A region on a grid, such as a lesion.
 
     name              its name in tables
-    box               the lesion and the margin that is needed to measure it
-    weights           the fraction of each voxel of the box that is in the lesion [i, j, k]
-    suv               its true uptake, if known and uniform
-    volume_ml         of the whole lesion
+    box               the region and the margin that is needed to measure it
+    weights           the fraction of each voxel of the box that is in the region [i, j, k]
+    volume_ml         of the whole region
+    true_suv          its true uptake, if known and uniform
     visible_fraction  fraction of its volume in the field of view
     """
 
     name: str
     box: Box
     weights: NDArray[np.float64]
-    suv: float | None
     volume_ml: float
+    true_suv: float | None = None
     visible_fraction: float = 1.0
 
     @property
     def core(self) -> NDArray[np.bool_]:
-        """Voxels at least half in the lesion; the voxel of largest weight if there are none."""
+        """Voxels at least half in the region; the voxel of largest weight if there are none."""
         return np.asarray(self.weights >= min(0.5, float(self.weights.max())))
 
 
-def sphere_lesion(
+def sphere_mask(
     name: str,
     centre_mm: Sequence[float],
     radius_mm: float,
     shape: tuple[int, ...],
     affine: NDArray[np.float64],
-    suv: float | None = None,
-) -> Lesion:
-    """Return a spherical lesion around a point in mm (RAS+), on a grid of `shape` and `affine`.
+    true_suv: float | None = None,
+) -> WeightedMask:
+    """Return the mask of a sphere around a point in mm (RAS+), on a grid of `shape` and `affine`.
 
     Raises InputRefused if less than half of it is in the field of view.
     """
@@ -80,89 +82,68 @@ def sphere_lesion(
             f"{name} at ({at}) mm is outside the scan's field of view: remove it from the list, "
             "or give the list that belongs to this scan"
         )
-    return lesion_from_shares(name, inner, shares, shape, spacing_mm, volume_ml, suv, visible)
+    return mask_from_shares(name, inner, shares, shape, spacing_mm, volume_ml, true_suv, visible)
 
 
-def labelled_lesions(labels: NDArray[np.int32], spacing_mm: Spacing) -> list[Lesion]:
-    """Return one lesion per label; if there is only one label, one per connected part.
-
-    Raises InputRefused if there are no labels.
-    """
-    boxes = label_boxes(labels)
-    if not boxes:
-        raise InputRefused("the lesion volume holds no lesion: every voxel is 0")
-    if len(boxes) == 1:
-        labels, _ = label(labels > 0, structure=np.ones((3, 3, 3)))
-        boxes = label_boxes(labels)
-    found = []
-    for number, box in boxes.items():
-        shares = (labels[box] == number).astype(np.float64)
-        volume_ml = float(shares.sum() * np.prod(spacing_mm) / 1000)
-        found.append(
-            lesion_from_shares(f"lesion {number}", box, shares, labels.shape, spacing_mm, volume_ml)
-        )
-    return found
-
-
-def measure_lesion(
-    lesion: Lesion, suv: Volume, spacing_mm: Spacing, *, contour: bool = True
+def measure_mask(
+    mask: WeightedMask, suv: Volume, spacing_mm: Spacing, *, contour: bool = True
 ) -> dict[str, float | None]:
-    """Measure the lesion in one scan; `contour`: also its 41 % isocontour volume.
+    """Measure a region in one scan; `contour`: also its 41 % isocontour volume.
 
-    suv_mean      over the lesion; voxels have the weight of their fraction in it
+    suv_mean      over the region; voxels have the weight of their fraction in it
     suv_max       over its core
     suv_peak      highest mean over 1 cm³ spheres centred on a voxel of the core (Wahl 2009)
-    activity      SUV times volume, summed over the lesion, in SUV·ml
+    activity      SUV times volume, summed over the region, in SUV·ml
     volume_41_ml  voxels of at least 41 % of suv_max connected with the hottest one; None if they
-                  extend more than 10 mm beyond the lesion: the contour then follows other uptake
+                  extend more than 10 mm beyond the region: the contour then follows other uptake
     """
-    values = suv[lesion.box].astype(np.float64)
-    total = float((lesion.weights * values).sum())
-    core = lesion.core
+    values = suv[mask.box].astype(np.float64)
+    total = float((mask.weights * values).sum())
+    core = mask.core
     return {
-        "suv_mean": total / float(lesion.weights.sum()),
+        "suv_mean": total / float(mask.weights.sum()),
         "suv_max": float(values[core].max()),
         "suv_peak": _peak(values, core, spacing_mm),
         "activity": total * voxel_ml(spacing_mm),
-        "volume_41_ml": _isocontour(values, core, lesion.weights > 0, spacing_mm)
+        "volume_41_ml": _isocontour(values, core, mask.weights > 0, spacing_mm)
         if contour
         else None,
     }
 
 
-def true_figures(lesion: Lesion) -> dict[str, float]:
-    """Return the figures of an ideal scanner for a lesion of known, uniform uptake.
+def true_figures(mask: WeightedMask) -> dict[str, float]:
+    """Return the figures of an ideal scanner for a region of known, uniform uptake.
 
-    Empty if the uptake is unknown, or a part of the lesion is outside the field of view.
+    Empty if the uptake is unknown, or a part of the region is outside the field of view.
     """
-    if lesion.suv is None or lesion.visible_fraction < MIN_VISIBLE_FRACTION:
+    if mask.true_suv is None or mask.visible_fraction < MIN_VISIBLE_FRACTION:
         return {}
     return {
-        "suv_mean": lesion.suv,
-        "suv_max": lesion.suv,
-        "activity": lesion.suv * lesion.volume_ml,
-        "volume_41_ml": lesion.volume_ml,
+        "suv_mean": mask.true_suv,
+        "suv_max": mask.true_suv,
+        "activity": mask.true_suv * mask.volume_ml,
+        "volume_41_ml": mask.volume_ml,
     }
 
 
-def lesion_from_shares(
+def mask_from_shares(
     name: str,
     inner: Box,
     shares: NDArray[np.float64],
     shape: tuple[int, ...],
     spacing_mm: Spacing,
     volume_ml: float,
-    suv: float | None = None,
+    true_suv: float | None = None,
     visible_fraction: float = 1.0,
-) -> Lesion:
-    """Return the lesion whose voxels have these shares in the box `inner`; a margin is added."""
+) -> WeightedMask:
+    """Return the mask whose voxels have these shares in the box `inner`; a margin is added."""
     # Two voxels more than the isocontour may extend, to detect that it extends further.
     box = grown(inner, shape, spacing_mm, _MARGIN_MM + 2 * max(spacing_mm))
     margins = [
         (small.start - wide.start, wide.stop - small.stop)
         for small, wide in zip(inner, box, strict=True)
     ]
-    return Lesion(name, box, np.pad(shares, margins), suv, volume_ml, visible_fraction)
+    return WeightedMask(name, box, np.pad(shares, margins), volume_ml, true_suv, visible_fraction)
 
 
 def _peak(values: NDArray[np.float64], core: NDArray[np.bool_], spacing_mm: Spacing) -> float:
@@ -180,13 +161,13 @@ def _peak(values: NDArray[np.float64], core: NDArray[np.bool_], spacing_mm: Spac
 def _isocontour(
     values: NDArray[np.float64],
     core: NDArray[np.bool_],
-    lesion: NDArray[np.bool_],
+    region: NDArray[np.bool_],
     spacing_mm: Spacing,
 ) -> float | None:
     hottest = np.unravel_index(int(np.where(core, values, -np.inf).argmax()), values.shape)
     parts, _ = label(values >= _ISOCONTOUR * values[hottest], structure=np.ones((3, 3, 3)))
     part = parts == parts[hottest]
-    beyond = distance_transform_edt(~lesion, sampling=spacing_mm) > _MARGIN_MM
+    beyond = distance_transform_edt(~region, sampling=spacing_mm) > _MARGIN_MM
     if values[hottest] <= 0 or (part & beyond).any():
         return None
     return float(part.sum() * voxel_ml(spacing_mm))
