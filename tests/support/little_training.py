@@ -51,6 +51,13 @@ def little_volumes(seed: int, number: int) -> PairedVolumes:
     return PairedVolumes(full, {5.0: low, 20.0: lower})
 
 
+def volumes_with_nan(number: int) -> PairedVolumes:
+    """Little volumes of which one holds NaN; worker processes can import this module."""
+    volumes = little_volumes(0, number)
+    volumes.lows[20.0][3, 3, 3] = np.nan
+    return volumes
+
+
 def _filter() -> nn.Module:
     return nn.Sequential(
         nn.Conv3d(1, 4, 3, padding=1), nn.SiLU(), nn.Dropout(0.1), nn.Conv3d(4, 1, 3, padding=1)

@@ -32,7 +32,13 @@ from petdiff.training.supply.paired_volumes import PairedVolumes
 from petdiff.training.supply.patches import PatchCutter
 from petdiff.training.supply.workers import ExampleSupply, remove_failures
 from petdiff.training.validation import Scores, Validation
-from support.little_training import RECIPE, Little, little_volumes, train_little
+from support.little_training import (
+    RECIPE,
+    Little,
+    little_volumes,
+    train_little,
+    volumes_with_nan,
+)
 
 LITTLE = Path(__file__).parents[1] / "support" / "little_training.py"
 ALONE = ProcessGroup(0, 1, torch.device("cpu"))
@@ -321,22 +327,16 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_says_so(small_disk: Path) ->
     assert checkpoints.load(1)["weights"].sum() == 1000
 
 
-def with_nan(number: int) -> PairedVolumes:
-    volumes = little_volumes(0, number)
-    volumes.lows[20.0][3, 3, 3] = np.nan
-    return volumes
-
-
 def test_nan_in_a_volume_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(PetdiffError, match="training volume 0 holds NaN"):
-        train_little(tmp_path, source=with_nan, workers=0)
+        train_little(tmp_path, source=volumes_with_nan, workers=0)
 
 
 def test_nan_in_a_workers_volume_is_the_same_line_and_forgotten_at_the_next_start(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(PetdiffError, match="training volume 0 holds NaN"):
-        train_little(tmp_path, source=with_nan, workers=1)
+        train_little(tmp_path, source=volumes_with_nan, workers=1)
     store = Store(tmp_path / "supply")
     store.put("scan-0", {}, {})
     assert store.names() == ["failed-0", "scan-0"]
