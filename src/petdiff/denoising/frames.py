@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     from petdiff.inference.denoise import Result
 
 
-def mean_result(result: FramesResult) -> Result:
-    """Return the mean over the denoised frames, with its uncertainty (independent noise)."""
+def mean_result(result: Result | FramesResult) -> Result:
+    """Return a result of one volume unchanged, and of several frames their mean.
+
+    The noise of the frames is taken as independent for the uncertainty of their mean.
+    """
     from petdiff.inference.denoise import Result
 
+    if isinstance(result, Result):
+        return result
     uncertainty = None
     if result.uncertainty is not None:
         variance = np.zeros(result.image.first.shape, dtype=np.float64)

@@ -15,7 +15,7 @@ from petdiff.denoising.bids import derivative_of, provenance, unit_name
 from petdiff.denoising.checks import check_alarm, check_audit
 from petdiff.denoising.extra_volumes import write_extra_volume
 from petdiff.denoising.frames import frames_text, mean_result, with_frame_figures
-from petdiff.denoising.interval import prepare_intervals
+from petdiff.denoising.interval import IntervalWriter, prepare_intervals
 from petdiff.denoising.pictures import draw_curves, draw_preview, make_page, title
 from petdiff.denoising.request import Request, output_format, result_bytes
 from petdiff.frames import PETFrames, mean_image
@@ -30,8 +30,9 @@ from petdiff.runs import require_free, whole_additions, whole_folder, write_json
 from petdiff.uncertainty.alarm.features import scan_features
 from petdiff.uncertainty.alarm.record import AlarmRecord
 from petdiff.uncertainty.alarm.reference import reference_path
+from petdiff.uncertainty.audit.record import AuditRecord
 from petdiff.units import share_of
-from petdiff.volume.activity import activity_change
+from petdiff.volume.activity import ActivityChange, activity_change
 
 if TYPE_CHECKING:
     from petdiff.inference.denoise import Result
@@ -47,6 +48,23 @@ class Denoised:
 
     files: tuple[Path, ...]
     record: RunRecord
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A request, its scan, and where and how the results are written.
+
+    image  the scan; of several frames, their mean, which pictures and figures show
+    facts  of the image, with the fingerprint of the scan
+    """
+
+    request: Request
+    scan: PETImage | PETFrames
+    image: PETImage
+    facts: ScanFacts
+    folder: Path
+    file_format: OutputFormat
+    progress: Progress
 
 
 def denoise_scan(
@@ -69,26 +87,20 @@ def denoise_scan(
         with progress.stage("reading"):
             scan = request.read()
             fingerprint = scan_fingerprint(scan)
-        # Pictures and figures of a scan of frames show the mean over them.
         image = mean_image(scan)
         file_format = "bids" if bids is not None else output_format(request.scan, request.to, image)
         require_free(output, result_bytes(request, scan))
-        model, alarm = _load_and_check(request, image, model, progress)
+        facts = ScanFacts.of(image, fingerprint)
+        run = _Run(request, scan, image, facts, folder, file_format, progress)
+        model, alarm = _load_and_check(run, model)
         intervals = prepare_intervals(request.interval, image, model, request.options)
-        if file_format == "dicom" and image.facts.get("multi_frame"):
-            progress.print("format  single-frame PET slices; the source is multi-frame DICOM")
-        if isinstance(scan, PETFrames):
-            progress.print(f"frames  {frames_text(scan)}; each is denoised as a scan of its own")
         with progress.stage("denoising", hint=_HINT) as tick:
-            result = _denoise(request, scan, model, tick)
+            denoised = _denoise(run, model, tick)
         with progress.stage("writing"):
-            _write(result, folder, file_format)
-            if intervals is not None:
-                intervals.write(scan, result.image, folder, file_format)
-                _warn_uncalibrated(result, progress)
-        record = _write_record(
-            request, scan, fingerprint, result, file_format, folder, progress, alarm
-        )
+            _write(run, denoised, intervals)
+        result = mean_result(denoised)
+        change, audit = _compare(run, denoised, result)
+        record = _write_record(run, result, change, alarm, audit)
         names = sorted(Path(entry.name) for entry in folder.iterdir())
         if bids is not None:
             source = provenance(record.denoising, request.interval)
@@ -97,78 +109,75 @@ def denoise_scan(
     return Denoised(tuple(Path(output) / name for name in names), record)
 
 
-def _load_and_check(
-    request: Request, image: PETImage, model: Model | None, progress: Progress
-) -> tuple[Model, AlarmRecord | None]:
+def _load_and_check(run: _Run, model: Model | None) -> tuple[Model, AlarmRecord | None]:
     """Return the loaded model, and the alarm of the scan if the model has a reference for it."""
     with ThreadPoolExecutor(1) as executor:
-        features: Callable[[], Mapping[str, float]] = partial(scan_features, image)
+        features: Callable[[], Mapping[str, float]] = partial(scan_features, run.image)
         # This thread will import torch.
-        if model is None and reference_path(weights_path(request.model)).is_file():
-            features = executor.submit(scan_features, image).result
-        model = _load_and_announce(request, image, model, progress)
-        return model, check_alarm(features, model, progress)
+        if model is None and reference_path(weights_path(run.request.model)).is_file():
+            features = executor.submit(scan_features, run.image).result
+        model = _load_and_announce(run, model)
+        return model, check_alarm(features, model, run.progress)
 
 
-def _load_and_announce(
-    request: Request, image: PETImage, model: Model | None, progress: Progress
-) -> Model:
+def _load_and_announce(run: _Run, model: Model | None) -> Model:
     """Return the loaded model, and print scan, unit, dose, model and device before the run."""
     from petdiff.device import describe_device, resolve_device
     from petdiff.methods.model import load_model
 
+    request, image, suv, say = run.request, run.image, run.facts.suv, run.progress.print
     device = describe_device(resolve_device(request.options.device))
     model = load_model(request.model) if model is None else model
-    suv = image.facts.get("suv", {})
-    progress.print(f"petdiff {__version__} · for research, not a medical device")
-    progress.print(f"scan    {request.scan} · {image.grid_text}")
+    say(f"petdiff {__version__} · for research, not a medical device")
+    say(f"scan    {request.scan} · {image.grid_text}")
     if image.in_suv:
-        rule = f"rule: {suv.get('rule')} ({suv.get('reason')})"
-        progress.print(f"suv     stored {image.unit or 'values'} · {rule}")
+        say(f"suv     stored {image.unit or 'values'} · rule: {suv.rule} ({suv.reason})")
     else:
         unit = f"{image.unit_name}," if image.unit else "not known; values"
-        progress.print(f"unit    {unit} as stored · {image.no_suv_reason}")
+        say(f"unit    {unit} as stored · {image.no_suv_reason}")
     if request.options.drf is not None:
-        progress.print(f"dose    {share_of(request.options.drf)} of the full dose, as given")
-    repeated = repetition_notices(ScanFacts.of(image))
-    for warning in [*repeated, *suv.get("warnings", ()), *image.facts.get("warnings", ())]:
-        progress.print(f"warning {warning}")
-    progress.print(f"model   {model.summary}")
+        say(f"dose    {share_of(request.options.drf)} of the full dose, as given")
+    for warning in [*repetition_notices(run.facts), *suv.warnings, *run.facts.warnings]:
+        say(f"warning {warning}")
+    say(f"model   {model.summary}")
     if model.card.limits:
-        progress.print(f"limits  {model.card.limits}")
-    progress.print(f"device  {device}")
+        say(f"limits  {model.card.limits}")
+    say(f"device  {device}")
+    if run.file_format == "dicom" and image.facts.get("multi_frame"):
+        say("format  single-frame PET slices; the source is multi-frame DICOM")
+    if isinstance(run.scan, PETFrames):
+        say(f"frames  {frames_text(run.scan)}; each is denoised as a scan of its own")
     return model
 
 
-def _denoise(
-    request: Request, scan: PETImage | PETFrames, model: Model, tick: Tick
-) -> Result | FramesResult:
+def _denoise(run: _Run, model: Model, tick: Tick) -> Result | FramesResult:
     from petdiff.inference.denoise import denoise
 
-    note = "frames" if isinstance(scan, PETFrames) else ""
-    return denoise(
-        scan,
-        model,
-        **request.options.settings(),
-        callback=lambda done, total: tick(done, total, note),
-    )
+    settings = run.request.options.settings()
+    if isinstance(run.scan, PETImage):
+        return denoise(run.scan, model, callback=tick, **settings)
+    result = denoise(run.scan, model, callback=partial(tick, note="frames"), **settings)
+    return with_frame_figures(run.scan, result)
 
 
-def _write(result: Result | FramesResult, folder: Path, file_format: OutputFormat) -> None:
-    model = result.record.model
+def _write(run: _Run, denoised: Result | FramesResult, intervals: IntervalWriter | None) -> None:
+    """Write the denoised scan, its uncertainty and the intervals of its voxels."""
+    model, folder, file_format = denoised.record.model, run.folder, run.file_format
     derivation = Derivation(
-        f"{title(result.record)}; petdiff {__version__}; for research, not a medical device",
+        f"{title(denoised.record)}; petdiff {__version__}; for research, not a medical device",
         Path(model.name).name,
         model.sha256,
     )
-    name = f"denoised{SUFFIX[file_format]}"
-    write(result.image, folder / name, derivation)
-    if result.uncertainty is not None:
-        write_extra_volume(result.uncertainty, "uncertainty", folder, file_format)
+    write(denoised.image, folder / f"denoised{SUFFIX[file_format]}", derivation)
+    if denoised.uncertainty is not None:
+        write_extra_volume(denoised.uncertainty, "uncertainty", folder, file_format)
+    if intervals is not None:
+        intervals.write(run.scan, denoised.image, folder, file_format)
+        _warn_uncalibrated(denoised, run.progress)
 
 
-def _warn_uncalibrated(result: Result | FramesResult, progress: Progress) -> None:
-    empty = [str(row.frame) for row in result.record.frames if row.unchanged]
+def _warn_uncalibrated(denoised: Result | FramesResult, progress: Progress) -> None:
+    empty = [str(row.frame) for row in denoised.record.frames if row.unchanged]
     if empty:
         progress.print(
             f"warning no activity in frame {', '.join(empty)}: it was not changed, and the bounds "
@@ -176,37 +185,44 @@ def _warn_uncalibrated(result: Result | FramesResult, progress: Progress) -> Non
         )
 
 
-def _write_record(
-    request: Request,
-    scan: PETImage | PETFrames,
-    fingerprint: str,
-    denoised: Result | FramesResult,
-    file_format: OutputFormat,
-    folder: Path,
-    progress: Progress,
-    alarm: AlarmRecord | None,
-) -> RunRecord:
-    """Write pictures, page and run.json. Pictures and page may fail without losing the result."""
-    image = mean_image(scan)
-    if isinstance(scan, PETFrames) and isinstance(denoised, FramesResult):
-        denoised = with_frame_figures(scan, denoised)
+def _compare(
+    run: _Run, denoised: Result | FramesResult, result: Result
+) -> tuple[ActivityChange, AuditRecord | None]:
+    """Return the change of activity and the audit, and draw the pictures meanwhile.
+
+    A picture that cannot be drawn is left out with a warning.
+    """
+    progress, folder = run.progress, run.folder
+    if isinstance(run.scan, PETFrames) and isinstance(denoised, FramesResult):
         with progress.stage("curves"), progress.optional(folder / "frames.png"):
-            draw_curves(scan, denoised, folder / "frames.png")
-    result = mean_result(denoised) if isinstance(denoised, FramesResult) else denoised
+            draw_curves(run.scan, denoised, folder / "frames.png")
     with ThreadPoolExecutor(1) as executor:
-        auditing = executor.submit(check_audit, image, result.image, progress)
+        auditing = executor.submit(check_audit, run.image, result.image, progress)
         with progress.stage("preview"), progress.optional(folder / "preview.png"):
-            draw_preview(request, image, result, folder / "preview.png")
-        before, after = image.values, result.image.values
-        change = activity_change(before, after, image.spacing_mm, in_suv=image.in_suv)
+            draw_preview(run.request, run.image, result, folder / "preview.png")
+        before, after = run.image, result.image
+        change = activity_change(
+            before.values, after.values, before.spacing_mm, in_suv=before.in_suv
+        )
         with progress.stage("audit"):  # the time that it takes longer than the picture
-            audit = auditing.result()
+            return change, auditing.result()
+
+
+def _write_record(
+    run: _Run,
+    result: Result,
+    change: ActivityChange,
+    alarm: AlarmRecord | None,
+    audit: AuditRecord | None,
+) -> RunRecord:
+    """Write the page, which may fail without losing the result, and run.json."""
+    progress, folder = run.progress, run.folder
 
     def record() -> RunRecord:
         return RunRecord(
-            options=request.run_options(),
-            input=ScanFacts.of(image).model_copy(update={"fingerprint": fingerprint}),
-            output_form=file_format,
+            options=run.request.run_options(),
+            input=run.facts,
+            output_form=run.file_format,
             denoising=result.record,
             activity=change,
             alarm=alarm,
@@ -216,7 +232,7 @@ def _write_record(
         )
 
     with progress.stage("page"), progress.optional(folder / "report.html"):
-        make_page(request, image, result, record(), folder, progress)
+        make_page(run.request, run.image, result, record(), folder, progress)
     final = record()
     write_json(folder / "run.json", final)
     if audit is not None:

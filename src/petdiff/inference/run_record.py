@@ -80,11 +80,12 @@ class ScanFacts(BaseModel, frozen=True, extra="allow"):
     image_type: tuple[str, ...] | None = None
 
     @classmethod
-    def of(cls, image: PETImage) -> ScanFacts:
-        """Return the facts of an image."""
+    def of(cls, image: PETImage, fingerprint: str | None = None) -> ScanFacts:
+        """Return the facts of an image, with the fingerprint of the scan if it is known."""
         grid = {"shape": image.shape, "spacing_mm": image.spacing_mm}
         unit = {"unit": image.unit, "values_in": image.unit_name}
-        return cls.model_validate(grid | unit | dict(image.facts))
+        known = {"fingerprint": fingerprint}
+        return cls.model_validate(grid | unit | dict(image.facts) | known)
 
 
 class RunRecord(RunFacts, frozen=True):

@@ -19,13 +19,7 @@ from petdiff.inference.run_record import RunRecord, ScanFacts, read_run_record
 from petdiff.io.scan_search import RECORD
 from petdiff.many.jobs import Job
 from petdiff.many.result_location import ResultLocation
-from petdiff.many.rows import (
-    ScanRow,
-    compared_settings,
-    read_row,
-    stamp,
-    store_row,
-)
+from petdiff.many.rows import ScanRow, compared_settings, read_row, stamp, store_row
 from petdiff.methods.model import Model, load_model
 from petdiff.report.index_page import Status
 from petdiff.report.notices import (
@@ -112,8 +106,7 @@ def _current_record(
     if compared_settings(record.options, record.denoising.model.sha256) != asked:
         return None
     scan = request.read()
-    image = mean_image(scan)
-    facts = ScanFacts.of(image).model_copy(update={"fingerprint": scan_fingerprint(scan)})
+    facts = ScanFacts.of(mean_image(scan), scan_fingerprint(scan))
     now = ScanFacts.model_validate_json(facts.model_dump_json())  # as in a record
     return record if now == record.input else None
 
