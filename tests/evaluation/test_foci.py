@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
+from petdiff.evaluation.detection import foci as detector
 from petdiff.evaluation.detection.foci import RADII_MM, Foci, find_foci, shell_mm, unexplained
 from petdiff.volume.regions import Affine, Volume
 
@@ -72,12 +73,17 @@ def test_scale_of_the_uptake_means_nothing() -> None:
 
 
 @pytest.mark.parametrize("radius_mm", [4.0, 6.0])
-def test_white_noise_gives_as_many_foci_as_theory(radius_mm: float) -> None:
+def test_white_noise_gives_as_many_foci_as_theory(
+    radius_mm: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Peaks of a smooth Gaussian field above u standard deviations: as many, for a high u, as its
     Euler characteristic, V·λ^1.5·(2π)^-2·(u² - 1)·exp(-u²/2) (Adler 1981), where the response to
     white noise has the gradient variance λ = 7/(6σ²). The noise is known here, not estimated."""
     image = np.random.default_rng(1).standard_normal((130, 130, 130)).astype(np.float32)
-    foci = find_foci(image, np.eye(4), radii_mm=[radius_mm], background_weight=0.0, min_score=1.5)
+    monkeypatch.setattr(detector, "RADII_MM", (radius_mm,))
+    monkeypatch.setattr(detector, "BACKGROUND_WEIGHT", 0.0)
+    monkeypatch.setattr(detector, "MIN_SCORE", 1.5)
+    foci = find_foci(image, np.eye(4))
     sigma = radius_mm / np.sqrt(3)
     # variance of σ²∇²G ∗ white noise: σ⁴ ∫k⁴ exp(-σ²k²) d³k/(2π)³ = 15/(32 π^1.5 σ³)
     noise = np.sqrt(15 / (32 * np.pi**1.5)) * sigma**-1.5 / BALL_RESPONSE
@@ -177,14 +183,18 @@ def test_near_is_within_the_radius_or_6_mm_and_scales_must_be_alike() -> None:
     assert not unexplained(focus(0, 4, contrast=2), ball, place)[0]
 
 
-def test_score_is_contrast_over_noise_and_a_tenth_of_the_background() -> None:
+def test_score_is_contrast_over_noise_and_a_tenth_of_the_background(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """One ball: noise of 2 a voxel is 0.22 at its scale (the formula above, a voxel being 12 mm³),
     so the score falls to 0.1 / √(0.1² + 0.22²) = 0.41 of what it is in quiet, give or take."""
     quiet = np.where(distance_mm() < 8, 3, 1).astype(np.float32)
     grain = 2.0 * np.random.default_rng(3).standard_normal(quiet.shape)
+    monkeypatch.setattr(detector, "RADII_MM", (8.0,))
+    monkeypatch.setattr(detector, "MIN_SCORE", 1.0)
     scores = []
     for image in (quiet, (quiet + grain).astype(np.float32)):
-        foci = find_foci(image, affine_of(), radii_mm=[8.0], min_score=1.0)
+        foci = find_foci(image, affine_of())
         hidden = np.sqrt(foci.noise_suv**2 + (0.1 * foci.background_suv) ** 2)
         np.testing.assert_allclose(foci.score, foci.contrast_suv / hidden)
         scores.append(foci.score[0])

@@ -9,7 +9,7 @@ organs give foci too; lesion_study finds false foci with a scan of the same pati
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -64,27 +64,18 @@ class Foci:
         return Foci(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
-def find_foci(
-    suv: Volume,
-    affine: Affine,
-    *,
-    radii_mm: Sequence[float] = RADII_MM,
-    min_score: float = MIN_SCORE,
-    background_weight: float = BACKGROUND_WEIGHT,
-) -> Foci:
-    """Find the foci of an image [i, j, k] in SUV, on any grid, with at least `min_score`.
+def find_foci(suv: Volume, affine: Affine) -> Foci:
+    """Find the foci of an image [i, j, k] in SUV, on any grid, with a score of 4 or more.
 
-    radii_mm           scales; those below the largest voxel side are left out
-    min_score          0 or more
-    background_weight  fraction of the background that counts as noise
+    Scales below the largest voxel side are left out.
     """
     spacing = spacing_of(affine)
     box = body_box(suv, spacing)
     inside = suv[box]
     floor = AIR_SHARE * typical_uptake(inside)
     found = []
-    for radius, level in _scales(inside, spacing, radii_mm):
-        at_scale = level.foci(radius, background_weight, floor, min_score)
+    for radius, level in _scales(inside, spacing):
+        at_scale = level.foci(radius, floor)
         at_scale.position_mm[:] += [span.start for span in box]  # still in voxels of the scan
         found.append(at_scale)
     joined = Foci(*(np.concatenate([getattr(one, f.name) for one in found]) for f in fields(Foci)))
@@ -108,7 +99,7 @@ def unexplained(
     voxel = index - [span.start for span in box]
     reach = np.maximum(foci.radius_mm, same_place_mm) if same_place_mm else np.zeros(len(foci))
     shown = np.zeros(len(foci))
-    for radius, level in _scales(reference[box], spacing, RADII_MM):
+    for radius, level in _scales(reference[box], spacing):
         similar = np.abs(np.log(foci.radius_mm / radius)) < np.log(3)
         for distance in np.unique(reach[similar]):
             here = similar & (reach == distance)
@@ -129,17 +120,17 @@ class _Level:
     spacing_mm: Values
     every: NDArray[np.intp]
 
-    def foci(self, radius: float, background_weight: float, floor: float, min_score: float) -> Foci:
+    def foci(self, radius: float, floor: float) -> Foci:
         """Return local maxima of the contrast; positions in voxels of the scan."""
-        # No score exceeds contrast / (background_weight · floor): lower contrasts are left out.
-        peak = self.contrast > max(min_score * background_weight * floor, 0)
+        # No score exceeds contrast / (BACKGROUND_WEIGHT · floor): lower contrasts are left out.
+        peak = self.contrast > MIN_SCORE * BACKGROUND_WEIGHT * floor
         peak &= self.contrast == maximum_filter(self.contrast, 3, mode="nearest")
         where = np.argwhere(peak)
         # A first pass with few points of the shell removes most of the noise.
-        for points, threshold in ((_POINTS_OF_FIRST_PASS, min_score / 2), (slice(None), min_score)):
+        for points, threshold in ((_POINTS_OF_FIRST_PASS, MIN_SCORE / 2), (slice(None), MIN_SCORE)):
             background, noise = self._surroundings(where, shell_mm(radius)[points])
             off_centre, contrast = self._interpolated_peaks(where)
-            masking = np.hypot(noise, background_weight * np.maximum(background, floor))
+            masking = np.hypot(noise, BACKGROUND_WEIGHT * np.maximum(background, floor))
             # Without noise and background, any contrast is a focus.
             score = contrast / np.maximum(masking, 1e-9 * contrast.max(initial=1.0))
             kept = score >= threshold
@@ -205,14 +196,12 @@ class _Level:
         return off, height
 
 
-def _scales(
-    suv: Volume, spacing_mm: Spacing, radii_mm: Sequence[float]
-) -> Iterator[tuple[float, _Level]]:
+def _scales(suv: Volume, spacing_mm: Spacing) -> Iterator[tuple[float, _Level]]:
     """Yield the scan at each radius, from small to large; large radii on coarser grids."""
     spacing = np.array(spacing_mm)
     every = np.ones(3, dtype=np.intp)
     image, reached = suv, 0.0
-    for radius in sorted(radii_mm):
+    for radius in RADII_MM:
         if radius < max(spacing_mm):
             continue
         sigma = radius / np.sqrt(3)
