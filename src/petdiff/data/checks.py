@@ -37,6 +37,7 @@ _POSSIBLE_ACTIVITY_CHANGE = 0.5
 _USUAL_CORRELATION = 0.95
 _POSSIBLE_CORRELATION = 0.8
 _CLIPPED_VOXELS = 50  # number of voxels equal to the maximum
+SAME_GRID_MM = 0.1  # the largest distance between the voxels of a pair
 
 _BLOCK_MM = 8.0
 _CORRELATION_SIGMA = 1.5  # blocks
@@ -135,9 +136,7 @@ def _check_mean(name: str, scan: Summary, impossible: int) -> Iterator[Finding]:
         )
 
 
-def check_pair(
-    name: str, low: Summary, full: Summary, factor: float | None, tolerance_mm: float
-) -> Iterator[Finding]:
+def check_pair(name: str, low: Summary, full: Summary, factor: float | None) -> Iterator[Finding]:
     """Yield signs that two scans are not a low-dose and a full-dose scan of one patient."""
     if low.fingerprint == full.fingerprint:
         yield Finding(TWICE, f"{name}: equals the full-dose scan voxel by voxel")
@@ -149,7 +148,7 @@ def check_pair(
         yield Finding(GRID, f"{name}: {by_axis(low.shape)} voxels, full dose {by_axis(full.shape)}")
         return
     apart_mm = float(np.linalg.norm(low.corners - full.corners, axis=1).max())
-    if apart_mm > tolerance_mm:
+    if apart_mm > SAME_GRID_MM:
         yield Finding(
             GRID, f"{name}: voxels lie up to {apart_mm:.2f} mm from those at full dose: resample it"
         )

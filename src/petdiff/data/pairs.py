@@ -104,7 +104,6 @@ def split(
 def check_pairs(
     pairs: Sequence[PairFiles],
     *,
-    tolerance_mm: float = 0.1,
     needs_suv: bool = True,
     progress: ProgressCallback | None = None,
 ) -> list[str]:
@@ -112,9 +111,8 @@ def check_pairs(
 
     Give all pairs, also those for validation: no scan may occur twice.
 
-    tolerance_mm  allowed distance between the voxels of a pair
-    needs_suv     the method needs SUV; else both scans of a pair may be in any common unit
-    progress      called with (pairs done, pairs in all)
+    needs_suv  the method needs SUV; else both scans of a pair may be in any common unit
+    progress   called with (pairs done, pairs in all)
 
     Raises InputRefused with up to 20 lines, worst first, for scans that make training useless: a
     scan that cannot be read, occurs twice, has another grid than its partner, is not SUV, has
@@ -125,7 +123,7 @@ def check_pairs(
     found: list[Finding] = []
     known: dict[str, str] = {}
     for done, files in enumerate(pairs, 1):
-        found += _findings(files, tolerance_mm, known, needs_suv)
+        found += _findings(files, known, needs_suv)
         if progress is not None:
             progress(done, len(pairs))
     if len({files.patient for files in pairs}) == 1:
@@ -142,12 +140,7 @@ def check_pairs(
     return [finding.line for finding in found]
 
 
-def _findings(
-    files: PairFiles,
-    tolerance_mm: float,
-    known: dict[str, str],
-    needs_suv: bool,
-) -> Iterator[Finding]:
+def _findings(files: PairFiles, known: dict[str, str], needs_suv: bool) -> Iterator[Finding]:
     """Yield all findings about one pair.
 
     known  names of the scans of the pairs before, by fingerprint
@@ -167,7 +160,7 @@ def _findings(
         scans[factor] = scan
         yield from check_scan(name, scan, needs_suv=needs_suv)
         if factor != 1 and 1.0 in scans:
-            yield from check_pair(name, scan, scans[1.0], factor, tolerance_mm)
+            yield from check_pair(name, scan, scans[1.0], factor)
     yield from _repeated(files.name, scans, known)
     noises = {f: scan.noise for f, scan in scans.items() if scan.noise and f is not None}
     yield from check_order(files.name, noises)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from petdiff.data.checks import SAME_GRID_MM
 from petdiff.data.fingerprint import was_trained_on
 from petdiff.data.layouts import Drf, dose_text
 from petdiff.data.pairs import read_pair
@@ -189,7 +190,7 @@ def _read(cohort: Cohort, exam: Exam) -> Scans:
     lows = {}
     for factor in factors:
         lows[factor], full = read_pair(exam.pair, factor)
-        if not lows[factor].shares_voxels(full, tolerance_mm=0.1):
+        if not lows[factor].shares_voxels(full, SAME_GRID_MM):
             raise InputRefused(
                 f"{exam.label}: the scan at {dose_text(factor)} has other voxels than the "
                 "full-dose scan: resample it, or remove it"
