@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from petdiff.evaluation import statistics
 from petdiff.evaluation.detection.lesion_study import Reading
 from petdiff.evaluation.detection.lesion_summary import LesionRow, summarise_lesions
 from support.observer_theory import auc_of_snr
@@ -26,13 +27,8 @@ def reading(
     return Reading(scan or patient, patient, method, dose, *found)
 
 
-def summary(
-    readings: list[Reading], *, resamples: int = 10, false_per_scan: float = 1.0
-) -> dict[tuple[str, str, str], LesionRow]:
-    generator = np.random.default_rng(0)
-    rows = summarise_lesions(
-        readings, generator=generator, resamples=resamples, false_per_scan=false_per_scan
-    )
+def summary(readings: list[Reading]) -> dict[tuple[str, str, str], LesionRow]:
+    rows = summarise_lesions(readings, generator=np.random.default_rng(0))
     return {(row.method, row.metric, row.stratum): row for row in rows}
 
 
@@ -73,10 +69,9 @@ def test_no_false_focus_leaves_the_detector_s_own_threshold() -> None:
 def test_miss_rates_are_of_the_lesions_of_all_patients_by_size() -> None:
     rows = summary(
         [
-            reading("full", [9.0, 8.0], [1.0], sizes=(SMALL, LARGE)),
-            reading("full", [7.0], [2.0, 7.5], patient="b"),
-        ],
-        false_per_scan=0.0001,
+            reading("full", [9.0, 8.0], [1.0, 20.0], sizes=(SMALL, LARGE)),
+            reading("full", [7.0], [2.0, 7.5, 30.0], patient="b"),
+        ]
     )
     small, large = (rows["full", "miss_rate", f"{size}, 2 to 4 :1"] for size in (SMALL, LARGE))
     assert (small.n, small.value) == (2, 0.5)
@@ -97,7 +92,7 @@ def test_area_and_intervals_draw_patients_not_lesions_nor_scans() -> None:
             for scanner in ("the one scanner", "the other")
         ]
     readings += [reading("full", [-np.inf] * 30, [1.0], name) for name in "def"]
-    row = summary(readings, resamples=2000)["full", "froc_area", "all"]
+    row = summary(readings)["full", "froc_area", "all"]
     assert (row.n, row.value) == (9, 0.5)
     assert (row.low, row.high) == pytest.approx((1 / 6, 5 / 6))
     few = summary(readings[:-1])["full", "froc_area", "all"]
@@ -108,7 +103,10 @@ def test_without_a_lesion_there_is_nothing_to_say() -> None:
     assert summary([reading("full", [], [5.0])]) == {}
 
 
-def test_observer_learns_from_other_patients_and_is_as_good_as_theory_says() -> None:
+def test_observer_learns_from_other_patients_and_is_as_good_as_theory_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(statistics, "_GROUP_RESAMPLES", 200)
     rng = np.random.default_rng(3)
     readings = []
     for patient in range(200):
@@ -120,7 +118,7 @@ def test_observer_learns_from_other_patients_and_is_as_good_as_theory_says() -> 
                 ("2 to 4 :1",) * 10, (), (), tuple(map(tuple, present)), tuple(map(tuple, absent)),
             )
         )  # fmt: skip
-    row = summary(readings, resamples=200)["full", "hotelling_auc", "all"]
+    row = summary(readings)["full", "hotelling_auc", "all"]
     assert row.low is not None
     assert row.high is not None
     assert row.low < auc_of_snr(1.3) < row.high

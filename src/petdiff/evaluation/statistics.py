@@ -18,6 +18,7 @@ SIGNIFICANT = 0.05
 # A two-sided signed-rank test of n patients has p >= 2^(1 - n): with five patients no difference is
 # significant, and confidence intervals are not reliable.
 MIN_PATIENTS = 6
+_RESAMPLES, _GROUP_RESAMPLES = 2000, 1000
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,7 @@ class Agreement:
     upper: Interval
 
 
-def bootstrap(
-    values: ArrayLike,
-    *,
-    generator: np.random.Generator,
-    resamples: int = 2000,
-) -> Interval:
+def bootstrap(values: ArrayLike, *, generator: np.random.Generator) -> Interval:
     """Return the mean with its 95 % bootstrap interval (BCa: Efron 1987), computed by scipy.
 
     Equal values (within rounding) give an interval of width 0. Raises UsageError for fewer than two
@@ -79,7 +75,7 @@ def bootstrap(
     found = stats.bootstrap(
         (sample,),
         np.mean,
-        n_resamples=resamples,
+        n_resamples=_RESAMPLES,
         confidence_level=CONFIDENCE,
         method="BCa",
         random_state=generator,
@@ -92,7 +88,6 @@ def grouped_interval(
     groups: Sequence[str],
     *,
     generator: np.random.Generator,
-    resamples: int = 1000,
 ) -> tuple[float, float] | None:
     """Return a 95 % percentile bootstrap interval of a statistic of cases in groups.
 
@@ -107,7 +102,7 @@ def grouped_interval(
     if len(names) < MIN_PATIENTS:
         return None
     cases = [np.flatnonzero(group_of == n) for n in range(len(names))]
-    draws = generator.integers(len(names), size=(resamples, len(names)))
+    draws = generator.integers(len(names), size=(_GROUP_RESAMPLES, len(names)))
     values = np.array([statistic(np.concatenate([cases[n] for n in drawn])) for drawn in draws])
     known = values[~np.isnan(values)]
     if not known.size:

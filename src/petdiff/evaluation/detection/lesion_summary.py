@@ -47,17 +47,13 @@ class LesionRow(NamedTuple):
 
 
 def summarise_lesions(
-    readings: Sequence[Reading],
-    *,
-    generator: np.random.Generator,
-    false_per_scan: float = FALSE_PER_SCAN,
-    resamples: int = 1000,
+    readings: Sequence[Reading], *, generator: np.random.Generator
 ) -> list[LesionRow]:
     """Return rows for all methods and the full-dose scan; none without lesions.
 
-    froc_area      mean sensitivity up to `false_per_scan` false foci per scan
-    miss_rate      fraction of lesions not found, at the method's threshold for this many false
-                   foci; of all lesions, and of each size and contrast
+    froc_area      mean sensitivity up to one false focus per scan
+    miss_rate      fraction of lesions not found, at the method's threshold for one false focus per
+                   scan; of all lesions, and of each size and contrast
     lost_rate      fraction of the lesions found at full dose that the method does not find, each
                    at its own threshold
     gained_rate    fraction of the lesions not found at full dose that the method finds
@@ -69,22 +65,18 @@ def summarise_lesions(
         return []
     groups = {key: list(group) for key, group in groupby(sorted(readings, key=_key), key=_key)}
     full = {reading.scan: reading for reading in groups[_FULL]}
-    full_threshold = _threshold(groups[_FULL], false_per_scan)
+    full_threshold = _threshold(groups[_FULL])
     found_at_full_dose = {
         scan: np.array(one.lesions) >= full_threshold for scan, one in full.items()
     }
     rows = []
     for (method, dose), group in groups.items():
         patients = [reading.patient for reading in group]
-        for metric, stratum, n, statistic in _metrics(
-            group, found_at_full_dose, full_threshold, false_per_scan
-        ):
+        for metric, stratum, n, statistic in _metrics(group, found_at_full_dose, full_threshold):
             if not n:
                 continue
             value = statistic(np.arange(len(group)))
-            ends = grouped_interval(
-                statistic, patients, generator=generator, resamples=resamples
-            ) or (None, None)
+            ends = grouped_interval(statistic, patients, generator=generator) or (None, None)
             rows.append(LesionRow(method, dose, metric, stratum, n, value, *ends))
     return rows
 
@@ -93,10 +85,9 @@ def _metrics(
     group: Sequence[Reading],
     found_at_full_dose: dict[str, NDArray[np.bool_]],
     full_threshold: float,
-    false_per_scan: float,
 ) -> Iterator[tuple[str, str, int, Statistic]]:
     """Yield metric, stratum, n, and a function of the drawn readings that gives the metric."""
-    threshold = _threshold(group, false_per_scan)
+    threshold = _threshold(group)
     missed = [np.array(one.lesions, float) < threshold for one in group]
     found_before = [found_at_full_dose[one.scan] for one in group]
     every = [np.ones(len(m), bool) for m in missed]
@@ -113,7 +104,7 @@ def _metrics(
         lesions = [group[n].lesions for n in drawn]
         if not any(lesions):
             return float("nan")
-        return froc(lesions, [group[n].false for n in drawn]).area(false_per_scan)
+        return froc(lesions, [group[n].false for n in drawn]).area(FALSE_PER_SCAN)
 
     false, invented = (
         rate([sum(score >= full_threshold for score in getattr(one, name)) for one in group])
@@ -161,14 +152,14 @@ def _observer_auc(group: Sequence[Reading]) -> Statistic | None:
     return statistic
 
 
-def _threshold(group: Sequence[Reading], false_per_scan: float) -> float:
-    """Return the lowest threshold with at most so many false foci per scan.
+def _threshold(group: Sequence[Reading]) -> float:
+    """Return the lowest threshold with at most one false focus per scan.
 
     It is just above the score of the first focus too many; the detector's own threshold if there
     are fewer.
     """
     false = np.sort(np.concatenate([np.array(one.false) for one in group]))[::-1]
-    allowed = int(false_per_scan * len(group))
+    allowed = int(FALSE_PER_SCAN * len(group))
     return float(np.nextafter(false[allowed], np.inf)) if len(false) > allowed else MIN_SCORE
 
 
