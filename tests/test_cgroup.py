@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,21 @@ import pytest
 from petdiff import cgroup, device
 from petdiff.training.run import spare_cores
 
+Group = Callable[..., None]
 
-def group(folder: Path, **files: str) -> Path:
-    for name, text in files.items():
-        path = folder / name.replace("__", "/").replace("_DOT_", ".")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n")
-    return folder
+
+@pytest.fixture
+def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Group:
+    """Return a function that writes the files of this process's control group."""
+    monkeypatch.setattr(cgroup, "GROUP", tmp_path)
+
+    def write(**files: str) -> None:
+        for name, text in files.items():
+            path = tmp_path / name.replace("__", "/").replace("_DOT_", ".")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text + "\n")
+
+    return write
 
 
 @pytest.mark.parametrize(
@@ -33,8 +42,9 @@ def group(folder: Path, **files: str) -> Path:
     ],
     ids=str,
 )
-def test_cores_by_the_quota(tmp_path: Path, files: dict[str, str], cores: int | None) -> None:
-    assert cgroup.allowed_cores(group(tmp_path, **files)) == cores
+def test_cores_by_the_quota(group: Group, files: dict[str, str], cores: int | None) -> None:
+    group(**files)
+    assert cgroup.allowed_cores() == cores
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="of Linux")
@@ -42,12 +52,12 @@ def test_cores_by_the_quota(tmp_path: Path, files: dict[str, str], cores: int | 
     ("affinity", "quota", "cores"), [(8, "max", 8), (8, "200000", 2), (2, "800000", 2)]
 )
 def test_usable_cores_are_those_of_affinity_and_quota(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, affinity: int, quota: str, cores: int
+    group: Group, monkeypatch: pytest.MonkeyPatch, affinity: int, quota: str, cores: int
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(affinity)))
-    limited = group(tmp_path, cpu_DOT_max=f"{quota} 100000")
-    assert cgroup.usable_cores(limited) == cores
+    group(cpu_DOT_max=f"{quota} 100000")
+    assert cgroup.usable_cores() == cores
 
 
 def test_workers_of_training_are_as_many_as_usable_cores_but_one(
@@ -63,19 +73,20 @@ def test_workers_of_training_are_as_many_as_usable_cores_but_one(
 
 
 def test_threads_are_as_many_as_cores_that_may_be_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    limited = group(tmp_path, cpu_DOT_max="200000 100000")
+    group(cpu_DOT_max="200000 100000")
     environment: dict[str, str] = {}
-    cgroup.limit_threads(environment, limited)
+    cgroup.limit_threads(environment)
     assert environment == {"OMP_NUM_THREADS": "2"}
     chosen = {"OMP_NUM_THREADS": "1"}
-    cgroup.limit_threads(chosen, limited)
+    cgroup.limit_threads(chosen)
     assert chosen == {"OMP_NUM_THREADS": "1"}
     for quota in ("max 100000", "6400000 100000", "12800000 100000"):
+        group(cpu_DOT_max=quota)
         environment = {}
-        cgroup.limit_threads(environment, group(tmp_path, cpu_DOT_max=quota))
+        cgroup.limit_threads(environment)
         assert environment == {}
 
 
@@ -111,16 +122,16 @@ def test_threads_are_as_many_as_cores_that_may_be_used(
     ],
     ids=str,
 )
-def test_memory_up_to_the_limit(tmp_path: Path, files: dict[str, str], left: int | None) -> None:
-    assert cgroup.memory_left(group(tmp_path, **files)) == left
+def test_memory_up_to_the_limit(group: Group, files: dict[str, str], left: int | None) -> None:
+    group(**files)
+    assert cgroup.memory_left() == left
 
 
 def test_tiles_take_no_more_than_half_of_what_the_container_has_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    group: Group, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facts = tmp_path / "meminfo"
     facts.write_text("MemAvailable: 64000000 kB\n")
     monkeypatch.setattr(device, "_MEMORY_FACTS", facts)
-    limited = group(tmp_path, memory_DOT_max="2000000000", memory_DOT_current="1000000000")
-    monkeypatch.setattr(cgroup, "GROUP", limited)
+    group(memory_DOT_max="2000000000", memory_DOT_current="1000000000")
     assert device.memory_budget(device.torch.device("cpu")) == 500_000_000

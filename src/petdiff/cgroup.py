@@ -17,12 +17,12 @@ THREADS = "OMP_NUM_THREADS"  # numpy's, scipy's and torch's libraries follow it
 ALL_THREADS = (THREADS, "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def limit_threads(environment: MutableMapping[str, str], group: Path = GROUP) -> None:
+def limit_threads(environment: MutableMapping[str, str]) -> None:
     """Set OMP_NUM_THREADS to the cores of the container, if they are limited.
 
     Call it before numpy and torch are imported. An existing value is kept.
     """
-    cores = allowed_cores(group)
+    cores = allowed_cores()
     if cores is not None and cores < (os.cpu_count() or 1):
         environment.setdefault(THREADS, str(cores))
 
@@ -42,28 +42,28 @@ def one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def usable_cores(group: Path = GROUP) -> int:
+def usable_cores() -> int:
     """Return the cores that this process may use: by its affinity, which Slurm sets, and quota."""
     given = hasattr(os, "sched_getaffinity")
     cores = len(os.sched_getaffinity(0)) if given else os.cpu_count() or 1
-    return min(cores, allowed_cores(group) or cores)
+    return min(cores, allowed_cores() or cores)
 
 
-def allowed_cores(group: Path = GROUP) -> int | None:
+def allowed_cores() -> int | None:
     """Return the number of cores of the group's quota, rounded up; None without a quota."""
-    quota, _, period = _read(group / "cpu.max").partition(" ")
+    quota, _, period = _read(GROUP / "cpu.max").partition(" ")
     if not quota:
-        quota = _read(group / "cpu" / "cpu.cfs_quota_us")
-        period = _read(group / "cpu" / "cpu.cfs_period_us")
+        quota = _read(GROUP / "cpu" / "cpu.cfs_quota_us")
+        period = _read(GROUP / "cpu" / "cpu.cfs_period_us")
     share, whole = _number(quota), _number(period)
     return max(1, math.ceil(share / whole)) if share and whole else None
 
 
-def memory_left(group: Path = GROUP) -> int | None:
+def memory_left() -> int | None:
     """Return the bytes below the group's limit, including caches; None without a limit."""
     for folder, limit, used, cached in (
-        (group, "memory.max", "memory.current", "inactive_file"),
-        (group / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        (GROUP, "memory.max", "memory.current", "inactive_file"),
+        (GROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
         maximum, taken = _number(_read(folder / limit)), _number(_read(folder / used))
         if maximum is None or taken is None or maximum > 1 << 60:  # version 1 without a limit: 2^63

@@ -194,7 +194,7 @@ def _available_memory() -> int | None:
     if "MemAvailable" not in facts:
         return None
     machine_bytes = int(facts["MemAvailable"].split()[0]) * 1024
-    container_bytes = cgroup.memory_left(cgroup.GROUP)
+    container_bytes = cgroup.memory_left()
     return machine_bytes if container_bytes is None else min(machine_bytes, container_bytes)
 
 

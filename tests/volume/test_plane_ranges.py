@@ -19,7 +19,7 @@ def test_threads_are_as_many_as_the_usable_cores(
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
-    monkeypatch.setattr("petdiff.cgroup.allowed_cores", lambda _: None)
+    monkeypatch.setattr("petdiff.cgroup.allowed_cores", lambda: None)
 
     together = threading.Barrier(cores, timeout=60)
 
