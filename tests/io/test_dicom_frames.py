@@ -130,7 +130,44 @@ def test_frames_corrected_to_their_own_starts_are_doubted(tmp_path: Path) -> Non
         ds.DecayFactor = round(float(frame / -np.expm1(-frame)), 8)
 
     scan = read(save(dynamic_slices((600, 600, 600), edit=own_start), tmp_path))
-    assert any("up to 20.0 min apart" in warning for warning in scan.facts["warnings"])
+    [warning] = scan.facts["warnings"]
+    assert "up to 20.0 min apart" in warning
+    assert warning.endswith("wrong by 13.4%")  # 2^(1200 / 6600)
+
+
+def test_decay_factors_are_believed_where_frames_have_no_clock_of_their_own(
+    tmp_path: Path,
+) -> None:
+    def edit(n: int, k: int, ds: Dataset) -> None:
+        ds.AcquisitionTime = "105000"
+
+    scan = read(save(dynamic_slices((600, 600, 600), edit=edit), tmp_path))
+    assert scan.facts["warnings"] == []
+
+
+def over_beds(*, own_starts: bool) -> Callable[[int, Dataset], None]:
+    """Three beds of 4 min every 5 min, decay corrected to the first start or to their own."""
+
+    def edit(k: int, ds: Dataset) -> None:
+        bed, rate = (0, 0, 1, 1, 2)[k], np.log(2) / HALF_LIFE_S
+        mean_moment_s = np.log(rate * 240 / -np.expm1(-rate * 240)) / rate
+        corrected_s = mean_moment_s + (0 if own_starts else 300 * bed)
+        ds.AcquisitionTime = ("105000", "105500", "110000")[bed]
+        ds.ActualFrameDuration = 240_000
+        ds.FrameReferenceTime = round(1000 * (mean_moment_s + 300 * bed), 3)
+        ds.DecayFactor = round(float(np.exp(rate * corrected_s)), 5)
+
+    return edit
+
+
+@pytest.mark.parametrize("own_starts", [False, True])
+def test_beds_corrected_to_their_own_starts_are_doubted(tmp_path: Path, own_starts: bool) -> None:
+    folder = save(pet_slices(edit=over_beds(own_starts=own_starts)), tmp_path)
+    for warnings in (read(folder).facts["warnings"], read_suv(folder).warnings):
+        assert [warning.partition(" apart")[0][-8:] for warning in warnings] == (
+            ["10.0 min"] if own_starts else []
+        )
+    assert read_suv(folder).factor == pytest.approx(SUV_FACTOR)
 
 
 @pytest.mark.parametrize("factor", [1, None])

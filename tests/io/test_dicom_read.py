@@ -88,6 +88,12 @@ def test_padding_below_zero_is_air_and_the_hottest_pixel_is_none(
     assert [warning.partition(" ")[0] for warning in told] == ([str(count)] if count else [])
 
 
+def test_a_missing_intercept_is_zero(tmp_path: Path) -> None:
+    slices = pet_slices(RescaleIntercept=None)
+    image = read(save(slices, tmp_path))
+    assert image.suv[3, 2, 1] == pytest.approx(pixel_of(slices, 3, 2, 1) * SUV_FACTOR, rel=1e-6)
+
+
 def test_single_slice_is_as_thick_as_it_says(tmp_path: Path) -> None:
     image = read(save(pet_slices(np.ones((1, 3, 4), dtype=np.int16)), tmp_path))
     assert image.spacing_mm == pytest.approx((2.0, 3.0, 4.0))

@@ -12,11 +12,16 @@ from pydicom import Dataset
 from petdiff.frames import FrameTiming
 from petdiff.io.dicom_facts import number_or_none
 from petdiff.io.dicom_geometry import SlicePlane
-from petdiff.suv.half_life import average_rate_time_s, is_plausible_duration
+from petdiff.suv.half_life import (
+    PLAUSIBLE_S,
+    SUV_TOLERANCE,
+    average_rate_time_s,
+    is_plausible_duration,
+    suv_change,
+)
 from petdiff.suv.header import SliceHeader
 
 _HALF_DAY = timedelta(hours=12)
-_MAX_ACTIVITY_DIFFERENCE = 0.01  # accepted between the reference times of frames
 
 
 @dataclass(frozen=True)
@@ -100,20 +105,20 @@ def _start_by_reference_s(times: SliceHeader) -> float | None:
     return reference_s - middle_s
 
 
-def correction_warnings(frames: Sequence[Sequence[FrameSlice]]) -> list[str]:
-    """Warn if the frames' DecayFactors (0054,1321) mean different reference times.
+def correction_warnings(slices: Sequence[FrameSlice]) -> list[str]:
+    """Warn if the slices' DecayFactors (0054,1321) mean different reference times.
 
-    With DecayCorrection START there is one reference time for the series, and each frame's factor
-    is the decay from it to the time of average count rate (DICOM PS3.3 C.8.9.4.1.5). A factor of 1
-    in all frames is a default value and is ignored.
+    DecayCorrection START means one reference time for all beds and frames of a series (DICOM PS3.3
+    C.8.9.1.1.5), and a slice's factor is the decay from it to the slice's time of average count
+    rate (C.8.9.4.1.5). A factor of 1 in all slices is a default value and is ignored. So is a start
+    that is the same in all slices: it is that of the series.
     """
-    slices = [frame[0] for frame in frames]
-    half_life_s = slices[0].times.half_life_s
-    if slices[0].times.decay_correction != "START" or not half_life_s:
+    first, half_life_s = slices[0].times, slices[0].times.half_life_s or 0.0
+    if first.decay_correction != "START" or not PLAUSIBLE_S[0] <= half_life_s <= PLAUSIBLE_S[1]:
         return []
     factors = [number_or_none(s.header, "DecayFactor") or 0.0 for s in slices]
     starts_s = acquired_s([s.times.acquired for s in slices])
-    if min(factors) <= 0 or set(factors) == {1.0}:
+    if min(factors) <= 0 or set(factors) == {1.0} or len(set(starts_s)) == 1:
         return []
     references_s = []
     for s, factor, start_s in zip(slices, factors, starts_s, strict=True):
@@ -123,10 +128,11 @@ def correction_warnings(frames: Sequence[Sequence[FrameSlice]]) -> list[str]:
         middle_s = start_s + average_rate_time_s(duration_s, half_life_s)
         references_s.append(middle_s - half_life_s * float(np.log2(factor)))
     difference_s = max(references_s) - min(references_s)
-    if difference_s <= half_life_s * np.log2(1 + _MAX_ACTIVITY_DIFFERENCE):
+    change = suv_change(difference_s, half_life_s)
+    if change <= SUV_TOLERANCE:
         return []
     return [
-        "by DecayFactor (0054,1321) frames are decay corrected to times up to "
-        f"{difference_s / 60:.1f} min apart, and one factor to SUV is used: curves over time may "
-        "have errors by decay"
+        "by DecayFactor (0054,1321), beds or frames are decay corrected to times up to "
+        f"{difference_s / 60:.1f} min apart, where START in DecayCorrection (0054,1102) means one "
+        f"time: activity and SUV of one against another may be wrong by {change:.1%}"
     ]

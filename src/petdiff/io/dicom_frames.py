@@ -58,7 +58,8 @@ def frame_order(slices: Sequence[FrameSlice]) -> FrameOrder:
     positions = _positions(planes)
     count = max(len(position) for position in positions)
     if count == 1:
-        return FrameOrder((tuple(stack_order(planes)),), (FrameTiming(),), None)
+        order = tuple(stack_order(planes))
+        return FrameOrder((order,), (FrameTiming(),), None, tuple(correction_warnings(slices)))
     by, keys = _distinct_keys(slices, positions)
     if any(len(position) != count for position in positions):
         raise InputRefused(_uneven(slices, positions, by, keys))
@@ -70,7 +71,7 @@ def frame_order(slices: Sequence[FrameSlice]) -> FrameOrder:
     _require_same_positions(planes, frames)
     kind = _kind(slices, by)
     members = [[slices[n] for n in frame] for frame in frames]
-    warnings = [*_warnings(slices[0], count, by), *correction_warnings(members)]
+    warnings = [*_warnings(slices[0], count, by), *correction_warnings(slices)]
     return FrameOrder(frames, frame_timings(members), kind, tuple(warnings))
 
 

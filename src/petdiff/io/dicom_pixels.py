@@ -88,7 +88,7 @@ def same_pixels(first: DicomFile, second: DicomFile) -> bool:
 
 
 def _scale(name: str, header: Dataset, keyword: str, otherwise: float | None) -> float:
-    value = header.get(keyword, otherwise)
+    value = header.get(keyword)
     number = otherwise if value is None else number_or_none(header, keyword)
     if number is None:
         found = "absent" if value is None else f"{value!r}, not a number"

@@ -100,8 +100,9 @@ def read_dicom_suv(
 ) -> SUVResult:
     """Find the SUV factor without reading pixels. Raises SUVRefused if there is none."""
     with pet_series(path, series_uid) as series:
-        suv = _suv(_scan_of(series).slices, units, suv_factor)
-        return replace(suv, warnings=(*suv.warnings, *series.warnings))
+        scan = _scan_of(series)
+        suv = _suv(scan.slices, units, suv_factor)
+        return replace(suv, warnings=(*suv.warnings, *scan.order.warnings, *series.warnings))
 
 
 def _scan_of(series: Series) -> _Scan:
