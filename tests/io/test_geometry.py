@@ -7,11 +7,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom import Dataset
 
 from petdiff.errors import InputRefused
 from petdiff.io import read, write
 from petdiff.io.dicom_geometry import SlicePlane, stack_affine, stack_order, stack_warnings
 from petdiff.io.geometry import affine_in_mm
+from support.dicom_factory import pet_slices, save
 
 
 def saved(path: Path, size: float, unit: str) -> Path:
@@ -46,6 +48,22 @@ def test_voxels_of_4_mm_in_any_unit(tmp_path: Path, size: float, unit: str, warn
     before, after = nib.load(path), nib.load(tmp_path / "out.nii")
     np.testing.assert_array_equal(after.affine, before.affine)
     assert after.header.get_xyzt_units() == before.header.get_xyzt_units()
+
+
+@pytest.mark.parametrize(("shear", "named"), [(0.0, ""), (0.03, ""), (1.0, "14° off")])
+def test_a_sheared_grid_is_doubted(tmp_path: Path, shear: float, named: str) -> None:
+    affine = np.diag([4.0, 4.0, 4.0, 1.0])
+    affine[0, 2] = shear
+    nib.save(nib.Nifti1Image(np.ones((5, 4, 3), np.float32), affine), tmp_path / "scan.nii")
+
+    def moved(k: int, ds: Dataset) -> None:
+        ds.ImagePositionPatient = [-10 + k * shear, 20, 100 + 4 * k]
+
+    dicom = save(pet_slices(edit=moved), tmp_path / "dicom")
+    for image in (read(tmp_path / "scan.nii"), read(dicom)):
+        found = [warning for warning in image.facts["warnings"] if "right angle" in warning]
+        assert len(found) == bool(named)
+        assert all(named in warning for warning in found)
 
 
 @pytest.mark.parametrize("size", [1e30, 1e-12, 1e12, 1e-6, 1e6])

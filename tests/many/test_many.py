@@ -344,6 +344,7 @@ def test_list_gives_names_doses_and_series(tmp_path: Path) -> None:
     ("text", "told"),
     [
         ("file,dose\nx,1\n", "'file' is not known"),
+        ("scan;dose\nx;1/4\n", "separated by commas"),  # as some spreadsheets write it
         ("name\nx\n", "no column scan"),
         ("scan,dose\nx,lots\n", "line 2"),
         ("scan,units\nx,SUV?\n", "line 2"),

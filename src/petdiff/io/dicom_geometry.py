@@ -15,7 +15,7 @@ from pydicom import Dataset
 
 from petdiff.errors import InputRefused
 from petdiff.io.dicom_facts import number_or_none
-from petdiff.io.geometry import LPS_TO_RAS, require_possible
+from petdiff.io.geometry import LPS_TO_RAS, require_possible, shear_warnings
 from petdiff.suv.header import parse_number, text_values
 
 SAME_MM = 0.01  # planes that differ by less are at the same position
@@ -120,15 +120,14 @@ def stack_warnings(planes: Sequence[SlicePlane]) -> list[str]:
             "between its rows are"
         )
         return [f"the series has one slice: {across} taken as the size of its voxels across it"]
-    if not thickness_mm:
-        return []
+    warnings = shear_warnings(planes[0].name, stack_affine(planes))
     step_mm = (planes[-1].height_mm - planes[0].height_mm) / (len(planes) - 1)
-    if step_mm < 1.5 * thickness_mm:
-        return []
-    return [
-        f"slices lie {step_mm:.2f} mm apart and are {thickness_mm:.2f} mm thick (0018,0050): "
-        "every other one may be missing"
-    ]
+    if thickness_mm and step_mm >= 1.5 * thickness_mm:
+        warnings.append(
+            f"slices lie {step_mm:.2f} mm apart and are {thickness_mm:.2f} mm thick (0018,0050): "
+            "every other one may be missing"
+        )
+    return warnings
 
 
 def require_same_grid(planes: Sequence[SlicePlane]) -> None:

@@ -14,6 +14,7 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # and back
 UNIT_MM = {"metres": 1000.0, "millimetres": 1.0, "micrometres": 0.001}
 _USUAL_MM = (0.2, 50.0)  # from a mouse scanner to a coarse simulation
 _POSSIBLE_MM = (0.05, 100.0)
+_MAX_SHEAR_DEGREES = 1.0
 _MAX_ORIGIN_MM = 1e5  # beyond it, float32 headers cannot state positions to 0.01 mm
 
 
@@ -23,8 +24,8 @@ def affine_in_mm(name: str, affine: Affine, unit: str | None) -> tuple[Affine, l
     unit  of the affine as stated in the file (a key of UNIT_MM); None: not stated, taken as mm
 
     If the stated unit gives unusual voxel sizes and exactly one other unit gives usual ones, that
-    unit is used, with a warning. Raises InputRefused for an affine that is not
-    finite or not invertible, and for voxel sizes outside 0.05 to 100 mm.
+    unit is used, with a warning. A sheared grid gives a warning, too. Raises InputRefused for an
+    affine that is not finite or not invertible, and for voxel sizes outside 0.05 to 100 mm.
     """
     if not np.isfinite(affine).all():
         raise InputRefused(f"{name} has an affine with NaN or infinite values: {affine.tolist()}")
@@ -47,7 +48,7 @@ def affine_in_mm(name: str, affine: Affine, unit: str | None) -> tuple[Affine, l
         in_mm[:3] *= factor
     in_mm[3] = 0, 0, 0, 1
     require_possible(name, in_mm)
-    return in_mm, warnings
+    return in_mm, [*warnings, *shear_warnings(name, in_mm)]
 
 
 def require_possible(name: str, affine: Affine) -> None:
@@ -69,6 +70,19 @@ def require_possible(name: str, affine: Affine) -> None:
             f"{name} lies {np.abs(affine[:3, 3]).max():.3g} mm from its origin: correct the "
             "offsets in its header"
         )
+
+
+def shear_warnings(name: str, affine: Affine) -> list[str]:
+    """Return a warning if the voxel axes are not at right angles, as after affine registration."""
+    directions = affine[:3, :3] / spacing_of(affine)
+    cosine = np.abs(np.triu(directions.T @ directions, 1)).max()
+    degrees = float(np.degrees(np.arcsin(min(cosine, 1.0))))
+    if degrees <= _MAX_SHEAR_DEGREES:
+        return []
+    return [
+        f"{name}: its voxel axes are {degrees:.0f}° off the right angle, and volumes, distances "
+        "and pictures are made as for right angles: resample it to a grid without shear"
+    ]
 
 
 def _within(sizes: NDArray[np.float64], limits: tuple[float, float]) -> bool:

@@ -58,8 +58,8 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
     if "scan" not in columns or unknown:
         wrong = f"column {unknown[0]!r} is not known" if unknown else "there is no column scan"
         raise InputRefused(
-            f"{path} is no list of scans ({wrong}): its first line names the columns, scan and if "
-            f"needed {', '.join(_COLUMNS[1:])}"
+            f"{path} is no list of scans ({wrong}): its first line names the columns, separated by "
+            f"commas: scan and, if needed, {', '.join(_COLUMNS[1:])}"
         )
 
 
