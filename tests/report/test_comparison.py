@@ -194,7 +194,7 @@ def test_pictures_ring_the_lesion_that_a_model_gets_most_wrong() -> None:
     """Filters have worse lesions, but beside a model they are not what is judged."""
     scans = made_up_scans()
     lesions = list(_inside(scans.lesions, scans.full))
-    first, second = (lesion.region.name for lesion in lesions)
+    first, second = (lesion.mask.name for lesion in lesions)
     rows = [
         CohortRow(4.0, "gaussian", "suv_peak_bias", first, -0.9, "1"),
         CohortRow(4.0, "flow3d", "suv_peak_bias", first, 0.1, "1"),
