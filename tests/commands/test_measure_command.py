@@ -218,7 +218,7 @@ def test_a_run_without_a_calibration_is_measured_and_its_interval_refused(
     [
         ("denoising", {"steps": 2}, "2 steps were not calibrated"),
         ("denoising", {"drf": 100.0}, "the model was calibrated at 1/4 to 1/20"),
-        ("options", {"voxel_mm": [5, 5, 5]}, "--voxel-size, which was not calibrated"),
+        ("options", {"voxel_mm": [5, 5, 5]}, "at a voxel size that was given"),
         # With several samples the image is that of one call.
         ("denoising", {"steps": 6, "samples": 4}, ""),
     ],
@@ -233,6 +233,10 @@ def test_runs_with_settings_that_were_not_calibrated_have_no_interval(
     (tmp_path / "run" / "run.json").write_text(json.dumps(record))
     assert measured(tmp_path / "run", BALL, "--interval", "0.9") == (3 if reason else 0)
     assert reason in capsys.readouterr().err
+    assert measured(tmp_path / "run", BALL) == 0
+    shown = capsys.readouterr().out
+    assert reason in shown
+    assert "`" not in shown  # the name of an argument in Python
 
 
 @pytest.mark.real

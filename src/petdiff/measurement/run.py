@@ -53,7 +53,9 @@ def intervals_of(run: Run, level: float) -> IntervalSettings:
     asked, done = run.record.options, run.record.denoising
     calibration = load_calibration(weights_path(done.model.name), done.model.sha256)
     if asked.voxel_mm is not None:
-        raise InputRefused("no interval: the run had a `voxel_mm`, which was not calibrated")
+        raise InputRefused(
+            "no interval: the run worked at a voxel size that was given, which was not calibrated"
+        )
     steps = done.steps
     if done.samples > 1:  # else there is no need to load the model
         steps = image_steps(load_model(done.model.name).method, done.samples, done.steps)
