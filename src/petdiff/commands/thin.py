@@ -15,7 +15,7 @@ from petdiff.io import Derivation, write
 from petdiff.io.derivation import SIMULATED
 from petdiff.io.read_options import ReadOptions
 from petdiff.progress import Progress
-from petdiff.records import FileName, RunFacts
+from petdiff.records import NOTICE, FileName, RunFacts
 from petdiff.runs import whole_folder, write_json
 from petdiff.thinning.thin import Thinned, ThinningRecord, thin
 from petdiff.units import share_of
@@ -91,7 +91,7 @@ def _write(request: ThinRequest, thinned: Thinned, folder: Path, file_format: Ou
     )
     derivation = Derivation(
         f"Simulated at {share_of(request.drf)} of the dose, not measured: {method}; "
-        f"seed {request.seed}; petdiff {__version__}; for research, not a medical device",
+        f"seed {request.seed}; petdiff {__version__}. {NOTICE}",
         model="thin",
         series_prefix=f"SIMULATED {share_of(request.drf)} dose",
         image_kind=SIMULATED,

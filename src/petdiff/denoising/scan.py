@@ -25,6 +25,7 @@ from petdiff.inference.run_record import SUFFIX, OutputFormat, RunRecord, ScanFa
 from petdiff.io import Derivation, write
 from petdiff.methods.weights_files import weights_path
 from petdiff.progress import Progress, Tick
+from petdiff.records import NOTICE
 from petdiff.report.notices import repetition_notices
 from petdiff.runs import require_free, whole_additions, whole_folder, write_json
 from petdiff.uncertainty.alarm.features import scan_features
@@ -128,7 +129,7 @@ def _load_and_announce(run: _Run, model: Model | None) -> Model:
     request, image, suv, say = run.request, run.image, run.facts.suv, run.progress.print
     device = describe_device(resolve_device(request.options.device))
     model = load_model(request.model) if model is None else model
-    say(f"petdiff {__version__} · for research, not a medical device")
+    say(f"petdiff {__version__} · {NOTICE}")
     say(f"scan    {request.scan} · {image.grid_text}")
     if image.in_suv:
         say(f"suv     stored {image.unit or 'values'} · rule: {suv.rule} ({suv.reason})")
@@ -164,7 +165,7 @@ def _write(run: _Run, denoised: Result | FramesResult, intervals: IntervalWriter
     """Write the denoised scan, its uncertainty and the intervals of its voxels."""
     model, folder, file_format = denoised.record.model, run.folder, run.file_format
     derivation = Derivation(
-        f"{title(denoised.record)}; petdiff {__version__}; for research, not a medical device",
+        f"{title(denoised.record)}; petdiff {__version__}. {NOTICE}",
         Path(model.name).name,
         model.sha256,
     )

@@ -12,6 +12,7 @@ from petdiff.errors import InputRefused, UsageError
 from petdiff.io.bids_dataset import DESCRIPTION, LOWER, UNCERTAINTY, UPPER, BidsScan
 from petdiff.io.json_files import read_json
 from petdiff.io.sidecar import read_sidecar
+from petdiff.records import NOTICE
 from petdiff.runs import absolute, whole_file, write_json
 
 BIDS_VERSION = "1.10.0"
@@ -20,14 +21,14 @@ DENOISED = "denoised"
 _LABELS = {DENOISED: DENOISED, "uncertainty": UNCERTAINTY, "lower": LOWER, "upper": UPPER}
 _BOUND = "bound of the interval, at IntervalLevel, in which the full-dose scan's voxel is expected"
 _DESCRIPTIONS = {
-    DENOISED: "Denoised PET scan; for research, not a medical device",
+    DENOISED: f"Denoised PET scan. {NOTICE}",
     "uncertainty": "One standard deviation of the full-dose scan about the denoised scan",
     "lower": f"Lower {_BOUND}",
     "upper": f"Upper {_BOUND}",
 }
 _SOURCE = "raw"  # name of the source data set in BIDS URIs
 _GENERATOR = "petdiff"
-_README = """PET scans denoised with petdiff, for research; not a medical device.
+_README = f"""PET scans denoised with petdiff. {NOTICE}
 
 `desc-denoised` is the denoised scan, `desc-uncertainty` one standard deviation of each voxel of the
 full-dose scan about it, `desc-lowerBound` and `desc-upperBound` the interval in which each voxel of

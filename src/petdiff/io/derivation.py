@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from petdiff.records import NOTICE
+
 DENOISED, SIMULATED = "DENOISED", "SIMULATED"  # last value of ImageType
 
 
@@ -16,7 +18,7 @@ class Derivation:
     image_kind is the last value of ImageType.
     """
 
-    description: str = "Written by petdiff, for research only"
+    description: str = f"Written by petdiff. {NOTICE}"
     model: str = "none"
     weights_sha256: str = ""
     series_prefix: str = "petdiff "

@@ -36,6 +36,7 @@ from petdiff.io.dicom_facts import number_or_none
 from petdiff.io.dicom_file import lenient_pydicom
 from petdiff.io.dicom_read import DicomSource
 from petdiff.io.dicom_text import ascii_text, declare_character_set
+from petdiff.records import NOTICE
 from petdiff.runs import whole_folder
 from petdiff.suv.clock import parse_zone
 
@@ -223,8 +224,8 @@ def _equipment(derivation: Derivation, now: datetime) -> Dataset:
     item.ManufacturerModelName = ascii_text(derivation.model, 64)
     item.SoftwareVersions = ascii_text(__version__, 64)
     item.ContributionDateTime = f"{now:%Y%m%d%H%M%S.%f}"
-    weights = f"; weights sha256 {derivation.weights_sha256}" if derivation.weights_sha256 else ""
-    item.ContributionDescription = f"For research, not a medical device{weights}"
+    weights = f" Weights SHA-256 {derivation.weights_sha256}" if derivation.weights_sha256 else ""
+    item.ContributionDescription = f"{NOTICE}{weights}"
     item.PurposeOfReferenceCodeSequence = [_code("109102", "Processing Equipment")]
     return item
 

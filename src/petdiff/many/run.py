@@ -22,6 +22,7 @@ from petdiff.many.summary import write_summary
 from petdiff.many.work import Task, denoise_job, denoise_task
 from petdiff.methods.model import Model, load_model
 from petdiff.progress import Progress, Tick
+from petdiff.records import NOTICE
 from petdiff.runs import remove_unfinished
 
 
@@ -140,7 +141,7 @@ def _require_possible(model: Model, options: DenoiseOptions, *, on_cluster: bool
 
 
 def _announce(model: Model, chosen: int, remaining: int, found: int, progress: Progress) -> None:
-    progress.print(f"petdiff {__version__} · for research, not a medical device")
+    progress.print(f"petdiff {__version__} · {NOTICE}")
     progress.print(f"model   {model.summary}")
     of = f" of {found}" if chosen < found else ""
     done = f", {chosen - remaining} of them done before" if remaining < chosen else ""

@@ -14,6 +14,7 @@ from petdiff.io import Derivation, read, write
 from petdiff.methods.model import Model
 from petdiff.module.result import SeriesResult
 from petdiff.module.settings import ModuleSettings
+from petdiff.records import NOTICE
 from petdiff.volume.activity import activity_change
 
 _SERIES = "series"
@@ -30,7 +31,7 @@ def denoise_series(
     scan = read(folder, series=uid)
     result = denoise(scan, model, **settings.options().settings())
     derivation = Derivation(
-        f"{Path(model.name).name}; petdiff {__version__}; for research, not a medical device",
+        f"{Path(model.name).name}; petdiff {__version__}. {NOTICE}",
         Path(model.name).name,
         model.sha256,
         series_prefix=settings.series_prefix,

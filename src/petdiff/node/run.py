@@ -21,6 +21,7 @@ from petdiff.node.polling import Poller
 from petdiff.node.queue import Queue, free_bytes
 from petdiff.node.settings import NodeSettings, read_settings
 from petdiff.node.worker_process import WORKER, WorkerDied, WorkerProcess
+from petdiff.records import NOTICE
 from petdiff.units import counted
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Node:
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set, or an exception such as KeyboardInterrupt ends it."""
         listen = self.settings.listen
-        log_line(f"petdiff {__version__}: for research, not a medical device")
+        log_line(f"petdiff {__version__}: {NOTICE}")
         try:
             self._start_workers()
             self._server.start()

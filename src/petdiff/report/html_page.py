@@ -8,6 +8,7 @@ from pathlib import Path
 from string import Template
 
 from petdiff import __version__
+from petdiff.records import NOTICE
 
 FOLDER = resources.files("petdiff") / "report"
 # Nothing is loaded and no script runs; pictures are in the page.
@@ -31,7 +32,7 @@ def header(name: str, run: str, about: str, *, petdiff: str = __version__) -> st
     name, run, about  HTML: name of the page, model and settings, grid and date
     petdiff           version that wrote the results
     """
-    return _filled("header.html", name=name, run=run, about=about, petdiff=petdiff)
+    return _filled("header.html", name=name, run=run, about=about, petdiff=petdiff, notice=NOTICE)
 
 
 def write_html(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from petdiff.records import NOTICE
 from petdiff.report.png import Colours, Picture, coloured
 from petdiff.terminal import one_line
 
@@ -32,7 +33,6 @@ _LABEL_SPACE = 1.2  # least distance of two ticks, in widths of a label
 _COMPRESSION = 3  # of zlib: as small as its usual 6 here, in half the time
 _INK, _FAINT = "#1c2733", "#7a8794"
 _MAX_CHARACTERS = 160  # of a text
-_RESEARCH = "For research, not a medical device"
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def save_panels(panels: Sequence[Panel], title: str, note: str, path: Path) -> N
         left_in += panel.width_mm * in_per_mm + _GAP_IN
     sheet.write(title, _GAP_IN, 0.25, 13, _INK, anchor="lm", bold=True)
     sheet.write(note, _GAP_IN, 0.48, 8.5, _FAINT, anchor="lm")
-    sheet.write(_RESEARCH, _GAP_IN, height_in - 0.13, 8, _FAINT, anchor="lm")
+    sheet.write(NOTICE, _GAP_IN, height_in - 0.13, 8, _FAINT, anchor="lm")
     sheet.image.save(path, format="png", dpi=(_DPI, _DPI), compress_level=_COMPRESSION)
 
 

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from petdiff.frames import PETFrames
+from petdiff.records import NOTICE
 from petdiff.volume.regions import Mask, body_mask
 
 _HOTTEST_SHARE = 0.01  # of the body's voxels
 _COLOURS = ("#1c2733", "#8c1420", "#0b3c78")
 _FAINT = "#7a8794"
-_RESEARCH = "For research, not a medical device"
 
 
 def curve_regions(denoised: PETFrames) -> dict[str, Mask]:
@@ -62,7 +62,7 @@ def write_time_activity(
     axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     figure.text(0.09, 0.93, title, size=11, weight="bold", parse_math=False)
-    figure.text(0.97, 0.02, _RESEARCH, size=7, color=_FAINT, ha="right")
+    figure.text(0.97, 0.02, NOTICE, size=7, color=_FAINT, ha="right")
     figure.savefig(path, dpi=150)
 
 
