@@ -281,8 +281,10 @@ def _counted(names: Sequence[str], patient_of: Mapping[str, str]) -> str:
 
 
 def dose_text(factor: Drf) -> str:
-    """Return a dose as text: 1/20 dose."""
-    return "dose not stated" if factor is None else f"1/{factor:g} dose"
+    """Return a dose as text: 1/20 dose, full dose."""
+    if factor is None:
+        return "dose not stated"
+    return "full dose" if factor == 1 else f"1/{factor:g} dose"
 
 
 def dose_key(factor: Drf) -> str:

@@ -147,7 +147,7 @@ def _findings(files: PairFiles, known: dict[str, str], needs_suv: bool) -> Itera
     """
     scans: dict[Drf, Summary] = {}
     for factor in (1.0, *files.lows):
-        name = f"{files.name}, {'full dose' if factor == 1 else dose_text(factor)}"
+        name = f"{files.name}, {dose_text(factor)}"
         try:
             image = _read_full(files) if factor == 1 else _read_low(files, factor)
         except InputRefused as problem:
@@ -170,7 +170,7 @@ def _repeated(pair: str, scans: dict[Drf, Summary], known: dict[str, str]) -> It
     """Yield scans that another pair also has, or that this pair has at two low doses."""
     low_doses: dict[str, str] = {}
     for factor, scan in scans.items():
-        dose = "full dose" if factor == 1 else dose_text(factor)
+        dose = dose_text(factor)
         if other := known.get(scan.fingerprint):
             yield Finding(
                 TWICE,
@@ -180,7 +180,7 @@ def _repeated(pair: str, scans: dict[Drf, Summary], known: dict[str, str]) -> It
         if factor != 1 and (other := low_doses.setdefault(scan.fingerprint, dose)) != dose:
             yield Finding(TWICE, f"{pair}: {other} and {dose} are one scan, voxel by voxel")
     for factor, scan in scans.items():
-        dose = "full dose" if factor == 1 else dose_text(factor)
+        dose = dose_text(factor)
         known.setdefault(scan.fingerprint, f"{pair}, {dose}")
 
 
