@@ -304,14 +304,14 @@ def _measure_sphere(
         for version, bands in EARL.items()
     }
     return SphereFigures(
-        diameter_mm,
-        centre,
-        float(volume[inside].mean(dtype=np.float64)),
-        maximum,
-        mean_a50,
-        quality,
-        float(100 * warm.std(ddof=1) / warm.mean()),
-        recoveries["mean"],
-        recoveries["max"],
-        within_limits,
+        diameter_mm=diameter_mm,
+        centre=centre,
+        mean=float(volume[inside].mean(dtype=np.float64)),
+        maximum=maximum,
+        mean_a50=mean_a50,
+        contrast_percent=quality,
+        variability_percent=float(100 * warm.std(ddof=1) / warm.mean()),
+        recovery_mean=recoveries["mean"],
+        recovery_max=recoveries["max"],
+        earl=within_limits,
     )

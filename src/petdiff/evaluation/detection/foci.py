@@ -25,7 +25,7 @@ Values = NDArray[np.float64]
 RADII_MM = tuple(2 * 2 ** (n / 2) for n in range(9))  # 2 … 32, a factor √2 apart
 MIN_SCORE = 4.0
 BACKGROUND_WEIGHT = 0.1  # this fraction of the background counts as one standard deviation
-AIR_SHARE = 0.25  # of typical uptake: the least background that is used in scores
+_LEAST_BACKGROUND = 0.25  # of typical uptake; a lower background counts as this in scores
 SAME_PLACE_MM = 6.0  # about a scanner's resolution
 
 # Response of a ball of uptake 1 at its centre, at its own scale σ = R/√3: 4πR³ G_σ(R).
@@ -72,7 +72,7 @@ def find_foci(suv: Volume, affine: Affine) -> Foci:
     spacing = spacing_of(affine)
     box = body_box(suv, spacing)
     inside = suv[box]
-    floor = AIR_SHARE * typical_uptake(inside)
+    floor = _LEAST_BACKGROUND * typical_uptake(inside)
     found = []
     for radius, level in _scales(inside, spacing):
         at_scale = level.foci(radius, floor)

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from petdiff.evaluation.detection.foci import SAME_PLACE_MM, Foci, find_foci, unexplained
+from petdiff.evaluation.detection.foci import SAME_PLACE_MM, find_foci, unexplained
 from petdiff.evaluation.detection.observers import laguerre_gauss
 from petdiff.image import axial_axis, spacing_of
 from petdiff.simulation.anatomy.description import Lesion
@@ -93,34 +93,32 @@ class Reading:
 def read_case(case: TwinCase) -> list[Reading]:
     """Return one reading per method; the first is of the full-dose scan ("full", dose 1)."""
     readable = readable_part(case.truth.without, case.affine)
-
-    def read(without: Foci) -> Foci:
-        return without[_at(readable, case.affine, without.position_mm) > 0]
-
     lesions = [one for one in case.lesions if _at(readable, case.affine, one.centre_mm).all()]
     sizes = tuple(_bin(2 * lesion.radius_mm, SIZES_MM, SIZE_BINS) for lesion in lesions)
     contrasts = tuple(_bin(_contrast(case, x), CONTRASTS, CONTRAST_BINS) for x in lesions)
     readings = []
     for (method, dose), twins in {("full", 1.0): case.full, **case.scans}.items():
-        without = find_foci(twins.without, case.affine)
-        false = read(without)
-        false = false[unexplained(false, case.truth.without, case.affine)]
+        found = find_foci(twins.without, case.affine)
+        found = found[_at(readable, case.affine, found.position_mm) > 0]
+        false = found[unexplained(found, case.truth.without, case.affine)]
         invented = false[unexplained(false, case.full.without, case.affine)]
+        present, absent = (
+            tuple(channel_outputs(one, case.affine, lesion) for lesion in lesions)
+            for one in (twins.with_lesions, twins.without)
+        )
         readings.append(
             Reading(
-                case.scan,
-                case.patient,
-                method,
-                dose,
-                lesion_scores(twins, case.affine, lesions),
-                sizes,
-                contrasts,
-                tuple(map(float, false.score)),
-                tuple(map(float, invented.score)),
-                *(
-                    tuple(channel_outputs(one, case.affine, lesion) for lesion in lesions)
-                    for one in (twins.with_lesions, twins.without)
-                ),
+                scan=case.scan,
+                patient=case.patient,
+                method=method,
+                dose=dose,
+                lesions=lesion_scores(twins, case.affine, lesions),
+                sizes=sizes,
+                contrasts=contrasts,
+                false=tuple(map(float, false.score)),
+                invented=tuple(map(float, invented.score)),
+                present=present,
+                absent=absent,
             )
         )
     return readings
