@@ -28,7 +28,7 @@ from petdiff.node.settings import Limits, Listen
 from petdiff.units import counted
 
 # Status of a C-STORE response (PS3.4 B.2.3).
-STORED, NO_ROOM, WRONG_CLASS, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0xC000
+STORED, NO_ROOM, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
 _SETTLE_SECONDS = 2.0  # without an image, after the number of images is reached
 _MEASURED_EVERY_S = 30.0
 

@@ -111,7 +111,7 @@ class Sender(BaseModel, frozen=True, extra="forbid"):
 
 
 class Destination(BaseModel, frozen=True, extra="forbid"):
-    """Describe a receiver of results: a DICOM node (address, port, AE title) or a DICOMweb server.
+    """A receiver of results: a DICOM node (address, port, AE title) or a DICOMweb server.
 
     retries  how often a refused image is sent again; a peer that cannot be reached is tried
              without limit

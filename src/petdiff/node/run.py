@@ -68,12 +68,10 @@ class Node:
         self._stop = threading.Event()
         self._started = time.monotonic()
         self._arrivals = Arrivals(self.queue, settings.listen, settings.limits, self.counters)
-        self._workers = {
-            f"{n}:{device}": WorkerProcess(
-                settings.denoise.settings(device), worker, (self._lock_descriptor,)
-            )
-            for n, device in enumerate(settings.denoise.devices)
-        }
+        self._workers = [
+            WorkerProcess(settings.denoise.settings(device), worker, (self._lock_descriptor,))
+            for device in settings.denoise.devices
+        ]
         self._server, self._status = self._ports()
         self._deliveries = Deliveries(
             self.queue,
@@ -111,8 +109,7 @@ class Node:
             open_associations=self._server.open_associations,
             free_bytes=free_bytes(self.settings.folder),
             workers=tuple(
-                WorkerState(device=name.partition(":")[2], runs=worker.runs)
-                for name, worker in self._workers.items()
+                WorkerState(device=worker.device, runs=worker.runs) for worker in self._workers
             ),
             destinations=tuple(
                 DestinationState(
@@ -168,11 +165,11 @@ class Node:
     def _start_workers(self) -> None:
         """Start a worker for each device; UsageError where one cannot work with these settings."""
         ready = Ready(self.queue)
-        for name, worker in self._workers.items():
+        for worker in self._workers:
             try:
                 reply = worker.start()
             except WorkerDied as problem:
-                raise PetdiffError(f"the worker of {name.partition(':')[2]}: {problem}") from None
+                raise PetdiffError(f"the worker of {worker.device}: {problem}") from None
             if reply.outcome != "ready":
                 raise UsageError(f"[denoise]: {reply.public}")
             log_line(f"worker ready: {reply.public}")
@@ -188,29 +185,33 @@ class Node:
 
     def _serve(self, stop: threading.Event) -> None:
         """Move complete series to ready/, and remove old ones, until `stop` is set."""
-        limits = self.settings.limits
         pruned = time.monotonic() - _PRUNE_EVERY_S
         while not stop.wait(_TICK_S):
             try:
                 self._arrivals.collect()
                 if time.monotonic() - pruned >= _PRUNE_EVERY_S:
                     pruned = time.monotonic()
-                    removed = self.queue.prune(
-                        limits.discard_days, 1e9 * limits.discard_gb, self.settings.record_days
-                    )
-                    if removed:
-                        log_line(
-                            f"{counted(removed, 'series', 'series')} removed from discard/: see "
-                            "limits.discard_days and limits.discard_gb"
-                        )
+                    self._prune()
             except OSError as problem:
                 log_line(f"the queue cannot be used: {disk.reason(problem)}")
                 stop.wait(10)
 
+    def _prune(self) -> None:
+        """Remove old refused series and records."""
+        limits = self.settings.limits
+        removed = self.queue.prune(
+            limits.discard_days, 1e9 * limits.discard_gb, self.settings.record_days
+        )
+        if removed:
+            log_line(
+                f"{counted(removed, 'series', 'series')} removed from discard/: see "
+                "limits.discard_days and limits.discard_gb"
+            )
+
     def _end(self) -> None:
         self._stop.set()
         self.queue.wake()
-        for worker in self._workers.values():
+        for worker in self._workers:
             worker.stop()
         self._server.stop()
         if self._status is not None:

@@ -66,6 +66,11 @@ class WorkerProcess:
         return self._request(Job(path=str(entry.path), dose=dose), seconds)
 
     @property
+    def device(self) -> str:
+        """The device that the worker computes on, as the settings name it."""
+        return self._settings.device
+
+    @property
     def runs(self) -> bool:
         """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
