@@ -8,6 +8,7 @@ functions need header fields only: no file and no image.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,21 +61,23 @@ def _by_philips(slices: Sequence[SliceHeader]) -> SUVResult:
     """Use Philips' own factor, and compare it with the factor from weight, dose and times."""
     factor = np.array([s.philips_suv_factor for s in slices], dtype=np.float64)
     used = float(np.median(factor))
-    candidates, warnings = {PHILIPS: used}, list[str]()
+    result = SUVResult("CNTS", PHILIPS, _collapsed(factor), {PHILIPS: used})
     try:
         by_activity = _from_activity(slices)
     except SUVRefused:
-        return SUVResult("CNTS", PHILIPS, _collapsed(factor), candidates)
-    name = f"Bq/ml factor, {by_activity.rule}"
-    candidates[name] = float(np.median(by_activity.factor))
-    spread = abs(candidates[name] / used - 1)
-    if spread > SUV_TOLERANCE:
-        warnings.append(
-            f"readings of the header differ by {spread:.1%}: Philips' factor to SUV (7053,1000) "
-            f"gives {used:.6g} (used), its factor to Bq/ml (7053,1009) {candidates[name]:.6g}"
-        )
-    return SUVResult(
-        "CNTS", PHILIPS, _collapsed(factor), candidates, spread, tuple(warnings), {}, (name,)
+        return result
+    name, other = f"Bq/ml factor, {by_activity.rule}", float(np.median(by_activity.factor))
+    spread = abs(other / used - 1)
+    warning = (
+        f"readings of the header differ by {spread:.1%}: Philips' factor to SUV (7053,1000) "
+        f"gives {used:.6g} (used), its factor to Bq/ml (7053,1009) {other:.6g}"
+    )
+    return replace(
+        result,
+        candidates={PHILIPS: used, name: other},
+        spread=spread,
+        warnings=(warning,) if spread > SUV_TOLERANCE else (),
+        alternatives=(name,),
     )
 
 
@@ -163,14 +166,14 @@ def _from_activity(slices: Sequence[SliceHeader]) -> SUVResult:
     inputs = {**_inputs(header), **decay.facts, "times": certainty}
     factor = _collapsed(np.asarray(factors[decay.rule], dtype=np.float64))
     return SUVResult(
-        header.units,
-        decay.rule,
-        factor,
-        typical,
-        spread,
-        tuple(warnings),
-        inputs,
-        decay.alternatives,
+        unit=header.units,
+        rule=decay.rule,
+        factor=factor,
+        candidates=typical,
+        spread=spread,
+        warnings=tuple(warnings),
+        inputs=inputs,
+        alternatives=decay.alternatives,
     )
 
 
