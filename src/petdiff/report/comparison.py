@@ -9,12 +9,7 @@ from pathlib import Path
 
 from petdiff.data.layouts import Drf, dose_key
 from petdiff.evaluation.cohort.claims import ClaimResult
-from petdiff.evaluation.cohort.compared_metrics import (
-    INTERVAL_LEVELS,
-    METRICS,
-    UNRANKED,
-    Metric,
-)
+from petdiff.evaluation.cohort.compared_metrics import INTERVAL_LEVELS, METRICS, Metric
 from petdiff.evaluation.cohort.definition import (
     FULL_DOSE,
     GAUSSIAN,
@@ -233,7 +228,7 @@ def _grid(metric: Metric, table: Table, summary: Summary) -> str:
 
 def _best(metric: Metric, cells: Mapping[str, Mean]) -> str | None:
     known = {method: cell.mean for method, cell in cells.items() if cell.mean is not None}
-    if not known or metric.name in UNRANKED:
+    if not known or not metric.is_ranked:
         return None
     sign = metric.better
     return max(known, key=lambda m: sign * known[m] if sign else -abs(known[m]))
