@@ -48,6 +48,11 @@ def significant(value: float, digits: int) -> str:
     return f"{float(text):.0f}" if "e+" in text else text
 
 
+def with_minus(number: str) -> str:
+    """Return the text of a number with a typographic minus sign."""
+    return number.replace("-", "\N{MINUS SIGN}")
+
+
 def counted(count: int, noun: str, plural: str | None = None) -> str:
     """Return a number with its noun: 1 patient, 2 patients. `plural` is by default noun + "s"."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"

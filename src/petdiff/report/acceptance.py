@@ -16,7 +16,7 @@ from petdiff.acceptance.verdict import Difference, Verdict, mean_of
 from petdiff.evaluation.phantom import DIAMETERS_MM
 from petdiff.evaluation.statistics import MIN_PATIENTS, paired
 from petdiff.report.html_page import header, part, write_html, written_now
-from petdiff.units import counted, share_of
+from petdiff.units import counted, share_of, with_minus
 
 _CLASSES = {
     "better": "confirmed", "worse": "refuted", "not told apart": "", "no verdict": "",
@@ -134,8 +134,7 @@ def _signed(difference: Difference, number_format: str) -> str:
 
 
 def _number(value: float, number_format: str) -> str:
-    """Format a number with a typographic minus sign."""
-    return number_format.format(value).replace("-", "−")
+    return with_minus(number_format.format(value))
 
 
 def _table(acceptance: Acceptance, drf: float) -> str:

@@ -21,6 +21,7 @@ from petdiff.report.volume_viewer import WITHOUT_VIEWER, viewer_part
 from petdiff.terminal import one_line
 from petdiff.uncertainty.audit.compare import Audit
 from petdiff.uncertainty.audit.record import AuditRecord
+from petdiff.units import with_minus
 
 _COLOUR_RANGE = 2.0  # end of the colour scale, over the deviation of the weakest finding
 _GREY_RANGE = 1.5  # minimum end of the grey scale, over the larger mean of the finding
@@ -112,7 +113,7 @@ def _foci(measured: PETImage, denoised: PETImage, audit: Audit) -> Iterator[str]
         columns = (
             (f"measured {one.measured:.3g}", measured, grey),
             (f"denoised {one.denoised:.3g}", denoised, grey),
-            (f"residual, z {one.z:+.1f}".replace("-", "−"), residual.with_values(-residual.values),
+            (f"residual, z {with_minus(f'{one.z:+.1f}')}", residual.with_values(-residual.values),
              partial(signed_png, limit=_limit(audit.record))),
         )  # fmt: skip
         figures = "".join(

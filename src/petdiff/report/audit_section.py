@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from petdiff.uncertainty.audit.record import AuditRecord, Finding
+from petdiff.units import with_minus
 
 
 def audit_section(audit: AuditRecord | None, *, viewer: bool) -> str:
@@ -63,7 +64,7 @@ def size_and_place(one: Finding) -> str:
 
 
 def _place(one: Finding) -> str:
-    return ", ".join(f"{mm:z.0f}" for mm in one.position_mm).replace("-", "−")
+    return ", ".join(with_minus(f"{mm:z.0f}") for mm in one.position_mm)
 
 
 def _row(n: int, one: Finding, *, viewer: bool, slices: bool) -> str:
@@ -76,7 +77,7 @@ def _row(n: int, one: Finding, *, viewer: bool, slices: bool) -> str:
         f"{one.diameter_mm:.0f} mm",
         f"{one.measured:.3g}",
         f"{one.denoised:.3g}",
-        f"{one.z:+.1f}".replace("-", "−"),
+        with_minus(f"{one.z:+.1f}"),
         f"{one.p:.1g}",
     )
     values = "".join(f"<td>{cell}</td>" for cell in cells)

@@ -28,7 +28,7 @@ from petdiff.report import comparison_plots as plots
 from petdiff.report.comparison_lesions import lesion_section
 from petdiff.report.html_page import header, part, write_html, written_now
 from petdiff.report.png import png
-from petdiff.units import counted
+from petdiff.units import counted, with_minus
 
 _MAX_CASES = 6
 _PICTURE_PX = 150  # across
@@ -118,7 +118,7 @@ def _losses(one: FinishedExam, rows: Sequence[CohortRow], shown: Sequence[str]) 
         gaussian = psnr.get((GAUSSIAN, dose))
         if method in shown and method != GAUSSIAN and gaussian is not None:
             gain = value - gaussian
-            why = f"{method} {_signed(f'{gain:+.2f}')} dB against the best Gaussian"
+            why = f"{method} {with_minus(f'{gain:+.2f}')} dB against the best Gaussian"
             yield _Case(one, dose, why, -gain)
 
 
@@ -130,13 +130,9 @@ def _lesion_errors(
         if row.metric != "suv_peak_bias" or row.method not in shown or row.value is None:
             continue
         if row.region == one.places[dose_key(row.dose)].lesion:
-            change = _signed(f"{row.value:+.0%}")
+            change = with_minus(f"{row.value:+.0%}")
             why = f"{row.method} changes SUVpeak of {row.region} by {change}"
             yield _Case(one, row.dose, why, abs(row.value))
-
-
-def _signed(number: str) -> str:
-    return number.replace("-", "\N{MINUS SIGN}")
 
 
 def _peaks(done: Sequence[FinishedExam]) -> list[plots.Peak]:
@@ -272,7 +268,7 @@ def _worse(metric: Metric, tests: Sequence[PairTest], method: str, best: str | N
 def _shown(metric: Metric, value: float) -> str:
     if metric.name in _PERCENT:
         sign = "+" if metric.name == "lesion_suv_peak_bias" else ""
-        return _signed(f"{100 * value:{sign}.1f}")
+        return with_minus(f"{100 * value:{sign}.1f}")
     if metric.name == "ssim":
         return f"{value:.4f}"
     return f"{value:.2f}"

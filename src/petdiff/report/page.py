@@ -24,7 +24,7 @@ from petdiff.report.notices import notices
 from petdiff.report.trained_on import trained_on
 from petdiff.report.volume_viewer import WITHOUT_VIEWER, viewer_part
 from petdiff.terminal import one_line
-from petdiff.units import counted
+from petdiff.units import counted, with_minus
 from petdiff.volume.activity import ActivityChange
 
 
@@ -150,4 +150,4 @@ def _activity_table(activity: ActivityChange) -> str:
 
 
 def _percent(change: float | None) -> str:
-    return "" if change is None else f"{change:+z.1%}".replace("-", "−")
+    return "" if change is None else with_minus(f"{change:+z.1%}")

@@ -17,6 +17,7 @@ import numpy as np
 from petdiff.records import NOTICE
 from petdiff.report.png import Colours, Picture, coloured
 from petdiff.terminal import one_line
+from petdiff.units import with_minus
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -155,7 +156,7 @@ def ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def _label(value: float) -> str:
-    return f"{value:z.6g}".replace("-", "−")
+    return with_minus(f"{value:z.6g}")
 
 
 def _image(

@@ -14,8 +14,9 @@ from pydantic import BaseModel
 from petdiff.data.layouts import Drf
 from petdiff.evaluation.cohort.compared_metrics import Metric, ranked_metric
 from petdiff.evaluation.cohort.definition import Claim
-from petdiff.evaluation.cohort.table import Condition, Table, Values, fraction, nan_mean
+from petdiff.evaluation.cohort.table import Table, Values, fraction, nan_mean
 from petdiff.evaluation.statistics import MIN_PATIENTS, SIGNIFICANT, holm, paired
+from petdiff.units import with_minus
 
 Verdict = Literal["confirmed", "refuted", "open"]
 
@@ -179,7 +180,7 @@ def _sentence(
         )
     if note := _power(patients, sum(one.conditions for one in rivals)):
         parts.append(note)
-    return " ".join(parts).replace(" -", " \N{MINUS SIGN}")
+    return " ".join(parts)
 
 
 _VERDICTS = {
@@ -203,12 +204,11 @@ def _power(patients: int, tests: int) -> str:
 
 
 def _gain_text(gain: float, metric: Metric) -> str:
-    return f"{gain:+.2f} dB" if metric.unit == "dB" else f"{gain:+.3g}"
+    return with_minus(f"{gain:+.2f} dB" if metric.unit == "dB" else f"{gain:+.3g}")
 
 
 def _condition_text(one: ConditionGain) -> str:
-    condition = Condition(one.scanner, one.tracer, one.dose)
-    return f"{condition.scanner}, {condition.tracer}, {fraction(condition.dose)}"
+    return f"{one.scanner}, {one.tracer}, {fraction(one.dose)}"
 
 
 def _listed(names: Sequence[str]) -> str:
