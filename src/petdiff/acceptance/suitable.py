@@ -7,6 +7,7 @@ import numpy as np
 from petdiff.errors import InputRefused
 from petdiff.evaluation.phantom import find_spheres
 from petdiff.image import PETImage
+from petdiff.io.derivation import DENOISED, SIMULATED
 from petdiff.volume.orientation import with_axis_last
 from petdiff.volume.regions import Spacing, Volume
 
@@ -21,7 +22,7 @@ _MAX_NOISE_RATIO = 2.0  # to the median noise, or its reciprocal: 2 is about 1/4
 def refuse_unsuitable(image: PETImage) -> None:
     """Raise InputRefused with the reason for a scan that is not a patient's full-dose scan."""
     kinds = image.facts.get("image_type") or ()
-    for kind in ("DENOISED", "SIMULATED"):
+    for kind in (DENOISED, SIMULATED):
         if kind in kinds:
             raise InputRefused(f"it is a derived image ({kind}): give the scanner's own")
     if image.facts.get("format") == "dicom" and "ATTN" not in image.facts.get("corrections", ()):
