@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from petdiff.diffusion.denoiser import Denoiser
 from petdiff.diffusion.noise import NoiseSource
-from petdiff.diffusion.samplers import Callback
 from petdiff.errors import UsageError
 from petdiff.methods.card import Domain, ModelCard
 from petdiff.methods.patches import PATCH
@@ -185,14 +184,7 @@ class Method(ABC):
         """
 
     @abstractmethod
-    def sample(
-        self,
-        denoiser: Denoiser,
-        noise: Tensor,
-        steps: int,
-        source: NoiseSource,
-        callback: Callback | None = None,
-    ) -> Tensor:
+    def sample(self, denoiser: Denoiser, noise: Tensor, steps: int, source: NoiseSource) -> Tensor:
         """Run the method's sampler over a whole volume of the domain, from unit noise.
 
         source  draws the noise of later steps

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from petdiff.diffusion.denoiser import Denoiser
 from petdiff.diffusion.noise import NoiseSource
-from petdiff.diffusion.samplers import Callback, sample_dpmpp_2m
+from petdiff.diffusion.samplers import sample_dpmpp_2m
 from petdiff.diffusion.schedules import karras_sigmas
 from petdiff.methods.local_denoiser import LocalDenoiser
 from petdiff.methods.local_training import Example, error_loss, noisy
@@ -38,14 +38,7 @@ class Flow3D(LocalDenoiser):
         sigma = torch.where(pure, torch.inf, sigma)
         return error_loss(example, self.estimate(example, x, sigma), sigma)
 
-    def sample(
-        self,
-        denoiser: Denoiser,
-        noise: Tensor,
-        steps: int,
-        source: NoiseSource,
-        callback: Callback | None = None,
-    ) -> Tensor:
+    def sample(self, denoiser: Denoiser, noise: Tensor, steps: int, source: NoiseSource) -> Tensor:
         """Sample from pure noise; one step gives the posterior mean.
 
         The levels must end near the posterior standard deviation or below. Samples that end far
@@ -53,4 +46,4 @@ class Flow3D(LocalDenoiser):
         """
         falling = karras_sigmas(steps - 1, *self.constants.sampling_sigmas)
         sigmas = torch.cat([falling.new_tensor([math.inf]), falling])
-        return sample_dpmpp_2m(denoiser, noise, sigmas, callback=callback)
+        return sample_dpmpp_2m(denoiser, noise, sigmas)

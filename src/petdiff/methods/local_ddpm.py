@@ -19,7 +19,7 @@ from torch import Tensor
 
 from petdiff.diffusion.denoiser import Denoiser
 from petdiff.diffusion.noise import NoiseSource
-from petdiff.diffusion.samplers import Callback, sample_ancestral
+from petdiff.diffusion.samplers import sample_ancestral
 from petdiff.diffusion.schedules import cosine_alphas_bar, karras_sigmas, sigmas_of
 from petdiff.methods.card import ModelCard
 from petdiff.methods.local_denoiser import LocalConstants, LocalDenoiser
@@ -106,17 +106,10 @@ class LocalDDPM(LocalDenoiser):
         sigma = sigma.masked_fill(pure, torch.inf)
         return error_loss(example, self.estimate(example, x, sigma), sigma)
 
-    def sample(
-        self,
-        denoiser: Denoiser,
-        noise: Tensor,
-        steps: int,
-        source: NoiseSource,
-        callback: Callback | None = None,
-    ) -> Tensor:
+    def sample(self, denoiser: Denoiser, noise: Tensor, steps: int, source: NoiseSource) -> Tensor:
         """Sample ancestrally; one step is the posterior mean."""
         sigmas = self.schedule(steps)
-        return sample_ancestral(denoiser, noise, sigmas, source, callback=callback)
+        return sample_ancestral(denoiser, noise, sigmas, source)
 
 
 @dataclass

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from petdiff.diffusion.denoiser import Denoiser
 from petdiff.diffusion.noise import NoiseSource
-from petdiff.diffusion.samplers import Callback
 from petdiff.methods.base import Method, Objective
 from petdiff.networks.discriminator import PatchDiscriminator
 
@@ -21,20 +20,9 @@ class OneCallSampler:
 
     max_steps: ClassVar[int] = 1
 
-    def sample(
-        self,
-        denoiser: Denoiser,
-        noise: Tensor,
-        steps: int,
-        source: NoiseSource,
-        callback: Callback | None = None,
-    ) -> Tensor:
+    def sample(self, denoiser: Denoiser, noise: Tensor, steps: int, source: NoiseSource) -> Tensor:
         """Return the posterior mean, in one step."""
-        sigma = torch.tensor(torch.inf)
-        x0 = denoiser(noise, sigma)
-        if callback is not None:
-            callback(x=noise, i=0, sigma=sigma, denoised=x0)
-        return x0
+        return denoiser(noise, torch.tensor(torch.inf))
 
 
 @dataclass

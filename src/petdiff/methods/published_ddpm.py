@@ -23,7 +23,7 @@ from torch import Tensor
 from petdiff.diffusion.denoiser import DDPMDenoiser, Denoiser, ddpm_start
 from petdiff.diffusion.losses import add_noise, ddpm_loss
 from petdiff.diffusion.noise import NoiseSource
-from petdiff.diffusion.samplers import Callback, sample_ancestral
+from petdiff.diffusion.samplers import sample_ancestral
 from petdiff.diffusion.schedules import ddpm_sigmas, linear_alphas_bar, respaced_timesteps
 from petdiff.methods.base import WindowedMethod
 from petdiff.methods.card import Domain, ModelCard, part_of_card
@@ -198,19 +198,12 @@ class PublishedDDPM(WindowedMethod):
         scan: Tensor = self._network_output(wide, timestep)[middle].float()
         return scan
 
-    def sample(
-        self,
-        denoiser: Denoiser,
-        noise: Tensor,
-        steps: int,
-        source: NoiseSource,
-        callback: Callback | None = None,
-    ) -> Tensor:
+    def sample(self, denoiser: Denoiser, noise: Tensor, steps: int, source: NoiseSource) -> Tensor:
         """Sample ancestrally at `steps` of the timesteps, evenly from the first to the last."""
         alphas_bar = self.constants.alphas_bar
         sigmas = ddpm_sigmas(alphas_bar, respaced_timesteps(len(alphas_bar), steps))
         start = ddpm_start(noise, sigmas)
-        return sample_ancestral(denoiser, start, sigmas, source, callback=callback)
+        return sample_ancestral(denoiser, start, sigmas, source)
 
     def example(self, low: Tensor, full: Tensor, drf: float | None = None) -> Tensor:
         """Return a pair of scans [i, j, k], in SUV, for the loss [2, i, j, k]: full, low."""
