@@ -170,6 +170,21 @@ def test_beds_corrected_to_their_own_starts_are_doubted(tmp_path: Path, own_star
     assert read_suv(folder).factor == pytest.approx(SUV_FACTOR)
 
 
+@pytest.mark.parametrize("own_starts", [False, True])
+def test_beds_with_the_start_of_their_range_are_judged_by_their_reference_times(
+    tmp_path: Path, own_starts: bool
+) -> None:
+    """With continuous bed motion, all slices of a range have the AcquisitionTime of its start."""
+    by_bed = over_beds(own_starts=own_starts)
+
+    def edit(k: int, ds: Dataset) -> None:
+        by_bed(k, ds)
+        ds.AcquisitionTime = "105000" if k < 4 else "110000"
+
+    warnings = read(save(pet_slices(edit=edit), tmp_path)).facts["warnings"]
+    assert len(warnings) == own_starts
+
+
 @pytest.mark.parametrize("factor", [1, None])
 def test_a_decay_factor_that_was_left_out_raises_no_doubt(tmp_path: Path, factor: Any) -> None:
     def edit(n: int, k: int, ds: Dataset) -> None:

@@ -109,25 +109,22 @@ def correction_warnings(slices: Sequence[FrameSlice]) -> list[str]:
     """Warn if the slices' DecayFactors (0054,1321) mean different reference times.
 
     DecayCorrection START means one reference time for all beds and frames of a series (DICOM PS3.3
-    C.8.9.1.1.5), and a slice's factor is the decay from it to the slice's time of average count
-    rate (C.8.9.4.1.5). A factor of 1 in all slices is a default value and is ignored. So is a start
-    that is the same in all slices: it is that of the series.
+    C.8.9.1.1.5). It is the time of a slice's average count rate less the decay by its factor. That
+    time is known from AcquisitionTime and from FrameReferenceTime; only if both contradict one
+    reference time is it doubted. A factor of 1 in all slices is a default value and is ignored.
     """
     first, half_life_s = slices[0].times, slices[0].times.half_life_s or 0.0
     if first.decay_correction != "START" or not PLAUSIBLE_S[0] <= half_life_s <= PLAUSIBLE_S[1]:
         return []
-    factors = [number_or_none(s.header, "DecayFactor") or 0.0 for s in slices]
-    starts_s = acquired_s([s.times.acquired for s in slices])
-    if min(factors) <= 0 or set(factors) == {1.0} or len(set(starts_s)) == 1:
+    factors = np.array([number_or_none(s.header, "DecayFactor") or 0.0 for s in slices])
+    if factors.min() <= 0 or (factors == 1).all():
         return []
-    references_s = []
-    for s, factor, start_s in zip(slices, factors, starts_s, strict=True):
-        duration_s = s.times.frame_duration_s
-        if start_s is None or not duration_s or not is_plausible_duration(duration_s):
-            return []
-        middle_s = start_s + average_rate_time_s(duration_s, half_life_s)
-        references_s.append(middle_s - half_life_s * float(np.log2(factor)))
-    difference_s = max(references_s) - min(references_s)
+    decay_s = half_life_s * np.log2(factors)
+    middles = (_middles_s(slices, half_life_s), [s.times.frame_reference_s for s in slices])
+    differences_s = [
+        float(np.ptp(np.array(known) - decay_s)) for known in middles if _differ(known)
+    ]
+    difference_s = min(differences_s, default=0.0)
     change = suv_change(difference_s, half_life_s)
     if change <= SUV_TOLERANCE:
         return []
@@ -136,3 +133,22 @@ def correction_warnings(slices: Sequence[FrameSlice]) -> list[str]:
         f"{difference_s / 60:.1f} min apart, where START in DecayCorrection (0054,1102) means one "
         f"time: activity and SUV of one against another may be wrong by {change:.1%}"
     ]
+
+
+def _middles_s(slices: Sequence[FrameSlice], half_life_s: float) -> Sequence[float | None]:
+    """Return each slice's time of average count rate; nothing if all have one AcquisitionTime."""
+    starts_s = acquired_s([s.times.acquired for s in slices])
+    durations_s = [s.times.frame_duration_s for s in slices]
+    if not _differ(starts_s):
+        return ()
+    return [
+        start_s + average_rate_time_s(duration_s, half_life_s)
+        if start_s is not None and duration_s is not None and is_plausible_duration(duration_s)
+        else None
+        for start_s, duration_s in zip(starts_s, durations_s, strict=True)
+    ]
+
+
+def _differ(values: Sequence[float | None]) -> bool:
+    """Return whether all values are known and some differ."""
+    return None not in values and len(set(values)) > 1
