@@ -19,9 +19,9 @@ MEAN, SPREAD = 0.3, 0.5  # of the data
 Sampler = Callable[..., Tensor]
 
 
-def ancestral(denoiser: Denoiser, noise: Tensor, sigmas: Tensor, **others: Any) -> Tensor:
+def ancestral(denoiser: Denoiser, noise: Tensor, sigmas: Tensor) -> Tensor:
     """Sample ancestrally with noise of one seed, so that the arguments are those of DPM-Solver."""
-    return sample_ancestral(denoiser, noise, sigmas, seeded(0), **others)
+    return sample_ancestral(denoiser, noise, sigmas, seeded(0))
 
 
 def seeded(seed: int) -> GaussianNoise:
@@ -189,20 +189,20 @@ def test_dtype_and_shape_are_preserved(sampler: Sampler) -> None:
 
 
 @pytest.mark.parametrize("sampler", BOTH)
-def test_callback_is_called_at_every_step(sampler: Sampler) -> None:
-    steps_called: list[dict[str, Any]] = []
-    sigmas = karras_sigmas(4, 0.1, 5.0)
-    noise = unit_normal(3)
-    x = sampler(
-        Gaussian(),
-        noise,
-        sigmas,
-        callback=lambda **step: steps_called.append(step),
-    )
-    assert [step["i"] for step in steps_called] == [0, 1, 2, 3]
-    assert [step["sigma"] for step in steps_called] == list(sigmas[:-1])
-    torch.testing.assert_close(steps_called[0]["x"], 5.0 * noise)
-    torch.testing.assert_close(steps_called[-1]["denoised"], x)
+def test_the_denoiser_is_called_once_at_each_sigma_and_its_last_result_is_the_sample(
+    sampler: Sampler,
+) -> None:
+    calls: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def denoiser(x: Tensor, sigma: Tensor) -> Tensor:
+        calls.append((x, sigma, Gaussian()(x, sigma)))
+        return calls[-1][2]
+
+    noise, sigmas = unit_normal(3), karras_sigmas(4, 0.1, 5.0)
+    drawn = sampler(denoiser, noise, sigmas)
+    assert [sigma for _, sigma, _ in calls] == list(sigmas[:-1])
+    torch.testing.assert_close(calls[0][0], 5.0 * noise)
+    torch.testing.assert_close(calls[-1][2], drawn)
 
 
 def test_fresh_noise_is_drawn_from_the_generator_only() -> None:

@@ -1,7 +1,7 @@
 """Samplers: turn unit noise into a clean volume by calling a denoiser at each σ of a schedule.
 
-`sigmas` is 1-D, falls strictly and ends in 0; its first entry may be ∞. `callback(x=, i=, sigma=,
-denoised=)` is called at each step. The ancestral sampler draws further noise, from `source`.
+`sigmas` is 1-D, falls strictly and ends in 0; its first entry may be ∞. The ancestral sampler draws
+further noise, from `source`.
 
 Both use one identity. With n = (x − x0)/σ, the noise in x according to the denoiser's estimate, the
 state at any other level σ' is x0 + σ'·n. At σ = ∞ the state is n itself, and the same step holds.
@@ -10,7 +10,6 @@ state at any other level σ' is x0 + σ'·n. At σ = ∞ the state is n itself, 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,20 +18,8 @@ from petdiff.diffusion.denoiser import Denoiser, VarianceDenoiser, variance_rang
 from petdiff.diffusion.noise import NoiseSource
 
 
-class Callback(Protocol):
-    """Receives the state x at level sigma of step i, and the denoiser's result."""
-
-    def __call__(self, *, x: Tensor, i: int, sigma: Tensor, denoised: Tensor) -> None: ...
-
-
 @torch.no_grad()
-def sample_dpmpp_2m(
-    denoiser: Denoiser,
-    noise: Tensor,
-    sigmas: Tensor,
-    *,
-    callback: Callback | None = None,
-) -> Tensor:
+def sample_dpmpp_2m(denoiser: Denoiser, noise: Tensor, sigmas: Tensor) -> Tensor:
     """Return a sample by DPM-Solver++(2M), second order, one call per step; deterministic.
 
     Lu et al. 2022 (arXiv 2211.01095), alg. 2: Euler's step with x0 extrapolated, along −log σ, to
@@ -40,10 +27,8 @@ def sample_dpmpp_2m(
     """
     x = first_state(noise, sigmas)
     previous: tuple[Tensor, Tensor] | None = None
-    for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
+    for sigma, sigma_next in pairwise(sigmas):
         denoised = denoiser(x, sigma)
-        if callback is not None:
-            callback(x=x, i=i, sigma=sigma, denoised=denoised)
         ahead = denoised
         if previous is not None and sigma_next > 0:
             sigma_before, denoised_before = previous
@@ -56,12 +41,7 @@ def sample_dpmpp_2m(
 
 @torch.no_grad()
 def sample_ancestral(
-    denoiser: Denoiser,
-    noise: Tensor,
-    sigmas: Tensor,
-    source: NoiseSource,
-    *,
-    callback: Callback | None = None,
+    denoiser: Denoiser, noise: Tensor, sigmas: Tensor, source: NoiseSource
 ) -> Tensor:
     """Return a sample by DDPM's ancestral sampler, drawing from the posterior of each step.
 
@@ -69,13 +49,11 @@ def sample_ancestral(
     other denoisers it is the smallest possible, as if their x0 were certain.
     """
     x = first_state(noise, sigmas)
-    for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
+    for sigma, sigma_next in pairwise(sigmas):
         if isinstance(denoiser, VarianceDenoiser):
             denoised, variance = denoiser.with_variance(x, sigma, sigma_next)
         else:
             denoised, variance = denoiser(x, sigma), variance_range(sigma, sigma_next)[0]
-        if callback is not None:
-            callback(x=x, i=i, sigma=sigma, denoised=denoised)
         x = denoised + sigma_next**2 / sigma * noise_in(x, denoised, sigma)
         if sigma_next > 0:
             x = x + variance.sqrt() * source(x)
