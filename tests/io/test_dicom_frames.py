@@ -185,6 +185,18 @@ def test_beds_with_the_start_of_their_range_are_judged_by_their_reference_times(
     assert len(warnings) == own_starts
 
 
+def test_a_damaged_decay_factor_gives_a_short_warning(tmp_path: Path) -> None:
+    by_bed = over_beds(own_starts=False)
+
+    def edit(k: int, ds: Dataset) -> None:
+        by_bed(k, ds)
+        ds.DecayFactor = "1e300" if k == 2 else ds.DecayFactor
+
+    [warning] = read(save(pet_slices(edit=edit), tmp_path)).facts["warnings"]
+    assert warning.endswith("wrong many times over")
+    assert len(warning) < 300
+
+
 @pytest.mark.parametrize("factor", [1, None])
 def test_a_decay_factor_that_was_left_out_raises_no_doubt(tmp_path: Path, factor: Any) -> None:
     def edit(n: int, k: int, ds: Dataset) -> None:

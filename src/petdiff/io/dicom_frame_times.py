@@ -22,6 +22,7 @@ from petdiff.suv.half_life import (
 from petdiff.suv.header import SliceHeader
 
 _HALF_DAY = timedelta(hours=12)
+_MANIFOLD = 10.0  # a larger relative error of SUV is that of a damaged header
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,11 @@ def correction_warnings(slices: Sequence[FrameSlice]) -> list[str]:
     change = suv_change(difference_s, half_life_s)
     if change <= SUV_TOLERANCE:
         return []
+    wrong = f"by {change:.1%}" if change < _MANIFOLD else "many times over"
     return [
         "by DecayFactor (0054,1321), beds or frames are decay corrected to times up to "
         f"{difference_s / 60:.1f} min apart, where START in DecayCorrection (0054,1102) means one "
-        f"time: activity and SUV of one against another may be wrong by {change:.1%}"
+        f"time: activity and SUV of one against another may be wrong {wrong}"
     ]
 
 
