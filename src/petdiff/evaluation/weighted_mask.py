@@ -75,7 +75,7 @@ def sphere_mask(
     to_edges_mm = (centre + 0.5) * spacing_mm, (np.array(shape) - 0.5 - centre) * spacing_mm
     # The shares of a small sphere add up to its volume only within a few per cent.
     is_cut = bool((np.minimum(*to_edges_mm) < radius_mm).any())
-    visible = float(shares.sum()) * a * b * c / 1000 / volume_ml if is_cut else 1.0
+    visible = min(float(shares.sum()) * a * b * c / 1000 / volume_ml, 1.0) if is_cut else 1.0
     if visible < 0.5 or not shares.any():
         at = ", ".join(f"{mm:.0f}" for mm in centre_mm)
         raise InputRefused(

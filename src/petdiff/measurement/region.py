@@ -43,20 +43,26 @@ _DISEASE = (
 class Region:
     """A region on the grid of a scan.
 
-    name    its name in tables
-    kind    lesion, organ, sphere or focus: selects the intervals of the calibration
-    mask    its voxels, each with its fraction in the region
-    volume_ml  of the part in the field of view
+    kind  lesion, organ, sphere or focus: selects the intervals of the calibration
+    mask  its voxels, each with its fraction in the region
     """
 
-    name: str
     kind: RegionKind
     mask: WeightedMask
-    volume_ml: float
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(RegionKind):
             raise UsageError(f"`kind` is {self.kind}: give {', '.join(get_args(RegionKind))}")
+
+    @property
+    def name(self) -> str:
+        """Its name in tables."""
+        return self.mask.name
+
+    @property
+    def volume_ml(self) -> float:
+        """Volume of its part in the field of view."""
+        return self.mask.volume_ml * self.mask.visible_fraction
 
     @property
     def voxels(self) -> float:
@@ -118,7 +124,7 @@ def shares_region(
         name, box, shares[box], scan.shape, scan.spacing_mm, volume_ml / visible,
         visible_fraction=visible,
     )  # fmt: skip
-    return Region(name, kind, mask, volume_ml)
+    return Region(kind, mask)
 
 
 def label_regions(
@@ -138,7 +144,7 @@ def label_regions(
         volume_ml = float(shares.sum()) * voxel_ml(scan.spacing_mm)
         name = names.get(number) or f"label {number}"
         mask = mask_from_shares(name, box, shares, scan.shape, scan.spacing_mm, volume_ml)
-        found.append(Region(name, kinds.get(number, other), mask, volume_ml))
+        found.append(Region(kinds.get(number, other), mask))
     return found
 
 
@@ -167,7 +173,7 @@ def ball_region(
         raise InputRefused(
             f"less than half of {name} at ({at}) mm is in the scan's field of view: {_extent(scan)}"
         ) from None
-    return Region(name, kind, mask, mask.volume_ml * min(mask.visible_fraction, 1.0))
+    return Region(kind, mask)
 
 
 def _extent(scan: PETImage) -> str:
