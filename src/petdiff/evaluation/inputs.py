@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, label
 
 from petdiff.errors import InputRefused
-from petdiff.evaluation.weighted_mask import WeightedMask, mask_from_shares, sphere_mask
+from petdiff.evaluation.weighted_mask import WeightedMask, label_masks, sphere_mask
 from petdiff.image import PETImage
 from petdiff.io.formats import stem_of
 from petdiff.io.json_files import read_json
 from petdiff.io.labels import read_label_volume
 from petdiff.simulation.labels.label_file import read_names as label_names
 from petdiff.volume.orientation import reoriented
-from petdiff.volume.regions import Spacing, label_boxes
+from petdiff.volume.regions import Spacing
 
 _log = logging.getLogger(__name__)
 
@@ -118,20 +118,13 @@ def labelled_lesions(labels: NDArray[np.int32], spacing_mm: Spacing) -> list[Wei
 
     Raises InputRefused if there are no labels.
     """
-    boxes = label_boxes(labels)
-    if not boxes:
+    masks = label_masks(labels, spacing_mm, "lesion {}".format)
+    if not masks:
         raise InputRefused("the lesion volume holds no lesion: every voxel is 0")
-    if len(boxes) == 1:
-        labels, _ = label(labels > 0, structure=np.ones((3, 3, 3)))
-        boxes = label_boxes(labels)
-    found = []
-    for number, box in boxes.items():
-        shares = (labels[box] == number).astype(np.float64)
-        volume_ml = float(shares.sum() * np.prod(spacing_mm) / 1000)
-        found.append(
-            mask_from_shares(f"lesion {number}", box, shares, labels.shape, spacing_mm, volume_ml)
-        )
-    return found
+    if len(masks) == 1:
+        parts, _ = label(labels > 0, structure=np.ones((3, 3, 3)))
+        masks = label_masks(parts, spacing_mm, "lesion {}".format)
+    return list(masks.values())
 
 
 def _entry(

@@ -5,7 +5,7 @@ The region is a weighted mask, which has the fraction of each voxel that is in t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from petdiff.volume.regions import (
     Spacing,
     Volume,
     grown,
+    label_boxes,
     sphere_weights,
     voxel_ml,
 )
@@ -83,6 +84,20 @@ def sphere_mask(
             "or give the list that belongs to this scan"
         )
     return mask_from_shares(name, inner, shares, shape, spacing_mm, volume_ml, true_suv, visible)
+
+
+def label_masks(
+    labels: NDArray[np.int32], spacing_mm: Spacing, name_of: Callable[[int], str]
+) -> dict[int, WeightedMask]:
+    """Return the mask of each label above 0 of a volume [i, j, k], by label, in their order."""
+    found = {}
+    for number, box in label_boxes(labels).items():
+        shares = (labels[box] == number).astype(np.float64)
+        volume_ml = float(shares.sum()) * voxel_ml(spacing_mm)
+        found[number] = mask_from_shares(
+            name_of(number), box, shares, labels.shape, spacing_mm, volume_ml
+        )
+    return found
 
 
 def measure_mask(

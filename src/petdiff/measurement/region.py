@@ -13,13 +13,14 @@ from petdiff.errors import InputRefused, UsageError
 from petdiff.evaluation.weighted_mask import (
     MIN_VISIBLE_FRACTION,
     WeightedMask,
+    label_masks,
     mask_from_shares,
     sphere_mask,
 )
 from petdiff.image import PETImage
 from petdiff.simulation.labels.label_names import is_organ
 from petdiff.uncertainty.calibration.record import RegionKind
-from petdiff.volume.regions import bounding_box, label_boxes, voxel_ml
+from petdiff.volume.regions import bounding_box, voxel_ml
 
 __all__ = [
     "Region",
@@ -138,14 +139,8 @@ def label_regions(
 
     kinds, other  kinds by label, and the kind of all other labels
     """
-    found = []
-    for number, box in label_boxes(labels).items():
-        shares = (labels[box] == number).astype(np.float64)
-        volume_ml = float(shares.sum()) * voxel_ml(scan.spacing_mm)
-        name = names.get(number) or f"label {number}"
-        mask = mask_from_shares(name, box, shares, scan.shape, scan.spacing_mm, volume_ml)
-        found.append(Region(kinds.get(number, other), mask))
-    return found
+    masks = label_masks(labels, scan.spacing_mm, lambda n: names.get(n) or f"label {n}")
+    return [Region(kinds.get(n, other), mask) for n, mask in masks.items()]
 
 
 def ball_region(
