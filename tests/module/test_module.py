@@ -180,6 +180,17 @@ def test_a_second_attempt_replaces_what_a_failed_and_a_killed_one_left(tmp_path:
     assert {entry.suffix for entry in out.iterdir()} == {".dcm", ".json"}
 
 
+def test_a_second_attempt_removes_the_series_of_the_first_and_nothing_else(tmp_path: Path) -> None:
+    into, out = router_folders(tmp_path)
+    (out / "1.2#3.dcm").write_bytes(b"of another module")
+    assert run(into, out) == 0
+    first = {entry.name for entry in out.glob("*.dcm")}
+    (into / "task.json").write_text("{")
+    assert run(into, out) == 3
+    assert {entry.name for entry in out.iterdir()} == {"result.json", "1.2#3.dcm"}
+    assert len(first) > 1
+
+
 def test_without_folders_the_reason_is_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_module({}) == 2
     assert "set one of MERCURE_IN_DIR" in capsys.readouterr().err

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
-from petdiff import __version__
+from petdiff import __version__, disk
+from petdiff.errors import InputRefused
+from petdiff.io.json_files import read_json
 from petdiff.module.settings import ModuleSettings
 from petdiff.records import NOTICE
 from petdiff.runs import replace_json
@@ -108,6 +110,24 @@ class ModuleResult(BaseModel, frozen=True):
     def write(self, folder: Path) -> None:
         """Write result.json into a folder, replacing a former one."""
         replace_json(folder / RESULT, self.model_dump(mode="json", by_alias=True))
+
+
+class _FormerResult(BaseModel, frozen=True):
+    series: tuple[SeriesResult, ...] = ()
+
+
+def remove_former_result(folder: Path) -> None:
+    """Remove result.json of a former run from a folder, and the series that it lists."""
+    path = folder / RESULT
+    try:
+        former = _FormerResult.model_validate(read_json(path))
+    except (InputRefused, ValidationError):  # there is none, or it is none of a module
+        former = _FormerResult()
+    made = {series.made for series in former.series}
+    for file in folder.glob("*#*.dcm"):
+        if file.name.partition("#")[0] in made:
+            disk.remove(file)
+    disk.remove(path)
 
 
 def _notification(settings: ModuleSettings, text: str, *, has_notes: bool) -> Notification:

@@ -14,7 +14,14 @@ from petdiff import __version__, disk
 from petdiff.errors import InputRefused, PetdiffError, UsageError, with_plain_names
 from petdiff.module.contract import Folders, read_folders, read_settings
 from petdiff.module.inputs import PetSeries, find_pet_series
-from petdiff.module.result import INTERRUPTED, RESULT, ModelName, ModuleResult, SeriesResult
+from petdiff.module.result import (
+    INTERRUPTED,
+    RESULT,
+    ModelName,
+    ModuleResult,
+    SeriesResult,
+    remove_former_result,
+)
 from petdiff.module.settings import ModuleSettings
 from petdiff.records import NOTICE
 from petdiff.runs import remove_unfinished, whole_additions
@@ -56,7 +63,7 @@ def run_module(environment: Mapping[str, str]) -> int:
 
 
 def _prepare(output: Path) -> None:
-    """Make the output folder, and remove unfinished files of a killed run."""
+    """Make the output folder, and remove what a former run has left in it."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         if not os.access(output, os.W_OK | os.X_OK):  # before denoising, which takes minutes
@@ -64,7 +71,7 @@ def _prepare(output: Path) -> None:
         remove_unfinished(output)
     except OSError as problem:
         raise PetdiffError(f"cannot write in {output}: {disk.reason(problem)}") from problem
-    disk.remove(output / RESULT)
+    remove_former_result(output)
 
 
 def _series_in(folder: Path) -> list[PetSeries]:
