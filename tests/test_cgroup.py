@@ -78,16 +78,16 @@ def test_threads_are_as_many_as_cores_that_may_be_used(
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     group(cpu_DOT_max="200000 100000")
     environment: dict[str, str] = {}
-    cgroup.limit_threads(environment)
-    assert environment == {"OMP_NUM_THREADS": "2"}
-    chosen = {"OMP_NUM_THREADS": "1"}
-    cgroup.limit_threads(chosen)
-    assert chosen == {"OMP_NUM_THREADS": "1"}
+    cgroup.prepare_threads(environment)
+    assert environment == {"OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": cgroup.SPINS}
+    chosen = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "active"}
+    cgroup.prepare_threads(chosen)
+    assert chosen == {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "active"}
     for quota in ("max 100000", "6400000 100000", "12800000 100000"):
         group(cpu_DOT_max=quota)
         environment = {}
-        cgroup.limit_threads(environment)
-        assert environment == {}
+        cgroup.prepare_threads(environment)
+        assert "OMP_NUM_THREADS" not in environment
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from petdiff import __version__, terminal
-from petdiff.cgroup import limit_threads
+from petdiff.cgroup import prepare_threads
 from petdiff.cli.facts import info, suv
 from petdiff.cli.lower_dose import accept, thin
 from petdiff.cli.models import convert, evaluate, train
@@ -88,7 +88,7 @@ def run(arguments: list[str]) -> int:
 def main() -> None:
     """Run the `petdiff` program and exit with its code."""
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
-    limit_threads(os.environ)
+    prepare_threads(os.environ)
     terminal.prepare_streams()
     stop_on_signals()
     code = run(sys.argv[1:])
