@@ -174,7 +174,7 @@ def test_beds_corrected_to_their_own_starts_are_doubted(tmp_path: Path, own_star
 def test_beds_with_the_start_of_their_range_are_judged_by_their_reference_times(
     tmp_path: Path, own_starts: bool
 ) -> None:
-    """With continuous bed motion, all slices of a range have the AcquisitionTime of its start."""
+    """All slices of a range of continuous bed motion have the AcquisitionTime of its start."""
     by_bed = over_beds(own_starts=own_starts)
 
     def edit(k: int, ds: Dataset) -> None:

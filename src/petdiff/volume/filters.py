@@ -51,9 +51,7 @@ def smoothed_ranges(volume: Tensor, sigma: float) -> Iterator[tuple[slice, Tenso
     if not _in_ranges(volume):
         yield everything, gaussian_smooth(volume, sigma)
         return
-    gaussian = PlaneGaussian(volume, [sigma] * 3)
-    for planes in parts_of(everything, gaussian.most):
-        yield planes, gaussian(volume[..., gaussian.reads(planes)], planes)
+    yield from PlaneGaussian(volume, [sigma] * 3).ranges(volume)
 
 
 def smoothed_array(volume: NDArray[np.float32], sigma: Sequence[float]) -> NDArray[np.float32]:
@@ -65,10 +63,9 @@ def smoothed_array(volume: NDArray[np.float32], sigma: Sequence[float]) -> NDArr
     if volume.flags.c_contiguous:  # then its axes reversed are in Fortran order
         return smoothed_array(volume.T, sigma[::-1]).T
     source = as_tensor(np.asfortranarray(volume))  # PyTorch has no reversed axes
-    gaussian = PlaneGaussian(source, sigma, "nearest")
     smooth = torch.empty_like(source)
-    for planes in parts_of(slice(0, volume.shape[2]), gaussian.most):
-        smooth[..., planes] = gaussian(source[..., gaussian.reads(planes)], planes)
+    for planes, part in PlaneGaussian(source, sigma, "nearest").ranges(source):
+        smooth[..., planes] = part
     return np.asarray(smooth.numpy())
 
 
@@ -95,6 +92,11 @@ class PlaneGaussian:
         self.most = min(_PLANES, self.length) if on_cpu else self.length
         self._line_voxels = _LINE_VOXELS if on_cpu else max(i, j)
         self._two, self._three = (like.new_empty(self.most, j, i) for _ in range(2))
+
+    def ranges(self, volume: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Yield ranges of planes with the smoothed volume there; the next overwrites the last."""
+        for planes in parts_of(slice(0, self.length), self.most):
+            yield planes, self(volume[..., self.reads(planes)], planes)
 
     def reads(self, planes: slice) -> slice:
         """Return the planes of the volume that affect some planes of the result."""
