@@ -184,7 +184,7 @@ def test_worst_cases_come_first_in_turn() -> None:
 
 
 def test_the_lesion_that_is_named_is_the_one_that_is_ringed() -> None:
-    """Of the lesions only the one that the picture goes through may be named."""
+    """Only the lesion that the picture goes through may be named."""
     cases = worst_cases([made_up_unit("cold", 30, 29, -0.4, "lesion 2 (liver)")], ["flow3d"])
     named = [case.why for case in cases if "SUVpeak" in case.why]
     assert all("lesion 2 (liver)" in why for why in named)

@@ -46,10 +46,9 @@ def _at_noise_voxels(suv: Volume, spacing_mm: Spacing) -> Volume:
     """Return the scan resampled to voxels of 1.65 mm; unchanged if it has such voxels."""
     if np.allclose(spacing_mm, NOISE_VOXEL_MM, rtol=0.02):
         return suv
-    import torch
-
+    from petdiff.volume.planes import as_tensor
     from petdiff.volume.resample import resample
 
     affine = np.diag([*spacing_mm, 1.0])
-    resampled, _ = resample(torch.from_numpy(suv.copy()), affine, (NOISE_VOXEL_MM,) * 3)
+    resampled, _ = resample(as_tensor(suv), affine, (NOISE_VOXEL_MM,) * 3)
     return np.asarray(resampled.numpy())
