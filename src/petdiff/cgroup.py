@@ -14,19 +14,20 @@ from pathlib import Path
 
 GROUP = Path("/sys/fs/cgroup")  # in a container this is its own group
 THREADS = "OMP_NUM_THREADS"  # numpy's, scipy's and torch's libraries follow it
-# Rounds: a fraction of a millisecond. Denoising is about as fast as with the usual number on idle
-# cores, and five to seven times as fast where others use them (docs/results.md, "Time and memory").
+# So many rounds take a fraction of a millisecond. On idle cores denoising is about as fast as with
+# the usual number; where other programs use the cores, it is five to seven times as fast
+# (docs/results.md, "Time and memory").
 SPINS = "10000"
 ALL_THREADS = (THREADS, "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def prepare_threads(environment: MutableMapping[str, str]) -> None:
-    """Set how many threads there are, and how long a thread spins that waits for others.
+    """Set how many threads there are, and how long a thread that waits for others spins.
 
-    They are as many as the cores of the container, if these are limited. A thread of GNU OpenMP
-    spins for milliseconds before it sleeps. Where another program uses a core, it so takes the time
-    of the thread that it waits for. Existing values are kept. Call it before numpy and torch are
-    imported.
+    There are as many threads as the container has cores, if its cores are limited. By default a
+    waiting thread of GNU OpenMP spins for milliseconds before it sleeps. Where another program uses
+    a core, the spinning thread takes time from the thread that it waits for. Existing values are
+    kept. Call this function before numpy and torch are imported.
     """
     if "OMP_WAIT_POLICY" not in environment:
         environment.setdefault("GOMP_SPINCOUNT", SPINS)
